@@ -1,0 +1,154 @@
+"""The engine's one family of errors.
+
+Every error has a stable ``code`` for machines, a ``message`` for people and ``data`` (JSON-ready values) with what
+an interface needs to show or mend it. The engine knows nothing of HTTP: callers map codes to answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from merging.model import Conflict, StagingProblem, ValidationReport
+
+
+class MergeError(Exception):
+    """Base of all errors that the engine raises on purpose."""
+
+    code: ClassVar[str] = "merge_error"
+
+    def __init__(self, message: str, *, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data: dict[str, Any] = dict(data or {})
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MergeConflict(MergeError):
+    """Current and Proposed both changed the same cells or rows, and nobody has chosen yet. Nothing was written."""
+
+    code: ClassVar[str] = "merge_conflict"
+
+    def __init__(self, conflicts: Sequence[Conflict], *, total: int | None = None) -> None:
+        self.conflicts: tuple[Conflict, ...] = tuple(conflicts)
+        self.total = len(self.conflicts) if total is None else total
+        noun = "conflict is" if self.total == 1 else "conflicts are"
+        super().__init__(
+            f"{self.total:,} {noun} unresolved: choose a value for each, then merge again.",
+            data={"total": self.total},
+        )
+
+
+class ValidationFailed(MergeError):
+    """The merged result would break a rule of the table (keys, NOT NULL, expectations). Nothing was written."""
+
+    code: ClassVar[str] = "validation_failed"
+
+    def __init__(self, report: ValidationReport) -> None:
+        self.report = report
+        failed = [check for check in report.checks if not check.ok]
+        first = failed[0].message if failed else "a check failed"
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        super().__init__(
+            f"The merged result does not pass its checks: {first}{more}",
+            data={"failed": [check.name for check in failed]},
+        )
+
+
+class StagingRejected(MergeError):
+    """The uploaded content was refused as a whole; nothing was staged.
+
+    ``problems`` is capped, ``total`` is exact.
+    """
+
+    code: ClassVar[str] = "staging_rejected"
+
+    def __init__(self, problems: Sequence[StagingProblem], *, total: int | None = None) -> None:
+        self.problems: tuple[StagingProblem, ...] = tuple(problems)
+        self.total = len(self.problems) if total is None else total
+        first = self.problems[0].describe() if self.problems else "the content could not be read"
+        noun = "problem" if self.total == 1 else "problems"
+        super().__init__(
+            f"The content was refused, nothing was staged: {self.total:,} {noun}. First: {first}",
+            data={"total": self.total},
+        )
+
+
+class UnsupportedTable(MergeError):
+    """The table uses features that the engine cannot write; ``features`` names them."""
+
+    code: ClassVar[str] = "unsupported_table"
+
+    def __init__(self, features: Sequence[str], message: str | None = None) -> None:
+        self.features: tuple[str, ...] = tuple(features)
+        super().__init__(
+            message or "Headgate cannot write this table; it uses: " + ", ".join(self.features) + ".",
+            data={"features": list(self.features)},
+        )
+
+
+class TableNotFound(MergeError):
+    """There is no Delta table (or not that version of it) at the address."""
+
+    code: ClassVar[str] = "table_not_found"
+
+
+class TableChanged(MergeError):
+    """The table is no longer the one that was staged against: created anew, a key column gone, a gap in its log."""
+
+    code: ClassVar[str] = "table_changed"
+
+
+class VersionMoved(MergeError):
+    """Somebody else committed the version this attempt wanted; check again on the new one and retry."""
+
+    code: ClassVar[str] = "version_moved"
+
+
+class MergeFailed(MergeError):
+    """The merge could not be finished for a technical reason; the table is untouched unless ``data`` says other."""
+
+    code: ClassVar[str] = "merge_failed"
+
+
+class StagedCorrupt(MergeFailed):
+    """Staged content is missing, truncated or changed since it was staged."""
+
+    code: ClassVar[str] = "staged_corrupt"
+
+
+class DuplicateKeys(MergeError):
+    """The table itself holds several rows with a key that the request touches; which one is meant is unknowable."""
+
+    code: ClassVar[str] = "duplicate_keys"
+
+    def __init__(self, examples: Sequence[Mapping[str, Any]], total: int) -> None:
+        self.examples: tuple[dict[str, Any], ...] = tuple(dict(example) for example in examples)
+        self.total = total
+        noun = "key has" if total == 1 else "keys have"
+        super().__init__(
+            f"{total:,} of the staged {noun} more than one row in the table; "
+            "remove the duplicate rows first, or choose other key columns.",
+            data={"total": total},
+        )
+
+
+class InvalidResolution(MergeError):
+    """A resolution names a choice that its conflict does not offer, or a value that does not fit the column."""
+
+    code: ClassVar[str] = "invalid_resolution"
+
+
+class InvalidKeys(MergeError):
+    """The primary key columns do not exist, or are of a type that cannot be a key (floats, nested)."""
+
+    code: ClassVar[str] = "invalid_keys"
+
+
+class InvalidCursor(MergeError):
+    """A page cursor was not made by this engine for this listing."""
+
+    code: ClassVar[str] = "invalid_cursor"

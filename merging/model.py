@@ -1,0 +1,310 @@
+"""Value objects that cross the engine's face: frozen, plain Python values inside, no I/O.
+
+Cell values are plain Python: int, float, Decimal, str, bytes, bool, date, datetime (aware, UTC, for ``timestamp``;
+naive for ``timestamp_ntz``), list, dict, None.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from merging.staged import Staged
+
+Operation = Literal["insert", "update", "delete"]
+ConflictKind = Literal["modify/modify", "modify/delete", "delete/modify", "add/add", "schema"]
+Choice = Literal["current", "proposed", "base", "custom", "keep", "delete"]
+ConflictPolicy = Literal["cell", "row"]
+Strategy = Literal["merge-on-read", "copy-on-write", "delta-rs"]
+Phase = Literal["checking", "validating", "writing", "committing", "recording"]
+
+PHASES: tuple[Phase, ...] = ("checking", "validating", "writing", "committing", "recording")
+
+
+class Progress(Protocol):
+    """How a merge tells where it is. Called from the merging thread, in the order of ``PHASES`` per attempt.
+
+    ``committing`` is the last call before the put-if-absent of the commit: an exception raised there stops the
+    merge, its files are removed and nothing is committed. That is the place to re-check fence, lease, digest and
+    cancellation. Exceptions raised in other phases stop the merge too, before anything is committed; in
+    ``recording`` (after the commit) they reach the caller although the merge stands.
+    """
+
+    def __call__(self, phase: Phase, **facts: Any) -> None: ...
+
+
+Item = TypeVar("Item", covariant=True)
+
+
+@dataclass(frozen=True)
+class Page(Generic[Item]):
+    """One page of a listing in key order; ``next`` is the opaque cursor of the following page, None at the end."""
+
+    items: tuple[Item, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as the table declares it; ``type`` is Delta's name for it (``long``, ``decimal(15,2)``, ...)."""
+
+    name: str
+    type: str
+    nullable: bool = True
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class ChangedRow:
+    """One row of a diff. ``changed`` names the columns that differ; an image is None where the row is absent."""
+
+    key: dict[str, Any]
+    operation: Operation
+    changed: tuple[str, ...]
+    base: dict[str, Any] | None
+    current: dict[str, Any] | None
+    proposed: dict[str, Any] | None
+    merged: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class ValueGroup:
+    """Equal edits of one column, taken together for the reviewer: ``column: old -> new, rows``."""
+
+    column: str
+    old: Any
+    new: Any
+    rows: int
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A cell (or, with ``column`` None, a row) that Current and Proposed both changed.
+
+    ``kind`` reads Current/Proposed. For rows the three values are whole rows as dicts (None where absent); for
+    ``schema`` they are the column's types, and ``key`` is empty. ``inputs_digest`` stands for the three values.
+    """
+
+    key: dict[str, Any]
+    column: str | None
+    kind: ConflictKind
+    base: Any
+    current: Any
+    proposed: Any
+    inputs_digest: str
+    legal_choices: tuple[Choice, ...]
+    message: str = ""
+    choice: Choice | None = None
+    rekeyed_to: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What somebody chose for one conflict. It holds only while the conflict's ``inputs_digest`` stays the same."""
+
+    key: Mapping[str, Any]
+    column: str | None
+    choice: Choice
+    value: Any = None
+    inputs_digest: str = ""
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """A change of the table's schema that the merge makes."""
+
+    kind: Literal["add_column"]
+    column: str
+    type: str
+
+
+@dataclass(frozen=True)
+class RekeyedRow:
+    """A row whose content leaves one key and arrives at another in the same change request."""
+
+    old_key: dict[str, Any]
+    new_key: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StagingProblem:
+    """One reason why staged content was refused. ``line`` counts the file's lines (CSV header = 1) or rows."""
+
+    code: str
+    message: str
+    line: int | None = None
+    column: str | None = None
+    value: str | None = None
+
+    def describe(self) -> str:
+        """The problem as one sentence with its place."""
+        place = [f"line {self.line}"] if self.line is not None else []
+        if self.column is not None:
+            place.append(f"column {self.column}")
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one built-in check of a merged result."""
+
+    name: str
+    ok: bool
+    message: str
+    failures: int = 0
+    examples: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """All built-in checks of a merged result."""
+
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+
+@dataclass(frozen=True)
+class MergeRequest:
+    """Everything a plan or a merge needs to know.
+
+    ``staged`` is a ``Staged`` or its location. ``destination`` is the folder under which the merge writes its
+    artefacts before it commits: ``<destination>/<attempt_id>/``. The transaction marker of the commit has
+    ``<installation>/<cr_id>`` as its application id and ``generation`` as its version.
+    """
+
+    table_uri: str
+    cr_id: str
+    primary_keys: Sequence[str]
+    staged: Staged | str
+    resolutions: Sequence[Resolution] = ()
+    merge_schema: bool = True
+    conflict_policy: ConflictPolicy = "cell"
+    skip_conflict_check: bool = False
+    force_merge: bool = False
+    expectations: Any = None
+    requested_by: str = ""
+    storage_options: Mapping[str, str] | None = None
+    message: str = ""
+    generation: int = 1
+    installation: str = "headgate"
+    attempt_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    destination: str | None = None
+
+    @property
+    def application_id(self) -> str:
+        """The ``appId`` of the request's transaction marker in the table's log."""
+        return f"{self.installation}/{self.cr_id}"
+
+
+@dataclass(frozen=True)
+class VersionDiff:
+    """What a merge did to the table, in rows."""
+
+    version_before: int
+    version_after: int
+    rows_added: int
+    rows_updated: int
+    rows_deleted: int
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """A merge that stands in the table. ``already_merged`` tells that an earlier attempt had committed it."""
+
+    merged_version: int
+    commit_id: str
+    rows_affected: int
+    diff: VersionDiff
+    cells_updated: Mapping[str, int]
+    strategy: str
+    already_merged: bool
+    bytes_written: int
+    attempts: int
+    attempt_id: str
+    rows_agreed: int = 0
+    artefacts: str | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+    conflicts_overridden: int = 0
+    validation: ValidationReport = field(default_factory=ValidationReport)
+    schema_changes: tuple[SchemaChange, ...] = ()
+    marker_only: bool = False
+    engine_version: str = ""
+
+
+@dataclass(frozen=True)
+class CommittedMerge:
+    """A merge found in the table's log by its transaction marker.
+
+    ``version`` and ``timestamp`` are None when the log entry itself was cleaned up and only the marker survives.
+    """
+
+    version: int | None
+    timestamp: datetime | None
+    attempt_id: str | None
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """A Delta table at one version, from its log alone: no data file is read."""
+
+    version: int
+    table_id: str
+    name: str
+    row_count: int
+    size_bytes: int
+    file_count: int
+    columns: tuple[Column, ...]
+    partition_columns: tuple[str, ...]
+    schema_json: str
+    properties: Mapping[str, str]
+    strategy: str
+    features: tuple[str, ...]
+    constraints: Mapping[str, str]
+    timestamp: datetime | None
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """Whether columns can be a primary key: rows with NULL in them, keys held by several rows, some examples."""
+
+    null_rows: int
+    duplicate_keys: int
+    examples: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row has a complete key of its own."""
+        return self.null_rows == 0 and self.duplicate_keys == 0
+
+
+@dataclass(frozen=True)
+class TablePage:
+    """Rows of a table in a stable order; ``next`` is the cursor of the following page."""
+
+    rows: tuple[dict[str, Any], ...]
+    next: str | None
+    version: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class TableVersion:
+    """One commit of a table as its history shows it. Row counts are None where the writer did not tell."""
+
+    version: int
+    timestamp: datetime | None
+    operation: str
+    user: str
+    cr_id: str | None
+    rows_added: int | None
+    rows_updated: int | None
+    rows_deleted: int | None
+    engine: str

@@ -1,1 +1,1 @@
-"""The merge engine: staged changes, three-way plans and exactly-once merges on Delta tables. A pure library."""
+"""The merge engine: staging, three-way plans and exactly-once merges on Delta tables. A pure library."""

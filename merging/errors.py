@@ -1,7 +1,8 @@
 """The engine's one family of errors.
 
-Every error has a stable ``code`` for machines, a ``message`` for people and ``data`` (JSON-ready values) with what
-an interface needs to show or mend it. The engine knows nothing of HTTP: callers map codes to answers.
+Every error has a stable ``code`` for machines, a ``message`` for people and ``data`` (JSON-ready
+values) with what an interface needs to show or mend it. The engine knows nothing of HTTP: callers map
+codes to answers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class MergeError(Exception):
 
 
 class MergeConflict(MergeError):
-    """Current and Proposed both changed the same cells or rows, and nobody has chosen yet. Nothing was written."""
+    """Current and Proposed both changed the same cells or rows, and nobody has chosen yet. Nothing was
+    written.
+    """
 
     code: ClassVar[str] = "merge_conflict"
 
@@ -43,7 +46,7 @@ class MergeConflict(MergeError):
 
 
 class ValidationFailed(MergeError):
-    """The merged result would break a rule of the table (keys, NOT NULL, expectations). Nothing was written."""
+    """The merged result would break a rule (keys, NOT NULL, expectations). Nothing was written."""
 
     code: ClassVar[str] = "validation_failed"
 
@@ -97,7 +100,9 @@ class TableNotFound(MergeError):
 
 
 class TableChanged(MergeError):
-    """The table is no longer the one that was staged against: created anew, a key column gone, a gap in its log."""
+    """The table is no longer the one that was staged against: created anew, a key column gone, a gap in
+    its log.
+    """
 
     code: ClassVar[str] = "table_changed"
 
@@ -109,7 +114,9 @@ class VersionMoved(MergeError):
 
 
 class MergeFailed(MergeError):
-    """The merge could not be finished for a technical reason; the table is untouched unless ``data`` says other."""
+    """The merge could not be finished for a technical reason; the table is untouched unless ``data`` says
+    other.
+    """
 
     code: ClassVar[str] = "merge_failed"
 
@@ -121,7 +128,9 @@ class StagedCorrupt(MergeFailed):
 
 
 class DuplicateKeys(MergeError):
-    """The table itself holds several rows with a key that the request touches; which one is meant is unknowable."""
+    """The table itself holds several rows with a key that the request touches; which one is meant is
+    unknowable.
+    """
 
     code: ClassVar[str] = "duplicate_keys"
 
@@ -137,7 +146,7 @@ class DuplicateKeys(MergeError):
 
 
 class InvalidResolution(MergeError):
-    """A resolution names a choice that its conflict does not offer, or a value that does not fit the column."""
+    """A resolution makes a choice that its conflict does not offer, or its value does not fit the column."""
 
     code: ClassVar[str] = "invalid_resolution"
 

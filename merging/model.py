@@ -1,7 +1,7 @@
 """Value objects that cross the engine's face: frozen, plain Python values inside, no I/O.
 
-Cell values are plain Python: int, float, Decimal, str, bytes, bool, date, datetime (aware, UTC, for ``timestamp``;
-naive for ``timestamp_ntz``), list, dict, None.
+Cell values are plain Python: int, float, Decimal, str, bytes, bool, date, datetime (aware, UTC, for
+``timestamp``; naive for ``timestamp_ntz``), list, dict, None.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ PHASES: tuple[Phase, ...] = ("checking", "validating", "writing", "committing", 
 class Progress(Protocol):
     """How a merge tells where it is. Called from the merging thread, in the order of ``PHASES`` per attempt.
 
-    ``committing`` is the last call before the put-if-absent of the commit: an exception raised there stops the
-    merge, its files are removed and nothing is committed. That is the place to re-check fence, lease, digest and
-    cancellation. Exceptions raised in other phases stop the merge too, before anything is committed; in
-    ``recording`` (after the commit) they reach the caller although the merge stands.
+    ``committing`` is the last call before the put-if-absent of the commit: an exception raised there
+    stops the merge, its files are removed and nothing is committed. That is the place to re-check
+    fence, lease, digest and cancellation. Exceptions raised in other phases stop the merge too, before
+    anything is committed; in ``recording`` (after the commit) they reach the caller although the merge
+    stands.
     """
 
     def __call__(self, phase: Phase, **facts: Any) -> None: ...
@@ -42,7 +43,9 @@ Item = TypeVar("Item", covariant=True)
 
 @dataclass(frozen=True)
 class Page(Generic[Item]):
-    """One page of a listing in key order; ``next`` is the opaque cursor of the following page, None at the end."""
+    """One page of a listing in key order; ``next`` is the opaque cursor of the following page, None at the
+    end.
+    """
 
     items: tuple[Item, ...]
     next: str | None = None
@@ -50,7 +53,7 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the table declares it; ``type`` is Delta's name for it (``long``, ``decimal(15,2)``, ...)."""
+    """A column as the table has it; ``type`` is Delta's name for it (``long``, ``decimal(15,2)``, ...)."""
 
     name: str
     type: str
@@ -60,7 +63,9 @@ class Column:
 
 @dataclass(frozen=True)
 class ChangedRow:
-    """One row of a diff. ``changed`` names the columns that differ; an image is None where the row is absent."""
+    """One row of a diff. ``changed`` names the columns that differ; an image is None where the row is
+    absent.
+    """
 
     key: dict[str, Any]
     operation: Operation
@@ -85,8 +90,9 @@ class ValueGroup:
 class Conflict:
     """A cell (or, with ``column`` None, a row) that Current and Proposed both changed.
 
-    ``kind`` reads Current/Proposed. For rows the three values are whole rows as dicts (None where absent); for
-    ``schema`` they are the column's types, and ``key`` is empty. ``inputs_digest`` stands for the three values.
+    ``kind`` reads Current/Proposed. For rows the three values are whole rows as dicts (None where
+    absent); for ``schema`` they are the column's types, and ``key`` is empty. ``inputs_digest`` stands
+    for the three values.
     """
 
     key: dict[str, Any]
@@ -104,7 +110,9 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What somebody chose for one conflict. It holds only while the conflict's ``inputs_digest`` stays the same."""
+    """What somebody chose for one conflict. It holds only while the conflict's ``inputs_digest`` stays the
+    same.
+    """
 
     key: Mapping[str, Any]
     column: str | None
@@ -132,7 +140,7 @@ class RekeyedRow:
 
 @dataclass(frozen=True)
 class StagingProblem:
-    """One reason why staged content was refused. ``line`` counts the file's lines (CSV header = 1) or rows."""
+    """One reason why content was refused. ``line`` counts the file's lines (CSV header = 1) or rows."""
 
     code: str
     message: str
@@ -175,9 +183,9 @@ class ValidationReport:
 class MergeRequest:
     """Everything a plan or a merge needs to know.
 
-    ``staged`` is a ``Staged`` or its location. ``destination`` is the folder under which the merge writes its
-    artefacts before it commits: ``<destination>/<attempt_id>/``. The transaction marker of the commit has
-    ``<installation>/<cr_id>`` as its application id and ``generation`` as its version.
+    ``staged`` is a ``Staged`` or its location. ``destination`` is the folder under which the merge
+    writes its artefacts before it commits: ``<destination>/<attempt_id>/``. The transaction marker of
+    the commit has ``<installation>/<cr_id>`` as its application id and ``generation`` as its version.
     """
 
     table_uri: str
@@ -243,7 +251,8 @@ class MergeResult:
 class CommittedMerge:
     """A merge found in the table's log by its transaction marker.
 
-    ``version`` and ``timestamp`` are None when the log entry itself was cleaned up and only the marker survives.
+    ``version`` and ``timestamp`` are None when the log entry itself was cleaned up and only the marker
+    survives.
     """
 
     version: int | None
@@ -273,7 +282,9 @@ class TableInfo:
 
 @dataclass(frozen=True)
 class KeyReport:
-    """Whether columns can be a primary key: rows with NULL in them, keys held by several rows, some examples."""
+    """Whether columns can be a primary key: rows with NULL in them, keys held by several rows, some
+    examples.
+    """
 
     null_rows: int
     duplicate_keys: int

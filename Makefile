@@ -1,0 +1,41 @@
+# Headgate: `make demo` to try it, `make test` to prove it. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PORT ?= 8000
+export PORT
+python := .venv/bin/python
+packages := config changerequests datasets merging audit
+
+.PHONY: help demo test check lock clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: .venv/demo.stamp ## try it: web and worker in this terminal, with demo data (PORT=8123 make demo)
+	@exec $(python) -m config.demo
+
+test: .venv/dev.stamp ## run every test: engine, application on SQLite and PostgreSQL, browser, real services
+	@tests/install-services
+	@$(python) -m tests.services suite
+
+check: .venv/dev.stamp ## static checks: style, types, templates, import contracts, migrations, deployment
+	@.ci/static-checks
+
+lock: ## write requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade takes newer versions)
+	@requirements/lock $(UPGRADE)
+
+clean: ## remove the environment, the demo's data and every cache
+	rm -rf .venv var build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is as new as the last successful install of its lock, so a second `make` installs nothing.
+.venv/demo.stamp: requirements/demo.txt requirements/build.txt requirements/install
+	@requirements/install demo
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt requirements/build.txt requirements/install
+	@requirements/install dev
+	@touch .venv/demo.stamp $@

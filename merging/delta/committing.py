@@ -1,0 +1,151 @@
+"""The commit point: one put-if-absent of one JSON file, which either happened exactly once or not at all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from merging.delta.log import commit_path, read_commit
+from merging.delta.snapshot import Snapshot, snapshot_in
+from merging.delta.store import ObjectExists
+from merging.delta.vectors import VectorDescriptor
+from merging.delta.writing import PreparedCommit
+from merging.errors import MergeFailed, VersionMoved
+
+ENGINE = "headgate/0.1.0"
+
+Step = Callable[[str], None]
+
+
+def _no_step(_: str) -> None:
+    """Where nobody wants to be told of the steps."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A version that is in the log and is ours."""
+
+    version: int
+    timestamp: datetime
+
+
+def commit(
+    prepared: PreparedCommit,
+    *,
+    application_id: str,
+    generation: int,
+    commit_info: Mapping[str, Any] | None = None,
+    step: Step = _no_step,
+) -> Commit:
+    """Put the prepared actions in the log as exactly the version after the snapshot's.
+
+    `commit_info` is laid over what commitInfo says by itself (operation MERGE, metrics, engine, attempt):
+    `crId`, `userName`, `operationMetrics` and whatever else history should tell. `step` is called before and
+    after the put ("before-put", "after-put"); what it raises stops there.
+    Raises VersionMoved when somebody else has that version; MergeFailed when the store failed and the log
+    shows that nothing was committed. Files are left to `discard`.
+    """
+    snapshot = prepared.snapshot
+    version = snapshot.version + 1
+    now = int(time.time() * 1000)
+    body = _body(prepared, application_id, generation, commit_info or {}, now)
+    step("before-put")
+    try:
+        snapshot.store.put_new(commit_path(version), body)
+    except ObjectExists as error:
+        # A put whose answer was lost and that the client sent again finds its own commit.
+        if not _is_ours(prepared, version, application_id, generation):
+            raise VersionMoved(
+                f"Version {version} of {snapshot.uri} was committed by somebody else.",
+                data={"table_uri": snapshot.uri, "version": version},
+            ) from error
+    except Exception as error:
+        if not _is_ours(prepared, version, application_id, generation):
+            raise MergeFailed(
+                f"Version {version} of {snapshot.uri} could not be committed: {error}",
+                data={"table_uri": snapshot.uri, "version": version},
+            ) from error
+    step("after-put")
+    return Commit(version, datetime.fromtimestamp(now / 1000, tz=UTC))
+
+
+def _body(
+    prepared: PreparedCommit, application_id: str, generation: int, commit_info: Mapping[str, Any], now: int
+) -> bytes:
+    metrics = {**prepared.metrics, **commit_info.get("operationMetrics", {})}
+    info = {
+        "timestamp": now,
+        "operation": "MERGE",
+        "operationParameters": {},
+        "readVersion": prepared.snapshot.version,
+        "isolationLevel": "Serializable",
+        "isBlindAppend": False,
+        "engineInfo": ENGINE,
+        **commit_info,
+        "operationMetrics": {name: str(value) for name, value in metrics.items()},
+        "txnId": prepared.attempt_id,
+    }
+    marker = {"appId": application_id, "version": generation, "lastUpdated": now}
+    lines = [{"commitInfo": info}, *_leading(prepared.actions), {"txn": marker}, *_rest(prepared.actions)]
+    return "".join(
+        json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n" for line in lines
+    ).encode()
+
+
+def _leading(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    return [action for action in actions if "protocol" in action or "metaData" in action]
+
+
+def _rest(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    return [action for action in actions if "protocol" not in action and "metaData" not in action]
+
+
+def _is_ours(prepared: PreparedCommit, version: int, application_id: str, generation: int) -> bool:
+    try:
+        found = read_commit(prepared.snapshot.store, version)
+    except FileNotFoundError:
+        return False
+    if found.info.get("txnId") != prepared.attempt_id:
+        return False
+    return any(
+        action.get("txn", {}).get("appId") == application_id and int(action["txn"]["version"]) == generation
+        for action in found.actions
+        if "txn" in action
+    )
+
+
+def verify(prepared: PreparedCommit, committed: Commit) -> Snapshot:
+    """Read the committed version back and check it against what was prepared; returns its snapshot.
+
+    Active files must be those before, without the removed, with the added; the row count must have moved by
+    exactly the rows added and removed. Raises MergeFailed with `committed` in its data when they are not.
+    """
+    before = prepared.snapshot
+    after = snapshot_in(before.store, before.uri, committed.version, before.storage_options)
+    expected = {file.identity for file in before.files}
+    for action in prepared.actions:
+        if "remove" in action:
+            expected.discard(_identity(action["remove"]))
+    expected |= {_identity(action["add"]) for action in prepared.actions if "add" in action}
+    problems = []
+    if {file.identity for file in after.files} != expected:
+        problems.append("its active files are not those before, without the removed, with the added")
+    if after.row_count != prepared.row_count_after:
+        problems.append(f"it has {after.row_count} rows where {prepared.row_count_after} were expected")
+    if after.table_id != before.table_id:
+        problems.append("it belongs to another table")
+    if problems:
+        raise MergeFailed(
+            f"Version {committed.version} of {before.uri} is committed, but {' and '.join(problems)}.",
+            data={"table_uri": before.uri, "version": committed.version, "committed": True},
+        )
+    return after
+
+
+def _identity(action: Mapping[str, Any]) -> tuple[str, str | None]:
+    vector = action.get("deletionVector")
+    return action["path"], VectorDescriptor.from_log(vector).unique_id if vector else None

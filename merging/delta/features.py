@@ -1,0 +1,157 @@
+"""What a table's protocol asks of readers and writers, and whether we, delta-rs or nobody can do it.
+
+Source: PROTOCOL.md, "Table Features" and "Valid Feature Names in Table Features". Protocol versions below
+(3, 7) imply features; a feature counts only where the table uses it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from merging.errors import UnsupportedTable
+
+_READABLE = frozenset(
+    {
+        "columnMapping",
+        "deletionVectors",
+        "timestampNtz",
+        "v2Checkpoint",
+        "vacuumProtocolCheck",
+        "typeWidening",
+        "typeWidening-preview",
+        "variantType",  # listed by delta-rs in tables without such a column; the schema refuses the column
+        "variantType-preview",
+    }
+)
+# Features that ask nothing of a commit like ours, whatever the table's settings.
+_HARMLESS = frozenset(
+    {
+        "appendOnly",
+        "changeDataFeed",
+        "checkpointProtection",
+        "columnMapping",
+        "deletionVectors",
+        "checkConstraints",
+        "domainMetadata",
+        "generatedColumns",
+        "identityColumns",
+        "inCommitTimestamp",
+        "invariants",
+        "timestampNtz",
+        "v2Checkpoint",
+        "vacuumProtocolCheck",
+        "variantType",
+        "variantType-preview",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a writer owes the table. `foreign`: delta-rs can do it, we cannot; `refused`: neither can."""
+
+    deletion_vectors: bool
+    change_data_feed: bool
+    append_only: bool
+    foreign: tuple[str, ...]
+    refused: tuple[str, ...]
+    in_use: tuple[str, ...]
+
+
+def require_readable(protocol: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Raise UnsupportedTable when the table cannot be read right."""
+    reader = int(protocol.get("minReaderVersion", 1))
+    if reader > 3:
+        raise UnsupportedTable([f"reader version {reader}"])
+    unknown = set(protocol.get("readerFeatures") or ()) - _READABLE if reader == 3 else set()
+    if unknown:
+        raise UnsupportedTable(
+            sorted(unknown), f"Headgate cannot read this table; it uses: {_list(unknown)}."
+        )
+    file_format = (metadata.get("format") or {}).get("provider", "parquet")
+    if file_format != "parquet":
+        raise UnsupportedTable([f"file format {file_format}"])
+
+
+def required_by(
+    protocol: Mapping[str, Any],
+    properties: Mapping[str, str],
+    schema_json: str,
+    partition_columns: Sequence[str],
+) -> Requirements:
+    """The requirements of a table with this protocol, properties and schema."""
+    writer = int(protocol.get("minWriterVersion", 1))
+    listed = set(protocol.get("writerFeatures") or ()) if writer >= 7 else _implied(writer)
+    fields = list(_walk(json.loads(schema_json)))
+    field_metadata = [item.get("metadata") or {} for item in fields]
+    vectors = "deletionVectors" in listed and _on(properties, "delta.enableDeletionVectors")
+
+    foreign: list[str] = []
+    refused: list[str] = []
+    if writer > 7:
+        refused.append(f"writer version {writer}")
+    if any(name.startswith("delta.constraints.") for name in properties):
+        foreign.append("checkConstraints")
+    if any("delta.invariants" in entry for entry in field_metadata):
+        foreign.append("invariants")
+    if any("delta.generationExpression" in entry for entry in field_metadata):
+        foreign.append("generatedColumns")
+    if properties.get("delta.columnMapping.mode", "none") != "none":
+        foreign.append("columnMapping")
+    if any("delta.identity.start" in entry for entry in field_metadata):
+        refused.append("identityColumns")
+    if _on(properties, "delta.enableInCommitTimestamps"):
+        refused.append("inCommitTimestamp")
+    if any("delta.typeChanges" in entry for entry in field_metadata):
+        refused.append("typeWidening")
+    if any(item.get("type") == "binary" and item.get("name") in partition_columns for item in fields):
+        refused.append("partition column of type binary")
+    settled = {"typeWidening", "typeWidening-preview"} if "typeWidening" not in refused else set()
+    refused += sorted(listed - _HARMLESS - settled - set(refused))
+
+    in_use = set(foreign) | set(refused)
+    if vectors:
+        in_use.add("deletionVectors")
+    feed = _on(properties, "delta.enableChangeDataFeed")
+    if feed:
+        in_use.add("changeDataFeed")
+    append_only = _on(properties, "delta.appendOnly")
+    if append_only:
+        in_use.add("appendOnly")
+    return Requirements(vectors, feed, append_only, tuple(foreign), tuple(refused), tuple(sorted(in_use)))
+
+
+def _implied(writer: int) -> set[str]:
+    implied: set[str] = set()
+    for version, names in {
+        2: ("appendOnly", "invariants"),
+        3: ("checkConstraints",),
+        4: ("changeDataFeed", "generatedColumns"),
+        5: ("columnMapping",),
+        6: ("identityColumns",),
+    }.items():
+        if writer >= version:
+            implied.update(names)
+    return implied
+
+
+def _on(properties: Mapping[str, str], name: str) -> bool:
+    return str(properties.get(name, "false")).lower() == "true"
+
+
+def _walk(node: Any) -> Iterator[Mapping[str, Any]]:
+    """Every field of a Delta schema, nested ones too."""
+    if not isinstance(node, dict):
+        return
+    for item in node.get("fields", ()):
+        yield item
+        yield from _walk(item["type"])
+    for part in ("elementType", "keyType", "valueType"):
+        yield from _walk(node.get(part))
+
+
+def _list(names: set[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,256 @@
+"""Reading rows with DuckDB: find rows by key, fetch them, scan them all.
+
+Rows are named by `file_index` (position in `Snapshot.files`) and `row_number` (position in that file), which
+is how deletion vectors name them too. `locate` reads the key columns alone, of the files whose statistics
+allow a key; `fetch` reads the files with hits.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from merging.delta.schema import duckdb_type, literal, quote
+from merging.delta.snapshot import Snapshot
+from merging.delta.statistics import candidate_files
+from merging.delta.vectors import read_vector
+from merging.errors import MergeFailed
+
+_names = itertools.count()
+
+
+@dataclass(frozen=True)
+class Located:
+    """What `locate` did: rows found, the files whose key columns it read, the files with hits."""
+
+    rows: int
+    files_read: tuple[int, ...]
+    files_hit: tuple[int, ...]
+
+
+def locate(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    keys: str,
+    key_columns: Sequence[str],
+    into: str,
+) -> Located:
+    """Create the temporary table `into`(file_index, row_number, key columns) of live rows with a key of `keys`.
+
+    `keys` names a relation with the key columns in the table's exact types; neither it nor `into` is quoted.
+    Raises MergeFailed when a data file or vector is missing or damaged.
+    """
+    candidates = candidate_files(connection, snapshot, keys, key_columns)
+    columns = ", ".join(f"p.{quote(name)}" for name in key_columns)
+    if not candidates:
+        empty = ", ".join(_null_column(snapshot, name) for name in key_columns)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {into} AS "
+            f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number, {empty} WHERE false"
+        )
+        return Located(0, (), ())
+    using = " AND ".join(f"p.{quote(name)} = k.{quote(name)}" for name in key_columns)
+    source = files_sql(connection, snapshot, candidates, key_columns)
+    _run(
+        connection,
+        snapshot,
+        f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT p.file_index, p.row_number, {columns} "
+        f"FROM ({source}) p SEMI JOIN {keys} k ON {using}",
+    )
+    _drop_dead(connection, snapshot, into)
+    rows = connection.execute(f"SELECT file_index, count(*) FROM {into} GROUP BY 1 ORDER BY 1").fetchall()
+    return Located(
+        sum(int(count) for _, count in rows), tuple(candidates), tuple(int(index) for index, _ in rows)
+    )
+
+
+def fetch(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    located: str,
+    columns: Sequence[str],
+    into: str,
+) -> None:
+    """Create the temporary table `into`(file_index, row_number, `columns`) of the rows named in `located`.
+
+    Reads only the files with hits. Raises MergeFailed when one of them is missing or damaged.
+    """
+    hits = [
+        int(index) for (index,) in connection.execute(f"SELECT DISTINCT file_index FROM {located}").fetchall()
+    ]
+    selected = "".join(f", p.{quote(name)}" for name in columns)
+    if not hits:
+        empty = "".join(f", {_null_column(snapshot, name)}" for name in columns)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {into} AS "
+            f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number{empty} WHERE false"
+        )
+        return
+    source = files_sql(connection, snapshot, sorted(hits), columns)
+    _run(
+        connection,
+        snapshot,
+        f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT p.file_index, p.row_number{selected} "
+        f"FROM ({source}) p SEMI JOIN {located} l ON p.row_number = l.row_number AND p.file_index = l.file_index",
+    )
+
+
+def scan_sql(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    columns: Sequence[str] | None = None,
+    *,
+    files: Sequence[int] | None = None,
+    with_positions: bool = False,
+) -> str:
+    """A SELECT over all live rows (or those of `files`): vectors applied, partition values included.
+
+    It refers to temporary tables made on the connection, so it runs there only. `with_positions` adds
+    file_index and row_number in front.
+    """
+    names = list(snapshot.schema.names if columns is None else columns)
+    chosen = range(len(snapshot.files)) if files is None else files
+    selected = ", ".join(
+        (["p.file_index", "p.row_number"] if with_positions else []) + [f"p.{quote(name)}" for name in names]
+    )
+    parts = []
+    whole = [index for index in chosen if snapshot.files[index].vector is None]
+    holed = [index for index in chosen if snapshot.files[index].vector is not None]
+    if whole:
+        parts.append(f"SELECT {selected} FROM ({files_sql(connection, snapshot, whole, names)}) p")
+    if holed:
+        dead = _dead_table(connection, snapshot, holed)
+        parts.append(
+            f"SELECT {selected} FROM ({files_sql(connection, snapshot, holed, names)}) p ANTI JOIN {dead} d "
+            "ON p.row_number = d.row_number AND p.file_index = d.file_index"
+        )
+    if not parts:
+        empty = [_null_column(snapshot, name) for name in names]
+        if with_positions:
+            empty = ["0::BIGINT AS file_index", "0::BIGINT AS row_number", *empty]
+        return f"SELECT {', '.join(empty)} WHERE false"
+    return " UNION ALL ".join(parts)
+
+
+def files_sql(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files: Sequence[int], columns: Sequence[str]
+) -> str:
+    """A SELECT of file_index, row_number and `columns` over the stored rows of `files`, dead rows included.
+
+    A column that a file lacks is NULL (it was added later); order and presence of columns may differ by file.
+    """
+    store = snapshot.store
+    store.attach(connection)
+    paths = ", ".join(
+        literal(store.engine_path(store.relative(snapshot.files[index].path))) for index in files
+    )
+    stored = [name for name in columns if name not in snapshot.partition_columns]
+    read = stored or [name for name in snapshot.schema.names if name not in snapshot.partition_columns][:1]
+    wanted = ", ".join(
+        f"{literal(snapshot.physical_names[name])}: {{name: {literal(snapshot.physical_names[name])}, "
+        f"type: {literal(duckdb_type(snapshot.schema.field(name).type))}, default_value: NULL}}"
+        for name in read
+    )
+    if list(files) == list(range(len(files))):
+        index_sql = "file_index::BIGINT"
+    else:
+        index_sql = f"([{', '.join(str(index) for index in files)}]::BIGINT[])[file_index::BIGINT + 1]"
+    selected = [f"{index_sql} AS file_index", "file_row_number AS row_number"]
+    for name in columns:
+        if name in snapshot.partition_columns:
+            selected.append(f"{_partition_sql(snapshot, files, name)} AS {quote(name)}")
+        else:
+            selected.append(f"{quote(snapshot.physical_names[name])} AS {quote(name)}")
+    return (
+        f"SELECT {', '.join(selected)} FROM read_parquet([{paths}], hive_partitioning = false, "
+        f"schema = MAP {{{wanted}}})"
+    )
+
+
+def _partition_sql(snapshot: Snapshot, files: Sequence[int], name: str) -> str:
+    type_name = duckdb_type(snapshot.schema.field(name).type)
+    physical = snapshot.physical_names[name]
+    values = [snapshot.files[index].partition_values.get(physical) for index in files]
+    spelled = ["NULL" if value in (None, "") else literal(value or "") for value in values]
+    if len(set(spelled)) == 1:
+        return f"CAST({spelled[0]} AS {type_name})"
+    return f"(CAST([{', '.join(spelled)}] AS {type_name}[]))[file_index::BIGINT + 1]"
+
+
+def _null_column(snapshot: Snapshot, name: str) -> str:
+    return f"NULL::{duckdb_type(snapshot.schema.field(name).type)} AS {quote(name)}"
+
+
+def _drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: str) -> None:
+    """Delete from `table` the rows that vectors mark as gone: only found rows are looked up, not whole vectors."""
+    holed = [index for index, file in enumerate(snapshot.files) if file.vector is not None]
+    if not holed:
+        return
+    marks = ", ".join(str(index) for index in holed)
+    found = connection.execute(
+        f"SELECT file_index, row_number FROM {table} WHERE file_index IN ({marks})"
+    ).fetchnumpy()
+    indexes, numbers = found["file_index"], found["row_number"]
+    dead_indexes: list[np.ndarray] = []
+    dead_numbers: list[np.ndarray] = []
+    for index in np.unique(indexes):
+        vector = snapshot.files[int(index)].vector
+        if vector is None:
+            continue
+        bitmap = read_vector(snapshot.store, vector)
+        mine = numbers[indexes == index]
+        dead = np.fromiter((number for number in mine if int(number) in bitmap), dtype=np.int64)
+        if len(dead):
+            dead_indexes.append(np.full(len(dead), int(index), dtype=np.int64))
+            dead_numbers.append(dead)
+    if not dead_indexes:
+        return
+    _register(connection, "headgate_dead", np.concatenate(dead_indexes), np.concatenate(dead_numbers))
+    try:
+        connection.execute(
+            f"DELETE FROM {table} USING headgate_dead d "
+            f"WHERE {table}.file_index = d.file_index AND {table}.row_number = d.row_number"
+        )
+    finally:
+        connection.unregister("headgate_dead")
+
+
+def _dead_table(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files: Sequence[int]) -> str:
+    name = f"headgate_dead_{next(_names)}"
+    indexes: list[np.ndarray] = []
+    numbers: list[np.ndarray] = []
+    for index in files:
+        vector = snapshot.files[index].vector
+        if vector is None:
+            continue
+        dead = np.asarray(read_vector(snapshot.store, vector).to_array(), dtype=np.int64)
+        indexes.append(np.full(len(dead), index, dtype=np.int64))
+        numbers.append(dead)
+    source = f"{name}_source"
+    _register(connection, source, np.concatenate(indexes), np.concatenate(numbers))
+    try:
+        connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {source}")
+    finally:
+        connection.unregister(source)
+    return name
+
+
+def _register(
+    connection: duckdb.DuckDBPyConnection, name: str, indexes: np.ndarray, numbers: np.ndarray
+) -> None:
+    connection.register(name, pa.table({"file_index": indexes, "row_number": numbers}))
+
+
+def _run(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, statement: str) -> None:
+    try:
+        connection.execute(statement)
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise MergeFailed(
+            f"A data file of {snapshot.uri} cannot be read: {str(error).splitlines()[0]}",
+            data={"table_uri": snapshot.uri, "version": snapshot.version},
+        ) from error

@@ -1,0 +1,138 @@
+"""Delta schemas (PROTOCOL.md, "Schema Serialization Format") as exact pyarrow schemas and DuckDB types."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from merging.errors import UnsupportedTable
+
+_PRIMITIVES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "long": pa.int64(),
+    "integer": pa.int32(),
+    "short": pa.int16(),
+    "byte": pa.int8(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "binary": pa.binary(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "timestamp_ntz": pa.timestamp("us"),
+}
+_DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(-?\d+)\s*\)")
+
+_DUCKDB: dict[pa.DataType, str] = {
+    pa.string(): "VARCHAR",
+    pa.large_string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.int16(): "SMALLINT",
+    pa.int8(): "TINYINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    pa.binary(): "BLOB",
+    pa.large_binary(): "BLOB",
+    pa.date32(): "DATE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+    pa.timestamp("us"): "TIMESTAMP",
+}
+
+
+def quote(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """An SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def delta_schema(schema_json: str) -> pa.Schema:
+    """The logical schema of a table from metaData.schemaString; UnsupportedTable for a type we lack."""
+    root = json.loads(schema_json)
+    return pa.schema([_field(field) for field in root["fields"]])
+
+
+def _field(field: Mapping[str, Any]) -> pa.Field:
+    return pa.field(field["name"], _type(field["type"]), nullable=bool(field.get("nullable", True)))
+
+
+def _type(delta: Any) -> pa.DataType:
+    if isinstance(delta, str):
+        known = _PRIMITIVES.get(delta)
+        if known is not None:
+            return known
+        decimal = _DECIMAL.fullmatch(delta)
+        if decimal or delta == "decimal":
+            precision, scale = (int(decimal[1]), int(decimal[2])) if decimal else (10, 0)
+            return pa.decimal128(precision, scale)
+        raise UnsupportedTable([f"column type {delta}"])
+    kind = delta.get("type")
+    if kind == "struct":
+        return pa.struct([_field(field) for field in delta["fields"]])
+    if kind == "array":
+        element = pa.field("element", _type(delta["elementType"]), nullable=bool(delta["containsNull"]))
+        return pa.list_(element)
+    if kind == "map":
+        value = pa.field("value", _type(delta["valueType"]), nullable=bool(delta["valueContainsNull"]))
+        return pa.map_(_type(delta["keyType"]), value)
+    raise UnsupportedTable([f"column type {kind}"])
+
+
+def delta_type(data_type: pa.DataType) -> Any:
+    """The Delta JSON of a pyarrow type (what a new or widened column is written as)."""
+    if pa.types.is_decimal(data_type):
+        return f"decimal({data_type.precision},{data_type.scale})"
+    if pa.types.is_struct(data_type):
+        return {"type": "struct", "fields": [delta_field(field) for field in data_type]}
+    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        return {
+            "type": "array",
+            "elementType": delta_type(data_type.value_type),
+            "containsNull": data_type.value_field.nullable,
+        }
+    if pa.types.is_map(data_type):
+        return {
+            "type": "map",
+            "keyType": delta_type(data_type.key_type),
+            "valueType": delta_type(data_type.item_type),
+            "valueContainsNull": data_type.item_field.nullable,
+        }
+    if pa.types.is_large_string(data_type):
+        return "string"
+    if pa.types.is_large_binary(data_type):
+        return "binary"
+    for name, known in _PRIMITIVES.items():
+        if known == data_type:
+            return name
+    raise UnsupportedTable([f"column type {data_type}"])
+
+
+def delta_field(field: pa.Field) -> dict[str, Any]:
+    """The Delta JSON of a column that has no metadata."""
+    return {"name": field.name, "type": delta_type(field.type), "nullable": field.nullable, "metadata": {}}
+
+
+def duckdb_type(data_type: pa.DataType) -> str:
+    """The DuckDB type that holds a column of a Delta table exactly."""
+    known = _DUCKDB.get(data_type)
+    if known is not None:
+        return known
+    if pa.types.is_decimal(data_type):
+        return f"DECIMAL({data_type.precision},{data_type.scale})"
+    if pa.types.is_struct(data_type):
+        inner = ", ".join(f"{quote(field.name)} {duckdb_type(field.type)}" for field in data_type)
+        return f"STRUCT({inner})"
+    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        return f"{duckdb_type(data_type.value_type)}[]"
+    if pa.types.is_map(data_type):
+        return f"MAP({duckdb_type(data_type.key_type)}, {duckdb_type(data_type.item_type)})"
+    raise UnsupportedTable([f"column type {data_type}"])

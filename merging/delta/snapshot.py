@@ -1,0 +1,234 @@
+"""A table at one version: what every other part of the border works on."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from merging.delta.features import Requirements, require_readable, required_by
+from merging.delta.log import Commit, DataFile, TableState, load_state, read_commit
+from merging.delta.schema import delta_schema
+from merging.delta.store import TableStore, open_store
+from merging.errors import MergeFailed, UnsupportedTable
+
+Strategy = Literal["merge-on-read", "copy-on-write", "delta-rs"]
+
+
+@dataclass(frozen=True)
+class FoundTransaction:
+    """A transaction marker: its own version (the merge generation) and, where the log still has it, its commit."""
+
+    version: int
+    commit_version: int | None
+    commit_info: Mapping[str, Any] | None
+    timestamp: datetime | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a table, from its log alone.
+
+    `schema` is the exact logical schema; `files` the active data files (their index in this tuple is the
+    `file_index` of reads); `version_files` nothing but what the log says.
+    """
+
+    store: TableStore
+    uri: str
+    version: int
+    table_id: str
+    name: str
+    description: str
+    schema: pa.Schema
+    schema_json: str
+    partition_columns: tuple[str, ...]
+    properties: Mapping[str, str]
+    protocol: Mapping[str, Any]
+    files: tuple[DataFile, ...]
+    timestamp: datetime
+    metadata: Mapping[str, Any]
+    storage_options: Mapping[str, str] | None
+    state: TableState = field(repr=False)
+
+    @functools.cached_property
+    def row_count(self) -> int:
+        """Exact number of rows, without a scan: counts of the log, or Parquet footers where it has none."""
+        return sum(self.live_records(file) for file in self.files)
+
+    @functools.cached_property
+    def size_bytes(self) -> int:
+        """Bytes of the active data files."""
+        return sum(file.size for file in self.files)
+
+    @functools.cached_property
+    def requirements(self) -> Requirements:
+        """What the table's protocol, properties and schema ask of a writer."""
+        return required_by(self.protocol, self.properties, self.schema_json, self.partition_columns)
+
+    @property
+    def constraints(self) -> Mapping[str, str]:
+        """CHECK constraints by name."""
+        prefix = "delta.constraints."
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.properties.items()
+            if name.startswith(prefix)
+        }
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the table features in use, for people."""
+        return self.requirements.in_use
+
+    @property
+    def change_data_feed(self) -> bool:
+        """Whether commits must carry the change data feed."""
+        return self.requirements.change_data_feed
+
+    @property
+    def append_only(self) -> bool:
+        """Whether updates and deletes are forbidden by `delta.appendOnly`."""
+        return self.requirements.append_only
+
+    def strategy(self) -> Strategy:
+        """How a merge will write this table; UnsupportedTable naming the features when nothing we have can."""
+        requirements = self.requirements
+        if requirements.refused:
+            raise UnsupportedTable(requirements.refused)
+        if requirements.foreign:
+            return "delta-rs"
+        return "merge-on-read" if requirements.deletion_vectors else "copy-on-write"
+
+    def physical_records(self, file: DataFile) -> int:
+        """Rows stored in a data file, those that a vector hides included."""
+        return _footer_rows(self.store, file) if file.num_records is None else file.num_records
+
+    def live_records(self, file: DataFile) -> int:
+        """Rows of a data file that readers see."""
+        return self.physical_records(file) - (file.vector.cardinality if file.vector else 0)
+
+    @functools.cached_property
+    def physical_names(self) -> Mapping[str, str]:
+        """Stored name of every top-level column; differs from the logical one under column mapping."""
+        if self.properties.get("delta.columnMapping.mode", "none") == "none":
+            return {name: name for name in self.schema.names}
+        fields = json.loads(self.schema_json)["fields"]
+        return {
+            item["name"]: item.get("metadata", {}).get("delta.columnMapping.physicalName", item["name"])
+            for item in fields
+        }
+
+    @functools.cached_property
+    def comments(self) -> Mapping[str, str]:
+        """Column comments."""
+        fields = json.loads(self.schema_json)["fields"]
+        return {
+            item["name"]: item["metadata"]["comment"]
+            for item in fields
+            if "comment" in item.get("metadata", {})
+        }
+
+    def find_transaction(self, application_id: str) -> FoundTransaction | None:
+        """The newest transaction marker of `application_id` up to this version, with the commit that made it.
+
+        Markers survive checkpoints, commits do not: `commit_version` is None when its JSON is gone.
+        """
+        marker = self.state.transactions.get(application_id)
+        if marker is None:
+            return None
+        version, last_updated = marker
+        commit = self._commit_with(application_id, version)
+        if commit is not None:
+            return FoundTransaction(version, commit.version, commit.info, _from_ms(commit.timestamp_ms))
+        return FoundTransaction(version, None, None, _from_ms(last_updated) if last_updated else None)
+
+    def _commit_with(self, application_id: str, version: int) -> Commit | None:
+        for number in range(self.version, -1, -1):
+            commit = self.state.commits.get(number)
+            if commit is None:
+                try:
+                    commit = read_commit(self.store, number)
+                except FileNotFoundError:
+                    return None
+            for action in commit.actions:
+                marker = action.get("txn")
+                if marker and marker["appId"] == application_id and int(marker["version"]) == version:
+                    return commit
+        return None
+
+
+def open_snapshot(
+    table_uri: str, *, version: int | None = None, storage_options: Mapping[str, str] | None = None
+) -> Snapshot:
+    """The table at `version` (None: the newest), read from its log.
+
+    Raises TableNotFound, TableChanged (gap or damage in the log), UnsupportedTable (a reader feature or
+    column type that we cannot read right).
+    """
+    return snapshot_in(open_store(table_uri, storage_options), table_uri, version, storage_options)
+
+
+def snapshot_in(
+    store: TableStore,
+    table_uri: str,
+    version: int | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> Snapshot:
+    """The same, in a store that is open already."""
+    state = load_state(store, version)
+    return snapshot_of(store, table_uri, state, storage_options)
+
+
+def snapshot_of(
+    store: TableStore, table_uri: str, state: TableState, storage_options: Mapping[str, str] | None
+) -> Snapshot:
+    """The snapshot of a replayed state."""
+    metadata = state.metadata
+    require_readable(state.protocol, metadata)
+    schema_json = metadata["schemaString"]
+    commit = state.commits.get(state.version)
+    if commit is not None:
+        made = commit.timestamp_ms
+    else:
+        made = max((file.modification_time for file in state.files.values()), default=0)
+    return Snapshot(
+        store=store,
+        uri=table_uri,
+        version=state.version,
+        table_id=metadata["id"],
+        name=metadata.get("name") or "",
+        description=metadata.get("description") or "",
+        schema=delta_schema(schema_json),
+        schema_json=schema_json,
+        partition_columns=tuple(metadata.get("partitionColumns") or ()),
+        properties=dict(metadata.get("configuration") or {}),
+        protocol=state.protocol,
+        files=tuple(state.files.values()),
+        timestamp=_from_ms(made),
+        metadata=metadata,
+        storage_options=storage_options,
+        state=state,
+    )
+
+
+def _from_ms(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
+def _footer_rows(store: TableStore, file: DataFile) -> int:
+    path = store.relative(file.path)
+    try:
+        tail = store.read_range(path, max(0, file.size - 8), 8)
+        footer = int.from_bytes(tail[:4], "little") + 8
+        content = store.read_range(path, max(0, file.size - footer), footer)
+        # A Parquet footer is found from the end of the file, so the footer alone reads like a file.
+        return int(pq.read_metadata(io.BytesIO(b"PAR1" + content)).num_rows)
+    except FileNotFoundError as error:
+        raise MergeFailed(f"The data file {path} of {store.uri} is missing.", data={"path": path}) from error

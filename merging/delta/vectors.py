@@ -1,0 +1,153 @@
+"""Deletion vectors: which rows of a data file are gone (PROTOCOL.md, "Deletion Vector Format").
+
+A file of vectors is the byte 1, then for each vector its size (int32, big-endian), the payload and the
+payload's CRC-32 (big-endian). A payload is the magic number 1681511377 (int32, little-endian) and a 64-bit
+portable Roaring bitmap of row numbers. An inline vector is the payload alone, in Z85.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import uuid
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyroaring
+
+from merging.delta.store import TableStore
+from merging.errors import MergeFailed
+
+MAGIC = 1681511377
+FORMAT_VERSION = b"\x01"
+
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_B85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_TO_B85 = str.maketrans(_Z85, _B85)
+_TO_Z85 = str.maketrans(_B85, _Z85)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorDescriptor:
+    """Where a data file's vector is stored, as the log says it; `cardinality` is the number of rows gone."""
+
+    storage_type: str
+    path_or_inline: str
+    offset: int | None
+    size: int
+    cardinality: int
+
+    @classmethod
+    def from_log(cls, value: Mapping[str, Any]) -> VectorDescriptor:
+        """The descriptor of an add or remove action (JSON or checkpoint)."""
+        offset = value.get("offset")
+        return cls(
+            value["storageType"],
+            value["pathOrInlineDv"],
+            None if offset is None else int(offset),
+            int(value["sizeInBytes"]),
+            int(value["cardinality"]),
+        )
+
+    def to_log(self) -> dict[str, Any]:
+        """The descriptor as an action holds it."""
+        value: dict[str, Any] = {"storageType": self.storage_type, "pathOrInlineDv": self.path_or_inline}
+        if self.offset is not None:
+            value["offset"] = self.offset
+        return {**value, "sizeInBytes": self.size, "cardinality": self.cardinality}
+
+    @property
+    def unique_id(self) -> str:
+        """What tells two vectors of one file apart (PROTOCOL.md, "Derived Fields")."""
+        base = self.storage_type + self.path_or_inline
+        return base if self.offset is None else f"{base}@{self.offset}"
+
+    @property
+    def file_path(self) -> str | None:
+        """The vector's file relative to the table's root (absolute for type "p"), None when inline."""
+        if self.storage_type == "i":
+            return None
+        if self.storage_type == "p":
+            return self.path_or_inline
+        prefix, encoded = self.path_or_inline[:-20], self.path_or_inline[-20:]
+        name = f"deletion_vector_{uuid.UUID(bytes=_z85_decode(encoded))}.bin"
+        return f"{prefix}/{name}" if prefix else name
+
+
+def read_vector(store: TableStore, descriptor: VectorDescriptor) -> pyroaring.BitMap64:
+    """The row numbers that a vector marks as gone.
+
+    Raises MergeFailed when the vector is missing, cut short, of another format, or its checksum or
+    cardinality is wrong.
+    """
+    path = descriptor.file_path
+    if path is None:
+        payload = _z85_decode(descriptor.path_or_inline)[: descriptor.size]
+    else:
+        payload = _stored_payload(store, path, descriptor)
+    if len(payload) < 4 or struct.unpack_from("<i", payload)[0] != MAGIC:
+        raise _broken(store, descriptor, "it does not begin with the format's magic number")
+    try:
+        bitmap = pyroaring.BitMap64.deserialize(payload[4:])
+    except ValueError as error:
+        raise _broken(store, descriptor, "its bitmap cannot be read") from error
+    if len(bitmap) != descriptor.cardinality:
+        raise _broken(
+            store, descriptor, f"it marks {len(bitmap)} rows where the log says {descriptor.cardinality}"
+        )
+    return bitmap
+
+
+def _stored_payload(store: TableStore, path: str, descriptor: VectorDescriptor) -> bytes:
+    offset = descriptor.offset or 0
+    try:
+        stored = store.read_range(store.relative(path), offset, descriptor.size + 8)
+    except FileNotFoundError as error:
+        raise _broken(store, descriptor, "its file is missing") from error
+    if len(stored) < descriptor.size + 8:
+        raise _broken(store, descriptor, "its file is cut short")
+    if struct.unpack_from(">i", stored)[0] != descriptor.size:
+        raise _broken(store, descriptor, "the size in its file is not the one in the log")
+    payload = stored[4 : 4 + descriptor.size]
+    if zlib.crc32(payload) != struct.unpack_from(">I", stored, 4 + descriptor.size)[0]:
+        raise _broken(store, descriptor, "its checksum is wrong")
+    return payload
+
+
+def _broken(store: TableStore, descriptor: VectorDescriptor, reason: str) -> MergeFailed:
+    where = descriptor.file_path or "an inline vector"
+    return MergeFailed(
+        f"A deletion vector of {store.uri} cannot be trusted: {reason} ({where}).",
+        data={"vector": where, "reason": reason},
+    )
+
+
+class VectorFile:
+    """Collects the vectors of one commit in one file at the table's root."""
+
+    def __init__(self, identity: uuid.UUID) -> None:
+        self.path = f"deletion_vector_{identity}.bin"
+        self._encoded = base64.b85encode(identity.bytes).decode("ascii").translate(_TO_Z85)
+        self._content = bytearray(FORMAT_VERSION)
+
+    def append(self, bitmap: pyroaring.BitMap64) -> VectorDescriptor:
+        """Add a vector; the descriptor is what the log says of it."""
+        bitmap.run_optimize()
+        payload = struct.pack("<i", MAGIC) + bitmap.serialize()
+        offset = len(self._content)
+        self._content += struct.pack(">i", len(payload)) + payload + struct.pack(">I", zlib.crc32(payload))
+        return VectorDescriptor("u", self._encoded, offset, len(payload), len(bitmap))
+
+    @property
+    def content(self) -> bytes:
+        """The whole file."""
+        return bytes(self._content)
+
+    def __bool__(self) -> bool:
+        return len(self._content) > len(FORMAT_VERSION)
+
+
+def _z85_decode(text: str) -> bytes:
+    return base64.b85decode(text.translate(_TO_B85))

@@ -1,0 +1,408 @@
+"""Writing what a merge changed: vectors for rows that go, one new file per partition for rows that come.
+
+Nothing here is visible to readers: files get fresh names that carry the attempt, and only `committing` names
+them in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+import urllib.parse
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyroaring
+
+from merging.delta.log import DataFile
+from merging.delta.reading import scan_sql
+from merging.delta.schema import delta_field, delta_type, duckdb_type, literal, quote
+from merging.delta.snapshot import Snapshot, Strategy
+from merging.delta.statistics import written_stats
+from merging.delta.vectors import VectorFile, read_vector
+from merging.errors import MergeFailed, UnsupportedTable
+
+_ROW_GROUP_ROWS = 122_880
+_INDEXED_COLUMNS = 32
+
+
+@dataclass(frozen=True)
+class RowChanges:
+    """What a merge changes, as names of relations on the connection (not quoted again).
+
+    `removed`(file_index, row_number): rows of the snapshot that go, updated ones included.
+    `added`: full new rows with the table's (new) columns by name; updated and inserted rows alike.
+    The other four hold the same columns and are needed where the table has a change data feed or is written
+    through delta-rs: `inserted`, `updated_before`, `updated_after`, `deleted`. `key_columns` likewise.
+    """
+
+    removed: str | None
+    added: str | None
+    inserted: str | None = None
+    updated_before: str | None = None
+    updated_after: str | None = None
+    deleted: str | None = None
+    key_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreparedCommit:
+    """Files written and the actions that will name them; `commit` puts them in the log, `discard` deletes them.
+
+    `rows_removed` and `rows_added` are physical counts (an update counts in both).
+    """
+
+    snapshot: Snapshot
+    strategy: Strategy
+    attempt_id: str
+    actions: tuple[dict[str, Any], ...]
+    paths: tuple[str, ...]
+    bytes_written: int
+    rows_removed: int
+    rows_added: int
+    metrics: Mapping[str, int]
+    changes: RowChanges | None = None
+    connection: duckdb.DuckDBPyConnection | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def row_count_after(self) -> int:
+        """The table's row count once this is committed."""
+        return self.snapshot.row_count - self.rows_removed + self.rows_added
+
+
+class _Work:
+    """Collects actions, files and figures while a commit is prepared."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, attempt_id: str, schema: pa.Schema
+    ):
+        self.connection = connection
+        self.snapshot = snapshot
+        self.attempt_id = attempt_id
+        self.schema = schema
+        self.now = int(time.time() * 1000)
+        self.actions: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.bytes_written = 0
+        self.rows_removed = 0
+        self.rows_added = 0
+        self.metrics: dict[str, int] = {}
+
+    def count(self, name: str, amount: int) -> None:
+        self.metrics[name] = self.metrics.get(name, 0) + amount
+
+    def fresh_name(self, prefix: str = "part") -> str:
+        return f"{prefix}-{self.attempt_id}-{uuid.uuid4()}.parquet"
+
+    def remove(self, file: DataFile) -> None:
+        action: dict[str, Any] = {
+            "path": file.logged_path,
+            "deletionTimestamp": self.now,
+            "dataChange": True,
+            "extendedFileMetadata": True,
+            "partitionValues": dict(file.partition_values),
+            "size": file.size,
+        }
+        if file.vector is not None:
+            action["deletionVector"] = file.vector.to_log()
+        self.actions.append({"remove": action})
+
+    def add(self, path: str, partition_values: Mapping[str, str | None], size: int, stats: str) -> None:
+        self.actions.append(
+            {
+                "add": {
+                    "path": urllib.parse.quote(path, safe="/=-_."),
+                    "partitionValues": dict(partition_values),
+                    "size": size,
+                    "modificationTime": self.now,
+                    "dataChange": True,
+                    "stats": stats,
+                }
+            }
+        )
+
+
+def prepare(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    changes: RowChanges,
+    *,
+    attempt_id: str,
+    new_schema: pa.Schema | None = None,
+) -> PreparedCommit:
+    """Write the files of one commit on top of `snapshot`; nothing is visible before `commit`.
+
+    `new_schema`: the table's columns after the merge, when columns are added or widened.
+    On any error the files already written are deleted. Raises UnsupportedTable (also for updates of an
+    append-only table) and MergeFailed.
+    """
+    strategy = snapshot.strategy()
+    if snapshot.append_only and changes.removed and _count(connection, changes.removed):
+        raise UnsupportedTable(
+            ["appendOnly"],
+            "The table is append-only (delta.appendOnly): rows can be added, not changed or deleted.",
+        )
+    work = _Work(connection, snapshot, attempt_id, new_schema or snapshot.schema)
+    try:
+        if new_schema is not None and not new_schema.equals(snapshot.schema):
+            work.actions += schema_actions(snapshot, new_schema)
+        if changes.removed:
+            if strategy == "merge-on-read":
+                _mark_removed(work, changes.removed)
+            else:
+                _rewrite_without(work, changes.removed)
+        if changes.added:
+            _write_added(work, changes.added)
+        if snapshot.change_data_feed:
+            _write_change_feed(work, changes)
+        snapshot.store.sync(work.paths)
+    except BaseException:
+        snapshot.store.delete(work.paths)
+        raise
+    return PreparedCommit(
+        snapshot=snapshot,
+        strategy=strategy,
+        attempt_id=attempt_id,
+        actions=tuple(work.actions),
+        paths=tuple(work.paths),
+        bytes_written=work.bytes_written,
+        rows_removed=work.rows_removed,
+        rows_added=work.rows_added,
+        metrics=work.metrics,
+    )
+
+
+def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _removed_by_file(work: _Work, removed: str) -> dict[int, np.ndarray]:
+    found = work.connection.execute(
+        f"SELECT file_index::BIGINT AS file_index, row_number::BIGINT AS row_number FROM {removed} "
+        "ORDER BY file_index, row_number"
+    ).fetchnumpy()
+    indexes, numbers = found["file_index"], found["row_number"]
+    if not len(indexes):
+        return {}
+    starts = np.flatnonzero(np.r_[True, indexes[1:] != indexes[:-1]])
+    ends = np.r_[starts[1:], len(indexes)]
+    return {int(indexes[start]): numbers[start:end] for start, end in zip(starts, ends, strict=True)}
+
+
+def _mark_removed(work: _Work, removed: str) -> None:
+    vectors = VectorFile(uuid.uuid4())
+    store = work.snapshot.store
+    additions: list[dict[str, Any]] = []
+    for index, numbers in _removed_by_file(work, removed).items():
+        file = work.snapshot.files[index]
+        bitmap = pyroaring.BitMap64(numbers.astype(np.uint64))
+        before = 0
+        if file.vector is not None:
+            present = read_vector(store, file.vector)
+            before = len(present)
+            bitmap |= present
+        _require_distinct(work.snapshot, file, len(bitmap) - before, len(numbers))
+        work.rows_removed += len(numbers)
+        work.remove(file)
+        if len(bitmap) == work.snapshot.physical_records(file):
+            work.count("numTargetFilesRemoved", 1)
+            if file.vector is not None:
+                work.count("numTargetDeletionVectorsRemoved", 1)
+            continue
+        descriptor = vectors.append(bitmap)
+        work.count("numTargetDeletionVectorsUpdated" if file.vector else "numTargetDeletionVectorsAdded", 1)
+        add: dict[str, Any] = {
+            "path": file.logged_path,
+            "partitionValues": dict(file.partition_values),
+            "size": file.size,
+            "modificationTime": file.modification_time,
+            "dataChange": True,
+            "stats": _loose_stats(file, work.snapshot.physical_records(file)),
+            "deletionVector": descriptor.to_log(),
+            **file.extra,
+        }
+        additions.append({"add": add})
+    if vectors:
+        path = vectors.path
+        work.paths.append(path)
+        store.write(path, vectors.content)
+        work.bytes_written += len(vectors.content)
+    work.actions += additions
+
+
+def _require_distinct(snapshot: Snapshot, file: DataFile, grown: int, named: int) -> None:
+    if grown != named:
+        raise MergeFailed(
+            f"{named} rows of {file.path} were to be removed but only {grown} of them are live.",
+            data={"table_uri": snapshot.uri, "path": file.path},
+        )
+
+
+_TIGHT_BOUNDS = re.compile(r'(?<!\\)"tightBounds"\s*:\s*(?:true|false|null)')
+
+
+def _loose_stats(file: DataFile, physical: int) -> str:
+    """With a vector bounds may be wider than the live rows, and the count stays the physical one.
+
+    The text is edited, not parsed and written again, so that bounds keep every digit they had.
+    """
+    text = (file.stats_json or "").strip()
+    loose = '"tightBounds":false'
+    if not text or not json.loads(text):
+        return f'{{"numRecords":{physical},{loose}}}'
+    if file.num_records is None:
+        text = f'{{"numRecords":{physical},{text[1:]}'
+    if _TIGHT_BOUNDS.search(text):
+        return _TIGHT_BOUNDS.sub(loose, text)
+    return f"{text[:-1]},{loose}}}"
+
+
+def _rewrite_without(work: _Work, removed: str) -> None:
+    """Copy-on-write: each touched file again without the rows that go (and without those gone already)."""
+    snapshot, connection = work.snapshot, work.connection
+    columns = [name for name in snapshot.schema.names if name not in snapshot.partition_columns]
+    selected = ", ".join(f"s.{quote(name)}" for name in columns)
+    for index, numbers in _removed_by_file(work, removed).items():
+        file = snapshot.files[index]
+        _require_distinct(snapshot, file, len(np.unique(numbers)), len(numbers))
+        live = snapshot.live_records(file)
+        work.rows_removed += len(numbers)
+        work.remove(file)
+        work.count("numTargetFilesRemoved", 1)
+        if len(numbers) == live:
+            continue
+        source = scan_sql(connection, snapshot, columns, files=[index], with_positions=True)
+        path = f"{file.path.rpartition('/')[0]}/{work.fresh_name()}".lstrip("/")
+        rows, size, returned = _copy(
+            work,
+            f"SELECT {selected} FROM ({source}) s ANTI JOIN {removed} r "
+            "ON s.row_number = r.row_number AND s.file_index = r.file_index",
+            path,
+        )
+        _require_distinct(snapshot, file, live - rows, len(numbers))
+        work.count("numTargetRowsCopied", rows)
+        work.count("numTargetFilesAdded", 1)
+        work.add(
+            path,
+            file.partition_values,
+            size,
+            written_stats(snapshot.schema, columns[:_INDEXED_COLUMNS], returned, rows),
+        )
+
+
+def _write_change_feed(work: _Work, changes: RowChanges) -> None:
+    raise NotImplementedError
+
+
+def _write_added(work: _Work, relation: str) -> None:
+    partitions = work.snapshot.partition_columns
+    if not partitions:
+        if _count(work.connection, relation):
+            _write_partition(work, relation, {}, "", "")
+        return
+    spelled = ", ".join(f"{_partition_text(work.schema, name)} AS {quote(name)}" for name in partitions)
+    for values in work.connection.execute(
+        f"SELECT DISTINCT {spelled} FROM {relation} ORDER BY ALL"
+    ).fetchall():
+        named = dict(zip(partitions, values, strict=True))
+        for name, value in named.items():
+            if value == "":
+                raise MergeFailed(
+                    f"Column {name} partitions the table, and Delta stores an empty text there as NULL.",
+                    data={"column": name},
+                )
+        where = " AND ".join(
+            f"{_partition_text(work.schema, name)} IS NOT DISTINCT FROM "
+            + ("NULL" if value is None else literal(value))
+            for name, value in named.items()
+        )
+        physical = {work.snapshot.physical_names[name]: value for name, value in named.items()}
+        _write_partition(work, relation, physical, f"WHERE {where}", partition_folder(named))
+
+
+def _partition_text(schema: pa.Schema, name: str) -> str:
+    """A partition value as the log spells it (PROTOCOL.md, "Partition Value Serialization")."""
+    data_type = schema.field(name).type
+    if pa.types.is_timestamp(data_type):
+        moment = f"{quote(name)} AT TIME ZONE 'UTC'" if data_type.tz else quote(name)
+        return f"strftime({moment}, '%Y-%m-%d %H:%M:%S.%f')"
+    return f"CAST(CAST({quote(name)} AS {duckdb_type(data_type)}) AS VARCHAR)"
+
+
+def partition_folder(values: Mapping[str, str | None]) -> str:
+    """The folder of a partition, ending in a slash; readers take the values from the log, never from here."""
+    parts = []
+    for name, value in values.items():
+        text = "__HIVE_DEFAULT_PARTITION__" if value is None else urllib.parse.quote(value, safe=" ")
+        part = f"{urllib.parse.quote(name, safe=' ')}={text}"
+        if len(part) > 200:
+            part = f"{part[:160]}-{hashlib.sha256(part.encode()).hexdigest()[:16]}"
+        parts.append(part)
+    return "".join(f"{part}/" for part in parts)
+
+
+def _write_partition(
+    work: _Work, relation: str, partition_values: Mapping[str, str | None], where: str, folder: str
+) -> None:
+    path = folder + work.fresh_name()
+    columns = [name for name in work.schema.names if name not in work.snapshot.partition_columns]
+    casts = ", ".join(
+        f"CAST({quote(name)} AS {duckdb_type(work.schema.field(name).type)}) AS {quote(name)}"
+        for name in columns
+    )
+    rows, size, returned = _copy(work, f"SELECT {casts} FROM {relation} {where}", path)
+    work.rows_added += rows
+    work.count("numTargetFilesAdded", 1)
+    stats = written_stats(work.schema, columns[:_INDEXED_COLUMNS], returned, rows)
+    work.add(path, partition_values, size, stats)
+
+
+def _copy(work: _Work, query: str, path: str) -> tuple[int, int, Mapping[str, Mapping[str, str]]]:
+    """Write a query's rows to a new Parquet file; rows, bytes and DuckDB's column statistics."""
+    store = work.snapshot.store
+    target = store.local_target(path)
+    work.paths.append(path)
+    row = work.connection.execute(
+        f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION snappy, RETURN_STATS)"
+    ).fetchone()
+    if row is None:
+        raise MergeFailed(f"Writing {path} answered nothing.", data={"path": path})
+    store.publish(path, target)
+    work.bytes_written += int(row[2])
+    return int(row[1]), int(row[2]), row[4] or {}
+
+
+def schema_actions(snapshot: Snapshot, new_schema: pa.Schema) -> list[dict[str, Any]]:
+    """metaData (and protocol where a type asks for it) that give the table `new_schema`.
+
+    Existing columns keep their metadata and take the new type; new columns come last and are nullable.
+    """
+    root = json.loads(snapshot.schema_json)
+    known = {item["name"]: item for item in root["fields"]}
+    fields = []
+    for column in new_schema:
+        item = known.get(column.name)
+        if item is None:
+            fields.append(delta_field(column.with_nullable(True)))
+        elif snapshot.schema.field(column.name).type != column.type:
+            fields.append({**item, "type": delta_type(column.type)})
+        else:
+            fields.append(item)
+    metadata = {
+        **snapshot.metadata,
+        "schemaString": json.dumps({**root, "fields": fields}, ensure_ascii=False),
+    }
+    return [{"metaData": metadata}]
+
+
+def discard(prepared: PreparedCommit) -> None:
+    """Delete the files of a commit that was proven not to be in the log."""
+    prepared.snapshot.store.delete(prepared.paths)

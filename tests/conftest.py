@@ -1,0 +1,119 @@
+"""What every test stands on: no network, a database in a file, tables in a folder of its own."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import redis
+from django.db import connection
+from pytest_django import Settings
+
+from config.celery import app as celery_app
+from config.processes import ManagedProcess
+from tests import services
+from tests.network_guard import only_loopback
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    with only_loopback():
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """SQLite tests use a file, as the demo does: live servers and separate processes can open it too."""
+    database = connection.settings_dict
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def delta_data_root(tmp_path: Path, settings: Settings) -> Path:
+    """Where this test's tables, staged content and audit files live."""
+    root = tmp_path / "delta"
+    settings.DELTA_DATA_ROOT = root
+    return root
+
+
+# --- Separate processes and real services ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server for this session; each test that uses it finds it empty (see ``broker_url``)."""
+    with services.redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def broker_url(redis_url: str) -> Iterator[str]:
+    """The session's Redis as the broker, of this process too; emptied before and after the test."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        with using_broker(redis_url):
+            yield redis_url
+        client.flushall()
+
+
+@contextlib.contextmanager
+def using_broker(url: str) -> Iterator[None]:
+    """Publish this process' tasks to another broker for a while."""
+    previous = celery_app.conf.broker_url
+    publish_to(url)
+    try:
+        yield
+    finally:
+        publish_to(previous)
+
+
+def publish_to(url: str) -> None:
+    """Point the Celery application at a broker, and drop the connections to the one before."""
+    application: Any = celery_app  # the stubs do not know the pools behind its properties
+    application.pool.force_close_all()
+    application.conf.broker_url = url
+    application._pool = None
+    application.amqp._producer_pool = None
+
+
+@pytest.fixture
+def process_environment(transactional_db: None, broker_url: str, delta_data_root: Path) -> dict[str, str]:
+    """The environment in which a separate process works on this test's database, broker and tables."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings.dev",
+        "DATABASE_URL": connected_database_url(),
+        "CELERY_BROKER_URL": broker_url,
+        "DELTA_DATA_ROOT": str(delta_data_root),
+        "LOG_FORMAT": "json",
+        "PYTHONUNBUFFERED": "1",
+        "C_FORCE_ROOT": "1",
+    }
+
+
+def connected_database_url() -> str:
+    """The URL of the test database that this process is connected to."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{quote(str(database['NAME']))}"
+    return f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+
+
+@pytest.fixture
+def separate_worker(process_environment: dict[str, str], tmp_path: Path) -> Iterator[ManagedProcess]:
+    """A Celery worker in a process of its own."""
+    with services.worker_process(process_environment, tmp_path / "worker.log") as worker:
+        yield worker
+
+
+@pytest.fixture
+def separate_web(process_environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """The web process on its own, under uvicorn; the fixture is its address."""
+    with services.web_process(process_environment, tmp_path / "web.log") as address:
+        yield address

@@ -1,0 +1,245 @@
+"""Real services for the tests: PostgreSQL, Redis, the embedded broker, worker and web processes.
+
+All of them are private to the test run, listen on the loopback address or a unix socket only, are waited for
+with a bound, and are stopped however the run ends.
+
+As a program: ``python -m tests.services suite`` runs the whole suite (what ``make test`` does);
+``python -m tests.services with-postgresql COMMAND …`` runs a command with ``DATABASE_URL`` set.
+"""
+
+import contextlib
+import http.client
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from config.env import BASE_DIR
+from config.processes import ManagedProcess, wait_until, web_command, worker_command
+
+#: The same application tests on both databases; the engine knows no database, so it is tested once.
+DATABASE_SUITES = ("tests/audit", "tests/datasets", "tests/changerequests", "tests/config")
+
+
+class ServiceMissingError(Exception):
+    """A program that a service needs is not installed; the message names its package."""
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL cluster of its own; yields the URL of an empty database whose user may make others."""
+    binaries = postgresql_binaries()
+    owner = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+    with private_folder("postgresql", owner=owner) as folder:
+        run = {
+            "check": True,
+            "user": owner,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "cwd": folder,
+        }
+        data = folder / "data"
+        initialise = [*(str(binaries / "initdb"), "--pgdata", str(data), "--username", "headgate")]
+        subprocess.run(
+            [*initialise, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"],
+            **run,  # type: ignore[call-overload]  # subprocess.run has no overload for keyword dictionaries
+        )
+        port = free_port()
+        server = ManagedProcess(
+            "postgresql",
+            [
+                *(str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder)),
+                *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60"),
+                *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
+            ],
+            log=folder / "postgresql.log",
+            folder=folder,
+            run_as=owner,
+        )
+        try:
+            ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            wait_until(server, lambda: subprocess.run(ready, check=False).returncode == 0, seconds=30)
+            yield f"postgresql://headgate@127.0.0.1:{port}/postgres"
+        finally:
+            server.stop(first=signal.SIGINT)  # PostgreSQL's fast shutdown
+
+
+def postgresql_binaries() -> Path:
+    """The folder with ``initdb`` and ``postgres``. Raises ``ServiceMissingError``."""
+    candidates = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parent.parent.name
+    )
+    on_path = shutil.which("initdb")
+    if on_path is not None:
+        candidates.append(Path(on_path).resolve())
+    if not candidates:
+        raise ServiceMissingError("PostgreSQL is not installed (Debian: apt-get install postgresql).")
+    return candidates[-1].parent
+
+
+@contextlib.contextmanager
+def redis_server(*, persistent: bool = False) -> Iterator[str]:
+    """A Redis server of its own on the loopback address; yields its URL."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        raise ServiceMissingError("Redis is not installed (Debian: apt-get install redis-server).")
+    with private_folder("redis") as folder:
+        port = free_port()
+        server = ManagedProcess(
+            "redis",
+            [
+                *(program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+                *("--save", "", "--appendonly", "yes" if persistent else "no"),
+            ],
+            log=folder / "redis.log",
+        )
+        try:
+            wait_until(server, lambda: answers_ping(port), seconds=10)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.stop(seconds=5)
+
+
+@contextlib.contextmanager
+def worker_process(
+    environment: Mapping[str, str], log: Path, *, concurrency: int = 1
+) -> Iterator[ManagedProcess]:
+    """A Celery worker in a process of its own, ready to take tasks."""
+    command = worker_command(concurrency=concurrency, beat=False)
+    worker = ManagedProcess("worker", command, environment=environment, folder=BASE_DIR, log=log)
+    try:
+        wait_until(worker, lambda: " ready." in log.read_text(errors="replace"), seconds=60)
+        yield worker
+    finally:
+        worker.stop(seconds=15)
+
+
+@contextlib.contextmanager
+def web_process(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """The web process under uvicorn; yields its address."""
+    port = free_port()
+    web = ManagedProcess("web", web_command(port=port), environment=environment, folder=BASE_DIR, log=log)
+    try:
+        wait_until(web, lambda: answers_livez(port), seconds=60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        web.stop(seconds=10)
+
+
+@contextlib.contextmanager
+def private_folder(name: str, *, owner: str | None = None) -> Iterator[Path]:
+    """A short-lived folder, with a path short enough for unix sockets."""
+    folder = Path(tempfile.mkdtemp(prefix=f"headgate-{name}-"))
+    if owner is not None:
+        account = pwd.getpwnam(owner)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def answers_ping(port: int) -> bool:
+    """Does a Redis server answer on the port?"""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        connection.sendall(b"PING\r\n")
+        return connection.recv(16).startswith(b"+PONG")
+    return False
+
+
+def answers_livez(port: int) -> bool:
+    """Does the web process answer on the port?"""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def run_suite(arguments: list[str]) -> int:
+    """Run every test; the worst exit code of its parts. ``arguments`` go to each pytest."""
+    pytest = [sys.executable, "-m", "pytest", *arguments]
+    in_process = [*pytest, "-n", "2", "-m", "not e2e and not services"]
+    results = [
+        part("everything within one process, on SQLite", in_process),
+        part("the application again, on PostgreSQL", [*in_process, *DATABASE_SUITES], on_postgresql=True),
+        part("separate processes, PostgreSQL and Redis", [*pytest, "-m", "services"], on_postgresql=True),
+        part("the browser", [*pytest, "-m", "e2e"]),
+    ]
+    return max(results)
+
+
+def part(title: str, command: list[str], *, on_postgresql: bool = False) -> int:
+    """Run one part of the suite and say how long it took."""
+    announce(f"{title} …")
+    started = time.monotonic()
+    try:
+        with (
+            postgresql()
+            if on_postgresql
+            else contextlib.nullcontext(os.environ.get("DATABASE_URL", "")) as url
+        ):
+            environment = {**os.environ, **({"DATABASE_URL": url} if url else {})}
+            code = subprocess.run(command, cwd=BASE_DIR, env=environment, check=False).returncode
+    except ServiceMissingError as error:
+        announce(f"{'FAILED' if services_required() else 'SKIPPED'}: {title}: {error}")
+        return 1 if services_required() else 0
+    outcome = "passed" if code == 0 else f"FAILED (exit code {code})"
+    announce(f"{title}: {outcome} in {time.monotonic() - started:.0f} s")
+    return code
+
+
+def find_chromium() -> Path:
+    """The system's Chromium, which the browser tests drive. Raises ``ServiceMissingError``."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise ServiceMissingError("Chromium is not installed (Debian: apt-get install chromium).")
+
+
+def services_required() -> bool:
+    """In CI, and wherever REQUIRE_SERVICES is set, a missing service is a failure instead of a skip."""
+    return os.environ.get("CI") == "true" or os.environ.get("REQUIRE_SERVICES") == "1"
+
+
+def browser_required() -> bool:
+    """In CI, and wherever REQUIRE_E2E is set, a missing browser is a failure instead of a skip."""
+    return os.environ.get("CI") == "true" or os.environ.get("REQUIRE_E2E") == "1"
+
+
+def announce(line: str) -> None:
+    sys.stdout.write(f"headgate: {line}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["suite", *options]:
+            return run_suite(options)
+        case ["with-postgresql", _, *_]:
+            return part(" ".join(arguments[1:]), arguments[1:], on_postgresql=True)
+        case _:
+            sys.stderr.write(__doc__ or "")
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""Audit files: written once, fsynced, never changed, named by their SHA-256 in the events."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from audit.errors import AuditFileExists
+
+
+def file_sha256(path: Path) -> str:
+    """The hex SHA-256 of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_audit_files(
+    folder: Path, *, documents: Mapping[str, Any], copies: Mapping[str, Path]
+) -> dict[str, str]:
+    """Write JSON ``documents`` and ``copies`` of files into ``folder``; return name -> SHA-256.
+
+    Durable when it returns: files and folder are synced to disk. Safe to call again with the same content (a
+    recovered run does). Raises ``AuditFileExists`` where a file stands there with other content.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    hashes = {}
+    for name, document in documents.items():
+        text = (
+            json.dumps(document, cls=DjangoJSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        )
+        hashes[name] = _publish(folder, name, text.encode())
+    for name, source in copies.items():
+        hashes[name] = _publish(folder, name, source)
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return hashes
+
+
+def _publish(folder: Path, name: str, content: bytes | Path) -> str:
+    target, partial = folder / name, folder / f".{name}.partial"
+    with partial.open("wb") as out:
+        if isinstance(content, Path):
+            with content.open("rb") as source:
+                shutil.copyfileobj(source, out, 1024 * 1024)
+        else:
+            out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    digest = file_sha256(partial)
+    try:
+        os.link(partial, target)  # fails where the name is taken: an audit file is never replaced
+    except FileExistsError:
+        if file_sha256(target) != digest:
+            raise AuditFileExists(
+                f"{target} exists with other content. Audit files are never replaced: move it aside, "
+                f"run verify_audit, then retry the merge run."
+            ) from None
+    finally:
+        partial.unlink()
+    return digest

@@ -1,0 +1,78 @@
+"""Events and the chains that order them.
+
+An event names people and things by value (user name, ``CR-128``), never by foreign key: it must stay true
+when a user is renamed or a dataset is removed, and nothing below may point at what is above.
+"""
+
+from typing import Any, NoReturn
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+
+from audit.errors import EventsAreAppendOnly
+
+
+class Chain(models.Model):
+    """The head of one chain of events; its row lock puts appends in order.
+
+    One chain per dataset (``dataset:7``) and one for the rest (``installation``), so that merges of different
+    datasets never wait for each other.
+    """
+
+    stream = models.CharField(max_length=100, primary_key=True)
+    last_sequence = models.PositiveBigIntegerField(default=0)
+    last_hash = models.CharField(max_length=64, default="")
+
+    def __str__(self) -> str:
+        return f"{self.stream} at {self.last_sequence}"
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def update(self, **_: Any) -> NoReturn:
+        raise EventsAreAppendOnly("Audit events are never changed.")
+
+    def delete(self) -> NoReturn:
+        raise EventsAreAppendOnly("Audit events are never deleted.")
+
+    def bulk_update(self, *_: Any, **__: Any) -> NoReturn:
+        raise EventsAreAppendOnly("Audit events are never changed.")
+
+
+class Event(models.Model):
+    """One entry of the trail: who did what to which thing, when, and with which facts."""
+
+    stream = models.CharField(max_length=100)
+    sequence = models.PositiveBigIntegerField()
+    occurred_at = models.DateTimeField()
+    actor = models.CharField(max_length=150, blank=True, help_text="User name; empty for the system itself.")
+    action = models.CharField(max_length=80)
+    subject_type = models.CharField(max_length=40)
+    subject_id = models.CharField(max_length=100)
+    data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    request_id = models.CharField(max_length=64, blank=True)
+    previous_hash = models.CharField(max_length=64, blank=True)
+    hash = models.CharField(max_length=64)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["stream", "sequence"]
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "sequence"], name="audit_event_order"),
+            models.UniqueConstraint(fields=["stream", "previous_hash"], name="audit_event_no_fork"),
+        ]
+        indexes = [
+            models.Index(fields=["subject_type", "subject_id", "sequence"], name="audit_event_subject"),
+            models.Index(fields=["occurred_at"], name="audit_event_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream}/{self.sequence} {self.action} {self.subject_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise EventsAreAppendOnly("Audit events are never changed.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *_: Any, **__: Any) -> NoReturn:
+        raise EventsAreAppendOnly("Audit events are never deleted.")

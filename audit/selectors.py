@@ -1,0 +1,13 @@
+"""Questions that others ask of the trail."""
+
+from audit.models import Event, EventQuerySet
+
+
+def events_of(subject_type: str, subject_id: str) -> EventQuerySet:
+    """The events of one thing, oldest first."""
+    return Event.objects.filter(subject_type=subject_type, subject_id=subject_id).order_by("sequence")
+
+
+def events_in(stream: str) -> EventQuerySet:
+    """The events of one chain, oldest first."""
+    return Event.objects.filter(stream=stream).order_by("sequence")

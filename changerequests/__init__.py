@@ -1,0 +1,1 @@
+"""The life of a change request: states, policies, services, the queue of merge runs and its faces."""

@@ -1,0 +1,56 @@
+"""Errors of the life cycle. They carry a stable code and data, and know nothing of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from datasets.errors import DomainError
+
+if TYPE_CHECKING:
+    from changerequests.policies import Blocker
+
+
+class InvalidTransition(DomainError):
+    """The action does not exist in the change request's present status."""
+
+    code = "invalid_transition"
+
+
+class Blocked(DomainError):
+    """Gates stand in the way; ``blockers`` says which and what to do."""
+
+    code = "blocked"
+
+    def __init__(self, message: str, blockers: Sequence[Blocker]) -> None:
+        super().__init__(message, blockers=[asdict(blocker) for blocker in blockers])
+        self.blockers = tuple(blockers)
+
+
+class PlanChanged(DomainError):
+    """What was looked at is not what would be merged any more; ``data`` says what moved."""
+
+    code = "plan_changed"
+
+
+class DatasetBusy(DomainError):
+    """Somebody else is at work on this dataset or request right now."""
+
+    code = "dataset_busy"
+
+
+class RunEnded(DomainError):
+    """A merge run ended without a merge; ``code`` and ``data`` are those of what went wrong."""
+
+    code = "merge_failed"
+
+    def __init__(self, message: str, code: str, **data: Any) -> None:
+        super().__init__(message, **data)
+        self.code = code
+
+
+class RunStopped(DomainError):
+    """The run must not commit: it was cancelled, its lease was lost or its content was replaced."""
+
+    code = "run_stopped"

@@ -1,0 +1,336 @@
+"""What the database holds of change requests. What must never happen is a constraint here, not an ``if``."""
+
+import re
+from typing import Any
+
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import Q
+
+from changerequests.states import ACTIVE_RUN_STATUSES, RunPhase, RunStatus, Status
+from datasets.models import Dataset
+
+
+def choices(values: type[Any]) -> list[tuple[str, str]]:
+    """Django's choices for a string enum."""
+    return [(member.value, member.value.replace("_", " ")) for member in values]
+
+
+class ChangeRequest(models.Model):
+    """A proposal of row changes (and schema changes) to one dataset."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="change_requests")
+    title = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_requests"
+    )
+    status = models.CharField(max_length=10, choices=choices(Status), default=Status.DRAFT)
+    close_reason = models.TextField(blank=True)
+    merge_schema = models.BooleanField(
+        default=True, help_text="Whether new columns in the staged content are added to the table."
+    )
+    merge_generation = models.PositiveIntegerField(
+        default=1, help_text="Version of the transaction marker that the merge will write."
+    )
+    merged_version = models.PositiveBigIntegerField(null=True, blank=True)
+    merged_at = models.DateTimeField(null=True, blank=True)
+    merged_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    merge_record = models.JSONField(
+        null=True,
+        blank=True,
+        encoder=DjangoJSONEncoder,
+        help_text="Frozen at the merge: result, plan, reviewers, digests and the hashes of the audit files.",
+    )
+    staging_removed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=[status.value for status in Status]),
+                name="change_request_status_known",
+            ),
+            models.CheckConstraint(
+                condition=(
+                    Q(
+                        status=Status.MERGED,
+                        merged_version__isnull=False,
+                        merged_at__isnull=False,
+                        merge_record__isnull=False,
+                    )
+                    | (~Q(status=Status.MERGED) & Q(merged_version__isnull=True, merged_at__isnull=True))
+                ),
+                name="merged_exactly_with_version",
+            ),
+        ]
+        indexes = [models.Index(fields=["dataset", "status"], name="change_request_by_status")]
+
+    def __str__(self) -> str:
+        return f"{self.cr_id} {self.title}"
+
+    @property
+    def cr_id(self) -> str:
+        """The public id, for example ``CR-128``."""
+        return f"CR-{self.pk}"
+
+    @staticmethod
+    def pk_of(cr_id: str) -> int | None:
+        """The primary key behind a public id; None if it is no public id."""
+        found = re.fullmatch(r"CR-([1-9][0-9]{0,17})", cr_id)
+        return int(found[1]) if found else None
+
+
+class Revision(models.Model):
+    """One immutable staged content of a change request."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    is_current = models.BooleanField(default=True)
+    location = models.CharField(max_length=1000, help_text="Where the staged content is.")
+    digest = models.CharField(max_length=100, help_text="Of the content; does not depend on row order.")
+    base_version = models.PositiveBigIntegerField()
+    table_id = models.CharField(max_length=100)
+    rows = models.PositiveBigIntegerField()
+    rows_inserted = models.PositiveBigIntegerField()
+    rows_updated = models.PositiveBigIntegerField()
+    rows_deleted = models.PositiveBigIntegerField()
+    noop_rows = models.PositiveBigIntegerField(help_text="Rows that equalled the table and were dropped.")
+    columns = models.JSONField(help_text="Names of the staged value columns.")
+    cells_updated = models.JSONField(default=dict, help_text="Changed cells per column.")
+    file_name = models.CharField(max_length=255, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["change_request", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["change_request", "number"], name="revision_number"),
+            models.UniqueConstraint(
+                fields=["change_request"], condition=Q(is_current=True), name="one_current_revision"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.change_request.cr_id} revision {self.number}"
+
+
+class PlanCheck(models.Model):
+    """The last plan of a change request in numbers, with everything it depends on.
+
+    A cache of what the engine said, so that lists and gates need not plan again: it counts only while the
+    revision and the resolutions are the ones it was made on.
+    """
+
+    change_request = models.OneToOneField(
+        ChangeRequest, on_delete=models.CASCADE, related_name="plan_check", primary_key=True
+    )
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="+")
+    resolutions_digest = models.CharField(max_length=64)
+    table_version = models.PositiveBigIntegerField()
+    plan_digest = models.CharField(max_length=100, blank=True)
+    strategy = models.CharField(max_length=40, blank=True)
+    rows_added = models.PositiveBigIntegerField(default=0)
+    rows_updated = models.PositiveBigIntegerField(default=0)
+    rows_deleted = models.PositiveBigIntegerField(default=0)
+    rows_agreed = models.PositiveBigIntegerField(default=0)
+    cells_updated = models.JSONField(default=dict)
+    schema_changes = models.JSONField(default=list)
+    conflicts = models.PositiveBigIntegerField(default=0)
+    unresolved = models.PositiveBigIntegerField(default=0)
+    row_count_before = models.PositiveBigIntegerField(default=0)
+    row_count_after = models.PositiveBigIntegerField(default=0)
+    deleted_share = models.FloatField(default=0)
+    problem_code = models.CharField(max_length=40, blank=True)
+    problem = models.TextField(blank=True, help_text="Why no plan could be made; empty if it could.")
+    checked_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.revision} on version {self.table_version}"
+
+
+class Review(models.Model):
+    """A verdict on one revision together with the resolutions as they stood then."""
+
+    class Verdict(models.TextChoices):
+        APPROVE = "approve", "approve"
+        REQUEST_CHANGES = "request_changes", "request changes"
+        COMMENT = "comment", "comment"
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="reviews")
+    revision = models.ForeignKey(Revision, on_delete=models.PROTECT, related_name="reviews")
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    verdict = models.CharField(max_length=15, choices=Verdict.choices)
+    body = models.TextField(blank=True)
+    revision_digest = models.CharField(max_length=100)
+    resolutions_digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["created_at", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.reviewer} {self.verdict} {self.revision}"
+
+
+class Comment(models.Model):
+    """A remark on the request, one of its rows or one of its cells; the first of a thread can be resolved."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="comments")
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="replies"
+    )
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    body = models.TextField()
+    row_key = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    column = models.CharField(max_length=255, blank=True)
+    resolved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["created_at", "pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(resolved_at__isnull=True) | Q(parent__isnull=True), name="only_threads_resolve"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.author} on {self.change_request.cr_id}"
+
+
+class ConflictResolution(models.Model):
+    """What somebody chose for one conflict; it counts while the three values it judged stay (``inputs_digest``).
+
+    Earlier choices stay as history with ``is_current`` false.
+    """
+
+    class Choice(models.TextChoices):
+        CURRENT = "current", "keep current"
+        PROPOSED = "proposed", "take proposed"
+        BASE = "base", "take base"
+        CUSTOM = "custom", "another value"
+        KEEP = "keep", "keep the row"
+        DELETE = "delete", "delete the row"
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="resolutions")
+    key = models.JSONField(encoder=DjangoJSONEncoder)
+    key_digest = models.CharField(max_length=64)
+    column = models.CharField(
+        max_length=255, blank=True, help_text="Empty where the row itself is in conflict."
+    )
+    choice = models.CharField(max_length=8, choices=Choice.choices)
+    value = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    inputs_digest = models.CharField(max_length=100)
+    is_current = models.BooleanField(default=True)
+    chosen_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    chosen_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["key_digest", "column", "pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["change_request", "key_digest", "column"],
+                condition=Q(is_current=True),
+                name="one_current_choice",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.change_request.cr_id} {self.key} {self.column}: {self.choice}"
+
+
+class MergeRun(models.Model):
+    """One attempt to merge a change request: durable, claimed by compare-and-set, safe to run twice."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.PROTECT, related_name="runs")
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="runs")
+    revision = models.ForeignKey(Revision, on_delete=models.PROTECT, related_name="+")
+    revision_digest = models.CharField(max_length=100)
+    resolutions_digest = models.CharField(max_length=64)
+    status = models.CharField(max_length=10, choices=choices(RunStatus), default=RunStatus.QUEUED)
+    phase = models.CharField(max_length=12, choices=choices(RunPhase), default=RunPhase.QUEUED)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    requested_for = models.CharField(
+        max_length=150, blank=True, help_text="The name that a client gave beside its own."
+    )
+    message = models.TextField(blank=True)
+    merge_schema = models.BooleanField(default=True)
+    skip_conflict_check = models.BooleanField(default=False)
+    force_merge = models.BooleanField(default=False)
+    override_reason = models.TextField(blank=True)
+    overridden_blockers = models.JSONField(default=list)
+    idempotency_key = models.CharField(max_length=200, blank=True)
+    attempt_id = models.CharField(max_length=64, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    fence = models.PositiveBigIntegerField(default=0)
+    worker = models.CharField(max_length=200, blank=True)
+    cancel_requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    queued_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.TextField(blank=True)
+    error_data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    result = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    merged_version = models.PositiveBigIntegerField(null=True, blank=True)
+    rows_affected = models.PositiveBigIntegerField(default=0)
+    bytes_written = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["dataset"],
+                condition=Q(status=RunStatus.RUNNING),
+                name="one_running_merge_per_dataset",
+            ),
+            models.UniqueConstraint(
+                fields=["change_request"],
+                condition=Q(status__in=[status.value for status in ACTIVE_RUN_STATUSES]),
+                name="one_active_run_per_request",
+            ),
+            models.UniqueConstraint(
+                fields=["change_request", "idempotency_key"],
+                condition=~Q(idempotency_key=""),
+                name="one_run_per_idempotency_key",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=RunStatus.SUCCEEDED) | Q(merged_version__isnull=False),
+                name="succeeded_run_has_version",
+            ),
+        ]
+        indexes = [models.Index(fields=["status", "dataset", "queued_at"], name="merge_run_queue")]
+
+    def __str__(self) -> str:
+        return f"run {self.pk} of {self.change_request.cr_id}"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the run is queued or running."""
+        return self.status in ACTIVE_RUN_STATUSES
+
+
+class RunPhaseTime(models.Model):
+    """How long one phase of a run took; what the metrics add up."""
+
+    run = models.ForeignKey(MergeRun, on_delete=models.CASCADE, related_name="phase_times")
+    phase = models.CharField(max_length=12, choices=choices(RunPhase))
+    seconds = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "phase"], name="one_time_per_phase")]
+
+    def __str__(self) -> str:
+        return f"{self.run} {self.phase}: {self.seconds:.3f} s"

@@ -1,0 +1,232 @@
+"""Why an action is not possible now: blockers, each with a code, *fix* or *wait*, a sentence and a link.
+
+Pages grey the button with them, the API returns them, services raise them: one list for all three.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from django.contrib.auth.models import User
+
+from changerequests import selectors
+from changerequests.errors import Blocked, InvalidTransition
+from changerequests.models import ChangeRequest, Review
+from changerequests.states import Action, Status, sources_of, target_of
+from datasets.errors import Forbidden
+from datasets.roles import Role, role_on
+
+#: The gates that an owner may override with a reason; conflicts only by forcing the merge.
+OVERRIDABLE_GATES = frozenset({"approvals_missing", "changes_requested", "threads_open", "delete_guard"})
+CONFLICT_GATE = "conflicts_unresolved"
+
+#: Where a blocker is mended: a tab or anchor of the change request's page, or the dataset's settings.
+Place = Literal["conversation", "changes", "conflicts", "checks", "merge", "upload", "dataset"]
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """One reason why an action is not possible now."""
+
+    code: str
+    kind: Literal["fix", "wait"]
+    sentence: str
+    link: Place
+    #: Whether an owner may go on in spite of it, with a reason.
+    overridable: bool = False
+
+
+_VERBS = {
+    Action.STAGE: "change the content of",
+    Action.SUBMIT: "submit",
+    Action.RETURN_TO_DRAFT: "take back to draft",
+    Action.REVIEW: "review",
+    Action.RESOLVE: "choose conflicting values of",
+    Action.REQUEST_MERGE: "merge",
+    Action.CLOSE: "close",
+    Action.REOPEN: "reopen",
+}
+
+
+def may(change_request: ChangeRequest, actor: User, action: Action, *, role: Role | None = None) -> bool:
+    """Whether the person is one of those who do this, apart from what the request's state allows.
+
+    ``role`` spares the look-up where a list has it already.
+    """
+    role = role or role_on(actor, change_request.dataset)
+    author = change_request.author_id == actor.pk
+    contributes = role in (Role.CONTRIBUTOR, Role.OWNER)
+    if action is Action.REVIEW:
+        return contributes
+    if action is Action.REQUEST_MERGE:
+        return role is Role.OWNER or (contributes and change_request.dataset.contributors_may_merge)
+    if action is Action.RETURN_TO_DRAFT:
+        return contributes and author
+    return role is Role.OWNER or (contributes and author)
+
+
+def blockers(
+    change_request: ChangeRequest,
+    actor: User,
+    action: Action,
+    *,
+    role: Role | None = None,
+    dataset_name_typed: str = "",
+) -> list[Blocker]:
+    """Everything that stands between the person and the action, what they can mend first."""
+    found: list[Blocker] = []
+    if target_of(change_request.status, action) is None:
+        allowed = " or ".join(sources_of(action))
+        found.append(
+            Blocker(
+                "invalid_transition",
+                "wait" if change_request.status == Status.MERGING else "fix",
+                f"The change request is {change_request.status}; "
+                f"only a {allowed} one can be {_PARTICIPLES[action]}.",
+                "conversation",
+            )
+        )
+    if not may(change_request, actor, action, role=role):
+        found.append(
+            Blocker("forbidden", "wait", f"You may not {_VERBS[action]} this change request.", "dataset")
+        )
+    if action is Action.SUBMIT:
+        found += _nothing_staged(change_request)
+    if action in (Action.STAGE, Action.RETURN_TO_DRAFT, Action.CLOSE, Action.RESOLVE):
+        found += _active_run(change_request)
+    if action is Action.REQUEST_MERGE and change_request.status == Status.PENDING:
+        found += merge_gates(change_request, dataset_name_typed=dataset_name_typed)
+    return sorted(found, key=lambda blocker: blocker.kind != "fix")
+
+
+_PARTICIPLES = {
+    Action.STAGE: "changed",
+    Action.SUBMIT: "submitted",
+    Action.RETURN_TO_DRAFT: "taken back to draft",
+    Action.REVIEW: "reviewed",
+    Action.RESOLVE: "given choices for its conflicts",
+    Action.REQUEST_MERGE: "merged",
+    Action.CLOSE: "closed",
+    Action.REOPEN: "reopened",
+}
+
+
+def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") -> list[Blocker]:
+    """The gates before a merge that do not hold now."""
+    dataset, check = change_request.dataset, selectors.current_plan_check(change_request)
+    found = _nothing_staged(change_request) + _active_run(change_request)
+    if dataset.meta.problem:
+        found.append(Blocker("table_not_writable", "fix", dataset.meta.problem, "dataset"))
+    missing = dataset.required_approvals - len(selectors.counting_approvals(change_request))
+    if missing > 0:
+        noun = "approval" if missing == 1 else "approvals"
+        found.append(
+            Blocker(
+                "approvals_missing",
+                "wait",
+                f"{missing} more {noun} of this content needed, from somebody who did not edit it.",
+                "conversation",
+                overridable=True,
+            )
+        )
+    found += [
+        Blocker(
+            "changes_requested",
+            "fix",
+            f"{review.reviewer} asked for changes.",
+            "conversation",
+            overridable=True,
+        )
+        for review in selectors.latest_verdicts(change_request)
+        if review.verdict == Review.Verdict.REQUEST_CHANGES
+    ]
+    if dataset.threads_must_be_resolved and (threads := selectors.open_threads_on(change_request)):
+        noun = "discussion is" if threads == 1 else "discussions are"
+        found.append(
+            Blocker("threads_open", "fix", f"{threads} {noun} still open.", "conversation", overridable=True)
+        )
+    if check is None:
+        if selectors.current_revision(change_request) is not None:
+            found.append(
+                Blocker("not_checked", "fix", "The content was not yet checked against the table.", "checks")
+            )
+    elif check.problem:
+        found.append(Blocker(check.problem_code, "fix", check.problem, "checks"))
+    else:
+        if check.unresolved:
+            noun = "conflict needs" if check.unresolved == 1 else "conflicts need"
+            found.append(
+                Blocker(
+                    "conflicts_unresolved",
+                    "fix",
+                    f"{check.unresolved:,} {noun} a choice.",
+                    "conflicts",
+                    overridable=True,
+                )
+            )
+        if check.deleted_share > float(dataset.delete_limit) and dataset_name_typed != dataset.name:
+            found.append(
+                Blocker(
+                    "delete_guard",
+                    "fix",
+                    f"It deletes {check.rows_deleted:,} rows, {check.deleted_share:.1%} of the table and above "
+                    f"the limit of {dataset.delete_limit:.1%}: type the dataset's name, {dataset.name}, to go on.",
+                    "merge",
+                    overridable=True,
+                )
+            )
+    return found
+
+
+def _nothing_staged(change_request: ChangeRequest) -> list[Blocker]:
+    revision = selectors.current_revision(change_request)
+    if revision is None:
+        return [Blocker("nothing_staged", "fix", "No changes were uploaded yet.", "upload")]
+    if revision.rows == 0:
+        return [
+            Blocker(
+                "nothing_staged",
+                "fix",
+                "The uploaded rows equal the table: there is nothing to merge.",
+                "upload",
+            )
+        ]
+    return []
+
+
+def _active_run(change_request: ChangeRequest) -> list[Blocker]:
+    run = selectors.active_run(change_request)
+    if run is None:
+        return []
+    return [Blocker("run_active", "wait", f"A merge of this request is {run.status}.", "merge")]
+
+
+def require(
+    change_request: ChangeRequest,
+    actor: User,
+    action: Action,
+    *,
+    dataset_name_typed: str = "",
+    overriding: Collection[str] = (),
+) -> list[Blocker]:
+    """Raise what stands in the way; return the gates that the actor overrode.
+
+    Raises ``Forbidden``, ``InvalidTransition`` or ``Blocked``, in this order. Gates whose codes are in
+    ``overriding`` do not raise.
+    """
+    found = blockers(change_request, actor, action, dataset_name_typed=dataset_name_typed)
+    _raise_first(found, Forbidden, "forbidden")
+    _raise_first(found, InvalidTransition, "invalid_transition")
+    overridden = [blocker for blocker in found if blocker.overridable and blocker.code in overriding]
+    standing = [blocker for blocker in found if blocker not in overridden]
+    if standing:
+        raise Blocked(" ".join(blocker.sentence for blocker in standing), standing)
+    return overridden
+
+
+def _raise_first(
+    found: Iterable[Blocker], error: type[Forbidden] | type[InvalidTransition], code: str
+) -> None:
+    for blocker in found:
+        if blocker.code == code:
+            raise error(blocker.sentence)

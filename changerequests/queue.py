@@ -1,0 +1,45 @@
+"""The queue of merge runs: which one is next, and the bell that wakes a worker.
+
+The rows are the queue; a message only says "look". A lost message costs time, never a merge: the sweep rings again.
+"""
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from changerequests.models import MergeRun
+from changerequests.states import RunStatus
+
+logger = structlog.get_logger(__name__)
+
+
+def ring(dataset_id: int) -> None:
+    """Ask a worker to look at the dataset's queue. A broker that is down is logged; the sweep rings again."""
+    try:
+        current_app.send_task("changerequests.merge_next", args=[dataset_id])
+    except (OperationalError, OSError) as error:
+        logger.warning("bell_not_heard", dataset_id=dataset_id, error=str(error))
+
+
+def ring_on_commit(dataset_id: int) -> None:
+    """Ring once the surrounding transaction is committed."""
+    transaction.on_commit(lambda: ring(dataset_id), robust=True)
+
+
+def ask_for_check(change_request_id: int) -> None:
+    """Ask a worker to plan a change request again, once the surrounding transaction is committed."""
+
+    def send() -> None:
+        try:
+            current_app.send_task("changerequests.check", args=[change_request_id])
+        except (OperationalError, OSError) as error:
+            logger.warning("bell_not_heard", change_request_id=change_request_id, error=str(error))
+
+    transaction.on_commit(send, robust=True)
+
+
+def next_run(dataset_id: int) -> MergeRun | None:
+    """The run to work on now: one that was begun and never finished, else the one that has waited longest."""
+    runs = MergeRun.objects.filter(dataset_id=dataset_id).order_by("pk")
+    return runs.filter(status=RunStatus.RUNNING).first() or runs.filter(status=RunStatus.QUEUED).first()

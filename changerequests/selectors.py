@@ -1,0 +1,245 @@
+"""Questions about change requests; each name says the question. Nothing here writes."""
+
+import hashlib
+import json
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
+from django.utils import timezone
+
+from audit.selectors import events_of
+from changerequests.models import (
+    ChangeRequest,
+    Comment,
+    ConflictResolution,
+    MergeRun,
+    PlanCheck,
+    Review,
+    Revision,
+)
+from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
+from datasets.errors import NotFound
+from datasets.models import Dataset
+from datasets.roles import Role, datasets_with_role, role_on
+
+
+def visible_change_requests(user: User) -> QuerySet[ChangeRequest]:
+    """Every change request to a dataset that the person may see, with what lists show of each."""
+    return (
+        ChangeRequest.objects.filter(dataset__in=datasets_with_role(user).values("pk"))
+        .select_related("dataset__project", "dataset__meta", "author", "plan_check__revision")
+        .prefetch_related(
+            Prefetch(
+                "revisions", queryset=Revision.objects.filter(is_current=True), to_attr="current_revisions"
+            ),
+            Prefetch("reviews", queryset=Review.objects.select_related("reviewer")),
+            Prefetch(
+                "runs",
+                queryset=MergeRun.objects.filter(status__in=ACTIVE_RUN_STATUSES),
+                to_attr="active_runs",
+            ),
+            Prefetch(
+                "resolutions",
+                queryset=ConflictResolution.objects.filter(is_current=True),
+                to_attr="choices_made",
+            ),
+        )
+        .annotate(open_thread_count=_open_threads())
+    )
+
+
+def _open_threads() -> Any:
+    return Count("comments", filter=Q(comments__parent__isnull=True, comments__resolved_at__isnull=True))
+
+
+def visible_change_request(user: User, cr_id: str) -> ChangeRequest:
+    """The change request, if the person may see its dataset; else ``NotFound``, as if it were not there."""
+    pk = ChangeRequest.pk_of(cr_id)
+    found = (
+        ChangeRequest.objects.select_related("dataset__project", "dataset__meta", "author", "plan_check")
+        .filter(pk=pk)
+        .first()
+    )
+    if pk is None or found is None or role_on(user, found.dataset) is None:
+        raise NotFound(f"There is no change request {cr_id}, or you may not see it.")
+    return found
+
+
+def change_requests_awaiting_review(user: User) -> QuerySet[ChangeRequest]:
+    """Pending requests of others, on datasets where the person may review, without a verdict of theirs on the
+    current revision."""
+    judged = Review.objects.filter(
+        change_request=OuterRef("pk"), reviewer=user, revision__is_current=True
+    ).exclude(verdict=Review.Verdict.COMMENT)
+    return (
+        visible_change_requests(user)
+        .filter(
+            status=Status.PENDING,
+            dataset__in=datasets_with_role(user, Role.CONTRIBUTOR).values("pk"),
+        )
+        .exclude(author=user)
+        .exclude(Exists(judged))
+    )
+
+
+def change_requests_of(user: User) -> QuerySet[ChangeRequest]:
+    """What the person authored and is not finished."""
+    return (
+        visible_change_requests(user).filter(author=user).exclude(status__in=[Status.MERGED, Status.CLOSED])
+    )
+
+
+def change_requests_lately_merged(user: User) -> QuerySet[ChangeRequest]:
+    """Merged requests, newest first."""
+    return visible_change_requests(user).filter(status=Status.MERGED).order_by("-merged_at")
+
+
+def change_requests_to(dataset: Dataset, user: User) -> QuerySet[ChangeRequest]:
+    """Every change request to one dataset."""
+    return visible_change_requests(user).filter(dataset=dataset)
+
+
+def current_revision(change_request: ChangeRequest) -> Revision | None:
+    """The content that would be merged now; None before the first upload."""
+    loaded = getattr(change_request, "current_revisions", None)
+    if loaded is not None:
+        return loaded[0] if loaded else None
+    return change_request.revisions.select_related("created_by").filter(is_current=True).first()
+
+
+def current_resolutions(change_request: ChangeRequest) -> list[ConflictResolution]:
+    """The choices that stand, in a fixed order."""
+    loaded = getattr(change_request, "choices_made", None)
+    if loaded is not None:
+        return list(loaded)
+    return list(change_request.resolutions.filter(is_current=True).select_related("chosen_by"))
+
+
+def resolutions_digest(change_request: ChangeRequest) -> str:
+    """SHA-256 over the choices that stand; empty where there are none. Approvals and runs are bound to it."""
+    chosen = current_resolutions(change_request)
+    if not chosen:
+        return ""
+    content = sorted([c.key_digest, c.column, c.choice, c.value, c.inputs_digest] for c in chosen)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def current_plan_check(change_request: ChangeRequest) -> PlanCheck | None:
+    """The last plan in numbers, if it was made on the content and choices that stand now."""
+    check = getattr(change_request, "plan_check", None)
+    revision = current_revision(change_request)
+    if check is None or revision is None or check.revision_id != revision.pk:
+        return None
+    return check if check.resolutions_digest == resolutions_digest(change_request) else None
+
+
+def active_run(change_request: ChangeRequest) -> MergeRun | None:
+    """The queued or running merge of the request, if there is one."""
+    loaded = getattr(change_request, "active_runs", None)
+    if loaded is not None:
+        return loaded[0] if loaded else None
+    return change_request.runs.filter(status__in=ACTIVE_RUN_STATUSES).first()
+
+
+def latest_run(change_request: ChangeRequest) -> MergeRun | None:
+    """The newest merge run, whatever became of it."""
+    return change_request.runs.order_by("-pk").first()
+
+
+def queue_of(dataset: Dataset) -> QuerySet[MergeRun]:
+    """The active runs of a dataset in the order in which they will merge."""
+    return (
+        MergeRun.objects.filter(dataset=dataset, status__in=ACTIVE_RUN_STATUSES)
+        .select_related("change_request", "requested_by")
+        .order_by("pk")
+    )
+
+
+def queue_position(run: MergeRun) -> int:
+    """How many runs of the dataset end before this one: 0 for the one that runs."""
+    return MergeRun.objects.filter(
+        dataset_id=run.dataset_id, status__in=ACTIVE_RUN_STATUSES, pk__lt=run.pk
+    ).count()
+
+
+def visible_run(user: User, run_id: int) -> MergeRun:
+    """The run, if the person may see its dataset; else ``NotFound``."""
+    run = (
+        MergeRun.objects.select_related("change_request__dataset__project", "dataset", "requested_by")
+        .filter(pk=run_id)
+        .first()
+    )
+    if run is None or role_on(user, run.change_request.dataset) is None:
+        raise NotFound("There is no such merge run, or you may not see it.")
+    return run
+
+
+def oldest_queued_run() -> MergeRun | None:
+    """The run that has waited longest; None if nothing waits."""
+    return MergeRun.objects.filter(status=RunStatus.QUEUED).order_by("queued_at").first()
+
+
+def timeline_of(change_request: ChangeRequest) -> QuerySet[Any]:
+    """Every event of the request, oldest first."""
+    return events_of("change_request", change_request.cr_id)
+
+
+def comments_on(change_request: ChangeRequest) -> QuerySet[Comment]:
+    """All comments, threads first to last, with their authors."""
+    return change_request.comments.select_related("author", "resolved_by", "parent")
+
+
+def open_threads_on(change_request: ChangeRequest) -> int:
+    """How many discussion threads nobody has resolved."""
+    loaded = getattr(change_request, "open_thread_count", None)
+    if loaded is not None:
+        return int(loaded)
+    return change_request.comments.filter(parent__isnull=True, resolved_at__isnull=True).count()
+
+
+def latest_verdicts(change_request: ChangeRequest) -> list[Review]:
+    """The newest verdict of each reviewer, comments apart."""
+    latest: dict[int, Review] = {}
+    for review in sorted(change_request.reviews.all(), key=lambda review: review.pk):
+        if review.verdict != Review.Verdict.COMMENT:
+            latest[review.reviewer_id] = review
+    return list(latest.values())
+
+
+def counting_approvals(change_request: ChangeRequest) -> list[Review]:
+    """Approvals that count: of this content and these choices, by neither its author nor its last editor."""
+    revision = current_revision(change_request)
+    if revision is None:
+        return []
+    digest = resolutions_digest(change_request)
+    editors = {change_request.author_id, revision.created_by_id} | {
+        resolution.chosen_by_id for resolution in current_resolutions(change_request)
+    }
+    return [
+        review
+        for review in latest_verdicts(change_request)
+        if review.verdict == Review.Verdict.APPROVE
+        and review.revision_digest == revision.digest
+        and review.resolutions_digest == digest
+        and review.reviewer_id not in editors
+    ]
+
+
+def runs_to_recover() -> QuerySet[MergeRun]:
+    """Running merges whose lease nobody holds alive any more."""
+    return MergeRun.objects.filter(status=RunStatus.RUNNING).filter(
+        Q(dataset__lease__holder="") | Q(dataset__lease__expires_at__lte=timezone.now())
+    )
+
+
+def datasets_with_waiting_runs() -> QuerySet[Dataset]:
+    """Datasets with queued runs and nobody at work on them."""
+    waiting = MergeRun.objects.filter(dataset=OuterRef("pk"), status=RunStatus.QUEUED)
+    running = MergeRun.objects.filter(dataset=OuterRef("pk"), status=RunStatus.RUNNING)
+    return Dataset.objects.filter(Exists(waiting)).exclude(Exists(running))
+
+
+def last_change_request_of(dataset: Dataset, version: int) -> ChangeRequest | None:
+    """The change request that made this version of the table, if one of ours did."""
+    return ChangeRequest.objects.filter(dataset=dataset, merged_version=version).first()

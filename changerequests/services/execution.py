@@ -1,0 +1,418 @@
+"""Doing the merge: claim a run, let the engine work, record what became of it. Called by workers.
+
+Exactly once: the commit in the table's log is the truth, the database row a cache of it. Every step can be repeated:
+a run that was begun and not finished is taken up by whoever holds the dataset's lease next, and the engine finds the
+marker of a commit that already happened.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from django.db import close_old_connections, transaction
+from django.utils import timezone
+
+import merging
+from audit.files import write_audit_files
+from changerequests import queue, selectors
+from changerequests.errors import RunStopped
+from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
+from changerequests.services import plans, storage
+from changerequests.services.locks import lock_change_request, lock_run
+from changerequests.services.trail import move, tell
+from changerequests.states import Action, RunPhase, RunStatus, Status
+from datasets import leases
+from datasets.models import Dataset
+from datasets.rows import json_value
+from datasets.services import remember_table
+
+logger = structlog.get_logger(__name__)
+
+#: How often a run is begun before it is given up: a run that kills its worker must not do so for ever.
+MOST_ATTEMPTS = 5
+#: How many conflicts a run keeps for its error answer; all of them are in the plan.
+KEPT_CONFLICTS = 50
+
+
+def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
+    """Work on the next run of a dataset; None if there is none or somebody else is at work.
+
+    Rings again while runs wait, so that a queue drains one task at a time.
+    """
+    claimed = _claim(dataset_id, worker)
+    if claimed is None:
+        return None
+    run, lease = claimed
+    with structlog.contextvars.bound_contextvars(run_id=run.pk, cr_id=run.change_request.cr_id):
+        logger.info("merge_started", attempt=run.attempts)
+        try:
+            with _heartbeat(lease, run.pk):
+                run = _execute(run, lease)
+        finally:
+            leases.release(lease)
+            if queue.next_run(dataset_id) is not None:
+                queue.ring(dataset_id)
+        logger.info("merge_ended", status=run.status, error_code=run.error_code, version=run.merged_version)
+    return run
+
+
+def _claim(dataset_id: int, worker: str) -> tuple[MergeRun, leases.Lease] | None:
+    with transaction.atomic():
+        lease = leases.acquire(dataset_id, f"worker {worker}"[:100])
+        waiting = queue.next_run(dataset_id) if lease else None
+        if lease is None:
+            return None
+        if waiting is None:
+            leases.release(lease)
+            return None
+        change_request = lock_change_request(waiting.change_request_id)
+        run = lock_run(waiting.pk)
+        again = run.status == RunStatus.RUNNING
+        if not again:
+            move(change_request, Action.CLAIM)
+        now = timezone.now()
+        run.status, run.phase = RunStatus.RUNNING, RunPhase.CHECKING
+        run.attempts, run.fence, run.worker = run.attempts + 1, lease.fence, worker
+        run.attempt_id = uuid.uuid4().hex
+        run.started_at, run.heartbeat_at = run.started_at or now, now
+        run.save()
+        tell(
+            change_request,
+            "merge.resumed" if again else "merge.started",
+            None,
+            {"run": run.pk, "attempt": run.attempts, "worker": worker},
+        )
+        return run, lease
+
+
+@contextmanager
+def _heartbeat(lease: leases.Lease, run_id: int) -> Iterator[None]:
+    """Keep the lease alive from a thread of its own while the engine works."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(leases.HEARTBEAT_SECONDS):
+            close_old_connections()
+            if not leases.renew(lease):
+                logger.warning("lease_lost", run_id=run_id)
+                return
+            MergeRun.objects.filter(pk=run_id).update(heartbeat_at=timezone.now())
+        close_old_connections()
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{run_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+class _Reporter:
+    """Writes the engine's phases to the run, and stops it before the commit where it must not go on."""
+
+    def __init__(self, run: MergeRun, lease: leases.Lease) -> None:
+        self.run, self.lease = run, lease
+
+    def __call__(self, phase: str, **_: Any) -> None:
+        allowed = MergeRun.objects.filter(pk=self.run.pk, status=RunStatus.RUNNING, fence=self.lease.fence)
+        if phase != RunPhase.RECORDING:
+            allowed = allowed.filter(cancel_requested_by__isnull=True)
+        if phase == RunPhase.COMMITTING:
+            self._still_approved()
+        moved = allowed.update(phase=phase, heartbeat_at=timezone.now())
+        if phase == RunPhase.RECORDING:
+            return  # the commit stands; whoever holds the lease records it
+        if not moved or not leases.is_held(self.lease):
+            raise RunStopped(self._why())
+
+    def _still_approved(self) -> None:
+        change_request = ChangeRequest.objects.get(pk=self.run.change_request_id)
+        revision = selectors.current_revision(change_request)
+        same = (
+            change_request.status == Status.MERGING
+            and revision is not None
+            and revision.digest == self.run.revision_digest
+            and selectors.resolutions_digest(change_request) == self.run.resolutions_digest
+        )
+        if not same:
+            raise RunStopped("The content or the choices moved after the merge was asked for.")
+
+    def _why(self) -> str:
+        run = MergeRun.objects.select_related("cancel_requested_by").get(pk=self.run.pk)
+        if run.cancel_requested_by is not None:
+            return f"Cancelled by {run.cancel_requested_by}."
+        return "Another worker has taken over this run."
+
+
+def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
+    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
+        pk=run.change_request_id
+    )
+    request = plans.merge_request_for(change_request, run.revision, run=run)
+    if (
+        run.attempts > MOST_ATTEMPTS
+        and merging.find_merge(
+            request.table_uri, request.cr_id, generation=request.generation, installation=request.installation
+        )
+        is None
+    ):
+        return _step_back(
+            run,
+            lease,
+            RunStatus.FAILED,
+            "merge_failed",
+            f"Given up after {MOST_ATTEMPTS} interrupted attempts.",
+        )
+    try:
+        result = merging.merge(request, progress=_Reporter(run, lease))
+    except Exception as error:  # noqa: BLE001  (the boundary: whatever happened, the run must end in the truth)
+        committed = merging.find_merge(
+            request.table_uri, request.cr_id, generation=request.generation, installation=request.installation
+        )
+        if committed is None:
+            return _end_with(error, run, lease)
+        logger.warning("merge_interrupted_after_commit", error=str(error), version=committed.version)
+        result = merging.merge(request)
+    return _record(run, lease, change_request, result)
+
+
+def _end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
+    if isinstance(error, RunStopped):
+        return _step_back(run, lease, RunStatus.CANCELLED, "cancelled", error.message)
+    if isinstance(error, merging.MergeConflict):
+        conflicts = [vars(plans.shown_conflict(conflict)) for conflict in error.conflicts[:KEPT_CONFLICTS]]
+        return _step_back(
+            run,
+            lease,
+            RunStatus.CONFLICTED,
+            error.code,
+            error.message,
+            {"total": error.total, "conflicts": conflicts},
+        )
+    if isinstance(error, merging.ValidationFailed):
+        report = [_check(check) for check in error.report.checks]
+        return _step_back(run, lease, RunStatus.INVALID, error.code, error.message, {"checks": report})
+    if isinstance(error, merging.MergeError):
+        return _step_back(run, lease, RunStatus.FAILED, error.code, error.message, error.data)
+    logger.error("merge_failed", exc_info=error)
+    return _step_back(
+        run,
+        lease,
+        RunStatus.FAILED,
+        "merge_failed",
+        "The merge failed unexpectedly and the table is as it was. The worker's log says more, under this run's id.",
+    )
+
+
+def _step_back(
+    run: MergeRun,
+    lease: leases.Lease,
+    status: RunStatus,
+    code: str,
+    message: str,
+    data: dict[str, Any] | None = None,
+) -> MergeRun:
+    """End a run without a merge: the request is pending again, the reason is on the run."""
+    with transaction.atomic():
+        change_request = lock_change_request(run.change_request_id)
+        run = lock_run(run.pk)
+        if run.status != RunStatus.RUNNING or run.fence != lease.fence:
+            return run  # somebody else has taken over and speaks for it
+        move(change_request, Action.STEP_BACK)
+        run.status, run.finished_at = status, timezone.now()
+        run.error_code, run.error_message, run.error_data = code, message, data or {}
+        run.save()
+        tell(
+            change_request,
+            f"merge.{status}",
+            run.cancel_requested_by if status == RunStatus.CANCELLED else None,
+            {"run": run.pk, "code": code, "reason": message},
+        )
+        queue.ask_for_check(change_request.pk)
+    return run
+
+
+def _record(
+    run: MergeRun, lease: leases.Lease, change_request: ChangeRequest, result: merging.MergeResult
+) -> MergeRun:
+    """The commit stands: write the audit files, then say so in the database, in one transaction."""
+    info = merging.inspect_table(change_request.dataset.table_uri)
+    committed = merging.inspect_table(change_request.dataset.table_uri, version=result.merged_version)
+    hashes = _write_audit(run, change_request, result)
+    with transaction.atomic():
+        change_request = lock_change_request(change_request.pk)
+        run = lock_run(run.pk)
+        if run.status != RunStatus.RUNNING:
+            return run  # recorded already
+        move(
+            change_request,
+            Action.COMPLETE,
+            merged_version=result.merged_version,
+            merged_at=committed.timestamp or timezone.now(),
+            merged_by=run.requested_by,
+            merge_record=_merge_record(run, change_request, result, hashes),
+        )
+        run.status, run.phase, run.finished_at = RunStatus.SUCCEEDED, RunPhase.DONE, timezone.now()
+        run.merged_version, run.rows_affected = result.merged_version, result.rows_affected
+        run.bytes_written = result.bytes_written
+        run.result = result_document(result)
+        run.error_code = run.error_message = ""
+        run.save()
+        RunPhaseTime.objects.bulk_create(
+            RunPhaseTime(run=run, phase=phase, seconds=seconds) for phase, seconds in result.phases.items()
+        )
+        remember_table(change_request.dataset, info)
+        tell(
+            change_request,
+            "change_request.merged",
+            run.requested_by,
+            {
+                "run": run.pk,
+                "version": result.merged_version,
+                "commit_id": result.commit_id,
+                "rows_added": result.diff.rows_added,
+                "rows_updated": result.diff.rows_updated,
+                "rows_deleted": result.diff.rows_deleted,
+                "digest": run.revision_digest,
+                "resolutions_digest": run.resolutions_digest,
+                "approved_by": [str(r.reviewer) for r in selectors.counting_approvals(change_request)],
+                "override_reason": run.override_reason,
+                "audit_files": hashes,
+            },
+        )
+        transaction.on_commit(lambda: _after_merge(change_request.pk), robust=True)
+    return run
+
+
+def _write_audit(run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult) -> dict[str, str]:
+    """Every file is a function of the commit and the rows in the database, so that a second writer agrees."""
+    artefacts = storage.attempts_folder(change_request) / result.attempt_id
+    document = result_document(result)
+    choices = [
+        {
+            "key": choice.key,
+            "column": choice.column or None,
+            "choice": choice.choice,
+            "value": choice.value,
+            "inputs_digest": choice.inputs_digest,
+            "chosen_by": str(choice.chosen_by),
+            "chosen_at": choice.chosen_at,
+        }
+        for choice in selectors.current_resolutions(change_request)
+    ]
+    documents: dict[str, Any] = {
+        "merge_result.json": {
+            "cr_id": change_request.cr_id,
+            "title": change_request.title,
+            "table_uri": change_request.dataset.table_uri,
+            "author": str(change_request.author),
+            "requested_by": str(run.requested_by),
+            "requested_for": run.requested_for,
+            "approved_by": [str(r.reviewer) for r in selectors.counting_approvals(change_request)],
+            "revision_digest": run.revision_digest,
+            "resolutions_digest": run.resolutions_digest,
+            "override_reason": run.override_reason,
+            "overridden": run.overridden_blockers,
+            **document,
+        },
+        "diff.json": {"cr_id": change_request.cr_id, **document["diff"], "cells": document["cells_updated"]},
+        "validation.json": {"cr_id": change_request.cr_id, "checks": document["validation"]},
+    }
+    if choices or result.conflicts_overridden:
+        documents["conflicts.json"] = {
+            "cr_id": change_request.cr_id,
+            "resolutions": choices,
+            "overridden": result.conflicts_overridden,
+        }
+    copies = {
+        name: artefacts / name for name in ("diff.parquet", "images.parquet") if (artefacts / name).exists()
+    }
+    return write_audit_files(storage.audit_folder(change_request), documents=documents, copies=copies)
+
+
+def result_document(result: merging.MergeResult) -> dict[str, Any]:
+    """A merge result as JSON values: what the run, the API and the audit keep of it."""
+    return {
+        "merged_version": result.merged_version,
+        "commit_id": result.commit_id,
+        "rows_affected": result.rows_affected,
+        "rows_agreed": result.rows_agreed,
+        "diff": dict(vars(result.diff)),
+        "cells_updated": dict(result.cells_updated),
+        "schema_changes": [dict(vars(change)) for change in result.schema_changes],
+        "strategy": result.strategy,
+        "conflicts_overridden": result.conflicts_overridden,
+        "validation": [_check(check) for check in result.validation.checks],
+        "engine_version": result.engine_version,
+    }
+
+
+def _check(check: merging.Check) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "ok": check.ok,
+        "message": check.message,
+        "failures": check.failures,
+        "examples": json_value(check.examples),
+    }
+
+
+def _merge_record(
+    run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult, hashes: dict[str, str]
+) -> dict[str, Any]:
+    check = selectors.current_plan_check(change_request)
+    return {
+        "result": result_document(result),
+        "plan_digest": check.plan_digest if check else "",
+        "revision_digest": run.revision_digest,
+        "resolutions_digest": run.resolutions_digest,
+        "reviews": [
+            {"reviewer": str(review.reviewer), "verdict": review.verdict, "digest": review.revision_digest}
+            for review in selectors.latest_verdicts(change_request)
+        ],
+        "audit_files": hashes,
+    }
+
+
+def _after_merge(change_request_id: int) -> None:
+    """What may wait until the merge is recorded: clear the staging, check again what the table's move touches."""
+    clean_up(change_request_id=change_request_id)
+    change_request = ChangeRequest.objects.get(pk=change_request_id)
+    for other in ChangeRequest.objects.filter(
+        dataset=change_request.dataset_id, status=Status.PENDING
+    ).values_list("pk", flat=True):
+        queue.ask_for_check(other)
+
+
+def clean_up(*, change_request_id: int) -> bool:
+    """Remove or archive the staged content of a merged request, by the dataset's setting. Safe to call again."""
+    change_request = ChangeRequest.objects.select_related("dataset").get(pk=change_request_id)
+    if change_request.status != Status.MERGED or change_request.staging_removed_at is not None:
+        return False
+    archive = change_request.dataset.staging_cleanup == Dataset.StagingCleanup.ARCHIVE
+    storage.clear_staging(change_request, archive=archive)
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        if change_request.staging_removed_at is not None:
+            return False
+        ChangeRequest.objects.filter(pk=change_request_id).update(staging_removed_at=timezone.now())
+        tell(change_request, "staging.archived" if archive else "staging.removed", None)
+    return True
+
+
+def sweep() -> int:
+    """Bring back what was lost: ring for waiting and interrupted runs, clear staging that was left. Returns rings."""
+    datasets = set(selectors.datasets_with_waiting_runs().values_list("pk", flat=True))
+    datasets |= set(selectors.runs_to_recover().values_list("dataset_id", flat=True))
+    for dataset_id in sorted(datasets):
+        queue.ring(dataset_id)
+    left = ChangeRequest.objects.filter(status=Status.MERGED, staging_removed_at__isnull=True)
+    for pk in left.values_list("pk", flat=True)[:100]:
+        clean_up(change_request_id=pk)
+    return len(datasets)

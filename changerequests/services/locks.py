@@ -1,0 +1,32 @@
+"""Named row locks, always taken in this order: lease, change request, merge run. Outside a transaction they raise."""
+
+from django.db import connection
+from django.db.transaction import TransactionManagementError
+
+from changerequests.models import ChangeRequest, MergeRun
+from datasets.errors import NotFound
+
+
+def lock_change_request(pk: int) -> ChangeRequest:
+    """The change request with its row locked until the transaction ends. Raises ``NotFound``."""
+    _require_transaction()
+    found = (
+        ChangeRequest.objects.select_for_update(of=("self",))
+        .select_related("dataset__project", "dataset__meta", "author")
+        .filter(pk=pk)
+        .first()
+    )
+    if found is None:
+        raise NotFound(f"There is no change request CR-{pk}.")
+    return found
+
+
+def lock_run(pk: int) -> MergeRun:
+    """The merge run with its row locked until the transaction ends. Lock its change request first."""
+    _require_transaction()
+    return MergeRun.objects.select_for_update().get(pk=pk)
+
+
+def _require_transaction() -> None:
+    if not connection.in_atomic_block:
+        raise TransactionManagementError("A row lock outside a transaction would lock nothing.")

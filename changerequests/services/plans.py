@@ -1,0 +1,282 @@
+"""What a merge would do: the plan on the table as it is now, and the pages that reviewers read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+import merging
+from changerequests import selectors
+from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, PlanCheck, Revision
+from changerequests.services.locks import lock_change_request
+from changerequests.services.storage import attempts_folder, audit_folder
+from changerequests.states import Status
+from datasets.errors import NotFound, TableReplaced
+from datasets.rows import column_types, json_row, json_value, typed_key
+from datasets.services import installation_identity
+
+PAGE_SIZE = 100
+
+
+def merge_request_for(
+    change_request: ChangeRequest, revision: Revision, *, run: MergeRun | None = None
+) -> merging.MergeRequest:
+    """The engine's request for a revision with the choices that stand; for a run, with its options and attempt."""
+    dataset = change_request.dataset
+    types = column_types(dataset.meta.schema_json)
+    options: dict[str, Any] = {}
+    if run is not None:
+        options = {
+            "skip_conflict_check": run.skip_conflict_check,
+            "force_merge": run.force_merge,
+            "requested_by": run.requested_by.get_username(),
+            "message": run.message or f"{change_request.cr_id} {change_request.title}",
+            "attempt_id": run.attempt_id,
+            "destination": str(attempts_folder(change_request)),
+        }
+    return merging.MergeRequest(
+        table_uri=dataset.table_uri,
+        cr_id=change_request.cr_id,
+        primary_keys=tuple(dataset.primary_keys),
+        staged=revision.location,
+        resolutions=tuple(
+            _resolution(resolution, types) for resolution in selectors.current_resolutions(change_request)
+        ),
+        merge_schema=change_request.merge_schema if run is None else run.merge_schema,
+        conflict_policy="row" if dataset.conflict_policy == "row" else "cell",
+        generation=change_request.merge_generation,
+        installation=installation_identity(),
+        **options,
+    )
+
+
+def _resolution(resolution: ConflictResolution, types: Mapping[str, str]) -> merging.Resolution:
+    return merging.Resolution(
+        key=typed_key(resolution.key, types),
+        column=resolution.column or None,
+        choice=ConflictResolution.Choice(resolution.choice).value,
+        value=resolution.value,
+        inputs_digest=resolution.inputs_digest,
+    )
+
+
+@contextmanager
+def plan_of(change_request: ChangeRequest) -> Iterator[merging.MergePlan]:
+    """The plan on the table as it is now. Raises ``NotFound`` before the first upload and the engine's errors."""
+    revision = selectors.current_revision(change_request)
+    if revision is None:
+        raise NotFound("No changes were uploaded yet, so there is nothing to plan.")
+    if revision.table_id != change_request.dataset.meta.table_id:
+        raise TableReplaced("The table was dropped and made anew since the changes were staged.")
+    with merging.plan(merge_request_for(change_request, revision)) as plan:
+        yield plan
+
+
+def check(*, change_request_id: int) -> PlanCheck | None:
+    """Plan a draft or pending request on the table as it is now and remember the numbers; None if it is neither."""
+    change_request = (
+        ChangeRequest.objects.select_related("dataset__meta", "dataset__project")
+        .filter(pk=change_request_id, status__in=[Status.DRAFT, Status.PENDING])
+        .first()
+    )
+    revision = selectors.current_revision(change_request) if change_request else None
+    if change_request is None or revision is None:
+        return None
+    digest = selectors.resolutions_digest(change_request)
+    try:
+        with plan_of(change_request) as plan:
+            facts = _numbers(plan)
+    except (merging.MergeError, TableReplaced) as error:
+        facts = {
+            "problem": error.message,
+            "problem_code": error.code,
+            "table_version": change_request.dataset.meta.delta_version,
+        }
+    with transaction.atomic():
+        lock_change_request(change_request_id)
+        PlanCheck.objects.filter(pk=change_request_id).delete()
+        return PlanCheck.objects.create(
+            change_request_id=change_request_id,
+            revision=revision,
+            resolutions_digest=digest,
+            checked_at=timezone.now(),
+            **facts,
+        )
+
+
+def _numbers(plan: merging.MergePlan) -> dict[str, Any]:
+    return {
+        "table_version": plan.version,
+        "plan_digest": plan.digest,
+        "strategy": plan.strategy,
+        "rows_added": plan.rows_added,
+        "rows_updated": plan.rows_updated,
+        "rows_deleted": plan.rows_deleted,
+        "rows_agreed": plan.rows_agreed,
+        "cells_updated": dict(plan.cells_updated),
+        "schema_changes": [
+            {"kind": change.kind, "column": change.column, "type": change.type}
+            for change in plan.schema_changes
+        ],
+        "conflicts": len(plan.conflicts),
+        "unresolved": plan.unresolved,
+        "row_count_before": plan.row_count_before,
+        "row_count_after": plan.row_count_after,
+        "deleted_share": plan.deleted_share,
+    }
+
+
+def fresh_check(change_request: ChangeRequest) -> PlanCheck | None:
+    """The check in numbers, made again if the table or the content moved since the last one."""
+    known = selectors.current_plan_check(change_request)
+    if known is not None and not known.problem:
+        try:
+            version = merging.inspect_table(change_request.dataset.table_uri).version
+        except merging.MergeError:
+            version = -1
+        if version == known.table_version:
+            return known
+    return check(change_request_id=change_request.pk)
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """One row of the diff as pages and API show it: JSON values, only the changed columns named in ``changed``."""
+
+    key: dict[str, Any]
+    operation: str
+    changed: tuple[str, ...]
+    base: dict[str, Any] | None
+    proposed: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class ChangesPage:
+    """A page of the diff in key order; ``next`` is the cursor of the following one."""
+
+    rows: tuple[RowChange, ...]
+    next: str | None
+
+
+def changes_page(
+    *,
+    change_request: ChangeRequest,
+    operation: str | None = None,
+    column: str | None = None,
+    after: str | None = None,
+    limit: int = PAGE_SIZE,
+) -> ChangesPage:
+    """What the request changes: Base against Proposed while it is open; what was merged, once it is merged."""
+    revision = selectors.current_revision(change_request)
+    if revision is None:
+        return ChangesPage((), None)
+    filters: dict[str, Any] = {"operation": operation, "column": column, "after": after, "limit": limit}
+    if change_request.status == Status.MERGED:
+        page = merging.read_diff(str(audit_folder(change_request) / "images.parquet"), **filters)
+        pairs = [(row, row.current, row.merged) for row in page.items]
+    else:
+        page = merging.open_staged(revision.location).page(**filters)
+        pairs = [(row, row.base, row.proposed) for row in page.items]
+    rows = tuple(
+        RowChange(
+            json_row(row.key) or {}, row.operation, row.changed, json_row(before), json_row(after_image)
+        )
+        for row, before, after_image in pairs
+    )
+    return ChangesPage(rows, page.next)
+
+
+@dataclass(frozen=True)
+class GroupedChange:
+    """Equal edits of one column: ``column: old -> new, rows``."""
+
+    column: str
+    old: Any
+    new: Any
+    rows: int
+
+
+def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[GroupedChange, ...]:
+    """The most frequent equal edits of an open request, for reviewers of many rows."""
+    revision = selectors.current_revision(change_request)
+    if revision is None or change_request.status == Status.MERGED:
+        return ()
+    return tuple(
+        GroupedChange(group.column, json_value(group.old), json_value(group.new), group.rows)
+        for group in merging.open_staged(revision.location).value_groups(limit=limit)
+    )
+
+
+@dataclass(frozen=True)
+class ShownConflict:
+    """A conflict as pages and API show it: JSON values and the choice that stands."""
+
+    key: dict[str, Any]
+    column: str | None
+    kind: str
+    base: Any
+    current: Any
+    proposed: Any
+    inputs_digest: str
+    legal_choices: tuple[str, ...]
+    message: str
+    choice: str | None
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class ConflictsPage:
+    """A page of conflicts in key order with the exact counts of all of them."""
+
+    conflicts: tuple[ShownConflict, ...]
+    next: str | None
+    total: int
+    unresolved: int
+    table_version: int
+
+
+def conflicts_page(
+    *,
+    change_request: ChangeRequest,
+    after: str | None = None,
+    column: str | None = None,
+    limit: int = PAGE_SIZE,
+) -> ConflictsPage:
+    """The conflicts of an open request with the table as it is now; none before the first upload."""
+    if change_request.status not in (Status.DRAFT, Status.PENDING):
+        return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
+    if selectors.current_revision(change_request) is None:
+        return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
+    chosen = {
+        (resolution.inputs_digest, resolution.column): resolution
+        for resolution in selectors.current_resolutions(change_request)
+    }
+    with plan_of(change_request) as plan:
+        page = plan.conflicts.page(after=after, column=column, limit=limit)
+        shown = tuple(
+            shown_conflict(conflict, chosen.get((conflict.inputs_digest, conflict.column or "")))
+            for conflict in page.items
+        )
+        return ConflictsPage(shown, page.next, len(plan.conflicts), plan.unresolved, plan.version)
+
+
+def shown_conflict(conflict: merging.Conflict, resolution: ConflictResolution | None = None) -> ShownConflict:
+    """The engine's conflict in JSON values."""
+    return ShownConflict(
+        key=json_row(conflict.key) or {},
+        column=conflict.column,
+        kind=conflict.kind,
+        base=json_value(conflict.base),
+        current=json_value(conflict.current),
+        proposed=json_value(conflict.proposed),
+        inputs_digest=conflict.inputs_digest,
+        legal_choices=tuple(conflict.legal_choices),
+        message=conflict.message,
+        choice=conflict.choice,
+        value=resolution.value if resolution else None,
+    )

@@ -1,0 +1,182 @@
+"""From an idea to a pending request: create, stage content, submit, take back, close, reopen."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Max
+
+import merging
+from changerequests import queue, selectors
+from changerequests.models import ChangeRequest, Revision
+from changerequests.policies import require
+from changerequests.services.locks import lock_change_request
+from changerequests.services.storage import staging_folder
+from changerequests.services.trail import move, tell
+from changerequests.states import Action
+from datasets.errors import Forbidden, InvalidInput, TableReplaced
+from datasets.models import Dataset
+from datasets.roles import may_contribute
+
+
+def create_change_request(
+    *, dataset: Dataset, author: User, title: str, description: str = "", merge_schema: bool = True
+) -> ChangeRequest:
+    """Begin a draft. Raises ``Forbidden`` for people who may not propose, ``InvalidInput`` without a title."""
+    if not may_contribute(author, dataset):
+        raise Forbidden(
+            f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
+        )
+    title = title.strip()
+    if not title:
+        raise InvalidInput(
+            "Give the change request a title.", errors={"title": ["Give the change request a title."]}
+        )
+    if len(title) > 200:
+        sentence = f"The title has {len(title)} characters; 200 are possible."
+        raise InvalidInput(sentence, errors={"title": [sentence]})
+    with transaction.atomic():
+        change_request = ChangeRequest.objects.create(
+            dataset=dataset, author=author, title=title, description=description, merge_schema=merge_schema
+        )
+        tell(change_request, "change_request.created", author, {"title": title})
+    return change_request
+
+
+def stage_upload(
+    *,
+    change_request_id: int,
+    actor: User,
+    path: Path,
+    file_name: str = "",
+    file_format: str | None = None,
+    null_token: str = "",
+) -> Revision:
+    """Make a file's rows the current revision of a draft or pending request.
+
+    The file is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. It is read whole
+    and checked first: ``merging.StagingRejected`` lists every problem by line and column and nothing is staged.
+    In CSV, ``null_token`` (an unquoted field equal to it) stands for NULL.
+    """
+    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
+        pk=change_request_id
+    )
+    require(change_request, actor, Action.STAGE)
+    dataset = change_request.dataset
+    destination = staging_folder(change_request) / uuid.uuid4().hex
+    staged = merging.stage(
+        dataset.table_uri,
+        path,
+        tuple(dataset.primary_keys),
+        destination=str(destination),
+        null_token=null_token,
+        merge_schema=change_request.merge_schema,
+        file_format=file_format,
+    )
+    if staged.table_id != dataset.meta.table_id:
+        raise TableReplaced(f"The table at {dataset.table_uri} is not the one that was registered.")
+    return _adopt(change_request_id, actor, staged, file_name)
+
+
+def _adopt(change_request_id: int, actor: User, staged: merging.Staged, file_name: str) -> Revision:
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(
+            change_request, actor, Action.STAGE
+        )  # again: the status may have moved while the file was read
+        number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
+        change_request.revisions.filter(is_current=True).update(is_current=False)
+        revision = Revision.objects.create(
+            change_request=change_request,
+            number=number,
+            location=staged.location,
+            digest=staged.digest,
+            base_version=staged.base_version,
+            table_id=staged.table_id,
+            rows=staged.rows,
+            rows_inserted=staged.counts.get("insert", 0),
+            rows_updated=staged.counts.get("update", 0),
+            rows_deleted=staged.counts.get("delete", 0),
+            noop_rows=staged.noop_rows,
+            columns=list(staged.columns),
+            cells_updated=dict(staged.cells_updated),
+            file_name=file_name[:255],
+            created_by=actor,
+        )
+        tell(
+            change_request,
+            "revision.staged",
+            actor,
+            {
+                "revision": number,
+                "digest": revision.digest,
+                "base_version": revision.base_version,
+                "rows": revision.rows,
+                "rows_inserted": revision.rows_inserted,
+                "rows_updated": revision.rows_updated,
+                "rows_deleted": revision.rows_deleted,
+                "noop_rows": revision.noop_rows,
+                "file_name": revision.file_name,
+            },
+        )
+        queue.ask_for_check(change_request.pk)
+    return revision
+
+
+def submit(*, change_request_id: int, actor: User) -> ChangeRequest:
+    """Ask for review: draft -> pending. For the author and owners, once something is staged."""
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(change_request, actor, Action.SUBMIT)
+        move(change_request, Action.SUBMIT)
+        revision = selectors.current_revision(change_request)
+        tell(
+            change_request,
+            "change_request.submitted",
+            actor,
+            {"revision": revision.number if revision else None},
+        )
+        queue.ask_for_check(change_request.pk)
+    return change_request
+
+
+def return_to_draft(*, change_request_id: int, actor: User) -> ChangeRequest:
+    """Take a pending request back to work on it. For its author, while no merge is active."""
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(change_request, actor, Action.RETURN_TO_DRAFT)
+        move(change_request, Action.RETURN_TO_DRAFT)
+        tell(change_request, "change_request.returned_to_draft", actor)
+    return change_request
+
+
+def close(*, change_request_id: int, actor: User, reason: str = "") -> ChangeRequest:
+    """Withdraw one's own request, or reject another's, which needs a reason."""
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(change_request, actor, Action.CLOSE)
+        rejecting = change_request.author_id != actor.pk
+        if rejecting and not reason.strip():
+            sentence = "Say why you reject the change request; the author will read it."
+            raise InvalidInput(sentence, errors={"reason": [sentence]})
+        move(change_request, Action.CLOSE, close_reason=reason.strip())
+        tell(
+            change_request,
+            "change_request.rejected" if rejecting else "change_request.withdrawn",
+            actor,
+            {"reason": reason.strip()},
+        )
+    return change_request
+
+
+def reopen(*, change_request_id: int, actor: User) -> ChangeRequest:
+    """Take a closed request up again as a draft."""
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(change_request, actor, Action.REOPEN)
+        move(change_request, Action.REOPEN, close_reason="")
+        tell(change_request, "change_request.reopened", actor)
+    return change_request

@@ -1,0 +1,129 @@
+"""Verdicts, comments and threads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from changerequests import selectors
+from changerequests.errors import PlanChanged
+from changerequests.models import Comment, Review
+from changerequests.policies import require
+from changerequests.services.locks import lock_change_request
+from changerequests.services.trail import tell
+from changerequests.states import Action
+from datasets.errors import Forbidden, InvalidInput, NotFound
+from datasets.roles import may_contribute
+
+
+def review(
+    *, change_request_id: int, actor: User, verdict: str, body: str = "", revision_digest: str = ""
+) -> Review:
+    """Give a verdict on the current content and choices.
+
+    ``revision_digest``, when given, must be that of the current content: what was read is what is judged, else
+    ``PlanChanged``. Authors and last editors cannot approve (``Forbidden``).
+    """
+    if verdict not in Review.Verdict.values:
+        raise InvalidInput(f"A verdict is one of {', '.join(Review.Verdict.values)}.")
+    if verdict != Review.Verdict.APPROVE and not body.strip():
+        sentence = "Write what you think should change, or what you noticed."
+        raise InvalidInput(sentence, errors={"body": [sentence]})
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(change_request, actor, Action.REVIEW)
+        revision = selectors.current_revision(change_request)
+        if revision is None:
+            raise InvalidInput("There is nothing to review: no changes were uploaded yet.")
+        if revision_digest and revision_digest != revision.digest:
+            raise PlanChanged(
+                "New content was uploaded since you opened the page. Look at the changes again, then review."
+            )
+        if verdict == Review.Verdict.APPROVE and actor.pk in (
+            change_request.author_id,
+            revision.created_by_id,
+        ):
+            raise Forbidden("Your own changes need the approval of somebody else.")
+        given = Review.objects.create(
+            change_request=change_request,
+            revision=revision,
+            reviewer=actor,
+            verdict=verdict,
+            body=body.strip(),
+            revision_digest=revision.digest,
+            resolutions_digest=selectors.resolutions_digest(change_request),
+        )
+        tell(
+            change_request,
+            f"review.{_EVENTS[verdict]}",
+            actor,
+            {"revision": revision.number, "digest": revision.digest, "body": given.body},
+        )
+    return given
+
+
+_EVENTS = {"approve": "approved", "request_changes": "changes_requested", "comment": "commented"}
+
+
+def comment(
+    *,
+    change_request_id: int,
+    actor: User,
+    body: str,
+    parent_id: int | None = None,
+    row_key: Mapping[str, Any] | None = None,
+    column: str = "",
+) -> Comment:
+    """Say something about the request, a row or a cell, or answer a thread. For contributors and owners."""
+    if not body.strip():
+        raise InvalidInput("Write a comment first.", errors={"body": ["Write a comment first."]})
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        if not may_contribute(actor, change_request.dataset):
+            raise Forbidden("Viewers read; to comment you need the role of a contributor.")
+        parent = None
+        if parent_id is not None:
+            parent = change_request.comments.filter(pk=parent_id).first()
+            if parent is None:
+                raise NotFound("The comment that you answer is not there.")
+            parent = parent.parent or parent
+        written = Comment.objects.create(
+            change_request=change_request,
+            parent=parent,
+            author=actor,
+            body=body.strip(),
+            row_key=dict(row_key) if row_key else None,
+            column=column,
+        )
+        tell(
+            change_request,
+            "comment.added",
+            actor,
+            {"comment": written.pk, "parent": parent.pk if parent else None, "column": column},
+        )
+    return written
+
+
+def settle_thread(*, comment_id: int, actor: User, resolved: bool = True) -> Comment:
+    """Mark a discussion as resolved, or open it again."""
+    with transaction.atomic():
+        thread = Comment.objects.filter(pk=comment_id).first()
+        if thread is None:
+            raise NotFound("There is no such discussion.")
+        change_request = lock_change_request(thread.change_request_id)
+        if not may_contribute(actor, change_request.dataset):
+            raise Forbidden("To settle a discussion you need the role of a contributor.")
+        if thread.parent_id is not None:
+            raise InvalidInput("Only a whole discussion is settled, not one answer in it.")
+        thread.resolved_at = timezone.now() if resolved else None
+        thread.resolved_by = actor if resolved else None
+        thread.save(update_fields=["resolved_at", "resolved_by"])
+        tell(
+            change_request,
+            "thread.resolved" if resolved else "thread.reopened",
+            actor,
+            {"comment": thread.pk},
+        )
+    return thread

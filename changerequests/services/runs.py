@@ -1,0 +1,229 @@
+"""Asking for a merge, waiting for it, cancelling it. The work itself is in ``execution``."""
+
+import time
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from changerequests import queue, selectors
+from changerequests.errors import InvalidTransition, PlanChanged, RunEnded
+from changerequests.models import ChangeRequest, MergeRun
+from changerequests.policies import CONFLICT_GATE, OVERRIDABLE_GATES, may, require
+from changerequests.services import plans
+from changerequests.services.locks import lock_change_request, lock_run
+from changerequests.services.trail import tell
+from changerequests.states import Action, RunPhase, RunStatus, Status
+from datasets.errors import Forbidden, InvalidInput
+from datasets.roles import is_owner
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What somebody looked at before they asked for the merge; empty parts are not compared."""
+
+    revision_digest: str = ""
+    plan_digest: str = ""
+    table_version: int | None = None
+    base_version: int | None = None
+
+
+def request_merge(
+    *,
+    change_request_id: int,
+    actor: User,
+    seen: Seen | None = None,
+    message: str = "",
+    idempotency_key: str = "",
+    dataset_name_typed: str = "",
+    merge_schema: bool | None = None,
+    skip_conflict_check: bool = False,
+    force_merge: bool = False,
+    override_reason: str = "",
+    requested_for: str = "",
+) -> MergeRun:
+    """Queue the merge of a pending request and ring a worker; the answer is the durable run.
+
+    Asking again answers the same run while it is active or once it succeeded. Raises ``Forbidden``, ``Blocked`` with
+    every gate that stands in the way, ``InvalidTransition``, ``PlanChanged`` where what was ``seen`` has moved, and
+    ``InvalidInput``. An ``override_reason`` overrides gates, ``force_merge`` conflicts too, ``skip_conflict_check``
+    does not look for them: all for owners, with a reason, and loud in the timeline.
+    """
+    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
+        pk=change_request_id
+    )
+    overriding = _what_is_overridden(
+        change_request, actor, skip_conflict_check, force_merge, override_reason, requested_for
+    )
+    if change_request.status == Status.PENDING and selectors.active_run(change_request) is None:
+        plans.fresh_check(change_request)  # the gates below look at its numbers
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        known = _known_run(change_request, actor, idempotency_key)
+        if known is not None:
+            return known
+        overridden = require(
+            change_request,
+            actor,
+            Action.REQUEST_MERGE,
+            dataset_name_typed=dataset_name_typed,
+            overriding=overriding,
+        )
+        _compare(change_request, seen or Seen())
+        revision = selectors.current_revision(change_request)
+        if revision is None:  # the gate above has said so already
+            raise InvalidTransition("Nothing was staged.")
+        run = MergeRun.objects.create(
+            change_request=change_request,
+            dataset=change_request.dataset,
+            revision=revision,
+            revision_digest=revision.digest,
+            resolutions_digest=selectors.resolutions_digest(change_request),
+            requested_by=actor,
+            requested_for=requested_for if requested_for != actor.get_username() else "",
+            message=message.strip(),
+            merge_schema=change_request.merge_schema if merge_schema is None else merge_schema,
+            skip_conflict_check=skip_conflict_check,
+            force_merge=force_merge,
+            override_reason=override_reason.strip(),
+            overridden_blockers=[
+                {"code": blocker.code, "sentence": blocker.sentence} for blocker in overridden
+            ],
+            idempotency_key=idempotency_key,
+        )
+        tell(
+            change_request,
+            "merge.requested",
+            actor,
+            {
+                "run": run.pk,
+                "digest": revision.digest,
+                "resolutions_digest": run.resolutions_digest,
+                "message": run.message,
+                "requested_for": run.requested_for,
+                "skip_conflict_check": skip_conflict_check,
+                "force_merge": force_merge,
+                "override_reason": run.override_reason,
+                "overridden": run.overridden_blockers,
+            },
+        )
+        queue.ring_on_commit(change_request.dataset_id)
+    return run
+
+
+def _what_is_overridden(
+    change_request: ChangeRequest,
+    actor: User,
+    skip_conflict_check: bool,
+    force_merge: bool,
+    override_reason: str,
+    requested_for: str,
+) -> frozenset[str]:
+    owner = is_owner(actor, change_request.dataset)
+    if requested_for and requested_for != actor.get_username() and not owner:
+        raise Forbidden("Only owners of the dataset ask for a merge in the name of somebody else.")
+    if not (skip_conflict_check or force_merge or override_reason.strip()):
+        return frozenset()
+    if not owner:
+        raise Forbidden(
+            "Only owners of the dataset override gates, force a merge or skip the conflict check."
+        )
+    if not override_reason.strip():
+        sentence = "Give a reason: it is shown in the timeline and kept in the audit trail."
+        raise InvalidInput(sentence, errors={"override_reason": [sentence]})
+    gates = OVERRIDABLE_GATES if force_merge or not skip_conflict_check else frozenset()
+    return gates | {CONFLICT_GATE} if skip_conflict_check or force_merge else gates
+
+
+def _known_run(change_request: ChangeRequest, actor: User, idempotency_key: str) -> MergeRun | None:
+    if not may(change_request, actor, Action.REQUEST_MERGE):
+        return None  # the policy says why, in its own words
+    if idempotency_key:
+        same = change_request.runs.filter(idempotency_key=idempotency_key).first()
+        if same is not None:
+            return same
+    if change_request.status == Status.MERGED:
+        return change_request.runs.get(status=RunStatus.SUCCEEDED)
+    return selectors.active_run(change_request)
+
+
+def _compare(change_request: ChangeRequest, seen: Seen) -> None:
+    revision, check = (
+        selectors.current_revision(change_request),
+        selectors.current_plan_check(change_request),
+    )
+    if revision is None or check is None:
+        return
+    if seen.revision_digest and seen.revision_digest != revision.digest:
+        raise PlanChanged(
+            "New content was uploaded since you looked at the changes. Look again, then merge.",
+            moved="revision",
+        )
+    if seen.plan_digest and seen.plan_digest != check.plan_digest:
+        raise PlanChanged(
+            f"The table or the choices moved since you looked at the plan, and the merge would do something else now. "
+            f"The table is at version {check.table_version}. Look again, then merge.",
+            moved="plan",
+            table_version=check.table_version,
+        )
+    if seen.table_version is not None and seen.table_version != check.table_version:
+        raise PlanChanged(
+            f"The table is at version {check.table_version}, not {seen.table_version}.",
+            moved="table_version",
+            table_version=check.table_version,
+        )
+    if seen.base_version is not None and seen.base_version != revision.base_version:
+        raise PlanChanged(
+            f"The changes were staged against version {revision.base_version}, not {seen.base_version}.",
+            moved="base_version",
+            base_version=revision.base_version,
+        )
+
+
+def cancel_run(*, run_id: int, actor: User) -> MergeRun:
+    """Stop a queued run at once, or ask a running one to stop before it commits.
+
+    For whoever asked for it, the author and owners. Raises ``InvalidTransition`` when the commit has begun.
+    """
+    with transaction.atomic():
+        run = MergeRun.objects.get(pk=run_id)
+        change_request = lock_change_request(run.change_request_id)
+        run = lock_run(run_id)
+        allowed = actor.pk in (run.requested_by_id, change_request.author_id) or is_owner(
+            actor, change_request.dataset
+        )
+        if not allowed:
+            raise Forbidden("A merge is cancelled by whoever asked for it, the author or an owner.")
+        if not run.is_active:
+            raise InvalidTransition(f"The merge has ended already: it is {run.status}.")
+        if run.phase in (RunPhase.COMMITTING, RunPhase.RECORDING):
+            raise InvalidTransition("The commit has begun; the merge can no longer be cancelled.")
+        run.cancel_requested_by = actor
+        if run.status == RunStatus.QUEUED:
+            run.status, run.finished_at = RunStatus.CANCELLED, timezone.now()
+            run.error_code, run.error_message = "cancelled", f"Cancelled by {actor}."
+            tell(change_request, "merge.cancelled", actor, {"run": run.pk})
+        else:
+            tell(change_request, "merge.cancel_requested", actor, {"run": run.pk})
+        run.save()
+        queue.ring_on_commit(run.dataset_id)
+    return run
+
+
+def wait_for_run(run_id: int, seconds: float) -> MergeRun:
+    """The run once it has ended, or as it stands after ``seconds``. Call it outside a transaction."""
+    deadline = time.monotonic() + seconds
+    pause = 0.02
+    while True:
+        run = MergeRun.objects.select_related("change_request", "dataset").get(pk=run_id)
+        if not run.is_active or time.monotonic() >= deadline:
+            return run
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.25)
+
+
+def raise_unless_merged(run: MergeRun) -> None:
+    """Turn a run that ended without a merge into the error that ended it."""
+    if run.status != RunStatus.SUCCEEDED and not run.is_active:
+        raise RunEnded(run.error_message, run.error_code or "merge_failed", **run.error_data)

@@ -1,0 +1,40 @@
+"""How changes of a change request reach the audit trail."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from audit.services import dataset_stream, record
+from changerequests.errors import InvalidTransition
+from changerequests.models import ChangeRequest
+from changerequests.states import Action, target_of
+
+
+def tell(
+    change_request: ChangeRequest, action: str, actor: User | None, data: Mapping[str, Any] | None = None
+) -> None:
+    """Record an event of the change request in the chain of its dataset, in the surrounding transaction."""
+    record(
+        stream=dataset_stream(change_request.dataset_id),
+        action=action,
+        subject_type="change_request",
+        subject_id=change_request.cr_id,
+        actor=actor.get_username() if actor else "",
+        data=data,
+    )
+
+
+def move(change_request: ChangeRequest, action: Action, **fields: Any) -> None:
+    """Take the transition by compare-and-set on the status. Raises ``InvalidTransition`` if somebody was faster."""
+    target = target_of(change_request.status, action)
+    moved = target is not None and ChangeRequest.objects.filter(
+        pk=change_request.pk, status=change_request.status
+    ).update(status=target, **fields)
+    if not moved:
+        raise InvalidTransition(
+            f"{change_request.cr_id} is not {change_request.status} any more; reload the page to see what happened."
+        )
+    change_request.status = str(target)
+    for name, value in fields.items():
+        setattr(change_request, name, value)

@@ -1,0 +1,102 @@
+"""The life cycle as one table. Pure: imports nothing of the project.
+
+``TRANSITIONS`` says for every (status, action) what the next status is; what is not in it does not exist.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Status(StrEnum):
+    """The stored status of a change request. Readiness is derived from it, never stored."""
+
+    DRAFT = "draft"
+    PENDING = "pending"
+    MERGING = "merging"
+    MERGED = "merged"
+    CLOSED = "closed"
+
+
+class Action(StrEnum):
+    """What people and the system do to a change request."""
+
+    STAGE = "stage"
+    SUBMIT = "submit"
+    RETURN_TO_DRAFT = "return_to_draft"
+    REVIEW = "review"
+    RESOLVE = "resolve"
+    REQUEST_MERGE = "request_merge"
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    STEP_BACK = "step_back"
+    CLOSE = "close"
+    REOPEN = "reopen"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One row of the table: from where, by what, to where, and the sentence that explains it."""
+
+    source: Status
+    action: Action
+    target: Status
+    sentence: str
+
+
+TRANSITIONS: Final = (
+    Transition(Status.DRAFT, Action.STAGE, Status.DRAFT, "New content becomes the current revision."),
+    Transition(Status.DRAFT, Action.SUBMIT, Status.PENDING, "The author asks for review."),
+    Transition(Status.DRAFT, Action.CLOSE, Status.CLOSED, "The request is withdrawn or rejected."),
+    Transition(Status.PENDING, Action.STAGE, Status.PENDING, "New content replaces what was reviewed."),
+    Transition(Status.PENDING, Action.REVIEW, Status.PENDING, "A reviewer gives a verdict."),
+    Transition(Status.PENDING, Action.RESOLVE, Status.PENDING, "Somebody chooses a value for a conflict."),
+    Transition(
+        Status.PENDING, Action.RETURN_TO_DRAFT, Status.DRAFT, "The author takes it back to work on it."
+    ),
+    Transition(Status.PENDING, Action.REQUEST_MERGE, Status.PENDING, "A merge run is queued."),
+    Transition(Status.PENDING, Action.CLAIM, Status.MERGING, "A worker begins the merge run."),
+    Transition(Status.PENDING, Action.CLOSE, Status.CLOSED, "The request is withdrawn or rejected."),
+    Transition(Status.MERGING, Action.COMPLETE, Status.MERGED, "The commit is in the table's log."),
+    Transition(Status.MERGING, Action.STEP_BACK, Status.PENDING, "The run ended without a commit."),
+    Transition(Status.CLOSED, Action.REOPEN, Status.DRAFT, "The request is taken up again."),
+)
+
+_TARGETS: Final = {(row.source, row.action): row.target for row in TRANSITIONS}
+
+
+def target_of(status: str, action: Action) -> Status | None:
+    """The status after ``action``, or None if the action does not exist in ``status``."""
+    return _TARGETS.get((Status(status), action))
+
+
+def sources_of(action: Action) -> tuple[Status, ...]:
+    """The statuses in which ``action`` exists."""
+    return tuple(row.source for row in TRANSITIONS if row.action is action)
+
+
+class RunStatus(StrEnum):
+    """Where a merge run stands. The first two are active."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CONFLICTED = "conflicted"
+    INVALID = "invalid"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ACTIVE_RUN_STATUSES: Final = (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+class RunPhase(StrEnum):
+    """What a running merge is doing, in order."""
+
+    QUEUED = "queued"
+    CHECKING = "checking"
+    VALIDATING = "validating"
+    WRITING = "writing"
+    COMMITTING = "committing"
+    RECORDING = "recording"
+    DONE = "done"

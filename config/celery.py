@@ -1,0 +1,23 @@
+"""The Celery application.
+
+Tasks are doorbells: they carry primary keys, claim a durable row and call a service. The settings are
+Django's own, prefixed with ``CELERY_``.
+"""
+
+import os
+
+from celery import Celery
+from celery.signals import setup_logging
+from django_structlog.celery.steps import DjangoStructLogInitStep
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.dev")
+
+app = Celery("headgate")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.steps["worker"].add(DjangoStructLogInitStep)
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def use_the_projects_logging(**_: object) -> None:
+    """Keep Celery from replacing the logging that Django's settings configured."""

@@ -1,0 +1,15 @@
+"""The test suite: fast password hashing, a broker inside the process, no rate limits."""
+
+import tempfile
+from pathlib import Path
+
+from config.settings.base import *
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+CELERY_BROKER_URL = "memory://"
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = {}
+AXES_ENABLED = False
+REST_FRAMEWORK = {**REST_FRAMEWORK, "DEFAULT_THROTTLE_CLASSES": []}
+#: Every test gets a folder of its own under this one.
+DELTA_DATA_ROOT = Path(tempfile.gettempdir()) / "headgate-tests"
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

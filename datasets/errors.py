@@ -1,0 +1,42 @@
+"""Errors of the catalogue. They carry a stable code and data, and know nothing of HTTP."""
+
+from typing import Any
+
+
+class DomainError(Exception):
+    """Something a person asked for cannot be done; the message says why and what to do."""
+
+    code = "invalid"
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class Forbidden(DomainError):
+    """The person may see the thing but not do this to it."""
+
+    code = "forbidden"
+
+
+class NotFound(DomainError):
+    """There is no such thing, or the person may not see it: the two are never told apart."""
+
+    code = "not_found"
+
+
+class InvalidInput(DomainError):
+    """What was entered does not fit; ``data["errors"]`` maps fields to sentences where it applies."""
+
+    code = "invalid"
+
+
+class RegistrationRejected(InvalidInput):
+    """A table cannot become a dataset: no Delta table, unsupported features, or keys that do not hold."""
+
+
+class TableReplaced(DomainError):
+    """The table at the dataset's address is not the one that was registered."""
+
+    code = "table_replaced"

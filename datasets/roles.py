@@ -1,0 +1,131 @@
+"""Viewer, contributor, owner: object permissions on a dataset, inherited from its project.
+
+Roles are sets of guardian permissions, given to users or groups. A person's role on a dataset is the strongest
+that they, or a group of theirs, hold on the dataset or its project.
+"""
+
+from enum import StrEnum
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, User
+from django.db import transaction
+from django.db.models import QuerySet
+from guardian.shortcuts import (
+    assign_perm,
+    get_groups_with_perms,
+    get_objects_for_user,
+    get_users_with_perms,
+    remove_perm,
+)
+
+from audit.services import INSTALLATION_STREAM, dataset_stream, record
+from datasets.errors import Forbidden, NotFound
+from datasets.models import Dataset, Project
+
+type_of_actor = User | AnonymousUser | AbstractBaseUser
+
+
+class Role(StrEnum):
+    """What a member may do; each includes the ones before it."""
+
+    VIEWER = "viewer"
+    CONTRIBUTOR = "contributor"
+    OWNER = "owner"
+
+
+_PERMISSIONS = {
+    Role.VIEWER: ("view",),
+    Role.CONTRIBUTOR: ("view", "contribute"),
+    Role.OWNER: ("view", "contribute", "own"),
+}
+_STRONGEST_FIRST = ((Role.OWNER, "own"), (Role.CONTRIBUTOR, "contribute"), (Role.VIEWER, "view"))
+
+
+def permissions_of(role: Role, target: Dataset | Project) -> list[str]:
+    """The guardian permission names that make up a role on a dataset or a project."""
+    return [f"{verb}_{target._meta.model_name}" for verb in _PERMISSIONS[role]]
+
+
+def set_role(
+    *, member: User | Group, target: Dataset | Project, role: Role | None, actor: User | None
+) -> None:
+    """Give a member exactly this role on a dataset or project, or none; recorded in the audit trail.
+
+    ``actor`` is None for the system (set-up commands). Raises ``Forbidden`` if the actor does not own the target.
+    """
+    with transaction.atomic():
+        if actor is not None and role_on(actor, target) is not Role.OWNER and not actor.is_superuser:
+            raise Forbidden(f"Only owners of {target.name} change who may do what.")
+        wanted = set(permissions_of(role, target)) if role else set()
+        for name in permissions_of(Role.OWNER, target):
+            (assign_perm if name in wanted else remove_perm)(name, member, target)
+        record(
+            stream=dataset_stream(target.pk) if isinstance(target, Dataset) else INSTALLATION_STREAM,
+            action="member.role_set",
+            subject_type=str(target._meta.model_name),
+            subject_id=str(target.pk),
+            actor=actor.get_username() if actor else "",
+            data={"member": str(member), "kind": str(member._meta.model_name), "role": role or "none"},
+        )
+
+
+def role_on(user: type_of_actor, target: Dataset | Project) -> Role | None:
+    """The strongest role that the person has on the dataset (its project's included), or None."""
+    if not user.is_authenticated or not user.is_active:
+        return None
+    targets: list[Dataset | Project] = [target]
+    if isinstance(target, Dataset):
+        targets.append(target.project)
+    held = {
+        permission.rsplit(".", 1)[-1].split("_", 1)[0]
+        for each in targets
+        for permission in user.get_all_permissions(each)  # type: ignore[union-attr]  # AnonymousUser was answered above
+        if permission.rsplit(".", 1)[-1] in permissions_of(Role.OWNER, each)
+    }
+    return next((role for role, verb in _STRONGEST_FIRST if verb in held), None)
+
+
+def may_contribute(user: type_of_actor, dataset: Dataset) -> bool:
+    """Whether the person may propose, comment and review."""
+    return role_on(user, dataset) in (Role.CONTRIBUTOR, Role.OWNER)
+
+
+def is_owner(user: type_of_actor, dataset: Dataset) -> bool:
+    """Whether the person may manage the dataset and override its gates."""
+    return role_on(user, dataset) is Role.OWNER
+
+
+def datasets_with_role(user: User, role: Role = Role.VIEWER) -> QuerySet[Dataset]:
+    """The datasets on which the person has at least this role, in one query."""
+    verb = _PERMISSIONS[role][-1]
+    options = {"use_groups": True, "accept_global_perms": False}
+    own = get_objects_for_user(user, f"datasets.{verb}_dataset", **options)
+    projects = get_objects_for_user(user, f"datasets.{verb}_project", **options)
+    return Dataset.objects.filter(pk__in=own.values("pk")) | Dataset.objects.filter(
+        project__in=projects.values("pk")
+    )
+
+
+def visible_dataset(user: User, dataset_id: int) -> Dataset:
+    """The dataset, if the person may see it; else ``NotFound``, as if it were not there."""
+    dataset = Dataset.objects.select_related("project", "meta").filter(pk=dataset_id).first()
+    if dataset is None or role_on(user, dataset) is None:
+        raise NotFound("There is no such dataset, or you may not see it.")
+    return dataset
+
+
+def members_of(target: Dataset | Project) -> list[tuple[User | Group, Role]]:
+    """Users and groups with a role of their own on the target (not inherited), strongest first."""
+    found: list[tuple[User | Group, Role]] = []
+    holders = (
+        get_users_with_perms(target, attach_perms=True, with_group_users=False),
+        get_groups_with_perms(target, attach_perms=True),
+    )
+    for holder in holders:
+        for member, names in holder.items():
+            role = next(
+                (r for r, verb in _STRONGEST_FIRST if f"{verb}_{target._meta.model_name}" in names), None
+            )
+            if role:
+                found.append((member, role))
+    order = [role for role, _ in _STRONGEST_FIRST]
+    return sorted(found, key=lambda pair: (order.index(pair[1]), str(pair[0])))

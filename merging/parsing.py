@@ -1,0 +1,478 @@
+"""Strict typing of proposed values: text and foreign types into a column's exact type, or a clear refusal.
+
+Two faces of one set of rules: SQL for streams of cells (``from_text``, ``from_typed``) and Python for single values
+(``cell_value``: choices made by hand, keys in requests, nested values in JSON). ``explain`` says in a sentence why a
+text was refused and how to mend it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import pyarrow as pa
+
+from merging.columns import is_nested, is_text, type_name
+from merging.delta import duckdb_type
+
+_NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)"
+_INFINITY = r"[+-]?([iI][nN][fF]([iI][nN][iI][tT][yY])?)"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?"
+_ZONE = r" ?([zZ]|UTC|[+-][0-9]{2}(:?[0-9]{2})?)"
+_PLACEHOLDERS = frozenset(
+    {
+        "null",
+        "none",
+        "nan",
+        "na",
+        "n/a",
+        "#n/a",
+        "nil",
+        "-",
+        "--",
+        "?",
+        "\\n",
+        "<na>",
+        "nat",
+        "missing",
+        "unknown",
+    }
+)
+_INTEGER_LIMITS = {
+    pa.int8(): (-(2**7), 2**7 - 1),
+    pa.int16(): (-(2**15), 2**15 - 1),
+    pa.int32(): (-(2**31), 2**31 - 1),
+    pa.int64(): (-(2**63), 2**63 - 1),
+}
+
+
+@dataclass(frozen=True)
+class Typed:
+    """SQL of a cell in its column's type, and the SQL predicate that tells a cell which must be refused."""
+
+    value: str
+    bad: str
+
+
+class Refused(ValueError):
+    """A single value does not fit its column; the message is a full sentence."""
+
+
+class NumberText(str):
+    """A JSON number by its digits as they stood in the file, so that nothing passes through a double."""
+
+    __slots__ = ()
+
+
+def from_text(text: str, target: pa.DataType) -> Typed:
+    """SQL that types a text cell strictly: what it accepts is exactly what ``explain`` describes."""
+    if is_text(target):
+        return Typed(text, "false")
+    trimmed = f"trim({text}, ' \t')"
+    kind = duckdb_type(target)
+    value = f"TRY_CAST({trimmed} AS {kind})"
+    if pa.types.is_integer(target):
+        return Typed(
+            value, _unless_plain(text, value, rf"regexp_full_match({trimmed}, '[+-]?[0-9]+(\.0*)?')")
+        )
+    if pa.types.is_floating(target):
+        infinite = f"regexp_full_match({trimmed}, '{_INFINITY}')"
+        finite = f"(regexp_full_match({trimmed}, '{_NUMBER}([eE][+-]?[0-9]+)?') AND NOT isinf({value}))"
+        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT ({finite} OR {infinite})))")
+    if pa.types.is_decimal(target):
+        wide = f"TRY_CAST({trimmed} AS DECIMAL(38,{min(38, target.scale + 10)}))"
+        whole_digits = f"regexp_full_match({trimmed}, '[+-]?([0-9]*\\.?[0-9]{{0,{target.scale}}})0*')"
+        scientific = (
+            rf"(regexp_full_match({trimmed}, '[+-]?[0-9]+(\.[0-9]{{1,10}})?[eE]\+?[0-9]{{1,2}}') "
+            f"AND {wide} = {value})"
+        )
+        plain = f"(regexp_full_match({trimmed}, '{_NUMBER}') AND {whole_digits})"
+        return Typed(value, _unless_plain(text, value, f"({plain} OR {scientific})"))
+    if pa.types.is_boolean(target):
+        accepted = f"regexp_full_match({trimmed}, '(?i)true|false|t|f')"
+        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
+    if pa.types.is_date(target):
+        accepted = f"regexp_full_match({trimmed}, '{_DATE}')"
+        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
+    if pa.types.is_timestamp(target):
+        zone = f"({_ZONE})?" if target.tz else ""
+        accepted = f"regexp_full_match({trimmed}, '{_DATE}[T ]{_TIME}{zone}')"
+        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
+    if pa.types.is_binary(target) or pa.types.is_large_binary(target):
+        accepted = f"regexp_full_match({trimmed}, '0[xX]([0-9a-fA-F]{{2}})*')"
+        value = f"CASE WHEN {accepted} THEN unhex(substr({trimmed}, 3)) END"
+        return Typed(value, f"({text} IS NOT NULL AND NOT {accepted})")
+    raise Refused(f"text cannot be read as {type_name(target)}")
+
+
+def _unless_plain(text: str, value: str, accepted: str) -> str:
+    # The comparison with the value's own text spares the regular expression for nearly every cell.
+    return f"({text} IS NOT NULL AND ({value} IS NULL OR ({value}::VARCHAR <> {text} AND NOT {accepted})))"
+
+
+def from_typed(cell: str, source: pa.DataType, target: pa.DataType) -> Typed:
+    """SQL that takes a cell of a typed source (Parquet, Arrow) without loss. Refused: the types can't meet."""
+    if pa.types.is_null(source):
+        return Typed(f"NULL::{duckdb_type(target)}", "false")
+    if is_text(source) or pa.types.is_string_view(source):
+        if is_nested(target):
+            raise _mismatch(source, target)
+        return from_text(cell, target)
+    kind = duckdb_type(target)
+    value = f"TRY_CAST({cell} AS {kind})"
+    lossless = Typed(
+        value,
+        f"({cell} IS NOT NULL AND ({value} IS NULL OR "
+        f"TRY_CAST({value} AS {_source_type(source)}) IS DISTINCT FROM {cell}))",
+    )
+    if _is_number(source) and _is_number(target):
+        if pa.types.is_float64(source) and pa.types.is_float32(target):
+            same = f"(isnan({cell}) OR {value}::VARCHAR::DOUBLE = {cell} OR {value}::DOUBLE = {cell})"
+            return Typed(value, f"({cell} IS NOT NULL AND ({value} IS NULL OR NOT {same}))")
+        if source == target:
+            return Typed(cell, "false")
+        return lossless
+    if pa.types.is_boolean(source) and pa.types.is_boolean(target):
+        return Typed(cell, "false")
+    if _is_bytes(source) and _is_bytes(target):
+        return Typed(cell, "false")
+    if pa.types.is_date(source) and pa.types.is_date(target):
+        return lossless
+    if pa.types.is_timestamp(source):
+        return _from_timestamp(cell, source, target)
+    if _same_shape(source, target):
+        if source == target:
+            return Typed(cell, "false")
+        return lossless
+    raise _mismatch(source, target)
+
+
+def _from_timestamp(cell: str, source: pa.DataType, target: pa.DataType) -> Typed:
+    if pa.types.is_date(target):
+        value = f"TRY_CAST({cell} AS DATE)"
+        return Typed(value, f"({cell} IS NOT NULL AND {value}::TIMESTAMP IS DISTINCT FROM {cell}::TIMESTAMP)")
+    if not pa.types.is_timestamp(target) or (source.tz and not target.tz):
+        raise _mismatch(source, target)
+    if source.tz:
+        value = f"TRY_CAST({cell} AS TIMESTAMP WITH TIME ZONE)"
+    elif target.tz:
+        value = f"(TRY_CAST({cell} AS TIMESTAMP) AT TIME ZONE 'UTC')"
+    else:
+        value = f"TRY_CAST({cell} AS TIMESTAMP)"
+    bad = f"({cell} IS NOT NULL AND {value} IS NULL)"
+    if source.unit == "ns":
+        bad = f"({cell} IS NOT NULL AND ({value} IS NULL OR epoch_ns({cell}) % 1000 <> 0))"
+    return Typed(value, bad)
+
+
+def _source_type(source: pa.DataType) -> str:
+    unsigned = {
+        pa.uint8(): "UTINYINT",
+        pa.uint16(): "USMALLINT",
+        pa.uint32(): "UINTEGER",
+        pa.uint64(): "UBIGINT",
+    }
+    if source in unsigned:
+        return unsigned[source]
+    if pa.types.is_date64(source):
+        return "DATE"
+    if pa.types.is_float16(source):
+        return "FLOAT"
+    return duckdb_type(source)
+
+
+def _is_number(data_type: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(data_type) or pa.types.is_floating(data_type) or pa.types.is_decimal(data_type)
+    )
+
+
+def _is_bytes(data_type: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(data_type)
+        or pa.types.is_large_binary(data_type)
+        or pa.types.is_fixed_size_binary(data_type)
+    )
+
+
+def _is_list(data_type: pa.DataType) -> bool:
+    return bool(pa.types.is_list(data_type) or pa.types.is_large_list(data_type))
+
+
+def _same_shape(source: pa.DataType, target: pa.DataType) -> bool:
+    """Whether two nested types have the same structure with leaves that can be cast."""
+    if _is_list(source) and _is_list(target):
+        return _same_shape(source.value_type, target.value_type)
+    if pa.types.is_map(source) and pa.types.is_map(target):
+        return _same_shape(source.key_type, target.key_type) and _same_shape(
+            source.item_type, target.item_type
+        )
+    if pa.types.is_struct(source) and pa.types.is_struct(target):
+        names = {field.name: field.type for field in source}
+        return set(names) == {field.name for field in target} and all(
+            _same_shape(names[field.name], field.type) for field in target
+        )
+    if is_nested(source) or is_nested(target):
+        return False
+    return (
+        source == target
+        or (_is_number(source) and _is_number(target))
+        or (is_text(source) and is_text(target))
+        or (_is_bytes(source) and _is_bytes(target))
+        or bool(pa.types.is_timestamp(source) and pa.types.is_timestamp(target) and source.tz == target.tz)
+    )
+
+
+def _mismatch(source: pa.DataType, target: pa.DataType) -> Refused:
+    hint = ""
+    if is_text(target):
+        hint = " Convert it to text yourself, so that leading zeros and formats are what you mean."
+    elif pa.types.is_timestamp(source) and pa.types.is_timestamp(target):
+        hint = " The column has no time zone; remove the zone from the values after converting them."
+    return Refused(f"the content has it as {source}, the table as {type_name(target)}.{hint}")
+
+
+def explain(text: str, target: pa.DataType, null_token: str | None = "") -> tuple[str, str]:
+    """Why ``text`` cannot be a cell of the column: a stable code and a sentence that says how to mend it."""
+    found = shown(text)
+    wanted = type_name(target)
+    bare = text.strip()
+    if bare.lower() in _PLACEHOLDERS:
+        if null_token is None:
+            mend = "leave the value out or give null."
+        else:
+            token = "an empty cell" if null_token == "" else f"{null_token!r}"
+            mend = f"a missing value is {token} here; change the cells or declare {bare!r} as the NULL token."
+        return "placeholder", f"found {found} where the table has {wanted}: {mend}"
+    if bare == "":
+        return "empty", f"found an empty text where the table has {wanted}; give a value or NULL."
+    if _is_number(target):
+        return _explain_number(bare, found, target)
+    if pa.types.is_boolean(target):
+        return "not_boolean", f"found {found}; expected true or false."
+    if pa.types.is_date(target):
+        if re.fullmatch(_DATE, bare):
+            return "no_such_date", f"found {found}: there is no such day in the calendar."
+        return "not_date", f"found {found}; expected a date as YYYY-MM-DD, for example 2024-02-01."
+    if pa.types.is_timestamp(target):
+        return _explain_timestamp(bare, found, target)
+    if _is_bytes(target):
+        return (
+            "not_binary",
+            f"found {found}; expected bytes as hexadecimal digits after 0x, for example 0x00ff.",
+        )
+    return "wrong_type", f"found {found}; expected {wanted}."
+
+
+def _explain_number(bare: str, found: str, target: pa.DataType) -> tuple[str, str]:
+    wanted = type_name(target)
+    if re.fullmatch(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?", bare):
+        return "thousands_separator", f"found {found}: write the number without thousands separators."
+    if re.fullmatch(r"[+-]?[0-9]+,[0-9]+", bare):
+        return "decimal_comma", f"found {found}: write the number with a decimal point, not a comma."
+    if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
+        return "not_number", f"found {found}; expected a number ({wanted})."
+    if pa.types.is_integer(target):
+        low, high = _INTEGER_LIMITS[target]
+        if re.fullmatch(r"[+-]?[0-9]+(\.0*)?", bare):
+            return "out_of_range", f"found {found}: a {wanted} holds whole numbers from {low} to {high}."
+        return "not_whole", f"found {found}; expected a whole number ({wanted}) written with digits alone."
+    if pa.types.is_decimal(target):
+        return (
+            "decimal_does_not_fit",
+            f"found {found}: a {wanted} holds {target.precision - target.scale} digits before and {target.scale} "
+            "after the decimal point; nothing is rounded.",
+        )
+    return "out_of_range", f"found {found}: too large for a {wanted}."
+
+
+def _explain_timestamp(bare: str, found: str, target: pa.DataType) -> tuple[str, str]:
+    zoned = bool(re.fullmatch(rf"{_DATE}[T ][0-9:.]+{_ZONE}", bare))
+    if not target.tz and zoned:
+        return "zone_not_allowed", f"found {found}: the column has no time zone; write the time without one."
+    if re.fullmatch(rf"{_DATE}[T ][0-9:]+\.[0-9]{{7,}}({_ZONE})?", bare):
+        return "too_precise", f"found {found}: the table keeps microseconds, six digits after the second."
+    if re.fullmatch(_DATE, bare):
+        return "no_time", f"found {found}: write the time too, for example {bare}T00:00:00."
+    example = "2024-02-01T13:45:00Z" if target.tz else "2024-02-01T13:45:00"
+    return "not_timestamp", f"found {found}; expected a timestamp such as {example}."
+
+
+def shown(text: str, limit: int = 80) -> str:
+    """A value as it may appear in a message: quoted, control characters visible, cut."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return json.dumps(cut, ensure_ascii=False)
+
+
+def cell_value(value: Any, target: pa.DataType) -> Any:
+    """A single Python or JSON value as a cell of the column, strictly. Raises Refused with a full sentence."""
+    if value is None:
+        return None
+    if pa.types.is_struct(target):
+        if not isinstance(value, Mapping):
+            raise Refused(f"found {_kind(value)}; expected an object ({type_name(target)}).")
+        unknown = set(value) - {field.name for field in target}
+        if unknown:
+            raise Refused(f"the object has no field {', '.join(sorted(map(str, unknown)))}.")
+        return {field.name: cell_value(value.get(field.name), field.type) for field in target}
+    if _is_list(target):
+        if not isinstance(value, list | tuple):
+            raise Refused(f"found {_kind(value)}; expected a list ({type_name(target)}).")
+        return [cell_value(item, target.value_type) for item in value]
+    if pa.types.is_map(target):
+        return _map_value(value, target)
+    if isinstance(value, str) and not isinstance(value, NumberText) and not is_text(target):
+        return _scalar_from_text(value, target)
+    return _scalar(value, target)
+
+
+def _map_value(value: Any, target: pa.DataType) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, list | tuple):
+        pairs = [
+            (item["key"], item["value"])
+            if isinstance(item, Mapping) and {"key", "value"} == set(item)
+            else item
+            for item in value
+        ]
+    else:
+        raise Refused(f"found {_kind(value)}; expected an object ({type_name(target)}).")
+    return [(cell_value(key, target.key_type), cell_value(item, target.item_type)) for key, item in pairs]
+
+
+def _scalar(value: Any, target: pa.DataType) -> Any:
+    if is_text(target):
+        if type(value) is not str:
+            raise Refused(f"found {_kind(value)}; expected a text: put it in quotes.")
+        return value
+    if pa.types.is_boolean(target):
+        if not isinstance(value, bool):
+            raise Refused(f"found {_kind(value)}; expected true or false.")
+        return value
+    if _is_number(target):
+        if isinstance(value, NumberText):
+            return _scalar_from_text(str(value), target)
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+            raise Refused(f"found {_kind(value)}; expected a number ({type_name(target)}).")
+        return _number(value, target)
+    if pa.types.is_timestamp(target):
+        return _timestamp(value, target)
+    if pa.types.is_date(target):
+        if not isinstance(value, date) or isinstance(value, datetime):
+            raise Refused(f"found {_kind(value)}; expected a date as YYYY-MM-DD.")
+        return value
+    if _is_bytes(target):
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise Refused(f"found {_kind(value)}; expected bytes.")
+        return bytes(value)
+    raise Refused(f"values of {type_name(target)} cannot be given one by one.")
+
+
+def _number(value: int | float | Decimal, target: pa.DataType) -> Any:
+    if pa.types.is_floating(target):
+        converted = float(value)
+        if isinstance(value, int) and int(converted) != value:
+            raise Refused(f"found {value}: a {type_name(target)} cannot hold this whole number exactly.")
+        return converted
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Refused(f"found {value}; expected a number ({type_name(target)}).")
+    return _scalar_from_text(format(Decimal(repr(value) if isinstance(value, float) else value), "f"), target)
+
+
+def _timestamp(value: Any, target: pa.DataType) -> datetime:
+    if not isinstance(value, datetime):
+        raise Refused(f"found {_kind(value)}; expected a timestamp.")
+    if target.tz:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    if value.tzinfo is not None:
+        raise Refused(f"found {value.isoformat()}: the column has no time zone.")
+    return value
+
+
+def _scalar_from_text(text: str, target: pa.DataType) -> Any:
+    """The Python twin of ``from_text`` for one value."""
+    bare = text.strip(" \t")
+    refusal = Refused(explain(text, target, None)[1])
+    if pa.types.is_integer(target):
+        low, high = _INTEGER_LIMITS[target]
+        if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", bare):
+            raise refusal
+        number = int(bare.split(".")[0])
+        if not low <= number <= high:
+            raise refusal
+        return number
+    if pa.types.is_decimal(target):
+        return _decimal(bare, target, refusal)
+    if pa.types.is_floating(target):
+        if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?|{_INFINITY}", bare):
+            raise refusal
+        return float(bare)
+    if pa.types.is_boolean(target):
+        if bare.lower() not in {"true", "false", "t", "f"}:
+            raise refusal
+        return bare.lower() in {"true", "t"}
+    if pa.types.is_date(target):
+        return _parsed_date(bare, refusal)
+    if pa.types.is_timestamp(target):
+        return _parsed_timestamp(bare, target, refusal)
+    if _is_bytes(target):
+        if not re.fullmatch(r"0[xX]([0-9a-fA-F]{2})*", bare):
+            raise refusal
+        return bytes.fromhex(bare[2:])
+    raise refusal
+
+
+def _decimal(bare: str, target: pa.DataType, refusal: Refused) -> Decimal:
+    try:
+        number = Decimal(bare)
+    except InvalidOperation:
+        raise refusal from None
+    if not number.is_finite() or not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
+        raise refusal
+    scaled = number.scaleb(target.scale)
+    if scaled != scaled.to_integral_value() or abs(scaled) >= Decimal(10) ** target.precision:
+        raise refusal
+    return number.quantize(Decimal(1).scaleb(-target.scale))
+
+
+def _parsed_date(bare: str, refusal: Refused) -> date:
+    if not re.fullmatch(_DATE, bare):
+        raise refusal
+    try:
+        return date.fromisoformat(bare)
+    except ValueError:
+        raise refusal from None
+
+
+def _parsed_timestamp(bare: str, target: pa.DataType, refusal: Refused) -> datetime:
+    zone = f"({_ZONE})?" if target.tz else ""
+    if not re.fullmatch(rf"{_DATE}[T ]{_TIME}{zone}", bare):
+        raise refusal
+    text = re.sub(r"(\.[0-9]{6})0+", r"\1", bare).replace(" UTC", "Z").replace("UTC", "Z")
+    text = re.sub(r" (?=[zZ+-])", "", text.replace("z", "Z"))
+    try:
+        return _timestamp(datetime.fromisoformat(text), target)
+    except ValueError:
+        raise refusal from None
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, NumberText):
+        return f"the number {value}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text {shown(value)}"
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return f"{type(value).__name__} {value!r}"[:80]

@@ -1,0 +1,107 @@
+"""One DuckDB connection per operation: in memory, bounded, spilling to a folder of its own, in UTC."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+MEMORY_LIMIT = os.environ.get("HEADGATE_ENGINE_MEMORY", "1GB")
+"""What DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more."""
+
+THREADS = int(os.environ.get("HEADGATE_ENGINE_THREADS", "2"))
+
+
+class Session:
+    """An open connection and the temporary folder it spills to. Closing it removes both."""
+
+    def __init__(self, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="headgate-engine-")
+        self.folder = self._folder.name
+        self.connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": memory_limit,
+                "threads": threads,
+                "temp_directory": os.path.join(self.folder, "spill"),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
+        self.connection.execute("SET TimeZone = 'UTC'")
+
+    def close(self) -> None:
+        """End the connection and remove what it spilled."""
+        self.connection.close()
+        self._folder.cleanup()
+
+    def execute(self, statement: str, parameters: list[Any] | None = None) -> None:
+        """Run a statement for its effect."""
+        self.connection.execute(statement, parameters)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The result as plain Python values, one dict a row."""
+        table = self.table(query)
+        return [dict(zip(table.column_names, values, strict=True)) for values in tuples(table)]
+
+    def table(self, query: str) -> pa.Table:
+        """The result as an Arrow table."""
+        self.connection.complete()
+        return self.connection.sql(query).to_arrow_table()
+
+    def row(self, query: str) -> tuple[Any, ...]:
+        """The single row of a query of numbers and short texts."""
+        [found] = self.connection.execute(query).fetchall()
+        return tuple(found)
+
+    def number(self, query: str) -> int:
+        """The single integer that the query returns."""
+        return int(self.row(query)[0])
+
+
+def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """The rows of an Arrow table as plain Python values; maps become dicts."""
+    columns = [_plain_column(column) for column in table.columns]
+    return zip(*columns, strict=True) if columns else iter(())
+
+
+def _plain_column(column: pa.ChunkedArray) -> list[Any]:
+    values = column.to_pylist()
+    if _holds_map(column.type):
+        return [plain(value, column.type) for value in values]
+    return values
+
+
+def _holds_map(data_type: pa.DataType) -> bool:
+    if pa.types.is_map(data_type):
+        return True
+    return any(_holds_map(data_type.field(index).type) for index in range(data_type.num_fields))
+
+
+def plain(value: Any, data_type: pa.DataType) -> Any:
+    """A value of pyarrow's ``to_pylist`` with maps as dicts, where their keys can be dict keys."""
+    if value is None:
+        return None
+    if pa.types.is_map(data_type):
+        pairs = [(plain(key, data_type.key_type), plain(item, data_type.item_type)) for key, item in value]
+        return dict(pairs) if not pa.types.is_nested(data_type.key_type) else pairs
+    if pa.types.is_struct(data_type):
+        return {field.name: plain(value[field.name], field.type) for field in data_type}
+    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        return [plain(item, data_type.value_type) for item in value]
+    return value
+
+
+@contextmanager
+def session(*, memory_limit: str = MEMORY_LIMIT) -> Iterator[Session]:
+    """A session for the time of a ``with`` block."""
+    opened = Session(memory_limit=memory_limit)
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -1,0 +1,823 @@
+"""Staging: proposed changes read, typed, checked and written down with the base image of every row.
+
+Nothing is staged unless everything is right; then the content no longer depends on the table's old files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+
+from merging.columns import check_key_columns, differs, digest_of, fingerprint, is_text, null_of, type_name
+from merging.delta import Snapshot, duckdb_type, fetch, literal, locate, open_snapshot, quote
+from merging.delta.schema import delta_type
+from merging.errors import DuplicateKeys, MergeFailed, StagingRejected, UnsupportedTable
+from merging.model import Operation, Progress, StagingProblem
+from merging.parsing import Refused, explain, from_text, from_typed, shown
+from merging.reading import OPERATION_COLUMN, Problems, Source, open_source
+from merging.session import Session, session
+from merging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
+
+OPERATIONS = ("upsert", "insert", "update", "delete")
+_EXAMPLES = 5
+
+
+def stage(
+    table_uri: str,
+    changes: Any,
+    primary_keys: Sequence[str],
+    base_version: int | None = None,
+    destination: str | None = None,
+    *,
+    storage_options: Mapping[str, str] | None = None,
+    null_token: str = "",
+    merge_schema: bool = True,
+    file_format: str | None = None,
+    progress: Progress | None = None,
+) -> Staged:
+    """Read, type and check proposed changes against a table, pin their base images and write them down.
+
+    ``changes``: a pyarrow Table or RecordBatchReader, a DuckDB relation, or the path of a file (CSV, Parquet, JSON
+    lines, Arrow, XLSX) with the key columns, any of the value columns and optionally ``_op`` (``upsert`` by default,
+    ``insert``, ``update``, ``delete``). ``null_token`` is what an unquoted CSV cell holds for NULL.
+    ``base_version`` is the table version the author worked on (default: the newest). The content is written to a new
+    folder under ``destination`` (default: ``_staging`` beside the table). With ``merge_schema`` unknown columns are
+    staged as new nullable columns, otherwise they are refused.
+
+    Raises StagingRejected with every problem by line and column; DuplicateKeys, InvalidKeys, UnsupportedTable,
+    TableNotFound. Nothing is left behind then.
+    """
+    snapshot = open_snapshot(table_uri, version=base_version, storage_options=storage_options)
+    snapshot.strategy()
+    check_key_columns(snapshot.schema, list(primary_keys))
+    _refuse_reserved(snapshot)
+    problems = Problems()
+    targets = {field.name: field.type for field in snapshot.schema}
+    source = open_source(changes, targets, problems, null_token=null_token, file_format=file_format)
+    folder = _new_folder(destination, table_uri)
+    try:
+        with session() as opened:
+            staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, merge_schema)
+            if progress is not None:
+                progress("checking", version=snapshot.version)
+            staged = staging.run(folder, table_uri)
+        final = folder.with_name(folder.name.removeprefix("."))
+        write_manifest(folder, replace(staged, location=str(final)), snapshot.schema_json)
+        os.rename(folder, final)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return open_staged(str(final))
+
+
+def _refuse_reserved(snapshot: Snapshot) -> None:
+    if OPERATION_COLUMN in snapshot.schema.names:
+        raise UnsupportedTable(
+            [f"column {OPERATION_COLUMN}"],
+            f"The table has a column named {OPERATION_COLUMN}, which uploads use to name the operation of a row.",
+        )
+
+
+def _new_folder(destination: str | None, table_uri: str) -> Path:
+    """An empty, hidden folder in which content is made; it gets its final name once it is whole."""
+    parts = urlsplit(destination if destination is not None else table_uri)
+    if len(parts.scheme) > 1 and parts.scheme != "file":
+        raise MergeFailed(
+            "Staged content is written to a local or mounted folder; name one as destination.",
+            data={"destination": destination},
+        )
+    given = unquote(parts.path) if parts.scheme == "file" else (destination or table_uri)
+    root = Path(given) if destination is not None else Path(given).resolve().parent / "_staging"
+    folder = root / f".staged-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class _InputColumn:
+    """A column of the source: its place there, its place in the staged schema."""
+
+    place: int
+    name: str
+    position: int
+    type: pa.DataType
+    new: bool
+
+
+class _Staging:
+    """One staging operation on one session; its steps in the order of ``run``."""
+
+    def __init__(
+        self,
+        opened: Session,
+        snapshot: Snapshot,
+        source: Source,
+        primary_keys: tuple[str, ...],
+        problems: Problems,
+        merge_schema: bool,
+    ) -> None:
+        self.session = opened
+        self.snapshot = snapshot
+        self.source = source
+        self.keys = primary_keys
+        self.problems = problems
+        self.merge_schema = merge_schema
+        self.base_width = len(snapshot.schema)
+        self.schema: pa.Schema = snapshot.schema
+        self.inputs: list[_InputColumn] = []
+        self.operation_place: int | None = None
+        self.warnings: list[str] = []
+        self.rekeyed = 0
+
+    def run(self, folder: Path, table_uri: str) -> Staged:
+        """Read, check, pin, write ``rows.parquet``. The location of the result is filled in by the caller."""
+        self._map_columns()
+        self._load()
+        self._list_bad_cells()
+        self._infer_new_columns()
+        self._check_operations()
+        self._check_null_keys()
+        duplicates = self._collapse_duplicates()
+        self._raise_problems()
+        self._pin_base()
+        self._check_against_base()
+        self._raise_problems()
+        noops, cells = self._write_rows(folder)
+        return self._describe(table_uri, folder, duplicates, noops, cells)
+
+    # columns
+
+    def _map_columns(self) -> None:
+        names = self.snapshot.schema.names
+        by_folded = {name.casefold(): name for name in names}
+        new: list[pa.Field] = []
+        column_problems: list[StagingProblem] = []
+        for place, name in enumerate(self.source.columns):
+            if name == OPERATION_COLUMN:
+                self.operation_place = place
+                continue
+            if name in names:
+                position = names.index(name)
+                self.inputs.append(
+                    _InputColumn(place, name, position, self.snapshot.schema.field(position).type, False)
+                )
+                continue
+            problem = self._unknown_column(name, by_folded)
+            if problem is not None:
+                column_problems.append(problem)
+                continue
+            data_type = self._new_type(place, name)
+            if isinstance(data_type, StagingProblem):
+                column_problems.append(data_type)
+                continue
+            self.inputs.append(_InputColumn(place, name, self.base_width + len(new), data_type, True))
+            new.append(pa.field(name, data_type, nullable=True))
+        given = {column.name for column in self.inputs}
+        column_problems += [
+            StagingProblem(
+                "missing_key_column", f"the key column {name} is missing.", self._header_line, name
+            )
+            for name in self.keys
+            if name not in given
+        ]
+        if column_problems:
+            raise StagingRejected(column_problems)
+        self.schema = pa.schema([*self.snapshot.schema, *new])
+
+    @property
+    def _header_line(self) -> int | None:
+        return 1 if self.source.text and self.source.null_token is not None else None
+
+    def _unknown_column(self, name: str, by_folded: Mapping[str, str]) -> StagingProblem | None:
+        near = by_folded.get(name.strip().casefold())
+        if near is not None:
+            return StagingProblem(
+                "unknown_column",
+                f"the table has no column {shown(name)}; did you mean {near}? "
+                "Names must be written exactly alike.",
+                self._header_line,
+                name,
+            )
+        if not self.merge_schema:
+            known = ", ".join(self.snapshot.schema.names)
+            return StagingProblem(
+                "unknown_column",
+                f"the table has no such column; its columns are {known}. "
+                "Remove the column, or allow new columns.",
+                self._header_line,
+                name,
+            )
+        forbidden = sorted(set(name) & set(" ,;{}()\n\t="))
+        if forbidden:
+            return StagingProblem(
+                "bad_column_name",
+                f"a new column cannot have {shown(''.join(forbidden))} in its name.",
+                self._header_line,
+                name,
+            )
+        return None
+
+    def _new_type(self, place: int, name: str) -> pa.DataType | StagingProblem:
+        given: pa.DataType = self.source.schema.field(place).type
+        if self.source.text or pa.types.is_null(given):
+            return pa.string()
+        widened = _widened(given)
+        try:
+            delta_type(widened)
+        except UnsupportedTable:
+            return StagingProblem(
+                "unsupported_type", f"a new column cannot be of the type {given}.", self._header_line, name
+            )
+        return widened
+
+    # reading
+
+    def _load(self) -> None:
+        """Read the whole source into ``loaded``: ordinal, operation, absent, v<i> typed, and the bad cells."""
+        values: list[str] = []
+        bad_cells: list[str] = []
+        bad_any: list[str] = []
+        column_problems: list[StagingProblem] = []
+        for column in self.inputs:
+            cell = f"f{column.place}"
+            given = self.source.schema.field(column.place).type
+            if column.new and self.source.text:
+                values.append(f"{cell} AS v{column.position}")
+                continue
+            try:
+                already_typed = self.source.text and not is_text(given)
+                typed = (
+                    from_text(cell, column.type)
+                    if self.source.text and not already_typed
+                    else from_typed(cell, given, column.type)
+                )
+            except Refused as refusal:
+                column_problems.append(
+                    StagingProblem("wrong_type", str(refusal), self._header_line, column.name)
+                )
+                continue
+            values.append(f"{typed.value} AS v{column.position}")
+            if typed.bad != "false":
+                raw = f"left({cell}::VARCHAR, 200)"
+                bad_cells.append(f"CASE WHEN {typed.bad} THEN {{'c': {column.place}, 'v': {raw}}} END")
+                bad_any.append(typed.bad)
+        if column_problems:
+            raise StagingRejected(column_problems)
+        listed = f"list_filter([{', '.join(bad_cells)}], lambda cell: cell IS NOT NULL)"
+        bad = f"CASE WHEN {' OR '.join(bad_any)} THEN {listed} END" if bad_any else "NULL"
+        operation = "'upsert'"
+        if self.operation_place is not None:
+            operation = f"coalesce(lower(trim(f{self.operation_place}::VARCHAR)), 'upsert')"
+        reader = self.source.reader()
+        self.session.connection.register("source", reader)
+        try:
+            self.session.execute(
+                "CREATE TEMP TABLE loaded AS "
+                f"SELECT ordinal, absent, {operation} AS op, {', '.join(values)}, {bad} AS bad FROM source"
+            )
+        except Exception as error:
+            refused = _cause(error, StagingRejected)
+            if refused is not None:
+                raise refused from error
+            raise
+        finally:
+            self.session.connection.unregister("source")
+
+    def _list_bad_cells(self) -> None:
+        total = self.session.number(
+            "SELECT coalesce(sum(len(bad)), 0) FROM loaded WHERE bad IS NOT NULL AND op <> 'delete'"
+        )
+        by_place = {column.place: column for column in self.inputs}
+        keys = [column.place for column in self.inputs if column.name in self.keys]
+        of_deleted = (
+            f"SELECT ordinal, cell.c AS place, cell.v AS value FROM (SELECT ordinal, unnest(bad) AS cell FROM loaded "
+            f"WHERE op = 'delete' AND bad IS NOT NULL) WHERE cell.c IN ({', '.join(map(str, keys))})"
+        )
+        found = self.session.table(
+            f"SELECT ordinal, cell.c AS place, cell.v AS value FROM (SELECT ordinal, unnest(bad) AS cell FROM loaded "
+            f"WHERE bad IS NOT NULL AND op <> 'delete') UNION ALL {of_deleted} "
+            f"ORDER BY ordinal, place LIMIT {self.problems.room}"
+        ).to_pylist()
+        total += self.session.number(f"SELECT count(*) FROM ({of_deleted})")
+        for cell in found:
+            column = by_place[cell["place"]]
+            code, message = explain(cell["value"], column.type, self.source.null_token)
+            self.problems.add(code, message, ordinal=cell["ordinal"], column=column.name, value=cell["value"])
+        self.problems.count_only(total - len(found))
+
+    def _infer_new_columns(self) -> None:
+        """Give a new column of a text source the narrowest type that every value of it has, or text."""
+        if not self.source.text:
+            return
+        fields = list(self.schema)
+        for index, column in enumerate(self.inputs):
+            if not column.new:
+                continue
+            cell = f"v{column.position}"
+            chosen: pa.DataType = pa.string()
+            for candidate in _CANDIDATES:
+                typed = from_text(cell, candidate)
+                padded = (
+                    f"regexp_full_match({cell}, '[+-]?0[0-9]+.*')"
+                    if pa.types.is_integer(candidate)
+                    else "false"
+                )
+                exact = (
+                    f"regexp_full_match({cell}, '[+-]?[0-9]+')" if pa.types.is_integer(candidate) else "true"
+                )
+                fitting, given = self.session.row(
+                    f"SELECT count(*) FILTER (NOT {typed.bad} AND NOT {padded} AND {exact}), count(*) "
+                    f"FROM loaded WHERE {cell} IS NOT NULL"
+                )
+                if given and fitting == given:
+                    chosen = candidate
+                    self.session.execute(
+                        f"ALTER TABLE loaded ALTER {cell} TYPE {duckdb_type(candidate)} USING {typed.value}"
+                    )
+                    break
+            self.inputs[index] = replace(column, type=chosen)
+            fields[column.position] = pa.field(column.name, chosen, nullable=True)
+        self.schema = pa.schema(fields)
+
+    # checks of the content alone
+
+    def _check_operations(self) -> None:
+        if self.operation_place is None:
+            return
+        known = ", ".join(literal(name) for name in OPERATIONS)
+        self._list_rows(
+            "unknown_operation",
+            f"op NOT IN ({known})",
+            lambda row: f"found {shown(row['op'])} as operation; it must be one of {', '.join(OPERATIONS)}.",
+            column=OPERATION_COLUMN,
+            extra=", op",
+        )
+
+    def _check_null_keys(self) -> None:
+        for column in self.inputs:
+            if column.name in self.keys:
+                bad = f"coalesce(len(list_filter(bad, lambda cell: cell.c = {column.place})), 0) = 0"
+                self._list_rows(
+                    "null_key",
+                    f"v{column.position} IS NULL AND {bad}",
+                    lambda _: "the key is missing; every row needs a value in each key column.",
+                    column=column.name,
+                )
+
+    def _list_rows(
+        self, code: str, condition: str, message: Any, *, column: str | None, extra: str = ""
+    ) -> None:
+        """List the rows of ``loaded`` that a condition finds as problems, and count the rest."""
+        total = self.session.number(f"SELECT count(*) FROM loaded WHERE {condition}")
+        if not total:
+            return
+        found = self.session.rows(
+            f"SELECT ordinal{extra} FROM loaded WHERE {condition} ORDER BY ordinal LIMIT {self.problems.room}"
+        )
+        for row in found:
+            self.problems.add(code, message(row), ordinal=row["ordinal"], column=column)
+        self.problems.count_only(total - len(found))
+
+    def _key_cells(self, prefix: str = "") -> list[str]:
+        by_name = {column.name: column for column in self.inputs}
+        return [f"{prefix}v{by_name[name].position}" for name in self.keys]
+
+    def _collapse_duplicates(self) -> int:
+        """Rows that stand twice: identical ones collapse to the first, different ones are problems."""
+        cells = self._key_cells()
+        complete = " AND ".join(f"{cell} IS NOT NULL" for cell in cells)
+        listed = ", ".join(cells)
+        self.session.execute(
+            f"CREATE TEMP TABLE twice AS SELECT {listed} FROM loaded WHERE {complete} GROUP BY ALL HAVING count(*) > 1"
+        )
+        if not self.session.number("SELECT count(*) FROM twice"):
+            return 0
+        content = [fingerprint(f"v{column.position}", column.type) for column in self.inputs]
+        whole = digest_of(["op", "coalesce(absent::VARCHAR, '')", *content])
+        of_deleted = digest_of(
+            ["op", *(fingerprint(f"v{c.position}", c.type) for c in self.inputs if c.name in self.keys)]
+        )
+        self.session.execute(
+            f"CREATE TEMP TABLE repeated AS SELECT ordinal, {listed}, "
+            f"CASE WHEN op = 'delete' THEN {of_deleted} ELSE {whole} END AS content "
+            f"FROM loaded SEMI JOIN twice USING ({listed})"
+        )
+        self.session.execute(
+            f"CREATE TEMP TABLE groups AS SELECT {listed}, count(DISTINCT content) AS contents, "
+            f"min(ordinal) AS kept, list(ordinal ORDER BY ordinal)[:{_EXAMPLES}] AS ordinals, count(*) AS number "
+            "FROM repeated GROUP BY ALL".replace("GROUP BY ALL", f"GROUP BY {listed}")
+        )
+        total = self.session.number("SELECT count(*) FROM groups WHERE contents > 1")
+        if total:
+            self._list_repeated(total, listed)
+            return 0
+        collapsed = self.session.number("SELECT sum(number - 1) FROM groups")
+        self.session.execute(
+            "DELETE FROM loaded WHERE ordinal IN (SELECT ordinal FROM repeated) "
+            "AND ordinal NOT IN (SELECT kept FROM groups)"
+        )
+        rows = "row repeats" if collapsed == 1 else "rows repeat"
+        self.warnings.append(f"{collapsed:,} {rows} another one exactly and counted once.")
+        return collapsed
+
+    def _list_repeated(self, total: int, listed: str) -> None:
+        found = self.session.rows(
+            f"SELECT {listed}, ordinals, number FROM groups WHERE contents > 1 ORDER BY kept LIMIT {self.problems.room}"
+        )
+        wanted = {ordinal for row in found for ordinal in row["ordinals"]}
+        lines = self.source.lines(wanted)
+        for row in found:
+            places = [lines[ordinal] for ordinal in row["ordinals"] if ordinal in lines]
+            named = ", ".join(str(place) for place in places[:-1]) + f" and {places[-1]}"
+            more = " (and more)" if row["number"] > len(places) else ""
+            key = ", ".join(
+                f"{name} = {shown(str(row[cell]))}"
+                for name, cell in zip(self.keys, self._key_cells(), strict=True)
+            )
+            self.problems.add(
+                "duplicate_key",
+                f"lines {named}{more} give different rows for the key {key}; keep one of them.",
+                line=places[0],
+                column=", ".join(self.keys),
+            )
+        self.problems.count_only(total - len(found))
+
+    def _raise_problems(self) -> None:
+        if self.problems.total:
+            raise self.problems.rejection(self.source.lines(self.problems.ordinals()))
+
+    # the base
+
+    def _pin_base(self) -> None:
+        """Create ``base``: the rows of the base version that have a staged key, whole."""
+        keys = ", ".join(
+            f"{cell} AS {quote(name)}" for name, cell in zip(self.keys, self._key_cells(), strict=True)
+        )
+        self.session.execute(f"CREATE TEMP TABLE staged_keys AS SELECT {keys} FROM loaded")
+        found = locate(self.session.connection, self.snapshot, "staged_keys", list(self.keys), "located_base")
+        refuse_duplicates(self.session, "located_base", self.keys)
+        del found
+        fetch(
+            self.session.connection,
+            self.snapshot,
+            "located_base",
+            self.snapshot.schema.names,
+            "base_rows",
+        )
+        named = ", ".join(
+            f"{quote(name)} AS b{index}" for index, name in enumerate(self.snapshot.schema.names)
+        )
+        self.session.execute(f"CREATE TEMP VIEW base AS SELECT true AS in_base, {named} FROM base_rows")
+        on = " AND ".join(
+            f"l.{cell} = b.b{self.schema.names.index(name)}"
+            for name, cell in zip(self.keys, self._key_cells(), strict=True)
+        )
+        self.session.execute(
+            "CREATE TEMP TABLE paired AS SELECT l.* EXCLUDE (bad), coalesce(b.in_base, false) AS in_base, "
+            "CASE WHEN l.op = 'delete' THEN 'delete' WHEN b.in_base THEN 'update' ELSE 'insert' END AS effect, "
+            f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on}"
+        )
+        self.session.execute("DROP TABLE loaded")
+
+    def _values(self) -> list[_InputColumn]:
+        return [column for column in self.inputs if column.name not in self.keys]
+
+    def _given(self, column: _InputColumn) -> str:
+        """SQL: the row gives a value (NULL included) for the column."""
+        return f"NOT coalesce(list_contains(absent, {column.place}), false)"
+
+    def _base_cell(self, column: _InputColumn) -> str:
+        return null_of(column.type) if column.new else f"b{column.position}"
+
+    def _changed(self, column: _InputColumn) -> str:
+        """SQL: an updated row changes the column."""
+        cell = f"v{column.position}"
+        changes = differs(cell, self._base_cell(column), column.type)
+        return f"({self._given(column)} AND {changes} AND NOT {self._same_at_precision(column)})"
+
+    def _same_at_precision(self, column: _InputColumn) -> str:
+        """SQL: the value is the base's, cut to the coarser unit in which the whole column was given."""
+        unit = self.coarse_units.get(column.position)
+        if unit is None or column.new:
+            return "false"
+        return f"(date_trunc('{unit}', b{column.position}) IS NOT DISTINCT FROM v{column.position})"
+
+    @property
+    def coarse_units(self) -> Mapping[int, str]:
+        """Timestamp columns whose values all stop at milliseconds or seconds, as exports of other tools cut them."""
+        if not hasattr(self, "_coarse_units"):
+            found: dict[int, str] = {}
+            for column in self._values():
+                if not pa.types.is_timestamp(column.type) or column.new:
+                    continue
+                cell = f"epoch_us(v{column.position})"
+                whole, milli = self.session.row(
+                    f"SELECT bool_and({cell} % 1000000 = 0), bool_and({cell} % 1000 = 0) FROM paired"
+                )
+                if whole:
+                    found[column.position] = "second"
+                elif milli:
+                    found[column.position] = "millisecond"
+            self._coarse_units: Mapping[int, str] = found
+        return self._coarse_units
+
+    def _check_against_base(self) -> None:
+        """Operations must fit the base, and columns that take no NULL must have a value."""
+        identical = " AND ".join(f"NOT {self._changed(column)}" for column in self._values()) or "true"
+        self._list_paired(
+            "key_exists",
+            f"op = 'insert' AND in_base AND NOT ({identical})",
+            "the table already has a row with the key {key}: write update (or upsert) to change it.",
+        )
+        self._list_paired(
+            "key_absent",
+            "op = 'update' AND NOT in_base",
+            "there is no row with the key {key} in the table to update: write insert (or upsert) to add it.",
+        )
+        self._list_paired(
+            "key_absent",
+            "op = 'delete' AND NOT in_base",
+            "there is no row with the key {key} in the table to delete.",
+        )
+        given = {column.name: column for column in self.inputs}
+        for field in self.snapshot.schema:
+            if field.nullable or field.name in self.keys:
+                continue
+            column = given.get(field.name)
+            if column is None:
+                self._list_paired(
+                    "missing_value",
+                    "effect = 'insert'",
+                    f"a new row (key {{key}}) needs a value for {field.name}, which takes no NULL, "
+                    "but the content lacks the column.",
+                    column=field.name,
+                )
+                continue
+            self._list_paired(
+                "missing_value",
+                f"effect = 'insert' AND NOT {self._given(column)}",
+                f"the new row (key {{key}}) lacks a value for {field.name}, which takes no NULL.",
+                column=field.name,
+            )
+            self._list_paired(
+                "null_not_allowed",
+                f"effect <> 'delete' AND {self._given(column)} AND v{column.position} IS NULL",
+                f"{field.name} takes no NULL; give a value (key {{key}}).",
+                column=field.name,
+            )
+
+    def _list_paired(self, code: str, condition: str, message: str, *, column: str | None = None) -> None:
+        total = self.session.number(f"SELECT count(*) FROM paired WHERE {condition}")
+        if not total:
+            return
+        cells = self._key_cells()
+        found = self.session.rows(
+            f"SELECT ordinal, {', '.join(cells)} FROM paired WHERE {condition} "
+            f"ORDER BY ordinal LIMIT {self.problems.room}"
+        )
+        for row in found:
+            key = ", ".join(
+                f"{name} = {shown(str(row[cell]))}" for name, cell in zip(self.keys, cells, strict=True)
+            )
+            self.problems.add(code, message.replace("{key}", key), ordinal=row["ordinal"], column=column)
+        self.problems.count_only(total - len(found))
+
+    # writing
+
+    def _write_rows(self, folder: Path) -> tuple[int, dict[str, int]]:
+        """Drop what changes nothing, number the rest in key order, write it; count no-ops and changed cells."""
+        values = self._values()
+        changed = " OR ".join(self._changed(column) for column in values) or "false"
+        rounded = " OR ".join(
+            f"({self._given(column)} AND {self._same_at_precision(column)} "
+            f"AND {differs(f'v{column.position}', self._base_cell(column), column.type)})"
+            for column in values
+            if column.position in self.coarse_units
+        )
+        if rounded:
+            number = self.session.number(
+                f"SELECT count(*) FROM paired WHERE effect = 'update' AND ({rounded})"
+            )
+            if number:
+                self.warnings.append(
+                    f"{number:,} rows give timestamps cut to whole seconds or milliseconds; "
+                    "where only the cut-off part differs from the table they change nothing."
+                )
+        keep = f"(effect = 'insert' OR effect = 'delete' OR (effect = 'update' AND ({changed})))"
+        total, kept = self.session.row(f"SELECT count(*), count(*) FILTER ({keep}) FROM paired")
+        cells = ", ".join(self._key_cells())
+        key_columns = ", ".join(f"{cell} AS k{index}" for index, cell in enumerate(self._key_cells()))
+        base_columns = "".join(
+            f", CASE WHEN effect <> 'insert' THEN b{index} END AS b{index}"
+            for index, name in enumerate(self.snapshot.schema.names)
+            if name not in self.keys
+        )
+        proposed = "".join(
+            f", CASE WHEN effect = 'delete' THEN NULL WHEN {self._kept_base(column)} "
+            f"THEN {self._base_cell(column)} ELSE v{column.position} END AS p{column.position}"
+            for column in values
+        )
+        self.session.execute(
+            f"CREATE TEMP TABLE final AS SELECT row_number() OVER (ORDER BY {cells}) - 1 AS n, effect AS op, "
+            f"{self._absent_positions()} AS absent, {key_columns}{base_columns}{proposed} "
+            f"FROM paired WHERE {keep} ORDER BY {cells}"
+        )
+        self.session.execute("DROP TABLE paired")
+        self._find_rekeyed()
+        counted = [
+            f"count(*) FILTER (op = 'update' AND "
+            f"{differs(f'p{column.position}', self._base_cell(column), column.type)})"
+            for column in values
+        ]
+        counts = self.session.row(f"SELECT {', '.join(counted)} FROM final") if counted else ()
+        cells_updated = {
+            column.name: int(number) for column, number in zip(values, counts, strict=True) if number
+        }
+        rows = "SELECT f.*, r.rekeyed FROM final f LEFT JOIN rekeyed r USING (n) ORDER BY n"
+        if not self.rekeyed:
+            rows = "SELECT *, NULL::BIGINT AS rekeyed FROM final ORDER BY n"
+        self.session.execute(
+            f"COPY ({rows}) TO {literal(str(folder / ROWS))} "
+            "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
+        )
+        with open(folder / ROWS, "rb") as file:
+            os.fsync(file.fileno())
+        return total - kept, cells_updated
+
+    def _kept_base(self, column: _InputColumn) -> str:
+        """SQL: the row leaves the base's value in the column."""
+        left_out = f"NOT {self._given(column)} OR {self._same_at_precision(column)}"
+        return f"effect = 'update' AND ({left_out})"
+
+    def _absent_positions(self) -> str:
+        """SQL: positions of the value columns that an inserted row did not give."""
+        cases = ", ".join(
+            f"CASE WHEN list_contains(absent, {column.place}) THEN {column.position}::SMALLINT END"
+            for column in self._values()
+        )
+        if not cases:
+            return "NULL::SMALLINT[]"
+        listed = f"list_filter([{cases}], lambda position: position IS NOT NULL)"
+        return f"CASE WHEN effect = 'insert' AND absent IS NOT NULL THEN {listed} END"
+
+    def _find_rekeyed(self) -> None:
+        """Pair deleted with inserted rows of the same content: the row was given another key."""
+        deleted, inserted = self.session.row(
+            "SELECT count(*) FILTER (op = 'delete'), count(*) FILTER (op = 'insert') FROM final"
+        )
+        values = [column for column in self._values() if not column.new]
+        if not deleted or not inserted or len(values) < self.base_width - len(self.keys) or not values:
+            return
+        of_base = digest_of([fingerprint(f"b{column.position}", column.type) for column in values])
+        of_proposed = digest_of([fingerprint(f"p{column.position}", column.type) for column in values])
+        empty = " AND ".join(f"coalesce(b{column.position}, p{column.position}) IS NULL" for column in values)
+        self.session.execute(
+            f"CREATE TEMP TABLE contents AS SELECT n, op, CASE WHEN op = 'delete' THEN {of_base} "
+            f"ELSE {of_proposed} END AS content FROM final WHERE op <> 'update' AND NOT ({empty})"
+        )
+        self.session.execute(
+            "CREATE TEMP TABLE pairs AS SELECT d.n AS old, i.n AS new FROM "
+            "(SELECT content, min(n) AS n FROM contents WHERE op = 'delete' GROUP BY content HAVING count(*) = 1) d "
+            "JOIN (SELECT content, min(n) AS n FROM contents WHERE op = 'insert' GROUP BY content "
+            "HAVING count(*) = 1) i USING (content)"
+        )
+        self.session.execute(
+            "CREATE TEMP TABLE rekeyed AS SELECT old AS n, new AS rekeyed FROM pairs UNION ALL SELECT new, old FROM pairs"
+        )
+        self.rekeyed = self.session.number("SELECT count(*) FROM pairs")
+
+    def _describe(
+        self, table_uri: str, folder: Path, duplicates: int, noops: int, cells: Mapping[str, int]
+    ) -> Staged:
+        inserts, updates, deletes, absent = self.session.row(
+            "SELECT count(*) FILTER (op = 'insert'), count(*) FILTER (op = 'update'), "
+            "count(*) FILTER (op = 'delete'), count(absent) FROM final"
+        )
+        counts: dict[Operation, int] = {"insert": inserts, "update": updates, "delete": deletes}
+        if self.rekeyed:
+            rows = "row keeps its content under" if self.rekeyed == 1 else "rows keep their content under"
+            self.warnings.append(f"{self.rekeyed:,} {rows} another key.")
+        return Staged(
+            location=str(folder),
+            digest=self._digest(),
+            base_version=self.snapshot.version,
+            table_id=self.snapshot.table_id,
+            table_uri=table_uri,
+            primary_keys=self.keys,
+            schema=self.schema,
+            base_column_count=self.base_width,
+            columns=tuple(column.name for column in sorted(self.inputs, key=lambda one: one.position)),
+            new_columns=tuple(column.name for column in self.inputs if column.new),
+            counts=counts,
+            cells_updated=dict(cells),
+            noop_rows=noops,
+            duplicate_rows=duplicates,
+            rekeyed_rows=self.rekeyed,
+            has_absent=bool(absent),
+            warnings=tuple(self.warnings),
+            column_ids=column_ids(self.snapshot.schema_json),
+        )
+
+    def _digest(self) -> str:
+        """SHA-256 over the rows in key order: operation, key, base image, proposed values, columns left out."""
+        values = self._values()
+        parts = ["op"]
+        parts += [
+            fingerprint(f"k{index}", self.schema.field(name).type) for index, name in enumerate(self.keys)
+        ]
+        staged = {column.position: column for column in values}
+        for position, field in enumerate(self.schema):
+            if field.name in self.keys:
+                continue
+            if position < self.base_width:
+                parts.append(fingerprint(f"b{position}", field.type))
+            column = staged.get(position)
+            proposed = fingerprint(f"p{position}", field.type) if column is not None else ""
+            unstaged = fingerprint(f"b{position}", field.type) if position < self.base_width else "'~'"
+            left_out = f"coalesce(list_contains(absent, {position}), false)" if column is not None else "true"
+            given = proposed if column is not None else unstaged
+            parts.append(
+                f"CASE WHEN op = 'delete' THEN '' WHEN op = 'insert' AND {left_out} THEN '!' ELSE {given} END"
+            )
+        overall = hashlib.sha256()
+        described = [self.snapshot.table_id, *self.keys]
+        described += [
+            f"{field.name} {type_name(field.type)}"
+            for field in sorted(self.schema, key=lambda field: field.name)
+            if field.name in {column.name for column in self.inputs if column.new}
+        ]
+        overall.update("\x00".join(described).encode())
+        row_digest = digest_of(parts)
+        reader = self.session.connection.sql(
+            f"SELECT {row_digest} AS d FROM final ORDER BY n"
+        ).to_arrow_reader(65_536)
+        for batch in reader:
+            column_of_digests = batch.column(0)
+            overall.update("".join(column_of_digests.to_pylist()).encode())
+        return overall.hexdigest()
+
+
+_CANDIDATES: tuple[pa.DataType, ...] = (
+    pa.int64(),
+    pa.float64(),
+    pa.bool_(),
+    pa.date32(),
+    pa.timestamp("us", tz="UTC"),
+)
+
+
+def _widened(data_type: pa.DataType) -> pa.DataType:
+    """The Delta type that holds every value of a foreign type."""
+    unsigned = {
+        pa.uint8(): pa.int16(),
+        pa.uint16(): pa.int32(),
+        pa.uint32(): pa.int64(),
+        pa.uint64(): pa.decimal128(20, 0),
+    }
+    if data_type in unsigned:
+        return unsigned[data_type]
+    if pa.types.is_timestamp(data_type):
+        return pa.timestamp("us", tz="UTC") if data_type.tz else pa.timestamp("us")
+    if pa.types.is_date(data_type):
+        return pa.date32()
+    if pa.types.is_float16(data_type):
+        return pa.float32()
+    if is_text(data_type):
+        return pa.string()
+    if pa.types.is_large_binary(data_type) or pa.types.is_fixed_size_binary(data_type):
+        return pa.binary()
+    if pa.types.is_struct(data_type):
+        return pa.struct([pa.field(field.name, _widened(field.type)) for field in data_type])
+    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        return pa.list_(pa.field("element", _widened(data_type.value_type)))
+    if pa.types.is_map(data_type):
+        return pa.map_(_widened(data_type.key_type), _widened(data_type.item_type))
+    return data_type
+
+
+def refuse_duplicates(opened: Session, located: str, keys: Sequence[str]) -> None:
+    """Raise DuplicateKeys when ``located`` has several rows of one key."""
+    listed = ", ".join(quote(name) for name in keys)
+    grouped = f"SELECT {listed} FROM {located} GROUP BY ALL HAVING count(*) > 1"
+    total = opened.number(f"SELECT count(*) FROM ({grouped})")
+    if total:
+        raise DuplicateKeys(opened.rows(f"{grouped} ORDER BY ALL LIMIT 20"), total)
+
+
+def _cause(error: BaseException, kind: type[StagingRejected]) -> StagingRejected | None:
+    """An error of ours that passed through DuckDB's reading of our stream."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, kind):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None

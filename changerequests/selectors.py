@@ -58,10 +58,10 @@ def visible_change_request(user: User, cr_id: str) -> ChangeRequest:
     pk = ChangeRequest.pk_of(cr_id)
     found = (
         ChangeRequest.objects.select_related("dataset__project", "dataset__meta", "author", "plan_check")
-        .filter(pk=pk)
+        .filter(pk=pk or 0)
         .first()
     )
-    if pk is None or found is None or role_on(user, found.dataset) is None:
+    if found is None or role_on(user, found.dataset) is None:
         raise NotFound(f"There is no change request {cr_id}, or you may not see it.")
     return found
 

@@ -5,8 +5,9 @@ that they, or a group of theirs, hold on the dataset or its project.
 """
 
 from enum import StrEnum
+from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, User
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.db import transaction
 from django.db.models import QuerySet
 from guardian.shortcuts import (
@@ -21,7 +22,7 @@ from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.errors import Forbidden, NotFound
 from datasets.models import Dataset, Project
 
-type_of_actor = User | AnonymousUser | AbstractBaseUser
+Actor = User | AnonymousUser
 
 
 class Role(StrEnum):
@@ -68,7 +69,7 @@ def set_role(
         )
 
 
-def role_on(user: type_of_actor, target: Dataset | Project) -> Role | None:
+def role_on(user: Actor, target: Dataset | Project) -> Role | None:
     """The strongest role that the person has on the dataset (its project's included), or None."""
     if not user.is_authenticated or not user.is_active:
         return None
@@ -78,18 +79,18 @@ def role_on(user: type_of_actor, target: Dataset | Project) -> Role | None:
     held = {
         permission.rsplit(".", 1)[-1].split("_", 1)[0]
         for each in targets
-        for permission in user.get_all_permissions(each)  # type: ignore[union-attr]  # AnonymousUser was answered above
+        for permission in user.get_all_permissions(each)
         if permission.rsplit(".", 1)[-1] in permissions_of(Role.OWNER, each)
     }
     return next((role for role, verb in _STRONGEST_FIRST if verb in held), None)
 
 
-def may_contribute(user: type_of_actor, dataset: Dataset) -> bool:
+def may_contribute(user: Actor, dataset: Dataset) -> bool:
     """Whether the person may propose, comment and review."""
     return role_on(user, dataset) in (Role.CONTRIBUTOR, Role.OWNER)
 
 
-def is_owner(user: type_of_actor, dataset: Dataset) -> bool:
+def is_owner(user: Actor, dataset: Dataset) -> bool:
     """Whether the person may manage the dataset and override its gates."""
     return role_on(user, dataset) is Role.OWNER
 
@@ -97,9 +98,8 @@ def is_owner(user: type_of_actor, dataset: Dataset) -> bool:
 def datasets_with_role(user: User, role: Role = Role.VIEWER) -> QuerySet[Dataset]:
     """The datasets on which the person has at least this role, in one query."""
     verb = _PERMISSIONS[role][-1]
-    options = {"use_groups": True, "accept_global_perms": False}
-    own = get_objects_for_user(user, f"datasets.{verb}_dataset", **options)
-    projects = get_objects_for_user(user, f"datasets.{verb}_project", **options)
+    own = get_objects_for_user(user, f"datasets.{verb}_dataset", Dataset, accept_global_perms=False)
+    projects = get_objects_for_user(user, f"datasets.{verb}_project", Project, accept_global_perms=False)
     return Dataset.objects.filter(pk__in=own.values("pk")) | Dataset.objects.filter(
         project__in=projects.values("pk")
     )
@@ -116,7 +116,7 @@ def visible_dataset(user: User, dataset_id: int) -> Dataset:
 def members_of(target: Dataset | Project) -> list[tuple[User | Group, Role]]:
     """Users and groups with a role of their own on the target (not inherited), strongest first."""
     found: list[tuple[User | Group, Role]] = []
-    holders = (
+    holders: tuple[Any, ...] = (
         get_users_with_perms(target, attach_perms=True, with_group_users=False),
         get_groups_with_perms(target, attach_perms=True),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.utils import timezone
@@ -59,7 +59,7 @@ def _resolution(resolution: ConflictResolution, types: Mapping[str, str]) -> mer
     return merging.Resolution(
         key=typed_key(resolution.key, types),
         column=resolution.column or None,
-        choice=ConflictResolution.Choice(resolution.choice).value,
+        choice=cast(merging.Choice, resolution.choice),
         value=resolution.value,
         inputs_digest=resolution.inputs_digest,
     )

@@ -1,0 +1,164 @@
+"""The chain of events: appended in order, never changed, and any tampering is named."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connection, transaction
+
+from audit.chain import event_hash
+from audit.errors import EventsAreAppendOnly
+from audit.models import Chain, Event
+from audit.services import Break, record, verify_chains
+
+pytestmark = pytest.mark.django_db
+
+
+def write(stream: str, count: int) -> list[Event]:
+    with transaction.atomic():
+        return [
+            record(
+                stream=stream,
+                action="comment.added",
+                subject_type="change_request",
+                subject_id="CR-1",
+                actor="vera",
+                data={"number": number},
+            )
+            for number in range(count)
+        ]
+
+
+def tamper(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def test_events_of_a_stream_are_numbered_and_linked() -> None:
+    first, second, third = write("dataset:1", 3)
+    assert [first.sequence, second.sequence, third.sequence] == [1, 2, 3]
+    assert first.previous_hash == ""
+    assert second.previous_hash == first.hash
+    assert third.previous_hash == second.hash
+    chain = Chain.objects.get(stream="dataset:1")
+    assert (chain.last_sequence, chain.last_hash) == (3, third.hash)
+
+
+def test_streams_do_not_share_their_numbers() -> None:
+    write("dataset:1", 2)
+    (other,) = write("dataset:2", 1)
+    assert (other.sequence, other.previous_hash) == (1, "")
+
+
+def test_the_hash_covers_every_field() -> None:
+    content = {
+        "stream": "dataset:1",
+        "sequence": 1,
+        "occurred_at": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
+        "actor": "vera",
+        "action": "comment.added",
+        "subject_type": "change_request",
+        "subject_id": "CR-1",
+        "data": {"b": 1, "a": [None, "ä"]},
+        "request_id": "",
+        "previous_hash": "",
+    }
+    known = event_hash(**content)
+    assert known == event_hash(**{**content, "data": {"a": [None, "ä"], "b": 1}})
+    others = {
+        event_hash(**{**content, name: value})
+        for name, value in {
+            "stream": "dataset:2",
+            "sequence": 2,
+            "occurred_at": datetime(2026, 1, 2, 3, 4, 5, 7, tzinfo=UTC),
+            "actor": "carl",
+            "action": "comment.removed",
+            "subject_type": "dataset",
+            "subject_id": "CR-2",
+            "data": {"a": [None, "a"], "b": 1},
+            "request_id": "r",
+            "previous_hash": known,
+        }.items()
+    }
+    assert len(others) == 10
+    assert known not in others
+
+
+def test_events_are_append_only() -> None:
+    (event,) = write("dataset:1", 1)
+    event.actor = "carl"
+    for attempt in (
+        event.save,
+        event.delete,
+        Event.objects.all().delete,
+        lambda: Event.objects.update(actor="carl"),
+    ):
+        with pytest.raises(EventsAreAppendOnly):
+            attempt()
+    assert Event.objects.get().actor == "vera"
+
+
+def test_a_fork_of_the_chain_is_refused_by_the_database() -> None:
+    (event,) = write("dataset:1", 1)
+    fork = Event(
+        stream="dataset:1",
+        sequence=2,
+        occurred_at=event.occurred_at,
+        action="x",
+        subject_type="x",
+        subject_id="x",
+        previous_hash="",
+        hash="f",
+    )
+    with pytest.raises(IntegrityError), transaction.atomic():
+        fork.save(force_insert=True)
+
+
+def test_an_untouched_trail_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    write("dataset:1", 3)
+    write("installation", 2)
+    assert list(verify_chains()) == []
+    call_command("verify_audit")
+    assert capsys.readouterr().out == "The audit trail is whole: 5 events verified.\n"
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        (
+            "UPDATE audit_event SET actor = 'carl' WHERE sequence = 2",
+            [Break("dataset:1", 2, "its content was changed")],
+        ),
+        ("DELETE FROM audit_event WHERE sequence = 2", [Break("dataset:1", 2, "the entry is missing")]),
+        ("DELETE FROM audit_event WHERE sequence = 3", [Break("dataset:1", 3, "the entry is missing")]),
+        (
+            "UPDATE audit_chain SET last_hash = 'f'",
+            [Break("dataset:1", 3, "it is not the entry that was written last")],
+        ),
+        (
+            "DELETE FROM audit_chain",
+            [Break("dataset:1", number, "its chain has no head") for number in (1, 2, 3)],
+        ),
+    ],
+)
+def test_tampering_is_named(sql: str, expected: list[Break], capsys: pytest.CaptureFixture[str]) -> None:
+    write("dataset:1", 3)
+    tamper(sql)
+    assert list(verify_chains()) == expected
+    with pytest.raises(CommandError):
+        call_command("verify_audit")
+    assert f"dataset:1 entry {expected[0].sequence}: {expected[0].reason}" in capsys.readouterr().err
+
+
+def test_an_entry_rewritten_with_a_fitting_hash_breaks_the_next() -> None:
+    _, second, _ = write("dataset:1", 3)
+    content = {
+        name: getattr(second, name)
+        for name in (
+            "stream", "sequence", "occurred_at", "action", "subject_type", "subject_id", "data", "request_id",
+            "previous_hash",
+        )
+    }  # fmt: skip
+    forged = event_hash(**content, actor="carl")
+    tamper(f"UPDATE audit_event SET actor = 'carl', hash = '{forged}' WHERE sequence = 2")
+    assert list(verify_chains()) == [Break("dataset:1", 3, "it does not follow the entry before it")]

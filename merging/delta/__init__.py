@@ -6,13 +6,13 @@ Reading starts with `open_snapshot`; `locate`, `fetch` and `scan_sql` read rows 
 
 from __future__ import annotations
 
-from merging.delta.committing import Commit, commit, verify
+from merging.delta.committing import Commit, commit, discard, verify
 from merging.delta.creating import create_table
 from merging.delta.log import DataFile
 from merging.delta.reading import Located, fetch, locate, scan_sql
 from merging.delta.schema import duckdb_type, literal, quote
 from merging.delta.snapshot import FoundTransaction, Snapshot, Strategy, open_snapshot
-from merging.delta.writing import PreparedCommit, RowChanges, discard, prepare
+from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
 __all__ = [
     "Commit",

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from merging.delta.fallback import commit_foreign
 from merging.delta.log import commit_path, read_commit
 from merging.delta.snapshot import Snapshot, snapshot_in
 from merging.delta.store import ObjectExists
 from merging.delta.vectors import VectorDescriptor
 from merging.delta.writing import PreparedCommit
-from merging.errors import MergeFailed, VersionMoved
+from merging.errors import MergeError, MergeFailed, VersionMoved
 
 ENGINE = "headgate/0.1.0"
 
@@ -52,19 +53,31 @@ def commit(
     snapshot = prepared.snapshot
     version = snapshot.version + 1
     now = int(time.time() * 1000)
-    body = _body(prepared, application_id, generation, commit_info or {}, now)
     step("before-put")
     try:
-        snapshot.store.put_new(commit_path(version), body)
+        if prepared.foreign is not None:
+            commit_foreign(
+                snapshot,
+                prepared.foreign,
+                application_id=application_id,
+                generation=generation,
+                commit_info={**(commit_info or {}), "txnId": prepared.commit_token},
+            )
+        else:
+            body = _body(prepared, application_id, generation, commit_info or {}, now)
+            snapshot.store.put_new(commit_path(version), body)
     except ObjectExists as error:
         # A put whose answer was lost and that the client sent again finds its own commit.
-        if not _is_ours(prepared, version, application_id, generation):
+        if not _is_ours(prepared):
             raise VersionMoved(
                 f"Version {version} of {snapshot.uri} was committed by somebody else.",
                 data={"table_uri": snapshot.uri, "version": version},
             ) from error
+    except MergeError:
+        if not _is_ours(prepared):
+            raise
     except Exception as error:
-        if not _is_ours(prepared, version, application_id, generation):
+        if not _is_ours(prepared):
             raise MergeFailed(
                 f"Version {version} of {snapshot.uri} could not be committed: {error}",
                 data={"table_uri": snapshot.uri, "version": version},
@@ -87,7 +100,7 @@ def _body(
         "engineInfo": ENGINE,
         **commit_info,
         "operationMetrics": {name: str(value) for name, value in metrics.items()},
-        "txnId": prepared.attempt_id,
+        "txnId": prepared.commit_token,
     }
     marker = {"appId": application_id, "version": generation, "lastUpdated": now}
     lines = [{"commitInfo": info}, *_leading(prepared.actions), {"txn": marker}, *_rest(prepared.actions)]
@@ -104,18 +117,33 @@ def _rest(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
     return [action for action in actions if "protocol" not in action and "metaData" not in action]
 
 
-def _is_ours(prepared: PreparedCommit, version: int, application_id: str, generation: int) -> bool:
+def _is_ours(prepared: PreparedCommit) -> bool:
+    """Whether the version after the snapshot's is this very attempt's commit.
+
+    Raises MergeFailed with `outcome` "unknown" in its data when the log cannot be asked.
+    """
+    snapshot = prepared.snapshot
     try:
-        found = read_commit(prepared.snapshot.store, version)
+        found = read_commit(snapshot.store, snapshot.version + 1)
     except FileNotFoundError:
         return False
-    if found.info.get("txnId") != prepared.attempt_id:
+    except Exception as error:
+        raise MergeFailed(
+            f"Whether version {snapshot.version + 1} of {snapshot.uri} was committed cannot be known now: {error}",
+            data={"table_uri": snapshot.uri, "version": snapshot.version + 1, "outcome": "unknown"},
+        ) from error
+    return found.info.get("txnId") == prepared.commit_token
+
+
+def discard(prepared: PreparedCommit) -> bool:
+    """Delete the files of a commit that is not in the log; False, and nothing deleted, when it is there after all.
+
+    Raises MergeFailed when the log cannot be asked: the files are then left for `collect_orphans`.
+    """
+    if _is_ours(prepared):
         return False
-    return any(
-        action.get("txn", {}).get("appId") == application_id and int(action["txn"]["version"]) == generation
-        for action in found.actions
-        if "txn" in action
-    )
+    prepared.snapshot.store.delete(prepared.paths)
+    return True
 
 
 def verify(prepared: PreparedCommit, committed: Commit) -> Snapshot:
@@ -132,7 +160,7 @@ def verify(prepared: PreparedCommit, committed: Commit) -> Snapshot:
             expected.discard(_identity(action["remove"]))
     expected |= {_identity(action["add"]) for action in prepared.actions if "add" in action}
     problems = []
-    if {file.identity for file in after.files} != expected:
+    if prepared.foreign is None and {file.identity for file in after.files} != expected:
         problems.append("its active files are not those before, without the removed, with the added")
     if after.row_count != prepared.row_count_after:
         problems.append(f"it has {after.row_count} rows where {prepared.row_count_after} were expected")

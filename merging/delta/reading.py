@@ -246,6 +246,12 @@ def _register(
     connection.register(name, pa.table({"file_index": indexes, "row_number": numbers}))
 
 
+def run_arrow(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    """The rows of a query as one Arrow table, in plain (not view) layouts."""
+    table: pa.Table = connection.sql(query).to_arrow_table()
+    return table
+
+
 def _run(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, statement: str) -> None:
     try:
         connection.execute(statement)

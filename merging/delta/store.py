@@ -328,6 +328,35 @@ def _client_settings(storage_options: Mapping[str, str] | None) -> dict[str, Any
     return settings
 
 
+_probed: set[str] = set()
+
+
+def probe(store: TableStore) -> None:
+    """Make sure, once per store and process, that the store refuses to create a name twice.
+
+    Some S3 look-alikes ignore the condition, and every commit there could silently replace another.
+    Raises MergeFailed. Local disk needs no probe: linking a file is exclusive by POSIX.
+    """
+    root = urllib.parse.urlsplit(store.uri)
+    place = f"{root.scheme}://{root.netloc}"
+    if store.is_local or place in _probed:
+        return
+    path = f"_headgate_probe/{uuid.uuid4().hex}"
+    store.put_new(path, b"1")
+    try:
+        store.put_new(path, b"2")
+    except ObjectExists:
+        _probed.add(place)
+    else:
+        raise MergeFailed(
+            f"The store of {store.uri} overwrites files that must be created once (put-if-absent is ignored), "
+            "so no commit there would be safe.",
+            data={"table_uri": store.uri},
+        )
+    finally:
+        store.delete([path])
+
+
 def escape_glob(path: str) -> str:
     """A path as DuckDB takes it literally: its readers expand `*`, `?` and `[` otherwise."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in path)

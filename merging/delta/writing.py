@@ -6,13 +6,15 @@ them in the log.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import os
 import re
 import time
 import urllib.parse
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,15 +23,16 @@ import numpy as np
 import pyarrow as pa
 import pyroaring
 
+from merging.delta.fallback import ForeignMerge, prepare_foreign
 from merging.delta.log import DataFile
-from merging.delta.reading import scan_sql
+from merging.delta.reading import fetch, scan_sql
 from merging.delta.schema import delta_field, delta_type, duckdb_type, literal, quote
 from merging.delta.snapshot import Snapshot, Strategy
 from merging.delta.statistics import written_stats
+from merging.delta.store import probe
 from merging.delta.vectors import VectorFile, read_vector
 from merging.errors import MergeFailed, UnsupportedTable
 
-_ROW_GROUP_ROWS = 122_880
 _INDEXED_COLUMNS = 32
 
 
@@ -68,13 +71,21 @@ class PreparedCommit:
     rows_removed: int
     rows_added: int
     metrics: Mapping[str, int]
-    changes: RowChanges | None = None
-    connection: duckdb.DuckDBPyConnection | None = field(default=None, repr=False, compare=False)
+    foreign: ForeignMerge | None = field(default=None, repr=False)
+    commit_token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def row_count_after(self) -> int:
         """The table's row count once this is committed."""
         return self.snapshot.row_count - self.rows_removed + self.rows_added
+
+
+def vector_identity(attempt_id: str) -> uuid.UUID:
+    """A fresh UUID for a file of vectors, whose first twelve bytes tell the attempt (see `orphans_of`).
+
+    The format lets such a file be named by its UUID alone, so the attempt must be found in that.
+    """
+    return uuid.UUID(bytes=hashlib.sha256(attempt_id.encode()).digest()[:12] + os.urandom(4))
 
 
 class _Work:
@@ -118,7 +129,7 @@ class _Work:
         self.actions.append(
             {
                 "add": {
-                    "path": urllib.parse.quote(path, safe="/=-_."),
+                    "path": log_path(path),
                     "partitionValues": dict(partition_values),
                     "size": size,
                     "modificationTime": self.now,
@@ -150,6 +161,9 @@ def prepare(
             "The table is append-only (delta.appendOnly): rows can be added, not changed or deleted.",
         )
     work = _Work(connection, snapshot, attempt_id, new_schema or snapshot.schema)
+    if strategy == "delta-rs" and (changes.removed or changes.added):
+        return _prepare_foreign(work, changes)
+    probe(snapshot.store)
     try:
         if new_schema is not None and not new_schema.equals(snapshot.schema):
             work.actions += schema_actions(snapshot, new_schema)
@@ -179,6 +193,31 @@ def prepare(
     )
 
 
+def _prepare_foreign(work: _Work, changes: RowChanges) -> PreparedCommit:
+    classified = classify(work.connection, work.snapshot, work.schema, changes)
+    removed = _count(work.connection, changes.removed) if changes.removed else 0
+    added = _count(work.connection, changes.added) if changes.added else 0
+    return PreparedCommit(
+        snapshot=work.snapshot,
+        strategy="delta-rs",
+        attempt_id=work.attempt_id,
+        actions=(),
+        paths=(),
+        bytes_written=0,
+        rows_removed=removed,
+        rows_added=added,
+        metrics={},
+        foreign=prepare_foreign(
+            work.connection,
+            work.snapshot,
+            work.schema,
+            changes.added,
+            classified.deleted,
+            changes.key_columns,
+        ),
+    )
+
+
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
     row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
     return int(row[0]) if row else 0
@@ -198,7 +237,7 @@ def _removed_by_file(work: _Work, removed: str) -> dict[int, np.ndarray]:
 
 
 def _mark_removed(work: _Work, removed: str) -> None:
-    vectors = VectorFile(uuid.uuid4())
+    vectors = VectorFile(vector_identity(work.attempt_id))
     store = work.snapshot.store
     additions: list[dict[str, Any]] = []
     for index, numbers in _removed_by_file(work, removed).items():
@@ -294,24 +333,153 @@ def _rewrite_without(work: _Work, removed: str) -> None:
             path,
             file.partition_values,
             size,
-            written_stats(snapshot.schema, columns[:_INDEXED_COLUMNS], returned, rows),
+            written_stats(snapshot.schema, indexed_columns(snapshot, columns), returned, rows),
         )
 
 
 def _write_change_feed(work: _Work, changes: RowChanges) -> None:
-    raise NotImplementedError
+    """The change data feed of the commit (PROTOCOL.md, "Add CDC File"): inserts too, since readers that find a
+    feed in a commit look at nothing else."""
+    classified = classify(work.connection, work.snapshot, work.schema, changes)
+    kinds = (
+        ("insert", classified.inserted),
+        ("update_preimage", classified.updated_before),
+        ("update_postimage", classified.updated_after),
+        ("delete", classified.deleted),
+    )
+    feed = " UNION ALL ".join(
+        f"SELECT {cast_columns(work.connection, work.schema, relation)}, {literal(kind)} AS _change_type "
+        f"FROM {relation}"
+        for kind, relation in kinds
+        if relation is not None
+    )
+    if not feed:
+        return
+    relation = f"headgate_feed_{work.attempt_id}"
+    work.connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote(relation)} AS {feed}")
+    columns = [name for name in work.schema.names if name not in work.snapshot.partition_columns]
+    selected = ", ".join([*(quote(name) for name in columns), "_change_type"])
+    for values, where, folder in _partitions(work, quote(relation)):
+        path = f"_change_data/{folder}{work.fresh_name('cdc')}"
+        _, size, _ = _copy(work, f"SELECT {selected} FROM {quote(relation)} {where}", path)
+        work.actions.append(
+            {
+                "cdc": {
+                    "path": log_path(path),
+                    "partitionValues": dict(values),
+                    "size": size,
+                    "dataChange": False,
+                }
+            }
+        )
+        work.count("numTargetChangeFilesAdded", 1)
+    work.connection.execute(f"DROP TABLE {quote(relation)}")
 
 
 def _write_added(work: _Work, relation: str) -> None:
+    columns = [name for name in work.schema.names if name not in work.snapshot.partition_columns]
+    casts = cast_columns(work.connection, work.schema, relation, columns)
+    for values, where, folder in _partitions(work, relation):
+        for part in _parts(work, relation, where):
+            path = folder + work.fresh_name()
+            rows, size, returned = _copy(work, f"SELECT {casts} FROM {relation} {where} {part}", path)
+            work.rows_added += rows
+            work.count("numTargetFilesAdded", 1)
+            stats = written_stats(work.schema, indexed_columns(work.snapshot, columns), returned, rows)
+            work.add(path, values, size, stats)
+
+
+def _parts(work: _Work, relation: str, where: str) -> list[str]:
+    """LIMIT clauses that cut the rows into files of about the table's target size, by its own bytes per row."""
+    snapshot = work.snapshot
+    total = _count(work.connection, f"{relation} {where}")
+    physical = sum(snapshot.physical_records(file) for file in snapshot.files)
+    bytes_per_row = max(1.0, snapshot.size_bytes / physical) if physical else 100.0
+    rows_per_file = max(10_000, int(target_file_size(snapshot) / bytes_per_row))
+    if total <= rows_per_file:
+        return [""] if total else []
+    count = -(-total // rows_per_file)
+    share = -(-total // count)
+    return [f"LIMIT {share} OFFSET {start}" for start in range(0, total, share)]
+
+
+def target_file_size(snapshot: Snapshot) -> int:
+    """Bytes of a data file that the table wants (`delta.targetFileSize`), 128 MB where it says nothing."""
+    stated = re.fullmatch(
+        r"\s*(\d+)\s*([kmg]?)b?\s*", snapshot.properties.get("delta.targetFileSize", "").lower()
+    )
+    if not stated:
+        return 128 * 1024 * 1024
+    return int(stated[1]) * {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}[stated[2]]
+
+
+def indexed_columns(snapshot: Snapshot, columns: Sequence[str]) -> list[str]:
+    """The columns whose statistics are written: the first 32, or as `delta.dataSkippingNumIndexedCols` says."""
+    stated = snapshot.properties.get("delta.dataSkippingNumIndexedCols", "")
+    limit = int(stated) if re.fullmatch(r"-?\d+", stated) else _INDEXED_COLUMNS
+    return list(columns) if limit < 0 else list(columns[:limit])
+
+
+def cast_columns(
+    connection: duckdb.DuckDBPyConnection,
+    schema: pa.Schema,
+    relation: str,
+    columns: Sequence[str] | None = None,
+) -> str:
+    """A select list that gives `columns` their exact types; one that the relation lacks is NULL."""
+    present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+    return ", ".join(
+        f"CAST({quote(name) if name in present else 'NULL'} AS {duckdb_type(schema.field(name).type)}) "
+        f"AS {quote(name)}"
+        for name in (schema.names if columns is None else columns)
+    )
+
+
+def classify(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, schema: pa.Schema, changes: RowChanges
+) -> RowChanges:
+    """The same changes with all four kinds of rows told apart, by key where the caller did not do it."""
+    stated = (changes.inserted, changes.updated_before, changes.updated_after, changes.deleted)
+    if any(relation is not None for relation in stated) or not (changes.removed or changes.added):
+        return changes
+    if not changes.key_columns:
+        raise ValueError("RowChanges needs key_columns, or its four kinds of rows, for this table")
+    keys = " AND ".join(f"a.{quote(name)} = b.{quote(name)}" for name in changes.key_columns)
+    names: dict[str, str] = {}
+    if changes.removed:
+        fetch(connection, snapshot, changes.removed, snapshot.schema.names, "headgate_removed_images")
+    for kind, source, other, join in (
+        ("inserted", changes.added, "headgate_removed_images" if changes.removed else None, "ANTI"),
+        ("updated_after", changes.added, "headgate_removed_images" if changes.removed else None, "SEMI"),
+        ("updated_before", "headgate_removed_images" if changes.removed else None, changes.added, "SEMI"),
+        ("deleted", "headgate_removed_images" if changes.removed else None, changes.added, "ANTI"),
+    ):
+        if source is None or (other is None and join == "SEMI"):
+            continue
+        names[kind] = f"headgate_{kind}"
+        joined = f"{join} JOIN {other} b ON {keys}" if other else ""
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE headgate_{kind} AS SELECT a.* FROM {source} a {joined}"
+        )
+    return dataclasses.replace(
+        changes,
+        inserted=names.get("inserted"),
+        updated_before=names.get("updated_before"),
+        updated_after=names.get("updated_after"),
+        deleted=names.get("deleted"),
+    )
+
+
+def _partitions(work: _Work, relation: str) -> Iterator[tuple[dict[str, str | None], str, str]]:
+    """For every partition of a relation: its values by stored name, a WHERE clause, its folder."""
     partitions = work.snapshot.partition_columns
     if not partitions:
         if _count(work.connection, relation):
-            _write_partition(work, relation, {}, "", "")
+            yield {}, "", ""
         return
     spelled = ", ".join(f"{_partition_text(work.schema, name)} AS {quote(name)}" for name in partitions)
-    for values in work.connection.execute(
-        f"SELECT DISTINCT {spelled} FROM {relation} ORDER BY ALL"
-    ).fetchall():
+    found = work.connection.execute(f"SELECT DISTINCT {spelled} FROM {relation} ORDER BY ALL").fetchall()
+    for values in found:
         named = dict(zip(partitions, values, strict=True))
         for name, value in named.items():
             if value == "":
@@ -325,7 +493,7 @@ def _write_added(work: _Work, relation: str) -> None:
             for name, value in named.items()
         )
         physical = {work.snapshot.physical_names[name]: value for name, value in named.items()}
-        _write_partition(work, relation, physical, f"WHERE {where}", partition_folder(named))
+        yield physical, f"WHERE {where}", partition_folder(named)
 
 
 def _partition_text(schema: pa.Schema, name: str) -> str:
@@ -347,22 +515,6 @@ def partition_folder(values: Mapping[str, str | None]) -> str:
             part = f"{part[:160]}-{hashlib.sha256(part.encode()).hexdigest()[:16]}"
         parts.append(part)
     return "".join(f"{part}/" for part in parts)
-
-
-def _write_partition(
-    work: _Work, relation: str, partition_values: Mapping[str, str | None], where: str, folder: str
-) -> None:
-    path = folder + work.fresh_name()
-    columns = [name for name in work.schema.names if name not in work.snapshot.partition_columns]
-    casts = ", ".join(
-        f"CAST({quote(name)} AS {duckdb_type(work.schema.field(name).type)}) AS {quote(name)}"
-        for name in columns
-    )
-    rows, size, returned = _copy(work, f"SELECT {casts} FROM {relation} {where}", path)
-    work.rows_added += rows
-    work.count("numTargetFilesAdded", 1)
-    stats = written_stats(work.schema, columns[:_INDEXED_COLUMNS], returned, rows)
-    work.add(path, partition_values, size, stats)
 
 
 def _copy(work: _Work, query: str, path: str) -> tuple[int, int, Mapping[str, Mapping[str, str]]]:
@@ -403,6 +555,6 @@ def schema_actions(snapshot: Snapshot, new_schema: pa.Schema) -> list[dict[str, 
     return [{"metaData": metadata}]
 
 
-def discard(prepared: PreparedCommit) -> None:
-    """Delete the files of a commit that was proven not to be in the log."""
-    prepared.snapshot.store.delete(prepared.paths)
+def log_path(path: str) -> str:
+    """A path as the log spells it: URL-encoded (PROTOCOL.md, "Add File and Remove File")."""
+    return urllib.parse.quote(path, safe="/=-_.")

@@ -18,7 +18,7 @@ def relations_that_point_upward(candidates: Iterable[type[models.Model]]) -> lis
         for field in model._meta.get_fields():
             if field.auto_created or not field.is_relation or field.related_model is None:
                 continue
-            target = field.related_model._meta.app_label  # type: ignore[union-attr]  # resolved by now
+            target = field.related_model._meta.app_label
             layer = LAYERS.get(target, 0)
             if layer > own or (0 < layer == own and target != model._meta.app_label):
                 found.append(f"{model._meta.label}.{field.name} -> {field.related_model._meta.label}")

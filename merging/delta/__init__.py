@@ -7,8 +7,19 @@ Reading starts with `open_snapshot`; `locate`, `fetch` and `scan_sql` read rows 
 from __future__ import annotations
 
 from merging.delta.committing import Commit, commit, discard, verify
+from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
+from merging.delta.history import LogVersion, find_transaction, read_history
 from merging.delta.log import DataFile
+from merging.delta.maintenance import (
+    Compaction,
+    checkpoint_if_due,
+    collect_log_temporaries,
+    collect_orphans,
+    compact,
+    set_deletion_vectors,
+    vacuum,
+)
 from merging.delta.reading import Located, fetch, locate, scan_sql
 from merging.delta.schema import duckdb_type, literal, quote
 from merging.delta.snapshot import FoundTransaction, Snapshot, Strategy, open_snapshot
@@ -16,23 +27,35 @@ from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
 __all__ = [
     "Commit",
+    "Compaction",
+    "Compared",
     "DataFile",
     "FoundTransaction",
     "Located",
+    "LogVersion",
     "PreparedCommit",
     "RowChanges",
     "Snapshot",
     "Strategy",
+    "checkpoint_if_due",
+    "collect_log_temporaries",
+    "collect_orphans",
     "commit",
+    "compact",
+    "compare",
     "create_table",
     "discard",
     "duckdb_type",
     "fetch",
+    "find_transaction",
     "literal",
     "locate",
     "open_snapshot",
     "prepare",
     "quote",
+    "read_history",
     "scan_sql",
+    "set_deletion_vectors",
+    "vacuum",
     "verify",
 ]

@@ -61,7 +61,11 @@ def commit(
                 prepared.foreign,
                 application_id=application_id,
                 generation=generation,
-                commit_info={**(commit_info or {}), "txnId": prepared.commit_token},
+                commit_info={
+                    **(commit_info or {}),
+                    "attemptId": prepared.attempt_id,
+                    "txnId": prepared.commit_token,
+                },
             )
         else:
             body = _body(prepared, application_id, generation, commit_info or {}, now)
@@ -100,6 +104,7 @@ def _body(
         "engineInfo": ENGINE,
         **commit_info,
         "operationMetrics": {name: str(value) for name, value in metrics.items()},
+        "attemptId": prepared.attempt_id,
         "txnId": prepared.commit_token,
     }
     marker = {"appId": application_id, "version": generation, "lastUpdated": now}

@@ -1,15 +1,23 @@
-"""New tables, written by delta-rs."""
+"""New tables. Written here so that their protocol lists what they use and nothing more."""
 
 from __future__ import annotations
 
+import json
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import deltalake
-from deltalake.exceptions import DeltaError
+import duckdb
+import pyarrow as pa
 
-from merging.delta.snapshot import Snapshot, open_snapshot
-from merging.errors import MergeFailed
+from merging.delta.committing import ENGINE
+from merging.delta.log import TableState, commit_path, list_commits
+from merging.delta.schema import delta_field, has_type
+from merging.delta.snapshot import Snapshot, snapshot_in, snapshot_of
+from merging.delta.store import ObjectExists, TableStore, open_store, probe
+from merging.delta.writing import prepare_first
+from merging.errors import MergeFailed, UnsupportedTable
 
 
 def create_table(
@@ -20,27 +28,105 @@ def create_table(
     deletion_vectors: bool = True,
     change_data_feed: bool = False,
     name: str = "",
+    properties: Mapping[str, str] | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Create a table from a pyarrow Table or RecordBatchReader and return its first snapshot.
 
-    With `deletion_vectors` merges are written merge-on-read. Raises MergeFailed when there is a table already.
+    With `deletion_vectors` merges are written merge-on-read. Timestamps are kept in microseconds.
+    Raises MergeFailed when there is a table already, UnsupportedTable for column types Delta has not.
     """
-    configuration: dict[str, str | None] = {}
+    store = open_store(table_uri, storage_options)
+    probe(store)
+    if list_commits(store):
+        raise _taken(table_uri)
+    schema = pa.schema([_column(field) for field in data.schema])
+    unknown = [column for column in partition_by if column not in schema.names]
+    if unknown:
+        raise UnsupportedTable(unknown, f"The table has no column {', '.join(unknown)} to partition by.")
+    configuration = dict(properties or {})
     if deletion_vectors:
         configuration["delta.enableDeletionVectors"] = "true"
     if change_data_feed:
         configuration["delta.enableChangeDataFeed"] = "true"
+    now = int(time.time() * 1000)
+    metadata = {
+        "id": str(uuid.uuid4()),
+        "name": name or None,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": json.dumps(
+            {"type": "struct", "fields": [delta_field(field) for field in schema]}, ensure_ascii=False
+        ),
+        "partitionColumns": list(partition_by),
+        "configuration": configuration,
+        "createdTime": now,
+    }
+    protocol = _protocol(schema, deletion_vectors, change_data_feed)
+    empty = snapshot_of(
+        store, table_uri, TableState(version=-1, protocol=protocol, metadata=metadata), storage_options
+    )
+    with duckdb.connect(":memory:", config={"threads": 2}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("headgate_data", data)
+        prepared = prepare_first(connection, empty, "headgate_data", attempt_id=uuid.uuid4().hex)
+    info = {
+        "timestamp": now,
+        "operation": "CREATE TABLE AS SELECT",
+        "operationParameters": {"partitionBy": json.dumps(list(partition_by))},
+        "operationMetrics": {
+            "numFiles": str(len(prepared.paths)),
+            "numOutputRows": str(prepared.rows_added),
+            "numOutputBytes": str(prepared.bytes_written),
+        },
+        "isBlindAppend": True,
+        "engineInfo": ENGINE,
+    }
+    _put_first(
+        store,
+        prepared.paths,
+        [{"commitInfo": info}, {"protocol": protocol}, {"metaData": metadata}, *prepared.actions],
+    )
+    return snapshot_in(store, table_uri, 0, storage_options)
+
+
+def _put_first(store: TableStore, paths: Sequence[str], actions: Sequence[Mapping[str, Any]]) -> None:
+    body = "".join(json.dumps(action, separators=(",", ":"), ensure_ascii=False) + "\n" for action in actions)
     try:
-        deltalake.write_deltalake(
-            table_uri,
-            data,
-            mode="error",
-            partition_by=list(partition_by) or None,
-            name=name or None,
-            configuration=configuration or None,
-            storage_options=dict(storage_options) if storage_options else None,
-        )
-    except DeltaError as error:
-        raise MergeFailed(f"The table {table_uri} could not be created: {error}") from error
-    return open_snapshot(table_uri, storage_options=storage_options)
+        store.put_new(commit_path(0), body.encode())
+    except ObjectExists as error:
+        store.delete(paths)
+        raise _taken(store.uri) from error
+
+
+def _taken(table_uri: str) -> MergeFailed:
+    return MergeFailed(f"There is a Delta table at {table_uri} already.", data={"table_uri": table_uri})
+
+
+def _column(field: pa.Field) -> pa.Field:
+    data_type = field.type
+    if pa.types.is_dictionary(data_type):
+        data_type = data_type.value_type
+    if pa.types.is_timestamp(data_type):
+        data_type = pa.timestamp("us", tz="UTC" if data_type.tz else None)
+    elif pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type):
+        data_type = pa.string()
+    elif pa.types.is_large_binary(data_type) or pa.types.is_binary_view(data_type):
+        data_type = pa.binary()
+    return pa.field(field.name, data_type, nullable=field.nullable)
+
+
+def _protocol(schema: pa.Schema, deletion_vectors: bool, change_data_feed: bool) -> dict[str, Any]:
+    readers = []
+    if deletion_vectors:
+        readers.append("deletionVectors")
+    if has_type(schema, pa.timestamp("us")):
+        readers.append("timestampNtz")
+    if not readers:
+        return {"minReaderVersion": 1, "minWriterVersion": 4 if change_data_feed else 2}
+    writers = ["appendOnly", *(["changeDataFeed"] if change_data_feed else []), *readers, "invariants"]
+    return {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": readers,
+        "writerFeatures": sorted(writers),
+    }

@@ -138,6 +138,24 @@ def _implied(writer: int) -> set[str]:
     return implied
 
 
+def upgraded_protocol(
+    protocol: Mapping[str, Any], reader_features: set[str], writer_features: set[str]
+) -> dict[str, Any]:
+    """The protocol with more features, what its old versions implied listed by name."""
+    reader = int(protocol.get("minReaderVersion", 1))
+    writer = int(protocol.get("minWriterVersion", 1))
+    readers = set(protocol.get("readerFeatures") or ())
+    if reader == 2:
+        readers.add("columnMapping")
+    writers = set(protocol.get("writerFeatures") or ()) if writer >= 7 else _implied(writer)
+    upgraded: dict[str, Any] = {"minReaderVersion": reader, "minWriterVersion": 7}
+    readers |= reader_features
+    writers |= writer_features
+    if readers:
+        upgraded |= {"minReaderVersion": 3, "readerFeatures": sorted(readers)}
+    return upgraded | {"writerFeatures": sorted(writers | readers)}
+
+
 def _on(properties: Mapping[str, str], name: str) -> bool:
     return str(properties.get(name, "false")).lower() == "true"
 

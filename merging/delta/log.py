@@ -204,6 +204,53 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
     return state
 
 
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A data file that a version removed: its decoded path, its vector's file, when it was removed."""
+
+    path: str
+    vector_path: str | None
+    deleted_ms: int
+
+
+def load_tombstones(store: TableStore, version: int) -> list[Tombstone]:
+    """Every remove action that the log up to `version` still holds, in commits and the newest checkpoint."""
+    listing = _list_log(store, None)
+    found = []
+    usable = [entry for entry in listing.checkpoints if entry[0] <= version]
+    for part in usable[-1][1] if usable else ():
+        found += _checkpoint_removes(store, part)
+    for number, item in listing.commits.items():
+        if number > version:
+            continue
+        for action in read_commit(store, number, item.modified_ms).actions:
+            if action.get("remove"):
+                found.append(_tombstone(action["remove"]))
+    return found
+
+
+def _checkpoint_removes(store: TableStore, part: str) -> list[Tombstone]:
+    content = store.read(part)
+    if part.endswith(".json"):
+        actions = [json.loads(line) for line in content.splitlines()]
+        return [_tombstone(action["remove"]) for action in actions if action.get("remove")]
+    file = pq.ParquetFile(io.BytesIO(content))
+    if "remove" not in file.schema_arrow.names:
+        return []
+    column = file.read(columns=["remove"]).column("remove")
+    return [_tombstone(value) for value in column.filter(column.is_valid()).to_pylist()]
+
+
+def _tombstone(remove: Mapping[str, Any]) -> Tombstone:
+    vector = remove.get("deletionVector")
+    return Tombstone(
+        path=urllib.parse.unquote(remove["path"]),
+        vector_path=VectorDescriptor.from_log(vector).file_path if vector else None,
+        # A removal without a date counts as old, as PROTOCOL.md has it (default 0).
+        deleted_ms=int(remove.get("deletionTimestamp") or 0),
+    )
+
+
 def read_commit(store: TableStore, version: int, modified_ms: int = 0) -> Commit:
     """One JSON commit; FileNotFoundError when it is not there, TableChanged when it is not JSON."""
     try:

@@ -221,7 +221,6 @@ def _drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table:
 
 
 def _dead_table(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files: Sequence[int]) -> str:
-    name = f"headgate_dead_{next(_names)}"
     indexes: list[np.ndarray] = []
     numbers: list[np.ndarray] = []
     for index in files:
@@ -231,8 +230,16 @@ def _dead_table(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files
         dead = np.asarray(read_vector(snapshot.store, vector).to_array(), dtype=np.int64)
         indexes.append(np.full(len(dead), index, dtype=np.int64))
         numbers.append(dead)
+    return register_positions(connection, np.concatenate(indexes), np.concatenate(numbers))
+
+
+def register_positions(
+    connection: duckdb.DuckDBPyConnection, indexes: np.ndarray, numbers: np.ndarray
+) -> str:
+    """A fresh temporary table (file_index, row_number) of these positions; its name."""
+    name = f"headgate_positions_{next(_names)}"
     source = f"{name}_source"
-    _register(connection, source, np.concatenate(indexes), np.concatenate(numbers))
+    _register(connection, source, indexes, numbers)
     try:
         connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {source}")
     finally:

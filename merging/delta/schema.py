@@ -136,3 +136,14 @@ def duckdb_type(data_type: pa.DataType) -> str:
     if pa.types.is_map(data_type):
         return f"MAP({duckdb_type(data_type.key_type)}, {duckdb_type(data_type.item_type)})"
     raise UnsupportedTable([f"column type {data_type}"])
+
+
+def has_type(schema: pa.Schema, wanted: pa.DataType) -> bool:
+    """Whether a column, or a part of a nested one, is of a type."""
+
+    def holds(data_type: pa.DataType) -> bool:
+        if data_type == wanted:
+            return True
+        return any(holds(data_type.field(index).type) for index in range(data_type.num_fields))
+
+    return any(holds(field.type) for field in schema)

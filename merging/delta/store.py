@@ -149,6 +149,7 @@ class LocalStore:
         # create would show an empty commit to readers until it is filled.
         final = self._full(path)
         folder, name = os.path.split(final)
+        os.makedirs(folder, exist_ok=True)
         temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
         with open(temporary, "xb") as file:
             file.write(data)

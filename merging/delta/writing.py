@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import time
@@ -24,9 +25,10 @@ import pyarrow as pa
 import pyroaring
 
 from merging.delta.fallback import ForeignMerge, prepare_foreign
+from merging.delta.features import upgraded_protocol
 from merging.delta.log import DataFile
 from merging.delta.reading import fetch, scan_sql
-from merging.delta.schema import delta_field, delta_type, duckdb_type, literal, quote
+from merging.delta.schema import delta_field, delta_type, duckdb_type, has_type, literal, quote
 from merging.delta.snapshot import Snapshot, Strategy
 from merging.delta.statistics import written_stats
 from merging.delta.store import probe
@@ -34,6 +36,7 @@ from merging.delta.vectors import VectorFile, read_vector
 from merging.errors import MergeFailed, UnsupportedTable
 
 _INDEXED_COLUMNS = 32
+_LEAST_ROWS_PER_FILE = 10_000
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,15 @@ class PreparedCommit:
         return self.snapshot.row_count - self.rows_removed + self.rows_added
 
 
-def vector_identity(attempt_id: str) -> uuid.UUID:
-    """A fresh UUID for a file of vectors, whose first twelve bytes tell the attempt (see `orphans_of`).
+def vector_prefix(attempt_id: str) -> str:
+    """How the UUIDs of an attempt's vector files begin, dashes included."""
+    return str(uuid.UUID(bytes=hashlib.sha256(attempt_id.encode()).digest()[:12] + bytes(4)))[:28]
 
-    The format lets such a file be named by its UUID alone, so the attempt must be found in that.
+
+def vector_identity(attempt_id: str) -> uuid.UUID:
+    """A fresh UUID for a file of vectors, whose first twelve bytes tell the attempt.
+
+    The format lets such a file be named by its UUID alone, so its attempt must be found in that.
     """
     return uuid.UUID(bytes=hashlib.sha256(attempt_id.encode()).digest()[:12] + os.urandom(4))
 
@@ -92,8 +100,15 @@ class _Work:
     """Collects actions, files and figures while a commit is prepared."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, attempt_id: str, schema: pa.Schema
-    ):
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        snapshot: Snapshot,
+        attempt_id: str,
+        schema: pa.Schema,
+        *,
+        data_change: bool = True,
+    ) -> None:
+        self.data_change = data_change
         self.connection = connection
         self.snapshot = snapshot
         self.attempt_id = attempt_id
@@ -116,7 +131,7 @@ class _Work:
         action: dict[str, Any] = {
             "path": file.logged_path,
             "deletionTimestamp": self.now,
-            "dataChange": True,
+            "dataChange": self.data_change,
             "extendedFileMetadata": True,
             "partitionValues": dict(file.partition_values),
             "size": file.size,
@@ -133,10 +148,23 @@ class _Work:
                     "partitionValues": dict(partition_values),
                     "size": size,
                     "modificationTime": self.now,
-                    "dataChange": True,
+                    "dataChange": self.data_change,
                     "stats": stats,
                 }
             }
+        )
+
+    def prepared(self, strategy: Strategy) -> PreparedCommit:
+        return PreparedCommit(
+            snapshot=self.snapshot,
+            strategy=strategy,
+            attempt_id=self.attempt_id,
+            actions=tuple(self.actions),
+            paths=tuple(self.paths),
+            bytes_written=self.bytes_written,
+            rows_removed=self.rows_removed,
+            rows_added=self.rows_added,
+            metrics=self.metrics,
         )
 
 
@@ -180,17 +208,96 @@ def prepare(
     except BaseException:
         snapshot.store.delete(work.paths)
         raise
-    return PreparedCommit(
-        snapshot=snapshot,
-        strategy=strategy,
-        attempt_id=attempt_id,
-        actions=tuple(work.actions),
-        paths=tuple(work.paths),
-        bytes_written=work.bytes_written,
-        rows_removed=work.rows_removed,
-        rows_added=work.rows_added,
-        metrics=work.metrics,
+    return work.prepared(strategy)
+
+
+def prepare_rewrite(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    groups: Sequence[Sequence[int]],
+    leading: Sequence[dict[str, Any]],
+    *,
+    attempt_id: str,
+) -> PreparedCommit:
+    """Write the live rows of each group of files (one partition each) to new files; no row changes.
+
+    `leading` are metaData and protocol actions of the same commit. Raises UnsupportedTable, MergeFailed.
+    """
+    strategy = snapshot.strategy()
+    if strategy == "delta-rs":
+        raise UnsupportedTable(snapshot.requirements.foreign)
+    probe(snapshot.store)
+    work = _Work(connection, snapshot, attempt_id, snapshot.schema, data_change=False)
+    work.actions += leading
+    try:
+        for group in groups:
+            _rewrite_group(work, group)
+        snapshot.store.sync(work.paths)
+    except BaseException:
+        snapshot.store.delete(work.paths)
+        raise
+    return work.prepared(strategy)
+
+
+def prepare_first(
+    connection: duckdb.DuckDBPyConnection, empty: Snapshot, relation: str, *, attempt_id: str
+) -> PreparedCommit:
+    """Write the data files of a table that is being created; `empty` is its snapshot before version 0."""
+    work = _Work(connection, empty, attempt_id, empty.schema)
+    try:
+        # A reader can be read once only, and partitions and sizes are looked at before rows are written.
+        connection.execute(f"CREATE TEMP TABLE headgate_first AS SELECT * FROM {relation}")
+        _write_added(work, "headgate_first")
+        empty.store.sync(work.paths)
+    except BaseException:
+        empty.store.delete(work.paths)
+        raise
+    return work.prepared("copy-on-write")
+
+
+def _rewrite_group(work: _Work, group: Sequence[int]) -> None:
+    snapshot = work.snapshot
+    files = [snapshot.files[index] for index in group]
+    columns = [name for name in snapshot.schema.names if name not in snapshot.partition_columns]
+    live = sum(snapshot.live_records(file) for file in files)
+    bytes_live = sum(
+        file.size * snapshot.live_records(file) / max(1, snapshot.physical_records(file)) for file in files
     )
+    batches = max(1, math.ceil(bytes_live / target_file_size(snapshot)))
+    share = max(1, math.ceil(live / batches))
+    folder = "/".join([*files[0].path.split("/")[:-1], ""])
+    written = 0
+    # Whole files stay together: only rows of one batch of files are read at a time, and order is kept.
+    for batch in _batches(snapshot, group, share):
+        source = scan_sql(work.connection, snapshot, columns, files=batch)
+        path = folder + work.fresh_name()
+        rows, size, returned = _copy(work, source, path)
+        written += rows
+        if rows:
+            stats = written_stats(snapshot.schema, indexed_columns(snapshot, columns), returned, rows)
+            work.add(path, files[0].partition_values, size, stats)
+    if written != live:
+        raise MergeFailed(
+            f"Rewriting {len(files)} files gave {written} rows where the log says {live}.",
+            data={"table_uri": snapshot.uri},
+        )
+    for file in files:
+        work.remove(file)
+    work.rows_added += written
+    work.rows_removed += live
+
+
+def _batches(snapshot: Snapshot, group: Sequence[int], share: int) -> Iterator[list[int]]:
+    batch: list[int] = []
+    rows = 0
+    for index in group:
+        batch.append(index)
+        rows += snapshot.live_records(snapshot.files[index])
+        if rows >= share:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
 
 
 def _prepare_foreign(work: _Work, changes: RowChanges) -> PreparedCommit:
@@ -263,7 +370,7 @@ def _mark_removed(work: _Work, removed: str) -> None:
             "partitionValues": dict(file.partition_values),
             "size": file.size,
             "modificationTime": file.modification_time,
-            "dataChange": True,
+            "dataChange": work.data_change,
             "stats": _loose_stats(file, work.snapshot.physical_records(file)),
             "deletionVector": descriptor.to_log(),
             **file.extra,
@@ -380,27 +487,39 @@ def _write_added(work: _Work, relation: str) -> None:
     columns = [name for name in work.schema.names if name not in work.snapshot.partition_columns]
     casts = cast_columns(work.connection, work.schema, relation, columns)
     for values, where, folder in _partitions(work, relation):
-        for part in _parts(work, relation, where):
+        source, parts = _parts(work, relation, where)
+        for part in parts:
             path = folder + work.fresh_name()
-            rows, size, returned = _copy(work, f"SELECT {casts} FROM {relation} {where} {part}", path)
+            rows, size, returned = _copy(work, f"SELECT {casts} FROM {source} {part}", path)
             work.rows_added += rows
             work.count("numTargetFilesAdded", 1)
             stats = written_stats(work.schema, indexed_columns(work.snapshot, columns), returned, rows)
             work.add(path, values, size, stats)
 
 
-def _parts(work: _Work, relation: str, where: str) -> list[str]:
-    """LIMIT clauses that cut the rows into files of about the table's target size, by its own bytes per row."""
+def _parts(work: _Work, relation: str, where: str) -> tuple[str, list[str]]:
+    """A source, and WHERE clauses on it that cut the rows into files of about the table's target size.
+
+    The size of a row is taken from the table's own files.
+    """
     snapshot = work.snapshot
     total = _count(work.connection, f"{relation} {where}")
     physical = sum(snapshot.physical_records(file) for file in snapshot.files)
     bytes_per_row = max(1.0, snapshot.size_bytes / physical) if physical else 100.0
-    rows_per_file = max(10_000, int(target_file_size(snapshot) / bytes_per_row))
+    rows_per_file = max(_LEAST_ROWS_PER_FILE, int(target_file_size(snapshot) / bytes_per_row))
     if total <= rows_per_file:
-        return [""] if total else []
+        return relation, [where] if total else []
+    # Cut by number from a table: a relation may give its rows in another order each time it is asked.
+    work.connection.execute(
+        "CREATE OR REPLACE TEMP TABLE headgate_numbered AS "
+        f"SELECT *, row_number() OVER () - 1 AS headgate_nth FROM {relation} {where}"
+    )
     count = -(-total // rows_per_file)
     share = -(-total // count)
-    return [f"LIMIT {share} OFFSET {start}" for start in range(0, total, share)]
+    return "headgate_numbered", [
+        f"WHERE headgate_nth >= {start} AND headgate_nth < {start + share}"
+        for start in range(0, total, share)
+    ]
 
 
 def target_file_size(snapshot: Snapshot) -> int:
@@ -552,7 +671,12 @@ def schema_actions(snapshot: Snapshot, new_schema: pa.Schema) -> list[dict[str, 
         **snapshot.metadata,
         "schemaString": json.dumps({**root, "fields": fields}, ensure_ascii=False),
     }
-    return [{"metaData": metadata}]
+    actions: list[dict[str, Any]] = [{"metaData": metadata}]
+    if has_type(new_schema, pa.timestamp("us")):
+        protocol = upgraded_protocol(snapshot.protocol, {"timestampNtz"}, {"timestampNtz"})
+        if "timestampNtz" not in (snapshot.protocol.get("readerFeatures") or ()):
+            actions.insert(0, {"protocol": protocol})
+    return actions
 
 
 def log_path(path: str) -> str:

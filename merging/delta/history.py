@@ -1,0 +1,121 @@
+"""What the log tells about past versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from merging.delta.log import Commit, list_commits, read_commit
+from merging.delta.snapshot import FoundTransaction
+from merging.delta.store import open_store
+from merging.errors import TableNotFound
+
+
+@dataclass(frozen=True)
+class LogVersion:
+    """One version as its commit describes it; row counts are None where the writer did not say.
+
+    `transactions` are the application ids and versions of its markers, `info` the whole commitInfo.
+    """
+
+    version: int
+    timestamp: datetime
+    operation: str
+    user: str
+    cr_id: str | None
+    engine: str
+    rows_added: int | None
+    rows_updated: int | None
+    rows_deleted: int | None
+    transactions: Mapping[str, int] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Metric names of Spark and delta-rs for the same thing, by operation family.
+_ADDED = ("numTargetRowsInserted", "num_target_rows_inserted", "num_added_rows", "numOutputRows")
+_UPDATED = ("numTargetRowsUpdated", "num_target_rows_updated", "numUpdatedRows", "num_updated_rows")
+_DELETED = ("numTargetRowsDeleted", "num_target_rows_deleted", "numDeletedRows", "num_deleted_rows")
+_REWRITING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "COMPACT", "REORG"})
+
+
+def read_history(
+    table_uri: str,
+    *,
+    limit: int | None = 50,
+    before: int | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> tuple[LogVersion, ...]:
+    """The versions whose commits the log still has, newest first, those below `before` only.
+
+    Raises TableNotFound when there is no log.
+    """
+    store = open_store(table_uri, storage_options)
+    commits = list_commits(store)
+    if not commits:
+        raise TableNotFound(f"There is no Delta table at {table_uri}.", data={"table_uri": table_uri})
+    numbers = sorted((number for number in commits if before is None or number < before), reverse=True)
+    return tuple(
+        _log_version(read_commit(store, number, commits[number].modified_ms)) for number in numbers[:limit]
+    )
+
+
+def find_transaction(
+    table_uri: str,
+    application_id: str,
+    *,
+    since_version: int,
+    storage_options: Mapping[str, str] | None = None,
+) -> FoundTransaction | None:
+    """The newest marker of `application_id` in commits above `since_version`: cheap while waiting for one's own."""
+    store = open_store(table_uri, storage_options)
+    commits = list_commits(store, start_after=since_version)
+    for number in sorted(commits, reverse=True):
+        found = read_commit(store, number, commits[number].modified_ms)
+        marker = _markers(found).get(application_id)
+        if marker is not None:
+            return FoundTransaction(marker, number, found.info, _moment(found))
+    return None
+
+
+def _log_version(commit: Commit) -> LogVersion:
+    info = commit.info
+    operation = str(info.get("operation", ""))
+    metrics = info.get("operationMetrics") or {}
+    counts = [
+        None if operation in _REWRITING else _metric(metrics, names) for names in (_ADDED, _UPDATED, _DELETED)
+    ]
+    return LogVersion(
+        version=commit.version,
+        timestamp=_moment(commit),
+        operation=operation,
+        user=str(info.get("userName") or info.get("userId") or ""),
+        cr_id=None if info.get("crId") is None else str(info["crId"]),
+        engine=str(info.get("engineInfo") or ""),
+        rows_added=counts[0],
+        rows_updated=counts[1],
+        rows_deleted=counts[2],
+        transactions=_markers(commit),
+        info=info,
+    )
+
+
+def _markers(commit: Commit) -> dict[str, int]:
+    return {
+        action["txn"]["appId"]: int(action["txn"]["version"])
+        for action in commit.actions
+        if action.get("txn")
+    }
+
+
+def _metric(metrics: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = metrics.get(name)
+        if value is not None and str(value).lstrip("-").isdigit():
+            return int(value)
+    return None
+
+
+def _moment(commit: Commit) -> datetime:
+    return datetime.fromtimestamp(commit.timestamp_ms / 1000, tz=UTC)

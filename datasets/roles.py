@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from guardian.shortcuts import (
     assign_perm,
     get_groups_with_perms,
@@ -21,6 +21,7 @@ from guardian.shortcuts import (
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.errors import Forbidden, NotFound
 from datasets.models import Dataset, Project
+from datasets.operators import is_operator
 
 Actor = User | AnonymousUser
 
@@ -51,10 +52,11 @@ def set_role(
 ) -> None:
     """Give a member exactly this role on a dataset or project, or none; recorded in the audit trail.
 
-    ``actor`` is None for the system (set-up commands). Raises ``Forbidden`` if the actor does not own the target.
+    ``actor`` is None for the system (set-up commands). Raises ``Forbidden`` if the actor neither owns the target nor
+    operates the installation.
     """
     with transaction.atomic():
-        if actor is not None and role_on(actor, target) is not Role.OWNER and not actor.is_superuser:
+        if actor is not None and role_on(actor, target) is not Role.OWNER and not is_operator(actor):
             raise Forbidden(f"Only owners of {target.name} change who may do what.")
         wanted = set(permissions_of(role, target)) if role else set()
         for name in permissions_of(Role.OWNER, target):
@@ -103,6 +105,22 @@ def datasets_with_role(user: User, role: Role = Role.VIEWER) -> QuerySet[Dataset
     return Dataset.objects.filter(pk__in=own.values("pk")) | Dataset.objects.filter(
         project__in=projects.values("pk")
     )
+
+
+def visible_projects(user: User) -> QuerySet[Project]:
+    """Projects on which the person has a role, or that hold a dataset they may see."""
+    own = get_objects_for_user(user, "datasets.view_project", use_groups=True, accept_global_perms=False)
+    return Project.objects.filter(
+        Q(pk__in=own.values("pk")) | Q(pk__in=datasets_with_role(user).values("project"))
+    )
+
+
+def visible_project(user: User, slug: str) -> Project:
+    """The project, if the person may see it; else ``NotFound``, as if it were not there."""
+    project = visible_projects(user).filter(slug=slug).first()
+    if project is None:
+        raise NotFound("There is no such project, or you may not see it.")
+    return project
 
 
 def visible_dataset(user: User, dataset_id: int) -> Dataset:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings as installation_settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
 import merging
-from audit.services import dataset_stream, record
+from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.errors import Forbidden, InvalidInput, RegistrationRejected, TableReplaced
 from datasets.models import Dataset, DatasetLease, DatasetMeta, Installation, Project
-from datasets.roles import is_owner
+from datasets.operators import is_operator
+from datasets.roles import Role, is_owner, may_contribute, role_on
 
 #: What an owner may change of a dataset after registration.
 EDITABLE_SETTINGS = (
@@ -30,6 +33,10 @@ EDITABLE_SETTINGS = (
 )
 
 
+#: Folders under ``DELTA_DATA_ROOT`` that hold Headgate's own files, not tables.
+RESERVED_FOLDERS = ((), ("_staging",), ("_archive",), ("audit",))
+
+
 def installation_identity() -> str:
     """This installation's name in the tables' logs, made once."""
     installation, _ = Installation.objects.get_or_create(singleton=True)
@@ -37,10 +44,21 @@ def installation_identity() -> str:
 
 
 def create_project(*, slug: str, name: str, description: str = "", actor: User | None = None) -> Project:
-    """Make a project. Raises ``InvalidInput`` where the slug is taken or malformed."""
+    """Make a project; for operators and (``actor`` None) the system. ``InvalidInput`` if the slug is bad or taken."""
+    if actor is not None and not is_operator(actor):
+        raise Forbidden("Only operators make projects.")
     project = Project(slug=slug, name=name, description=description)
     _clean(project)
-    project.save()
+    with transaction.atomic():
+        project.save()
+        record(
+            stream=INSTALLATION_STREAM,
+            action="project.created",
+            subject_type="project",
+            subject_id=str(project.pk),
+            actor=actor.get_username() if actor else "",
+            data={"slug": slug, "name": name},
+        )
     return project
 
 
@@ -59,7 +77,13 @@ def register_dataset(
 
     The table must be readable and writable by the engine and its key columns free of NULLs and duplicates; else
     ``RegistrationRejected`` says which feature, column or rows are in the way, and nothing is recorded.
+
+    ``actor`` is None for the system (commands). Operators register any table that this server reaches, owners of
+    the project those below ``DELTA_DATA_ROOT``: a role in Headgate must not open the server's other files.
     """
+    table_uri = canonical_table_uri(table_uri)
+    if actor is not None:
+        _may_register(actor, project, table_uri)
     try:
         info = merging.inspect_table(table_uri)
         report = merging.check_keys(table_uri, tuple(primary_keys))
@@ -107,6 +131,25 @@ def register_dataset(
     return dataset
 
 
+def canonical_table_uri(table_uri: str) -> str:
+    """One spelling for one table: local paths absolute and without links, addresses without a slash at the end."""
+    address = table_uri.strip().removeprefix("file://")
+    return address.rstrip("/") if "://" in address else str(Path(address).resolve())
+
+
+def _may_register(actor: User, project: Project, table_uri: str) -> None:
+    if is_operator(actor):
+        return
+    if role_on(actor, project) is not Role.OWNER:
+        raise Forbidden(f"Only owners of {project.name} and operators register datasets.")
+    root = Path(installation_settings.DELTA_DATA_ROOT).resolve()
+    inside = "://" not in table_uri and Path(table_uri).is_relative_to(root)
+    if not inside or Path(table_uri).relative_to(root).parts[:1] in RESERVED_FOLDERS:
+        raise Forbidden(
+            "Owners register tables below the installation's data folder; ask an operator for others."
+        )
+
+
 def change_settings(*, dataset_id: int, actor: User, changes: Mapping[str, Any]) -> Dataset:
     """Change a dataset's settings; recorded with the values before and after. For owners."""
     unknown = sorted(set(changes) - set(EDITABLE_SETTINGS))
@@ -140,8 +183,11 @@ def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
     """Read the table's log and bring ``dataset_meta`` up to it, whoever wrote; an event tells what moved.
 
     A table that cannot be read, is gone or was replaced keeps its last known facts and gets a ``problem``.
+    ``actor`` is None for the system; people need the role of a contributor or operate the installation.
     """
-    dataset = Dataset.objects.get(pk=dataset_id)
+    dataset = Dataset.objects.select_related("project").get(pk=dataset_id)
+    if actor is not None and not (may_contribute(actor, dataset) or is_operator(actor)):
+        raise Forbidden("To reconcile a dataset you need the role of a contributor.")
     info, problem = None, ""
     try:
         info = merging.inspect_table(dataset.table_uri)

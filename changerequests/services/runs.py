@@ -16,6 +16,7 @@ from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import tell
 from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput
+from datasets.operators import is_operator
 from datasets.roles import is_owner
 
 
@@ -131,7 +132,7 @@ def _what_is_overridden(
         )
     if not override_reason.strip():
         sentence = "Give a reason: it is shown in the timeline and kept in the audit trail."
-        raise InvalidInput(sentence, errors={"override_reason": [sentence]})
+        raise InvalidInput(sentence, errors={"reason": [sentence]})
     gates = OVERRIDABLE_GATES if force_merge or not skip_conflict_check else frozenset()
     return gates | {CONFLICT_GATE} if skip_conflict_check or force_merge else gates
 
@@ -184,14 +185,16 @@ def _compare(change_request: ChangeRequest, seen: Seen) -> None:
 def cancel_run(*, run_id: int, actor: User) -> MergeRun:
     """Stop a queued run at once, or ask a running one to stop before it commits.
 
-    For whoever asked for it, the author and owners. Raises ``InvalidTransition`` when the commit has begun.
+    For whoever asked for it, the author, owners and operators. Raises ``InvalidTransition`` when the commit has begun.
     """
     with transaction.atomic():
         run = MergeRun.objects.get(pk=run_id)
         change_request = lock_change_request(run.change_request_id)
         run = lock_run(run_id)
-        allowed = actor.pk in (run.requested_by_id, change_request.author_id) or is_owner(
-            actor, change_request.dataset
+        allowed = (
+            actor.pk in (run.requested_by_id, change_request.author_id)
+            or is_owner(actor, change_request.dataset)
+            or is_operator(actor)
         )
         if not allowed:
             raise Forbidden("A merge is cancelled by whoever asked for it, the author or an owner.")

@@ -1,1 +1,109 @@
-"""The merge engine: staging, three-way plans and exactly-once merges on Delta tables. A pure library."""
+"""The merge engine: staging, three-way plans and exactly-once merges on Delta tables. A pure library.
+
+Everything that callers outside need is exported here; nothing else is imported from outside.
+
+A change request's life in four calls: ``stage`` reads, types and checks proposed rows and pins the rows they were made
+from; ``plan`` tells what merging them would do to the table as it is now; ``merge`` does it, atomically and exactly
+once; ``invert`` makes the reverse of what was merged, as new staged content.
+"""
+
+from __future__ import annotations
+
+from merging.errors import (
+    DuplicateKeys,
+    InvalidCursor,
+    InvalidFilter,
+    InvalidKeys,
+    InvalidResolution,
+    MergeConflict,
+    MergeError,
+    MergeFailed,
+    StagedCorrupt,
+    StagingRejected,
+    TableChanged,
+    TableNotFound,
+    UnsupportedTable,
+    ValidationFailed,
+    VersionMoved,
+)
+from merging.executing import ENGINE_VERSION, MergeExecutor, find_merge, merge
+from merging.model import (
+    ChangedRow,
+    Check,
+    Column,
+    CommittedMerge,
+    Conflict,
+    KeyReport,
+    MergeRequest,
+    MergeResult,
+    Page,
+    Progress,
+    RekeyedRow,
+    Resolution,
+    SchemaChange,
+    StagingProblem,
+    TableInfo,
+    TablePage,
+    TableVersion,
+    ValidationReport,
+    ValueGroup,
+    VersionDiff,
+)
+from merging.planning import MergePlan, plan
+from merging.reverting import invert
+from merging.staged import Staged, open_staged
+from merging.staging import stage
+from merging.tables import check_keys, create_table, history, inspect_table, preview
+
+__all__ = [
+    "ENGINE_VERSION",
+    "ChangedRow",
+    "Check",
+    "Column",
+    "CommittedMerge",
+    "Conflict",
+    "DuplicateKeys",
+    "InvalidCursor",
+    "InvalidFilter",
+    "InvalidKeys",
+    "InvalidResolution",
+    "KeyReport",
+    "MergeConflict",
+    "MergeError",
+    "MergeExecutor",
+    "MergeFailed",
+    "MergePlan",
+    "MergeRequest",
+    "MergeResult",
+    "Page",
+    "Progress",
+    "RekeyedRow",
+    "Resolution",
+    "SchemaChange",
+    "Staged",
+    "StagedCorrupt",
+    "StagingProblem",
+    "StagingRejected",
+    "TableChanged",
+    "TableInfo",
+    "TableNotFound",
+    "TablePage",
+    "TableVersion",
+    "UnsupportedTable",
+    "ValidationFailed",
+    "ValidationReport",
+    "ValueGroup",
+    "VersionDiff",
+    "VersionMoved",
+    "check_keys",
+    "create_table",
+    "find_merge",
+    "history",
+    "inspect_table",
+    "invert",
+    "merge",
+    "open_staged",
+    "plan",
+    "preview",
+    "stage",
+]

@@ -161,3 +161,9 @@ class InvalidCursor(MergeError):
     """A page cursor was not made by this engine for this listing."""
 
     code: ClassVar[str] = "invalid_cursor"
+
+
+class InvalidFilter(MergeError):
+    """A preview was asked for an unknown column or operator, or for a value that does not fit its column."""
+
+    code: ClassVar[str] = "invalid_filter"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,41 +21,40 @@ THREADS = int(os.environ.get("HEADGATE_ENGINE_THREADS", "2"))
 
 
 class Session:
-    """An open connection and the temporary folder it spills to. Closing it removes both."""
+    """An open connection and the folder it spills to. Closing (or forgetting) it removes both."""
 
     def __init__(self, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="headgate-engine-")
-        self.folder = self._folder.name
+        spill = os.path.join(tempfile.gettempdir(), f"headgate-engine-{uuid.uuid4().hex}")
         self.connection = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": memory_limit,
                 "threads": threads,
-                "temp_directory": os.path.join(self.folder, "spill"),
+                "temp_directory": spill,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             },
         )
-        self.connection.execute("SET TimeZone = 'UTC'")
+        self._end = weakref.finalize(self, _end, self.connection, spill)
+        self.execute("SET TimeZone = 'UTC'")
 
     def close(self) -> None:
-        """End the connection and remove what it spilled."""
-        self.connection.close()
-        self._folder.cleanup()
+        """End the connection and remove what it spilled. Closing twice is fine."""
+        self._end()
 
     def execute(self, statement: str, parameters: list[Any] | None = None) -> None:
         """Run a statement for its effect."""
         self.connection.execute(statement, parameters)
 
-    def rows(self, query: str) -> list[dict[str, Any]]:
-        """The result as plain Python values, one dict a row."""
-        table = self.table(query)
-        return [dict(zip(table.column_names, values, strict=True)) for values in tuples(table)]
-
     def table(self, query: str) -> pa.Table:
         """The result as an Arrow table."""
         self.connection.complete()
         return self.connection.sql(query).to_arrow_table()
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The result as plain Python values, one dict a row."""
+        table = self.table(query)
+        return [dict(zip(table.column_names, values, strict=True)) for values in tuples(table)]
 
     def row(self, query: str) -> tuple[Any, ...]:
         """The single row of a query of numbers and short texts."""
@@ -64,6 +66,11 @@ class Session:
         return int(self.row(query)[0])
 
 
+def _end(connection: duckdb.DuckDBPyConnection, spill: str) -> None:
+    connection.close()
+    shutil.rmtree(spill, ignore_errors=True)
+
+
 def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     """The rows of an Arrow table as plain Python values; maps become dicts."""
     columns = [_plain_column(column) for column in table.columns]
@@ -71,7 +78,7 @@ def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
 
 
 def _plain_column(column: pa.ChunkedArray) -> list[Any]:
-    values = column.to_pylist()
+    values: list[Any] = column.to_pylist()
     if _holds_map(column.type):
         return [plain(value, column.type) for value in values]
     return values

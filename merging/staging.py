@@ -63,7 +63,7 @@ def stage(
     problems = Problems()
     targets = {field.name: field.type for field in snapshot.schema}
     source = open_source(changes, targets, problems, null_token=null_token, file_format=file_format)
-    folder = _new_folder(destination, table_uri)
+    folder = new_folder(destination, table_uri)
     try:
         with session() as opened:
             staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, merge_schema)
@@ -87,7 +87,7 @@ def _refuse_reserved(snapshot: Snapshot) -> None:
         )
 
 
-def _new_folder(destination: str | None, table_uri: str) -> Path:
+def new_folder(destination: str | None, table_uri: str) -> Path:
     """An empty, hidden folder in which content is made; it gets its final name once it is whole."""
     parts = urlsplit(destination if destination is not None else table_uri)
     if len(parts.scheme) > 1 and parts.scheme != "file":

@@ -1,0 +1,127 @@
+"""What a merge leaves beside the table: the cell-level diff, the images of every changed row, a summary.
+
+Written to ``<destination>/<attempt_id>/`` before the commit, so that a merged request always has them:
+``diff.parquet`` one row per changed cell (``operation``, the key columns, ``column``, ``old``, ``new`` as text; an
+added or deleted row is one entry without column), ``images.parquet`` whole rows before and after (what ``invert``
+reads), ``summary.json`` the counts, with the checksum of both files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from merging.columns import is_text
+from merging.delta import literal, quote
+from merging.delta.schema import delta_field
+from merging.errors import MergeFailed
+from merging.model import MergeRequest
+
+if TYPE_CHECKING:
+    from merging.planning import MergePlan
+
+DIFF = "diff.parquet"
+IMAGES = "images.parquet"
+SUMMARY = "summary.json"
+FORMAT_VERSION = 1
+
+
+def artefact_folder(request: MergeRequest) -> Path | None:
+    """Where the artefacts of the request's attempt go, if anywhere."""
+    if request.destination is None:
+        return None
+    parts = urlsplit(request.destination)
+    if len(parts.scheme) > 1 and parts.scheme != "file":
+        raise MergeFailed(
+            "Artefacts are written to a local or mounted folder; name one as destination.",
+            data={"destination": request.destination},
+        )
+    root = unquote(parts.path) if parts.scheme == "file" else request.destination
+    return Path(root) / request.attempt_id
+
+
+def remove_artefacts(request: MergeRequest) -> None:
+    """Remove what an attempt wrote that did not commit."""
+    folder = artefact_folder(request)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> str | None:
+    """Write diff, images and summary of a plan; returns their folder."""
+    folder = artefact_folder(plan.request)
+    if folder is None:
+        return None
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _copy(plan, _diff_sql(plan), folder / DIFF)
+    _copy(plan, _images_sql(plan), folder / IMAGES)
+    summary = {
+        "format": FORMAT_VERSION,
+        **facts,
+        "table_uri": plan.request.table_uri,
+        "table_id": plan.snapshot.table_id,
+        "version": plan.version + 1,
+        "application_id": plan.request.application_id,
+        "generation": plan.request.generation,
+        "primary_keys": list(plan.staged.primary_keys),
+        "fields": [delta_field(field) for field in plan.alignment.schema],
+        "added_columns": [change.column for change in plan.schema_changes],
+        "files": {name: _file_facts(folder / name) for name in (DIFF, IMAGES)},
+    }
+    with open(folder / SUMMARY, "w", encoding="utf-8") as file:
+        json.dump(summary, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    return str(folder)
+
+
+def _copy(plan: MergePlan, query: str, path: Path) -> None:
+    plan.session.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _diff_sql(plan: MergePlan) -> str:
+    keys = ", ".join(
+        f"j.k{place} AS {quote('key_' + name)}" for place, name in enumerate(plan.staged.primary_keys)
+    )
+    if plan.alignment.conflicts:
+        raise MergeFailed("A plan with schema conflicts has no diff.")
+    parts = [
+        f'SELECT m.n, m.action AS operation, {keys}, NULL::VARCHAR AS "column", NULL::VARCHAR AS old, '
+        "NULL::VARCHAR AS new FROM merged m JOIN joined j ON j.n = m.n WHERE m.action <> 'update'"
+    ]
+    for column in plan.alignment.values:
+        if not column.staged:
+            continue
+        position = column.position
+        old, new = f"j.c{position}", f"m.m{position}"
+        if not is_text(column.type):
+            old, new = f"{old}::VARCHAR", f"{new}::VARCHAR"
+        parts.append(
+            f"SELECT m.n, m.action, {keys}, {literal(column.name)}, {old}, {new} "
+            f"FROM merged m JOIN joined j ON j.n = m.n WHERE m.action = 'update' AND m.u{position}"
+        )
+    return f"SELECT * EXCLUDE (n) FROM ({' UNION ALL '.join(parts)}) ORDER BY n"
+
+
+def _images_sql(plan: MergePlan) -> str:
+    parts = ["m.action AS op"]
+    parts += [f"j.k{place}" for place in range(len(plan.staged.primary_keys))]
+    for column in plan.alignment.values:
+        position = column.position
+        parts.append(f"CASE WHEN m.action <> 'insert' THEN j.c{position} END AS b{position}")
+        parts.append(f"CASE WHEN m.action <> 'delete' THEN m.m{position} END AS a{position}")
+    return f"SELECT {', '.join(parts)} FROM merged m JOIN joined j ON j.n = m.n ORDER BY m.n"
+
+
+def _file_facts(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -1,0 +1,331 @@
+"""Merging exactly once: check on a fresh snapshot, write, commit by compare-and-swap, look for one's own marker.
+
+The loop of every attempt (bounded, with back-off): a fresh snapshot; the marker, if it is there the merge stands; the
+conflict check, every time; validation; files; the caller's last word (``committing``); one put-if-absent of the next
+version. After any failure the log is asked for the marker before anything of ours is deleted.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from merging.artefacts import remove_artefacts, write_artefacts
+from merging.delta import (
+    FoundTransaction,
+    PreparedCommit,
+    Snapshot,
+    commit,
+    discard,
+    open_snapshot,
+    prepare,
+    verify,
+)
+from merging.errors import (
+    MergeConflict,
+    MergeError,
+    MergeFailed,
+    TableChanged,
+    ValidationFailed,
+    VersionMoved,
+)
+from merging.model import (
+    CommittedMerge,
+    MergeRequest,
+    MergeResult,
+    Phase,
+    Progress,
+    SchemaChange,
+    ValidationReport,
+    VersionDiff,
+)
+from merging.planning import MergePlan, plan_on, resolve_staged
+from merging.staged import Staged
+
+ENGINE_VERSION = "0.1.0"
+MAX_ATTEMPTS = 20
+_FACTS = "headgate"
+
+
+def _no_progress(phase: Phase, **facts: Any) -> None:
+    """Where nobody wants to be told."""
+
+
+class MergeExecutor:
+    """Merges one request. ``run`` may be called again after any failure, by any process: it merges once."""
+
+    def __init__(
+        self,
+        request: MergeRequest,
+        progress: Progress | None = None,
+        *,
+        max_attempts: int = MAX_ATTEMPTS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.request = request
+        self.progress: Progress = progress or _no_progress
+        self.max_attempts = max_attempts
+        self.sleep = sleep
+        self.phases: dict[str, float] = {}
+        self._phase: tuple[Phase, float] | None = None
+
+    def run(self) -> MergeResult:
+        """Merge, or tell what the merge that already stands did."""
+        staged: Staged | None = None
+        last: MergeError | None = None
+        for attempt in range(1, self.max_attempts + 1):
+            snapshot = self._snapshot()
+            found = self._marker(snapshot)
+            if found is not None:
+                return rebuilt_result(self.request, found)
+            if staged is None:
+                staged = resolve_staged(self.request)
+            self._enter("checking", attempt=attempt, version=snapshot.version)
+            with plan_on(self.request, staged, snapshot) as made:
+                try:
+                    result = self._attempt(made, attempt)
+                except VersionMoved as error:
+                    last = error
+                except MergeFailed as error:
+                    if not error.data.get("retry"):
+                        raise
+                    last = error
+                else:
+                    return result
+            self._back_off(attempt)
+        raise MergeFailed(
+            f"The table was changed by others {self.max_attempts} times while the merge tried to commit; "
+            "it is unchanged by this request. Try again when fewer writers are active.",
+            data={"attempts": self.max_attempts},
+        ) from last
+
+    def _attempt(self, made: MergePlan, attempt: int) -> MergeResult:
+        request = self.request
+        if made.unresolved and (made.alignment.conflicts or not request.force_merge):
+            raise MergeConflict(made.unresolved_conflicts(), total=made.unresolved)
+        self._enter("validating", rows=made.staged.rows)
+        report = made.validation
+        if request.expectations is not None:
+            report = ValidationReport((*report.checks, *request.expectations(made).checks))
+        if not report.ok:
+            raise ValidationFailed(report)
+        facts = self._facts(made, attempt)
+        self._enter("writing", added=made.rows_added, updated=made.rows_updated, deleted=made.rows_deleted)
+        prepared = prepare(
+            made.session.connection,
+            made.snapshot,
+            made.row_changes(),
+            attempt_id=request.attempt_id,
+            new_schema=made.alignment.schema if made.schema_changes else None,
+        )
+        facts["bytes_written"] = prepared.bytes_written
+        try:
+            facts["artefacts"] = write_artefacts(made, facts)
+            self._enter("committing", version=made.version + 1)
+        except BaseException:
+            self._discard(prepared)
+            raise
+        return self._commit(made, prepared, facts, report, attempt)
+
+    def _commit(
+        self,
+        made: MergePlan,
+        prepared: PreparedCommit,
+        facts: dict[str, Any],
+        report: ValidationReport,
+        attempt: int,
+    ) -> MergeResult:
+        request = self.request
+        try:
+            committed = commit(
+                prepared,
+                application_id=request.application_id,
+                generation=request.generation,
+                commit_info=self._commit_info(made, facts),
+            )
+            version = committed.version
+        except Exception as error:
+            found = self._own_commit(error)
+            if found is None:
+                self._discard(prepared)
+                if isinstance(error, VersionMoved):
+                    raise
+                raise MergeFailed(
+                    f"The commit failed and is not in the table's log: {error}",
+                    data={"retry": _is_transient(error), "attempt": attempt},
+                ) from error
+            if found.commit_version is None:
+                return rebuilt_result(request, found)
+            version = found.commit_version
+        else:
+            verify(prepared, committed)
+        self._enter("recording", version=version)
+        self._leave()
+        return replace(
+            _result_of(facts, version, already_merged=False), phases=self.phases, validation=report
+        )
+
+    def _own_commit(self, error: BaseException) -> FoundTransaction | None:
+        """This request's marker in the newest version. Where the log cannot be asked nothing is deleted."""
+        try:
+            return self._marker(self._snapshot())
+        except TableChanged:
+            raise
+        except Exception as second:
+            raise MergeFailed(
+                "The commit failed and the log could not be read to tell whether it stands; "
+                f"nothing was removed, run the merge again: {second}",
+                data={"uncertain": True},
+            ) from error
+
+    def _marker(self, snapshot: Snapshot) -> FoundTransaction | None:
+        found = snapshot.find_transaction(self.request.application_id)
+        if found is None or found.version < self.request.generation:
+            return None
+        if found.version > self.request.generation:
+            raise TableChanged(
+                f"A newer attempt on {self.request.cr_id} (generation {found.version}) is in the table's log; "
+                f"generation {self.request.generation} is out of date and was not merged.",
+                data={"generation": self.request.generation, "newest_generation": found.version},
+            )
+        return found
+
+    def _snapshot(self) -> Snapshot:
+        return open_snapshot(self.request.table_uri, storage_options=self.request.storage_options)
+
+    def _discard(self, prepared: PreparedCommit) -> None:
+        discard(prepared)
+        remove_artefacts(self.request)
+
+    def _back_off(self, attempt: int) -> None:
+        # Jitter keeps two losers from meeting again.
+        self.sleep(min(0.02 * 2**attempt, 2.0) * random.uniform(0.3, 1.0))  # noqa: S311 - no secret
+
+    def _enter(self, phase: Phase, **facts: Any) -> None:
+        self._leave()
+        self._phase = (phase, time.perf_counter())
+        self.progress(phase, **facts)
+
+    def _leave(self) -> None:
+        if self._phase is not None:
+            phase, started = self._phase
+            self.phases[phase] = self.phases.get(phase, 0.0) + time.perf_counter() - started
+            self._phase = None
+
+    def _facts(self, made: MergePlan, attempt: int) -> dict[str, Any]:
+        """What the commit tells of the merge, enough to rebuild the result from the log."""
+        request = self.request
+        overridden = made.unresolved if request.force_merge else 0
+        return {
+            "cr_id": request.cr_id,
+            "attempt_id": request.attempt_id,
+            "engine_version": ENGINE_VERSION,
+            "version_before": made.version,
+            "rows_added": made.rows_added,
+            "rows_updated": made.rows_updated,
+            "rows_deleted": made.rows_deleted,
+            "rows_agreed": made.rows_agreed,
+            "cells_updated": dict(made.cells_updated),
+            "strategy": made.strategy,
+            "attempts": attempt,
+            "conflicts_overridden": overridden,
+            "schema_changes": [[one.kind, one.column, one.type] for one in made.schema_changes],
+            "marker_only": made.changes_nothing,
+            "plan_digest": made.digest,
+            "staged_digest": made.staged.digest,
+        }
+
+    def _commit_info(self, made: MergePlan, facts: Mapping[str, Any]) -> dict[str, Any]:
+        request = self.request
+        keys = list(request.primary_keys)
+        return {
+            "operation": "MERGE",
+            "operationParameters": {
+                "predicate": " AND ".join(f"target.{key} = source.{key}" for key in keys),
+                "matchedPredicates": "[]",
+                "crId": request.cr_id,
+            },
+            "operationMetrics": {
+                "numTargetRowsInserted": made.rows_added,
+                "numTargetRowsUpdated": made.rows_updated,
+                "numTargetRowsDeleted": made.rows_deleted,
+                "numOutputRows": made.rows_added + made.rows_updated,
+                "numSourceRows": made.staged.rows,
+            },
+            "userName": request.requested_by,
+            "userMetadata": request.message,
+            "crId": request.cr_id,
+            _FACTS: dict(facts),
+        }
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether trying again may help: failures of stores and networks, not mistakes of programs."""
+    return isinstance(error, MergeFailed | OSError | TimeoutError)
+
+
+def _result_of(facts: Mapping[str, Any], version: int, *, already_merged: bool) -> MergeResult:
+    added, updated, deleted = (int(facts[name]) for name in ("rows_added", "rows_updated", "rows_deleted"))
+    return MergeResult(
+        merged_version=version,
+        commit_id=f"v{version}",
+        rows_affected=added + updated + deleted,
+        diff=VersionDiff(int(facts["version_before"]), version, added, updated, deleted),
+        cells_updated=dict(facts["cells_updated"]),
+        strategy=facts["strategy"],
+        already_merged=already_merged,
+        bytes_written=int(facts["bytes_written"]),
+        attempts=int(facts["attempts"]),
+        attempt_id=facts["attempt_id"],
+        rows_agreed=int(facts["rows_agreed"]),
+        artefacts=facts["artefacts"],
+        conflicts_overridden=int(facts["conflicts_overridden"]),
+        schema_changes=tuple(SchemaChange(*one) for one in facts["schema_changes"]),
+        marker_only=bool(facts["marker_only"]),
+        engine_version=facts["engine_version"],
+    )
+
+
+def rebuilt_result(request: MergeRequest, found: FoundTransaction) -> MergeResult:
+    """The result of a merge that stands in the log, from what its commit tells.
+
+    Raises MergeFailed (``data["merged"]`` is True) when the commit's entry was cleaned up and only the marker is left.
+    """
+    facts = (found.commit_info or {}).get(_FACTS)
+    if found.commit_version is None or facts is None:
+        raise MergeFailed(
+            f"{request.cr_id} is merged, but the commit that tells what it did is no longer in the table's log.",
+            data={"merged": True, "version": found.commit_version},
+        )
+    return _result_of(facts, found.commit_version, already_merged=True)
+
+
+def merge(request: MergeRequest, progress: Progress | None = None) -> MergeResult:
+    """Merge a request into its table, atomically and exactly once.
+
+    Merging a request that is already merged answers the first result again (``already_merged``). Content that is in the
+    table already gives a commit with the marker alone (``marker_only``).
+    Raises MergeConflict, ValidationFailed, StagedCorrupt, TableChanged, TableNotFound, UnsupportedTable, DuplicateKeys,
+    InvalidResolution, MergeFailed, and what ``progress`` raises; the table is unchanged then.
+    """
+    return MergeExecutor(request, progress).run()
+
+
+def find_merge(
+    table_uri: str,
+    cr_id: str,
+    *,
+    generation: int = 1,
+    installation: str = "headgate",
+    storage_options: Mapping[str, str] | None = None,
+) -> CommittedMerge | None:
+    """The merge of a change request in the table's log, by its transaction marker; None when there is none."""
+    snapshot = open_snapshot(table_uri, storage_options=storage_options)
+    found = snapshot.find_transaction(f"{installation}/{cr_id}")
+    if found is None or found.version < generation:
+        return None
+    facts = (found.commit_info or {}).get(_FACTS) or {}
+    return CommittedMerge(found.commit_version, found.timestamp, facts.get("attempt_id"))

@@ -255,6 +255,7 @@ def _register(
 
 def run_arrow(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
     """The rows of a query as one Arrow table, in plain (not view) layouts."""
+    connection.complete()  # an earlier fetchone leaves its result open, which a relation does not bear
     table: pa.Table = connection.sql(query).to_arrow_table()
     return table
 

@@ -21,6 +21,9 @@ from datasets.errors import Forbidden, InvalidInput, TableReplaced
 from datasets.models import Dataset
 from datasets.roles import may_contribute
 
+#: What ``stage_upload`` raises for content that does not fit; faces catch it without knowing the engine.
+StagingRejected = merging.StagingRejected
+
 
 def create_change_request(
     *, dataset: Dataset, author: User, title: str, description: str = "", merge_schema: bool = True

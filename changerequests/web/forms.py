@@ -1,0 +1,188 @@
+"""What people type into pages. Forms read and explain; services decide."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm
+
+from changerequests.models import Review
+from datasets.models import Dataset
+from datasets.roles import Role
+from datasets.services import EDITABLE_SETTINGS
+
+UPLOAD_TYPES = ".csv,.parquet,.jsonl,.ndjson,.arrow,.feather,.xlsx"
+
+
+def style(form: forms.BaseForm) -> None:
+    """Give each control the look of its kind; Django itself sets aria-invalid and aria-describedby."""
+    for field in form.fields.values():
+        widget = field.widget
+        if isinstance(widget, forms.CheckboxInput):
+            widget.attrs.setdefault("class", "form-check-input")
+        elif isinstance(widget, forms.Select):
+            widget.attrs.setdefault("class", "form-select")
+        elif not isinstance(widget, forms.RadioSelect | forms.HiddenInput):
+            widget.attrs.setdefault("class", "form-control")
+
+
+class SignInForm(AuthenticationForm):
+    """User name and password."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].label = "User name"
+        style(self)
+
+
+class UploadForm(forms.Form):
+    """A file with changed rows, or the same pasted as CSV."""
+
+    file = forms.FileField(
+        label="File",
+        required=False,
+        widget=forms.FileInput(attrs={"accept": UPLOAD_TYPES}),
+        help_text="CSV, Parquet, JSON lines, Arrow or XLSX. It needs the key columns and those that you change.",
+    )
+    pasted = forms.CharField(
+        label="Or paste rows as CSV",
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "class": "form-control mono"}),
+        help_text="The first line names the columns.",
+    )
+    null_token = forms.CharField(
+        label="What stands for NULL in CSV",
+        required=False,
+        max_length=20,
+        strip=False,
+        help_text='An unquoted field equal to this becomes NULL. Left empty, an empty field is NULL and "" is '
+        "empty text.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+    def clean(self) -> dict[str, Any]:
+        """Exactly one of file and pasted rows."""
+        cleaned = super().clean() or {}
+        file, pasted = cleaned.get("file"), (cleaned.get("pasted") or "").strip()
+        if file and pasted:
+            self.add_error("pasted", "Either choose a file or paste rows, not both.")
+        elif not file and not pasted and not self.errors:
+            self.add_error("file", "Choose a file, or paste rows below.")
+        return cleaned
+
+
+class NewChangeRequestForm(UploadForm):
+    """A title, why, and the changed rows."""
+
+    title = forms.CharField(max_length=200, label="Title", help_text="What changes, in a few words.")
+    description = forms.CharField(
+        label="Why",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text="Reviewers read this first: where the new values come from, and what depends on them.",
+    )
+    merge_schema = forms.BooleanField(
+        label="Add columns that the table does not have yet",
+        required=False,
+        initial=True,
+        help_text="Otherwise an unknown column is refused.",
+    )
+    field_order = ("title", "description", "file", "pasted", "null_token", "merge_schema")
+
+
+class CommentForm(forms.Form):
+    """A remark on the request."""
+
+    body = forms.CharField(
+        label="Comment",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": "Write a comment first."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+
+class ReviewForm(forms.Form):
+    """A verdict with its reason."""
+
+    VERDICTS = (
+        (Review.Verdict.APPROVE.value, "Approve: this content may be merged"),
+        (Review.Verdict.REQUEST_CHANGES.value, "Request changes: it must not be merged as it is"),
+        (Review.Verdict.COMMENT.value, "Comment: no verdict yet"),
+    )
+    verdict = forms.ChoiceField(
+        choices=VERDICTS,
+        widget=forms.RadioSelect,
+        label="Verdict",
+        error_messages={"required": "Choose a verdict."},
+    )
+    body = forms.CharField(
+        label="What you think",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="Needed unless you approve.",
+    )
+    revision_digest = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+
+class CloseForm(forms.Form):
+    """Why a request is closed."""
+
+    reason = forms.CharField(label="Reason", required=False, widget=forms.Textarea(attrs={"rows": 2}))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+
+class MemberForm(forms.Form):
+    """A person or group and the role that they get."""
+
+    member = forms.CharField(label="User or group", max_length=150)
+    role = forms.ChoiceField(
+        label="Role",
+        choices=[
+            (Role.VIEWER.value, "viewer"),
+            (Role.CONTRIBUTOR.value, "contributor"),
+            (Role.OWNER.value, "owner"),
+        ],
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+
+class DatasetSettingsForm(forms.ModelForm):
+    """The rules under which a dataset changes."""
+
+    class Meta:
+        model = Dataset
+        fields = EDITABLE_SETTINGS
+        labels = {
+            "required_approvals": "Approvals needed",
+            "contributors_may_merge": "Contributors may merge what passes every gate",
+            "threads_must_be_resolved": "Every discussion must be resolved before a merge",
+            "delete_limit": "Delete limit",
+            "conflict_policy": "What counts as a conflict",
+            "staging_cleanup": "Uploaded content after a merge",
+        }
+        help_texts = {
+            "required_approvals": "How many people other than the author and the last editor must approve.",
+            "delete_limit": "Share of the table's rows from 0 to 1. A merge that deletes more asks for the "
+            "dataset's name.",
+        }
+        widgets = {"description": forms.Textarea(attrs={"rows": 3})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)

@@ -1,0 +1,1 @@
+"""What pages show, as plain values: templates decide nothing and ask the database nothing."""

@@ -1,0 +1,212 @@
+"""Datasets as pages show them: head and tabs, rows, schema, history."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from django.contrib.auth.models import User
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from changerequests.models import ChangeRequest
+from changerequests.states import Status
+from changerequests.web.cells import cell_html
+from changerequests.web.wording import name_of
+from datasets.models import Dataset
+from datasets.roles import Role, role_on
+from datasets.rows import column_types
+
+#: Types whose values stand right-aligned.
+NUMERIC = ("byte", "short", "integer", "long", "float", "double", "decimal")
+
+
+def is_numeric(type_name: str) -> bool:
+    """Whether values of a Delta type are numbers."""
+    return type_name.startswith(NUMERIC)
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab of a page."""
+
+    title: str
+    url: str
+    icon: str
+    is_current: bool
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class DatasetHead:
+    """What stands above every page of a dataset."""
+
+    tabs: tuple[Tab, ...]
+    may_contribute: bool
+    role: str
+
+
+def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
+    """The head of a dataset's page as the person sees it."""
+    address = [dataset.project.slug, dataset.slug]
+    role = role_on(user, dataset)
+    open_requests = ChangeRequest.objects.filter(
+        dataset=dataset, status__in=[Status.DRAFT, Status.PENDING, Status.MERGING]
+    ).count()
+    tabs = [
+        ("rows", "Rows", "dataset", "table", None),
+        ("schema", "Schema", "dataset_schema", "key", None),
+        ("history", "History", "dataset_history", "history", None),
+        ("change_requests", "Change requests", "dataset_change_requests", "pending", open_requests),
+        ("members", "Members", "members", "people", None),
+        ("settings", "Settings", "dataset_settings", "gear", None),
+    ]
+    return DatasetHead(
+        tabs=tuple(
+            Tab(title, reverse(url, args=address), icon, name == current, count)
+            for name, title, url, icon, count in tabs
+        ),
+        may_contribute=role in (Role.CONTRIBUTOR, Role.OWNER),
+        role=role.value if role else "",
+    )
+
+
+@dataclass(frozen=True)
+class ColumnHead:
+    """A column of a data table; ``sort`` is what a click on its name asks for."""
+
+    name: str
+    type: str
+    is_key: bool
+    is_numeric: bool
+    sort: str = ""
+    sorted: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell, ready to show."""
+
+    html: SafeString
+    is_key: bool
+    is_numeric: bool
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """Column heads and rows of cells, key columns first."""
+
+    columns: tuple[ColumnHead, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+class _Column(Protocol):
+    name: str
+    type: str
+
+
+class _PreviewPage(Protocol):
+    rows: tuple[dict[str, Any], ...]
+    columns: tuple[Any, ...]
+
+
+def preview_table(dataset: Dataset, page: _PreviewPage, order: str) -> DataTable:
+    """The rows of a preview with the key columns first."""
+    keys = dataset.primary_keys
+    by_name: dict[str, _Column] = {column.name: column for column in page.columns}
+    names = [name for name in keys if name in by_name] + [name for name in by_name if name not in keys]
+    heads = []
+    for name in names:
+        ascending, descending = order == name, order == f"-{name}"
+        heads.append(
+            ColumnHead(
+                name=name,
+                type=by_name[name].type,
+                is_key=name in keys,
+                is_numeric=is_numeric(by_name[name].type),
+                sort=f"-{name}" if ascending else name,
+                sorted="ascending" if ascending else "descending" if descending else "",
+            )
+        )
+    rows = tuple(
+        tuple(Cell(cell_html(row.get(head.name)), head.is_key, head.is_numeric) for head in heads)
+        for row in page.rows
+    )
+    return DataTable(tuple(heads), rows)
+
+
+@dataclass(frozen=True)
+class SchemaRow:
+    """One column of the table as the schema page shows it."""
+
+    name: str
+    type: str
+    is_key: bool
+    is_partition: bool
+    nullable: bool
+    comment: str
+
+
+def schema_rows(dataset: Dataset, info: Any) -> list[SchemaRow]:
+    """The columns in the table's order."""
+    return [
+        SchemaRow(
+            column.name,
+            column.type,
+            column.name in dataset.primary_keys,
+            column.name in info.partition_columns,
+            column.nullable,
+            column.comment,
+        )
+        for column in info.columns
+    ]
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One version of the table and where it came from."""
+
+    version: int
+    when: datetime | None
+    url: str
+    change_request: ChangeRequest | None
+    who: str
+    what: str
+    engine: str
+    rows_added: int | None
+    rows_updated: int | None
+    rows_deleted: int | None
+
+
+def history_rows(dataset: Dataset, versions: Iterable[Any]) -> list[HistoryRow]:
+    """Versions with the change request of ours that made each, in one query."""
+    listed = list(versions)
+    merged: Mapping[int | None, ChangeRequest] = {
+        change_request.merged_version: change_request
+        for change_request in ChangeRequest.objects.filter(
+            dataset=dataset, merged_version__in=[version.version for version in listed]
+        ).select_related("merged_by")
+    }
+    rows = []
+    for version in listed:
+        change_request = merged.get(version.version)
+        rows.append(
+            HistoryRow(
+                version=version.version,
+                when=version.timestamp,
+                url=reverse("dataset_at_version", args=[dataset.project.slug, dataset.slug, version.version]),
+                change_request=change_request,
+                who=name_of(change_request.merged_by) if change_request else version.user,
+                what=version.operation,
+                engine=version.engine,
+                rows_added=version.rows_added,
+                rows_updated=version.rows_updated,
+                rows_deleted=version.rows_deleted,
+            )
+        )
+    return rows
+
+
+def types_of(dataset: Dataset) -> dict[str, str]:
+    """Column name -> Delta type, as last known."""
+    return column_types(dataset.meta.schema_json)

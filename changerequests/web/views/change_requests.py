@@ -1,0 +1,315 @@
+"""A change request: begin one, its conversation, and what moves it through its life."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from changerequests import selectors
+from changerequests.models import ChangeRequest
+from changerequests.services import plans, proposals, reviews
+from changerequests.web.forms import CloseForm, CommentForm, NewChangeRequestForm, ReviewForm, UploadForm
+from changerequests.web.view_models.change_requests import head, may_approve, may_comment, may_review, side
+from changerequests.web.view_models.merge_box import merge_box
+from changerequests.web.view_models.timeline import timeline
+from changerequests.web.views.shared import dataset_at, person, signed_in
+from changerequests.web.wording import counted
+from datasets.errors import Forbidden, InvalidInput
+from datasets.models import Dataset
+from datasets.roles import may_contribute
+
+#: Problems of an upload that a page lists; all of them are counted.
+SHOWN_PROBLEMS = 200
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """Propose changes: title, reason, and the changed rows."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    if not may_contribute(request.user, dataset):
+        raise Forbidden(
+            f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
+        )
+    form = NewChangeRequestForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        change_request = proposals.create_change_request(
+            dataset=dataset,
+            author=person(request),
+            title=form.cleaned_data["title"],
+            description=form.cleaned_data["description"],
+            merge_schema=form.cleaned_data["merge_schema"],
+        )
+        return _stage(request, change_request, form)
+    return _new_page(request, dataset, form, 422 if request.method == "POST" else 200)
+
+
+def _new_page(
+    request: HttpRequest, dataset: Dataset, form: NewChangeRequestForm, status: int
+) -> HttpResponse:
+    context = {"dataset": dataset, "form": form, "columns": dataset.meta.schema_json["fields"]}
+    return render(request, "change_requests/new.html", context, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def upload(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """New content for a change request; refused whole, with every problem listed, or staged."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    form = UploadForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        return _stage(request, change_request, form)
+    return _upload_page(request, change_request, form, 422 if request.method == "POST" else 200)
+
+
+def _stage(request: HttpRequest, change_request: ChangeRequest, form: UploadForm) -> HttpResponse:
+    try:
+        revision = _stage_content(request, change_request, form)
+    except proposals.StagingRejected as rejection:
+        again = UploadForm(
+            initial={"null_token": form.cleaned_data["null_token"], "pasted": form.cleaned_data["pasted"]}
+        )
+        return _upload_page(request, change_request, again, 422, rejection)
+    rows = counted(revision.rows, "row change")
+    dropped = (
+        f" {counted(revision.noop_rows, 'row')} already equal to the table left out."
+        if revision.noop_rows
+        else ""
+    )
+    messages.success(request, f"Uploaded as revision {revision.number}: {rows}.{dropped}")
+    return HttpResponseRedirect(reverse("change_request", args=[change_request.cr_id]))
+
+
+def _stage_content(request: HttpRequest, change_request: ChangeRequest, form: UploadForm) -> Any:
+    options = {
+        "change_request_id": change_request.pk,
+        "actor": person(request),
+        "null_token": form.cleaned_data["null_token"],
+    }
+    file = form.cleaned_data["file"]
+    with tempfile.TemporaryDirectory(prefix="headgate-upload-") as folder:
+        if file is None:
+            path = Path(folder) / "pasted.csv"
+            path.write_text(form.cleaned_data["pasted"], encoding="utf-8")
+            return proposals.stage_upload(path=path, file_name="pasted rows", file_format="csv", **options)
+        path = Path(folder) / f"upload{Path(file.name).suffix.lower()}"
+        with path.open("wb") as target:
+            for chunk in file.chunks():
+                target.write(chunk)
+        return proposals.stage_upload(path=path, file_name=file.name, **options)
+
+
+def _upload_page(
+    request: HttpRequest,
+    change_request: ChangeRequest,
+    form: UploadForm,
+    status: int,
+    rejection: proposals.StagingRejected | None = None,
+) -> HttpResponse:
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "head": head(change_request, person(request), "conversation"),
+        "form": form,
+        "columns": change_request.dataset.meta.schema_json["fields"],
+        "rejection": rejection,
+        "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
+    }
+    return render(request, "change_requests/upload.html", context, status=status)
+
+
+@require_safe
+@signed_in
+def conversation(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """The timeline, the merge box, reviews and comments."""
+    return _conversation_page(request, selectors.visible_change_request(person(request), cr_id))
+
+
+def _conversation_page(
+    request: HttpRequest,
+    change_request: ChangeRequest,
+    *,
+    comment_form: CommentForm | None = None,
+    review_form: ReviewForm | None = None,
+    close_form: CloseForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    user = person(request)
+    revision = selectors.current_revision(change_request)
+    approving = may_approve(change_request, user)
+    review_form = review_form or ReviewForm(initial={"revision_digest": revision.digest if revision else ""})
+    if not approving:
+        review_form.fields["verdict"].choices = ReviewForm.VERDICTS[1:]
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "head": head(change_request, user, "conversation"),
+        "side": side(change_request, user),
+        "entries": timeline(change_request),
+        "box": merge_box(change_request, user),
+        "may_comment": may_comment(change_request, user),
+        "may_review": may_review(change_request, user),
+        "may_approve": approving,
+        "comment_form": comment_form or CommentForm(),
+        "review_form": review_form,
+        "close_form": close_form or CloseForm(),
+    }
+    return render(request, "change_requests/conversation.html", context, status=status)
+
+
+@require_safe
+@signed_in
+def box(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """The merge box alone, for the page that watches a run; once the run has ended the page shows itself again."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    shown = merge_box(change_request, person(request))
+    response = render(
+        request,
+        "merges/_merge_box.html",
+        {"change_request": change_request, "box": shown, "dataset": change_request.dataset},
+    )
+    if shown.run is None:
+        response["HX-Refresh"] = "true"
+    return response
+
+
+@require_safe
+@signed_in
+def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """What was checked, on which version of the table, and with which outcome."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "head": head(change_request, person(request), "checks"),
+        "check": selectors.current_plan_check(change_request),
+        "last_run": selectors.latest_run(change_request),
+    }
+    return render(request, "change_requests/checks.html", context)
+
+
+@require_POST
+@signed_in
+def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Plan the merge on the table as it is now and say what came out."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    found = plans.check(change_request_id=change_request.pk)
+    if found is None:
+        messages.info(request, "There is nothing to check: the request is finished or nothing was uploaded.")
+    elif found.problem:
+        messages.error(request, found.problem)
+    else:
+        messages.success(request, f"Checked against version {found.table_version} of the table.")
+    return HttpResponseRedirect(reverse("checks", args=[cr_id]))
+
+
+@require_POST
+@signed_in
+def submit(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Ask for review."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    proposals.submit(change_request_id=change_request.pk, actor=person(request))
+    messages.success(request, f"{cr_id} waits for review now.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def return_to_draft(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Take the request back to work on it."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    proposals.return_to_draft(change_request_id=change_request.pk, actor=person(request))
+    messages.success(request, f"{cr_id} is a draft again.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def close(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Withdraw or reject the request."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    form = CloseForm(request.POST)
+    form.is_valid()
+    try:
+        proposals.close(
+            change_request_id=change_request.pk, actor=person(request), reason=form.cleaned_data["reason"]
+        )
+    except InvalidInput as error:
+        form.add_error("reason", error.message)
+        return _conversation_page(request, change_request, close_form=form, status=422)
+    messages.success(request, f"{cr_id} is closed. It can be opened again as a draft.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def reopen(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Take a closed request up again."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    proposals.reopen(change_request_id=change_request.pk, actor=person(request))
+    messages.success(request, f"{cr_id} is a draft again.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Say something, or answer a discussion."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    form = CommentForm(request.POST)
+    if not form.is_valid():
+        return _conversation_page(request, change_request, comment_form=form, status=422)
+    parent = request.POST.get("parent", "")
+    written = reviews.comment(
+        change_request_id=change_request.pk,
+        actor=person(request),
+        body=form.cleaned_data["body"],
+        parent_id=int(parent) if parent.isdecimal() else None,
+    )
+    return HttpResponseRedirect(
+        f"{reverse('change_request', args=[cr_id])}#comment-{written.parent_id or written.pk}"
+    )
+
+
+@require_POST
+@signed_in
+def review(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Give a verdict on the content that was shown."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    form = ReviewForm(request.POST)
+    if not form.is_valid():
+        return _conversation_page(request, change_request, review_form=form, status=422)
+    try:
+        reviews.review(
+            change_request_id=change_request.pk,
+            actor=person(request),
+            verdict=form.cleaned_data["verdict"],
+            body=form.cleaned_data["body"],
+            revision_digest=form.cleaned_data["revision_digest"],
+        )
+    except InvalidInput as error:
+        form.add_error("body", error.message)
+        return _conversation_page(request, change_request, review_form=form, status=422)
+    messages.success(request, "Your review is in the timeline.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def settle(request: HttpRequest, cr_id: str, comment_id: int) -> HttpResponse:
+    """Mark a discussion as resolved, or open it again."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    get_thread = change_request.comments.filter(pk=comment_id).values_list("pk", flat=True).first()
+    reviews.settle_thread(
+        comment_id=get_thread or 0, actor=person(request), resolved=request.POST.get("resolved") == "true"
+    )
+    return HttpResponseRedirect(f"{reverse('change_request', args=[cr_id])}#comment-{comment_id}")
+
+
+def _back(cr_id: str) -> HttpResponse:
+    return HttpResponseRedirect(reverse("change_request", args=[cr_id]))

@@ -1,0 +1,139 @@
+"""The merge dialog and the progress of a run. Both are whole pages without JavaScript."""
+
+import json
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from changerequests import selectors
+from changerequests.errors import Blocked, PlanChanged
+from changerequests.models import ChangeRequest, MergeRun
+from changerequests.services import plans, runs
+from changerequests.states import Status
+from changerequests.web.view_models.merge_dialog import merge_dialog
+from changerequests.web.view_models.runs import RunPanel, run_panel
+from changerequests.web.views.shared import is_fragment, person, signed_in
+from datasets.errors import InvalidInput
+from datasets.roles import is_owner
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def merge(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """What the merge would do, every gate, and the button; confirming it queues the run and shows its progress."""
+    change_request = selectors.visible_change_request(person(request), cr_id)
+    if request.method != "POST":
+        run = selectors.active_run(change_request) or _merged_run(change_request)
+        if run is not None:
+            return HttpResponseRedirect(reverse("merge_run", args=[run.pk]))
+        return _dialog(request, change_request)
+    try:
+        run = _ask(request, change_request)
+    except (PlanChanged, Blocked) as error:
+        return _dialog(request, change_request, problem=error.message, status=409)
+    except InvalidInput as error:
+        return _dialog(request, change_request, problem=error.message, status=422)
+    if is_fragment(request):
+        return _panel(request, run)
+    return HttpResponseRedirect(reverse("merge_run", args=[run.pk]))
+
+
+def _merged_run(change_request: ChangeRequest) -> MergeRun | None:
+    return selectors.latest_run(change_request) if change_request.status == Status.MERGED else None
+
+
+def _ask(request: HttpRequest, change_request: ChangeRequest) -> MergeRun:
+    version = request.POST.get("table_version", "")
+    return runs.request_merge(
+        change_request_id=change_request.pk,
+        actor=person(request),
+        seen=runs.Seen(
+            revision_digest=request.POST.get("revision_digest", ""),
+            plan_digest=request.POST.get("plan_digest", ""),
+            table_version=int(version) if version.isdecimal() else None,
+        ),
+        message=request.POST.get("message", ""),
+        idempotency_key=request.POST.get("idempotency_key", ""),
+        dataset_name_typed=request.POST.get("dataset_name", "").strip(),
+        force_merge=request.POST.get("force") == "true",
+        override_reason=_override_reason(request),
+    )
+
+
+def _override_reason(request: HttpRequest) -> str:
+    if request.POST.get("override") != "true":
+        return ""
+    reason = request.POST.get("override_reason", "").strip()
+    if not reason:
+        raise InvalidInput(
+            "Give a reason for the override: it is shown in the timeline and kept in the audit trail."
+        )
+    return reason
+
+
+def _dialog(
+    request: HttpRequest, change_request: ChangeRequest, *, problem: str = "", status: int = 200
+) -> HttpResponse:
+    plans.fresh_check(change_request)
+    change_request = selectors.visible_change_request(person(request), change_request.cr_id)
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "dialog": merge_dialog(change_request, person(request)),
+        "idempotency_key": uuid.uuid4().hex,
+        "problem": problem,
+        "message": request.POST.get("message", ""),
+        "dataset_name_typed": request.POST.get("dataset_name", ""),
+        "in_dialog": is_fragment(request),
+    }
+    template = "merges/_merge_dialog.html" if is_fragment(request) else "merges/merge.html"
+    return render(request, template, context, status=status)
+
+
+@require_safe
+@signed_in
+def run(request: HttpRequest, run_id: int) -> HttpResponse:
+    """The progress of a merge run; its fragment is what htmx asks for each second while it is active."""
+    found = selectors.visible_run(person(request), run_id)
+    if is_fragment(request):
+        return _panel(request, found, template="merges/_run_progress.html")
+    return _panel(request, found, template="merges/run.html")
+
+
+@require_POST
+@signed_in
+def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
+    """Cancel the run, which is possible until its commit begins."""
+    found = selectors.visible_run(person(request), run_id)
+    found = runs.cancel_run(run_id=found.pk, actor=person(request))
+    if is_fragment(request):
+        return _panel(request, found, template="merges/_run_progress.html")
+    messages.info(request, "The merge stops before it commits, or it has stopped already.")
+    return HttpResponseRedirect(reverse("merge_run", args=[run_id]))
+
+
+def _panel(request: HttpRequest, found: MergeRun, *, template: str = "merges/_run.html") -> HttpResponse:
+    user = person(request)
+    change_request = found.change_request
+    may_cancel = user.pk in (found.requested_by_id, change_request.author_id) or is_owner(
+        user, change_request.dataset
+    )
+    panel: RunPanel = run_panel(found, may_cancel=may_cancel)
+    context: dict[str, Any] = {
+        "panel": panel,
+        "run": found,
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "in_dialog": is_fragment(request),
+        "toast": json.dumps(_toast(panel)) if panel.outcome else "",
+    }
+    return render(request, template, context)
+
+
+def _toast(panel: RunPanel) -> dict[str, str]:
+    return {"text": panel.sentence, "level": panel.outcome, "href": panel.next_url, "label": panel.next_text}

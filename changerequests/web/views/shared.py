@@ -1,0 +1,66 @@
+"""What several pages need: who asks, which thing they ask for, and how fragments are told from pages."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from datasets.errors import NotFound
+from datasets.models import Dataset
+from datasets.roles import visible_dataset
+
+View = Callable[..., HttpResponse]
+
+
+def signed_in(view: View) -> View:
+    """Send people who are not signed in to the sign-in page; a fragment takes its whole page there."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.user.is_authenticated:
+            return view(request, *args, **kwargs)
+        if is_fragment(request):
+            response = HttpResponse(status=401)
+            response["HX-Redirect"] = reverse("login")
+            return response
+        return redirect_to_login(request.get_full_path())
+
+    return guarded
+
+
+def person(request: HttpRequest) -> User:
+    """Who asks; the view is behind ``signed_in``."""
+    if not isinstance(request.user, User):
+        raise TypeError("A view that asks who it is must be behind signed_in.")
+    return request.user
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether htmx asks for a part of the page that it will put in place."""
+    return request.headers.get("HX-Request") == "true"
+
+
+def dataset_at(request: HttpRequest, project_slug: str, dataset_slug: str) -> Dataset:
+    """The dataset of the address, if the person may see it; else ``NotFound``."""
+    pk = (
+        Dataset.objects.filter(project__slug=project_slug, slug=dataset_slug)
+        .values_list("pk", flat=True)
+        .first()
+    )
+    if pk is None:
+        raise NotFound("There is no such dataset, or you may not see it.")
+    return visible_dataset(person(request), pk)
+
+
+def safe_next(request: HttpRequest, default: str) -> str:
+    """Where a form asks to go on, if that is on this site."""
+    wanted = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if safe else default

@@ -1,0 +1,28 @@
+"""Words that pages share: numbers with their nouns, and names of people. Pure."""
+
+from collections.abc import Iterable
+
+from django.contrib.auth.models import User
+
+_IRREGULAR = {"person": "people", "entry": "entries", "query": "queries"}
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``1,204 rows``, ``no rows`` is said as ``0 rows``."""
+    plural = _IRREGULAR.get(noun, f"{noun}s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def listed(words: Iterable[str], last: str = "and") -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    items = list(words)
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def name_of(user: User | None) -> str:
+    """A person's full name, or their user name where they have none; the system where there is nobody."""
+    if user is None:
+        return "Headgate"
+    return user.get_full_name() or user.get_username()

@@ -1,0 +1,55 @@
+// Short messages at the corner. The server renders them with the page, or sends one as data-toast on a fragment.
+const region = document.getElementById("toasts");
+const template = document.getElementById("toast-template");
+const SECONDS = 10;
+
+function leaveLater(toast) {
+  if (toast.dataset.level === "error" || toast.dataset.level === "warning") return; // stays until it is closed
+  let timer;
+  const start = () => {
+    timer = window.setTimeout(() => toast.remove(), SECONDS * 1000);
+  };
+  const stop = () => window.clearTimeout(timer);
+  toast.addEventListener("pointerenter", stop);
+  toast.addEventListener("focusin", stop);
+  toast.addEventListener("pointerleave", start);
+  toast.addEventListener("focusout", start);
+  start();
+}
+
+function show({ text, level, href, label }) {
+  const toast = template.content.firstElementChild.cloneNode(true);
+  toast.dataset.level = level;
+  toast.classList.add(`toast-message--${level}`);
+  for (const icon of toast.querySelectorAll("[data-level-icon]")) {
+    if (icon.dataset.levelIcon === level) icon.hidden = false;
+    else icon.remove();
+  }
+  toast.querySelector("[data-toast-text]").textContent = text;
+  const link = toast.querySelector("[data-toast-link]");
+  link.href = href;
+  link.textContent = label;
+  link.hidden = false;
+  // A modal dialog makes the rest of the page inert, so the messages move into it while it is open.
+  (document.querySelector("dialog[open]") ?? document.body).append(region);
+  region.append(toast);
+  leaveLater(toast);
+}
+
+if (region) {
+  for (const toast of region.children) leaveLater(toast);
+
+  document.addEventListener("click", (event) => {
+    event.target.closest("[data-close-toast]")?.closest(".toast-message").remove();
+  });
+
+  document.getElementById("dialog")?.addEventListener("close", () => document.body.append(region));
+
+  new MutationObserver((records) => {
+    for (const record of records) {
+      for (const node of record.addedNodes) {
+        if (node instanceof HTMLElement && node.dataset.toast) show(JSON.parse(node.dataset.toast));
+      }
+    }
+  }).observe(document.body, { childList: true, subtree: true });
+}

@@ -100,8 +100,12 @@ def is_owner(user: Actor, dataset: Dataset) -> bool:
 def datasets_with_role(user: User, role: Role = Role.VIEWER) -> QuerySet[Dataset]:
     """The datasets on which the person has at least this role, in one query."""
     verb = _PERMISSIONS[role][-1]
-    own = get_objects_for_user(user, f"datasets.{verb}_dataset", Dataset, accept_global_perms=False)
-    projects = get_objects_for_user(user, f"datasets.{verb}_project", Project, accept_global_perms=False)
+    own: QuerySet[Dataset] = get_objects_for_user(
+        user, f"datasets.{verb}_dataset", Dataset, accept_global_perms=False
+    )
+    projects: QuerySet[Project] = get_objects_for_user(
+        user, f"datasets.{verb}_project", Project, accept_global_perms=False
+    )
     return Dataset.objects.filter(pk__in=own.values("pk")) | Dataset.objects.filter(
         project__in=projects.values("pk")
     )
@@ -109,7 +113,9 @@ def datasets_with_role(user: User, role: Role = Role.VIEWER) -> QuerySet[Dataset
 
 def visible_projects(user: User) -> QuerySet[Project]:
     """Projects on which the person has a role, or that hold a dataset they may see."""
-    own = get_objects_for_user(user, "datasets.view_project", use_groups=True, accept_global_perms=False)
+    own: QuerySet[Dataset] = get_objects_for_user(
+        user, "datasets.view_project", use_groups=True, accept_global_perms=False
+    )
     return Project.objects.filter(
         Q(pk__in=own.values("pk")) | Q(pk__in=datasets_with_role(user).values("project"))
     )

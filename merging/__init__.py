@@ -9,6 +9,7 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 
 from __future__ import annotations
 
+from merging.diffs import read_diff
 from merging.errors import (
     DuplicateKeys,
     InvalidCursor,
@@ -30,6 +31,7 @@ from merging.executing import ENGINE_VERSION, MergeExecutor, find_merge, merge
 from merging.model import (
     ChangedRow,
     Check,
+    Choice,
     Column,
     CommittedMerge,
     Conflict,
@@ -59,6 +61,7 @@ __all__ = [
     "ENGINE_VERSION",
     "ChangedRow",
     "Check",
+    "Choice",
     "Column",
     "CommittedMerge",
     "Conflict",
@@ -105,5 +108,6 @@ __all__ = [
     "open_staged",
     "plan",
     "preview",
+    "read_diff",
     "stage",
 ]

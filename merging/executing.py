@@ -33,6 +33,7 @@ from merging.errors import (
     VersionMoved,
 )
 from merging.model import (
+    Check,
     CommittedMerge,
     MergeRequest,
     MergeResult,
@@ -112,7 +113,7 @@ class MergeExecutor:
             report = ValidationReport((*report.checks, *request.expectations(made).checks))
         if not report.ok:
             raise ValidationFailed(report)
-        facts = self._facts(made, attempt)
+        facts = self._facts(made, report, attempt)
         self._enter("writing", added=made.rows_added, updated=made.rows_updated, deleted=made.rows_deleted)
         prepared = prepare(
             made.session.connection,
@@ -128,14 +129,13 @@ class MergeExecutor:
         except BaseException:
             self._discard(prepared)
             raise
-        return self._commit(made, prepared, facts, report, attempt)
+        return self._commit(made, prepared, facts, attempt)
 
     def _commit(
         self,
         made: MergePlan,
         prepared: PreparedCommit,
         facts: dict[str, Any],
-        report: ValidationReport,
         attempt: int,
     ) -> MergeResult:
         request = self.request
@@ -164,9 +164,7 @@ class MergeExecutor:
             verify(prepared, committed)
         self._enter("recording", version=version)
         self._leave()
-        return replace(
-            _result_of(facts, version, already_merged=False), phases=self.phases, validation=report
-        )
+        return replace(_result_of(facts, version, already_merged=False), phases=self.phases)
 
     def _own_commit(self, error: BaseException) -> FoundTransaction | None:
         """This request's marker in the newest version. Where the log cannot be asked nothing is deleted."""
@@ -215,7 +213,7 @@ class MergeExecutor:
             self.phases[phase] = self.phases.get(phase, 0.0) + time.perf_counter() - started
             self._phase = None
 
-    def _facts(self, made: MergePlan, attempt: int) -> dict[str, Any]:
+    def _facts(self, made: MergePlan, report: ValidationReport, attempt: int) -> dict[str, Any]:
         """What the commit tells of the merge, enough to rebuild the result from the log."""
         request = self.request
         overridden = made.unresolved if request.force_merge else 0
@@ -233,6 +231,7 @@ class MergeExecutor:
             "attempts": attempt,
             "conflicts_overridden": overridden,
             "schema_changes": [[one.kind, one.column, one.type] for one in made.schema_changes],
+            "validation": [[check.name, check.ok, check.message, check.failures] for check in report.checks],
             "marker_only": made.changes_nothing,
             "plan_digest": made.digest,
             "staged_digest": made.staged.digest,
@@ -284,6 +283,7 @@ def _result_of(facts: Mapping[str, Any], version: int, *, already_merged: bool) 
         artefacts=facts["artefacts"],
         conflicts_overridden=int(facts["conflicts_overridden"]),
         schema_changes=tuple(SchemaChange(*one) for one in facts["schema_changes"]),
+        validation=ValidationReport(tuple(Check(*check) for check in facts["validation"])),
         marker_only=bool(facts["marker_only"]),
         engine_version=facts["engine_version"],
     )

@@ -331,7 +331,9 @@ def _write_audit(run: MergeRun, change_request: ChangeRequest, result: merging.M
             "overridden": result.conflicts_overridden,
         }
     copies = {
-        name: artefacts / name for name in ("diff.parquet", "images.parquet") if (artefacts / name).exists()
+        name: artefacts / name
+        for name in ("diff.parquet", "images.parquet", "summary.json")
+        if (artefacts / name).exists()
     }
     return write_audit_files(storage.audit_folder(change_request), documents=documents, copies=copies)
 

@@ -177,7 +177,7 @@ def changes_page(
         return ChangesPage((), None)
     filters: dict[str, Any] = {"operation": operation, "column": column, "after": after, "limit": limit}
     if change_request.status == Status.MERGED:
-        page = merging.read_diff(str(audit_folder(change_request) / "images.parquet"), **filters)
+        page = merging.read_diff(str(audit_folder(change_request)), **filters)
         pairs = [(row, row.current, row.merged) for row in page.items]
     else:
         page = merging.open_staged(revision.location).page(**filters)

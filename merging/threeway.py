@@ -102,8 +102,10 @@ def _cell_conflict(column: MergedColumn) -> tuple[str, str]:
     update = f"op = 'update' AND here AND {_edits(column)} AND {_disagree(column)}"
     if column.in_base:
         update += f" AND {_current_edits(column)}"
+    elif not column.gained_on_both_sides:
+        update = "false"
     insert = f"op = 'insert' AND here AND NOT a{column.position} AND {_disagree(column)}"
-    return update, insert
+    return update, "false" if column.added else insert
 
 
 def find_conflicts(opened: Session, alignment: Alignment, policy: ConflictPolicy) -> int:
@@ -120,8 +122,12 @@ def find_conflicts(opened: Session, alignment: Alignment, policy: ConflictPolicy
         (f"op = 'delete' AND here AND {modified}", "modify/delete"),
     ]
     if policy == "row":
-        clashing = _any([f"({_edits(column)} AND {_disagree(column)})" for column in staged])
-        added = _any([f"(NOT a{column.position} AND {_disagree(column)})" for column in staged])
+        clashing = _any(
+            [f"({_edits(column)} AND {_disagree(column)})" for column in staged if not column.added]
+        )
+        added = _any(
+            [f"(NOT a{column.position} AND {_disagree(column)})" for column in staged if not column.added]
+        )
         row_kinds.append((f"op = 'update' AND here AND {modified} AND {clashing}", "modify/modify"))
         row_kinds.append((f"op = 'insert' AND here AND {added}", "add/add"))
     row_digest = digest_of(

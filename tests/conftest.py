@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import kombu.pools
 import pytest
 import redis
 from django.db import connection
@@ -77,6 +78,7 @@ def publish_to(url: str) -> None:
     """Point the Celery application at a broker, and drop the connections to the one before."""
     application: Any = celery_app  # the stubs do not know the pools behind its properties
     application.pool.force_close_all()
+    kombu.pools.reset()  # the pools are kept by URL: a closed one would come back with the same broker
     application.conf.broker_url = url
     application._pool = None
     application.amqp._producer_pool = None

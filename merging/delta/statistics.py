@@ -37,9 +37,8 @@ def candidate_files(
     bounds = _bounds_table(snapshot, prunable)
     connection.register("headgate_bounds", bounds)
     try:
-        row = connection.execute(f"SELECT count(*) FROM {keys}").fetchone()
-        pairs = (row[0] if row else 0) * len(snapshot.files)
-        if pairs <= _PAIR_LIMIT:
+        [(count,)] = connection.execute(f"SELECT count(*) FROM {keys}").fetchall()
+        if count * len(snapshot.files) <= _PAIR_LIMIT:
             found = _files_by_pair(connection, snapshot, keys, prunable)
         else:
             found = _files_by_column(connection, snapshot, keys, prunable)

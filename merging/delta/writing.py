@@ -37,6 +37,7 @@ from merging.errors import MergeFailed, UnsupportedTable
 
 _INDEXED_COLUMNS = 32
 _LEAST_ROWS_PER_FILE = 10_000
+_LONGEST_FOLDER = 255  # bytes, of every common file system
 
 
 @dataclass(frozen=True)
@@ -326,8 +327,8 @@ def _prepare_foreign(work: _Work, changes: RowChanges) -> PreparedCommit:
 
 
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
-    return int(row[0]) if row else 0
+    [(count,)] = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
+    return int(count)
 
 
 def _removed_by_file(work: _Work, removed: str) -> dict[int, np.ndarray]:
@@ -625,13 +626,17 @@ def _partition_text(schema: pa.Schema, name: str) -> str:
 
 
 def partition_folder(values: Mapping[str, str | None]) -> str:
-    """The folder of a partition, ending in a slash; readers take the values from the log, never from here."""
+    """The folder of a partition, ending in a slash, encoded as delta-rs does.
+
+    By the protocol readers take the values from the log; Polars takes them from the folder, so it is exact.
+    A value too long for a folder's name has a folder that claims nothing.
+    """
     parts = []
     for name, value in values.items():
-        text = "__HIVE_DEFAULT_PARTITION__" if value is None else urllib.parse.quote(value, safe=" ")
-        part = f"{urllib.parse.quote(name, safe=' ')}={text}"
-        if len(part) > 200:
-            part = f"{part[:160]}-{hashlib.sha256(part.encode()).hexdigest()[:16]}"
+        text = "__HIVE_DEFAULT_PARTITION__" if value is None else urllib.parse.quote(value, safe="")
+        part = f"{name.replace('/', '%2F')}={text}"
+        if len(part.encode()) > _LONGEST_FOLDER:
+            part = f"partition-{hashlib.sha256(part.encode()).hexdigest()[:32]}"
         parts.append(part)
     return "".join(f"{part}/" for part in parts)
 
@@ -641,14 +646,12 @@ def _copy(work: _Work, query: str, path: str) -> tuple[int, int, Mapping[str, Ma
     store = work.snapshot.store
     target = store.local_target(path)
     work.paths.append(path)
-    row = work.connection.execute(
+    [(_, rows, size, _, returned, *_)] = work.connection.execute(
         f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION snappy, RETURN_STATS)"
-    ).fetchone()
-    if row is None:
-        raise MergeFailed(f"Writing {path} answered nothing.", data={"path": path})
+    ).fetchall()
     store.publish(path, target)
-    work.bytes_written += int(row[2])
-    return int(row[1]), int(row[2]), row[4] or {}
+    work.bytes_written += int(size)
+    return int(rows), int(size), returned or {}
 
 
 def schema_actions(snapshot: Snapshot, new_schema: pa.Schema) -> list[dict[str, Any]]:

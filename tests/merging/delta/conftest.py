@@ -1,0 +1,37 @@
+"""Fixtures of the Delta border's tests; the helpers are in delta_tables.py."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from merging import delta
+from tests.merging.delta.delta_tables import Merger, sample
+
+
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(":memory:", config={"threads": 2}) as made:
+        made.execute("SET TimeZone = 'UTC'")
+        yield made
+
+
+@pytest.fixture
+def merger(connection: duckdb.DuckDBPyConnection) -> Merger:
+    return Merger(connection)
+
+
+@pytest.fixture
+def make_table(tmp_path: Path) -> Callable[..., str]:
+    def make(data: pa.Table | None = None, **options: Any) -> str:
+        uri = str(tmp_path / f"table-{uuid.uuid4().hex[:6]}")
+        delta.create_table(uri, sample() if data is None else data, **options)
+        return uri
+
+    return make

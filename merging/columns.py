@@ -134,7 +134,7 @@ def can_widen(old: pa.DataType, new: pa.DataType) -> bool:
         if new in _INTEGER_RANKS:
             return _INTEGER_RANKS[old] <= _INTEGER_RANKS[new]
         if pa.types.is_float64(new):
-            return old != pa.int64()
+            return bool(old != pa.int64())
         if pa.types.is_decimal(new):
             return bool(new.precision - new.scale >= _INTEGER_DIGITS[old])
         return False

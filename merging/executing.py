@@ -149,6 +149,10 @@ class MergeExecutor:
             version = committed.version
         except Exception as error:
             found = self._own_commit(error)
+            if found is not None and not _is_of(found, prepared):
+                # Another worker merged the same request: its commit stands, our files are in nobody's way.
+                self._discard(prepared, keep_artefacts=_attempt_of(found) == request.attempt_id)
+                return rebuilt_result(request, found)
             if found is None:
                 self._discard(prepared)
                 if isinstance(error, VersionMoved):
@@ -172,7 +176,7 @@ class MergeExecutor:
             return self._marker(self._snapshot())
         except TableChanged:
             raise
-        except Exception as second:
+        except Exception as second:  # noqa: BLE001 - whatever hides the log, nothing may be deleted
             raise MergeFailed(
                 "The commit failed and the log could not be read to tell whether it stands; "
                 f"nothing was removed, run the merge again: {second}",
@@ -194,9 +198,10 @@ class MergeExecutor:
     def _snapshot(self) -> Snapshot:
         return open_snapshot(self.request.table_uri, storage_options=self.request.storage_options)
 
-    def _discard(self, prepared: PreparedCommit) -> None:
+    def _discard(self, prepared: PreparedCommit, *, keep_artefacts: bool = False) -> None:
         discard(prepared)
-        remove_artefacts(self.request)
+        if not keep_artefacts:
+            remove_artefacts(self.request)
 
     def _back_off(self, attempt: int) -> None:
         # Jitter keeps two losers from meeting again.
@@ -259,6 +264,19 @@ class MergeExecutor:
             "crId": request.cr_id,
             _FACTS: dict(facts),
         }
+
+
+def _attempt_of(found: FoundTransaction) -> str | None:
+    facts = (found.commit_info or {}).get(_FACTS) or {}
+    attempt = facts.get("attempt_id")
+    return None if attempt is None else str(attempt)
+
+
+def _is_of(found: FoundTransaction, prepared: PreparedCommit) -> bool:
+    """Whether a marker was committed with these very files; True too where the log no longer tells."""
+    if found.commit_info is None:
+        return True
+    return bool(found.commit_info.get("txnId") == prepared.commit_token)
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -125,33 +125,33 @@ def from_typed(cell: str, source: pa.DataType, target: pa.DataType) -> Typed:
         if is_nested(target):
             raise _mismatch(source, target)
         return from_text(cell, target)
-    kind = duckdb_type(target)
-    value = f"TRY_CAST({cell} AS {kind})"
-    lossless = Typed(
-        value,
-        f"({cell} IS NOT NULL AND ({value} IS NULL OR "
-        f"TRY_CAST({value} AS {_source_type(source)}) IS DISTINCT FROM {cell}))",
-    )
+    value = f"TRY_CAST({cell} AS {duckdb_type(target)})"
     if _is_number(source) and _is_number(target):
         if pa.types.is_float64(source) and pa.types.is_float32(target):
             same = f"(isnan({cell}) OR {value}::VARCHAR::DOUBLE = {cell} OR {value}::DOUBLE = {cell})"
             return Typed(value, f"({cell} IS NOT NULL AND ({value} IS NULL OR NOT {same}))")
         if source == target:
             return Typed(cell, "false")
-        return lossless
+        return _lossless(cell, value, source)
     if pa.types.is_boolean(source) and pa.types.is_boolean(target):
         return Typed(cell, "false")
     if _is_bytes(source) and _is_bytes(target):
         return Typed(cell, "false")
     if pa.types.is_date(source) and pa.types.is_date(target):
-        return lossless
+        return _lossless(cell, value, source)
     if pa.types.is_timestamp(source):
         return _from_timestamp(cell, source, target)
     if _same_shape(source, target):
         if source == target:
             return Typed(cell, "false")
-        return lossless
+        return _lossless(cell, value, source)
     raise _mismatch(source, target)
+
+
+def _lossless(cell: str, value: str, source: pa.DataType) -> Typed:
+    """The cast value, and as bad whatever does not come back the same."""
+    back = f"TRY_CAST({value} AS {_source_type(source)})"
+    return Typed(value, f"({cell} IS NOT NULL AND ({value} IS NULL OR {back} IS DISTINCT FROM {cell}))")
 
 
 def _from_timestamp(cell: str, source: pa.DataType, target: pa.DataType) -> Typed:

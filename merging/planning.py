@@ -383,6 +383,16 @@ class MergePlan:
             else f"{rows - distinct + broken:,} merged rows lack a key of their own.",
             rows - distinct + broken,
         )
+        if self.schema_changes and self.strategy == "delta-rs":
+            # delta-rs writes a new table id when a merge adds columns: everything staged would be cut off.
+            named = ", ".join(change.column for change in self.schema_changes)
+            features = ", ".join(self.snapshot.features)
+            yield Check(
+                "add_columns",
+                False,
+                f"A merge cannot add the column {named} to a table with {features}: add it to the table first.",
+                len(self.schema_changes),
+            )
         for column in self.alignment.columns:
             if column.nullable or column.added:
                 continue
@@ -390,9 +400,9 @@ class MergePlan:
             failures = opened.number(f"SELECT count(*) FROM merged WHERE {condition}")
             examples: tuple[dict[str, Any], ...] = ()
             if failures:
-                named = ", ".join(f"m{one.position} AS {quote(one.name)}" for one in keys)
+                shown = ", ".join(f"m{one.position} AS {quote(one.name)}" for one in keys)
                 examples = tuple(
-                    opened.rows(f"SELECT {named} FROM merged WHERE {condition} ORDER BY n LIMIT 20")
+                    opened.rows(f"SELECT {shown} FROM merged WHERE {condition} ORDER BY n LIMIT 20")
                 )
             yield Check(
                 f"not_null:{column.name}",

@@ -8,10 +8,11 @@ with nested ones already typed; typed kinds (Arrow, Parquet, DuckDB) deliver the
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -85,8 +86,9 @@ class Problems:
         """The rows whose lines are wanted."""
         return {ordinal for ordinal, _ in self.found if ordinal is not None}
 
-    def rejection(self, lines: Mapping[int, int]) -> StagingRejected:
-        """The refusal, problems in the order of their lines."""
+    def rejection(self, lines: Mapping[int, int], columns: Sequence[str] = ()) -> StagingRejected:
+        """The refusal, problems in the order of their lines and then of the columns."""
+        places = {name: place for place, name in enumerate(columns)}
         placed = [
             problem
             if ordinal is None
@@ -95,7 +97,7 @@ class Problems:
             )
             for ordinal, problem in self.found
         ]
-        placed.sort(key=lambda problem: (problem.line is not None, problem.line or 0))
+        placed.sort(key=lambda one: (one.line is not None, one.line or 0, places.get(one.column or "", -1)))
         return StagingRejected(placed, total=self.total)
 
 
@@ -322,8 +324,6 @@ def is_nested_target(targets: Targets, name: str) -> bool:
 
 def _open_text(path: Path) -> Any:
     stream = pa.input_stream(str(path), compression="detect")
-    import io
-
     return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
 
 
@@ -613,8 +613,10 @@ def _open_xlsx(path: Path, targets: Targets, problems: Problems) -> Source:
     rows = sheet.iter_rows(values_only=True)
     header_row: tuple[Any, ...] = ()
     header_line = 0
-    for header_line, header_row in enumerate(rows, start=1):
-        if any(cell is not None for cell in header_row):
+    for cells in rows:
+        header_line += 1
+        if any(cell is not None for cell in cells):
+            header_row = cells
             break
     while header_row and header_row[-1] is None:
         header_row = header_row[:-1]

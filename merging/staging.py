@@ -113,6 +113,11 @@ class _InputColumn:
     new: bool
 
 
+def _readable(column: _InputColumn) -> str:
+    """SQL: the cell is not one of those that could not be read."""
+    return f"NOT coalesce(list_contains(list_transform(bad, lambda cell: cell.c), {column.place}), false)"
+
+
 class _Staging:
     """One staging operation on one session; its steps in the order of ``run``."""
 
@@ -147,7 +152,6 @@ class _Staging:
         self._check_operations()
         self._check_null_keys()
         duplicates = self._collapse_duplicates()
-        self._raise_problems()
         self._pin_base()
         self._check_against_base()
         self._raise_problems()
@@ -273,7 +277,11 @@ class _Staging:
         if column_problems:
             raise StagingRejected(column_problems)
         listed = f"list_filter([{', '.join(bad_cells)}], lambda cell: cell IS NOT NULL)"
-        bad = f"CASE WHEN {' OR '.join(bad_any)} THEN {listed} END" if bad_any else "NULL"
+        bad = (
+            f"CASE WHEN {' OR '.join(bad_any)} THEN {listed} END"
+            if bad_any
+            else "NULL::STRUCT(c INTEGER, v VARCHAR)[]"
+        )
         operation = "'upsert'"
         if self.operation_place is not None:
             operation = f"coalesce(lower(trim(f{self.operation_place}::VARCHAR)), 'upsert')"
@@ -326,16 +334,13 @@ class _Staging:
             chosen: pa.DataType = pa.string()
             for candidate in _CANDIDATES:
                 typed = from_text(cell, candidate)
-                padded = (
-                    f"regexp_full_match({cell}, '[+-]?0[0-9]+.*')"
-                    if pa.types.is_integer(candidate)
-                    else "false"
-                )
-                exact = (
-                    f"regexp_full_match({cell}, '[+-]?[0-9]+')" if pa.types.is_integer(candidate) else "true"
-                )
+                # A text that begins with a zero (a postal code) is no number, and 1.0 no whole one.
+                padded = f"regexp_full_match({cell}, '[+-]?0[0-9]+.*')"
+                exact = f"regexp_full_match({cell}, '[+-]?[0-9]+')"
+                extra = f"AND NOT {padded}" if pa.types.is_floating(candidate) else ""
+                extra = f"AND NOT {padded} AND {exact}" if pa.types.is_integer(candidate) else extra
                 fitting, given = self.session.row(
-                    f"SELECT count(*) FILTER (NOT {typed.bad} AND NOT {padded} AND {exact}), count(*) "
+                    f"SELECT count(*) FILTER (NOT {typed.bad} {extra}), count(*) "
                     f"FROM loaded WHERE {cell} IS NOT NULL"
                 )
                 if given and fitting == given:
@@ -365,10 +370,9 @@ class _Staging:
     def _check_null_keys(self) -> None:
         for column in self.inputs:
             if column.name in self.keys:
-                bad = f"coalesce(len(list_filter(bad, lambda cell: cell.c = {column.place})), 0) = 0"
                 self._list_rows(
                     "null_key",
-                    f"v{column.position} IS NULL AND {bad}",
+                    f"v{column.position} IS NULL AND {_readable(column)}",
                     lambda _: "the key is missing; every row needs a value in each key column.",
                     column=column.name,
                 )
@@ -453,7 +457,8 @@ class _Staging:
 
     def _raise_problems(self) -> None:
         if self.problems.total:
-            raise self.problems.rejection(self.source.lines(self.problems.ordinals()))
+            lines = self.source.lines(self.problems.ordinals())
+            raise self.problems.rejection(lines, self.source.columns)
 
     # the base
 
@@ -462,10 +467,11 @@ class _Staging:
         keys = ", ".join(
             f"{cell} AS {quote(name)}" for name, cell in zip(self.keys, self._key_cells(), strict=True)
         )
-        self.session.execute(f"CREATE TEMP TABLE staged_keys AS SELECT {keys} FROM loaded")
-        found = locate(self.session.connection, self.snapshot, "staged_keys", list(self.keys), "located_base")
-        refuse_duplicates(self.session, "located_base", self.keys)
-        del found
+        complete = " AND ".join(f"{cell} IS NOT NULL" for cell in self._key_cells())
+        self.session.execute(f"CREATE TEMP TABLE staged_keys AS SELECT {keys} FROM loaded WHERE {complete}")
+        locate(self.session.connection, self.snapshot, "staged_keys", list(self.keys), "located_base")
+        if not self.problems.total:
+            refuse_duplicates(self.session, "located_base", self.keys)
         fetch(
             self.session.connection,
             self.snapshot,
@@ -482,9 +488,9 @@ class _Staging:
             for name, cell in zip(self.keys, self._key_cells(), strict=True)
         )
         self.session.execute(
-            "CREATE TEMP TABLE paired AS SELECT l.* EXCLUDE (bad), coalesce(b.in_base, false) AS in_base, "
+            "CREATE TEMP TABLE paired AS SELECT l.*, coalesce(b.in_base, false) AS in_base, "
             "CASE WHEN l.op = 'delete' THEN 'delete' WHEN b.in_base THEN 'update' ELSE 'insert' END AS effect, "
-            f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on}"
+            f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on} WHERE {complete}"
         )
         self.session.execute("DROP TABLE loaded")
 
@@ -570,7 +576,7 @@ class _Staging:
             )
             self._list_paired(
                 "null_not_allowed",
-                f"effect <> 'delete' AND {self._given(column)} AND v{column.position} IS NULL",
+                f"effect <> 'delete' AND {self._given(column)} AND v{column.position} IS NULL AND {_readable(column)}",
                 f"{field.name} takes no NULL; give a value (key {{key}}).",
                 column=field.name,
             )
@@ -691,7 +697,8 @@ class _Staging:
             "HAVING count(*) = 1) i USING (content)"
         )
         self.session.execute(
-            "CREATE TEMP TABLE rekeyed AS SELECT old AS n, new AS rekeyed FROM pairs UNION ALL SELECT new, old FROM pairs"
+            "CREATE TEMP TABLE rekeyed AS "
+            "SELECT old AS n, new AS rekeyed FROM pairs UNION ALL SELECT new, old FROM pairs"
         )
         self.rekeyed = self.session.number("SELECT count(*) FROM pairs")
 

@@ -56,7 +56,13 @@ def rows_of(case: dict[str, Any], side: str) -> list[Row]:
 
 
 def keys_of(case: dict[str, Any]) -> list[str]:
-    return ["k1", "k2"] if "k1" in case["base"]["columns"] else ["k"] if "k" in case["base"]["columns"] else ["id"]
+    return (
+        ["k1", "k2"]
+        if "k1" in case["base"]["columns"]
+        else ["k"]
+        if "k" in case["base"]["columns"]
+        else ["id"]
+    )
 
 
 DIRECTIONS = [

@@ -103,7 +103,10 @@ class World:
     def _schema_of(self, rows: Sequence[Row]) -> pa.Schema:
         names = list(dict.fromkeys(name for row in rows for name in row))
         return pa.schema(
-            [self.schema.field(name) if name in self.schema.names else pa.field(name, pa.string()) for name in names]
+            [
+                self.schema.field(name) if name in self.schema.names else pa.field(name, pa.string())
+                for name in names
+            ]
         )
 
     def file(self, name: str, content: str | bytes) -> Path:
@@ -120,7 +123,11 @@ class World:
         return merging.plan(self.request(staged, **options))
 
     def merge(
-        self, staged: Staged | str, cr_id: str = "CR-1", progress: Callable[..., None] | None = None, **options: Any
+        self,
+        staged: Staged | str,
+        cr_id: str = "CR-1",
+        progress: Callable[..., None] | None = None,
+        **options: Any,
     ) -> MergeResult:
         return merging.merge(self.request(staged, cr_id, **options), progress)
 
@@ -155,11 +162,11 @@ def same_rows(left: Sequence[Row], right: Sequence[Row], keys: Sequence[str]) ->
     )
 
 
-def resolve(conflicts: Iterable[merging.Conflict], choice: Any, value: Any = None) -> list[merging.Resolution]:
+def resolve(
+    conflicts: Iterable[merging.Conflict], choice: Any, value: Any = None
+) -> list[merging.Resolution]:
     """The same choice for every conflict."""
-    return [
-        merging.Resolution(one.key, one.column, choice, value, one.inputs_digest) for one in conflicts
-    ]
+    return [merging.Resolution(one.key, one.column, choice, value, one.inputs_digest) for one in conflicts]
 
 
 def replaced(request: MergeRequest, **changes: Any) -> MergeRequest:

@@ -157,9 +157,9 @@ AIR_TIME_FROM_THE_CLOCK = DemoRequest(
     remarks=(
         Remark(
             "carl",
-            "This one left at 21:49 and landed at 0:49, three time zones to the west. Help?",
+            "This one left at 21:58 and landed at 0:52, three time zones to the west. Help?",
             row_key={
-                "time_hour": "2013-07-02T01:00:00Z",
+                "time_hour": "2013-07-04T00:00:00+00:00",
                 "flight": 415,
                 "carrier": "VX",
                 "origin": "JFK",

@@ -8,9 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 
 from audit.errors import AuditFileExists
+
+
+def audit_root() -> Path:
+    """The folder under which every audit file lies; events name files relative to it."""
+    return Path(settings.DELTA_DATA_ROOT) / "audit"
 
 
 def file_sha256(path: Path) -> str:

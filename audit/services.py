@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -10,11 +11,15 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.utils import timezone
 
+from audit import anchors
 from audit.chain import event_hash
+from audit.files import audit_root, file_sha256, write_audit_files
 from audit.models import Chain, Event
 
 #: The chain of everything that belongs to no single dataset.
 INSTALLATION_STREAM = "installation"
+#: What the event of a new anchor file is called.
+ANCHORED = "audit.anchored"
 
 
 def dataset_stream(dataset_id: int) -> str:
@@ -57,23 +62,75 @@ def record(
     return event
 
 
+def anchor_chains() -> Path | None:
+    """Write the heads that moved since the last anchor to a new file; None if none did.
+
+    An event in the installation's chain names the file with its hash. That event alone is no reason for another
+    anchor.
+    """
+    known = anchors.anchored_heads()
+    moved = {
+        chain.stream: anchors.Head(chain.last_sequence, chain.last_hash)
+        for chain in Chain.objects.order_by("stream")
+        if chain.last_sequence
+        and known.get(chain.stream) != anchors.Head(chain.last_sequence, chain.last_hash)
+    }
+    if not moved or (set(moved) == {INSTALLATION_STREAM} and _only_anchored_since(known)):
+        return None
+    now = timezone.now()
+    name = f"{now:%Y%m%dT%H%M%S.%fZ}.json"
+    content = anchors.document(moved, made_at=now.isoformat())
+    folder = audit_root() / anchors.ANCHORS_FOLDER
+    hashes = write_audit_files(folder, documents={name: content}, copies={})
+    with transaction.atomic():
+        record(
+            stream=INSTALLATION_STREAM,
+            action=ANCHORED,
+            subject_type="audit",
+            subject_id=name,
+            data={"audit_folder": anchors.ANCHORS_FOLDER, "audit_files": hashes, "chains": len(moved)},
+        )
+    return folder / name
+
+
+def _only_anchored_since(known: Mapping[str, anchors.Head]) -> bool:
+    head = known.get(INSTALLATION_STREAM)
+    since = Event.objects.filter(stream=INSTALLATION_STREAM, sequence__gt=head.sequence if head else 0)
+    return not since.exclude(action=ANCHORED).exists()
+
+
 @dataclass(frozen=True)
 class Break:
-    """A place where a chain is not what was written."""
+    """A place where the trail is not what was written: an entry of a chain, or (``file``) an audit file."""
 
     stream: str
     sequence: int
     reason: str
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """The entry or file in words."""
+        return self.file or f"{self.stream} entry {self.sequence}"
+
+
+def verify() -> Iterator[Break]:
+    """Everything that is wrong with the trail: its chains, the anchors, the audit files that its events name."""
+    yield from verify_chains()
+    yield from verify_anchors()
+    yield from verify_files()
 
 
 def verify_chains() -> Iterator[Break]:
-    """Walk every chain and yield each entry that was changed, is missing or stands out of order."""
-    with transaction.atomic():
-        for chain in Chain.objects.order_by("stream"):
-            yield from _verify_chain(chain)
-        orphans = Event.objects.exclude(stream__in=Chain.objects.values("stream"))
-        for stream, sequence in orphans.values_list("stream", "sequence"):
-            yield Break(stream, sequence, "its chain has no head")
+    """Walk every chain and yield each entry that was changed, is missing or stands out of order.
+
+    Takes no lock: what is appended meanwhile is verified or left to the next time.
+    """
+    for chain in Chain.objects.order_by("stream"):
+        yield from _verify_chain(chain)
+    orphans = Event.objects.exclude(stream__in=Chain.objects.values("stream"))
+    for stream, sequence in orphans.values_list("stream", "sequence"):
+        yield Break(stream, sequence, "its chain has no head")
 
 
 def _verify_chain(chain: Chain) -> Iterator[Break]:
@@ -97,3 +154,44 @@ def _verify_chain(chain: Chain) -> Iterator[Break]:
         yield Break(chain.stream, missing, "the entry is missing")
     if expected == chain.last_sequence + 1 and previous_hash != chain.last_hash:
         yield Break(chain.stream, chain.last_sequence, "it is not the entry that was written last")
+    if expected > chain.last_sequence + 1:  # appended since the head was read, or put there past the head
+        head = Chain.objects.filter(pk=chain.stream).values_list("last_sequence", flat=True).first() or 0
+        for beyond in range(head + 1, expected):
+            yield Break(chain.stream, beyond, "it stands beyond the head of its chain")
+
+
+def verify_anchors() -> Iterator[Break]:
+    """Compare every anchored head with its chain: a chain that was cut off or rewritten whole is found here."""
+    for path, reason in anchors.broken_links():
+        yield Break("", 0, reason, file=str(path))
+    for path in anchors.anchor_paths():
+        try:
+            heads = anchors.read_anchor(path).heads
+        except anchors.AnchorDamaged:
+            continue  # told above
+        for stream, head in heads.items():
+            found = Event.objects.filter(stream=stream, sequence=head.sequence).values_list("hash", flat=True)
+            there = found.first()
+            if there is None:
+                yield Break(stream, head.sequence, f"the entry is missing; {path.name} anchored it")
+            elif there != head.hash:
+                yield Break(stream, head.sequence, f"it is not the entry that {path.name} anchored")
+
+
+def verify_files() -> Iterator[Break]:
+    """Compare the audit files that events name (``audit_folder``, ``audit_files``) with their hashes."""
+    named = Event.objects.filter(data__has_key="audit_files").order_by("stream", "sequence")
+    for event in named.iterator():
+        files, folder = event.data["audit_files"], event.data.get("audit_folder")
+        if not isinstance(folder, str) or not isinstance(files, dict):
+            yield Break(event.stream, event.sequence, "it does not say where its files are")
+            continue
+        for name, digest in files.items():
+            path = audit_root() / folder / name
+            if not path.is_file():
+                reason = "the file is missing"
+            elif file_sha256(path) != digest:
+                reason = "the file was changed"
+            else:
+                continue
+            yield Break("", 0, f"{reason}; {event.stream} entry {event.sequence} names it", file=str(path))

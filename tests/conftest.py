@@ -11,8 +11,10 @@ import kombu.pools
 import pytest
 import redis
 from django.db import connection
+from django.db.backends.base.operations import BaseDatabaseOperations
 from pytest_django import Settings
 
+from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
 from config.celery import app as celery_app
 from config.processes import ManagedProcess
 from tests import services
@@ -33,6 +35,20 @@ def django_db_modify_db_settings(
     database = connection.settings_dict
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _flush_reaches_the_trail() -> Iterator[None]:
+    """Tests that commit are cleaned up by emptying every table, which the triggers of the audit trail refuse."""
+    flush = BaseDatabaseOperations.execute_sql_flush
+
+    def without_triggers(operations: Any, statements: list[str]) -> None:
+        vendor = operations.connection.vendor
+        flush(operations, [*DROP_TRIGGERS[vendor], *statements, *CREATE_TRIGGERS[vendor]])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", without_triggers)
+        yield
 
 
 @pytest.fixture(autouse=True)

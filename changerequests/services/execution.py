@@ -283,6 +283,7 @@ def _record(
                 "resolutions_digest": run.resolutions_digest,
                 "approved_by": [str(r.reviewer) for r in selectors.counting_approvals(change_request)],
                 "override_reason": run.override_reason,
+                "audit_folder": storage.audit_folder_name(change_request),
                 "audit_files": hashes,
             },
         )

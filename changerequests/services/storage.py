@@ -5,7 +5,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+from audit.files import audit_root
 from changerequests.models import ChangeRequest
+from datasets.errors import NotFound
 
 
 def staging_folder(change_request: ChangeRequest) -> Path:
@@ -18,14 +20,28 @@ def archive_folder(change_request: ChangeRequest) -> Path:
     return Path(settings.DELTA_DATA_ROOT) / "_archive" / "change_requests" / change_request.cr_id
 
 
+def audit_folder_name(change_request: ChangeRequest) -> str:
+    """The folder of the request's audit files below the audit root, as events name it."""
+    return f"change_requests/{change_request.cr_id}"
+
+
 def audit_folder(change_request: ChangeRequest) -> Path:
     """The audit files of the request."""
-    return Path(settings.DELTA_DATA_ROOT) / "audit" / "change_requests" / change_request.cr_id
+    return audit_root() / audit_folder_name(change_request)
 
 
 def attempts_folder(change_request: ChangeRequest) -> Path:
     """What merge attempts write before they commit; emptied once the audit files stand."""
     return audit_folder(change_request) / "attempts"
+
+
+def audit_file(change_request: ChangeRequest, name: str) -> Path:
+    """Where one of the request's recorded audit files is. Raises ``NotFound`` for any other name."""
+    recorded = (change_request.merge_record or {}).get("audit_files", {})
+    path = audit_folder(change_request) / name
+    if name not in recorded or not path.is_file():
+        raise NotFound(f"{change_request.cr_id} has no audit file {name}.")
+    return path
 
 
 def clear_staging(change_request: ChangeRequest, *, archive: bool) -> None:

@@ -31,7 +31,6 @@ INSTALLED_APPS = [
     "django_structlog",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "drf_standardized_errors",
     "guardian",
     "knox",
     "rest_framework",
@@ -161,6 +160,7 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "changerequests.sweep", "schedule": 10.0},
     "reconcile-datasets": {"task": "datasets.reconcile_all", "schedule": 300.0},
+    "anchor-audit": {"task": "audit.anchor", "schedule": 3600.0},
 }
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0
 
@@ -171,7 +171,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "changerequests.api.schema.ProblemSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "config.problems.exception_handler",
@@ -188,6 +188,19 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "OAS_VERSION": "3.1.1",
+    "ENUM_NAME_OVERRIDES": {
+        "ChangeRequestStatus": "changerequests.states.Status",
+        "MergeRunStatus": "changerequests.states.RunStatus",
+        "MergeRunPhase": "changerequests.states.RunPhase",
+        "MemberKind": [("user", "user"), ("group", "group")],
+        "BlockerKind": [("fix", "fix"), ("wait", "wait")],
+        "Role": "datasets.roles.Role",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "changerequests.api.schema.add_problems",
+    ],
 }
 REST_KNOX = {"TOKEN_TTL": timedelta(days=90), "AUTO_REFRESH": False, "AUTH_HEADER_PREFIX": "Token"}
 

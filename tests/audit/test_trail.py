@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from audit.chain import event_hash
 from audit.errors import EventsAreAppendOnly
 from audit.models import Chain, Event
 from audit.services import Break, record, verify_chains
+from audit.triggers import DROP_TRIGGERS
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +31,10 @@ def write(stream: str, count: int) -> list[Event]:
 
 
 def tamper(sql: str) -> None:
+    """Change the trail as somebody would who owns the database: by lifting its triggers first."""
     with connection.cursor() as cursor:
+        for statement in DROP_TRIGGERS[connection.vendor]:
+            cursor.execute(statement)
         cursor.execute(sql)
 
 
@@ -98,6 +102,30 @@ def test_events_are_append_only() -> None:
     assert Event.objects.get().actor == "vera"
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE audit_event SET actor = 'carl' WHERE sequence = 2",
+        "DELETE FROM audit_event WHERE sequence = 3",
+        "DELETE FROM audit_chain",
+        "UPDATE audit_chain SET last_sequence = 2",
+        "UPDATE audit_chain SET last_hash = 'f'",
+        "TRUNCATE audit_event",
+        "TRUNCATE audit_chain",
+    ],
+)
+def test_the_database_itself_refuses_to_change_the_trail(sql: str) -> None:
+    write("dataset:1", 3)
+    if sql.startswith("TRUNCATE") and connection.vendor == "sqlite":
+        sql = sql.replace("TRUNCATE", "DELETE FROM")  # SQLite has no TRUNCATE
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        connection.cursor().execute(sql)
+    assert list(verify_chains()) == []
+    assert Event.objects.count() == 3
+    write("dataset:1", 1)  # the trail goes on
+    assert Chain.objects.get().last_sequence == 4
+
+
 def test_a_fork_of_the_chain_is_refused_by_the_database() -> None:
     (event,) = write("dataset:1", 1)
     fork = Event(
@@ -134,6 +162,10 @@ def test_an_untouched_trail_is_whole(capsys: pytest.CaptureFixture[str]) -> None
         (
             "UPDATE audit_chain SET last_hash = 'f'",
             [Break("dataset:1", 3, "it is not the entry that was written last")],
+        ),
+        (
+            "UPDATE audit_chain SET last_sequence = 2",
+            [Break("dataset:1", 3, "it stands beyond the head of its chain")],
         ),
         (
             "DELETE FROM audit_chain",

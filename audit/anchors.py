@@ -1,0 +1,103 @@
+"""Anchors: what the heads of the chains were, in files outside the database.
+
+Whoever can rewrite the database can rewrite a whole chain with fitting hashes, or cut its end off; a chain alone
+cannot tell. Each anchor file holds the heads that moved since the one before, and names that one with its hash, so
+that anchors are themselves a chain. Copy ``audit/anchors/`` to a place that the database's keepers cannot write.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from audit.files import audit_root, file_sha256
+
+#: The folder of the anchor files below the audit root.
+ANCHORS_FOLDER: Final = "anchors"
+FORMAT_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a chain stood: its newest entry then."""
+
+    sequence: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """One anchor file that was read: the heads in it, and the anchor before it."""
+
+    path: Path
+    heads: Mapping[str, Head]
+    previous: str
+    previous_sha256: str
+
+
+class AnchorDamaged(Exception):
+    """An anchor file cannot be read for what it was."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path} is damaged.")
+
+
+def anchor_paths() -> list[Path]:
+    """Every anchor file, oldest first: their names begin with the time they were made."""
+    return sorted((audit_root() / ANCHORS_FOLDER).glob("*.json"))
+
+
+def read_anchor(path: Path) -> Anchor:
+    """One anchor. Raises ``AnchorDamaged``."""
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        heads = {
+            stream: Head(int(head["sequence"]), str(head["hash"]))
+            for stream, head in content["heads"].items()
+        }
+        return Anchor(path, heads, str(content["previous"]), str(content["previous_sha256"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnchorDamaged(path) from error
+
+
+def document(heads: Mapping[str, Head], *, made_at: str) -> dict[str, Any]:
+    """The content of the next anchor file."""
+    paths = anchor_paths()
+    return {
+        "format": FORMAT_VERSION,
+        "made_at": made_at,
+        "heads": {stream: {"sequence": head.sequence, "hash": head.hash} for stream, head in heads.items()},
+        "previous": paths[-1].name if paths else "",
+        "previous_sha256": file_sha256(paths[-1]) if paths else "",
+    }
+
+
+def anchored_heads() -> dict[str, Head]:
+    """The newest anchored head of every chain. Files that are damaged are left to the verification."""
+    known: dict[str, Head] = {}
+    for path in anchor_paths():
+        try:
+            known.update(read_anchor(path).heads)
+        except AnchorDamaged:
+            continue
+    return known
+
+
+def broken_links() -> Iterator[tuple[Path, str]]:
+    """Anchor files that are damaged, or changed or missing as told by the anchor after them, with the reason."""
+    folder = audit_root() / ANCHORS_FOLDER
+    for path in anchor_paths():
+        try:
+            anchor = read_anchor(path)
+        except AnchorDamaged:
+            yield path, "the anchor cannot be read"
+            continue
+        if not anchor.previous:
+            continue
+        before = folder / anchor.previous
+        if not before.is_file():
+            yield before, f"the anchor is missing; {path.name} follows it"
+        elif file_sha256(before) != anchor.previous_sha256:
+            yield before, f"the anchor was changed after {path.name} was made"

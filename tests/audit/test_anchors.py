@@ -1,0 +1,157 @@
+"""Anchors and audit files: a chain that was cut off or rewritten whole, and a file that was changed, are named."""
+
+import json
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+
+from audit.chain import event_hash
+from audit.files import audit_root, file_sha256, write_audit_files
+from audit.models import Chain, Event
+from audit.services import Break, anchor_chains, record, verify, verify_chains
+from audit.tasks import anchor
+from audit.triggers import DROP_TRIGGERS
+
+pytestmark = pytest.mark.django_db
+
+
+def write(stream: str, count: int) -> list[Event]:
+    with transaction.atomic():
+        return [
+            record(stream=stream, action="comment.added", subject_type="change_request", subject_id="CR-1")
+            for _ in range(count)
+        ]
+
+
+def tamper(*statements: str) -> None:
+    with connection.cursor() as cursor:
+        for statement in (*DROP_TRIGGERS[connection.vendor], *statements):
+            cursor.execute(statement)
+
+
+def anchored() -> Path:
+    path = anchor_chains()
+    assert path is not None
+    return path
+
+
+def test_an_anchor_holds_every_head_and_is_named_by_an_event() -> None:
+    (_, second), (only,) = write("dataset:1", 2), write("dataset:2", 1)
+    path = anchored()
+    assert path.parent == audit_root() / "anchors"
+    content = json.loads(path.read_text())
+    assert content["heads"] == {
+        "dataset:1": {"sequence": 2, "hash": second.hash},
+        "dataset:2": {"sequence": 1, "hash": only.hash},
+    }
+    assert (content["previous"], content["previous_sha256"]) == ("", "")
+    event = Event.objects.get(action="audit.anchored")
+    assert event.data == {
+        "audit_folder": "anchors",
+        "audit_files": {path.name: file_sha256(path)},
+        "chains": 2,
+    }
+    assert list(verify()) == []
+
+
+def test_the_next_anchor_holds_what_moved_and_names_the_one_before() -> None:
+    write("dataset:1", 1)
+    write("dataset:2", 1)
+    first = anchored()
+    assert anchor_chains() is None  # nothing moved but the anchor's own event
+    (event,) = write("dataset:2", 1)
+    anchor.apply()
+    second = sorted((audit_root() / "anchors").iterdir())[1]
+    content = json.loads(second.read_text())
+    assert content["heads"]["dataset:2"] == {"sequence": 2, "hash": event.hash}
+    assert "dataset:1" not in content["heads"]
+    assert (content["previous"], content["previous_sha256"]) == (first.name, file_sha256(first))
+    assert list(verify()) == []
+
+
+def test_a_chain_that_was_cut_off_is_found() -> None:
+    events = write("dataset:1", 3)
+    path = anchored()
+    tamper(
+        "DELETE FROM audit_event WHERE stream = 'dataset:1' AND sequence = 3",
+        f"UPDATE audit_chain SET last_sequence = 2, last_hash = '{events[1].hash}' WHERE stream = 'dataset:1'",
+    )
+    assert list(verify_chains()) == []  # the chain alone cannot tell
+    assert list(verify()) == [Break("dataset:1", 3, f"the entry is missing; {path.name} anchored it")]
+
+
+def test_a_chain_that_was_rewritten_whole_is_found() -> None:
+    (event,) = write("dataset:1", 1)
+    path = anchored()
+    content = {
+        "stream": "dataset:1",
+        "sequence": 1,
+        "occurred_at": event.occurred_at,
+        "actor": "carl",
+        "action": event.action,
+        "subject_type": event.subject_type,
+        "subject_id": event.subject_id,
+        "data": event.data,
+        "request_id": event.request_id,
+        "previous_hash": "",
+    }
+    forged = event_hash(**content)
+    tamper(
+        f"UPDATE audit_event SET actor = 'carl', hash = '{forged}' WHERE stream = 'dataset:1'",
+        f"UPDATE audit_chain SET last_hash = '{forged}' WHERE stream = 'dataset:1'",
+    )
+    assert list(verify_chains()) == []
+    assert list(verify()) == [Break("dataset:1", 1, f"it is not the entry that {path.name} anchored")]
+
+
+def test_a_changed_or_missing_anchor_is_named() -> None:
+    write("dataset:1", 1)
+    first = anchored()
+    write("dataset:1", 1)
+    second = anchored()
+    write("dataset:1", 1)
+    third = anchored()
+    second.write_text(second.read_text().replace('"sequence": 2', '"sequence": 1'))
+    first.unlink()
+    third.write_text("no anchor")
+    found = {(Path(broken.file).name, broken.reason.partition(";")[0]) for broken in verify() if broken.file}
+    assert found == {
+        (first.name, "the anchor is missing"),
+        (first.name, "the file is missing"),
+        (second.name, "the file was changed"),
+        (third.name, "the anchor cannot be read"),
+        (third.name, "the file was changed"),
+    }
+
+
+def test_audit_files_are_compared_with_the_hashes_in_their_event(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = audit_root() / "change_requests" / "CR-1"
+    hashes = write_audit_files(
+        folder, documents={"diff.json": {"rows": 1}, "a.json": 1, "b.json": 2}, copies={}
+    )
+    with transaction.atomic():
+        record(
+            stream="dataset:1",
+            action="change_request.merged",
+            subject_type="change_request",
+            subject_id="CR-1",
+            data={"audit_folder": "change_requests/CR-1", "audit_files": hashes},
+        )
+    call_command("verify_audit")
+    assert capsys.readouterr().out == "The audit trail is whole: 1 events verified.\n"
+    (folder / "diff.json").write_text('{"rows": 2}')
+    (folder / "a.json").unlink()
+    with pytest.raises(CommandError, match="broken in 2 places"):
+        call_command("verify_audit")
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"{folder}/a.json: the file is missing; dataset:1 entry 1 names it",
+        f"{folder}/diff.json: the file was changed; dataset:1 entry 1 names it",
+    ]
+
+
+def test_nothing_is_anchored_before_the_first_event() -> None:
+    assert anchor_chains() is None
+    assert Chain.objects.count() == 0
+    assert not (audit_root() / "anchors").exists()

@@ -91,14 +91,16 @@ class Demo:
             self._manage("loading the flights of 2013 and change requests", environment, "seed_demo")
             seeded.touch()
         self._terminal.say("starting worker and web")
-        self._spawn("worker", worker_command(concurrency=2, beat=True), environment)
+        worker_environment = {**environment, "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO")}
+        self._spawn("worker", worker_command(concurrency=2, beat=True), worker_environment)
         web = self._spawn("web", web_command(port=self._port), environment)
         wait_until(web, self._web_answers, seconds=60)
 
     def _environment(self, broker_url: str) -> dict[str, str]:
         database = self._folder / "headgate.sqlite3"
         mail = self._folder / "mail"
-        mail.mkdir(exist_ok=True)
+        for folder in (mail, BASE_DIR / "var" / "static"):
+            folder.mkdir(parents=True, exist_ok=True)
         return {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "config.settings.dev",
@@ -108,8 +110,10 @@ class Demo:
             "DELTA_DATA_ROOT": str(self._folder / "delta"),
             "EMAIL_URL": f"filemail://{quote(str(mail))}",
             "LOG_FORMAT": "console",
+            "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
             "PYTHONUNBUFFERED": "1",
-            "C_FORCE_ROOT": "1",  # in containers: no warning about root, since only JSON is accepted
+            # In containers root is normal, and only JSON is accepted from the broker.
+            "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
         }
 
     def _spawn(self, name: str, command: list[str], environment: dict[str, str]) -> ManagedProcess:
@@ -191,7 +195,7 @@ class Demo:
     def _stop(self) -> None:
         self._signals = max(self._signals, 1)  # from here on a signal means: at once
         for process in self._processes:
-            process.send(signal.SIGTERM)
+            process.ask_to_stop()
         for process in reversed(self._processes):
             process.stop(seconds=10)
         if self._broker is not None:

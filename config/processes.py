@@ -41,6 +41,7 @@ class ManagedProcess:
             raise ValueError("A process needs exactly one of sink and log.")
         self.name = name
         self.log = log
+        self._asked = False
         output: IO[bytes] | int = subprocess.PIPE if log is None else log.open("ab")
         try:
             self._process = subprocess.Popen(  # noqa: S603  (the callers' own fixed commands)
@@ -74,10 +75,11 @@ class ManagedProcess:
         """The exit code, or None while the process runs."""
         return self._process.poll()
 
-    def send(self, signal_number: signal.Signals) -> None:
-        """Send a signal to the process itself, not to what it forked."""
-        if self.exit_code is None:
+    def ask_to_stop(self, signal_number: signal.Signals = signal.SIGTERM) -> None:
+        """Ask the process itself, not what it forked, to end. Once: a second signal means "at once" to many."""
+        if self.exit_code is None and not self._asked:
             self._process.send_signal(signal_number)
+        self._asked = True
 
     def kill(self) -> None:
         """End the process and everything in its group at once."""
@@ -97,7 +99,7 @@ class ManagedProcess:
 
     def stop(self, *, seconds: float = 10, first: signal.Signals = signal.SIGTERM) -> None:
         """Ask with ``first``, wait, then kill; in the end nothing of the process group is left."""
-        self.send(first)
+        self.ask_to_stop(first)
         self.wait(seconds)
         self.kill()
         if self._reader is not None:

@@ -40,6 +40,12 @@ class DatasetBusy(DomainError):
     code = "dataset_busy"
 
 
+class ConflictsDetected(DomainError):
+    """The merge would overwrite what others changed; ``data["conflicts"]`` lists the conflicts without a choice."""
+
+    code = "merge_conflict"
+
+
 class RunEnded(DomainError):
     """A merge run ended without a merge; ``code`` and ``data`` are those of what went wrong."""
 

@@ -280,3 +280,29 @@ def shown_conflict(conflict: merging.Conflict, resolution: ConflictResolution | 
         choice=conflict.choice,
         value=resolution.value if resolution else None,
     )
+
+
+#: How many conflicts an error answer lists; the count of rows is exact, and all of them are in their pages.
+LISTED_CONFLICTS = 100
+
+
+@dataclass(frozen=True)
+class OpenConflicts:
+    """The conflicts without a choice: how many rows they are in, and the first of them."""
+
+    rows: int
+    listed: tuple[ShownConflict, ...]
+
+
+def open_conflicts(change_request: ChangeRequest) -> OpenConflicts:
+    """What still needs a choice, with the table as it is now. Raises as ``plan_of`` does."""
+    rows, last_key, listed = 0, None, []
+    with plan_of(change_request) as plan:
+        for conflict in plan.conflicts:  # in key order, so that equal keys stand together
+            if conflict.choice is not None:
+                continue
+            rows += conflict.key != last_key
+            last_key = conflict.key
+            if len(listed) < LISTED_CONFLICTS:
+                listed.append(shown_conflict(conflict))
+    return OpenConflicts(rows, tuple(listed))

@@ -190,12 +190,13 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "OAS_VERSION": "3.1.1",
     "ENUM_NAME_OVERRIDES": {
-        "ChangeRequestStatus": "changerequests.states.Status",
-        "MergeRunStatus": "changerequests.states.RunStatus",
-        "MergeRunPhase": "changerequests.states.RunPhase",
+        "ChangeRequestStatus": "changerequests.api.schema.STATUSES",
+        "MergeRunStatus": "changerequests.api.schema.RUN_STATUSES",
+        "MergeRunPhase": "changerequests.api.schema.RUN_PHASES",
         "MemberKind": [("user", "user"), ("group", "group")],
+        "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
-        "Role": "datasets.roles.Role",
+        "Role": "changerequests.api.serializers.catalogue.ROLES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -1,0 +1,43 @@
+"""Pages: cursors for rows of the database, keyset cursors of the engine for rows of tables and diffs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.utils.urls import replace_query_param
+
+
+class NewestFirst(CursorPagination):
+    """Fifty at a time, newest first."""
+
+    ordering = "-pk"
+    page_size = 50
+    page_size_query_param = "limit"
+    max_page_size = 200
+
+
+class InOrder(NewestFirst):
+    """Fifty at a time, oldest first."""
+
+    ordering = "pk"
+
+
+class EngineCursor(serializers.Serializer):
+    """Where an engine's page begins, and how long it is."""
+
+    cursor = serializers.CharField(required=False, help_text="From the address in `next`.")
+    limit = serializers.IntegerField(min_value=1, max_value=1000, default=100)
+
+
+def page_of(
+    request: Request, items: Iterable[Any], cursor: str | None, *, parameter: str = "cursor", **facts: Any
+) -> Mapping[str, Any]:
+    """A page of the engine with the address of the next one."""
+    address = request.build_absolute_uri()
+    return {
+        "next": None if cursor is None else replace_query_param(address, parameter, cursor),
+        **facts,
+        "results": list(items),
+    }

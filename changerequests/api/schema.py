@@ -1,0 +1,156 @@
+"""The OpenAPI document: what every operation can answer besides success, as shared components."""
+
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
+
+from changerequests.models import choices
+from changerequests.states import RunPhase, RunStatus, Status
+
+#: Sets of values with names of their own in the document.
+STATUSES = choices(Status)
+RUN_STATUSES = choices(RunStatus)
+RUN_PHASES = choices(RunPhase)
+
+CR_ID = OpenApiParameter("cr_id", str, OpenApiParameter.PATH, description="Public id, for example CR-128.")
+DATASET_ID = OpenApiParameter("dataset_id", int, OpenApiParameter.PATH)
+
+
+class ProblemSchema(AutoSchema):
+    """Adds the problem+json answers that an operation can give, by what it needs."""
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> Any:
+        operation = super().get_operation(*args, **kwargs)
+        if operation is not None:
+            for status, name in self._problems(operation):
+                operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{name}"})
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+        return operation
+
+    def _problems(self, operation: dict[str, Any]) -> list[tuple[str, str]]:
+        parameters = operation.get("parameters", [])
+        found = [("401", "NotAuthenticated"), ("429", "Throttled"), ("500", "Failed")]
+        if any(parameter["in"] == "path" for parameter in parameters):
+            found.append(("404", "NotFound"))
+        if self.method != "GET":
+            found += [("403", "Forbidden"), ("409", "Conflict"), ("422", "Unprocessable")]
+        elif any(parameter["in"] == "query" for parameter in parameters):
+            found.append(("422", "Unprocessable"))
+        return found
+
+
+def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular: the shared answers that operations refer to, and what is in them."""
+    schemas = result["components"].setdefault("schemas", {})
+    result["components"]["schemas"] = dict(sorted({**schemas, **_SCHEMAS}.items()))
+    result["components"]["responses"] = {
+        name: {
+            "description": description,
+            "content": {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+        }
+        for name, (description, schema) in _RESPONSES.items()
+    }
+    return result
+
+
+def _with(description: str, **properties: Any) -> dict[str, Any]:
+    return {
+        "description": description,
+        "allOf": [
+            {"$ref": "#/components/schemas/Problem"},
+            {"type": "object", "required": list(properties), "properties": properties},
+        ],
+    }
+
+
+def _list_of(name: str) -> dict[str, Any]:
+    return {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+
+
+_TEXT = {"type": "string"}
+
+_SCHEMAS: dict[str, Any] = {
+    "Problem": {
+        "type": "object",
+        "description": "An error as RFC 9457 has it, with a stable `code`. Some codes bring members of their own.",
+        "required": ["type", "title", "status", "detail", "code", "message", "request_id"],
+        "properties": {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "code": {"type": "string", "description": "Stable, for programs."},
+            "message": {
+                "type": "string",
+                "description": "A sentence for people: what is wrong and what to do.",
+            },
+            "request_id": {
+                "type": "string",
+                "description": "Name it to an operator; the logs stand under it.",
+            },
+        },
+    },
+    "FieldError": {
+        "type": "object",
+        "required": ["field", "code", "message"],
+        "properties": {"field": _TEXT, "code": _TEXT, "message": _TEXT},
+    },
+    "ContentError": {
+        "type": "object",
+        "required": ["line", "column", "code", "message", "value"],
+        "properties": {
+            "line": {
+                "type": ["integer", "null"],
+                "description": "Line of the file; 1 is the header of a CSV.",
+            },
+            "column": {"type": ["string", "null"]},
+            "code": _TEXT,
+            "message": _TEXT,
+            "value": {"type": ["string", "null"]},
+        },
+    },
+    "MergeConflictProblem": _with(
+        "`merge_conflict`: Current and Proposed both changed the same cells or rows, and nobody has chosen.",
+        conflicts=_list_of("Conflict"),
+    ),
+    "BlockedProblem": _with("`blocked`: gates stand in the way.", blockers=_list_of("Blocker")),
+    "InvalidProblem": _with("`invalid`: members of the request do not fit.", errors=_list_of("FieldError")),
+    "StagingRejectedProblem": _with(
+        "`staging_rejected`: the file was refused whole, nothing was staged. `errors` is capped, `total` exact.",
+        errors=_list_of("ContentError"),
+        total={"type": "integer"},
+    ),
+    "ValidationFailedProblem": _with(
+        "`validation_failed`: the merged result would break a rule; nothing was merged.",
+        checks=_list_of("Check"),
+    ),
+    "ConflictAnswer": {
+        "anyOf": [
+            {"$ref": f"#/components/schemas/{name}"}
+            for name in ("MergeConflictProblem", "BlockedProblem", "Problem")
+        ]
+    },
+    "UnprocessableAnswer": {
+        "anyOf": [
+            {"$ref": f"#/components/schemas/{name}"}
+            for name in ("InvalidProblem", "StagingRejectedProblem", "ValidationFailedProblem", "Problem")
+        ]
+    },
+}
+
+_RESPONSES = {
+    "NotAuthenticated": ("`not_authenticated`: send a token, or sign in.", "Problem"),
+    "Forbidden": ("`forbidden`: the caller may see the thing but not do this.", "Problem"),
+    "NotFound": ("`not_found`: there is no such thing, or the caller may not see it.", "Problem"),
+    "Conflict": (
+        "`merge_conflict`, `blocked`, `invalid_transition`, `plan_changed`, `dataset_busy`: not as things stand now.",
+        "ConflictAnswer",
+    ),
+    "Unprocessable": (
+        "`invalid`, `staging_rejected`, `validation_failed` and their kin: what came in does not fit.",
+        "UnprocessableAnswer",
+    ),
+    "Throttled": ("`throttled`: too many requests; `Retry-After` says how long to wait.", "Problem"),
+    "Failed": ("`merge_failed` or a fault of Headgate; the operator finds it by `request_id`.", "Problem"),
+}

@@ -7,7 +7,6 @@ SHELL := /bin/bash
 PORT ?= 8000
 export PORT
 python := .venv/bin/python
-packages := config changerequests datasets merging audit
 
 .PHONY: help demo test check lock clean
 

@@ -115,7 +115,10 @@ class LocalStore:
         found = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self._full(folder)) as entries:
             for entry in entries:
-                if entry.name > start_after and entry.is_file():
+                if entry.name <= start_after or not entry.is_file():
+                    continue
+                # A temporary file of another writer may go while we look: that ends no listing.
+                with contextlib.suppress(FileNotFoundError):
                     status = entry.stat()
                     found.append(
                         StoredObject(

@@ -7,8 +7,10 @@ Django's own, prefixed with ``CELERY_``.
 import os
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_process_init
 from django_structlog.celery.steps import DjangoStructLogInitStep
+
+import merging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.dev")
 
@@ -21,3 +23,9 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def use_the_projects_logging(**_: object) -> None:
     """Keep Celery from replacing the logging that Django's settings configured."""
+
+
+@worker_process_init.connect
+def warm_the_engine_up(**_: object) -> None:
+    """After the fork, before the first task: the first merge of a child must not be its slowest."""
+    merging.warm_up()

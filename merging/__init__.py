@@ -56,6 +56,7 @@ from merging.reverting import invert
 from merging.staged import Staged, open_staged
 from merging.staging import stage
 from merging.tables import check_keys, create_table, history, inspect_table, preview
+from merging.warming import warm_up
 
 __all__ = [
     "ENGINE_VERSION",
@@ -110,4 +111,5 @@ __all__ = [
     "preview",
     "read_diff",
     "stage",
+    "warm_up",
 ]

@@ -21,6 +21,7 @@ from merging.delta.store import TableStore
 from merging.errors import MergeFailed
 
 MAGIC = 1681511377
+NATIVE_MAGIC = 1681511376
 FORMAT_VERSION = b"\x01"
 
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
@@ -87,17 +88,32 @@ def read_vector(store: TableStore, descriptor: VectorDescriptor) -> pyroaring.Bi
         payload = _z85_decode(descriptor.path_or_inline)[: descriptor.size]
     else:
         payload = _stored_payload(store, path, descriptor)
-    if len(payload) < 4 or struct.unpack_from("<i", payload)[0] != MAGIC:
-        raise _broken(store, descriptor, "it does not begin with the format's magic number")
     try:
-        bitmap = pyroaring.BitMap64.deserialize(payload[4:])
-    except ValueError as error:
-        raise _broken(store, descriptor, "its bitmap cannot be read") from error
+        bitmap = _bitmap(payload)
+    except (ValueError, struct.error) as error:
+        raise _broken(store, descriptor, f"its bitmap cannot be read ({error})") from error
     if len(bitmap) != descriptor.cardinality:
         raise _broken(
             store, descriptor, f"it marks {len(bitmap)} rows where the log says {descriptor.cardinality}"
         )
     return bitmap
+
+
+def _bitmap(payload: bytes) -> pyroaring.BitMap64:
+    if payload[:4] == struct.pack("<i", MAGIC):
+        return pyroaring.BitMap64.deserialize(payload[4:])
+    if payload[:4] != struct.pack(">i", NATIVE_MAGIC):
+        raise ValueError("it does not begin with the format's magic number")
+    # The older layout of inline vectors, big-endian: a count, then each 32-bit bitmap with its size.
+    (count,) = struct.unpack_from(">i", payload, 4)
+    rows = pyroaring.BitMap64()
+    position = 8
+    for high in range(count):
+        (size,) = struct.unpack_from(">i", payload, position)
+        low = pyroaring.BitMap.deserialize(payload[position + 4 : position + 4 + size])
+        rows.update(number + (high << 32) for number in low)
+        position += 4 + size
+    return rows
 
 
 def _stored_payload(store: TableStore, path: str, descriptor: VectorDescriptor) -> bytes:

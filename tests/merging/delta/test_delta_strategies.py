@@ -84,9 +84,7 @@ def test_change_data_feed_has_both_images(kind: str, make_table: Callable[..., s
     )
     feed = pa.table(deltalake.DeltaTable(uri).load_cdf(starting_version=1).read_all())
     found = sorted(
-        (row["_change_type"], row["id"], row["whole"], row["_commit_version"])
-        for row in feed.to_pylist()
-       
+        (row["_change_type"], row["id"], row["whole"], row["_commit_version"]) for row in feed.to_pylist()
     )
     assert found == [
         ("delete", 4, None, 1),
@@ -94,7 +92,9 @@ def test_change_data_feed_has_both_images(kind: str, make_table: Callable[..., s
         ("update_postimage", 3, -1, 1),
         ("update_preimage", 3, 3, 1),
     ]
-    images = pa.Table.from_pylist([row for row in feed.to_pylist() if row["_change_type"] == "update_preimage"])
+    images = pa.Table.from_pylist(
+        [row for row in feed.to_pylist() if row["_change_type"] == "update_preimage"]
+    )
     assert sorted_rows(images, table.column_names) == after_merge(changed(table, [3]), None, [])
 
 

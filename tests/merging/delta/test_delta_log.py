@@ -1,0 +1,285 @@
+"""Replaying the log: agreed with delta-rs at every version, and named errors where it is damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from merging import delta
+from merging.errors import TableChanged, TableNotFound
+from tests.merging.delta.delta_tables import Merger, changed, own_rows, sample, sorted_rows
+
+
+def log_file(uri: str, name: str) -> Path:
+    return Path(uri) / "_delta_log" / name
+
+
+def commit_file(uri: str, version: int) -> Path:
+    return log_file(uri, f"{version:020d}.json")
+
+
+@pytest.fixture
+def long_table(make_table: Callable[..., str], merger: Merger) -> str:
+    """Twelve versions by us and by delta-rs, with a checkpoint at 6."""
+    uri = make_table(sample(30), partition_by=["flag"])
+    for number in range(1, 6):
+        merger.merge(
+            uri, upsert=changed(sample(30), [number, number + 10], whole=number), delete=[number + 20]
+        )
+    deltalake.write_deltalake(uri, sample(3, start=200), mode="append")
+    deltalake.DeltaTable(uri).create_checkpoint()
+    for number in range(7, 12):
+        merger.merge(uri, upsert=sample(2, start=300 + 2 * number), delete=[number])
+    return uri
+
+
+def test_every_version_is_what_delta_rs_says(long_table: str) -> None:
+    for version in range(12):
+        snapshot = delta.open_snapshot(long_table, version=version)
+        table = deltalake.DeltaTable(long_table, version=version)
+        assert snapshot.version == version
+        assert snapshot.table_id == str(table.metadata().id)
+        assert sorted(snapshot.store.relative(file.path) for file in snapshot.files) == sorted(
+            uri.removeprefix(long_table + "/") for uri in table.file_uris()
+        )
+        assert snapshot.row_count == pa.table(table.scan().read_all()).num_rows
+        assert own_rows(long_table, version=version) == sorted_rows(
+            pa.table(table.scan().read_all()), snapshot.schema.names
+        )
+
+
+def test_the_checkpoint_alone_is_enough(long_table: str) -> None:
+    before = delta.open_snapshot(long_table)
+    for version in range(6):
+        commit_file(long_table, version).unlink()
+    after = delta.open_snapshot(long_table)
+    assert {file.identity for file in after.files} == {file.identity for file in before.files}
+    assert {file.stats_json for file in after.files} == {file.stats_json for file in before.files}
+    assert (after.row_count, after.schema, dict(after.properties), after.protocol["readerFeatures"]) == (
+        before.row_count,
+        before.schema,
+        dict(before.properties),
+        before.protocol["readerFeatures"],
+    )
+    assert after.state.transactions.keys() == before.state.transactions.keys()
+    assert delta.open_snapshot(long_table, version=6).version == 6
+    with pytest.raises(TableNotFound, match="no longer in the log; the oldest is 6"):
+        delta.open_snapshot(long_table, version=3)
+
+
+def test_markers_survive_checkpoints_and_their_commits_are_found(long_table: str, merger: Merger) -> None:
+    prepared = merger.prepare(long_table, delete=[12])
+    delta.commit(prepared, application_id="here/CR-9", generation=2, commit_info={"crId": "CR-9"})
+    merger.merge(long_table, delete=[13])
+    deltalake.DeltaTable(long_table).create_checkpoint()
+    found = delta.open_snapshot(long_table).find_transaction("here/CR-9")
+    assert found is not None
+    assert (found.version, found.commit_version) == (2, 12)
+    assert found.commit_info is not None
+    assert found.commit_info["attemptId"] == prepared.attempt_id
+    for version in range(13):
+        commit_file(long_table, version).unlink()
+    found = delta.open_snapshot(long_table).find_transaction("here/CR-9")
+    assert found is not None
+    assert (found.version, found.commit_version, found.commit_info) == (2, None, None)
+    assert delta.open_snapshot(long_table).find_transaction("here/CR-1") is None
+
+
+def test_checkpoint_in_parts(long_table: str) -> None:
+    whole = log_file(long_table, f"{6:020d}.checkpoint.parquet")
+    expected = own_rows(long_table)
+    table = pq.read_table(whole)
+    names = [f"{6:020d}.checkpoint.{part:010d}.0000000003.parquet" for part in (1, 2, 3)]
+    share = -(-table.num_rows // 3)
+    for position, name in enumerate(names):
+        pq.write_table(table.slice(position * share, share), log_file(long_table, name))
+    whole.unlink()
+    for version in range(6):
+        commit_file(long_table, version).unlink()
+    assert own_rows(long_table) == expected
+    log_file(long_table, names[1]).unlink()
+    with pytest.raises(TableChanged, match="the checkpoint of version 6 lacks parts") as caught:
+        delta.open_snapshot(long_table)
+    assert caught.value.data["incomplete_checkpoints"] == [6]
+
+
+def test_an_incomplete_checkpoint_is_passed_over_while_the_commits_are_there(long_table: str) -> None:
+    expected = own_rows(long_table)
+    whole = log_file(long_table, f"{6:020d}.checkpoint.parquet")
+    shutil.move(whole, log_file(long_table, f"{6:020d}.checkpoint.0000000001.0000000002.parquet"))
+    assert own_rows(long_table) == expected
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_v2_checkpoint_with_sidecar(long_table: str, form: str) -> None:
+    whole = log_file(long_table, f"{6:020d}.checkpoint.parquet")
+    expected = own_rows(long_table)
+    table = pq.read_table(whole)
+    adds = table.filter(table.column("add").is_valid())
+    rest = table.filter(table.column("add").is_null())
+    sidecar = f"{uuid.uuid4()}.parquet"
+    log_file(long_table, "_sidecars").mkdir()
+    pq.write_table(adds.select(["add"]), log_file(long_table, f"_sidecars/{sidecar}"))
+    named = log_file(long_table, f"{6:020d}.checkpoint.{uuid.uuid4()}.{form}")
+    pointer = {"path": sidecar, "sizeInBytes": 1, "modificationTime": 1}
+    if form == "parquet":
+        # Written without the NOT NULL marks inside actions, which rows of other kinds of actions cannot keep.
+        plain = pa.Table.from_pylist(rest.to_pylist())
+        last = pa.table({"sidecar": pa.array([{"path": sidecar, "sizeInBytes": 1}])})
+        pq.write_table(pa.concat_tables([plain, last], promote_options="default"), named)
+    else:
+        lines: list[dict[str, Any]] = [{"checkpointMetadata": {"version": 6}}, {"sidecar": pointer}]
+        for row in rest.to_pylist():
+            lines += [{kind: as_json(value)} for kind, value in row.items() if value is not None]
+        named.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    whole.unlink()
+    for version in range(6):
+        commit_file(long_table, version).unlink()
+    assert own_rows(long_table) == expected
+
+
+def as_json(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return dict(value)
+    if isinstance(value, dict):
+        return {name: as_json(inner) for name, inner in value.items() if inner is not None}
+    return value
+
+
+def test_checkpoint_with_parsed_statistics_only(long_table: str) -> None:
+    whole = log_file(long_table, f"{6:020d}.checkpoint.parquet")
+    expected = delta.open_snapshot(long_table).row_count
+    rows = pq.read_table(whole).to_pylist()
+    for row in rows:
+        if row["add"]:
+            stats = json.loads(row["add"].pop("stats"))
+            row["add"]["stats_parsed"] = {
+                "numRecords": stats["numRecords"],
+                "minValues": {"id": stats["minValues"]["id"]},
+            }
+    schema = pq.read_schema(whole)
+    add = schema.field("add").type
+    fields = [
+        add.field(i) for i in range(add.num_fields) if add.field(i).name not in ("stats", "stats_parsed")
+    ]
+    parsed = pa.struct({"numRecords": pa.int64(), "minValues": pa.struct({"id": pa.int64()})})
+    schema = schema.set(
+        schema.get_field_index("add"), pa.field("add", pa.struct([*fields, ("stats_parsed", parsed)]))
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), whole)
+    for version in range(6):
+        commit_file(long_table, version).unlink()
+    assert delta.open_snapshot(long_table).row_count == expected
+
+
+@pytest.mark.parametrize("missing", [3, 8])
+def test_a_gap_is_an_error(long_table: str, missing: int) -> None:
+    log_file(long_table, f"{6:020d}.checkpoint.parquet").unlink()
+    commit_file(long_table, missing).unlink()
+    with pytest.raises(TableChanged, match=f"has a gap: version {missing} is missing"):
+        delta.open_snapshot(long_table)
+
+
+def test_a_gap_below_the_checkpoint_matters_only_there(long_table: str) -> None:
+    commit_file(long_table, 3).unlink()
+    assert delta.open_snapshot(long_table).version == 11
+    with pytest.raises(TableChanged, match="version 3 is missing"):
+        delta.open_snapshot(long_table, version=4)
+
+
+@pytest.mark.parametrize("content", ["{", '{"add": ', "\x00\x01"])
+def test_a_damaged_commit_is_named(long_table: str, content: str) -> None:
+    commit_file(long_table, 8).write_text(content)
+    with pytest.raises(TableChanged, match=r"Version 8 .* is damaged"):
+        delta.open_snapshot(long_table)
+
+
+def test_a_damaged_checkpoint_is_named(long_table: str) -> None:
+    whole = log_file(long_table, f"{6:020d}.checkpoint.parquet")
+    whole.write_bytes(whole.read_bytes()[:200])
+    with pytest.raises(TableChanged, match=r"checkpoint .* is damaged"):
+        delta.open_snapshot(long_table)
+
+
+def test_no_table_and_no_such_version(tmp_path: Path, make_table: Callable[..., str]) -> None:
+    with pytest.raises(TableNotFound, match="There is no Delta table"):
+        delta.open_snapshot(str(tmp_path / "nothing"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(TableNotFound):
+        delta.open_snapshot(str(tmp_path / "folder"))
+    with pytest.raises(TableNotFound, match=r"Version 5 .* does not exist; the newest is 0"):
+        delta.open_snapshot(make_table(sample(2)), version=5)
+
+
+def test_schema_comments_constraints_and_properties(tmp_path: Path) -> None:
+    uri = str(tmp_path / "described")
+    nested = deltalake.schema.ArrayType(
+        deltalake.schema.StructType([deltalake.Field("x", "short")]), contains_null=False
+    )
+    fields = [
+        deltalake.Field("id", "long", nullable=False, metadata={"comment": "the key"}),
+        deltalake.Field("list", nested),
+        deltalake.Field("map", deltalake.schema.MapType("string", "decimal(5,1)", value_contains_null=True)),
+        deltalake.Field("at", "timestamp_ntz"),
+        deltalake.Field("data", "binary"),
+    ]
+    deltalake.DeltaTable.create(
+        uri,
+        deltalake.Schema(fields),
+        name="things",
+        configuration={"delta.logRetentionDuration": "interval 3 days"},
+    )
+    snapshot = delta.open_snapshot(uri)
+    element = pa.field("element", pa.struct([pa.field("x", pa.int16())]), nullable=False)
+    assert snapshot.schema.equals(
+        pa.schema(
+            [
+                pa.field("id", pa.int64(), nullable=False),
+                pa.field("list", pa.list_(element)),
+                pa.field("map", pa.map_(pa.string(), pa.field("value", pa.decimal128(5, 1)))),
+                pa.field("at", pa.timestamp("us")),
+                pa.field("data", pa.binary()),
+            ]
+        )
+    )
+    assert (snapshot.name, dict(snapshot.comments), snapshot.row_count) == ("things", {"id": "the key"}, 0)
+    assert dict(snapshot.properties) == {"delta.logRetentionDuration": "interval 3 days"}
+    assert own_rows(uri) == []
+
+
+def test_row_count_from_footers_where_the_log_has_none(
+    make_table: Callable[..., str], merger: Merger
+) -> None:
+    uri = make_table(sample(30))
+    path = commit_file(uri, 0)
+    actions = [json.loads(line) for line in path.read_text().splitlines()]
+    for action in actions:
+        if "add" in action:
+            del action["add"]["stats"]
+    path.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    snapshot = delta.open_snapshot(uri)
+    assert snapshot.files[0].num_records is None
+    assert snapshot.row_count == 30
+    done = merger.merge(uri, delete=[4])
+    assert (done.row_count, done.files[0].num_records) == (29, 30)
+
+
+def test_history(long_table: str) -> None:
+    history = delta.read_history(long_table)
+    assert [entry.version for entry in history] == list(range(11, -1, -1))
+    assert [entry.operation for entry in history[-2:]] == ["MERGE", "CREATE TABLE AS SELECT"]
+    appended = next(entry for entry in history if entry.version == 6)
+    assert (appended.operation, appended.rows_added, appended.cr_id) == ("WRITE", 3, None)
+    assert appended.engine.startswith("delta-rs")
+    assert [entry.version for entry in delta.read_history(long_table, limit=2, before=5)] == [4, 3]
+    with pytest.raises(TableNotFound):
+        delta.read_history(long_table + "/nothing")

@@ -1,0 +1,127 @@
+"""Deletion vectors against the protocol's own examples, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+import uuid
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pyroaring
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from merging.delta.store import LocalStore
+from merging.delta.vectors import MAGIC, VectorDescriptor, VectorFile, read_vector
+from merging.errors import MergeFailed
+from tests.merging.delta.delta_tables import Merger, after_merge, own_rows, sample
+
+
+def test_relative_path_of_the_protocols_example() -> None:
+    descriptor = VectorDescriptor("u", "ab^-aqEH.-t@S}K{vb[*k^", 4, 40, 6)
+    assert descriptor.file_path == "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin"
+    assert descriptor.unique_id == "uab^-aqEH.-t@S}K{vb[*k^@4"
+
+
+def test_inline_vector_of_the_protocols_example(tmp_path: Path) -> None:
+    descriptor = VectorDescriptor("i", "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", None, 40, 6)
+    assert sorted(read_vector(LocalStore(tmp_path), descriptor)) == [3, 4, 7, 11, 18, 29]
+
+
+@given(st.lists(st.sets(st.integers(0, 2**40), max_size=50), min_size=1, max_size=4))
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, row_sets: list[set[int]]) -> None:
+    root = tmp_path_factory.mktemp("vectors")
+    identity = uuid.uuid4()
+    file = VectorFile(identity)
+    descriptors = [file.append(pyroaring.BitMap64(rows)) for rows in row_sets]
+    (root / f"deletion_vector_{identity}.bin").write_bytes(file.content)
+    for rows, descriptor in zip(row_sets, descriptors, strict=True):
+        assert descriptor.file_path == f"deletion_vector_{identity}.bin"
+        assert set(read_vector(LocalStore(root), descriptor)) == rows
+        assert VectorDescriptor.from_log(descriptor.to_log()) == descriptor
+
+
+def stored_vector(root: Path, rows: set[int]) -> tuple[VectorDescriptor, Path]:
+    identity = uuid.uuid4()
+    file = VectorFile(identity)
+    descriptor = file.append(pyroaring.BitMap64(rows))
+    path = root / f"deletion_vector_{identity}.bin"
+    path.write_bytes(file.content)
+    return descriptor, path
+
+
+def test_absolute_paths(tmp_path: Path) -> None:
+    descriptor, path = stored_vector(tmp_path, {1, 5})
+    for spelled in (str(path), path.as_uri()):
+        absolute = dataclasses.replace(descriptor, storage_type="p", path_or_inline=spelled)
+        assert sorted(read_vector(LocalStore(tmp_path / "elsewhere"), absolute)) == [1, 5]
+
+
+def test_layout_byte_by_byte(tmp_path: Path) -> None:
+    descriptor, path = stored_vector(tmp_path, {7})
+    content = path.read_bytes()
+    payload = struct.pack("<i", MAGIC) + pyroaring.BitMap64({7}).serialize()
+    assert content == b"\x01" + struct.pack(">i", len(payload)) + payload + struct.pack(
+        ">I", zlib.crc32(payload)
+    )
+    assert (descriptor.offset, descriptor.size, descriptor.cardinality) == (1, len(payload), 1)
+
+
+@pytest.mark.parametrize("damage", ["checksum", "payload", "size", "cut", "empty", "missing", "cardinality"])
+def test_a_damaged_vector_is_named_and_nothing_is_written(
+    damage: str, make_table: Callable[..., str], merger: Merger
+) -> None:
+    uri = make_table(sample(20))
+    merger.merge(uri, delete=[3, 4])
+    [path] = Path(uri).glob("deletion_vector_*.bin")
+    content = bytearray(path.read_bytes())
+    if damage == "checksum":
+        content[-1] ^= 1
+    elif damage == "payload":
+        content[20] ^= 1
+    elif damage == "size":
+        content[4] ^= 1
+    elif damage == "cut":
+        content = content[:-3]
+    elif damage == "empty":
+        content = bytearray()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cardinality":
+        log = Path(uri) / "_delta_log" / f"{1:020d}.json"
+        log.write_text(log.read_text().replace('"cardinality":2', '"cardinality":3'))
+    else:
+        path.write_bytes(content)
+    before = sorted(file.name for file in Path(uri).rglob("*"))
+    with pytest.raises(MergeFailed, match="cannot be trusted") as caught:
+        merger.merge(uri, delete=[5])
+    assert caught.value.data["vector"] == path.name
+    assert sorted(file.name for file in Path(uri).rglob("*")) == before
+
+
+def test_a_table_with_inline_vectors_is_read_and_extended(
+    make_table: Callable[..., str], merger: Merger
+) -> None:
+    uri = make_table(sample(30))
+    merger.merge(uri, delete=[1])
+    log = Path(uri) / "_delta_log" / f"{1:020d}.json"
+    encoded = "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "add" in action:
+            action["add"]["deletionVector"] = {
+                "storageType": "i",
+                "pathOrInlineDv": encoded,
+                "sizeInBytes": 40,
+                "cardinality": 6,
+            }
+    log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    assert own_rows(uri) == after_merge(sample(30), None, [3, 4, 7, 11, 18, 29])
+    done = merger.merge(uri, delete=[0])
+    assert done.files[0].vector is not None
+    assert done.files[0].vector.cardinality == 7
+    assert own_rows(uri) == after_merge(sample(30), None, [0, 3, 4, 7, 11, 18, 29])

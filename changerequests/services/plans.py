@@ -296,7 +296,8 @@ class OpenConflicts:
 
 def open_conflicts(change_request: ChangeRequest) -> OpenConflicts:
     """What still needs a choice, with the table as it is now. Raises as ``plan_of`` does."""
-    rows, last_key, listed = 0, None, []
+    rows, last_key = 0, None
+    listed: list[ShownConflict] = []
     with plan_of(change_request) as plan:
         for conflict in plan.conflicts:  # in key order, so that equal keys stand together
             if conflict.choice is not None:

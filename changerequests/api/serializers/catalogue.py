@@ -1,5 +1,7 @@
 """Projects and datasets."""
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -53,7 +55,7 @@ class ColumnNames(serializers.JSONField):
 class DatasetSerializer(serializers.ModelSerializer):
     """One Delta table with primary key columns."""
 
-    project = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    project: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     primary_keys = ColumnNames(read_only=True)
     meta = MetaSerializer(read_only=True)
 

@@ -71,7 +71,7 @@ class SchemaChangeSerializer(serializers.Serializer):
 class PlanSerializer(serializers.ModelSerializer):
     """What a merge would do on ``table_version``; ``problem`` says why no plan could be made."""
 
-    revision = serializers.SlugRelatedField(slug_field="number", read_only=True)
+    revision: Any = serializers.SlugRelatedField(slug_field="number", read_only=True)
     revision_digest = serializers.CharField(source="revision.digest", read_only=True)
     cells_updated = serializers.DictField(child=serializers.IntegerField())
     schema_changes = SchemaChangeSerializer(many=True)
@@ -183,7 +183,7 @@ class ReviewSerializer(serializers.ModelSerializer):
     """A verdict on one revision together with the choices as they stood then."""
 
     reviewer = UserField(read_only=True)
-    revision = serializers.SlugRelatedField(slug_field="number", read_only=True)
+    revision: Any = serializers.SlugRelatedField(slug_field="number", read_only=True)
 
     class Meta:
         model = Review
@@ -328,7 +328,9 @@ class EventSerializer(serializers.Serializer):
     occurred_at = serializers.DateTimeField()
     actor = serializers.CharField(allow_blank=True, help_text="User name; empty for the system.")
     action = serializers.CharField()
-    data = serializers.DictField(child=AnyValue(allow_null=True))
+    data = serializers.DictField(  # type: ignore[assignment]  # declared fields leave the class, .data stays
+        child=AnyValue(allow_null=True)
+    )
     request_id = serializers.CharField(allow_blank=True)
     hash = serializers.CharField()
     previous_hash = serializers.CharField(allow_blank=True)

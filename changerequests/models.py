@@ -8,7 +8,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
-from changerequests.states import ACTIVE_RUN_STATUSES, RunPhase, RunStatus, Status
+from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunPhase, RunStatus, Status
 from datasets.models import Dataset
 
 
@@ -46,6 +46,24 @@ class ChangeRequest(models.Model):
         help_text="Frozen at the merge: result, plan, reviewers, digests and the hashes of the audit files.",
     )
     staging_removed_at = models.DateTimeField(null=True, blank=True)
+    reverts = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="reverted_by",
+        help_text="The merged request whose inverse this one holds.",
+    )
+    merge_when_ready_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Who asked for the merge to begin by itself once nothing has to be waited for.",
+    )
+    merge_when_ready_at = models.DateTimeField(null=True, blank=True)
+    merge_when_ready_message = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -67,6 +85,15 @@ class ChangeRequest(models.Model):
                     | (~Q(status=Status.MERGED) & Q(merged_version__isnull=True, merged_at__isnull=True))
                 ),
                 name="merged_exactly_with_version",
+            ),
+            models.UniqueConstraint(
+                fields=["reverts"],
+                condition=Q(status__in=[status.value for status in OPEN_STATUSES]),
+                name="one_open_revert",
+            ),
+            models.CheckConstraint(
+                condition=Q(merge_when_ready_by__isnull=True) | Q(status=Status.PENDING),
+                name="only_pending_waits_to_merge",
             ),
         ]
         indexes = [models.Index(fields=["dataset", "status"], name="change_request_by_status")]
@@ -104,6 +131,14 @@ class Revision(models.Model):
     columns = models.JSONField(help_text="Names of the staged value columns.")
     cells_updated = models.JSONField(default=dict, help_text="Changed cells per column.")
     file_name = models.CharField(max_length=255, blank=True)
+    rebased_from = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The revision whose base images were refreshed to make this one.",
+    )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -272,6 +307,12 @@ class MergeRun(models.Model):
     attempt_id = models.CharField(max_length=64, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     fence = models.PositiveBigIntegerField(default=0)
+    generation = models.PositiveIntegerField(
+        default=1, help_text="Version of the transaction marker that the run writes."
+    )
+    interrupted = models.BooleanField(
+        default=False, help_text="Whether a worker lost this run and might come back from the dead."
+    )
     worker = models.CharField(max_length=200, blank=True)
     cancel_requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"

@@ -38,6 +38,7 @@ class Blocker:
 
 _VERBS = {
     Action.STAGE: "change the content of",
+    Action.REBASE: "rebase",
     Action.SUBMIT: "submit",
     Action.RETURN_TO_DRAFT: "take back to draft",
     Action.REVIEW: "review",
@@ -45,6 +46,7 @@ _VERBS = {
     Action.REQUEST_MERGE: "merge",
     Action.CLOSE: "close",
     Action.REOPEN: "reopen",
+    Action.REVERT: "revert",
 }
 
 
@@ -62,6 +64,8 @@ def may(change_request: ChangeRequest, actor: User, action: Action, *, role: Rol
         return role is Role.OWNER or (contributes and change_request.dataset.contributors_may_merge)
     if action is Action.RETURN_TO_DRAFT:
         return contributes and author
+    if action is Action.REVERT:
+        return role is Role.OWNER
     return role is Role.OWNER or (contributes and author)
 
 
@@ -92,7 +96,11 @@ def blockers(
         )
     if action is Action.SUBMIT:
         found += _nothing_staged(change_request)
-    if action in (Action.STAGE, Action.RETURN_TO_DRAFT, Action.CLOSE, Action.RESOLVE):
+    if action is Action.REOPEN:
+        found += _other_revert_open(change_request)
+    if action is Action.REBASE and selectors.current_revision(change_request) is None:
+        found.append(Blocker("nothing_staged", "fix", "No changes were uploaded yet.", "upload"))
+    if action in (Action.STAGE, Action.REBASE, Action.RETURN_TO_DRAFT, Action.CLOSE, Action.RESOLVE):
         found += _active_run(change_request)
     if action is Action.REQUEST_MERGE and change_request.status == Status.PENDING:
         found += merge_gates(change_request, dataset_name_typed=dataset_name_typed)
@@ -101,6 +109,7 @@ def blockers(
 
 _PARTICIPLES = {
     Action.STAGE: "changed",
+    Action.REBASE: "rebased",
     Action.SUBMIT: "submitted",
     Action.RETURN_TO_DRAFT: "taken back to draft",
     Action.REVIEW: "reviewed",
@@ -108,6 +117,7 @@ _PARTICIPLES = {
     Action.REQUEST_MERGE: "merged",
     Action.CLOSE: "closed",
     Action.REOPEN: "reopened",
+    Action.REVERT: "reverted",
 }
 
 
@@ -192,6 +202,13 @@ def _nothing_staged(change_request: ChangeRequest) -> list[Blocker]:
             )
         ]
     return []
+
+
+def _other_revert_open(change_request: ChangeRequest) -> list[Blocker]:
+    other = selectors.open_revert_of(change_request.reverts) if change_request.reverts else None
+    if other is None:
+        return []
+    return [Blocker("revert_open", "wait", f"{other.cr_id} is a revert of the same request.", "conversation")]
 
 
 def _active_run(change_request: ChangeRequest) -> list[Blocker]:

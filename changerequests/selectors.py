@@ -18,7 +18,7 @@ from changerequests.models import (
     Review,
     Revision,
 )
-from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
+from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
 from datasets.errors import NotFound
 from datasets.models import Dataset
 from datasets.roles import Role, datasets_with_role, role_on
@@ -224,6 +224,11 @@ def counting_approvals(change_request: ChangeRequest) -> list[Review]:
         and review.resolutions_digest == digest
         and review.reviewer_id not in editors
     ]
+
+
+def open_revert_of(change_request: ChangeRequest) -> ChangeRequest | None:
+    """The request that proposes to revert this one and is not finished, if there is one."""
+    return change_request.reverted_by.filter(status__in=OPEN_STATUSES).first()
 
 
 def runs_to_recover() -> QuerySet[MergeRun]:

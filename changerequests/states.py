@@ -18,10 +18,15 @@ class Status(StrEnum):
     CLOSED = "closed"
 
 
+#: Statuses of requests that can still be merged.
+OPEN_STATUSES: Final = (Status.DRAFT, Status.PENDING, Status.MERGING)
+
+
 class Action(StrEnum):
     """What people and the system do to a change request."""
 
     STAGE = "stage"
+    REBASE = "rebase"
     SUBMIT = "submit"
     RETURN_TO_DRAFT = "return_to_draft"
     REVIEW = "review"
@@ -32,6 +37,7 @@ class Action(StrEnum):
     STEP_BACK = "step_back"
     CLOSE = "close"
     REOPEN = "reopen"
+    REVERT = "revert"
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,11 @@ class Transition:
 
 TRANSITIONS: Final = (
     Transition(Status.DRAFT, Action.STAGE, Status.DRAFT, "New content becomes the current revision."),
+    Transition(Status.DRAFT, Action.REBASE, Status.DRAFT, "Its base images follow the table."),
     Transition(Status.DRAFT, Action.SUBMIT, Status.PENDING, "The author asks for review."),
     Transition(Status.DRAFT, Action.CLOSE, Status.CLOSED, "The request is withdrawn or rejected."),
     Transition(Status.PENDING, Action.STAGE, Status.PENDING, "New content replaces what was reviewed."),
+    Transition(Status.PENDING, Action.REBASE, Status.PENDING, "Its base images follow the table."),
     Transition(Status.PENDING, Action.REVIEW, Status.PENDING, "A reviewer gives a verdict."),
     Transition(Status.PENDING, Action.RESOLVE, Status.PENDING, "Somebody chooses a value for a conflict."),
     Transition(
@@ -59,6 +67,7 @@ TRANSITIONS: Final = (
     Transition(Status.PENDING, Action.CLOSE, Status.CLOSED, "The request is withdrawn or rejected."),
     Transition(Status.MERGING, Action.COMPLETE, Status.MERGED, "The commit is in the table's log."),
     Transition(Status.MERGING, Action.STEP_BACK, Status.PENDING, "The run ended without a commit."),
+    Transition(Status.MERGED, Action.REVERT, Status.MERGED, "A new draft proposes what was there before."),
     Transition(Status.CLOSED, Action.REOPEN, Status.DRAFT, "The request is taken up again."),
 )
 

@@ -287,6 +287,13 @@ def _record(
                 "audit_files": hashes,
             },
         )
+        if change_request.reverts is not None:
+            tell(
+                change_request.reverts,
+                "change_request.reverted",
+                run.requested_by,
+                {"by": change_request.cr_id, "version": result.merged_version},
+            )
         transaction.on_commit(lambda: _after_merge(change_request.pk), robust=True)
     return run
 

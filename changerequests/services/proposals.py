@@ -26,7 +26,13 @@ StagingRejected = merging.StagingRejected
 
 
 def create_change_request(
-    *, dataset: Dataset, author: User, title: str, description: str = "", merge_schema: bool = True
+    *,
+    dataset: Dataset,
+    author: User,
+    title: str,
+    description: str = "",
+    merge_schema: bool = True,
+    reverts: ChangeRequest | None = None,
 ) -> ChangeRequest:
     """Begin a draft. Raises ``Forbidden`` for people who may not propose, ``InvalidInput`` without a title."""
     if not may_contribute(author, dataset):
@@ -43,9 +49,15 @@ def create_change_request(
         raise InvalidInput(sentence, errors={"title": [sentence]})
     with transaction.atomic():
         change_request = ChangeRequest.objects.create(
-            dataset=dataset, author=author, title=title, description=description, merge_schema=merge_schema
+            dataset=dataset,
+            author=author,
+            title=title,
+            description=description,
+            merge_schema=merge_schema,
+            reverts=reverts,
         )
-        tell(change_request, "change_request.created", author, {"title": title})
+        facts = {"title": title, **({"reverts": reverts.cr_id} if reverts else {})}
+        tell(change_request, "change_request.created", author, facts)
     return change_request
 
 
@@ -81,51 +93,59 @@ def stage_upload(
     )
     if staged.table_id != dataset.meta.table_id:
         raise TableReplaced(f"The table at {dataset.table_uri} is not the one that was registered.")
-    return _adopt(change_request_id, actor, staged, file_name)
-
-
-def _adopt(change_request_id: int, actor: User, staged: merging.Staged, file_name: str) -> Revision:
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        require(
-            change_request, actor, Action.STAGE
-        )  # again: the status may have moved while the file was read
-        number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
-        change_request.revisions.filter(is_current=True).update(is_current=False)
-        revision = Revision.objects.create(
-            change_request=change_request,
-            number=number,
-            location=staged.location,
-            digest=staged.digest,
-            base_version=staged.base_version,
-            table_id=staged.table_id,
-            rows=staged.rows,
-            rows_inserted=staged.counts.get("insert", 0),
-            rows_updated=staged.counts.get("update", 0),
-            rows_deleted=staged.counts.get("delete", 0),
-            noop_rows=staged.noop_rows,
-            columns=list(staged.columns),
-            cells_updated=dict(staged.cells_updated),
-            file_name=file_name[:255],
-            created_by=actor,
-        )
-        tell(
-            change_request,
-            "revision.staged",
-            actor,
-            {
-                "revision": number,
-                "digest": revision.digest,
-                "base_version": revision.base_version,
-                "rows": revision.rows,
-                "rows_inserted": revision.rows_inserted,
-                "rows_updated": revision.rows_updated,
-                "rows_deleted": revision.rows_deleted,
-                "noop_rows": revision.noop_rows,
-                "file_name": revision.file_name,
-            },
-        )
-        queue.ask_for_check(change_request.pk)
+        require(change_request, actor, Action.STAGE)  # again: it may have moved while the file was read
+        return adopt(change_request, actor, staged, file_name=file_name)
+
+
+def adopt(
+    change_request: ChangeRequest,
+    actor: User,
+    staged: merging.Staged,
+    *,
+    file_name: str = "",
+    rebased_from: Revision | None = None,
+) -> Revision:
+    """Make staged content the current revision of a locked request, in the surrounding transaction."""
+    number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
+    change_request.revisions.filter(is_current=True).update(is_current=False)
+    revision = Revision.objects.create(
+        change_request=change_request,
+        number=number,
+        location=staged.location,
+        digest=staged.digest,
+        base_version=staged.base_version,
+        table_id=staged.table_id,
+        rows=staged.rows,
+        rows_inserted=staged.counts.get("insert", 0),
+        rows_updated=staged.counts.get("update", 0),
+        rows_deleted=staged.counts.get("delete", 0),
+        noop_rows=staged.noop_rows,
+        columns=list(staged.columns),
+        cells_updated=dict(staged.cells_updated),
+        file_name=file_name[:255],
+        rebased_from=rebased_from,
+        # Whoever refreshes the base images edits nothing: the content stays its maker's.
+        created_by=rebased_from.created_by if rebased_from else actor,
+    )
+    tell(
+        change_request,
+        "revision.rebased" if rebased_from else "revision.staged",
+        actor,
+        {
+            "revision": number,
+            "digest": revision.digest,
+            "base_version": revision.base_version,
+            "rows": revision.rows,
+            "rows_inserted": revision.rows_inserted,
+            "rows_updated": revision.rows_updated,
+            "rows_deleted": revision.rows_deleted,
+            "noop_rows": revision.noop_rows,
+            "file_name": revision.file_name,
+        },
+    )
+    queue.ask_for_check(change_request.pk)
     return revision
 
 

@@ -1,0 +1,85 @@
+"""Reverts: a merged request's inverse as a new one, through the same gates."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+
+import merging
+from changerequests import selectors
+from changerequests.errors import Blocked
+from changerequests.models import ChangeRequest
+from changerequests.policies import Blocker, require
+from changerequests.services import proposals, storage
+from changerequests.services.locks import lock_change_request
+from changerequests.services.trail import tell
+from changerequests.states import Action
+from datasets.services import installation_identity
+
+
+def revert_merge(
+    *, change_request_id: int, actor: User, title: str = "", description: str = ""
+) -> ChangeRequest:
+    """Begin a draft that proposes what was there before a merge; for owners of the dataset.
+
+    It is made from the images that the merge stored, never from an old version of the table. What was changed since
+    the merge conflicts in the new request instead of being lost. Asking again answers the revert that is open.
+    Raises ``Forbidden``, ``InvalidTransition`` where the request is not merged, ``Blocked`` where nothing is left to
+    revert, and the engine's ``StagedCorrupt`` and ``TableChanged``.
+    """
+    merged = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
+        pk=change_request_id
+    )
+    require(merged, actor, Action.REVERT)
+    known = selectors.open_revert_of(merged)
+    if known is not None:
+        return known
+    folder = Path(settings.DELTA_DATA_ROOT) / "_staging" / "reverts" / uuid.uuid4().hex
+    try:
+        staged = _inverse(merged, folder)
+        with transaction.atomic():
+            merged = lock_change_request(change_request_id)
+            require(merged, actor, Action.REVERT)
+            known = selectors.open_revert_of(merged)
+            if known is not None:
+                return known
+            revert = proposals.create_change_request(
+                dataset=merged.dataset,
+                author=actor,
+                title=(title.strip() or f"Revert {merged.cr_id}: {merged.title}")[:200],
+                description=description or f"Takes back {merged.cr_id}, merged as v{merged.merged_version}.",
+                reverts=merged,
+            )
+            tell(merged, "change_request.revert_opened", actor, {"revert": revert.cr_id})
+            target = storage.staging_folder(revert) / uuid.uuid4().hex
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(staged.location, target)
+            proposals.adopt(revert, actor, merging.open_staged(str(target)))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return revert
+
+
+def _inverse(merged: ChangeRequest, folder: Path) -> merging.Staged:
+    dataset = merged.dataset
+    keys = tuple(dataset.primary_keys)
+    staged = merging.invert(dataset.table_uri, str(storage.audit_folder(merged)), keys, str(folder))
+    request = merging.MergeRequest(
+        table_uri=dataset.table_uri,
+        cr_id=merged.cr_id,
+        primary_keys=keys,
+        staged=staged,
+        conflict_policy="row" if dataset.conflict_policy == "row" else "cell",
+        installation=installation_identity(),
+    )
+    with merging.plan(request) as plan:
+        if not plan.conflicts and plan.changes_nothing:
+            sentence = f"There is nothing to revert: the table is already as it was before {merged.cr_id} was merged."
+            raise Blocked(sentence, [Blocker("nothing_to_revert", "wait", sentence, "changes")])
+    return staged

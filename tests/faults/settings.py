@@ -1,0 +1,7 @@
+"""Settings of the fault suite's processes: those of development, with a sweep that looks often."""
+
+from config.settings.dev import *  # noqa: F403  (settings are layered so)
+
+SECRET_KEY = "fault-suite-only"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+CELERY_BEAT_SCHEDULE = {"sweep": {"task": "changerequests.sweep", "schedule": 0.5}}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from django.db import close_old_connections, transaction
+from django.db import DatabaseError, close_old_connections, transaction
 from django.utils import timezone
 
 import merging
@@ -55,8 +55,9 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
                 run = _execute(run, lease)
         finally:
             leases.release(lease)
-            if queue.next_run(dataset_id) is not None:
-                queue.ring(dataset_id)
+        # Not after an error: what failed to end is taken up by the sweep, without haste.
+        if queue.next_run(dataset_id) is not None:
+            queue.ring(dataset_id)
         logger.info("merge_ended", status=run.status, error_code=run.error_code, version=run.merged_version)
     return run
 
@@ -98,10 +99,13 @@ def _heartbeat(lease: leases.Lease, run_id: int) -> Iterator[None]:
     def beat() -> None:
         while not stop.wait(leases.HEARTBEAT_SECONDS):
             close_old_connections()
-            if not leases.renew(lease):
-                logger.warning("lease_lost", run_id=run_id)
-                return
-            MergeRun.objects.filter(pk=run_id).update(heartbeat_at=timezone.now())
+            try:
+                if not leases.renew(lease):
+                    logger.warning("lease_lost", run_id=run_id)
+                    return
+                MergeRun.objects.filter(pk=run_id).update(heartbeat_at=timezone.now())
+            except DatabaseError as error:  # it may be back at the next beat, before the lease runs out
+                logger.warning("heartbeat_missed", run_id=run_id, error=str(error))
         close_old_connections()
 
     thread = threading.Thread(target=beat, name=f"heartbeat-{run_id}", daemon=True)

@@ -17,6 +17,9 @@ import pyarrow as pa
 MEMORY_LIMIT = os.environ.get("HEADGATE_ENGINE_MEMORY", "1GB")
 """What DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more."""
 
+STAGING_MEMORY_LIMIT = os.environ.get("HEADGATE_STAGING_MEMORY", "450MB")
+"""The same for staging, so that any upload is read within 1 GB, readers and Python included."""
+
 THREADS = int(os.environ.get("HEADGATE_ENGINE_THREADS", "2"))
 
 

@@ -24,7 +24,7 @@ from merging.errors import DuplicateKeys, MergeFailed, StagingRejected, Unsuppor
 from merging.model import Operation, Progress, StagingProblem
 from merging.parsing import Refused, explain, from_text, from_typed, shown
 from merging.reading import OPERATION_COLUMN, Problems, Source, open_source
-from merging.session import Session, session
+from merging.session import STAGING_MEMORY_LIMIT, Session, session
 from merging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
@@ -65,7 +65,7 @@ def stage(
     source = open_source(changes, targets, problems, null_token=null_token, file_format=file_format)
     folder = new_folder(destination, table_uri)
     try:
-        with session() as opened:
+        with session(memory_limit=STAGING_MEMORY_LIMIT) as opened:
             staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, merge_schema)
             if progress is not None:
                 progress("checking", version=snapshot.version)
@@ -633,10 +633,12 @@ class _Staging:
             for column in values
         )
         self.session.execute(
-            f"CREATE TEMP TABLE final AS SELECT row_number() OVER (ORDER BY {cells}) - 1 AS n, effect AS op, "
+            f"CREATE TEMP TABLE sorted AS SELECT effect AS op, "
             f"{self._absent_positions()} AS absent, {key_columns}{base_columns}{proposed} "
             f"FROM paired WHERE {keep} ORDER BY {cells}"
         )
+        # Rows keep the order they were inserted in, so their position is their number in key order.
+        self.session.execute("CREATE TEMP VIEW final AS SELECT rowid AS n, * FROM sorted")
         self.session.execute("DROP TABLE paired")
         self._find_rekeyed()
         counted = [
@@ -650,7 +652,7 @@ class _Staging:
         }
         rows = "SELECT f.*, r.rekeyed FROM final f LEFT JOIN rekeyed r USING (n) ORDER BY n"
         if not self.rekeyed:
-            rows = "SELECT *, NULL::BIGINT AS rekeyed FROM final ORDER BY n"
+            rows = "SELECT *, NULL::BIGINT AS rekeyed FROM final"
         self.session.execute(
             f"COPY ({rows}) TO {literal(str(folder / ROWS))} "
             "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
@@ -735,42 +737,62 @@ class _Staging:
         )
 
     def _digest(self) -> str:
-        """SHA-256 over the rows in key order: operation, key, base image, proposed values, columns left out."""
         values = self._values()
-        parts = ["op"]
-        parts += [
-            fingerprint(f"k{index}", self.schema.field(name).type) for index, name in enumerate(self.keys)
-        ]
-        staged = {column.position: column for column in values}
-        for position, field in enumerate(self.schema):
-            if field.name in self.keys:
-                continue
-            if position < self.base_width:
-                parts.append(fingerprint(f"b{position}", field.type))
-            column = staged.get(position)
-            proposed = fingerprint(f"p{position}", field.type) if column is not None else ""
-            unstaged = fingerprint(f"b{position}", field.type) if position < self.base_width else "'~'"
-            left_out = f"coalesce(list_contains(absent, {position}), false)" if column is not None else "true"
-            given = proposed if column is not None else unstaged
-            parts.append(
-                f"CASE WHEN op = 'delete' THEN '' WHEN op = 'insert' AND {left_out} THEN '!' ELSE {given} END"
-            )
-        overall = hashlib.sha256()
-        described = [self.snapshot.table_id, *self.keys]
-        described += [
-            f"{field.name} {type_name(field.type)}"
-            for field in sorted(self.schema, key=lambda field: field.name)
-            if field.name in {column.name for column in self.inputs if column.new}
-        ]
-        overall.update("\x00".join(described).encode())
-        row_digest = digest_of(parts)
-        reader = self.session.connection.sql(
-            f"SELECT {row_digest} AS d FROM final ORDER BY n"
-        ).to_arrow_reader(65_536)
-        for batch in reader:
-            column_of_digests = batch.column(0)
-            overall.update("".join(column_of_digests.to_pylist()).encode())
-        return overall.hexdigest()
+        return content_digest(
+            self.session,
+            "final",
+            table_id=self.snapshot.table_id,
+            schema=self.schema,
+            keys=self.keys,
+            base_width=self.base_width,
+            staged=frozenset(column.position for column in values),
+            new_columns=frozenset(column.name for column in self.inputs if column.new),
+        )
+
+
+def content_digest(
+    opened: Session,
+    rows: str,
+    *,
+    table_id: str,
+    schema: pa.Schema,
+    keys: Sequence[str],
+    base_width: int,
+    staged: frozenset[int],
+    new_columns: frozenset[str],
+) -> str:
+    """SHA-256 over rows (columns as in ``rows.parquet``) in key order: operation, key, base image, proposed values,
+    columns left out. ``staged`` holds the positions of the columns that the content gives values for.
+    """
+    parts = ["op"]
+    parts += [fingerprint(f"k{index}", schema.field(name).type) for index, name in enumerate(keys)]
+    for position, field in enumerate(schema):
+        if field.name in keys:
+            continue
+        if position < base_width:
+            parts.append(fingerprint(f"b{position}", field.type))
+        given = position in staged
+        proposed = fingerprint(f"p{position}", field.type) if given else ""
+        unstaged = fingerprint(f"b{position}", field.type) if position < base_width else "'~'"
+        left_out = f"coalesce(list_contains(absent, {position}), false)" if given else "true"
+        parts.append(
+            f"CASE WHEN op = 'delete' THEN '' WHEN op = 'insert' AND {left_out} THEN '!' "
+            f"ELSE {proposed if given else unstaged} END"
+        )
+    overall = hashlib.sha256()
+    described = [table_id, *keys]
+    described += [
+        f"{field.name} {type_name(field.type)}"
+        for field in sorted(schema, key=lambda field: field.name)
+        if field.name in new_columns
+    ]
+    overall.update("\x00".join(described).encode())
+    reader = opened.connection.sql(f"SELECT {digest_of(parts)} AS d FROM {rows} ORDER BY n").to_arrow_reader(
+        65_536
+    )
+    for batch in reader:
+        overall.update("".join(batch.column(0).to_pylist()).encode())
+    return overall.hexdigest()
 
 
 _CANDIDATES: tuple[pa.DataType, ...] = (

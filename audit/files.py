@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,17 +52,19 @@ def write_audit_files(
 
 
 def _publish(folder: Path, name: str, content: bytes | Path) -> str:
-    target, partial = folder / name, folder / f".{name}.partial"
-    with partial.open("wb") as out:
-        if isinstance(content, Path):
-            with content.open("rb") as source:
-                shutil.copyfileobj(source, out, 1024 * 1024)
-        else:
-            out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    digest = file_sha256(partial)
+    # A name of its own: what a killed writer left may be a second name of the published file, and the worker that
+    # lost its lease may still be writing.
+    target, partial = folder / name, folder / f".{name}.{uuid.uuid4().hex}.partial"
     try:
+        with partial.open("xb") as out:
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, out, 1024 * 1024)
+            else:
+                out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        digest = file_sha256(partial)
         os.link(partial, target)  # fails where the name is taken: an audit file is never replaced
     except FileExistsError:
         if file_sha256(target) != digest:
@@ -70,5 +73,5 @@ def _publish(folder: Path, name: str, content: bytes | Path) -> str:
                 f"run verify_audit, then retry the merge run."
             ) from None
     finally:
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     return digest

@@ -40,7 +40,7 @@ def acquire(dataset_id: int, holder: str) -> Lease | None:
 
 
 def renew(lease: Lease) -> bool:
-    """Prolong the lease; False if it was lost to somebody else."""
+    """Prolong the lease, even one that ran out and that nobody took; False if it was lost to somebody else."""
     now = timezone.now()
     return bool(_held(lease).update(heartbeat_at=now, expires_at=now + timedelta(seconds=LEASE_SECONDS)))
 
@@ -48,11 +48,6 @@ def renew(lease: Lease) -> bool:
 def release(lease: Lease) -> bool:
     """Give the lease back; False if it was lost already."""
     return bool(_held(lease).update(holder="", expires_at=None))
-
-
-def is_held(lease: Lease) -> bool:
-    """Whether the lease is still this one and alive."""
-    return _held(lease).filter(expires_at__gt=timezone.now()).exists()
 
 
 def expired_or_free() -> Q:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import DatabaseError, close_old_connections, connection, transaction
 from django.utils import timezone
 
 import merging
@@ -65,14 +65,16 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
 def _claim(dataset_id: int, worker: str) -> tuple[MergeRun, leases.Lease] | None:
     with transaction.atomic():
         lease = leases.acquire(dataset_id, f"worker {worker}"[:100])
-        waiting = queue.next_run(dataset_id) if lease else None
         if lease is None:
             return None
-        if waiting is None:
+        while (waiting := queue.next_run(dataset_id)) is not None:
+            change_request = lock_change_request(waiting.change_request_id)
+            run = lock_run(waiting.pk)
+            if run.is_active:
+                break  # else it was cancelled between the look and the lock
+        else:
             leases.release(lease)
             return None
-        change_request = lock_change_request(waiting.change_request_id)
-        run = lock_run(waiting.pk)
         again = run.status == RunStatus.RUNNING
         if not again:
             move(change_request, Action.CLAIM)
@@ -106,7 +108,7 @@ def _heartbeat(lease: leases.Lease, run_id: int) -> Iterator[None]:
                 MergeRun.objects.filter(pk=run_id).update(heartbeat_at=timezone.now())
             except DatabaseError as error:  # it may be back at the next beat, before the lease runs out
                 logger.warning("heartbeat_missed", run_id=run_id, error=str(error))
-        close_old_connections()
+        connection.close()  # this thread's own, whatever its age
 
     thread = threading.Thread(target=beat, name=f"heartbeat-{run_id}", daemon=True)
     thread.start()
@@ -132,7 +134,7 @@ class _Reporter:
         moved = allowed.update(phase=phase, heartbeat_at=timezone.now())
         if phase == RunPhase.RECORDING:
             return  # the commit stands; whoever holds the lease records it
-        if not moved or not leases.is_held(self.lease):
+        if not moved or not leases.renew(self.lease):  # late is no harm while nobody else took it
             raise RunStopped(self._why())
 
     def _still_approved(self) -> None:

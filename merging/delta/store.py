@@ -154,20 +154,22 @@ class LocalStore:
         folder, name = os.path.split(final)
         os.makedirs(folder, exist_ok=True)
         temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         try:
-            os.link(temporary, final)
-        except FileExistsError as error:
-            raise ObjectExists(path) from error
-        except OSError as error:
-            raise MergeFailed(
-                f"The volume of {self.uri} cannot link files, so a commit there would not be atomic: {error}"
-            ) from error
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, final)
+            except FileExistsError as error:
+                raise ObjectExists(path) from error
+            except OSError as error:
+                raise MergeFailed(
+                    f"The volume of {self.uri} cannot link files, so a commit there would not be atomic: {error}"
+                ) from error
         finally:
-            os.unlink(temporary)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
         _sync_folder(folder)
 
     def write(self, path: str, data: bytes) -> None:

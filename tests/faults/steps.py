@@ -38,7 +38,7 @@ from merging.delta.store import LocalStore
 from tests.faults.orders import ORDERS_VARIABLE, Orders
 
 #: Leases that end soon, so that the suite sees many recoveries in little time.
-LEASE_SECONDS = 1.5
+LEASE_SECONDS = 1.2
 HEARTBEAT_SECONDS = 0.3
 
 STEPS = (

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone
 
 from audit.selectors import events_of
@@ -70,7 +70,10 @@ def change_requests_awaiting_review(user: User) -> QuerySet[ChangeRequest]:
     """Pending requests of others, on datasets where the person may review, without a verdict of theirs on the
     current revision."""
     judged = Review.objects.filter(
-        change_request=OuterRef("pk"), reviewer=user, revision__is_current=True
+        change_request=OuterRef("pk"),
+        reviewer=user,
+        change_request__revisions__is_current=True,
+        change_request__revisions__digest=F("revision_digest"),
     ).exclude(verdict=Review.Verdict.COMMENT)
     return (
         visible_change_requests(user)

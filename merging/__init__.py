@@ -27,7 +27,7 @@ from merging.errors import (
     ValidationFailed,
     VersionMoved,
 )
-from merging.executing import ENGINE_VERSION, MergeExecutor, find_merge, merge
+from merging.executing import ENGINE_VERSION, MergeExecutor, find_merge, merge, supersede
 from merging.model import (
     ChangedRow,
     Check,
@@ -52,6 +52,7 @@ from merging.model import (
     VersionDiff,
 )
 from merging.planning import MergePlan, plan
+from merging.rebasing import Rebased, Underneath, changes_under, rebase
 from merging.reverting import invert
 from merging.staged import Staged, open_staged
 from merging.staging import stage
@@ -81,6 +82,7 @@ __all__ = [
     "MergeResult",
     "Page",
     "Progress",
+    "Rebased",
     "RekeyedRow",
     "Resolution",
     "SchemaChange",
@@ -93,12 +95,14 @@ __all__ = [
     "TableNotFound",
     "TablePage",
     "TableVersion",
+    "Underneath",
     "UnsupportedTable",
     "ValidationFailed",
     "ValidationReport",
     "ValueGroup",
     "VersionDiff",
     "VersionMoved",
+    "changes_under",
     "check_keys",
     "create_table",
     "find_merge",
@@ -110,6 +114,8 @@ __all__ = [
     "plan",
     "preview",
     "read_diff",
+    "rebase",
     "stage",
+    "supersede",
     "warm_up",
 ]

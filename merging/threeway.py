@@ -78,18 +78,18 @@ def _absent_sql(column: MergedColumn, staged: Staged) -> str:
     return f"coalesce(list_contains(s.absent, {column.staged_position}), false)"
 
 
-def _edits(column: MergedColumn) -> str:
+def edits(column: MergedColumn) -> str:
     """SQL: Proposed says something new of the cell."""
     if not column.in_base:
         return f"(op = 'update' AND p{column.position} IS NOT NULL)"
     return differs(f"p{column.position}", f"b{column.position}", column.type)
 
 
-def _current_edits(column: MergedColumn) -> str:
+def current_edits(column: MergedColumn) -> str:
     return differs(f"c{column.position}", f"b{column.position}", column.type)
 
 
-def _disagree(column: MergedColumn) -> str:
+def disagree(column: MergedColumn) -> str:
     return differs(f"p{column.position}", f"c{column.position}", column.type)
 
 
@@ -99,12 +99,12 @@ def _any(conditions: Sequence[str]) -> str:
 
 def _cell_conflict(column: MergedColumn) -> tuple[str, str]:
     """SQL predicates of a cell's conflicts in updated and in added rows."""
-    update = f"op = 'update' AND here AND {_edits(column)} AND {_disagree(column)}"
+    update = f"op = 'update' AND here AND {edits(column)} AND {disagree(column)}"
     if column.in_base:
-        update += f" AND {_current_edits(column)}"
+        update += f" AND {current_edits(column)}"
     elif not column.gained_on_both_sides:
         update = "false"
-    insert = f"op = 'insert' AND here AND NOT a{column.position} AND {_disagree(column)}"
+    insert = f"op = 'insert' AND here AND NOT a{column.position} AND {disagree(column)}"
     return update, "false" if column.added else insert
 
 
@@ -115,18 +115,18 @@ def find_conflicts(opened: Session, alignment: Alignment, policy: ConflictPolicy
     )
     staged = [column for column in alignment.values if column.staged]
     base_columns = [column for column in alignment.values if column.in_base]
-    modified = _any([_current_edits(column) for column in base_columns])
-    touched = _any([_edits(column) for column in staged if column.in_base])
+    modified = _any([current_edits(column) for column in base_columns])
+    touched = _any([edits(column) for column in staged if column.in_base])
     row_kinds = [
         (f"op = 'update' AND NOT here AND {touched}", "delete/modify"),
         (f"op = 'delete' AND here AND {modified}", "modify/delete"),
     ]
     if policy == "row":
         clashing = _any(
-            [f"({_edits(column)} AND {_disagree(column)})" for column in staged if not column.added]
+            [f"({edits(column)} AND {disagree(column)})" for column in staged if not column.added]
         )
         added = _any(
-            [f"(NOT a{column.position} AND {_disagree(column)})" for column in staged if not column.added]
+            [f"(NOT a{column.position} AND {disagree(column)})" for column in staged if not column.added]
         )
         row_kinds.append((f"op = 'update' AND here AND {modified} AND {clashing}", "modify/modify"))
         row_kinds.append((f"op = 'insert' AND here AND {added}", "add/add"))
@@ -335,7 +335,7 @@ def _merged_value(column: MergedColumn, alias: str | None, row_choice: str) -> s
     return (
         f"CASE WHEN NOT here THEN {proposed} WHEN op = 'delete' THEN {current} {kept}"
         f"WHEN op = 'insert' THEN CASE WHEN a{position} THEN {current} ELSE {chosen} END "
-        f"WHEN {_edits(column)} THEN {chosen} ELSE {current} END"
+        f"WHEN {edits(column)} THEN {chosen} ELSE {current} END"
     )
 
 

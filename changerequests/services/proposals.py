@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -106,8 +108,12 @@ def adopt(
     *,
     file_name: str = "",
     rebased_from: Revision | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Revision:
-    """Make staged content the current revision of a locked request, in the surrounding transaction."""
+    """Make staged content the current revision of a locked request, in the surrounding transaction.
+
+    ``facts`` are told in the event beside what every revision tells.
+    """
     number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
     change_request.revisions.filter(is_current=True).update(is_current=False)
     revision = Revision.objects.create(
@@ -143,6 +149,7 @@ def adopt(
             "rows_deleted": revision.rows_deleted,
             "noop_rows": revision.noop_rows,
             "file_name": revision.file_name,
+            **(facts or {}),
         },
     )
     queue.ask_for_check(change_request.pk)

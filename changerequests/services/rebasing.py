@@ -1,0 +1,143 @@
+"""Rebase: what moved under a request since its base images were taken, and one call to refresh them."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+import merging
+from changerequests import selectors
+from changerequests.errors import PlanChanged
+from changerequests.models import ChangeRequest, Revision
+from changerequests.policies import require
+from changerequests.services import plans, proposals, storage
+from changerequests.services.locks import lock_change_request
+from changerequests.states import Action
+from datasets.errors import NotFound, TableReplaced
+from datasets.rows import json_row
+
+
+@dataclass(frozen=True)
+class MovedRow:
+    """A row of the request that is not as it was: JSON values, ``changed`` names the cells that moved in the table."""
+
+    key: dict[str, Any]
+    changed: tuple[str, ...]
+    base: dict[str, Any] | None
+    current: dict[str, Any] | None
+    proposed: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What happened to the rows of a request since its base version.
+
+    ``cells_edited`` counts, of the moved cells, those that the request edits too; ``rows_settled`` rows are in the
+    table already. ``versions`` are the commits since the base that the log still knows, newest first.
+    """
+
+    base_version: int
+    version: int
+    rows_moved: int
+    rows_settled: int
+    conflicts: int
+    cells_moved: Mapping[str, int]
+    cells_edited: Mapping[str, int]
+    columns_gained: tuple[str, ...]
+    rows: tuple[MovedRow, ...]
+    versions: tuple[merging.TableVersion, ...]
+
+
+def what_moved(*, change_request: ChangeRequest, rows: int = 100, versions: int = 50) -> Moved:
+    """What moved under an open request, with the table as it is now.
+
+    Raises ``NotFound`` before the first upload, ``TableReplaced`` and the engine's errors.
+    """
+    found = merging.changes_under(
+        plans.merge_request_for(change_request, _revision(change_request)), examples=rows
+    )
+    history = merging.history(change_request.dataset.table_uri, limit=versions)
+    return Moved(
+        base_version=found.base_version,
+        version=found.version,
+        rows_moved=found.rows_moved,
+        rows_settled=found.rows_settled,
+        conflicts=found.conflicts,
+        cells_moved=found.cells_moved,
+        cells_edited=found.cells_edited,
+        columns_gained=found.columns_gained,
+        rows=tuple(
+            MovedRow(
+                json_row(row.key) or {},
+                row.changed,
+                json_row(row.base),
+                json_row(row.current),
+                json_row(row.proposed),
+            )
+            for row in found.examples
+        ),
+        versions=tuple(one for one in history if one.version > found.base_version),
+    )
+
+
+def rebase(*, change_request_id: int, actor: User) -> Revision:
+    """Refresh the base images of a draft or pending request; the current revision afterwards. For author and owners.
+
+    What the request edits stays proposed, what it does not edit follows the table, what the table has already is left
+    out, and rows in conflict keep their base with the choices made for them. Where none of its rows moved, the digest
+    and with it every approval stays. Nothing happens where the base is the present version already.
+    Raises ``Forbidden``, ``InvalidTransition``, ``Blocked``, ``PlanChanged`` where new content came meanwhile,
+    ``TableReplaced`` and the engine's errors.
+    """
+    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
+        pk=change_request_id
+    )
+    require(change_request, actor, Action.REBASE)
+    revision = _revision(change_request)
+    folder = storage.staging_folder(change_request) / uuid.uuid4().hex
+    rebased = merging.rebase(plans.merge_request_for(change_request, revision), str(folder))
+    adopted = False
+    try:
+        if rebased.staged.base_version == revision.base_version and rebased.staged.digest == revision.digest:
+            return revision
+        with transaction.atomic():
+            change_request = lock_change_request(change_request_id)
+            require(change_request, actor, Action.REBASE)
+            if selectors.current_revision(change_request) != revision:
+                raise PlanChanged(
+                    "New content was uploaded meanwhile. Look at it, then rebase.", moved="revision"
+                )
+            fresh = proposals.adopt(
+                change_request,
+                actor,
+                rebased.staged,
+                file_name=revision.file_name,
+                rebased_from=revision,
+                facts={
+                    "previous_digest": revision.digest,
+                    "previous_base_version": revision.base_version,
+                    "rows_moved": rebased.rows_moved,
+                    "rows_settled": rebased.rows_settled,
+                    "rows_in_conflict": rebased.rows_kept,
+                },
+            )
+        adopted = True
+    finally:
+        if not adopted:
+            shutil.rmtree(folder)
+    return fresh
+
+
+def _revision(change_request: ChangeRequest) -> Revision:
+    revision = selectors.current_revision(change_request)
+    if revision is None:
+        raise NotFound("No changes were uploaded yet.")
+    if revision.table_id != change_request.dataset.meta.table_id:
+        raise TableReplaced("The table was dropped and made anew since the changes were staged.")
+    return revision

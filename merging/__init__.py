@@ -27,7 +27,7 @@ from merging.errors import (
     ValidationFailed,
     VersionMoved,
 )
-from merging.executing import ENGINE_VERSION, MergeExecutor, find_merge, merge
+from merging.executing import ENGINE_VERSION, MergeExecutor, find_merge, merge, supersede
 from merging.model import (
     ChangedRow,
     Check,
@@ -116,5 +116,6 @@ __all__ = [
     "read_diff",
     "rebase",
     "stage",
+    "supersede",
     "warm_up",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from merging.artefacts import remove_artefacts, write_artefacts
 from merging.delta import (
     FoundTransaction,
     PreparedCommit,
+    RowChanges,
     Snapshot,
     commit,
     discard,
@@ -44,6 +46,7 @@ from merging.model import (
     VersionDiff,
 )
 from merging.planning import MergePlan, plan_on, resolve_staged
+from merging.session import session
 from merging.staged import Staged
 
 ENGINE_VERSION = "0.1.0"
@@ -350,7 +353,43 @@ def find_merge(
     """The merge of a change request in the table's log, by its transaction marker; None when there is none."""
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     found = snapshot.find_transaction(f"{installation}/{cr_id}")
-    if found is None or found.version < generation:
+    if (
+        found is None or found.version != generation
+    ):  # a newer one says that this one is out of date, not merged
         return None
     facts = (found.commit_info or {}).get(_FACTS) or {}
     return CommittedMerge(found.commit_version, found.timestamp, facts.get("attempt_id"))
+
+
+def supersede(request: MergeRequest) -> CommittedMerge | None:
+    """Make every outstanding attempt on the request's generation fail, even one that only sleeps.
+
+    Commits the marker of the next generation and nothing else: whoever still holds prepared files loses the
+    compare-and-swap, looks at the log and finds itself out of date. Merge the request later under a generation above
+    that. Where the merge stands already it is answered and nothing is written; safe to call again.
+    Raises TableNotFound, MergeFailed.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        snapshot = open_snapshot(request.table_uri, storage_options=request.storage_options)
+        found = snapshot.find_transaction(request.application_id)
+        if found is not None and found.version == request.generation:
+            facts = (found.commit_info or {}).get(_FACTS) or {}
+            return CommittedMerge(found.commit_version, found.timestamp, facts.get("attempt_id"))
+        if found is not None and found.version > request.generation:
+            return None
+        with session() as opened:
+            prepared = prepare(
+                opened.connection, snapshot, RowChanges(None, None), attempt_id=uuid.uuid4().hex
+            )
+        try:
+            commit(
+                prepared,
+                application_id=request.application_id,
+                generation=request.generation + 1,
+                commit_info={"operation": "SUPERSEDE", "userName": request.requested_by},
+            )
+        except VersionMoved:
+            time.sleep(min(0.02 * 2**attempt, 2.0))
+        else:
+            return None
+    raise MergeFailed(f"The table was changed by others {MAX_ATTEMPTS} times in a row.")

@@ -161,13 +161,7 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
         pk=run.change_request_id
     )
     request = plans.merge_request_for(change_request, run.revision, run=run)
-    if (
-        run.attempts > MOST_ATTEMPTS
-        and merging.find_merge(
-            request.table_uri, request.cr_id, generation=request.generation, installation=request.installation
-        )
-        is None
-    ):
+    if run.attempts > MOST_ATTEMPTS and _standing_merge(request, run, lease) is None:
         return _step_back(
             run,
             lease,
@@ -178,14 +172,31 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
     try:
         result = merging.merge(request, progress=_Reporter(run, lease))
     except Exception as error:  # noqa: BLE001  (the boundary: whatever happened, the run must end in the truth)
-        committed = merging.find_merge(
-            request.table_uri, request.cr_id, generation=request.generation, installation=request.installation
-        )
+        committed = _standing_merge(request, run, lease)
         if committed is None:
             return _end_with(error, run, lease)
         logger.warning("merge_interrupted_after_commit", error=str(error), version=committed.version)
         result = merging.merge(request)
     return _record(run, lease, change_request, result)
+
+
+def _standing_merge(
+    request: merging.MergeRequest, run: MergeRun, lease: leases.Lease
+) -> merging.CommittedMerge | None:
+    """The merge in the table's log; None if there is none, and then none comes any more.
+
+    An earlier attempt of this run may only sleep just before its commit: it is superseded in the log, so that the
+    request can be pending, edited or cancelled without being merged behind everybody's back.
+    """
+    try:
+        found = merging.find_merge(
+            request.table_uri, request.cr_id, generation=request.generation, installation=request.installation
+        )
+        if found is None and run.attempts > 1 and leases.renew(lease):
+            found = merging.supersede(request)
+    except merging.TableNotFound:
+        return None
+    return found
 
 
 def _end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
@@ -230,7 +241,9 @@ def _step_back(
         run = lock_run(run.pk)
         if run.status != RunStatus.RUNNING or run.fence != lease.fence:
             return run  # somebody else has taken over and speaks for it
-        move(change_request, Action.STEP_BACK)
+        # What was superseded in the log (see ``_standing_merge``) is merged under a generation above that.
+        generation = change_request.merge_generation + (2 if run.attempts > 1 else 0)
+        move(change_request, Action.STEP_BACK, merge_generation=generation)
         run.status, run.finished_at = status, timezone.now()
         run.error_code, run.error_message, run.error_data = code, message, data or {}
         run.save()

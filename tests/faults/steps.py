@@ -33,7 +33,9 @@ from typing import Any
 import merging.executing
 from changerequests import queue
 from changerequests.services import execution, storage
+from changerequests.services.trail import tell
 from datasets import leases
+from merging.delta import commit
 from merging.delta.store import LocalStore
 from tests.faults.orders import ORDERS_VARIABLE, Orders
 
@@ -79,7 +81,8 @@ def install_in_web() -> None:
 def install() -> None:
     """Put the hooks into a worker process."""
     orders = Orders(Path(os.environ[ORDERS_VARIABLE]))
-    leases.LEASE_SECONDS, leases.HEARTBEAT_SECONDS = LEASE_SECONDS, HEARTBEAT_SECONDS
+    _replace(leases, "LEASE_SECONDS", LEASE_SECONDS)
+    _replace(leases, "HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
     _wrap(execution, "_claim", orders, after="claimed", only_if=lambda claimed: claimed is not None)
     _wrap(execution, "write_audit_files", orders, before="audit-files", after="audit-files-written")
     _wrap(execution, "_after_merge", orders, before="recorded")
@@ -90,7 +93,7 @@ def install() -> None:
     _wrap(LocalStore, "put_new", orders, before="putting")
     _name_events(orders)
     _name_phases(orders)
-    merging.executing.commit = functools.partial(merging.executing.commit, step=orders.reach)
+    _replace(merging.executing, "commit", functools.partial(commit, step=orders.reach))
 
 
 def _wrap(
@@ -113,11 +116,11 @@ def _wrap(
             orders.reach(after)
         return answer
 
-    setattr(owner, name, stepping)
+    _replace(owner, name, stepping)
 
 
 def _name_events(orders: Orders) -> None:
-    original = execution.tell
+    original = tell
 
     @functools.wraps(original)
     def telling(change_request: Any, action: str, *rest: Any, **named: Any) -> None:
@@ -125,7 +128,7 @@ def _name_events(orders: Orders) -> None:
         if action in _EVENTS:
             orders.reach(_EVENTS[action])
 
-    execution.tell = telling
+    _replace(execution, "tell", telling)
 
 
 def _name_phases(orders: Orders) -> None:
@@ -136,4 +139,8 @@ def _name_phases(orders: Orders) -> None:
         original(reporter, phase, **facts)
         orders.reach(phase)
 
-    setattr(execution._Reporter, "__call__", reporting)  # noqa: B010  (a plain assignment to a method is no type)
+    _replace(execution._Reporter, "__call__", reporting)
+
+
+def _replace(owner: Any, name: str, value: Any) -> None:
+    setattr(owner, name, value)

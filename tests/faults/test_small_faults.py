@@ -3,18 +3,23 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import merging
 from audit.errors import AuditFileExists
 from audit.files import write_audit_files
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, runs
+from changerequests.services.locks import lock_change_request
 from changerequests.states import RunStatus, Status
 from datasets import leases
+from datasets.models import DatasetLease
 from datasets.roles import Role
+from merging.delta import commit
 from merging.delta.store import LocalStore
-from tests.factories import ChangeRequestFactory, DatasetFactory, drain, person_with
+from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, person_with, rows_of
 
 
 def test_what_a_killed_writer_left_of_an_audit_file_is_never_written_to(tmp_path: Path) -> None:
@@ -38,16 +43,15 @@ def test_a_full_disk_leaves_nothing_in_the_log(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.django_db(transaction=True)
 def test_a_run_cancelled_between_the_look_and_the_lock_is_not_merged(monkeypatch: pytest.MonkeyPatch) -> None:
-    first: ChangeRequest = ChangeRequestFactory()
-    second: ChangeRequest = ChangeRequestFactory(dataset=first.dataset, csv="tailnum,seats\nN1,1\n")
+    first: Any = ChangeRequestFactory()
+    second: Any = ChangeRequestFactory(dataset=first.dataset, csv="tailnum,seats\nN1,1\n")
     owner = person_with(Role.OWNER, first.dataset)
     cancelled = runs.request_merge(change_request_id=first.pk, actor=owner)
     waiting = runs.request_merge(change_request_id=second.pk, actor=owner)
-    lock = execution.lock_change_request
 
     def cancelled_meanwhile(pk: int) -> ChangeRequest:
         MergeRun.objects.filter(pk=cancelled.pk, status=RunStatus.QUEUED).update(status=RunStatus.CANCELLED)
-        return lock(pk)
+        return lock_change_request(pk)
 
     monkeypatch.setattr(execution, "lock_change_request", cancelled_meanwhile)
     assert [run.pk for run in drain()] == [waiting.pk]
@@ -58,7 +62,7 @@ def test_a_run_cancelled_between_the_look_and_the_lock_is_not_merged(monkeypatch
 
 @pytest.mark.django_db
 def test_a_lease_that_ran_out_is_kept_until_somebody_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = DatasetFactory()
+    dataset: Any = DatasetFactory()
     monkeypatch.setattr(leases, "LEASE_SECONDS", 0.001)
     late = leases.acquire(dataset.pk, "late")
     assert late is not None
@@ -70,3 +74,43 @@ def test_a_lease_that_ran_out_is_kept_until_somebody_takes_it(monkeypatch: pytes
     assert taker.fence == late.fence + 1
     assert not leases.renew(late)
     assert not leases.release(late)
+
+
+class Died(BaseException):
+    """Where a worker process would have ended."""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sleeping_attempt_never_merges_what_was_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first worker sleeps just before its put, the second takes over and is cancelled, the first wakes up."""
+    change_request: Any = ChangeRequestFactory()
+    dataset = change_request.dataset
+    owner = person_with(Role.OWNER, dataset)
+    run = runs.request_merge(change_request_id=change_request.pk, actor=owner)
+    before = rows_of(dataset)
+    asleep: list[tuple[Any, Any]] = []
+
+    def sleep_before_the_put(*arguments: Any, **named: Any) -> Any:
+        asleep.append((arguments, named))
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr("merging.executing.commit", sleep_before_the_put)
+        patch.setattr(leases, "release", lambda _: False)  # the dead give nothing back
+        with pytest.raises(Died):
+            execution.merge_next(dataset_id=dataset.pk, worker="sleeper")
+    DatasetLease.objects.update(acquired_at="2026-01-01T00:00Z", expires_at="2026-01-01T00:01Z")
+    # As if the cancel had come while the second attempt was still checking.
+    MergeRun.objects.filter(pk=run.pk).update(cancel_requested_by=owner)
+    assert [(ended.status, ended.attempts) for ended in drain()] == [(RunStatus.CANCELLED, 2)]
+    change_request.refresh_from_db()
+    assert (change_request.status, change_request.merge_generation) == (Status.PENDING, 3)
+
+    [(arguments, named)] = asleep
+    with pytest.raises(merging.VersionMoved):
+        commit(*arguments, **named)
+    assert rows_of(dataset) == before
+
+    again = merge(change_request, owner)
+    assert (again.status, again.merged_version) == (RunStatus.SUCCEEDED, 2)
+    assert len(rows_of(dataset)) == len(before) + 1

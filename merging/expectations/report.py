@@ -1,0 +1,241 @@
+"""What a check of expectations found: frozen values, ready to be stored as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from merging.expectations.suites import Severity
+from merging.model import Check
+
+State = Literal["passed", "new", "pre_existing", "error"]
+"""``new``: the change brings the failure; ``pre_existing``: the table had it before; ``error``: it could not be
+checked, which counts as a new failure."""
+
+Scope = Literal["changes", "table"]
+"""What the counts are of: the changed rows, or the whole merged table."""
+
+
+class NotChecked(Exception):
+    """An expectation that could not be checked; the message says why."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts as Great Expectations gives them. ``missing_count`` is None where missing values are what is judged."""
+
+    element_count: int
+    unexpected_count: int
+    missing_count: int | None = None
+
+    @property
+    def considered(self) -> int:
+        """The rows that were judged."""
+        return self.element_count - (self.missing_count or 0)
+
+    @property
+    def missing_percent(self) -> float | None:
+        """Share of rows without a value, in percent."""
+        if self.missing_count is None or not self.element_count:
+            return None
+        return self.missing_count / self.element_count * 100
+
+    @property
+    def unexpected_percent(self) -> float | None:
+        """Share of the judged rows that fail, in percent."""
+        return self.unexpected_count / self.considered * 100 if self.considered else None
+
+    @property
+    def unexpected_percent_total(self) -> float | None:
+        """Share of all rows that fail, in percent."""
+        return self.unexpected_count / self.element_count * 100 if self.element_count else None
+
+    def satisfies(self, mostly: float) -> bool:
+        """Whether enough of the judged rows are as expected; none judged is enough."""
+        if not self.considered:
+            return True
+        return (float(self.considered) - float(self.unexpected_count)) / float(self.considered) >= mostly
+
+
+@dataclass(frozen=True)
+class FailingRow:
+    """A row that fails: its key, what was judged, and whether the change brought it."""
+
+    key: Mapping[str, Any]
+    values: Mapping[str, Any]
+    new: bool
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """The verdict on one expectation.
+
+    ``ok`` is Great Expectations' verdict on the rows of ``scope``. ``failing_rows`` are capped;
+    ``failing_rows_total`` is exact, as are ``new_failures`` and ``pre_existing_failures``.
+    """
+
+    number: int
+    type: str
+    kwargs: Mapping[str, Any]
+    columns: tuple[str, ...]
+    explanation: str
+    severity: Severity
+    scope: Scope
+    state: State
+    blocking: bool
+    ok: bool
+    observed: Any = None
+    before: Any = None
+    counts: Counts | None = None
+    counts_before: Counts | None = None
+    failing_rows: tuple[FailingRow, ...] = ()
+    failing_rows_total: int = 0
+    new_failures: int = 0
+    pre_existing_failures: int = 0
+    checked_by: Literal["sql", "python", "great_expectations"] = "sql"
+    error: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The verdict as one sentence that an author can act on."""
+        if self.state == "error":
+            return f"{self.explanation} This could not be checked: {self.error}"
+        if self.state == "passed":
+            return self.explanation
+        ending = " It was so before this change." if self.state == "pre_existing" else ""
+        if self.counts is not None:
+            rows = self.new_failures or self.counts.unexpected_count
+            return (
+                f"{rows:,} {'row does' if rows == 1 else 'rows do'} not satisfy: {self.explanation}{ending}"
+            )
+        was = f", before the change {_shown(self.before)}" if self.before is not None else ""
+        return f"Not satisfied: {self.explanation} It would be {_shown(self.observed)}{was}.{ending}"
+
+
+@dataclass(frozen=True)
+class ExpectationReport:
+    """All verdicts of a suite, in the suite's order."""
+
+    suite: str
+    results: tuple[ExpectationResult, ...]
+    scope: Scope
+    seconds: float = 0.0
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing blocks."""
+        return not self.blocking
+
+    @property
+    def blocking(self) -> tuple[ExpectationResult, ...]:
+        """What stops the merge."""
+        return tuple(one for one in self.results if one.blocking)
+
+    @property
+    def warnings(self) -> tuple[ExpectationResult, ...]:
+        """What fails newly and does not stop the merge."""
+        return tuple(one for one in self.results if one.state in ("new", "error") and not one.blocking)
+
+    @property
+    def pre_existing(self) -> tuple[ExpectationResult, ...]:
+        """What failed before too."""
+        return tuple(one for one in self.results if one.state == "pre_existing")
+
+    def checks(self) -> tuple[Check, ...]:
+        """The verdicts in the form of the engine's built-in checks; only blocking ones are not ok."""
+        return tuple(
+            Check(
+                name=f"expectation:{one.number}:{one.type}",
+                ok=not one.blocking,
+                message=one.message,
+                failures=one.failing_rows_total or (0 if one.ok else 1),
+                examples=tuple(dict(row.key) for row in one.failing_rows[:20]),
+            )
+            for one in self.results
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The report in JSON's types, for ``validation.json`` and the API."""
+        return {
+            "suite": self.suite,
+            "ok": self.ok,
+            "scope": self.scope,
+            "seconds": round(self.seconds, 3),
+            "blocking": len(self.blocking),
+            "warnings": len(self.warnings),
+            "pre_existing": len(self.pre_existing),
+            "results": [_result_json(one) for one in self.results],
+        }
+
+
+def _result_json(result: ExpectationResult) -> dict[str, Any]:
+    return {
+        "number": result.number,
+        "type": result.type,
+        "kwargs": json_ready(result.kwargs),
+        "columns": list(result.columns),
+        "explanation": result.explanation,
+        "message": result.message,
+        "severity": result.severity,
+        "scope": result.scope,
+        "state": result.state,
+        "ok": result.ok,
+        "blocking": result.blocking,
+        "observed": json_ready(result.observed),
+        "before": json_ready(result.before),
+        "counts": _counts_json(result.counts),
+        "counts_before": _counts_json(result.counts_before),
+        "failing_rows": [
+            {"key": json_ready(row.key), "values": json_ready(row.values), "new": row.new}
+            for row in result.failing_rows
+        ],
+        "failing_rows_total": result.failing_rows_total,
+        "new_failures": result.new_failures,
+        "pre_existing_failures": result.pre_existing_failures,
+        "checked_by": result.checked_by,
+        "error": result.error,
+    }
+
+
+def _counts_json(counts: Counts | None) -> dict[str, Any] | None:
+    if counts is None:
+        return None
+    return {
+        "element_count": counts.element_count,
+        "missing_count": counts.missing_count,
+        "missing_percent": counts.missing_percent,
+        "unexpected_count": counts.unexpected_count,
+        "unexpected_percent": counts.unexpected_percent,
+        "unexpected_percent_total": counts.unexpected_percent_total,
+    }
+
+
+def json_ready(value: Any) -> Any:
+    """A plain Python value in JSON's types: decimals and moments as text, floats that JSON lacks as their names."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [json_ready(item) for item in value]
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    ready = json_ready(value)
+    if isinstance(ready, list):
+        return ", ".join(str(one) for one in ready[:10]) + (" …" if len(ready) > 10 else "")
+    return "nothing" if ready is None else f"{ready:,}" if isinstance(ready, int) else str(ready)

@@ -1,0 +1,194 @@
+"""Column families of a table and the SQL of values that a suite names.
+
+Everything that a suite says reaches SQL through this module: column names are quoted and known to the table, values are
+typed by their column and spelled as literals. No text of a suite is ever SQL.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import duckdb
+
+from merging.delta import literal, quote
+from merging.model import Column
+
+Family = Literal[
+    "integer", "float", "decimal", "text", "boolean", "date", "timestamp", "timestamp_ntz", "binary", "nested"
+]
+
+NUMERIC: frozenset[Family] = frozenset({"integer", "float", "decimal"})
+TEMPORAL: frozenset[Family] = frozenset({"date", "timestamp", "timestamp_ntz"})
+ORDERED: frozenset[Family] = NUMERIC | TEMPORAL
+SIMPLE: frozenset[Family] = ORDERED | {"text", "boolean"}
+COUNTABLE: frozenset[Family] = SIMPLE | {"binary"}
+ANY: frozenset[Family] = COUNTABLE | {"nested"}
+
+_FAMILIES: dict[str, Family] = {
+    "byte": "integer",
+    "short": "integer",
+    "integer": "integer",
+    "long": "integer",
+    "float": "float",
+    "double": "float",
+    "string": "text",
+    "boolean": "boolean",
+    "date": "date",
+    "timestamp": "timestamp",
+    "timestamp_ntz": "timestamp_ntz",
+    "binary": "binary",
+}
+_DELTA_NAMES = {
+    "TINYINT": "byte",
+    "SMALLINT": "short",
+    "INTEGER": "integer",
+    "BIGINT": "long",
+    "FLOAT": "float",
+    "DOUBLE": "double",
+    "VARCHAR": "string",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP WITH TIME ZONE": "timestamp",
+    "TIMESTAMP": "timestamp_ntz",
+    "BLOB": "binary",
+}
+
+
+class WrongValue(Exception):
+    """A value of a suite that cannot be compared with its column; the message says why."""
+
+
+def family(type_name: str) -> Family:
+    """The family of a Delta type name."""
+    if type_name.startswith("decimal"):
+        return "decimal"
+    return _FAMILIES.get(type_name, "nested")
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[Column, ...]:
+    """The columns of a relation, with Delta's names of their types."""
+    described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    return tuple(Column(name, _delta_name(type_name)) for name, type_name, *_ in described)
+
+
+def _delta_name(duckdb_name: str) -> str:
+    if duckdb_name.startswith("DECIMAL") and not duckdb_name.endswith("]"):
+        return duckdb_name.lower().replace(" ", "")
+    return _DELTA_NAMES.get(duckdb_name, duckdb_name.lower())
+
+
+def missing(name: str, kind: Family) -> str:
+    """SQL: the cell holds no value. NaN is a missing value, as it is for pandas and so for Great Expectations."""
+    column = quote(name)
+    return f"({column} IS NULL OR isnan({column}))" if kind == "float" else f"({column} IS NULL)"
+
+
+def plain(name: str, kind: Family) -> str:
+    """SQL of the cell with NaN as NULL, so that all missing values are one."""
+    column = quote(name)
+    return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END" if kind == "float" else column
+
+
+def typed(value: Any, kind: Family) -> Any:
+    """A JSON value as a value of the column's family. Raises WrongValue when it is none."""
+    if kind in NUMERIC:
+        return _number(value)
+    if kind == "text":
+        if not isinstance(value, str):
+            raise WrongValue(f"{_shown(value)} is no text")
+        return value
+    if kind == "boolean":
+        if not isinstance(value, bool):
+            raise WrongValue(f"{_shown(value)} is neither true nor false")
+        return value
+    if kind == "date":
+        return _date(value)
+    if kind in ("timestamp", "timestamp_ntz"):
+        return _moment(value, aware=kind == "timestamp")
+    raise WrongValue(f"values of a {kind} column cannot be written in a suite")
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise WrongValue(f"{_shown(value)} is no number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise WrongValue(f"{_shown(value)} is no finite number")
+    if isinstance(value, int) and abs(value) >= 10**38:
+        raise WrongValue(f"{_shown(value)} is larger than any number of a table")
+    return value
+
+
+def _date(value: Any) -> date:
+    if isinstance(value, datetime):
+        raise WrongValue(f"{_shown(value)} is a moment, not a date")
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError as error:
+            raise WrongValue(f"{_shown(value)} is no date like 2013-01-31") from error
+    raise WrongValue(f"{_shown(value)} is no date like 2013-01-31")
+
+
+def _moment(value: Any, *, aware: bool) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise WrongValue(f"{_shown(value)} is no date and time like 2013-01-31T18:05:00") from error
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - its zone is given below
+    if not isinstance(value, datetime):
+        raise WrongValue(f"{_shown(value)} is no date and time like 2013-01-31T18:05:00")
+    if aware:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value.tzinfo is not None:
+        raise WrongValue(f"{_shown(value.isoformat())} has a time zone, the column has none")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def spelled(value: Any, kind: Family) -> str:
+    """SQL literal of a typed value, to be compared with a column of the family."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return _decimal_literal(value) if kind == "decimal" else f"{literal(repr(value))}::DOUBLE"
+    if isinstance(value, datetime):
+        zone = "TIMESTAMPTZ" if value.tzinfo else "TIMESTAMP"
+        return f"{literal(value.isoformat(sep=' '))}::{zone}"
+    if isinstance(value, date):
+        return f"{literal(value.isoformat())}::DATE"
+    if isinstance(value, str):
+        return literal(value)
+    raise WrongValue(f"{_shown(value)} cannot be a value of a column")
+
+
+def _decimal_literal(value: float) -> str:
+    """A number as it was written: 0.1 means one tenth for a decimal column, not its nearest double."""
+    exact = Decimal(repr(value))
+    digits = format(exact, "f")
+    if len(re.sub(r"\D", "", digits)) > 38:
+        return f"{literal(repr(value))}::DOUBLE"
+    return digits
+
+
+def in_list(name: str, kind: Family, values: Sequence[Any]) -> str:
+    """SQL: the cell is one of the values."""
+    if not values:
+        return "false"
+    return f"{quote(name)} IN ({', '.join(spelled(value, kind) for value in values)})"

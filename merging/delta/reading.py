@@ -7,8 +7,9 @@ allow a key; `fetch` reads the files with hits.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -22,6 +23,7 @@ from merging.delta.vectors import read_vector
 from merging.errors import MergeFailed
 
 _names = itertools.count()
+_FILES_PER_STATEMENT = 64
 
 
 @dataclass(frozen=True)
@@ -80,24 +82,26 @@ def fetch(
 
     Reads only the files with hits. Raises MergeFailed when one of them is missing or damaged.
     """
-    hits = [
-        int(index) for (index,) in connection.execute(f"SELECT DISTINCT file_index FROM {located}").fetchall()
-    ]
-    selected = "".join(f", p.{quote(name)}" for name in columns)
-    if not hits:
-        empty = "".join(f", {_null_column(snapshot, name)}" for name in columns)
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS "
-            f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number{empty} WHERE false"
-        )
-        return
-    source = files_sql(connection, snapshot, sorted(hits), columns)
-    _run(
-        connection,
-        snapshot,
-        f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT p.file_index, p.row_number{selected} "
-        f"FROM ({source}) p SEMI JOIN {located} l ON p.row_number = l.row_number AND p.file_index = l.file_index",
+    snapshot.store.attach(connection)
+    found = connection.execute(f"SELECT DISTINCT file_index FROM {located} ORDER BY ALL").fetchall()
+    hits = [int(index) for (index,) in found]
+    empty = "".join(f", {_null_column(snapshot, name)}" for name in columns)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {into} AS "
+        f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number{empty} WHERE false"
     )
+    selected = "".join(f", p.{quote(name)}" for name in columns)
+    for start in range(0, len(hits), _FILES_PER_STATEMENT):
+        # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
+        # so that files are read in parallel.
+        parts = " UNION ALL ".join(
+            f"SELECT {index}::BIGINT AS file_index, p.row_number{selected} "
+            f"FROM ({_file_sql(connection, snapshot, index, columns)}) p "
+            f"SEMI JOIN (SELECT row_number FROM {located} WHERE file_index = {index}) l "
+            "ON p.row_number = l.row_number"
+            for index in hits[start : start + _FILES_PER_STATEMENT]
+        )
+        _run(connection, snapshot, f"INSERT INTO {into} {parts}")
 
 
 def scan_sql(
@@ -146,16 +150,18 @@ def files_sql(
     """
     store = snapshot.store
     store.attach(connection)
-    paths = ", ".join(
-        literal(store.engine_path(store.relative(snapshot.files[index].path))) for index in files
-    )
+    paths = ", ".join(literal(_engine_path(snapshot, index)) for index in files)
     stored = [name for name in columns if name not in snapshot.partition_columns]
-    read = stored or [name for name in snapshot.schema.names if name not in snapshot.partition_columns][:1]
-    wanted = ", ".join(
-        f"{literal(snapshot.physical_names[name])}: {{name: {literal(snapshot.physical_names[name])}, "
-        f"type: {literal(duckdb_type(snapshot.schema.field(name).type))}, default_value: NULL}}"
-        for name in read
-    )
+    if any(pa.types.is_nested(snapshot.schema.field(name).type) for name in stored):
+        # Files may hold older forms of a nested type; only a stated schema fills in what they lack. It also
+        # keeps joins from pruning the scan, so plain columns are read without it.
+        source = (
+            f"read_parquet([{paths}], hive_partitioning = false, schema = {_stated_schema(snapshot, stored)})"
+        )
+        present = set(stored)
+    else:
+        source = f"read_parquet([{paths}], hive_partitioning = false, union_by_name = true)"
+        present = _present_somewhere(connection, snapshot, files, stored, source)
     if list(files) == list(range(len(files))):
         index_sql = "file_index::BIGINT"
     else:
@@ -165,11 +171,83 @@ def files_sql(
         if name in snapshot.partition_columns:
             selected.append(f"{_partition_sql(snapshot, files, name)} AS {quote(name)}")
         else:
-            selected.append(f"{quote(snapshot.physical_names[name])} AS {quote(name)}")
-    return (
-        f"SELECT {', '.join(selected)} FROM read_parquet([{paths}], hive_partitioning = false, "
-        f"schema = MAP {{{wanted}}})"
+            selected.append(_column_sql(snapshot, name, name in present))
+    return f"SELECT {', '.join(selected)} FROM {source}"
+
+
+def _engine_path(snapshot: Snapshot, index: int) -> str:
+    return snapshot.store.engine_path(snapshot.store.relative(snapshot.files[index].path))
+
+
+def _stated_schema(snapshot: Snapshot, columns: Sequence[str]) -> str:
+    fields = ", ".join(
+        f"{literal(snapshot.physical_names[name])}: {{name: {literal(snapshot.physical_names[name])}, "
+        f"type: {literal(duckdb_type(snapshot.schema.field(name).type))}, default_value: NULL}}"
+        for name in columns
     )
+    return f"MAP {{{fields}}}"
+
+
+def _column_sql(snapshot: Snapshot, name: str, present: bool) -> str:
+    type_name = duckdb_type(snapshot.schema.field(name).type)
+    source = quote(snapshot.physical_names[name]) if present else "NULL"
+    return f"CAST({source} AS {type_name}) AS {quote(name)}"
+
+
+def _stated_columns(snapshot: Snapshot, index: int) -> Collection[str]:
+    """Stored names that a file has for certain: its statistics count their NULLs."""
+    counts = snapshot.files[index].stats().get("nullCount")
+    return counts if isinstance(counts, dict) else ()
+
+
+def _present_somewhere(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    files: Sequence[int],
+    columns: Sequence[str],
+    source: str,
+) -> set[str]:
+    """Those of `columns` that at least one of the files has; footers are asked where statistics do not say."""
+    missing = set(columns)
+    for index in files:
+        stated = _stated_columns(snapshot, index)
+        missing -= {name for name in missing if snapshot.physical_names[name] in stated}
+        if not missing:
+            return set(columns)
+    found = _describe(connection, snapshot, source)
+    return {name for name in columns if snapshot.physical_names[name] in found}
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, source: str) -> dict[str, str]:
+    with _named_failures(snapshot):
+        return {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+
+
+def _file_sql(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, index: int, columns: Sequence[str]
+) -> str:
+    """A SELECT of row_number and `columns` over the stored rows of one file, in a form that joins can prune."""
+    stored = [name for name in columns if name not in snapshot.partition_columns]
+    nested = [name for name in stored if pa.types.is_nested(snapshot.schema.field(name).type)]
+    source = f"read_parquet([{literal(_engine_path(snapshot, index))}], hive_partitioning = false"
+    stated = _stated_columns(snapshot, index)
+    present = {name for name in stored if snapshot.physical_names[name] in stated}
+    if nested or len(present) < len(stored):
+        found = _describe(connection, snapshot, f"{source})")
+        present = {name for name in stored if snapshot.physical_names[name] in found}
+        if any(
+            found.get(snapshot.physical_names[name]) != duckdb_type(snapshot.schema.field(name).type)
+            for name in nested
+        ):
+            source += f", schema = {_stated_schema(snapshot, stored)}"
+            present = set(stored)
+    selected = ["file_row_number AS row_number"]
+    for name in columns:
+        if name in snapshot.partition_columns:
+            selected.append(f"{_partition_sql(snapshot, [index], name)} AS {quote(name)}")
+        else:
+            selected.append(_column_sql(snapshot, name, name in present))
+    return f"SELECT {', '.join(selected)} FROM {source})"
 
 
 def _partition_sql(snapshot: Snapshot, files: Sequence[int], name: str) -> str:
@@ -261,8 +339,14 @@ def run_arrow(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
 
 
 def _run(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, statement: str) -> None:
-    try:
+    with _named_failures(snapshot):
         connection.execute(statement)
+
+
+@contextlib.contextmanager
+def _named_failures(snapshot: Snapshot) -> Iterator[None]:
+    try:
+        yield
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
         raise MergeFailed(
             f"A data file of {snapshot.uri} cannot be read: {str(error).splitlines()[0]}",

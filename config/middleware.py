@@ -49,3 +49,17 @@ class ProblemPageMiddleware:
             "back": request.headers.get("Referer", "") if request.method == "POST" else "",
         }
         return render(request, [f"{status}.html", "error.html"], context, status=status)
+
+
+def locked_out(request: HttpRequest, response: HttpResponse, _: object) -> HttpResponse:
+    """What axes answers after too many failed attempts to sign in: the API has said it already, pages say it here."""
+    if request.path.startswith("/api/"):
+        return response
+    context = {
+        "status": 429,
+        "message": "Too many failed attempts to sign in. Wait a quarter of an hour, then try again.",
+        "blockers": [],
+        "request_id": current_request_id(),
+        "back": "",
+    }
+    return render(request, "error.html", context, status=429)

@@ -13,7 +13,7 @@ from rest_framework.views import set_rollback
 
 import merging
 from audit.errors import AuditError
-from changerequests.errors import RunEnded
+from changerequests.services.plans import shown_conflict
 from datasets.errors import DomainError
 
 logger = structlog.get_logger(__name__)
@@ -36,18 +36,24 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "invalid": 422,
     "invalid_resolution": 422,
     "invalid_keys": 422,
+    "suite_rejected": 422,
     "invalid_cursor": 422,
+    "invalid_filter": 422,
     "unsupported_table": 422,
     "table_not_found": 422,
     "staged_corrupt": 500,
     "merge_failed": 500,
     "merge_error": 500,
+    "internal_error": 500,
     "audit_failed": 500,
     "audit_append_only": 500,
     "audit_file_exists": 500,
     "forbidden": 403,
     "not_found": 404,
     "not_authenticated": 401,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "unsupported_media_type": 415,
     "throttled": 429,
 }
 
@@ -67,20 +73,22 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
     data = dict(getattr(error, "data", {}))
     problem = {"code": error.code, "message": getattr(error, "message", str(error))}
     if isinstance(error, merging.StagingRejected):
-        problem["errors"] = [
-            {
-                "line": found.line,
-                "column": found.column,
-                "code": found.code,
-                "message": found.message,
-                "value": found.value,
-            }
-            for found in error.problems
-        ]
-        problem["total"] = error.total
+        data["errors"] = [vars(found) for found in error.problems]
+        data["total"] = error.total
     elif isinstance(error, merging.MergeConflict):
-        problem["conflicts"] = data.pop("conflicts", [])
-    return {**data, **problem} if isinstance(error, RunEnded) else {**problem, **data}
+        data["conflicts"] = [vars(shown_conflict(conflict)) for conflict in error.conflicts]
+    elif isinstance(error, merging.ValidationFailed):
+        data["checks"] = [
+            {"name": check.name, "ok": check.ok, "message": check.message, "failures": check.failures}
+            for check in error.report.checks
+        ]
+    elif isinstance(data.get("errors"), Mapping):
+        data["errors"] = [
+            {"field": field, "code": "invalid", "message": str(sentence)}
+            for field, sentences in data["errors"].items()
+            for sentence in sentences
+        ]
+    return {**data, **problem}
 
 
 def document(problem: Mapping[str, Any], status: int, request_id: str) -> dict[str, Any]:
@@ -88,28 +96,31 @@ def document(problem: Mapping[str, Any], status: int, request_id: str) -> dict[s
     return {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
+        **problem,
         "status": status,
         "detail": problem["message"],
-        **problem,
         "request_id": request_id,
     }
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """Django REST framework's handler: every error of the API is problem+json with a stable code."""
-    problem, headers = problem_of(error), {}
+    headers: dict[str, str] = {}
+    problem = problem_of(error)
     if problem is None:
         if isinstance(error, Http404):
             error = exceptions.NotFound("There is no such thing, or you may not see it.")
         elif isinstance(error, PermissionDenied):
             error = exceptions.PermissionDenied()
         if not isinstance(error, exceptions.APIException):
-            return None
-        problem, headers = _of_framework(error)
-    status = (
-        status_of(problem["code"]) if problem["code"] in STATUS_OF_CODE else int(problem.pop("status", 500))
-    )
-    problem.pop("status", None)
+            # A fault of ours: the sentence says nothing of it, the log under the request's id says all.
+            problem = {
+                "code": "internal_error",
+                "message": "Something went wrong here; the operator can find it.",
+            }
+        else:
+            problem, headers = _of_framework(error)
+    status = status_of(problem["code"])
     if status >= 500:
         logger.error("request_failed", exc_info=error)
     set_rollback()
@@ -140,12 +151,14 @@ def _of_framework(error: exceptions.APIException) -> tuple[dict[str, Any], dict[
         exceptions.AuthenticationFailed: "not_authenticated",
         exceptions.PermissionDenied: "forbidden",
         exceptions.NotFound: "not_found",
+        exceptions.MethodNotAllowed: "method_not_allowed",
+        exceptions.NotAcceptable: "not_acceptable",
+        exceptions.UnsupportedMediaType: "unsupported_media_type",
         exceptions.Throttled: "throttled",
         exceptions.ParseError: "invalid",
-        exceptions.UnsupportedMediaType: "invalid",
     }
-    code = next((code for kind, code in codes.items() if isinstance(error, kind)), str(error.default_code))
-    return {"code": code, "message": str(error.detail), "status": error.status_code}, headers
+    code = next((code for kind, code in codes.items() if isinstance(error, kind)), "internal_error")
+    return {"code": code, "message": str(error.detail)}, headers
 
 
 def _flatten(details: Any, field: str = "") -> Any:

@@ -1,0 +1,200 @@
+"""Operators look at change requests, runs and the queue, ring for work that is stuck and cancel runs."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+
+from changerequests import queue, selectors
+from changerequests.models import (
+    ChangeRequest,
+    Comment,
+    ConflictResolution,
+    MergeRun,
+    PlanCheck,
+    Review,
+    Revision,
+    RunPhaseTime,
+)
+from changerequests.services import execution, plans, runs
+from changerequests.states import RunStatus
+from datasets.admin import OperatorAdmin
+from datasets.errors import DomainError
+
+
+@admin.register(ChangeRequest)
+class ChangeRequestAdmin(OperatorAdmin):
+    """Change requests, newest first."""
+
+    list_display = ["cr_id", "title", "dataset", "status", "author", "merged_version", "updated_at"]
+    list_filter = ["status", "dataset", "created_at"]
+    list_select_related = ["dataset", "author"]
+    search_fields = ["title", "author__username"]
+    actions = ["check_again"]
+
+    @admin.action(description="Check again on the table as it is now", permissions=["operate"])
+    def check_again(self, request: HttpRequest, found: QuerySet[ChangeRequest]) -> None:
+        """Plan the draft and pending ones among them."""
+        checked = [plans.check(change_request_id=change_request.pk) for change_request in found]
+        messages.success(
+            request, f"{sum(check is not None for check in checked)} change requests were checked."
+        )
+
+
+class StuckFilter(admin.SimpleListFilter):
+    """Runs that wait for nobody's work."""
+
+    title = "stuck"
+    parameter_name = "stuck"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("died", "running, and their worker died"), ("unheard", "queued, and nobody is at work")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[MergeRun]) -> QuerySet[MergeRun]:
+        if self.value() == "died":
+            return queryset.filter(pk__in=selectors.runs_to_recover().values("pk"))
+        if self.value() == "unheard":
+            waiting = selectors.datasets_with_waiting_runs().values("pk")
+            return queryset.filter(Q(status=RunStatus.QUEUED) & Q(dataset__in=waiting))
+        return queryset
+
+
+@admin.register(MergeRun)
+class MergeRunAdmin(OperatorAdmin):
+    """Merge runs, newest first: the queue, what is at work, and how it ended."""
+
+    change_list_template = "admin/changerequests/mergerun/change_list.html"
+    list_display = [
+        "pk",
+        "change_request",
+        "dataset",
+        "status",
+        "phase",
+        "requested_by",
+        "attempts",
+        "worker",
+        "heartbeat_at",
+        "queued_at",
+        "finished_at",
+        "error_code",
+    ]
+    list_filter = [
+        "status",
+        StuckFilter,
+        "phase",
+        "dataset",
+        "error_code",
+        "force_merge",
+        "skip_conflict_check",
+    ]
+    list_select_related = ["change_request", "dataset", "requested_by"]
+    search_fields = ["change_request__title", "worker", "attempt_id"]
+    actions = ["cancel", "ring"]
+
+    def get_urls(self) -> list[URLPattern]:
+        sweep = path("sweep/", self.admin_site.admin_view(self.sweep), name="changerequests_mergerun_sweep")
+        return [sweep, *super().get_urls()]
+
+    @admin.action(description="Cancel", permissions=["operate"])
+    def cancel(self, request: HttpRequest, found: QuerySet[MergeRun]) -> None:
+        """Stop queued runs at once and ask running ones to stop before they commit."""
+        for run in found:
+            try:
+                runs.cancel_run(run_id=run.pk, actor=request.user)  # type: ignore[arg-type]  # an operator
+            except DomainError as error:
+                messages.error(request, f"Run {run.pk}: {error.message}")
+            else:
+                messages.success(request, f"Run {run.pk} is cancelled, or stops before it commits.")
+
+    @admin.action(description="Ring a worker for their datasets", permissions=["operate"])
+    def ring(self, request: HttpRequest, found: QuerySet[MergeRun]) -> None:
+        """Ask a worker to look at the queues of the runs' datasets."""
+        datasets = sorted(set(found.values_list("dataset_id", flat=True)))
+        for dataset_id in datasets:
+            queue.ring(dataset_id)
+        messages.success(request, f"Rang for {len(datasets)} datasets.")
+
+    def sweep(self, request: HttpRequest) -> HttpResponse:
+        """Do at once what the periodic sweep does: ring for lost and interrupted runs, clear what was left."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if self.has_operate_permission(request):
+            messages.success(request, f"Swept: rang for {execution.sweep()} datasets.")
+        else:
+            messages.error(request, "Only operators sweep.")
+        return HttpResponseRedirect(reverse("admin:changerequests_mergerun_changelist"))
+
+
+@admin.register(Revision)
+class RevisionAdmin(OperatorAdmin):
+    """Staged contents."""
+
+    list_display = [
+        "change_request",
+        "number",
+        "is_current",
+        "rows",
+        "base_version",
+        "created_by",
+        "created_at",
+    ]
+    list_filter = ["is_current", "created_at"]
+    list_select_related = ["change_request", "created_by"]
+    search_fields = ["change_request__title", "digest", "file_name"]
+
+
+@admin.register(PlanCheck)
+class PlanCheckAdmin(OperatorAdmin):
+    """The last check of each request."""
+
+    list_display = [
+        "change_request",
+        "table_version",
+        "conflicts",
+        "unresolved",
+        "problem_code",
+        "checked_at",
+    ]
+    list_filter = ["problem_code", "strategy"]
+    list_select_related = ["change_request"]
+
+
+@admin.register(Review)
+class ReviewAdmin(OperatorAdmin):
+    """Verdicts."""
+
+    list_display = ["change_request", "reviewer", "verdict", "created_at"]
+    list_filter = ["verdict", "created_at"]
+    list_select_related = ["change_request", "reviewer"]
+    search_fields = ["change_request__title", "reviewer__username"]
+
+
+@admin.register(Comment)
+class CommentAdmin(OperatorAdmin):
+    """Remarks."""
+
+    list_display = ["change_request", "author", "column", "resolved_at", "created_at"]
+    list_filter = [("resolved_at", admin.EmptyFieldListFilter), "created_at"]
+    list_select_related = ["change_request", "author"]
+    search_fields = ["change_request__title", "author__username"]
+
+
+@admin.register(ConflictResolution)
+class ConflictResolutionAdmin(OperatorAdmin):
+    """Choices for conflicts."""
+
+    list_display = ["change_request", "column", "choice", "is_current", "chosen_by", "chosen_at"]
+    list_filter = ["choice", "is_current"]
+    list_select_related = ["change_request", "chosen_by"]
+    search_fields = ["change_request__title", "chosen_by__username"]
+
+
+@admin.register(RunPhaseTime)
+class RunPhaseTimeAdmin(OperatorAdmin):
+    """Seconds by phase."""
+
+    list_display = ["run", "phase", "seconds"]
+    list_filter = ["phase"]
+    list_select_related = ["run__change_request"]

@@ -15,6 +15,8 @@ from datasets.rows import json_value
 
 #: Longer text is cut on the page; downloads and the API give it whole.
 LONGEST_TEXT = 400
+#: Longer text may wrap in its cell.
+LONGEST_LINE = 48
 
 _NULL = mark_safe('<span class="null">NULL</span>')
 _EMPTY = mark_safe('<span class="null">empty text</span>')
@@ -56,9 +58,12 @@ def cell_html(value: Any, type_name: str = "string") -> SafeString:
     if len(text) > LONGEST_TEXT:
         cut = _marked(text[:LONGEST_TEXT])
         return format_html(
-            '<span class="cell">{}…</span> <span class="more">{} characters</span>', cut, f"{len(text):,}"
+            '<span class="cell cell--long">{}…</span> <span class="more">{} characters</span>',
+            cut,
+            f"{len(text):,}",
         )
-    return format_html('<span class="cell">{}</span>', _marked(text))
+    names = "cell cell--long" if len(text) > LONGEST_LINE else "cell"
+    return format_html('<span class="{}">{}</span>', names, _marked(text))
 
 
 def absent_html() -> SafeString:

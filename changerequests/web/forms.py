@@ -17,11 +17,11 @@ def style(form: forms.BaseForm) -> None:
     """Give each control the look of its kind; Django itself sets aria-invalid and aria-describedby."""
     for field in form.fields.values():
         widget = field.widget
-        if isinstance(widget, forms.CheckboxInput):
+        if isinstance(widget, forms.CheckboxInput | forms.RadioSelect):
             widget.attrs.setdefault("class", "form-check-input")
         elif isinstance(widget, forms.Select):
             widget.attrs.setdefault("class", "form-select")
-        elif not isinstance(widget, forms.RadioSelect | forms.HiddenInput):
+        elif not isinstance(widget, forms.HiddenInput):
             widget.attrs.setdefault("class", "form-control")
 
 
@@ -93,21 +93,26 @@ class NewChangeRequestForm(UploadForm):
     field_order = ("title", "description", "file", "pasted", "null_token", "merge_schema")
 
 
-class CommentForm(forms.Form):
-    """A remark on the request."""
-
-    body = forms.CharField(
-        label="Comment",
-        widget=forms.Textarea(attrs={"rows": 3}),
-        error_messages={"required": "Write a comment first."},
-    )
+class FormWithOwnIds(forms.Form):
+    """A form beside others on one page: its fields' ids begin with its own name."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("auto_id", f"{type(self).__name__.lower()}_%s")
         super().__init__(*args, **kwargs)
         style(self)
 
 
-class ReviewForm(forms.Form):
+class CommentForm(FormWithOwnIds):
+    """A remark on the request."""
+
+    body = forms.CharField(
+        label="Your comment",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": "Write a comment first."},
+    )
+
+
+class ReviewForm(FormWithOwnIds):
     """A verdict with its reason."""
 
     VERDICTS = (
@@ -129,19 +134,17 @@ class ReviewForm(forms.Form):
     )
     revision_digest = forms.CharField(widget=forms.HiddenInput, required=False)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        style(self)
+    def without_approval(self) -> None:
+        """Offer no approval: for people who look at their own changes."""
+        verdict = self.fields["verdict"]
+        if isinstance(verdict, forms.ChoiceField):
+            verdict.choices = self.VERDICTS[1:]
 
 
-class CloseForm(forms.Form):
+class CloseForm(FormWithOwnIds):
     """Why a request is closed."""
 
     reason = forms.CharField(label="Reason", required=False, widget=forms.Textarea(attrs={"rows": 2}))
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        style(self)
 
 
 class MemberForm(forms.Form):

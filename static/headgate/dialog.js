@@ -4,14 +4,10 @@ const content = document.getElementById("dialog-content");
 
 function open() {
   if (!dialog.open) dialog.showModal();
-  const heading = content.querySelector("h2, h1");
-  if (heading) {
-    dialog.setAttribute("aria-labelledby", heading.id);
-    if (!content.contains(document.activeElement)) {
-      heading.tabIndex = -1;
-      heading.focus({ preventScroll: true }); // never on the button that changes the table
-    }
-  }
+  const heading = content.querySelector("h1");
+  dialog.setAttribute("aria-labelledby", heading.id);
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true }); // never on the button that changes the table
 }
 
 if (dialog && content) {

@@ -22,9 +22,9 @@ KINDS = {
 
 #: choice -> its title and where its value comes from
 CHOICES = {
+    "base": ("Back to base", "as it was at the upload"),
     "current": ("Keep current", "as the table has it now"),
-    "proposed": ("Take proposed", "as this change request wants it"),
-    "base": ("Back to base", "as it was when the changes were uploaded"),
+    "proposed": ("Take proposed", "as this request wants it"),
     "custom": ("Another value", "typed here"),
     "keep": ("Keep the row", "as it is on the side that still has it"),
     "delete": ("Delete the row", "as the other side wants it"),

@@ -106,8 +106,11 @@ class _Column(Protocol):
 
 
 class _PreviewPage(Protocol):
-    rows: tuple[dict[str, Any], ...]
-    columns: tuple[Any, ...]
+    @property
+    def rows(self) -> tuple[dict[str, Any], ...]: ...
+
+    @property
+    def columns(self) -> tuple[Any, ...]: ...
 
 
 def preview_table(dataset: Dataset, page: _PreviewPage, order: str) -> DataTable:

@@ -12,10 +12,15 @@ from changerequests.states import Action, RunStatus, Status
 from changerequests.web.wording import counted, listed, name_of
 from datasets.roles import Role, role_on
 
-State = Literal["fix", "wait", "ok"]
+State = Literal["fix", "wait", "confirm", "ok"]
 
-_ICONS = {"fix": ("x-circle", "bad"), "wait": ("clock", "warn"), "ok": ("check-circle", "good")}
-_WORDS = {"fix": "To fix", "wait": "Waiting", "ok": "Done"}
+_ICONS = {
+    "fix": ("x-circle", "bad"),
+    "wait": ("clock", "warn"),
+    "confirm": ("alert", "warn"),
+    "ok": ("check-circle", "good"),
+}
+_WORDS = {"fix": "To fix", "wait": "Waiting", "confirm": "To confirm", "ok": "Done"}
 _LINK_TEXTS = {
     "conversation": "Go to the conversation",
     "changes": "See the changes",
@@ -121,7 +126,7 @@ def _state(
 
 
 def _failed_gates(change_request: ChangeRequest, failed: list[policies.Blocker]) -> list[Gate]:
-    ordered = sorted(failed, key=lambda blocker: blocker.kind != "fix")
+    ordered = sorted(failed, key=lambda blocker: (blocker.code == "delete_guard", blocker.kind != "fix"))
     return [
         Gate(
             blocker.kind, blocker.sentence, place_url(change_request, blocker.link), _LINK_TEXTS[blocker.link]

@@ -108,4 +108,5 @@ def _moved(check: PlanCheck | None, revision: Revision | None) -> str:
             "your values"
         )
     rest = f"; {listed(touched)}." if touched else "; none of it conflicts with your rows."
-    return f"It moved by {counted(steps, 'version')} since the changes were uploaded (base: version {revision.base_version}){rest}"
+    moved = f"It moved by {counted(steps, 'version')} since the changes were uploaded"
+    return f"{moved} (base: version {revision.base_version}){rest}"

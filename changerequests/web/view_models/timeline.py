@@ -42,7 +42,8 @@ def timeline(change_request: ChangeRequest) -> list[Entry]:
     """All entries, oldest first, in a fixed number of queries."""
     events = list(selectors.timeline_of(change_request))
     comments = {comment.pk: comment for comment in selectors.comments_on(change_request)}
-    names = _names({event.actor for event in events})
+    approvers = {name for event in events for name in event.data.get("approved_by", ())}
+    names = _names({event.actor for event in events} | approvers)
     replies: dict[int, list[Reply]] = {}
     for comment in comments.values():
         if comment.parent_id is not None:
@@ -50,21 +51,22 @@ def timeline(change_request: ChangeRequest) -> list[Entry]:
     entries = []
     for event in events:
         who = names.get(event.actor, event.actor) or "Headgate"
-        data: Mapping[str, Any] = event.data
+        data: dict[str, Any] = {**event.data}
+        data["approved_by"] = [names.get(name, name) for name in data.get("approved_by", ())]
         if event.action == "comment.added":
-            comment = comments.get(data["comment"])
-            if comment is None or comment.parent_id is not None:
+            said = comments.get(data["comment"])
+            if said is None or said.parent_id is not None:
                 continue
-            place = f" on the column {comment.column}" if comment.column else ""
+            place = f" on the column {said.column}" if said.column else ""
             entries.append(
                 Entry(
                     who,
                     f"commented{place}",
                     event.occurred_at,
                     "comment",
-                    comment=comment,
-                    replies=replies.get(comment.pk, ()),
-                    resolved_by=name_of(comment.resolved_by) if comment.resolved_at else "",
+                    comment=said,
+                    replies=replies.get(said.pk, ()),
+                    resolved_by=name_of(said.resolved_by) if said.resolved_at else "",
                 )
             )
             continue
@@ -101,7 +103,8 @@ def _staged(who: str, when: datetime, data: Mapping[str, Any], change_request: C
     content = listed(part for part in counts if part) or "no change: every row equals the table"
     file = f" from {data['file_name']}" if data.get("file_name") else ""
     again = "" if data["revision"] == 1 else ", which replaces the one before"
-    sentence = f"uploaded revision {data['revision']}{file} with {content}{again} (base: version {data['base_version']})"
+    base = f"(base: version {data['base_version']})"
+    sentence = f"uploaded revision {data['revision']}{file} with {content}{again} {base}"
     return Entry(
         who,
         sentence,

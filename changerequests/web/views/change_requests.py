@@ -144,7 +144,7 @@ def _conversation_page(
     approving = may_approve(change_request, user)
     review_form = review_form or ReviewForm(initial={"revision_digest": revision.digest if revision else ""})
     if not approving:
-        review_form.fields["verdict"].choices = ReviewForm.VERDICTS[1:]
+        review_form.without_approval()
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,

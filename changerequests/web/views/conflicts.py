@@ -12,16 +12,17 @@ from django.views.decorators.http import require_POST, require_safe
 from changerequests import selectors
 from changerequests.errors import PlanChanged
 from changerequests.models import ChangeRequest
-from changerequests.policies import Action, blockers
+from changerequests.policies import blockers
 from changerequests.services import conflicts as services
 from changerequests.services import plans
+from changerequests.states import Action
 from changerequests.web.view_models.change_requests import head
 from changerequests.web.view_models.conflicts import bulk_choices, conflict_cards
 from changerequests.web.views.shared import is_fragment, person, signed_in
 from changerequests.web.wording import counted
 from datasets.errors import InvalidInput
 
-PAGE_CONFLICTS = 50
+PAGE_CONFLICTS = 25
 
 
 @require_safe
@@ -41,13 +42,15 @@ def _page(
 ) -> HttpResponse:
     after = request.GET.get("after") or request.POST.get("after") or None
     page = plans.conflicts_page(change_request=change_request, after=after, limit=PAGE_CONFLICTS)
+    cards = conflict_cards(change_request, page)
     found = blockers(change_request, person(request), Action.RESOLVE)
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
         "page": page,
         "resolved": page.total - page.unresolved,
-        "cards": conflict_cards(change_request, page),
+        "cards": cards,
+        "next_open": next((card.anchor for card in cards if not card.is_resolved), ""),
         "bulk": bulk_choices(page),
         "may_resolve": not found,
         "why_not": found[0].sentence if found else "",

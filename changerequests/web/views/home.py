@@ -1,6 +1,7 @@
 """The first page: what waits for whom."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Q, QuerySet
@@ -32,7 +33,7 @@ class Section:
     empty: str
     rows: list[RequestRow]
     total: int
-    page: Page[ChangeRequest] | Page[RequestRow] | None = None
+    page: Page[Any] | None = None
 
 
 _WORDS = {
@@ -105,7 +106,7 @@ def _first_rows(name: str, found: QuerySet[ChangeRequest] | list[RequestRow]) ->
 
 def _whole(name: str, found: QuerySet[ChangeRequest] | list[RequestRow], number: str | None) -> Section:
     title, icon, empty = _WORDS[name]
-    paginator: Paginator[ChangeRequest] | Paginator[RequestRow] = Paginator(found, PAGE_ROWS)  # type: ignore[arg-type]  # one of the two lists
-    page = paginator.get_page(number)
-    rows = [item if isinstance(item, RequestRow) else request_rows([item])[0] for item in page.object_list]
-    return Section(name, title, icon, empty, rows, paginator.count, page)
+    page: Page[Any] = Paginator(found, PAGE_ROWS).get_page(number)
+    shown = list(page.object_list)
+    rows = shown if isinstance(found, list) else request_rows(shown)
+    return Section(name, title, icon, empty, rows, page.paginator.count, page)

@@ -1,0 +1,153 @@
+"""A browser in front of the demo: its own database, broker, worker and web process, with the demo's data."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+
+from changerequests.management.demo_users import DEMO_PASSWORD
+from config.broker import EmbeddedBroker
+from config.env import BASE_DIR
+from tests import services
+
+#: What Chromium needs in containers, and what keeps it from calling home.
+CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-gpu",
+)
+PICTURES = BASE_DIR / "docs" / "images"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here drives a browser."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The system's Chromium; without one the tests are skipped, or fail where a browser is required."""
+    try:
+        return services.find_chromium()
+    except services.ServiceMissingError as error:
+        if services.browser_required():
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any], chromium: Path) -> dict[str, Any]:
+    """Drive the system's Chromium."""
+    return {**browser_type_launch_args, "executable_path": str(chromium), "args": list(CHROMIUM_OPTIONS)}
+
+
+@pytest.fixture(scope="session")
+def demo(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running demo. Tests share it, so each works on change requests of its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    broker = EmbeddedBroker(folder)
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings.dev",
+        "SECRET_KEY": "only for the browser tests",
+        "DATABASE_URL": f"sqlite:///{folder / 'headgate.sqlite3'}",
+        "CELERY_BROKER_URL": broker.url,
+        "DELTA_DATA_ROOT": str(folder / "delta"),
+        "C_FORCE_ROOT": "1",
+    }
+    try:
+        for command in ("migrate", "seed_demo"):
+            subprocess.run(
+                [sys.executable, "manage.py", command, "--verbosity", "0"],
+                cwd=BASE_DIR,
+                env=environment,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+        with (
+            services.worker_process(environment, folder / "worker.log"),
+            services.web_process(environment, folder / "web.log") as address,
+        ):
+            yield address
+    finally:
+        broker.stop()
+
+
+class Person:
+    """Somebody in front of a browser. Errors in the console are collected, and must stay none."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.context = context
+        self.address = address
+        self.page: Page = context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        # A refused form (409, 422) is an answer like any other; the browser notes it as an error all the same.
+        if message.type == "error" and "status of 4" not in message.text:
+            self.complaints.append(message.text)
+
+    def sign_in(self, user_name: str) -> None:
+        """Sign in as one of the demo's people."""
+        self.go("/sign-in/")
+        self.page.get_by_label("User name").fill(user_name)
+        self.page.get_by_label("Password").fill(DEMO_PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("heading", name="Change requests", exact=True).wait_for()
+
+    def go(self, path: str) -> None:
+        """Open a page of the demo."""
+        self.page.goto(self.address + path)
+
+    def open_request(self, title: str) -> str:
+        """Find a change request by its title from the first page and open it; answers its path."""
+        self.go(f"/?show=all&q={title}")
+        self.page.get_by_role("link", name=title, exact=True).click()
+        self.page.get_by_role("heading", name=title).wait_for()
+        return self.page.url.removeprefix(self.address)
+
+
+SignIn = Callable[..., Person]
+
+
+@pytest.fixture
+def sign_in(browser: Browser, demo: str) -> Iterator[SignIn]:
+    """Open a browser window of its own and sign in: ``sign_in("olivia", java_script_enabled=False)``."""
+    people: list[Person] = []
+
+    def enter(user_name: str, **options: Any) -> Person:
+        options.setdefault("viewport", {"width": 1280, "height": 900})
+        options.setdefault("reduced_motion", "reduce")
+        person = Person(browser.new_context(**options), demo)
+        people.append(person)
+        person.sign_in(user_name)
+        return person
+
+    yield enter
+    complaints = [complaint for person in people for complaint in person.complaints]
+    for person in people:
+        person.context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[[str], Path]:
+    """Where a picture goes: to the test's own folder, or to docs/images with ``UPDATE_PICTURES=1``."""
+
+    def path(name: str) -> Path:
+        return (PICTURES if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path) / name
+
+    return path

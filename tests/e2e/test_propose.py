@@ -1,0 +1,32 @@
+"""Proposing changes: refused with every problem by line and column, or staged, then sent to review."""
+
+from playwright.sync_api import expect
+
+from tests.e2e.conftest import SignIn
+
+
+def test_problems_are_listed_and_corrected(sign_in: SignIn) -> None:
+    carl = sign_in("carl")
+    page = carl.page
+    carl.go("/datasets/new-york-2013/airports/new/")
+    page.get_by_label("Title").fill("Correct two altitudes")
+    page.get_by_label("Or paste rows as CSV").fill("faa,alt\nJFK,thirteen\n,40\nLGA,21\n")
+    page.get_by_role("button", name="Create the draft").click()
+
+    expect(page.get_by_role("heading", name="Not staged: 2 problems in the rows")).to_be_visible()
+    problems = page.get_by_role("region", name="Problems by line and column").get_by_role("row")
+    expect(problems).to_have_count(3)
+    expect(problems.nth(1)).to_contain_text("thirteen")
+    expect(problems.nth(1)).to_contain_text("alt")
+    expect(page.get_by_text("no content yet")).to_be_visible()
+
+    page.get_by_label("Or paste rows as CSV").fill("faa,alt\nJFK,14\nLGA,21\n")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_text("Uploaded as revision 1")).to_be_visible()
+    page.get_by_role("button", name="Ask for review").click()
+    expect(page.locator(".page-meta .chip")).to_have_text("Pending")
+
+    page.get_by_label("Your comment").fill("The charts of 2013 say so.")
+    page.get_by_role("button", name="Comment", exact=True).click()
+    expect(page.locator(".comment__body").filter(has_text="The charts of 2013 say so.")).to_be_visible()
+    expect(page.get_by_label("Approve: this content may be merged")).to_have_count(0)  # one's own changes

@@ -4,12 +4,13 @@ Tables, staged content and audit files lie under ``settings.DELTA_DATA_ROOT``, w
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import factory
 import pyarrow as pa
 from django.conf import settings
 from django.contrib.auth.models import Group, User
+from django.db.models import Model
 
 import merging
 from changerequests.models import ChangeRequest, MergeRun, Review
@@ -33,7 +34,18 @@ PLANES = pa.table(
 ONE_UPDATE_ONE_INSERT = "tailnum,year,manufacturer,seats\nN3,2002,EMBRAER,55\nN5,2013,AIRBUS,200\n"
 
 
-class UserFactory(factory.django.DjangoModelFactory):
+Made = TypeVar("Made", bound=Model)
+
+
+class ModelFactory(factory.django.DjangoModelFactory[Made]):
+    """A factory whose call gives a model instance, and is known to by the type checker."""
+
+    if TYPE_CHECKING:
+
+        def __new__(cls, *arguments: Any, **fields: Any) -> Made: ...  # type: ignore[misc]  # its metaclass does so
+
+
+class UserFactory(ModelFactory[User]):
     """A person without any role; the password is ``password``."""
 
     class Meta:
@@ -47,7 +59,7 @@ class UserFactory(factory.django.DjangoModelFactory):
         return model_class.objects.create_user(**{"password": "password", **fields})
 
 
-class GroupFactory(factory.django.DjangoModelFactory):
+class GroupFactory(ModelFactory[Group]):
     """A group without members and without any role."""
 
     class Meta:
@@ -56,7 +68,7 @@ class GroupFactory(factory.django.DjangoModelFactory):
     name = factory.Sequence(lambda number: f"group-{number}")
 
 
-class ProjectFactory(factory.django.DjangoModelFactory):
+class ProjectFactory(ModelFactory[Project]):
     """A project that nobody has a role on."""
 
     class Meta:
@@ -66,7 +78,7 @@ class ProjectFactory(factory.django.DjangoModelFactory):
     name = factory.LazyAttribute(lambda project: project.slug.capitalize())
 
 
-class DatasetFactory(factory.django.DjangoModelFactory):
+class DatasetFactory(ModelFactory[Dataset]):
     """A registered dataset on a table made for it; ``data`` are the table's rows (pyarrow), ``PLANES`` by default.
 
     Takes every setting of a dataset, and ``table_options`` for ``merging.create_table``.
@@ -91,7 +103,7 @@ class DatasetFactory(factory.django.DjangoModelFactory):
         return register_dataset(table_uri=str(table_uri), **fields)
 
 
-class ChangeRequestFactory(factory.django.DjangoModelFactory):
+class ChangeRequestFactory(ModelFactory[ChangeRequest]):
     """A change request with really staged content.
 
     ``csv`` is the uploaded text (None: nothing is uploaded), ``status`` draft or pending. An author without the right

@@ -11,7 +11,7 @@ python := .venv/bin/python
 .PHONY: help demo test test-faults check lock clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: .venv/demo.stamp ## try it: web and worker in this terminal, with demo data (PORT=8123 make demo)
 	@exec $(python) -m config.demo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,16 +14,10 @@ from merging.delta.log import commit_path, read_commit
 from merging.delta.snapshot import Snapshot, snapshot_in
 from merging.delta.store import ObjectExists
 from merging.delta.vectors import VectorDescriptor
-from merging.delta.writing import PreparedCommit
+from merging.delta.writing import PreparedCommit, Step, no_step
 from merging.errors import MergeError, MergeFailed, VersionMoved
 
 ENGINE = "headgate/0.1.0"
-
-Step = Callable[[str], None]
-
-
-def _no_step(_: str) -> None:
-    """Where nobody wants to be told of the steps."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ def commit(
     application_id: str,
     generation: int,
     commit_info: Mapping[str, Any] | None = None,
-    step: Step = _no_step,
+    step: Step = no_step,
 ) -> Commit:
     """Put the prepared actions in the log as exactly the version after the snapshot's.
 

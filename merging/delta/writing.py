@@ -15,7 +15,7 @@ import re
 import time
 import urllib.parse
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +41,13 @@ _LEAST_ROWS_PER_FILE = 10_000
 _REWRITERS = 2
 _PLAIN_IN_PATHS = "/=-_.~:@!$&'()*+,;"
 _LONGEST_FOLDER = 255  # bytes, of every common file system
+
+
+Step = Callable[[str], None]
+
+
+def no_step(_: str) -> None:
+    """For callers who need not be told of the steps."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +186,12 @@ def prepare(
     *,
     attempt_id: str,
     new_schema: pa.Schema | None = None,
+    step: Step = no_step,
 ) -> PreparedCommit:
     """Write the files of one commit on top of `snapshot`; nothing is visible before `commit`.
 
-    `new_schema`: the table's columns after the merge, when columns are added or widened.
+    `new_schema`: the table's columns after the merge, when columns are added or widened. `step` is told
+    "files-written" and "files-synced".
     On any error the files already written are deleted. Raises UnsupportedTable (also for updates of an
     append-only table) and MergeFailed.
     """
@@ -210,7 +219,9 @@ def prepare(
             _write_added(work, changes.added)
         if snapshot.change_data_feed:
             _write_change_feed(work, changes)
+        step("files-written")
         snapshot.store.sync(work.paths)
+        step("files-synced")
     except BaseException:
         snapshot.store.delete(work.paths)
         raise
@@ -370,7 +381,8 @@ def _mark_removed(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
             present = read_vector(store, file.vector)
             before = len(present)
             bitmap |= present
-        _require_distinct(work.snapshot, file, len(bitmap) - before, len(numbers))
+        within = int(np.count_nonzero(numbers < work.snapshot.physical_records(file)))
+        _require_distinct(work.snapshot, file, min(len(bitmap) - before, within), len(numbers))
         work.rows_removed += len(numbers)
         work.remove(file)
         if len(bitmap) == work.snapshot.physical_records(file):

@@ -223,14 +223,24 @@ def test_no_table_and_no_such_version(tmp_path: Path, make_table: Callable[..., 
 def test_schema_comments_constraints_and_properties(tmp_path: Path) -> None:
     uri = str(tmp_path / "described")
     nested = deltalake.schema.ArrayType(
-        deltalake.schema.StructType([deltalake.Field("x", "short")]), contains_null=False
+        deltalake.schema.StructType([deltalake.Field("x", deltalake.schema.PrimitiveType("short"))]),
+        contains_null=False,
     )
     fields = [
-        deltalake.Field("id", "long", nullable=False, metadata={"comment": "the key"}),
+        deltalake.Field(
+            "id", deltalake.schema.PrimitiveType("long"), nullable=False, metadata={"comment": "the key"}
+        ),
         deltalake.Field("list", nested),
-        deltalake.Field("map", deltalake.schema.MapType("string", "decimal(5,1)", value_contains_null=True)),
-        deltalake.Field("at", "timestamp_ntz"),
-        deltalake.Field("data", "binary"),
+        deltalake.Field(
+            "map",
+            deltalake.schema.MapType(
+                deltalake.schema.PrimitiveType("string"),
+                deltalake.schema.PrimitiveType("decimal(5,1)"),
+                value_contains_null=True,
+            ),
+        ),
+        deltalake.Field("at", deltalake.schema.PrimitiveType("timestamp_ntz")),
+        deltalake.Field("data", deltalake.schema.PrimitiveType("binary")),
     ]
     deltalake.DeltaTable.create(
         uri,

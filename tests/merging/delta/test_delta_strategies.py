@@ -305,9 +305,11 @@ def test_column_mapping_is_read_and_written_through_delta_rs(tmp_path: Path, mer
 def test_generated_columns_are_computed_anew(tmp_path: Path, merger: Merger) -> None:
     uri = str(tmp_path / "generated")
     fields = [
-        deltalake.Field("id", "long"),
-        deltalake.Field("v", "integer"),
-        deltalake.Field("twice", "long", metadata={"delta.generationExpression": "v * 2"}),
+        deltalake.Field("id", deltalake.schema.PrimitiveType("long")),
+        deltalake.Field("v", deltalake.schema.PrimitiveType("integer")),
+        deltalake.Field(
+            "twice", deltalake.schema.PrimitiveType("long"), metadata={"delta.generationExpression": "v * 2"}
+        ),
     ]
     deltalake.DeltaTable.create(uri, deltalake.Schema(fields))
     rows = pa.table({"id": pa.array([1, 2], pa.int64()), "v": pa.array([1, 2], pa.int32())})

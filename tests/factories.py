@@ -172,7 +172,7 @@ def give_role(member: User | Group, target: Dataset | Project, role: Role | None
 
 def person_with(role: Role | None, target: Dataset | Project, **fields: Any) -> User:
     """A new person with a role on a dataset or project."""
-    user: Any = UserFactory(**fields)
+    user = UserFactory.create(**fields)
     if role is not None:
         give_role(user, target, role)
     return fresh(user)

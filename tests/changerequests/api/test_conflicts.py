@@ -16,11 +16,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def conflicting() -> ChangeRequest:
     """Three cells in conflict: year and seats of N1, seats of N2."""
-    dataset: Dataset = DatasetFactory()
-    change_request: ChangeRequest = ChangeRequestFactory(
+    dataset: Dataset = DatasetFactory.create()
+    change_request: ChangeRequest = ChangeRequestFactory.create(
         dataset=dataset, csv="tailnum,year,seats\nN1,1,1\nN2,2004,2\nN4,2011,4\n"
     )
-    faster = ChangeRequestFactory(dataset=dataset, csv="tailnum,year,seats\nN1,10,10\nN2,2004,20\n")
+    faster = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,year,seats\nN1,10,10\nN2,2004,20\n")
     merge(faster, person_with(Role.OWNER, dataset))
     return change_request
 

@@ -29,8 +29,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def dataset() -> Dataset:
-    made: Dataset = DatasetFactory(slug="planes", name="Planes")
-    return made
+    return DatasetFactory.create(slug="planes", name="Planes")
 
 
 def url(dataset: Dataset, rest: str = "") -> str:
@@ -38,8 +37,8 @@ def url(dataset: Dataset, rest: str = "") -> str:
 
 
 def test_projects_are_those_with_a_role_or_a_visible_dataset(dataset: Dataset) -> None:
-    other: Dataset = DatasetFactory(project__slug="other")
-    DatasetFactory(project__slug="hidden")
+    other: Dataset = DatasetFactory.create(project__slug="other")
+    DatasetFactory.create(project__slug="hidden")
     client = client_of(person_with(Role.VIEWER, dataset))
     of_project = client_of(person_with(Role.VIEWER, other.project))
 
@@ -79,13 +78,13 @@ def test_lists_cost_the_same_whatever_their_length(
     with django_assert_num_queries(3):  # the token, the user's other tokens, the datasets
         assert len(client.get("/api/v1/datasets").json()["results"]) == 1
     for _ in range(3):
-        DatasetFactory(project=dataset.project)
+        DatasetFactory.create(project=dataset.project)
     with django_assert_num_queries(3):
         assert len(client.get("/api/v1/datasets").json()["results"]) == 4
 
 
 def test_the_schema_at_a_version(dataset: Dataset) -> None:
-    change_request = ChangeRequestFactory(dataset=dataset, csv="tailnum,engines\nN1,2\n")
+    change_request = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,engines\nN1,2\n")
     merge(change_request, person_with(Role.OWNER, dataset))
     client = client_of(change_request.author)
 
@@ -102,7 +101,7 @@ def test_the_schema_at_a_version(dataset: Dataset) -> None:
 
 
 def test_rows_are_paged_sorted_filtered_and_read_at_any_version(dataset: Dataset) -> None:
-    merge(ChangeRequestFactory(dataset=dataset), person_with(Role.OWNER, dataset))
+    merge(ChangeRequestFactory.create(dataset=dataset), person_with(Role.OWNER, dataset))
     client = client_of(person_with(Role.VIEWER, dataset))
 
     def keys(query: str) -> list[str]:
@@ -122,7 +121,7 @@ def test_rows_are_paged_sorted_filtered_and_read_at_any_version(dataset: Dataset
 
 
 def test_history_tells_our_merges_from_foreign_jobs(dataset: Dataset) -> None:
-    change_request = ChangeRequestFactory(dataset=dataset)
+    change_request = ChangeRequestFactory.create(dataset=dataset)
     merge(change_request, person_with(Role.OWNER, dataset))
     client = client_of(change_request.author)
 
@@ -177,8 +176,8 @@ def test_owners_change_the_rules_and_others_do_not(dataset: Dataset) -> None:
 def test_members(dataset: Dataset) -> None:
     owner = client_of(person_with(Role.OWNER, dataset, username="olivia"))
     person_with(Role.VIEWER, dataset.project, username="vera")
-    UserFactory(username="carl")
-    GroupFactory(name="analysts")
+    UserFactory.create(username="carl")
+    GroupFactory.create(name="analysts")
 
     given = owner.put(url(dataset, "/members"), {"name": "carl", "role": "contributor"})
     owner.put(url(dataset, "/members"), {"kind": "group", "name": "analysts", "role": "viewer"})
@@ -249,7 +248,7 @@ def test_who_may_register_what(dataset: Dataset, tmp_path: Path) -> None:
     owner = client_of(person_with(Role.OWNER, dataset.project))
     owner_of_dataset = client_of(person_with(Role.OWNER, dataset))
     stranger = client_of(person_with(None, dataset))
-    adam = UserFactory()
+    adam = UserFactory.create()
     make_operator(adam)
     operator = client_of(fresh(adam))
 

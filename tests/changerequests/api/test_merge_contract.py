@@ -28,14 +28,12 @@ pytestmark = [pytest.mark.usefixtures("worker_at_once")]
 
 @pytest.fixture
 def dataset() -> Dataset:
-    made: Dataset = DatasetFactory(project__slug="flights", slug="planes")
-    return made
+    return DatasetFactory.create(project__slug="flights", slug="planes")
 
 
 @pytest.fixture
 def change_request(dataset: Dataset) -> ChangeRequest:
-    made: ChangeRequest = ChangeRequestFactory(dataset=dataset)
-    return made
+    return ChangeRequestFactory.create(dataset=dataset)
 
 
 def body_of(change_request: ChangeRequest, **members: Any) -> dict[str, Any]:
@@ -81,7 +79,7 @@ def test_a_merge_answers_with_exactly_the_members_of_the_contract(change_request
 
 def test_merging_twice_answers_the_first_result_again(change_request: ChangeRequest) -> None:
     first = call(change_request.author, change_request, current_delta_version=0)
-    other = ChangeRequestFactory(dataset=change_request.dataset, csv="tailnum,seats\nN1,100\n")
+    other = ChangeRequestFactory.create(dataset=change_request.dataset, csv="tailnum,seats\nN1,100\n")
     merge(other, person_with(Role.OWNER, change_request.dataset))
 
     again = call(change_request.author, change_request, current_delta_version=0)
@@ -130,7 +128,7 @@ def test_what_does_not_hold_is_refused_and_nothing_changes(
 
 
 def test_a_stale_table_version_says_where_the_table_is(change_request: ChangeRequest) -> None:
-    other = ChangeRequestFactory(dataset=change_request.dataset, csv="tailnum,seats\nN1,100\n")
+    other = ChangeRequestFactory.create(dataset=change_request.dataset, csv="tailnum,seats\nN1,100\n")
     merge(other, person_with(Role.OWNER, change_request.dataset))
 
     response = call(change_request.author, change_request, current_delta_version=0)
@@ -141,10 +139,12 @@ def test_a_stale_table_version_says_where_the_table_is(change_request: ChangeReq
 
 def test_conflicts_answer_409_with_the_rows_counted_and_listed(dataset: Dataset) -> None:
     owner = person_with(Role.OWNER, dataset)
-    change_request = ChangeRequestFactory(
+    change_request = ChangeRequestFactory.create(
         dataset=dataset, csv="tailnum,year,seats\nN1,1,1\nN2,2,2\nN3,3,3\nN4,2011,377\n"
     )
-    merge(ChangeRequestFactory(dataset=dataset, csv="tailnum,year,seats\nN1,10,10\nN2,2004,20\n"), owner)
+    merge(
+        ChangeRequestFactory.create(dataset=dataset, csv="tailnum,year,seats\nN1,10,10\nN2,2004,20\n"), owner
+    )
 
     response = call(change_request.author, change_request)
 
@@ -168,8 +168,8 @@ def test_a_conflict_that_arises_after_the_gates_answers_the_same(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = person_with(Role.OWNER, dataset)
-    late = ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,1\n")
-    faster = ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,10\n")
+    late = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,1\n")
+    faster = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,10\n")
     monkeypatch.setattr(queue, "ring", lambda dataset_id: None)
     request_merge(change_request_id=faster.pk, actor=owner)  # queued before; both gates see version 0
     monkeypatch.setattr(queue, "ring", lambda dataset_id: drain())
@@ -187,7 +187,7 @@ def test_a_conflict_that_arises_after_the_gates_answers_the_same(
 def test_gates_answer_409_blocked(dataset: Dataset) -> None:
     dataset.required_approvals = 1
     dataset.save()
-    change_request = ChangeRequestFactory(dataset=dataset)
+    change_request = ChangeRequestFactory.create(dataset=dataset)
 
     response = call(change_request.author, change_request)
 
@@ -199,8 +199,8 @@ def test_gates_answer_409_blocked(dataset: Dataset) -> None:
 
 def test_skipping_the_conflict_check_lets_proposed_win_for_owners_with_a_reason(dataset: Dataset) -> None:
     owner = person_with(Role.OWNER, dataset)
-    change_request = ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,1\n")
-    merge(ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,10\n"), owner)
+    change_request = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,1\n")
+    merge(ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,10\n"), owner)
 
     without = call(owner, change_request, skip_conflict_check=True)
     response = call(owner, change_request, skip_conflict_check=True, reason="the registry is right")
@@ -228,15 +228,17 @@ def test_skipping_the_conflict_check_overrides_no_other_gate(dataset: Dataset) -
     dataset.save()
     owner = person_with(Role.OWNER, dataset)
 
-    response = call(owner, ChangeRequestFactory(dataset=dataset), skip_conflict_check=True, reason="why not")
+    response = call(
+        owner, ChangeRequestFactory.create(dataset=dataset), skip_conflict_check=True, reason="why not"
+    )
 
     assert problem(response) == (409, "blocked")
 
 
 def test_forcing_overrides_conflicts_and_gates_and_records_both(dataset: Dataset) -> None:
     owner = person_with(Role.OWNER, dataset)
-    change_request = ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,1\n")
-    merge(ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,10\n"), owner)
+    change_request = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,1\n")
+    merge(ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,10\n"), owner)
     dataset.required_approvals = 1
     dataset.save()
 
@@ -269,7 +271,7 @@ def test_contributors_merge_only_where_the_dataset_lets_them(change_request: Cha
 
 
 def test_drafts_are_not_merged(dataset: Dataset) -> None:
-    draft = ChangeRequestFactory(dataset=dataset, status=Status.DRAFT)
+    draft = ChangeRequestFactory.create(dataset=dataset, status=Status.DRAFT)
 
     assert problem(call(draft.author, draft)) == (409, "invalid_transition")
 

@@ -13,8 +13,7 @@ from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, 
 
 @pytest.fixture
 def pending(db: None) -> ChangeRequest:
-    made: ChangeRequest = ChangeRequestFactory()
-    return made
+    return ChangeRequestFactory.create()
 
 
 def url(change_request: ChangeRequest) -> str:
@@ -126,8 +125,8 @@ def test_what_was_looked_at_and_holds_is_merged(pending: ChangeRequest) -> None:
 
 
 def test_the_dataset_name_opens_the_delete_guard(db: None) -> None:
-    dataset: Dataset = DatasetFactory(name="Planes of 2013")
-    change_request = ChangeRequestFactory(dataset=dataset, csv="_op,tailnum\ndelete,N1\ndelete,N2\n")
+    dataset: Dataset = DatasetFactory.create(name="Planes of 2013")
+    change_request = ChangeRequestFactory.create(dataset=dataset, csv="_op,tailnum\ndelete,N1\ndelete,N2\n")
     client = client_of(change_request.author)
 
     refused = client.post(url(change_request))
@@ -141,8 +140,8 @@ def test_the_dataset_name_opens_the_delete_guard(db: None) -> None:
 
 
 def test_owners_override_gates_with_a_reason(db: None) -> None:
-    dataset: Dataset = DatasetFactory(required_approvals=1)
-    change_request = ChangeRequestFactory(dataset=dataset)
+    dataset: Dataset = DatasetFactory.create(required_approvals=1)
+    change_request = ChangeRequestFactory.create(dataset=dataset)
     owner = client_of(person_with(Role.OWNER, dataset))
 
     contributor = client_of(change_request.author).post(url(change_request), {"reason": "hurry"})
@@ -161,7 +160,7 @@ def test_runs_are_listed_and_filtered_for_those_who_may_see_them(
 ) -> None:
     owner = person_with(Role.OWNER, pending.dataset)
     first = merge(pending, owner)
-    other = ChangeRequestFactory(dataset=pending.dataset, csv="tailnum,seats\nN1,1\n")
+    other = ChangeRequestFactory.create(dataset=pending.dataset, csv="tailnum,seats\nN1,1\n")
     client = client_of(owner)
     second = client.post(url(other)).json()
     stranger = client_of(person_with(None, pending.dataset))

@@ -24,8 +24,7 @@ TOKEN = "/api/v1/auth/token"
 
 @pytest.fixture
 def carl() -> User:
-    made: User = UserFactory(username="carl", password="headgate-demo")
-    return made
+    return UserFactory.create(username="carl", password="headgate-demo")
 
 
 def basic(username: str, password: str) -> str:
@@ -109,7 +108,7 @@ def test_guessing_passwords_is_stopped(carl: User, settings: Settings) -> None:
 
 
 def test_a_session_needs_the_csrf_token_to_write(db: None) -> None:
-    dataset: Dataset = DatasetFactory()
+    dataset: Dataset = DatasetFactory.create()
     carl = person_with(Role.CONTRIBUTOR, dataset)
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(carl)

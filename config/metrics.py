@@ -39,7 +39,7 @@ class MergeCollector(Collector):
         for row in RunPhaseTime.objects.values("phase").annotate(
             count=Count("pk"), sum=Sum("seconds"), **under
         ):
-            buckets = [(str(edge), row[f"under_{i}"]) for i, edge in enumerate(BUCKETS)]
+            buckets = [(str(edge), dict(row)[f"under_{i}"]) for i, edge in enumerate(BUCKETS)]
             seconds.add_metric([row["phase"]], [*buckets, ("+Inf", row["count"])], row["sum"])
         yield seconds
 

@@ -1,6 +1,7 @@
 """The chain of events: appended in order, never changed, and any tampering is named."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -55,7 +56,7 @@ def test_streams_do_not_share_their_numbers() -> None:
 
 
 def test_the_hash_covers_every_field() -> None:
-    content = {
+    content: dict[str, Any] = {
         "stream": "dataset:1",
         "sequence": 1,
         "occurred_at": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),

@@ -110,6 +110,7 @@ def test_a_separate_worker_merges_and_the_audit_stands(
     dataset.meta.refresh_from_db()
     assert (dataset.meta.delta_version, dataset.meta.row_count) == (1, 4)
     folder = audit_folder(change_request)
+    assert change_request.merge_record is not None
     written = change_request.merge_record["audit_files"]
     assert {"merge_result.json", "diff.json", "diff.parquet", "validation.json"} <= set(written)
     assert {name: file_sha256(folder / name) for name in written} == written

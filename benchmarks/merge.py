@@ -1,0 +1,264 @@
+"""How fast a merge is: ours with conflict check and cell-level diff, against what people use instead.
+
+    python -m benchmarks.merge --scale 1 --runs 3
+
+TPC-H ``lineitem`` (``tpchgen-cli`` writes it) as a table of 16 files, in key order and shuffled; three change sets:
+``tiny`` (about a hundred updates over all files), ``local`` (updates and deletes in one key range), ``scatter``
+(about 1 % of the rows over all files: updates, deletes, inserts). Every measurement runs in a process of its own on a
+copy of the table (data files are linked, they never change), the engines in alternation. Printed: medians of seconds,
+peak memory, bytes written, and how many times faster ours is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import duckdb
+import pyarrow.parquet
+
+import merging
+
+KEYS = ("l_orderkey", "l_linenumber")
+FILES = 16
+ENGINES = ("headgate", "headgate copy-on-write", "delta-rs", "delta-rs tuned", "overwrite")
+IN_LIST = 1_000
+
+
+def main() -> None:
+    """Prepare what is missing, measure, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="TPC-H scale factor; 1 is 6 million rows")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--layouts", nargs="+", default=["clustered", "shuffled"])
+    parser.add_argument("--changes", nargs="+", default=["tiny", "local", "scatter"])
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES))
+    parser.add_argument("--folder", type=Path, default=Path("var/benchmarks"))
+    parser.add_argument("--one", nargs=3, metavar=("ENGINE", "TABLE", "CHANGES"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure_here(*options.one)))
+        return
+    folder = options.folder / f"sf{options.scale:g}"
+    prepare(folder, options.scale, options.layouts)
+    results: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for _ in range(options.runs):
+        for layout in options.layouts:
+            for changes in options.changes:
+                for engine in options.engines:
+                    found = measure(engine, folder, layout, changes)
+                    results.setdefault((layout, changes, engine), []).append(found)
+                    print(f"  {layout} {changes} {engine}: {found['seconds']:.2f} s", file=sys.stderr)
+    print_table(results, options)
+
+
+def print_table(results: dict[tuple[str, str, str], list[dict[str, Any]]], options: Any) -> None:
+    """Medians as a Markdown table."""
+    print("| layout | changes | rows | engine | seconds | times ours | peak memory | written |")
+    print("|---|---|---|---|---|---|---|---|")
+    for layout in options.layouts:
+        for changes in options.changes:
+            ours = median(results.get((layout, changes, "headgate"), []), "seconds")
+            for engine in options.engines:
+                runs = results[layout, changes, engine]
+                seconds = median(runs, "seconds")
+                ratio = f"{seconds / ours:.1f}" if ours else ""
+                print(
+                    f"| {layout} | {changes} | {runs[0]['rows']:,} | {engine} | {seconds:.2f} | {ratio} "
+                    f"| {median(runs, 'peak') / 1e9:.2f} GB | {median(runs, 'written') / 1e6:.1f} MB |"
+                )
+
+
+def median(runs: list[dict[str, Any]], name: str) -> float:
+    """The median of one figure."""
+    return statistics.median(run[name] for run in runs) if runs else 0.0
+
+
+# preparing
+
+
+def prepare(folder: Path, scale: float, layouts: list[str]) -> None:
+    """Tables, change sets and staged content, made once."""
+    source = folder / "source"
+    if not source.exists():
+        source.mkdir(parents=True)
+        tool = Path(sys.executable).with_name("tpchgen-cli")
+        subprocess.run(
+            [
+                str(tool),
+                "parquet",
+                "-s",
+                f"{scale:g}",
+                "--tables=lineitem",
+                f"--parts={FILES}",
+                f"--output-dir={source}",
+            ],
+            check=True,
+        )
+    parquet = f"read_parquet('{source}/lineitem/*.parquet')"
+    for layout in layouts:
+        table = folder / layout
+        if not table.exists():
+            make_table(parquet, table, shuffled=layout == "shuffled", deletion_vectors=True)
+            make_table(parquet, Path(f"{table}-cow"), shuffled=layout == "shuffled", deletion_vectors=False)
+    for name, query in change_sets(parquet).items():
+        path = folder / f"{name}.parquet"
+        if not path.exists():
+            with duckdb.connect() as connection:
+                connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+        for layout in layouts:
+            for variant in (layout, f"{layout}-cow"):
+                link = folder / f"{variant}.{name}.staged"
+                if not link.exists():
+                    staged = merging.stage(
+                        str(folder / variant), path, KEYS, destination=str(folder / "staging")
+                    )
+                    link.write_text(staged.location, encoding="utf-8")
+
+
+def make_table(parquet: str, table: Path, *, shuffled: bool, deletion_vectors: bool) -> None:
+    """A table of ``FILES`` files, in key order or shuffled by row."""
+    with duckdb.connect() as connection:
+        connection.execute("SET preserve_insertion_order = false")
+        top = connection.execute(f"SELECT max(l_orderkey) FROM {parquet}").fetchall()[0][0]
+        number = f"l_orderkey * {FILES} // {top + 1}"
+        if shuffled:
+            number = f"hash(l_orderkey, l_linenumber) % {FILES}"
+        order = "hash(l_orderkey, l_linenumber, 1)" if shuffled else "l_orderkey, l_linenumber"
+        for part in range(FILES):
+            rows = connection.sql(f"SELECT * FROM {parquet} WHERE {number} = {part} ORDER BY {order}")
+            data = rows.to_arrow_table()
+            if part == 0:
+                merging.create_table(str(table), data, deletion_vectors=deletion_vectors)
+            else:
+                deltalake.write_deltalake(str(table), data, mode="append")
+    deltalake.DeltaTable(str(table)).create_checkpoint()
+
+
+def change_sets(parquet: str) -> dict[str, str]:
+    """Queries of the change sets: whole rows with ``_op``."""
+    edited = "l_quantity + 1 AS l_quantity, 'edited ' || left(l_comment, 30) AS l_comment"
+    update = f"SELECT * REPLACE ({edited}), 'update' AS _op FROM {parquet}"
+    delete = f"SELECT *, 'delete' AS _op FROM {parquet}"
+    insert = f"SELECT * REPLACE (l_linenumber + 100 AS l_linenumber), 'insert' AS _op FROM {parquet}"
+    spread = "hash(l_orderkey, l_linenumber, 7)"
+    middle = f"(SELECT max(l_orderkey) // 2 FROM {parquet})"
+    return {
+        "tiny": f"{update} WHERE {spread} % 56617 = 0",
+        "local": f"{update} WHERE l_orderkey BETWEEN {middle} AND {middle} + 12000 "
+        f"UNION ALL {delete} WHERE l_orderkey BETWEEN {middle} + 12001 AND {middle} + 13000",
+        "scatter": f"{update} WHERE {spread} % 100 = 1 UNION ALL {delete} WHERE {spread} % 1000 = 2 "
+        f"UNION ALL {insert} WHERE {spread} % 200 = 3",
+    }
+
+
+# measuring
+
+
+def measure(engine: str, folder: Path, layout: str, changes: str) -> dict[str, Any]:
+    """One measurement in a process of its own, on a copy of the table."""
+    variant = f"{layout}-cow" if engine == "headgate copy-on-write" else layout
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder / variant, copy, copy_function=link_data)
+    content = folder / f"{changes}.parquet"
+    if engine.startswith("headgate"):
+        content = Path((folder / f"{variant}.{changes}.staged").read_text(encoding="utf-8"))
+    before = set(copy.rglob("*"))
+    command = [sys.executable, "-m", "benchmarks.merge", "--one", engine, str(copy), str(content)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    found["written"] = sum(path.stat().st_size for path in set(copy.rglob("*")) - before if path.is_file())
+    return found
+
+
+def link_data(source: str, target: str) -> None:
+    """Data files are linked, the log is copied."""
+    if source.endswith(".parquet") and "_delta_log" not in source:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def measure_here(engine: str, table: str, changes: str) -> dict[str, Any]:
+    """Run one merge in this process and time it."""
+    run = RUNNERS[engine]
+    started = time.perf_counter()
+    rows = run(table, changes)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "peak": peak_memory(), "rows": rows}
+
+
+def peak_memory() -> int:
+    """This process's own peak in bytes (``ru_maxrss`` would tell the parent's where that was larger)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+def run_headgate(table: str, changes: str) -> int:
+    """Conflict check, cell-level diff, artefacts and commit."""
+    request = merging.MergeRequest(table, "CR-1", KEYS, changes, destination=f"{table}-artefacts")
+    return merging.merge(request).rows_affected
+
+
+def run_delta_rs(table: str, changes: str, *, tuned: bool = False) -> int:
+    """``DeltaTable.merge``, plain or with the best literal predicate: no diff, no conflict check."""
+    source = pyarrow.parquet.read_table(changes)
+    predicate = " AND ".join(f"t.{key} = s.{key}" for key in KEYS)
+    if tuned:
+        keys = source.column("l_orderkey").unique().to_pylist()
+        if len(keys) <= IN_LIST:
+            predicate += f" AND t.l_orderkey IN ({', '.join(map(str, keys))})"
+        else:
+            predicate += f" AND t.l_orderkey BETWEEN {min(keys)} AND {max(keys)}"
+    opened = deltalake.DeltaTable(table)
+    done = (
+        opened.merge(source, predicate, source_alias="s", target_alias="t")
+        .when_matched_delete(predicate="s._op = 'delete'")
+        .when_matched_update_all(predicate="s._op = 'update'", except_cols=["_op"])
+        .when_not_matched_insert_all(predicate="s._op = 'insert'", except_cols=["_op"])
+        .execute()
+    )
+    return int(
+        done["num_target_rows_inserted"] + done["num_target_rows_updated"] + done["num_target_rows_deleted"]
+    )
+
+
+def run_overwrite(table: str, changes: str) -> int:
+    """DuckDB joins the whole table with the changes, delta-rs overwrites the table with the result."""
+    opened = deltalake.DeltaTable(table)
+    with duckdb.connect() as connection:
+        connection.execute("SET preserve_insertion_order = false")
+        files = ", ".join(f"'{path}'" for path in opened.file_uris())
+        columns = ", ".join(KEYS)
+        merged = connection.sql(
+            f"SELECT * FROM read_parquet([{files}]) ANTI JOIN '{changes}' USING ({columns}) "
+            f"UNION ALL SELECT * EXCLUDE (_op) FROM '{changes}' WHERE _op <> 'delete'"
+        )
+        deltalake.write_deltalake(opened, merged.to_arrow_reader(100_000), mode="overwrite")
+        return int(connection.sql(f"SELECT count(*) FROM '{changes}'").fetchall()[0][0])
+
+
+RUNNERS: dict[str, Callable[[str, str], int]] = {
+    "headgate": run_headgate,
+    "headgate copy-on-write": run_headgate,
+    "delta-rs": run_delta_rs,
+    "delta-rs tuned": lambda table, changes: run_delta_rs(table, changes, tuned=True),
+    "overwrite": run_overwrite,
+}
+
+if __name__ == "__main__":
+    main()

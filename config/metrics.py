@@ -1,6 +1,7 @@
 """Merges in figures, added up from the durable rows, so that web and worker processes agree."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
@@ -39,7 +40,8 @@ class MergeCollector(Collector):
         for row in RunPhaseTime.objects.values("phase").annotate(
             count=Count("pk"), sum=Sum("seconds"), **under
         ):
-            buckets = [(str(edge), dict(row)[f"under_{i}"]) for i, edge in enumerate(BUCKETS)]
+            counts: dict[str, Any] = {**row}
+            buckets = [(str(edge), counts[f"under_{i}"]) for i, edge in enumerate(BUCKETS)]
             seconds.add_metric([row["phase"]], [*buckets, ("+Inf", row["count"])], row["sum"])
         yield seconds
 

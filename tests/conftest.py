@@ -1,13 +1,11 @@
 """What every test stands on: no network, a database in a file, tables in a folder of its own."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import kombu.pools
 import pytest
 import redis
 from django.db import connection
@@ -15,7 +13,6 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from pytest_django import Settings
 
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
-from config.celery import app as celery_app
 from config.processes import ManagedProcess
 from tests import services
 from tests.network_guard import only_loopback
@@ -74,30 +71,9 @@ def broker_url(redis_url: str) -> Iterator[str]:
     """The session's Redis as the broker, of this process too; emptied before and after the test."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-        with using_broker(redis_url):
+        with services.using_broker(redis_url):
             yield redis_url
         client.flushall()
-
-
-@contextlib.contextmanager
-def using_broker(url: str) -> Iterator[None]:
-    """Publish this process' tasks to another broker for a while."""
-    previous = celery_app.conf.broker_url
-    publish_to(url)
-    try:
-        yield
-    finally:
-        publish_to(previous)
-
-
-def publish_to(url: str) -> None:
-    """Point the Celery application at a broker, and drop the connections to the one before."""
-    application: Any = celery_app  # the stubs do not know the pools behind its properties
-    application.pool.force_close_all()
-    kombu.pools.reset()  # the pools are kept by URL: a closed one would come back with the same broker
-    application.conf.broker_url = url
-    application._pool = None
-    application.amqp._producer_pool = None
 
 
 @pytest.fixture

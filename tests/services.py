@@ -20,7 +20,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import kombu.pools
+
+from config.celery import app as celery_app
 from config.env import BASE_DIR
 from config.processes import ManagedProcess, wait_until, web_command, worker_command
 
@@ -131,6 +135,27 @@ def web_process(environment: Mapping[str, str], log: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         web.stop(seconds=10)
+
+
+@contextlib.contextmanager
+def using_broker(url: str) -> Iterator[None]:
+    """Publish this process' tasks to another broker for a while."""
+    previous = celery_app.conf.broker_url
+    publish_to(url)
+    try:
+        yield
+    finally:
+        publish_to(previous)
+
+
+def publish_to(url: str) -> None:
+    """Point the Celery application at a broker, and drop the connections to the one before."""
+    application: Any = celery_app  # the stubs do not know the pools behind its properties
+    application.pool.force_close_all()
+    kombu.pools.reset()  # the pools are kept by URL: a closed one would come back with the same broker
+    application.conf.broker_url = url
+    application._pool = None
+    application.amqp._producer_pool = None
 
 
 @contextlib.contextmanager

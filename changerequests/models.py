@@ -307,12 +307,6 @@ class MergeRun(models.Model):
     attempt_id = models.CharField(max_length=64, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     fence = models.PositiveBigIntegerField(default=0)
-    generation = models.PositiveIntegerField(
-        default=1, help_text="Version of the transaction marker that the run writes."
-    )
-    interrupted = models.BooleanField(
-        default=False, help_text="Whether a worker lost this run and might come back from the dead."
-    )
     worker = models.CharField(max_length=200, blank=True)
     cancel_requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"

@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from changerequests.services import execution, plans
+from changerequests.services import execution, plans, waiting
 
 
 @shared_task(name="changerequests.merge_next", bind=True)
@@ -13,11 +13,13 @@ def merge_next(task: "Task[[int], None]", dataset_id: int) -> None:
 
 @shared_task(name="changerequests.check")
 def check(change_request_id: int) -> None:
-    """Plan a change request on the table as it is now."""
+    """Plan a change request on the table as it is now, and queue its merge if it only waited for that."""
     plans.check(change_request_id=change_request_id)
+    waiting.merge_if_ready(change_request_id=change_request_id)
 
 
 @shared_task(name="changerequests.sweep")
 def sweep() -> None:
-    """Ring for what was lost between commit and publish, and recover what died."""
+    """Ring for what was lost between commit and publish, recover what died, queue what has become ready."""
     execution.sweep()
+    waiting.merge_what_is_ready()

@@ -17,7 +17,7 @@ from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
 from changerequests.services.storage import staging_folder
-from changerequests.services.trail import move, tell
+from changerequests.services.trail import NOT_WAITING, move, tell
 from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, TableReplaced
 from datasets.models import Dataset
@@ -115,6 +115,10 @@ def adopt(
     ``facts`` are told in the event beside what every revision tells.
     """
     number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
+    if rebased_from is None or rebased_from.digest != staged.digest:
+        ChangeRequest.objects.filter(pk=change_request.pk).update(
+            **NOT_WAITING
+        )  # it was asked for other content
     change_request.revisions.filter(is_current=True).update(is_current=False)
     revision = Revision.objects.create(
         change_request=change_request,

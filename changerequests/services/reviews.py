@@ -7,9 +7,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from changerequests import selectors
+from changerequests import queue, selectors
 from changerequests.errors import PlanChanged
-from changerequests.models import Comment, Review
+from changerequests.models import ChangeRequest, Comment, Review
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import tell
@@ -61,6 +61,7 @@ def review(
             actor,
             {"revision": revision.number, "digest": revision.digest, "body": given.body},
         )
+        _wake(change_request)
     return given
 
 
@@ -126,4 +127,11 @@ def settle_thread(*, comment_id: int, actor: User, resolved: bool = True) -> Com
             actor,
             {"comment": thread.pk},
         )
+        _wake(change_request)
     return thread
+
+
+def _wake(change_request: ChangeRequest) -> None:
+    """What was said may have been the last thing that a merge waited for."""
+    if change_request.merge_when_ready_by_id is not None:
+        queue.ask_for_check(change_request.pk)

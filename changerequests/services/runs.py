@@ -13,7 +13,7 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import CONFLICT_GATE, OVERRIDABLE_GATES, may, require
 from changerequests.services import plans
 from changerequests.services.locks import lock_change_request, lock_run
-from changerequests.services.trail import tell
+from changerequests.services.trail import NOT_WAITING, tell
 from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput
 from datasets.operators import is_operator
@@ -93,6 +93,7 @@ def request_merge(
             ],
             idempotency_key=idempotency_key,
         )
+        ChangeRequest.objects.filter(pk=change_request.pk).update(**NOT_WAITING)
         tell(
             change_request,
             "merge.requested",

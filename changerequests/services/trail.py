@@ -1,14 +1,21 @@
 """How changes of a change request reach the audit trail."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth.models import User
 
 from audit.services import dataset_stream, record
 from changerequests.errors import InvalidTransition
 from changerequests.models import ChangeRequest
-from changerequests.states import Action, target_of
+from changerequests.states import Action, Status, target_of
+
+#: The fields of a request that does not wait to be merged when ready.
+NOT_WAITING: Final[Mapping[str, Any]] = {
+    "merge_when_ready_by": None,
+    "merge_when_ready_at": None,
+    "merge_when_ready_message": "",
+}
 
 
 def tell(
@@ -28,6 +35,8 @@ def tell(
 def move(change_request: ChangeRequest, action: Action, **fields: Any) -> None:
     """Take the transition by compare-and-set on the status. Raises ``InvalidTransition`` if somebody was faster."""
     target = target_of(change_request.status, action)
+    if target != Status.PENDING:
+        fields |= NOT_WAITING
     moved = target is not None and ChangeRequest.objects.filter(
         pk=change_request.pk, status=change_request.status
     ).update(status=target, **fields)

@@ -36,7 +36,32 @@ def create_table(
     With `deletion_vectors` merges are written merge-on-read. Timestamps are kept in microseconds.
     Raises MergeFailed when there is a table already, UnsupportedTable for column types Delta has not.
     """
-    store = open_store(table_uri, storage_options)
+    return create_in(
+        open_store(table_uri, storage_options),
+        table_uri,
+        data,
+        partition_by=partition_by,
+        deletion_vectors=deletion_vectors,
+        change_data_feed=change_data_feed,
+        name=name,
+        properties=properties,
+        storage_options=storage_options,
+    )
+
+
+def create_in(
+    store: TableStore,
+    table_uri: str,
+    data: Any,
+    *,
+    partition_by: Sequence[str] = (),
+    deletion_vectors: bool = True,
+    change_data_feed: bool = False,
+    name: str = "",
+    properties: Mapping[str, str] | None = None,
+    storage_options: Mapping[str, str] | None = None,
+) -> Snapshot:
+    """The same, in a store that is open already."""
     probe(store)
     if list_commits(store):
         raise _taken(table_uri)

@@ -6,6 +6,7 @@ another form; this way there is one client and one set of options.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import obstore
@@ -40,6 +41,11 @@ class StoreFileSystem(AbstractFileSystem):
             "type": "file",
             "mtime": meta["last_modified"].timestamp(),
         }
+
+    def modified(self, path: str) -> datetime:
+        """When the object was written."""
+        written: datetime = obstore.head(self.client, self._key(path))["last_modified"]
+        return written
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """The path itself: DuckDB is always given literal paths."""

@@ -1,0 +1,205 @@
+"""Which files are read for a key, and what is read from files of many kinds."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import duckdb
+import pyarrow as pa
+import pytest
+
+from merging import delta
+from merging.errors import MergeFailed
+from tests.merging.delta.delta_tables import ODD, UTC, Merger, own_rows, sample
+
+MOMENT = datetime.datetime(2020, 1, 1, tzinfo=UTC)
+DAY, SECOND, TICK = (
+    datetime.timedelta(days=1),
+    datetime.timedelta(seconds=1),
+    datetime.timedelta(microseconds=1),
+)
+
+
+def keys(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> None:
+    connection.register("keys_source", table)
+    connection.execute("CREATE OR REPLACE TEMP TABLE keys AS SELECT * FROM keys_source")
+    connection.unregister("keys_source")
+
+
+SPREADS: dict[str, tuple[pa.DataType, list[Any]]] = {
+    "integer": (pa.int64(), list(range(-20, 20))),
+    "text": (pa.string(), sorted(f"{chr(97 + n // 4)}-{n}" for n in range(40))),
+    "long text": (pa.string(), sorted("prefix " * 10 + f"{n:03d}" for n in range(40))),
+    "day": (pa.date32(), [datetime.date(1960, 1, 1) + 400 * n * DAY for n in range(40)]),
+    "moment": (pa.timestamp("us", "UTC"), [MOMENT + n * (SECOND + TICK) for n in range(40)]),
+    "early moment": (pa.timestamp("us", "UTC"), [MOMENT - (36500 - n) * DAY - TICK for n in range(40)]),
+    "local moment": (pa.timestamp("us"), [MOMENT.replace(tzinfo=None) + n * DAY for n in range(40)]),
+    "decimal": (pa.decimal128(9, 2), [Decimal(n) / 4 for n in range(40)]),
+    "wide decimal": (pa.decimal128(38, 3), [Decimal(f"{10**27}.{n:03d}") for n in range(40)]),
+    "small": (pa.int8(), list(range(40))),
+}
+
+
+@pytest.mark.parametrize("writer", ["ours", "delta-rs"])
+@pytest.mark.parametrize("kind", SPREADS)
+def test_every_key_is_found_whoever_wrote_the_statistics(
+    kind: str, writer: str, tmp_path: Path, connection: duckdb.DuckDBPyConnection
+) -> None:
+    data_type, values = SPREADS[kind]
+    uri = str(tmp_path / "table")
+    parts = [pa.table({"k": pa.array(values[start : start + 10], data_type)}) for start in range(0, 40, 10)]
+    if writer == "ours":
+        merger = Merger(connection)
+        delta.create_table(uri, parts[0])
+        for part in parts[1:]:
+            merger.merge(uri, upsert=part, key="k")
+    else:
+        for part in parts:
+            deltalake.write_deltalake(uri, part, mode="append")
+    snapshot = delta.open_snapshot(uri)
+    assert len(snapshot.files) == 4
+    for position in (0, 9, 10, 25, 39):
+        keys(connection, pa.table({"k": pa.array([values[position]], data_type)}))
+        located = delta.locate(connection, snapshot, "keys", ["k"], "located")
+        assert located.rows == 1
+        if kind not in ("long text", "wide decimal"):
+            assert located.files_read == located.files_hit
+    keys(connection, pa.table({"k": pa.array(values, data_type)}))
+    assert delta.locate(connection, snapshot, "keys", ["k"], "located").rows == 40
+
+
+def test_truncated_and_missing_statistics_hide_no_row(
+    tmp_path: Path, make_table: Callable[..., str], connection: duckdb.DuckDBPyConnection
+) -> None:
+    moments = pa.array([MOMENT + TICK, MOMENT + 999 * TICK], pa.timestamp("us", "UTC"))
+    first = pa.table({"at": moments, "t": ["a", "x" * 32 + "tail"]})
+    uri = make_table(first)
+    Merger(connection).merge(uri, upsert=first.slice(0, 1).set_column(1, "t", pa.array(["zz"])), key="t")
+    log = Path(uri) / "_delta_log" / f"{0:020d}.json"
+    for low, high in (
+        ("2020-01-01T00:00:00.000Z", "2020-01-01T00:00:00.000Z"),
+        ("2020-01-01T01:00:00.000+01:00", "2020-01-01T01:00:00.000+01:00"),
+        ("+12020-01-01", "nonsense"),
+        (None, None),
+    ):
+        stats: dict[str, Any] = {"numRecords": 2}
+        if low is not None:
+            stats["minValues"] = {"at": low, "t": "a"}
+            stats["maxValues"] = {"at": high, "t": "x" * 32}
+        actions = [json.loads(line) for line in log.read_text().splitlines()]
+        for action in actions:
+            if "add" in action:
+                action["add"]["stats"] = json.dumps(stats)
+        log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+        snapshot = delta.open_snapshot(uri)
+        keys(connection, first)
+        assert delta.locate(connection, snapshot, "keys", ["at"], "located").rows == 3
+        assert delta.locate(connection, snapshot, "keys", ["t"], "located").rows == 2
+        assert delta.locate(connection, snapshot, "keys", ["at", "t"], "located").rows == 2
+
+
+def test_partitions_prune(make_table: Callable[..., str], connection: duckdb.DuckDBPyConnection) -> None:
+    uri = make_table(sample(40), partition_by=["part"])
+    snapshot = delta.open_snapshot(uri)
+    keys(connection, sample(40).slice(1, 1).select(["part", "id"]))
+    located = delta.locate(connection, snapshot, "keys", ["part", "id"], "located")
+    assert (located.rows, len(located.files_read)) == (1, 1)
+    delta.fetch(connection, snapshot, "located", ["part", "id", ODD], "images")
+    assert connection.execute(
+        f'SELECT part, id, "{ODD.replace(chr(34), chr(34) * 2)}" FROM images'
+    ).fetchall() == [("a b/ü%=1", 1, "text 1")]
+
+
+def test_many_keys_against_many_files_prune_by_column(
+    make_table: Callable[..., str], connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = make_table(sample(10))
+    for start in (10, 20, 30):
+        deltalake.write_deltalake(uri, sample(10, start=start), mode="append")
+    monkeypatch.setattr("merging.delta.statistics._PAIR_LIMIT", 0)
+    snapshot = delta.open_snapshot(uri)
+    keys(connection, sample(2, start=9).select(["id", "day"]))
+    located = delta.locate(connection, snapshot, "keys", ["id"], "located")
+    assert (located.rows, len(located.files_read)) == (2, 2)
+    keys(connection, sample(1, start=99).select(["id"]))
+    located = delta.locate(connection, snapshot, "keys", ["id"], "located")
+    assert (located.rows, located.files_read) == (0, ())
+    delta.fetch(connection, snapshot, "located", ["id", "tags"], "images")
+    assert connection.execute("SELECT count(*) FROM images").fetchall() == [(0,)]
+
+
+def test_columns_that_came_later_other_orders_and_grown_structs(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection
+) -> None:
+    uri = str(tmp_path / "evolved")
+    small = pa.array([{"x": 1}], pa.struct({"x": pa.int64()}))
+    deltalake.write_deltalake(uri, pa.table({"id": pa.array([1], pa.int64()), "s": small}))
+    grown = pa.struct({"x": pa.int64(), "y": pa.string()})
+    later = pa.table(
+        {"new": ["n"], "s": pa.array([{"x": 2, "y": "b"}], grown), "id": pa.array([2], pa.int64())}
+    )
+    deltalake.write_deltalake(uri, later, mode="append", schema_mode="merge")
+    snapshot = delta.open_snapshot(uri)
+    assert snapshot.schema.names == ["id", "s", "new"]
+    assert own_rows(uri) == [(1, str({"x": 1, "y": None}), None), (2, str({"x": 2, "y": "b"}), "n")]
+    keys(connection, pa.table({"id": pa.array([1, 2], pa.int64())}))
+    delta.locate(connection, snapshot, "keys", ["id"], "located")
+    delta.fetch(connection, snapshot, "located", snapshot.schema.names, "images")
+    assert connection.execute("SELECT id, s, new FROM images ORDER BY id").fetchall() == [
+        (1, {"x": 1, "y": None}, None),
+        (2, {"x": 2, "y": "b"}, "n"),
+    ]
+    keys(connection, pa.table({"new": ["n"]}))
+    assert delta.locate(connection, snapshot, "keys", ["new"], "located").rows == 1
+
+
+def test_a_column_that_no_file_has(
+    make_table: Callable[..., str], connection: duckdb.DuckDBPyConnection
+) -> None:
+    uri = make_table(sample(3).select(["id"]))
+    deltalake.DeltaTable(uri).alter.add_columns([deltalake.Field("later", "string")])
+    assert own_rows(uri) == [(0, None), (1, None), (2, None)]
+    snapshot = delta.open_snapshot(uri)
+    keys(connection, sample(1).select(["id"]))
+    delta.locate(connection, snapshot, "keys", ["id"], "located")
+    delta.fetch(connection, snapshot, "located", ["later", "id"], "images")
+    assert connection.execute("SELECT later, id FROM images").fetchall() == [(None, 0)]
+
+
+def test_dead_rows_are_neither_found_nor_scanned(make_table: Callable[..., str], merger: Merger) -> None:
+    uri = make_table(sample(20))
+    merger.merge(uri, delete=[3, 4])
+    snapshot = delta.open_snapshot(uri)
+    keys(merger.connection, sample(6).select(["id"]))
+    assert delta.locate(merger.connection, snapshot, "keys", ["id"], "located").rows == 4
+    assert merger.connection.execute("SELECT id FROM located ORDER BY id").fetchall() == [
+        (0,),
+        (1,),
+        (2,),
+        (5,),
+    ]
+    one = delta.scan_sql(merger.connection, snapshot, ["id"], with_positions=True)
+    assert merger.connection.execute(f"SELECT count(*), max(row_number) FROM ({one})").fetchall() == [
+        (18, 19)
+    ]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_data_file_vacuumed_away_or_damaged_is_named(
+    damage: str, make_table: Callable[..., str], merger: Merger
+) -> None:
+    uri = make_table(sample(20))
+    [path] = Path(uri).glob("*.parquet")
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(MergeFailed, match="cannot be read"):
+        merger.merge(uri, delete=[3])
+    assert delta.open_snapshot(uri).version == 0

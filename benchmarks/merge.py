@@ -149,7 +149,7 @@ def make_table(parquet: str, table: Path, *, shuffled: bool, deletion_vectors: b
 
 def change_sets(parquet: str) -> dict[str, str]:
     """Queries of the change sets: whole rows with ``_op``."""
-    edited = "l_quantity + 1 AS l_quantity, 'edited ' || left(l_comment, 30) AS l_comment"
+    edited = "(l_quantity + 1)::DECIMAL(15, 2) AS l_quantity, 'edited ' || left(l_comment, 30) AS l_comment"
     update = f"SELECT * REPLACE ({edited}), 'update' AS _op FROM {parquet}"
     delete = f"SELECT *, 'delete' AS _op FROM {parquet}"
     insert = f"SELECT * REPLACE (l_linenumber + 100 AS l_linenumber), 'insert' AS _op FROM {parquet}"

@@ -53,11 +53,24 @@ def remove_artefacts(request: MergeRequest) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> str | None:
-    """Write diff, images and summary of a plan; returns their folder."""
+def find_summary(request: MergeRequest) -> dict[str, Any] | None:
+    """The summary of the one attempt of the request that left artefacts; None where that is not one."""
+    folder = artefact_folder(request)
+    if folder is None or not folder.parent.is_dir():
+        return None
+    found = []
+    for path in sorted(folder.parent.glob(f"*/{SUMMARY}")):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if (summary["application_id"], summary["generation"]) == (request.application_id, request.generation):
+            found.append(summary)
+    return found[0] if len(found) == 1 else None
+
+
+def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
+    """Write diff, images and summary of a plan to the folder of its request's attempt, if it wants them."""
     folder = artefact_folder(plan.request)
     if folder is None:
-        return None
+        return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _copy(plan, _diff_sql(plan), folder / DIFF)
@@ -79,7 +92,6 @@ def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> str | None:
         json.dump(summary, file, ensure_ascii=False, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    return str(folder)
 
 
 def _copy(plan: MergePlan, query: str, path: Path) -> None:

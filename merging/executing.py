@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from merging.artefacts import remove_artefacts, write_artefacts
+from merging.artefacts import artefact_folder, find_summary, remove_artefacts, write_artefacts
 from merging.delta import (
     FoundTransaction,
     PreparedCommit,
@@ -130,7 +130,9 @@ class MergeExecutor:
         )
         facts["bytes_written"] = prepared.bytes_written
         try:
-            facts["artefacts"] = write_artefacts(made, facts)
+            folder = artefact_folder(request)
+            facts["artefacts"] = None if folder is None else str(folder)
+            write_artefacts(made, facts)
             self._enter("committing", version=made.version + 1)
         except BaseException:
             self._discard(prepared)
@@ -320,15 +322,21 @@ def _result_of(facts: Mapping[str, Any], version: int, *, already_merged: bool) 
 def rebuilt_result(request: MergeRequest, found: FoundTransaction) -> MergeResult:
     """The result of a merge that stands in the log, from what its commit tells.
 
-    Raises MergeFailed (``data["merged"]`` is True) when the commit's entry was cleaned up and only the marker is left.
+    Where the commit's entry was cleaned up and only the marker is left, from the artefacts at the request's
+    destination (attempts that did not commit leave none).
+    Raises MergeFailed (``data["merged"]`` is True) when neither tells.
     """
     facts = (found.commit_info or {}).get(_FACTS)
-    if found.commit_version is None or facts is None:
-        raise MergeFailed(
-            f"{request.cr_id} is merged, but the commit that tells what it did is no longer in the table's log.",
-            data={"merged": True, "version": found.commit_version},
-        )
-    return _result_of(facts, found.commit_version, already_merged=True)
+    version = found.commit_version
+    if facts is None or version is None:
+        summary = find_summary(request)
+        if summary is None:
+            raise MergeFailed(
+                f"{request.cr_id} is merged, but the commit that tells what it did is no longer in the table's log.",
+                data={"merged": True, "version": version},
+            )
+        facts, version = summary, int(summary["version"])
+    return _result_of(facts, version, already_merged=True)
 
 
 def merge(request: MergeRequest, progress: Progress | None = None) -> MergeResult:

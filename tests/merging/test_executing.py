@@ -270,3 +270,20 @@ def test_a_wide_change_set_writes_little(tmp_path: Path) -> None:
     assert result.bytes_written < 20_000
     assert len(world.rows()) == 50_000
     assert arrow(world.schema, world.rows()).num_rows == 50_000
+
+
+def test_the_result_survives_a_cleaned_up_log(world: World) -> None:
+    """commitInfo is lost when the log is cleaned, the marker stays in the checkpoint."""
+    staged = world.stage([{"id": 1, "a": 11}])
+    first = world.merge(staged)
+    deltalake.DeltaTable(world.uri).create_checkpoint()
+    for name in Path(world.uri, "_delta_log").glob("*.json"):
+        name.unlink()
+    again = world.merge(staged)
+    assert replaced_result(again) == replaced_result(first)
+    found = merging.find_merge(world.uri, "CR-1")
+    assert found is not None
+    assert found.version is None
+    with pytest.raises(MergeFailed, match="is merged") as failed:
+        world.merge(staged, destination=None)
+    assert failed.value.data["merged"]

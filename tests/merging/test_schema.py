@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,53 @@ def test_a_table_that_delta_rs_writes_gets_no_columns(tmp_path: Path) -> None:
     with pytest.raises(merging.ValidationFailed, match="add it to the table first"):
         world.merge(staged)
     assert world.version == version
+
+
+def rename(uri: str, old: str, new: str, version: int) -> None:
+    """Rename a column as Spark does under column mapping: the metadata alone changes."""
+    state = Path(uri, "_delta_log", f"{version:020d}.json")
+    table = deltalake.DeltaTable(uri)
+    schema = json.loads(table.schema().to_json())
+    for field in schema["fields"]:
+        if field["name"] == old:
+            field["name"] = new
+    commits = [path.read_text() for path in sorted(state.parent.glob("*.json"))]
+    actions = [json.loads(line) for commit in commits for line in commit.splitlines()]
+    metadata = [action["metaData"] for action in actions if "metaData" in action][-1]
+    metadata["schemaString"] = json.dumps(schema)
+    lines = [{"commitInfo": {"operation": "RENAME COLUMN", "timestamp": 1}}, {"metaData": metadata}]
+    state.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> World:
+    """A table with column mapping: columns have ids that survive a rename."""
+    world = World(tmp_path, "copy-on-write", S, ROWS)
+    world.uri += "-mapped"
+    deltalake.write_deltalake(world.uri, arrow(S, ROWS), configuration={"delta.columnMapping.mode": "name"})
+    return world
+
+
+def test_an_edit_follows_a_renamed_column(mapped: World) -> None:
+    """D21."""
+    staged = mapped.stage([{"id": 1, "b": "z"}])
+    rename(mapped.uri, "b", "bb", 1)
+    result = mapped.merge(staged)
+    assert mapped.rows() == [{"id": 1, "a": 10, "bb": "z"}, {"id": 2, "a": 20, "bb": "y"}]
+    assert dict(result.cells_updated) == {"bb": 1}
+
+
+def test_swapped_names_are_no_edit(mapped: World) -> None:
+    """D25, D26: what was staged goes where the column went, not where its name is now."""
+    staged = mapped.stage([{"id": 1, "b": "z"}])
+    rename(mapped.uri, "b", "gone", 1)
+    rename(mapped.uri, "a", "b", 2)
+    mapped.merge(staged)
+    assert mapped.rows()[0] == {"id": 1, "b": 10, "gone": "z"}
+
+
+def test_a_renamed_key_is_refused(mapped: World) -> None:
+    staged = mapped.stage([{"id": 1, "b": "z"}])
+    rename(mapped.uri, "id", "identity", 1)
+    with pytest.raises(TableChanged, match="key column id"):
+        mapped.merge(staged)

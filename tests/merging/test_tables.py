@@ -1,0 +1,106 @@
+"""What others read of a table: facts, keys, pages, history."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import merging
+from tests.merging.world import B, Row, World
+
+
+def test_facts_from_the_log(world: World) -> None:
+    info = merging.inspect_table(world.uri)
+    assert (info.version, info.row_count, info.strategy) == (0, 3, "merge-on-read")
+    assert [(one.name, one.type) for one in info.columns] == [
+        ("id", "long"),
+        ("a", "integer"),
+        ("b", "string"),
+        ("c", "double"),
+    ]
+    world.merge(world.stage(pa.table({"id": [1], "_op": ["delete"]})))
+    assert merging.inspect_table(world.uri).row_count == 2
+    assert merging.inspect_table(world.uri, version=0).row_count == 3
+    with pytest.raises(merging.TableNotFound):
+        merging.inspect_table(str(world.folder / "nowhere"))
+
+
+def test_keys_are_checked(tmp_path: Path) -> None:
+    rows: list[Row] = [*B, {"id": 1, "a": 10, "b": "q", "c": None}, {"id": None, "a": 1, "b": "r", "c": None}]
+    world = World(tmp_path, "merge-on-read", rows=rows)
+    report = merging.check_keys(world.uri, ["id"])
+    assert (report.null_rows, report.duplicate_keys, report.ok) == (1, 1, False)
+    assert report.examples == ({"id": None}, {"id": 1})
+    assert merging.check_keys(world.uri, ["a", "id"]).duplicate_keys == 1
+    with pytest.raises(merging.InvalidKeys, match="cannot be keys"):
+        merging.check_keys(world.uri, ["c"])
+
+
+def pages(world: World, **options: Any) -> list[list[Any]]:
+    found, after = [], None
+    while True:
+        page = merging.preview(world.uri, primary_keys=world.keys, after=after, limit=3, **options)
+        found.append([row["id"] for row in page.rows])
+        after = page.next
+        if after is None:
+            return found
+
+
+def test_pages_in_any_order(tmp_path: Path) -> None:
+    rows = [
+        {"id": n, "a": [None, 1, 2][n % 3], "b": f"b{n}", "c": float("nan") if n == 4 else n / 3}
+        for n in range(8)
+    ]
+    world = World(tmp_path, "merge-on-read", rows=rows)
+    world.merge(world.stage(pa.table({"id": [7], "_op": ["delete"]})))
+    assert pages(world) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert pages(world, order_by="id", descending=True) == [[6, 5, 4], [3, 2, 1], [0]]
+    assert pages(world, order_by="a") == [[1, 4, 2], [5, 0, 3], [6]]
+    assert pages(world, order_by="a", descending=True) == [[2, 5, 1], [4, 0, 3], [6]]
+    assert pages(world, order_by="c", descending=True) == [[4, 6, 5], [3, 2, 1], [0]]
+    assert pages(world, filters=[("a", "is not null", None), ("id", ">", "1")]) == [[2, 4, 5]]
+    assert pages(world, filters=[("b", "contains", "B3")]) == [[3]]
+    page = merging.preview(world.uri, primary_keys=["id"], columns=["b"], version=0, limit=1)
+    assert (page.rows, page.version) == (({"b": "b0"},), 0)
+    with pytest.raises(merging.InvalidFilter):
+        pages(world, filters=[("a", "=", "many")])
+    with pytest.raises(merging.InvalidFilter):
+        pages(world, filters=[("a", "; drop", 1)])
+    with pytest.raises(merging.InvalidFilter):
+        pages(world, order_by="nope")
+    with pytest.raises(merging.InvalidCursor):
+        merging.preview(world.uri, primary_keys=["id"], after="rubbish")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (
+            pa.timestamp("us", tz="UTC"),
+            [datetime.datetime(2024, 1, n, tzinfo=datetime.UTC) for n in (1, 2, 3, 4)],
+        ),
+        (pa.date32(), [datetime.date(2024, 1, n) for n in (1, 2, 3, 4)]),
+        (pa.decimal128(10, 2), [Decimal("-1.50"), Decimal("0.00"), Decimal("2.25"), Decimal("10.00")]),
+        (pa.binary(), [b"", b"\x00", b"0x", b"\xff"]),
+        (pa.string(), ["", "'", "A", "é"]),
+    ],
+)
+def test_pages_by_keys_of_any_type(tmp_path: Path, kind: pa.DataType, values: list[Any]) -> None:
+    schema = pa.schema([("id", kind), ("v", pa.int64())])
+    world = World(tmp_path, "merge-on-read", schema, [{"id": value, "v": 1} for value in reversed(values)])
+    assert pages(world) == [values[:3], values[3:]]
+    first = merging.preview(world.uri, primary_keys=["id"], filters=[("id", "=", values[1])])
+    assert [row["id"] for row in first.rows] == [values[1]]
+
+
+def test_history_is_paged(world: World) -> None:
+    for number in range(3):
+        world.merge(world.stage([{"id": 1, "a": number}], base_version=None), f"CR-{number}")
+    newest = merging.history(world.uri, limit=2)
+    assert [one.cr_id for one in newest] == ["CR-2", "CR-1"]
+    assert [one.version for one in merging.history(world.uri, before=newest[-1].version)] == [1, 0]

@@ -1,0 +1,245 @@
+"""Compaction, vacuum, checkpoints, vectors on and off, and what changed between versions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+from merging import delta
+from merging.errors import TableChanged, VersionMoved
+from tests.merging.delta.delta_tables import (
+    Merger,
+    after_merge,
+    assert_all_readers_agree,
+    changed,
+    own_rows,
+    sample,
+)
+
+FAR = 4_000_000_000_000
+
+
+def stored(uri: str) -> set[str]:
+    return {
+        str(path.relative_to(uri))
+        for path in Path(uri).rglob("*")
+        if path.is_file() and "_delta_log" not in path.parts
+    }
+
+
+@pytest.fixture
+def worn_table(make_table: Callable[..., str], merger: Merger) -> str:
+    """Three merges: several small files, one with a vector."""
+    uri = make_table(sample(20))
+    merger.merge(uri, upsert=changed(sample(20), [3], whole=-1), delete=[4])
+    merger.merge(uri, upsert=sample(2, start=50))
+    merger.merge(uri, delete=[51])
+    return uri
+
+
+def test_compaction_folds_vectors_and_changes_no_row(worn_table: str, merger: Merger) -> None:
+    before = own_rows(worn_table)
+    snapshot = delta.open_snapshot(worn_table)
+    done = delta.compact(merger.connection, snapshot, attempt_id="c1", application_id="m", user="olivia")
+    assert done.commit is not None
+    assert (done.commit.version, done.files_added, done.vectors_folded) == (4, 1, 2)
+    assert done.files_removed == len(snapshot.files)
+    after = delta.open_snapshot(worn_table)
+    assert [file.vector for file in after.files] == [None]
+    assert_all_readers_agree(worn_table, before)
+    [entry] = delta.read_history(worn_table, limit=1)
+    assert (entry.operation, entry.user, entry.rows_added) == ("OPTIMIZE", "olivia", None)
+    again = delta.compact(merger.connection, after, attempt_id="c2", application_id="m", generation=2)
+    assert (again.commit, delta.open_snapshot(worn_table).version) == (None, 4)
+
+
+def test_two_compactions_at_once_do_not_double_the_table(worn_table: str, merger: Merger) -> None:
+    before = own_rows(worn_table)
+    snapshot = delta.open_snapshot(worn_table)
+    delta.compact(merger.connection, snapshot, attempt_id="c1", application_id="m")
+    files = stored(worn_table)
+    with pytest.raises(VersionMoved):
+        delta.compact(merger.connection, snapshot, attempt_id="c2", application_id="m")
+    assert stored(worn_table) == files
+    assert own_rows(worn_table) == before
+
+
+def test_compaction_keeps_partitions_apart(make_table: Callable[..., str], merger: Merger) -> None:
+    uri = make_table(sample(30), partition_by=["flag"])
+    merger.merge(uri, upsert=sample(10, start=40), delete=[4, 5])
+    before = own_rows(uri)
+    delta.compact(merger.connection, delta.open_snapshot(uri), attempt_id="c", application_id="m")
+    after = delta.open_snapshot(uri)
+    assert sorted(file.partition_values["flag"] or "" for file in after.files) == ["false", "true"]
+    assert_all_readers_agree(uri, before)
+
+
+def test_vacuum_deletes_what_no_kept_version_needs(worn_table: str, merger: Merger) -> None:
+    old = delta.open_snapshot(worn_table, version=1)
+    delta.compact(merger.connection, delta.open_snapshot(worn_table), attempt_id="c", application_id="m")
+    snapshot = delta.open_snapshot(worn_table)
+    everything = stored(worn_table)
+    assert delta.vacuum(snapshot) == ()
+    assert delta.vacuum(snapshot, retention_hours=0, now_ms=FAR, dry_run=True) != ()
+    assert stored(worn_table) == everything
+
+    (Path(worn_table) / "_staging").mkdir()
+    (Path(worn_table) / "_staging" / "kept.parquet").write_bytes(b"x")
+    (Path(worn_table) / "part-running-1.parquet").write_bytes(b"x")
+    delta.vacuum(snapshot, retention_hours=0, now_ms=FAR, protect=[old], protect_attempts=["running"])
+    rows = own_rows(worn_table, version=1)
+    assert len(rows) == 19
+    assert {"_staging/kept.parquet", "part-running-1.parquet"} <= stored(worn_table)
+    delta.vacuum(snapshot, retention_hours=0, now_ms=FAR)
+    assert stored(worn_table) == {snapshot.files[0].path, "_staging/kept.parquet"}
+    assert_all_readers_agree(worn_table)
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_vectors_are_switched_on_and_off(start: bool, make_table: Callable[..., str], merger: Merger) -> None:
+    uri = make_table(sample(20), deletion_vectors=start)
+    merger.merge(uri, delete=[3])
+    expected = after_merge(sample(20), None, [3])
+    for number, enabled in enumerate([not start, start, not start]):
+        snapshot = delta.open_snapshot(uri)
+        done = delta.set_deletion_vectors(
+            merger.connection,
+            snapshot,
+            enabled,
+            attempt_id=f"s{number}",
+            application_id="m",
+            generation=number,
+        )
+        assert done is not None
+        after = delta.open_snapshot(uri)
+        assert after.strategy() == ("merge-on-read" if enabled else "copy-on-write")
+        if not enabled:
+            assert all(file.vector is None for file in after.files)
+        assert_all_readers_agree(uri, expected)
+        again = delta.set_deletion_vectors(
+            merger.connection, after, enabled, attempt_id="x", application_id="m"
+        )
+        assert again is None
+        merger.merge(uri, delete=[5 + number])
+        expected = after_merge(sample(20), None, [3, *range(5, 6 + number)])
+        assert_all_readers_agree(uri, expected)
+
+
+def test_checkpoints_come_every_tenth_version(make_table: Callable[..., str], merger: Merger) -> None:
+    uri = make_table(sample(20), properties={"delta.checkpointInterval": "3"})
+    written = []
+    for number in range(4):
+        done = merger.merge(uri, delete=[number])
+        if delta.checkpoint_if_due(uri, done.version):
+            written.append(done.version)
+    assert written == [3]
+    for version in range(3):
+        (Path(uri) / "_delta_log" / f"{version:020d}.json").unlink()
+    assert delta.open_snapshot(uri).state.checkpoint_version == 3
+    assert_all_readers_agree(uri, after_merge(sample(20), None, [0, 1, 2, 3]))
+
+
+# ---- what changed between versions --------------------------------------------------------------------------
+
+
+def changes(merger: Merger, uri: str, first: int, last: int) -> list[tuple[Any, ...]]:
+    delta.compare(
+        merger.connection,
+        delta.open_snapshot(uri, version=first),
+        delta.open_snapshot(uri, version=last),
+        ["id"],
+        "changes",
+    )
+    return merger.connection.execute(
+        "SELECT operation, id, before.whole, after.whole FROM changes ORDER BY id, operation"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_changes_between_versions(vectors: bool, make_table: Callable[..., str], merger: Merger) -> None:
+    uri = make_table(sample(20), deletion_vectors=vectors)
+    merger.merge(
+        uri, upsert=pa.concat_tables([changed(sample(20), [3], whole=-1), sample(1, start=50)]), delete=[5]
+    )
+    merger.merge(uri, upsert=changed(sample(20), [3], whole=3))
+    delta.compact(merger.connection, delta.open_snapshot(uri), attempt_id="c", application_id="m")
+    deltalake.DeltaTable(uri).restore(1)
+    assert changes(merger, uri, 0, 1) == [
+        ("update", 3, 3, -1),
+        ("delete", 5, 5, None),
+        ("insert", 50, None, 50),
+    ]
+    assert changes(merger, uri, 1, 2) == [("update", 3, -1, 3)]
+    assert changes(merger, uri, 0, 2) == [("delete", 5, 5, None), ("insert", 50, None, 50)]
+    assert changes(merger, uri, 2, 3) == []
+    assert changes(merger, uri, 1, 4) == []
+    assert changes(merger, uri, 2, 0) == [("insert", 5, None, 5), ("delete", 50, 50, None)]
+
+
+def test_files_that_both_versions_hold_are_not_read(make_table: Callable[..., str], merger: Merger) -> None:
+    uri = make_table(sample(20))
+    for start in (30, 40, 50):
+        merger.merge(uri, upsert=sample(5, start=start))
+    for file in delta.open_snapshot(uri, version=2).files:
+        (Path(uri) / file.path).unlink()
+    first, last = (delta.open_snapshot(uri, version=version) for version in (2, 3))
+    compared = delta.compare(merger.connection, first, last, ["id"], "changes")
+    assert (compared.inserted, compared.updated, compared.deleted, compared.files_read) == (5, 0, 0, 1)
+
+
+def test_a_table_created_anew_cannot_be_compared(make_table: Callable[..., str], merger: Merger) -> None:
+    first, second = (delta.open_snapshot(make_table(sample(3))) for _ in range(2))
+    with pytest.raises(TableChanged, match="created anew"):
+        delta.compare(merger.connection, first, second, ["id"], "changes")
+
+
+# ---- chains -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"deletion_vectors": False},
+        {"change_data_feed": True, "partition_by": ["flag"]},
+    ],
+    ids=["merge-on-read", "copy-on-write", "feed and partitions"],
+)
+def test_a_chain_of_random_merges_compactions_and_checkpoints(
+    options: dict[str, Any], make_table: Callable[..., str], merger: Merger
+) -> None:
+    dice = random.Random(20130101)  # noqa: S311 - repeatable, not secret
+    uri = make_table(sample(30), **options)
+    model = {row["id"]: row for row in sample(30).to_pylist()}
+    schema = sample(0).schema
+    for round_number in range(20):
+        ids = sorted(model)
+        updated = dice.sample(ids, min(len(ids), dice.randint(0, 4)))
+        removed = [n for n in dice.sample(ids, min(len(ids), dice.randint(0, 3))) if n not in updated]
+        rows = [
+            {**model[n], "whole": round_number, "flag": dice.choice([True, False, None])} for n in updated
+        ]
+        rows += sample(dice.randint(0, 3), start=100 + 10 * round_number).to_pylist()
+        merger.merge(uri, upsert=pa.Table.from_pylist(rows, schema=schema), delete=removed)
+        for row in rows:
+            model[row["id"]] = row
+        for number in removed:
+            del model[number]
+        if round_number % 6 == 5:
+            snapshot = delta.open_snapshot(uri)
+            delta.compact(merger.connection, snapshot, attempt_id=f"c{round_number}", application_id="m")
+        if round_number % 7 == 6:
+            deltalake.DeltaTable(uri).create_checkpoint()
+        if round_number == 12:
+            deltalake.DeltaTable(uri).optimize.compact()
+        expected = after_merge(pa.Table.from_pylist(list(model.values()), schema=schema), None, [])
+        if round_number % 4 == 3:
+            assert_all_readers_agree(uri, expected)
+        else:
+            assert own_rows(uri) == expected

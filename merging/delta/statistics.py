@@ -7,6 +7,7 @@ writers may have cut (PROTOCOL.md, "Per-file Statistics"), and a bound we cannot
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from merging.delta.log import DataFile
@@ -196,6 +198,9 @@ def written_stats(
             continue
         low, high = _stat_value(data_type, column["min"]), _stat_value(data_type, column["max"])
         if low is not None and high is not None:
+            if pa.types.is_floating(data_type):
+                # -0.0 and 0.0 are one value to some readers and two to others: both lie within.
+                low, high = (-0.0 if low == 0 else low), (0.0 if high == 0 else high)
             lows[name], highs[name] = low, high
     return _dump({"numRecords": rows, "minValues": lows, "maxValues": highs, "nullCount": nulls})
 
@@ -209,8 +214,9 @@ def _stat_value(data_type: pa.DataType, text: str) -> Any:
     if pa.types.is_integer(data_type):
         return int(text)
     if pa.types.is_floating(data_type):
-        value = float(text)
-        return None if value in (float("inf"), float("-inf")) else value
+        # A single is stated by the double that it is, not by the shorter text that DuckDB prints for it.
+        value = float(np.float32(text)) if pa.types.is_float32(data_type) else float(text)
+        return None if math.isinf(value) else value
     if pa.types.is_decimal(data_type):
         return _decimal_number(text)
     if pa.types.is_date(data_type):

@@ -80,6 +80,8 @@ v1 = [
     ),
     path(f"{REQUEST}/close", ChangeRequestViewSet.as_view({"post": "close"}), name="close"),
     path(f"{REQUEST}/reopen", ChangeRequestViewSet.as_view({"post": "reopen"}), name="reopen"),
+    path(f"{REQUEST}/rebase", ChangeRequestViewSet.as_view({"post": "rebase"}), name="rebase"),
+    path(f"{REQUEST}/revert", ChangeRequestViewSet.as_view({"post": "revert"}), name="revert"),
     path(f"{REQUEST}/merge", MergeView.as_view(), name="merge"),
     path(
         f"{REQUEST}/audit", ChangeRequestViewSet.as_view({"get": "audit_files"}, **WHOLE), name="audit-files"

@@ -14,6 +14,7 @@ from changerequests.states import Action
 #: What people do; the rest is the system's.
 PEOPLES_ACTIONS = (
     Action.STAGE,
+    Action.REBASE,
     Action.SUBMIT,
     Action.RETURN_TO_DRAFT,
     Action.REVIEW,
@@ -21,6 +22,7 @@ PEOPLES_ACTIONS = (
     Action.REQUEST_MERGE,
     Action.CLOSE,
     Action.REOPEN,
+    Action.REVERT,
 )
 
 

@@ -38,7 +38,7 @@ from changerequests.api.serializers.proposals import (
 )
 from changerequests.api.views.shared import actor_of, validated
 from changerequests.models import ChangeRequest, choices
-from changerequests.services import plans, proposals, reviews, storage
+from changerequests.services import plans, proposals, rebasing, reverts, reviews, storage
 from changerequests.states import Status
 from datasets.errors import InvalidInput, NotFound
 from datasets.roles import role_on, visible_dataset
@@ -192,6 +192,18 @@ class ChangeRequestViewSet(GenericViewSet):
         """Take a pending request back to work on it."""
         proposals.return_to_draft(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
         return self._detail(request, cr_id)
+
+    @extend_schema(parameters=[CR_ID], request=None, responses=RevisionSerializer)
+    def rebase(self, request: Request, cr_id: str) -> Response:
+        """Let the base follow the table: what the request does not edit is as it is there now."""
+        revision = rebasing.rebase(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
+        return Response(RevisionSerializer(revision).data)
+
+    @extend_schema(parameters=[CR_ID], request=None, responses={201: ChangeRequestDetailSerializer})
+    def revert(self, request: Request, cr_id: str) -> Response:
+        """Begin a draft that proposes what was there before the merge. For owners of the dataset."""
+        opened = reverts.revert_merge(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
+        return self._detail(request, opened.cr_id, status=201)
 
     @extend_schema(parameters=[CR_ID], request=CloseSerializer, responses=ChangeRequestDetailSerializer)
     def close(self, request: Request, cr_id: str) -> Response:

@@ -273,6 +273,7 @@ def test_the_detail_tells_the_blockers_of_each_action(dataset: Dataset) -> None:
     codes = {action: [b["code"] for b in found] for action, found in detail["blockers"].items()}
     assert codes == {
         "stage": [],
+        "rebase": [],
         "submit": ["invalid_transition"],
         "return_to_draft": [],
         "review": [],
@@ -280,6 +281,7 @@ def test_the_detail_tells_the_blockers_of_each_action(dataset: Dataset) -> None:
         "request_merge": ["approvals_missing"],
         "close": [],
         "reopen": ["invalid_transition"],
+        "revert": ["invalid_transition", "forbidden"],
     }
     assert detail["approvals"] == 0
 
@@ -432,6 +434,27 @@ def test_closing_reopening_and_taking_back(pending: ChangeRequest) -> None:
     assert author.post(url(pending, "/reopen")).json()["status"] == "draft"
 
 
+def test_rebasing_and_reverting(pending: ChangeRequest) -> None:
+    owner = person_with(Role.OWNER, pending.dataset)
+    other = ChangeRequestFactory.create(dataset=pending.dataset, csv="tailnum,seats\nN1,1\n")
+    merge(other, owner)
+
+    rebased = client_of(pending.author).post(url(pending, "/rebase"))
+    reverted = client_of(owner).post(url(other, "/revert"))
+
+    assert (rebased.status_code, rebased.json()["base_version"], rebased.json()["rows"]) == (200, 1, 2)
+    assert (reverted.status_code, reverted.json()["status"]) == (201, "draft")
+    diff = client_of(owner).get(f"/api/v1/change_requests/{reverted.json()['cr_id']}/diff").json()["results"]
+    assert diff == [
+        {
+            "key": {"tailnum": "N1"},
+            "operation": "update",
+            "cells": [{"column": "seats", "base": 1, "proposed": 149}],
+        }
+    ]
+    assert problem(client_of(pending.author).post(url(other, "/revert"))) == (403, "forbidden")
+
+
 # --- Who may ------------------------------------------------------------------------------------------------
 
 READS = (
@@ -451,6 +474,8 @@ WRITES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/return_to_draft", {}),
     ("/close", {"reason": "no"}),
     ("/reopen", {}),
+    ("/rebase", {}),
+    ("/revert", {}),
     ("/reviews", {"verdict": "approve"}),
     ("/comments", {"body": "hm"}),
     ("/merge", {}),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -10,9 +11,9 @@ from django.utils import timezone
 from datasets.models import DatasetLease
 
 #: How long a lease lives without a heartbeat. A worker that died is replaced after this.
-LEASE_SECONDS = 30
+LEASE_SECONDS: float = settings.LEASE_SECONDS
 #: How often the holder renews it.
-HEARTBEAT_SECONDS = 5
+HEARTBEAT_SECONDS: float = settings.HEARTBEAT_SECONDS
 
 
 @dataclass(frozen=True)

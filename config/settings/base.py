@@ -164,6 +164,14 @@ CELERY_BEAT_SCHEDULE = {
     "anchor-audit": {"task": "audit.anchor", "schedule": 3600.0},
 }
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0
+# A child warms the engine up before it reports for work. On a busy machine that takes longer than Celery's 4 s, and
+# then each child would be killed for the next to begin again: no merge at all.
+CELERY_WORKER_PROC_ALIVE_TIMEOUT = 60.0
+
+#: How long a dataset's lease lives without a heartbeat: a worker that died is replaced after this.
+LEASE_SECONDS = 30.0
+#: How often its holder renews it.
+HEARTBEAT_SECONDS = 5.0
 
 # --- REST API ---------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import random
 import time
 from dataclasses import dataclass, field
+
+from knox.models import AuthToken
 
 from changerequests.models import MergeRun
 from changerequests.services import runs
@@ -12,8 +16,8 @@ from changerequests.states import ACTIVE_RUN_STATUSES
 from datasets.models import DatasetLease
 from tests.faults.checks import check, check_table
 from tests.faults.orders import FULL, GO_ON, HOLD, KILL, KILL_PARENT, KILL_WORKER, PAUSE
-from tests.faults.steps import STEPS
-from tests.faults.world import STRATEGIES, Table, World
+from tests.faults.steps import STEPS, WEB_STEPS
+from tests.faults.world import STRATEGIES, Proposal, Table, World
 
 #: Done by the controller while a process is held at a step.
 REDIS_CRASH = "redis-crash"
@@ -123,6 +127,7 @@ def special(*, postgresql: bool) -> list[Scenario]:
         Scenario((Fault("audit-files", FULL),)),
         Scenario((Fault("before-put", FOREIGN_ROW),)),
         Scenario((Fault("committing", FOREIGN_CONFLICT),)),
+        *(Scenario((Fault(step, KILL),), requests=1) for step in WEB_STEPS),
         Scenario((Fault("writing", CANCEL),)),
         Scenario((Fault("after-put", KILL), Fault("audit-files-written", KILL), Fault("merged-event", KILL))),
     ]
@@ -162,7 +167,10 @@ def play(world: World, scenario: Scenario) -> Outcome:
         action = fault.what if fault.what in (KILL, KILL_PARENT, KILL_WORKER, FULL, PAUSE) else HOLD
         world.orders.give(fault.step, *[GO_ON] * fault.nth, action)
     by_step = {fault.step: fault for fault in scenario.faults}
-    world.ask_for_merges(table)
+    if any(fault.step in WEB_STEPS for fault in scenario.faults):
+        _ask_through_web(world, table)
+    else:
+        world.ask_for_merges(table)
     watched = [proposal.run for proposal in table.proposals if proposal.run is not None]
     world.settle(watched, at=lambda step, pid: _act(world, table, by_step[step]))
     # The queue goes on: one more request merges with nothing in its way.
@@ -177,6 +185,43 @@ def play(world: World, scenario: Scenario) -> Outcome:
     excused = any(fault.what in EXCUSES for fault in scenario.faults)
     check_table(table, all_merged=not excused)
     return Outcome(time.monotonic() - started, obeyed)
+
+
+def _ask_through_web(world: World, table: Table) -> None:
+    """Ask for every merge over HTTP; where the web process dies, ask again with the same key once it is back."""
+    _, token = AuthToken.objects.create(user=world.owner)
+    for proposal in table.proposals:
+        answers = [_post_merge(world, proposal, token)]
+        if answers == [None]:
+            answers = [_post_merge(world, proposal, token) for _ in range(2)]
+        asked = MergeRun.objects.filter(change_request=proposal.change_request)
+        check(asked.count() == 1, "there are", asked.count(), "runs")
+        proposal.run = asked.get()
+        check(set(answers) == {proposal.run.pk}, "answered with the runs", answers, "of", proposal.run.pk)
+
+
+def _post_merge(world: World, proposal: Proposal, token: str) -> int | None:
+    """The run that the API answers with; None where it died before it answered."""
+    with world.web() as (process, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        headers = {
+            "Authorization": f"Token {token}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": f"merge {proposal.change_request.cr_id}",
+        }
+        path = f"/api/v1/change_requests/{proposal.change_request.cr_id}/merge"
+        try:
+            connection.request("POST", path, body="{}", headers=headers)
+            response = connection.getresponse()
+            document = json.loads(response.read())
+        except (OSError, http.client.HTTPException):
+            check(process.wait(5) is not None, "the web process lives and does not answer")
+            return None
+        finally:
+            connection.close()
+        check(response.status in (200, 202), "the API answered", response.status, document)
+        run: int = document["id"]
+        return run
 
 
 def _act(world: World, table: Table, fault: Fault) -> None:

@@ -5,3 +5,6 @@ from config.settings.dev import *  # noqa: F403  (settings are layered so)
 SECRET_KEY = "fault-suite-only"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_BEAT_SCHEDULE = {"sweep": {"task": "changerequests.sweep", "schedule": 0.5}}
+#: Leases that end soon, so that the suite sees many recoveries in little time.
+LEASE_SECONDS = 1.2
+HEARTBEAT_SECONDS = 0.3

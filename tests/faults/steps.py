@@ -39,9 +39,6 @@ from merging.delta import commit
 from merging.delta.store import LocalStore
 from tests.faults.orders import ORDERS_VARIABLE, Orders
 
-#: Leases that end soon, so that the suite sees many recoveries in little time.
-LEASE_SECONDS = 1.2
-HEARTBEAT_SECONDS = 0.3
 
 STEPS = (
     "claim-event",
@@ -81,8 +78,6 @@ def install_in_web() -> None:
 def install() -> None:
     """Put the hooks into a worker process."""
     orders = Orders(Path(os.environ[ORDERS_VARIABLE]))
-    _replace(leases, "LEASE_SECONDS", LEASE_SECONDS)
-    _replace(leases, "HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
     _wrap(execution, "_claim", orders, after="claimed", only_if=lambda claimed: claimed is not None)
     _wrap(execution, "write_audit_files", orders, before="audit-files", after="audit-files-written")
     _wrap(execution, "_after_merge", orders, before="recorded")

@@ -14,6 +14,7 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, runs
 from changerequests.services.locks import lock_change_request
 from changerequests.states import RunStatus, Status
+from config.celery import app as celery_app
 from datasets import leases
 from datasets.models import DatasetLease
 from datasets.roles import Role
@@ -114,3 +115,8 @@ def test_a_sleeping_attempt_never_merges_what_was_cancelled(monkeypatch: pytest.
     again = merge(change_request, owner)
     assert (again.status, again.merged_version) == (RunStatus.SUCCEEDED, 2)
     assert len(rows_of(dataset)) == len(before) + 1
+
+
+def test_a_child_may_take_its_time_to_warm_up() -> None:
+    """Celery kills a child that is not up within 4 s, and the next, and the next: seen on a busy machine."""
+    assert celery_app.conf.worker_proc_alive_timeout == 60.0

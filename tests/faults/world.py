@@ -123,8 +123,8 @@ class World:
                 self.workers[number] = self._start_worker(number)
 
     @contextlib.contextmanager
-    def web(self) -> Iterator[tuple[ManagedProcess, str]]:
-        """A web process with its address."""
+    def web(self) -> Iterator[tuple[ManagedProcess, int]]:
+        """A web process with its port on the loopback address."""
         port = services.free_port()
         self._logs += 1
         command = [
@@ -140,7 +140,7 @@ class World:
         )
         try:
             wait_until(process, lambda: services.answers_livez(port), seconds=60)
-            yield process, f"http://127.0.0.1:{port}"
+            yield process, port
         finally:
             process.kill()
 

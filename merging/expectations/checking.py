@@ -62,6 +62,7 @@ class _Checked:
     ok_before: bool = True
     failures: _Failures = field(default_factory=_Failures)
     new: bool = False
+    deferred: bool = False
     error: str | None = None
 
 
@@ -74,7 +75,9 @@ def check_expectations(
     replaced: str | None = None,
     before: str | None = None,
     keys: Sequence[str] = (),
+    added_columns: Sequence[str] = (),
     whole_table: bool = False,
+    rows_only: bool = False,
     block_pre_existing: bool = False,
     examples: int = EXAMPLES,
 ) -> ExpectationReport:
@@ -83,10 +86,12 @@ def check_expectations(
     The relations are names or SELECTs of the session, all with the merged table's columns: ``merged`` every row after
     the merge, ``changed`` the rows that it adds or updates (as they will be), ``replaced`` the rows that it updates or
     deletes (as they were), ``before`` every row of the table now. Without ``changed`` every row counts as changed,
-    without ``before`` every failure is new. ``keys`` name the rows in the report.
+    without ``before`` every failure is new. ``keys`` name the rows in the report; ``added_columns`` are those that the
+    merge adds (all relations have them).
 
     ``whole_table`` judges every row by row-level expectations too; so does ``block_pre_existing``, with which failures
-    that the table already had block like new ones. An expectation that cannot be checked counts as failed. Nothing is
+    that the table already had block like new ones. ``rows_only`` gives a quick answer: what needs a look at the whole
+    table is deferred, and says so. An expectation that cannot be checked counts as failed. Nothing is
     written but temporary tables of the session.
     """
     started = time.perf_counter()
@@ -96,8 +101,18 @@ def check_expectations(
         "replaced": _source(replaced) if replaced is not None else None,
         "before": _source(before) if before is not None else None,
     }
-    scope: Scope = "table" if changed is None or whole_table or block_pre_existing else "changes"
-    checker = _Checker(opened, relations, tuple(keys), scope, block_pre_existing, examples)
+    everything = changed is None or ((whole_table or block_pre_existing) and not rows_only)
+    scope: Scope = "table" if everything else "changes"
+    checker = _Checker(
+        opened,
+        relations,
+        tuple(keys),
+        scope,
+        added_columns=frozenset(added_columns),
+        rows_only=rows_only,
+        block_pre_existing=block_pre_existing,
+        examples=examples,
+    )
     results = checker.run(suite)
     return ExpectationReport(suite.name, results, scope, time.perf_counter() - started, suite.meta)
 
@@ -114,6 +129,9 @@ class _Checker:
         relations: Mapping[str, str | None],
         keys: tuple[str, ...],
         scope: Scope,
+        *,
+        added_columns: frozenset[str],
+        rows_only: bool,
         block_pre_existing: bool,
         examples: int,
     ) -> None:
@@ -127,6 +145,8 @@ class _Checker:
         self.replaced = relations["replaced"] if relations["changed"] is not None else self.before
         self.keys = keys
         self.scope = scope
+        self.added_columns = added_columns
+        self.rows_only = rows_only
         self.block_pre_existing = block_pre_existing
         self.examples = examples
         self.columns: tuple[Column, ...] = columns_of(opened.connection, merged)
@@ -135,7 +155,10 @@ class _Checker:
         by_number = {one.number: _Checked(one) for one in suite.expectations}
         levels: dict[str, list[_Checked]] = {}
         for checked in by_number.values():
-            levels.setdefault(checked.expectation.entry.level, []).append(checked)
+            if self.rows_only and not self._needs_changes_alone(checked.expectation):
+                checked.deferred = True
+            else:
+                levels.setdefault(checked.expectation.entry.level, []).append(checked)
         self._rows(levels.get("row", []))
         for checked in levels.get("group", []):
             self._guarded(checked, self._group)
@@ -145,6 +168,10 @@ class _Checker:
         for checked in levels.get("schema", []):
             self._guarded(checked, self._schema)
         return tuple(self._result(by_number[one.number]) for one in suite.expectations)
+
+    def _needs_changes_alone(self, one: Expectation) -> bool:
+        level = one.entry.level
+        return (level == "row" and one.mostly == 1) or (level == "schema" and not one.columns)
 
     def _guarded(self, checked: _Checked, check: Callable[[_Checked], None]) -> None:
         try:
@@ -398,7 +425,9 @@ class _Checker:
             checked.new = True
         if self.before is None:
             return
-        for checked, finding in self._found(failed, self.before):
+        # A column that the merge adds had no values that could have failed.
+        known = [one for one in failed if self.added_columns.isdisjoint(one.expectation.read_columns)]
+        for checked, finding in self._found(known, self.before):
             checked.finding_before = finding
             checked.counts_before = finding.counts
             checked.ok_before = finding.ok
@@ -423,40 +452,45 @@ class _Checker:
     # columns
 
     def _schema(self, checked: _Checked) -> None:
-        one, names = checked.expectation, [column.name for column in self.columns]
-        given = one.arguments
+        one = checked.expectation
+        finding = self._schema_finding(one, self.columns, self.merged)
+        checked.finding, checked.counts, checked.ok = finding, finding.counts, finding.ok
+        checked.new = not finding.ok
+        if finding.ok or self.before is None:
+            return
+        old = tuple(column for column in self.columns if column.name not in self.added_columns)
+        if not self.added_columns.isdisjoint(one.columns):
+            return
+        checked.finding_before = self._schema_finding(one, old, self.before)
+        checked.ok_before = checked.finding_before.ok
+        checked.new = checked.ok_before
+
+    def _schema_finding(self, one: Expectation, columns: Sequence[Column], relation: str) -> Finding:
+        names, given = [column.name for column in columns], one.arguments
         if one.columns:
-            types = {column.name: column.type for column in self.columns}
-            finding = find_type(self.session, one, self.merged, types[one.columns[0]])
-        elif one.type == "expect_column_to_exist":
+            types = {column.name: column.type for column in columns}
+            return find_type(self.session, one, relation, types[one.columns[0]])
+        if one.type == "expect_column_to_exist":
             place = given["column_index"]
-            there = given["column"] in names
             if place:
-                there = place < len(names) and names[place] == given["column"]
-            finding = Finding(there)
-        elif one.type == "expect_table_columns_to_match_ordered_list":
-            finding = Finding(names == list(given["column_list"]), names)
-        elif one.type == "expect_table_columns_to_match_set":
+                return Finding(place < len(names) and names[place] == given["column"])
+            return Finding(given["column"] in names)
+        if one.type == "expect_table_columns_to_match_ordered_list":
+            return Finding(names == list(given["column_list"]), names)
+        if one.type == "expect_table_columns_to_match_set":
             wanted = set(given["column_set"])
-            finding = Finding(
-                wanted == set(names) if given["exact_match"] else wanted <= set(names), sorted(names)
-            )
-        else:
-            low, high = given.get("min_value", given.get("value")), given.get("max_value", given.get("value"))
-            enough = (low is None or len(names) >= low) and (high is None or len(names) <= high)
-            finding = Finding(enough, len(names))
-        checked.finding, checked.ok, checked.new = finding, finding.ok, not finding.ok
-        checked.counts = finding.counts
-        if not finding.ok and self.before is not None:
-            # A merge only adds columns: what was wrong with the others was wrong before.
-            old = [column.name for column in columns_of(self.session.connection, self.before)]
-            checked.new = old != names
-            checked.ok_before = checked.new
+            fits = wanted == set(names) if given["exact_match"] else wanted <= set(names)
+            return Finding(fits, sorted(names))
+        low, high = (given.get(name, given.get("value")) for name in ("min_value", "max_value"))
+        enough = (low is None or len(names) >= low) and (high is None or len(names) <= high)
+        return Finding(enough, len(names))
 
     def _result(self, checked: _Checked) -> ExpectationResult:
         one = checked.expectation
         state: State = "passed"
-        if checked.error is not None:
+        if checked.deferred:
+            state = "deferred"
+        elif checked.error is not None:
             state = "error"
         elif not checked.ok:
             state = "new" if checked.new else "pre_existing"

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from merging.expectations.suites import Severity
 from merging.model import Check
 
-State = Literal["passed", "new", "pre_existing", "error"]
+State = Literal["passed", "new", "pre_existing", "error", "deferred"]
 """``new``: the change brings the failure; ``pre_existing``: the table had it before; ``error``: it could not be
-checked, which counts as a new failure."""
+checked, which counts as a new failure; ``deferred``: it needs the whole table, and only rows were asked for."""
 
 Scope = Literal["changes", "table"]
 """What the counts are of: the changed rows, or the whole merged table."""
@@ -104,6 +104,8 @@ class ExpectationResult:
         """The verdict as one sentence that an author can act on."""
         if self.state == "error":
             return f"{self.explanation} This could not be checked: {self.error}"
+        if self.state == "deferred":
+            return f"{self.explanation} This is checked when the change is merged."
         if self.state == "passed":
             return self.explanation
         ending = " It was so before this change." if self.state == "pre_existing" else ""
@@ -142,6 +144,11 @@ class ExpectationReport:
         return tuple(one for one in self.results if one.state in ("new", "error") and not one.blocking)
 
     @property
+    def deferred(self) -> tuple[ExpectationResult, ...]:
+        """What was not looked at yet, since only rows were asked for."""
+        return tuple(one for one in self.results if one.state == "deferred")
+
+    @property
     def pre_existing(self) -> tuple[ExpectationResult, ...]:
         """What failed before too."""
         return tuple(one for one in self.results if one.state == "pre_existing")
@@ -169,6 +176,7 @@ class ExpectationReport:
             "blocking": len(self.blocking),
             "warnings": len(self.warnings),
             "pre_existing": len(self.pre_existing),
+            "deferred": len(self.deferred),
             "results": [_result_json(one) for one in self.results],
         }
 

@@ -1,0 +1,58 @@
+"""Suites and a table as it is now: proposing a first one, and judging every row by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from merging.columns import type_name
+from merging.delta import Snapshot, open_snapshot, scan_sql
+from merging.expectations.checking import check_expectations
+from merging.expectations.locking import lock
+from merging.expectations.profiling import propose_suite
+from merging.expectations.report import ExpectationReport
+from merging.expectations.suites import Suite, parse_suite
+from merging.model import Column
+from merging.session import Session, session
+
+
+def propose_expectations(
+    table_uri: str,
+    primary_keys: Sequence[str] = (),
+    *,
+    name: str = "",
+    storage_options: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A suite (JSON) that the newest version of a table satisfies, for its owner to edit."""
+    snapshot = open_snapshot(table_uri, storage_options=storage_options)
+    with session() as opened:
+        source = _source(opened, snapshot)
+        return propose_suite(opened, source, keys=primary_keys, name=name)
+
+
+def check_table(
+    table_uri: str,
+    suite: Suite | Mapping[str, Any] | str,
+    primary_keys: Sequence[str],
+    *,
+    storage_options: Mapping[str, str] | None = None,
+) -> ExpectationReport:
+    """Judge every row of the newest version of a table, as an owner wants to know before a suite is switched on.
+
+    Raises SuiteRejected when the suite does not fit the table.
+    """
+    snapshot = open_snapshot(table_uri, storage_options=storage_options)
+    if not isinstance(suite, Suite):
+        columns = [Column(field.name, type_name(field.type), field.nullable) for field in snapshot.schema]
+        suite = parse_suite(suite, columns)
+    with session() as opened:
+        source = _source(opened, snapshot)
+        return check_expectations(opened, suite, merged=source, keys=primary_keys)
+
+
+def _source(opened: Session, snapshot: Snapshot) -> str:
+    """The table's live rows; a session on local files can open no others from here on."""
+    source = scan_sql(opened.connection, snapshot)
+    if snapshot.uri.startswith("/"):
+        lock(opened, [snapshot.uri])
+    return source

@@ -66,6 +66,7 @@ def _broker() -> str:
 
 def _storage() -> str:
     root = Path(settings.DELTA_DATA_ROOT)
+    root.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=root, prefix=".ready-") as probe:
         probe.write(b"ready")
         probe.flush()

@@ -1,11 +1,18 @@
 """Questions that others ask of the trail."""
 
+from collections.abc import Iterable
+
 from audit.models import Event, EventQuerySet
 
 
 def events_of(subject_type: str, subject_id: str) -> EventQuerySet:
     """The events of one thing, oldest first."""
     return Event.objects.filter(subject_type=subject_type, subject_id=subject_id).order_by("sequence")
+
+
+def events_of_many(subject_type: str, subject_ids: Iterable[str], action: str) -> EventQuerySet:
+    """The events of one kind on several things."""
+    return Event.objects.filter(subject_type=subject_type, subject_id__in=list(subject_ids), action=action)
 
 
 def events_in(stream: str) -> EventQuerySet:

@@ -57,6 +57,7 @@ from merging.reverting import invert
 from merging.staged import Staged, open_staged
 from merging.staging import stage
 from merging.tables import check_keys, create_table, history, inspect_table, preview
+from merging.tracing import TracedRow, trace_row
 from merging.warming import warm_up
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "TableNotFound",
     "TablePage",
     "TableVersion",
+    "TracedRow",
     "Underneath",
     "UnsupportedTable",
     "ValidationFailed",
@@ -117,5 +119,6 @@ __all__ = [
     "rebase",
     "stage",
     "supersede",
+    "trace_row",
     "warm_up",
 ]

@@ -35,7 +35,7 @@ def read_diff(
     Raises StagedCorrupt where the folder is not whole, InvalidCursor for a foreign cursor.
     """
     folder = Path(artefacts)
-    summary, schema = _summary_of(folder)
+    summary, schema = summary_of(folder)
     keys: list[str] = summary["primary_keys"]
     positions = [position for position, field in enumerate(schema) if field.name not in keys]
     start = read_cursor(after, _LISTING, 1)[0] if after else -1
@@ -51,12 +51,12 @@ def read_diff(
         )
     names = found.column_names
     rows = [dict(zip(names, values, strict=True)) for values in tuples(found)]
-    items = tuple(_changed_row(row, schema, keys, positions) for row in rows[:limit])
+    items = tuple(changed_row(row, schema, keys, positions) for row in rows[:limit])
     more = len(rows) > limit
     return Page(items, make_cursor(_LISTING, rows[limit - 1]["file_row_number"]) if more else None)
 
 
-def _summary_of(folder: Path) -> tuple[dict[str, Any], pa.Schema]:
+def summary_of(folder: Path) -> tuple[dict[str, Any], pa.Schema]:
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         if summary["format"] != FORMAT_VERSION or not (folder / IMAGES).is_file():
@@ -75,7 +75,7 @@ def _changes(column: str, schema: pa.Schema, positions: list[int]) -> str:
     return "false"
 
 
-def _changed_row(
+def changed_row(
     row: Mapping[str, Any], schema: pa.Schema, keys: list[str], positions: list[int]
 ) -> ChangedRow:
     key = {name: row[f"k{place}"] for place, name in enumerate(keys)}

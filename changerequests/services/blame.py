@@ -1,0 +1,212 @@
+"""Blame: for one row, which request changed which cell when, by whom, approved by whom and why, through reverts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import merging
+from audit.selectors import events_of_many
+from changerequests.models import ChangeRequest, ConflictResolution, MergeRun
+from changerequests.services import storage
+from changerequests.states import RunStatus, Status
+from datasets.models import Dataset
+from datasets.rows import column_types, json_row, key_digest, typed_key
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was chosen for a conflict of the row (column None) or one of its cells, and by whom."""
+
+    column: str | None
+    choice: str
+    chosen_by: str
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """What one merged request did to the row. ``before`` and ``after`` are whole rows in JSON values, None where the
+    row was or is not there. ``changed_outside`` names columns that somebody changed past Headgate since the change
+    before.
+    """
+
+    cr_id: str
+    title: str
+    description: str
+    version: int
+    merged_at: datetime | None
+    author: str
+    merged_by: str
+    requested_for: str
+    message: str
+    override_reason: str
+    approved_by: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    reverts: str | None
+    operation: str
+    changed: tuple[str, ...]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    changed_outside: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CellOrigin:
+    """Where a cell's value of today comes from.
+
+    ``change`` made the value; None where it is from before the first merge or from outside. ``through`` are the
+    reverts, newest first, that brought an earlier value back.
+    """
+
+    value: Any
+    change: RowChange | None
+    through: tuple[RowChange, ...]
+    from_outside: bool
+
+
+@dataclass(frozen=True)
+class RowHistory:
+    """Every merged change of a row, oldest first, and the origin of each of its cells of today.
+
+    ``current`` is None where the row is not in the table. ``unreadable`` names requests whose stored images are
+    missing or damaged: what they did is not told here.
+    """
+
+    key: dict[str, Any]
+    current: dict[str, Any] | None
+    changes: tuple[RowChange, ...]
+    cells: Mapping[str, CellOrigin]
+    unreadable: Mapping[str, str]
+
+
+def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
+    """Who made the row what it is. ``key`` has JSON values or text for every key column.
+
+    Reads the stored images of the dataset's merged requests (only the parts that can hold the key) and one row of the
+    table. Raises ``InvalidInput`` or the engine's ``InvalidKeys`` where the key does not fit.
+    """
+    types = column_types(dataset.meta.schema_json)
+    typed = typed_key(key, types)
+    merged = list(
+        ChangeRequest.objects.filter(dataset=dataset, status=Status.MERGED)
+        .select_related("author", "merged_by", "reverts")
+        .order_by("merged_version")
+    )
+    folders = {str(storage.audit_folder(change_request)): change_request for change_request in merged}
+    touched: list[tuple[ChangeRequest, merging.ChangedRow]] = []
+    unreadable: dict[str, str] = {}
+    for traced in merging.trace_row(folders, typed):
+        if traced.problem:
+            unreadable[folders[traced.artefacts].cr_id] = traced.problem
+        elif traced.row is not None:
+            touched.append((folders[traced.artefacts], traced.row))
+    changes = _changes(touched, key_digest(typed))
+    current = _current(dataset, typed)
+    return RowHistory(
+        key=json_row(typed) or {},
+        current=current,
+        changes=changes,
+        cells={
+            column: _origin(column, value, changes)
+            for column, value in (current or {}).items()
+            if column not in typed
+        },
+        unreadable=unreadable,
+    )
+
+
+def _current(dataset: Dataset, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    page = merging.preview(
+        dataset.table_uri,
+        primary_keys=tuple(dataset.primary_keys),
+        filters=tuple((name, "=", value) for name, value in key.items()),
+        limit=1,
+    )
+    return json_row(page.rows[0]) if page.rows else None
+
+
+def _changes(
+    touched: Sequence[tuple[ChangeRequest, merging.ChangedRow]], digest: str
+) -> tuple[RowChange, ...]:
+    requests = [change_request for change_request, _ in touched]
+    runs = {
+        run.change_request_id: run
+        for run in MergeRun.objects.filter(change_request__in=requests, status=RunStatus.SUCCEEDED)
+    }
+    approvals = {
+        event.subject_id: tuple(event.data.get("approved_by", ()))
+        for event in events_of_many(
+            "change_request", (request.cr_id for request in requests), "change_request.merged"
+        )
+    }
+    decisions: dict[int, list[Decision]] = {}
+    for choice in ConflictResolution.objects.filter(
+        change_request__in=requests, key_digest=digest, is_current=True
+    ).select_related("chosen_by"):
+        decided = Decision(choice.column or None, choice.choice, str(choice.chosen_by))
+        decisions.setdefault(choice.change_request_id, []).append(decided)
+    changes: list[RowChange] = []
+    last: dict[str, Any] | None = None
+    for position, (change_request, row) in enumerate(touched):
+        run = runs.get(change_request.pk)
+        before, after = json_row(row.current), json_row(row.merged)
+        changes.append(
+            RowChange(
+                cr_id=change_request.cr_id,
+                title=change_request.title,
+                description=change_request.description,
+                version=change_request.merged_version or 0,
+                merged_at=change_request.merged_at,
+                author=str(change_request.author),
+                merged_by=str(change_request.merged_by or ""),
+                requested_for=run.requested_for if run else "",
+                message=run.message if run else "",
+                override_reason=run.override_reason if run else "",
+                approved_by=approvals.get(change_request.cr_id, ()),
+                decisions=tuple(decisions.get(change_request.pk, ())),
+                reverts=change_request.reverts.cr_id if change_request.reverts else None,
+                operation=row.operation,
+                changed=row.changed,
+                before=before,
+                after=after,
+                changed_outside=_differing(last, before) if position else (),
+            )
+        )
+        last = after
+    return tuple(changes)
+
+
+def _differing(left: Mapping[str, Any] | None, right: Mapping[str, Any] | None) -> tuple[str, ...]:
+    one, other = left or {}, right or {}
+    return tuple(name for name in {**one, **other} if one.get(name) != other.get(name))
+
+
+def _origin(column: str, value: Any, changes: Sequence[RowChange]) -> CellOrigin:
+    """Walk back from the newest change of the cell; a revert that restored a value passes on to who made that value."""
+    through: list[RowChange] = []
+    position = _last_change_of(column, changes)
+    newest = changes[position] if position is not None else None
+    if newest is not None and (newest.after or {}).get(column) != value:
+        return CellOrigin(value, None, (), from_outside=True)
+    while position is not None:
+        change = changes[position]
+        target = next((place for place in range(position) if changes[place].cr_id == change.reverts), None)
+        if target is None or (changes[target].before or {}).get(column) != value:
+            return CellOrigin(value, change, tuple(through), from_outside=False)
+        through.append(change)
+        if column in changes[target].changed_outside:
+            return CellOrigin(value, None, tuple(through), from_outside=True)
+        position = _last_change_of(column, changes[:target])
+    outside = any(column in change.changed_outside for change in changes) and not through
+    return CellOrigin(value, None, tuple(through), from_outside=outside)
+
+
+def _last_change_of(column: str, changes: Sequence[RowChange]) -> int | None:
+    """The newest change that set the cell: changed it, or brought the row."""
+    for position in range(len(changes) - 1, -1, -1):
+        change = changes[position]
+        if change.after is not None and (column in change.changed or change.operation == "insert"):
+            return position
+    return None

@@ -33,6 +33,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "duplicate_keys": 409,
     "validation_failed": 422,
     "staging_rejected": 422,
+    "suite_rejected": 422,
     "invalid": 422,
     "invalid_resolution": 422,
     "invalid_keys": 422,

@@ -28,6 +28,18 @@ from merging.errors import (
     VersionMoved,
 )
 from merging.executing import ENGINE_VERSION, MergeExecutor, find_merge, merge, supersede
+from merging.expectations import (
+    ExpectationReport,
+    ExpectationResult,
+    Suite,
+    SuiteProblem,
+    SuiteRejected,
+    explain,
+    parse_suite,
+    validate_suite,
+)
+from merging.expectations.planned import ExpectationRules
+from merging.expectations.tables import check_table, propose_expectations
 from merging.model import (
     ChangedRow,
     Check,
@@ -69,6 +81,9 @@ __all__ = [
     "CommittedMerge",
     "Conflict",
     "DuplicateKeys",
+    "ExpectationReport",
+    "ExpectationResult",
+    "ExpectationRules",
     "InvalidCursor",
     "InvalidFilter",
     "InvalidKeys",
@@ -91,6 +106,9 @@ __all__ = [
     "StagedCorrupt",
     "StagingProblem",
     "StagingRejected",
+    "Suite",
+    "SuiteProblem",
+    "SuiteRejected",
     "TableChanged",
     "TableInfo",
     "TableNotFound",
@@ -106,19 +124,24 @@ __all__ = [
     "VersionMoved",
     "changes_under",
     "check_keys",
+    "check_table",
     "create_table",
+    "explain",
     "find_merge",
     "history",
     "inspect_table",
     "invert",
     "merge",
     "open_staged",
+    "parse_suite",
     "plan",
     "preview",
+    "propose_expectations",
     "read_diff",
     "rebase",
     "stage",
     "supersede",
     "trace_row",
+    "validate_suite",
     "warm_up",
 ]

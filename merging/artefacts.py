@@ -3,7 +3,8 @@
 Written to ``<destination>/<attempt_id>/`` before the commit, so that a merged request always has them:
 ``diff.parquet`` one row per changed cell (``operation``, the key columns, ``column``, ``old``, ``new`` as text; an
 added or deleted row is one entry without column), ``images.parquet`` whole rows before and after (what ``invert``
-reads), ``summary.json`` the counts, with the checksum of both files.
+reads), ``validation.json`` all checks of the merged result, ``summary.json`` the counts, with the checksum of both
+Parquet files.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from merging.columns import is_text
 from merging.delta import literal, quote
 from merging.delta.schema import delta_field
 from merging.errors import MergeFailed
-from merging.model import MergeRequest
+from merging.model import MergeRequest, ValidationReport
 
 if TYPE_CHECKING:
     from merging.planning import MergePlan
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 DIFF = "diff.parquet"
 IMAGES = "images.parquet"
 SUMMARY = "summary.json"
+VALIDATION = "validation.json"
 FORMAT_VERSION = 1
 
 
@@ -75,6 +77,7 @@ def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True)
     _copy(plan, _diff_sql(plan), folder / DIFF)
     _copy(plan, _images_sql(plan), folder / IMAGES)
+    _write_json(folder / VALIDATION, _validation_json(plan.validation))
     summary = {
         "format": FORMAT_VERSION,
         **facts,
@@ -90,6 +93,23 @@ def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
     }
     with open(folder / SUMMARY, "w", encoding="utf-8") as file:
         json.dump(summary, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _validation_json(report: ValidationReport) -> dict[str, Any]:
+    """All checks, and the full report on the suite where there was one."""
+    checks = [
+        {"name": one.name, "ok": one.ok, "message": one.message, "failures": one.failures}
+        for one in report.checks
+    ]
+    expectations = report.expectations.as_json() if report.expectations is not None else None
+    return {"ok": report.ok, "checks": checks, "expectations": expectations}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False, indent=1)
         file.flush()
         os.fsync(file.fileno())
 

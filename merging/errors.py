@@ -57,7 +57,10 @@ class ValidationFailed(MergeError):
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         super().__init__(
             f"The merged result does not pass its checks: {first}{more}",
-            data={"failed": [check.name for check in failed]},
+            data={
+                "failed": [check.name for check in failed],
+                "expectations": report.expectations.summary() if report.expectations is not None else [],
+            },
         )
 
 

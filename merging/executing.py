@@ -115,9 +115,7 @@ class MergeExecutor:
             raise MergeConflict(made.unresolved_conflicts(), total=made.unresolved)
         self._enter("validating", rows=made.staged.rows)
         report = made.validation
-        if request.expectations is not None:
-            report = ValidationReport((*report.checks, *request.expectations(made).checks))
-        if not report.ok:
+        if not report.ok and not (request.force_merge and report.can_be_forced):
             raise ValidationFailed(report)
         facts = self._facts(made, report, attempt)
         self._enter("writing", added=made.rows_added, updated=made.rows_updated, deleted=made.rows_deleted)
@@ -180,7 +178,8 @@ class MergeExecutor:
             verify(prepared, committed)
         self._enter("recording", version=version)
         self._leave()
-        return replace(_result_of(facts, version, already_merged=False), phases=self.phases)
+        result = _result_of(facts, version, already_merged=False)
+        return replace(result, phases=self.phases, validation=report)
 
     def _own_commit(self, error: BaseException) -> FoundTransaction | None:
         """This request's marker in the newest version. Where the log cannot be asked nothing is deleted."""
@@ -248,7 +247,11 @@ class MergeExecutor:
             "attempts": attempt,
             "conflicts_overridden": overridden,
             "schema_changes": [[one.kind, one.column, one.type] for one in made.schema_changes],
-            "validation": [[check.name, check.ok, check.message, check.failures] for check in report.checks],
+            "validation": [
+                [check.name, check.ok, check.message, check.failures]
+                for check in report.checks
+                if not check.overridable or check.failures
+            ],
             "marker_only": made.changes_nothing,
             "plan_digest": made.digest,
             "staged_digest": made.staged.digest,

@@ -13,6 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from merging.expectations.planned import ExpectationRules
+    from merging.expectations.report import ExpectationReport
+    from merging.expectations.suites import Suite
     from merging.staged import Staged
 
 Operation = Literal["insert", "update", "delete"]
@@ -158,25 +161,35 @@ class StagingProblem:
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one built-in check of a merged result."""
+    """The outcome of one check of a merged result: a built-in one, or (``overridable``) an expectation."""
 
     name: str
     ok: bool
     message: str
     failures: int = 0
     examples: tuple[dict[str, Any], ...] = ()
+    overridable: bool = False
 
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """All built-in checks of a merged result."""
+    """All checks of a merged result; ``expectations`` is the full report where the request carries a suite.
+
+    A result that was rebuilt from the table's log has the built-in checks and the expectations that did not hold.
+    """
 
     checks: tuple[Check, ...] = ()
+    expectations: ExpectationReport | None = None
 
     @property
     def ok(self) -> bool:
         """Whether every check passed."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def can_be_forced(self) -> bool:
+        """Whether nothing but expectations failed."""
+        return all(check.ok for check in self.checks if not check.overridable)
 
 
 @dataclass(frozen=True)
@@ -186,6 +199,8 @@ class MergeRequest:
     ``staged`` is a ``Staged`` or its location. ``destination`` is the folder under which the merge
     writes its artefacts before it commits: ``<destination>/<attempt_id>/``. The transaction marker of
     the commit has ``<installation>/<cr_id>`` as its application id and ``generation`` as its version.
+    ``expectations`` is a Great Expectations suite (JSON text, parsed JSON or read by ``parse_suite``) or
+    ``ExpectationRules`` round one; it is checked on the merged result, and ``force_merge`` overrides it.
     """
 
     table_uri: str
@@ -197,7 +212,7 @@ class MergeRequest:
     conflict_policy: ConflictPolicy = "cell"
     skip_conflict_check: bool = False
     force_merge: bool = False
-    expectations: Any = None
+    expectations: ExpectationRules | Suite | Mapping[str, Any] | str | None = None
     requested_by: str = ""
     storage_options: Mapping[str, str] | None = None
     message: str = ""

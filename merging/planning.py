@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,8 @@ from merging.alignment import Alignment, align
 from merging.columns import differs
 from merging.delta import RowChanges, Snapshot, literal, open_snapshot, quote
 from merging.errors import TableChanged
+from merging.expectations.planned import check_plan, rules_of
+from merging.expectations.report import ExpectationReport
 from merging.model import (
     ChangedRow,
     Check,
@@ -110,7 +113,7 @@ class MergePlan:
         self.rows_added = self.rows_updated = self.rows_deleted = self.rows_agreed = 0
         self.cells_updated: Mapping[str, int] = {}
         self.schema_changes: tuple[SchemaChange, ...] = self.alignment.changes
-        self.validation = ValidationReport()
+        self._built_in: tuple[Check, ...] = ()
         if not self.alignment.conflicts:
             self._merge_in_session()
         self.row_count_before: int = self.snapshot.row_count
@@ -148,7 +151,7 @@ class MergePlan:
                 "SELECT count(DISTINCT n) FROM conflicts WHERE n NOT IN (SELECT n FROM merged)"
             )
         self.rows_agreed = self.staged.rows - inserts - updates - deletes - in_conflict
-        self.validation = ValidationReport(tuple(self._checks()))
+        self._built_in = tuple(self._checks())
 
     @property
     def unresolved(self) -> int:
@@ -156,6 +159,27 @@ class MergePlan:
         if self.alignment.conflicts:
             return len(self.alignment.conflicts)
         return self.conflict_count - self.resolved_count
+
+    @cached_property
+    def validation(self) -> ValidationReport:
+        """All checks of the merged result. Expectations are judged when this is first asked for.
+
+        Raises SuiteRejected when the request's suite does not fit the merged table.
+        """
+        report = self.check_expectations()
+        if report is None:
+            return ValidationReport(self._built_in)
+        return ValidationReport((*self._built_in, *report.checks()), report)
+
+    def check_expectations(self, *, rows_only: bool = False) -> ExpectationReport | None:
+        """Judge the request's suite on the merged result; None without a suite or while the schema is in conflict.
+
+        ``rows_only`` gives a quick answer from the changed rows, and defers what needs the whole table.
+        Raises SuiteRejected when the suite does not fit the merged table.
+        """
+        if self.request.expectations is None or self.alignment.conflicts:
+            return None
+        return check_plan(self, rules_of(self.request.expectations), rows_only=rows_only)
 
     @property
     def deleted_share(self) -> float:

@@ -162,9 +162,28 @@ class ExpectationReport:
                 message=one.message,
                 failures=one.failing_rows_total or (0 if one.ok else 1),
                 examples=tuple(dict(row.key) for row in one.failing_rows[:20]),
+                overridable=True,
             )
             for one in self.results
         )
+
+    def summary(self, rows: int = 20) -> list[dict[str, Any]]:
+        """What blocks, in JSON's types, with some failing rows each: what an author needs to mend it."""
+        return [
+            {
+                "number": one.number,
+                "type": one.type,
+                "columns": list(one.columns),
+                "message": one.message,
+                "observed": json_ready(one.observed),
+                "failing_rows": [
+                    {"key": json_ready(row.key), "values": json_ready(row.values), "new": row.new}
+                    for row in one.failing_rows[:rows]
+                ],
+                "failing_rows_total": one.failing_rows_total,
+            }
+            for one in self.blocking
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """The report in JSON's types, for ``validation.json`` and the API."""

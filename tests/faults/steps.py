@@ -39,7 +39,6 @@ from merging.delta import commit
 from merging.delta.store import LocalStore
 from tests.faults.orders import ORDERS_VARIABLE, Orders
 
-
 STEPS = (
     "claim-event",
     "claimed",

@@ -34,6 +34,7 @@ urlpatterns = [
     path(REQUEST + "conflicts/resolve-column/", conflicts.resolve_column, name="resolve_column"),
     path(REQUEST + "checks/", change_requests.checks, name="checks"),
     path(REQUEST + "checks/again/", change_requests.check_again, name="check_again"),
+    path(REQUEST + "rebase/", change_requests.rebase, name="rebase"),
     path(REQUEST + "submit/", change_requests.submit, name="submit"),
     path(REQUEST + "draft/", change_requests.return_to_draft, name="return_to_draft"),
     path(REQUEST + "close/", change_requests.close, name="close"),
@@ -42,6 +43,8 @@ urlpatterns = [
     path(REQUEST + "comments/<int:comment_id>/settle/", change_requests.settle, name="settle"),
     path(REQUEST + "review/", change_requests.review, name="review"),
     path(REQUEST + "merge/", merges.merge, name="merge"),
+    path(REQUEST + "merge/when-ready/", merges.merge_when_ready, name="merge_when_ready"),
+    path(REQUEST + "revert/", merges.revert, name="revert"),
     path("merge-runs/<int:run_id>/", merges.run, name="merge_run"),
     path("merge-runs/<int:run_id>/cancel/", merges.cancel, name="cancel_run"),
 ]

@@ -25,7 +25,7 @@ def test_a_request_is_merged_from_the_dialog(sign_in: SignIn, picture: Callable[
     path = olivia.open_request(TAIL_NUMBERS)
 
     page.get_by_role("navigation", name="Change request").get_by_role("link", name="Changes").click()
-    assert row_of(page, ROW) == f"~changed {ROW} 3405 9E JFK NULL N600LR"
+    assert row_of(page, ROW) == f"~ changed {ROW} 3405 9E JFK NULL N600LR"
     expect(page.locator("tr", has_text=ROW).locator("del")).to_have_text("NULL")
     expect(page.locator("tr", has_text=ROW).locator("ins")).to_have_text("N600LR")
     page.screenshot(path=picture("diff.png"))
@@ -58,10 +58,10 @@ def test_a_request_is_merged_from_the_dialog(sign_in: SignIn, picture: Callable[
     expect(page.locator("tr", has_text=ROW).get_by_text("N600LR")).to_be_visible()
 
     # The other window looked at version 1: the same dialog comes back and says that the table moved.
-    other.page.get_by_role("button", name="Merge 8,255 row changes").click()
+    other.page.get_by_role("button", name=re.compile(r"Merge [\d,]+ row changes")).click()
     alert = other.page.get_by_role("dialog").get_by_role("alert")
     expect(alert).to_contain_text("Nothing was merged.")
-    expect(alert).to_contain_text("The table is at version 2.")
+    expect(alert).to_contain_text("The table is at version 2")
     expect(other.page.get_by_role("dialog")).to_contain_text("flights at version 2")
 
 
@@ -87,7 +87,7 @@ def test_deleting_too_much_asks_for_the_name(sign_in: SignIn) -> None:
     carl.page.locator("#merge-box").get_by_role("link", name="Merge…").click()
     dialog = carl.page.get_by_role("dialog")
     dialog.get_by_label("Type flights to go on").fill("planes")
-    dialog.get_by_role("button", name="Merge 8,255 row changes").click()
+    dialog.get_by_role("button", name=re.compile(r"Merge [\d,]+ row changes")).click()
     expect(dialog.get_by_role("alert")).to_contain_text("type the dataset's name, flights, to go on")
     expect(dialog.get_by_label("Type flights to go on")).to_have_value("planes")
     dialog.get_by_role("link", name="Cancel").click()

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 
-from django.contrib.auth.models import User
 from django.urls import reverse
 
 from changerequests import policies, selectors
 from changerequests.models import ChangeRequest, MergeRun, Review, Revision
 from changerequests.states import Action, Status
 from changerequests.web.view_models.datasets import Tab
+from changerequests.web.view_models.readers import Reader
 from changerequests.web.view_models.requests import StatusChip, Tally, status_chip
 from changerequests.web.wording import name_of
-from datasets.roles import Role, role_on
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,10 @@ class Side:
     may_close: bool
     may_reopen: bool
     is_author: bool
+    reverts: ChangeRequest | None
 
 
-def head(change_request: ChangeRequest, user: User, current: str) -> Head:
+def head(change_request: ChangeRequest, reader: Reader, current: str) -> Head:
     """The head of a change request's page."""
     dataset = change_request.dataset
     revision = selectors.current_revision(change_request)
@@ -83,7 +83,7 @@ def head(change_request: ChangeRequest, user: User, current: str) -> Head:
         run=run,
         may_merge_now=change_request.status == Status.PENDING
         and run is None
-        and policies.may(change_request, user, Action.REQUEST_MERGE),
+        and policies.may(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role),
     )
 
 
@@ -93,9 +93,8 @@ _VERDICTS = {
 }
 
 
-def side(change_request: ChangeRequest, user: User) -> Side:
+def side(change_request: ChangeRequest, reader: Reader) -> Side:
     """The side column as the person sees it."""
-    role = role_on(user, change_request.dataset)
     counting = {review.pk for review in selectors.counting_approvals(change_request)}
     reviewers = []
     for review in selectors.latest_verdicts(change_request):
@@ -108,7 +107,7 @@ def side(change_request: ChangeRequest, user: User) -> Side:
         reviewers.append(Reviewer(name_of(review.reviewer), icon, tone, sentence))
 
     def possible(action: Action) -> bool:
-        return not policies.blockers(change_request, user, action, role=role)
+        return not policies.blockers(change_request, reader.user, action, role=reader.role)
 
     return Side(
         reviewers=tuple(reviewers),
@@ -117,24 +116,20 @@ def side(change_request: ChangeRequest, user: User) -> Side:
         may_return_to_draft=possible(Action.RETURN_TO_DRAFT),
         may_close=possible(Action.CLOSE),
         may_reopen=possible(Action.REOPEN),
-        is_author=change_request.author_id == user.pk,
+        is_author=change_request.author_id == reader.user.pk,
+        reverts=change_request.reverts,
     )
 
 
-def may_review(change_request: ChangeRequest, user: User) -> bool:
+def may_review(change_request: ChangeRequest, reader: Reader) -> bool:
     """Whether the person can give a verdict now."""
     return (
-        not policies.blockers(change_request, user, Action.REVIEW)
+        not policies.blockers(change_request, reader.user, Action.REVIEW, role=reader.role)
         and selectors.current_revision(change_request) is not None
     )
 
 
-def may_approve(change_request: ChangeRequest, user: User) -> bool:
+def may_approve(change_request: ChangeRequest, reader: Reader) -> bool:
     """Whether an approval of the person would be accepted: not of one's own changes."""
     revision = selectors.current_revision(change_request)
-    return revision is not None and user.pk not in (change_request.author_id, revision.created_by_id)
-
-
-def may_comment(change_request: ChangeRequest, user: User) -> bool:
-    """Whether the person may write here."""
-    return role_on(user, change_request.dataset) in (Role.CONTRIBUTOR, Role.OWNER)
+    return revision is not None and reader.user.pk not in (change_request.author_id, revision.created_by_id)

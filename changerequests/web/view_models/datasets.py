@@ -14,6 +14,7 @@ from changerequests.states import Status
 from changerequests.web.cells import cell_html
 from changerequests.web.wording import name_of
 from datasets.models import Dataset
+from datasets.operators import is_operator
 from datasets.roles import Role, role_on
 from datasets.rows import column_types
 
@@ -43,6 +44,7 @@ class DatasetHead:
 
     tabs: tuple[Tab, ...]
     may_contribute: bool
+    may_reconcile: bool
     role: str
 
 
@@ -67,6 +69,7 @@ def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
             for name, title, url, icon, count in tabs
         ),
         may_contribute=role in (Role.CONTRIBUTOR, Role.OWNER),
+        may_reconcile=role in (Role.CONTRIBUTOR, Role.OWNER) or is_operator(user),
         role=role.value if role else "",
     )
 

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from django.contrib.auth.models import User
 from django.urls import reverse
 
 from changerequests import policies, selectors
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, Review
 from changerequests.states import Action, RunStatus, Status
+from changerequests.web.view_models.readers import Reader
 from changerequests.web.wording import counted, listed, name_of
-from datasets.roles import Role, role_on
 
 State = Literal["fix", "wait", "confirm", "ok"]
 
@@ -70,12 +69,13 @@ class MergeBox:
     is_owner: bool
     may_submit: bool
     can_override: bool
+    may_revert: bool
+    waits_for: str
     check: PlanCheck | None
 
 
-def merge_box(change_request: ChangeRequest, user: User) -> MergeBox:
+def merge_box(change_request: ChangeRequest, reader: Reader) -> MergeBox:
     """The box as this person sees it."""
-    role = role_on(user, change_request.dataset)
     run = selectors.active_run(change_request)
     last_run = selectors.latest_run(change_request)
     failed = _without_run(policies.merge_gates(change_request)) if change_request.status in _OPEN else []
@@ -88,12 +88,14 @@ def merge_box(change_request: ChangeRequest, user: User) -> MergeBox:
         gates=gates,
         run=run,
         last_run=last_run if last_run is not None and last_run.status not in _QUIET_RUNS else None,
-        may_merge=policies.may(change_request, user, Action.REQUEST_MERGE, role=role),
-        is_owner=role is Role.OWNER,
-        may_submit=not policies.blockers(change_request, user, Action.SUBMIT, role=role),
-        can_override=role is Role.OWNER
-        and bool(standing)
-        and all(blocker.overridable for blocker in standing),
+        may_merge=policies.may(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role),
+        is_owner=reader.owns,
+        may_submit=not policies.blockers(change_request, reader.user, Action.SUBMIT, role=reader.role),
+        may_revert=not policies.blockers(change_request, reader.user, Action.REVERT, role=reader.role),
+        waits_for=name_of(change_request.merge_when_ready_by)
+        if change_request.merge_when_ready_by_id
+        else "",
+        can_override=reader.owns and bool(standing) and all(blocker.overridable for blocker in standing),
         check=selectors.current_plan_check(change_request),
     )
 
@@ -126,13 +128,17 @@ def _state(
 
 
 def _failed_gates(change_request: ChangeRequest, failed: list[policies.Blocker]) -> list[Gate]:
-    ordered = sorted(failed, key=lambda blocker: (blocker.code == "delete_guard", blocker.kind != "fix"))
-    return [
+    """The gates that do not hold: what can be mended, what must be waited for, what the dialog will ask."""
+    gates = [
         Gate(
-            blocker.kind, blocker.sentence, place_url(change_request, blocker.link), _LINK_TEXTS[blocker.link]
+            "confirm" if blocker.code == "delete_guard" else blocker.kind,
+            blocker.sentence,
+            place_url(change_request, blocker.link),
+            _LINK_TEXTS[blocker.link],
         )
-        for blocker in ordered
+        for blocker in failed
     ]
+    return sorted(gates, key=lambda gate: ("fix", "wait", "confirm").index(gate.state))
 
 
 def place_url(change_request: ChangeRequest, place: policies.Place) -> str:

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from django.contrib.auth.models import User
-
 from changerequests import policies, selectors
 from changerequests.models import ChangeRequest, PlanCheck, Revision
 from changerequests.states import Action
 from changerequests.web.view_models.merge_box import Gate, merge_box
+from changerequests.web.view_models.readers import Reader
 from changerequests.web.wording import counted, listed
-from datasets.roles import Role, role_on
 
 STRATEGIES = {
     "merge-on-read": "Only the changed rows are written; deletion vectors hide the old ones.",
@@ -50,15 +48,13 @@ class MergeDialog:
     button: str
 
 
-def merge_dialog(change_request: ChangeRequest, user: User) -> MergeDialog:
+def merge_dialog(change_request: ChangeRequest, reader: Reader) -> MergeDialog:
     """The dialog from the newest check, as the person sees it."""
-    dataset = change_request.dataset
     check, revision = selectors.current_plan_check(change_request), selectors.current_revision(change_request)
-    role = role_on(user, dataset)
-    found = policies.blockers(change_request, user, Action.REQUEST_MERGE, role=role)
+    found = policies.blockers(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role)
     guard = next((blocker for blocker in found if blocker.code == "delete_guard"), None)
     standing = [blocker for blocker in found if blocker.code != "delete_guard"]
-    box = merge_box(change_request, user)
+    box = merge_box(change_request, reader)
     row_changes = check.rows_added + check.rows_updated + check.rows_deleted if check else 0
     most = max(check.cells_updated.values(), default=1) if check else 1
     return MergeDialog(
@@ -81,12 +77,10 @@ def merge_dialog(change_request: ChangeRequest, user: User) -> MergeDialog:
         gates=tuple(gate for gate in box.gates if guard is None or gate.sentence != guard.sentence),
         has_failed_gates=bool(standing),
         only_waiting=bool(standing) and all(blocker.kind == "wait" for blocker in standing),
-        may_merge=policies.may(change_request, user, Action.REQUEST_MERGE, role=role),
+        may_merge=policies.may(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role),
         needs_name=guard is not None,
         delete_sentence=guard.sentence if guard else "",
-        may_override=role is Role.OWNER
-        and bool(standing)
-        and all(blocker.overridable for blocker in standing),
+        may_override=reader.owns and bool(standing) and all(blocker.overridable for blocker in standing),
         conflicts_open=any(blocker.code == "conflicts_unresolved" for blocker in standing),
         button=f"Merge {counted(row_changes, 'row change')}",
     )

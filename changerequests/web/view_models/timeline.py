@@ -116,6 +116,29 @@ def _staged(who: str, when: datetime, data: Mapping[str, Any], change_request: C
     )
 
 
+def _rebased(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+    sentence = f"refreshed the base to version {data['base_version']}, as revision {data['revision']}"
+    return Entry(
+        who,
+        sentence,
+        when,
+        "refresh",
+        "info",
+        link=reverse("changes", args=[change_request.cr_id]),
+        link_text="See the changes",
+    )
+
+
+def _other_request(sentence: str, field: str, icon: str) -> Sentence:
+    """A sentence that ends with a link to another change request."""
+
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
+        url = reverse("change_request", args=[data[field]])
+        return Entry(who, sentence, when, icon, "warn", link=url, link_text=data[field])
+
+    return entry
+
+
 def _review(verb: str, icon: str, tone: str) -> Sentence:
     def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
         return Entry(who, f"{verb} revision {data['revision']}", when, icon, tone, data.get("body", ""))
@@ -219,7 +242,12 @@ _SENTENCES: dict[str, Sentence] = {
     "change_request.withdrawn": _plain("withdrew it", "closed", quote="reason"),
     "change_request.reopened": _plain("opened it again as a draft", "draft"),
     "change_request.merged": _merged,
+    "change_request.revert_opened": _other_request(
+        "opened a request that reverts this one", "revert", "undo"
+    ),
+    "change_request.reverted": _other_request("reverted this by merging another request", "by", "undo"),
     "revision.staged": _staged,
+    "revision.rebased": _rebased,
     "review.approved": _review("approved", "check", "good"),
     "review.changes_requested": _review("asked for changes to", "alert", "bad"),
     "review.commented": _review("reviewed", "comment", ""),
@@ -234,6 +262,14 @@ _SENTENCES: dict[str, Sentence] = {
     "merge.failed": _ended("could not finish the merge; the table is as it was", "bad"),
     "merge.cancelled": _ended("cancelled the merge; the table is as it was", "warn"),
     "merge.cancel_requested": _plain("asked to cancel the merge", "x-circle", "warn"),
+    "merge.when_ready_asked": _plain(
+        "asked to merge it as soon as it is ready", "clock", "info", quote="message"
+    ),
+    "merge.when_ready_withdrawn": _plain("took back the wish to merge it as soon as it is ready", "clock"),
+    "merge.when_ready_dropped": _plain("gave up the waiting merge", "clock", "warn", quote="reason"),
     "staging.removed": _plain("removed the uploaded content; the audit files keep what was merged", "file"),
     "staging.archived": _plain("archived the uploaded content", "file"),
 }
+
+#: Every event that the timeline tells in a sentence of its own.
+KNOWN_ACTIONS = frozenset({*_SENTENCES, "comment.added"})

@@ -10,14 +10,16 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from changerequests import selectors
+from changerequests import policies, selectors
 from changerequests.models import ChangeRequest
-from changerequests.services import plans, proposals, reviews
+from changerequests.services import plans, proposals, rebasing, reviews
+from changerequests.states import Action
 from changerequests.web.forms import CloseForm, CommentForm, NewChangeRequestForm, ReviewForm, UploadForm
-from changerequests.web.view_models.change_requests import head, may_approve, may_comment, may_review, side
+from changerequests.web.view_models.change_requests import head, may_approve, may_review, side
 from changerequests.web.view_models.merge_box import merge_box
+from changerequests.web.view_models.readers import reader_of
 from changerequests.web.view_models.timeline import timeline
-from changerequests.web.views.shared import dataset_at, person, signed_in
+from changerequests.web.views.shared import dataset_at, person, request_at, signed_in
 from changerequests.web.wording import counted
 from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset
@@ -60,7 +62,7 @@ def _new_page(
 @signed_in
 def upload(request: HttpRequest, cr_id: str) -> HttpResponse:
     """New content for a change request; refused whole, with every problem listed, or staged."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     form = UploadForm(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
         return _stage(request, change_request, form)
@@ -114,7 +116,7 @@ def _upload_page(
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
-        "head": head(change_request, person(request), "conversation"),
+        "head": head(change_request, reader_of(change_request, person(request)), "conversation"),
         "form": form,
         "columns": change_request.dataset.meta.schema_json["fields"],
         "rejection": rejection,
@@ -127,7 +129,7 @@ def _upload_page(
 @signed_in
 def conversation(request: HttpRequest, cr_id: str) -> HttpResponse:
     """The timeline, the merge box, reviews and comments."""
-    return _conversation_page(request, selectors.visible_change_request(person(request), cr_id))
+    return _conversation_page(request, request_at(request, cr_id))
 
 
 def _conversation_page(
@@ -139,21 +141,21 @@ def _conversation_page(
     close_form: CloseForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    user = person(request)
+    reader = reader_of(change_request, person(request))
     revision = selectors.current_revision(change_request)
-    approving = may_approve(change_request, user)
+    approving = may_approve(change_request, reader)
     review_form = review_form or ReviewForm(initial={"revision_digest": revision.digest if revision else ""})
     if not approving:
         review_form.without_approval()
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
-        "head": head(change_request, user, "conversation"),
-        "side": side(change_request, user),
+        "head": head(change_request, reader, "conversation"),
+        "side": side(change_request, reader),
         "entries": timeline(change_request),
-        "box": merge_box(change_request, user),
-        "may_comment": may_comment(change_request, user),
-        "may_review": may_review(change_request, user),
+        "box": merge_box(change_request, reader),
+        "may_comment": reader.contributes,
+        "may_review": may_review(change_request, reader),
         "may_approve": approving,
         "comment_form": comment_form or CommentForm(),
         "review_form": review_form,
@@ -166,8 +168,8 @@ def _conversation_page(
 @signed_in
 def box(request: HttpRequest, cr_id: str) -> HttpResponse:
     """The merge box alone, for the page that watches a run; once the run has ended the page shows itself again."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
-    shown = merge_box(change_request, person(request))
+    change_request = request_at(request, cr_id)
+    shown = merge_box(change_request, reader_of(change_request, person(request)))
     response = render(
         request,
         "merges/_merge_box.html",
@@ -182,13 +184,14 @@ def box(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
     """What was checked, on which version of the table, and with which outcome."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
-        "head": head(change_request, person(request), "checks"),
+        "head": head(change_request, reader_of(change_request, person(request)), "checks"),
         "check": selectors.current_plan_check(change_request),
         "last_run": selectors.latest_run(change_request),
+        "may_rebase": not policies.blockers(change_request, person(request), Action.REBASE),
     }
     return render(request, "change_requests/checks.html", context)
 
@@ -197,7 +200,7 @@ def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Plan the merge on the table as it is now and say what came out."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     found = plans.check(change_request_id=change_request.pk)
     if found is None:
         messages.info(request, "There is nothing to check: the request is finished or nothing was uploaded.")
@@ -210,9 +213,30 @@ def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
 
 @require_POST
 @signed_in
+def rebase(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Refresh the base images to the table as it is now."""
+    change_request = request_at(request, cr_id)
+    before = selectors.current_revision(change_request)
+    after = rebasing.rebase(change_request_id=change_request.pk, actor=person(request))
+    if before is not None and after.pk == before.pk:
+        messages.info(request, f"The base is version {after.base_version} already.")
+    elif before is not None and after.digest == before.digest:
+        messages.success(
+            request, f"The base is version {after.base_version} now. No row moved, so approvals stay."
+        )
+    else:
+        messages.success(
+            request,
+            f"The base is version {after.base_version} now, in revision {after.number}. It needs a new review.",
+        )
+    return HttpResponseRedirect(reverse("checks", args=[cr_id]))
+
+
+@require_POST
+@signed_in
 def submit(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Ask for review."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     proposals.submit(change_request_id=change_request.pk, actor=person(request))
     messages.success(request, f"{cr_id} waits for review now.")
     return _back(cr_id)
@@ -222,7 +246,7 @@ def submit(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def return_to_draft(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Take the request back to work on it."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     proposals.return_to_draft(change_request_id=change_request.pk, actor=person(request))
     messages.success(request, f"{cr_id} is a draft again.")
     return _back(cr_id)
@@ -232,7 +256,7 @@ def return_to_draft(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def close(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Withdraw or reject the request."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     form = CloseForm(request.POST)
     form.is_valid()
     try:
@@ -250,7 +274,7 @@ def close(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def reopen(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Take a closed request up again."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     proposals.reopen(change_request_id=change_request.pk, actor=person(request))
     messages.success(request, f"{cr_id} is a draft again.")
     return _back(cr_id)
@@ -260,7 +284,7 @@ def reopen(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Say something, or answer a discussion."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     form = CommentForm(request.POST)
     if not form.is_valid():
         return _conversation_page(request, change_request, comment_form=form, status=422)
@@ -280,7 +304,7 @@ def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def review(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Give a verdict on the content that was shown."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     form = ReviewForm(request.POST)
     if not form.is_valid():
         return _conversation_page(request, change_request, review_form=form, status=422)
@@ -303,7 +327,7 @@ def review(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def settle(request: HttpRequest, cr_id: str, comment_id: int) -> HttpResponse:
     """Mark a discussion as resolved, or open it again."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     get_thread = change_request.comments.filter(pk=comment_id).values_list("pk", flat=True).first()
     reviews.settle_thread(
         comment_id=get_thread or 0, actor=person(request), resolved=request.POST.get("resolved") == "true"

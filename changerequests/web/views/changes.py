@@ -9,7 +9,8 @@ from changerequests.services import plans
 from changerequests.web.view_models.change_requests import head
 from changerequests.web.view_models.changes import diff_table, groups
 from changerequests.web.view_models.datasets import types_of
-from changerequests.web.views.shared import person, signed_in
+from changerequests.web.view_models.readers import reader_of
+from changerequests.web.views.shared import person, request_at, signed_in
 
 PAGE_ROWS = 50
 OPERATIONS = (("", "All"), ("update", "Changed"), ("insert", "New"), ("delete", "Deleted"))
@@ -19,7 +20,7 @@ OPERATIONS = (("", "All"), ("update", "Changed"), ("insert", "New"), ("delete", 
 @signed_in
 def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
     """The diff: filtered by kind and column, paged by key; or grouped by equal edits."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     revision = selectors.current_revision(change_request)
     operation = request.GET.get("kind", "")
     operation = operation if operation in dict(OPERATIONS) else ""
@@ -31,7 +32,7 @@ def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
-        "head": head(change_request, person(request), "changes"),
+        "head": head(change_request, reader_of(change_request, person(request)), "changes"),
         "revision": revision,
         "operations": OPERATIONS,
         "operation": operation,

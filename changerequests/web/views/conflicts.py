@@ -9,7 +9,6 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from changerequests import selectors
 from changerequests.errors import PlanChanged
 from changerequests.models import ChangeRequest
 from changerequests.policies import blockers
@@ -18,7 +17,8 @@ from changerequests.services import plans
 from changerequests.states import Action
 from changerequests.web.view_models.change_requests import head
 from changerequests.web.view_models.conflicts import bulk_choices, conflict_cards
-from changerequests.web.views.shared import is_fragment, person, signed_in
+from changerequests.web.view_models.readers import reader_of
+from changerequests.web.views.shared import is_fragment, person, request_at, signed_in
 from changerequests.web.wording import counted
 from datasets.errors import InvalidInput
 
@@ -29,7 +29,7 @@ PAGE_CONFLICTS = 25
 @signed_in
 def conflicts(request: HttpRequest, cr_id: str) -> HttpResponse:
     """A card per row with Base, Current and Proposed, and a choice per cell."""
-    return _page(request, selectors.visible_change_request(person(request), cr_id))
+    return _page(request, request_at(request, cr_id))
 
 
 def _page(
@@ -60,7 +60,7 @@ def _page(
     }
     if is_fragment(request):
         return render(request, "change_requests/_conflicts.html", context, status=status)
-    context["head"] = head(change_request, person(request), "conflicts")
+    context["head"] = head(change_request, reader_of(change_request, person(request)), "conflicts")
     return render(request, "change_requests/conflicts.html", context, status=status)
 
 
@@ -68,7 +68,7 @@ def _page(
 @signed_in
 def resolve(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Store the choices of one card."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     return _store(request, change_request, lambda: _resolve_card(request, change_request))
 
 
@@ -76,7 +76,7 @@ def resolve(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def resolve_column(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Make one choice for every open conflict of a column."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
 
     def choose() -> int:
         return services.resolve_column(

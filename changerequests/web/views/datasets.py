@@ -136,7 +136,7 @@ def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) 
     """The change requests to one dataset, by status."""
     dataset = dataset_at(request, project_slug, dataset_slug)
     status = request.GET.get("status", "open")
-    found = selectors.change_requests_to(dataset, person(request))
+    found = selectors.change_requests_to(dataset, person(request)).order_by("-pk")
     if status == "open":
         found = found.filter(status__in=OPEN)
     elif status in (Status.MERGED, Status.CLOSED):

@@ -54,15 +54,17 @@ def home(request: HttpRequest) -> HttpResponse:
     text, dataset = request.GET.get("q", "").strip(), request.GET.get("dataset", "")
     condition = _matching(text, dataset)
     pending = request_rows(
-        selectors.visible_change_requests(user).filter(condition, status=Status.PENDING)[:MOST_PENDING]
+        selectors.visible_change_requests(user)
+        .filter(condition, status=Status.PENDING)
+        .order_by("-pk")[:MOST_PENDING]
     )
     lists: dict[str, QuerySet[ChangeRequest] | list[RequestRow]] = {
-        "review": selectors.change_requests_awaiting_review(user).filter(condition),
-        "mine": selectors.change_requests_of(user).filter(condition),
+        "review": selectors.change_requests_awaiting_review(user).filter(condition).order_by("-pk"),
+        "mine": selectors.change_requests_of(user).filter(condition).order_by("-pk"),
         "ready": [row for row in pending if row.is_ready],
         "blocked": [row for row in pending if row.is_blocked],
         "merged": selectors.change_requests_lately_merged(user).filter(condition),
-        "all": selectors.visible_change_requests(user).filter(condition),
+        "all": selectors.visible_change_requests(user).filter(condition).order_by("-pk"),
     }
     shown = request.GET.get("show", "")
     if shown in lists:

@@ -13,11 +13,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from changerequests import selectors
 from changerequests.errors import Blocked, PlanChanged
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import plans, runs
+from changerequests.services import plans, reverts, runs, waiting
 from changerequests.states import Status
 from changerequests.web.view_models.merge_dialog import merge_dialog
+from changerequests.web.view_models.readers import reader_of
 from changerequests.web.view_models.runs import RunPanel, run_panel
-from changerequests.web.views.shared import is_fragment, person, signed_in
+from changerequests.web.views.shared import is_fragment, person, request_at, signed_in
 from datasets.errors import InvalidInput
 from datasets.roles import is_owner
 
@@ -26,7 +27,7 @@ from datasets.roles import is_owner
 @signed_in
 def merge(request: HttpRequest, cr_id: str) -> HttpResponse:
     """What the merge would do, every gate, and the button; confirming it queues the run and shows its progress."""
-    change_request = selectors.visible_change_request(person(request), cr_id)
+    change_request = request_at(request, cr_id)
     if request.method != "POST":
         run = selectors.active_run(change_request) or _merged_run(change_request)
         if run is not None:
@@ -80,19 +81,58 @@ def _dialog(
     request: HttpRequest, change_request: ChangeRequest, *, problem: str = "", status: int = 200
 ) -> HttpResponse:
     plans.fresh_check(change_request)
-    change_request = selectors.visible_change_request(person(request), change_request.cr_id)
+    change_request = request_at(request, change_request.cr_id)
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
-        "dialog": merge_dialog(change_request, person(request)),
+        "dialog": merge_dialog(change_request, reader_of(change_request, person(request))),
         "idempotency_key": uuid.uuid4().hex,
         "problem": problem,
+        "moved": status == 409,
         "message": request.POST.get("message", ""),
         "dataset_name_typed": request.POST.get("dataset_name", ""),
         "in_dialog": is_fragment(request),
     }
     template = "merges/_merge_dialog.html" if is_fragment(request) else "merges/merge.html"
     return render(request, template, context, status=status)
+
+
+@require_POST
+@signed_in
+def merge_when_ready(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Let the merge begin by itself once nothing has to be waited for; or take that wish back."""
+    change_request = request_at(request, cr_id)
+    if request.POST.get("stop") == "true":
+        waiting.stop_waiting(change_request_id=change_request.pk, actor=person(request))
+        messages.info(request, f"{cr_id} does not merge by itself any more.")
+    else:
+        try:
+            waiting.merge_when_ready(
+                change_request_id=change_request.pk,
+                actor=person(request),
+                message=request.POST.get("message", ""),
+            )
+        except Blocked as error:
+            return _dialog(request, change_request, problem=error.message, status=409)
+        messages.success(request, f"{cr_id} merges by itself as soon as every gate holds.")
+    page = reverse("change_request", args=[cr_id])
+    if is_fragment(request):
+        response = HttpResponse()
+        response["HX-Redirect"] = page
+        return response
+    return HttpResponseRedirect(page)
+
+
+@require_POST
+@signed_in
+def revert(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Open a draft with what was there before the merge."""
+    merged = request_at(request, cr_id)
+    opened = reverts.revert_merge(change_request_id=merged.pk, actor=person(request))
+    messages.success(
+        request, f"{opened.cr_id} proposes what was there before {cr_id}. Ask for review when it is right."
+    )
+    return HttpResponseRedirect(reverse("change_request", args=[opened.cr_id]))
 
 
 @require_safe

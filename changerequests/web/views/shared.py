@@ -10,6 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from changerequests import selectors
+from changerequests.models import ChangeRequest
 from datasets.errors import NotFound
 from datasets.models import Dataset
 from datasets.roles import visible_dataset
@@ -55,6 +57,15 @@ def dataset_at(request: HttpRequest, project_slug: str, dataset_slug: str) -> Da
     if pk is None:
         raise NotFound("There is no such dataset, or you may not see it.")
     return visible_dataset(person(request), pk)
+
+
+def request_at(request: HttpRequest, cr_id: str) -> ChangeRequest:
+    """The change request of the address with all that its pages show of it; else ``NotFound``."""
+    pk = ChangeRequest.pk_of(cr_id)
+    found = selectors.visible_change_requests(person(request)).filter(pk=pk).first() if pk else None
+    if found is None:
+        raise NotFound(f"There is no change request {cr_id}, or you may not see it.")
+    return found
 
 
 def safe_next(request: HttpRequest, default: str) -> str:

@@ -1,0 +1,357 @@
+"""Every page: who sees it, what it says, how many queries it costs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from changerequests.models import ChangeRequest, Comment, Review, Revision
+from changerequests.states import Status
+from datasets.models import Dataset
+from datasets.roles import Role, role_on
+from tests.changerequests.web.conftest import SignedIn
+from tests.factories import ChangeRequestFactory, approve, fresh, merge
+
+DATASET_PAGES = (
+    "dataset",
+    "dataset_schema",
+    "dataset_history",
+    "dataset_change_requests",
+    "members",
+    "dataset_settings",
+)
+REQUEST_PAGES = ("change_request", "changes", "conflicts", "checks", "upload", "merge")
+HTMX = {"HX-Request": "true"}
+
+
+def text(response: Any) -> str:
+    """The answer's words, with single spaces."""
+    return " ".join(response.content.decode().split())
+
+
+def address(dataset: Dataset) -> list[str]:
+    return [dataset.project.slug, dataset.slug]
+
+
+def test_nobody_sees_anything_without_signing_in(dataset: Dataset, client: Client) -> None:
+    url = reverse("dataset", args=address(dataset))
+    response = client.get(url)
+    assert (response.status_code, response["Location"]) == (302, f"/sign-in/?next={url}")
+    fragment = client.get(url, headers=HTMX)
+    assert (fragment.status_code, fragment["HX-Redirect"]) == (401, "/sign-in/")
+
+
+def test_a_wrong_password_is_said_plainly(owner: User, client: Client) -> None:
+    response = client.post(reverse("login"), {"username": "olivia", "password": "wrong"})
+    assert "The user name or the password is wrong." in text(response)
+
+
+@pytest.mark.parametrize("page", DATASET_PAGES)
+def test_members_see_a_dataset_and_others_do_not(
+    page: str, dataset: Dataset, viewer: User, stranger: User, signed_in: SignedIn
+) -> None:
+    url = reverse(page, args=address(dataset))
+    seen = signed_in(viewer).get(url)
+    assert seen.status_code == 200
+    assert "<h1" in text(seen)
+    assert signed_in(stranger).get(url).status_code == 404
+
+
+@pytest.mark.parametrize("page", REQUEST_PAGES)
+def test_members_see_a_request_and_others_do_not(
+    page: str, change_request: ChangeRequest, viewer: User, stranger: User, signed_in: SignedIn
+) -> None:
+    url = reverse(page, args=[change_request.cr_id])
+    seen = signed_in(viewer).get(url)
+    assert seen.status_code == 200
+    assert change_request.cr_id in text(seen)
+    unseen = signed_in(stranger).get(url)
+    assert unseen.status_code == 404
+    assert change_request.title not in text(unseen)
+
+
+def test_the_content_security_policy_allows_this_site_alone(
+    dataset: Dataset, viewer: User, signed_in: SignedIn
+) -> None:
+    response = signed_in(viewer).get(reverse("home"))
+    policy = response["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+class TestHome:
+    def test_each_request_stands_where_it_belongs(
+        self, change_request: ChangeRequest, author: User, owner: User, signed_in: SignedIn
+    ) -> None:
+        Dataset.objects.update(required_approvals=1)
+        words = text(signed_in(owner).get(reverse("home")))
+        review = words[words.index('id="section-review"') : words.index('id="section-mine"')]
+        blocked = words[words.index('id="section-blocked"') : words.index('id="section-merged"')]
+        assert change_request.title in review
+        assert "1 more approval of this content needed" in blocked
+        mine = text(signed_in(author).get(reverse("home")))
+        assert (
+            change_request.title in mine[mine.index('id="section-mine"') : mine.index('id="section-ready"')]
+        )
+
+    def test_search_and_filter_are_in_the_address(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
+    ) -> None:
+        client = signed_in(owner)
+        assert change_request.title in text(client.get("/?show=all&q=two+planes"))
+        assert change_request.title in text(client.get(f"/?show=all&q={change_request.cr_id.lower()}"))
+        assert "No change request matches." in text(client.get("/?show=all&q=nothing"))
+        assert "No change request matches." in text(
+            client.get(f"/?show=all&dataset={change_request.dataset_id + 1}")
+        )
+
+    def test_its_queries_do_not_grow_with_the_requests(
+        self,
+        change_request: ChangeRequest,
+        author: User,
+        owner: User,
+        signed_in: SignedIn,
+        django_assert_max_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        client = signed_in(owner)
+        with django_assert_max_num_queries(60) as few:
+            client.get(reverse("home"))
+        for _ in range(4):
+            approve(ChangeRequestFactory(dataset=change_request.dataset, author=fresh(author)), owner)
+        with django_assert_max_num_queries(60) as more:
+            client.get(reverse("home"))
+        assert len(more) <= len(few) + 4  # lists that were empty load what their first row needs
+
+
+class TestDataset:
+    def test_rows_are_sorted_filtered_and_shown_at_a_version(
+        self, dataset: Dataset, change_request: ChangeRequest, owner: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        merge(change_request, owner)
+        client = signed_in(viewer)
+        now = text(client.get(reverse("dataset", args=address(dataset))))
+        assert "N5" in now
+        before = text(client.get(reverse("dataset_at_version", args=[*address(dataset), 0])))
+        assert "N5" not in before
+        assert "You look at version 0. The table is at version 1 now." in before
+        found = text(client.get(reverse("dataset", args=address(dataset)) + "?column=tailnum&value=N2"))
+        assert ("AIRBUS" in found, "BOEING" in found) == (True, False)
+        assert 'aria-sort="descending"' in text(
+            client.get(reverse("dataset", args=address(dataset)) + "?sort=-seats")
+        )
+
+    def test_history_names_the_request_behind_a_version(
+        self, dataset: Dataset, change_request: ChangeRequest, owner: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        merge(change_request, owner)
+        words = text(signed_in(viewer).get(reverse("dataset_history", args=address(dataset))))
+        assert change_request.title in words
+        assert "Olivia Okafor" in words
+
+    def test_owners_change_settings_and_others_may_not(
+        self, dataset: Dataset, owner: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("dataset_settings", args=address(dataset))
+        wanted = {
+            "name": "planes",
+            "required_approvals": "2",
+            "delete_limit": "0.5",
+            "conflict_policy": "cell",
+            "staging_cleanup": "remove",
+        }
+        assert signed_in(viewer).post(url, wanted).status_code == 403
+        dataset.refresh_from_db()
+        assert dataset.required_approvals == 0
+        assert signed_in(owner).post(url, wanted).status_code == 302
+        dataset.refresh_from_db()
+        assert (dataset.required_approvals, dataset.contributors_may_merge) == (2, False)
+        refused = signed_in(owner).post(url, {**wanted, "delete_limit": "7"})
+        assert refused.status_code == 422
+        assert 'aria-invalid="true"' in text(refused)
+
+    def test_owners_give_and_take_roles(
+        self, dataset: Dataset, owner: User, viewer: User, stranger: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("members", args=address(dataset))
+        given = {"member": "sam", "role": "contributor"}
+        assert signed_in(viewer).post(url, given).status_code == 403
+        assert signed_in(owner).post(url, given).status_code == 302
+        assert role_on(fresh(stranger), dataset) is Role.CONTRIBUTOR
+        nobody = signed_in(owner).post(url, {"member": "nobody", "role": "viewer"})
+        assert (nobody.status_code, "There is no user or group of this name." in text(nobody)) == (422, True)
+        taken = {"kind": "user", "id": stranger.pk}
+        assert (
+            signed_in(owner).post(reverse("remove_member", args=address(dataset)), taken).status_code == 302
+        )
+        assert role_on(fresh(stranger), dataset) is None
+
+    def test_reconciling_says_what_moved(
+        self, dataset: Dataset, author: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        url, page = reverse("reconcile", args=address(dataset)), reverse("dataset", args=address(dataset))
+        assert signed_in(viewer).post(url).status_code == 403
+        assert "Reconcile" not in text(signed_in(viewer).get(page))
+        response = signed_in(author).post(url, follow=True)
+        assert "Nothing moved: the table is at version 0, as known." in text(response)
+
+
+class TestProposing:
+    def test_an_upload_becomes_a_draft(self, dataset: Dataset, author: User, signed_in: SignedIn) -> None:
+        response = signed_in(author).post(
+            reverse("new_change_request", args=address(dataset)),
+            {
+                "title": "More seats",
+                "description": "",
+                "file": SimpleUploadedFile("seats.csv", b"tailnum,seats\nN1,150\nN2,182\n"),
+                "merge_schema": "on",
+            },
+            follow=True,
+        )
+        change_request = ChangeRequest.objects.get()
+        assert (change_request.status, change_request.title) == (Status.DRAFT, "More seats")
+        revision = Revision.objects.get()
+        assert (revision.rows, revision.noop_rows, revision.file_name) == (1, 1, "seats.csv")
+        words = text(response)
+        assert "Uploaded as revision 1: 1 row change. 1 row already equal to the table left out." in words
+        assert "uploaded revision 1 from seats.csv with 1 changed row" in words
+
+    def test_a_refused_upload_lists_every_problem_and_keeps_nothing(
+        self, dataset: Dataset, author: User, signed_in: SignedIn, delta_data_root: Path
+    ) -> None:
+        response = signed_in(author).post(
+            reverse("new_change_request", args=address(dataset)),
+            {"title": "Wrong", "pasted": "tailnum,seats\nN1,many\n,3\nN2,1\nN2,2\n"},
+        )
+        assert response.status_code == 422
+        words = text(response)
+        assert "Not staged:" in words
+        for expected in ("many", "<code>seats</code>", "<code>tailnum</code>", "N2"):
+            assert expected in words
+        assert Revision.objects.count() == 0
+        assert list((delta_data_root / "_staging").rglob("*.parquet")) == []
+
+    def test_one_of_file_and_pasted_rows_is_needed(
+        self, dataset: Dataset, author: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("new_change_request", args=address(dataset))
+        response = signed_in(author).post(url, {"title": "Nothing"})
+        assert (response.status_code, "Choose a file, or paste rows below." in text(response)) == (422, True)
+        assert ChangeRequest.objects.count() == 0
+
+    def test_viewers_do_not_propose(self, dataset: Dataset, viewer: User, signed_in: SignedIn) -> None:
+        response = signed_in(viewer).get(reverse("new_change_request", args=address(dataset)))
+        assert (response.status_code, "An owner of the dataset can let you." in text(response)) == (403, True)
+
+
+class TestChanges:
+    def test_cells_show_the_old_value_above_the_new_one(
+        self, change_request: ChangeRequest, viewer: User, signed_in: SignedIn
+    ) -> None:
+        words = text(signed_in(viewer).get(reverse("changes", args=[change_request.cr_id])))
+        assert '<del><span class="null">NULL</span></del><ins><span class="cell">2002</span></ins>' in words
+        assert '<ins><span class="cell">200</span></ins>' in words
+
+    def test_they_are_filtered_and_grouped(
+        self, change_request: ChangeRequest, viewer: User, signed_in: SignedIn
+    ) -> None:
+        client, url = signed_in(viewer), reverse("changes", args=[change_request.cr_id])
+        inserted = text(client.get(f"{url}?kind=insert"))
+        assert ("N5" in inserted, "N3" in inserted) == (True, False)
+        assert "column without a change" not in inserted
+        updated = text(client.get(f"{url}?kind=update"))
+        assert "2 columns without a change are hidden." in updated
+        assert "No change matches" in text(client.get(f"{url}?kind=delete"))
+        assert "Equal changes of one column" in text(client.get(f"{url}?view=groups"))
+
+    def test_they_stay_readable_after_the_merge(
+        self, change_request: ChangeRequest, owner: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        merge(change_request, owner)
+        words = text(signed_in(viewer).get(reverse("changes", args=[change_request.cr_id])))
+        assert '<ins><span class="cell">2002</span></ins>' in words
+
+
+class TestConversation:
+    def test_comments_answers_and_settled_discussions(
+        self, change_request: ChangeRequest, owner: User, author: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("comment", args=[change_request.cr_id])
+        signed_in(owner).post(url, {"body": "Where is this from?"})
+        thread = Comment.objects.get()
+        signed_in(author).post(url, {"body": "The registry.", "parent": thread.pk})
+        signed_in(owner).post(reverse("settle", args=[change_request.cr_id, thread.pk]), {"resolved": "true"})
+        words = text(signed_in(author).get(reverse("change_request", args=[change_request.cr_id])))
+        for expected in ("Where is this from?", "The registry.", "Resolved by Olivia Okafor", "Open again"):
+            assert expected in words
+
+    def test_an_empty_comment_is_refused(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
+    ) -> None:
+        response = signed_in(owner).post(reverse("comment", args=[change_request.cr_id]), {"body": " "})
+        assert (response.status_code, "Write a comment first." in text(response)) == (422, True)
+
+    def test_a_review_is_bound_to_what_was_shown(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("review", args=[change_request.cr_id])
+        stale = signed_in(owner).post(url, {"verdict": "approve", "revision_digest": "another"})
+        assert (stale.status_code, Review.objects.count()) == (409, 0)
+        silent = signed_in(owner).post(url, {"verdict": "request_changes"})
+        assert (silent.status_code, Review.objects.count()) == (422, 0)
+        digest = change_request.revisions.get().digest
+        given = signed_in(owner).post(url, {"verdict": "approve", "revision_digest": digest}, follow=True)
+        assert "Approved by Olivia Okafor." in text(given)
+
+    def test_authors_are_not_offered_to_approve(
+        self, change_request: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        words = text(signed_in(author).get(reverse("change_request", args=[change_request.cr_id])))
+        assert "You cannot approve: these are your own changes." in words
+        assert 'value="approve"' not in words
+
+    def test_a_rejection_needs_a_reason(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("close", args=[change_request.cr_id])
+        refused = signed_in(owner).post(url, {"reason": ""})
+        assert (refused.status_code, "Say why you reject the change request" in text(refused)) == (422, True)
+        closed = signed_in(owner).post(url, {"reason": "Out of date."}, follow=True)
+        assert "Olivia Okafor</strong> rejected it" in text(closed)
+        assert "Out of date." in text(closed)
+
+    def test_a_request_goes_to_draft_and_back(
+        self, change_request: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        client = signed_in(author)
+        client.post(reverse("return_to_draft", args=[change_request.cr_id]))
+        change_request.refresh_from_db()
+        assert change_request.status == Status.DRAFT
+        client.post(reverse("submit", args=[change_request.cr_id]))
+        change_request.refresh_from_db()
+        assert change_request.status == Status.PENDING
+        twice = client.post(reverse("submit", args=[change_request.cr_id]))
+        assert (twice.status_code, "Nothing was changed." in text(twice)) == (409, True)
+
+    @pytest.mark.parametrize("page", ["change_request", "changes", "conflicts", "checks"])
+    def test_its_queries_do_not_grow_with_the_conversation(
+        self,
+        page: str,
+        change_request: ChangeRequest,
+        owner: User,
+        signed_in: SignedIn,
+        django_assert_max_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        client, url = signed_in(owner), reverse(page, args=[change_request.cr_id])
+        client.get(url)
+        with django_assert_max_num_queries(60) as few:
+            client.get(url)
+        for number in range(5):
+            client.post(reverse("comment", args=[change_request.cr_id]), {"body": f"Remark {number}"})
+        with django_assert_max_num_queries(60) as more:
+            client.get(url)
+        assert len(more) == len(few)

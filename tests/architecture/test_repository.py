@@ -74,16 +74,20 @@ def locked(lock: str) -> dict[str, str]:
 def test_the_locks_hold_every_dependency_in_one_version() -> None:
     project = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())
     runtime = {canonical(line) for line in project["project"]["dependencies"]}
-    demo = runtime | {canonical(line) for line in project["project"]["optional-dependencies"]["demo"]}
+    extras = project["project"]["optional-dependencies"]
+    worker = runtime | {canonical(line) for line in extras["expectations"]}
+    demo = worker | {canonical(line) for line in extras["demo"]}
     dev = demo | {canonical(line) for line in project["dependency-groups"]["dev"]}
 
-    for lock, wanted in (("runtime", runtime), ("demo", demo), ("dev", dev)):
+    for lock, wanted in (("runtime", runtime), ("worker", worker), ("demo", demo), ("dev", dev)):
         assert wanted - locked(lock).keys() == set(), f"requirements/{lock}.txt: run `make lock`"
-    assert locked("runtime").items() <= locked("demo").items() <= locked("dev").items()
+    assert locked("runtime").items() <= locked("worker").items() <= locked("demo").items()
+    assert locked("demo").items() <= locked("dev").items()
+    assert "great-expectations" not in locked("runtime"), "web processes check suites without it"
     assert (dev - demo) & locked("demo").keys() == set(), "development packages are kept out of the demo"
 
 
-@pytest.mark.parametrize("lock", ["runtime", "demo", "dev", "build"])
+@pytest.mark.parametrize("lock", ["runtime", "worker", "demo", "dev", "build"])
 def test_every_locked_file_has_a_hash_and_no_index_is_named(lock: str) -> None:
     text = (BASE_DIR / "requirements" / f"{lock}.txt").read_text()
     requirements = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]

@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from changerequests.services import execution, plans, waiting
+from changerequests.services import execution, plans, retention, waiting
 
 
 @shared_task(name="changerequests.merge_next", bind=True)
@@ -23,3 +23,9 @@ def sweep() -> None:
     """Ring for what was lost between commit and publish, recover what died, queue what has become ready."""
     execution.sweep()
     waiting.merge_what_is_ready()
+
+
+@shared_task(name="changerequests.retention")
+def apply_retention() -> None:
+    """Remove what the installation's retention policy no longer keeps."""
+    retention.apply_retention(actor=None)

@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
+from django.utils import timezone
 
 import merging
 from changerequests import queue, selectors
@@ -196,7 +197,7 @@ def close(*, change_request_id: int, actor: User, reason: str = "") -> ChangeReq
         if rejecting and not reason.strip():
             sentence = "Say why you reject the change request; the author will read it."
             raise InvalidInput(sentence, errors={"reason": [sentence]})
-        move(change_request, Action.CLOSE, close_reason=reason.strip())
+        move(change_request, Action.CLOSE, close_reason=reason.strip(), updated_at=timezone.now())
         tell(
             change_request,
             "change_request.rejected" if rejecting else "change_request.withdrawn",
@@ -211,6 +212,6 @@ def reopen(*, change_request_id: int, actor: User) -> ChangeRequest:
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         require(change_request, actor, Action.REOPEN)
-        move(change_request, Action.REOPEN, close_reason="")
+        move(change_request, Action.REOPEN, close_reason="", staging_removed_at=None)
         tell(change_request, "change_request.reopened", actor)
     return change_request

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import environ
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
 from config.env import BASE_DIR, database_settings, read_environment
@@ -139,6 +140,9 @@ MERGE_WAIT_SECONDS = ENV.merge_wait_seconds
 UPLOAD_LIMIT_BYTES = ENV.upload_limit_bytes
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 
+#: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.
+RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180}
+
 # --- Celery: what bites and why is in docs/architecture.md ------------------------------------------------
 CELERY_BROKER_URL = ENV.celery_broker_url
 CELERY_TASK_IGNORE_RESULT = True
@@ -162,6 +166,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "changerequests.sweep", "schedule": 10.0},
     "reconcile-datasets": {"task": "datasets.reconcile_all", "schedule": 300.0},
     "anchor-audit": {"task": "audit.anchor", "schedule": 3600.0},
+    "retention": {"task": "changerequests.retention", "schedule": crontab(hour="3", minute="17")},
 }
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0
 # A child warms the engine up before it reports for work. On a busy machine that takes longer than Celery's 4 s, and
@@ -183,6 +188,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "changerequests.api.schema.ProblemSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],  # in a form, what is left out is False
     "EXCEPTION_HANDLER": "config.problems.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "6000/hour"},

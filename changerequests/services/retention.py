@@ -1,0 +1,264 @@
+"""Retention: what is no longer needed goes, after a time that the operator sets, with a report and a dry run.
+
+Never removed: anything of an open request but uploads that nobody adopted and revisions long replaced, the audit files
+(a revert and blame read them), audit events, succeeded runs, and runs of requests that are not finished.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from audit.services import INSTALLATION_STREAM, record
+from changerequests.models import ChangeRequest, MergeRun, Revision
+from changerequests.services import storage
+from changerequests.services.locks import lock_change_request
+from changerequests.services.trail import tell
+from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
+from datasets.errors import Forbidden, InvalidInput
+from datasets.models import Dataset
+from datasets.operators import is_operator
+
+logger = structlog.get_logger(__name__)
+
+#: How many removed things the audit event names; it counts all of them.
+NAMED_IN_EVENT = 200
+
+
+@dataclass(frozen=True)
+class Policy:
+    """After how many days something goes. The defaults are ``settings.RETENTION_DAYS``.
+
+    ``archives``: archived content, since the merge. ``orphans``: files that a process which died left behind, since
+    they were written. ``closed``: staged content of closed requests, since they were closed. ``superseded``: revisions
+    that a newer one replaced, since they were staged. ``runs``: merges of finished requests that did not succeed.
+    """
+
+    archives: int
+    orphans: int
+    closed: int
+    superseded: int
+    runs: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise InvalidInput(f"{field.name} are kept for at least one day.")
+
+
+def configured_policy() -> Policy:
+    """The installation's policy."""
+    return Policy(**settings.RETENTION_DAYS)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One thing that goes: what it is, whose, why, and how many bytes it holds."""
+
+    kind: str
+    subject: str
+    reason: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was removed, or (``dry_run``) what would be; ``failed`` could not be removed and is tried next time."""
+
+    dry_run: bool
+    removals: tuple[Removal, ...]
+    failed: tuple[Removal, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each kind."""
+        counts: dict[str, int] = {}
+        for removal in self.removals:
+            counts[removal.kind] = counts.get(removal.kind, 0) + 1
+        return counts
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(removal.size for removal in self.removals)
+
+
+def apply_retention(*, actor: User | None, policy: Policy | None = None, dry_run: bool = False) -> Report:
+    """Remove what the policy no longer keeps; one audit event tells of it. For operators and (None) the system.
+
+    Safe to call at any time and again after an interruption. Raises ``Forbidden``.
+    """
+    if actor is not None and not is_operator(actor):
+        raise Forbidden("Only operators apply the retention policy.")
+    removals, failed = [], []
+    for removal, remove in _find(policy or configured_policy(), timezone.now()):
+        if not dry_run:
+            try:
+                done = remove()
+            except OSError as error:
+                logger.warning("retention_failed", subject=removal.subject, error=str(error))
+                failed.append(removal)
+                continue
+            if not done:
+                continue  # somebody needs it again since it was found
+        removals.append(removal)
+    report = Report(dry_run, tuple(removals), tuple(failed))
+    if removals and not dry_run:
+        with transaction.atomic():
+            record(
+                stream=INSTALLATION_STREAM,
+                action="retention.applied",
+                subject_type="installation",
+                subject_id="retention",
+                actor=actor.get_username() if actor else "",
+                data={
+                    "counts": report.counts,
+                    "bytes": report.size,
+                    "removed": [f"{one.kind} {one.subject}" for one in removals[:NAMED_IN_EVENT]],
+                },
+            )
+    return report
+
+
+Found = tuple[Removal, Callable[[], bool]]
+
+
+def _find(policy: Policy, now: datetime) -> Iterator[Found]:
+    yield from _archives(now - timedelta(days=policy.archives))
+    yield from _closed(now - timedelta(days=policy.closed))
+    yield from _superseded(now - timedelta(days=policy.superseded))
+    yield from _orphans(now - timedelta(days=policy.orphans))
+    yield from _runs(now - timedelta(days=policy.runs))
+
+
+def _archives(before: datetime) -> Iterator[Found]:
+    merged = ChangeRequest.objects.filter(status=Status.MERGED, merged_at__lt=before)
+    for change_request in merged.order_by("pk").iterator():
+        yield from _folder(
+            "archive",
+            storage.archive_folder(change_request),
+            f"merged on {change_request.merged_at:%Y-%m-%d}",
+        )
+    closed = ChangeRequest.objects.filter(status=Status.CLOSED, staging_removed_at__lt=before)
+    for change_request in closed.order_by("pk").iterator():
+        yield from _folder("archive", storage.archive_folder(change_request), "closed and archived")
+
+
+def _closed(before: datetime) -> Iterator[Found]:
+    closed = ChangeRequest.objects.filter(
+        status=Status.CLOSED, staging_removed_at__isnull=True, updated_at__lt=before
+    )
+    for change_request in closed.select_related("dataset").order_by("pk").iterator():
+        folder = storage.staging_folder(change_request)
+        if folder.exists():
+            reason = f"closed since {change_request.updated_at:%Y-%m-%d}"
+            yield (
+                Removal("closed", change_request.cr_id, reason, _size(folder)),
+                partial(_clear_closed, change_request.pk, before),
+            )
+
+
+def _clear_closed(pk: int, before: datetime) -> bool:
+    """A closed request gives its content up: reopened, it is a draft without any."""
+    with transaction.atomic():
+        change_request = lock_change_request(pk)
+        if change_request.status != Status.CLOSED or change_request.updated_at >= before:
+            return False
+        archive = change_request.dataset.staging_cleanup == Dataset.StagingCleanup.ARCHIVE
+        change_request.revisions.update(is_current=False)
+        ChangeRequest.objects.filter(pk=pk).update(staging_removed_at=timezone.now())
+        tell(change_request, "staging.archived" if archive else "staging.removed", None)
+        storage.clear_staging(change_request, archive=archive)
+    return True
+
+
+def _superseded(before: datetime) -> Iterator[Found]:
+    replaced = Revision.objects.filter(
+        is_current=False, created_at__lt=before, change_request__status__in=OPEN_STATUSES
+    ).exclude(location__in=Revision.objects.filter(is_current=True).values("location"))
+    for revision in replaced.select_related("change_request").order_by("pk").iterator():
+        root = storage.staging_folder(revision.change_request).resolve()
+        folder = Path(revision.location).resolve()
+        if folder.is_relative_to(root) and folder != root:
+            yield from _folder("superseded", folder, f"revision {revision.number} was replaced")
+
+
+def _orphans(before: datetime) -> Iterator[Found]:
+    staging = Path(settings.DELTA_DATA_ROOT) / "_staging"
+    for folder in _children(staging / "reverts"):
+        if _is_older(folder, before):
+            yield from _folder("orphan", folder, "a revert was not finished")
+    for root in _children(staging / "change_requests"):
+        pk = ChangeRequest.pk_of(root.name)
+        revisions = Revision.objects.filter(change_request=pk or 0)
+        known = {Path(location).resolve() for location in revisions.values_list("location", flat=True)}
+        for folder in _children(root):
+            needed = any(location.is_relative_to(folder.resolve()) for location in known)
+            if not needed and _is_older(folder, before):
+                yield from _folder("orphan", folder, "an upload was not finished")
+    for root in _children(Path(settings.DELTA_DATA_ROOT) / "audit" / "change_requests"):
+        pk = ChangeRequest.pk_of(root.name)
+        for folder in _children(root / "attempts"):
+            if pk and _is_older(folder, before) and not _is_merging(pk):
+                yield from _folder("orphan", folder, "a merge was not finished")
+
+
+def _is_merging(pk: int) -> bool:
+    """Whether a merge may still need what an attempt left: it is active, or its staging waits to be cleared."""
+    waiting = ChangeRequest.objects.filter(pk=pk, status=Status.MERGED, staging_removed_at__isnull=True)
+    return (
+        waiting.exists()
+        or MergeRun.objects.filter(change_request=pk, status__in=ACTIVE_RUN_STATUSES).exists()
+    )
+
+
+def _runs(before: datetime) -> Iterator[Found]:
+    ended = MergeRun.objects.filter(
+        finished_at__lt=before, change_request__status__in=[Status.MERGED, Status.CLOSED]
+    ).exclude(status__in=[*ACTIVE_RUN_STATUSES, RunStatus.SUCCEEDED])
+    for run in ended.select_related("change_request").order_by("pk").iterator():
+        removal = Removal("run", f"{run.pk} of {run.change_request.cr_id}", f"it ended {run.status}", 0)
+        yield removal, partial(_delete_run, run.pk)
+
+
+def _delete_run(pk: int) -> bool:
+    deleted, _ = MergeRun.objects.filter(pk=pk).delete()
+    return deleted > 0
+
+
+def _folder(kind: str, folder: Path, reason: str) -> Iterator[Found]:
+    if folder.is_dir():
+        subject = str(folder.resolve().relative_to(Path(settings.DELTA_DATA_ROOT).resolve()))
+        yield Removal(kind, subject, reason, _size(folder)), partial(_remove_folder, folder)
+
+
+def _remove_folder(folder: Path) -> bool:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+
+
+def _is_older(folder: Path, before: datetime) -> bool:
+    """Whether nothing in the folder was written since."""
+    newest = max([folder.stat().st_mtime, *(path.stat().st_mtime for path in folder.rglob("*"))])
+    return newest < before.timestamp()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

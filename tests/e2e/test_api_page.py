@@ -1,24 +1,24 @@
 """The API's browsable page works under the strict content security policy."""
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.conftest import Person
 
 
-def test_the_page_lists_the_operations_and_opens_one(demo: str, page: Page) -> None:
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+def test_the_page_lists_the_operations_and_opens_one(browser: Browser, demo: str) -> None:
+    visitor = Person(browser.new_context(), demo)
     elsewhere: list[str] = []
-    page.on(
+    visitor.page.on(
         "request",
-        lambda sent: elsewhere.append(sent.url) if not sent.url.startswith((demo, "data:")) else None,
+        lambda sent: None if sent.url.startswith((demo, "data:")) else elsewhere.append(sent.url),
     )
 
-    page.goto(f"{demo}/api/v1/docs/")
+    visitor.go("/api/v1/docs/")
 
-    expect(page.get_by_role("heading", name="Headgate")).to_be_visible()
-    operation = page.locator("#operations-merging-merge_change_request")
-    expect(operation).to_be_visible()
+    operation = visitor.page.locator("#operations-merging-merge_change_request")
+    expect(operation).to_be_visible(timeout=30_000)
     operation.locator(".opblock-summary-control").click()
     expect(operation.get_by_text("Asking again answers the same run")).to_be_visible()
-    assert complaints == []
+    visitor.context.close()
+    assert visitor.complaints == []
     assert elsewhere == []

@@ -149,6 +149,15 @@ def test_json_is_no_upload(pending: ChangeRequest) -> None:
     assert problem(response) == (415, "unsupported_media_type")
 
 
+def test_forms_are_no_json(dataset: Dataset) -> None:
+    response = client_of(person_with(Role.CONTRIBUTOR, dataset)).post(
+        "/api/v1/change_requests", {"dataset": dataset.pk, "title": "A form"}, format="multipart"
+    )
+
+    assert problem(response) == (415, "unsupported_media_type")
+    assert ChangeRequest.objects.count() == 0
+
+
 def test_the_null_token_and_the_format_are_passed_on(dataset: Dataset) -> None:
     draft = ChangeRequestFactory.create(dataset=dataset, csv=None, status=Status.DRAFT)
 

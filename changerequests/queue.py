@@ -39,6 +39,18 @@ def ask_for_check(change_request_id: int) -> None:
     transaction.on_commit(send, robust=True)
 
 
+def sweep_on_commit() -> None:
+    """Ask for a sweep once the surrounding transaction is committed."""
+
+    def send() -> None:
+        try:
+            current_app.send_task("changerequests.sweep")
+        except (OperationalError, OSError) as error:
+            logger.warning("bell_not_heard", error=str(error))
+
+    transaction.on_commit(send, robust=True)
+
+
 def next_run(dataset_id: int) -> MergeRun | None:
     """The run to work on now: one that was begun and never finished, else the one that has waited longest."""
     runs = MergeRun.objects.filter(dataset_id=dataset_id).order_by("pk")

@@ -63,7 +63,7 @@ def test_it_waits_for_an_approval_and_merges_by_itself(waits: ChangeRequest, own
     sweep.apply()
     assert MergeRun.objects.count() == 0
     approve(waits, owner)
-    check.apply(args=[waits.pk])
+    check.apply(args=(waits.pk,))
     run = MergeRun.objects.get()
     assert (run.requested_by, run.message, run.status) == (waits.author, "at last", RunStatus.QUEUED)
     assert not waits_still(waits)
@@ -85,7 +85,7 @@ def test_what_is_ready_already_is_queued_by_the_next_check(dataset: Dataset, own
     change_request = ChangeRequestFactory(dataset=dataset)
     approve(change_request, owner)
     waiting.merge_when_ready(change_request_id=change_request.pk, actor=owner)
-    check.apply(args=[change_request.pk])
+    check.apply(args=(change_request.pk,))
     assert MergeRun.objects.get().requested_by == owner
 
 
@@ -104,7 +104,7 @@ def test_a_conflict_that_comes_up_holds_it_back(waits: ChangeRequest, dataset: D
     Dataset.objects.filter(pk=dataset.pk).update(required_approvals=0)
     other = ChangeRequestFactory(dataset=dataset, author=owner, csv="tailnum,seats\nN1,151\n")
     merge(other, owner)
-    check.apply(args=[waits.pk])
+    check.apply(args=(waits.pk,))
     sweep.apply()
     assert waits.runs.count() == 0
     assert waits_still(waits)

@@ -1,0 +1,223 @@
+"""For operators: the queues, the leases, what is stuck and why, and the safe actions. Each action is an audit event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from audit.services import dataset_stream, record
+from changerequests import queue, selectors
+from changerequests.errors import InvalidTransition
+from changerequests.models import ChangeRequest, MergeRun
+from changerequests.services import runs
+from changerequests.services.trail import tell
+from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
+from datasets.errors import Forbidden, InvalidInput, NotFound
+from datasets.models import DatasetLease
+from datasets.operators import is_operator
+
+#: How long a run may wait, with nobody at work on its dataset, before it counts as stuck: several sweeps.
+UNHEARD = timedelta(seconds=60)
+#: How long one phase may take before somebody should look.
+LONG_PHASE = timedelta(minutes=30)
+#: How often a run may be interrupted before it is suspected of killing its worker.
+SUSPICIOUS_ATTEMPTS = 3
+#: How long staged content may wait to be cleared after its merge.
+UNCLEARED = timedelta(minutes=10)
+
+SafeAction = Literal["retry", "release", "cancel"]
+
+
+@dataclass(frozen=True)
+class LeaseState:
+    """Who holds a dataset's lease; ``alive`` is false where the holder gave no sign of life in time."""
+
+    dataset_id: int
+    dataset: str
+    holder: str
+    fence: int
+    heartbeat_at: datetime | None
+    expires_at: datetime | None
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """Work that does not go on by itself as it should: why, and what can be done safely."""
+
+    run_id: int | None
+    cr_id: str
+    dataset_id: int
+    dataset: str
+    code: str
+    reason: str
+    action: SafeAction
+
+
+def held_leases() -> list[LeaseState]:
+    """Every lease that somebody holds, alive or not."""
+    now = timezone.now()
+    return [
+        LeaseState(
+            dataset_id=lease.dataset_id,
+            dataset=str(lease.dataset),
+            holder=lease.holder,
+            fence=lease.fence,
+            heartbeat_at=lease.heartbeat_at,
+            expires_at=lease.expires_at,
+            alive=lease.expires_at is not None and lease.expires_at > now,
+        )
+        for lease in DatasetLease.objects.exclude(holder="").select_related("dataset").order_by("dataset_id")
+    ]
+
+
+def queued_and_running() -> list[tuple[MergeRun, int]]:
+    """Every active run with its position in its dataset's queue, dataset by dataset."""
+    active = MergeRun.objects.filter(status__in=ACTIVE_RUN_STATUSES).select_related(
+        "change_request", "dataset", "requested_by"
+    )
+    return [(run, selectors.queue_position(run)) for run in active.order_by("dataset_id", "pk")]
+
+
+def stuck_work() -> list[Stuck]:
+    """What should go on and does not, each with its reason and a safe action."""
+    now = timezone.now()
+    leases = {lease.dataset_id: lease for lease in held_leases()}
+    found: list[Stuck] = []
+    for run, position in queued_and_running():
+        told = _why_stuck(run, position, leases.get(run.dataset_id), now)
+        if told is not None:
+            code, reason, action = told
+            found.append(
+                Stuck(
+                    run.pk, run.change_request.cr_id, run.dataset_id, str(run.dataset), code, reason, action
+                )
+            )
+    uncleared = ChangeRequest.objects.filter(
+        status=Status.MERGED, staging_removed_at__isnull=True, merged_at__lt=now - UNCLEARED
+    ).select_related("dataset")
+    for change_request in uncleared.order_by("pk"):
+        run_id = change_request.runs.filter(status=RunStatus.SUCCEEDED).values_list("pk", flat=True).first()
+        reason = "It is merged, and its staged content was not cleared: is a worker for maintenance running?"
+        found.append(
+            Stuck(
+                run_id,
+                change_request.cr_id,
+                change_request.dataset_id,
+                str(change_request.dataset),
+                "staging_uncleared",
+                reason,
+                "retry",
+            )
+        )
+    return found
+
+
+def _why_stuck(
+    run: MergeRun, position: int, lease: LeaseState | None, now: datetime
+) -> tuple[str, str, SafeAction] | None:
+    if run.status == RunStatus.RUNNING:
+        if run.attempts >= SUSPICIOUS_ATTEMPTS:
+            reason = f"It was begun {run.attempts} times; it may kill its worker. The worker's log says more."
+            return "interrupted_often", reason, "cancel"
+        if lease is None or not lease.alive:
+            seen = f"{run.heartbeat_at:%Y-%m-%d %H:%M:%S}" if run.heartbeat_at else "its beginning"
+            reason = f"Its worker {run.worker or 'unknown'} gave no sign of life since {seen} UTC."
+            return "worker_lost", reason, "retry"
+        if run.started_at is not None and now - run.started_at > LONG_PHASE:
+            minutes = int((now - run.started_at).total_seconds() // 60)
+            return "takes_long", f"It has run for {minutes} minutes and is {run.phase}.", "cancel"
+        return None
+    if position:
+        return None  # it waits for the runs before it
+    if lease is not None and not lease.alive:
+        reason = f"The lease is still in the name of {lease.holder}, which gave no sign of life in time."
+        return "lease_expired", reason, "release"
+    if lease is None and now - run.queued_at > UNHEARD:
+        seconds = int((now - run.queued_at).total_seconds())
+        reason = f"No worker has taken it for {seconds} seconds: is a worker for the queue merging running?"
+        return "not_taken", reason, "retry"
+    return None
+
+
+def retry(*, run_id: int, actor: User, reason: str) -> MergeRun:
+    """Ring a worker for a run that waits or was interrupted, or for staging that was not cleared.
+
+    It merges once however often this is called: the run is claimed by compare-and-set, and what is in the table's log
+    is only recorded. Raises ``Forbidden``, ``InvalidInput`` without a reason, ``NotFound``, and ``InvalidTransition``
+    where nothing is left to do.
+    """
+    run = _run(run_id, actor, reason)
+    uncleared = run.status == RunStatus.SUCCEEDED and run.change_request.staging_removed_at is None
+    if not run.is_active and not uncleared:
+        raise InvalidTransition(
+            f"The run has ended: it is {run.status}. Who may merge the request asks for a new merge."
+        )
+    with transaction.atomic():
+        tell(run.change_request, "operator.retried", actor, {"run": run.pk, "reason": reason.strip()})
+        if uncleared:
+            queue.sweep_on_commit()
+        else:
+            queue.ring_on_commit(run.dataset_id)
+    return run
+
+
+def cancel(*, run_id: int, actor: User, reason: str) -> MergeRun:
+    """Cancel a queued run at once, a running one before it commits; one without a worker is ended by the next.
+
+    Raises as ``retry`` does, and ``InvalidTransition`` where the commit has begun.
+    """
+    run = _run(run_id, actor, reason)
+    with transaction.atomic():
+        cancelled = runs.cancel_run(run_id=run_id, actor=actor)
+        tell(run.change_request, "operator.cancelled", actor, {"run": run.pk, "reason": reason.strip()})
+    return cancelled
+
+
+def release_lease(*, dataset_id: int, actor: User, reason: str) -> None:
+    """Take the lease from a holder that gave no sign of life, and lock that holder out; then ring a worker.
+
+    A living holder keeps its lease (``InvalidTransition``): cancel its run instead. Raises ``Forbidden``,
+    ``InvalidInput`` without a reason and ``NotFound``.
+    """
+    _allow(actor, reason)
+    with transaction.atomic():
+        lease = DatasetLease.objects.select_for_update().filter(dataset_id=dataset_id).first()
+        if lease is None or not lease.holder:
+            raise NotFound("Nobody holds the lease of this dataset.")
+        if lease.expires_at is not None and lease.expires_at > timezone.now():
+            raise InvalidTransition(
+                f"{lease.holder} holds the lease and is alive. Cancel its run, or wait until it has ended."
+            )
+        DatasetLease.objects.filter(pk=lease.pk).update(holder="", expires_at=None, fence=F("fence") + 1)
+        record(
+            stream=dataset_stream(dataset_id),
+            action="operator.lease_released",
+            subject_type="dataset",
+            subject_id=str(dataset_id),
+            actor=actor.get_username(),
+            data={"holder": lease.holder, "fence": lease.fence, "reason": reason.strip()},
+        )
+        queue.ring_on_commit(dataset_id)
+
+
+def _run(run_id: int, actor: User, reason: str) -> MergeRun:
+    _allow(actor, reason)
+    run = MergeRun.objects.select_related("change_request").filter(pk=run_id).first()
+    if run is None:
+        raise NotFound(f"There is no merge run {run_id}.")
+    return run
+
+
+def _allow(actor: User, reason: str) -> None:
+    if not is_operator(actor):
+        raise Forbidden("Only operators do this.")
+    if not reason.strip():
+        sentence = "Give a reason: it is kept in the audit trail."
+        raise InvalidInput(sentence, errors={"reason": [sentence]})

@@ -143,7 +143,7 @@ def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") 
         Blocker(
             "changes_requested",
             "fix",
-            f"{review.reviewer} asked for changes.",
+            f"{review.reviewer.get_full_name() or review.reviewer} asked for changes.",
             "conversation",
             overridable=True,
         )

@@ -100,7 +100,7 @@ def _store(request: HttpRequest, change_request: ChangeRequest, choose: Any) -> 
         "Saved. Every conflict has a choice." if left == 0 else f"Saved. {counted(left, 'conflict')} left."
     )
     if is_fragment(request):
-        return _page(request, change_request, saved=sentence)
+        return _page(request, request_at(request, change_request.cr_id), saved=sentence)
     messages.success(request, sentence)
     after, anchor = request.POST.get("after", ""), request.POST.get("anchor", "")
     query = f"?after={after}" if after else ""

@@ -13,7 +13,6 @@ import pytest
 
 import merging
 from merging import MergeConflict, MergeExecutor, MergeFailed, TableChanged
-from merging.model import ValidationReport
 from tests.merging.world import B, World, replaced, with_rows
 
 
@@ -217,15 +216,15 @@ def test_checks_of_the_caller_see_the_merged_result(world: World) -> None:
     staged = world.stage([{"id": 1, "a": 11}])
     world.set_current(with_rows(B, {"id": 1, "b": "o"}))
     version = world.version
-    seen: list[Any] = []
-
-    def refuse(plan: merging.MergePlan) -> ValidationReport:
-        seen.extend(row.merged for row in plan.rows().items)
-        return ValidationReport((merging.Check("rule", False, "a and b must not both change"),))
-
-    with pytest.raises(merging.ValidationFailed, match="must not both change"):
-        world.merge(staged, expectations=refuse)
-    assert seen == [{"id": 1, "a": 11, "b": "o", "c": 1.5}]
+    condition = {"type": "comparison", "column": {"name": "b"}, "operator": "==", "parameter": "o"}
+    rule = {
+        "type": "expect_column_values_to_be_in_set",
+        "kwargs": {"column": "a", "value_set": [10], "row_condition": condition},
+    }
+    with pytest.raises(merging.ValidationFailed, match="where b is o") as caught:
+        world.merge(staged, expectations={"name": "rules", "expectations": [rule]})
+    [failed] = caught.value.data["expectations"]
+    assert failed["failing_rows"] == [{"key": {"id": 1}, "values": {"a": 11, "b": "o"}, "new": True}]
     assert world.version == version
 
 

@@ -37,7 +37,6 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "invalid": 422,
     "invalid_resolution": 422,
     "invalid_keys": 422,
-    "suite_rejected": 422,
     "invalid_cursor": 422,
     "invalid_filter": 422,
     "unsupported_table": 422,

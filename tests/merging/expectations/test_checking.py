@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -230,7 +232,7 @@ def test_missing_extra_is_an_error_and_never_a_pass(check: Check, monkeypatch: p
     from merging.expectations import border
 
     border._context.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "great_expectations", None)
+    monkeypatch.setitem(sys.modules, "great_expectations", None)
     given = expect("column_values_to_be_dateutil_parseable", column="s")
     [found] = check(given, merged=BEFORE).results
     border._context.cache_clear()
@@ -316,6 +318,16 @@ def test_like_patterns_follow_sql(check: Check) -> None:
         (1, 2),
         (1, 3),
     ]
+
+
+def test_great_expectations_is_not_loaded_with_the_engine() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "import merging, sys; print('great_expectations' in sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout == "False\n"
 
 
 def test_the_report_is_json(check: Check) -> None:

@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -176,8 +177,35 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
         if committed is None:
             return _end_with(error, run, lease)
         logger.warning("merge_interrupted_after_commit", error=str(error), version=committed.version)
-        result = merging.merge(request)
+        result = _result_of(request, committed)
     return _record(run, lease, change_request, result)
+
+
+def _result_of(request: merging.MergeRequest, committed: merging.CommittedMerge) -> merging.MergeResult:
+    """What the merge in the log did. Where neither the log nor the artefacts tell any more, that it stands: a merge
+    that happened is recorded, never tried again.
+    """
+    try:
+        return merging.merge(request)
+    except merging.MergeFailed as error:
+        if not error.data.get("merged"):
+            raise
+        version = error.data.get("version") or committed.version
+        if version is None:
+            version = merging.inspect_table(request.table_uri).version  # it is that one or an earlier one
+        logger.error("merge_facts_lost", cr_id=request.cr_id, version=version)
+        return merging.MergeResult(
+            merged_version=version,
+            commit_id=f"v{version}",
+            rows_affected=0,
+            diff=merging.VersionDiff(version - 1, version, 0, 0, 0),
+            cells_updated={},
+            strategy="unknown",
+            already_merged=True,
+            bytes_written=0,
+            attempts=0,
+            attempt_id=request.attempt_id,
+        )
 
 
 def _standing_merge(
@@ -262,7 +290,7 @@ def _record(
 ) -> MergeRun:
     """The commit stands: write the audit files, then say so in the database, in one transaction."""
     info = merging.inspect_table(change_request.dataset.table_uri)
-    committed = merging.inspect_table(change_request.dataset.table_uri, version=result.merged_version)
+    committed_at = _committed_at(change_request.dataset, result.merged_version)
     hashes = _write_audit(run, change_request, result)
     with transaction.atomic():
         change_request = lock_change_request(change_request.pk)
@@ -273,7 +301,7 @@ def _record(
             change_request,
             Action.COMPLETE,
             merged_version=result.merged_version,
-            merged_at=committed.timestamp or timezone.now(),
+            merged_at=committed_at or timezone.now(),
             merged_by=run.requested_by,
             merge_record=_merge_record(run, change_request, result, hashes),
         )
@@ -315,6 +343,14 @@ def _record(
             )
         transaction.on_commit(lambda: _after_merge(change_request.pk), robust=True)
     return run
+
+
+def _committed_at(dataset: Dataset, version: int) -> datetime | None:
+    """When the version was committed; None where the log was cleaned up past it."""
+    try:
+        return merging.inspect_table(dataset.table_uri, version=version).timestamp
+    except merging.MergeError:
+        return None
 
 
 def _write_audit(run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult) -> dict[str, str]:

@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--suite", choices=("fixed", "random", "sample", "all"), default="all")
     parser.add_argument("--runs", type=int, default=100, help="random runs in each world")
     parser.add_argument("--seed", type=int, default=None, help="seed of the first random run")
-    parser.add_argument("--minutes", type=float, default=20, help="begin no further run after this time")
+    parser.add_argument("--minutes", type=float, default=30, help="begin no further run after this time")
     parser.add_argument("--keep", action="store_true", help="leave logs and tables of a failed world")
     options = parser.parse_args()
     if options.seed is None:

@@ -14,7 +14,11 @@ def test_choices_are_saved_as_they_are_made(sign_in: SignIn) -> None:
     page = carl.page
     carl.go(f"{carl.open_request(MIDNIGHT)}conflicts/")
     first, second = page.locator(".conflict").nth(0), page.locator(".conflict").nth(1)
-    assert first.locator(".choice__value").all_inner_texts() == ["2400", "0", "2359"]  # base, current, proposed
+    assert first.locator(".choice__value").all_inner_texts() == [
+        "2400",
+        "0",
+        "2359",
+    ]  # base, current, proposed
 
     first.get_by_label("Take proposed").check()
     expect(page.get_by_role("status").filter(has_text="Saved.")).to_be_visible()

@@ -4,18 +4,17 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('changerequests', '0002_reverts_rebases_and_waiting_merges'),
+        ("changerequests", "0002_reverts_rebases_and_waiting_merges"),
     ]
 
     operations = [
         migrations.RemoveField(
-            model_name='mergerun',
-            name='generation',
+            model_name="mergerun",
+            name="generation",
         ),
         migrations.RemoveField(
-            model_name='mergerun',
-            name='interrupted',
+            model_name="mergerun",
+            name="interrupted",
         ),
     ]

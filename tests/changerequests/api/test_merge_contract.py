@@ -249,7 +249,7 @@ def test_forcing_overrides_conflicts_and_gates_and_records_both(dataset: Dataset
     assert response.status_code == 200
     assert rows_of(dataset)[0]["seats"] == 1
     run = MergeRun.objects.get(change_request=change_request)
-    assert [gate["code"] for gate in run.overridden_blockers] == ["approvals_missing", "conflicts_unresolved"]
+    assert [gate["code"] for gate in run.overridden_blockers] == ["conflicts_unresolved", "approvals_missing"]
     assert run.result is not None
     assert run.result["conflicts_overridden"] == 1
     assert (run.requested_by, run.requested_for) == (owner, "nightly-job")

@@ -163,7 +163,9 @@ def test_a_column_that_no_file_has(
     make_table: Callable[..., str], connection: duckdb.DuckDBPyConnection
 ) -> None:
     uri = make_table(sample(3).select(["id"]))
-    deltalake.DeltaTable(uri).alter.add_columns([deltalake.Field("later", "string")])
+    deltalake.DeltaTable(uri).alter.add_columns(
+        [deltalake.Field("later", deltalake.schema.PrimitiveType("string"))]
+    )
     assert own_rows(uri) == [(0, None), (1, None), (2, None)]
     snapshot = delta.open_snapshot(uri)
     keys(connection, sample(1).select(["id"]))

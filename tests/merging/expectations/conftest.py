@@ -30,7 +30,7 @@ def check(opened: Session) -> Check:
     def run(
         *expectations: dict[str, Any], keys: tuple[str, ...] = ("id",), **given: Any
     ) -> ExpectationReport:
-        relations = {}
+        relations: dict[str, Any] = {}
         for name, table in list(given.items()):
             if isinstance(table, pa.Table):
                 opened.connection.register(f"given_{name}", table)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from merging.expectations.report import Counts, ExpectationResult
+
 Row = dict[str, Any]
 
 
@@ -32,3 +34,9 @@ def null(column: str, is_null: bool) -> dict[str, Any]:
 def rows(schema: pa.Schema, *values: Row) -> pa.Table:
     """A table of some rows."""
     return pa.Table.from_pylist([dict(one) for one in values], schema=schema)
+
+
+def counted(result: ExpectationResult) -> Counts:
+    """The counts of a result that must have them."""
+    assert result.counts is not None
+    return result.counts

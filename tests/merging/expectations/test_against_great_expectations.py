@@ -23,7 +23,7 @@ from merging.expectations import CATALOGUE, ExpectationResult, check_expectation
 from merging.expectations.border import _context, _exception_of
 from merging.expectations.values import columns_of
 from merging.session import Session
-from tests.merging.expectations.support import compare, expect, null
+from tests.merging.expectations.support import compare, counted, expect, null
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,8 @@ def random_table(count: int, seed: int, missing: float) -> pa.Table:
 
 
 def _of_numbers(name: str) -> Iterator[dict[str, Any]]:
-    between, few = {"min_value": 0, "max_value": 3.5, "strict_max": True}, [0.25, 1.5, 2, 3]
+    between: dict[str, Any] = {"min_value": 0, "max_value": 3.5, "strict_max": True}
+    few = [0.25, 1.5, 2, 3]
     yield expect("column_values_to_be_between", column=name, **between)
     yield expect("column_values_to_be_between", column=name, min_value=0.25, mostly=0.6)
     yield expect("column_values_to_be_in_set", column=name, value_set=few)
@@ -195,7 +196,7 @@ def _with_conditions() -> Iterator[dict[str, Any]]:
         {"type": "and", "conditions": [compare("i", ">", 0), null("s", False)]},
         {"type": "or", "conditions": [compare("i", ">", 4), compare("s", "!=", "bb")]},
     ):
-        where = {"row_condition": condition}
+        where: dict[str, Any] = {"row_condition": condition}
         yield expect("column_values_to_be_between", column="j", min_value=0, **where)
         yield expect("column_values_to_be_unique", column="s", **where)
         yield expect("column_mean_to_be_between", column="f", min_value=0, **where)
@@ -368,7 +369,7 @@ def test_what_we_do_not_judge_is_judged_by_great_expectations_itself() -> None:
     ]
     assert compare_all(table, given) == 2
     first, second = our_results(table, given)
-    assert (first.checked_by, first.counts.unexpected_count, dict(first.failing_rows[0].key)) == (
+    assert (first.checked_by, counted(first).unexpected_count, dict(first.failing_rows[0].key)) == (
         "great_expectations",
         1,
         {"k": 2},

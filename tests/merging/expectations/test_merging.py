@@ -54,6 +54,7 @@ def refused(world: World, staged: Staged, *expectations: dict[str, Any], **optio
     assert merging.open_staged(staged.location).digest == staged.digest
     assert merging.find_merge(world.uri, request.cr_id) is None
     report = caught.value.report.expectations
+    assert report is not None
     assert [one.state for one in report.results] == [one.state for one in planned.results]
     assert caught.value.code == "validation_failed"
     return report
@@ -191,7 +192,9 @@ def test_e10_failures_that_the_table_had_are_told_and_block_only_if_asked(tmp_pa
     strict = ExpectationRules(suite(positive), block_pre_existing=True)
     with pytest.raises(ValidationFailed) as caught:
         merging.merge(world.request(staged, expectations=strict))
-    assert [one.state for one in caught.value.report.expectations.results] == ["pre_existing"]
+    report = caught.value.report.expectations
+    assert report is not None
+    assert [one.state for one in report.results] == ["pre_existing"]
     assert world.rows() == rows
     result = merging.merge(world.request(staged, expectations=suite(positive)))
     [found] = report_of(result).results

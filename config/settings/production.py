@@ -2,7 +2,7 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import INSECURE_SECRET_KEY
+from config.env import BASE_DIR, INSECURE_SECRET_KEY
 from config.settings.base import *
 
 if ENV.secret_key == INSECURE_SECRET_KEY or len(ENV.secret_key) < 50 or len(set(ENV.secret_key)) < 5:
@@ -14,6 +14,7 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
 if not ENV.celery_broker_url.startswith(("redis://", "rediss://", "redis+socket://", "sentinel://")):
     raise ImproperlyConfigured("CELERY_BROKER_URL must name a Redis or Valkey server in production.")
 
+STATIC_ROOT = BASE_DIR / "var" / "static"  # what `collectstatic` fills when the image is built
 STORAGES = {
     **STORAGES,
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

@@ -222,7 +222,10 @@ def part(title: str, command: list[str], *, on_postgresql: bool = False) -> int:
             if on_postgresql
             else contextlib.nullcontext(os.environ.get("DATABASE_URL", "")) as url
         ):
-            environment = {**os.environ, **({"DATABASE_URL": url} if url else {})}
+            # Importing ``config`` has named the settings of the demo in this process' environment.
+            environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings.test"}
+            if url:
+                environment["DATABASE_URL"] = url
             code = subprocess.run(command, cwd=BASE_DIR, env=environment, check=False).returncode
     except ServiceMissingError as error:
         announce(f"{'FAILED' if services_required() else 'SKIPPED'}: {title}: {error}")

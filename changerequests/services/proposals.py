@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
@@ -83,6 +84,12 @@ def stage_upload(
         pk=change_request_id
     )
     require(change_request, actor, Action.STAGE)
+    size, limit = path.stat().st_size, settings.UPLOAD_LIMIT_BYTES
+    if size > limit:
+        sentence = (
+            f"The file has {size:,} bytes; {limit:,} are possible. Split it into several change requests."
+        )
+        raise InvalidInput(sentence, errors={"file": [sentence]})
     dataset = change_request.dataset
     destination = staging_folder(change_request) / uuid.uuid4().hex
     staged = merging.stage(

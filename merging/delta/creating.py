@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,8 @@ def create_in(
     empty = snapshot_of(
         store, table_uri, TableState(version=-1, protocol=protocol, metadata=metadata), storage_options
     )
-    with duckdb.connect(":memory:", config={"threads": 2}) as connection:
+    spill = tempfile.gettempdir()  # DuckDB's own choice is a folder in the working directory
+    with duckdb.connect(":memory:", config={"threads": 2, "temp_directory": spill}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("headgate_data", data)
         prepared = prepare_first(connection, empty, "headgate_data", attempt_id=uuid.uuid4().hex)

@@ -1,9 +1,9 @@
 """Change requests: propose, upload, look, review, discuss."""
 
+from pathlib import Path
 from typing import Any
 
 import django_filters
-from django.conf import settings
 from django.db.models import QuerySet
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
@@ -40,7 +40,7 @@ from changerequests.api.views.shared import actor_of, validated
 from changerequests.models import ChangeRequest, choices
 from changerequests.services import plans, proposals, rebasing, reverts, reviews, storage
 from changerequests.states import Status
-from datasets.errors import InvalidInput, NotFound
+from datasets.errors import NotFound
 from datasets.roles import role_on, visible_dataset
 
 
@@ -135,13 +135,10 @@ class ChangeRequestViewSet(GenericViewSet):
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         wanted = validated(UploadSerializer, request.data)
         file = wanted["file"]
-        if file.size > settings.UPLOAD_LIMIT_BYTES:
-            sentence = f"The file has {file.size:,} bytes; {settings.UPLOAD_LIMIT_BYTES:,} are possible."
-            raise InvalidInput(sentence, errors={"file": [sentence]})
         revision = proposals.stage_upload(
             change_request_id=change_request.pk,
             actor=actor_of(request),
-            path=file.temporary_file_path(),
+            path=Path(file.temporary_file_path()),
             file_name=file.name,
             file_format=wanted.get("file_format"),
             null_token=wanted["null_token"],

@@ -64,7 +64,7 @@ class Dataset(models.Model):
     description = models.TextField(blank=True)
     table_uri = models.CharField(max_length=1000, unique=True, help_text="Path or URI of the Delta table.")
     primary_keys = models.JSONField(help_text="Names of the key columns, in order.")
-    required_approvals = models.PositiveSmallIntegerField(default=1)
+    required_approvals = models.PositiveSmallIntegerField(default=1, validators=[MaxValueValidator(100)])
     contributors_may_merge = models.BooleanField(default=True)
     threads_must_be_resolved = models.BooleanField(default=False)
     delete_limit = models.DecimalField(

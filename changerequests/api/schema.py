@@ -40,6 +40,25 @@ class ProblemSchema(AutoSchema):
         return found
 
 
+#: Upper bounds of integer columns; which one a field gets depends on the database behind it.
+COLUMN_BOUNDS = frozenset({2**15 - 1, 2**31 - 1, 2**63 - 1})
+
+
+def drop_column_bounds(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Take the bounds of database columns out of the document: it is the same on every database."""
+    pending: list[Any] = [result]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if node.get("type") == "integer" and node.get("maximum") in COLUMN_BOUNDS:
+                del node["maximum"]
+                node.pop("format", None)
+            pending += node.values()
+        elif isinstance(node, list):
+            pending += node
+    return result
+
+
 def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """A hook of drf-spectacular: the shared answers that operations refer to, and what is in them."""
     schemas = result["components"].setdefault("schemas", {})

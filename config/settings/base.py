@@ -215,6 +215,7 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "changerequests.api.schema.drop_column_bounds",
         "changerequests.api.schema.add_problems",
     ],
 }

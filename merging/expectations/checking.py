@@ -8,7 +8,7 @@ table had before are reported apart.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -79,6 +79,8 @@ def check_expectations(
     whole_table: bool = False,
     rows_only: bool = False,
     block_pre_existing: bool = False,
+    overridden: Collection[int] = (),
+    version: int | None = None,
     examples: int = EXAMPLES,
 ) -> ExpectationReport:
     """Check a suite on a merged result.
@@ -91,8 +93,9 @@ def check_expectations(
 
     ``whole_table`` judges every row by row-level expectations too; so does ``block_pre_existing``, with which failures
     that the table already had block like new ones. ``rows_only`` gives a quick answer: what needs a look at the whole
-    table is deferred, and says so. An expectation that cannot be checked counts as failed. Nothing is
-    written but temporary tables of the session.
+    table or Great Expectations itself is deferred, and says so. An expectation that cannot be checked counts as
+    failed. Those whose numbers are ``overridden`` never block. ``version`` is told in the report. Nothing is written
+    but temporary tables of the session.
     """
     started = time.perf_counter()
     relations = {
@@ -111,10 +114,11 @@ def check_expectations(
         added_columns=frozenset(added_columns),
         rows_only=rows_only,
         block_pre_existing=block_pre_existing,
+        overridden=frozenset(overridden),
         examples=examples,
     )
     results = checker.run(suite)
-    return ExpectationReport(suite.name, results, scope, time.perf_counter() - started, suite.meta)
+    return ExpectationReport(suite.name, results, scope, time.perf_counter() - started, suite.meta, version)
 
 
 def _source(relation: str) -> str:
@@ -133,6 +137,7 @@ class _Checker:
         added_columns: frozenset[str],
         rows_only: bool,
         block_pre_existing: bool,
+        overridden: frozenset[int],
         examples: int,
     ) -> None:
         self.session = opened
@@ -148,6 +153,7 @@ class _Checker:
         self.added_columns = added_columns
         self.rows_only = rows_only
         self.block_pre_existing = block_pre_existing
+        self.overridden = overridden
         self.examples = examples
         self.columns: tuple[Column, ...] = columns_of(opened.connection, merged)
 
@@ -171,6 +177,10 @@ class _Checker:
 
     def _needs_changes_alone(self, one: Expectation) -> bool:
         level = one.entry.level
+        if (
+            one.entry.route == "great_expectations"
+        ):  # seconds to load, and never in a process that serves pages
+            return False
         return (level == "row" and one.mostly == 1) or (level == "schema" and not one.columns)
 
     def _guarded(self, checked: _Checked, check: Callable[[_Checked], None]) -> None:
@@ -288,15 +298,31 @@ class _Checker:
     def _listed(self, failing: str, one: Expectation) -> _Failures:
         """Some rows of a query (keys, judged columns, is_new), the new ones first, and its exact counts."""
         total, new = self.session.row(f"SELECT count(*), count(*) FILTER (is_new) FROM ({failing})")
-        order = "".join(f", {quote(name)}" for name in self.keys)
+        order = "".join(f", f.{quote(name)}" for name in self.keys)
+        listed = f"SELECT * FROM ({failing}) f ORDER BY is_new DESC{order} LIMIT {self.examples}"
+        was, joins = "false AS was_there", ""
+        if self.keys and self.replaced is not None and self.replaced != self.before:
+            earlier = "".join(
+                f", {quote(name)} AS was_{place}" for place, name in enumerate(one.read_columns)
+            )
+            was = "r.was_there IS NOT NULL AS was_there" + "".join(
+                f", r.was_{place}" for place in range(len(one.read_columns))
+            )
+            joins = (
+                f"LEFT JOIN (SELECT {self._key_list()}, true AS was_there{earlier} FROM {self.replaced}) r "
+                f"ON {self._same('f', 'r')}"
+            )
         found = self.session.rows(
-            f"SELECT * FROM ({failing}) ORDER BY is_new DESC{order} LIMIT {self.examples}"
+            f"SELECT f.*, {was} FROM ({listed}) f {joins} ORDER BY f.is_new DESC{order}"
         )
         rows = tuple(
             FailingRow(
                 key={name: row[name] for name in self.keys},
                 values={name: row[name] for name in one.read_columns},
                 new=row["is_new"],
+                before={name: row[f"was_{place}"] for place, name in enumerate(one.read_columns)}
+                if row["was_there"]
+                else None,
             )
             for row in found
         )
@@ -494,7 +520,10 @@ class _Checker:
             state = "error"
         elif not checked.ok:
             state = "new" if checked.new else "pre_existing"
-        stops = state in ("new", "error") or (state == "pre_existing" and self.block_pre_existing)
+        stops = one.severity == "critical" and (
+            state in ("new", "error") or (state == "pre_existing" and self.block_pre_existing)
+        )
+        overridden = one.number in self.overridden
         failures = checked.failures
         total = max(
             failures.total, checked.counts.unexpected_count if checked.counts and not checked.ok else 0
@@ -508,7 +537,7 @@ class _Checker:
             severity=one.severity,
             scope=checked.scope,
             state=state,
-            blocking=stops and one.severity == "critical",
+            blocking=stops and not overridden,
             ok=checked.ok and checked.error is None,
             observed=checked.finding.observed if checked.finding else None,
             before=checked.finding_before.observed if checked.finding_before else None,
@@ -520,6 +549,7 @@ class _Checker:
             pre_existing_failures=total - failures.new if failures.total else 0,
             checked_by=one.entry.route,
             error=checked.error,
+            overridden=stops and overridden,
         )
 
 

@@ -8,25 +8,33 @@ goes to Great Expectations itself.
 from __future__ import annotations
 
 import json
-import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import Literal
 
 import pyarrow as pa
 
 from merging.delta import literal, quote
+from merging.expectations import regex_process
 from merging.expectations.predicates import considered, domain
 from merging.expectations.regexes import for_re2
+from merging.expectations.report import NotChecked
 from merging.expectations.suites import Expectation
 from merging.session import Session
 
 _BATCH = 100_000
+REGEX_SECONDS = 5.0
+"""How long Python may match one batch of texts with the patterns of an expectation; usual ones take well below 1 s."""
+
+Wanted = Literal["any", "all", "none"]
 
 
 def prepare_matching(opened: Session, expectation: Expectation, relations: Iterable[str]) -> str:
     """Judge the texts of the relations; returns the predicate of failing rows (never NULL on judged rows).
 
-    It refers to a temporary table ``expectation_bad_<number>``. Raises what Great Expectations raises.
+    It refers to a temporary table ``expectation_bad_<number>``. Raises NotChecked.
     """
     [name] = expectation.columns
     column = quote(name)
@@ -82,11 +90,35 @@ def _judge(expectation: Expectation) -> Callable[[Sequence[str]], list[str]]:
         return lambda texts: [text for text in texts if not _is_date(text, pattern)]
     if expectation.type == "expect_column_values_to_be_json_parseable":
         return lambda texts: [text for text in texts if not _is_json(text)]
-    compiled = [re.compile(pattern) for pattern in _patterns(expectation)]
+    patterns = _patterns(expectation)
     if "_not_match_" in expectation.type:
-        return lambda texts: [text for text in texts if any(one.search(text) for one in compiled)]
-    enough = all if expectation.arguments.get("match_on") == "all" else any
-    return lambda texts: [text for text in texts if not enough(one.search(text) for one in compiled)]
+        return lambda texts: _matched_in_time(patterns, "none", texts)
+    wanted: Wanted = "all" if expectation.arguments.get("match_on") == "all" else "any"
+    return lambda texts: _matched_in_time(patterns, wanted, texts)
+
+
+def _matched_in_time(patterns: Sequence[str], wanted: Wanted, texts: Sequence[str]) -> list[str]:
+    """Which of some texts fail. Raises NotChecked where Python takes too long.
+
+    ``re`` cannot be interrupted, and some patterns take it longer than anybody lives: it works in a process of its
+    own, which is ended when its time is over.
+    """
+    question = json.dumps({"patterns": list(patterns), "wanted": wanted, "texts": list(texts)})
+    try:
+        answer = subprocess.run(  # noqa: S603 - this project's own file, and nothing of the suite is an argument
+            [sys.executable, "-I", "-S", regex_process.__file__],
+            input=question.encode(),
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=REGEX_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        noun = "text" if len(texts) == 1 else "texts"
+        raise NotChecked(
+            f"the pattern takes too long: Python did not match {len(texts):,} {noun} within {REGEX_SECONDS:g} s. "
+            "Repetition inside repetition, as in (a+)+, does this; write the pattern without it."
+        ) from None
+    return [texts[place] for place in json.loads(answer.stdout)]
 
 
 def _judged_by_great_expectations(expectation: Expectation, texts: Sequence[str]) -> list[str]:

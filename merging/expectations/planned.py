@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 class ExpectationRules:
     """What a dataset demands of a merged result. ``suite`` is a suite in JSON (text or parsed) or one that was read.
 
-    ``block_pre_existing``: failures that the table already had block, too.
+    ``block_pre_existing``: failures that the table already had block, too. ``overridden``: the numbers (places in the
+    suite, from 0) of expectations that somebody answers for: their failures are reported and do not block.
+    ``version``: the caller's own name for this state of the suite, told in the report.
     """
 
     suite: Suite | Mapping[str, Any] | str
     block_pre_existing: bool = False
+    overridden: frozenset[int] = frozenset()
+    version: int | None = None
 
 
 def rules_of(given: ExpectationRules | Suite | Mapping[str, Any] | str) -> ExpectationRules:
@@ -76,4 +80,6 @@ def check_plan(plan: MergePlan, rules: ExpectationRules, *, rows_only: bool = Fa
         added_columns=[column.name for column in alignment.columns if column.added],
         rows_only=rows_only,
         block_pre_existing=rules.block_pre_existing,
+        overridden=rules.overridden,
+        version=rules.version,
     )

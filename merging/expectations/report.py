@@ -63,11 +63,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class FailingRow:
-    """A row that fails: its key, what was judged, and whether the change brought it."""
+    """A row that fails: its key, what was judged, and whether the change brought it.
+
+    ``before`` are the judged values as the table has them now where the change replaces the row; None where the row
+    is new or untouched.
+    """
 
     key: Mapping[str, Any]
     values: Mapping[str, Any]
     new: bool
+    before: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ class ExpectationResult:
     """The verdict on one expectation.
 
     ``ok`` is Great Expectations' verdict on the rows of ``scope``. ``failing_rows`` are capped;
-    ``failing_rows_total`` is exact, as are ``new_failures`` and ``pre_existing_failures``.
+    ``failing_rows_total`` is exact, as are ``new_failures`` and ``pre_existing_failures``. ``overridden``: it would
+    block, and the caller's rules let it pass.
     """
 
     number: int
@@ -98,6 +104,7 @@ class ExpectationResult:
     pre_existing_failures: int = 0
     checked_by: Literal["sql", "python", "great_expectations"] = "sql"
     error: str | None = None
+    overridden: bool = False
 
     @property
     def message(self) -> str:
@@ -120,13 +127,14 @@ class ExpectationResult:
 
 @dataclass(frozen=True)
 class ExpectationReport:
-    """All verdicts of a suite, in the suite's order."""
+    """All verdicts of a suite, in the suite's order. ``version`` is the caller's own name for this state of it."""
 
     suite: str
     results: tuple[ExpectationResult, ...]
     scope: Scope
     seconds: float = 0.0
     meta: Mapping[str, Any] = field(default_factory=dict)
+    version: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -141,7 +149,16 @@ class ExpectationReport:
     @property
     def warnings(self) -> tuple[ExpectationResult, ...]:
         """What fails newly and does not stop the merge."""
-        return tuple(one for one in self.results if one.state in ("new", "error") and not one.blocking)
+        return tuple(
+            one
+            for one in self.results
+            if one.state in ("new", "error") and not one.blocking and not one.overridden
+        )
+
+    @property
+    def overridden(self) -> tuple[ExpectationResult, ...]:
+        """What would stop the merge, had the rules not let it pass."""
+        return tuple(one for one in self.results if one.overridden)
 
     @property
     def deferred(self) -> tuple[ExpectationResult, ...]:
@@ -176,10 +193,8 @@ class ExpectationReport:
                 "columns": list(one.columns),
                 "message": one.message,
                 "observed": json_ready(one.observed),
-                "failing_rows": [
-                    {"key": json_ready(row.key), "values": json_ready(row.values), "new": row.new}
-                    for row in one.failing_rows[:rows]
-                ],
+                "before": json_ready(one.before),
+                "failing_rows": [_row_json(row) for row in one.failing_rows[:rows]],
                 "failing_rows_total": one.failing_rows_total,
             }
             for one in self.blocking
@@ -189,11 +204,13 @@ class ExpectationReport:
         """The report in JSON's types, for ``validation.json`` and the API."""
         return {
             "suite": self.suite,
+            "version": self.version,
             "ok": self.ok,
             "scope": self.scope,
             "seconds": round(self.seconds, 3),
             "blocking": len(self.blocking),
             "warnings": len(self.warnings),
+            "overridden": len(self.overridden),
             "pre_existing": len(self.pre_existing),
             "deferred": len(self.deferred),
             "results": [_result_json(one) for one in self.results],
@@ -213,19 +230,26 @@ def _result_json(result: ExpectationResult) -> dict[str, Any]:
         "state": result.state,
         "ok": result.ok,
         "blocking": result.blocking,
+        "overridden": result.overridden,
         "observed": json_ready(result.observed),
         "before": json_ready(result.before),
         "counts": _counts_json(result.counts),
         "counts_before": _counts_json(result.counts_before),
-        "failing_rows": [
-            {"key": json_ready(row.key), "values": json_ready(row.values), "new": row.new}
-            for row in result.failing_rows
-        ],
+        "failing_rows": [_row_json(row) for row in result.failing_rows],
         "failing_rows_total": result.failing_rows_total,
         "new_failures": result.new_failures,
         "pre_existing_failures": result.pre_existing_failures,
         "checked_by": result.checked_by,
         "error": result.error,
+    }
+
+
+def _row_json(row: FailingRow) -> dict[str, Any]:
+    return {
+        "key": json_ready(row.key),
+        "values": json_ready(row.values),
+        "before": json_ready(row.before),
+        "new": row.new,
     }
 
 

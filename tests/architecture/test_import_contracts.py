@@ -65,6 +65,7 @@ def test_all_contracts_hold() -> None:
         ("one-border", "datasets/seeded.py", "import deltalake"),
         ("one-border", "merging/seeded.py", "from obstore.store import LocalStore"),
         ("one-border", "merging/delta/seeded.py", "import great_expectations"),
+        ("one-border", "merging/expectations/seeded.py", "import great_expectations"),
         ("change-request-layers", "changerequests/policies.py", "from changerequests.services import runs"),
         ("change-request-layers", "changerequests/services/seeded.py", "from changerequests import tasks"),
         ("change-request-layers", "changerequests/states.py", "from changerequests import models"),

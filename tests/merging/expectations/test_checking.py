@@ -85,6 +85,42 @@ def test_another_bad_value_in_a_row_that_failed_before_is_new(check: Check) -> N
     assert found.message == "1 row does not satisfy: Each n is between 0 and 10."
 
 
+def test_failing_rows_tell_what_stood_there_before(check: Check) -> None:
+    changed = rows(SCHEMA, {"id": 1, "n": 77, "f": 0.5, "s": "a"}, {"id": 5, "n": 88, "f": 0.5, "s": "a"})
+    relations = {
+        "merged": merged_of(changed, {1}),
+        "changed": changed,
+        "replaced": replaced_of({1}),
+        "before": BEFORE,
+    }
+    [found] = check(IN_RANGE, **relations).results
+    assert [(row.key["id"], row.values, row.before) for row in found.failing_rows] == [
+        (1, {"n": 77}, {"n": 1}),
+        (5, {"n": 88}, None),
+    ]
+    unique = expect("column_values_to_be_unique", column="s", row_condition=None)
+    [found] = check(unique, **relations).results
+    assert {row.key["id"]: row.before for row in found.failing_rows} == {1: {"s": "a"}, 4: None, 5: None}
+
+
+def test_an_overridden_expectation_is_reported_and_does_not_block(check: Check) -> None:
+    changed = rows(SCHEMA, {"id": 5, "n": 50, "f": None, "s": "a"})
+    short = expect("column_value_lengths_to_equal", column="s", value=2)
+    report = check(
+        IN_RANGE, short, merged=merged_of(changed, set()), changed=changed, overridden={0}, version=7
+    )
+    assert [(one.state, one.blocking, one.overridden) for one in report.results] == [
+        ("new", False, True),
+        ("new", True, False),
+    ]
+    assert not report.ok
+    assert [one.number for one in report.overridden] == [0]
+    assert report.warnings == ()
+    stored = report.as_json()
+    assert (stored["version"], stored["overridden"], stored["blocking"]) == (7, 1, 1)
+    assert [one["overridden"] for one in stored["results"]] == [True, False]
+
+
 def test_a_dataset_may_block_what_the_table_already_had(check: Check) -> None:
     changed = rows(SCHEMA, {"id": 1, "n": 5, "f": 1.0, "s": "a"})
     report = check(
@@ -342,7 +378,9 @@ def test_the_report_is_json(check: Check) -> None:
     )
     stored = json.loads(json.dumps(report.as_json(), allow_nan=False))
     assert (stored["ok"], stored["blocking"], len(stored["results"])) == (False, 1, 2)
-    assert stored["results"][0]["failing_rows"] == [{"key": {"id": 5}, "values": {"n": 50}, "new": True}]
+    assert stored["results"][0]["failing_rows"] == [
+        {"key": {"id": 5}, "values": {"n": 50}, "before": None, "new": True}
+    ]
     assert [(one.name, one.ok, one.failures) for one in report.checks()] == [
         ("expectation:0:expect_column_values_to_be_between", False, 1),
         ("expectation:1:expect_column_mean_to_be_between", True, 1),

@@ -96,6 +96,8 @@ def test_e04_each_side_is_valid_and_the_merged_row_is_not(make_world: MakeWorld)
     assert (dict(row.key), dict(row.values), row.new) == ({"id": 1}, {"x": 4, "y": 4}, True)
 
 
+# A foreign key in the strict sense reads another row for each row, in another table: no expectation of a suite over one
+# table says that, and those that read other tables are refused. What one table can say is that the set stays whole.
 @pytest.mark.parametrize("swapped", [False, True])
 def test_e05_e06_the_last_row_that_others_need_is_deleted_between_both(tmp_path: Path, swapped: bool) -> None:
     world = World(tmp_path, "merge-on-read", schema=XY, rows=ROWS)
@@ -287,11 +289,33 @@ def test_rows_alone_are_a_quick_answer_that_says_what_is_left(tmp_path: Path) ->
         expect("column_values_to_be_between", column="x", min_value=0),
         UNIQUE_X,
         expect("column_values_to_not_be_null", column="x", mostly=0.5),
+        expect("column_values_to_be_dateutil_parseable", column="s"),  # needs Great Expectations itself
     )
     with merging.plan(world.request(staged, expectations=rules)) as plan:
         report = plan.check_expectations(rows_only=True)
     assert report is not None
-    assert [one.state for one in report.results] == ["new", "deferred", "deferred"]
+    assert [one.state for one in report.results] == ["new", "deferred", "deferred", "deferred"]
+
+
+def test_who_answers_for_one_expectation_answers_for_no_other(tmp_path: Path) -> None:
+    world = World(tmp_path, "merge-on-read", schema=XY, rows=ROWS)
+    staged = world.stage([{"id": 1, "x": -1}])
+    rules = suite(expect("column_values_to_be_between", column="x", min_value=0), X_ABOVE_Y)
+
+    with pytest.raises(ValidationFailed) as caught:
+        merging.merge(
+            world.request(staged, expectations=ExpectationRules(rules, overridden=frozenset({0}), version=3))
+        )
+    report = caught.value.report.expectations
+    assert report is not None
+    assert [(one.blocking, one.overridden) for one in report.results] == [(False, True), (True, False)]
+    assert world.rows() == list(ROWS)
+
+    answered = ExpectationRules(rules, overridden=frozenset({0, 1}), version=3)
+    result = merging.merge(world.request(staged, expectations=answered))
+    assert (result.validation.ok, report_of(result).version) == (True, 3)
+    assert [one.overridden for one in report_of(result).results] == [True, True]
+    assert world.rows()[0]["x"] == -1
 
 
 def test_a_suite_is_proposed_from_a_table_and_holds_for_it(tmp_path: Path) -> None:

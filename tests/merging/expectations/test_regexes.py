@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import duckdb
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from merging.expectations import matching, regex_process
 from merging.expectations.regexes import for_re2
 from tests.merging.expectations.conftest import Check
 from tests.merging.expectations.support import expect
@@ -83,3 +85,41 @@ def test_texts_outside_ascii_follow_python(check: Check) -> None:
         assert failing == {
             n for n, text in enumerate(texts) if text is not None and not re.search(pattern, text)
         }
+
+
+# (x+x+)+y with a look-ahead, so that RE2 cannot take it: Python needs time that doubles with each letter.
+ENDLESS = r"(?=.)^(x+x+)+y$"
+
+
+@pytest.mark.parametrize("kind", ["match", "not_match"])
+def test_a_pattern_that_never_ends_is_given_up_with_its_name(
+    check: Check, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(matching, "REGEX_SECONDS", 0.5)
+    table = pa.table({"id": [1, 2], "s": ["x" * 60, "é" + "x" * 60], "t": ["a", "b"]})
+    endless = expect(f"column_values_to_{kind}_regex", column="s", regex=ENDLESS)
+    harmless = expect("column_values_to_match_regex", column="t", regex="(?=a)")
+    started = time.perf_counter()
+
+    found = check(endless, harmless, merged=table).results
+
+    assert time.perf_counter() - started < 10
+    assert (found[0].state, found[0].ok, found[0].blocking) == ("error", False, True)
+    assert found[0].error == (
+        "the pattern takes too long: Python did not match 2 texts within 0.5 s. Repetition inside repetition, "
+        "as in (a+)+, does this; write the pattern without it."
+    )
+    assert (found[1].state, found[1].failing_rows_total) == ("new", 1)
+
+
+def test_the_same_pattern_without_look_ahead_is_no_matter_for_re2(check: Check) -> None:
+    table = pa.table({"id": [1, 2], "s": ["x" * 5000, "xxy"]})
+    [found] = check(
+        expect("column_values_to_match_regex", column="s", regex=r"^(x+x+)+y$"), merged=table
+    ).results
+    assert (found.state, [dict(row.key)["id"] for row in found.failing_rows]) == ("new", [1])
+
+
+@pytest.mark.parametrize(("wanted", "places"), [("any", [2]), ("all", [0, 1, 2]), ("none", [0, 1])])
+def test_the_process_that_matches_answers_with_places(wanted: str, places: list[int]) -> None:
+    assert regex_process.failing(["^a", "b$"], wanted, ["ax", "xb", "x"]) == places

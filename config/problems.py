@@ -28,6 +28,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "run_stopped": 409,
     "cancelled": 409,
     "version_moved": 409,
+    "suite_changed": 412,
     "table_changed": 409,
     "table_replaced": 409,
     "duplicate_keys": 409,

@@ -22,7 +22,15 @@ from knox.models import get_token_model
 from audit.admin import ReadOnlyAdmin
 from datasets import services
 from datasets.errors import DomainError
-from datasets.models import Dataset, DatasetLease, DatasetMeta, Installation, Project
+from datasets.models import (
+    Dataset,
+    DatasetLease,
+    DatasetMeta,
+    Installation,
+    Project,
+    SuiteProposal,
+    SuiteVersion,
+)
 from datasets.operators import is_operator
 from datasets.roles import Role, members_of, set_role
 
@@ -179,6 +187,33 @@ class DatasetMetaAdmin(OperatorAdmin):
     list_filter = [("problem", admin.EmptyFieldListFilter), "strategy"]
     list_select_related = ["dataset"]
     search_fields = ["dataset__name", "table_id"]
+
+
+@admin.register(SuiteVersion)
+class SuiteVersionAdmin(OperatorAdmin):
+    """Every version of every dataset's expectations."""
+
+    list_display = [
+        "dataset",
+        "number",
+        "expectation_count",
+        "note",
+        "restored_from",
+        "created_by",
+        "created_at",
+    ]
+    list_filter = ["dataset", "created_at"]
+    list_select_related = ["dataset", "created_by"]
+    search_fields = ["dataset__name", "note", "document"]
+
+
+@admin.register(SuiteProposal)
+class SuiteProposalAdmin(OperatorAdmin):
+    """Suites that workers proposed, or were asked to."""
+
+    list_display = ["pk", "dataset", "asked_by", "asked_at", "finished_at", "problem"]
+    list_filter = ["dataset", ("finished_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["dataset", "asked_by"]
 
 
 class AliveFilter(admin.SimpleListFilter):

@@ -36,6 +36,12 @@ class RegistrationRejected(InvalidInput):
     """A table cannot become a dataset: no Delta table, unsupported features, or keys that do not hold."""
 
 
+class SuiteChanged(DomainError):
+    """Somebody else saved the suite meanwhile; ``data["number"]`` is the version that holds now."""
+
+    code = "suite_changed"
+
+
 class TableReplaced(DomainError):
     """The table at the dataset's address is not the one that was registered."""
 

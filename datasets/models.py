@@ -1,8 +1,11 @@
-"""Projects, datasets, what the database remembers of a table, and the lease that serialises its writers."""
+"""Projects, datasets and their suites, what the database remembers of a table, and the lease of its writers."""
 
+import json
 import uuid
 from decimal import Decimal
+from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
@@ -83,6 +86,15 @@ class Dataset(models.Model):
     staging_cleanup = models.CharField(
         max_length=7, choices=StagingCleanup.choices, default=StagingCleanup.REMOVE
     )
+    block_pre_existing = models.BooleanField(
+        default=False,
+        help_text="Whether failures of expectations that the table already has stop a merge, too.",
+    )
+    suite_number = models.PositiveIntegerField(
+        default=0,
+        editable=False,
+        help_text="The version of the suite that holds now; 0 if there never was one.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -100,6 +112,74 @@ class Dataset(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SuiteVersionQuerySet(models.QuerySet["SuiteVersion"]):
+    def update(self, **_: Any) -> NoReturn:
+        raise TypeError("A version of a suite is never changed; save a new one.")
+
+    def delete(self) -> NoReturn:
+        raise TypeError("A version of a suite is never deleted.")
+
+
+class SuiteVersion(models.Model):
+    """One state of a dataset's expectations; the history only grows. ``Dataset.suite_number`` says which holds.
+
+    A version without expectations is how an owner says that nothing is expected any more.
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="suite_versions")
+    number = models.PositiveIntegerField()
+    document = models.TextField(help_text="A Great Expectations suite in JSON.")
+    expectation_count = models.PositiveIntegerField()
+    note = models.TextField(blank=True, help_text="Why it was changed.")
+    restored_from = models.PositiveIntegerField(
+        null=True, help_text="The number of the earlier version that it repeats."
+    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = SuiteVersionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["dataset", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["dataset", "number"], name="suite_version_number"),
+            models.CheckConstraint(condition=Q(number__gte=1), name="suite_versions_begin_at_one"),
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.number}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise TypeError("A version of a suite is never changed; save a new one.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("A version of a suite is never deleted.")
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The suite as parsed JSON."""
+        return dict(json.loads(self.document))
+
+
+class SuiteProposal(models.Model):
+    """A wish for a first suite from the table's own data, and what a worker made of it."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="suite_proposals")
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    asked_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    document = models.TextField(blank=True)
+    problem = models.TextField(blank=True, help_text="Why no suite could be made; empty if it could.")
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"proposal {self.pk}"
 
 
 class DatasetMeta(models.Model):

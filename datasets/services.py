@@ -30,6 +30,7 @@ EDITABLE_SETTINGS = (
     "delete_limit",
     "conflict_policy",
     "staging_cleanup",
+    "block_pre_existing",
 )
 
 

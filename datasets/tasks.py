@@ -1,7 +1,8 @@
-"""Periodic work on the catalogue."""
+"""Work on the catalogue: what is due from time to time, and what takes too long for a page."""
 
 from celery import shared_task
 
+from datasets import suites
 from datasets.models import Dataset
 from datasets.services import reconcile
 
@@ -11,3 +12,9 @@ def reconcile_all() -> None:
     """Bring what is known of every table up to its log: others write to these tables too."""
     for dataset_id in Dataset.objects.values_list("pk", flat=True):
         reconcile(dataset_id=dataset_id)
+
+
+@shared_task(name="datasets.propose_suite")
+def propose_suite(proposal_id: int) -> None:
+    """Profile a table for somebody who asked for a first suite."""
+    suites.make_proposal(proposal_id)

@@ -178,11 +178,14 @@ class DatasetSettingsForm(forms.ModelForm):
             "delete_limit": "Delete limit",
             "conflict_policy": "What counts as a conflict",
             "staging_cleanup": "Uploaded content after a merge",
+            "block_pre_existing": "Failures of expectations that the table already has stop a merge, too",
         }
         help_texts = {
             "required_approvals": "How many people other than the author and the last editor must approve.",
             "delete_limit": "Share of the table's rows from 0 to 1. A merge that deletes more asks for the "
             "dataset's name.",
+            "block_pre_existing": "Otherwise only what a change newly breaks stops it. Then every row of the table is "
+            "judged, which takes longer.",
         }
         widgets = {"description": forms.Textarea(attrs={"rows": 3})}
 

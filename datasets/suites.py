@@ -1,0 +1,346 @@
+"""The expectations of a dataset: save, compare and restore suites, and propose a first one from the table's own data.
+
+Reading a suite and saying it in words is quick and needs no Great Expectations; profiling a table may take long and
+is a worker's work (``make_proposal``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import structlog
+from celery import current_app
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+import merging
+from audit.services import dataset_stream, record
+from datasets.errors import Forbidden, NotFound, SuiteChanged
+from datasets.models import Dataset, SuiteProposal, SuiteVersion
+from datasets.roles import is_owner
+from datasets.rows import column_types
+
+logger = structlog.get_logger(__name__)
+
+#: What ``save_suite`` raises for a suite that cannot be checked; faces catch it without knowing the engine.
+SuiteRejected = merging.SuiteRejected
+SuiteProblem = merging.SuiteProblem
+
+#: Characters of a suite at most.
+LONGEST_DOCUMENT = 1_000_000
+#: What the form of a dataset without a suite begins with.
+EMPTY_SUITE = '{\n  "name": "",\n  "expectations": []\n}'
+_LINE = 100
+_PLACE = re.compile(r"expectations\[(\d+)\]")
+
+
+# --- Reading ------------------------------------------------------------------------------------------------
+
+
+def active_suite(dataset: Dataset) -> SuiteVersion | None:
+    """The version that holds now; None where there never was one, or where it expects nothing."""
+    version = current_version(dataset)
+    return version if version is not None and version.expectation_count else None
+
+
+def current_version(dataset: Dataset) -> SuiteVersion | None:
+    """The newest version, even one that expects nothing; None where there never was one."""
+    if not dataset.suite_number:
+        return None
+    return SuiteVersion.objects.select_related("created_by").get(dataset=dataset, number=dataset.suite_number)
+
+
+def suite_history(dataset: Dataset) -> QuerySet[SuiteVersion]:
+    """Every version, newest first."""
+    return SuiteVersion.objects.filter(dataset=dataset).select_related("created_by").order_by("-number")
+
+
+def suite_version(dataset: Dataset, number: int) -> SuiteVersion:
+    """One version by its number. Raises ``NotFound``."""
+    found = suite_history(dataset).filter(number=number).first()
+    if found is None:
+        raise NotFound(f"{dataset.name} has no version {number} of its expectations.")
+    return found
+
+
+@dataclass(frozen=True)
+class ReadExpectation:
+    """One expectation as people read it: its sentence where it can be understood, else what is wrong with it."""
+
+    number: int
+    type: str
+    severity: str
+    sentence: str
+    columns: tuple[str, ...]
+    problems: tuple[SuiteProblem, ...]
+
+
+@dataclass(frozen=True)
+class SuiteReading:
+    """A suite in words, with every problem at its place; ``problems`` are those of no single expectation."""
+
+    expectations: tuple[ReadExpectation, ...]
+    problems: tuple[SuiteProblem, ...]
+
+    @property
+    def problem_count(self) -> int:
+        """How many problems there are in all."""
+        return len(self.problems) + sum(len(one.problems) for one in self.expectations)
+
+
+def read_suite(dataset: Dataset, text: str) -> SuiteReading:
+    """Say a suite in words for the table's columns as last known; never raises for what is in the text."""
+    columns = [
+        merging.Column(name, type_name) for name, type_name in column_types(dataset.meta.schema_json).items()
+    ]
+    by_place: dict[int | None, list[SuiteProblem]] = {}
+    for problem in merging.validate_suite(text, columns):
+        found = _PLACE.match(problem.place)
+        by_place.setdefault(int(found[1]) if found else None, []).append(problem)
+    return SuiteReading(
+        tuple(
+            _read(number, one, columns, tuple(by_place.get(number, ())))
+            for number, one in enumerate(_expectations_in(text))
+        ),
+        tuple(by_place.get(None, ())),
+    )
+
+
+def _expectations_in(text: str) -> list[Any]:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return []
+    listed = document.get("expectations") if isinstance(document, Mapping) else None
+    return listed if isinstance(listed, list) else []
+
+
+def _read(
+    number: int, given: Any, columns: Sequence[merging.Column], problems: tuple[SuiteProblem, ...]
+) -> ReadExpectation:
+    if problems:
+        kind = given.get("type") if isinstance(given, Mapping) else None
+        return ReadExpectation(number, kind if isinstance(kind, str) else "", "", "", (), problems)
+    [parsed] = merging.parse_suite({"expectations": [given]}, columns).expectations
+    return ReadExpectation(
+        number, parsed.type, parsed.severity, merging.explain(parsed), parsed.columns, problems
+    )
+
+
+def suite_text(document: Any) -> str:
+    """JSON as people edit it: indented, with what is short on one line, so that versions compare well."""
+    return _written(document, "")
+
+
+def _written(value: Any, indent: str) -> str:
+    flat = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or not value:
+        return flat
+    nested = isinstance(value, dict) and any(isinstance(item, dict | list) for item in value.values())
+    if not nested and len(indent) + len(flat) <= _LINE:
+        return flat
+    inner = indent + "  "
+    if isinstance(value, dict):
+        parts = [
+            f"{inner}{json.dumps(name, ensure_ascii=False)}: {_written(item, inner)}"
+            for name, item in value.items()
+        ]
+        return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
+    if any(isinstance(item, dict | list) for item in value):
+        return "[\n" + ",\n".join(inner + _written(item, inner) for item in value) + f"\n{indent}]"
+    return "[\n" + _wrapped(value, inner) + f"\n{indent}]"
+
+
+def _wrapped(values: Sequence[Any], indent: str) -> str:
+    """Plain values, as many on a line as fit."""
+    lines = [indent]
+    for place, item in enumerate(values):
+        part = json.dumps(item, ensure_ascii=False) + ("," if place < len(values) - 1 else "")
+        if lines[-1] != indent and len(lines[-1]) + len(part) > _LINE:
+            lines.append(indent)
+        lines[-1] += f"{part} "
+    return "\n".join(line.rstrip() for line in lines)
+
+
+@dataclass(frozen=True)
+class DiffLine:
+    """One line of a comparison; ``gap`` stands for lines that are left out."""
+
+    kind: Literal["same", "added", "removed", "gap"]
+    text: str
+
+
+_KINDS: Mapping[str, Literal["same", "added", "removed"]] = {" ": "same", "+": "added", "-": "removed"}
+
+
+def compare_versions(old: SuiteVersion | None, new: SuiteVersion) -> tuple[DiffLine, ...]:
+    """What changed between two versions, line by line with some context; empty where they are the same."""
+    before = old.document.splitlines() if old is not None else []
+    lines: list[DiffLine] = []
+    for place, line in enumerate(difflib.unified_diff(before, new.document.splitlines(), lineterm="", n=4)):
+        if place < 2:
+            continue  # the names of the files, which there are none of
+        if not line.startswith("@@"):
+            lines.append(DiffLine(_KINDS[line[0]], line[1:]))
+        elif lines:
+            lines.append(DiffLine("gap", ""))
+    return tuple(lines)
+
+
+# --- Saving -------------------------------------------------------------------------------------------------
+
+
+def save_suite(
+    *,
+    dataset_id: int,
+    actor: User,
+    document: str | Mapping[str, Any],
+    edited_number: int,
+    note: str = "",
+    restored_from: int | None = None,
+) -> SuiteVersion:
+    """Make a suite the one that holds, as a new version of the history. For owners.
+
+    ``edited_number`` is the version that the actor saw (0 where there was none): ``SuiteChanged`` if somebody else
+    saved meanwhile. ``SuiteRejected`` names every problem, judged against the table's columns as they are now; nothing
+    is saved then. A suite that equals the one that holds makes no new version.
+    """
+    dataset = Dataset.objects.select_related("project").get(pk=dataset_id)
+    _require_owner(actor, dataset)
+    text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False)
+    if len(text) > LONGEST_DOCUMENT:
+        raise SuiteRejected(
+            [SuiteProblem("$", "too_long", f"A suite has {LONGEST_DOCUMENT:,} characters at most.")]
+        )
+    suite = merging.parse_suite(text, merging.inspect_table(dataset.table_uri).columns)
+    text = suite_text(json.loads(text))
+    with transaction.atomic():
+        dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
+        _require_owner(actor, dataset)
+        before = current_version(dataset)
+        if dataset.suite_number != edited_number:
+            raise _changed(dataset, before, edited_number)
+        if before is not None and before.document == text:
+            return before
+        version = SuiteVersion.objects.create(
+            dataset=dataset,
+            number=edited_number + 1,
+            document=text,
+            expectation_count=len(suite.expectations),
+            note=note.strip(),
+            restored_from=restored_from,
+            created_by=actor,
+        )
+        dataset.suite_number = version.number
+        dataset.save(update_fields=["suite_number"])
+        record(
+            stream=dataset_stream(dataset.pk),
+            action="dataset.suite_saved",
+            subject_type="dataset",
+            subject_id=str(dataset.pk),
+            actor=actor.get_username(),
+            data={
+                "number": version.number,
+                "expectations": version.expectation_count,
+                "note": version.note,
+                "restored_from": restored_from,
+                "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            },
+        )
+    return version
+
+
+def _changed(dataset: Dataset, holds: SuiteVersion | None, edited_number: int) -> SuiteChanged:
+    who = f", saved by {holds.created_by.get_full_name() or holds.created_by}" if holds is not None else ""
+    edited = f"you edited version {edited_number}" if edited_number else "you began before there were any"
+    return SuiteChanged(
+        f"The expectations are at version {dataset.suite_number}{who}, and {edited}. "
+        "Look at what holds now, then save again.",
+        number=dataset.suite_number,
+        edited=edited_number,
+    )
+
+
+def restore_suite(
+    *, dataset_id: int, actor: User, number: int, edited_number: int, note: str = ""
+) -> SuiteVersion:
+    """Make an earlier version hold again, as a new one. For owners. Raises as ``save_suite`` does, and ``NotFound``."""
+    earlier = suite_version(Dataset.objects.get(pk=dataset_id), number)
+    return save_suite(
+        dataset_id=dataset_id,
+        actor=actor,
+        document=earlier.document,
+        edited_number=edited_number,
+        note=note or f"Version {number} again.",
+        restored_from=number,
+    )
+
+
+def _require_owner(actor: User, dataset: Dataset) -> None:
+    if not is_owner(actor, dataset):
+        raise Forbidden(f"Only owners of {dataset.name} change its expectations.")
+
+
+# --- Proposing ----------------------------------------------------------------------------------------------
+
+
+def ask_for_proposal(*, dataset_id: int, actor: User) -> SuiteProposal:
+    """Ask a worker to profile the table and write a first suite from it. For owners.
+
+    While one is under way it is answered again, and the bell rung again.
+    """
+    with transaction.atomic():
+        dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
+        _require_owner(actor, dataset)
+        proposal = SuiteProposal.objects.filter(dataset=dataset, finished_at__isnull=True).first()
+        if proposal is None:
+            proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=actor)
+        proposal_id = proposal.pk
+        transaction.on_commit(lambda: ring_for_proposal(proposal_id), robust=True)
+    return proposal
+
+
+def ring_for_proposal(proposal_id: int) -> None:
+    """Ask a worker to make a proposal. A broker that is down is logged; asking again rings again."""
+    try:
+        current_app.send_task("datasets.propose_suite", args=[proposal_id])
+    except (OperationalError, OSError) as error:
+        logger.warning("bell_not_heard", proposal_id=proposal_id, error=str(error))
+
+
+def proposal_of(dataset: Dataset, proposal_id: int) -> SuiteProposal:
+    """A proposal for the dataset. Raises ``NotFound``."""
+    found = SuiteProposal.objects.filter(dataset=dataset, pk=proposal_id).first()
+    if found is None:
+        raise NotFound("There is no such proposal.")
+    return found
+
+
+def make_proposal(proposal_id: int) -> SuiteProposal | None:
+    """Profile the table and store what was found. Called by workers, safe to call again; None if it is gone."""
+    proposal = SuiteProposal.objects.select_related("dataset").filter(pk=proposal_id).first()
+    if proposal is None or proposal.finished_at is not None:
+        return proposal
+    dataset = proposal.dataset
+    try:
+        suite = merging.propose_expectations(
+            dataset.table_uri, tuple(dataset.primary_keys), name=dataset.slug
+        )
+        proposal.document = suite_text(suite)
+    except merging.MergeError as error:
+        proposal.problem = error.message
+    except Exception as error:  # the boundary: whoever waits must hear of it
+        logger.error("proposal_failed", proposal_id=proposal_id, exc_info=error)
+        proposal.problem = "Profiling the table failed unexpectedly. The worker's log says more."
+    proposal.finished_at = timezone.now()
+    proposal.save(update_fields=["document", "problem", "finished_at"])
+    return proposal

@@ -34,12 +34,6 @@ class PlanChanged(DomainError):
     code = "plan_changed"
 
 
-class DatasetBusy(DomainError):
-    """Somebody else is at work on this dataset or request right now."""
-
-    code = "dataset_busy"
-
-
 class ConflictsDetected(DomainError):
     """The merge would overwrite what others changed; ``data["conflicts"]`` lists the conflicts without a choice."""
 

@@ -16,10 +16,7 @@ logger = structlog.get_logger(__name__)
 
 def ring(dataset_id: int) -> None:
     """Ask a worker to look at the dataset's queue. A broker that is down is logged; the sweep rings again."""
-    try:
-        current_app.send_task("changerequests.merge_next", args=[dataset_id])
-    except (OperationalError, OSError) as error:
-        logger.warning("bell_not_heard", dataset_id=dataset_id, error=str(error))
+    _send("changerequests.merge_next", dataset_id)
 
 
 def ring_on_commit(dataset_id: int) -> None:
@@ -27,28 +24,31 @@ def ring_on_commit(dataset_id: int) -> None:
     transaction.on_commit(lambda: ring(dataset_id), robust=True)
 
 
+def ring_for_maintenance(dataset_id: int) -> None:
+    """Ask a worker to look after the dataset's table."""
+    _send("changerequests.maintain", dataset_id)
+
+
+def ring_for_maintenance_on_commit(dataset_id: int) -> None:
+    """The same, once the surrounding transaction is committed."""
+    transaction.on_commit(lambda: ring_for_maintenance(dataset_id), robust=True)
+
+
 def ask_for_check(change_request_id: int) -> None:
     """Ask a worker to plan a change request again, once the surrounding transaction is committed."""
-
-    def send() -> None:
-        try:
-            current_app.send_task("changerequests.check", args=[change_request_id])
-        except (OperationalError, OSError) as error:
-            logger.warning("bell_not_heard", change_request_id=change_request_id, error=str(error))
-
-    transaction.on_commit(send, robust=True)
+    transaction.on_commit(lambda: _send("changerequests.check", change_request_id), robust=True)
 
 
 def sweep_on_commit() -> None:
     """Ask for a sweep once the surrounding transaction is committed."""
+    transaction.on_commit(lambda: _send("changerequests.sweep"), robust=True)
 
-    def send() -> None:
-        try:
-            current_app.send_task("changerequests.sweep")
-        except (OperationalError, OSError) as error:
-            logger.warning("bell_not_heard", error=str(error))
 
-    transaction.on_commit(send, robust=True)
+def _send(task: str, *arguments: int) -> None:
+    try:
+        current_app.send_task(task, args=arguments)
+    except (OperationalError, OSError) as error:
+        logger.warning("bell_not_heard", task=task, arguments=arguments, error=str(error))
 
 
 def next_run(dataset_id: int) -> MergeRun | None:

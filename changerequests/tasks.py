@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from changerequests.services import execution, plans, retention, waiting
+from changerequests.services import execution, maintenance, plans, retention, waiting
 
 
 @shared_task(name="changerequests.merge_next", bind=True)
@@ -22,6 +22,7 @@ def check(change_request_id: int) -> None:
 def sweep() -> None:
     """Ring for what was lost between commit and publish, recover what died, queue what has become ready."""
     execution.sweep()
+    maintenance.sweep()
     waiting.merge_what_is_ready()
 
 
@@ -29,3 +30,15 @@ def sweep() -> None:
 def apply_retention() -> None:
     """Remove what the installation's retention policy no longer keeps."""
     retention.apply_retention(actor=None)
+
+
+@shared_task(name="changerequests.maintain", bind=True)
+def maintain(task: "Task[[int], None]", dataset_id: int) -> None:
+    """Look after the table of one dataset: what was asked for, and what its settings make due."""
+    maintenance.maintain(dataset_id=dataset_id, worker=task.request.hostname or "direct call")
+
+
+@shared_task(name="changerequests.maintain_all")
+def maintain_all() -> None:
+    """Ring for every dataset."""
+    maintenance.maintain_all()

@@ -25,6 +25,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "invalid_transition": 409,
     "plan_changed": 409,
     "dataset_busy": 409,
+    "maintenance_stopped": 409,
     "run_stopped": 409,
     "cancelled": 409,
     "version_moved": 409,

@@ -46,3 +46,15 @@ class TableReplaced(DomainError):
     """The table at the dataset's address is not the one that was registered."""
 
     code = "table_replaced"
+
+
+class DatasetBusy(DomainError):
+    """Somebody else is at work on the dataset; later it is possible."""
+
+    code = "dataset_busy"
+
+
+class MaintenanceStopped(DomainError):
+    """A visit to a table stopped before it had finished; nothing it had begun was committed."""
+
+    code = "maintenance_stopped"

@@ -1,14 +1,22 @@
 """The lease of a dataset: taken, kept alive, checked and given back by compare-and-set."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, close_old_connections, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from datasets.models import DatasetLease
+
+logger = structlog.get_logger(__name__)
+
+Kind = DatasetLease.Kind
 
 #: How long a lease lives without a heartbeat. A worker that died is replaced after this.
 LEASE_SECONDS: float = settings.LEASE_SECONDS
@@ -25,7 +33,7 @@ class Lease:
     fence: int
 
 
-def acquire(dataset_id: int, holder: str) -> Lease | None:
+def acquire(dataset_id: int, holder: str, kind: Kind = Kind.MERGE) -> Lease | None:
     """Take the dataset's lease if it is free or expired; None if somebody else holds it."""
     now = timezone.now()
     with transaction.atomic():
@@ -33,7 +41,7 @@ def acquire(dataset_id: int, holder: str) -> Lease | None:
         row = DatasetLease.objects.select_for_update().get(dataset_id=dataset_id)
         if row.holder and row.expires_at is not None and row.expires_at > now:
             return None
-        row.holder, row.fence = holder, row.fence + 1
+        row.kind, row.holder, row.fence = kind, holder, row.fence + 1
         row.acquired_at = row.heartbeat_at = now
         row.expires_at = now + timedelta(seconds=LEASE_SECONDS)
         row.save()
@@ -49,6 +57,35 @@ def renew(lease: Lease) -> bool:
 def release(lease: Lease) -> bool:
     """Give the lease back; False if it was lost already."""
     return bool(_held(lease).update(holder="", expires_at=None))
+
+
+@contextmanager
+def kept_alive(lease: Lease, on_beat: Callable[[], object]) -> Iterator[None]:
+    """Renew the lease from a thread of its own while the caller works, until it is lost.
+
+    ``on_beat`` runs after each renewal, in that thread.
+    """
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            close_old_connections()
+            try:
+                if not renew(lease):
+                    logger.warning("lease_lost", dataset_id=lease.dataset_id, holder=lease.holder)
+                    return
+                on_beat()
+            except DatabaseError as error:  # it may be back at the next beat, before the lease runs out
+                logger.warning("heartbeat_missed", dataset_id=lease.dataset_id, error=str(error))
+        connection.close()  # this thread's own, whatever its age
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{lease.dataset_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def expired_or_free() -> Q:

@@ -86,6 +86,27 @@ class Dataset(models.Model):
     staging_cleanup = models.CharField(
         max_length=7, choices=StagingCleanup.choices, default=StagingCleanup.REMOVE
     )
+    write_checkpoints = models.BooleanField(
+        default=True,
+        help_text="Keep the table's log quick to read. Changes no row and no file of the table.",
+    )
+    compact_files = models.BooleanField(
+        default=False,
+        help_text=(
+            "Write small files together and fold deletion vectors away when there are many. "
+            "Leave it off where another job optimizes the table."
+        ),
+    )
+    remove_old_files = models.BooleanField(
+        default=False,
+        help_text=(
+            "Delete files that no version needs which is younger than the days below (VACUUM). "
+            "Older versions can no longer be read then."
+        ),
+    )
+    keep_files_days = models.PositiveSmallIntegerField(
+        default=7, validators=[MinValueValidator(1), MaxValueValidator(3650)]
+    )
     block_pre_existing = models.BooleanField(
         default=False,
         help_text="Whether failures of expectations that the table already has stop a merge, too.",
@@ -108,6 +129,7 @@ class Dataset(models.Model):
             models.CheckConstraint(
                 condition=Q(delete_limit__gte=0, delete_limit__lte=1), name="dataset_delete_limit_is_share"
             ),
+            models.CheckConstraint(condition=Q(keep_files_days__gte=1), name="dataset_keeps_files_a_day"),
         ]
 
     def __str__(self) -> str:
@@ -219,7 +241,14 @@ class DatasetLease(models.Model):
     ``fence`` grows with every holder, so that a worker that comes back from the dead can be told apart.
     """
 
+    class Kind(models.TextChoices):
+        MERGE = "merge", "merge"
+        MAINTENANCE = "maintenance", "maintenance"
+
     dataset = models.OneToOneField(Dataset, on_delete=models.CASCADE, related_name="lease", primary_key=True)
+    kind = models.CharField(
+        max_length=11, choices=Kind.choices, default=Kind.MERGE, help_text="What its last holder took it for."
+    )
     holder = models.CharField(
         max_length=100, blank=True, help_text='For example "run 12"; empty if nobody holds it.'
     )
@@ -238,3 +267,64 @@ class DatasetLease(models.Model):
 
     def __str__(self) -> str:
         return self.holder or "free"
+
+
+class MaintenanceRun(models.Model):
+    """One visit to a table to look after it: asked for by a person or due by the dataset's settings.
+
+    Durable like a merge run, and safe to lose: nothing it does changes a row, and what was cut short is due again.
+    """
+
+    class Job(models.TextChoices):
+        CHECKPOINT = "checkpoint", "write a checkpoint"
+        COMPACTION = "compaction", "compact files"
+        ORPHANS = "orphans", "remove what dead attempts left"
+        VACUUM = "vacuum", "remove old files"
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        SUCCEEDED = "succeeded", "succeeded"
+        FAILED = "failed", "failed"
+
+    ACTIVE = (Status.QUEUED, Status.RUNNING)
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="maintenance_runs")
+    jobs = models.JSONField(help_text="What is to be done, in this order.")
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.QUEUED)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Empty where the dataset's settings asked for it.",
+    )
+    reason = models.TextField(blank=True)
+    worker = models.CharField(max_length=200, blank=True)
+    attempt_id = models.CharField(max_length=64, blank=True)
+    fence = models.PositiveBigIntegerField(default=0)
+    queued_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    version_before = models.PositiveBigIntegerField(null=True, blank=True)
+    version_after = models.PositiveBigIntegerField(null=True, blank=True)
+    row_count = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="The same before and after, or the run failed."
+    )
+    report = models.JSONField(default=dict, help_text="What each job did.")
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["dataset"],
+                condition=Q(status__in=("queued", "running")),
+                name="one_active_maintenance_per_dataset",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"maintenance {self.pk} of {self.dataset}"

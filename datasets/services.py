@@ -30,6 +30,10 @@ EDITABLE_SETTINGS = (
     "delete_limit",
     "conflict_policy",
     "staging_cleanup",
+    "write_checkpoints",
+    "compact_files",
+    "remove_old_files",
+    "keep_files_days",
     "block_pre_existing",
 )
 

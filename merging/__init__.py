@@ -40,6 +40,17 @@ from merging.expectations import (
 )
 from merging.expectations.planned import ExpectationRules
 from merging.expectations.tables import check_table, propose_expectations
+from merging.maintaining import (
+    Compacted,
+    RemovableFiles,
+    TableCondition,
+    compact,
+    find_orphaned_files,
+    find_unneeded_files,
+    remove_files,
+    table_condition,
+    write_checkpoint,
+)
 from merging.model import (
     ChangedRow,
     Check,
@@ -79,6 +90,7 @@ __all__ = [
     "Choice",
     "Column",
     "CommittedMerge",
+    "Compacted",
     "Conflict",
     "DuplicateKeys",
     "ExpectationReport",
@@ -100,6 +112,7 @@ __all__ = [
     "Progress",
     "Rebased",
     "RekeyedRow",
+    "RemovableFiles",
     "Resolution",
     "SchemaChange",
     "Staged",
@@ -110,6 +123,7 @@ __all__ = [
     "SuiteProblem",
     "SuiteRejected",
     "TableChanged",
+    "TableCondition",
     "TableInfo",
     "TableNotFound",
     "TablePage",
@@ -125,9 +139,12 @@ __all__ = [
     "changes_under",
     "check_keys",
     "check_table",
+    "compact",
     "create_table",
     "explain",
     "find_merge",
+    "find_orphaned_files",
+    "find_unneeded_files",
     "history",
     "inspect_table",
     "invert",
@@ -139,9 +156,12 @@ __all__ = [
     "propose_expectations",
     "read_diff",
     "rebase",
+    "remove_files",
     "stage",
     "supersede",
+    "table_condition",
     "trace_row",
     "validate_suite",
     "warm_up",
+    "write_checkpoint",
 ]

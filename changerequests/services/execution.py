@@ -7,15 +7,12 @@ marker of a commit that already happened.
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 import merging
@@ -52,8 +49,10 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
     with structlog.contextvars.bound_contextvars(run_id=run.pk, cr_id=run.change_request.cr_id):
         logger.info("merge_started", attempt=run.attempts)
         try:
-            with _heartbeat(lease, run.pk):
+            alive = MergeRun.objects.filter(pk=run.pk)
+            with leases.kept_alive(lease, lambda: alive.update(heartbeat_at=timezone.now())):
                 run = _execute(run, lease)
+                _keep_log_short(run)
         finally:
             leases.release(lease)
         # Not after an error: what failed to end is taken up by the sweep, without haste.
@@ -61,6 +60,20 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
             queue.ring(dataset_id)
         logger.info("merge_ended", status=run.status, error_code=run.error_code, version=run.merged_version)
     return run
+
+
+def _keep_log_short(run: MergeRun) -> None:
+    """Write a checkpoint after a merge where one is due: the merge is recorded and seen, and nothing hangs on this."""
+    dataset = run.change_request.dataset
+    if run.status != RunStatus.SUCCEEDED or not dataset.write_checkpoints:
+        return
+    try:
+        written = merging.write_checkpoint(dataset.table_uri, version=run.merged_version)
+    except merging.MergeError as error:  # the next maintenance tries again
+        logger.warning("checkpoint_failed", version=run.merged_version, error=error.message)
+    else:
+        if written is not None:
+            logger.info("checkpoint_written", version=written)
 
 
 def _claim(dataset_id: int, worker: str) -> tuple[MergeRun, leases.Lease] | None:
@@ -89,35 +102,9 @@ def _claim(dataset_id: int, worker: str) -> tuple[MergeRun, leases.Lease] | None
             change_request,
             "merge.resumed" if again else "merge.started",
             None,
-            {"run": run.pk, "attempt": run.attempts, "worker": worker},
+            {"run": run.pk, "attempt": run.attempts, "attempt_id": run.attempt_id, "worker": worker},
         )
         return run, lease
-
-
-@contextmanager
-def _heartbeat(lease: leases.Lease, run_id: int) -> Iterator[None]:
-    """Keep the lease alive from a thread of its own while the engine works."""
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(leases.HEARTBEAT_SECONDS):
-            close_old_connections()
-            try:
-                if not leases.renew(lease):
-                    logger.warning("lease_lost", run_id=run_id)
-                    return
-                MergeRun.objects.filter(pk=run_id).update(heartbeat_at=timezone.now())
-            except DatabaseError as error:  # it may be back at the next beat, before the lease runs out
-                logger.warning("heartbeat_missed", run_id=run_id, error=str(error))
-        connection.close()  # this thread's own, whatever its age
-
-    thread = threading.Thread(target=beat, name=f"heartbeat-{run_id}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 class _Reporter:

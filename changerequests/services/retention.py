@@ -26,7 +26,7 @@ from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import tell
 from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput
-from datasets.models import Dataset
+from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import is_operator
 
 logger = structlog.get_logger(__name__)
@@ -41,7 +41,8 @@ class Policy:
 
     ``archives``: archived content, since the merge. ``orphans``: files that a process which died left behind, since
     they were written. ``closed``: staged content of closed requests, since they were closed. ``superseded``: revisions
-    that a newer one replaced, since they were staged. ``runs``: merges of finished requests that did not succeed.
+    that a newer one replaced, since they were staged. ``runs``: merges of finished requests that did not succeed, and
+    visits of maintenance.
     """
 
     archives: int
@@ -229,10 +230,19 @@ def _runs(before: datetime) -> Iterator[Found]:
     for run in ended.select_related("change_request").order_by("pk").iterator():
         removal = Removal("run", f"{run.pk} of {run.change_request.cr_id}", f"it ended {run.status}", 0)
         yield removal, partial(_delete_run, run.pk)
+    visits = MaintenanceRun.objects.filter(finished_at__lt=before).select_related("dataset")
+    for visit in visits.order_by("pk").iterator():
+        removal = Removal("maintenance", str(visit), f"it ended {visit.status}", 0)
+        yield removal, partial(_delete_visit, visit.pk)
 
 
 def _delete_run(pk: int) -> bool:
     deleted, _ = MergeRun.objects.filter(pk=pk).delete()
+    return deleted > 0
+
+
+def _delete_visit(pk: int) -> bool:
+    deleted, _ = MaintenanceRun.objects.filter(pk=pk).delete()
     return deleted > 0
 
 

@@ -165,6 +165,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "changerequests.sweep", "schedule": 10.0},
     "reconcile-datasets": {"task": "datasets.reconcile_all", "schedule": 300.0},
     "anchor-audit": {"task": "audit.anchor", "schedule": 3600.0},
+    "maintenance": {"task": "changerequests.maintain_all", "schedule": 3600.0},
     "retention": {"task": "changerequests.retention", "schedule": crontab(hour="3", minute="17")},
 }
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0

@@ -14,15 +14,20 @@ from merging.delta.log import DataFile
 from merging.delta.maintenance import (
     Compaction,
     checkpoint_if_due,
+    checkpoint_is_due,
     collect_log_temporaries,
     collect_orphans,
     compact,
+    files_to_compact,
+    find_orphans,
+    find_unneeded,
     set_deletion_vectors,
     vacuum,
 )
 from merging.delta.reading import Located, fetch, locate, scan_sql
 from merging.delta.schema import duckdb_type, literal, quote
 from merging.delta.snapshot import FoundTransaction, Snapshot, Strategy, open_snapshot
+from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
 __all__ = [
@@ -37,7 +42,10 @@ __all__ = [
     "RowChanges",
     "Snapshot",
     "Strategy",
+    "VectorDescriptor",
+    "among_dead",
     "checkpoint_if_due",
+    "checkpoint_is_due",
     "collect_log_temporaries",
     "collect_orphans",
     "commit",
@@ -47,9 +55,13 @@ __all__ = [
     "discard",
     "duckdb_type",
     "fetch",
+    "files_to_compact",
+    "find_orphans",
     "find_transaction",
+    "find_unneeded",
     "literal",
     "locate",
+    "only_grew",
     "open_snapshot",
     "prepare",
     "quote",

@@ -283,6 +283,12 @@ def list_commits(store: TableStore, *, start_after: int = -1) -> dict[int, Store
     return found
 
 
+def newest_checkpoint(store: TableStore, version: int) -> int | None:
+    """The version of the newest complete checkpoint up to `version`; None where there is none."""
+    listing = _list_log(store, _hint(store))
+    return max((number for number, _ in listing.checkpoints if number <= version), default=None)
+
+
 def _hint(store: TableStore) -> int | None:
     """The version in _last_checkpoint, to spare object stores a listing of the whole log."""
     if store.is_local:

@@ -1,5 +1,7 @@
 """Looking after a table: compaction, vacuum, checkpoints, orphans, vectors switched on and off.
 
+What deletes is split in two: finding (which is also the dry run and the report) and deleting what was found.
+
 Compaction is written here and not through delta-rs, whose optimize doubles a table when two run at once: ours
 is one strict put-if-absent like every merge, so it either sits on exactly the version it read or fails with
 VersionMoved. It is still meant to run under the same lease as merges, so as not to make them start again.
@@ -7,6 +9,7 @@ VersionMoved. It is still meant to run under the same lease as merges, so as not
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +21,10 @@ from deltalake.exceptions import DeltaError
 
 from merging.delta.committing import Commit, commit, discard, verify
 from merging.delta.features import upgraded_protocol
-from merging.delta.log import list_commits, load_tombstones, read_commit
+from merging.delta.log import list_commits, load_tombstones, newest_checkpoint, read_commit
 from merging.delta.snapshot import Snapshot, open_snapshot
-from merging.delta.store import LOG_FOLDER, TableStore
-from merging.delta.writing import prepare_rewrite, target_file_size, vector_prefix
+from merging.delta.store import LOG_FOLDER, StoredObject, TableStore
+from merging.delta.writing import Step, no_step, prepare_rewrite, target_file_size, vector_prefix
 from merging.errors import MergeFailed, UnsupportedTable
 
 HOUR_MS = 3_600_000
@@ -51,22 +54,34 @@ def compact(
     small_file_share: float = 0.5,
     dead_share: float = 0.0,
     user: str = "",
+    step: Step = no_step,
 ) -> Compaction:
     """Rewrite small files together and fold vectors away; the rows stay the same.
 
     A file counts as small below `small_file_share` of the target size, and is rewritten when its partition
     has another such; a file with a vector is rewritten when more than `dead_share` of its rows are dead.
+    `step` is called as in `commit`: what it raises before the put leaves the table as it was.
     Raises VersionMoved when somebody committed meanwhile (nothing is changed then), UnsupportedTable for
     features that only delta-rs can write.
     """
-    groups = _groups(snapshot, small_file_share, dead_share)
+    groups = files_to_compact(snapshot, small_file_share=small_file_share, dead_share=dead_share)
     chosen = [index for group in groups for index in group]
     if not chosen:
         return Compaction(None, 0, 0, 0, 0)
     folded = sum(1 for index in chosen if snapshot.files[index].vector)
     metrics = {"numRemovedFiles": len(chosen), "numDeletionVectorsRemoved": folded}
     committed, added, written = _rewrite(
-        connection, snapshot, groups, [], attempt_id, application_id, generation, "OPTIMIZE", user, metrics
+        connection,
+        snapshot,
+        groups,
+        [],
+        attempt_id,
+        application_id,
+        generation,
+        "OPTIMIZE",
+        user,
+        metrics,
+        step,
     )
     return Compaction(committed, len(chosen), added, folded, written)
 
@@ -82,6 +97,7 @@ def _rewrite(
     operation: str,
     user: str,
     metrics: Mapping[str, int],
+    step: Step = no_step,
 ) -> tuple[Commit, int, int]:
     prepared = prepare_rewrite(connection, snapshot, groups, leading, attempt_id=attempt_id)
     added = sum(1 for action in prepared.actions if "add" in action)
@@ -89,7 +105,9 @@ def _rewrite(
     if user:
         info["userName"] = user
     try:
-        committed = commit(prepared, application_id=application_id, generation=generation, commit_info=info)
+        committed = commit(
+            prepared, application_id=application_id, generation=generation, commit_info=info, step=step
+        )
     except BaseException:
         discard(prepared)
         raise
@@ -97,8 +115,10 @@ def _rewrite(
     return committed, added, prepared.bytes_written
 
 
-def _groups(snapshot: Snapshot, small_file_share: float, dead_share: float) -> list[list[int]]:
-    """Files to write again, those of one partition together."""
+def files_to_compact(
+    snapshot: Snapshot, *, small_file_share: float = 0.5, dead_share: float = 0.0
+) -> list[list[int]]:
+    """Indexes of the files that `compact` would write again, those of one partition together."""
     limit = target_file_size(snapshot) * small_file_share
     by_partition: dict[tuple[tuple[str, str | None], ...], list[int]] = {}
     for index, file in enumerate(snapshot.files):
@@ -157,25 +177,35 @@ def set_deletion_vectors(
     return committed
 
 
-def checkpoint_if_due(
-    table_uri: str, version: int, *, storage_options: Mapping[str, str] | None = None
-) -> bool:
-    """Write a checkpoint when `version` is a multiple of the table's interval; call it after a commit.
+def checkpoint_is_due(snapshot: Snapshot) -> bool:
+    """Whether the snapshot is as many versions past the newest checkpoint as the table's interval says."""
+    stated = snapshot.properties.get("delta.checkpointInterval", "")
+    interval = int(stated) if stated.isdigit() and int(stated) > 0 else DEFAULT_CHECKPOINT_INTERVAL
+    newest = newest_checkpoint(snapshot.store, snapshot.version)
+    return snapshot.version - (newest or 0) >= interval
 
+
+def checkpoint_if_due(
+    table_uri: str, version: int | None = None, *, storage_options: Mapping[str, str] | None = None
+) -> int | None:
+    """Write a checkpoint of `version` (None: the newest) if one is due; its version, or None.
+
+    Counted from the newest checkpoint, whoever wrote it, so that versions of others count too. A checkpoint
+    holds only what its version holds: writing one beside merges, or twice, does no harm.
     Raises MergeFailed when delta-rs cannot write it; the table is none the worse for that.
     """
     snapshot = open_snapshot(table_uri, version=version, storage_options=storage_options)
-    stated = snapshot.properties.get("delta.checkpointInterval", "")
-    interval = int(stated) if stated.isdigit() and int(stated) > 0 else DEFAULT_CHECKPOINT_INTERVAL
-    if version == 0 or version % interval:
-        return False
+    if not checkpoint_is_due(snapshot):
+        return None
     try:
         deltalake.DeltaTable(
-            table_uri, version=version, storage_options=dict(storage_options) if storage_options else None
+            table_uri,
+            version=snapshot.version,
+            storage_options=dict(storage_options) if storage_options else None,
         ).create_checkpoint()
-    except DeltaError as error:
-        raise MergeFailed(f"No checkpoint of version {version} could be written: {error}") from error
-    return True
+    except (DeltaError, OSError) as error:
+        raise MergeFailed(f"No checkpoint of version {snapshot.version} could be written: {error}") from error
+    return snapshot.version
 
 
 def vacuum(
@@ -187,32 +217,55 @@ def vacuum(
     dry_run: bool = False,
     now_ms: int | None = None,
 ) -> tuple[str, ...]:
-    """Delete files that no version needs any more; the paths deleted (or that would be).
+    """Delete what `find_unneeded` finds; the paths deleted (or that would be)."""
+    found = find_unneeded(
+        snapshot,
+        retention_hours=retention_hours,
+        protect=protect,
+        protect_attempts=protect_attempts,
+        now_ms=now_ms,
+    )
+    paths = tuple(item.path for item in found)
+    if not dry_run:
+        snapshot.store.delete(paths)
+    return paths
 
-    Kept are: files of this snapshot and of those in `protect` (versions that open requests may still read),
+
+def find_unneeded(
+    snapshot: Snapshot,
+    *,
+    retention_hours: float = DEFAULT_RETENTION_HOURS,
+    protect: Iterable[Snapshot] = (),
+    protect_attempts: Collection[str] = (),
+    now_ms: int | None = None,
+) -> tuple[StoredObject, ...]:
+    """Files that no version needs any more, by path. Deletes nothing.
+
+    Left out are: files of this snapshot and of those in `protect` (versions that open requests may still read),
     files that were removed from the table within the retention, files younger than it (a commit may be about
     to name them), files of the running attempts `protect_attempts`, and every folder that begins with "_"
     except the change data feed.
     """
     now = int(time.time() * 1000) if now_ms is None else now_ms
     horizon = now - int(retention_hours * HOUR_MS)
-    store = snapshot.store
+    keep = _needed(snapshot, protect, horizon)
+    running = [marker for attempt in protect_attempts for marker in _marks(attempt)]
+    found = [
+        item
+        for item in snapshot.store.walk()
+        if item.path not in keep
+        and item.modified_ms < horizon
+        and not _spared(item.path)
+        and not any(marker in item.path.rpartition("/")[2] for marker in running)
+    ]
+    return tuple(sorted(found, key=lambda item: item.path))
+
+
+def _needed(snapshot: Snapshot, protect: Iterable[Snapshot], horizon: int) -> set[str]:
     keep: set[str] = set()
     for kept in (snapshot, *protect):
         keep |= _named_files(kept)
-    keep |= _recently_removed(store, snapshot, horizon)
-    running = [marker for attempt in protect_attempts for marker in _marks(attempt)]
-    doomed = []
-    for item in store.walk():
-        if item.path in keep or item.modified_ms >= horizon or _spared(item.path):
-            continue
-        name = item.path.rpartition("/")[2]
-        if any(marker in name for marker in running):
-            continue
-        doomed.append(item.path)
-    if not dry_run:
-        store.delete(doomed)
-    return tuple(sorted(doomed))
+    return keep | _recently_removed(snapshot.store, snapshot, horizon)
 
 
 def collect_orphans(snapshot: Snapshot, attempt_id: str) -> tuple[str, ...]:
@@ -221,19 +274,44 @@ def collect_orphans(snapshot: Snapshot, attempt_id: str) -> tuple[str, ...]:
     Only call it for an attempt that is proven dead and whose marker is not in the log. Files that the log
     names, now or as removed, stay in any case.
     """
-    store = snapshot.store
-    keep = _named_files(snapshot) | _recently_removed(store, snapshot, 0)
-    for number, item in list_commits(store).items():
-        if read_commit(store, number, item.modified_ms).info.get("attemptId") == attempt_id:
-            return ()
-    marks = _marks(attempt_id)
-    doomed = [
-        item.path
-        for item in store.walk()
-        if item.path not in keep and any(mark in item.path.rpartition("/")[2] for mark in marks)
-    ]
-    store.delete(doomed)
-    return tuple(sorted(doomed))
+    paths = tuple(item.path for item in find_orphans(snapshot, [attempt_id]))
+    snapshot.store.delete(paths)
+    return paths
+
+
+#: The name of a data file of ours holds its attempt, that of a file of vectors the beginning of its UUID.
+_OUR_PART = re.compile(r"[a-z]+-(.+)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.parquet")
+_VECTOR_FILE = re.compile(r"deletion_vector_([0-9a-f-]{28})[0-9a-f]{8}\.bin")
+
+
+def find_orphans(
+    snapshot: Snapshot,
+    attempt_ids: Iterable[str],
+    *,
+    protect: Iterable[Snapshot] = (),
+    written_before_ms: int | None = None,
+) -> tuple[StoredObject, ...]:
+    """What the attempts wrote and never committed, by path. Deletes nothing; looks at every file of the table once.
+
+    Left out are files that the log or a version in `protect` names, and those written at `written_before_ms` or
+    later. An attempt that the log knows as committed has no orphans.
+    """
+    by_mark = {mark: attempt for attempt in attempt_ids for mark in (attempt, vector_prefix(attempt))}
+    keep = _needed(snapshot, protect, 0)
+    found: dict[str, list[StoredObject]] = {}
+    for item in snapshot.store.walk():
+        if item.path in keep or (written_before_ms is not None and item.modified_ms >= written_before_ms):
+            continue
+        name = item.path.rpartition("/")[2]
+        named = _OUR_PART.fullmatch(name) or _VECTOR_FILE.fullmatch(name)
+        attempt = by_mark.get(named[1]) if named else None
+        if attempt is not None:
+            found.setdefault(attempt, []).append(item)
+    if found:
+        for number, item in list_commits(snapshot.store).items():
+            info = read_commit(snapshot.store, number, item.modified_ms).info
+            found.pop(str(info.get("attemptId")), None)
+    return tuple(sorted((item for items in found.values() for item in items), key=lambda item: item.path))
 
 
 def collect_log_temporaries(snapshot: Snapshot, *, now_ms: int | None = None) -> tuple[str, ...]:

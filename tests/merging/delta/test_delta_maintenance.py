@@ -136,9 +136,10 @@ def test_checkpoints_come_every_tenth_version(make_table: Callable[..., str], me
     written = []
     for number in range(4):
         done = merger.merge(uri, delete=[number])
-        if delta.checkpoint_if_due(uri, done.version):
-            written.append(done.version)
+        if (checkpoint := delta.checkpoint_if_due(uri, done.version)) is not None:
+            written.append(checkpoint)
     assert written == [3]
+    assert delta.checkpoint_if_due(uri) is None
     for version in range(3):
         (Path(uri) / "_delta_log" / f"{version:020d}.json").unlink()
     assert delta.open_snapshot(uri).state.checkpoint_version == 3

@@ -1,0 +1,407 @@
+"""Looking after the tables: checkpoints, compaction, what dead attempts left, files that no version needs.
+
+People ask for it, or the dataset's settings make it due; either way it is one durable row, worked on by whoever takes
+the dataset's lease for maintenance. A merge waits for it and it for a merge; they never meet. No row of a table
+changes: the rows are counted before and after, and a visit that finds them different fails loudly.
+
+What must be kept for change requests is told by the caller (``Needs``): this package does not know of them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+import merging
+from audit.services import dataset_stream, record
+from datasets import leases
+from datasets.errors import DatasetBusy, DomainError, Forbidden, InvalidInput, MaintenanceStopped
+from datasets.models import Dataset, DatasetLease, MaintenanceRun
+from datasets.operators import is_operator
+from datasets.roles import is_owner
+from datasets.services import installation_identity, remember_table
+
+logger = structlog.get_logger(__name__)
+
+Job = MaintenanceRun.Job
+Status = MaintenanceRun.Status
+
+#: So many small files make a compaction due.
+MANY_SMALL_FILES = 20
+#: So large a share of dead rows makes one due, and files with more than that are written again by it.
+MANY_DEAD_ROWS = 0.1
+#: How often jobs that look at every file of a table are due.
+BETWEEN_CLEARINGS = timedelta(days=1)
+#: How many removed files a report names; it counts all of them.
+NAMED_IN_REPORT = 100
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What change requests need of a table: versions that open ones may still read, attempts that may still commit,
+    and attempts that are dead for certain and never committed.
+    """
+
+    versions: tuple[int, ...] = ()
+    living_attempts: tuple[str, ...] = ()
+    dead_attempts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The dry run: how worn the table is, what is due by the settings, and what each job would do now."""
+
+    condition: merging.TableCondition
+    due: tuple[Job, ...]
+    unneeded: merging.RemovableFiles
+    orphaned: merging.RemovableFiles
+
+
+def may_maintain(actor: User, dataset: Dataset) -> bool:
+    """Whether the person may have a table looked after: its owners, and operators."""
+    return is_owner(actor, dataset) or is_operator(actor)
+
+
+def survey(dataset: Dataset, needs: Needs) -> Survey:
+    """Look and write nothing; needs no lease. Raises the engine's errors where the table cannot be read."""
+    condition = merging.table_condition(dataset.table_uri)
+    needs = _with_interrupted(dataset, needs, condition.version)
+    return Survey(
+        condition=condition,
+        due=due_jobs(dataset, condition),
+        unneeded=_unneeded(dataset, needs),
+        orphaned=_orphaned(dataset, needs),
+    )
+
+
+def due_jobs(dataset: Dataset, condition: merging.TableCondition) -> tuple[Job, ...]:
+    """What the dataset's settings ask for now."""
+    due = []
+    if dataset.write_checkpoints and condition.checkpoint_due:
+        due.append(Job.CHECKPOINT)
+    if dataset.compact_files and is_worn(condition):
+        due.append(Job.COMPACTION)
+    if _is_long_ago(dataset, Job.ORPHANS):
+        due.append(Job.ORPHANS)
+    if dataset.remove_old_files and _is_long_ago(dataset, Job.VACUUM):
+        due.append(Job.VACUUM)
+    return tuple(due)
+
+
+def is_worn(condition: merging.TableCondition) -> bool:
+    """Whether compacting the table would help, and the engine can."""
+    many = condition.small_files >= MANY_SMALL_FILES or condition.dead_share > MANY_DEAD_ROWS
+    return many and not condition.obstacles
+
+
+def _is_long_ago(dataset: Dataset, job: Job) -> bool:
+    recent = MaintenanceRun.objects.filter(
+        dataset=dataset, status=Status.SUCCEEDED, finished_at__gt=timezone.now() - BETWEEN_CLEARINGS
+    )
+    return not any(job in jobs for jobs in recent.values_list("jobs", flat=True))
+
+
+def request_maintenance(
+    *, dataset_id: int, actor: User, jobs: Collection[str], reason: str = ""
+) -> MaintenanceRun:
+    """Ask for jobs on a table, whatever its settings say; a worker does them once no merge is at work.
+
+    For owners and operators. Raises ``Forbidden``, ``InvalidInput``, and ``DatasetBusy`` where a visit is asked for
+    or under way already. The caller rings a worker.
+    """
+    dataset = Dataset.objects.select_related("project").get(pk=dataset_id)
+    if not may_maintain(actor, dataset):
+        raise Forbidden("Only owners of a dataset and operators have its table looked after.")
+    unknown = sorted(set(jobs) - set(Job.values))
+    if unknown or not jobs:
+        named = f"There is no job {', '.join(unknown)}." if unknown else "Choose at least one job."
+        raise InvalidInput(named, errors={"jobs": [named]})
+    with transaction.atomic():
+        run = _queue(dataset, [job for job in Job if job in jobs], actor, reason.strip())
+        if run is None:
+            raise DatasetBusy(
+                "The table is being looked after already, or waits for it. Wait until that has ended."
+            )
+        record(
+            stream=dataset_stream(dataset.pk),
+            action="maintenance.requested",
+            subject_type="dataset",
+            subject_id=str(dataset.pk),
+            actor=actor.get_username(),
+            data={"run": run.pk, "jobs": run.jobs, "reason": run.reason},
+        )
+    return run
+
+
+def queue_due(dataset_id: int) -> MaintenanceRun | None:
+    """Queue what the dataset's settings make due now; None where that is nothing or a visit waits already."""
+    dataset = Dataset.objects.get(pk=dataset_id)
+    if active_run(dataset) is not None:
+        return None
+    try:
+        due = due_jobs(dataset, merging.table_condition(dataset.table_uri))
+    except merging.MergeError as error:
+        logger.info(
+            "table_not_surveyed", dataset_id=dataset_id, reason=error.message
+        )  # reconcile tells people
+        return None
+    return _queue(dataset, due, None, "") if due else None
+
+
+def _queue(dataset: Dataset, jobs: Sequence[Job], actor: User | None, reason: str) -> MaintenanceRun | None:
+    try:
+        with transaction.atomic():
+            return MaintenanceRun.objects.create(
+                dataset=dataset, jobs=[str(job) for job in jobs], requested_by=actor, reason=reason
+            )
+    except IntegrityError:  # one active run per dataset
+        return None
+
+
+def active_run(dataset: Dataset) -> MaintenanceRun | None:
+    """The visit that waits or is under way, if there is one."""
+    return MaintenanceRun.objects.filter(dataset=dataset, status__in=MaintenanceRun.ACTIVE).first()
+
+
+def latest_runs(dataset: Dataset, *, limit: int) -> list[MaintenanceRun]:
+    """The last visits, newest first."""
+    return list(MaintenanceRun.objects.filter(dataset=dataset).select_related("requested_by")[:limit])
+
+
+def datasets_with_waiting_runs() -> list[int]:
+    """Datasets with a visit that nobody alive works on."""
+    waiting = MaintenanceRun.objects.filter(status__in=MaintenanceRun.ACTIVE).values("dataset")
+    return list(Dataset.objects.filter(leases.expired_or_free(), pk__in=waiting).values_list("pk", flat=True))
+
+
+def work(
+    *, dataset_id: int, worker: str, needs_of: Callable[[Dataset], Needs | None]
+) -> MaintenanceRun | None:
+    """Do what waits for a dataset, under its lease; None if nothing does, or others are at work.
+
+    ``needs_of`` is asked inside the lease; where it answers None (a merge was cut short and must be recovered first)
+    the visit goes on waiting.
+    """
+    claimed = _claim(dataset_id, worker, needs_of)
+    if claimed is None:
+        return None
+    run, lease, needs = claimed
+    with structlog.contextvars.bound_contextvars(maintenance_run_id=run.pk, dataset_id=dataset_id):
+        logger.info("maintenance_started", jobs=run.jobs)
+        try:
+            with leases.kept_alive(lease, lambda: None):
+                run = _execute(run, lease, needs)
+        finally:
+            leases.release(lease)
+        logger.info("maintenance_ended", status=run.status, error_code=run.error_code, report=run.report)
+    return run
+
+
+def _claim(
+    dataset_id: int, worker: str, needs_of: Callable[[Dataset], Needs | None]
+) -> tuple[MaintenanceRun, leases.Lease, Needs] | None:
+    with transaction.atomic():
+        lease = leases.acquire(dataset_id, f"maintenance {worker}"[:100], leases.Kind.MAINTENANCE)
+        if lease is None:
+            return None
+        run = _next_run(dataset_id)
+        needs = needs_of(run.dataset) if run is not None else None
+        if run is None or needs is None:
+            leases.release(lease)
+            return None
+        run.status, run.worker, run.fence = Status.RUNNING, worker, lease.fence
+        run.attempt_id, run.started_at = uuid.uuid4().hex, timezone.now()
+        run.save()
+        return run, lease, needs
+
+
+def _next_run(dataset_id: int) -> MaintenanceRun | None:
+    """The run that waits; one that was begun and never ended is ended here, for nobody holds the lease any more."""
+    run = (
+        MaintenanceRun.objects.select_for_update(of=("self",))
+        .select_related("dataset__meta", "dataset__project")
+        .filter(dataset=dataset_id, status__in=MaintenanceRun.ACTIVE)
+        .first()
+    )
+    if run is not None and run.status == Status.RUNNING:
+        _end(
+            run,
+            Status.FAILED,
+            error_code="interrupted",
+            error_message=f"Its worker {run.worker} ended before it had finished. What is still due is done again.",
+        )
+        return None
+    return run
+
+
+def _execute(run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> MaintenanceRun:
+    dataset = run.dataset
+    try:
+        before = merging.table_condition(dataset.table_uri)
+        info = merging.inspect_table(dataset.table_uri)
+        if info.table_id != dataset.meta.table_id:
+            raise MaintenanceStopped(
+                "The table is not the one that was registered; it is left alone. Reconcile the dataset."
+            )
+        run.version_before = before.version
+        run.save(update_fields=["version_before"])
+        needs = _with_interrupted(dataset, needs, before.version)
+        for job in run.jobs:
+            _require_lease(lease)
+            run.report = {**run.report, job: _JOBS[Job(job)](dataset, run, lease, needs)}
+        after = merging.inspect_table(dataset.table_uri)
+    except merging.MergeError as error:
+        logger.warning("maintenance_failed", error=error.message, code=error.code)
+        return _end(run, Status.FAILED, error_code=error.code, error_message=error.message)
+    except DomainError as error:
+        return _end(run, Status.FAILED, error_code=error.code, error_message=error.message)
+    except Exception as error:
+        logger.error("maintenance_failed", exc_info=error)
+        return _end(
+            run,
+            Status.FAILED,
+            error_code="maintenance_failed",
+            error_message="It failed unexpectedly and no row changed. The worker's log says more, under this run's id.",
+        )
+    with transaction.atomic():
+        run.version_after, run.row_count = after.version, after.row_count
+        remember_table(dataset, after)
+        return _end(run, Status.SUCCEEDED)
+
+
+def _end(run: MaintenanceRun, status: Status, **error: str) -> MaintenanceRun:
+    """End the run, by compare-and-set on its fence, and tell the trail, but not of a due visit that found nothing."""
+    run.status, run.finished_at = status, timezone.now()
+    run.error_code, run.error_message = error.get("error_code", ""), error.get("error_message", "")
+    with transaction.atomic():
+        mine = MaintenanceRun.objects.select_for_update().filter(
+            pk=run.pk, status=Status.RUNNING, fence=run.fence
+        )
+        if not mine.exists():
+            return MaintenanceRun.objects.get(pk=run.pk)  # it was called dead meanwhile, and that was told
+        run.save()
+        if run.requested_by_id is not None or run.error_code or any(map(_did_something, run.report.values())):
+            record(
+                stream=dataset_stream(run.dataset_id),
+                action=f"maintenance.{status}",
+                subject_type="dataset",
+                subject_id=str(run.dataset_id),
+                data={
+                    "run": run.pk,
+                    "jobs": run.jobs,
+                    "report": run.report,
+                    "version_before": run.version_before,
+                    "version_after": run.version_after,
+                    **({"code": run.error_code, "reason": run.error_message} if run.error_code else {}),
+                },
+            )
+    return run
+
+
+def _did_something(report: Mapping[str, Any]) -> bool:
+    return report.get("version") is not None or bool(report.get("files"))
+
+
+def _require_lease(lease: leases.Lease) -> None:
+    if not leases.renew(lease):
+        raise MaintenanceStopped("Somebody else has taken the dataset over; this visit stopped where it was.")
+
+
+def _checkpoint(dataset: Dataset, run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> dict[str, Any]:
+    return {"version": merging.write_checkpoint(dataset.table_uri)}
+
+
+def _compaction(dataset: Dataset, run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> dict[str, Any]:
+    done = merging.compact(
+        dataset.table_uri,
+        attempt_id=run.attempt_id,
+        application_id=f"{installation_identity()}/maintenance",
+        generation=lease.fence,
+        user=run.requested_by.get_username() if run.requested_by else "",
+        dead_share=0 if run.requested_by else MANY_DEAD_ROWS,
+        before_commit=lambda: _require_lease(lease),
+    )
+    return {
+        "version": done.version,
+        "files_removed": done.files_removed,
+        "files_added": done.files_added,
+        "vectors_folded": done.vectors_folded,
+        "bytes_written": done.bytes_written,
+        "row_count": done.row_count,
+    }
+
+
+def _vacuum(dataset: Dataset, run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> dict[str, Any]:
+    return _remove(dataset, lease, _unneeded(dataset, needs))
+
+
+def _orphans(dataset: Dataset, run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> dict[str, Any]:
+    return _remove(dataset, lease, _orphaned(dataset, needs))
+
+
+_JOBS: Mapping[Job, Callable[[Dataset, MaintenanceRun, leases.Lease, Needs], dict[str, Any]]] = {
+    Job.CHECKPOINT: _checkpoint,
+    Job.COMPACTION: _compaction,
+    Job.ORPHANS: _orphans,
+    Job.VACUUM: _vacuum,
+}
+
+
+def _remove(dataset: Dataset, lease: leases.Lease, files: merging.RemovableFiles) -> dict[str, Any]:
+    _require_lease(lease)
+    merging.remove_files(dataset.table_uri, files)
+    return {
+        "files": len(files.paths),
+        "bytes": files.size_bytes,
+        "removed": list(files.paths[:NAMED_IN_REPORT]),
+    }
+
+
+def _unneeded(dataset: Dataset, needs: Needs) -> merging.RemovableFiles:
+    return merging.find_unneeded_files(
+        dataset.table_uri,
+        retention_hours=dataset.keep_files_days * 24,
+        protect_versions=needs.versions,
+        protect_attempts=needs.living_attempts,
+    )
+
+
+def _orphaned(dataset: Dataset, needs: Needs) -> merging.RemovableFiles:
+    ended = MaintenanceRun.objects.filter(dataset=dataset, status=Status.FAILED).exclude(attempt_id="")
+    living = set(needs.living_attempts)
+    dead = {*needs.dead_attempts, *ended.values_list("attempt_id", flat=True)} - living
+    return merging.find_orphaned_files(
+        dataset.table_uri,
+        sorted(dead),
+        written_before_ms=_milliseconds(timezone.now() - timedelta(days=settings.RETENTION_DAYS["orphans"])),
+        protect_versions=needs.versions,
+    )
+
+
+def _with_interrupted(dataset: Dataset, needs: Needs, version: int) -> Needs:
+    """A visit that was cut short may only sleep just before its commit. Once the table has moved past the version that
+    it read its commit must fail; until then what it wrote is kept.
+    """
+    asleep = MaintenanceRun.objects.filter(
+        dataset=dataset, error_code="interrupted", version_before__gte=version
+    ).values_list("attempt_id", flat=True)
+    return Needs(needs.versions, (*needs.living_attempts, *asleep), needs.dead_attempts)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def lease_kind(dataset: Dataset) -> str:
+    """What the dataset's lease is held for now: "merge", "maintenance", or empty where nobody alive holds it."""
+    lease = DatasetLease.objects.filter(dataset=dataset, expires_at__gt=timezone.now()).exclude(holder="")
+    return lease.values_list("kind", flat=True).first() or ""

@@ -1,0 +1,170 @@
+"""Looking after a table: its condition, compaction under a last word, and what can be removed."""
+
+import os
+import uuid
+from pathlib import Path
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+import merging
+from merging.delta import open_snapshot, scan_sql
+from merging.delta.store import LocalStore
+from merging.delta.writing import vector_identity
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    """Three files of ten rows, without deletion vectors."""
+    uri = str(tmp_path / "table")
+    merging.create_table(uri, rows(0), deletion_vectors=True)
+    for start in (10, 20):
+        deltalake.write_deltalake(uri, rows(start), mode="append")
+    return uri
+
+
+def rows(start: int) -> pa.Table:
+    return pa.table(
+        {
+            "id": pa.array(range(start, start + 10), pa.int64()),
+            "name": [f"n{n}" for n in range(start, start + 10)],
+        }
+    )
+
+
+def read(uri: str) -> list[int]:
+    return sorted(row["id"] for row in merging.preview(uri, primary_keys=("id",), limit=1000).rows)
+
+
+def data_files(uri: str) -> set[str]:
+    return {path.name for path in Path(uri).glob("*.parquet")}
+
+
+def compact(uri: str, **options: object) -> merging.Compacted:
+    given = {"attempt_id": uuid.uuid4().hex, "application_id": "test/maintenance", "generation": 1, **options}
+    return merging.compact(uri, **given)  # type: ignore[arg-type]  # options of the call
+
+
+def test_the_condition_tells_how_worn_a_table_is(table: str) -> None:
+    found = merging.table_condition(table)
+    assert (found.version, found.files, found.small_files, found.vectors, found.dead_rows) == (2, 3, 3, 0, 0)
+    assert (found.row_count, found.checkpoint_due, found.obstacles) == (30, False, ())
+    deltalake.DeltaTable(table).alter.add_constraint({"positive": "id >= 0"})
+    assert merging.table_condition(table).obstacles == ("checkConstraints",)
+
+
+def test_compaction_tells_what_it_did_and_does_nothing_twice(table: str) -> None:
+    done = compact(table)
+    assert (done.version, done.files_removed, done.files_added, done.row_count) == (3, 3, 1, 30)
+    assert read(table) == list(range(30))
+    assert compact(table, generation=2).version is None
+
+
+def test_compaction_begins_again_where_others_commit(table: str) -> None:
+    moved: list[None] = []
+
+    def somebody_else() -> None:
+        if not moved:
+            deltalake.write_deltalake(table, rows(30), mode="append")
+            moved.append(None)
+
+    done = compact(table, before_commit=somebody_else)
+    assert (done.version, done.files_removed, done.row_count) == (4, 4, 40)
+    assert read(table) == list(range(40))
+    assert len(data_files(table)) == 5  # the first attempt took its file away again
+
+
+def test_compaction_gives_up_where_others_always_commit(table: str) -> None:
+    starts = iter(range(100, 1000, 10))
+    with pytest.raises(merging.VersionMoved):
+        compact(
+            table,
+            before_commit=lambda: deltalake.write_deltalake(table, rows(next(starts)), mode="append"),
+        )
+    assert len(read(table)) == 60
+
+
+def test_the_last_word_leaves_the_table_as_it_was(table: str) -> None:
+    before = data_files(table)
+
+    def stop() -> None:
+        raise InterruptedError("not any more")
+
+    with pytest.raises(InterruptedError):
+        compact(table, before_commit=stop)
+    assert (merging.inspect_table(table).version, data_files(table)) == (2, before)
+
+
+def test_rows_that_moved_are_told_loudly(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As delta-rs' own optimize does when two run at once: the files are in the table twice."""
+
+    def doubled(*arguments: object, **named: object) -> str:
+        source = scan_sql(*arguments, **named)  # type: ignore[arg-type]  # passed on as they came
+        return f"SELECT * FROM ({source}) UNION ALL SELECT * FROM ({source})"
+
+    monkeypatch.setattr("merging.maintaining.delta.scan_sql", doubled)
+    with pytest.raises(
+        merging.MergeFailed, match=r"30 before, 30 after by the log and 60 in the files"
+    ) as raised:
+        compact(table)
+    assert raised.value.data == {"committed": True, "version": 3, "version_before": 2}
+
+
+def test_old_files_go_and_protected_versions_stay_readable(table: str) -> None:
+    compact(table)
+    long_ago = 1_600_000_000
+    for path in Path(table).glob("*.parquet"):
+        os.utime(path, (long_ago, long_ago))
+    kept = merging.find_unneeded_files(table, retention_hours=1)
+    assert kept.paths == ()  # they were removed from the table only now
+    later = int(open_snapshot(table).timestamp.timestamp() * 1000) + 2 * 3_600_000
+    found = merging.find_unneeded_files(table, retention_hours=1, now_ms=later)
+    assert (len(found.paths), found.size_bytes > 0) == (3, True)
+    protected = merging.find_unneeded_files(table, retention_hours=1, now_ms=later, protect_versions=[1])
+    assert len(protected.paths) == 1  # version 1 has two of the three
+    assert len(data_files(table)) == 4  # finding deletes nothing
+    merging.remove_files(table, protected)
+    assert [row["id"] for row in merging.preview(table, primary_keys=("id",), version=1).rows] == list(
+        range(20)
+    )
+    merging.remove_files(table, found)
+    assert (len(data_files(table)), read(table)) == (1, list(range(30)))
+
+
+def test_the_tables_own_retention_counts_where_it_is_longer(table: str) -> None:
+    compact(table)
+    for path in Path(table).glob("*.parquet"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    later = int(open_snapshot(table).timestamp.timestamp() * 1000) + 25 * 3_600_000
+    assert len(merging.find_unneeded_files(table, retention_hours=24, now_ms=later).paths) == 3
+    deltalake.DeltaTable(table).alter.set_table_properties(
+        {"delta.deletedFileRetentionDuration": "interval 2 days"}
+    )
+    assert merging.find_unneeded_files(table, retention_hours=24, now_ms=later).paths == ()
+
+
+def test_orphans_are_found_by_the_name_of_their_attempt(table: str) -> None:
+    dead, other = uuid.uuid4().hex, uuid.uuid4().hex
+    store = LocalStore(Path(table))
+    parts = [f"part-{attempt}-{uuid.uuid4()}.parquet" for attempt in (dead, other)]
+    vector = f"deletion_vector_{vector_identity(dead)}.bin"
+    feed = f"_change_data/cdc-{dead}-{uuid.uuid4()}.parquet"
+    for path in (*parts, vector, feed):
+        store.write(path, b"x")
+    now = 4_000_000_000_000
+    found = merging.find_orphaned_files(table, [dead], written_before_ms=now)
+    assert (found.paths, found.size_bytes) == (tuple(sorted([parts[0], vector, feed])), 3)
+    assert merging.find_orphaned_files(table, [dead], written_before_ms=1000).paths == ()
+    assert merging.find_orphaned_files(table, [], written_before_ms=now).paths == ()
+    merging.remove_files(table, found)
+    assert (Path(table) / parts[1]).exists()
+
+
+def test_what_a_committed_attempt_wrote_is_no_orphan(table: str) -> None:
+    attempt = uuid.uuid4().hex
+    compact(table, attempt_id=attempt)
+    compacted = data_files(table)
+    deltalake.DeltaTable(table).delete("id >= 0")
+    assert merging.find_orphaned_files(table, [attempt], written_before_ms=4_000_000_000_000).paths == ()
+    assert data_files(table) >= compacted

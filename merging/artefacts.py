@@ -122,36 +122,36 @@ def _copy(plan: MergePlan, query: str, path: Path) -> None:
 
 def _diff_sql(plan: MergePlan) -> str:
     keys = ", ".join(
-        f"j.k{place} AS {quote('key_' + name)}" for place, name in enumerate(plan.staged.primary_keys)
+        f"k{place} AS {quote('key_' + name)}" for place, name in enumerate(plan.staged.primary_keys)
     )
     if plan.alignment.conflicts:
         raise MergeFailed("A plan with schema conflicts has no diff.")
     parts = [
-        f'SELECT m.n, m.action AS operation, {keys}, NULL::VARCHAR AS "column", NULL::VARCHAR AS old, '
-        "NULL::VARCHAR AS new FROM merged m JOIN joined j ON j.n = m.n WHERE m.action <> 'update'"
+        f'SELECT n, action AS operation, {keys}, NULL::VARCHAR AS "column", NULL::VARCHAR AS old, '
+        "NULL::VARCHAR AS new FROM merged WHERE action <> 'update'"
     ]
     for column in plan.alignment.values:
         if not column.staged:
             continue
         position = column.position
-        old, new = f"j.c{position}", f"m.m{position}"
+        old, new = f"c{position}", f"m{position}"
         if not is_text(column.type):
             old, new = f"{old}::VARCHAR", f"{new}::VARCHAR"
         parts.append(
-            f"SELECT m.n, m.action, {keys}, {literal(column.name)}, {old}, {new} "
-            f"FROM merged m JOIN joined j ON j.n = m.n WHERE m.action = 'update' AND m.u{position}"
+            f"SELECT n, action, {keys}, {literal(column.name)}, {old}, {new} "
+            f"FROM merged WHERE action = 'update' AND u{position}"
         )
     return f"SELECT * EXCLUDE (n) FROM ({' UNION ALL '.join(parts)}) ORDER BY n"
 
 
 def _images_sql(plan: MergePlan) -> str:
-    parts = ["m.action AS op"]
-    parts += [f"j.k{place}" for place in range(len(plan.staged.primary_keys))]
+    parts = ["action AS op"]
+    parts += [f"k{place}" for place in range(len(plan.staged.primary_keys))]
     for column in plan.alignment.values:
         position = column.position
-        parts.append(f"CASE WHEN m.action <> 'insert' THEN j.c{position} END AS b{position}")
-        parts.append(f"CASE WHEN m.action <> 'delete' THEN m.m{position} END AS a{position}")
-    return f"SELECT {', '.join(parts)} FROM merged m JOIN joined j ON j.n = m.n ORDER BY m.n"
+        parts.append(f"CASE WHEN action <> 'insert' THEN c{position} END AS b{position}")
+        parts.append(f"CASE WHEN action <> 'delete' THEN m{position} END AS a{position}")
+    return f"SELECT {', '.join(parts)} FROM merged"
 
 
 def _file_facts(path: Path) -> dict[str, Any]:

@@ -122,10 +122,12 @@ class MergePlan:
 
     def _merge_in_session(self) -> None:
         request, opened = self.request, self.session
-        join_current(opened, self.staged, self.snapshot, self.alignment)
+        standing = join_current(opened, self.staged, self.snapshot, self.alignment)
         check = not request.skip_conflict_check
         if check:
-            self.conflict_count = find_conflicts(opened, self.alignment, request.conflict_policy)
+            self.conflict_count = find_conflicts(
+                opened, self.alignment, request.conflict_policy, untouched=standing.untouched
+            )
             if self.conflict_count:
                 apply_resolutions(opened, self.alignment, self._row_resolutions)
                 self.resolved_count = opened.number("SELECT count(*) FROM conflicts WHERE choice IS NOT NULL")
@@ -374,10 +376,8 @@ class MergePlan:
             "added_rows": f"SELECT {merged} FROM merged WHERE action <> 'delete'",
             "inserted_rows": f"SELECT {merged} FROM merged WHERE action = 'insert'",
             "updated_after": f"SELECT {merged} FROM merged WHERE action = 'update'",
-            "updated_before": f"SELECT {current} FROM joined SEMI JOIN "
-            "(SELECT n FROM merged WHERE action = 'update') USING (n)",
-            "deleted_rows": f"SELECT {current} FROM joined SEMI JOIN "
-            "(SELECT n FROM merged WHERE action = 'delete') USING (n)",
+            "updated_before": f"SELECT {current} FROM merged WHERE action = 'update'",
+            "deleted_rows": f"SELECT {current} FROM merged WHERE action = 'delete'",
         }
         for name, query in views.items():
             opened.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")

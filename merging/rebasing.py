@@ -21,6 +21,7 @@ from merging.columns import differs, null_of
 from merging.delta import literal
 from merging.errors import MergeConflict
 from merging.model import ChangedRow, MergeRequest, Operation
+from merging.pinning import ABSENT, write_base_files
 from merging.planning import MergePlan, plan
 from merging.staged import ROWS, Staged, column_ids, open_staged, same_value, write_manifest
 from merging.staging import content_digest, new_folder
@@ -174,6 +175,9 @@ def _write(made: MergePlan, folder: Path) -> Rebased:
         "CASE WHEN op = 'insert' AND here AND NOT conflicted THEN 'update' ELSE op END AS op",
         f"CASE WHEN {keep} AND op = 'insert' THEN {_absent(columns)} END AS absent",
         "rekeyed AS old_rekeyed",
+        # Where a kept row stands is not what its base says.
+        f"CASE WHEN conflicted THEN NULL WHEN here THEN file_index ELSE {ABSENT} END::INTEGER AS base_file",
+        "CASE WHEN here AND NOT conflicted THEN row_number END AS base_row",
     ]
     parts += [f"k{place}" for place in range(len(old.primary_keys))]
     for column in columns:
@@ -196,6 +200,7 @@ def _write(made: MergePlan, folder: Path) -> Rebased:
     )
     with open(folder / ROWS, "rb") as file:
         os.fsync(file.fileno())
+    write_base_files(folder, snapshot.files)
     moved, settled, kept = opened.row(
         "SELECT count(*) FILTER (moved), count(*) FILTER (settled), count(*) FILTER (conflicted) FROM moves"
     )

@@ -23,6 +23,7 @@ from merging.delta import literal, open_snapshot
 from merging.delta.schema import delta_schema
 from merging.errors import StagedCorrupt, TableChanged
 from merging.model import Operation
+from merging.pinning import write_base_files
 from merging.session import Session, session
 from merging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
 from merging.staging import new_folder
@@ -120,6 +121,8 @@ def _reverse(
     bases = [position for position, field in enumerate(schema) if field.name not in keys]
     effect = "CASE op WHEN 'insert' THEN 'delete' WHEN 'delete' THEN 'insert' ELSE 'update' END"
     columns = ["row_number() OVER () - 1 AS n", f"{effect} AS op", "NULL::SMALLINT[] AS absent"]
+    # Nobody noted where the merge put the rows: they are found by their keys.
+    columns += ["NULL::INTEGER AS base_file", "NULL::BIGINT AS base_row"]
     columns += [f"k{place}" for place in range(len(keys))]
     columns += [f"a{position} AS b{position}" for position in bases]
     columns += [f"b{position} AS p{position}" for position in values]
@@ -137,6 +140,7 @@ def _reverse(
     )
     with open(folder / ROWS, "rb") as file:
         os.fsync(file.fileno())
+    write_base_files(folder, ())
     inserts, updates, deletes = opened.row(
         "SELECT count(*) FILTER (op = 'insert'), count(*) FILTER (op = 'update'), count(*) FILTER (op = 'delete') "
         "FROM reversed"

@@ -1,10 +1,11 @@
 """Staged content on disk: what a change request proposes, with the base images it was made from.
 
-A staged folder holds ``rows.parquet`` and, written last, ``manifest.json`` with the checksum of both. Columns of
-``rows.parquet``, sorted by key: ``n`` (0, 1, …), ``op`` (insert, update, delete as against the base), ``absent``
-(positions of columns that an inserted row did not give), ``rekeyed`` (the ``n`` of the row that this one's content
-left or went to), ``k<i>`` the key columns, ``b<i>`` the base image, ``p<i>`` the proposed values. ``i`` is the
-position in ``Staged.schema``: the table's columns at the base version, then the new ones.
+A staged folder holds ``rows.parquet``, ``base_files.parquet`` and, written last, ``manifest.json`` with the checksums
+of all. Columns of ``rows.parquet``, sorted by key: ``n`` (0, 1, …), ``op`` (insert, update, delete as against the
+base), ``absent`` (positions of columns that an inserted row did not give), ``rekeyed`` (the ``n`` of the row that this
+one's content left or went to), ``base_file`` and ``base_row`` where the row stood (see ``pinning``), ``k<i>`` the key
+columns, ``b<i>`` the base image, ``p<i>`` the proposed values. ``i`` is the position in ``Staged.schema``: the table's
+columns at the base version, then the new ones.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from merging.errors import InvalidCursor, StagedCorrupt
 from merging.model import ChangedRow, Operation, Page, ValueGroup
 from merging.session import session, tuples
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
+BASE_FILES = "base_files.parquet"
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def write_manifest(folder: Path, staged: Staged, base_schema_json: str) -> None:
         "rekeyed_rows": staged.rekeyed_rows,
         "has_absent": staged.has_absent,
         "warnings": list(staged.warnings),
-        "files": {ROWS: _file_facts(folder / ROWS)},
+        "files": {name: _file_facts(folder / name) for name in (ROWS, BASE_FILES)},
     }
     content["checksum"] = _checksum(content)
     with open(folder / MANIFEST, "w", encoding="utf-8") as file:

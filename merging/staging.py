@@ -20,9 +20,10 @@ import pyarrow as pa
 from merging.columns import check_key_columns, differs, digest_of, fingerprint, is_text, null_of, type_name
 from merging.delta import Snapshot, duckdb_type, fetch, literal, locate, open_snapshot, quote
 from merging.delta.schema import delta_type
-from merging.errors import DuplicateKeys, MergeFailed, StagingRejected, UnsupportedTable
+from merging.errors import MergeFailed, StagingRejected, UnsupportedTable
 from merging.model import Operation, Progress, StagingProblem
 from merging.parsing import Refused, explain, from_text, from_typed, shown
+from merging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.reading import OPERATION_COLUMN, Problems, Source, open_source
 from merging.session import STAGING_MEMORY_LIMIT, Session, session
 from merging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
@@ -482,7 +483,10 @@ class _Staging:
         named = ", ".join(
             f"{quote(name)} AS b{index}" for index, name in enumerate(self.snapshot.schema.names)
         )
-        self.session.execute(f"CREATE TEMP VIEW base AS SELECT true AS in_base, {named} FROM base_rows")
+        self.session.execute(
+            "CREATE TEMP VIEW base AS SELECT true AS in_base, file_index AS base_file, row_number AS base_row, "
+            f"{named} FROM base_rows"
+        )
         on = " AND ".join(
             f"l.{cell} = b.b{self.schema.names.index(name)}"
             for name, cell in zip(self.keys, self._key_cells(), strict=True)
@@ -634,7 +638,8 @@ class _Staging:
         )
         self.session.execute(
             f"CREATE TEMP TABLE sorted AS SELECT effect AS op, "
-            f"{self._absent_positions()} AS absent, {key_columns}{base_columns}{proposed} "
+            f"{self._absent_positions()} AS absent, coalesce(base_file, {ABSENT})::INTEGER AS base_file, base_row, "
+            f"{key_columns}{base_columns}{proposed} "
             f"FROM paired WHERE {keep} ORDER BY {cells}"
         )
         # Rows keep the order they were inserted in, so their position is their number in key order.
@@ -659,6 +664,7 @@ class _Staging:
         )
         with open(folder / ROWS, "rb") as file:
             os.fsync(file.fileno())
+        write_base_files(folder, self.snapshot.files)
         return total - kept, cells_updated
 
     def _kept_base(self, column: _InputColumn) -> str:
@@ -831,15 +837,6 @@ def _widened(data_type: pa.DataType) -> pa.DataType:
     if pa.types.is_map(data_type):
         return pa.map_(_widened(data_type.key_type), _widened(data_type.item_type))
     return data_type
-
-
-def refuse_duplicates(opened: Session, located: str, keys: Sequence[str]) -> None:
-    """Raise DuplicateKeys when ``located`` has several rows of one key."""
-    listed = ", ".join(quote(name) for name in keys)
-    grouped = f"SELECT {listed} FROM {located} GROUP BY ALL HAVING count(*) > 1"
-    total = opened.number(f"SELECT count(*) FROM ({grouped})")
-    if total:
-        raise DuplicateKeys(opened.rows(f"{grouped} ORDER BY ALL LIMIT 20"), total)
 
 
 def _cause(error: BaseException, kind: type[StagingRejected]) -> StagingRejected | None:

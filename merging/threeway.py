@@ -7,26 +7,28 @@ add/add is clean where equal and conflicts per cell where not. This is what Dolt
 
 Tables made here: ``joined`` (n, op, here, file_index, row_number, rekeyed, ``k<j>`` keys, ``b<i>`` ``c<i>`` ``p<i>``
 values, ``a<i>`` left out), ``conflicts`` (n, col, kind, digest, choice, pick) and ``merged`` (n, file_index,
-row_number, action, ``m<i>`` values, ``u<i>`` changed). ``i`` is the position of the merged column.
+row_number, action, ``k<j>`` keys, ``c<i>`` and ``m<i>`` values before and after, ``u<i>`` changed), in the order of
+``n``. ``i`` is the position of the merged column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pyarrow as pa
 
 from merging.alignment import Alignment, MergedColumn, base_sql, current_sql, proposed_sql
 from merging.columns import differs, digest_of, fingerprint
-from merging.delta import duckdb_type, fetch, locate, quote
+from merging.delta import duckdb_type, fetch, quote
 from merging.delta.snapshot import Snapshot
 from merging.errors import InvalidResolution
 from merging.model import Choice, ConflictKind, ConflictPolicy, Resolution
 from merging.parsing import Refused, cell_value
+from merging.pinning import Standing, file_index_sql, find_standing, locate_held
 from merging.session import Session
-from merging.staged import Staged, key_columns_sql
-from merging.staging import refuse_duplicates
+from merging.staged import Staged
 
 ROW = -1
 """The column number of a conflict of the row itself."""
@@ -47,29 +49,56 @@ def legal_choices(kind: ConflictKind, *, row: bool) -> tuple[Choice, ...]:
     return ("current", "proposed", "base", "custom")
 
 
-def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment: Alignment) -> None:
+def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment: Alignment) -> Standing:
     """Find the current rows of the staged keys and put the three images side by side in ``joined``.
 
+    A row that stands where it stood at the base has its base image as current image: it is not read again.
     Raises DuplicateKeys when the table holds several rows of a staged key.
     """
-    source = staged.source_sql()
-    opened.execute(f"CREATE TEMP TABLE staged_keys AS SELECT {key_columns_sql(staged)} FROM {source}")
+    standing = find_standing(opened, staged, snapshot)
+    if standing.pinned and any(not column.in_base and not column.added for column in alignment.values):
+        # The table gained columns since: base images do not tell what they hold.
+        locate_held(opened, staged, standing)
+        standing = replace(standing, pinned=False, located=standing.located + standing.held)
     keys = list(staged.primary_keys)
-    locate(opened.connection, snapshot, "staged_keys", keys, "located")
-    refuse_duplicates(opened, "located", keys)
-    fetch(opened.connection, snapshot, "located", snapshot.schema.names, "current_rows")
-    columns = ["s.n", "s.op", "c.file_index IS NOT NULL AS here", "c.file_index", "c.row_number", "s.rekeyed"]
+    sources = [f"{staged.source_sql()} s"]
+    here, file_index, row_number = [], [], []
+    if standing.pinned:
+        here.append("h.n IS NOT NULL" if standing.lost else "s.op <> 'insert'")
+        file_index.append("h.file_index" if standing.lost else file_index_sql(standing))
+        row_number.append("h.row_number" if standing.lost else "s.base_row")
+        if standing.lost:
+            sources.append("LEFT JOIN held h ON h.n = s.n")
+    if standing.located or not standing.pinned:
+        fetch(opened.connection, snapshot, "located", snapshot.schema.names, "current_rows")
+        here.append("c.file_index IS NOT NULL")
+        file_index.append("c.file_index")
+        row_number.append("c.row_number")
+        on = " AND ".join(f"s.k{index} = c.{quote(name)}" for index, name in enumerate(keys))
+        sources.append(f"LEFT JOIN current_rows c ON {on}")
+    columns = ["s.n", "s.op", f"({' OR '.join(here)}) AS here"]
+    columns += [f"coalesce({', '.join(file_index)}) AS file_index"]
+    columns += [f"coalesce({', '.join(row_number)}) AS row_number", "s.rekeyed"]
     columns += [f"s.k{index}" for index in range(len(keys))]
     for column in alignment.values:
-        columns.append(f"{base_sql(column, staged)} AS b{column.position}")
-        columns.append(f"{current_sql(column)} AS c{column.position}")
+        base = base_sql(column, staged)
+        if len(here) == 2:
+            current = f"CASE WHEN {here[0]} THEN {base} ELSE {current_sql(column)} END"
+        elif not standing.pinned:
+            current = current_sql(column)
+        else:
+            current = f"CASE WHEN {here[0]} THEN {base} END" if standing.lost else base
+        columns.append(f"{base} AS b{column.position}")
+        columns.append(f"{current} AS c{column.position}")
         if column.staged:
             columns.append(f"{proposed_sql(column)} AS p{column.position}")
             columns.append(f"{_absent_sql(column, staged)} AS a{column.position}")
-    on = " AND ".join(f"s.k{index} = c.{quote(name)}" for index, name in enumerate(keys))
-    opened.execute(
-        f"CREATE TEMP TABLE joined AS SELECT {', '.join(columns)} FROM {source} s LEFT JOIN current_rows c ON {on}"
-    )
+    select = f"SELECT {', '.join(columns)} FROM {' '.join(sources)}"
+    if standing.untouched:
+        opened.execute(f"CREATE VIEW joined AS {select}")
+    else:
+        opened.execute(f"CREATE TABLE joined AS {select} ORDER BY s.n")
+    return standing
 
 
 def _absent_sql(column: MergedColumn, staged: Staged) -> str:
@@ -108,11 +137,15 @@ def _cell_conflict(column: MergedColumn) -> tuple[str, str]:
     return update, "false" if column.added else insert
 
 
-def find_conflicts(opened: Session, alignment: Alignment, policy: ConflictPolicy) -> int:
-    """Fill ``conflicts`` and return how many there are."""
+def find_conflicts(
+    opened: Session, alignment: Alignment, policy: ConflictPolicy, *, untouched: bool = False
+) -> int:
+    """Fill ``conflicts`` and return how many there are; none where no staged row was touched since the base."""
     opened.execute(
-        "CREATE TEMP TABLE conflicts(n BIGINT, col INTEGER, kind VARCHAR, digest VARCHAR, choice VARCHAR, pick BIGINT)"
+        "CREATE TABLE conflicts(n BIGINT, col INTEGER, kind VARCHAR, digest VARCHAR, choice VARCHAR, pick BIGINT)"
     )
+    if untouched:
+        return 0
     staged = [column for column in alignment.values if column.staged]
     base_columns = [column for column in alignment.values if column.in_base]
     modified = _any([current_edits(column) for column in base_columns])
@@ -278,12 +311,14 @@ def merge_rows(
         for column in staged
     )
     any_updated = _any([f"u{column.position}" for column in staged])
-    currents = "".join(f", j.c{column.position}" for column in staged)
+    currents = "".join(f", j.c{column.position}" for column in alignment.values)
+    keys = "".join(f", j.k{place}" for place in range(len(alignment.keys)))
     opened.execute(
-        "CREATE TEMP TABLE merged AS SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
+        "CREATE TABLE merged AS SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
         f"WHEN here AND NOT present THEN 'delete' WHEN present AND {any_updated} THEN 'update' END AS action "
         f"FROM (SELECT *{updated} FROM (SELECT j.n, j.file_index, j.row_number, j.here, {present} AS present, "
-        f"{', '.join(values)}{currents} FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL"
+        f"{', '.join(values)}{keys}{currents} FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL"
+        f"{' ORDER BY n' if joins else ''}"
     )
 
 

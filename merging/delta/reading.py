@@ -19,7 +19,7 @@ import pyarrow as pa
 from merging.delta.schema import duckdb_type, literal, quote
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
-from merging.delta.vectors import read_vector
+from merging.delta.vectors import among_dead, read_vector
 from merging.errors import MergeFailed
 
 _names = itertools.count()
@@ -41,13 +41,16 @@ def locate(
     keys: str,
     key_columns: Sequence[str],
     into: str,
+    *,
+    files: Collection[int] | None = None,
 ) -> Located:
     """Create the temporary table `into`(file_index, row_number, key columns) of live rows with a key of `keys`.
 
     `keys` names a relation with the key columns in the table's exact types; neither it nor `into` is quoted.
+    `files` are the indexes of the files to look into, None for all.
     Raises MergeFailed when a data file or vector is missing or damaged.
     """
-    candidates = candidate_files(connection, snapshot, keys, key_columns)
+    candidates = candidate_files(connection, snapshot, keys, key_columns, files)
     columns = ", ".join(f"p.{quote(name)}" for name in key_columns)
     if not candidates:
         empty = ", ".join(_null_column(snapshot, name) for name in key_columns)
@@ -101,7 +104,18 @@ def fetch(
             "ON p.row_number = l.row_number"
             for index in hits[start : start + _FILES_PER_STATEMENT]
         )
-        _run(connection, snapshot, f"INSERT INTO {into} {parts}")
+        with _in_any_order(connection):
+            _run(connection, snapshot, f"INSERT INTO {into} {parts}")
+
+
+@contextlib.contextmanager
+def _in_any_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Rows of a union come as they are read: only so does DuckDB read its parts in parallel."""
+    connection.execute("SET preserve_insertion_order = false")
+    try:
+        yield
+    finally:
+        connection.execute("RESET preserve_insertion_order")
 
 
 def scan_sql(
@@ -280,9 +294,8 @@ def _drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table:
         vector = snapshot.files[int(index)].vector
         if vector is None:
             continue
-        bitmap = read_vector(snapshot.store, vector)
         mine = numbers[indexes == index]
-        dead = np.fromiter((number for number in mine if int(number) in bitmap), dtype=np.int64)
+        dead = mine[among_dead(snapshot.store, vector, mine)]
         if len(dead):
             dead_indexes.append(np.full(len(dead), int(index), dtype=np.int64))
             dead_numbers.append(dead)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -28,22 +28,25 @@ _TRUNCATED_STRING = 32
 
 
 def candidate_files(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, keys: str, key_columns: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    keys: str,
+    key_columns: Sequence[str],
+    files: Collection[int] | None = None,
 ) -> list[int]:
-    """Indexes of the files that can hold one of the keys in the relation `keys`."""
-    if len(snapshot.files) <= 1:
-        return list(range(len(snapshot.files)))
+    """Indexes of the files (of `files`, where they are given) that can hold one of the keys in the relation `keys`."""
+    asked = range(len(snapshot.files)) if files is None else sorted(files)
     prunable = [name for name in key_columns if _prunable(snapshot.schema.field(name).type)]
-    if not prunable:
-        return list(range(len(snapshot.files)))
-    bounds = _bounds_table(snapshot, prunable)
+    if len(asked) <= 1 or not prunable:
+        return list(asked)
+    bounds = _bounds_table(snapshot, prunable, asked)
     connection.register("headgate_bounds", bounds)
     try:
         [(count,)] = connection.execute(f"SELECT count(*) FROM {keys}").fetchall()
-        if count * len(snapshot.files) <= _PAIR_LIMIT:
+        if count * len(asked) <= _PAIR_LIMIT:
             found = _files_by_pair(connection, snapshot, keys, prunable)
         else:
-            found = _files_by_column(connection, snapshot, keys, prunable)
+            found = _files_by_column(connection, snapshot, keys, prunable, asked)
     finally:
         connection.unregister("headgate_bounds")
     return sorted(found)
@@ -67,9 +70,13 @@ def _files_by_pair(
 
 
 def _files_by_column(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, keys: str, columns: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    keys: str,
+    columns: Sequence[str],
+    files: Sequence[int],
 ) -> set[int]:
-    found = set(range(len(snapshot.files)))
+    found = set(files)
     for i, name in enumerate(columns):
         # The smallest key that is not below the file's lower bound decides: is it within the upper bound?
         rows = connection.execute(
@@ -104,11 +111,12 @@ def _prunable(data_type: pa.DataType) -> bool:
     )
 
 
-def _bounds_table(snapshot: Snapshot, columns: Sequence[str]) -> pa.Table:
+def _bounds_table(snapshot: Snapshot, columns: Sequence[str], files: Sequence[int]) -> pa.Table:
     lows: list[list[str | None]] = [[] for _ in columns]
     highs: list[list[str | None]] = [[] for _ in columns]
     indexes: list[int] = []
-    for index, file in enumerate(snapshot.files):
+    for index in files:
+        file = snapshot.files[index]
         bounds = [_file_bounds(snapshot, file, name) for name in columns]
         if None in bounds:
             continue  # a partition of NULLs, where no key can be

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyroaring
 
 from merging.delta.store import TableStore
@@ -97,6 +98,28 @@ def read_vector(store: TableStore, descriptor: VectorDescriptor) -> pyroaring.Bi
             store, descriptor, f"it marks {len(bitmap)} rows where the log says {descriptor.cardinality}"
         )
     return bitmap
+
+
+def among_dead(store: TableStore, descriptor: VectorDescriptor, rows: np.ndarray) -> np.ndarray:
+    """Which of the row numbers the vector marks as gone, as booleans. Raises as `read_vector` does."""
+    hits = read_vector(store, descriptor) & pyroaring.BitMap64(rows.astype(np.uint64))
+    return np.isin(rows, np.asarray(hits.to_array(), dtype=np.int64))
+
+
+def only_grew(store: TableStore, before: VectorDescriptor | None, after: VectorDescriptor | None) -> bool:
+    """Whether every row that a file's earlier vector marked as gone still is; False where that cannot be told.
+
+    Vectors grow as rows go; RESTORE brings rows back. Raises as `read_vector` does for the later vector.
+    """
+    if before is None or after is None:
+        return before is None
+    if before.unique_id == after.unique_id:
+        return True
+    try:
+        gone = read_vector(store, before)
+    except MergeFailed:  # vacuumed since
+        return False
+    return gone.issubset(read_vector(store, after))
 
 
 def _bitmap(payload: bytes) -> pyroaring.BitMap64:

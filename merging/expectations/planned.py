@@ -56,10 +56,7 @@ def check_plan(plan: MergePlan, rules: ExpectationRules, *, rows_only: bool = Fa
     )
     before = f"SELECT {table} FROM ({scan_sql(opened.connection, snapshot)}) live"
     changed = f"SELECT {table_columns_sql(alignment, 'm')} FROM merged WHERE action <> 'delete'"
-    replaced = (
-        f"SELECT {table_columns_sql(alignment, 'c')} FROM joined SEMI JOIN "
-        "(SELECT n FROM merged WHERE action <> 'insert') USING (n)"
-    )
+    replaced = f"SELECT {table_columns_sql(alignment, 'c')} FROM merged WHERE action <> 'insert'"
     merged = f"{before} UNION ALL {changed}"
     if plan.rows_updated or plan.rows_deleted:
         placed = scan_sql(opened.connection, snapshot, with_positions=True)

@@ -12,6 +12,8 @@ from changerequests.models import (
     ChangeRequest,
     Comment,
     ConflictResolution,
+    ExpectationCheck,
+    ExpectationOverride,
     MergeRun,
     PlanCheck,
     Review,
@@ -37,7 +39,7 @@ class ChangeRequestAdmin(OperatorAdmin):
     @admin.action(description="Check again on the table as it is now", permissions=["operate"])
     def check_again(self, request: HttpRequest, found: QuerySet[ChangeRequest]) -> None:
         """Plan the draft and pending ones among them."""
-        checked = [plans.check(change_request_id=change_request.pk) for change_request in found]
+        checked = [plans.check_again(change_request_id=change_request.pk) for change_request in found]
         messages.success(
             request, f"{sum(check is not None for check in checked)} change requests were checked."
         )
@@ -159,6 +161,43 @@ class PlanCheckAdmin(OperatorAdmin):
     ]
     list_filter = ["problem_code", "strategy"]
     list_select_related = ["change_request"]
+
+
+@admin.register(ExpectationCheck)
+class ExpectationCheckAdmin(OperatorAdmin):
+    """What suites said of revisions, quickly or in a merge run."""
+
+    list_display = [
+        "change_request",
+        "revision",
+        "run",
+        "suite_version",
+        "table_version",
+        "passed",
+        "warnings",
+        "pre_existing",
+        "deferred",
+        "overridden",
+        "checked_at",
+    ]
+    list_filter = ["change_request__dataset", ("run", admin.EmptyFieldListFilter), "checked_at"]
+    list_select_related = [
+        "change_request",
+        "revision__change_request",
+        "run__change_request",
+        "suite_version",
+    ]
+    search_fields = ["change_request__title"]
+
+
+@admin.register(ExpectationOverride)
+class ExpectationOverrideAdmin(OperatorAdmin):
+    """Who answers for which broken expectations, and why."""
+
+    list_display = ["change_request", "suite_version", "given_by", "reason", "given_at"]
+    list_filter = ["change_request__dataset", "given_at"]
+    list_select_related = ["change_request", "suite_version", "given_by"]
+    search_fields = ["change_request__title", "reason", "given_by__username"]
 
 
 @admin.register(Review)

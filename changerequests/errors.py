@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,33 @@ class ConflictsDetected(DomainError):
     """The merge would overwrite what others changed; ``data["conflicts"]`` lists the conflicts without a choice."""
 
     code = "merge_conflict"
+
+
+class ExpectationsFailed(DomainError):
+    """The merged result is known to break expectations that nobody answers for."""
+
+    code = "validation_failed"
+
+    def __init__(self, message: str, suite_version: int, report: Mapping[str, Any]) -> None:
+        super().__init__(message, suite_version=suite_version, expectations=failures_in(report), checks=[])
+
+
+def failures_in(report: Mapping[str, Any], rows: int = 20) -> list[dict[str, Any]]:
+    """What stops the merge in a stored report, with some failing rows each: what an author needs to mend it."""
+    wanted = (
+        "number",
+        "type",
+        "columns",
+        "message",
+        "observed",
+        "before",
+        "failing_rows_total",
+    )
+    return [
+        {**{name: one[name] for name in wanted}, "failing_rows": one["failing_rows"][:rows]}
+        for one in report["results"]
+        if one["blocking"]
+    ]
 
 
 class RunEnded(DomainError):

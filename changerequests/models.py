@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunPhase, RunStatus, Status
-from datasets.models import Dataset
+from datasets.models import Dataset, SuiteVersion
 
 
 def choices(values: type[Any]) -> list[tuple[str, str]]:
@@ -319,6 +319,14 @@ class MergeRun(models.Model):
     error_message = models.TextField(blank=True)
     error_data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     result = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    suite_version = models.ForeignKey(
+        SuiteVersion,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The version of the expectations that judged the merged result; empty where none did.",
+    )
     merged_version = models.PositiveBigIntegerField(null=True, blank=True)
     rows_affected = models.PositiveBigIntegerField(default=0)
     bytes_written = models.PositiveBigIntegerField(default=0)
@@ -369,3 +377,86 @@ class RunPhaseTime(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run} {self.phase}: {self.seconds:.3f} s"
+
+
+class ExpectationCheck(models.Model):
+    """What a suite said of a revision: quickly about its changed rows (no ``run``), or in full in a merge run.
+
+    It counts while the suite, the choices and (for a full one) the table are those it was made on.
+    """
+
+    change_request = models.ForeignKey(
+        ChangeRequest, on_delete=models.CASCADE, related_name="expectation_checks"
+    )
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="+")
+    run = models.OneToOneField(
+        MergeRun, null=True, blank=True, on_delete=models.CASCADE, related_name="expectation_check"
+    )
+    suite_version = models.ForeignKey(SuiteVersion, on_delete=models.PROTECT, related_name="+")
+    resolutions_digest = models.CharField(max_length=64, blank=True)
+    block_pre_existing = models.BooleanField()
+    table_version = models.PositiveBigIntegerField()
+    failing = models.JSONField(
+        default=list, help_text="What stops the merge: number and sentence of each expectation."
+    )
+    passed = models.PositiveIntegerField(default=0)
+    warnings = models.PositiveIntegerField(default=0)
+    pre_existing = models.PositiveIntegerField(default=0)
+    deferred = models.PositiveIntegerField(default=0)
+    overridden = models.PositiveIntegerField(default=0)
+    counts = models.BooleanField(
+        default=True, help_text="Off once somebody asked to check again what could not be checked."
+    )
+    report = models.JSONField(help_text="The whole report, as in validation.json.")
+    checked_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["revision"], condition=Q(run__isnull=True), name="one_quick_check_per_revision"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.suite_version} on {self.revision}"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the whole merged result was judged, not the changed rows alone."""
+        return self.run_id is not None
+
+    @property
+    def could_not_check(self) -> bool:
+        """Whether something that stops the merge was not judged at all, for a reason that may pass."""
+        return any(one["state"] == "error" for one in self.failing)
+
+
+class ExpectationOverride(models.Model):
+    """An owner answers for expectations that a request breaks.
+
+    It holds for one version of the suite, one content and one set of choices: a later edit of any voids it.
+    """
+
+    change_request = models.ForeignKey(
+        ChangeRequest, on_delete=models.CASCADE, related_name="expectation_overrides"
+    )
+    suite_version = models.ForeignKey(SuiteVersion, on_delete=models.PROTECT, related_name="+")
+    revision_digest = models.CharField(max_length=100)
+    resolutions_digest = models.CharField(max_length=64, blank=True)
+    expectations = models.JSONField(help_text="Number and sentence of each.")
+    reason = models.TextField()
+    given_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    given_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.CheckConstraint(condition=~Q(reason=""), name="overrides_have_a_reason")]
+
+    def __str__(self) -> str:
+        return f"{self.given_by} for {self.change_request.cr_id}"
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The places of the expectations in their suite."""
+        return frozenset(one["number"] for one in self.expectations)

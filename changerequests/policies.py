@@ -10,15 +10,18 @@ from typing import Literal
 from django.contrib.auth.models import User
 
 from changerequests import selectors
-from changerequests.errors import Blocked, InvalidTransition
+from changerequests.errors import Blocked, ExpectationsFailed, InvalidTransition
 from changerequests.models import ChangeRequest, Review
 from changerequests.states import Action, Status, sources_of, target_of
 from datasets.errors import Forbidden
 from datasets.roles import Role, role_on
 
 #: The gates that an owner may override with a reason; conflicts only by forcing the merge.
-OVERRIDABLE_GATES = frozenset({"approvals_missing", "changes_requested", "threads_open", "delete_guard"})
+OVERRIDABLE_GATES = frozenset(
+    {"approvals_missing", "changes_requested", "threads_open", "delete_guard", "expectations_failed"}
+)
 CONFLICT_GATE = "conflicts_unresolved"
+EXPECTATIONS_GATE = "expectations_failed"
 
 #: Where a blocker is mended: a tab or anchor of the change request's page, or the dataset's settings.
 Place = Literal["conversation", "changes", "conflicts", "checks", "merge", "upload", "dataset"]
@@ -185,7 +188,20 @@ def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") 
                     overridable=True,
                 )
             )
+        found += _broken_expectations(change_request)
     return found
+
+
+def _broken_expectations(change_request: ChangeRequest) -> list[Blocker]:
+    failing = selectors.unanswered_failures(change_request)
+    if not failing:
+        return []
+    count = (
+        "An expectation would be broken."
+        if len(failing) == 1
+        else f"{len(failing)} expectations would be broken; the first:"
+    )
+    return [Blocker(EXPECTATIONS_GATE, "fix", f"{count} {failing[0]['message']}", "checks", overridable=True)]
 
 
 def _nothing_staged(change_request: ChangeRequest) -> list[Blocker]:
@@ -228,14 +244,18 @@ def require(
 ) -> list[Blocker]:
     """Raise what stands in the way; return the gates that the actor overrode.
 
-    Raises ``Forbidden``, ``InvalidTransition`` or ``Blocked``, in this order. Gates whose codes are in
-    ``overriding`` do not raise.
+    Raises ``Forbidden``, ``InvalidTransition`` or ``Blocked``, in this order; ``ExpectationsFailed`` where nothing but
+    expectations stands in the way. Gates whose codes are in ``overriding`` do not raise.
     """
     found = blockers(change_request, actor, action, dataset_name_typed=dataset_name_typed)
     _raise_first(found, Forbidden, "forbidden")
     _raise_first(found, InvalidTransition, "invalid_transition")
     overridden = [blocker for blocker in found if blocker.overridable and blocker.code in overriding]
     standing = [blocker for blocker in found if blocker not in overridden]
+    if {blocker.code for blocker in standing} == {EXPECTATIONS_GATE}:
+        check = selectors.current_expectation_check(change_request)
+        if check is not None:
+            raise ExpectationsFailed(standing[0].sentence, check.suite_version.number, check.report)
     if standing:
         raise Blocked(" ".join(blocker.sentence for blocker in standing), standing)
     return overridden

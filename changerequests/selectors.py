@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -13,6 +14,8 @@ from changerequests.models import (
     ChangeRequest,
     Comment,
     ConflictResolution,
+    ExpectationCheck,
+    ExpectationOverride,
     MergeRun,
     PlanCheck,
     Review,
@@ -44,8 +47,29 @@ def visible_change_requests(user: User) -> QuerySet[ChangeRequest]:
                 queryset=ConflictResolution.objects.filter(is_current=True),
                 to_attr="choices_made",
             ),
+            Prefetch("expectation_checks", queryset=_counting_expectation_checks(), to_attr="suite_checks"),
+            Prefetch(
+                "expectation_overrides",
+                queryset=ExpectationOverride.objects.select_related("given_by").filter(
+                    _of_suite_that_holds()
+                ),
+                to_attr="suite_overrides",
+            ),
         )
         .annotate(open_thread_count=_open_threads())
+    )
+
+
+def _of_suite_that_holds() -> Q:
+    return Q(suite_version__number=F("change_request__dataset__suite_number"))
+
+
+def _counting_expectation_checks() -> QuerySet[ExpectationCheck]:
+    """Checks that can count, without their reports, which may be large."""
+    return (
+        ExpectationCheck.objects.filter(_of_suite_that_holds(), revision__is_current=True, counts=True)
+        .defer("report")
+        .select_related("suite_version")
     )
 
 
@@ -135,6 +159,80 @@ def current_plan_check(change_request: ChangeRequest) -> PlanCheck | None:
     if check is None or revision is None or check.revision_id != revision.pk:
         return None
     return check if check.resolutions_digest == resolutions_digest(change_request) else None
+
+
+def current_expectation_check(change_request: ChangeRequest) -> ExpectationCheck | None:
+    """What the suite that holds says of the content and choices as they stand; a full check before a quick one.
+
+    None while nobody has checked, and where the dataset expects nothing.
+    """
+    revision, plan_check = current_revision(change_request), current_plan_check(change_request)
+    if revision is None:
+        return None
+    loaded = getattr(change_request, "suite_checks", None)
+    if loaded is None:
+        loaded = list(_counting_expectation_checks().filter(change_request=change_request))
+    digest = resolutions_digest(change_request)
+    counting = [
+        check
+        for check in loaded
+        if check.revision_id == revision.pk
+        and check.resolutions_digest == digest
+        and check.suite_version.expectation_count
+        and check.block_pre_existing == change_request.dataset.block_pre_existing
+        and (not check.is_full or plan_check is None or plan_check.table_version == check.table_version)
+    ]
+    return max(counting, key=lambda check: (check.is_full, check.pk), default=None)
+
+
+def standing_overrides(change_request: ChangeRequest) -> list[ExpectationOverride]:
+    """What owners answer for with the suite, the content and the choices as they stand."""
+    revision = current_revision(change_request)
+    if revision is None:
+        return []
+    loaded = getattr(change_request, "suite_overrides", None)
+    if loaded is None:
+        loaded = list(
+            change_request.expectation_overrides.filter(_of_suite_that_holds()).select_related("given_by")
+        )
+    digest = resolutions_digest(change_request)
+    return [
+        one for one in loaded if one.revision_digest == revision.digest and one.resolutions_digest == digest
+    ]
+
+
+def overrides_in(run: MergeRun, validation: Mapping[str, Any]) -> list[ExpectationOverride]:
+    """What owners answered for in a merge that stands, by the suite that judged it, whatever holds by now."""
+    report = validation.get("expectations")
+    if report is None:
+        return []
+    given = ExpectationOverride.objects.select_related("given_by").filter(
+        change_request=run.change_request_id,
+        suite_version__number=report["version"],
+        revision_digest=run.revision_digest,
+        resolutions_digest=run.resolutions_digest,
+    )
+    return list(given)
+
+
+def unanswered_failures(change_request: ChangeRequest) -> list[dict[str, Any]]:
+    """The expectations known to break (number, sentence, state) that no owner answers for."""
+    check = current_expectation_check(change_request)
+    if check is None or not check.failing:
+        return []
+    answered = {number for override in standing_overrides(change_request) for number in override.numbers}
+    return [one for one in check.failing if one["number"] not in answered]
+
+
+def expectation_check_to_show(change_request: ChangeRequest) -> ExpectationCheck | None:
+    """The check that pages show: of the merge once it is merged, else what counts now."""
+    if change_request.status == Status.MERGED:
+        return (
+            ExpectationCheck.objects.select_related("suite_version", "run")
+            .filter(change_request=change_request, run__status=RunStatus.SUCCEEDED)
+            .first()
+        )
+    return current_expectation_check(change_request)
 
 
 def active_run(change_request: ChangeRequest) -> MergeRun | None:

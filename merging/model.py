@@ -170,6 +170,11 @@ class Check:
     examples: tuple[dict[str, Any], ...] = ()
     overridable: bool = False
 
+    @property
+    def built_in(self) -> bool:
+        """Whether it is a rule of the table itself and no expectation of a suite; holds for rebuilt results too."""
+        return not self.name.startswith("expectation:")
+
 
 @dataclass(frozen=True)
 class ValidationReport:

@@ -15,8 +15,9 @@ from django.db.models import Model
 import merging
 from changerequests.models import ChangeRequest, MergeRun, Review
 from changerequests.services import execution, plans, proposals, reviews, runs
+from changerequests.services import expectations as expectations_of_requests
 from changerequests.states import ACTIVE_RUN_STATUSES, Status
-from datasets.models import Dataset, Project
+from datasets.models import Dataset, Project, SuiteVersion
 from datasets.roles import Role, set_role
 from datasets.services import register_dataset
 
@@ -181,6 +182,27 @@ def person_with(role: Role | None, target: Dataset | Project, **fields: Any) -> 
 def approve(change_request: ChangeRequest, reviewer: User) -> Review:
     """An approval of what the request holds now."""
     return reviews.review(change_request_id=change_request.pk, actor=reviewer, verdict=Review.Verdict.APPROVE)
+
+
+def expect_of(dataset: Dataset, *expectations: dict[str, Any]) -> SuiteVersion:
+    """Make these the dataset's expectations, saved by an owner."""
+    dataset.refresh_from_db()
+    owner = User.objects.filter(username=f"owner-of-{dataset.pk}").first() or person_with(
+        Role.OWNER, dataset, username=f"owner-of-{dataset.pk}"
+    )
+    version = expectations_of_requests.save_suite(
+        dataset_id=dataset.pk,
+        actor=owner,
+        document={"name": dataset.slug, "expectations": list(expectations)},
+        edited_number=dataset.suite_number,
+    )
+    dataset.refresh_from_db()
+    return version
+
+
+def expectation(kind: str, severity: str = "critical", **kwargs: Any) -> dict[str, Any]:
+    """One expectation in JSON; ``kind`` without its ``expect_``."""
+    return {"type": f"expect_{kind}", "severity": severity, "kwargs": kwargs}
 
 
 def drain(worker: str = "test") -> list[MergeRun]:

@@ -7,6 +7,7 @@ marker of a commit that already happened.
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -18,9 +19,9 @@ from django.utils import timezone
 import merging
 from audit.files import write_audit_files
 from changerequests import queue, selectors
-from changerequests.errors import RunStopped
+from changerequests.errors import RunStopped, failures_in
 from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
-from changerequests.services import plans, storage
+from changerequests.services import expectations, plans, storage
 from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import move, tell
 from changerequests.states import Action, RunPhase, RunStatus, Status
@@ -110,8 +111,9 @@ def _claim(dataset_id: int, worker: str) -> tuple[MergeRun, leases.Lease] | None
 class _Reporter:
     """Writes the engine's phases to the run, and stops it before the commit where it must not go on."""
 
-    def __init__(self, run: MergeRun, lease: leases.Lease) -> None:
+    def __init__(self, run: MergeRun, lease: leases.Lease, dataset: Dataset) -> None:
         self.run, self.lease = run, lease
+        self.expected = dataset.suite_number, dataset.block_pre_existing
 
     def __call__(self, phase: str, **_: Any) -> None:
         allowed = MergeRun.objects.filter(pk=self.run.pk, status=RunStatus.RUNNING, fence=self.lease.fence)
@@ -126,7 +128,12 @@ class _Reporter:
             raise RunStopped(self._why())
 
     def _still_approved(self) -> None:
-        change_request = ChangeRequest.objects.get(pk=self.run.change_request_id)
+        change_request = ChangeRequest.objects.select_related("dataset").get(pk=self.run.change_request_id)
+        dataset = change_request.dataset
+        if (dataset.suite_number, dataset.block_pre_existing) != self.expected:
+            raise RunStopped(
+                "The expectations were edited while the merge was checked by the earlier ones. Ask for the merge again."
+            )
         revision = selectors.current_revision(change_request)
         same = (
             change_request.status == Status.MERGING
@@ -158,7 +165,7 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
             f"Given up after {MOST_ATTEMPTS} interrupted attempts.",
         )
     try:
-        result = merging.merge(request, progress=_Reporter(run, lease))
+        result = merging.merge(request, progress=_Reporter(run, lease, change_request.dataset))
     except Exception as error:  # noqa: BLE001  (the boundary: whatever happened, the run must end in the truth)
         committed = _standing_merge(request, run, lease)
         if committed is None:
@@ -228,8 +235,12 @@ def _end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
             {"total": error.total, "conflicts": conflicts},
         )
     if isinstance(error, merging.ValidationFailed):
-        report = [_check(check) for check in error.report.checks]
-        return _step_back(run, lease, RunStatus.INVALID, error.code, error.message, {"checks": report})
+        checks: dict[str, Any] = {"checks": [_check(check) for check in error.report.checks]}
+        suite = error.report.expectations
+        report = suite.as_json() if suite is not None else None
+        if report is not None:
+            checks |= {"suite_version": report["version"], "expectations": failures_in(report)}
+        return _step_back(run, lease, RunStatus.INVALID, error.code, error.message, checks, report=report)
     if isinstance(error, merging.MergeError):
         return _step_back(run, lease, RunStatus.FAILED, error.code, error.message, error.data)
     logger.error("merge_failed", exc_info=error)
@@ -249,8 +260,10 @@ def _step_back(
     code: str,
     message: str,
     data: dict[str, Any] | None = None,
+    *,
+    report: dict[str, Any] | None = None,
 ) -> MergeRun:
-    """End a run without a merge: the request is pending again, the reason is on the run."""
+    """End a run without a merge: the request is pending again, the reason (and ``report``) is on the run."""
     with transaction.atomic():
         change_request = lock_change_request(run.change_request_id)
         run = lock_run(run.pk)
@@ -261,6 +274,7 @@ def _step_back(
         move(change_request, Action.STEP_BACK, merge_generation=generation)
         run.status, run.finished_at = status, timezone.now()
         run.error_code, run.error_message, run.error_data = code, message, data or {}
+        _judged_by(run, change_request, report)
         run.save()
         tell(
             change_request,
@@ -272,13 +286,22 @@ def _step_back(
     return run
 
 
+def _judged_by(run: MergeRun, change_request: ChangeRequest, report: dict[str, Any] | None) -> None:
+    """Keep what the suite said of the merged result with the run, which the caller saves."""
+    if report is None:
+        return
+    check = expectations.remember_check(change_request, run.revision, run.resolutions_digest, report, run=run)
+    run.suite_version = check.suite_version
+
+
 def _record(
     run: MergeRun, lease: leases.Lease, change_request: ChangeRequest, result: merging.MergeResult
 ) -> MergeRun:
     """The commit stands: write the audit files, then say so in the database, in one transaction."""
     info = merging.inspect_table(change_request.dataset.table_uri)
     committed_at = _committed_at(change_request.dataset, result.merged_version)
-    hashes = _write_audit(run, change_request, result)
+    validation = _validation(change_request, result)
+    hashes = _write_audit(run, change_request, result, validation)
     with transaction.atomic():
         change_request = lock_change_request(change_request.pk)
         run = lock_run(run.pk)
@@ -297,6 +320,7 @@ def _record(
         run.bytes_written = result.bytes_written
         run.result = result_document(result)
         run.error_code = run.error_message = ""
+        _judged_by(run, change_request, validation.get("expectations"))
         run.save()
         RunPhaseTime.objects.bulk_create(
             RunPhaseTime(run=run, phase=phase, seconds=seconds) for phase, seconds in result.phases.items()
@@ -317,6 +341,7 @@ def _record(
                 "resolutions_digest": run.resolutions_digest,
                 "approved_by": [str(r.reviewer) for r in selectors.counting_approvals(change_request)],
                 "override_reason": run.override_reason,
+                **_expectation_facts(validation.get("expectations")),
                 "audit_folder": storage.audit_folder_name(change_request),
                 "audit_files": hashes,
             },
@@ -340,7 +365,26 @@ def _committed_at(dataset: Dataset, version: int) -> datetime | None:
         return None
 
 
-def _write_audit(run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult) -> dict[str, str]:
+def _expectation_facts(report: dict[str, Any] | None) -> dict[str, Any]:
+    if report is None:
+        return {}
+    counts = {name: report[name] for name in ("blocking", "warnings", "pre_existing", "overridden")}
+    return {"suite_version": report["version"], "expectations": {"judged": len(report["results"]), **counts}}
+
+
+def _validation(change_request: ChangeRequest, result: merging.MergeResult) -> dict[str, Any]:
+    """Everything that was checked before the commit, from what the attempt wrote then: whoever records it, and after
+    whatever interruption, says the same. Where that is gone, the table's own rules alone.
+    """
+    path = storage.attempts_folder(change_request) / result.attempt_id / "validation.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return {"checks": [_check(check) for check in result.validation.checks]}
+
+
+def _write_audit(
+    run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult, validation: dict[str, Any]
+) -> dict[str, str]:
     """Every file is a function of the commit and the rows in the database, so that a second writer agrees."""
     artefacts = storage.attempts_folder(change_request) / result.attempt_id
     document = result_document(result)
@@ -372,7 +416,11 @@ def _write_audit(run: MergeRun, change_request: ChangeRequest, result: merging.M
             **document,
         },
         "diff.json": {"cr_id": change_request.cr_id, **document["diff"], "cells": document["cells_updated"]},
-        "validation.json": {"cr_id": change_request.cr_id, "checks": document["validation"]},
+        "validation.json": {
+            "cr_id": change_request.cr_id,
+            "overrides": expectations.overrides_as_json(selectors.overrides_in(run, validation)),
+            **validation,
+        },
     }
     if choices or result.conflicts_overridden:
         documents["conflicts.json"] = {
@@ -400,7 +448,8 @@ def result_document(result: merging.MergeResult) -> dict[str, Any]:
         "schema_changes": [dict(vars(change)) for change in result.schema_changes],
         "strategy": result.strategy,
         "conflicts_overridden": result.conflicts_overridden,
-        "validation": [_check(check) for check in result.validation.checks],
+        # Of the suite, a merge that was interrupted remembers less here; the whole report is in validation.json.
+        "validation": [_check(check) for check in result.validation.checks if check.built_in],
         "engine_version": result.engine_version,
     }
 

@@ -13,9 +13,11 @@ from django.utils import timezone
 import merging
 from changerequests import selectors
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, PlanCheck, Revision
+from changerequests.services import expectations
 from changerequests.services.locks import lock_change_request
 from changerequests.services.storage import attempts_folder, audit_folder
 from changerequests.states import Status
+from datasets import suites
 from datasets.errors import NotFound, TableReplaced
 from datasets.rows import column_types, json_row, json_value, typed_key
 from datasets.services import installation_identity
@@ -49,6 +51,7 @@ def merge_request_for(
         ),
         merge_schema=change_request.merge_schema if run is None else run.merge_schema,
         conflict_policy="row" if dataset.conflict_policy == "row" else "cell",
+        expectations=expectations.rules_for(change_request, answered=run is not None),
         generation=change_request.merge_generation,
         installation=installation_identity(),
         **options,
@@ -78,7 +81,10 @@ def plan_of(change_request: ChangeRequest) -> Iterator[merging.MergePlan]:
 
 
 def check(*, change_request_id: int) -> PlanCheck | None:
-    """Plan a draft or pending request on the table as it is now and remember the numbers; None if it is neither."""
+    """Plan a draft or pending request on the table as it is now and remember the numbers; None if it is neither.
+
+    The expectations that look at changed rows alone are judged too, and what they said is kept with the revision.
+    """
     change_request = (
         ChangeRequest.objects.select_related("dataset__meta", "dataset__project")
         .filter(pk=change_request_id, status__in=[Status.DRAFT, Status.PENDING])
@@ -88,9 +94,14 @@ def check(*, change_request_id: int) -> PlanCheck | None:
     if change_request is None or revision is None:
         return None
     digest = selectors.resolutions_digest(change_request)
+    report = None
     try:
         with plan_of(change_request) as plan:
             facts = _numbers(plan)
+            try:
+                report = plan.check_expectations(rows_only=True)
+            except merging.SuiteRejected as error:
+                facts |= {"problem": _suite_problem(change_request, error), "problem_code": error.code}
     except (merging.MergeError, TableReplaced) as error:
         facts = {
             "problem": error.message,
@@ -99,6 +110,8 @@ def check(*, change_request_id: int) -> PlanCheck | None:
         }
     with transaction.atomic():
         lock_change_request(change_request_id)
+        if report is not None:
+            expectations.remember_check(change_request, revision, digest, report.as_json())
         PlanCheck.objects.filter(pk=change_request_id).delete()
         return PlanCheck.objects.create(
             change_request_id=change_request_id,
@@ -107,6 +120,19 @@ def check(*, change_request_id: int) -> PlanCheck | None:
             checked_at=timezone.now(),
             **facts,
         )
+
+
+def check_again(*, change_request_id: int) -> PlanCheck | None:
+    """Plan anew because somebody asked for it: what could not be checked for want of means may be tried again, too."""
+    expectations.forget_what_could_not_be_checked(change_request_id)
+    return check(change_request_id=change_request_id)
+
+
+def _suite_problem(change_request: ChangeRequest, error: merging.SuiteRejected) -> str:
+    return (
+        f"The expectations of {change_request.dataset.name} do not fit the table any more; "
+        f"an owner has to edit them. {error.message}"
+    )
 
 
 def _numbers(plan: merging.MergePlan) -> dict[str, Any]:
@@ -139,7 +165,11 @@ def fresh_check(change_request: ChangeRequest) -> PlanCheck | None:
             version = merging.inspect_table(change_request.dataset.table_uri).version
         except merging.MergeError:
             version = -1
-        if version == known.table_version:
+        unjudged = (
+            selectors.current_expectation_check(change_request) is None
+            and suites.active_suite(change_request.dataset) is not None
+        )
+        if version == known.table_version and not unjudged:
             return known
     return check(change_request_id=change_request.pk)
 

@@ -10,8 +10,8 @@ from django.utils import timezone
 from changerequests import queue, selectors
 from changerequests.errors import InvalidTransition, PlanChanged, RunEnded
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.policies import CONFLICT_GATE, OVERRIDABLE_GATES, may, require
-from changerequests.services import plans
+from changerequests.policies import CONFLICT_GATE, EXPECTATIONS_GATE, OVERRIDABLE_GATES, may, require
+from changerequests.services import expectations, plans
 from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import NOT_WAITING, tell
 from changerequests.states import Action, RunPhase, RunStatus, Status
@@ -25,6 +25,7 @@ class Seen:
     """What somebody looked at before they asked for the merge; empty parts are not compared."""
 
     revision_digest: str = ""
+    suite_number: int | None = None
     plan_digest: str = ""
     table_version: int | None = None
     base_version: int | None = None
@@ -47,9 +48,10 @@ def request_merge(
     """Queue the merge of a pending request and ring a worker; the answer is the durable run.
 
     Asking again answers the same run while it is active or once it succeeded. Raises ``Forbidden``, ``Blocked`` with
-    every gate that stands in the way, ``InvalidTransition``, ``PlanChanged`` where what was ``seen`` has moved, and
-    ``InvalidInput``. An ``override_reason`` overrides gates, ``force_merge`` conflicts too, ``skip_conflict_check``
-    does not look for them: all for owners, with a reason, and loud in the timeline.
+    every gate that stands in the way, ``ExpectationsFailed`` where only those do, ``InvalidTransition``,
+    ``PlanChanged`` where what was ``seen`` has moved, and ``InvalidInput``. An ``override_reason`` overrides gates and
+    answers for broken expectations, ``force_merge`` overrides conflicts too, ``skip_conflict_check`` does not look for
+    them: all for owners, with a reason, and loud in the timeline.
     """
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
@@ -75,6 +77,8 @@ def request_merge(
         revision = selectors.current_revision(change_request)
         if revision is None:  # the gate above has said so already
             raise InvalidTransition("Nothing was staged.")
+        if any(blocker.code == EXPECTATIONS_GATE for blocker in overridden):
+            expectations.give_override(change_request, actor, override_reason)
         run = MergeRun.objects.create(
             change_request=change_request,
             dataset=change_request.dataset,
@@ -157,6 +161,8 @@ def _compare(change_request: ChangeRequest, seen: Seen) -> None:
     )
     if revision is None or check is None:
         return
+    if seen.suite_number is not None and seen.suite_number != change_request.dataset.suite_number:
+        raise expectations.suite_moved(change_request.dataset)
     if seen.revision_digest and seen.revision_digest != revision.digest:
         raise PlanChanged(
             "New content was uploaded since you looked at the changes. Look again, then merge.",

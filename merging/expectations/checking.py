@@ -80,7 +80,6 @@ def check_expectations(
     rows_only: bool = False,
     block_pre_existing: bool = False,
     overridden: Collection[int] = (),
-    version: int | None = None,
     examples: int = EXAMPLES,
 ) -> ExpectationReport:
     """Check a suite on a merged result.
@@ -94,8 +93,7 @@ def check_expectations(
     ``whole_table`` judges every row by row-level expectations too; so does ``block_pre_existing``, with which failures
     that the table already had block like new ones. ``rows_only`` gives a quick answer: what needs a look at the whole
     table or Great Expectations itself is deferred, and says so. An expectation that cannot be checked counts as
-    failed. Those whose numbers are ``overridden`` never block. ``version`` is told in the report. Nothing is written
-    but temporary tables of the session.
+    failed. Those whose numbers are ``overridden`` never block. Nothing is written but temporary tables of the session.
     """
     started = time.perf_counter()
     relations = {
@@ -118,7 +116,14 @@ def check_expectations(
         examples=examples,
     )
     results = checker.run(suite)
-    return ExpectationReport(suite.name, results, scope, time.perf_counter() - started, suite.meta, version)
+    return ExpectationReport(
+        suite.name,
+        results,
+        scope,
+        time.perf_counter() - started,
+        suite.meta,
+        block_pre_existing=block_pre_existing,
+    )
 
 
 def _source(relation: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from merging.columns import null_of, type_name
@@ -66,7 +66,7 @@ def check_plan(plan: MergePlan, rules: ExpectationRules, *, rows_only: bool = Fa
             "ON live.file_index = gone.file_index AND live.row_number = gone.row_number "
             f"UNION ALL {changed}"
         )
-    return check_expectations(
+    report = check_expectations(
         opened,
         suite,
         merged=merged,
@@ -78,5 +78,5 @@ def check_plan(plan: MergePlan, rules: ExpectationRules, *, rows_only: bool = Fa
         rows_only=rows_only,
         block_pre_existing=rules.block_pre_existing,
         overridden=rules.overridden,
-        version=rules.version,
     )
+    return replace(report, version=rules.version, table_version=plan.version)

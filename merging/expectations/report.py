@@ -127,7 +127,10 @@ class ExpectationResult:
 
 @dataclass(frozen=True)
 class ExpectationReport:
-    """All verdicts of a suite, in the suite's order. ``version`` is the caller's own name for this state of it."""
+    """All verdicts of a suite, in the suite's order.
+
+    ``version`` is the caller's own name for this state of the suite, ``table_version`` the table's before the merge.
+    """
 
     suite: str
     results: tuple[ExpectationResult, ...]
@@ -135,6 +138,8 @@ class ExpectationReport:
     seconds: float = 0.0
     meta: Mapping[str, Any] = field(default_factory=dict)
     version: int | None = None
+    table_version: int | None = None
+    block_pre_existing: bool = False
 
     @property
     def ok(self) -> bool:
@@ -205,6 +210,8 @@ class ExpectationReport:
         return {
             "suite": self.suite,
             "version": self.version,
+            "table_version": self.table_version,
+            "block_pre_existing": self.block_pre_existing,
             "ok": self.ok,
             "scope": self.scope,
             "seconds": round(self.seconds, 3),

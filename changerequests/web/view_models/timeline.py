@@ -188,6 +188,21 @@ def _requested(who: str, when: datetime, data: Mapping[str, Any], change_request
     )
 
 
+def _answered(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+    broken = counted(len(data["expectations"]), "broken expectation")
+    sentences = " ".join(one["message"] for one in data["expectations"])
+    return Entry(
+        who,
+        f"answered for {broken} of version {data['suite_version']}: {sentences}",
+        when,
+        "alert",
+        "bad",
+        data["reason"],
+        link=reverse("checks", args=[change_request.cr_id]),
+        link_text="See the checks",
+    )
+
+
 def _ended(sentence: str, tone: str) -> Sentence:
     def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
         return Entry(
@@ -254,6 +269,7 @@ _SENTENCES: dict[str, Sentence] = {
     "thread.resolved": _plain("marked a discussion as resolved", "check"),
     "thread.reopened": _plain("opened a discussion again", "comment"),
     "conflicts.resolved": _resolved,
+    "expectations.overridden": _answered,
     "merge.requested": _requested,
     "merge.started": _plain("began the merge", "merging"),
     "merge.resumed": _plain("took up the merge again after a worker was lost", "merging", "warn"),

@@ -201,7 +201,7 @@ def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
 def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Plan the merge on the table as it is now and say what came out."""
     change_request = request_at(request, cr_id)
-    found = plans.check(change_request_id=change_request.pk)
+    found = plans.check_again(change_request_id=change_request.pk)
     if found is None:
         messages.info(request, "There is nothing to check: the request is finished or nothing was uploaded.")
     elif found.problem:

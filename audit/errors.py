@@ -17,3 +17,13 @@ class AuditFileExists(AuditError):
     """An audit file is there already with other content; audit files are never changed."""
 
     code = "audit_file_exists"
+
+
+class InvalidMoment(AuditError):
+    """A time that somebody gave cannot be understood."""
+
+    code = "invalid"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message

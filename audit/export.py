@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.utils.dateparse import parse_date, parse_datetime
+
+from audit.errors import InvalidMoment
 from audit.models import Event
 
 #: The fields of a line, in its order. With ``audit.chain.event_hash`` a reader can verify each line alone.
@@ -26,6 +29,23 @@ class ExportFilter:
     action: str = ""
     subject_type: str = ""
     subject_id: str = ""
+
+
+def moment_of(text: str) -> datetime | None:
+    """A time as people write it, ``2026-01-31`` or ``2026-01-31T12:00:00Z``; UTC unless it says other. None for none.
+
+    Raises ``InvalidMoment``.
+    """
+    if not text:
+        return None
+    try:
+        day = parse_date(text) if len(text) == 10 else None
+        moment = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else parse_datetime(text)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise InvalidMoment(f"{text!r} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z.")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def export_lines(wanted: ExportFilter) -> Iterator[str]:

@@ -178,6 +178,10 @@ class DatasetSettingsForm(forms.ModelForm):
             "delete_limit": "Delete limit",
             "conflict_policy": "What counts as a conflict",
             "staging_cleanup": "Uploaded content after a merge",
+            "write_checkpoints": "Write checkpoints",
+            "compact_files": "Compact files",
+            "remove_old_files": "Remove old files",
+            "keep_files_days": "Days to keep files of older versions",
             "block_pre_existing": "Failures of expectations that the table already has stop a merge, too",
         }
         help_texts = {

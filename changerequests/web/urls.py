@@ -3,7 +3,18 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from changerequests.web.views import change_requests, changes, conflicts, datasets, home, merges, sessions
+from changerequests.web.views import (
+    audit,
+    blame,
+    change_requests,
+    changes,
+    conflicts,
+    datasets,
+    home,
+    maintenance,
+    merges,
+    sessions,
+)
 
 DATASET = "datasets/<slug:project_slug>/<slug:dataset_slug>/"
 REQUEST = "change-requests/<str:cr_id>/"
@@ -19,6 +30,9 @@ urlpatterns = [
     path(DATASET + "versions/<int:version>/", datasets.rows, name="dataset_at_version"),
     path(DATASET + "schema/", datasets.schema, name="dataset_schema"),
     path(DATASET + "history/", datasets.history, name="dataset_history"),
+    path(DATASET + "rows/history/", blame.row_history, name="row_history"),
+    path(DATASET + "audit/", audit.export, name="export_audit"),
+    path(DATASET + "maintenance/", maintenance.maintenance, name="maintenance"),
     path(DATASET + "change-requests/", datasets.change_requests, name="dataset_change_requests"),
     path(DATASET + "members/", datasets.members, name="members"),
     path(DATASET + "members/remove/", datasets.remove_member, name="remove_member"),

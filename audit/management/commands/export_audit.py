@@ -2,14 +2,13 @@
 
 from argparse import ArgumentParser
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils.dateparse import parse_date, parse_datetime
 
-from audit.export import ExportFilter, export_lines
+from audit.errors import InvalidMoment
+from audit.export import ExportFilter, export_lines, moment_of
 
 
 class Command(BaseCommand):
@@ -26,9 +25,13 @@ class Command(BaseCommand):
         parser.add_argument("--output", type=Path, help="A file that does not exist yet.")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        try:
+            since, until = moment_of(options["since"] or ""), moment_of(options["until"] or "")
+        except InvalidMoment as error:
+            raise CommandError(error.message) from error
         wanted = ExportFilter(
-            since=_moment(options["since"]),
-            until=_moment(options["until"]),
+            since=since,
+            until=until,
             **{name: options[name] for name in ("stream", "actor", "action", "subject_type", "subject_id")},
         )
         path: Path | None = options["output"]
@@ -44,16 +47,3 @@ class Command(BaseCommand):
                 target.write(line)
                 written += 1
         self.stderr.write(f"{written} events exported.")
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        day = parse_date(text) if len(text) == 10 else None
-        moment = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else parse_datetime(text)
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise CommandError(f"{text!r} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z.")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -7,16 +7,17 @@ from typing import Any, Protocol
 
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from changerequests.models import ChangeRequest
 from changerequests.states import Status
-from changerequests.web.cells import cell_html
+from changerequests.web.cells import cell_html, cell_text
 from changerequests.web.wording import name_of
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
-from datasets.rows import column_types
+from datasets.rows import column_types, json_row
 
 #: Types whose values stand right-aligned.
 NUMERIC = ("byte", "short", "integer", "long", "float", "double", "decimal")
@@ -100,7 +101,16 @@ class DataTable:
     """Column heads and rows of cells, key columns first."""
 
     columns: tuple[ColumnHead, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple["TableRow", ...]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row: its cells, its key in words, and where its history is told."""
+
+    cells: tuple[Cell, ...]
+    name: str
+    history_url: str
 
 
 class _Column(Protocol):
@@ -135,10 +145,24 @@ def preview_table(dataset: Dataset, page: _PreviewPage, order: str) -> DataTable
             )
         )
     rows = tuple(
-        tuple(Cell(cell_html(row.get(head.name)), head.is_key, head.is_numeric) for head in heads)
+        TableRow(
+            tuple(Cell(cell_html(row.get(head.name)), head.is_key, head.is_numeric) for head in heads),
+            name=", ".join(cell_text(row[name]) for name in keys),
+            history_url=row_history_url(dataset, json_row(row) or {}),
+        )
         for row in page.rows
     )
     return DataTable(tuple(heads), rows)
+
+
+#: What stands before a key column's name in the address of a row's history.
+KEY_PARAMETER = "key-"
+
+
+def row_history_url(dataset: Dataset, row: Mapping[str, Any]) -> str:
+    """Where the history of a row is told; ``row`` has JSON values for at least the key columns."""
+    address = reverse("row_history", args=[dataset.project.slug, dataset.slug])
+    return f"{address}?{urlencode({KEY_PARAMETER + name: row[name] for name in dataset.primary_keys})}"
 
 
 @dataclass(frozen=True)

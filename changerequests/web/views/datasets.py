@@ -14,20 +14,16 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from changerequests import selectors
 from changerequests.states import Status
 from changerequests.web.forms import DatasetSettingsForm, MemberForm
-from changerequests.web.view_models.datasets import (
-    DatasetHead,
-    dataset_head,
-    history_rows,
-    preview_table,
-    schema_rows,
-)
+from changerequests.web.view_models.blame import key_fields
+from changerequests.web.view_models.datasets import history_rows, preview_table, schema_rows
 from changerequests.web.view_models.requests import request_rows
-from changerequests.web.views.shared import dataset_at, person, signed_in
+from changerequests.web.views.shared import dataset_at, dataset_page, person, signed_in
 from changerequests.web.wording import name_of
 from datasets import services
 from datasets.errors import NotFound
 from datasets.models import Dataset
-from datasets.roles import Role, datasets_with_role, is_owner, members_of, set_role
+from datasets.roles import Role, datasets_with_role, members_of, set_role
+from datasets.trail import may_export
 
 PREVIEW_ROWS = 50
 HISTORY_ROWS = 30
@@ -84,7 +80,7 @@ def rows(
         after=request.GET.get("after") or None,
         limit=PREVIEW_ROWS,
     )
-    return _page(
+    return dataset_page(
         request,
         dataset,
         "rows",
@@ -106,7 +102,7 @@ def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRe
     """The table's columns, constraints and properties, from its log."""
     dataset = dataset_at(request, project_slug, dataset_slug)
     info = services.table_at(dataset=dataset)
-    return _page(request, dataset, "schema", {"columns": schema_rows(dataset, info), "info": info})
+    return dataset_page(request, dataset, "schema", {"columns": schema_rows(dataset, info), "info": info})
 
 
 @require_safe
@@ -119,13 +115,15 @@ def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
         dataset=dataset, limit=HISTORY_ROWS, before=int(before) if before.isdecimal() else None
     )
     oldest = versions[-1].version if versions else 0
-    return _page(
+    return dataset_page(
         request,
         dataset,
         "history",
         {
             "versions": history_rows(dataset, versions),
             "next_before": oldest if oldest > 0 and len(versions) == HISTORY_ROWS else None,
+            "key_fields": key_fields(dataset, request.GET),
+            "may_export": may_export(person(request), dataset),
         },
     )
 
@@ -144,7 +142,7 @@ def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) 
     else:
         status = "all"
     page = Paginator(found, REQUEST_ROWS).get_page(request.GET.get("page"))
-    return _page(
+    return dataset_page(
         request,
         dataset,
         "change_requests",
@@ -173,7 +171,7 @@ def members(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
         "own": [_member(member, role) for member, role in members_of(dataset)],
         "inherited": [_member(member, role) for member, role in members_of(dataset.project)],
     }
-    return _page(request, dataset, "members", context, status=status)
+    return dataset_page(request, dataset, "members", context, status=status)
 
 
 def _give_role(request: HttpRequest, dataset: Dataset, form: MemberForm) -> bool:
@@ -229,8 +227,8 @@ def settings(request: HttpRequest, project_slug: str, dataset_slug: str) -> Http
             )
             messages.success(request, "The settings are saved; the audit trail keeps the old ones.")
             return HttpResponseRedirect(request.path)
-        return _page(request, dataset, "settings", {"form": form}, status=422)
-    return _page(request, dataset, "settings", {"form": DatasetSettingsForm(instance=dataset)})
+        return dataset_page(request, dataset, "settings", {"form": form}, status=422)
+    return dataset_page(request, dataset, "settings", {"form": DatasetSettingsForm(instance=dataset)})
 
 
 @require_POST
@@ -250,15 +248,3 @@ def reconcile(request: HttpRequest, project_slug: str, dataset_slug: str) -> Htt
             f"The table was written to by somebody else: version {before} became {meta.delta_version}.",
         )
     return HttpResponseRedirect(reverse("dataset", args=[project_slug, dataset_slug]))
-
-
-def _page(
-    request: HttpRequest, dataset: Dataset, tab: str, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
-    head: DatasetHead = dataset_head(dataset, person(request), tab)
-    return render(
-        request,
-        f"datasets/{tab}.html",
-        {"dataset": dataset, "head": head, "is_owner": is_owner(person(request), dataset), **context},
-        status=status,
-    )

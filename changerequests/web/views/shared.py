@@ -7,23 +7,26 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from changerequests import selectors
 from changerequests.models import ChangeRequest
+from changerequests.web.view_models.datasets import dataset_head
 from datasets.errors import NotFound
 from datasets.models import Dataset
-from datasets.roles import visible_dataset
+from datasets.roles import is_owner, visible_dataset
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def signed_in(view: View) -> View:
     """Send people who are not signed in to the sign-in page; a fragment takes its whole page there."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.user.is_authenticated:
             return view(request, *args, **kwargs)
         if is_fragment(request):
@@ -57,6 +60,29 @@ def dataset_at(request: HttpRequest, project_slug: str, dataset_slug: str) -> Da
     if pk is None:
         raise NotFound("There is no such dataset, or you may not see it.")
     return visible_dataset(person(request), pk)
+
+
+def dataset_page(
+    request: HttpRequest,
+    dataset: Dataset,
+    page: str,
+    context: dict[str, Any],
+    *,
+    status: int = 200,
+    tab: str = "",
+) -> HttpResponse:
+    """A page of a dataset under its head; ``tab`` is the one it belongs to where that has another name."""
+    return render(
+        request,
+        f"datasets/{page}.html",
+        {
+            "dataset": dataset,
+            "head": dataset_head(dataset, person(request), tab or page),
+            "is_owner": is_owner(person(request), dataset),
+            **context,
+        },
+        status=status,
+    )
 
 
 def request_at(request: HttpRequest, cr_id: str) -> ChangeRequest:

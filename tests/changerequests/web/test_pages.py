@@ -163,6 +163,7 @@ class TestDataset:
             "delete_limit": "0.5",
             "conflict_policy": "cell",
             "staging_cleanup": "remove",
+            "keep_files_days": "7",
         }
         assert signed_in(viewer).post(url, wanted).status_code == 403
         dataset.refresh_from_db()

@@ -21,6 +21,7 @@ from merging.errors import (
     MergeFailed,
     StagedCorrupt,
     StagingRejected,
+    StorageFull,
     TableChanged,
     TableNotFound,
     UnsupportedTable,
@@ -77,6 +78,7 @@ from merging.model import (
 from merging.planning import MergePlan, plan
 from merging.rebasing import Rebased, Underneath, changes_under, rebase
 from merging.reverting import invert
+from merging.space import naming_full_disks
 from merging.staged import Staged, open_staged
 from merging.staging import stage
 from merging.tables import check_keys, create_table, history, inspect_table, preview
@@ -119,6 +121,7 @@ __all__ = [
     "StagedCorrupt",
     "StagingProblem",
     "StagingRejected",
+    "StorageFull",
     "Suite",
     "SuiteProblem",
     "SuiteRejected",
@@ -149,6 +152,7 @@ __all__ = [
     "inspect_table",
     "invert",
     "merge",
+    "naming_full_disks",
     "open_staged",
     "parse_suite",
     "plan",

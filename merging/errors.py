@@ -130,6 +130,12 @@ class StagedCorrupt(MergeFailed):
     code: ClassVar[str] = "staged_corrupt"
 
 
+class StorageFull(MergeFailed):
+    """A disk or quota is full. Nothing was changed, and what was begun is removed; free space, then try again."""
+
+    code: ClassVar[str] = "storage_full"
+
+
 class DuplicateKeys(MergeError):
     """The table itself holds several rows with a key that the request touches; which one is meant is
     unknowable.

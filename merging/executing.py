@@ -47,6 +47,7 @@ from merging.model import (
 )
 from merging.planning import MergePlan, plan_on, resolve_staged
 from merging.session import session
+from merging.space import is_full, naming_full_disks
 from merging.staged import Staged
 
 ENGINE_VERSION = "0.1.0"
@@ -94,10 +95,12 @@ class MergeExecutor:
                 try:
                     result = self._attempt(made, attempt)
                 except VersionMoved as error:
+                    if is_full(error):  # delta-rs calls every failed put a lost race
+                        raise
                     last = error
                 except MergeFailed as error:
                     failures += 1
-                    if not error.data.get("retry") or failures >= MAX_FAILURES:
+                    if is_full(error) or not error.data.get("retry") or failures >= MAX_FAILURES:
                         raise
                     last = error
                 else:
@@ -162,7 +165,7 @@ class MergeExecutor:
                 return rebuilt_result(request, found)
             if found is None:
                 self._discard(prepared)
-                if isinstance(error, VersionMoved):
+                if isinstance(error, VersionMoved) or is_full(error):
                     raise
                 if isinstance(error, MergeError) and error.data.get("breaks_constraint"):
                     broken = Check("constraints", False, error.message)
@@ -348,9 +351,10 @@ def merge(request: MergeRequest, progress: Progress | None = None) -> MergeResul
     Merging a request that is already merged answers the first result again (``already_merged``). Content that is in the
     table already gives a commit with the marker alone (``marker_only``).
     Raises MergeConflict, ValidationFailed, StagedCorrupt, TableChanged, TableNotFound, UnsupportedTable, DuplicateKeys,
-    InvalidResolution, MergeFailed, and what ``progress`` raises; the table is unchanged then.
+    InvalidResolution, StorageFull, MergeFailed, and what ``progress`` raises; the table is unchanged then.
     """
-    return MergeExecutor(request, progress).run()
+    with naming_full_disks("merge", request.table_uri):
+        return MergeExecutor(request, progress).run()
 
 
 def find_merge(

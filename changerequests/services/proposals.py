@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ from changerequests import queue, selectors
 from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
-from changerequests.services.storage import staging_folder
+from changerequests.services.storage import staging_folder, uploads_folder
 from changerequests.services.trail import NOT_WAITING, move, tell
 from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, TableReplaced
@@ -39,18 +41,7 @@ def create_change_request(
     reverts: ChangeRequest | None = None,
 ) -> ChangeRequest:
     """Begin a draft. Raises ``Forbidden`` for people who may not propose, ``InvalidInput`` without a title."""
-    if not may_contribute(author, dataset):
-        raise Forbidden(
-            f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
-        )
-    title = title.strip()
-    if not title:
-        raise InvalidInput(
-            "Give the change request a title.", errors={"title": ["Give the change request a title."]}
-        )
-    if len(title) > 200:
-        sentence = f"The title has {len(title)} characters; 200 are possible."
-        raise InvalidInput(sentence, errors={"title": [sentence]})
+    title = _proposable(dataset, author, title)
     with transaction.atomic():
         change_request = ChangeRequest.objects.create(
             dataset=dataset,
@@ -63,6 +54,66 @@ def create_change_request(
         facts = {"title": title, **({"reverts": reverts.cr_id} if reverts else {})}
         tell(change_request, "change_request.created", author, facts)
     return change_request
+
+
+def _proposable(dataset: Dataset, author: User, title: str) -> str:
+    """The title, where the person may propose under it."""
+    if not may_contribute(author, dataset):
+        raise Forbidden(
+            f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
+        )
+    title = title.strip()
+    if not title:
+        raise InvalidInput(
+            "Give the change request a title.", errors={"title": ["Give the change request a title."]}
+        )
+    if len(title) > 200:
+        sentence = f"The title has {len(title)} characters; 200 are possible."
+        raise InvalidInput(sentence, errors={"title": [sentence]})
+    return title
+
+
+def propose_upload(
+    *,
+    dataset: Dataset,
+    author: User,
+    title: str,
+    path: Path,
+    description: str = "",
+    merge_schema: bool = True,
+    file_name: str = "",
+    file_format: str | None = None,
+    null_token: str = "",
+) -> Revision:
+    """Begin a draft with a file's rows as its first revision; where the file is refused there is no draft either.
+
+    Raises as ``create_change_request`` and ``stage_upload`` do.
+    """
+    title = _proposable(dataset, author, title)
+    folder = uploads_folder() / uuid.uuid4().hex
+    try:
+        staged = _stage_file(
+            dataset,
+            path,
+            folder,
+            null_token=null_token,
+            merge_schema=merge_schema,
+            file_format=file_format,
+        )
+        with transaction.atomic():
+            change_request = create_change_request(
+                dataset=dataset,
+                author=author,
+                title=title,
+                description=description,
+                merge_schema=merge_schema,
+            )
+            target = staging_folder(change_request) / uuid.uuid4().hex
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(staged.location, target)
+            return adopt(change_request, author, merging.open_staged(str(target)), file_name=file_name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def stage_upload(
@@ -78,35 +129,41 @@ def stage_upload(
 
     The file is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. It is read whole
     and checked first: ``merging.StagingRejected`` lists every problem by line and column and nothing is staged.
-    In CSV, ``null_token`` (an unquoted field equal to it) stands for NULL.
+    In CSV, ``null_token`` (an unquoted field equal to it) stands for NULL. ``merging.StorageFull`` where it finds no
+    room.
     """
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
     )
     require(change_request, actor, Action.STAGE)
+    staged = _stage_file(
+        change_request.dataset,
+        path,
+        staging_folder(change_request) / uuid.uuid4().hex,
+        null_token=null_token,
+        merge_schema=change_request.merge_schema,
+        file_format=file_format,
+    )
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(change_request, actor, Action.STAGE)  # again: it may have moved while the file was read
+        return adopt(change_request, actor, staged, file_name=file_name)
+
+
+def _stage_file(dataset: Dataset, path: Path, folder: Path, **options: Any) -> merging.Staged:
     size, limit = path.stat().st_size, settings.UPLOAD_LIMIT_BYTES
     if size > limit:
         sentence = (
             f"The file has {size:,} bytes; {limit:,} are possible. Split it into several change requests."
         )
         raise InvalidInput(sentence, errors={"file": [sentence]})
-    dataset = change_request.dataset
-    destination = staging_folder(change_request) / uuid.uuid4().hex
-    staged = merging.stage(
-        dataset.table_uri,
-        path,
-        tuple(dataset.primary_keys),
-        destination=str(destination),
-        null_token=null_token,
-        merge_schema=change_request.merge_schema,
-        file_format=file_format,
-    )
+    with merging.naming_full_disks("stage the upload", str(folder.parent)):
+        staged = merging.stage(
+            dataset.table_uri, path, tuple(dataset.primary_keys), destination=str(folder), **options
+        )
     if staged.table_id != dataset.meta.table_id:
         raise TableReplaced(f"The table at {dataset.table_uri} is not the one that was registered.")
-    with transaction.atomic():
-        change_request = lock_change_request(change_request_id)
-        require(change_request, actor, Action.STAGE)  # again: it may have moved while the file was read
-        return adopt(change_request, actor, staged, file_name=file_name)
+    return staged
 
 
 def adopt(
@@ -140,7 +197,7 @@ def adopt(
         rows_updated=staged.counts.get("update", 0),
         rows_deleted=staged.counts.get("delete", 0),
         noop_rows=staged.noop_rows,
-        columns=list(staged.columns),
+        columns=[name for name in staged.columns if name not in staged.primary_keys],
         cells_updated=dict(staged.cells_updated),
         file_name=file_name[:255],
         rebased_from=rebased_from,

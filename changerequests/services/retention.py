@@ -199,6 +199,9 @@ def _orphans(before: datetime) -> Iterator[Found]:
     for folder in _children(staging / "reverts"):
         if _is_older(folder, before):
             yield from _folder("orphan", folder, "a revert was not finished")
+    for folder in _children(storage.uploads_folder()):
+        if _is_older(folder, before):
+            yield from _folder("orphan", folder, "an upload was not finished")
     for root in _children(staging / "change_requests"):
         pk = ChangeRequest.pk_of(root.name)
         revisions = Revision.objects.filter(change_request=pk or 0)

@@ -177,13 +177,16 @@ def _compare(change_request: ChangeRequest, seen: Seen) -> None:
         )
     if seen.table_version is not None and seen.table_version != check.table_version:
         raise PlanChanged(
-            f"The table is at version {check.table_version}, not {seen.table_version}.",
+            f"The table is at version {check.table_version} now, and you named version {seen.table_version}. Look at "
+            f"the changes as they merge into version {check.table_version}, then merge with that version.",
             moved="table_version",
             table_version=check.table_version,
         )
     if seen.base_version is not None and seen.base_version != revision.base_version:
         raise PlanChanged(
-            f"The changes were staged against version {revision.base_version}, not {seen.base_version}.",
+            f"The changes were staged against version {revision.base_version}, and you named version "
+            f"{seen.base_version} as their base. Merge with version {revision.base_version} as the base, or upload the "
+            f"changes again.",
             moved="base_version",
             base_version=revision.base_version,
         )

@@ -15,6 +15,11 @@ def staging_folder(change_request: ChangeRequest) -> Path:
     return Path(settings.DELTA_DATA_ROOT) / "_staging" / "change_requests" / change_request.cr_id
 
 
+def uploads_folder() -> Path:
+    """Where content is staged before there is a request for it."""
+    return Path(settings.DELTA_DATA_ROOT) / "_staging" / "uploads"
+
+
 def archive_folder(change_request: ChangeRequest) -> Path:
     """Where staged content goes when the dataset archives it."""
     return Path(settings.DELTA_DATA_ROOT) / "_archive" / "change_requests" / change_request.cr_id

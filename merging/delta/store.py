@@ -7,6 +7,7 @@ before the log entry, and of the log's directory after it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import urllib.parse
 import uuid
@@ -164,6 +165,8 @@ class LocalStore:
             except FileExistsError as error:
                 raise ObjectExists(path) from error
             except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
                 raise MergeFailed(
                     f"The volume of {self.uri} cannot link files, so a commit there would not be atomic: {error}"
                 ) from error

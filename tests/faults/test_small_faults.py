@@ -11,7 +11,7 @@ import merging
 from audit.errors import AuditFileExists
 from audit.files import write_audit_files
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import execution, runs
+from changerequests.services import execution, proposals, runs
 from changerequests.services.locks import lock_change_request
 from changerequests.states import RunStatus, Status
 from config.celery import app as celery_app
@@ -120,3 +120,57 @@ def test_a_sleeping_attempt_never_merges_what_was_cancelled(monkeypatch: pytest.
 def test_a_child_may_take_its_time_to_warm_up() -> None:
     """Celery kills a child that is not up within 4 s, and the next, and the next: seen on a busy machine."""
     assert celery_app.conf.worker_proc_alive_timeout == 60.0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_full_disk_puts_the_request_back_with_what_to_do_and_the_queue_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first: Any = ChangeRequestFactory()
+    second: Any = ChangeRequestFactory(dataset=first.dataset, csv="tailnum,seats\nN1,1\n")
+    owner = person_with(Role.OWNER, first.dataset)
+    before = rows_of(first.dataset)
+    full, free = [
+        runs.request_merge(change_request_id=request.pk, actor=owner) for request in (first, second)
+    ]
+    put_new, puts = LocalStore.put_new, []
+
+    def full_once(store: LocalStore, path: str, data: bytes) -> None:
+        puts.append(path)
+        if len(puts) == 1:
+            raise OSError(28, "No space left on device")
+        put_new(store, path, data)
+
+    monkeypatch.setattr(LocalStore, "put_new", full_once)
+    assert [run.pk for run in drain()] == [full.pk, free.pk]
+    assert len(puts) == 2  # the full disk was not tried again
+    full.refresh_from_db()
+    first.refresh_from_db()
+    assert (full.status, full.error_code, first.status) == (RunStatus.FAILED, "storage_full", Status.PENDING)
+    assert "Free some space there, then try again; nothing was changed." in full.error_message
+    free.refresh_from_db()
+    assert (free.status, free.merged_version) == (RunStatus.SUCCEEDED, 1)
+    assert len(rows_of(first.dataset)) == len(before)
+    assert merge(first, owner).merged_version == 2
+
+
+@pytest.mark.django_db
+def test_an_upload_to_a_full_disk_says_so_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, delta_data_root: Path
+) -> None:
+    dataset: Any = DatasetFactory()
+    author = person_with(Role.CONTRIBUTOR, dataset)
+    path = tmp_path / "changes.csv"
+    path.write_text("tailnum,seats\nN1,1\n")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("merging.staging.os.fsync", full)
+        with pytest.raises(merging.StorageFull, match="no space left to stage the upload"):
+            proposals.propose_upload(dataset=dataset, author=author, title="Seats", path=path)
+    assert ChangeRequest.objects.count() == 0
+    assert [found for found in (delta_data_root / "_staging").rglob("*") if found.is_file()] == []
+    revision = proposals.propose_upload(dataset=dataset, author=author, title="Seats", path=path)
+    assert (revision.number, revision.rows, revision.columns) == (1, 1, ["seats"])

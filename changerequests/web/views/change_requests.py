@@ -1,6 +1,8 @@
 """A change request: begin one, its conversation, and what moves it through its life."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from changerequests import policies, selectors
-from changerequests.models import ChangeRequest
+from changerequests.models import ChangeRequest, Revision
 from changerequests.services import plans, proposals, rebasing, reviews
 from changerequests.states import Action
 from changerequests.web.forms import CloseForm, CommentForm, NewChangeRequestForm, ReviewForm, UploadForm
@@ -22,7 +24,6 @@ from changerequests.web.view_models.timeline import timeline
 from changerequests.web.views.shared import dataset_at, person, request_at, signed_in
 from changerequests.web.wording import counted
 from datasets.errors import Forbidden, InvalidInput
-from datasets.models import Dataset
 from datasets.roles import may_contribute
 
 #: Problems of an upload that a page lists; all of them are counted.
@@ -39,22 +40,26 @@ def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRespo
             f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
         )
     form = NewChangeRequestForm(request.POST or None, request.FILES or None)
+    rejection = None
     if request.method == "POST" and form.is_valid():
-        change_request = proposals.create_change_request(
-            dataset=dataset,
-            author=person(request),
-            title=form.cleaned_data["title"],
-            description=form.cleaned_data["description"],
-            merge_schema=form.cleaned_data["merge_schema"],
-        )
-        return _stage(request, change_request, form)
-    return _new_page(request, dataset, form, 422 if request.method == "POST" else 200)
-
-
-def _new_page(
-    request: HttpRequest, dataset: Dataset, form: NewChangeRequestForm, status: int
-) -> HttpResponse:
-    context = {"dataset": dataset, "form": form, "columns": dataset.meta.schema_json["fields"]}
+        given = {name: form.cleaned_data[name] for name in ("title", "description", "merge_schema")}
+        try:
+            with _content(form) as content:
+                revision = proposals.propose_upload(
+                    dataset=dataset, author=person(request), **given, **content
+                )
+        except proposals.StagingRejected as refused:
+            rejection = refused
+        else:
+            return _staged(request, revision)
+    context = {
+        "dataset": dataset,
+        "form": form,
+        "columns": dataset.meta.schema_json["fields"],
+        "rejection": rejection,
+        "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
+    }
+    status = 422 if request.method == "POST" else 200
     return render(request, "change_requests/new.html", context, status=status)
 
 
@@ -71,12 +76,16 @@ def upload(request: HttpRequest, cr_id: str) -> HttpResponse:
 
 def _stage(request: HttpRequest, change_request: ChangeRequest, form: UploadForm) -> HttpResponse:
     try:
-        revision = _stage_content(request, change_request, form)
+        with _content(form) as content:
+            revision = proposals.stage_upload(
+                change_request_id=change_request.pk, actor=person(request), **content
+            )
     except proposals.StagingRejected as rejection:
-        again = UploadForm(
-            initial={"null_token": form.cleaned_data["null_token"], "pasted": form.cleaned_data["pasted"]}
-        )
-        return _upload_page(request, change_request, again, 422, rejection)
+        return _upload_page(request, change_request, form, 422, rejection)
+    return _staged(request, revision)
+
+
+def _staged(request: HttpRequest, revision: Revision) -> HttpResponse:
     rows = counted(revision.rows, "row change")
     dropped = (
         f" {counted(revision.noop_rows, 'row')} already equal to the table left out."
@@ -84,26 +93,24 @@ def _stage(request: HttpRequest, change_request: ChangeRequest, form: UploadForm
         else ""
     )
     messages.success(request, f"Uploaded as revision {revision.number}: {rows}.{dropped}")
-    return HttpResponseRedirect(reverse("change_request", args=[change_request.cr_id]))
+    return HttpResponseRedirect(reverse("change_request", args=[revision.change_request.cr_id]))
 
 
-def _stage_content(request: HttpRequest, change_request: ChangeRequest, form: UploadForm) -> Any:
-    options = {
-        "change_request_id": change_request.pk,
-        "actor": person(request),
-        "null_token": form.cleaned_data["null_token"],
-    }
-    file = form.cleaned_data["file"]
+@contextmanager
+def _content(form: UploadForm) -> Iterator[dict[str, Any]]:
+    """What was uploaded or pasted, as a file for the service; it is gone afterwards."""
+    file, options = form.cleaned_data["file"], {"null_token": form.cleaned_data["null_token"]}
     with tempfile.TemporaryDirectory(prefix="headgate-upload-") as folder:
         if file is None:
             path = Path(folder) / "pasted.csv"
             path.write_text(form.cleaned_data["pasted"], encoding="utf-8")
-            return proposals.stage_upload(path=path, file_name="pasted rows", file_format="csv", **options)
+            yield {"path": path, "file_name": "pasted rows", "file_format": "csv", **options}
+            return
         path = Path(folder) / f"upload{Path(file.name).suffix.lower()}"
         with path.open("wb") as target:
             for chunk in file.chunks():
                 target.write(chunk)
-        return proposals.stage_upload(path=path, file_name=file.name, **options)
+        yield {"path": path, "file_name": file.name, **options}
 
 
 def _upload_page(

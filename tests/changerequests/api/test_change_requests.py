@@ -65,7 +65,7 @@ def test_a_contributor_creates_uploads_and_submits(dataset: Dataset) -> None:
         "rows_updated": 1,
         "rows_deleted": 0,
         "noop_rows": 0,
-        "columns": ["tailnum", "year", "manufacturer", "seats"],
+        "columns": ["year", "manufacturer", "seats"],
         "cells_updated": {"year": 1},
         "file_name": "changes.csv",
         "created_by": "carl",

@@ -233,8 +233,20 @@ class TestProposing:
         assert "Not staged:" in words
         for expected in ("many", "<code>seats</code>", "<code>tailnum</code>", "N2"):
             assert expected in words
-        assert Revision.objects.count() == 0
-        assert list((delta_data_root / "_staging").rglob("*.parquet")) == []
+        assert 'value="Wrong"' in words
+        assert "no draft was made, and the title and text stand below." in words
+        assert "N1,many" in words
+        assert (ChangeRequest.objects.count(), Revision.objects.count()) == (0, 0)
+        assert [path for path in (delta_data_root / "_staging").rglob("*") if path.is_file()] == []
+
+    def test_a_refused_upload_to_a_request_keeps_its_content(
+        self, change_request: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("upload", args=[change_request.cr_id])
+        response = signed_in(author).post(url, {"pasted": "tailnum,seats\nN1,many\n"})
+        assert (response.status_code, "N1,many" in text(response)) == (422, True)
+        assert f"{change_request.cr_id} keeps its title and text." in text(response)
+        assert Revision.objects.filter(is_current=True).get().number == 1
 
     def test_one_of_file_and_pasted_rows_is_needed(
         self, dataset: Dataset, author: User, signed_in: SignedIn

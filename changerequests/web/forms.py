@@ -147,6 +147,47 @@ class CloseForm(FormWithOwnIds):
     reason = forms.CharField(label="Reason", required=False, widget=forms.Textarea(attrs={"rows": 2}))
 
 
+class SuiteForm(forms.Form):
+    """The JSON of a suite, why it was changed, and the version that was edited."""
+
+    document = forms.CharField(
+        label="Suite in JSON",
+        strip=False,
+        required=False,
+        widget=forms.Textarea(
+            attrs={"rows": 22, "spellcheck": "false", "class": "form-control mono suite-editor"}
+        ),
+        help_text="A Great Expectations suite: a name and a list of expectations, each with type, kwargs and severity "
+        "(critical stops a merge, warning shows).",
+    )
+    note = forms.CharField(
+        label="Why",
+        required=False,
+        max_length=1000,
+        help_text="It stands in the history beside your name.",
+    )
+    edited_number = forms.IntegerField(widget=forms.HiddenInput, min_value=0)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+
+class AnswerForm(FormWithOwnIds):
+    """Why an owner answers for broken expectations, and what they looked at."""
+
+    reason = forms.CharField(
+        label="Reason",
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="It is shown in the timeline and kept in the audit trail.",
+        error_messages={
+            "required": "Give a reason: it is shown in the timeline and kept in the audit trail."
+        },
+    )
+    suite_number = forms.IntegerField(widget=forms.HiddenInput)
+    revision_digest = forms.CharField(widget=forms.HiddenInput)
+
+
 class MemberForm(forms.Form):
     """A person or group and the role that they get."""
 

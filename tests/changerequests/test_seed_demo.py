@@ -19,11 +19,13 @@ from changerequests.management.commands import seed_demo
 from changerequests.management.demo_users import DEMO_PASSWORD
 from changerequests.models import ChangeRequest
 from changerequests.policies import blockers
+from changerequests.services.expectations import failing_rows
 from changerequests.states import Action, Status
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
 from datasets.rows import json_row
+from datasets.suites import active_suite
 
 
 class DemoDataTests(TestCase):
@@ -139,6 +141,38 @@ class DemoDataTests(TestCase):
         negative = [json_row(row.key) for row in rows if (row.proposed or {})["air_time"] < 0]
         assert len(negative) == 41
         assert request.comments.get(column="air_time").row_key in negative
+
+    def test_the_request_that_breaks_a_rule_is_told_which_rows(self) -> None:
+        request = self.request_with("air time of Virgin America")
+        assert self.gates("air time of Virgin America") == ["expectations_failed", "approvals_missing"]
+        [failing] = selectors.unanswered_failures(request)
+        assert failing["message"] == "41 rows do not satisfy: Each air_time is between 20 and 720."
+        check = selectors.current_expectation_check(request)
+        assert check is not None
+        row = failing_rows(check, failing["number"]).rows[0]
+        assert (row["key"]["flight"], row["values"], row["before"]) == (
+            415,
+            {"air_time": -1266},
+            {"air_time": 309},
+        )
+
+    def test_each_dataset_has_expectations_that_its_table_satisfies(self) -> None:
+        known = {"airports": {"tzone": 3}, "weather": {"wind_speed": 1}}
+        counts = {}
+        for dataset in Dataset.objects.all():
+            suite = active_suite(dataset)
+            assert suite is not None
+            counts[dataset.slug] = suite.expectation_count
+            report = merging.check_table(dataset.table_uri, suite.document, dataset.primary_keys)
+            assert {
+                one.columns[0]: one.failing_rows_total for one in report.results if one.state != "passed"
+            } == known.get(dataset.slug, {})
+        assert counts == {"flights": 14, "planes": 7, "airports": 7, "weather": 6}
+
+    def test_what_was_merged_was_judged(self) -> None:
+        check = selectors.expectation_check_to_show(self.request_with("midnight as 0"))
+        assert check is not None
+        assert (check.passed, check.failing, check.suite_version.number) == (14, [], 1)
 
     def test_the_trail_is_whole_and_names_who_decided(self) -> None:
         assert list(verify_chains()) == []

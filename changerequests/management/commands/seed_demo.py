@@ -20,9 +20,10 @@ from audit.selectors import events_of
 from audit.services import INSTALLATION_STREAM, record
 from changerequests.management import flights
 from changerequests.management.demo_requests import DEMO_REQUESTS, DemoRequest
+from changerequests.management.demo_suites import demo_suites
 from changerequests.management.demo_users import DEMO_PASSWORD, DEMO_USERS
 from changerequests.models import ChangeRequest
-from changerequests.services import execution, plans, proposals, reviews, runs
+from changerequests.services import execution, expectations, plans, proposals, reviews, runs
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset, Project
 from datasets.operators import make_operator
@@ -70,7 +71,7 @@ DEMO_DATASETS = (
 class Command(BaseCommand):
     """Repeatable: what is there already is left alone, so a run that was cut short is taken up where it ended."""
 
-    help = "Make the demo's users, its four datasets and its change requests. Not for production."
+    help = "Make the users, datasets, expectations and change requests of the demo. Not for production."
 
     def handle(self, *_: Any, **__: Any) -> None:
         if getattr(settings, "SETTINGS_MODULE", "") == "config.settings.production":
@@ -83,6 +84,8 @@ class Command(BaseCommand):
         people = self._people()
         tables = {source.name: flights.load(source) for source in flights.SOURCES}
         datasets = self._datasets(tables, people)
+        for name, suite in demo_suites(tables).items():
+            self._expect(datasets[name], suite, people["olivia"])
         with duckdb.connect(":memory:") as connection:
             connection.execute("SET TimeZone = 'UTC'")
             for name, table in tables.items():
@@ -154,6 +157,17 @@ class Command(BaseCommand):
             description=demo.description,
             **demo.settings,
         )
+
+    def _expect(self, dataset: Dataset, suite: dict[str, Any], owner: User) -> None:
+        if not dataset.suite_number:
+            expectations.save_suite(
+                dataset_id=dataset.pk,
+                actor=owner,
+                document=suite,
+                edited_number=0,
+                note="What must be true of every flight, plane, airport and hour.",
+            )
+            dataset.refresh_from_db()
 
     def _proposed(
         self, demo: DemoRequest, dataset: Dataset, people: dict[str, User], data: duckdb.DuckDBPyConnection

@@ -61,6 +61,7 @@ def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
         ("schema", "Schema", "dataset_schema", "key", None),
         ("history", "History", "dataset_history", "history", None),
         ("change_requests", "Change requests", "dataset_change_requests", "pending", open_requests),
+        ("expectations", "Expectations", "suite", "shield", None),
         ("members", "Members", "members", "people", None),
         ("settings", "Settings", "dataset_settings", "gear", None),
     ]

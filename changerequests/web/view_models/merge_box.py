@@ -182,6 +182,51 @@ def _held_gates(change_request: ChangeRequest, failed: list[policies.Blocker]) -
             held.append(
                 Gate("ok", f"Deletes {counted(check.rows_deleted, 'row')}, within the limit of the dataset.")
             )
+    if policies.EXPECTATIONS_GATE not in codes:
+        held += _held_expectations(change_request)
     if dataset.threads_must_be_resolved and "threads_open" not in codes:
         held.append(Gate("ok", "Every discussion is resolved."))
+    return held
+
+
+def _held_expectations(change_request: ChangeRequest) -> list[Gate]:
+    check = selectors.current_expectation_check(change_request)
+    if check is None:
+        return []
+    held = []
+    if check.failing:
+        people = {name_of(override.given_by) for override in selectors.standing_overrides(change_request)}
+        broken = counted(len(check.failing), "broken expectation")
+        held.append(
+            Gate(
+                "confirm",
+                f"{listed(sorted(people))} {'answers' if len(people) == 1 else 'answer'} for {broken}.",
+                reverse("checks", args=[change_request.cr_id]),
+                "See why",
+            )
+        )
+    if check.passed:
+        held.append(
+            Gate(
+                "ok",
+                f"{counted(check.passed, 'expectation')} of the data {'holds' if check.passed == 1 else 'hold'}.",
+            )
+        )
+    if check.warnings:
+        held.append(
+            Gate(
+                "confirm",
+                f"{counted(check.warnings, 'expectation')} only {'warns' if check.warnings == 1 else 'warn'}.",
+                reverse("checks", args=[change_request.cr_id]),
+                _LINK_TEXTS["checks"],
+            )
+        )
+    if check.deferred:
+        held.append(
+            Gate(
+                "ok",
+                f"{counted(check.deferred, 'expectation')} of the whole table "
+                f"{'is' if check.deferred == 1 else 'are'} judged in the merge.",
+            )
+        )
     return held

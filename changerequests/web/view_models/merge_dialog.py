@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from changerequests import policies, selectors
 from changerequests.models import ChangeRequest, PlanCheck, Revision
 from changerequests.states import Action
+from changerequests.web.view_models.expectations import ExpectationSummary, expectation_summary
 from changerequests.web.view_models.merge_box import Gate, merge_box
 from changerequests.web.view_models.readers import Reader
 from changerequests.web.wording import counted, listed
@@ -45,6 +46,7 @@ class MergeDialog:
     delete_sentence: str
     may_override: bool
     conflicts_open: bool
+    expectations: ExpectationSummary | None
     button: str
 
 
@@ -82,6 +84,7 @@ def merge_dialog(change_request: ChangeRequest, reader: Reader) -> MergeDialog:
         delete_sentence=guard.sentence if guard else "",
         may_override=reader.owns and bool(standing) and all(blocker.overridable for blocker in standing),
         conflicts_open=any(blocker.code == "conflicts_unresolved" for blocker in standing),
+        expectations=expectation_summary(change_request),
         button=f"Merge {counted(row_changes, 'row change')}",
     )
 

@@ -1,7 +1,7 @@
 """A merge run as its progress panel shows it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from django.urls import reverse
 
@@ -129,7 +129,9 @@ def _end(run: MergeRun) -> tuple[Literal["", "success", "error", "warning"], str
             ("Choose values"),
         )
     if run.status == RunStatus.INVALID:
-        next_sentence = "The table is as it was. Correct the rows and upload them again."
+        next_sentence = (
+            "The table is as it was. The checks name the rows: correct them and upload them again."
+        )
         return (
             "error",
             run.error_message,
@@ -147,3 +149,11 @@ def _end(run: MergeRun) -> tuple[Literal["", "success", "error", "warning"], str
         )
     next_sentence = "The table is as it was. You can ask for the merge again; nothing is merged twice."
     return "error", run.error_message, next_sentence, "", ""
+
+
+def checks_of(run: MergeRun | None) -> list[dict[str, Any]]:
+    """The table's own rules as the run found them; its expectations stand in a report of their own."""
+    if run is None:
+        return []
+    found = (run.result or {}).get("validation") or run.error_data.get("checks", [])
+    return [check for check in found if not check["name"].startswith("expectation:")]

@@ -20,7 +20,9 @@ from changerequests.web.forms import CloseForm, CommentForm, NewChangeRequestFor
 from changerequests.web.view_models.change_requests import head, may_approve, may_review, side
 from changerequests.web.view_models.merge_box import merge_box
 from changerequests.web.view_models.readers import reader_of
+from changerequests.web.view_models.runs import checks_of
 from changerequests.web.view_models.timeline import timeline
+from changerequests.web.views.expectations import expectations_context
 from changerequests.web.views.shared import dataset_at, person, request_at, signed_in
 from changerequests.web.wording import counted
 from datasets.errors import Forbidden, InvalidInput
@@ -192,13 +194,16 @@ def box(request: HttpRequest, cr_id: str) -> HttpResponse:
 def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
     """What was checked, on which version of the table, and with which outcome."""
     change_request = request_at(request, cr_id)
+    last_run = selectors.latest_run(change_request)
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
         "head": head(change_request, reader_of(change_request, person(request)), "checks"),
         "check": selectors.current_plan_check(change_request),
-        "last_run": selectors.latest_run(change_request),
+        "last_run": last_run,
+        "last_checks": checks_of(last_run),
         "may_rebase": not policies.blockers(change_request, person(request), Action.REBASE),
+        **expectations_context(change_request, person(request)),
     }
     return render(request, "change_requests/checks.html", context)
 

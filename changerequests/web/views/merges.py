@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from changerequests import selectors
-from changerequests.errors import Blocked, PlanChanged
+from changerequests.errors import Blocked, ExpectationsFailed, PlanChanged
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import plans, reverts, runs, waiting
 from changerequests.states import Status
@@ -37,7 +37,7 @@ def merge(request: HttpRequest, cr_id: str) -> HttpResponse:
         run = _ask(request, change_request)
     except (PlanChanged, Blocked) as error:
         return _dialog(request, change_request, problem=error.message, status=409)
-    except InvalidInput as error:
+    except (InvalidInput, ExpectationsFailed) as error:
         return _dialog(request, change_request, problem=error.message, status=422)
     if is_fragment(request):
         return _panel(request, run)
@@ -49,7 +49,7 @@ def _merged_run(change_request: ChangeRequest) -> MergeRun | None:
 
 
 def _ask(request: HttpRequest, change_request: ChangeRequest) -> MergeRun:
-    version = request.POST.get("table_version", "")
+    version, suite = request.POST.get("table_version", ""), request.POST.get("suite_number", "")
     return runs.request_merge(
         change_request_id=change_request.pk,
         actor=person(request),
@@ -57,6 +57,7 @@ def _ask(request: HttpRequest, change_request: ChangeRequest) -> MergeRun:
             revision_digest=request.POST.get("revision_digest", ""),
             plan_digest=request.POST.get("plan_digest", ""),
             table_version=int(version) if version.isdecimal() else None,
+            suite_number=int(suite) if suite.isdecimal() else None,
         ),
         message=request.POST.get("message", ""),
         idempotency_key=request.POST.get("idempotency_key", ""),

@@ -8,7 +8,7 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo test test-faults check lock clean
+.PHONY: help demo test test-spark test-faults check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -19,6 +19,10 @@ demo: .venv/demo.stamp ## try it: web and worker in this terminal, with demo dat
 test: .venv/dev.stamp ## run every test: engine, application on SQLite and PostgreSQL, browser, real services
 	@tests/install-services
 	@$(python) -m tests.services suite
+
+test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake read what merges wrote (installs Java and Spark where missing)
+	@tests/install-spark
+	@$(python) -m pytest -m spark tests/merging/interoperability
 
 test-faults: .venv/dev.stamp ## kill, starve and cut off merges, 200 times at random (RUNS=100 SEED=4711 in each world)
 	@tests/install-services

@@ -235,6 +235,15 @@ def expectation_check_to_show(change_request: ChangeRequest) -> ExpectationCheck
     return current_expectation_check(change_request)
 
 
+def expectation_check_of_run(change_request: ChangeRequest, run_id: int) -> ExpectationCheck | None:
+    """What the suite said of the merged result in one of the request's runs."""
+    return (
+        ExpectationCheck.objects.select_related("suite_version", "revision", "change_request__dataset__meta")
+        .filter(change_request=change_request, run=run_id)
+        .first()
+    )
+
+
 def active_run(change_request: ChangeRequest) -> MergeRun | None:
     """The queued or running merge of the request, if there is one."""
     loaded = getattr(change_request, "active_runs", None)

@@ -203,6 +203,11 @@ class SuiteProposal(models.Model):
     def __str__(self) -> str:
         return f"proposal {self.pk}"
 
+    @property
+    def content(self) -> dict[str, Any] | None:
+        """The proposed suite as parsed JSON; None while there is none."""
+        return dict(json.loads(self.document)) if self.document else None
+
 
 class DatasetMeta(models.Model):
     """What the database remembers of the table: right after every merge, and reconciled when others write."""

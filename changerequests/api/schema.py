@@ -141,9 +141,43 @@ _SCHEMAS: dict[str, Any] = {
         total={"type": "integer"},
     ),
     "ValidationFailedProblem": _with(
-        "`validation_failed`: the merged result would break a rule; nothing was merged.",
+        "`validation_failed`: the merged result breaks a rule, or is known to; nothing was merged.",
         checks=_list_of("Check"),
+        suite_version={
+            "type": ["integer", "null"],
+            "description": "Null where the dataset expects nothing.",
+        },
+        expectations=_list_of("FailedExpectation"),
     ),
+    "FailedExpectation": {
+        "type": "object",
+        "description": "An expectation that stops the merge, with its first failing rows.",
+        "required": ["number", "type", "columns", "message", "failing_rows_total", "failing_rows"],
+        "properties": {
+            "number": {"type": "integer"},
+            "type": _TEXT,
+            "columns": {"type": "array", "items": _TEXT},
+            "message": _TEXT,
+            "observed": {},
+            "before": {},
+            "failing_rows_total": {"type": "integer"},
+            "failing_rows": _list_of("FailingRow"),
+        },
+    },
+    "SuiteRejectedProblem": _with(
+        "`suite_rejected`: a suite that cannot be checked as it is written; nothing was saved.",
+        problems=_list_of("SuiteProblem"),
+    ),
+    "SuiteProblem": {
+        "type": "object",
+        "required": ["place", "code", "message", "expectation"],
+        "properties": {
+            "place": {"type": "string", "description": "For example `expectations[3].kwargs.column`."},
+            "code": _TEXT,
+            "message": _TEXT,
+            "expectation": {"type": ["string", "null"]},
+        },
+    },
     "ConflictAnswer": {
         "anyOf": [
             {"$ref": f"#/components/schemas/{name}"}
@@ -153,7 +187,13 @@ _SCHEMAS: dict[str, Any] = {
     "UnprocessableAnswer": {
         "anyOf": [
             {"$ref": f"#/components/schemas/{name}"}
-            for name in ("InvalidProblem", "StagingRejectedProblem", "ValidationFailedProblem", "Problem")
+            for name in (
+                "InvalidProblem",
+                "StagingRejectedProblem",
+                "ValidationFailedProblem",
+                "SuiteRejectedProblem",
+                "Problem",
+            )
         ]
     },
 }
@@ -167,7 +207,7 @@ _RESPONSES = {
         "ConflictAnswer",
     ),
     "Unprocessable": (
-        "`invalid`, `staging_rejected`, `validation_failed` and their kin: what came in does not fit.",
+        "`invalid`, `staging_rejected`, `validation_failed`, `suite_rejected` …: what came in does not fit.",
         "UnprocessableAnswer",
     ),
     "Throttled": ("`throttled`: too many requests; `Retry-After` says how long to wait.", "Problem"),

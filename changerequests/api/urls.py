@@ -6,6 +6,7 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from changerequests.api.views.catalogue import DatasetViewSet, ProjectViewSet
+from changerequests.api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
 from changerequests.api.views.merges import ConflictViewSet, MergeContractView, MergeRunViewSet, MergeView
 from changerequests.api.views.proposals import (
     ChangeRequestViewSet,
@@ -39,6 +40,19 @@ v1 = [
         DatasetViewSet.as_view({"get": "members", "put": "set_member"}, **WHOLE),
         name="dataset-members",
     ),
+    path(f"{DATASET}/suite", SuiteViewSet.as_view({"get": "retrieve", "put": "update"}), name="suite"),
+    path(f"{DATASET}/suite/versions", SuiteViewSet.as_view({"get": "versions"}), name="suite-versions"),
+    path(
+        f"{DATASET}/suite/versions/<int:number>",
+        SuiteViewSet.as_view({"get": "version"}),
+        name="suite-version",
+    ),
+    path(f"{DATASET}/suite/proposals", SuiteViewSet.as_view({"post": "propose"}), name="suite-proposals"),
+    path(
+        f"{DATASET}/suite/proposals/<int:proposal_id>",
+        SuiteViewSet.as_view({"get": "proposal"}),
+        name="suite-proposal",
+    ),
     path(
         "change_requests",
         ChangeRequestViewSet.as_view({"get": "list", "post": "create"}),
@@ -63,6 +77,21 @@ v1 = [
         f"{REQUEST}/conflicts/bulk",
         ConflictViewSet.as_view({"post": "resolve_column"}),
         name="conflicts-bulk",
+    ),
+    path(
+        f"{REQUEST}/expectations",
+        ExpectationCheckViewSet.as_view({"get": "retrieve"}),
+        name="expectation-check",
+    ),
+    path(
+        f"{REQUEST}/expectations/override",
+        ExpectationCheckViewSet.as_view({"post": "override"}),
+        name="expectation-override",
+    ),
+    path(
+        f"{REQUEST}/expectations/<int:number>/rows",
+        ExpectationCheckViewSet.as_view({"get": "rows"}),
+        name="expectation-rows",
     ),
     path(f"{REQUEST}/events", EventViewSet.as_view({"get": "list"}), name="events"),
     path(f"{REQUEST}/reviews", ReviewViewSet.as_view({"get": "list", "post": "create"}), name="reviews"),

@@ -235,11 +235,13 @@ def _end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
             {"total": error.total, "conflicts": conflicts},
         )
     if isinstance(error, merging.ValidationFailed):
-        checks: dict[str, Any] = {"checks": [_check(check) for check in error.report.checks]}
         suite = error.report.expectations
         report = suite.as_json() if suite is not None else None
-        if report is not None:
-            checks |= {"suite_version": report["version"], "expectations": failures_in(report)}
+        checks = {
+            "checks": [_check(check) for check in error.report.checks],
+            "suite_version": report["version"] if report is not None else None,
+            "expectations": failures_in(report) if report is not None else [],
+        }
         return _step_back(run, lease, RunStatus.INVALID, error.code, error.message, checks, report=report)
     if isinstance(error, merging.MergeError):
         return _step_back(run, lease, RunStatus.FAILED, error.code, error.message, error.data)

@@ -122,6 +122,13 @@ class MergeRunSerializer(serializers.ModelSerializer):
     change_request = serializers.CharField(source="change_request.cr_id", read_only=True)
     dataset = serializers.IntegerField(source="dataset_id", read_only=True)
     requested_by = UserField(read_only=True)
+    suite_version = serializers.IntegerField(
+        source="suite_version.number",
+        read_only=True,
+        allow_null=True,
+        default=None,
+        help_text="The version of the expectations that judged the merged result.",
+    )
     overridden = OverriddenSerializer(source="overridden_blockers", many=True, read_only=True)
     error = serializers.SerializerMethodField()
     result = MergeResultSerializer(read_only=True, allow_null=True)
@@ -138,6 +145,7 @@ class MergeRunSerializer(serializers.ModelSerializer):
             "requested_for",
             "message",
             "revision_digest",
+            "suite_version",
             "skip_conflict_check",
             "force_merge",
             "override_reason",

@@ -198,7 +198,7 @@ class MergeRunViewSet(GenericViewSet):
             return self.queryset
         return MergeRun.objects.filter(
             dataset__in=datasets_with_role(actor_of(self.request)).values("pk")
-        ).select_related("change_request", "requested_by")
+        ).select_related("change_request", "requested_by", "suite_version")
 
     @extend_schema(responses=MergeRunSerializer(many=True))
     def list(self, request: Request) -> Response:

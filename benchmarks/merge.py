@@ -5,8 +5,11 @@
 TPC-H ``lineitem`` (``tpchgen-cli`` writes it) as a table of 16 files, in key order and shuffled; three change sets:
 ``tiny`` (about a hundred updates over all files), ``local`` (updates and deletes in one key range), ``scatter``
 (about 1 % of the rows over all files: updates, deletes, inserts). Every measurement runs in a process of its own on a
-copy of the table (data files are linked, they never change), the engines in alternation. Printed: medians of seconds,
-peak memory, bytes written, and how many times faster ours is.
+copy of the table (data files are linked, they never change), the engines in alternation, each after one merge into a
+small table, as in a worker that has been running. Ours is measured on a table that nobody touched since the content
+was staged, and (``rewritten``) on one whose files were all written anew since, the dearest case. Printed: medians of
+seconds and how many times as long as ours each engine takes, peak memory of the process, bytes of data files and
+vectors written (also as a multiple of the changed rows' own size as Parquet), bytes of the log's entry.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +35,15 @@ import merging
 
 KEYS = ("l_orderkey", "l_linenumber")
 FILES = 16
-ENGINES = ("headgate", "headgate copy-on-write", "delta-rs", "delta-rs tuned", "overwrite")
+ENGINES = (
+    "headgate",
+    "headgate rewritten",
+    "headgate copy-on-write",
+    "delta-rs",
+    "delta-rs tuned",
+    "overwrite",
+)
+VARIANTS = {"headgate copy-on-write": "-cow", "headgate rewritten": "-rewritten"}
 IN_LIST = 1_000
 
 
@@ -52,7 +64,7 @@ def main() -> None:
         print(json.dumps(measure_here(*options.one)))
         return
     folder = options.folder / f"sf{options.scale:g}"
-    prepare(folder, options.scale, options.layouts)
+    prepare(folder, options.scale, options.layouts, {VARIANTS.get(engine, "") for engine in options.engines})
     results: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for _ in range(options.runs):
         for layout in options.layouts:
@@ -66,18 +78,21 @@ def main() -> None:
 
 def print_table(results: dict[tuple[str, str, str], list[dict[str, Any]]], options: Any) -> None:
     """Medians as a Markdown table."""
-    print("| layout | changes | rows | engine | seconds | times ours | peak memory | written |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| layout | changes | rows | engine | seconds | times ours | peak memory | written | of changed rows | log |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for layout in options.layouts:
         for changes in options.changes:
             ours = median(results.get((layout, changes, "headgate"), []), "seconds")
             for engine in options.engines:
                 runs = results[layout, changes, engine]
-                seconds = median(runs, "seconds")
+                seconds, written = median(runs, "seconds"), median(runs, "written")
                 ratio = f"{seconds / ours:.1f}" if ours else ""
                 print(
-                    f"| {layout} | {changes} | {runs[0]['rows']:,} | {engine} | {seconds:.2f} | {ratio} "
-                    f"| {median(runs, 'peak') / 1e9:.2f} GB | {median(runs, 'written') / 1e6:.1f} MB |"
+                    f"| {layout} | {changes} | {runs[0]['rows']:,} | {engine} | {seconds:.3f} | {ratio} "
+                    f"| {median(runs, 'peak') / 1e9:.2f} GB | {written / 1e6:.2f} MB "
+                    f"| {written / runs[0]['own']:.1f} | {median(runs, 'log') / 1e6:.2f} MB |"
                 )
 
 
@@ -89,8 +104,8 @@ def median(runs: list[dict[str, Any]], name: str) -> float:
 # preparing
 
 
-def prepare(folder: Path, scale: float, layouts: list[str]) -> None:
-    """Tables, change sets and staged content, made once."""
+def prepare(folder: Path, scale: float, layouts: list[str], variants: set[str]) -> None:
+    """Tables, change sets and staged content, made once; ``variants`` of ``VARIANTS`` beside the plain tables."""
     source = folder / "source"
     if not source.exists():
         source.mkdir(parents=True)
@@ -109,17 +124,22 @@ def prepare(folder: Path, scale: float, layouts: list[str]) -> None:
         )
     parquet = f"read_parquet('{source}/lineitem/*.parquet')"
     for layout in layouts:
-        table = folder / layout
+        table, shuffled = folder / layout, layout == "shuffled"
         if not table.exists():
-            make_table(parquet, table, shuffled=layout == "shuffled", deletion_vectors=True)
-            make_table(parquet, Path(f"{table}-cow"), shuffled=layout == "shuffled", deletion_vectors=False)
+            make_table(parquet, table, shuffled=shuffled)
+        without_vectors, rewritten = Path(f"{table}-cow"), Path(f"{table}-rewritten")
+        if "-cow" in variants and not without_vectors.exists():
+            make_table(parquet, without_vectors, shuffled=shuffled, deletion_vectors=False)
+        if "-rewritten" in variants and not rewritten.exists():
+            shutil.copytree(table, rewritten, copy_function=link_data)
+            make_table(parquet, rewritten, shuffled=shuffled, again=True)
     for name, query in change_sets(parquet).items():
         path = folder / f"{name}.parquet"
         if not path.exists():
             with duckdb.connect() as connection:
                 connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
         for layout in layouts:
-            for variant in (layout, f"{layout}-cow"):
+            for variant in (layout, *([f"{layout}-cow"] if "-cow" in variants else ())):
                 link = folder / f"{variant}.{name}.staged"
                 if not link.exists():
                     staged = merging.stage(
@@ -128,8 +148,10 @@ def prepare(folder: Path, scale: float, layouts: list[str]) -> None:
                     link.write_text(staged.location, encoding="utf-8")
 
 
-def make_table(parquet: str, table: Path, *, shuffled: bool, deletion_vectors: bool) -> None:
-    """A table of ``FILES`` files, in key order or shuffled by row."""
+def make_table(
+    parquet: str, table: Path, *, shuffled: bool, deletion_vectors: bool = True, again: bool = False
+) -> None:
+    """A table of ``FILES`` files, in key order or shuffled by row; ``again`` replaces one by the same rows."""
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
         top = connection.execute(f"SELECT max(l_orderkey) FROM {parquet}").fetchall()[0][0]
@@ -140,7 +162,9 @@ def make_table(parquet: str, table: Path, *, shuffled: bool, deletion_vectors: b
         for part in range(FILES):
             rows = connection.sql(f"SELECT * FROM {parquet} WHERE {number} = {part} ORDER BY {order}")
             data = rows.to_arrow_table()
-            if part == 0:
+            if part == 0 and again:
+                deltalake.write_deltalake(str(table), data, mode="overwrite")
+            elif part == 0:
                 merging.create_table(str(table), data, deletion_vectors=deletion_vectors)
             else:
                 deltalake.write_deltalake(str(table), data, mode="append")
@@ -169,18 +193,22 @@ def change_sets(parquet: str) -> dict[str, str]:
 
 def measure(engine: str, folder: Path, layout: str, changes: str) -> dict[str, Any]:
     """One measurement in a process of its own, on a copy of the table."""
-    variant = f"{layout}-cow" if engine == "headgate copy-on-write" else layout
+    variant = layout + VARIANTS.get(engine, "")
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / variant, copy, copy_function=link_data)
     content = folder / f"{changes}.parquet"
     if engine.startswith("headgate"):
-        content = Path((folder / f"{variant}.{changes}.staged").read_text(encoding="utf-8"))
+        staged_on = variant.removesuffix("-rewritten")
+        content = Path((folder / f"{staged_on}.{changes}.staged").read_text(encoding="utf-8"))
     before = set(copy.rglob("*"))
     command = [sys.executable, "-m", "benchmarks.merge", "--one", engine, str(copy), str(content)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
-    found["written"] = sum(path.stat().st_size for path in set(copy.rglob("*")) - before if path.is_file())
+    found["own"] = (folder / f"{changes}.parquet").stat().st_size
+    new = [path for path in set(copy.rglob("*")) - before if path.is_file()]
+    found["log"] = sum(path.stat().st_size for path in new if path.parent.name == "_delta_log")
+    found["written"] = sum(path.stat().st_size for path in new) - found["log"]
     return found
 
 
@@ -193,12 +221,27 @@ def link_data(source: str, target: str) -> None:
 
 
 def measure_here(engine: str, table: str, changes: str) -> dict[str, Any]:
-    """Run one merge in this process and time it."""
+    """Run one merge in this process and time it; before that a small one, so that libraries are loaded."""
     run = RUNNERS[engine]
+    if engine.startswith("headgate"):
+        merging.warm_up()
+    else:
+        warm_up(run)
     started = time.perf_counter()
     rows = run(table, changes)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "peak": peak_memory(), "rows": rows}
+
+
+def warm_up(run: Callable[[str, str], int]) -> None:
+    """One merge of a few rows into a small table."""
+    keys = {"l_orderkey": pyarrow.array(range(10)), "l_linenumber": pyarrow.array([1] * 10)}
+    with tempfile.TemporaryDirectory() as folder:
+        deltalake.write_deltalake(f"{folder}/table", pyarrow.table(keys))
+        pyarrow.parquet.write_table(
+            pyarrow.table(keys | {"_op": ["update"] * 10}), f"{folder}/changes.parquet"
+        )
+        run(f"{folder}/table", f"{folder}/changes.parquet")
 
 
 def peak_memory() -> int:
@@ -254,6 +297,7 @@ def run_overwrite(table: str, changes: str) -> int:
 
 RUNNERS: dict[str, Callable[[str, str], int]] = {
     "headgate": run_headgate,
+    "headgate rewritten": run_headgate,
     "headgate copy-on-write": run_headgate,
     "delta-rs": run_delta_rs,
     "delta-rs tuned": lambda table, changes: run_delta_rs(table, changes, tuned=True),

@@ -115,7 +115,10 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _copy(plan: MergePlan, query: str, path: Path) -> None:
-    plan.session.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+    # Small row groups are written in parallel, and few of them are read to trace one row.
+    plan.session.execute(
+        f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
+    )
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 

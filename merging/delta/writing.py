@@ -39,6 +39,8 @@ from merging.errors import MergeFailed, UnsupportedTable
 _INDEXED_COLUMNS = 32
 _LEAST_ROWS_PER_FILE = 10_000
 _REWRITERS = 2
+_ROWS_PER_GROUP = 122_880
+_ROWS_PER_GROUP_REWRITTEN = 40_960  # two files are in hand at a time
 _PLAIN_IN_PATHS = "/=-_.~:@!$&'()*+,;"
 _LONGEST_FOLDER = 255  # bytes, of every common file system
 
@@ -496,6 +498,7 @@ def _rewrite_file(
             snapshot.store,
             f"SELECT {selected} FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number",
             rewrite.path,
+            _ROWS_PER_GROUP_REWRITTEN,
         )
 
 
@@ -704,12 +707,17 @@ def _copy(work: _Work, query: str, path: str) -> tuple[int, int, Mapping[str, Ma
 
 
 def copy_to(
-    connection: duckdb.DuckDBPyConnection, store: TableStore, query: str, path: str
+    connection: duckdb.DuckDBPyConnection,
+    store: TableStore,
+    query: str,
+    path: str,
+    rows_per_group: int = _ROWS_PER_GROUP,
 ) -> tuple[int, int, Mapping[str, Mapping[str, str]]]:
-    """The same, for any connection and store."""
+    """The same, for any connection and store; memory grows with the rows of a row group."""
     target = store.local_target(path)
     [(_, rows, size, _, returned, *_)] = connection.execute(
-        f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION snappy, RETURN_STATS)"
+        f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION snappy, "
+        f"ROW_GROUP_SIZE {rows_per_group}, RETURN_STATS)"
     ).fetchall()
     store.publish(path, target)
     return int(rows), int(size), returned or {}

@@ -2,12 +2,20 @@
 
 from typing import Any
 
+import structlog
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, reverse
 
+from audit.errors import InvalidMoment
+from audit.export import ExportFilter, export_lines, moment_of
 from audit.models import Chain, Event
 from audit.services import verify_chains
+
+logger = structlog.get_logger(__name__)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only in the stubs
@@ -32,6 +40,31 @@ class EventAdmin(ReadOnlyAdmin):
     search_fields = ["subject_id", "actor", "stream", "request_id"]
     ordering = ["-occurred_at", "-pk"]
     show_full_result_count = False
+    change_list_template = "admin/audit/event/change_list.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        export = path("export/", self.admin_site.admin_view(self.export), name="audit_event_export")
+        return [export, *super().get_urls()]
+
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """A range of the trail as JSON lines, for whoever may see the trail."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        given = {
+            name: request.GET.get(name, "")
+            for name in ("stream", "actor", "action", "subject_type", "subject_id")
+        }
+        try:
+            since, until = (moment_of(request.GET.get(name, "")) for name in ("since", "until"))
+        except InvalidMoment as error:
+            messages.error(request, error.message)
+            return HttpResponseRedirect(reverse("admin:audit_event_changelist"))
+        logger.info("audit_exported", actor=request.user.get_username(), stream=given["stream"])
+        return StreamingHttpResponse(
+            export_lines(ExportFilter(since=since, until=until, **given)),
+            content_type="application/x-ndjson",
+            headers={"Content-Disposition": 'attachment; filename="audit.jsonl"'},
+        )
 
 
 @admin.register(Chain)

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from changerequests import queue, selectors
+from changerequests import selectors
 from changerequests.models import (
     ChangeRequest,
     Comment,
@@ -20,10 +23,12 @@ from changerequests.models import (
     Revision,
     RunPhaseTime,
 )
-from changerequests.services import execution, plans, runs
+from changerequests.services import maintenance, operations, plans, runs
 from changerequests.states import RunStatus
 from datasets.admin import OperatorAdmin
 from datasets.errors import DomainError
+from datasets.maintenance import active_run
+from datasets.models import Dataset, MaintenanceRun
 
 
 @admin.register(ChangeRequest)
@@ -43,6 +48,20 @@ class ChangeRequestAdmin(OperatorAdmin):
         messages.success(
             request, f"{sum(check is not None for check in checked)} change requests were checked."
         )
+
+
+class SafeActionForm(forms.Form):
+    """A safe action on a run (retry, cancel) or a dataset (release), with its reason."""
+
+    action = forms.ChoiceField(
+        choices=[
+            ("retry", "retry a run"),
+            ("cancel", "cancel a run"),
+            ("release", "release a dataset's lease"),
+        ]
+    )
+    number = forms.IntegerField(min_value=1, help_text="Of the run; of the dataset to release its lease.")
+    reason = forms.CharField(max_length=500, help_text="Kept in the audit trail.")
 
 
 class StuckFilter(admin.SimpleListFilter):
@@ -93,11 +112,16 @@ class MergeRunAdmin(OperatorAdmin):
     ]
     list_select_related = ["change_request", "dataset", "requested_by"]
     search_fields = ["change_request__title", "worker", "attempt_id"]
-    actions = ["cancel", "ring"]
+    actions = ["cancel"]
 
     def get_urls(self) -> list[URLPattern]:
         sweep = path("sweep/", self.admin_site.admin_view(self.sweep), name="changerequests_mergerun_sweep")
-        return [sweep, *super().get_urls()]
+        operations_page = path(
+            "operations/",
+            self.admin_site.admin_view(self.operations),
+            name="changerequests_mergerun_operations",
+        )
+        return [sweep, operations_page, *super().get_urls()]
 
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel(self, request: HttpRequest, found: QuerySet[MergeRun]) -> None:
@@ -110,23 +134,112 @@ class MergeRunAdmin(OperatorAdmin):
             else:
                 messages.success(request, f"Run {run.pk} is cancelled, or stops before it commits.")
 
-    @admin.action(description="Ring a worker for their datasets", permissions=["operate"])
-    def ring(self, request: HttpRequest, found: QuerySet[MergeRun]) -> None:
-        """Ask a worker to look at the queues of the runs' datasets."""
-        datasets = sorted(set(found.values_list("dataset_id", flat=True)))
-        for dataset_id in datasets:
-            queue.ring(dataset_id)
-        messages.success(request, f"Rang for {len(datasets)} datasets.")
+    def operations(self, request: HttpRequest) -> HttpResponse:
+        """Queue, leases, and stuck work with its reason and what can be done about it safely."""
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+        form = SafeActionForm(request.POST or None)
+        status = 200
+        if request.method == "POST":
+            status = 422
+            if form.is_valid() and self._act(request, form):
+                return HttpResponseRedirect(request.path)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Queue, leases and stuck work",
+            "opts": self.opts,
+            "queue": operations.queued_and_running(),
+            "leases": operations.held_leases(),
+            "stuck": operations.stuck_work(),
+            "form": form,
+        }
+        return TemplateResponse(
+            request, "admin/changerequests/mergerun/operations.html", context, status=status
+        )
+
+    def _act(self, request: HttpRequest, form: "SafeActionForm") -> bool:
+        given: dict[str, Any] = {"actor": request.user, "reason": form.cleaned_data["reason"]}
+        number = form.cleaned_data["number"]
+        try:
+            match form.cleaned_data["action"]:
+                case "retry":
+                    operations.retry(run_id=number, **given)
+                    messages.success(request, "A worker was rung.")
+                case "cancel":
+                    operations.cancel(run_id=number, **given)
+                    messages.success(request, f"Run {number} is cancelled, or stops before it commits.")
+                case _:
+                    operations.release_lease(dataset_id=number, **given)
+                    messages.success(request, "The lease is free; a worker was rung.")
+        except DomainError as error:
+            messages.error(request, error.message)
+            return False
+        return True
 
     def sweep(self, request: HttpRequest) -> HttpResponse:
         """Do at once what the periodic sweep does: ring for lost and interrupted runs, clear what was left."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if self.has_operate_permission(request):
-            messages.success(request, f"Swept: rang for {execution.sweep()} datasets.")
+            rung = operations.sweep(actor=request.user)  # type: ignore[arg-type]  # an operator
+            messages.success(request, f"Swept: rang for {rung} datasets.")
         else:
             messages.error(request, "Only operators sweep.")
         return HttpResponseRedirect(reverse("admin:changerequests_mergerun_changelist"))
+
+
+class MaintenanceRequestForm(forms.ModelForm):
+    """Which table is looked after, how, and why."""
+
+    jobs = forms.MultipleChoiceField(
+        choices=MaintenanceRun.Job.choices, widget=forms.CheckboxSelectMultiple, label="What to do"
+    )
+    reason = forms.CharField(max_length=500, required=False, help_text="Kept in the audit trail.")
+
+    class Meta:
+        model = MaintenanceRun
+        fields = ["dataset", "jobs", "reason"]
+
+    def clean_dataset(self) -> Dataset:
+        """One visit at a time."""
+        dataset: Dataset = self.cleaned_data["dataset"]
+        if active_run(dataset) is not None:
+            raise forms.ValidationError("The table is being looked after already, or waits for it.")
+        return dataset
+
+
+@admin.register(MaintenanceRun)
+class MaintenanceRunAdmin(OperatorAdmin):
+    """Visits to tables, newest first; adding one asks a worker for it, by the service."""
+
+    list_display = [
+        "pk",
+        "dataset",
+        "jobs",
+        "status",
+        "requested_by",
+        "version_before",
+        "version_after",
+        "row_count",
+        "finished_at",
+        "error_code",
+    ]
+    list_filter = ["status", "dataset", "error_code"]
+    list_select_related = ["dataset", "requested_by"]
+    search_fields = ["dataset__name", "reason"]
+    form = MaintenanceRequestForm
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_operate_permission(request)
+
+    def save_model(self, request: HttpRequest, obj: MaintenanceRun, form: Any, change: bool) -> None:
+        asked = maintenance.request_maintenance(
+            dataset_id=obj.dataset_id,
+            actor=request.user,  # type: ignore[arg-type]  # an operator
+            jobs=form.cleaned_data["jobs"],
+            reason=form.cleaned_data["reason"],
+        )
+        obj.pk = asked.pk
 
 
 @admin.register(Revision)

@@ -33,6 +33,8 @@ class ProblemSchema(AutoSchema):
         found = [("401", "NotAuthenticated"), ("429", "Throttled"), ("500", "Failed")]
         if any(parameter["in"] == "path" for parameter in parameters):
             found.append(("404", "NotFound"))
+        if operation["operationId"].endswith("audit_retrieve"):
+            found.append(("403", "Forbidden"))
         if self.method != "GET":
             found += [("403", "Forbidden"), ("409", "Conflict"), ("422", "Unprocessable")]
         elif any(parameter["in"] == "query" for parameter in parameters):

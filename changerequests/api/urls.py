@@ -17,6 +17,7 @@ from changerequests.api.views.proposals import (
     UploadView,
 )
 from changerequests.api.views.sign_in import TokenLogoutView, TokenView
+from changerequests.api.views.tables import TableViewSet, TrailViewSet
 from changerequests.api.views.unknown import UnknownView
 
 DATASET = "datasets/<int:dataset_id>"
@@ -33,6 +34,13 @@ v1 = [
     path(DATASET, DatasetViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="dataset"),
     path(f"{DATASET}/schema", DatasetViewSet.as_view({"get": "table"}), name="dataset-schema"),
     path(f"{DATASET}/rows", DatasetViewSet.as_view({"get": "rows"}), name="dataset-rows"),
+    path(f"{DATASET}/rows/history", TableViewSet.as_view({"get": "row_history"}), name="row-history"),
+    path(f"{DATASET}/audit", TableViewSet.as_view({"get": "audit"}), name="dataset-audit"),
+    path(
+        f"{DATASET}/maintenance",
+        TableViewSet.as_view({"get": "maintenance", "post": "request_maintenance"}),
+        name="dataset-maintenance",
+    ),
     path(f"{DATASET}/history", DatasetViewSet.as_view({"get": "history"}), name="dataset-history"),
     path(f"{DATASET}/reconcile", DatasetViewSet.as_view({"post": "reconcile"}), name="dataset-reconcile"),
     path(
@@ -118,6 +126,7 @@ v1 = [
     path(
         f"{REQUEST}/audit/<str:name>", ChangeRequestViewSet.as_view({"get": "audit_file"}), name="audit-file"
     ),
+    path("audit", TrailViewSet.as_view({"get": "audit"}), name="audit"),
     path("runs", MergeRunViewSet.as_view({"get": "list"}), name="runs"),
     path("runs/<int:run_id>", MergeRunViewSet.as_view({"get": "retrieve"}), name="run"),
     path("runs/<int:run_id>/cancel", MergeRunViewSet.as_view({"post": "cancel"}), name="run-cancel"),

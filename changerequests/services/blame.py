@@ -12,6 +12,7 @@ from audit.selectors import events_of_many
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun
 from changerequests.services import storage
 from changerequests.states import RunStatus, Status
+from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.rows import column_types, json_row, key_digest, typed_key
 
@@ -87,6 +88,9 @@ def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
     Reads the stored images of the dataset's merged requests (only the parts that can hold the key) and one row of the
     table. Raises ``InvalidInput`` or the engine's ``InvalidKeys`` where the key does not fit.
     """
+    if set(key) != set(dataset.primary_keys):
+        sentence = f"Name exactly the key columns: {', '.join(dataset.primary_keys)}."
+        raise InvalidInput(sentence, errors={"key": [sentence]})
     types = column_types(dataset.meta.schema_json)
     typed = typed_key(key, types)
     merged = list(

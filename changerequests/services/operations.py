@@ -11,11 +11,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from audit.services import dataset_stream, record
+from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from changerequests import queue, selectors
 from changerequests.errors import InvalidTransition
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import runs
+from changerequests.services import execution, runs
 from changerequests.services.trail import tell
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput, NotFound
@@ -40,6 +40,7 @@ class LeaseState:
 
     dataset_id: int
     dataset: str
+    kind: str
     holder: str
     fence: int
     heartbeat_at: datetime | None
@@ -67,6 +68,7 @@ def held_leases() -> list[LeaseState]:
         LeaseState(
             dataset_id=lease.dataset_id,
             dataset=str(lease.dataset),
+            kind=lease.kind,
             holder=lease.holder,
             fence=lease.fence,
             heartbeat_at=lease.heartbeat_at,
@@ -178,6 +180,23 @@ def cancel(*, run_id: int, actor: User, reason: str) -> MergeRun:
         cancelled = runs.cancel_run(run_id=run_id, actor=actor)
         tell(run.change_request, "operator.cancelled", actor, {"run": run.pk, "reason": reason.strip()})
     return cancelled
+
+
+def sweep(*, actor: User) -> int:
+    """Do at once what the periodic sweep does; for how many datasets a worker was rung. Raises ``Forbidden``."""
+    if not is_operator(actor):
+        raise Forbidden("Only operators do this.")
+    rung = execution.sweep()
+    with transaction.atomic():
+        record(
+            stream=INSTALLATION_STREAM,
+            action="operator.swept",
+            subject_type="installation",
+            subject_id="queue",
+            actor=actor.get_username(),
+            data={"datasets": rung},
+        )
+    return rung
 
 
 def release_lease(*, dataset_id: int, actor: User, reason: str) -> None:

@@ -210,6 +210,8 @@ SPECTACULAR_SETTINGS = {
         "MergeRunStatus": "changerequests.api.schema.RUN_STATUSES",
         "MergeRunPhase": "changerequests.api.schema.RUN_PHASES",
         "MemberKind": [("user", "user"), ("group", "group")],
+        "MaintenanceJob": "datasets.models.MaintenanceRun.Job",
+        "MaintenanceStatus": "datasets.models.MaintenanceRun.Status",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
         "Role": "changerequests.api.serializers.catalogue.ROLES",

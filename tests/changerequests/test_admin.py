@@ -1,16 +1,20 @@
 """What operators find and do in the admin."""
 
+import json
 from collections.abc import Iterable
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.contrib.messages import get_messages
-from django.db import connection
+from django.db import connection, transaction
+from django.http import StreamingHttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from audit.selectors import events_of
 from audit.services import INSTALLATION_STREAM, Break
@@ -18,7 +22,7 @@ from changerequests import queue
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services.runs import request_merge
 from changerequests.states import RunStatus
-from datasets.models import Dataset, Project
+from datasets.models import Dataset, MaintenanceRun, Project
 from datasets.operators import OPERATORS_GROUP, is_operator, make_operator
 from datasets.roles import Role, role_on
 from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, fresh, merge, person_with
@@ -73,7 +77,7 @@ def test_every_model_is_there_and_nothing_is_written_by_hand(
         assert b'name="_save"' not in page.content, name
         assert staff.post(reverse(f"{name}_change", args=[row.pk]), {}).status_code == 403, name
         assert staff.post(reverse(f"{name}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403, name
-        if model is not Project:
+        if model not in (Project, MaintenanceRun):
             assert staff.get(reverse(f"{name}_add")).status_code == 403, name
 
 
@@ -121,18 +125,72 @@ def test_a_run_is_cancelled_by_the_service(staff: Client, change_request: Change
     assert event.actor == "adam"
 
 
-def test_the_bell_is_rung_once_for_each_dataset(
+def test_stuck_work_is_told_with_its_reason_and_acted_on(
     staff: Client, change_request: ChangeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = ChangeRequestFactory.create(dataset=change_request.dataset, csv="tailnum,seats\nN1,1\n")
-    chosen = [request_merge(change_request_id=each.pk, actor=each.author) for each in (change_request, other)]
+    run = request_merge(change_request_id=change_request.pk, actor=change_request.author)
+    MergeRun.objects.filter(pk=run.pk).update(queued_at=timezone.now() - timedelta(minutes=5))
     rung: list[int] = []
-    monkeypatch.setattr(queue, "ring", rung.append)
+    monkeypatch.setattr(queue, "ring_on_commit", rung.append)
+    address = reverse("admin:changerequests_mergerun_operations")
 
-    said = act(staff, "changerequests_mergerun", "ring", [run.pk for run in chosen])
+    page = staff.get(address)
+    unreasoned = staff.post(address, {"action": "retry", "number": run.pk, "reason": ""})
+    retried = staff.post(address, {"action": "retry", "number": run.pk, "reason": "It was off."})
 
-    assert rung == [change_request.dataset_id]
-    assert said == ["Rang for 1 datasets."]
+    assert "No worker has taken it for" in page.content.decode()
+    assert (unreasoned.status_code, retried.status_code, rung) == (422, 302, [change_request.dataset_id])
+    event = events_of("change_request", change_request.cr_id).get(action="operator.retried")
+    assert (event.actor, event.data["reason"]) == ("adam", "It was off.")
+    held = staff.post(address, {"action": "release", "number": change_request.dataset_id, "reason": "x"})
+    assert (held.status_code, "Nobody holds the lease" in held.content.decode()) == (422, True)
+    staff.post(address, {"action": "cancel", "number": run.pk, "reason": "Not needed."})
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELLED
+    assert events_of("change_request", change_request.cr_id).filter(action="operator.cancelled").exists()
+    clerk = UserFactory.create(is_staff=True)
+    client = Client()
+    client.force_login(clerk)
+    assert client.get(address).status_code == 403
+
+
+def test_operators_have_tables_looked_after(
+    staff: Client, change_request: ChangeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[object, ...]] = []
+    monkeypatch.setattr(queue, "_send", lambda *message: sent.append(message))
+    monkeypatch.setattr(transaction, "on_commit", lambda function, **_: function())
+    address = reverse("admin:datasets_maintenancerun_add")
+    asked = {"dataset": change_request.dataset_id, "jobs": ["compaction", "vacuum"], "reason": "slow"}
+
+    assert staff.post(address, {**asked, "jobs": []}).status_code == 200
+    assert staff.post(address, asked).status_code == 302
+    again = staff.post(address, asked)
+
+    run = MaintenanceRun.objects.get()
+    assert (run.jobs, run.reason, run.status) == (["compaction", "vacuum"], "slow", "queued")
+    assert str(run.requested_by) == "adam"
+    assert "being looked after already" in again.content.decode()
+    assert sent == [("changerequests.maintain", change_request.dataset_id)]
+    event = events_of("dataset", str(change_request.dataset_id)).get(action="maintenance.requested")
+    assert event.actor == "adam"
+
+
+def test_the_trail_is_exported_by_those_who_may_see_it(staff: Client, change_request: ChangeRequest) -> None:
+    address = reverse("admin:audit_event_export")
+
+    answer = staff.get(address, {"subject_id": change_request.cr_id})
+    wrong = staff.get(address, {"since": "soon"})
+
+    assert isinstance(answer, StreamingHttpResponse)
+    lines = [json.loads(line) for line in b"".join(answer).splitlines()]
+    assert {line["subject_id"] for line in lines} == {change_request.cr_id}
+    assert wrong.status_code == 302
+    assert "is no time" in str(next(iter(get_messages(wrong.wsgi_request))))
+    clerk = UserFactory.create(is_staff=True)
+    client = Client()
+    client.force_login(clerk)
+    assert client.get(address).status_code == 403
 
 
 def test_the_sweep_rings_for_what_waits(
@@ -147,6 +205,7 @@ def test_the_sweep_rings_for_what_waits(
 
     assert response.status_code == 302
     assert rung == [change_request.dataset_id]
+    assert events_of("installation", "queue").get(action="operator.swept").data == {"datasets": 1}
 
 
 def test_stuck_runs_are_found(staff: Client, change_request: ChangeRequest) -> None:

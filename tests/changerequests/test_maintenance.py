@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import time_machine
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 import merging
@@ -404,3 +405,25 @@ def test_every_dataset_is_rung_for_and_old_visits_are_forgotten(
         report = retention.apply_retention(actor=None)
     assert report.counts == {"maintenance": 1}
     assert MaintenanceRun.objects.count() == 0
+
+
+def test_operators_survey_and_ask_by_command(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    append(dataset, "M1")
+    operator = UserFactory(username="adam")
+    make_operator(operator)
+    call_command("operate", "survey", str(dataset.pk))
+    assert capsys.readouterr().out.splitlines() == [
+        "version 1: 2 files, 2 small, 0 deletion vectors hiding 0 rows",
+        "vacuum would remove 0 files, 0 bytes",
+        "orphans would remove 0 files, 0 bytes",
+        "due by the settings: orphans",
+    ]
+    asked = ("operate", "maintain", str(dataset.pk), "compaction", "--as", "adam", "--reason", "slow")
+    call_command(*asked)
+    assert "waits for a worker." in capsys.readouterr().out
+    with pytest.raises(CommandError, match="is being looked after already"):
+        call_command(*asked)
+    with pytest.raises(CommandError, match="There is no dataset 0"):
+        call_command("operate", "survey", "0")
+    assert (done := work(dataset)) is not None
+    assert done.report["compaction"]["files_removed"] == 2

@@ -1,4 +1,4 @@
-"""``manage.py operate``: queues, leases and stuck work, and the safe actions on them."""
+"""``manage.py operate``: queues, leases and stuck work, the safe actions on them, and looking after tables."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -6,14 +6,29 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
-from changerequests.services import operations
+import merging
+from changerequests.services import maintenance, operations
 from datasets.errors import DomainError
+from datasets.models import Dataset, MaintenanceRun
+
+
+def _add_actor(command: ArgumentParser) -> None:
+    command.add_argument("--as", required=True, dest="username", help="An operator's user name.")
+    command.add_argument("--reason", required=True, help="Kept in the audit trail.")
+
+
+def _dataset(number: int) -> Dataset:
+    dataset = Dataset.objects.select_related("project", "meta").filter(pk=number).first()
+    if dataset is None:
+        raise CommandError(f"There is no dataset {number}.")
+    return dataset
 
 
 class Command(BaseCommand):
     help = (
         "Show what waits, runs and is stuck, with its reason (status), or act on it: ring a worker for a run (retry), "
-        "cancel a run (cancel), take a lease from a holder that died (release). Every action is an audit event."
+        "cancel a run (cancel), take a lease from a holder that died (release), show how worn a table is and what "
+        "looking after it would do (survey), have it looked after (maintain). Every action is an audit event."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,12 +39,20 @@ class Command(BaseCommand):
                 name, help=f"{name.capitalize()}, by the number of the {target.lower()}."
             )
             command.add_argument("number", type=int, metavar=target)
-            command.add_argument("--as", required=True, dest="username", help="An operator's user name.")
-            command.add_argument("--reason", required=True, help="Kept in the audit trail.")
+            _add_actor(command)
+        survey = commands.add_parser("survey", help="A dry run of looking after a dataset's table.")
+        survey.add_argument("number", type=int, metavar="DATASET")
+        maintain = commands.add_parser("maintain", help="Have a dataset's table looked after by a worker.")
+        maintain.add_argument("number", type=int, metavar="DATASET")
+        maintain.add_argument("jobs", nargs="+", choices=MaintenanceRun.Job.values, metavar="JOB")
+        _add_actor(maintain)
 
     def handle(self, *_: Any, command: str, **options: Any) -> None:
         if command == "status":
             self._show()
+            return
+        if command == "survey":
+            self._survey(options["number"])
             return
         actor = User.objects.filter(username=options["username"]).first()
         if actor is None:
@@ -41,13 +64,36 @@ class Command(BaseCommand):
                     operations.retry(run_id=options["number"], **given)
                     self.stdout.write("A worker was rung.")
                 case "cancel":
-                    run = operations.cancel(run_id=options["number"], **given)
-                    self.stdout.write("Cancelled." if not run.is_active else "It stops before its commit.")
+                    cancelled = operations.cancel(run_id=options["number"], **given)
+                    self.stdout.write(
+                        "Cancelled." if not cancelled.is_active else "It stops before its commit."
+                    )
+                case "maintain":
+                    run = maintenance.request_maintenance(
+                        dataset_id=_dataset(options["number"]).pk, jobs=options["jobs"], **given
+                    )
+                    self.stdout.write(f"Maintenance {run.pk} waits for a worker.")
                 case "release":
                     operations.release_lease(dataset_id=options["number"], **given)
                     self.stdout.write("The lease is free; a worker was rung.")
         except DomainError as error:
             raise CommandError(error.message) from error
+
+    def _survey(self, number: int) -> None:
+        try:
+            found = maintenance.survey(_dataset(number))
+        except merging.MergeError as error:
+            raise CommandError(error.message) from error
+        condition = found.condition
+        self.stdout.write(
+            f"version {condition.version}: {condition.files} files, {condition.small_files} small, {condition.vectors} "
+            f"deletion vectors hiding {condition.dead_rows} rows"
+        )
+        if condition.obstacles:
+            self.stdout.write(f"cannot be compacted here: it uses {', '.join(condition.obstacles)}")
+        for name, files in (("vacuum", found.unneeded), ("orphans", found.orphaned)):
+            self.stdout.write(f"{name} would remove {len(files.paths)} files, {files.size_bytes:,} bytes")
+        self.stdout.write(f"due by the settings: {', '.join(found.due) or 'nothing'}")
 
     def _show(self) -> None:
         active = operations.queued_and_running()
@@ -58,7 +104,9 @@ class Command(BaseCommand):
             )
         for lease in operations.held_leases():
             state = "alive" if lease.alive else "no sign of life"
-            self.stdout.write(f"lease of dataset {lease.dataset_id} {lease.dataset}: {lease.holder}, {state}")
+            self.stdout.write(
+                f"lease of dataset {lease.dataset_id} {lease.dataset}: {lease.holder} for {lease.kind}, {state}"
+            )
         stuck = operations.stuck_work()
         for one in stuck:
             named = f"run {one.run_id} {one.cr_id}" if one.run_id else one.cr_id

@@ -8,7 +8,7 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo test test-spark test-faults check lock clean
+.PHONY: help demo test test-spark test-faults bench check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -27,6 +27,10 @@ test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake read what merges
 test-faults: .venv/dev.stamp ## kill, starve and cut off merges, 200 times at random (RUNS=100 SEED=4711 in each world)
 	@tests/install-services
 	@$(python) -m tests.faults $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
+
+bench: .venv/dev.stamp ## measure merges, expectations, staging and the queue against their peers (half an hour)
+	@tests/install-services
+	@$(python) -m benchmarks
 
 check: .venv/dev.stamp ## static checks: style, types, templates, import contracts, migrations, deployment
 	@.ci/static-checks

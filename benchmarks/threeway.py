@@ -1,0 +1,142 @@
+"""A three-way merge beside doltlite's, the version-controlled SQLite: ``python -m benchmarks.threeway --rows 1000000``.
+
+One table with a key and eight columns; Current changed 1 % of the rows, Proposed 2 % (one column in half of those that
+Current changed too, so that rows are merged by cell and nothing is in conflict). Timed is the merge alone: ours with
+plan, artefacts and commit, doltlite's ``dolt_merge``, which commits too. Each runs in a process of its own; both must
+end with the same sums. Printed: medians of seconds and peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.merge import peak_memory
+
+COLUMNS = [f"v{place}" for place in range(8)]
+ENGINES = ("headgate", "doltlite")
+CURRENT = "id % 100 = 0"
+PROPOSED = "(id % 200 = 0 OR id % 200 IN (7, 19, 31))"
+
+
+def main() -> None:
+    """Measure in alternation, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--one", choices=ENGINES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        with tempfile.TemporaryDirectory() as folder:
+            run = {"headgate": run_headgate, "doltlite": run_doltlite}[options.one]
+            print(json.dumps(run(Path(folder), options.rows)))
+        return
+    results: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
+    for _ in range(options.runs):
+        for engine, runs in results.items():
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.threeway",
+                "--rows",
+                str(options.rows),
+                "--one",
+                engine,
+            ]
+            runs.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+    sums = {run["sum"] for runs in results.values() for run in runs}
+    if len(sums) != 1:
+        raise SystemExit(f"The merged tables differ: {results}")
+    print(f"{options.rows:,} rows, 1 % changed by Current, 2 % by Proposed")
+    print("| engine | seconds | peak memory |")
+    print("|---|---|---|")
+    for engine, runs in results.items():
+        seconds, peak = (statistics.median(run[name] for run in runs) for name in ("seconds", "peak"))
+        print(f"| {engine} | {seconds:.3f} | {peak / 1e9:.2f} GB |")
+
+
+def run_headgate(folder: Path, rows: int) -> dict[str, Any]:
+    """Ours: Current by one merge, then the measured one."""
+    import duckdb
+
+    import merging
+
+    merging.warm_up()
+    uri = str(folder / "table")
+    with duckdb.connect() as connection:
+        listed = ", ".join(f"id * 10 + {place} AS {name}" for place, name in enumerate(COLUMNS))
+        merging.create_table(
+            uri, connection.sql(f"SELECT range AS id, {listed} FROM range({rows})").to_arrow_table()
+        )
+
+        def staged(changed: str, column: str) -> merging.Staged:
+            query = f"SELECT range AS id, -range AS {column} FROM range({rows})"
+            content = connection.sql(f"SELECT * FROM ({query}) WHERE {changed}").to_arrow_table()
+            return merging.stage(uri, content, ("id",), 0, destination=str(folder / "staged"))
+
+        current, proposed = staged(CURRENT, "v0"), staged(PROPOSED, "v1")
+        merging.merge(merging.MergeRequest(uri, "CR-1", ("id",), current, destination=str(folder / "done")))
+        request = merging.MergeRequest(uri, "CR-2", ("id",), proposed, destination=str(folder / "done"))
+        started = time.perf_counter()
+        merging.merge(request)
+        seconds, peak = time.perf_counter() - started, peak_memory()
+        data = deltalake_rows(uri)
+        [(total,)] = connection.sql("SELECT sum(v0 * 3 + v1) FROM data").fetchall()
+        del data
+    return {"seconds": seconds, "peak": peak, "sum": int(total)}
+
+
+def deltalake_rows(uri: str) -> Any:
+    """The table as delta-rs reads it."""
+    import deltalake
+    import pyarrow
+
+    builder = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(uri))
+    return pyarrow.table(builder.execute("SELECT v0, v1 FROM t").read_all())
+
+
+def run_doltlite(folder: Path, rows: int) -> dict[str, Any]:
+    """doltlite: Current on main, Proposed on a branch, ``dolt_merge``."""
+    import doltlite
+
+    doltlite.bootstrap()  # before anything imports sqlite3
+    import sqlite3
+
+    connection = sqlite3.connect(str(folder / "table.db"), isolation_level=None)
+    connection.execute(
+        f"CREATE TABLE t (id INTEGER PRIMARY KEY, {', '.join(f'{one} INTEGER' for one in COLUMNS)})"
+    )
+    places = ", ".join("?" for _ in range(len(COLUMNS) + 1))
+    connection.execute("BEGIN")
+    connection.executemany(
+        f"INSERT INTO t VALUES ({places})",
+        ([key, *(key * 10 + place for place in range(len(COLUMNS)))] for key in range(rows)),
+    )
+    connection.execute("COMMIT")
+    connection.execute("SELECT dolt_commit('-A', '-m', 'base')")
+    connection.execute("SELECT dolt_branch('proposed')")
+    connection.execute(f"UPDATE t SET v0 = -id WHERE {CURRENT}")
+    connection.execute("SELECT dolt_commit('-A', '-m', 'current')")
+    connection.execute("SELECT dolt_checkout('proposed')")
+    connection.execute(f"UPDATE t SET v1 = -id WHERE {PROPOSED}")
+    connection.execute("SELECT dolt_commit('-A', '-m', 'proposed')")
+    connection.execute("SELECT dolt_checkout('main')")
+    started = time.perf_counter()
+    connection.execute("SELECT dolt_merge('proposed')").fetchall()
+    seconds, peak = time.perf_counter() - started, peak_memory()
+    [(total,)] = connection.execute("SELECT sum(v0 * 3 + v1) FROM t").fetchall()
+    connection.close()
+    return {"seconds": seconds, "peak": peak, "sum": int(total)}
+
+
+if __name__ == "__main__":
+    main()

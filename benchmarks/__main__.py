@@ -1,4 +1,6 @@
-"""All benchmarks one after the other: ``python -m benchmarks``. About half an hour on two cores; nothing else should run.
+"""All benchmarks one after the other: ``python -m benchmarks``.
+
+About half an hour on two cores, on which nothing else should run.
 
 The tables are made once and kept in ``var/benchmarks`` (about 15 GB with scale 10).
 """

@@ -22,6 +22,7 @@ from datasets.models import Dataset
 from datasets.roles import Role, set_role
 from datasets.services import create_project, register_dataset
 from tests import services
+from tests.factories import expect_of, expectation
 
 pytestmark = pytest.mark.services
 
@@ -140,6 +141,53 @@ def test_a_queue_drains_in_order_and_a_conflict_steps_aside(
     assert conflicting.error_data["conflicts"][0]["column"] == "seats"
     assert [first.merged_version, last.merged_version] == [1, 2]
     assert rows(dataset)["N1"][0] == 60
+
+
+def test_write_skew_is_blocked_in_the_worker(
+    process_environment: dict[str, str], dataset: Dataset, author: User, owner: User, tmp_path: Path
+) -> None:
+    turbo_fans = {
+        "type": "comparison",
+        "column": {"name": "engine"},
+        "operator": "==",
+        "parameter": "Turbo-fan",
+    }
+    expect_of(
+        dataset,
+        expectation("column_values_to_be_between", column="seats", max_value=200, row_condition=turbo_fans),
+        expectation("column_values_to_be_dateutil_parseable", "warning", column="tailnum"),
+    )
+    requests = [
+        approved_request(dataset, author, owner, tmp_path, csv)
+        for csv in ("tailnum,engine\nN3,Turbo-fan\n", "tailnum,seats\nN3,300\n")
+    ]
+    queued = [runs.request_merge(change_request_id=pk, actor=owner) for pk in requests]
+    staged = [path for path in staging_folder(queued[1].change_request).rglob("*") if path.is_file()]
+    before = {path: file_sha256(path) for path in staged}
+    with services.worker_process(process_environment, tmp_path / "worker.log"):
+        merged, broken = [ended(run) for run in queued]
+
+    assert (merged.status, merged.merged_version) == (RunStatus.SUCCEEDED, 1)
+    assert (broken.status, broken.error_code) == (RunStatus.INVALID, "validation_failed")
+    assert broken.change_request.status == Status.PENDING
+    assert {path: file_sha256(path) for path in staged} == before
+    assert merging.inspect_table(dataset.table_uri).version == 1
+    assert rows(dataset)["N3"] == (149, "Turbo-fan")
+    skewed, parsed = broken.expectation_check.report["results"]
+    assert skewed["failing_rows"] == [
+        {
+            "key": {"tailnum": "N3"},
+            "values": {"seats": 300, "engine": "Turbo-fan"},
+            "before": {"seats": 149, "engine": "Turbo-fan"},
+            "new": True,
+        }
+    ]
+    # The other was left to the worker, which has asked Great Expectations itself.
+    assert (parsed["checked_by"], parsed["state"], parsed["error"]) == (
+        "great_expectations",
+        "pre_existing",
+        None,
+    )
 
 
 def test_the_workers_log_names_request_and_run(

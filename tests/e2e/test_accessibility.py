@@ -27,6 +27,9 @@ PAGES = (
     "/datasets/new-york-2013/flights/schema/",
     "/datasets/new-york-2013/flights/history/",
     "/datasets/new-york-2013/flights/change-requests/",
+    "/datasets/new-york-2013/flights/expectations/",
+    "/datasets/new-york-2013/flights/expectations/history/",
+    "/datasets/new-york-2013/flights/expectations/versions/1/",
     "/datasets/new-york-2013/flights/members/",
     "/datasets/new-york-2013/flights/settings/",
     "/datasets/new-york-2013/flights/new/",
@@ -36,6 +39,8 @@ REQUEST_PAGES = ("", "changes/?view=groups", "conflicts/", "checks/", "upload/",
 DIFFS = ("changes/", "changes/?columns=all")
 CONFLICTING = "Count midnight to the day before: 2400 becomes 2359"
 DELETING = "Drop the flights that never left"
+BREAKING = "Compute the air time of Virgin America in July from the clock"
+BROKEN = ("checks/", "checks/expectations/7/", "merge/")
 
 
 def violations(page: Page, colour_scheme: str = "light") -> list[str]:
@@ -49,8 +54,15 @@ def violations(page: Page, colour_scheme: str = "light") -> list[str]:
 
 
 def paths(person: Person) -> list[str]:
-    conflicting, deleting = (person.open_request(title) for title in (CONFLICTING, DELETING))
-    return [*PAGES, *(conflicting + rest for rest in REQUEST_PAGES), *(deleting + rest for rest in DIFFS)]
+    conflicting, deleting, breaking = (
+        person.open_request(title) for title in (CONFLICTING, DELETING, BREAKING)
+    )
+    return [
+        *PAGES,
+        *(conflicting + rest for rest in REQUEST_PAGES),
+        *(deleting + rest for rest in DIFFS),
+        *(breaking + rest for rest in BROKEN),
+    ]
 
 
 @pytest.mark.parametrize("colour_scheme", ["light", "dark"])

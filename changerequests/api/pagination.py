@@ -4,9 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
+
+from datasets.errors import InvalidInput
 
 
 class NewestFirst(CursorPagination):
@@ -16,6 +19,13 @@ class NewestFirst(CursorPagination):
     page_size = 50
     page_size_query_param = "limit"
     max_page_size = 200
+
+    def decode_cursor(self, request: Request) -> Any:
+        try:
+            return super().decode_cursor(request)
+        except NotFound:  # DRF's word for it; the list is there, only the cursor is damaged
+            sentence = "The page cursor is damaged; start from the first page."
+            raise InvalidInput(sentence, errors={"cursor": [sentence]}) from None
 
 
 class InOrder(NewestFirst):

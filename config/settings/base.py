@@ -219,6 +219,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "changerequests.api.schema.drop_column_bounds",
+        "changerequests.api.schema.say_any_value_once",
         "changerequests.api.schema.add_problems",
     ],
 }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from changerequests import selectors
@@ -28,6 +28,7 @@ class ConflictSerializer(serializers.Serializer):
     value = AnyValue(allow_null=True, help_text="The value of a custom choice.")
 
 
+@extend_schema_serializer(many=False)
 class ConflictsPageSerializer(serializers.Serializer):
     """A page of conflicts with the exact counts of all of them."""
 

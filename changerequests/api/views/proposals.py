@@ -257,7 +257,12 @@ class ChangeRequestViewSet(GenericViewSet):
         """One audit file, byte for byte."""
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         path = storage.audit_file(change_request, name)
-        return FileResponse(path.open("rb"), as_attachment=True, filename=f"{cr_id}-{name}")
+        return FileResponse(
+            path.open("rb"),
+            as_attachment=True,
+            filename=f"{cr_id}-{name}",
+            content_type="application/octet-stream",
+        )
 
     def _pk(self, request: Request, cr_id: str) -> int:
         return selectors.visible_change_request(actor_of(request), cr_id).pk

@@ -1,0 +1,90 @@
+"""One of many processes that change a table at the same moment.
+
+A JSON object on standard input says what to do; ``ready`` on standard output, then it waits for a line, so that all
+begin together; then one JSON object tells what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+import merging
+
+ATTEMPTS = 10
+
+
+def merge_all(uri: str, requests: dict[str, str]) -> dict[str, Any]:
+    """Merge request after request; for each the version it was merged in, or None where it conflicts."""
+    outcome: dict[str, Any] = {}
+    for cr_id, location in requests.items():
+        request = merging.MergeRequest(uri, cr_id, ["id"], merging.open_staged(location))
+        outcome[cr_id] = merge_one(request)
+    return outcome
+
+
+def merge_one(request: merging.MergeRequest) -> int | None:
+    for _ in range(ATTEMPTS):
+        try:
+            return merging.merge(request).merged_version
+        except merging.MergeConflict:
+            return None
+        except merging.MergeFailed as error:
+            if "attempts" not in error.data:
+                raise
+    raise RuntimeError(f"{request.cr_id} lost every race")
+
+
+def write_elsewhere(uri: str, seed: int, steps: int, own_ids: list[int]) -> dict[str, Any]:
+    """Appends, deletes and compactions by delta-rs, as somebody does who knows nothing of us. What landed."""
+    chance = random.Random(seed)  # noqa: S311  (repeatable, no secret)
+    appended: list[int] = []
+    deleted: list[int] = []
+    compactions = refused = 0
+    fresh = iter(range(own_ids[-1] + 1, own_ids[-1] + 10_000))
+    for _ in range(steps):
+        time.sleep(chance.uniform(0, 0.15))
+        action = chance.choice(["append", "append", "delete", "compact"])
+        try:
+            if action == "append":
+                number = next(fresh)
+                row = pa.table(
+                    {"id": [number], "a": pa.array([number], pa.int32()), "b": ["appended"], "c": [0.5]}
+                )
+                deltalake.write_deltalake(uri, row, mode="append")
+                appended.append(number)
+            elif action == "delete":
+                number = own_ids.pop(chance.randrange(len(own_ids)))
+                deltalake.DeltaTable(uri).delete(f"id = {number}")
+                deleted.append(number)
+            else:
+                deltalake.DeltaTable(uri).optimize.compact()
+                compactions += 1
+        except DeltaError:
+            refused += 1
+    return {"appended": appended, "deleted": deleted, "compactions": compactions, "refused": refused}
+
+
+ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {"merge": merge_all, "write": write_elsewhere}
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.readline())
+    action = ACTIONS[order.pop("action")]
+    merging.warm_up()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    sys.stdout.write(json.dumps(action(**order)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

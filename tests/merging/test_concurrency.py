@@ -1,0 +1,166 @@
+"""Eight processes merge into one table while somebody appends, deletes and compacts: nothing is lost, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+import merging
+from merging import delta
+from tests.merging.delta.delta_tables import assert_all_readers_agree
+from tests.merging.world import STRATEGIES, Row, T, World, arrow, same_rows
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = 8
+# Longer and on other content: RACE_REQUESTS=20 RACE_SEED=4711 pytest tests/merging/test_concurrency.py
+REQUESTS = int(os.environ.get("RACE_REQUESTS", "2"))
+SEED = int(os.environ.get("RACE_SEED", "2013"))
+OWN = 20
+SHARED = range(1_000, 1_010)
+FOREIGN = range(2_000, 2_100)
+STAGED = T.append(pa.field("_op", pa.string()))
+
+
+def content() -> list[Row]:
+    numbers = [*range(PROCESSES * OWN), *SHARED, *FOREIGN]
+    return [{"id": number, "a": number, "b": f"row {number}", "c": number / 2} for number in numbers]
+
+
+def changes_of(process: int, place: int, chance: random.Random) -> list[Row]:
+    """Disjoint rows of the process' own, and in every second request one that others want too."""
+    own = chance.randrange(process * OWN, (process + 1) * OWN)
+    changes: list[Row] = [
+        {"id": own, "a": -place - 1, "b": None, "c": None, "_op": "update"},
+        {"id": 10_000 + process * 100 + place, "a": process, "b": "added", "c": None, "_op": "insert"},
+    ]
+    if place % 2:
+        changes.append(
+            {"id": chance.choice(SHARED), "a": 100 * process + place, "b": "mine", "c": 0.0, "_op": "update"}
+        )
+    return changes
+
+
+def start(order: dict[str, Any]) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.merging.racing"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(order) + "\n")
+    child.stdin.flush()
+    return child
+
+
+def run_together(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What came of each order, carried out by processes that begin at the same moment."""
+    children = [start(order) for order in orders]
+    try:
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        outcomes = [json.loads(child.communicate(timeout=300)[0]) for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    return outcomes
+
+
+def replay(world: World, requests: dict[str, list[Row]], merged: dict[str, int]) -> dict[int, Row]:
+    """The table as a serial order of the log's commits makes it, compared with every version on the way."""
+    rows = {row["id"]: row for row in content()}
+    by_version = {version: cr_id for cr_id, version in merged.items()}
+    history = sorted(delta.read_history(world.uri, limit=10_000), key=lambda entry: entry.version)
+    assert [entry.version for entry in history] == list(range(len(history)))
+    for entry in history[world.base_version + 1 :]:
+        version = entry.version
+        before, now = dict(rows), rows_at(world, version)
+        if version in by_version:
+            assert entry.cr_id == by_version[version]
+            for change in requests[entry.cr_id]:
+                rows[change["id"]] = {name: change[name] for name in ("id", "a", "b", "c")}
+        elif entry.operation == "WRITE":
+            [number] = now.keys() - before.keys()
+            rows[number] = now[number]
+        elif entry.operation == "DELETE":
+            [number] = before.keys() - now.keys()
+            assert number in FOREIGN
+            del rows[number]
+        else:
+            assert entry.operation == "OPTIMIZE"
+        assert same_rows(list(now.values()), list(rows.values()), ["id"]), (version, entry)
+    return rows
+
+
+def rows_at(world: World, version: int) -> dict[int, Row]:
+    table = deltalake.DeltaTable(world.uri, version=version)
+    builder = deltalake.QueryBuilder().register("t", table)
+    found = pa.table(builder.execute("SELECT * FROM t").read_all()).to_pylist()
+    rows = {row["id"]: row for row in found}
+    assert len(rows) == len(found)
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_change_lands_once_or_conflicts(strategy: str, tmp_path: Path) -> None:
+    chance = random.Random(SEED)  # noqa: S311  (repeatable, no secret)
+    world = World(tmp_path, strategy, rows=content())
+    requests: dict[str, list[Row]] = {}
+    orders: list[dict[str, Any]] = []
+    for process in range(PROCESSES):
+        locations: dict[str, str] = {}
+        taken: set[int] = set()
+        for place in range(REQUESTS):
+            changes = [one for one in changes_of(process, place, chance) if one["id"] not in taken]
+            taken |= {one["id"] for one in changes}
+            cr_id = f"CR-{process}-{place}"
+            requests[cr_id] = changes
+            locations[cr_id] = world.stage(arrow(STAGED, changes)).location
+        orders.append({"action": "merge", "uri": world.uri, "requests": locations})
+    orders.append(
+        {"action": "write", "uri": world.uri, "seed": SEED, "steps": 5 * REQUESTS, "own_ids": list(FOREIGN)}
+    )
+    *outcomes, elsewhere = run_together(orders)
+
+    found = {cr_id: version for outcome in outcomes for cr_id, version in outcome.items()}
+    assert found.keys() == requests.keys()
+    merged = {cr_id: version for cr_id, version in found.items() if version is not None}
+    assert len(set(merged.values())) == len(merged)
+    rows = replay(world, requests, merged)
+
+    # Each row that several wanted went to one of them; who wanted none of those was merged.
+    wanted: dict[int, list[str]] = {}
+    for cr_id, changes in requests.items():
+        for change in changes:
+            if change["id"] in SHARED:
+                wanted.setdefault(change["id"], []).append(cr_id)
+    for number, rivals in wanted.items():
+        assert len([cr_id for cr_id in rivals if cr_id in merged]) == 1, (number, rivals)
+    contested = {cr_id for rivals in wanted.values() for cr_id in rivals}
+    assert merged.keys() >= requests.keys() - contested
+    assert any(len(rivals) > 1 for rivals in wanted.values())
+
+    assert set(elsewhere["appended"]) <= rows.keys()
+    assert not set(elsewhere["deleted"]) & rows.keys()
+    for cr_id, version in merged.items():
+        committed = merging.find_merge(world.uri, cr_id)
+        assert committed is not None
+        assert committed.version == version
+    assert_all_readers_agree(world.uri)

@@ -28,7 +28,7 @@ from changerequests.api.serializers.merges import (
     RequestMergeSerializer,
     UnresolvedSerializer,
 )
-from changerequests.api.views.shared import actor_of, validated
+from changerequests.api.views.shared import IdFilter, actor_of, validated
 from changerequests.models import ChangeRequest, MergeRun, choices
 from changerequests.services import conflicts, contract, plans, runs
 from changerequests.states import RunStatus
@@ -171,7 +171,7 @@ class MergeContractView(APIView):
 class MergeRunFilter(django_filters.FilterSet):
     """Which runs."""
 
-    dataset = django_filters.NumberFilter(field_name="dataset_id", help_text="Id of the dataset.")
+    dataset = IdFilter(field_name="dataset_id", help_text="Id of the dataset.")
     status = django_filters.MultipleChoiceFilter(choices=choices(RunStatus), help_text="One or several.")
     change_request = django_filters.CharFilter(method="of_change_request", help_text="For example CR-128.")
 

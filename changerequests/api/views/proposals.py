@@ -36,7 +36,7 @@ from changerequests.api.serializers.proposals import (
     WriteCommentSerializer,
     WriteReviewSerializer,
 )
-from changerequests.api.views.shared import actor_of, validated
+from changerequests.api.views.shared import IdFilter, actor_of, validated
 from changerequests.models import ChangeRequest, choices
 from changerequests.services import plans, proposals, rebasing, reverts, reviews, storage
 from changerequests.states import Status
@@ -47,7 +47,7 @@ from datasets.roles import role_on, visible_dataset
 class ChangeRequestFilter(django_filters.FilterSet):
     """Which change requests."""
 
-    dataset = django_filters.NumberFilter(field_name="dataset_id", help_text="Id of the dataset.")
+    dataset = IdFilter(field_name="dataset_id", help_text="Id of the dataset.")
     project = django_filters.CharFilter(field_name="dataset__project__slug", help_text="Slug of the project.")
     status = django_filters.MultipleChoiceFilter(choices=choices(Status), help_text="One or several.")
     author = django_filters.CharFilter(field_name="author__username", help_text="User name.")

@@ -3,11 +3,19 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import django_filters
 from django.contrib.auth.models import User
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 
 from changerequests.api.pagination import EngineCursor
+
+
+class IdFilter(django_filters.NumberFilter):
+    """The id of something: a whole number that a database can hold; another is refused."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=1, max_value=2**63 - 1, decimal_places=0, **options)
 
 
 def actor_of(request: Request) -> User:

@@ -15,7 +15,9 @@ from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, transaction
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from knox.models import AuthToken
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -31,7 +33,6 @@ from config.wsgi import application
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
-from tests.changerequests.api.clients import client_of
 from tests.factories import ChangeRequestFactory, DatasetFactory, fresh, merge, person_with
 
 pytestmark = pytest.mark.django_db
@@ -110,12 +111,13 @@ def test_every_answer_is_one_that_the_document_knows(
 ) -> None:
     monkeypatch.setattr(queue, "_send", lambda *_: None)
     monkeypatch.setattr("changerequests.services.runs.wait_for_run", _at_once)
-    token = client_of(owner)._credentials["HTTP_AUTHORIZATION"]
+    _, token = AuthToken.objects.create(user=owner)
     schema = schemathesis.openapi.from_path(BASE_DIR / "docs" / "openapi.yaml")
     schema.app = _application
     failures, called = [], 0
 
     for found in schema.get_all_operations():
+        assert isinstance(found, Ok), found
         operation = found.ok()
         if operation.path in LEFT_OUT:
             continue
@@ -135,7 +137,7 @@ def test_every_answer_is_one_that_the_document_knows(
             for name in case.path_parameters or {}:
                 case.path_parameters[name] = known[name][called % len(known[name])]
             with transaction.atomic():
-                response = case.call(headers={"Authorization": token})
+                response = case.call(headers={"Authorization": f"Token {token}"})
                 transaction.set_rollback(True)
             case.validate_response(response, checks=CHECKS)
 

@@ -174,7 +174,11 @@ def test_runs_are_listed_and_filtered_for_those_who_may_see_them(
     assert found(f"?dataset={pending.dataset_id}") == [second["id"], first.pk]
     assert stranger.get("/api/v1/runs").json()["results"] == []
     assert problem(stranger.get(f"/api/v1/runs/{first.pk}")) == (404, "not_found")
-    assert problem(stranger.get(f"/api/v1/runs?change_request={pending.cr_id}")) == (404, "not_found")
+    assert stranger.get(f"/api/v1/runs?change_request={pending.cr_id}").json()["results"] == []
+    assert found("?change_request=CR-0") == []
+    for wrong in ("-1.7976931348623157e308", "1.5", "0", "9223372036854775808"):
+        assert problem(client.get("/api/v1/runs", {"dataset": wrong})) == (422, "invalid")
+    assert problem(client.get("/api/v1/runs?cursor=damaged")) == (422, "invalid")
     with django_assert_num_queries(3):
         found()
 

@@ -32,6 +32,9 @@ PAGES = (
     "/datasets/new-york-2013/flights/expectations/versions/1/",
     "/datasets/new-york-2013/flights/members/",
     "/datasets/new-york-2013/flights/settings/",
+    "/datasets/new-york-2013/flights/maintenance/",
+    "/datasets/new-york-2013/planes/rows/history/",
+    "/datasets/new-york-2013/planes/rows/history/?key-tailnum=N10156",
     "/datasets/new-york-2013/flights/new/",
     "/no-such-page/",
 )

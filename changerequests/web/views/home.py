@@ -53,11 +53,9 @@ def home(request: HttpRequest) -> HttpResponse:
     user = person(request)
     text, dataset = request.GET.get("q", "").strip(), request.GET.get("dataset", "")
     condition = _matching(text, dataset)
-    pending = request_rows(
-        selectors.visible_change_requests(user)
-        .filter(condition, status=Status.PENDING)
-        .order_by("-pk")[:MOST_PENDING]
-    )
+    found = selectors.visible_change_requests(user).filter(condition, status=Status.PENDING)
+    pending = request_rows(found.order_by("-pk")[:MOST_PENDING])
+    all_pending = found.count() if len(pending) == MOST_PENDING else len(pending)
     lists: dict[str, QuerySet[ChangeRequest] | list[RequestRow]] = {
         "review": selectors.change_requests_awaiting_review(user).filter(condition).order_by("-pk"),
         "mine": selectors.change_requests_of(user).filter(condition).order_by("-pk"),
@@ -74,6 +72,8 @@ def home(request: HttpRequest) -> HttpResponse:
         sections = [_first_rows(name, found) for name, found in lists.items() if name != "all"]
     context = {
         "sections": sections,
+        "pending": all_pending if all_pending > MOST_PENDING else None,
+        "most_pending": MOST_PENDING,
         "shown": shown,
         "tabs": [(name, words[0]) for name, words in _WORDS.items()],
         "text": text,

@@ -24,6 +24,8 @@ DATASET_PAGES = (
     "dataset_change_requests",
     "members",
     "dataset_settings",
+    "row_history",
+    "maintenance",
 )
 REQUEST_PAGES = ("change_request", "changes", "conflicts", "checks", "upload", "merge")
 HTMX = {"HX-Request": "true"}
@@ -98,6 +100,18 @@ class TestHome:
         assert (
             change_request.title in mine[mine.index('id="section-mine"') : mine.index('id="section-ready"')]
         )
+
+    def test_it_says_where_it_looked_at_the_newest_requests_only(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = signed_in(owner)
+        assert "pending requests were looked at" not in text(client.get(reverse("home")))
+        monkeypatch.setattr("changerequests.web.views.home.MOST_PENDING", 1)
+        ChangeRequestFactory(dataset=change_request.dataset)
+        words = text(client.get(reverse("home")))
+        assert words.count("The newest 1 of 2 pending requests were looked at.") == 2
+        mine = text(client.get("/?show=mine"))
+        assert "pending requests were looked at" not in mine
 
     def test_search_and_filter_are_in_the_address(
         self, change_request: ChangeRequest, owner: User, signed_in: SignedIn

@@ -134,8 +134,10 @@ class _Aligner:
         position_of = {name: position for position, name in self.current_name.items() if name is not None}
         edited = set(staged.staged_positions)
         columns: list[MergedColumn] = []
+        computed = self.snapshot.generated_columns.keys() - set(staged.primary_keys)
         for field in current:
-            position = position_of.get(field.name)
+            # What the table computes is nobody's change: it follows from the other cells of the merged row.
+            position = None if field.name in computed else position_of.get(field.name)
             given = position is not None and position in edited and self._fits(position, field)
             columns.append(self._column(len(columns), field, position, staged=given, added=False))
         changes: list[SchemaChange] = []

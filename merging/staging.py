@@ -164,11 +164,22 @@ class _Staging:
     def _map_columns(self) -> None:
         names = self.snapshot.schema.names
         by_folded = {name.casefold(): name for name in names}
+        generated = self.snapshot.generated_columns
         new: list[pa.Field] = []
         column_problems: list[StagingProblem] = []
         for place, name in enumerate(self.source.columns):
             if name == OPERATION_COLUMN:
                 self.operation_place = place
+                continue
+            if name in generated and name not in self.keys:
+                column_problems.append(
+                    StagingProblem(
+                        "generated_column",
+                        f"the table computes this column ({generated[name]}) and takes no values for it; leave it out.",
+                        self._header_line,
+                        name,
+                    )
+                )
                 continue
             if name in names:
                 position = names.index(name)

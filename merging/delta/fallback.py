@@ -7,7 +7,6 @@ predicate on the keys, without which delta-rs would read every file.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -103,16 +102,11 @@ def _casts(schema: pa.Schema, names: list[str]) -> str:
 
 def _generation_expressions(snapshot: Snapshot) -> dict[str, str]:
     """Expressions of generated columns; delta-rs computes them for inserts but not for updates."""
-    found = {}
-    for item in json.loads(snapshot.schema_json)["fields"]:
-        expression = (item.get("metadata") or {}).get("delta.generationExpression")
-        if expression is None:
-            continue
+    for name, expression in snapshot.generated_columns.items():
         # The text comes out of the table and runs on our machine: only plain scalar expressions.
         if _UNSAFE_EXPRESSION.search(expression):
-            raise UnsupportedTable([f"generated column {item['name']} ({expression})"])
-        found[item["name"]] = expression
-    return found
+            raise UnsupportedTable([f"generated column {name} ({expression})"])
+    return dict(snapshot.generated_columns)
 
 
 def _predicate(source: pa.Table, key_columns: tuple[str, ...]) -> str:

@@ -83,6 +83,15 @@ class Snapshot:
         }
 
     @property
+    def generated_columns(self) -> Mapping[str, str]:
+        """The expressions of columns that the table computes, by column name."""
+        return {
+            item["name"]: item["metadata"]["delta.generationExpression"]
+            for item in json.loads(self.schema_json)["fields"]
+            if "delta.generationExpression" in (item.get("metadata") or {})
+        }
+
+    @property
     def features(self) -> tuple[str, ...]:
         """Names of the table features in use, for people."""
         return self.requirements.in_use

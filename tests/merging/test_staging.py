@@ -384,6 +384,48 @@ def test_unknown_columns(world: World) -> None:
         world.stage(world.file("x.csv", "id,A\n1,2\n"))
 
 
+@pytest.fixture
+def generated(tmp_path: Path) -> World:
+    """A table that computes its column ``twice``."""
+    schema = pa.schema([("id", pa.int64()), ("a", pa.int32()), ("twice", pa.int64())])
+    world = World(tmp_path, "copy-on-write", schema, [])
+    world.uri += "-generated"
+    types = {"id": "long", "a": "integer", "twice": "long"}
+    fields = [
+        deltalake.Field(
+            name,
+            deltalake.schema.PrimitiveType(kind),
+            metadata={"delta.generationExpression": "a * 2"} if name == "twice" else None,
+        )
+        for name, kind in types.items()
+    ]
+    deltalake.DeltaTable.create(world.uri, deltalake.Schema(fields))
+    rows = arrow(pa.schema(list(schema)[:2]), [{"id": 1, "a": 1}, {"id": 2, "a": 2}])
+    deltalake.write_deltalake(world.uri, rows, mode="append", schema_mode="merge")
+    world.base_version = world.version
+    return world
+
+
+def test_the_table_computes_its_generated_columns(generated: World) -> None:
+    content = "id,a,twice\n1,5,10\n"
+    with pytest.raises(StagingRejected, match=r"computes this column \(a \* 2\) .* leave it out") as refused:
+        generated.stage(generated.file("x.csv", content))
+    assert [(one.line, one.column, one.code) for one in refused.value.problems] == [
+        (1, "twice", "generated_column")
+    ]
+    result = generated.merge(generated.stage(generated.file("x.csv", "id,a\n1,5\n3,3\n")))
+    assert result.strategy == "delta-rs"
+    assert generated.rows() == [
+        {"id": 1, "a": 5, "twice": 10},
+        {"id": 2, "a": 2, "twice": 4},
+        {"id": 3, "a": 3, "twice": 6},
+    ]
+    assert result.artefacts is not None
+    reverse = merging.invert(generated.uri, result.artefacts, ["id"], str(generated.folder / "staging"))
+    generated.merge(reverse, "CR-2")
+    assert generated.rows() == [{"id": 1, "a": 1, "twice": 2}, {"id": 2, "a": 2, "twice": 4}]
+
+
 def test_broken_files_are_refused_with_their_place(world: World) -> None:
     assert problems(world, world.file("x.csv", "")) == [(1, None, "empty_file")]
     assert problems(world, world.file("x.csv", "id,a,a,\n1,2,3,4\n")) == [

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
 import merging
 from audit.files import write_audit_files
@@ -23,6 +24,7 @@ from changerequests.states import Action, RunStatus, Status
 from datasets import leases
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset
+from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.services import change_settings
 from tests.changerequests.test_execution import at_phase, let_the_lease_expire
@@ -623,3 +625,26 @@ def test_a_list_of_requests_costs_the_same_with_expectations(
 
 def fresh_dataset(dataset: Dataset) -> Dataset:
     return Dataset.objects.select_related("meta").get(pk=dataset.pk)
+
+
+# --- Admin --------------------------------------------------------------------------------------------------
+
+
+def test_operators_read_checks_and_overrides_and_write_none(dataset: Dataset, owner: User) -> None:
+    expect_of(dataset, SEATS)
+    change_request = proposing(dataset, TOO_MANY_SEATS)
+    override = expectations.override_expectations(
+        change_request_id=change_request.pk, actor=owner, reason="As agreed."
+    )
+    operator = person_with(None, dataset, username="adam")
+    make_operator(operator)
+    client = Client()
+    client.force_login(fresh(operator))
+    for name, row in (("expectationcheck", quick(change_request).pk), ("expectationoverride", override.pk)):
+        address = f"/admin/changerequests/{name}/"
+        assert client.get(address).status_code == 200
+        assert client.get(f"{address}{row}/change/").status_code == 200
+        assert client.post(f"{address}{row}/change/", {"reason": "rewritten"}).status_code == 403
+        assert client.get(f"{address}add/").status_code == 403
+    override.refresh_from_db()
+    assert override.reason == "As agreed."

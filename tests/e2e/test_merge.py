@@ -7,6 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import SignIn
+from tests.e2e.test_accessibility import violations
 
 TAIL_NUMBERS = "Fill in 50 missing tail numbers of Endeavor Air"
 CANCELLED = "Drop the flights that never left"
@@ -45,10 +46,15 @@ def test_a_request_is_merged_from_the_dialog(sign_in: SignIn, picture: Callable[
     dialog.get_by_role("button", name="Merge 50 row changes").dblclick()
 
     expect(page.get_by_role("heading", name=re.compile("Merging CR-|is merged into flights"))).to_be_visible()
+    assert violations(page) == []  # the dialog as it tells of the progress
     expect(page.get_by_role("dialog").locator(".notice--good")).to_contain_text(
         "Merged as v2: 50 rows changed in flights.", timeout=20_000
     )
     expect(page.locator(".toast-message")).to_contain_text("Merged as v2: 50 rows changed in flights.")
+    for colour_scheme in ("light", "dark"):
+        page.emulate_media(color_scheme="dark" if colour_scheme == "dark" else "light")
+        assert violations(page, colour_scheme) == []  # and of the end
+    page.emulate_media(color_scheme="light")
     page.locator("#leave-run").click()
     expect(page.get_by_role("heading", name="Merged as version 2")).to_be_visible()
     expect(page.get_by_text("asked for the merge")).to_have_count(1)  # a double click is one run

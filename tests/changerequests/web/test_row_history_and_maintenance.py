@@ -54,7 +54,7 @@ def test_a_row_tells_who_made_its_cells(
     seen = text(signed_in(viewer).get(url))
     assert f'<a href="/change-requests/{change_request.cr_id}/">{change_request.cr_id}</a>' in seen
     assert "Proposed by Carl Castillo, merged by Olivia Okafor, approved by Olivia Okafor" in seen
-    assert "the table as it was before the first merge of this cell" in seen
+    assert "no change request changed it" in seen
     assert '<del><span class="null">NULL</span></del><ins><span class="cell">2002</span></ins>' in seen
 
 

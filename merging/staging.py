@@ -30,6 +30,7 @@ from merging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5
+_DIGEST_ROWS = 200_000
 
 
 def stage(
@@ -804,11 +805,15 @@ def content_digest(
         if field.name in new_columns
     ]
     overall.update("\x00".join(described).encode())
-    reader = opened.connection.sql(f"SELECT {digest_of(parts)} AS d FROM {rows} ORDER BY n").to_arrow_reader(
-        65_536
-    )
-    for batch in reader:
-        overall.update("".join(batch.column(0).to_pylist()).encode())
+    # In slices: a sort of all the digests would hold more than a session may for a large upload.
+    [last] = opened.row(f"SELECT coalesce(max(n), -1) FROM {rows}")
+    for start in range(0, last + 1, _DIGEST_ROWS):
+        found = opened.table(
+            f"SELECT {digest_of(parts)} AS d FROM {rows} "
+            f"WHERE n >= {start} AND n < {start + _DIGEST_ROWS} ORDER BY n"
+        )
+        for chunk in found.column("d").chunks:
+            overall.update("".join(chunk.to_pylist()).encode())
     return overall.hexdigest()
 
 

@@ -8,10 +8,13 @@ differ outside ASCII, so values that are not ASCII always go to Python too.
 
 from __future__ import annotations
 
+import importlib
 import re
-from re import _constants as codes  # type: ignore[attr-defined]  # typeshed leaves the parser's modules out
-from re import _parser  # type: ignore[attr-defined]  # the same
 from typing import Any
+
+# typeshed leaves the parser's modules out.
+codes: Any = importlib.import_module("re._constants")
+_parser: Any = importlib.import_module("re._parser")
 
 _CLASSES = {
     codes.CATEGORY_DIGIT: "0-9",

@@ -178,11 +178,12 @@ def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") 
                 )
             )
         if check.deleted_share > float(dataset.delete_limit) and dataset_name_typed != dataset.name:
+            noun = "row" if check.rows_deleted == 1 else "rows"
             found.append(
                 Blocker(
                     "delete_guard",
                     "fix",
-                    f"It deletes {check.rows_deleted:,} rows, {check.deleted_share:.1%} of the table and above "
+                    f"It deletes {check.rows_deleted:,} {noun}, {check.deleted_share:.1%} of the table and above "
                     f"the limit of {dataset.delete_limit:.1%}: type the dataset's name, {dataset.name}, to go on.",
                     "merge",
                     overridable=True,

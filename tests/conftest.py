@@ -1,6 +1,7 @@
 """What every test stands on: no network, a database in a file, tables in a folder of its own."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
 from config.processes import ManagedProcess
 from tests import services
 from tests.network_guard import only_loopback
+
+# Processes of pytest-xdist have a main module without a file, which PySpark's client (loaded by Great Expectations too)
+# takes for a run of its own doctests, and ends the process.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = str(Path(__file__).with_name("__init__.py"))
 
 
 @pytest.fixture(autouse=True, scope="session")

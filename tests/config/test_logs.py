@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,11 @@ def test_the_workers_lines_stand_under_the_request_that_asked(
     run = wait_for_run(response.json()["id"], 30)
 
     assert run.status == "succeeded"
-    text = (tmp_path / "worker.log").read_text()
+    log = tmp_path / "worker.log"
+    deadline = time.monotonic() + 20
+    while "merge_ended" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)  # the row is final before the worker has tidied up and says so
+    text = log.read_text()
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     of_run = {line["event"]: line for line in lines if line.get("run_id") == run.pk and "request_id" in line}
     assert {"merge_started", "merge_ended"} <= set(of_run)

@@ -18,11 +18,12 @@ def test_problems_are_listed_and_corrected(sign_in: SignIn) -> None:
     expect(problems).to_have_count(3)
     expect(problems.nth(1)).to_contain_text("thirteen")
     expect(problems.nth(1)).to_contain_text("alt")
-    expect(page.get_by_text("no content yet")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("no draft was made")
+    expect(page.get_by_label("Title")).to_have_value("Correct two altitudes")
 
     page.get_by_label("Or paste rows as CSV").fill("faa,alt\nJFK,14\nLGA,21\n")
-    page.get_by_role("button", name="Upload").click()
-    expect(page.get_by_text("Uploaded as revision 1")).to_be_visible()
+    page.get_by_role("button", name="Create the draft").click()
+    expect(page.locator(".page-meta .chip")).to_have_text("Draft")
     page.get_by_role("button", name="Ask for review").click()
     expect(page.locator(".page-meta .chip")).to_have_text("Pending")
 

@@ -169,7 +169,7 @@ def test_a_retry_at_the_same_moment_merges_once(
         patch.setattr("merging.delta.store.LocalStore.sync", full)
         execution.merge_next(dataset_id=change_request.dataset_id, worker="worker")
     failed.refresh_from_db()
-    assert (failed.status, failed.error_code) == (RunStatus.FAILED, "merge_failed")
+    assert (failed.status, failed.error_code) == (RunStatus.FAILED, "storage_full")
     assert merging.inspect_table(change_request.dataset.table_uri).version == 0
 
     def retry(number: int) -> int:

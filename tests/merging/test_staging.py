@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 import merging
-from merging import StagedCorrupt, StagingRejected
+from merging import StagedCorrupt, StagingRejected, staging
 from tests.merging.world import B, World, arrow
 
 UTC = datetime.UTC
@@ -557,6 +557,25 @@ def test_damaged_content_is_never_merged(world: World, damage: str) -> None:
         world.merge(staged)
     assert world.version == 0
     assert world.rows() == B
+
+
+def test_large_content_is_staged_in_slices_and_is_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{number * 7919 % 101},{number},text {number}" for number in range(101)]
+    path = world.file("x.csv", "id,a,b\n" + "\n".join(rows) + "\n")
+    whole = world.stage(path)
+    monkeypatch.setattr(staging, "_SORTED_WHOLE", 7)
+    monkeypatch.setattr(staging, "_DIGEST_ROWS", 5)
+    sliced = world.stage(path)
+    assert (sliced.digest, sliced.counts, sliced.cells_updated) == (
+        whole.digest,
+        whole.counts,
+        whole.cells_updated,
+    )
+    stored = [pyarrow.parquet.read_table(Path(one.location) / "rows.parquet") for one in (whole, sliced)]
+    assert stored[0].equals(stored[1])
+    assert stored[1].column("k0").to_pylist() == list(range(101))
 
 
 def test_a_base_version_can_be_named(world: World) -> None:

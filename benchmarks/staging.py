@@ -1,10 +1,10 @@
-"""How long a large CSV takes to be staged, and how much memory: the bar is 1 GB for 5 GB.
+"""How long a large CSV takes to be staged, and how much memory: the bar is 1 GiB for 5 GB.
 
     python -m benchmarks.staging --gigabytes 5 --folder /somewhere/with/40/GB
 
 Writes a CSV of new rows (seven columns, 141 bytes a row), stages it against a table of one row in a process of its
 own, and prints the seconds, the peak of the resident memory (VmHWM), and what was read and written. What it wrote is
-removed afterwards. Ends with 1 where more than ``--limit`` gigabytes were needed.
+removed afterwards. Ends with 1 where more than ``--limit`` gibibytes were needed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--gigabytes", type=float, default=5.0)
-    parser.add_argument("--limit", type=float, default=1.0, help="gigabytes of memory that may be needed")
+    parser.add_argument("--limit", type=float, default=1.0, help="gibibytes of memory that may be needed")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--stage", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -51,7 +51,7 @@ def main() -> None:
         needed = measure(folder, arguments.gigabytes)
     finally:
         shutil.rmtree(folder)
-    sys.exit(needed > arguments.limit * 1e9)
+    sys.exit(needed > arguments.limit * 2**30)
 
 
 def measure(folder: Path, gigabytes: float) -> int:
@@ -79,7 +79,7 @@ def measure(folder: Path, gigabytes: float) -> int:
     took = json.loads(output)
     print(
         f"{size / 1e9:.2f} GB of CSV, {took['rows']:,} rows: {took['seconds']:.0f} s, "
-        f"peak {took['peak'] / 1e9:.2f} GB, staged {took['staged'] / 1e9:.2f} GB"
+        f"peak {took['peak'] / 2**30:.2f} GiB, staged {took['staged'] / 1e9:.2f} GB"
     )
     return int(took["peak"])
 

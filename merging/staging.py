@@ -147,6 +147,10 @@ class _Staging:
 
     def run(self, folder: Path, table_uri: str) -> Staged:
         """Read, check, pin, write ``rows.parquet``. The location of the result is filled in by the caller."""
+        # Freed memory goes back at once: what the allocator keeps counts as the process' too.
+        for setting in ("allocator_flush_threshold", "allocator_bulk_deallocation_flush_threshold"):
+            self.session.execute(f"SET {setting} = '16MB'")
+        self.session.execute("SET allocator_background_threads = true")
         self._map_columns()
         self._load()
         self._list_bad_cells()
@@ -503,12 +507,16 @@ class _Staging:
             f"l.{cell} = b.b{self.schema.names.index(name)}"
             for name, cell in zip(self.keys, self._key_cells(), strict=True)
         )
+        # In any order, which takes far less memory: _write_rows sorts by key.
+        self.session.execute("SET preserve_insertion_order = false")
         self.session.execute(
             "CREATE TEMP TABLE paired AS SELECT l.*, coalesce(b.in_base, false) AS in_base, "
             "CASE WHEN l.op = 'delete' THEN 'delete' WHEN b.in_base THEN 'update' ELSE 'insert' END AS effect, "
             f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on} WHERE {complete}"
         )
+        self.session.execute("SET preserve_insertion_order = true")
         self.session.execute("DROP TABLE loaded")
+        self.session.execute("DROP TABLE staged_keys")
 
     def _values(self) -> list[_InputColumn]:
         return [column for column in self.inputs if column.name not in self.keys]
@@ -636,8 +644,8 @@ class _Staging:
                 )
         keep = f"(effect = 'insert' OR effect = 'delete' OR (effect = 'update' AND ({changed})))"
         total, kept = self.session.row(f"SELECT count(*), count(*) FILTER ({keep}) FROM paired")
-        cells = ", ".join(self._key_cells())
-        key_columns = ", ".join(f"{cell} AS k{index}" for index, cell in enumerate(self._key_cells()))
+        cells = self._key_cells()
+        key_columns = ", ".join(f"{cell} AS k{index}" for index, cell in enumerate(cells))
         base_columns = "".join(
             f", CASE WHEN effect <> 'insert' THEN b{index} END AS b{index}"
             for index, name in enumerate(self.snapshot.schema.names)
@@ -652,7 +660,7 @@ class _Staging:
             f"CREATE TEMP TABLE sorted AS SELECT effect AS op, "
             f"{self._absent_positions()} AS absent, coalesce(base_file, {ABSENT})::INTEGER AS base_file, base_row, "
             f"{key_columns}{base_columns}{proposed} "
-            f"FROM paired WHERE {keep} ORDER BY {cells}"
+            f"FROM paired WHERE {keep} ORDER BY {', '.join(cells)}"
         )
         # Rows keep the order they were inserted in, so their position is their number in key order.
         self.session.execute("CREATE TEMP VIEW final AS SELECT rowid AS n, * FROM sorted")

@@ -224,7 +224,8 @@ def test_checks_of_the_caller_see_the_merged_result(world: World) -> None:
     with pytest.raises(merging.ValidationFailed, match="where b is o") as caught:
         world.merge(staged, expectations={"name": "rules", "expectations": [rule]})
     [failed] = caught.value.data["expectations"]
-    assert failed["failing_rows"] == [{"key": {"id": 1}, "values": {"a": 11, "b": "o"}, "new": True}]
+    [row] = failed["failing_rows"]
+    assert row == {"key": {"id": 1}, "values": {"a": 11, "b": "o"}, "before": {"a": 10, "b": "o"}, "new": True}
     assert world.version == version
 
 

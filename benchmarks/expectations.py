@@ -90,19 +90,23 @@ def main() -> None:
 
 
 def prepare(folder: Path, rows: int, changes: int) -> None:
-    """Write the table and the staged change request."""
-    if (folder / "staged.txt").exists():
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE t AS {TABLE.format(rows=rows)}")
-        merging.create_table(str(folder / "table"), connection.sql("FROM t").to_arrow_table())
-        changed = connection.sql(
-            "SELECT l_orderkey, l_linenumber, l_quantity, l_comment || '7' AS l_comment FROM t "
-            f"WHERE (l_orderkey * 4 + l_linenumber) % {max(1, rows // changes)} = 3 LIMIT {changes}"
-        ).to_arrow_table()
-    staged = merging.stage(str(folder / "table"), changed, list(KEYS), destination=str(folder / "staging"))
+    """Write the table and the changes where they are missing, and stage the changes anew."""
+    changed = folder / "changed.parquet"
+    if not changed.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with duckdb.connect() as connection:
+            connection.execute(f"CREATE TABLE t AS {TABLE.format(rows=rows)}")
+            merging.create_table(str(folder / "table"), connection.sql("FROM t").to_arrow_table())
+            connection.execute(
+                "COPY (SELECT l_orderkey, l_linenumber, l_quantity, l_comment || '7' AS l_comment FROM t "
+                f"WHERE (l_orderkey * 4 + l_linenumber) % {max(1, rows // changes)} = 3 LIMIT {changes}) "
+                f"TO '{changed}'"
+            )
+    shutil.rmtree(folder / "staging", ignore_errors=True)
+    staged = merging.stage(
+        str(folder / "table"), str(changed), list(KEYS), destination=str(folder / "staging")
+    )
     (folder / "staged.txt").write_text(staged.location)
 
 

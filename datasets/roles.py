@@ -97,6 +97,12 @@ def is_owner(user: Actor, dataset: Dataset) -> bool:
     return role_on(user, dataset) is Role.OWNER
 
 
+def require_owner(user: Actor, dataset: Dataset, doing: str) -> None:
+    """Raises Forbidden, "Only owners of planes <doing>.", for everybody else."""
+    if not is_owner(user, dataset):
+        raise Forbidden(f"Only owners of {dataset.name} {doing}.")
+
+
 def datasets_with_role(user: User, role: Role = Role.VIEWER) -> QuerySet[Dataset]:
     """The datasets on which the person has at least this role, in one query."""
     verb = _PERMISSIONS[role][-1]

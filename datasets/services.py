@@ -18,7 +18,9 @@ from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.errors import Forbidden, InvalidInput, RegistrationRejected, TableReplaced
 from datasets.models import Dataset, DatasetLease, DatasetMeta, Installation, Project
 from datasets.operators import is_operator
-from datasets.roles import Role, is_owner, may_contribute, role_on
+from datasets.roles import Role, may_contribute, require_owner, role_on
+
+CHANGE_SETTINGS = "change its settings"
 
 #: What an owner may change of a dataset after registration.
 EDITABLE_SETTINGS = (
@@ -162,8 +164,7 @@ def change_settings(*, dataset_id: int, actor: User, changes: Mapping[str, Any])
         raise InvalidInput(f"These settings do not exist or cannot be changed: {', '.join(unknown)}.")
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
-        if not is_owner(actor, dataset):
-            raise Forbidden("Only owners change the settings of a dataset.")
+        require_owner(actor, dataset, CHANGE_SETTINGS)
         before = {name: getattr(dataset, name) for name in changes}
         for name, value in changes.items():
             setattr(dataset, name, value)

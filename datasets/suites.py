@@ -26,7 +26,7 @@ import merging
 from audit.services import dataset_stream, record
 from datasets.errors import Forbidden, NotFound, SuiteChanged
 from datasets.models import Dataset, SuiteProposal, SuiteVersion
-from datasets.roles import is_owner
+from datasets.roles import require_owner
 from datasets.rows import column_types
 
 logger = structlog.get_logger(__name__)
@@ -215,7 +215,7 @@ def save_suite(
     is saved then. A suite that equals the one that holds makes no new version.
     """
     dataset = Dataset.objects.select_related("project").get(pk=dataset_id)
-    _require_owner(actor, dataset)
+    require_owner(actor, dataset, "change its expectations")
     text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False)
     if len(text) > LONGEST_DOCUMENT:
         raise SuiteRejected(
@@ -225,7 +225,7 @@ def save_suite(
     text = suite_text(json.loads(text))
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
-        _require_owner(actor, dataset)
+        require_owner(actor, dataset, "change its expectations")
         before = current_version(dataset)
         if dataset.suite_number != edited_number:
             raise _changed(dataset, before, edited_number)
@@ -285,10 +285,6 @@ def restore_suite(
     )
 
 
-def _require_owner(actor: User, dataset: Dataset) -> None:
-    if not is_owner(actor, dataset):
-        raise Forbidden(f"Only owners of {dataset.name} change its expectations.")
-
 
 # --- Proposing ----------------------------------------------------------------------------------------------
 
@@ -300,7 +296,7 @@ def ask_for_proposal(*, dataset_id: int, actor: User) -> SuiteProposal:
     """
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
-        _require_owner(actor, dataset)
+        require_owner(actor, dataset, "change its expectations")
         proposal = SuiteProposal.objects.filter(dataset=dataset, finished_at__isnull=True).first()
         if proposal is None:
             proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=actor)

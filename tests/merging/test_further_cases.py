@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -145,6 +146,45 @@ def test_numbered_alike_by_both(make_world: MakeWorld, mirrored: bool) -> None:
     ]
     world.merge(staged, resolutions=resolve(found, "proposed"))
     assert same_rows(world.rows(), [*B, *(ours if mirrored else theirs)], ["id"])
+
+
+def test_a_table_without_a_key_is_refused(make_world: MakeWorld) -> None:
+    """C16, C17, C18: rows that nothing tells apart cannot be merged; the way out is named."""
+    schema = pa.schema([("a", pa.int64()), ("b", pa.int64())])
+    world = make_world(schema=schema, rows=[{"a": 1, "b": 2}] * 2, keys=["a"])
+    with pytest.raises(merging.MergeError, match="key"):
+        merging.stage(world.uri, arrow(schema, [{"a": 3, "b": 4}]), [], destination=str(world.folder / "staging"))
+    with pytest.raises(merging.DuplicateKeys):
+        world.stage([{"a": 1, "b": 4}])
+    assert len(world.rows()) == 2
+
+
+def test_a_column_that_the_table_added_as_required(tmp_path: Path) -> None:
+    """D05, D12: nothing that would break it is merged, and the cell is named."""
+    world = World(tmp_path, "copy-on-write")
+    staged = world.stage(world.file("x.csv", "id,n\n1,\n2,5\n"))
+    required = T.append(pa.field("n", pa.int64(), nullable=False))
+    world.set_current([{**row, "n": 5} for row in B], required)
+    with world.plan(staged) as plan:
+        [conflict] = plan.conflicts
+    assert (conflict.key, conflict.column, conflict.current, conflict.proposed) == ({"id": 1}, "n", 5, None)
+    version = world.version
+    with pytest.raises(merging.ValidationFailed, match="n"):
+        world.merge(staged, resolutions=resolve([conflict], "proposed"))
+    assert world.version == version
+    world.merge(staged, resolutions=resolve([conflict], "current"))
+    assert {row["n"] for row in world.rows()} == {5}
+
+
+def test_one_column_goes_and_one_comes_on_both_sides(tmp_path: Path) -> None:
+    """D20: the table dropped ``a``, and both added ``d`` with the same values."""
+    world = World(tmp_path, "merge-on-read")
+    staged = world.stage(world.file("x.csv", "id,d\n1,4\n2,4\n3,4\n"))
+    kept = [{"id": row["id"], "b": row["b"], "c": row["c"], "d": 4} for row in B]
+    world.set_current(kept, T.remove(1).append(pa.field("d", pa.int64())))
+    assert conflicts(world, staged) == []
+    world.merge(staged)
+    assert world.rows() == kept
 
 
 def test_one_file_is_one_state(make_world: MakeWorld) -> None:

@@ -22,7 +22,7 @@ from changerequests.web.wording import name_of
 from datasets import services
 from datasets.errors import NotFound
 from datasets.models import Dataset
-from datasets.roles import Role, datasets_with_role, members_of, set_role
+from datasets.roles import Role, datasets_with_role, members_of, require_owner, set_role
 from datasets.trail import may_export
 
 PREVIEW_ROWS = 50
@@ -218,6 +218,7 @@ def settings(request: HttpRequest, project_slug: str, dataset_slug: str) -> Http
     """The rules under which the dataset changes; owners change them."""
     dataset = dataset_at(request, project_slug, dataset_slug)
     if request.method == "POST":
+        require_owner(request.user, dataset, services.CHANGE_SETTINGS)
         form = DatasetSettingsForm(request.POST, instance=dataset)
         if form.is_valid():
             services.change_settings(

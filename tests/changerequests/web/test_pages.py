@@ -179,7 +179,8 @@ class TestDataset:
             "staging_cleanup": "remove",
             "keep_files_days": "7",
         }
-        assert signed_in(viewer).post(url, wanted).status_code == 403
+        for posted in (wanted, {"delete_limit": "7"}):
+            assert signed_in(viewer).post(url, posted).status_code == 403
         dataset.refresh_from_db()
         assert dataset.required_approvals == 0
         assert signed_in(owner).post(url, wanted).status_code == 302

@@ -26,11 +26,12 @@ from merging.parsing import Refused, explain, from_text, from_typed, shown
 from merging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.reading import OPERATION_COLUMN, Problems, Source, open_source
 from merging.session import STAGING_MEMORY_LIMIT, Session, session
-from merging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
+from merging.staged import Staged, column_ids, open_staged, write_manifest
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5
 _DIGEST_ROWS = 200_000
+_ROWS_PER_GROUP = 50_000
 
 
 def stage(
@@ -68,10 +69,10 @@ def stage(
     folder = new_folder(destination, table_uri)
     try:
         with session(memory_limit=STAGING_MEMORY_LIMIT) as opened:
-            staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, merge_schema)
+            staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, merge_schema, folder)
             if progress is not None:
                 progress("checking", version=snapshot.version)
-            staged = staging.run(folder, table_uri)
+            staged = staging.run(table_uri)
         final = folder.with_name(folder.name.removeprefix("."))
         write_manifest(folder, replace(staged, location=str(final)), snapshot.schema_json)
         os.rename(folder, final)
@@ -131,8 +132,11 @@ class _Staging:
         primary_keys: tuple[str, ...],
         problems: Problems,
         merge_schema: bool,
+        folder: Path,
     ) -> None:
         self.session = opened
+        self.folder = folder
+        self.views: dict[str, str] = {}
         self.snapshot = snapshot
         self.source = source
         self.keys = primary_keys
@@ -145,7 +149,7 @@ class _Staging:
         self.warnings: list[str] = []
         self.rekeyed = 0
 
-    def run(self, folder: Path, table_uri: str) -> Staged:
+    def run(self, table_uri: str) -> Staged:
         """Read, check, pin, write ``rows.parquet``. The location of the result is filled in by the caller."""
         # Freed memory goes back at once: what the allocator keeps counts as the process' too.
         for setting in ("allocator_flush_threshold", "allocator_bulk_deallocation_flush_threshold"):
@@ -161,8 +165,24 @@ class _Staging:
         self._pin_base()
         self._check_against_base()
         self._raise_problems()
-        noops, cells = self._write_rows(folder)
-        return self._describe(table_uri, folder, duplicates, noops, cells)
+        noops, cells = self._write_rows()
+        return self._describe(table_uri, duplicates, noops, cells)
+
+    def _keep(self, name: str, query: str, settings: str = "COMPRESSION lz4_raw") -> Path:
+        """Write what a query finds to a file of the folder and give it a view.
+
+        Nothing that is as large as the content is held as a table: those crowd out the sort that comes in the end.
+        """
+        path = self.folder / f"{name}.parquet"
+        self.session.execute(
+            f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_PER_GROUP}, {settings})"
+        )
+        self._view(name, f"FROM read_parquet({literal(str(path))})")
+        return path
+
+    def _view(self, name: str, query: str) -> None:
+        self.views[name] = query
+        self.session.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
     # columns
 
@@ -305,9 +325,9 @@ class _Staging:
         reader = self.source.reader()
         self.session.connection.register("source", reader)
         try:
-            self.session.execute(
-                "CREATE TEMP TABLE loaded AS "
-                f"SELECT ordinal, absent, {operation} AS op, {', '.join(values)}, {bad} AS bad FROM source"
+            self._loaded = self._keep(
+                "loaded",
+                f"SELECT ordinal, absent, {operation} AS op, {', '.join(values)}, {bad} AS bad FROM source",
             )
         except Exception as error:
             refused = _cause(error, StagingRejected)
@@ -344,6 +364,7 @@ class _Staging:
         if not self.source.text:
             return
         fields = list(self.schema)
+        inferred: list[str] = []
         for index, column in enumerate(self.inputs):
             if not column.new:
                 continue
@@ -362,13 +383,13 @@ class _Staging:
                 )
                 if given and fitting == given:
                     chosen = candidate
-                    self.session.execute(
-                        f"ALTER TABLE loaded ALTER {cell} TYPE {duckdb_type(candidate)} USING {typed.value}"
-                    )
+                    inferred.append(f"({typed.value})::{duckdb_type(candidate)} AS {cell}")
                     break
             self.inputs[index] = replace(column, type=chosen)
             fields[column.position] = pa.field(column.name, chosen, nullable=True)
         self.schema = pa.schema(fields)
+        if inferred:
+            self._view("loaded", f"SELECT * REPLACE ({', '.join(inferred)}) FROM ({self.views['loaded']})")
 
     # checks of the content alone
 
@@ -442,9 +463,10 @@ class _Staging:
             self._list_repeated(total, listed)
             return 0
         collapsed = self.session.number("SELECT sum(number - 1) FROM groups")
-        self.session.execute(
-            "DELETE FROM loaded WHERE ordinal IN (SELECT ordinal FROM repeated) "
-            "AND ordinal NOT IN (SELECT kept FROM groups)"
+        self._view(
+            "loaded",
+            f"SELECT * FROM ({self.views['loaded']}) one WHERE NOT EXISTS (FROM repeated r "
+            "WHERE r.ordinal = one.ordinal AND r.ordinal NOT IN (SELECT kept FROM groups))",
         )
         rows = "row repeats" if collapsed == 1 else "rows repeat"
         self.warnings.append(f"{collapsed:,} {rows} another one exactly and counted once.")
@@ -509,14 +531,15 @@ class _Staging:
         )
         # In any order, which takes far less memory: _write_rows sorts by key.
         self.session.execute("SET preserve_insertion_order = false")
-        self.session.execute(
-            "CREATE TEMP TABLE paired AS SELECT l.*, coalesce(b.in_base, false) AS in_base, "
+        self._paired = self._keep(
+            "paired",
+            "SELECT l.*, coalesce(b.in_base, false) AS in_base, "
             "CASE WHEN l.op = 'delete' THEN 'delete' WHEN b.in_base THEN 'update' ELSE 'insert' END AS effect, "
-            f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on} WHERE {complete}"
+            f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on} WHERE {complete}",
         )
         self.session.execute("SET preserve_insertion_order = true")
-        self.session.execute("DROP TABLE loaded")
         self.session.execute("DROP TABLE staged_keys")
+        os.unlink(self._loaded)
 
     def _values(self) -> list[_InputColumn]:
         return [column for column in self.inputs if column.name not in self.keys]
@@ -623,7 +646,7 @@ class _Staging:
 
     # writing
 
-    def _write_rows(self, folder: Path) -> tuple[int, dict[str, int]]:
+    def _write_rows(self) -> tuple[int, dict[str, int]]:
         """Drop what changes nothing, number the rest in key order, write it; count no-ops and changed cells."""
         values = self._values()
         changed = " OR ".join(self._changed(column) for column in values) or "false"
@@ -656,15 +679,20 @@ class _Staging:
             f"THEN {self._base_cell(column)} ELSE v{column.position} END AS p{column.position}"
             for column in values
         )
-        self.session.execute(
-            f"CREATE TEMP TABLE sorted AS SELECT effect AS op, "
+        in_order = self._keep(
+            "in_order",
+            f"SELECT effect AS op, "
             f"{self._absent_positions()} AS absent, coalesce(base_file, {ABSENT})::INTEGER AS base_file, base_row, "
             f"{key_columns}{base_columns}{proposed} "
-            f"FROM paired WHERE {keep} ORDER BY {', '.join(cells)}"
+            f"FROM paired WHERE {keep} ORDER BY {', '.join(cells)}",
         )
-        # Rows keep the order they were inserted in, so their position is their number in key order.
-        self.session.execute("CREATE TEMP VIEW final AS SELECT rowid AS n, * FROM sorted")
-        self.session.execute("DROP TABLE paired")
+        os.unlink(self._paired)
+        # A row's position is its number in key order.
+        self._view(
+            "final",
+            "SELECT file_row_number AS n, * EXCLUDE (file_row_number) "
+            f"FROM read_parquet({literal(str(in_order))}, file_row_number = true)",
+        )
         self._find_rekeyed()
         counted = [
             f"count(*) FILTER (op = 'update' AND "
@@ -678,13 +706,11 @@ class _Staging:
         rows = "SELECT f.*, r.rekeyed FROM final f LEFT JOIN rekeyed r USING (n) ORDER BY n"
         if not self.rekeyed:
             rows = "SELECT *, NULL::BIGINT AS rekeyed FROM final"
-        self.session.execute(
-            f"COPY ({rows}) TO {literal(str(folder / ROWS))} "
-            "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
-        )
-        with open(folder / ROWS, "rb") as file:
+        written = self._keep("rows", rows, "COMPRESSION zstd")
+        os.unlink(in_order)
+        with open(written, "rb") as file:
             os.fsync(file.fileno())
-        write_base_files(folder, self.snapshot.files)
+        write_base_files(self.folder, self.snapshot.files)
         return total - kept, cells_updated
 
     def _kept_base(self, column: _InputColumn) -> str:
@@ -730,19 +756,17 @@ class _Staging:
         )
         self.rekeyed = self.session.number("SELECT count(*) FROM pairs")
 
-    def _describe(
-        self, table_uri: str, folder: Path, duplicates: int, noops: int, cells: Mapping[str, int]
-    ) -> Staged:
+    def _describe(self, table_uri: str, duplicates: int, noops: int, cells: Mapping[str, int]) -> Staged:
         inserts, updates, deletes, absent = self.session.row(
             "SELECT count(*) FILTER (op = 'insert'), count(*) FILTER (op = 'update'), "
-            "count(*) FILTER (op = 'delete'), count(absent) FROM final"
+            "count(*) FILTER (op = 'delete'), count(absent) FROM rows"
         )
         counts: dict[Operation, int] = {"insert": inserts, "update": updates, "delete": deletes}
         if self.rekeyed:
             rows = "row keeps its content under" if self.rekeyed == 1 else "rows keep their content under"
             self.warnings.append(f"{self.rekeyed:,} {rows} another key.")
         return Staged(
-            location=str(folder),
+            location=str(self.folder),
             digest=self._digest(),
             base_version=self.snapshot.version,
             table_id=self.snapshot.table_id,
@@ -766,7 +790,7 @@ class _Staging:
         values = self._values()
         return content_digest(
             self.session,
-            "final",
+            "rows",
             table_id=self.snapshot.table_id,
             schema=self.schema,
             keys=self.keys,

@@ -22,6 +22,7 @@ from merging.delta import (
     Snapshot,
     commit,
     discard,
+    may_still_land,
     open_snapshot,
     prepare,
     verify,
@@ -164,7 +165,8 @@ class MergeExecutor:
                 self._discard(prepared, keep_artefacts=_attempt_of(found) == request.attempt_id)
                 return rebuilt_result(request, found)
             if found is None:
-                self._discard(prepared)
+                if not may_still_land(error):
+                    self._discard(prepared)
                 if isinstance(error, VersionMoved) or is_full(error):
                     raise
                 if isinstance(error, MergeError) and error.data.get("breaks_constraint"):

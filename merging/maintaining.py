@@ -216,9 +216,13 @@ def find_orphaned_files(
 def remove_files(
     table_uri: str, files: RemovableFiles, *, storage_options: Mapping[str, str] | None = None
 ) -> None:
-    """Delete what was found. Files that are gone already are no error."""
+    """Delete what was found, but for what the table holds again by now (a RESTORE may have come between).
+
+    Files that are gone already are no error.
+    """
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
-    snapshot.store.delete(files.paths)
+    needed = delta.named_files(snapshot)
+    snapshot.store.delete(path for path in files.paths if path not in needed)
 
 
 @contextmanager
@@ -235,14 +239,39 @@ def _protected(
     yield snapshot, protected
 
 
-_UNITS = {"hour": 1.0, "day": 24.0, "week": 168.0}
+_UNITS = {
+    "millisecond": 1 / 3_600_000,
+    "second": 1 / 3600,
+    "minute": 1 / 60,
+    "hour": 1.0,
+    "day": 24.0,
+    "week": 168.0,
+    "month": 31 * 24.0,
+    "year": 366 * 24.0,
+}
+_RETENTION = "delta.deletedFileRetentionDuration"
 
 
 def _stated_retention(snapshot: Snapshot) -> float:
-    """Hours for which the table itself asks to keep removed files; 0 where it says nothing that we understand."""
-    words = snapshot.properties.get("delta.deletedFileRetentionDuration", "").lower().split()
-    if len(words) == 3 and words[0] == "interval" and words[1].isdigit():
-        unit = words[2].rstrip("s")
-        if unit in _UNITS:
-            return int(words[1]) * _UNITS[unit]
-    return 0.0
+    """Hours for which the table itself asks to keep removed files; 0 where it says nothing.
+
+    Read as Spark does: an interval of one or more numbers with units, with or without the word before it.
+    Raises MergeFailed where it says something else: files that somebody wants to be kept must not go.
+    """
+    stated = snapshot.properties.get(_RETENTION, "")
+    pairs = stated.lower().split()
+    if pairs[:1] == ["interval"]:
+        pairs = pairs[1:]
+    try:
+        if len(pairs) % 2:
+            raise ValueError(stated)
+        return sum(
+            float(number) * _UNITS[unit.removesuffix("s")]
+            for number, unit in zip(pairs[::2], pairs[1::2], strict=True)
+        )
+    except (KeyError, ValueError) as error:
+        raise MergeFailed(
+            f"How long {snapshot.uri} keeps removed files is not understood: {_RETENTION} is {stated!r}. "
+            "Nothing is removed; state it like 'interval 7 days'.",
+            data={"table_uri": snapshot.uri, "property": _RETENTION},
+        ) from error

@@ -418,7 +418,7 @@ class MergePlan:
                 len(self.schema_changes),
             )
         for column in self.alignment.columns:
-            if column.nullable or column.added:
+            if column.nullable or column.added or column.name in self.snapshot.generated_columns:
                 continue
             condition = f"action <> 'delete' AND m{column.position} IS NULL"
             failures = opened.number(f"SELECT count(*) FROM merged WHERE {condition}")

@@ -603,7 +603,7 @@ class _Staging:
         )
         given = {column.name: column for column in self.inputs}
         for field in self.snapshot.schema:
-            if field.nullable or field.name in self.keys:
+            if field.nullable or field.name in self.keys or field.name in self.snapshot.generated_columns:
                 continue
             column = given.get(field.name)
             if column is None:

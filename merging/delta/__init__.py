@@ -6,7 +6,7 @@ Reading starts with `open_snapshot`; `locate`, `fetch` and `scan_sql` read rows 
 
 from __future__ import annotations
 
-from merging.delta.committing import Commit, commit, discard, verify
+from merging.delta.committing import Commit, commit, discard, may_still_land, verify
 from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
 from merging.delta.history import LogVersion, find_transaction, read_history
@@ -21,6 +21,7 @@ from merging.delta.maintenance import (
     files_to_compact,
     find_orphans,
     find_unneeded,
+    named_files,
     set_deletion_vectors,
     vacuum,
 )
@@ -61,6 +62,8 @@ __all__ = [
     "find_unneeded",
     "literal",
     "locate",
+    "may_still_land",
+    "named_files",
     "only_grew",
     "open_snapshot",
     "prepare",

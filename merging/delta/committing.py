@@ -16,8 +16,10 @@ from merging.delta.store import ObjectExists
 from merging.delta.vectors import VectorDescriptor
 from merging.delta.writing import PreparedCommit, Step, no_step
 from merging.errors import MergeError, MergeFailed, VersionMoved
+from merging.space import is_full
 
 ENGINE = "headgate/0.1.0"
+_OPEN = "may_still_land"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def commit(
     `crId`, `userName`, `operationMetrics` and whatever else history should tell. `step` is called before and
     after the put ("before-put", "after-put"); what it raises stops there.
     Raises VersionMoved when somebody else has that version; MergeFailed when the store failed and the log
-    shows that nothing was committed. Files are left to `discard`.
+    shows that nothing was committed. Files are left to `discard`, but where the put `may_still_land`.
     """
     snapshot = prepared.snapshot
     version = snapshot.version + 1
@@ -78,7 +80,7 @@ def commit(
         if not _is_ours(prepared):
             raise MergeFailed(
                 f"Version {version} of {snapshot.uri} could not be committed: {error}",
-                data={"table_uri": snapshot.uri, "version": version},
+                data={"table_uri": snapshot.uri, "version": version, _OPEN: not is_full(error)},
             ) from error
     step("after-put")
     return Commit(version, datetime.fromtimestamp(now / 1000, tz=UTC))
@@ -119,7 +121,7 @@ def _rest(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
 def _is_ours(prepared: PreparedCommit) -> bool:
     """Whether the version after the snapshot's is this very attempt's commit.
 
-    Raises MergeFailed with `outcome` "unknown" in its data when the log cannot be asked.
+    Raises MergeFailed when the log cannot be asked; the commit may be there then, now or later.
     """
     snapshot = prepared.snapshot
     try:
@@ -129,9 +131,17 @@ def _is_ours(prepared: PreparedCommit) -> bool:
     except Exception as error:
         raise MergeFailed(
             f"Whether version {snapshot.version + 1} of {snapshot.uri} was committed cannot be known now: {error}",
-            data={"table_uri": snapshot.uri, "version": snapshot.version + 1, "outcome": "unknown"},
+            data={"table_uri": snapshot.uri, "version": snapshot.version + 1, _OPEN: True},
         ) from error
     return found.info.get("txnId") == prepared.commit_token
+
+
+def may_still_land(error: BaseException) -> bool:
+    """Whether a failed commit can be in the log later on: a store that gave up answering may yet do what it was asked.
+
+    Its files must stay until the version is there, whoever's it is; what is then unneeded goes with the orphans.
+    """
+    return isinstance(error, MergeFailed) and bool(error.data.get(_OPEN))
 
 
 def discard(prepared: PreparedCommit) -> bool:

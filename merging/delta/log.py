@@ -231,14 +231,23 @@ def load_tombstones(store: TableStore, version: int) -> list[Tombstone]:
 
 def _checkpoint_removes(store: TableStore, part: str) -> list[Tombstone]:
     content = store.read(part)
+    actions: dict[str, list[dict[str, Any]]] = {"remove": [], "sidecar": []}
     if part.endswith(".json"):
-        actions = [json.loads(line) for line in content.splitlines()]
-        return [_tombstone(action["remove"]) for action in actions if action.get("remove")]
-    file = pq.ParquetFile(io.BytesIO(content))
-    if "remove" not in file.schema_arrow.names:
-        return []
-    column = file.read(columns=["remove"]).column("remove")
-    return [_tombstone(value) for value in column.filter(column.is_valid()).to_pylist()]
+        for line in content.splitlines():
+            for kind, value in json.loads(line).items():
+                if kind in actions and value:
+                    actions[kind].append(value)
+    else:
+        file = pq.ParquetFile(io.BytesIO(content))
+        wanted = [kind for kind in actions if kind in file.schema_arrow.names]
+        table = file.read(columns=wanted)
+        for kind in wanted:
+            column = table.column(kind)
+            actions[kind] += column.filter(column.is_valid()).to_pylist()
+    found = [_tombstone(value) for value in actions["remove"]]
+    for sidecar in actions["sidecar"]:
+        found += _checkpoint_removes(store, _sidecar_path(store, sidecar["path"]))
+    return found
 
 
 def _tombstone(remove: Mapping[str, Any]) -> Tombstone:
@@ -373,8 +382,7 @@ def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState)
             else:
                 sidecars += _load_checkpoint_part(content, state)
         for sidecar in sidecars:
-            path = sidecar if "/" in sidecar else f"{LOG_FOLDER}/_sidecars/{sidecar}"
-            _load_checkpoint_part(store.read(store.relative(urllib.parse.unquote(path))), state)
+            _load_checkpoint_part(store.read(_sidecar_path(store, sidecar)), state)
     except FileNotFoundError as error:
         raise TableChanged(
             f"A checkpoint in the log of {store.uri} lacks a part: {error}", data={"table_uri": store.uri}
@@ -383,6 +391,11 @@ def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState)
         raise TableChanged(
             f"A checkpoint in the log of {store.uri} is damaged: {error}", data={"table_uri": store.uri}
         ) from error
+
+
+def _sidecar_path(store: TableStore, stated: str) -> str:
+    path = stated if "/" in stated else f"{LOG_FOLDER}/_sidecars/{stated}"
+    return store.relative(urllib.parse.unquote(path))
 
 
 def _load_checkpoint_part(content: bytes, state: TableState) -> list[str]:
@@ -406,11 +419,17 @@ def _load_checkpoint_part(content: bytes, state: TableState) -> list[str]:
     return [value["path"] for value in table.column("sidecar").to_pylist() if value]
 
 
+_MAPS = frozenset({"configuration", "options", "tags", "partitionValues"})
+
+
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrow maps (lists of pairs) as dictionaries, at the two levels where actions hold maps."""
+    """Arrow maps (lists of pairs) as dictionaries, at the two levels where actions hold maps.
+
+    They are told by name: an empty map and an empty list look alike, and other readers take no list for a map.
+    """
     plain: dict[str, Any] = {}
     for name, inner in value.items():
-        if isinstance(inner, list) and inner and isinstance(inner[0], tuple):
+        if name in _MAPS and isinstance(inner, list):
             plain[name] = dict(inner)
         elif isinstance(inner, dict):
             plain[name] = _plain(inner)

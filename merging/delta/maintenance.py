@@ -19,7 +19,7 @@ import deltalake
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from merging.delta.committing import Commit, commit, discard, verify
+from merging.delta.committing import Commit, commit, discard, may_still_land, verify
 from merging.delta.features import upgraded_protocol
 from merging.delta.log import list_commits, load_tombstones, newest_checkpoint, read_commit
 from merging.delta.snapshot import Snapshot, open_snapshot
@@ -108,8 +108,9 @@ def _rewrite(
         committed = commit(
             prepared, application_id=application_id, generation=generation, commit_info=info, step=step
         )
-    except BaseException:
-        discard(prepared)
+    except BaseException as error:
+        if not may_still_land(error):
+            discard(prepared)
         raise
     verify(prepared, committed)
     return committed, added, prepared.bytes_written
@@ -264,7 +265,7 @@ def find_unneeded(
 def _needed(snapshot: Snapshot, protect: Iterable[Snapshot], horizon: int) -> set[str]:
     keep: set[str] = set()
     for kept in (snapshot, *protect):
-        keep |= _named_files(kept)
+        keep |= named_files(kept)
     return keep | _recently_removed(snapshot.store, snapshot, horizon)
 
 
@@ -329,7 +330,8 @@ def collect_log_temporaries(snapshot: Snapshot, *, now_ms: int | None = None) ->
     return tuple(doomed)
 
 
-def _named_files(snapshot: Snapshot) -> set[str]:
+def named_files(snapshot: Snapshot) -> set[str]:
+    """The data files and vectors of a snapshot, relative to the table's root."""
     store = snapshot.store
     named = set()
     for file in snapshot.files:

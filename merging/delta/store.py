@@ -217,8 +217,8 @@ class LocalStore:
 
     def relative(self, path: str) -> str:
         if path.startswith("file:"):
-            return urllib.parse.unquote(urllib.parse.urlsplit(path).path)
-        return path
+            path = "/" + path.removeprefix("file:").removeprefix("//localhost").lstrip("/")
+        return path.removeprefix(self._prefix)
 
 
 class ObjectStore:

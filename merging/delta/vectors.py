@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import urllib.parse
 import uuid
 import zlib
 from collections.abc import Mapping
@@ -72,7 +73,7 @@ class VectorDescriptor:
         if self.storage_type == "i":
             return None
         if self.storage_type == "p":
-            return self.path_or_inline
+            return urllib.parse.unquote(self.path_or_inline)
         prefix, encoded = self.path_or_inline[:-20], self.path_or_inline[-20:]
         name = f"deletion_vector_{uuid.UUID(bytes=_z85_decode(encoded))}.bin"
         return f"{prefix}/{name}" if prefix else name

@@ -284,7 +284,7 @@ def _rewrite_group(work: _Work, group: Sequence[int]) -> None:
     )
     batches = max(1, math.ceil(bytes_live / target_file_size(snapshot)))
     share = max(1, math.ceil(live / batches))
-    folder = "/".join([*files[0].path.split("/")[:-1], ""])
+    folder = _folder_of(snapshot, files[0])
     written = 0
     # Whole files stay together: only rows of one batch of files are read at a time, and order is kept.
     for batch in _batches(snapshot, group, share):
@@ -453,7 +453,7 @@ def _rewrite_without(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
         work.remove(file)
         work.count("numTargetFilesRemoved", 1)
         if len(numbers) < live:
-            path = "/".join([*file.path.split("/")[:-1], work.fresh_name()])
+            path = _folder_of(snapshot, file) + work.fresh_name()
             rewrites.append(_Rewrite(index, numbers, path, live - len(numbers)))
             work.paths.append(path)
     with ThreadPoolExecutor(max_workers=_REWRITERS) as pool:
@@ -696,6 +696,18 @@ def partition_folder(values: Mapping[str, str | None]) -> str:
             part = f"partition-{hashlib.sha256(part.encode()).hexdigest()[:32]}"
         parts.append(part)
     return "".join(f"{part}/" for part in parts)
+
+
+def _folder_of(snapshot: Snapshot, file: DataFile) -> str:
+    """Where a file that takes the place of another belongs: beside it, or in its partition's folder where the other
+    is not in the table's own place at all (the table is a shallow clone)."""
+    path = snapshot.store.relative(file.path)
+    if os.path.isabs(path) or "://" in path:
+        values = file.partition_values
+        return partition_folder(
+            {name: values.get(snapshot.physical_names[name]) for name in snapshot.partition_columns}
+        )
+    return "/".join([*path.split("/")[:-1], ""])
 
 
 def _copy(work: _Work, query: str, path: str) -> tuple[int, int, Mapping[str, Mapping[str, str]]]:

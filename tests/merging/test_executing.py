@@ -13,6 +13,7 @@ import pytest
 
 import merging
 from merging import MergeConflict, MergeExecutor, MergeFailed, TableChanged
+from merging.delta.store import LocalStore
 from tests.merging.world import B, World, replaced, with_rows
 
 
@@ -211,6 +212,42 @@ def test_many_threads_merge_many_requests(world: World) -> None:
     assert [row["id"] for row in world.rows()] == [1, 100, 101, 102, 103, 104, 105, 2, 3]
 
 
+def test_a_commit_that_lands_late_finds_its_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that gave up answering may do what it was asked all the same, when nobody waits for it any more."""
+    staged = world.stage([{"id": 1, "a": 11}])
+    put_new = LocalStore.put_new
+    under_way: list[tuple[LocalStore, str, bytes]] = []
+
+    def answer_lost(self: LocalStore, path: str, data: bytes) -> None:
+        if not under_way:
+            under_way.append((self, path, data))
+            raise TimeoutError("no answer")
+        put_new(self, path, data)
+
+    monkeypatch.setattr(LocalStore, "put_new", answer_lost)
+    result = MergeExecutor(world.request(staged), sleep=lambda _: put_new(*under_way[0])).run()
+    assert (result.merged_version, result.already_merged) == (1, True)
+    assert result.artefacts is not None
+    assert Path(result.artefacts).is_dir()
+    assert world.rows() == with_rows(B, {"id": 1, "a": 11})
+
+
+@pytest.mark.parametrize("partition_by", [[], ["b"]], ids=["whole", "partitioned"])
+def test_a_shallow_clone_gets_files_of_its_own(tmp_path: Path, partition_by: list[str]) -> None:
+    """Its log names the files of another table by absolute paths: what is rewritten belongs into its own folder."""
+    source = World(tmp_path, "copy-on-write", partition_by=partition_by)
+    clone = World(tmp_path, "copy-on-write")
+    log = Path("_delta_log", f"{0:020d}.json")
+    named = Path(source.uri, log).read_text().replace('"path":"', f'"path":"file://{source.uri}/')
+    Path(clone.uri, log).write_text(named)
+    before = data_files(source)
+    clone.merge(clone.stage([{"id": 1, "a": 11}, {"id": 2, "a": 22}]))
+    assert clone.rows() == with_rows(B, {"id": 1, "a": 11}, {"id": 2, "a": 22})
+    merging.compact(clone.uri, attempt_id="one", application_id="test/maintenance", generation=1)
+    assert clone.rows() == with_rows(B, {"id": 1, "a": 11}, {"id": 2, "a": 22})
+    assert (source.rows(), data_files(source)) == (B, before)
+
+
 def test_checks_of_the_caller_see_the_merged_result(world: World) -> None:
     """H13, E09: on the merged rows, before anything is written."""
     staged = world.stage([{"id": 1, "a": 11}])
@@ -225,7 +262,12 @@ def test_checks_of_the_caller_see_the_merged_result(world: World) -> None:
         world.merge(staged, expectations={"name": "rules", "expectations": [rule]})
     [failed] = caught.value.data["expectations"]
     [row] = failed["failing_rows"]
-    assert row == {"key": {"id": 1}, "values": {"a": 11, "b": "o"}, "before": {"a": 10, "b": "o"}, "new": True}
+    assert row == {
+        "key": {"id": 1},
+        "values": {"a": 11, "b": "o"},
+        "before": {"a": 10, "b": "o"},
+        "new": True,
+    }
     assert world.version == version
 
 

@@ -1,11 +1,15 @@
 """Looking after a table: its condition, compaction under a last word, and what can be removed."""
 
+import json
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import deltalake
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
 import pytest
 
 import merging
@@ -142,6 +146,91 @@ def test_the_tables_own_retention_counts_where_it_is_longer(table: str) -> None:
         {"delta.deletedFileRetentionDuration": "interval 2 days"}
     )
     assert merging.find_unneeded_files(table, retention_hours=24, now_ms=later).paths == ()
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "30 days",
+        "interval 4 weeks 2 days",
+        "interval 43200 minutes",
+        "INTERVAL 2592000 seconds",
+        "interval 30.0 days",
+    ],
+)
+def test_every_way_to_state_a_retention_counts(table: str, stated: str) -> None:
+    compact(table)
+    for path in Path(table).glob("*.parquet"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    deltalake.DeltaTable(table).alter.set_table_properties(
+        {"delta.deletedFileRetentionDuration": "interval 1 day"}
+    )
+    change_log(table, 4, lambda text: text.replace("interval 1 day", stated))
+    day = 24 * 3_600_000
+    removed = int(open_snapshot(table, version=3).timestamp.timestamp() * 1000)
+    assert merging.find_unneeded_files(table, retention_hours=168, now_ms=removed + 29 * day).paths == ()
+    assert len(merging.find_unneeded_files(table, retention_hours=168, now_ms=removed + 31 * day).paths) == 3
+    change_log(table, 4, lambda text: text.replace(stated, "for ever"))
+    with pytest.raises(merging.MergeFailed, match="'for ever'"):
+        merging.find_unneeded_files(table, retention_hours=168, now_ms=removed + 31 * day)
+
+
+def change_log(uri: str, version: int, change: Callable[[str], str]) -> None:
+    path = Path(uri, "_delta_log", f"{version:020d}.json")
+    path.write_text(change(path.read_text()))
+
+
+def test_what_a_restore_brought_back_is_not_removed(table: str) -> None:
+    compact(table)
+    later = int(open_snapshot(table).timestamp.timestamp() * 1000) + 3_600_000
+    found = merging.find_unneeded_files(table, retention_hours=0.5, now_ms=later)
+    assert len(found.paths) == 3
+    deltalake.DeltaTable(table).restore(2)
+    merging.remove_files(table, found)
+    assert read(table) == list(range(30))
+
+
+def test_files_that_the_log_names_by_absolute_paths_stay(table: str) -> None:
+    for version in range(3):
+        change_log(table, version, lambda text: text.replace('"path":"', f'"path":"file://{table}/'))
+    assert deltalake.DeltaTable(table).count() == 30
+    assert merging.find_unneeded_files(table, retention_hours=0, now_ms=4_000_000_000_000).paths == ()
+
+
+def test_removals_in_the_sidecars_of_a_checkpoint_count(table: str) -> None:
+    """A V2 checkpoint (PROTOCOL.md, "V2 Spec"): what it removed recently stays, the JSON commits being gone."""
+    compact(table)
+    log = Path(table, "_delta_log")
+    deltalake.DeltaTable(table).create_checkpoint()
+    classic = log / f"{3:020d}.checkpoint.parquet"
+    whole = pyarrow.parquet.read_table(classic)
+    is_file = pc.or_(whole["add"].is_valid(), whole["remove"].is_valid())
+    (log / "_sidecars").mkdir()
+    pyarrow.parquet.write_table(
+        whole.filter(is_file).select(["add", "remove"]), log / "_sidecars" / "one.parquet"
+    )
+    commits = [
+        json.loads(line) for path in sorted(log.glob("*.json")) for line in path.read_text().splitlines()
+    ]
+    metadata = [action for action in commits if "metaData" in action][-1]
+    v2 = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": ["v2Checkpoint", "deletionVectors"],
+        "writerFeatures": ["v2Checkpoint", "deletionVectors"],
+    }
+    sidecar = {"path": "one.parquet", "sizeInBytes": 1, "modificationTime": 0}
+    lines = [{"checkpointMetadata": {"version": 3}}, metadata, {"protocol": v2}, {"sidecar": sidecar}]
+    for path in [classic, log / "_last_checkpoint", *log.glob("*.json")]:
+        path.unlink()
+    (log / f"{3:020d}.checkpoint.{uuid.uuid4()}.json").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines)
+    )
+    for path in Path(table).glob("*.parquet"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    assert open_snapshot(table).row_count == 30
+    assert merging.find_unneeded_files(table, retention_hours=24).paths == ()
+    assert len(merging.find_unneeded_files(table, retention_hours=24, now_ms=4_000_000_000_000).paths) == 3
 
 
 def test_orphans_are_found_by_the_name_of_their_attempt(table: str) -> None:

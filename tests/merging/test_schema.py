@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
+import polars
 import pyarrow as pa
 import pytest
 
@@ -63,6 +64,14 @@ def test_a_new_column_alone_is_a_change(small: World) -> None:
     result = small.merge(staged)
     assert not result.marker_only
     assert [row["n"] for row in small.rows()] == [None, None]
+
+
+def test_a_column_is_added_after_a_checkpoint(small: World) -> None:
+    """The checkpoint's empty maps stay maps: other readers refuse a log in which they are lists."""
+    deltalake.DeltaTable(small.uri).create_checkpoint()
+    small.merge(small.stage(small.file("x.csv", "id,n\n1,5\n")))
+    assert [row["n"] for row in small.rows()] == [5, None]
+    assert polars.scan_delta(small.uri).collect().height == 2
 
 
 def test_both_add_a_column(small: World) -> None:

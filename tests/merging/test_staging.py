@@ -384,9 +384,9 @@ def test_unknown_columns(world: World) -> None:
         world.stage(world.file("x.csv", "id,A\n1,2\n"))
 
 
-@pytest.fixture
-def generated(tmp_path: Path) -> World:
-    """A table that computes its column ``twice``."""
+@pytest.fixture(params=["nullable", "required"])
+def generated(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    """A table that computes its column ``twice``, which may take no NULL."""
     schema = pa.schema([("id", pa.int64()), ("a", pa.int32()), ("twice", pa.int64())])
     world = World(tmp_path, "copy-on-write", schema, [])
     world.uri += "-generated"
@@ -395,6 +395,7 @@ def generated(tmp_path: Path) -> World:
         deltalake.Field(
             name,
             deltalake.schema.PrimitiveType(kind),
+            nullable=name != "twice" or request.param == "nullable",
             metadata={"delta.generationExpression": "a * 2"} if name == "twice" else None,
         )
         for name, kind in types.items()

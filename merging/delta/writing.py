@@ -40,7 +40,7 @@ _INDEXED_COLUMNS = 32
 _LEAST_ROWS_PER_FILE = 10_000
 _REWRITERS = 2
 _ROWS_PER_GROUP = 122_880
-_ROWS_PER_GROUP_REWRITTEN = 40_960  # two files are in hand at a time
+_ROWS_PER_GROUP_REWRITTEN = 24_576  # two files are in hand at a time
 _PLAIN_IN_PATHS = "/=-_.~:@!$&'()*+,;"
 _LONGEST_FOLDER = 255  # bytes, of every common file system
 

@@ -153,7 +153,9 @@ def test_a_table_without_a_key_is_refused(make_world: MakeWorld) -> None:
     schema = pa.schema([("a", pa.int64()), ("b", pa.int64())])
     world = make_world(schema=schema, rows=[{"a": 1, "b": 2}] * 2, keys=["a"])
     with pytest.raises(merging.MergeError, match="key"):
-        merging.stage(world.uri, arrow(schema, [{"a": 3, "b": 4}]), [], destination=str(world.folder / "staging"))
+        merging.stage(
+            world.uri, arrow(schema, [{"a": 3, "b": 4}]), [], destination=str(world.folder / "staging")
+        )
     with pytest.raises(merging.DuplicateKeys):
         world.stage([{"a": 1, "b": 4}])
     assert len(world.rows()) == 2

@@ -12,7 +12,7 @@ from typing import Any
 import deltalake
 import pyarrow as pa
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 
 import merging
 from changerequests.models import ChangeRequest, MergeRun
@@ -208,9 +208,16 @@ class World:
         return Proposal(change_request, updates, inserts, deletes)
 
     def ask_for_merges(self, table: Table) -> None:
-        """Queue every request of the table."""
-        for proposal in table.proposals:
-            proposal.run = runs.request_merge(change_request_id=proposal.change_request.pk, actor=self.owner)
+        """Queue every request of the table, all at once.
+
+        One after the other, the first one's worker could be held in a transaction on SQLite, and the second never be
+        asked for: nobody acts on what is held before all are.
+        """
+        with transaction.atomic():
+            for proposal in table.proposals:
+                proposal.run = runs.request_merge(
+                    change_request_id=proposal.change_request.pk, actor=self.owner
+                )
 
     def write_as_foreigner(self, table: Table, key: str, seats: int) -> None:
         """Append a row with delta-rs, as somebody else's job would."""

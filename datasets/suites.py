@@ -24,7 +24,7 @@ from kombu.exceptions import OperationalError
 
 import merging
 from audit.services import dataset_stream, record
-from datasets.errors import Forbidden, NotFound, SuiteChanged
+from datasets.errors import NotFound, SuiteChanged
 from datasets.models import Dataset, SuiteProposal, SuiteVersion
 from datasets.roles import require_owner
 from datasets.rows import column_types
@@ -283,7 +283,6 @@ def restore_suite(
         note=note or f"Version {number} again.",
         restored_from=number,
     )
-
 
 
 # --- Proposing ----------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ An order is a file named after the step, with one action per line; each time the
 taken off and carried out. Taking it is a rename, so that of several processes only one obeys.
 """
 
+import contextlib
 import errno
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 #: Where processes find the folder of orders.
@@ -31,6 +33,7 @@ class Orders:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._heard = True
 
     # --- the controller's side --------------------------------------------------------------------------
 
@@ -71,8 +74,19 @@ class Orders:
 
     # --- the obeying process' side ----------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def unheard(self) -> Iterator[None]:
+        """Within it no step of this process is reached."""
+        self._heard = False
+        try:
+            yield
+        finally:
+            self._heard = True
+
     def reach(self, step: str) -> None:
         """Carry out the order for ``step``, if there is one."""
+        if not self._heard:
+            return
         order, mine = self.folder / step, self.folder / f".{step}.{os.getpid()}"
         try:
             order.rename(mine)

@@ -30,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import merging
 import merging.executing
 from changerequests import queue
 from changerequests.services import execution, storage
@@ -87,6 +88,7 @@ def install() -> None:
     _wrap(LocalStore, "put_new", orders, before="putting")
     _name_events(orders)
     _name_phases(orders)
+    _warm_up_unseen(orders)
     _replace(merging.executing, "commit", functools.partial(commit, step=orders.reach))
 
 
@@ -134,6 +136,18 @@ def _name_phases(orders: Orders) -> None:
         orders.reach(phase)
 
     _replace(execution._Reporter, "__call__", reporting)
+
+
+def _warm_up_unseen(orders: Orders) -> None:
+    """A fresh child merges a table of its own before it reports for work: no step of a run."""
+    original = merging.warm_up
+
+    @functools.wraps(original)
+    def warming() -> None:
+        with orders.unheard():
+            original()
+
+    _replace(merging, "warm_up", warming)
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:

@@ -192,6 +192,9 @@ class PlanCheck(models.Model):
 class Review(models.Model):
     """A verdict on one revision together with the resolutions as they stood then."""
 
+    #: Whether the reviewer is still one of those who review. Queries set it, see ``selectors.latest_verdicts``.
+    entitled: bool
+
     class Verdict(models.TextChoices):
         APPROVE = "approve", "approve"
         REQUEST_CHANGES = "request_changes", "request changes"
@@ -303,6 +306,13 @@ class MergeRun(models.Model):
     force_merge = models.BooleanField(default=False)
     override_reason = models.TextField(blank=True)
     overridden_blockers = models.JSONField(default=list)
+    large_delete_confirmed = models.BooleanField(
+        default=False,
+        help_text="Whether the dataset's name was typed, so that deletes above its limit may pass.",
+    )
+    approved_by = models.JSONField(
+        default=list, help_text="Whose approvals counted when the commit began: what the audit says of them."
+    )
     idempotency_key = models.CharField(max_length=200, blank=True)
     attempt_id = models.CharField(max_length=64, blank=True)
     attempts = models.PositiveIntegerField(default=0)

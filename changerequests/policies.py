@@ -11,9 +11,10 @@ from django.contrib.auth.models import User
 
 from changerequests import selectors
 from changerequests.errors import Blocked, ExpectationsFailed, InvalidTransition
-from changerequests.models import ChangeRequest, Review
+from changerequests.models import ChangeRequest, MergeRun
 from changerequests.states import Action, Status, sources_of, target_of
 from datasets.errors import Forbidden
+from datasets.models import Dataset
 from datasets.roles import Role, role_on
 
 #: The gates that an owner may override with a reason; conflicts only by forcing the merge.
@@ -130,6 +131,55 @@ def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") 
     found = _nothing_staged(change_request) + _active_run(change_request)
     if dataset.meta.problem:
         found.append(Blocker("table_not_writable", "fix", dataset.meta.problem, "dataset"))
+    found += _people_gates(change_request)
+    if check is None:
+        if selectors.current_revision(change_request) is not None:
+            found.append(
+                Blocker("not_checked", "fix", "The content was not yet checked against the table.", "checks")
+            )
+    elif check.problem:
+        found.append(Blocker(check.problem_code, "fix", check.problem, "checks"))
+    else:
+        if check.unresolved:
+            noun = "conflict needs" if check.unresolved == 1 else "conflicts need"
+            found.append(
+                Blocker(
+                    "conflicts_unresolved",
+                    "fix",
+                    f"{check.unresolved:,} {noun} a choice.",
+                    "conflicts",
+                    overridable=True,
+                )
+            )
+        if dataset_name_typed != dataset.name:
+            found += _delete_guard(dataset, check.rows_deleted, check.deleted_share)
+        found += _broken_expectations(change_request)
+    return found
+
+
+def gates_fallen(run: MergeRun, *, rows_deleted: int = 0, deleted_share: float = 0) -> list[Blocker]:
+    """What came in the way of a merge after it was asked for, apart from what the engine judges itself.
+
+    ``rows_deleted`` and ``deleted_share`` are what the merge is about to delete, once that is known. What was
+    overridden when the merge was asked for stays overridden.
+    """
+    change_request = run.change_request
+    found: list[Blocker] = []
+    if not may(change_request, run.requested_by, Action.REQUEST_MERGE):
+        found.append(
+            Blocker("forbidden", "wait", f"{run.requested_by} may not merge it any more.", "dataset")
+        )
+    found += _people_gates(change_request)
+    if not run.large_delete_confirmed:
+        found += _delete_guard(change_request.dataset, rows_deleted, deleted_share)
+    overridden = {blocker["code"] for blocker in run.overridden_blockers}
+    return [blocker for blocker in found if blocker.code not in overridden]
+
+
+def _people_gates(change_request: ChangeRequest) -> list[Blocker]:
+    """Approvals, objections and open discussions."""
+    dataset = change_request.dataset
+    found: list[Blocker] = []
     missing = dataset.required_approvals - len(selectors.counting_approvals(change_request))
     if missing > 0:
         noun = "approval" if missing == 1 else "approvals"
@@ -150,47 +200,30 @@ def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") 
             "conversation",
             overridable=True,
         )
-        for review in selectors.latest_verdicts(change_request)
-        if review.verdict == Review.Verdict.REQUEST_CHANGES
+        for review in selectors.standing_objections(change_request)
     ]
     if dataset.threads_must_be_resolved and (threads := selectors.open_threads_on(change_request)):
         noun = "discussion is" if threads == 1 else "discussions are"
         found.append(
             Blocker("threads_open", "fix", f"{threads} {noun} still open.", "conversation", overridable=True)
         )
-    if check is None:
-        if selectors.current_revision(change_request) is not None:
-            found.append(
-                Blocker("not_checked", "fix", "The content was not yet checked against the table.", "checks")
-            )
-    elif check.problem:
-        found.append(Blocker(check.problem_code, "fix", check.problem, "checks"))
-    else:
-        if check.unresolved:
-            noun = "conflict needs" if check.unresolved == 1 else "conflicts need"
-            found.append(
-                Blocker(
-                    "conflicts_unresolved",
-                    "fix",
-                    f"{check.unresolved:,} {noun} a choice.",
-                    "conflicts",
-                    overridable=True,
-                )
-            )
-        if check.deleted_share > float(dataset.delete_limit) and dataset_name_typed != dataset.name:
-            noun = "row" if check.rows_deleted == 1 else "rows"
-            found.append(
-                Blocker(
-                    "delete_guard",
-                    "fix",
-                    f"It deletes {check.rows_deleted:,} {noun}, {check.deleted_share:.1%} of the table and above "
-                    f"the limit of {dataset.delete_limit:.1%}: type the dataset's name, {dataset.name}, to go on.",
-                    "merge",
-                    overridable=True,
-                )
-            )
-        found += _broken_expectations(change_request)
     return found
+
+
+def _delete_guard(dataset: Dataset, rows: int, share: float) -> list[Blocker]:
+    if share <= float(dataset.delete_limit):
+        return []
+    noun = "row" if rows == 1 else "rows"
+    return [
+        Blocker(
+            "delete_guard",
+            "fix",
+            f"It deletes {rows:,} {noun}, {share:.1%} of the table and above the limit of "
+            f"{dataset.delete_limit:.1%}: type the dataset's name, {dataset.name}, to go on.",
+            "merge",
+            overridable=True,
+        )
+    ]
 
 
 def _broken_expectations(change_request: ChangeRequest) -> list[Blocker]:

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Prefetch,
+    Q,
+    QuerySet,
+)
 from django.utils import timezone
 
 from audit.selectors import events_of
@@ -24,7 +34,7 @@ from changerequests.models import (
 from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
 from datasets.errors import NotFound
 from datasets.models import Dataset
-from datasets.roles import Role, datasets_with_role, role_on
+from datasets.roles import Role, datasets_with_role, holds_role, role_on
 
 
 def visible_change_requests(user: User) -> QuerySet[ChangeRequest]:
@@ -36,7 +46,7 @@ def visible_change_requests(user: User) -> QuerySet[ChangeRequest]:
             Prefetch(
                 "revisions", queryset=Revision.objects.filter(is_current=True), to_attr="current_revisions"
             ),
-            Prefetch("reviews", queryset=Review.objects.select_related("reviewer")),
+            Prefetch("reviews", queryset=_reviews(), to_attr="reviews_given"),
             Prefetch(
                 "runs",
                 queryset=MergeRun.objects.filter(status__in=ACTIVE_RUN_STATUSES),
@@ -62,6 +72,18 @@ def visible_change_requests(user: User) -> QuerySet[ChangeRequest]:
 
 def _of_suite_that_holds() -> Q:
     return Q(suite_version__number=F("change_request__dataset__suite_number"))
+
+
+def _reviews() -> QuerySet[Review]:
+    """Reviews with ``entitled``: whether the reviewer is still one of those who review."""
+    entitled = holds_role(
+        Role.CONTRIBUTOR,
+        user="reviewer",
+        dataset="change_request__dataset",
+        project="change_request__dataset__project",
+    )
+    facts = {"entitled": ExpressionWrapper(entitled, BooleanField())}  # the model declares it
+    return Review.objects.select_related("reviewer").annotate(**facts)
 
 
 def _counting_expectation_checks() -> QuerySet[ExpectationCheck]:
@@ -309,16 +331,20 @@ def open_threads_on(change_request: ChangeRequest) -> int:
 
 
 def latest_verdicts(change_request: ChangeRequest) -> list[Review]:
-    """The newest verdict of each reviewer, comments apart."""
+    """The newest verdict of each reviewer, comments apart, with whether each is ``entitled`` to it still."""
+    given = getattr(change_request, "reviews_given", None)
+    if given is None:
+        given = _reviews().filter(change_request=change_request)
     latest: dict[int, Review] = {}
-    for review in sorted(change_request.reviews.all(), key=lambda review: review.pk):
+    for review in sorted(given, key=lambda review: review.pk):
         if review.verdict != Review.Verdict.COMMENT:
             latest[review.reviewer_id] = review
     return list(latest.values())
 
 
 def counting_approvals(change_request: ChangeRequest) -> list[Review]:
-    """Approvals that count: of this content and these choices, by neither its author nor its last editor."""
+    """Approvals that count: of this content and these choices, by somebody who may review and is neither its author
+    nor its last editor."""
     revision = current_revision(change_request)
     if revision is None:
         return []
@@ -330,9 +356,19 @@ def counting_approvals(change_request: ChangeRequest) -> list[Review]:
         review
         for review in latest_verdicts(change_request)
         if review.verdict == Review.Verdict.APPROVE
+        and review.entitled
         and review.revision_digest == revision.digest
         and review.resolutions_digest == digest
         and review.reviewer_id not in editors
+    ]
+
+
+def standing_objections(change_request: ChangeRequest) -> list[Review]:
+    """Requests for changes that nobody has taken back, by people who may review."""
+    return [
+        review
+        for review in latest_verdicts(change_request)
+        if review.verdict == Review.Verdict.REQUEST_CHANGES and review.entitled
     ]
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Cast
+from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import (
     assign_perm,
     get_groups_with_perms,
@@ -115,6 +117,21 @@ def datasets_with_role(user: User, role: Role = Role.VIEWER) -> QuerySet[Dataset
     return Dataset.objects.filter(pk__in=own.values("pk")) | Dataset.objects.filter(
         project__in=projects.values("pk")
     )
+
+
+def holds_role(role: Role, *, user: str, dataset: str, project: str) -> Q:
+    """The condition that an active user holds at least this role on a dataset, to annotate a query with.
+
+    ``user``, ``dataset`` and ``project`` are the query's paths to their primary keys. The same as ``role_on``, for many
+    rows in one query.
+    """
+    verb = _PERMISSIONS[role][-1]
+    given = Q(Exists(User.objects.filter(pk=OuterRef(user), is_superuser=True)))
+    for model, path in (("dataset", dataset), ("project", project)):
+        of = {"permission__codename": f"{verb}_{model}", "object_pk": Cast(OuterRef(path), CharField())}
+        given |= Q(Exists(UserObjectPermission.objects.filter(user=OuterRef(user), **of)))
+        given |= Q(Exists(GroupObjectPermission.objects.filter(group__user=OuterRef(user), **of)))
+    return Q(Exists(User.objects.filter(pk=OuterRef(user), is_active=True))) & given
 
 
 def visible_projects(user: User) -> QuerySet[Project]:

@@ -91,6 +91,12 @@ def register_dataset(
     table_uri = canonical_table_uri(table_uri)
     if actor is not None:
         _may_register(actor, project, table_uri)
+    # Before it is looked into: what it holds is nothing for people who have no role on the dataset that it is.
+    if Dataset.objects.filter(table_uri=table_uri).exists():
+        sentence = (
+            "This table is a dataset already; ask an owner of that dataset or an operator for a role on it."
+        )
+        raise InvalidInput(sentence, errors={"table_uri": [sentence]})
     try:
         info = merging.inspect_table(table_uri)
         report = merging.check_keys(table_uri, tuple(primary_keys))

@@ -122,7 +122,13 @@ class MergeExecutor:
         if not report.ok and not (request.force_merge and report.can_be_forced):
             raise ValidationFailed(report)
         facts = self._facts(made, report, attempt)
-        self._enter("writing", added=made.rows_added, updated=made.rows_updated, deleted=made.rows_deleted)
+        self._enter(
+            "writing",
+            added=made.rows_added,
+            updated=made.rows_updated,
+            deleted=made.rows_deleted,
+            deleted_share=made.deleted_share,
+        )
         prepared = prepare(
             made.session.connection,
             made.snapshot,

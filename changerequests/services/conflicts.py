@@ -16,7 +16,7 @@ from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.policies import require
 from changerequests.services import plans
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import tell
+from changerequests.services.trail import drop_wish, tell
 from changerequests.states import Action
 from datasets.errors import InvalidInput
 from datasets.rows import json_row, key_digest
@@ -129,6 +129,8 @@ def _store(change_request_id: int, actor: User, choices: Sequence[tuple[merging.
                 "unresolved": unresolved,
             },
         )
+        if change_request.merge_when_ready_by_id != actor.pk:
+            drop_wish(change_request, reason=f"{actor} chose values that whoever asked for it has not seen.")
         queue.ask_for_check(change_request.pk)
     return unresolved
 

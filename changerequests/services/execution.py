@@ -18,7 +18,7 @@ from django.utils import timezone
 
 import merging
 from audit.files import write_audit_files
-from changerequests import queue, selectors
+from changerequests import policies, queue, selectors
 from changerequests.errors import RunStopped, failures_in
 from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
 from changerequests.services import expectations, plans, storage
@@ -26,6 +26,7 @@ from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import move, tell
 from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets import leases
+from datasets.errors import DomainError
 from datasets.models import Dataset
 from datasets.rows import json_value
 from datasets.services import remember_table
@@ -114,14 +115,22 @@ class _Reporter:
     def __init__(self, run: MergeRun, lease: leases.Lease, dataset: Dataset) -> None:
         self.run, self.lease = run, lease
         self.expected = dataset.suite_number, dataset.block_pre_existing
+        self.deletes: tuple[int, float] = 0, 0.0
 
-    def __call__(self, phase: str, **_: Any) -> None:
+    def __call__(self, phase: str, **facts: Any) -> None:
         allowed = MergeRun.objects.filter(pk=self.run.pk, status=RunStatus.RUNNING, fence=self.lease.fence)
         if phase != RunPhase.RECORDING:
             allowed = allowed.filter(cancel_requested_by__isnull=True)
-        if phase == RunPhase.COMMITTING:
+        fields: dict[str, Any] = {"phase": phase, "heartbeat_at": timezone.now()}
+        if phase == RunPhase.CHECKING:
+            self._nothing_fell()
+        if phase == RunPhase.WRITING:
+            self.deletes = facts["deleted"], facts["deleted_share"]
+        if phase in (RunPhase.WRITING, RunPhase.COMMITTING):
             self._still_approved()
-        moved = allowed.update(phase=phase, heartbeat_at=timezone.now())
+            change_request = self._nothing_fell(*self.deletes)
+            fields["approved_by"] = [str(r.reviewer) for r in selectors.counting_approvals(change_request)]
+        moved = allowed.update(**fields)
         if phase == RunPhase.RECORDING:
             return  # the commit stands; whoever holds the lease records it
         if not moved or not leases.renew(self.lease):  # late is no harm while nobody else took it
@@ -144,6 +153,17 @@ class _Reporter:
         if not same:
             raise RunStopped("The content or the choices moved after the merge was asked for.")
 
+    def _nothing_fell(self, rows_deleted: int = 0, deleted_share: float = 0) -> ChangeRequest:
+        """The request as it is now, where what let the merge be asked for still holds."""
+        run = MergeRun.objects.select_related(
+            "change_request__dataset__project", "change_request__dataset__meta", "requested_by"
+        ).get(pk=self.run.pk)
+        fallen = policies.gates_fallen(run, rows_deleted=rows_deleted, deleted_share=deleted_share)
+        if fallen:
+            sentences = " ".join(blocker.sentence for blocker in fallen)
+            raise RunStopped(f"Since the merge was asked for something came in its way. {sentences}")
+        return run.change_request
+
     def _why(self) -> str:
         run = MergeRun.objects.select_related("cancel_requested_by").get(pk=self.run.pk)
         if run.cancel_requested_by is not None:
@@ -155,7 +175,7 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=run.change_request_id
     )
-    request = plans.merge_request_for(change_request, run.revision, run=run)
+    request = plans.bare_request_for(change_request, run.revision, run=run)
     if run.attempts > MOST_ATTEMPTS and _standing_merge(request, run, lease) is None:
         return _step_back(
             run,
@@ -165,7 +185,10 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
             f"Given up after {MOST_ATTEMPTS} interrupted attempts.",
         )
     try:
-        result = merging.merge(request, progress=_Reporter(run, lease, change_request.dataset))
+        result = merging.merge(
+            plans.merge_request_for(change_request, run.revision, run=run),
+            progress=_Reporter(run, lease, change_request.dataset),
+        )
     except Exception as error:  # noqa: BLE001  (the boundary: whatever happened, the run must end in the truth)
         committed = _standing_merge(request, run, lease)
         if committed is None:
@@ -243,7 +266,7 @@ def _end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
             "expectations": failures_in(report) if report is not None else [],
         }
         return _step_back(run, lease, RunStatus.INVALID, error.code, error.message, checks, report=report)
-    if isinstance(error, merging.MergeError):
+    if isinstance(error, merging.MergeError | DomainError):
         return _step_back(run, lease, RunStatus.FAILED, error.code, error.message, error.data)
     logger.error("merge_failed", exc_info=error)
     return _step_back(
@@ -303,6 +326,7 @@ def _record(
     info = merging.inspect_table(change_request.dataset.table_uri)
     committed_at = _committed_at(change_request.dataset, result.merged_version)
     validation = _validation(change_request, result)
+    run.refresh_from_db(fields=["approved_by"])  # as it was when the commit began
     hashes = _write_audit(run, change_request, result, validation)
     with transaction.atomic():
         change_request = lock_change_request(change_request.pk)
@@ -341,7 +365,7 @@ def _record(
                 "rows_deleted": result.diff.rows_deleted,
                 "digest": run.revision_digest,
                 "resolutions_digest": run.resolutions_digest,
-                "approved_by": [str(r.reviewer) for r in selectors.counting_approvals(change_request)],
+                "approved_by": run.approved_by,
                 "override_reason": run.override_reason,
                 **_expectation_facts(validation.get("expectations")),
                 "audit_folder": storage.audit_folder_name(change_request),
@@ -410,7 +434,7 @@ def _write_audit(
             "author": str(change_request.author),
             "requested_by": str(run.requested_by),
             "requested_for": run.requested_for,
-            "approved_by": [str(r.reviewer) for r in selectors.counting_approvals(change_request)],
+            "approved_by": run.approved_by,
             "revision_digest": run.revision_digest,
             "resolutions_digest": run.resolutions_digest,
             "override_reason": run.override_reason,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from django.db import transaction
@@ -25,12 +25,11 @@ from datasets.services import installation_identity
 PAGE_SIZE = 100
 
 
-def merge_request_for(
+def bare_request_for(
     change_request: ChangeRequest, revision: Revision, *, run: MergeRun | None = None
 ) -> merging.MergeRequest:
-    """The engine's request for a revision with the choices that stand; for a run, with its options and attempt."""
+    """What tells a merge in the table's log, and the run's options: without choices and expectations."""
     dataset = change_request.dataset
-    types = column_types(dataset.meta.schema_json)
     options: dict[str, Any] = {}
     if run is not None:
         options = {
@@ -46,15 +45,28 @@ def merge_request_for(
         cr_id=change_request.cr_id,
         primary_keys=tuple(dataset.primary_keys),
         staged=revision.location,
-        resolutions=tuple(
-            _resolution(resolution, types) for resolution in selectors.current_resolutions(change_request)
-        ),
         merge_schema=change_request.merge_schema if run is None else run.merge_schema,
         conflict_policy="row" if dataset.conflict_policy == "row" else "cell",
-        expectations=expectations.rules_for(change_request, answered=run is not None),
         generation=change_request.merge_generation,
         installation=installation_identity(),
         **options,
+    )
+
+
+def merge_request_for(
+    change_request: ChangeRequest, revision: Revision, *, run: MergeRun | None = None
+) -> merging.MergeRequest:
+    """The engine's request for a revision with the choices that stand; for a run, with its options and attempt.
+
+    Raises ``InvalidInput`` for choices that do not fit the table's columns any more.
+    """
+    types = column_types(change_request.dataset.meta.schema_json)
+    return replace(
+        bare_request_for(change_request, revision, run=run),
+        resolutions=tuple(
+            _resolution(resolution, types) for resolution in selectors.current_resolutions(change_request)
+        ),
+        expectations=expectations.rules_for(change_request, answered=run is not None),
     )
 
 
@@ -83,7 +95,8 @@ def plan_of(change_request: ChangeRequest) -> Iterator[merging.MergePlan]:
 def check(*, change_request_id: int) -> PlanCheck | None:
     """Plan a draft or pending request on the table as it is now and remember the numbers; None if it is neither.
 
-    The expectations that look at changed rows alone are judged too, and what they said is kept with the revision.
+    Where the request moved meanwhile, or a newer version was checked, that is left alone and answered. The
+    expectations that look at changed rows alone are judged too, and what they said is kept with the revision.
     """
     change_request = (
         ChangeRequest.objects.select_related("dataset__meta", "dataset__project")
@@ -109,7 +122,15 @@ def check(*, change_request_id: int) -> PlanCheck | None:
             "table_version": change_request.dataset.meta.delta_version,
         }
     with transaction.atomic():
-        lock_change_request(change_request_id)
+        change_request = lock_change_request(change_request_id)
+        if change_request.status not in (Status.DRAFT, Status.PENDING):
+            return None
+        revision_now = selectors.current_revision(change_request)
+        standing = selectors.current_plan_check(change_request)
+        if revision_now != revision or selectors.resolutions_digest(change_request) != digest:
+            return standing
+        if standing is not None and standing.table_version > facts["table_version"]:
+            return standing
         if report is not None:
             expectations.remember_check(change_request, revision, digest, report.as_json())
         PlanCheck.objects.filter(pk=change_request_id).delete()

@@ -21,7 +21,7 @@ from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
 from changerequests.services.storage import staging_folder, uploads_folder
-from changerequests.services.trail import NOT_WAITING, move, tell
+from changerequests.services.trail import drop_wish, move, tell
 from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, TableReplaced
 from datasets.models import Dataset
@@ -181,9 +181,7 @@ def adopt(
     """
     number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
     if rebased_from is None or rebased_from.digest != staged.digest:
-        ChangeRequest.objects.filter(pk=change_request.pk).update(
-            **NOT_WAITING
-        )  # it was asked for other content
+        drop_wish(change_request, reason="It was asked for with other content.")
     change_request.revisions.filter(is_current=True).update(is_current=False)
     revision = Revision.objects.create(
         change_request=change_request,

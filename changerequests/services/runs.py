@@ -1,7 +1,9 @@
 """Asking for a merge, waiting for it, cancelling it. The work itself is in ``execution``."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -47,11 +49,12 @@ def request_merge(
 ) -> MergeRun:
     """Queue the merge of a pending request and ring a worker; the answer is the durable run.
 
-    Asking again answers the same run while it is active or once it succeeded. Raises ``Forbidden``, ``Blocked`` with
-    every gate that stands in the way, ``ExpectationsFailed`` where only those do, ``InvalidTransition``,
-    ``PlanChanged`` where what was ``seen`` has moved, and ``InvalidInput``. An ``override_reason`` overrides gates and
-    answers for broken expectations, ``force_merge`` overrides conflicts too, ``skip_conflict_check`` does not look for
-    them: all for owners, with a reason, and loud in the timeline.
+    Asking again answers the same run while it is active or once it succeeded. With other options while it is active it
+    is ``Blocked``; with a known ``idempotency_key`` and another body it is ``InvalidInput``. Raises ``Forbidden``,
+    ``Blocked`` with every gate that stands in the way, ``ExpectationsFailed`` where only those do,
+    ``InvalidTransition``, ``PlanChanged`` where what was ``seen`` has moved, and ``InvalidInput``. An
+    ``override_reason`` overrides gates and answers for broken expectations, ``force_merge`` overrides conflicts too,
+    ``skip_conflict_check`` does not look for them: all for owners, with a reason, and loud in the timeline.
     """
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
@@ -61,9 +64,16 @@ def request_merge(
     )
     if change_request.status == Status.PENDING and selectors.active_run(change_request) is None:
         plans.fresh_check(change_request)  # the gates below look at its numbers
+    seen = seen or Seen()
+    options: dict[str, Any] = {
+        "merge_schema": change_request.merge_schema if merge_schema is None else merge_schema,
+        "skip_conflict_check": skip_conflict_check,
+        "force_merge": force_merge,
+        "override_reason": override_reason.strip(),
+    }
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        known = _known_run(change_request, actor, idempotency_key)
+        known = _known_run(change_request, actor, idempotency_key, seen, options, message.strip())
         if known is not None:
             return known
         overridden = require(
@@ -73,7 +83,7 @@ def request_merge(
             dataset_name_typed=dataset_name_typed,
             overriding=overriding,
         )
-        _compare(change_request, seen or Seen())
+        _compare(change_request, seen)
         revision = selectors.current_revision(change_request)
         if revision is None:  # the gate above has said so already
             raise InvalidTransition("Nothing was staged.")
@@ -88,10 +98,8 @@ def request_merge(
             requested_by=actor,
             requested_for=requested_for if requested_for != actor.get_username() else "",
             message=message.strip(),
-            merge_schema=change_request.merge_schema if merge_schema is None else merge_schema,
-            skip_conflict_check=skip_conflict_check,
-            force_merge=force_merge,
-            override_reason=override_reason.strip(),
+            **options,
+            large_delete_confirmed=dataset_name_typed == change_request.dataset.name,
             overridden_blockers=[
                 {"code": blocker.code, "sentence": blocker.sentence} for blocker in overridden
             ],
@@ -142,16 +150,39 @@ def _what_is_overridden(
     return gates | {CONFLICT_GATE} if skip_conflict_check or force_merge else gates
 
 
-def _known_run(change_request: ChangeRequest, actor: User, idempotency_key: str) -> MergeRun | None:
+def _known_run(
+    change_request: ChangeRequest,
+    actor: User,
+    idempotency_key: str,
+    seen: Seen,
+    options: Mapping[str, Any],
+    message: str,
+) -> MergeRun | None:
     if not may(change_request, actor, Action.REQUEST_MERGE):
         return None  # the policy says why, in its own words
     if idempotency_key:
         same = change_request.runs.filter(idempotency_key=idempotency_key).first()
         if same is not None:
+            asked = {"message": message, **options}
+            other = sorted(name for name, value in asked.items() if getattr(same, name) != value)
+            if other:
+                named = " and ".join(other)
+                sentence = f"The key was sent before with another {named}. Send a new key for another merge."
+                raise InvalidInput(sentence, errors={"Idempotency-Key": [sentence]})
             return same
     if change_request.status == Status.MERGED:
         return change_request.runs.get(status=RunStatus.SUCCEEDED)
-    return selectors.active_run(change_request)
+    active = selectors.active_run(change_request)
+    if active is None:
+        return None
+    if seen.revision_digest and seen.revision_digest != active.revision_digest:
+        raise PlanChanged(
+            "A merge of other content than you looked at is under way. Look again once it has ended.",
+            moved="revision",
+        )
+    if any(getattr(active, name) != value for name, value in options.items()):
+        require(change_request, actor, Action.REQUEST_MERGE)  # the run is in the way
+    return active
 
 
 def _compare(change_request: ChangeRequest, seen: Seen) -> None:

@@ -32,6 +32,23 @@ def tell(
     )
 
 
+def drop_wish(change_request: ChangeRequest, *, actor: User | None = None, reason: str = "") -> None:
+    """Forget that a locked request waits to be merged when ready, if it does: ``actor`` took it back, or the system
+    dropped it for a reason.
+    """
+    asked_by = change_request.merge_when_ready_by
+    if asked_by is None:
+        return
+    ChangeRequest.objects.filter(pk=change_request.pk).update(**NOT_WAITING)
+    for name, value in NOT_WAITING.items():
+        setattr(change_request, name, value)
+    if actor is not None:
+        tell(change_request, "merge.when_ready_withdrawn", actor)
+    else:
+        facts = {"asked_by": asked_by.get_username(), "reason": reason}
+        tell(change_request, "merge.when_ready_dropped", None, facts)
+
+
 def move(change_request: ChangeRequest, action: Action, **fields: Any) -> None:
     """Take the transition by compare-and-set on the status. Raises ``InvalidTransition`` if somebody was faster."""
     target = target_of(change_request.status, action)

@@ -13,7 +13,7 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import blockers, may, merge_gates
 from changerequests.services import plans, runs
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import NOT_WAITING, tell
+from changerequests.services.trail import drop_wish, tell
 from changerequests.states import Action, Status
 from datasets.errors import DomainError, Forbidden
 
@@ -24,7 +24,8 @@ def merge_when_ready(*, change_request_id: int, actor: User, message: str = "") 
     """Let the merge of a pending request begin by itself once the last *wait* is over; at once where there is none.
 
     For whoever may merge it. Raises ``Forbidden``, ``InvalidTransition``, and ``Blocked`` with what somebody has to
-    mend first. New content, going back to draft and closing take the wish back.
+    mend first. New content, choices that others make for its conflicts, going back to draft and closing take the wish
+    back.
     """
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
@@ -68,9 +69,7 @@ def stop_waiting(*, change_request_id: int, actor: User) -> ChangeRequest:
         change_request = lock_change_request(change_request_id)
         if actor.pk != change_request.author_id and not may(change_request, actor, Action.REQUEST_MERGE):
             raise Forbidden("You may not merge this change request.")
-        if change_request.merge_when_ready_by_id is not None:
-            _forget(change_request)
-            tell(change_request, "merge.when_ready_withdrawn", actor)
+        drop_wish(change_request, actor=actor)
     return change_request
 
 
@@ -101,16 +100,7 @@ def merge_if_ready(*, change_request_id: int) -> MergeRun | None:
         )
     except Forbidden as error:
         with transaction.atomic():
-            change_request = lock_change_request(change_request_id)
-            asked_by = change_request.merge_when_ready_by
-            if asked_by is not None:
-                _forget(change_request)
-                tell(
-                    change_request,
-                    "merge.when_ready_dropped",
-                    None,
-                    {"asked_by": asked_by.get_username(), "reason": error.message},
-                )
+            drop_wish(lock_change_request(change_request_id), reason=error.message)
     except DomainError as error:  # a gate closed between the look and the lock: it waits on
         logger.info("not_ready_after_all", cr_id=change_request.cr_id, reason=error.code)
     return None
@@ -121,9 +111,3 @@ def merge_what_is_ready() -> int:
     waiting = ChangeRequest.objects.filter(status=Status.PENDING, merge_when_ready_by__isnull=False)
     ordered = waiting.order_by("merge_when_ready_at", "pk").values_list("pk", flat=True)
     return sum(merge_if_ready(change_request_id=pk) is not None for pk in ordered)
-
-
-def _forget(change_request: ChangeRequest) -> None:
-    ChangeRequest.objects.filter(pk=change_request.pk).update(**NOT_WAITING)
-    for name, value in NOT_WAITING.items():
-        setattr(change_request, name, value)

@@ -17,20 +17,22 @@ import merging
 from audit.errors import AuditFileExists
 from audit.selectors import events_of
 from audit.services import verify_chains
-from changerequests import queue
+from changerequests import queue, selectors
 from changerequests.errors import PlanChanged
-from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
-from changerequests.services import execution, plans, runs, storage
+from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTime
+from changerequests.services import execution, plans, reviews, runs, storage
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets import leases
+from datasets.errors import InvalidInput
 from datasets.models import Dataset, DatasetLease
 from datasets.roles import Role
-from datasets.services import table_at
+from datasets.services import change_settings, table_at
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
     approve,
     drain,
+    give_role,
     merge,
     person_with,
     rows_of,
@@ -533,3 +535,145 @@ def test_a_folder_under_the_audit_is_never_replaced(pending: ChangeRequest, owne
     drain()
     run.refresh_from_db()
     assert run.status == RunStatus.SUCCEEDED
+
+
+def test_what_people_say_while_it_is_queued_stops_a_merge(
+    pending: ChangeRequest, dataset: Dataset, owner: User
+) -> None:
+    reviewer = person_with(Role.CONTRIBUTOR, dataset, username="rita")
+    run = runs.request_merge(change_request_id=pending.pk, actor=owner)
+    reviews.review(change_request_id=pending.pk, actor=reviewer, verdict="request_changes", body="Stop.")
+    drain()
+    run.refresh_from_db()
+    pending.refresh_from_db()
+    assert (run.status, pending.status) == (RunStatus.CANCELLED, Status.PENDING)
+    assert "rita asked for changes." in run.error_message
+    assert merging.inspect_table(dataset.table_uri).version == 0
+
+
+def test_an_approval_that_lapses_while_files_are_written_stops_a_merge(
+    pending: ChangeRequest, dataset: Dataset, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_settings(dataset_id=dataset.pk, actor=owner, changes={"required_approvals": 1})
+    reviewer = person_with(Role.CONTRIBUTOR, dataset)
+    approve(pending, reviewer)
+
+    def leaving(*_: Any) -> None:
+        give_role(reviewer, dataset, Role.VIEWER)
+
+    monkeypatch.setattr("merging.executing.write_artefacts", leaving)
+    run = merge(pending, owner)
+    assert run.status == RunStatus.CANCELLED
+    assert "1 more approval" in run.error_message
+    assert merging.inspect_table(dataset.table_uri).version == 0
+
+
+def test_who_may_no_longer_merge_and_approvals_raised_since_stop_a_queued_merge(
+    pending: ChangeRequest, dataset: Dataset, owner: User
+) -> None:
+    run = runs.request_merge(change_request_id=pending.pk, actor=pending.author)
+    change_settings(dataset_id=dataset.pk, actor=owner, changes={"required_approvals": 1})
+    give_role(pending.author, dataset, None)
+    drain()
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELLED
+    assert f"{pending.author} may not merge it any more." in run.error_message
+    assert "1 more approval" in run.error_message
+
+
+def test_what_was_overridden_when_the_merge_was_asked_for_stays_so(
+    pending: ChangeRequest, dataset: Dataset, owner: User
+) -> None:
+    change_settings(dataset_id=dataset.pk, actor=owner, changes={"required_approvals": 1})
+    assert merge(pending, owner, override_reason="The author is on leave.").status == RunStatus.SUCCEEDED
+
+
+def test_the_delete_guard_looks_at_what_the_merge_deletes_in_the_end(dataset: Dataset, owner: User) -> None:
+    """Each deletes a quarter of the table as it was when it was asked for; the last one more, by then."""
+    change_settings(dataset_id=dataset.pk, actor=owner, changes={"delete_limit": "0.4"})
+    first, second, third, typed = (
+        ChangeRequestFactory.create(dataset=dataset, csv=f"tailnum,_op\nN{number},delete\n")
+        for number in (1, 2, 3, 3)
+    )
+    for change_request in (first, second, third):
+        runs.request_merge(change_request_id=change_request.pk, actor=owner)
+    runs.request_merge(change_request_id=typed.pk, actor=owner, dataset_name_typed=dataset.name)
+    drain()
+    stopped = MergeRun.objects.get(change_request=third)
+    assert (stopped.status, len(rows_of(dataset))) == (RunStatus.CANCELLED, 1)
+    assert "It deletes 1 row, 50.0% of the table" in stopped.error_message
+    assert MergeRun.objects.get(change_request=typed).status == RunStatus.SUCCEEDED
+
+
+def test_whose_approvals_counted_is_what_the_audit_says_whatever_follows(
+    pending: ChangeRequest, dataset: Dataset, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reviewer = person_with(Role.CONTRIBUTOR, dataset, username="rita")
+    approve(pending, reviewer)
+    inspect = merging.inspect_table
+
+    def leaving(*arguments: Any, **named: Any) -> Any:
+        give_role(reviewer, dataset, None)  # between the commit and its record
+        return inspect(*arguments, **named)
+
+    runs.request_merge(change_request_id=pending.pk, actor=owner)
+    monkeypatch.setattr(execution, "_committed_at", lambda *_: leaving(dataset.table_uri).timestamp)
+    drain()
+    merged = events_of("change_request", pending.cr_id).get(action="change_request.merged")
+    assert merged.data["approved_by"] == ["rita"]
+    result = json.loads((storage.audit_folder(pending) / "merge_result.json").read_text())
+    assert result["approved_by"] == ["rita"]
+
+
+def test_a_run_whose_choices_no_longer_fit_the_table_ends(
+    pending: ChangeRequest, owner: User, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise InvalidInput("The table has no column seats any more.")
+
+    run = runs.request_merge(change_request_id=pending.pk, actor=owner)
+    monkeypatch.setattr(plans, "merge_request_for", gone)
+    drain()
+    run.refresh_from_db()
+    pending.refresh_from_db()
+    assert (run.status, run.attempts, pending.status) == (RunStatus.FAILED, 1, Status.PENDING)
+    assert run.error_message == "The table has no column seats any more."
+
+
+def test_a_check_that_ends_after_the_merge_changes_nothing(
+    pending: ChangeRequest, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = PlanCheck.objects.get(pk=pending.pk)
+    numbers = plans._numbers
+
+    def merged_meanwhile(plan: merging.MergePlan) -> dict[str, Any]:
+        monkeypatch.setattr(plans, "_numbers", numbers)
+        found = numbers(plan)
+        merge(pending, owner)
+        return found | {"rows_added": 777}
+
+    monkeypatch.setattr(plans, "_numbers", merged_meanwhile)
+    assert plans.check(change_request_id=pending.pk) is None
+    pending.refresh_from_db()
+    assert pending.status == Status.MERGED
+    assert PlanCheck.objects.get(pk=pending.pk).rows_added == before.rows_added
+
+
+def test_a_check_of_earlier_content_does_not_replace_a_newer_one(
+    pending: ChangeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = plans._numbers
+
+    def staged_meanwhile(plan: merging.MergePlan) -> dict[str, Any]:
+        monkeypatch.setattr(plans, "_numbers", numbers)
+        found = numbers(plan)
+        stage_csv(pending, "tailnum,seats\nN1,5\n")
+        plans.check(change_request_id=pending.pk)
+        return found
+
+    monkeypatch.setattr(plans, "_numbers", staged_meanwhile)
+    answered = plans.check(change_request_id=pending.pk)
+    standing = selectors.current_plan_check(ChangeRequest.objects.get(pk=pending.pk))
+    assert standing is not None
+    assert answered == standing
+    assert standing.rows_updated == 1

@@ -11,6 +11,7 @@ from changerequests.policies import blockers, may, merge_gates, require
 from changerequests.selectors import (
     counting_approvals,
     visible_change_request,
+    visible_change_requests,
 )
 from changerequests.services import conflicts, plans, reviews, runs
 from changerequests.states import Action, Status
@@ -20,6 +21,8 @@ from datasets.roles import Role
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
+    GroupFactory,
+    UserFactory,
     approve,
     fresh,
     give_role,
@@ -258,3 +261,35 @@ def test_who_may_do_what(dataset: Dataset, role: Role | None, is_author: bool, a
     found = {action for action in people if may(change_request, person, action)}
 
     assert found == allowed & people
+
+
+def test_verdicts_of_people_who_may_not_review_any_more_neither_count_nor_block(
+    dataset: Dataset, owner: User
+) -> None:
+    approver, objector = person_with(Role.CONTRIBUTOR, dataset), person_with(Role.CONTRIBUTOR, dataset)
+    group = GroupFactory.create()
+    give_role(group, dataset.project, Role.CONTRIBUTOR)
+    approver.groups.add(group)
+    change_request = ChangeRequestFactory.create(dataset=dataset)
+    Dataset.objects.update(required_approvals=1)
+    approve(change_request, approver)
+    reviews.review(change_request_id=change_request.pk, actor=objector, verdict="request_changes", body="No.")
+    assert set(gates(change_request)) == {"changes_requested"}
+    give_role(objector, dataset, Role.VIEWER)
+    give_role(approver, dataset, None)  # the group's role on the project is left
+    assert gates(change_request) == {}
+    listed = visible_change_requests(owner).get()
+    assert [review.reviewer for review in counting_approvals(listed)] == [approver]
+    User.objects.filter(pk=approver.pk).update(is_active=False)
+    assert set(gates(change_request)) == {"approvals_missing"}
+    User.objects.filter(pk=approver.pk).update(is_active=True)
+    approver.groups.clear()
+    assert set(gates(change_request)) == {"approvals_missing"}
+
+
+def test_a_superuser_reviews(dataset: Dataset) -> None:
+    chief = UserFactory.create(is_superuser=True)
+    change_request = ChangeRequestFactory.create(dataset=dataset)
+    Dataset.objects.update(required_approvals=1)
+    approve(change_request, chief)
+    assert gates(change_request) == {}

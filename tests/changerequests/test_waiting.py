@@ -9,7 +9,7 @@ from audit.selectors import events_of
 from changerequests import selectors
 from changerequests.errors import Blocked, InvalidTransition
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import proposals, reviews, runs, waiting
+from changerequests.services import conflicts, plans, proposals, reviews, runs, waiting
 from changerequests.services.rebasing import rebase
 from changerequests.states import RunStatus, Status
 from changerequests.tasks import check, sweep
@@ -185,3 +185,32 @@ def test_queued_merges_drain_in_order_and_nothing_blocks_the_next(owner: User) -
     assert set(outcomes.values()) == {RunStatus.SUCCEEDED}
     assert len(rows_of(dataset)) == 4 + QUEUED - 3
     assert selectors.queue_of(dataset).count() == 0
+
+
+def test_new_content_says_that_it_dropped_the_wish(waits: ChangeRequest) -> None:
+    stage_csv(waits, "tailnum,seats\nN1,151\n")
+    dropped = events_of("change_request", waits.cr_id).get(action="merge.when_ready_dropped")
+    assert dropped.data == {
+        "asked_by": waits.author.get_username(),
+        "reason": "It was asked for with other content.",
+    }
+
+
+def test_choices_of_others_take_the_wish_back_and_own_ones_do_not(
+    waits: ChangeRequest, dataset: Dataset, owner: User
+) -> None:
+    other = ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,151\n")
+    merge(other, owner, override_reason="Urgent.")
+    conflicts.resolve_column(
+        change_request_id=waits.pk, actor=waits.author, column="seats", choice="proposed"
+    )
+    assert waits_still(waits)
+    (found,) = plans.conflicts_page(change_request=waits).conflicts
+    conflicts.resolve(
+        change_request_id=waits.pk,
+        actor=owner,
+        choices=[conflicts.Choosing(found.key, "seats", "current", found.inputs_digest)],
+    )
+    assert not waits_still(waits)
+    dropped = events_of("change_request", waits.cr_id).get(action="merge.when_ready_dropped")
+    assert dropped.data["reason"] == f"{owner} chose values that whoever asked for it has not seen."

@@ -151,7 +151,7 @@ def test_one_table_is_one_dataset_however_it_is_spelt(dataset: Dataset) -> None:
             if not spelling.endswith("planes")
             else f"{dataset.table_uri}/../{Path(dataset.table_uri).name}"
         )
-        with pytest.raises(InvalidInput, match="table_uri"):
+        with pytest.raises(InvalidInput, match="is a dataset already"):
             services.register_dataset(
                 project=dataset.project, slug="again", name="Again", table_uri=uri, primary_keys=["tailnum"]
             )
@@ -203,3 +203,18 @@ def test_operators_make_projects_and_others_do_not() -> None:
         services.create_project(slug="other", name="Other", actor=UserFactory.create())
     with pytest.raises(InvalidInput):
         services.create_project(slug="flights", name="Again", actor=fresh(adam))
+
+
+def test_registering_a_table_that_is_a_dataset_shows_nothing_of_it() -> None:
+    secret = DatasetFactory.create(data=pa.table({"tailnum": ["N1", "N2"], "code": ["secret", "secret"]}))
+    project = ProjectFactory.create()
+    with pytest.raises(InvalidInput, match="is a dataset already") as refused:
+        services.register_dataset(
+            project=project,
+            slug="mine",
+            name="Mine",
+            table_uri=secret.table_uri,
+            primary_keys=["code"],
+            actor=person_with(Role.OWNER, project),
+        )
+    assert "secret" not in f"{refused.value.message} {refused.value.data}"

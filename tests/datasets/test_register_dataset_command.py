@@ -92,7 +92,7 @@ def test_projects_and_owners_must_be_there(table: Path) -> None:
 
 def test_a_table_is_registered_once(table: Path) -> None:
     register(table, "--create-project", "Fleet", "--key", "tailnum", "--key", "seat")
-    with pytest.raises(CommandError, match="already exists"):
+    with pytest.raises(CommandError, match="is a dataset already"):
         register(table, "--slug", "again", "--key", "tailnum", "--key", "seat")
     assert Dataset.objects.count() == 1
     assert DeltaTable(str(table)).version() == 0

@@ -99,11 +99,10 @@ def side(change_request: ChangeRequest, reader: Reader) -> Side:
     reviewers = []
     for review in selectors.latest_verdicts(change_request):
         icon, tone, sentence = _VERDICTS[review.verdict]
-        if review.verdict == Review.Verdict.APPROVE and review.pk not in counting:
-            is_open = change_request.status == Status.PENDING
-            icon, tone, sentence = (
-                ("clock", "warn", "approved earlier content") if is_open else (icon, tone, sentence)
-            )
+        lapsed = review.verdict == Review.Verdict.APPROVE and review.pk not in counting
+        if lapsed and change_request.status == Status.PENDING:
+            why = "approved earlier content" if review.entitled else "approved, but may not review any more"
+            icon, tone, sentence = "clock", "warn", why
         reviewers.append(Reviewer(name_of(review.reviewer), icon, tone, sentence))
 
     def possible(action: Action) -> bool:

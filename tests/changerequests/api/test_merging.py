@@ -200,3 +200,27 @@ def test_cancelling(pending: ChangeRequest) -> None:
     assert problem(again) == (409, "invalid_transition")
     assert MergeRun.objects.get().status == RunStatus.CANCELLED
     assert drain() == []
+
+
+def test_a_key_that_was_sent_with_another_body_is_refused(pending: ChangeRequest) -> None:
+    client = client_of(person_with(Role.OWNER, pending.dataset))
+    first = client.post(url(pending), {"message": "one"}, headers={"Idempotency-Key": "k"})
+    again = client.post(url(pending), {"message": "one"}, headers={"Idempotency-Key": "k"})
+    assert again.json()["id"] == first.json()["id"]
+    body = {"message": "two", "force_merge": True, "reason": "urgent"}
+    other = client.post(url(pending), body, headers={"Idempotency-Key": "k"})
+    assert other.status_code == 422
+    assert (
+        "was sent before with another force_merge and message and override_reason" in other.json()["detail"]
+    )
+    assert MergeRun.objects.count() == 1
+
+
+def test_another_kind_of_merge_is_not_answered_with_the_one_that_waits(pending: ChangeRequest) -> None:
+    client = client_of(person_with(Role.OWNER, pending.dataset))
+    client.post(url(pending), {})
+    forced = client.post(url(pending), {"force_merge": True, "reason": "urgent"})
+    assert (forced.status_code, forced.json()["blockers"][0]["code"]) == (409, "run_active")
+    unseen = client.post(url(pending), {"revision_digest": "of something else"})
+    assert (unseen.status_code, unseen.json()["code"]) == (409, "plan_changed")
+    assert MergeRun.objects.count() == 1

@@ -7,9 +7,11 @@ that the conflict stays to be decided, and a choice made for it (bound to the sa
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pyarrow as pa
 from merging.alignment import MergedColumn
 from merging.columns import differs, null_of
 from merging.delta import literal
+from merging.delta.schema import delta_schema
 from merging.errors import MergeConflict
 from merging.model import ChangedRow, MergeRequest, Operation
 from merging.pinning import ABSENT, write_base_files
@@ -64,8 +67,7 @@ def changes_under(request: MergeRequest, *, examples: int = 100) -> Underneath:
     """What moved under a request since its base; writes nothing. Raises as ``plan`` does, MergeConflict where a
     conflict of the schema has to be decided first.
     """
-    with plan(request) as made:
-        _compare(made)
+    with _planned(request) as made:
         opened = made.session
         based = [column for column in made.alignment.values if column.in_base]
         moved = {
@@ -104,19 +106,24 @@ def rebase(request: MergeRequest, destination: str | None = None) -> Rebased:
     Where nothing moved under it the digest stays the same, so that what was approved stays approved. Raises as
     ``plan`` does, MergeConflict where a conflict of the schema has to be decided first.
     """
-    with plan(request) as made:
-        _compare(made)
+    with _planned(request) as made:
         folder = new_folder(destination, request.table_uri)
+        final = folder.with_name(folder.name.removeprefix("."))
         try:
-            result = _write(made, folder)
-            final = folder.with_name(folder.name.removeprefix("."))
-            staged = replace(result.staged, location=str(final))
-            write_manifest(folder, staged, made.snapshot.schema_json)
+            result = _write(made, folder, final)
             os.rename(folder, final)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return replace(result, staged=open_staged(str(final)))
+
+
+@contextmanager
+def _planned(request: MergeRequest) -> Iterator[MergePlan]:
+    """The plan with ``moves``; conflicts are looked for whether or not the merge will."""
+    with plan(replace(request, skip_conflict_check=False)) as made:
+        _compare(made)
+        yield made
 
 
 def _compare(made: MergePlan) -> None:
@@ -163,17 +170,29 @@ def _example(made: MergePlan, row: Mapping[str, Any]) -> ChangedRow:
     return ChangedRow(key, operation, changed, base, current, proposed, None)
 
 
-def _write(made: MergePlan, folder: Path) -> Rebased:
-    """Write the rows on today's base images, in the columns that the table has now."""
+def _write(made: MergePlan, folder: Path, final: Path) -> Rebased:
+    """Write the content whole, with its manifest for the place ``final``: the rows on today's base images, in the
+    columns that the table has now.
+    """
     opened, old, snapshot = made.session, made.staged, made.snapshot
     columns = made.alignment.values
+    moved, settled, kept = opened.row(
+        "SELECT count(*) FILTER (moved), count(*) FILTER (settled), count(*) FILTER (conflicted) FROM moves"
+    )
+    # In a base image a column that the table gained would be NULL for the rows in conflict, as if it had been there:
+    # the conflict in it would be gone, and with it what was chosen. It stays new.
+    new = [column for column in columns if column.added or (kept and column.gained_on_both_sides)]
+    base_schema_json = _without({column.name for column in new}, snapshot.schema_json)
+    base_schema = delta_schema(base_schema_json)
+    schema = pa.schema([*base_schema, *(pa.field(column.name, column.type, nullable=True) for column in new)])
+    places = {name: place for place, name in enumerate(schema.names)}
     # A kept row stays as it was made; any other takes the present row, and proposes only what it edits.
     keep = "(conflicted OR (op = 'insert' AND NOT here))"
     parts = [
         "row_number() OVER (ORDER BY n) - 1 AS n",
         "n AS old_n",
         "CASE WHEN op = 'insert' AND here AND NOT conflicted THEN 'update' ELSE op END AS op",
-        f"CASE WHEN {keep} AND op = 'insert' THEN {_absent(columns)} END AS absent",
+        f"CASE WHEN {keep} AND op = 'insert' THEN {_absent(columns, places)} END AS absent",
         "rekeyed AS old_rekeyed",
         # Where a kept row stands is not what its base says.
         f"CASE WHEN conflicted THEN NULL WHEN here THEN file_index ELSE {ABSENT} END::INTEGER AS base_file",
@@ -182,13 +201,16 @@ def _write(made: MergePlan, folder: Path) -> Rebased:
     parts += [f"k{place}" for place in range(len(old.primary_keys))]
     for column in columns:
         base, current, proposed = (f"{side}{column.position}" for side in "bcp")
-        if not column.added:
-            parts.append(f"CASE WHEN {keep} THEN {base} ELSE {current} END AS {base}")
-        if column.staged:
+        place = places[column.name]
+        if column not in new:
+            parts.append(f"CASE WHEN {keep} THEN {base} ELSE {current} END AS b{place}")
+        if column in new:
+            parts.append(f"{proposed} AS p{place}")
+        elif column.staged:
             edited = f"CASE WHEN op = 'insert' THEN NOT a{column.position} ELSE {edits(column)} END"
             parts.append(
                 f"CASE WHEN op = 'delete' THEN {null_of(column.type)} WHEN {keep} OR {edited} THEN {proposed} "
-                f"ELSE {current} END AS {proposed}"
+                f"ELSE {current} END AS p{place}"
             )
     opened.execute(f"CREATE TEMP TABLE kept_rows AS SELECT {', '.join(parts)} FROM moves WHERE NOT settled")
     opened.execute(
@@ -201,28 +223,19 @@ def _write(made: MergePlan, folder: Path) -> Rebased:
     with open(folder / ROWS, "rb") as file:
         os.fsync(file.fileno())
     write_base_files(folder, snapshot.files)
-    moved, settled, kept = opened.row(
-        "SELECT count(*) FILTER (moved), count(*) FILTER (settled), count(*) FILTER (conflicted) FROM moves"
-    )
-    schema = pa.schema(
-        [
-            *snapshot.schema,
-            *(pa.field(column.name, column.type, nullable=True) for column in columns if column.added),
-        ]
-    )
     staged_columns = [column for column in columns if column.staged]
     names = {column.name for column in staged_columns} | set(old.primary_keys)
-    new_columns = tuple(column.name for column in staged_columns if column.added)
+    new_columns = tuple(column.name for column in new)
     digest = old.digest
-    if moved or settled:
+    if moved or settled or made.alignment.left_out:
         digest = content_digest(
             opened,
             "final",
             table_id=old.table_id,
             schema=schema,
             keys=old.primary_keys,
-            base_width=len(snapshot.schema),
-            staged=frozenset(column.position for column in staged_columns),
+            base_width=len(base_schema),
+            staged=frozenset(places[column.name] for column in staged_columns),
             new_columns=frozenset(new_columns),
         )
     inserts, updates, deletes, absent, rekeyed = opened.row(
@@ -231,16 +244,23 @@ def _write(made: MergePlan, folder: Path) -> Rebased:
     )
     counts: dict[Operation, int] = {"insert": inserts, "update": updates, "delete": deletes}
     cells = {
-        column.name: opened.number(f"SELECT count(*) FROM final WHERE op = 'update' AND {_changed(column)}")
+        column.name: opened.number(
+            "SELECT count(*) FROM final WHERE op = 'update' AND "
+            + differs(
+                f"p{places[column.name]}",
+                null_of(column.type) if column in new else f"b{places[column.name]}",
+                column.type,
+            )
+        )
         for column in staged_columns
     }
     staged = replace(
         old,
-        location=str(folder),
+        location=str(final),
         digest=digest,
         base_version=made.version,
         schema=schema,
-        base_column_count=len(snapshot.schema),
+        base_column_count=len(base_schema),
         columns=tuple(name for name in schema.names if name in names),
         new_columns=new_columns,
         counts=counts,
@@ -248,22 +268,25 @@ def _write(made: MergePlan, folder: Path) -> Rebased:
         noop_rows=old.noop_rows + settled,
         rekeyed_rows=rekeyed,
         has_absent=bool(absent),
-        column_ids=column_ids(snapshot.schema_json),
+        column_ids=column_ids(base_schema_json),
     )
+    write_manifest(folder, staged, base_schema_json)
     return Rebased(staged, rows_moved=moved, rows_settled=settled, rows_kept=kept)
 
 
-def _absent(columns: Sequence[MergedColumn]) -> str:
+def _without(names: set[str], schema_json: str) -> str:
+    """A Delta schema less some of its columns."""
+    root = json.loads(schema_json)
+    root["fields"] = [field for field in root["fields"] if field["name"] not in names]
+    return json.dumps(root)
+
+
+def _absent(columns: Sequence[MergedColumn], at: Mapping[str, int]) -> str:
     """SQL: the positions of the columns that an added row leaves out, in the new schema; NULL where there are none."""
     places = [
-        f"CASE WHEN a{column.position} THEN {column.position}::SMALLINT END"
+        f"CASE WHEN a{column.position} THEN {at[column.name]}::SMALLINT END"
         for column in columns
         if column.staged
     ]
     listed = f"list_filter([{', '.join(places)}]::SMALLINT[], lambda place: place IS NOT NULL)"
     return f"CASE WHEN len({listed}) > 0 THEN {listed} END"
-
-
-def _changed(column: MergedColumn) -> str:
-    base = null_of(column.type) if column.added else f"b{column.position}"
-    return differs(f"p{column.position}", base, column.type)

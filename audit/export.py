@@ -41,11 +41,13 @@ def moment_of(text: str) -> datetime | None:
     try:
         day = parse_date(text) if len(text) == 10 else None
         moment = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else parse_datetime(text)
-    except ValueError:
+        if moment is not None:
+            moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         moment = None
     if moment is None:
         raise InvalidMoment(f"{text!r} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z.")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment
 
 
 def export_lines(wanted: ExportFilter) -> Iterator[str]:

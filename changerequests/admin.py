@@ -44,7 +44,10 @@ class ChangeRequestAdmin(OperatorAdmin):
     @admin.action(description="Check again on the table as it is now", permissions=["operate"])
     def check_again(self, request: HttpRequest, found: QuerySet[ChangeRequest]) -> None:
         """Plan the draft and pending ones among them."""
-        checked = [plans.check_again(change_request_id=change_request.pk) for change_request in found]
+        checked = [
+            plans.check_again(change_request_id=change_request.pk, actor=request.user)  # type: ignore[arg-type]  # an operator
+            for change_request in found
+        ]
         messages.success(
             request, f"{sum(check is not None for check in checked)} change requests were checked."
         )
@@ -112,6 +115,7 @@ class MergeRunAdmin(OperatorAdmin):
     ]
     list_select_related = ["change_request", "dataset", "requested_by"]
     search_fields = ["change_request__title", "worker", "attempt_id"]
+    exclude = ["error_data"]  # it holds values of rows, which are the dataset's members' to see
     actions = ["cancel"]
 
     def get_urls(self) -> list[URLPattern]:
@@ -278,8 +282,9 @@ class PlanCheckAdmin(OperatorAdmin):
 
 @admin.register(ExpectationCheck)
 class ExpectationCheckAdmin(OperatorAdmin):
-    """What suites said of revisions, quickly or in a merge run."""
+    """What suites said of revisions, quickly or in a merge run; not the failing rows."""
 
+    exclude = ["report"]
     list_display = [
         "change_request",
         "revision",
@@ -335,8 +340,9 @@ class CommentAdmin(OperatorAdmin):
 
 @admin.register(ConflictResolution)
 class ConflictResolutionAdmin(OperatorAdmin):
-    """Choices for conflicts."""
+    """Choices for conflicts, without the values of the rows."""
 
+    exclude = ["key", "value"]
     list_display = ["change_request", "column", "choice", "is_current", "chosen_by", "chosen_at"]
     list_filter = ["choice", "is_current"]
     list_select_related = ["change_request", "chosen_by"]

@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -20,6 +21,7 @@ from django.utils import timezone
 from knox.models import get_token_model
 
 from audit.admin import ReadOnlyAdmin
+from audit.services import INSTALLATION_STREAM, record
 from datasets import services
 from datasets.errors import DomainError
 from datasets.models import (
@@ -261,6 +263,33 @@ class AccountAdmin(UserAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         reserved = () if self._is_superuser(request) else self.RESERVED
         return (*super().get_readonly_fields(request, obj), *reserved)
+
+    @transaction.atomic
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """A new password, and its entry in the trail, or neither."""
+        return super().user_change_password(request, id, form_url)
+
+    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:
+        """Keep in the trail who made the account."""
+        self._record(request, obj, "account.made", {})
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
+        """Keep in the trail what was changed of an account: a new password opens all that its person may do."""
+        changed = {name for one in message for name in one.get("changed", {}).get("fields", ())}
+        self._record(request, obj, "account.changed", {"changed": sorted(changed)})
+        return super().log_change(request, obj, message)
+
+    @staticmethod
+    def _record(request: HttpRequest, account: User, action: str, data: dict[str, Any]) -> None:
+        record(
+            stream=INSTALLATION_STREAM,
+            action=action,
+            subject_type="user",
+            subject_id=account.get_username(),
+            actor=request.user.get_username(),
+            data=data,
+        )
 
     @staticmethod
     def _is_superuser(request: HttpRequest) -> bool:

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import merging
 from datasets.errors import InvalidInput
 
 
@@ -38,6 +39,14 @@ def json_row(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if row is None else {name: json_value(value) for name, value in row.items()}
 
 
+def parse_json(text: str, field: str) -> Any:
+    """What people send as JSON in one field. Raises ``InvalidInput``."""
+    try:
+        return merging.read_json(text)
+    except ValueError as error:
+        raise InvalidInput(str(error), errors={field: [str(error)]}) from error
+
+
 def key_digest(key: Mapping[str, Any]) -> str:
     """A short, exact name for a key, whatever its columns hold."""
     text = json.dumps(json_row(key), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -59,10 +68,10 @@ def typed_key(key: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any
     """
     typed = {}
     for name, value in key.items():
+        if name not in types:
+            raise InvalidInput(f"The table has no column {name}.")
         try:
             typed[name] = _typed(value, types[name])
-        except KeyError:
-            raise InvalidInput(f"The table has no column {name}.") from None
         except (ValueError, ArithmeticError, TypeError):
             raise InvalidInput(f"{value!r} is no {types[name]} for the key column {name}.") from None
     return typed
@@ -85,5 +94,8 @@ def _typed(value: Any, type_name: str) -> Any:
     if type_name == "binary":
         return base64.b64decode(value, validate=True)
     if type_name == "boolean":
-        return {"true": True, "false": False}[value.lower()]
+        words = {"true": True, "false": False}
+        if value.lower() not in words:
+            raise ValueError(value)
+        return words[value.lower()]
     return value

@@ -117,7 +117,7 @@ def read_suite(dataset: Dataset, text: str) -> SuiteReading:
 
 def _expectations_in(text: str) -> list[Any]:
     try:
-        document = json.loads(text)
+        document = merging.read_json(text)
     except ValueError:
         return []
     listed = document.get("expectations") if isinstance(document, Mapping) else None

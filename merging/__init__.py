@@ -81,6 +81,7 @@ from merging.reverting import invert
 from merging.space import naming_full_disks
 from merging.staged import Staged, open_staged
 from merging.staging import stage
+from merging.strict_json import read_json
 from merging.tables import check_keys, create_table, history, inspect_table, preview
 from merging.tracing import TracedRow, trace_row
 from merging.warming import warm_up
@@ -159,6 +160,7 @@ __all__ = [
     "preview",
     "propose_expectations",
     "read_diff",
+    "read_json",
     "rebase",
     "remove_files",
     "stage",

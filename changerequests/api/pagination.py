@@ -1,5 +1,6 @@
 """Pages: cursors for rows of the database, keyset cursors of the engine for rows of tables and diffs."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
 from datasets.errors import InvalidInput
+
+#: Every list is ordered by its ids.
+_ID = re.compile(r"[0-9]{1,18}")
 
 
 class NewestFirst(CursorPagination):
@@ -22,10 +26,13 @@ class NewestFirst(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Any:
         try:
-            return super().decode_cursor(request)
+            cursor = super().decode_cursor(request)
+            if cursor is not None and cursor.position is not None and not _ID.fullmatch(str(cursor.position)):
+                raise NotFound
         except NotFound:  # DRF's word for it; the list is there, only the cursor is damaged
             sentence = "The page cursor is damaged; start from the first page."
             raise InvalidInput(sentence, errors={"cursor": [sentence]}) from None
+        return cursor
 
 
 class InOrder(NewestFirst):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -18,7 +19,10 @@ from changerequests.services.locks import lock_change_request
 from changerequests.services.storage import attempts_folder, audit_folder
 from changerequests.states import Status
 from datasets import suites
-from datasets.errors import NotFound, TableReplaced
+from datasets.errors import Forbidden, NotFound, TableReplaced
+from datasets.models import Dataset
+from datasets.operators import is_operator
+from datasets.roles import may_contribute
 from datasets.rows import column_types, json_row, json_value, typed_key
 from datasets.services import installation_identity
 
@@ -143,8 +147,19 @@ def check(*, change_request_id: int) -> PlanCheck | None:
         )
 
 
-def check_again(*, change_request_id: int) -> PlanCheck | None:
-    """Plan anew because somebody asked for it: what could not be checked for want of means may be tried again, too."""
+def may_check_again(actor: User, dataset: Dataset) -> bool:
+    """Whether the person may have the requests to a dataset checked again."""
+    return may_contribute(actor, dataset) or is_operator(actor)
+
+
+def check_again(*, change_request_id: int, actor: User) -> PlanCheck | None:
+    """Plan anew because somebody asked for it: what could not be checked for want of means may be tried again, too.
+
+    For contributors, owners and operators, else ``Forbidden``.
+    """
+    dataset = Dataset.objects.select_related("project").get(change_requests=change_request_id)
+    if not may_check_again(actor, dataset):
+        raise Forbidden("To check a request again you need the role of a contributor.")
     expectations.forget_what_could_not_be_checked(change_request_id)
     return check(change_request_id=change_request_id)
 

@@ -21,6 +21,9 @@ from datasets.errors import Forbidden, InvalidInput
 from datasets.operators import is_operator
 from datasets.roles import is_owner
 
+#: Characters of an idempotency key.
+LONGEST_KEY = 200
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -64,6 +67,9 @@ def request_merge(
     )
     if change_request.status == Status.PENDING and selectors.active_run(change_request) is None:
         plans.fresh_check(change_request)  # the gates below look at its numbers
+    if len(idempotency_key) > LONGEST_KEY:
+        sentence = f"The key has {len(idempotency_key)} characters; {LONGEST_KEY} are possible."
+        raise InvalidInput(sentence, errors={"Idempotency-Key": [sentence]})
     seen = seen or Seen()
     options: dict[str, Any] = {
         "merge_schema": change_request.merge_schema if merge_schema is None else merge_schema,

@@ -191,7 +191,8 @@ class AnswerForm(FormWithOwnIds):
 class MemberForm(forms.Form):
     """A person or group and the role that they get."""
 
-    member = forms.CharField(label="User or group", max_length=150)
+    kind = forms.ChoiceField(label="Who", choices=[("user", "a user"), ("group", "a group")])
+    member = forms.CharField(label="Name", max_length=150)
     role = forms.ChoiceField(
         label="Role",
         choices=[

@@ -137,7 +137,7 @@ DELTA_DATA_ROOT = ENV.delta_data_root
 #: How long a synchronous merge call waits for the worker before it answers 202 with the run.
 MERGE_WAIT_SECONDS = ENV.merge_wait_seconds
 UPLOAD_LIMIT_BYTES = ENV.upload_limit_bytes
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["config.uploads.UploadOnDisk"]
 
 #: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.
 RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180}
@@ -188,7 +188,9 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "changerequests.api.schema.ProblemSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],  # in a form, what is left out is False
+    "DEFAULT_PARSER_CLASSES": [
+        "changerequests.api.parsers.StrictJSONParser"
+    ],  # in a form, what is left out is False
     "EXCEPTION_HANDLER": "config.problems.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "6000/hour"},

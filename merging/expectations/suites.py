@@ -7,7 +7,6 @@ here.
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from merging.expectations.catalogue import CATALOGUE, REFUSED, Argument, Entry
 from merging.expectations.conditions import Condition, parse_condition
 from merging.expectations.values import NUMERIC, Family, WrongValue, family, typed
 from merging.model import Column
+from merging.strict_json import read_json
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -146,9 +146,9 @@ class _Reader:
     def read(self, document: str | Mapping[str, Any]) -> Suite | None:
         if isinstance(document, str):
             try:
-                document = json.loads(document, parse_constant=_no_constant)
+                document = read_json(document)
             except ValueError as error:
-                self.report("$", "not_json", f"This is no JSON: {error}")
+                self.report("$", "not_json", str(error))
                 return None
         if not isinstance(document, Mapping):
             self.report("$", "wrong_value", "A suite is an object with a name and a list of expectations.")
@@ -337,10 +337,6 @@ class _Reader:
             self.report(
                 f"{place}.min_value", "wrong_value", f"min_value {low} is greater than max_value {high}."
             )
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _value(name: str, argument: Argument, given: Any, families: Mapping[str, Family]) -> Any:

@@ -19,13 +19,23 @@ from django.utils import timezone
 from audit.selectors import events_of
 from audit.services import INSTALLATION_STREAM, Break
 from changerequests import queue
-from changerequests.models import ChangeRequest, MergeRun
+from changerequests.models import ChangeRequest, ConflictResolution, ExpectationCheck, MergeRun
+from changerequests.services import conflicts, plans
 from changerequests.services.runs import request_merge
 from changerequests.states import RunStatus
 from datasets.models import Dataset, MaintenanceRun, Project
 from datasets.operators import OPERATORS_GROUP, is_operator, make_operator
 from datasets.roles import Role, role_on
-from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, fresh, merge, person_with
+from tests.factories import (
+    ChangeRequestFactory,
+    DatasetFactory,
+    UserFactory,
+    expect_of,
+    expectation,
+    fresh,
+    merge,
+    person_with,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -343,3 +353,44 @@ def test_lists_cost_the_same_whatever_their_length(staff: Client) -> None:
         request_merge(change_request_id=more.pk, actor=more.author)
 
     assert {name: cost(name) for name in names} == one
+
+
+def test_operators_see_no_values_of_rows(staff: Client) -> None:
+    dataset = DatasetFactory.create()
+    owner = person_with(Role.OWNER, dataset)
+    change_request = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,987654\n")
+    other = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,5\n")
+    expect_of(dataset, expectation("column_values_to_be_between", column="seats", min_value=1, max_value=100))
+    plans.check(change_request_id=change_request.pk)
+    judged = ExpectationCheck.objects.get(change_request=change_request)
+    assert "987654" in json.dumps(judged.report)
+    merge(other, owner)
+    conflicts.resolve_column(
+        change_request_id=change_request.pk, actor=owner, column="seats", choice="proposed"
+    )
+    run = merge(change_request, owner, override_reason="Look.")
+    MergeRun.objects.filter(pk=run.pk).update(error_data={"conflicts": [{"proposed": 987654}]})
+    for found, name in (
+        (judged, "expectationcheck"),
+        (run, "mergerun"),
+        (ConflictResolution.objects.get(), "conflictresolution"),
+    ):
+        page = staff.get(reverse(f"admin:changerequests_{name}_change", args=[found.pk]))
+        assert page.status_code == 200
+        assert "987654" not in page.content.decode()
+        shown = page.context["adminform"].readonly_fields
+        assert shown
+        assert not {"report", "error_data", "key", "value"} & set(shown)
+
+
+def test_accounts_that_operators_make_and_change_are_in_the_trail(staff: Client) -> None:
+    password = {"password1": "Xy12345zzz!", "password2": "Xy12345zzz!", "usable_password": "true"}
+    assert staff.post(reverse("admin:auth_user_add"), {"username": "nina", **password}).status_code == 302
+    nina = User.objects.get(username="nina")
+    page = reverse("admin:auth_user_password_change", args=[nina.pk])
+    assert staff.post(page, password).status_code == 302
+    told = [(event.action, event.actor, event.data) for event in events_of("user", "nina")]
+    assert told == [
+        ("account.made", "adam", {}),
+        ("account.changed", "adam", {"changed": ["password"]}),
+    ]

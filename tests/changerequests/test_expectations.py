@@ -601,7 +601,7 @@ def test_what_could_not_be_checked_is_tried_again_when_somebody_asks(
     plans.check(change_request_id=change_request.pk)
     assert gates(change_request, owner) == ["expectations_failed"]
 
-    plans.check_again(change_request_id=change_request.pk)
+    plans.check_again(change_request_id=change_request.pk, actor=owner)
 
     assert gates(change_request, owner) == []
     assert merge(change_request, owner).status == RunStatus.SUCCEEDED

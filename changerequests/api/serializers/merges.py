@@ -212,6 +212,7 @@ class RequestMergeSerializer(StrictSerializer):
     requested_by = serializers.CharField(
         allow_blank=True,
         default="",
+        max_length=150,
         help_text="Recorded beside the caller; only owners may name somebody else.",
     )
 
@@ -245,7 +246,7 @@ class MergeContractSerializer(serializers.Serializer):
         required=False, allow_null=True, default=None, help_text="The table version that the client knew."
     )
     merge_schema = serializers.BooleanField(default=True)
-    requested_by = serializers.CharField(allow_blank=True, allow_null=True, default="")
+    requested_by = serializers.CharField(allow_blank=True, allow_null=True, default="", max_length=150)
     skip_conflict_check = serializers.BooleanField(default=False)
     force_merge = serializers.BooleanField(default=False)
     reason = serializers.CharField(

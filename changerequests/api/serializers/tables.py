@@ -1,12 +1,12 @@
 """What is told of a table beyond its rows: who made a row what it is, how worn the table is, the trail."""
 
-import json
 from typing import Any
 
 from rest_framework import serializers
 
 from changerequests.api.serializers.shared import AnyValue, StrictSerializer
 from datasets.models import MaintenanceRun
+from datasets.rows import parse_json
 
 
 class RowKeyParameters(serializers.Serializer):
@@ -15,10 +15,7 @@ class RowKeyParameters(serializers.Serializer):
     key = serializers.CharField(help_text='The key as a JSON object, for example `{"tailnum": "N1"}`.')
 
     def validate_key(self, text: str) -> dict[str, Any]:
-        try:
-            key = json.loads(text)
-        except ValueError as error:
-            raise serializers.ValidationError("This is no JSON.") from error
+        key = parse_json(text, "key")
         if not isinstance(key, dict):
             raise serializers.ValidationError('Write an object, for example {"tailnum": "N1"}.')
         return key

@@ -150,7 +150,10 @@ class RunParameter(serializers.Serializer):
     """Whose report is meant."""
 
     run = serializers.IntegerField(
-        required=False, help_text="That of a merge run, instead of what counts now."
+        required=False,
+        min_value=1,
+        max_value=2**63 - 1,
+        help_text="That of a merge run, instead of what counts now.",
     )
 
 

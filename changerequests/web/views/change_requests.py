@@ -23,7 +23,7 @@ from changerequests.web.view_models.readers import reader_of
 from changerequests.web.view_models.runs import checks_of
 from changerequests.web.view_models.timeline import timeline
 from changerequests.web.views.expectations import expectations_context
-from changerequests.web.views.shared import dataset_at, person, request_at, signed_in
+from changerequests.web.views.shared import dataset_at, person, posted, request_at, signed_in, whole_number
 from changerequests.web.wording import counted
 from datasets.errors import Forbidden, InvalidInput
 from datasets.roles import may_contribute
@@ -202,6 +202,7 @@ def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
         "check": selectors.current_plan_check(change_request),
         "last_run": last_run,
         "last_checks": checks_of(last_run),
+        "may_check": plans.may_check_again(person(request), change_request.dataset),
         "may_rebase": not policies.blockers(change_request, person(request), Action.REBASE),
         **expectations_context(change_request, person(request)),
     }
@@ -213,7 +214,7 @@ def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
 def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Plan the merge on the table as it is now and say what came out."""
     change_request = request_at(request, cr_id)
-    found = plans.check_again(change_request_id=change_request.pk)
+    found = plans.check_again(change_request_id=change_request.pk, actor=person(request))
     if found is None:
         messages.info(request, "There is nothing to check: the request is finished or nothing was uploaded.")
     elif found.problem:
@@ -270,7 +271,8 @@ def close(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Withdraw or reject the request."""
     change_request = request_at(request, cr_id)
     form = CloseForm(request.POST)
-    form.is_valid()
+    if not form.is_valid():
+        return _conversation_page(request, change_request, close_form=form, status=422)
     try:
         proposals.close(
             change_request_id=change_request.pk, actor=person(request), reason=form.cleaned_data["reason"]
@@ -300,12 +302,12 @@ def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
     form = CommentForm(request.POST)
     if not form.is_valid():
         return _conversation_page(request, change_request, comment_form=form, status=422)
-    parent = request.POST.get("parent", "")
+    parent = posted(request, "parent")
     written = reviews.comment(
         change_request_id=change_request.pk,
         actor=person(request),
         body=form.cleaned_data["body"],
-        parent_id=int(parent) if parent.isdecimal() else None,
+        parent_id=whole_number(parent),
     )
     return HttpResponseRedirect(
         f"{reverse('change_request', args=[cr_id])}#comment-{written.parent_id or written.pk}"
@@ -342,7 +344,7 @@ def settle(request: HttpRequest, cr_id: str, comment_id: int) -> HttpResponse:
     change_request = request_at(request, cr_id)
     get_thread = change_request.comments.filter(pk=comment_id).values_list("pk", flat=True).first()
     reviews.settle_thread(
-        comment_id=get_thread or 0, actor=person(request), resolved=request.POST.get("resolved") == "true"
+        comment_id=get_thread or 0, actor=person(request), resolved=posted(request, "resolved") == "true"
     )
     return HttpResponseRedirect(f"{reverse('change_request', args=[cr_id])}#comment-{comment_id}")
 

@@ -1,6 +1,5 @@
 """Choosing values where Current and Proposed both changed a cell."""
 
-import json
 from typing import Any
 
 from django.contrib import messages
@@ -18,9 +17,10 @@ from changerequests.states import Action
 from changerequests.web.view_models.change_requests import head
 from changerequests.web.view_models.conflicts import bulk_choices, conflict_cards
 from changerequests.web.view_models.readers import reader_of
-from changerequests.web.views.shared import is_fragment, person, request_at, signed_in
+from changerequests.web.views.shared import is_fragment, person, posted, request_at, signed_in
 from changerequests.web.wording import counted
 from datasets.errors import InvalidInput
+from datasets.rows import parse_json
 
 PAGE_CONFLICTS = 25
 
@@ -40,7 +40,7 @@ def _page(
     saved: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    after = request.GET.get("after") or request.POST.get("after") or None
+    after = request.GET.get("after") or posted(request, "after") or None
     page = plans.conflicts_page(change_request=change_request, after=after, limit=PAGE_CONFLICTS)
     cards = conflict_cards(change_request, page)
     found = blockers(change_request, person(request), Action.RESOLVE)
@@ -82,8 +82,8 @@ def resolve_column(request: HttpRequest, cr_id: str) -> HttpResponse:
         return services.resolve_column(
             change_request_id=change_request.pk,
             actor=person(request),
-            column=request.POST.get("column", ""),
-            choice=request.POST.get("choice", ""),
+            column=posted(request, "column"),
+            choice=posted(request, "choice"),
         )
 
     return _store(request, change_request, choose)
@@ -102,26 +102,28 @@ def _store(request: HttpRequest, change_request: ChangeRequest, choose: Any) -> 
     if is_fragment(request):
         return _page(request, request_at(request, change_request.cr_id), saved=sentence)
     messages.success(request, sentence)
-    after, anchor = request.POST.get("after", ""), request.POST.get("anchor", "")
+    after, anchor = posted(request, "after"), posted(request, "anchor")
     query = f"?after={after}" if after else ""
     return HttpResponseRedirect(f"{reverse('conflicts', args=[change_request.cr_id])}{query}#{anchor}")
 
 
 def _resolve_card(request: HttpRequest, change_request: ChangeRequest) -> int:
-    key = json.loads(request.POST.get("key", "{}"))
+    key = parse_json(posted(request, "key"), "key")
+    if not isinstance(key, dict):
+        raise InvalidInput("The key of the row is damaged; reload the page.")
     choices = []
     for position in request.POST.getlist("cell"):
-        choice = request.POST.get(f"choice-{position}", "")
+        choice = posted(request, f"choice-{position}")
         if not choice:
             continue
-        is_null = request.POST.get(f"null-{position}") == "true"
+        is_null = posted(request, f"null-{position}") == "true"
         choices.append(
             services.Choosing(
                 key=key,
-                column=request.POST.get(f"column-{position}") or None,
+                column=posted(request, f"column-{position}") or None,
                 choice=choice,
-                inputs_digest=request.POST.get(f"inputs-{position}", ""),
-                value=None if choice != "custom" or is_null else request.POST.get(f"value-{position}", ""),
+                inputs_digest=posted(request, f"inputs-{position}"),
+                value=None if choice != "custom" or is_null else posted(request, f"value-{position}"),
             )
         )
     return services.resolve(change_request_id=change_request.pk, actor=person(request), choices=choices)

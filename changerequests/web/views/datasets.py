@@ -17,7 +17,7 @@ from changerequests.web.forms import DatasetSettingsForm, MemberForm
 from changerequests.web.view_models.blame import key_fields
 from changerequests.web.view_models.datasets import history_rows, preview_table, schema_rows
 from changerequests.web.view_models.requests import request_rows
-from changerequests.web.views.shared import dataset_at, dataset_page, person, signed_in
+from changerequests.web.views.shared import dataset_at, dataset_page, person, posted, signed_in, whole_number
 from changerequests.web.wording import name_of
 from datasets import services
 from datasets.errors import NotFound
@@ -65,8 +65,8 @@ def rows(
 ) -> HttpResponse:
     """The table's rows in key order or sorted by a column, now or as they were at a version."""
     dataset = dataset_at(request, project_slug, dataset_slug)
-    if version is None and request.GET.get("version", "").isdecimal():
-        chosen = int(request.GET["version"])
+    chosen = whole_number(request.GET.get("version", ""))
+    if version is None and chosen is not None:
         return HttpResponseRedirect(reverse("dataset_at_version", args=[project_slug, dataset_slug, chosen]))
     order = request.GET.get("sort", "")
     column, wanted = request.GET.get("column", ""), request.GET.get("value", "")
@@ -111,9 +111,7 @@ def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
     """Each version of the table: which change request or which other job wrote it, and how many rows."""
     dataset = dataset_at(request, project_slug, dataset_slug)
     before = request.GET.get("before", "")
-    versions = services.history(
-        dataset=dataset, limit=HISTORY_ROWS, before=int(before) if before.isdecimal() else None
-    )
+    versions = services.history(dataset=dataset, limit=HISTORY_ROWS, before=whole_number(before))
     oldest = versions[-1].version if versions else 0
     return dataset_page(
         request,
@@ -163,6 +161,7 @@ def members(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
     form = MemberForm(request.POST or None)
     status = 200
     if request.method == "POST":
+        require_owner(person(request), dataset, "change who may do what")
         if form.is_valid() and _give_role(request, dataset, form):
             return HttpResponseRedirect(request.path)
         status = 422
@@ -175,12 +174,14 @@ def members(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
 
 
 def _give_role(request: HttpRequest, dataset: Dataset, form: MemberForm) -> bool:
-    name, role = form.cleaned_data["member"], Role(form.cleaned_data["role"])
+    kind, name, role = form.cleaned_data["kind"], form.cleaned_data["member"], Role(form.cleaned_data["role"])
     member: User | Group | None = (
-        User.objects.filter(username=name).first() or Group.objects.filter(name=name).first()
+        Group.objects.filter(name=name).first()
+        if kind == "group"
+        else User.objects.filter(username=name).first()
     )
     if member is None:
-        form.add_error("member", "There is no user or group of this name. Names are case-sensitive.")
+        form.add_error("member", f"There is no {kind} of this name. Names are case-sensitive.")
         return False
     set_role(member=member, target=dataset, role=role, actor=person(request))
     messages.success(request, f"{_member(member, role)['name']} is now {role.value} of {dataset.name}.")
@@ -192,8 +193,8 @@ def _give_role(request: HttpRequest, dataset: Dataset, form: MemberForm) -> bool
 def remove_member(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """Take a member's own role on the dataset; what the project gives stays."""
     dataset = dataset_at(request, project_slug, dataset_slug)
-    kind = Group if request.POST.get("kind") == "group" else User
-    member = kind.objects.filter(pk=request.POST.get("id", "0")).first()
+    kind = Group if posted(request, "kind") == "group" else User
+    member = kind.objects.filter(pk=whole_number(posted(request, "id")) or 0).first()
     if member is None:
         raise NotFound("There is no such member.")
     set_role(member=member, target=dataset, role=None, actor=person(request))

@@ -23,8 +23,10 @@ from changerequests.web.views.shared import (
     dataset_page,
     is_fragment,
     person,
+    posted,
     request_at,
     signed_in,
+    whole_number,
 )
 from changerequests.web.wording import counted
 from datasets import suites
@@ -45,8 +47,8 @@ def suite(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRes
         return _save(request, dataset, current)
     document = current.document if current is not None else suites.EMPTY_SUITE
     proposed = request.GET.get("proposal", "")
-    if proposed.isdecimal():
-        proposal = suites.proposal_of(dataset, int(proposed))
+    if (proposal_id := whole_number(proposed)) is not None:
+        proposal = suites.proposal_of(dataset, proposal_id)
         document = proposal.document or document
     return _suite_page(request, dataset, current, document, proposed=bool(proposed))
 
@@ -54,10 +56,10 @@ def suite(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRes
 def _save(request: HttpRequest, dataset: Dataset, current: SuiteVersion | None) -> HttpResponse:
     form = SuiteForm(request.POST)
     if not form.is_valid():
-        document = request.POST.get("document", "")
+        document = posted(request, "document")
         return _suite_page(request, dataset, current, document, form=form, status=422)
     document, note = form.cleaned_data["document"], form.cleaned_data["note"]
-    if request.POST.get("action") == "read":
+    if posted(request, "action") == "read":
         return _suite_page(request, dataset, current, document, form=form, was_read=True)
     try:
         saved = expectations.save_suite(
@@ -126,8 +128,8 @@ def version(request: HttpRequest, project_slug: str, dataset_slug: str, number: 
     """One version in words, and what changed from another: the one before it unless ``against`` says."""
     dataset = dataset_at(request, project_slug, dataset_slug)
     shown = suites.suite_version(dataset, number)
-    wanted = request.GET.get("against", "")
-    against = int(wanted) if wanted.isdecimal() else number - 1
+    against = whole_number(request.GET.get("against", ""))
+    against = number - 1 if against is None else against
     old = suites.suite_version(dataset, against) if against else None
     numbers = suites.suite_history(dataset).values_list("number", flat=True)
     context = {
@@ -146,14 +148,14 @@ def version(request: HttpRequest, project_slug: str, dataset_slug: str, number: 
 def restore(request: HttpRequest, project_slug: str, dataset_slug: str, number: int) -> HttpResponse:
     """Make an earlier version hold again, as a new one."""
     dataset = dataset_at(request, project_slug, dataset_slug)
-    edited = request.POST.get("edited_number", "")
+    edited = posted(request, "edited_number")
     page = reverse("suite", args=[project_slug, dataset_slug])
     try:
         saved = expectations.restore_suite(
             dataset_id=dataset.pk,
             actor=person(request),
             number=number,
-            edited_number=int(edited) if edited.isdecimal() else 0,
+            edited_number=whole_number(edited) or 0,
         )
     except (SuiteChanged, suites.SuiteRejected) as error:
         messages.error(request, f"Version {number} was not restored. {error.message}")
@@ -220,9 +222,7 @@ def rows(request: HttpRequest, cr_id: str, number: int) -> HttpResponse:
     if check is None:
         raise NotFound("There is no check of this content by the expectations that hold.")
     start = request.GET.get("start", "")
-    result, table = rows_of_expectation(
-        change_request, check, number, start=int(start) if start.isdecimal() else 0
-    )
+    result, table = rows_of_expectation(change_request, check, number, start=whole_number(start) or 0)
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,

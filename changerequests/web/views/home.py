@@ -13,7 +13,7 @@ from changerequests import selectors
 from changerequests.models import ChangeRequest
 from changerequests.states import Status
 from changerequests.web.view_models.requests import RequestRow, request_rows
-from changerequests.web.views.shared import person, signed_in
+from changerequests.web.views.shared import person, signed_in, whole_number
 from datasets.roles import datasets_with_role
 
 #: Rows of a section on the overview; its own page shows all.
@@ -84,7 +84,8 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def _matching(text: str, dataset: str) -> Q:
-    condition = Q(dataset=int(dataset)) if dataset.isdecimal() else Q()
+    dataset_id = whole_number(dataset)
+    condition = Q() if dataset_id is None else Q(dataset=dataset_id)
     if text:
         pk = ChangeRequest.pk_of(text.upper())
         words = (

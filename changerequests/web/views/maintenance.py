@@ -6,7 +6,7 @@ from django.views.decorators.http import require_http_methods
 
 from changerequests.services import maintenance as service
 from changerequests.web.view_models.maintenance import JOBS, condition_of, visits_of
-from changerequests.web.views.shared import dataset_at, dataset_page, person, signed_in
+from changerequests.web.views.shared import dataset_at, dataset_page, person, posted, signed_in
 from datasets.errors import DomainError
 from datasets.maintenance import may_maintain
 
@@ -26,7 +26,7 @@ def maintenance(request: HttpRequest, project_slug: str, dataset_slug: str) -> H
                 dataset_id=dataset.pk,
                 actor=person(request),
                 jobs=request.POST.getlist("jobs"),
-                reason=request.POST.get("reason", ""),
+                reason=posted(request, "reason"),
             )
         except DomainError as error:
             if error.code == "forbidden":
@@ -39,7 +39,7 @@ def maintenance(request: HttpRequest, project_slug: str, dataset_slug: str) -> H
         "condition": condition_of(dataset),
         "jobs": JOBS,
         "chosen": request.POST.getlist("jobs"),
-        "reason": request.POST.get("reason", ""),
+        "reason": posted(request, "reason"),
         "visits": visits_of(dataset, limit=VISITS),
         "may_maintain": allowed,
         "problem": problem,

@@ -18,7 +18,7 @@ from changerequests.states import Status
 from changerequests.web.view_models.merge_dialog import merge_dialog
 from changerequests.web.view_models.readers import reader_of
 from changerequests.web.view_models.runs import RunPanel, run_panel
-from changerequests.web.views.shared import is_fragment, person, request_at, signed_in
+from changerequests.web.views.shared import is_fragment, person, posted, request_at, signed_in, whole_number
 from datasets.errors import InvalidInput
 from datasets.roles import is_owner
 
@@ -49,28 +49,28 @@ def _merged_run(change_request: ChangeRequest) -> MergeRun | None:
 
 
 def _ask(request: HttpRequest, change_request: ChangeRequest) -> MergeRun:
-    version, suite = request.POST.get("table_version", ""), request.POST.get("suite_number", "")
+    version, suite = posted(request, "table_version"), posted(request, "suite_number")
     return runs.request_merge(
         change_request_id=change_request.pk,
         actor=person(request),
         seen=runs.Seen(
-            revision_digest=request.POST.get("revision_digest", ""),
-            plan_digest=request.POST.get("plan_digest", ""),
-            table_version=int(version) if version.isdecimal() else None,
-            suite_number=int(suite) if suite.isdecimal() else None,
+            revision_digest=posted(request, "revision_digest"),
+            plan_digest=posted(request, "plan_digest"),
+            table_version=whole_number(version),
+            suite_number=whole_number(suite),
         ),
-        message=request.POST.get("message", ""),
-        idempotency_key=request.POST.get("idempotency_key", ""),
-        dataset_name_typed=request.POST.get("dataset_name", "").strip(),
-        force_merge=request.POST.get("force") == "true",
+        message=posted(request, "message"),
+        idempotency_key=posted(request, "idempotency_key"),
+        dataset_name_typed=posted(request, "dataset_name").strip(),
+        force_merge=posted(request, "force") == "true",
         override_reason=_override_reason(request),
     )
 
 
 def _override_reason(request: HttpRequest) -> str:
-    if request.POST.get("override") != "true":
+    if posted(request, "override") != "true":
         return ""
-    reason = request.POST.get("override_reason", "").strip()
+    reason = posted(request, "override_reason").strip()
     if not reason:
         raise InvalidInput(
             "Give a reason for the override: it is shown in the timeline and kept in the audit trail."
@@ -90,8 +90,8 @@ def _dialog(
         "idempotency_key": uuid.uuid4().hex,
         "problem": problem,
         "moved": status == 409,
-        "message": request.POST.get("message", ""),
-        "dataset_name_typed": request.POST.get("dataset_name", ""),
+        "message": posted(request, "message"),
+        "dataset_name_typed": posted(request, "dataset_name"),
         "in_dialog": is_fragment(request),
     }
     template = "merges/_merge_dialog.html" if is_fragment(request) else "merges/merge.html"
@@ -103,7 +103,7 @@ def _dialog(
 def merge_when_ready(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Let the merge begin by itself once nothing has to be waited for; or take that wish back."""
     change_request = request_at(request, cr_id)
-    if request.POST.get("stop") == "true":
+    if posted(request, "stop") == "true":
         waiting.stop_waiting(change_request_id=change_request.pk, actor=person(request))
         messages.info(request, f"{cr_id} does not merge by itself any more.")
     else:
@@ -111,7 +111,7 @@ def merge_when_ready(request: HttpRequest, cr_id: str) -> HttpResponse:
             waiting.merge_when_ready(
                 change_request_id=change_request.pk,
                 actor=person(request),
-                message=request.POST.get("message", ""),
+                message=posted(request, "message"),
             )
         except Blocked as error:
             return _dialog(request, change_request, problem=error.message, status=409)

@@ -15,7 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from changerequests import selectors
 from changerequests.models import ChangeRequest
 from changerequests.web.view_models.datasets import dataset_head
-from datasets.errors import NotFound
+from datasets.errors import InvalidInput, NotFound
 from datasets.models import Dataset
 from datasets.roles import is_owner, visible_dataset
 
@@ -94,9 +94,22 @@ def request_at(request: HttpRequest, cr_id: str) -> ChangeRequest:
     return found
 
 
+def posted(request: HttpRequest, name: str) -> str:
+    """A posted text as it was typed, empty where it was not sent. Raises ``InvalidInput``."""
+    text: str = request.POST.get(name, "")
+    if "\x00" in text:
+        raise InvalidInput("The text holds a character that cannot be stored.")
+    return text
+
+
+def whole_number(text: str) -> int | None:
+    """A number in an address or a hidden field, such as an id; None for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 def safe_next(request: HttpRequest, default: str) -> str:
     """Where a form asks to go on, if that is on this site."""
-    wanted = request.POST.get("next", "")
+    wanted = posted(request, "next")
     safe = url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )

@@ -194,12 +194,12 @@ class TestDataset:
         self, dataset: Dataset, owner: User, viewer: User, stranger: User, signed_in: SignedIn
     ) -> None:
         url = reverse("members", args=address(dataset))
-        given = {"member": "sam", "role": "contributor"}
+        given = {"kind": "user", "member": "sam", "role": "contributor"}
         assert signed_in(viewer).post(url, given).status_code == 403
         assert signed_in(owner).post(url, given).status_code == 302
         assert role_on(fresh(stranger), dataset) is Role.CONTRIBUTOR
-        nobody = signed_in(owner).post(url, {"member": "nobody", "role": "viewer"})
-        assert (nobody.status_code, "There is no user or group of this name." in text(nobody)) == (422, True)
+        nobody = signed_in(owner).post(url, {"kind": "user", "member": "nobody", "role": "viewer"})
+        assert (nobody.status_code, "There is no user of this name." in text(nobody)) == (422, True)
         taken = {"kind": "user", "id": stranger.pk}
         assert (
             signed_in(owner).post(reverse("remove_member", args=address(dataset)), taken).status_code == 302

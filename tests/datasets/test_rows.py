@@ -1,0 +1,56 @@
+"""Cell values between Python and JSON."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from datasets.errors import InvalidInput
+from datasets.rows import parse_json, typed_key
+
+
+@pytest.mark.parametrize(
+    ("given", "type_name", "value"),
+    [
+        ("True", "boolean", True),
+        ("false", "boolean", False),
+        (True, "boolean", True),
+        ("12", "long", 12),
+        ("1.50", "decimal(5,2)", Decimal("1.50")),
+        ("2026-01-31", "date", date(2026, 1, 31)),
+        ("2026-01-31T12:00:00", "timestamp", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("aGk=", "binary", b"hi"),
+        (None, "long", None),
+    ],
+)
+def test_a_key_gets_the_types_of_its_columns(given: Any, type_name: str, value: Any) -> None:
+    assert typed_key({"k": given}, {"k": type_name}) == {"k": value}
+
+
+@pytest.mark.parametrize(
+    ("given", "type_name"),
+    [("maybe", "boolean"), ("x", "long"), ("x", "date"), ("x", "decimal(5,2)"), ("?", "binary")],
+)
+def test_what_does_not_fit_names_the_column(given: str, type_name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"'.*' is no .* for the key column k"):
+        typed_key({"k": given}, {"k": type_name})
+    with pytest.raises(InvalidInput, match="no column other"):
+        typed_key({"other": given}, {"k": type_name})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "This is no JSON"),
+        ("NaN", "NaN is no JSON number"),
+        ('{"a": ["\\ud800"]}', "cannot be stored"),
+        ('{"a\\u0000": 1}', "cannot be stored"),
+        ("[" * 100_000, "nested too deeply"),
+        ("9" * 5000, "4300 digits"),
+    ],
+)
+def test_json_that_cannot_be_kept_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(InvalidInput, match=sentence):
+        parse_json(text, "key")
+    assert parse_json('{"a": "\\ud83d\\ude00"}', "key") == {"a": "\U0001f600"}

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -75,7 +75,10 @@ def kept_alive(lease: Lease, on_beat: Callable[[], object]) -> Iterator[None]:
                     logger.warning("lease_lost", dataset_id=lease.dataset_id, holder=lease.holder)
                     return
                 on_beat()
-            except DatabaseError as error:  # it may be back at the next beat, before the lease runs out
+            except (
+                DatabaseError,
+                InterfaceError,
+            ) as error:  # it may be back at the next beat, before the lease runs out
                 logger.warning("heartbeat_missed", dataset_id=lease.dataset_id, error=str(error))
         connection.close()  # this thread's own, whatever its age
 

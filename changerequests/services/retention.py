@@ -6,7 +6,10 @@ Never removed: anything of an open request but uploads that nobody adopted and r
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -269,9 +272,16 @@ def _children(folder: Path) -> list[Path]:
 
 def _is_older(folder: Path, before: datetime) -> bool:
     """Whether nothing in the folder was written since."""
-    newest = max([folder.stat().st_mtime, *(path.stat().st_mtime for path in folder.rglob("*"))])
-    return newest < before.timestamp()
+    return max((facts.st_mtime for facts in _facts_in(folder)), default=0.0) < before.timestamp()
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(facts.st_size for facts in _facts_in(folder) if stat.S_ISREG(facts.st_mode))
+
+
+def _facts_in(folder: Path) -> Iterator[os.stat_result]:
+    """Of the folder and all in it that is there: a merge may end, and take its files with it, meanwhile."""
+    for root, _, files in os.walk(folder):
+        for path in (root, *(os.path.join(root, name) for name in files)):
+            with contextlib.suppress(FileNotFoundError):
+                yield os.stat(path)

@@ -75,10 +75,8 @@ def kept_alive(lease: Lease, on_beat: Callable[[], object]) -> Iterator[None]:
                     logger.warning("lease_lost", dataset_id=lease.dataset_id, holder=lease.holder)
                     return
                 on_beat()
-            except (
-                DatabaseError,
-                InterfaceError,
-            ) as error:  # it may be back at the next beat, before the lease runs out
+            except (DatabaseError, InterfaceError) as error:
+                # It may be back at the next beat, before the lease runs out.
                 logger.warning("heartbeat_missed", dataset_id=lease.dataset_id, error=str(error))
         connection.close()  # this thread's own, whatever its age
 

@@ -273,10 +273,10 @@ def reopen(*, change_request_id: int, actor: User) -> ChangeRequest:
     """Take a closed request up again as a draft."""
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        if (
-            change_request.reverts_id is not None
-        ):  # against another revert of it that is opened at this moment
-            lock_change_request(change_request.reverts_id)
+        if change_request.reverts_id is not None:
+            lock_change_request(
+                change_request.reverts_id
+            )  # so that nobody opens another revert of it meanwhile
         require(change_request, actor, Action.REOPEN)
         move(change_request, Action.REOPEN, close_reason="", staging_removed_at=None)
         tell(change_request, "change_request.reopened", actor)

@@ -220,6 +220,10 @@ class LifeCycle(RuleBasedStateMachine):
         assert run is not None
         assert run.pk == known.run
         known.run = None
+        if known.refused or not known.approved:  # since it was asked for
+            assert run.status == RunStatus.CANCELLED
+            assert "asked for changes" in run.error_message
+            return
         if self.in_conflict(known):
             assert (run.status, run.error_code) == (RunStatus.CONFLICTED, "merge_conflict")
             known.status = Status.PENDING

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from deltalake import write_deltalake
 from django.contrib.auth.models import User
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -28,6 +30,7 @@ from datasets.models import Dataset, DatasetLease
 from datasets.roles import Role
 from datasets.services import change_settings, table_at
 from tests.factories import (
+    PLANES,
     ChangeRequestFactory,
     DatasetFactory,
     approve,
@@ -677,3 +680,18 @@ def test_a_check_of_earlier_content_does_not_replace_a_newer_one(
     assert standing is not None
     assert answered == standing
     assert standing.rows_updated == 1
+
+
+def test_a_check_that_finds_the_table_gone_is_told_whatever_version_was_seen_last(
+    pending: ChangeRequest, dataset: Dataset
+) -> None:
+    write_deltalake(
+        dataset.table_uri, PLANES.slice(0, 1).set_column(0, "tailnum", pa.array(["N9"])), mode="append"
+    )
+    seen = plans.check(change_request_id=pending.pk)
+    assert seen is not None
+    assert (seen.table_version, seen.problem) == (1, "")  # nobody has reconciled: it is known at version 0
+    shutil.rmtree(dataset.table_uri)
+    gone = plans.check(change_request_id=pending.pk)
+    assert gone is not None
+    assert "no Delta table" in gone.problem

@@ -39,6 +39,17 @@ def json_row(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if row is None else {name: json_value(value) for name, value in row.items()}
 
 
+def storable(value: Any) -> Any:
+    """JSON values with the character U+0000, which a cell may hold and PostgreSQL may not, shown as U+2400."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\u2400")
+    if isinstance(value, Mapping):
+        return {storable(name): storable(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(inner) for inner in value]
+    return value
+
+
 def parse_json(text: str, field: str) -> Any:
     """What people send as JSON in one field. Raises ``InvalidInput``."""
     try:

@@ -28,7 +28,7 @@ from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets import leases
 from datasets.errors import DomainError
 from datasets.models import Dataset
-from datasets.rows import json_value
+from datasets.rows import json_value, storable
 from datasets.services import remember_table
 
 logger = structlog.get_logger(__name__)
@@ -298,7 +298,8 @@ def _step_back(
         generation = change_request.merge_generation + (2 if run.attempts > 1 else 0)
         move(change_request, Action.STEP_BACK, merge_generation=generation)
         run.status, run.finished_at = status, timezone.now()
-        run.error_code, run.error_message, run.error_data = code, message, data or {}
+        message = storable(message)
+        run.error_code, run.error_message, run.error_data = code, message, storable(data or {})
         _judged_by(run, change_request, report)
         run.save()
         tell(
@@ -344,7 +345,7 @@ def _record(
         run.status, run.phase, run.finished_at = RunStatus.SUCCEEDED, RunPhase.DONE, timezone.now()
         run.merged_version, run.rows_affected = result.merged_version, result.rows_affected
         run.bytes_written = result.bytes_written
-        run.result = result_document(result)
+        run.result = storable(result_document(result))
         run.error_code = run.error_message = ""
         _judged_by(run, change_request, validation.get("expectations"))
         run.save()
@@ -495,7 +496,7 @@ def _merge_record(
 ) -> dict[str, Any]:
     check = selectors.current_plan_check(change_request)
     return {
-        "result": result_document(result),
+        "result": storable(result_document(result)),
         "plan_digest": check.plan_digest if check else "",
         "revision_digest": run.revision_digest,
         "resolutions_digest": run.resolutions_digest,

@@ -27,6 +27,7 @@ from datasets import suites
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset, SuiteVersion
 from datasets.roles import is_owner
+from datasets.rows import storable
 
 #: Failing rows on one page.
 PAGE_ROWS = 50
@@ -97,6 +98,7 @@ def remember_check(
     run: MergeRun | None = None,
 ) -> ExpectationCheck:
     """Store a report (as JSON): the quick answer in place of the one before, or that of a run."""
+    report = storable(report)
     results = report["results"]
     suite = SuiteVersion.objects.get(dataset=change_request.dataset_id, number=report["version"])
     facts = {

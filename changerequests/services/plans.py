@@ -23,7 +23,7 @@ from datasets.errors import Forbidden, NotFound, TableReplaced
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import may_contribute
-from datasets.rows import column_types, json_row, json_value, typed_key
+from datasets.rows import column_types, json_row, json_value, storable, typed_key
 from datasets.services import installation_identity
 
 PAGE_SIZE = 100
@@ -125,6 +125,7 @@ def check(*, change_request_id: int) -> PlanCheck | None:
             "problem_code": error.code,
             "table_version": change_request.dataset.meta.delta_version,
         }
+    facts = storable(facts)
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         if change_request.status not in (Status.DRAFT, Status.PENDING):

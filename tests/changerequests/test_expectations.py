@@ -29,6 +29,7 @@ from datasets.roles import Role
 from datasets.services import change_settings
 from tests.changerequests.test_execution import at_phase, let_the_lease_expire
 from tests.factories import (
+    PLANES,
     ChangeRequestFactory,
     DatasetFactory,
     drain,
@@ -648,3 +649,21 @@ def test_operators_read_checks_and_overrides_and_write_none(dataset: Dataset, ow
         assert client.get(f"{address}add/").status_code == 403
     override.refresh_from_db()
     assert override.reason == "As agreed."
+
+
+def test_a_cell_with_a_character_that_postgresql_cannot_hold_stops_nothing() -> None:
+    """U+0000 may stand in a table's text; what is kept of it shows U+2400, the merge leaves it alone."""
+    makers = pa.array(["A\x00B", "AIRBUS", "BOEING"])
+    place = PLANES.schema.get_field_index("manufacturer")
+    dataset = DatasetFactory.create(data=PLANES.slice(0, 3).set_column(place, "manufacturer", makers))
+    owner = person_with(Role.OWNER, dataset)
+    rule = expectation("column_values_to_be_in_set", column="manufacturer", value_set=["AIRBUS", "BOEING"])
+    expect_of(dataset, rule)
+    change_request = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,5\n")
+    run = merge(change_request, owner)
+    assert (run.status, run.error_message) == (RunStatus.SUCCEEDED, "")
+    kept = ExpectationCheck.objects.get(run=run).report
+    assert "A\u2400B" in json.dumps(kept, ensure_ascii=False)
+    assert {row["manufacturer"] for row in rows_of(dataset)} == {"A\x00B", "AIRBUS", "BOEING"}
+    refused = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,manufacturer\nN2,C\x00D\n")
+    assert merge(refused, owner, override_reason="Look.").status == RunStatus.SUCCEEDED

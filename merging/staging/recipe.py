@@ -24,9 +24,9 @@ from merging.errors import MergeFailed, StagingRejected, UnsupportedTable
 from merging.model import Operation, Progress, StagingProblem
 from merging.parsing import Refused, explain, from_text, from_typed, shown
 from merging.pinning import ABSENT, refuse_duplicates, write_base_files
-from merging.reading import OPERATION_COLUMN, Problems, Source, open_source
 from merging.session import STAGING_MEMORY_LIMIT, Session, session
 from merging.staged import Staged, column_ids, open_staged, write_manifest
+from merging.staging.sources import OPERATION_COLUMN, Problems, Source, open_source
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5

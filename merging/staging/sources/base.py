@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -74,9 +74,17 @@ class Problems:
         return StagingRejected(placed, total=self.total)
 
 
+CellKind = Literal["text", "number", "boolean", "date", "timestamp", "other"]
+"""What a cell is by its own format, where that tells texts from numbers (JSON, workbooks)."""
+
+
 @dataclass
 class Source:
-    """An opened source: its columns, its stream, and how to find lines."""
+    """An opened source: its columns, its stream, and how to find lines.
+
+    ``kinds``: of each column (by its place), the kinds of the cells that are not NULL. Filled while the stream is
+    read, and without an entry where the format has no kinds (CSV) or a type of its own for the column.
+    """
 
     columns: tuple[str, ...]
     schema: pa.Schema
@@ -85,6 +93,7 @@ class Source:
     batches: Iterator[pa.RecordBatch]
     lines: Callable[[set[int]], dict[int, int]]
     first_line: int = 1
+    kinds: dict[int, set[CellKind]] = field(default_factory=dict)
 
     def reader(self) -> pa.RecordBatchReader:
         """The stream as DuckDB takes it."""

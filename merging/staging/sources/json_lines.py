@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from merging.columns import is_nested, is_text, type_name
-from merging.parsing import Refused, cell_value
+from merging.parsing import NumberText, Refused, cell_value
 from merging.staging.sources.base import (
     ABSENT_TYPE,
     BATCH_ROWS,
     OPERATION_COLUMN,
+    CellKind,
     Problems,
     RepeatedName,
     Source,
@@ -56,6 +57,7 @@ def open_json_lines(path: Path, targets: Targets, problems: Problems) -> Source:
     check_header(names)
     kinds = [targets[name] if is_nested_target(targets, name) else pa.string() for name in names]
     schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
+    seen: dict[int, set[CellKind]] = {place: set() for place in range(len(names))}
 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
@@ -66,6 +68,8 @@ def open_json_lines(path: Path, targets: Targets, problems: Problems) -> Source:
                 if text.strip() and (row := _json_row(text, line, problems)) is not None
             )
             while chunk := list(itertools.islice(rows, BATCH_ROWS)):
+                for place, name in enumerate(names):
+                    seen[place].update(_json_kind(row[name]) for _, row in chunk if row.get(name) is not None)
                 yield _json_batch(chunk, start, names, kinds, targets, problems)
                 start += len(chunk)
 
@@ -80,7 +84,15 @@ def open_json_lines(path: Path, targets: Targets, problems: Problems) -> Source:
                     ordinal += 1
         return found
 
-    return Source(tuple(names), schema, True, None, batches(), lines)
+    return Source(tuple(names), schema, True, None, batches(), lines, kinds=seen)
+
+
+def _json_kind(value: Any) -> CellKind:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, NumberText):
+        return "number"
+    return "text" if isinstance(value, str) else "other"
 
 
 def _json_row(text: str, line: int, problems: Problems | None) -> dict[str, Any] | None:

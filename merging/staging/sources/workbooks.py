@@ -15,6 +15,7 @@ from merging.columns import is_nested, is_text
 from merging.parsing import Refused, cell_value, shown
 from merging.staging.sources.base import (
     BATCH_ROWS,
+    CellKind,
     Problems,
     Source,
     Targets,
@@ -49,6 +50,7 @@ def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
     kinds = [targets[name] if is_nested_target(targets, name) else pa.string() for name in names]
     schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
     line_of: list[int] = []
+    seen: dict[int, set[CellKind]] = {place: set() for place in range(len(names))}
 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
@@ -61,6 +63,11 @@ def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
             line_of.extend(line for line, _ in chunk)
             columns = []
             for position, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+                seen[position].update(
+                    _xlsx_kind(row[position])
+                    for _, row in chunk
+                    if position < len(row) and row[position] is not None
+                )
                 values = [
                     _xlsx_cell(
                         row[position] if position < len(row) else None,
@@ -82,7 +89,19 @@ def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
     def lines(ordinals: set[int]) -> dict[int, int]:
         return {ordinal: line_of[ordinal] for ordinal in ordinals if ordinal < len(line_of)}
 
-    return Source(tuple(names), schema, True, None, batches(), lines)
+    return Source(tuple(names), schema, True, None, batches(), lines, kinds=seen)
+
+
+def _xlsx_kind(cell: Any) -> CellKind:
+    if isinstance(cell, bool):
+        return "boolean"
+    if isinstance(cell, int | float):
+        return "number"
+    if isinstance(cell, str):
+        return "text"
+    if isinstance(cell, datetime):
+        return "date" if cell.time() == datetime.min.time() else "timestamp"
+    return "date" if isinstance(cell, date) else "other"
 
 
 def _xlsx_cell(cell: Any, target: pa.DataType | None, name: str, line: int, problems: Problems) -> Any:

@@ -236,7 +236,7 @@ class _Staging:
 
     @property
     def _header_line(self) -> int | None:
-        return 1 if self.source.text and self.source.null_token is not None else None
+        return self.source.header_line
 
     def _unknown_column(self, name: str, by_folded: Mapping[str, str]) -> StagingProblem | None:
         near = by_folded.get(name.strip().casefold())
@@ -782,7 +782,7 @@ class _Staging:
             duplicate_rows=duplicates,
             rekeyed_rows=self.rekeyed,
             has_absent=bool(absent),
-            warnings=tuple(self.warnings),
+            warnings=(*self.source.warnings, *self.warnings),
             column_ids=column_ids(self.snapshot.schema_json),
         )
 

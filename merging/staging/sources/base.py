@@ -84,6 +84,8 @@ class Source:
 
     ``kinds``: of each column (by its place), the kinds of the cells that are not NULL. Filled while the stream is
     read, and without an entry where the format has no kinds (CSV) or a type of its own for the column.
+    ``warnings``: sentences for whoever uploads, said of what was read and left out; filled while the stream is read.
+    ``header_line``: the line (or row of a sheet) that names the columns, None where the format has none.
     """
 
     columns: tuple[str, ...]
@@ -92,8 +94,9 @@ class Source:
     null_token: str | None
     batches: Iterator[pa.RecordBatch]
     lines: Callable[[set[int]], dict[int, int]]
-    first_line: int = 1
     kinds: dict[int, set[CellKind]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    header_line: int | None = None
 
     def reader(self) -> pa.RecordBatchReader:
         """The stream as DuckDB takes it."""

@@ -77,7 +77,7 @@ def open_csv(path: Path, targets: Targets, problems: Problems, null_token: str) 
     def lines(ordinals: set[int]) -> dict[int, int]:
         return _csv_lines(path, delimiter, header_lines, len(header), ordinals)
 
-    return Source(tuple(header), schema, True, null_token, batches(), lines)
+    return Source(tuple(header), schema, True, null_token, batches(), lines, header_line=1)
 
 
 def _csv_header(path: Path, targets: Targets) -> tuple[list[str], int, str]:

@@ -89,7 +89,7 @@ def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
     def lines(ordinals: set[int]) -> dict[int, int]:
         return {ordinal: line_of[ordinal] for ordinal in ordinals if ordinal < len(line_of)}
 
-    return Source(tuple(names), schema, True, None, batches(), lines, kinds=seen)
+    return Source(tuple(names), schema, True, None, batches(), lines, kinds=seen, header_line=header_line)
 
 
 def _xlsx_kind(cell: Any) -> CellKind:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from merging.columns import can_widen, cast, differs, null_of, type_name
-from merging.delta import Snapshot, quote
+from merging.delta import Snapshot, column_sql
 from merging.errors import TableChanged
 from merging.model import Choice, Conflict, Resolution, SchemaChange
 from merging.session import Session
@@ -277,4 +277,4 @@ def proposed_sql(column: MergedColumn) -> str:
 
 def current_sql(column: MergedColumn) -> str:
     """SQL (over the fetched rows as ``c``) of the column's current value."""
-    return null_of(column.type) if column.added else f"c.{quote(column.name)}"
+    return null_of(column.type) if column.added else f"c.{column_sql(column.name)}"

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from merging.delta import DataFile, Snapshot, VectorDescriptor, among_dead, locate, only_grew, quote
+from merging.delta import DataFile, Snapshot, VectorDescriptor, among_dead, column_sql, locate, only_grew
 from merging.errors import DuplicateKeys
 from merging.session import Session
 from merging.staged import BASE_FILES, Staged, key_columns_sql
@@ -97,7 +97,7 @@ def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standi
     found = locate(opened.connection, snapshot, "staged_keys", keys, "located", files=elsewhere)
     if found.rows:
         of_held = "n IN (SELECT n FROM held)" if lost else "op <> 'insert'"
-        listed = ", ".join(quote(name) for name in keys)
+        listed = ", ".join(column_sql(name) for name in keys)
         opened.execute(
             f"CREATE OR REPLACE TEMP VIEW all_found AS SELECT {listed} FROM located UNION ALL "
             f"SELECT {key_columns_sql(staged)} FROM {staged.source_sql()} WHERE {of_held}"
@@ -144,11 +144,11 @@ def _dead(snapshot: Snapshot, indexes: np.ndarray, rows: np.ndarray) -> np.ndarr
 
 def refuse_duplicates(opened: Session, located: str, keys: Sequence[str]) -> None:
     """Raise DuplicateKeys when ``located`` has several rows of one key."""
-    listed = ", ".join(quote(name) for name in keys)
+    listed = ", ".join(column_sql(name) for name in keys)
     grouped = f"SELECT {listed} FROM {located} GROUP BY ALL HAVING count(*) > 1"
     total = opened.number(f"SELECT count(*) FROM ({grouped})")
     if total:
-        raise DuplicateKeys(opened.rows(f"{grouped} ORDER BY ALL LIMIT 20"), total)
+        raise DuplicateKeys(opened.user_rows(f"{grouped} ORDER BY ALL LIMIT 20"), total)
 
 
 def locate_held(opened: Session, staged: Staged, standing: Standing) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from merging.alignment import Alignment, align
 from merging.columns import differs
-from merging.delta import RowChanges, Snapshot, literal, open_snapshot, quote
+from merging.delta import RowChanges, Snapshot, column_sql, literal, open_snapshot
 from merging.errors import TableChanged
 from merging.expectations.planned import check_plan, rules_of
 from merging.expectations.report import ExpectationReport
@@ -424,9 +424,9 @@ class MergePlan:
             failures = opened.number(f"SELECT count(*) FROM merged WHERE {condition}")
             examples: tuple[dict[str, Any], ...] = ()
             if failures:
-                shown = ", ".join(f"m{one.position} AS {quote(one.name)}" for one in keys)
+                shown = ", ".join(f"m{one.position} AS {column_sql(one.name)}" for one in keys)
                 examples = tuple(
-                    opened.rows(f"SELECT {shown} FROM merged WHERE {condition} ORDER BY n LIMIT 20")
+                    opened.user_rows(f"SELECT {shown} FROM merged WHERE {condition} ORDER BY n LIMIT 20")
                 )
             yield Check(
                 f"not_null:{column.name}",

@@ -14,6 +14,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from merging.delta.schema import column_named
+
 MEMORY_LIMIT = os.environ.get("HEADGATE_ENGINE_MEMORY", "1GB")
 """What DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more."""
 
@@ -58,6 +60,10 @@ class Session:
         """The result as plain Python values, one dict a row."""
         table = self.table(query)
         return [dict(zip(table.column_names, values, strict=True)) for values in tuples(table)]
+
+    def user_rows(self, query: str) -> list[dict[str, Any]]:
+        """The same for a query of nothing but columns of the user's: by their names."""
+        return [{column_named(label): value for label, value in row.items()} for row in self.rows(query)]
 
     def row(self, query: str) -> tuple[Any, ...]:
         """The single row of a query of numbers and short texts."""

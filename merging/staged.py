@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from merging.columns import differs
-from merging.delta import literal, quote
+from merging.delta import column_sql, literal
 from merging.delta.schema import delta_field, delta_schema
 from merging.errors import InvalidCursor, StagedCorrupt
 from merging.model import ChangedRow, Operation, Page, ValueGroup
@@ -306,5 +306,5 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def key_columns_sql(staged: Staged) -> str:
-    """SQL list of the key columns under the table's names."""
-    return ", ".join(f"k{index} AS {quote(name)}" for index, name in enumerate(staged.primary_keys))
+    """SQL list of the key columns under their labels."""
+    return ", ".join(f"k{index} AS {column_sql(name)}" for index, name in enumerate(staged.primary_keys))

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from merging import delta
 from merging.columns import check_key_columns, type_name
-from merging.delta import Snapshot, duckdb_type, literal, open_snapshot, quote, scan_sql
+from merging.delta import Snapshot, column_sql, duckdb_type, literal, open_snapshot, scan_sql
 from merging.errors import InvalidCursor, InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
 from merging.parsing import Refused, cell_value
@@ -90,8 +90,8 @@ def check_keys(
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     keys = list(primary_keys)
     check_key_columns(snapshot.schema, keys)
-    listed = ", ".join(quote(name) for name in keys)
-    nulls = " OR ".join(f"{quote(name)} IS NULL" for name in keys)
+    listed = ", ".join(column_sql(name) for name in keys)
+    nulls = " OR ".join(f"{column_sql(name)} IS NULL" for name in keys)
     with session() as opened:
         source = scan_sql(opened.connection, snapshot, keys)
         null_rows = opened.number(f"SELECT count(*) FROM ({source}) WHERE {nulls}")
@@ -99,9 +99,9 @@ def check_keys(
         duplicates = opened.number(f"SELECT count(*) FROM ({grouped})")
         examples: list[dict[str, Any]] = []
         if null_rows:
-            examples += opened.rows(f"SELECT {listed} FROM ({source}) WHERE {nulls} LIMIT {_EXAMPLES}")
+            examples += opened.user_rows(f"SELECT {listed} FROM ({source}) WHERE {nulls} LIMIT {_EXAMPLES}")
         if duplicates:
-            examples += opened.rows(f"{grouped} ORDER BY ALL LIMIT {_EXAMPLES}")
+            examples += opened.user_rows(f"{grouped} ORDER BY ALL LIMIT {_EXAMPLES}")
     return KeyReport(null_rows, duplicates, tuple(examples))
 
 
@@ -140,10 +140,10 @@ def preview(
         conditions.append(_after_sql(snapshot, order, descending, order_by, _read_place(after, order)))
     scanned = list(dict.fromkeys([*order, *(name for name, _, _ in filters)]))
     directions = ", ".join(
-        f"{quote(name)} {'DESC' if descending and name == (order_by or keys[0]) else 'ASC'} NULLS LAST"
+        f"{column_sql(name)} {'DESC' if descending and name == (order_by or keys[0]) else 'ASC'} NULLS LAST"
         for name in order
     )
-    listed = ", ".join(quote(name) for name in order)
+    listed = ", ".join(column_sql(name) for name in order)
     with session() as opened:
         source = scan_sql(opened.connection, snapshot, scanned, with_positions=True)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -153,8 +153,8 @@ def preview(
         )
         fetched = list(dict.fromkeys([*wanted, *order]))
         delta.fetch(opened.connection, snapshot, "chosen", fetched, "page_rows")
-        rows = opened.rows(
-            f"SELECT {', '.join(quote(name) for name in fetched)} FROM page_rows ORDER BY {directions}"
+        rows = opened.user_rows(
+            f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM page_rows ORDER BY {directions}"
         )
     more = len(rows) > limit
     place = _make_place([rows[limit - 1][name] for name in order], order) if more else None
@@ -171,15 +171,15 @@ def _known(snapshot: Snapshot, name: str) -> pa.DataType:
 def _filter_sql(snapshot: Snapshot, name: str, operator: str, value: Any) -> str:
     data_type = _known(snapshot, name)
     if operator == "is null":
-        return f"{quote(name)} IS NULL"
+        return f"{column_sql(name)} IS NULL"
     if operator == "is not null":
-        return f"{quote(name)} IS NOT NULL"
+        return f"{column_sql(name)} IS NOT NULL"
     if operator == "contains":
-        return f"contains(lower({quote(name)}::VARCHAR), lower({literal(str(value))}))"
+        return f"contains(lower({column_sql(name)}::VARCHAR), lower({literal(str(value))}))"
     if operator not in _COMPARISONS:
         raise InvalidFilter(f"There is no operator {operator}.", data={"operator": operator})
     try:
-        return f"{quote(name)} {_COMPARISONS[operator]} {_value_sql(cell_value(value, data_type), data_type)}"
+        return f"{column_sql(name)} {_COMPARISONS[operator]} {_value_sql(cell_value(value, data_type), data_type)}"
     except Refused as refusal:
         raise InvalidFilter(f"Column {name}: {refusal}", data={"column": name}) from refusal
 
@@ -203,9 +203,9 @@ def _after_sql(
         backwards = descending and name == (order_by or order[0])
         text = _value_sql(value, data_type)
         if value is not None:
-            later = f"({quote(name)} {'<' if backwards else '>'} {text} OR {quote(name)} IS NULL)"
+            later = f"({column_sql(name)} {'<' if backwards else '>'} {text} OR {column_sql(name)} IS NULL)"
             alternatives.append(" AND ".join([*equal, later]))
-        equal.append(f"{quote(name)} IS NOT DISTINCT FROM {text}")
+        equal.append(f"{column_sql(name)} IS NOT DISTINCT FROM {text}")
     return "(" + " OR ".join(f"({one})" for one in alternatives) + ")" if alternatives else "false"
 
 

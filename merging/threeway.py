@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from merging.alignment import Alignment, MergedColumn, base_sql, current_sql, proposed_sql
 from merging.columns import differs, digest_of, fingerprint
-from merging.delta import duckdb_type, fetch, quote
+from merging.delta import column_sql, duckdb_type, fetch
 from merging.delta.snapshot import Snapshot
 from merging.errors import InvalidResolution
 from merging.model import Choice, ConflictKind, ConflictPolicy, Resolution
@@ -74,7 +74,7 @@ def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment:
         here.append("c.file_index IS NOT NULL")
         file_index.append("c.file_index")
         row_number.append("c.row_number")
-        on = " AND ".join(f"s.k{index} = c.{quote(name)}" for index, name in enumerate(keys))
+        on = " AND ".join(f"s.k{index} = c.{column_sql(name)}" for index, name in enumerate(keys))
         sources.append(f"LEFT JOIN current_rows c ON {on}")
     columns = ["s.n", "s.op", f"({' OR '.join(here)}) AS here"]
     columns += [f"coalesce({', '.join(file_index)}) AS file_index"]
@@ -384,12 +384,12 @@ def _present(row_choice: str, *, check: bool) -> str:
 
 
 def table_columns_sql(alignment: Alignment, side: str) -> str:
-    """SQL list of whole rows under the table's column names: side ``m`` (merged) or ``c`` (current)."""
+    """SQL list of whole rows under the labels of the table's columns: side ``m`` (merged) or ``c`` (current)."""
     parts = []
     for column in alignment.columns:
         if side == "c" and column.name in alignment.keys:
             expression = f"k{alignment.keys.index(column.name)}"
         else:
             expression = f"{side}{column.position}"
-        parts.append(f"{expression} AS {quote(column.name)}")
+        parts.append(f"{expression} AS {column_sql(column.name)}")
     return ", ".join(parts)

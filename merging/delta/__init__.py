@@ -26,7 +26,7 @@ from merging.delta.maintenance import (
     vacuum,
 )
 from merging.delta.reading import Located, fetch, locate, scan_sql
-from merging.delta.schema import duckdb_type, literal, quote
+from merging.delta.schema import column_label, column_named, column_sql, duckdb_type, literal, quote
 from merging.delta.snapshot import FoundTransaction, Snapshot, Strategy, open_snapshot
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
@@ -49,6 +49,9 @@ __all__ = [
     "checkpoint_is_due",
     "collect_log_temporaries",
     "collect_orphans",
+    "column_label",
+    "column_named",
+    "column_sql",
     "commit",
     "compact",
     "compare",

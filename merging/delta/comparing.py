@@ -17,7 +17,7 @@ import pyroaring
 
 from merging.delta.log import DataFile
 from merging.delta.reading import files_sql, register_positions, scan_sql
-from merging.delta.schema import duckdb_type, quote
+from merging.delta.schema import column_sql, duckdb_type
 from merging.delta.snapshot import Snapshot
 from merging.delta.vectors import read_vector
 from merging.errors import TableChanged
@@ -43,7 +43,7 @@ def compare(
     """Create the temporary table `into`(operation, key columns, before STRUCT, after STRUCT) of changed rows.
 
     `operation` is insert, update or delete; `before` is NULL for inserts, `after` for deletes. Both have the
-    columns of `after`'s schema, NULL where the older version had none.
+    columns (by label) of `after`'s schema, NULL where the older version had none.
     Raises TableChanged when the versions belong to different tables.
     """
     if before.table_id != after.table_id:
@@ -54,10 +54,10 @@ def compare(
     schema = after.schema
     gone, gone_files = _side(connection, before, after, schema)
     come, come_files = _side(connection, after, before, schema)
-    names = ", ".join(quote(name) for name in schema.names)
+    names = ", ".join(column_sql(name) for name in schema.names)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE headgate_gone AS SELECT {names} FROM ({gone})")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE headgate_come AS SELECT {names} FROM ({come})")
-    keys = [quote(name) for name in key_columns]
+    keys = [column_sql(name) for name in key_columns]
     numbered = f"*, row_number() OVER (PARTITION BY {', '.join(keys)}) AS headgate_nth"
     on = (
         " AND ".join(f"g.{key} IS NOT DISTINCT FROM c.{key}" for key in keys)
@@ -87,7 +87,7 @@ def compare(
 
 
 def _struct(alias: str, schema: pa.Schema) -> str:
-    return "{" + ", ".join(f"{quote(name)}: {alias}.{quote(name)}" for name in schema.names) + "}"
+    return "{" + ", ".join(f"{column_sql(name)}: {alias}.{column_sql(name)}" for name in schema.names) + "}"
 
 
 def _side(
@@ -112,7 +112,7 @@ def _side(
     if partly:
         indexes = np.concatenate([np.full(len(rows), index, dtype=np.int64) for index, rows in partly])
         positions = register_positions(connection, indexes, np.concatenate([rows for _, rows in partly]))
-        selected = ", ".join(f"p.{quote(name)}" for name in known)
+        selected = ", ".join(f"p.{column_sql(name)}" for name in known)
         parts.append(
             f"SELECT {selected} FROM ({files_sql(connection, mine, [index for index, _ in partly], known)}) p "
             f"SEMI JOIN {positions} d ON p.row_number = d.row_number AND p.file_index = d.file_index"
@@ -120,7 +120,8 @@ def _side(
     if not parts:
         parts.append(scan_sql(connection, mine, known, files=[]))
     columns = ", ".join(
-        f"CAST({quote(name) if name in known else 'NULL'} AS {duckdb_type(schema.field(name).type)}) AS {quote(name)}"
+        f"CAST({column_sql(name) if name in known else 'NULL'} AS {duckdb_type(schema.field(name).type)}) "
+        f"AS {column_sql(name)}"
         for name in schema.names
     )
     return f"SELECT {columns} FROM ({' UNION ALL '.join(parts)})", len(whole) + len(partly)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from merging.delta.reading import run_arrow
-from merging.delta.schema import duckdb_type, literal, quote
+from merging.delta.schema import column_sql, duckdb_type, literal, quote
 from merging.delta.snapshot import Snapshot
 from merging.errors import MergeFailed, UnsupportedTable, VersionMoved
 
@@ -72,7 +72,7 @@ def prepare_foreign(
         parts.append(f"SELECT *, {_KEEP}::TINYINT AS {OPERATION} FROM ({inner})")
     if deleted is not None:
         keys = ", ".join(
-            f"CAST({quote(name) if name in key_columns else 'NULL'} AS {duckdb_type(schema.field(name).type)}) "
+            f"CAST({column_sql(name) if name in key_columns else 'NULL'} AS {duckdb_type(schema.field(name).type)}) "
             f"AS {quote(name)}"
             for name in schema.names
         )
@@ -96,7 +96,8 @@ def prepare_foreign(
 
 def _casts(schema: pa.Schema, names: list[str]) -> str:
     return ", ".join(
-        f"CAST({quote(name)} AS {duckdb_type(schema.field(name).type)}) AS {quote(name)}" for name in names
+        f"CAST({column_sql(name)} AS {duckdb_type(schema.field(name).type)}) AS {quote(name)}"
+        for name in names
     )
 
 

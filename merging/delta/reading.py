@@ -1,7 +1,8 @@
 """Reading rows with DuckDB: find rows by key, fetch them, scan them all.
 
 Rows are named by `file_index` (position in `Snapshot.files`) and `row_number` (position in that file), which
-is how deletion vectors name them too. `locate` reads the key columns alone, of the files whose statistics
+is how deletion vectors name them too. Relations that are taken or made here hold the table's columns under their
+labels (`schema.column_label`). `locate` reads the key columns alone, of the files whose statistics
 allow a key; `fetch` reads the files with hits.
 """
 
@@ -16,7 +17,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from merging.delta.schema import duckdb_type, literal, quote
+from merging.delta.schema import column_sql, duckdb_type, literal, quote
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
 from merging.delta.vectors import among_dead, read_vector
@@ -51,7 +52,7 @@ def locate(
     Raises MergeFailed when a data file or vector is missing or damaged.
     """
     candidates = candidate_files(connection, snapshot, keys, key_columns, files)
-    columns = ", ".join(f"p.{quote(name)}" for name in key_columns)
+    columns = ", ".join(f"p.{column_sql(name)}" for name in key_columns)
     if not candidates:
         empty = ", ".join(_null_column(snapshot, name) for name in key_columns)
         connection.execute(
@@ -59,7 +60,7 @@ def locate(
             f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number, {empty} WHERE false"
         )
         return Located(0, (), ())
-    using = " AND ".join(f"p.{quote(name)} = k.{quote(name)}" for name in key_columns)
+    using = " AND ".join(f"p.{column_sql(name)} = k.{column_sql(name)}" for name in key_columns)
     source = files_sql(connection, snapshot, candidates, key_columns)
     _run(
         connection,
@@ -93,7 +94,7 @@ def fetch(
         f"CREATE OR REPLACE TEMP TABLE {into} AS "
         f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number{empty} WHERE false"
     )
-    selected = "".join(f", p.{quote(name)}" for name in columns)
+    selected = "".join(f", p.{column_sql(name)}" for name in columns)
     for start in range(0, len(hits), _FILES_PER_STATEMENT):
         # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
         # so that files are read in parallel.
@@ -134,7 +135,8 @@ def scan_sql(
     names = list(snapshot.schema.names if columns is None else columns)
     chosen = range(len(snapshot.files)) if files is None else files
     selected = ", ".join(
-        (["p.file_index", "p.row_number"] if with_positions else []) + [f"p.{quote(name)}" for name in names]
+        (["p.file_index", "p.row_number"] if with_positions else [])
+        + [f"p.{column_sql(name)}" for name in names]
     )
     parts = []
     whole = [index for index in chosen if snapshot.files[index].vector is None]
@@ -183,7 +185,7 @@ def files_sql(
     selected = [f"{index_sql} AS file_index", "file_row_number AS row_number"]
     for name in columns:
         if name in snapshot.partition_columns:
-            selected.append(f"{_partition_sql(snapshot, files, name)} AS {quote(name)}")
+            selected.append(f"{_partition_sql(snapshot, files, name)} AS {column_sql(name)}")
         else:
             selected.append(_column_sql(snapshot, name, name in present))
     return f"SELECT {', '.join(selected)} FROM {source}"
@@ -205,7 +207,7 @@ def _stated_schema(snapshot: Snapshot, columns: Sequence[str]) -> str:
 def _column_sql(snapshot: Snapshot, name: str, present: bool) -> str:
     type_name = duckdb_type(snapshot.schema.field(name).type)
     source = quote(snapshot.physical_names[name]) if present else "NULL"
-    return f"CAST({source} AS {type_name}) AS {quote(name)}"
+    return f"CAST({source} AS {type_name}) AS {column_sql(name)}"
 
 
 def _stated_columns(snapshot: Snapshot, index: int) -> Collection[str]:
@@ -258,7 +260,7 @@ def _file_sql(
     selected = ["file_row_number AS row_number"]
     for name in columns:
         if name in snapshot.partition_columns:
-            selected.append(f"{_partition_sql(snapshot, [index], name)} AS {quote(name)}")
+            selected.append(f"{_partition_sql(snapshot, [index], name)} AS {column_sql(name)}")
         else:
             selected.append(_column_sql(snapshot, name, name in present))
     return f"SELECT {', '.join(selected)} FROM {source})"
@@ -275,7 +277,7 @@ def _partition_sql(snapshot: Snapshot, files: Sequence[int], name: str) -> str:
 
 
 def _null_column(snapshot: Snapshot, name: str) -> str:
-    return f"NULL::{duckdb_type(snapshot.schema.field(name).type)} AS {quote(name)}"
+    return f"NULL::{duckdb_type(snapshot.schema.field(name).type)} AS {column_sql(name)}"
 
 
 def _drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: str) -> None:

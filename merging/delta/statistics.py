@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from merging.delta.log import DataFile
-from merging.delta.schema import duckdb_type, quote
+from merging.delta.schema import column_sql, duckdb_type, quote
 from merging.delta.snapshot import Snapshot
 
 # Pairs of key and file up to which every pair is compared; beyond it each column is judged by itself.
@@ -56,11 +56,11 @@ def _files_by_pair(
     connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, keys: str, columns: Sequence[str]
 ) -> set[int]:
     conditions = " AND ".join(
-        f"(f.low_{i} IS NULL OR k.{quote(name)} >= f.low_{i}) AND "
-        f"(f.high_{i} IS NULL OR k.{quote(name)} <= f.high_{i})"
+        f"(f.low_{i} IS NULL OR k.{column_sql(name)} >= f.low_{i}) AND "
+        f"(f.high_{i} IS NULL OR k.{column_sql(name)} <= f.high_{i})"
         for i, name in enumerate(columns)
     )
-    distinct = ", ".join(quote(name) for name in columns)
+    distinct = ", ".join(column_sql(name) for name in columns)
     rows = connection.execute(
         f"WITH f AS MATERIALIZED ({_cast_bounds(snapshot, columns)}), "
         f"k AS MATERIALIZED (SELECT DISTINCT {distinct} FROM {keys}) "
@@ -81,7 +81,7 @@ def _files_by_column(
         # The smallest key that is not below the file's lower bound decides: is it within the upper bound?
         rows = connection.execute(
             f"WITH f AS MATERIALIZED ({_cast_bounds(snapshot, columns)}), "
-            f"k AS MATERIALIZED (SELECT DISTINCT {quote(name)} AS key FROM {keys}) "
+            f"k AS MATERIALIZED (SELECT DISTINCT {column_sql(name)} AS key FROM {keys}) "
             f"SELECT file_index FROM f WHERE low_{i} IS NULL OR high_{i} IS NULL UNION ALL "
             f"SELECT f.file_index FROM f ASOF JOIN k ON f.low_{i} <= k.key "
             f"WHERE f.high_{i} IS NOT NULL AND k.key <= f.high_{i}"

@@ -29,7 +29,16 @@ from merging.delta.fallback import ForeignMerge, prepare_foreign
 from merging.delta.features import upgraded_protocol
 from merging.delta.log import DataFile
 from merging.delta.reading import fetch, register_positions, scan_sql
-from merging.delta.schema import delta_field, delta_type, duckdb_type, has_type, literal, quote
+from merging.delta.schema import (
+    column_label,
+    column_sql,
+    delta_field,
+    delta_type,
+    duckdb_type,
+    has_type,
+    literal,
+    quote,
+)
 from merging.delta.snapshot import Snapshot, Strategy
 from merging.delta.statistics import written_stats
 from merging.delta.store import TableStore, probe
@@ -57,7 +66,7 @@ class RowChanges:
     """What a merge changes, as names of relations on the connection (not quoted again).
 
     `removed`(file_index, row_number): rows of the snapshot that go, updated ones included.
-    `added`: full new rows with the table's (new) columns by name; updated and inserted rows alike.
+    `added`: full new rows with the table's (new) columns by label; updated and inserted rows alike.
     The other four hold the same columns and are needed where the table has a change data feed or is written
     through delta-rs: `inserted`, `updated_before`, `updated_after`, `deleted`. `key_columns` likewise.
     """
@@ -265,7 +274,8 @@ def prepare_first(
     work = _Work(connection, empty, attempt_id, empty.schema)
     try:
         # A reader can be read once only, and partitions and sizes are looked at before rows are written.
-        connection.execute(f"CREATE TEMP TABLE headgate_first AS SELECT * FROM {relation}")
+        labelled = ", ".join(f"{quote(name)} AS {column_sql(name)}" for name in empty.schema.names)
+        connection.execute(f"CREATE TEMP TABLE headgate_first AS SELECT {labelled} FROM {relation}")
         _write_added(work, "headgate_first")
         empty.store.sync(work.paths)
     except BaseException:
@@ -288,7 +298,7 @@ def _rewrite_group(work: _Work, group: Sequence[int]) -> None:
     written = 0
     # Whole files stay together: only rows of one batch of files are read at a time, and order is kept.
     for batch in _batches(snapshot, group, share):
-        source = scan_sql(work.connection, snapshot, columns, files=batch)
+        source = stored_sql(scan_sql(work.connection, snapshot, columns, files=batch), columns)
         path = folder + work.fresh_name()
         rows, size, returned = _copy(work, source, path)
         written += rows
@@ -491,12 +501,12 @@ def _rewrite_file(
     with cursor:
         cursor.execute("SET TimeZone = 'UTC'")
         positions = register_positions(cursor, np.full(len(rewrite.removed), rewrite.index), rewrite.removed)
-        selected = ", ".join(f"s.{quote(name)}" for name in columns)
         source = scan_sql(cursor, snapshot, columns, files=[rewrite.index], with_positions=True)
+        kept = f"SELECT s.* FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number"
         return copy_to(
             cursor,
             snapshot.store,
-            f"SELECT {selected} FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number",
+            stored_sql(kept, columns),
             rewrite.path,
             _ROWS_PER_GROUP_REWRITTEN,
         )
@@ -513,7 +523,7 @@ def _write_change_feed(work: _Work, changes: RowChanges) -> None:
         ("delete", classified.deleted),
     )
     feed = " UNION ALL ".join(
-        f"SELECT {cast_columns(work.connection, work.schema, relation)}, {literal(kind)} AS _change_type "
+        f"SELECT {cast_columns(work.connection, work.schema, relation)}, {literal(kind)} AS change_type "
         f"FROM {relation}"
         for kind, relation in kinds
         if relation is not None
@@ -523,10 +533,11 @@ def _write_change_feed(work: _Work, changes: RowChanges) -> None:
     relation = f"headgate_feed_{work.attempt_id}"
     work.connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote(relation)} AS {feed}")
     columns = [name for name in work.schema.names if name not in work.snapshot.partition_columns]
-    selected = ", ".join([*(quote(name) for name in columns), "_change_type"])
     for values, where, folder in _partitions(work, quote(relation)):
         path = f"_change_data/{folder}{work.fresh_name('cdc')}"
-        _, size, _ = _copy(work, f"SELECT {selected} FROM {quote(relation)} {where}", path)
+        _, size, _ = _copy(
+            work, stored_sql(f"FROM {quote(relation)} {where}", columns, "change_type AS _change_type"), path
+        )
         work.actions.append(
             {
                 "cdc": {
@@ -548,7 +559,9 @@ def _write_added(work: _Work, relation: str) -> None:
         source, parts = _parts(work, relation, where)
         for part in parts:
             path = folder + work.fresh_name()
-            rows, size, returned = _copy(work, f"SELECT {casts} FROM {source} {part}", path)
+            rows, size, returned = _copy(
+                work, stored_sql(f"SELECT {casts} FROM {source} {part}", columns), path
+            )
             work.rows_added += rows
             work.count("numTargetFilesAdded", 1)
             stats = written_stats(work.schema, indexed_columns(work.snapshot, columns), returned, rows)
@@ -570,13 +583,12 @@ def _parts(work: _Work, relation: str, where: str) -> tuple[str, list[str]]:
     # Cut by number from a table: a relation may give its rows in another order each time it is asked.
     work.connection.execute(
         "CREATE OR REPLACE TEMP TABLE headgate_numbered AS "
-        f"SELECT *, row_number() OVER () - 1 AS headgate_nth FROM {relation} {where}"
+        f"SELECT *, row_number() OVER () - 1 AS nth FROM {relation} {where}"
     )
     count = -(-total // rows_per_file)
     share = -(-total // count)
     return "headgate_numbered", [
-        f"WHERE headgate_nth >= {start} AND headgate_nth < {start + share}"
-        for start in range(0, total, share)
+        f"WHERE nth >= {start} AND nth < {start + share}" for start in range(0, total, share)
     ]
 
 
@@ -606,8 +618,8 @@ def cast_columns(
     """A select list that gives `columns` their exact types; one that the relation lacks is NULL."""
     present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     return ", ".join(
-        f"CAST({quote(name) if name in present else 'NULL'} AS {duckdb_type(schema.field(name).type)}) "
-        f"AS {quote(name)}"
+        f"CAST({column_sql(name) if column_label(name) in present else 'NULL'} AS "
+        f"{duckdb_type(schema.field(name).type)}) AS {column_sql(name)}"
         for name in (schema.names if columns is None else columns)
     )
 
@@ -621,7 +633,7 @@ def classify(
         return changes
     if not changes.key_columns:
         raise ValueError("RowChanges needs key_columns, or its four kinds of rows, for this table")
-    keys = " AND ".join(f"a.{quote(name)} = b.{quote(name)}" for name in changes.key_columns)
+    keys = " AND ".join(f"a.{column_sql(name)} = b.{column_sql(name)}" for name in changes.key_columns)
     names: dict[str, str] = {}
     if changes.removed:
         fetch(connection, snapshot, changes.removed, snapshot.schema.names, "headgate_removed_images")
@@ -654,7 +666,7 @@ def _partitions(work: _Work, relation: str) -> Iterator[tuple[dict[str, str | No
         if _count(work.connection, relation):
             yield {}, "", ""
         return
-    spelled = ", ".join(f"{_partition_text(work.schema, name)} AS {quote(name)}" for name in partitions)
+    spelled = ", ".join(f"{_partition_text(work.schema, name)} AS {column_sql(name)}" for name in partitions)
     found = work.connection.execute(f"SELECT DISTINCT {spelled} FROM {relation} ORDER BY ALL").fetchall()
     for values in found:
         named = dict(zip(partitions, values, strict=True))
@@ -677,9 +689,9 @@ def _partition_text(schema: pa.Schema, name: str) -> str:
     """A partition value as the log spells it (PROTOCOL.md, "Partition Value Serialization")."""
     data_type = schema.field(name).type
     if pa.types.is_timestamp(data_type):
-        moment = f"{quote(name)} AT TIME ZONE 'UTC'" if data_type.tz else quote(name)
+        moment = f"{column_sql(name)} AT TIME ZONE 'UTC'" if data_type.tz else column_sql(name)
         return f"strftime({moment}, '%Y-%m-%d %H:%M:%S.%f')"
-    return f"CAST(CAST({quote(name)} AS {duckdb_type(data_type)}) AS VARCHAR)"
+    return f"CAST(CAST({column_sql(name)} AS {duckdb_type(data_type)}) AS VARCHAR)"
 
 
 def partition_folder(values: Mapping[str, str | None]) -> str:
@@ -716,6 +728,12 @@ def _copy(work: _Work, query: str, path: str) -> tuple[int, int, Mapping[str, Ma
     rows, size, returned = copy_to(work.connection, work.snapshot.store, query, path)
     work.bytes_written += size
     return rows, size, returned
+
+
+def stored_sql(rows: str, columns: Sequence[str], *further: str) -> str:
+    """The query that gives a data file its content: labels become the names that stand in the file."""
+    named = [f"{column_sql(name)} AS {quote(name)}" for name in columns]
+    return f"SELECT {', '.join([*named, *further])} FROM ({rows})"
 
 
 def copy_to(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from merging.delta import quote
+from merging.delta import column_label, column_sql
 from merging.expectations.explaining import explain
 from merging.expectations.matching import prepare_matching
 from merging.expectations.metrics import Finding, find_all
@@ -84,9 +84,10 @@ def check_expectations(
 ) -> ExpectationReport:
     """Check a suite on a merged result.
 
-    The relations are names or SELECTs of the session, all with the merged table's columns: ``merged`` every row after
-    the merge, ``changed`` the rows that it adds or updates (as they will be), ``replaced`` the rows that it updates or
-    deletes (as they were), ``before`` every row of the table now. Without ``changed`` every row counts as changed,
+    The relations are names or SELECTs of the session, all with the merged table's columns by label
+    (``merging.delta.column_label``): ``merged`` every row after the merge, ``changed`` the rows that it adds or
+    updates (as they will be), ``replaced`` the rows that it updates or deletes (as they were), ``before`` every row
+    of the table now. Without ``changed`` every row counts as changed,
     without ``before`` every failure is new. ``keys`` name the rows in the report; ``added_columns`` are those that the
     merge adds (all relations have them).
 
@@ -277,16 +278,18 @@ class _Checker:
 
     def _split(self, one: Expectation, relation: str, where: str) -> _Failures:
         names = tuple(dict.fromkeys((*self.keys, *one.read_columns)))
-        listed = ", ".join(quote(name) for name in names)
+        listed = ", ".join(column_sql(name) for name in names)
         # Only changed rows can be new; where a row was replaced it is new unless it failed with the same values.
         was, joins = "false", ""
         if relation != self.changed and self.keys:
             touched = f"SELECT {self._key_list()}, true AS touched FROM {self.changed}"
             was, joins = "c.touched IS NULL", f"LEFT JOIN ({touched}) c ON {self._same('f', 'c')}"
         if self.replaced is not None and self.keys:
+            labels = [column_sql(name) for name in names]
+            same = " AND ".join(f"f.{label} IS NOT DISTINCT FROM r.{label}" for label in labels)
             joins += (
                 f" LEFT JOIN (SELECT DISTINCT {listed}, true AS failed FROM {self.replaced} WHERE {where}) r "
-                f"ON {' AND '.join(f'f.{quote(name)} IS NOT DISTINCT FROM r.{quote(name)}' for name in names)}"
+                f"ON {same}"
             )
             was = f"({was} OR r.failed IS NOT NULL)"
         failing = (
@@ -295,20 +298,20 @@ class _Checker:
         return self._listed(failing, one)
 
     def _key_list(self) -> str:
-        return ", ".join(quote(name) for name in self.keys)
+        return ", ".join(column_sql(name) for name in self.keys)
 
     def _same(self, left: str, right: str) -> str:
-        return " AND ".join(f"{left}.{quote(name)} = {right}.{quote(name)}" for name in self.keys)
+        return " AND ".join(f"{left}.{column_sql(name)} = {right}.{column_sql(name)}" for name in self.keys)
 
     def _listed(self, failing: str, one: Expectation) -> _Failures:
         """Some rows of a query (keys, judged columns, is_new), the new ones first, and its exact counts."""
         total, new = self.session.row(f"SELECT count(*), count(*) FILTER (is_new) FROM ({failing})")
-        order = "".join(f", f.{quote(name)}" for name in self.keys)
+        order = "".join(f", f.{column_sql(name)}" for name in self.keys)
         listed = f"SELECT * FROM ({failing}) f ORDER BY is_new DESC{order} LIMIT {self.examples}"
         was, joins = "false AS was_there", ""
         if self.keys and self.replaced is not None and self.replaced != self.before:
             earlier = "".join(
-                f", {quote(name)} AS was_{place}" for place, name in enumerate(one.read_columns)
+                f", {column_sql(name)} AS was_{place}" for place, name in enumerate(one.read_columns)
             )
             was = "r.was_there IS NOT NULL AS was_there" + "".join(
                 f", r.was_{place}" for place in range(len(one.read_columns))
@@ -322,8 +325,8 @@ class _Checker:
         )
         rows = tuple(
             FailingRow(
-                key={name: row[name] for name in self.keys},
-                values={name: row[name] for name in one.read_columns},
+                key={name: row[column_label(name)] for name in self.keys},
+                values={name: row[column_label(name)] for name in one.read_columns},
                 new=row["is_new"],
                 before={name: row[f"was_{place}"] for place, name in enumerate(one.read_columns)}
                 if row["was_there"]
@@ -388,7 +391,7 @@ class _Checker:
         checked.ok = checked.counts.satisfies(one.mostly)
         if checked.ok:
             return
-        names = ", ".join(quote(name) for name in dict.fromkeys((*self.keys, *one.read_columns)))
+        names = ", ".join(column_sql(name) for name in dict.fromkeys((*self.keys, *one.read_columns)))
         checked.failures = self._listed(
             f"SELECT {names}, g.grown AS is_new FROM (SELECT {names}, {cells} FROM {self.merged} WHERE {where}) m "
             f"JOIN {table} g ON {same('m', 'g')}",
@@ -433,11 +436,11 @@ class _Checker:
         [name] = one.columns
         sign = ">" if one.type.endswith("increasing") else "<"
         sign += "" if one.arguments["strictly"] else "="
-        names = ", ".join(quote(each) for each in dict.fromkeys((*self.keys, *one.read_columns)))
+        names = ", ".join(column_sql(each) for each in dict.fromkeys((*self.keys, *one.read_columns)))
         where = f"{domain(one)} AND {considered(one)}"
         failing = (
-            f"SELECT * FROM (SELECT {names}, lag({quote(name)}) OVER (ORDER BY {self._key_list()}) AS previous "
-            f"FROM {relation} WHERE {where}) WHERE previous IS NOT NULL AND NOT {quote(name)} {sign} previous"
+            f"SELECT * FROM (SELECT {names}, lag({column_sql(name)}) OVER (ORDER BY {self._key_list()}) AS previous "
+            f"FROM {relation} WHERE {where}) WHERE previous IS NOT NULL AND NOT {column_sql(name)} {sign} previous"
         )
         rows, judged = self.session.row(
             f"SELECT count(*) FILTER ({domain(one)}), count(*) FILTER ({where}) FROM {relation}"

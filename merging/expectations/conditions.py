@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from merging.delta import quote
+from merging.delta import column_sql
 from merging.expectations.values import SIMPLE, Family, WrongValue, family, in_list, missing, spelled, typed
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "IN", "NOT_IN"]
@@ -63,9 +63,9 @@ class Condition:
             return found if self.operator == "IN" else f"(NOT {found})"
         value = spelled(self.value, self.family)
         if self.operator == "!=":
-            return f"({absent} OR {quote(self.column)} <> {value})"
+            return f"({absent} OR {column_sql(self.column)} <> {value})"
         symbol = "=" if self.operator == "==" else self.operator
-        return f"(NOT {absent} AND {quote(self.column)} {symbol} {value})"
+        return f"(NOT {absent} AND {column_sql(self.column)} {symbol} {value})"
 
     def words(self) -> str:
         """The condition in English, to follow ``where``."""

@@ -16,7 +16,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from merging.delta import literal, quote
+from merging.delta import column_sql, literal
 from merging.expectations import regex_process
 from merging.expectations.predicates import considered, domain
 from merging.expectations.regexes import for_re2
@@ -37,7 +37,7 @@ def prepare_matching(opened: Session, expectation: Expectation, relations: Itera
     It refers to a temporary table ``expectation_bad_<number>``. Raises NotChecked.
     """
     [name] = expectation.columns
-    column = quote(name)
+    column = column_sql(name)
     in_sql = _in_sql(expectation, column)
     wanted = f"{considered(expectation)} AND {domain(expectation)}"
     if in_sql is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from merging.delta import quote
+from merging.delta import column_sql
 from merging.expectations.predicates import considered, domain
 from merging.expectations.report import Counts
 from merging.expectations.suites import Expectation
@@ -84,7 +84,7 @@ def _aggregate(expectation: Expectation, metric: str) -> str:
     if metric == "values":
         return f"count(*) FILTER ({where})"
     [name] = expectation.columns
-    column, kind = quote(name), expectation.families[name]
+    column, kind = column_sql(name), expectation.families[name]
     if metric in ("min", "max"):
         return f"{metric}({column}) FILTER ({where})"
     number = column if kind == "float" else f"{column}::DOUBLE"
@@ -152,7 +152,7 @@ def _judged(expectation: Expectation) -> str:
 def _distinct_count(opened: Session, expectation: Expectation, relation: str) -> int:
     [name] = expectation.columns
     return opened.number(
-        f"SELECT count(*) FROM (SELECT DISTINCT {quote(name)} FROM {relation} WHERE {_judged(expectation)})"
+        f"SELECT count(*) FROM (SELECT DISTINCT {column_sql(name)} FROM {relation} WHERE {_judged(expectation)})"
     )
 
 
@@ -169,7 +169,7 @@ def _quantiles(opened: Session, expectation: Expectation, relation: str, rows: i
         marks = ", ".join(f"{(place + 0.5) / rows!r}" for place in needed)
         [name] = expectation.columns
         [found] = opened.row(
-            f"SELECT quantile_disc({quote(name)}::DOUBLE, [{marks}]) FROM {relation} WHERE {_judged(expectation)}"
+            f"SELECT quantile_disc({column_sql(name)}::DOUBLE, [{marks}]) FROM {relation} WHERE {_judged(expectation)}"
         )
         at = dict(zip(needed, found, strict=True))
         how = expectation.arguments["allow_relative_error"]
@@ -199,7 +199,7 @@ def _interpolated(low: float, high: float, share: float, place: int, how: str) -
 
 def _most_common(opened: Session, expectation: Expectation, relation: str) -> Finding:
     [name] = expectation.columns
-    column = quote(name)
+    column = column_sql(name)
     found = opened.rows(
         f"WITH counted AS (SELECT {column} AS value, count(*) AS rows FROM {relation} "
         f"WHERE {_judged(expectation)} GROUP BY 1) "
@@ -220,7 +220,7 @@ def _is_one_of(value: Any, expected: Sequence[Any]) -> bool:
 
 def _distinct_set(opened: Session, expectation: Expectation, relation: str) -> Finding:
     [name] = expectation.columns
-    column, kind = quote(name), expectation.families[name]
+    column, kind = column_sql(name), expectation.families[name]
     expected = expectation.arguments["value_set"]
     offending: list[Any] = []
     observed: dict[str, Any] = {}
@@ -259,7 +259,7 @@ def z_score_fails(expectation: Expectation, numbers: Mapping[str, Any]) -> str:
     if spread is None or math.isnan(spread) or spread == 0 or mean is None or math.isnan(mean):
         return "false"
     [name] = expectation.columns
-    score = f"(({quote(name)}::DOUBLE - {mean!r}::DOUBLE) / {spread!r}::DOUBLE)"
+    score = f"(({column_sql(name)}::DOUBLE - {mean!r}::DOUBLE) / {spread!r}::DOUBLE)"
     threshold = float(expectation.arguments["threshold"])
     if expectation.arguments["double_sided"]:
         score, threshold = f"abs({score})", abs(threshold)
@@ -284,11 +284,11 @@ def _by_great_expectations(opened: Session, expectation: Expectation, relation: 
 
     # It cannot reckon with decimals and floats together.
     listed = ", ".join(
-        f"{quote(name)}::DOUBLE AS {quote(name)}" if kind == "decimal" else quote(name)
+        f"{column_sql(name)}::DOUBLE AS {column_sql(name)}" if kind == "decimal" else column_sql(name)
         for name, kind in expectation.families.items()
     )
     table = opened.table(f"SELECT {listed} FROM {relation} WHERE {domain(expectation)}")
-    found = border.validate(expectation, table.to_pandas())
+    found = border.validate(expectation, table.rename_columns(list(expectation.families)).to_pandas())
     result = found["result"]
     counts = None
     if "element_count" in result:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from merging.columns import null_of, type_name
-from merging.delta import quote, scan_sql
+from merging.delta import column_sql, scan_sql
 from merging.expectations.checking import check_expectations
 from merging.expectations.report import ExpectationReport
 from merging.expectations.suites import Suite, parse_suite
@@ -51,7 +51,9 @@ def check_plan(plan: MergePlan, rules: ExpectationRules, *, rows_only: bool = Fa
         ]
         suite = parse_suite(suite, columns)
     table = ", ".join(
-        f"{null_of(column.type)} AS {quote(column.name)}" if column.added else f"live.{quote(column.name)}"
+        f"{null_of(column.type)} AS {column_sql(column.name)}"
+        if column.added
+        else f"live.{column_sql(column.name)}"
         for column in alignment.columns
     )
     before = f"SELECT {table} FROM ({scan_sql(opened.connection, snapshot)}) live"

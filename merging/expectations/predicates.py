@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from merging.delta import literal, quote
+from merging.delta import column_sql, literal
 from merging.expectations.suites import Expectation
 from merging.expectations.values import Family, in_list, missing, plain, spelled
 
@@ -81,7 +81,7 @@ def _null(expectation: Expectation) -> str:
 
 def _between(expectation: Expectation) -> str:
     name, kind = _column(expectation)
-    return f"({within(quote(name), expectation.arguments, kind)}) IS NOT TRUE"
+    return f"({within(column_sql(name), expectation.arguments, kind)}) IS NOT TRUE"
 
 
 def _in_set(expectation: Expectation) -> str:
@@ -96,19 +96,19 @@ def _not_in_set(expectation: Expectation) -> str:
 
 def _lengths(expectation: Expectation) -> str:
     name, _ = _column(expectation)
-    return f"({within(f'length({quote(name)})', expectation.arguments, 'integer')}) IS NOT TRUE"
+    return f"({within(f'length({column_sql(name)})', expectation.arguments, 'integer')}) IS NOT TRUE"
 
 
 def _length(expectation: Expectation) -> str:
     name, _ = _column(expectation)
-    return f"(length({quote(name)}) <> {expectation.arguments['value']})"
+    return f"(length({column_sql(name)}) <> {expectation.arguments['value']})"
 
 
 def _like(expectation: Expectation, pattern: str) -> str:
     name, _ = _column(expectation)
     escape = expectation.arguments.get("escape")
     ending = f" ESCAPE {literal(escape)}" if escape is not None else ""
-    return f"{quote(name)} LIKE {literal(pattern)}{ending}"
+    return f"{column_sql(name)} LIKE {literal(pattern)}{ending}"
 
 
 def _like_list(expectation: Expectation) -> str:
@@ -135,7 +135,7 @@ def _pair_in_set(expectation: Expectation) -> str:
             kind = expectation.families[name]
             absent = missing(name, kind)
             sides.append(
-                absent if value is None else f"(NOT {absent} AND {quote(name)} = {spelled(value, kind)})"
+                absent if value is None else f"(NOT {absent} AND {column_sql(name)} = {spelled(value, kind)})"
             )
         tests.append(f"({' AND '.join(sides)})")
     return f"({' OR '.join(tests)}) IS NOT TRUE"

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from merging.delta import quote
+from merging.delta import column_label, column_sql
 from merging.expectations.values import ORDERED, columns_of, family, missing
 from merging.model import Column
 from merging.session import Session
@@ -55,7 +55,7 @@ def _facts(opened: Session, source: str, columns: Sequence[Column]) -> Mapping[s
     for place, column in enumerate(columns):
         kind = family(column.type)
         present = f"NOT {missing(column.name, kind)}"
-        name = quote(column.name)
+        name = column_sql(column.name)
         parts.append(f"count(*) FILTER ({present}) AS values_{place}")
         if kind in ORDERED:
             parts.append(f"min({name}) FILTER ({present}) AS low_{place}")
@@ -157,8 +157,8 @@ def _sets(opened: Session, source: str, names: Sequence[str]) -> Mapping[str, Se
     if not names:
         return {}
     listed = ", ".join(
-        f"list_sort(list(DISTINCT {quote(name)}) FILTER ({quote(name)} IS NOT NULL)) AS {quote(name)}"
+        f"list_sort(list(DISTINCT {column_sql(name)}) FILTER ({column_sql(name)} IS NOT NULL)) AS {column_sql(name)}"
         for name in names
     )
     [row] = opened.rows(f"SELECT {listed} FROM {source}")
-    return {name: row[name] for name in names}
+    return {name: row[column_label(name)] for name in names}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from merging.delta import quote
+from merging.delta import column_label, column_sql
 from merging.expectations.metrics import Finding
 from merging.expectations.predicates import considered, domain
 from merging.expectations.report import Counts
@@ -65,12 +65,12 @@ def find_type(opened: Session, expectation: Expectation, relation: str, delta_ty
         f"SELECT count(*) FILTER ({where}), count(*) FILTER ({where} AND {considered(expectation)}) FROM {relation}"
     )
     sample = opened.table(
-        f"SELECT {quote(name)} FROM {relation} WHERE {where} AND {considered(expectation)} LIMIT 1"
+        f"SELECT {column_sql(name)} FROM {relation} WHERE {where} AND {considered(expectation)} LIMIT 1"
     )
     if judged < rows:
-        empty = opened.table(f"SELECT NULL::{_type_of(opened, relation, name)} AS {quote(name)}")
+        empty = opened.table(f"SELECT NULL::{_type_of(opened, relation, name)} AS {column_sql(name)}")
         sample = pa.concat_tables([sample, empty])
-    column = sample.to_pandas()[name]
+    column = sample.to_pandas()[column_label(name)]
     accepted = _accepted(others)
     objects = column.dtype == object and not (
         "type_" in given and given["type_"] in ("object", "object_", "O")
@@ -87,7 +87,7 @@ def find_type(opened: Session, expectation: Expectation, relation: str, delta_ty
 
 
 def _type_of(opened: Session, relation: str, name: str) -> str:
-    described = opened.connection.execute(f"DESCRIBE SELECT {quote(name)} FROM {relation}").fetchall()
+    described = opened.connection.execute(f"DESCRIBE SELECT {column_sql(name)} FROM {relation}").fetchall()
     return str(described[0][1])
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from merging.delta import literal, quote
+from merging.delta import column_named, column_sql, literal
 from merging.model import Column
 
 Family = Literal[
@@ -71,9 +71,9 @@ def family(type_name: str) -> Family:
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[Column, ...]:
-    """The columns of a relation, with Delta's names of their types."""
+    """The columns of a relation (which has them under their labels), with Delta's names of their types."""
     described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-    return tuple(Column(name, _delta_name(type_name)) for name, type_name, *_ in described)
+    return tuple(Column(column_named(label), _delta_name(type_name)) for label, type_name, *_ in described)
 
 
 def _delta_name(duckdb_name: str) -> str:
@@ -84,13 +84,13 @@ def _delta_name(duckdb_name: str) -> str:
 
 def missing(name: str, kind: Family) -> str:
     """SQL: the cell holds no value. NaN is a missing value, as it is for pandas and so for Great Expectations."""
-    column = quote(name)
+    column = column_sql(name)
     return f"({column} IS NULL OR isnan({column}))" if kind == "float" else f"({column} IS NULL)"
 
 
 def plain(name: str, kind: Family) -> str:
     """SQL of the cell with NaN as NULL, so that all missing values are one."""
-    column = quote(name)
+    column = column_sql(name)
     return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END" if kind == "float" else column
 
 
@@ -191,4 +191,4 @@ def in_list(name: str, kind: Family, values: Sequence[Any]) -> str:
     """SQL: the cell is one of the values."""
     if not values:
         return "false"
-    return f"{quote(name)} IN ({', '.join(spelled(value, kind) for value in values)})"
+    return f"{column_sql(name)} IN ({', '.join(spelled(value, kind) for value in values)})"

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 
 from merging.columns import check_key_columns, differs, digest_of, fingerprint, is_text, null_of, type_name
-from merging.delta import Snapshot, duckdb_type, fetch, literal, locate, open_snapshot, quote
+from merging.delta import Snapshot, column_sql, duckdb_type, fetch, literal, locate, open_snapshot
 from merging.delta.schema import delta_type
 from merging.errors import MergeFailed, StagingRejected, UnsupportedTable
 from merging.model import Operation, Progress, StagingProblem
@@ -504,7 +504,7 @@ class _Staging:
     def _pin_base(self) -> None:
         """Create ``base``: the rows of the base version that have a staged key, whole."""
         keys = ", ".join(
-            f"{cell} AS {quote(name)}" for name, cell in zip(self.keys, self._key_cells(), strict=True)
+            f"{cell} AS {column_sql(name)}" for name, cell in zip(self.keys, self._key_cells(), strict=True)
         )
         complete = " AND ".join(f"{cell} IS NOT NULL" for cell in self._key_cells())
         self.session.execute(f"CREATE TEMP TABLE staged_keys AS SELECT {keys} FROM loaded WHERE {complete}")
@@ -519,7 +519,7 @@ class _Staging:
             "base_rows",
         )
         named = ", ".join(
-            f"{quote(name)} AS b{index}" for index, name in enumerate(self.snapshot.schema.names)
+            f"{column_sql(name)} AS b{index}" for index, name in enumerate(self.snapshot.schema.names)
         )
         self.session.execute(
             "CREATE TEMP VIEW base AS SELECT true AS in_base, file_index AS base_file, row_number AS base_row, "

@@ -60,6 +60,16 @@ def plain(value: Any) -> Any:
     return value
 
 
+def labelled(table: pa.Table) -> pa.Table:
+    """A table as the border takes it: columns under their labels."""
+    return table.rename_columns([delta.column_label(name) for name in table.column_names])
+
+
+def named(table: pa.Table) -> pa.Table:
+    """A table from the border, columns under their names again."""
+    return table.rename_columns([delta.column_named(label) for label in table.column_names])
+
+
 def sorted_rows(table: pa.Table, names: list[str]) -> list[tuple[Any, ...]]:
     rows = [tuple(plain(row[name]) for name in names) for row in table.to_pylist()]
     return sorted(rows, key=lambda row: tuple((value is not None, str(type(value)), value) for value in row))
@@ -69,7 +79,7 @@ def own_rows(uri: str, version: int | None = None, names: list[str] | None = Non
     snapshot = delta.open_snapshot(uri, version=version)
     with duckdb.connect(":memory:", config={"threads": 2}) as made:
         made.execute("SET TimeZone = 'UTC'")
-        table = made.sql(delta.scan_sql(made, snapshot)).to_arrow_table()
+        table = named(made.sql(delta.scan_sql(made, snapshot)).to_arrow_table())
     assert table.num_rows == snapshot.row_count
     return sorted_rows(table, names or snapshot.schema.names)
 
@@ -121,14 +131,14 @@ class Merger:
         connection = self.connection
         schema = new_schema or snapshot.schema
         rows = upsert if upsert is not None else schema.empty_table()
-        connection.register("upserts", rows)
+        connection.register("upserts", labelled(rows))
         connection.execute("CREATE OR REPLACE TEMP TABLE added AS SELECT * FROM upserts")
         connection.unregister("upserts")
         gone = pa.table({key: pa.array(delete or [], snapshot.schema.field(key).type)})
-        connection.register("gone", gone)
+        connection.register("gone", labelled(gone))
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE keys AS SELECT {delta.quote(key)} FROM added "
-            f"UNION SELECT {delta.quote(key)} FROM gone"
+            f"CREATE OR REPLACE TEMP TABLE keys AS SELECT {delta.column_sql(key)} FROM added "
+            f"UNION SELECT {delta.column_sql(key)} FROM gone"
         )
         connection.unregister("gone")
         delta.locate(connection, snapshot, "keys", [key], "located")

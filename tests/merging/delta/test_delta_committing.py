@@ -146,7 +146,7 @@ def test_a_failure_while_preparing_removes_what_was_written(
 ) -> None:
     uri = make_table(sample(10))
     before = files_below(uri)
-    merger.connection.execute("CREATE TEMP TABLE added AS SELECT 1::BIGINT AS id, 'no number' AS whole")
+    merger.connection.execute("CREATE TEMP TABLE added AS SELECT 1::BIGINT AS u_id, 'no number' AS u_whole")
     merger.connection.execute(
         "CREATE TEMP TABLE located AS SELECT 0::BIGINT AS file_index, 3::BIGINT AS row_number"
     )
@@ -182,10 +182,10 @@ from merging import delta
 uri, where, attempt = sys.argv[1:]
 connection = duckdb.connect(config={"threads": 1})
 snapshot = delta.open_snapshot(uri)
-connection.execute("CREATE TEMP TABLE keys AS SELECT 3::BIGINT AS id")
+connection.execute("CREATE TEMP TABLE keys AS SELECT 3::BIGINT AS u_id")
 delta.locate(connection, snapshot, "keys", ["id"], "located")
 delta.fetch(connection, snapshot, "located", snapshot.schema.names, "added")
-connection.execute("UPDATE added SET whole = -7")
+connection.execute("UPDATE added SET u_whole = -7")
 def step(name):
     if name == where:
         os._exit(77)

@@ -158,7 +158,7 @@ def changes(merger: Merger, uri: str, first: int, last: int) -> list[tuple[Any, 
         "changes",
     )
     return merger.connection.execute(
-        "SELECT operation, id, before.whole, after.whole FROM changes ORDER BY id, operation"
+        "SELECT operation, u_id, before.u_whole, after.u_whole FROM changes ORDER BY u_id, operation"
     ).fetchall()
 
 

@@ -21,6 +21,7 @@ from tests.merging.delta.delta_tables import (
     after_merge,
     assert_all_readers_agree,
     changed,
+    named,
     sample,
     sorted_rows,
 )
@@ -32,9 +33,8 @@ def _forget_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, snapshot: delta.Snapshot) -> list[tuple[Any, ...]]:
-    return sorted_rows(
-        connection.sql(delta.scan_sql(connection, snapshot)).to_arrow_table(), snapshot.schema.names
-    )
+    found = connection.sql(delta.scan_sql(connection, snapshot)).to_arrow_table()
+    return sorted_rows(named(found), snapshot.schema.names)
 
 
 @pytest.mark.parametrize("options", [{}, {"deletion_vectors": False}, {"partition_by": ["part"]}], ids=str)

@@ -16,7 +16,7 @@ import pytest
 
 from merging import delta
 from merging.errors import MergeFailed
-from tests.merging.delta.delta_tables import ODD, UTC, Merger, own_rows, sample
+from tests.merging.delta.delta_tables import ODD, UTC, Merger, labelled, own_rows, sample
 
 MOMENT = datetime.datetime(2020, 1, 1, tzinfo=UTC)
 DAY, SECOND, TICK = (
@@ -27,7 +27,7 @@ DAY, SECOND, TICK = (
 
 
 def keys(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> None:
-    connection.register("keys_source", table)
+    connection.register("keys_source", labelled(table))
     connection.execute("CREATE OR REPLACE TEMP TABLE keys AS SELECT * FROM keys_source")
     connection.unregister("keys_source")
 
@@ -111,9 +111,9 @@ def test_partitions_prune(make_table: Callable[..., str], connection: duckdb.Duc
     located = delta.locate(connection, snapshot, "keys", ["part", "id"], "located")
     assert (located.rows, len(located.files_read)) == (1, 1)
     delta.fetch(connection, snapshot, "located", ["part", "id", ODD], "images")
-    assert connection.execute(
-        f'SELECT part, id, "{ODD.replace(chr(34), chr(34) * 2)}" FROM images'
-    ).fetchall() == [("a b/ü%=1", 1, "text 1")]
+    assert connection.execute(f"SELECT u_part, u_id, {delta.column_sql(ODD)} FROM images").fetchall() == [
+        ("a b/ü%=1", 1, "text 1")
+    ]
 
 
 def test_many_keys_against_many_files_prune_by_column(
@@ -151,7 +151,7 @@ def test_columns_that_came_later_other_orders_and_grown_structs(
     keys(connection, pa.table({"id": pa.array([1, 2], pa.int64())}))
     delta.locate(connection, snapshot, "keys", ["id"], "located")
     delta.fetch(connection, snapshot, "located", snapshot.schema.names, "images")
-    assert connection.execute("SELECT id, s, new FROM images ORDER BY id").fetchall() == [
+    assert connection.execute("SELECT u_id, u_s, u_new FROM images ORDER BY u_id").fetchall() == [
         (1, {"x": 1, "y": None}, None),
         (2, {"x": 2, "y": "b"}, "n"),
     ]
@@ -171,7 +171,7 @@ def test_a_column_that_no_file_has(
     keys(connection, sample(1).select(["id"]))
     delta.locate(connection, snapshot, "keys", ["id"], "located")
     delta.fetch(connection, snapshot, "located", ["later", "id"], "images")
-    assert connection.execute("SELECT later, id FROM images").fetchall() == [(None, 0)]
+    assert connection.execute("SELECT u_later, u_id FROM images").fetchall() == [(None, 0)]
 
 
 def test_dead_rows_are_neither_found_nor_scanned(make_table: Callable[..., str], merger: Merger) -> None:
@@ -180,7 +180,7 @@ def test_dead_rows_are_neither_found_nor_scanned(make_table: Callable[..., str],
     snapshot = delta.open_snapshot(uri)
     keys(merger.connection, sample(6).select(["id"]))
     assert delta.locate(merger.connection, snapshot, "keys", ["id"], "located").rows == 4
-    assert merger.connection.execute("SELECT id FROM located ORDER BY id").fetchall() == [
+    assert merger.connection.execute("SELECT u_id FROM located ORDER BY u_id").fetchall() == [
         (0,),
         (1,),
         (2,),

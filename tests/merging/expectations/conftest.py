@@ -8,9 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from merging.delta import column_label
 from merging.expectations import ExpectationReport, check_expectations, parse_suite
 from merging.expectations.values import columns_of
 from merging.session import Session
+
+
+def labelled(table: pa.Table) -> pa.Table:
+    """A table as the engine's relations have it: columns under their labels."""
+    return table.rename_columns([column_label(name) for name in table.column_names])
+
 
 Check = Callable[..., ExpectationReport]
 
@@ -33,7 +40,7 @@ def check(opened: Session) -> Check:
         relations: dict[str, Any] = {}
         for name, table in list(given.items()):
             if isinstance(table, pa.Table):
-                opened.connection.register(f"given_{name}", table)
+                opened.connection.register(f"given_{name}", labelled(table))
                 opened.execute(f"CREATE OR REPLACE TEMP TABLE {name}_rows AS SELECT * FROM given_{name}")
                 relations[name] = f"{name}_rows"
                 del given[name]

@@ -23,6 +23,7 @@ from merging.expectations import CATALOGUE, ExpectationResult, check_expectation
 from merging.expectations.border import _context, _exception_of
 from merging.expectations.values import columns_of
 from merging.session import Session
+from tests.merging.expectations.conftest import labelled
 from tests.merging.expectations.support import compare, counted, expect, null
 
 pytestmark = pytest.mark.slow
@@ -244,7 +245,7 @@ def great_expectations_results(table: pa.Table, given: list[dict[str, Any]]) -> 
 def our_results(table: pa.Table, given: list[dict[str, Any]]) -> tuple[ExpectationResult, ...]:
     opened = Session(memory_limit="500MB")
     try:
-        opened.connection.register("given", table)
+        opened.connection.register("given", labelled(table))
         opened.execute("CREATE TEMP TABLE merged_rows AS SELECT * FROM given")
         suite = parse_suite(
             {"name": "s", "expectations": given}, columns_of(opened.connection, "merged_rows")
@@ -384,7 +385,7 @@ def test_changed_rows_alone_are_judged_like_a_frame_of_them() -> None:
     opened = Session(memory_limit="500MB")
     try:
         for name, rows in (("all_rows", table), ("changed_rows", changed)):
-            opened.connection.register(f"given_{name}", rows)
+            opened.connection.register(f"given_{name}", labelled(rows))
             opened.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM given_{name}")
         suite = parse_suite({"name": "s", "expectations": given}, columns_of(opened.connection, "all_rows"))
         report = check_expectations(

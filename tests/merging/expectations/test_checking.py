@@ -21,7 +21,7 @@ from merging.expectations import (
 )
 from merging.expectations.values import columns_of
 from merging.session import Session
-from tests.merging.expectations.conftest import Check
+from tests.merging.expectations.conftest import Check, labelled
 from tests.merging.expectations.support import compare, counted, expect, rows
 
 SCHEMA = pa.schema([("id", pa.int64()), ("n", pa.int64()), ("f", pa.float64()), ("s", pa.string())])
@@ -389,8 +389,8 @@ def test_a_locked_session_checks_and_can_read_nothing_else(tmp_path: Path) -> No
     inside, outside = tmp_path / "table", tmp_path / "other"
     inside.mkdir()
     outside.mkdir()
-    pq.write_table(BEFORE, inside / "part.parquet")
-    pq.write_table(BEFORE, outside / "part.parquet")
+    pq.write_table(labelled(BEFORE), inside / "part.parquet")
+    pq.write_table(labelled(BEFORE), outside / "part.parquet")
     opened = Session()
     try:
         lock(opened, [str(inside)])
@@ -428,7 +428,7 @@ def test_a_proposed_suite_fits_its_own_table(opened: Session) -> None:
             "tags": pa.array([["x"]] * 200, pa.list_(pa.string())),
         }
     )
-    opened.connection.register("t", table)
+    opened.connection.register("t", labelled(table))
     proposed = propose_suite(opened, "SELECT * FROM t", keys=["id"], name="flights")
     columns = columns_of(opened.connection, "t")
     report = check_expectations(opened, parse_suite(json.dumps(proposed), columns), merged="t", keys=["id"])
@@ -448,7 +448,7 @@ def test_a_proposed_suite_fits_its_own_table(opened: Session) -> None:
 
 
 def test_a_suite_can_be_proposed_for_an_empty_table(opened: Session) -> None:
-    opened.connection.register("t", rows(SCHEMA))
+    opened.connection.register("t", labelled(rows(SCHEMA)))
     proposed = propose_suite(opened, "t", keys=["id", "n"])
     assert [one["type"] for one in proposed["expectations"]] == [
         "expect_table_columns_to_match_set",

@@ -309,16 +309,15 @@ class _Staging:
             values.append(f"{typed.value} AS v{column.position}")
             if typed.bad != "false":
                 raw = f"left({cell}::VARCHAR, 200)"
-                bad_cells.append(f"CASE WHEN {typed.bad} THEN {{'c': {column.place}, 'v': {raw}}} END")
+                told = f"'c': {column.place}, 'v': {raw}, 'code': NULL::VARCHAR, 'message': NULL::VARCHAR"
+                bad_cells.append(f"CASE WHEN {typed.bad} THEN {{{told}}} END")
                 bad_any.append(typed.bad)
         if column_problems:
             raise StagingRejected(column_problems)
         listed = f"list_filter([{', '.join(bad_cells)}], lambda cell: cell IS NOT NULL)"
-        bad = (
-            f"CASE WHEN {' OR '.join(bad_any)} THEN {listed} END"
-            if bad_any
-            else "NULL::STRUCT(c INTEGER, v VARCHAR)[]"
-        )
+        bad = "refused"
+        if bad_any:
+            bad = f"CASE WHEN {' OR '.join(bad_any)} THEN list_concat(refused, {listed}) ELSE refused END"
         operation = "'upsert'"
         if self.operation_place is not None:
             operation = f"coalesce(lower(trim(f{self.operation_place}::VARCHAR)), 'upsert')"
@@ -344,19 +343,22 @@ class _Staging:
         by_place = {column.place: column for column in self.inputs}
         keys = [column.place for column in self.inputs if column.name in self.keys]
         of_deleted = (
-            f"SELECT ordinal, cell.c AS place, cell.v AS value FROM (SELECT ordinal, unnest(bad) AS cell FROM loaded "
+            f"SELECT ordinal, cell.c AS place, cell FROM (SELECT ordinal, unnest(bad) AS cell FROM loaded "
             f"WHERE op = 'delete' AND bad IS NOT NULL) WHERE cell.c IN ({', '.join(map(str, keys))})"
         )
         found = self.session.table(
-            f"SELECT ordinal, cell.c AS place, cell.v AS value FROM (SELECT ordinal, unnest(bad) AS cell FROM loaded "
+            f"SELECT ordinal, cell.c AS place, cell FROM (SELECT ordinal, unnest(bad) AS cell FROM loaded "
             f"WHERE bad IS NOT NULL AND op <> 'delete') UNION ALL {of_deleted} "
             f"ORDER BY ordinal, place LIMIT {self.problems.room}"
         ).to_pylist()
         total += self.session.number(f"SELECT count(*) FROM ({of_deleted})")
-        for cell in found:
-            column = by_place[cell["place"]]
-            code, message = explain(cell["value"], column.type, self.source.null_token)
-            self.problems.add(code, message, ordinal=cell["ordinal"], column=column.name, value=cell["value"])
+        for row in found:
+            cell = row["cell"]
+            column = by_place[cell["c"]]
+            code, message = cell["code"], cell["message"]
+            if message is None:
+                code, message = explain(cell["v"], column.type, self.source.null_token)
+            self.problems.add(code, message, ordinal=row["ordinal"], column=column.name, value=cell["v"])
         self.problems.count_only(total - len(found))
 
     def _infer_new_columns(self) -> None:

@@ -1,8 +1,9 @@
 """Proposed changes of any kind as one stream of record batches, with the lines they came from.
 
 Every batch has ``ordinal`` (0, 1, ... in file order), ``absent`` (positions of the columns that a JSON row left out,
-or NULL) and ``f0`` … ``fn`` in the order of ``columns``. Text kinds (CSV, JSON lines, XLSX) deliver cells as text,
-with nested ones already typed; typed kinds (Arrow, Parquet, DuckDB) deliver their own types.
+or NULL), ``refused`` (cells that the reader itself could not make into a value, or NULL) and ``f0`` … ``fn`` in the
+order of ``columns``. Text kinds (CSV, JSON lines, XLSX) deliver cells as text, with nested ones already typed; typed
+kinds (Arrow, Parquet, DuckDB) deliver their own types.
 """
 
 from __future__ import annotations

@@ -17,9 +17,14 @@ from merging.model import StagingProblem
 from merging.parsing import NumberText
 
 BATCH_ROWS = 50_000
+BATCH_BYTES = 16 << 20
 BLOCK_BYTES = 4 << 20
 OPERATION_COLUMN = "_op"
 ABSENT_TYPE = pa.list_(pa.int16())
+REFUSED_TYPE = pa.list_(
+    pa.struct([("c", pa.int32()), ("v", pa.string()), ("code", pa.string()), ("message", pa.string())])
+)
+"""Cells that a reader could not make into a value of their column: place, value, and why (see ``parsing.explain``)."""
 
 
 @dataclass
@@ -85,6 +90,7 @@ class Source:
     ``kinds``: of each column (by its place), the kinds of the cells that are not NULL. Filled while the stream is
     read, and without an entry where the format has no kinds (CSV) or a type of its own for the column.
     ``warnings``: sentences for whoever uploads, said of what was read and left out; filled while the stream is read.
+    ``rows_read``, ``bytes_read``: what went through ``reader`` so far.
     ``header_line``: the line (or row of a sheet) that names the columns, None where the format has none.
     """
 
@@ -97,12 +103,21 @@ class Source:
     kinds: dict[int, set[CellKind]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     header_line: int | None = None
+    rows_read: int = field(default=0, init=False)
+    bytes_read: int = field(default=0, init=False)
 
     def reader(self) -> pa.RecordBatchReader:
         """The stream as DuckDB takes it."""
         fields = [pa.field("ordinal", pa.int64()), pa.field("absent", ABSENT_TYPE)]
+        fields.append(pa.field("refused", REFUSED_TYPE))
         fields += [pa.field(f"f{index}", data.type) for index, data in enumerate(self.schema)]
-        return pa.RecordBatchReader.from_batches(pa.schema(fields), self.batches)
+        return pa.RecordBatchReader.from_batches(pa.schema(fields), self._counted())
+
+    def _counted(self) -> Iterator[pa.RecordBatch]:
+        for batch in self.batches:
+            self.rows_read += batch.num_rows
+            self.bytes_read += batch.nbytes
+            yield batch
 
 
 Targets = Mapping[str, pa.DataType]
@@ -137,11 +152,15 @@ def check_header(columns: Iterable[str], line: int | None = None) -> None:
         raise StagingRejected(problems)
 
 
-def numbered(start: int, rows: int, columns: list[pa.Array], absent: pa.Array | None) -> pa.RecordBatch:
+def numbered(
+    start: int, rows: int, columns: list[pa.Array], absent: pa.Array | None, refused: pa.Array | None = None
+) -> pa.RecordBatch:
+    """A batch of a source's stream: the row numbers from ``start`` on, what rows left out, refused cells, the cells."""
     ordinal = pa.array(range(start, start + rows), pa.int64())
     left_out = pa.nulls(rows, ABSENT_TYPE) if absent is None else absent
-    names = ["ordinal", "absent", *(f"f{index}" for index in range(len(columns)))]
-    return pa.RecordBatch.from_arrays([ordinal, left_out, *columns], names)
+    unreadable = pa.nulls(rows, REFUSED_TYPE) if refused is None else refused
+    names = ["ordinal", "absent", "refused", *(f"f{index}" for index in range(len(columns)))]
+    return pa.RecordBatch.from_arrays([ordinal, left_out, unreadable, *columns], names)
 
 
 def is_nested_target(targets: Targets, name: str) -> bool:

@@ -102,7 +102,10 @@ def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRe
     """The table's columns, constraints and properties, from its log."""
     dataset = dataset_at(request, project_slug, dataset_slug)
     info = services.table_at(dataset=dataset)
-    return dataset_page(request, dataset, "schema", {"columns": schema_rows(dataset, info), "info": info})
+    # As pairs: a template takes the key "items" of a mapping for its method.
+    pairs = {"constraints": list(info.constraints.items()), "properties": list(info.properties.items())}
+    facts = {"columns": schema_rows(dataset, info), "info": info, **pairs}
+    return dataset_page(request, dataset, "schema", facts)
 
 
 @require_safe

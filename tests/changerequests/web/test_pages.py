@@ -1,5 +1,6 @@
 """Every page: who sees it, what it says, how many queries it costs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,25 @@ def test_members_see_a_dataset_and_others_do_not(
     assert seen.status_code == 200
     assert "<h1" in text(seen)
     assert signed_in(stranger).get(url).status_code == 404
+
+
+def test_fd1_a_constraint_and_a_property_may_be_named_like_a_method(
+    dataset: Dataset, viewer: User, signed_in: SignedIn
+) -> None:
+    log = Path(dataset.table_uri) / "_delta_log" / f"{0:020d}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "metaData" in action:
+            action["metaData"]["configuration"] |= {
+                "delta.constraints.items": "1 = 1",
+                "items": "i",
+                "keys": "k",
+            }
+    log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    page = signed_in(viewer).get(reverse("dataset_schema", args=address(dataset)))
+    assert page.status_code == 200
+    for said in ("<strong>items</strong>", "items = i", "keys = k"):
+        assert said in text(page)
 
 
 @pytest.mark.parametrize("page", REQUEST_PAGES)

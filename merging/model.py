@@ -6,6 +6,7 @@ Cell values are plain Python: int, float, Decimal, str, bytes, bool, date, datet
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,15 +142,32 @@ class RekeyedRow:
     new_key: dict[str, Any]
 
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match.group()):04x}"
+
+
 @dataclass(frozen=True)
 class StagingProblem:
-    """One reason why content was refused. ``line`` counts the file's lines (CSV header = 1) or rows."""
+    """One reason why content was refused. ``line`` counts the file's lines (CSV header = 1) or rows.
+
+    Texts of strangers stand in it: what cannot be written as UTF-8 or kept by PostgreSQL (halves of surrogate pairs,
+    U+0000) is shown by its escape.
+    """
 
     code: str
     message: str
     line: int | None = None
     column: str | None = None
     value: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("message", "column", "value"):
+            text = getattr(self, name)
+            if text is not None:
+                object.__setattr__(self, name, _UNSTORABLE.sub(_escaped, text))
 
     def describe(self) -> str:
         """The problem as one sentence with its place."""

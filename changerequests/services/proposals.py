@@ -99,6 +99,7 @@ def propose_upload(
             null_token=null_token,
             merge_schema=merge_schema,
             file_format=file_format,
+            file_name=file_name,
         )
         with transaction.atomic():
             change_request = create_change_request(
@@ -143,6 +144,7 @@ def stage_upload(
         null_token=null_token,
         merge_schema=change_request.merge_schema,
         file_format=file_format,
+        file_name=file_name,
     )
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)

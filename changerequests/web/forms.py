@@ -10,7 +10,7 @@ from datasets.models import Dataset
 from datasets.roles import Role
 from datasets.services import EDITABLE_SETTINGS
 
-UPLOAD_TYPES = ".csv,.parquet,.jsonl,.ndjson,.arrow,.feather,.xlsx"
+UPLOAD_TYPES = ".csv,.tsv,.txt,.parquet,.jsonl,.ndjson,.arrow,.feather,.xlsx,.xlsm,.gz,.bz2,.zst"
 
 
 def style(form: forms.BaseForm) -> None:

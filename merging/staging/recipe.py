@@ -26,7 +26,7 @@ from merging.parsing import Refused, explain, from_text, from_typed, shown
 from merging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.session import STAGING_MEMORY_LIMIT, Session, session
 from merging.staged import Staged, column_ids, open_staged, write_manifest
-from merging.staging.sources import OPERATION_COLUMN, Problems, Source, open_source
+from merging.staging.sources import OPERATION_COLUMN, Problems, Source, format_of, open_source
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5
@@ -45,6 +45,7 @@ def stage(
     null_token: str = "",
     merge_schema: bool = True,
     file_format: str | None = None,
+    file_name: str = "",
     progress: Progress | None = None,
 ) -> Staged:
     """Read, type and check proposed changes against a table, pin their base images and write them down.
@@ -52,6 +53,8 @@ def stage(
     ``changes``: a pyarrow Table or RecordBatchReader, a DuckDB relation, or the path of a file (CSV, Parquet, JSON
     lines, Arrow, XLSX) with the key columns, any of the value columns and optionally ``_op`` (``upsert`` by default,
     ``insert``, ``update``, ``delete``). ``null_token`` is what an unquoted CSV cell holds for NULL.
+    ``file_format`` (``csv``, ``jsonl``, ``xlsx``, ``parquet``, ``arrow``) is else told by the ending of ``file_name``,
+    the name that a file was uploaded under, or of its path; a compressed text is known by its content.
     ``base_version`` is the table version the author worked on (default: the newest). The content is written to a new
     folder under ``destination`` (default: ``_staging`` beside the table). With ``merge_schema`` unknown columns are
     staged as new nullable columns, otherwise they are refused.
@@ -65,7 +68,9 @@ def stage(
     _refuse_reserved(snapshot)
     problems = Problems()
     targets = {field.name: field.type for field in snapshot.schema}
-    source = open_source(changes, targets, problems, null_token=null_token, file_format=file_format)
+    source = open_source(
+        changes, targets, problems, null_token=null_token, file_format=file_format or format_of(file_name)
+    )
     folder = new_folder(destination, table_uri)
     try:
         with session(memory_limit=STAGING_MEMORY_LIMIT) as opened:
@@ -328,10 +333,9 @@ class _Staging:
                 "loaded",
                 f"SELECT ordinal, absent, {operation} AS op, {', '.join(values)}, {bad} AS bad FROM source",
             )
-        except Exception as error:
-            refused = _cause(error, StagingRejected)
-            if refused is not None:
-                raise refused from error
+        except Exception:
+            if self.source.failure is not None:
+                raise self.source.failure from None
             raise
         finally:
             self.session.connection.unregister("source")
@@ -887,13 +891,3 @@ def _widened(data_type: pa.DataType) -> pa.DataType:
     if pa.types.is_map(data_type):
         return pa.map_(_widened(data_type.key_type), _widened(data_type.item_type))
     return data_type
-
-
-def _cause(error: BaseException, kind: type[StagingRejected]) -> StagingRejected | None:
-    """An error of ours that passed through DuckDB's reading of our stream."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, kind):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None

@@ -16,11 +16,12 @@ import pyarrow as pa
 
 from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN, Problems, Source, Targets, refuse
 from merging.staging.sources.columnar import open_arrow, open_parquet, open_stream
+from merging.staging.sources.content import HEAD_BYTES, described_format
 from merging.staging.sources.csv_files import open_csv
 from merging.staging.sources.json_lines import open_json_lines
 from merging.staging.sources.workbooks import open_workbook
 
-__all__ = ["OPERATION_COLUMN", "Problems", "Source", "open_source"]
+__all__ = ["OPERATION_COLUMN", "Problems", "Source", "format_of", "open_source"]
 
 _EXTENSIONS = {
     ".csv": "csv",
@@ -35,7 +36,10 @@ _EXTENSIONS = {
     ".feather": "arrow",
     ".ipc": "arrow",
     ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
 }
+_SYNONYMS = {"jsonlines": "jsonl", "json": "jsonl", "ndjson": "jsonl", "tsv": "csv", "feather": "arrow"}
+_COMPRESSED = {".gz", ".bz2", ".zst"}
 
 
 def open_source(
@@ -68,13 +72,8 @@ def open_source(
 def _open_file(
     path: Path, targets: Targets, problems: Problems, null_token: str, file_format: str | None
 ) -> Source:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compressed = bool(suffixes) and suffixes[-1] in {".gz", ".bz2", ".zst"}
-    suffix = suffixes[-2] if compressed and len(suffixes) > 1 else (suffixes[-1] if suffixes else "")
-    kind = (file_format or _EXTENSIONS.get(suffix, "")).lower()
-    kind = {"jsonlines": "jsonl", "json": "jsonl", "ndjson": "jsonl", "tsv": "csv", "feather": "arrow"}.get(
-        kind, kind
-    )
+    kind = (file_format or format_of(path.name) or "").lower()
+    kind = _SYNONYMS.get(kind, kind)
     if not path.is_file():
         raise refuse("no_file", f"there is no file {path.name}.")
     try:
@@ -91,4 +90,17 @@ def _open_file(
     except pa.ArrowInvalid as error:
         raise refuse("unreadable", f"the file is not readable as {kind}: {error}.") from error
     known = ", ".join(sorted(set(_EXTENSIONS)))
-    raise refuse("unknown_format", f"the format of {path.name} is not known; known endings are {known}.")
+    with open(path, "rb") as file:
+        found = described_format(path, file.read(HEAD_BYTES))
+    reason = f"it is {found}" if found is not None else "nothing is known of it"
+    raise refuse(
+        "unknown_format", f"the ending of {path.name} names no format ({reason}); known endings are {known}."
+    )
+
+
+def format_of(file_name: str) -> str | None:
+    """The format that a file's name tells by its ending, one of a compression left aside; None for an unknown one."""
+    stem, ending = os.path.splitext(file_name.lower())
+    if ending in _COMPRESSED:
+        ending = os.path.splitext(stem)[1]
+    return _EXTENSIONS.get(ending)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from merging.columns import is_nested
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
-from merging.parsing import NumberText
+from merging.parsing import NumberText, Refused, cell_value, shown
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 16 << 20
-BLOCK_BYTES = 4 << 20
 OPERATION_COLUMN = "_op"
+MAX_COLUMNS = 10_000
+MAX_CELL_BYTES = 8 << 20
+MAX_JSON_DEPTH = 100
+MAX_NUMBER_DIGITS = 4_300
+"""What Python converts at most; a double of any size has 1,074 digits at most."""
 ABSENT_TYPE = pa.list_(pa.int16())
 REFUSED_TYPE = pa.list_(
     pa.struct([("c", pa.int32()), ("v", pa.string()), ("code", pa.string()), ("message", pa.string())])
@@ -90,7 +94,8 @@ class Source:
     ``kinds``: of each column (by its place), the kinds of the cells that are not NULL. Filled while the stream is
     read, and without an entry where the format has no kinds (CSV) or a type of its own for the column.
     ``warnings``: sentences for whoever uploads, said of what was read and left out; filled while the stream is read.
-    ``rows_read``, ``bytes_read``: what went through ``reader`` so far.
+    ``rows_read``, ``bytes_read``: what went through ``reader`` so far; ``failure``: what ended it, which the error of
+    whoever reads the stream natively does not tell.
     ``header_line``: the line (or row of a sheet) that names the columns, None where the format has none.
     """
 
@@ -103,6 +108,7 @@ class Source:
     kinds: dict[int, set[CellKind]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     header_line: int | None = None
+    failure: Exception | None = field(default=None, init=False)
     rows_read: int = field(default=0, init=False)
     bytes_read: int = field(default=0, init=False)
 
@@ -114,16 +120,40 @@ class Source:
         return pa.RecordBatchReader.from_batches(pa.schema(fields), self._counted())
 
     def _counted(self) -> Iterator[pa.RecordBatch]:
-        for batch in self.batches:
-            self.rows_read += batch.num_rows
-            self.bytes_read += batch.nbytes
-            yield batch
+        try:
+            for batch in self.batches:
+                self.rows_read += batch.num_rows
+                self.bytes_read += batch.nbytes
+                yield batch
+        except Exception as error:
+            self.failure = error
+            raise
 
 
 Targets = Mapping[str, pa.DataType]
 
 
+class RefusedCells:
+    """The cells of one batch that a reader refuses, gathered as ``numbered`` takes them."""
+
+    def __init__(self) -> None:
+        self._by_row: dict[int, list[dict[str, Any]]] = {}
+
+    def add(self, row: int, place: int, code: str, message: str, value: str) -> None:
+        """Refuse the cell in the column at ``place`` of a row, counted from 0 in the batch."""
+        told = StagingProblem(code, message, value=value[:200])
+        cell = {"c": place, "v": told.value, "code": code, "message": told.message}
+        self._by_row.setdefault(row, []).append(cell)
+
+    def column(self, rows: int) -> pa.Array | None:
+        """The column ``refused`` of the batch, None where nothing was refused."""
+        if not self._by_row:
+            return None
+        return pa.array([self._by_row.get(row) for row in range(rows)], REFUSED_TYPE)
+
+
 def refuse(code: str, message: str, *, line: int | None = None, column: str | None = None) -> StagingRejected:
+    """A refusal for one reason."""
     return StagingRejected([StagingProblem(code, message, line, column)])
 
 
@@ -146,6 +176,8 @@ def check_header(columns: Iterable[str], line: int | None = None) -> None:
                 StagingProblem("repeated_column", "the column stands twice in the header.", line, name)
             )
         seen.add(name)
+    if len(seen) > MAX_COLUMNS:
+        raise refuse("too_many_columns", f"there are more than {MAX_COLUMNS:,} columns.", line=line)
     if not seen:
         problems.append(StagingProblem("no_header", "there are no columns.", line))
     if problems:
@@ -156,7 +188,7 @@ def numbered(
     start: int, rows: int, columns: list[pa.Array], absent: pa.Array | None, refused: pa.Array | None = None
 ) -> pa.RecordBatch:
     """A batch of a source's stream: the row numbers from ``start`` on, what rows left out, refused cells, the cells."""
-    ordinal = pa.array(range(start, start + rows), pa.int64())
+    ordinal = pa.array(np.arange(start, start + rows, dtype=np.int64))
     left_out = pa.nulls(rows, ABSENT_TYPE) if absent is None else absent
     unreadable = pa.nulls(rows, REFUSED_TYPE) if refused is None else refused
     names = ["ordinal", "absent", "refused", *(f"f{index}" for index in range(len(columns)))]
@@ -168,17 +200,17 @@ def is_nested_target(targets: Targets, name: str) -> bool:
     return name in targets and is_nested(targets[name])
 
 
-def open_text(path: Path) -> Any:
-    stream = pa.input_stream(str(path), compression="detect")
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-
-
-def encoding_problem(line: int) -> StagingRejected:
-    return refuse("not_utf8", "the text is not UTF-8; save the file with the encoding UTF-8.", line=line)
-
-
 class RepeatedName(ValueError):
-    pass
+    """A JSON object gives the same name twice."""
+
+
+class UnfitJson(ValueError):
+    """JSON that cannot be a value of a table; the message is a full sentence."""
+
+
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -194,11 +226,58 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON value")
 
 
+def _number(digits: str) -> NumberText:
+    if len(digits) > MAX_NUMBER_DIGITS:
+        raise UnfitJson(
+            f"a number has {len(digits):,} digits; no column holds more than {MAX_NUMBER_DIGITS:,}."
+        )
+    return NumberText(digits)
+
+
 def load_json(text: str) -> Any:
-    return json.loads(
+    """The value of a JSON text, numbers by their digits (``NumberText``).
+
+    Raises RepeatedName, UnfitJson (with a sentence), or another ValueError where it is no JSON.
+    """
+    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _depth(text) > MAX_JSON_DEPTH:
+        raise UnfitJson(f"the value is nested more than {MAX_JSON_DEPTH} deep.")
+    number = NumberText if len(text) <= MAX_NUMBER_DIGITS else _number
+    value = json.loads(
         text,
-        parse_int=NumberText,
-        parse_float=NumberText,
+        parse_int=number,
+        parse_float=number,
         parse_constant=_no_constant,
         object_pairs_hook=_pairs,
     )
+    if _SURROGATE.search(text):
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _depth(text: str) -> int:
+    deepest = depth = 0
+    for match in _STRUCTURE.finditer(text):
+        if match.group() in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match.group() in "]}":
+            depth -= 1
+    return deepest
+
+
+def _refuse_lone_surrogates(value: Any) -> None:
+    lone = _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False))
+    if lone is not None:
+        raise UnfitJson(f"a text holds \\u{ord(lone.group()):04x}, half of a pair that makes one character.")
+
+
+def nested_cell(text: str, target: pa.DataType) -> Any:
+    """A cell of text that holds JSON as a nested value. Raises Refused with a full sentence."""
+    try:
+        return cell_value(load_json(text), target)
+    except (Refused, UnfitJson) as error:
+        raise Refused(str(error)) from error
+    except RepeatedName as error:
+        raise Refused(f"an object gives the name {shown(str(error))} twice.") from error
+    except ValueError as error:
+        raise Refused("the cell is not valid JSON.") from error

@@ -1,186 +1,228 @@
-"""CSV files: delimiter and header found, cells as text with the lines they came from."""
+"""CSV files: delimiter and header found, cells as text with the lines they came from.
+
+Records are cut and judged in ``csv_records``; their cells are taken apart by pyarrow's reader, which gets whole records
+only. DuckDB's reader was tried with ``strict_mode`` and its table of rejects: as fast, but it counts rows instead of
+lines behind a line break in quotes, drops the blank of ``, "x"``, passes quotes in bare cells, and names no place where
+line ends are mixed. pyarrow's own cutting loses the LF of a CR LF in quotes at the border of two blocks.
+"""
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from merging.errors import StagingRejected
-from merging.parsing import Refused, cell_value
+from merging.parsing import Refused
 from merging.staging.sources.base import (
-    BLOCK_BYTES,
+    MAX_CELL_BYTES,
     OPERATION_COLUMN,
     Problems,
+    RefusedCells,
     Source,
     Targets,
     check_header,
-    encoding_problem,
     is_nested_target,
-    load_json,
+    nested_cell,
     numbered,
-    open_text,
     refuse,
 )
+from merging.staging.sources.content import Content
+from merging.staging.sources.csv_records import BadRecord, Block, Positions, read_blocks, split
 
-csv.field_size_limit(1 << 30)
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """What the header tells: the names, the delimiter, the line on which it begins."""
+
+    names: tuple[str, ...]
+    delimiter: str
+    line: int
+
+    def rows(self, block: Block) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which records are rows: an empty line is one only where it is the empty cell of the only column."""
+        return block.filled if len(self.names) > 1 else np.ones_like(block.filled)
 
 
 def open_csv(path: Path, targets: Targets, problems: Problems, null_token: str) -> Source:
-    header, header_lines, delimiter = _csv_header(path, targets)
-    check_header(header, 1)
-    raw = [f"f{index}" for index in range(len(header))]
-    ragged = 0
+    """Open a CSV file; ``null_token`` is what an unquoted cell holds for NULL.
 
-    def note_ragged(row: Any) -> str:
-        nonlocal ragged
-        ragged += 1
+    Raises StagingRejected where there is no header, or none that can be read.
+    """
+    with Content(path, "CSV") as content:
+        dialect, _ = _header(read_blocks(content.read), targets)
+    check_header(dialect.names, dialect.line)
+    nested = {
+        index: targets[name] for index, name in enumerate(dialect.names) if is_nested_target(targets, name)
+    }
+    schema = pa.schema(
+        [pa.field(name, nested.get(index, pa.string())) for index, name in enumerate(dialect.names)]
+    )
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for _, block in _rows(path, targets):
+            table = _cells(dialect, block, null_token, problems)
+            columns = [column.combine_chunks() for column in table.columns]
+            refused = RefusedCells()
+            for place, target in nested.items():
+                columns[place] = _nested_column(columns[place], target, place, refused)
+            yield numbered(start, table.num_rows, columns, None, refused.column(table.num_rows))
+            start += table.num_rows
+
+    def lines(ordinals: set[int]) -> dict[int, int]:
+        return _lines(path, targets, ordinals)
+
+    return Source(dialect.names, schema, True, null_token, batches(), lines, header_line=dialect.line)
+
+
+def _header(blocks: Iterator[Block], targets: Targets) -> tuple[_Dialect, Block]:
+    """What the first record says, with the delimiter that gives the most names of the table; and what stands behind
+    it in its block.
+    """
+    for block in blocks:
+        record = block.first_record()
+        if record is not None:
+            return _dialect(record, targets), block.after_first_record()
+    raise refuse("empty_file", "the file is empty: it has no header line.", line=1)
+
+
+def _dialect(record: Block, targets: Targets) -> _Dialect:
+    possible = []
+    faults = []
+    for delimiter in _DELIMITERS:
+        try:
+            record.check(delimiter)
+        except BadRecord as bad:
+            faults.append(refuse(bad.code, f"in the header, {bad}", line=record.line_of(bad.at)))
+            continue
+        possible.append(_Dialect(tuple(split(record, delimiter)), delimiter, record.first_line))
+    if not possible:
+        raise faults[0]
+    # The first of the best: max() keeps the order of the delimiters.
+    return max(
+        possible, key=lambda one: sum(name in targets or name == OPERATION_COLUMN for name in one.names)
+    )
+
+
+def _rows(path: Path, targets: Targets) -> Iterator[tuple[_Dialect, Block]]:
+    """The blocks behind the header, each checked: StagingRejected names the first quote out of its place."""
+    with Content(path, "CSV") as content:
+        blocks = read_blocks(content.read)
+        dialect, rest = _header(blocks, targets)
+        for block in itertools.chain([rest], blocks):
+            try:
+                block.check(dialect.delimiter)
+            except BadRecord as bad:
+                place = block.place_of(bad.at, dialect.delimiter)
+                name = dialect.names[place] if place < len(dialect.names) else None
+                raise refuse(bad.code, str(bad), line=block.line_of(bad.at), column=name) from bad
+            yield dialect, block
+
+
+def _cells(dialect: _Dialect, block: Block, null_token: str, problems: Problems) -> pa.Table:
+    """The rows of a block that have as many cells as the header; the others are noted as problems."""
+    labels = [f"f{index}" for index in range(len(dialect.names))]
+    rows = int(dialect.rows(block).sum())
+    if not rows:
+        return pa.table({label: pa.array([], pa.string()) for label in labels})
+    skipped = 0
+
+    def skip(_: Any) -> str:
+        nonlocal skipped
+        skipped += 1
         return "skip"
 
-    reader = arrow_csv.open_csv(
-        pa.input_stream(str(path), compression="detect"),
+    table = arrow_csv.read_csv(
+        pa.BufferReader(block.data),
         read_options=arrow_csv.ReadOptions(
-            column_names=raw, skip_rows=header_lines, block_size=BLOCK_BYTES, use_threads=False
+            column_names=labels, block_size=len(block.data) + 1, use_threads=False
         ),
         parse_options=arrow_csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note_ragged
+            delimiter=dialect.delimiter,
+            newlines_in_values=True,
+            ignore_empty_lines=len(labels) > 1,
+            invalid_row_handler=skip,
         ),
         convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(raw, pa.string()),
+            column_types=dict.fromkeys(labels, pa.string()),
+            check_utf8=False,
             null_values=[null_token],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         ),
     )
-    nested = {index: targets[name] for index, name in enumerate(header) if is_nested_target(targets, name)}
-    schema = pa.schema([pa.field(name, nested.get(index, pa.string())) for index, name in enumerate(header)])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        try:
-            for batch in reader:
-                columns = list(batch.columns)
-                for index, target in nested.items():
-                    columns[index] = _nested_column(columns[index], target, header[index], start, problems)
-                yield numbered(start, batch.num_rows, columns, None)
-                start += batch.num_rows
-        except pa.ArrowInvalid as error:
-            raise _csv_failure(path, error) from error
-        if ragged:
-            _list_ragged(path, delimiter, header_lines, len(header), problems)
-
-    def lines(ordinals: set[int]) -> dict[int, int]:
-        return _csv_lines(path, delimiter, header_lines, len(header), ordinals)
-
-    return Source(tuple(header), schema, True, null_token, batches(), lines, header_line=1)
+    if table.num_rows + skipped != rows:
+        raise RuntimeError(f"{rows} records begin on line {block.first_line}, {table.num_rows} were read")
+    if skipped:
+        _note_ragged(dialect, block, problems)
+    if len(block.data) > MAX_CELL_BYTES:
+        _note_long(dialect, block, table, problems)
+    return table
 
 
-def _csv_header(path: Path, targets: Targets) -> tuple[list[str], int, str]:
-    """The header's names, how many lines it takes, and the delimiter."""
-    try:
-        with open_text(path) as file:
-            start = "".join(itertools.islice(file, 50))
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path) from error
-    if not start.strip():
-        raise refuse("empty_file", "the file is empty: it has no header line.", line=1)
-    best: tuple[int, int, str, list[str], int] | None = None
-    for preference, delimiter in enumerate([",", ";", "\t", "|"]):
-        reader = csv.reader(start.splitlines(keepends=True), delimiter=delimiter)
-        header = next((row for row in reader if row), [])
-        known = sum(1 for name in header if name in targets or name == OPERATION_COLUMN)
-        rank = (known, -preference, delimiter, header, reader.line_num)
-        if best is None or rank[:2] > best[:2]:
-            best = rank
-    if best is None:
-        raise refuse("empty_file", "the file has no header line.", line=1)
-    return best[3], best[4], best[2]
+def _note_ragged(dialect: _Dialect, block: Block, problems: Problems) -> None:
+    width = len(dialect.names)
+    widths = block.widths(dialect.delimiter)
+    ragged = dialect.rows(block) & (widths != width)
+    for line, number in zip(block.lines()[ragged].tolist(), widths[ragged].tolist(), strict=True):
+        problems.add(
+            "wrong_number_of_fields",
+            f"the row has {number} fields, the header {width}; "
+            "a value with a delimiter or a line break in it must stand in double quotes.",
+            line=line,
+        )
 
 
-def _csv_records(path: Path, delimiter: str, header_lines: int) -> Iterator[tuple[int, list[str]]]:
-    """The rows after the header with the line on which each begins, as the fast reader sees them."""
-    with open_text(path) as file:
-        for _ in range(header_lines):
-            next(file, None)
-        reader = csv.reader(file, delimiter=delimiter)
-        line = header_lines + 1
-        for row in reader:
-            if row:
-                yield line, row
-            line = header_lines + reader.line_num + 1
-
-
-def _csv_lines(
-    path: Path, delimiter: str, header_lines: int, width: int, ordinals: set[int]
-) -> dict[int, int]:
-    found: dict[int, int] = {}
-    last = max(ordinals, default=-1)
-    ordinal = 0
-    for line, row in _csv_records(path, delimiter, header_lines):
-        if ordinal > last:
-            break
-        if len(row) != width:
-            continue
-        if ordinal in ordinals:
-            found[ordinal] = line
-        ordinal += 1
-    return found
-
-
-def _list_ragged(path: Path, delimiter: str, header_lines: int, width: int, problems: Problems) -> None:
-    for line, row in _csv_records(path, delimiter, header_lines):
-        if len(row) != width:
+def _note_long(dialect: _Dialect, block: Block, table: pa.Table, problems: Problems) -> None:
+    for name, column in zip(dialect.names, table.columns, strict=True):
+        for row in np.flatnonzero(
+            pc.greater(pc.binary_length(column), MAX_CELL_BYTES).fill_null(False)
+        ).tolist():
+            line = int(_row_lines(dialect, block)[row])
             problems.add(
-                "wrong_number_of_fields",
-                f"the row has {len(row)} fields, the header {width}; "
-                "a value with a delimiter or a line break in it must stand in double quotes.",
-                line=line,
+                "too_long", f"the cell is longer than {MAX_CELL_BYTES >> 20} MiB.", line=line, column=name
             )
 
 
-def _csv_failure(path: Path, error: pa.ArrowInvalid) -> StagingRejected:
-    if "UTF8" in str(error) or "utf8" in str(error).lower():
-        return _not_utf8(path)
-    return refuse("unreadable", f"the CSV could not be parsed: {error}")
+def _row_lines(dialect: _Dialect, block: Block) -> Positions:
+    """The lines of the rows that ``_cells`` gives."""
+    lines: Positions = block.lines()[
+        dialect.rows(block) & (block.widths(dialect.delimiter) == len(dialect.names))
+    ]
+    return lines
 
 
-def _not_utf8(path: Path) -> StagingRejected:
-    stream = pa.input_stream(str(path), compression="detect")
-    line = 1
-    rest = b""
-    while block := stream.read(BLOCK_BYTES):
-        *complete, rest = (rest + block).split(b"\n")
-        for text in complete:
-            if not _decodes(text):
-                return encoding_problem(line)
-            line += 1
-    return encoding_problem(line)
+def _lines(path: Path, targets: Targets, ordinals: set[int]) -> dict[int, int]:
+    wanted = np.array(sorted(ordinals), np.int64)
+    found: dict[int, int] = {}
+    start = 0
+    for dialect, block in _rows(path, targets):
+        if not len(wanted) or start > wanted[-1]:
+            break
+        lines = _row_lines(dialect, block)
+        here = wanted[(wanted >= start) & (wanted < start + len(lines))]
+        found.update(zip(here.tolist(), lines[here - start].tolist(), strict=True))
+        start += len(lines)
+    return found
 
 
-def _decodes(text: bytes) -> bool:
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _nested_column(
-    column: pa.Array, target: pa.DataType, name: str, start: int, problems: Problems
-) -> pa.Array:
+def _nested_column(column: pa.Array, target: pa.DataType, place: int, refused: RefusedCells) -> pa.Array:
     values = []
-    for position, text in enumerate(column.to_pylist()):
+    for row, text in enumerate(column.to_pylist()):
         value = None
         if text is not None:
             try:
-                value = cell_value(load_json(text), target)
-            except (Refused, ValueError) as error:
-                message = str(error) if isinstance(error, Refused) else "the cell is not valid JSON."
-                problems.add("wrong_nested_value", message, ordinal=start + position, column=name, value=text)
+                value = nested_cell(text, target)
+            except Refused as error:
+                refused.add(row, place, "wrong_nested_value", str(error), text)
         values.append(value)
     return pa.array(values, target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,46 +10,48 @@ from typing import Any
 import pyarrow as pa
 
 from merging.columns import is_nested, is_text, type_name
-from merging.parsing import NumberText, Refused, cell_value
+from merging.parsing import NumberText, Refused, cell_value, shown
 from merging.staging.sources.base import (
     ABSENT_TYPE,
+    BATCH_BYTES,
     BATCH_ROWS,
+    MAX_CELL_BYTES,
+    MAX_COLUMNS,
     OPERATION_COLUMN,
     CellKind,
     Problems,
+    RefusedCells,
     RepeatedName,
     Source,
     Targets,
+    UnfitJson,
     check_header,
-    encoding_problem,
     is_nested_target,
     load_json,
     numbered,
-    open_text,
     refuse,
 )
+from merging.staging.sources.content import Content
+
+_BLANKS = " \t\r\n"
+_ONE_A_LINE = "Write one object a line (JSON lines; in pandas to_json(orient='records', lines=True))."
+_NOT_AN_OBJECT = f'each line must be one JSON object, such as {{"id": 1, "name": "x"}}. {_ONE_A_LINE}'
 
 
 def open_json_lines(path: Path, targets: Targets, problems: Problems) -> Source:
-    """JSON objects, one a line. Two passes: the first finds the names that occur anywhere."""
+    """JSON objects, one a line. Two passes: the first finds the names that occur anywhere.
+
+    Raises StagingRejected where there is no object at all.
+    """
     columns: dict[str, None] = {}
-    line = 0
-    try:
-        with open_text(path) as file:
-            for line, text in enumerate(file, start=1):
-                if not text.strip():
-                    continue
-                row = _json_row(text, line, None)
-                if row is not None:
-                    columns.update(dict.fromkeys(row))
-    except UnicodeDecodeError as error:
-        raise encoding_problem(line + 1) from error
+    for line, row, _ in _rows(path, None):
+        columns.update(dict.fromkeys(row))
+        if len(columns) > MAX_COLUMNS:
+            raise refuse("too_many_columns", f"there are more than {MAX_COLUMNS:,} names.", line=line)
     names = list(columns)
     if not names:
-        with open_text(path) as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip():
-                    _json_row(text, line, problems)
+        for _ in _rows(path, problems):
+            break
         if problems.total:
             raise problems.rejection({})
         raise refuse("empty_file", "the file has no JSON objects, one on each line.", line=1)
@@ -61,28 +62,15 @@ def open_json_lines(path: Path, targets: Targets, problems: Problems) -> Source:
 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
-        with open_text(path) as file:
-            rows = (
-                (line, row)
-                for line, text in enumerate(file, start=1)
-                if text.strip() and (row := _json_row(text, line, problems)) is not None
-            )
-            while chunk := list(itertools.islice(rows, BATCH_ROWS)):
-                for place, name in enumerate(names):
-                    seen[place].update(_json_kind(row[name]) for _, row in chunk if row.get(name) is not None)
-                yield _json_batch(chunk, start, names, kinds, targets, problems)
-                start += len(chunk)
+        for chunk in _chunks(_rows(path, problems)):
+            for place, name in enumerate(names):
+                seen[place].update(_json_kind(row[name]) for _, row in chunk if row.get(name) is not None)
+            yield _json_batch(chunk, start, names, kinds, targets, problems)
+            start += len(chunk)
 
     def lines(ordinals: set[int]) -> dict[int, int]:
-        found: dict[int, int] = {}
-        ordinal = 0
-        with open_text(path) as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip() and _json_row(text, line, None) is not None:
-                    if ordinal in ordinals:
-                        found[ordinal] = line
-                    ordinal += 1
-        return found
+        numbered_rows = enumerate(_rows(path, None))
+        return {ordinal: line for ordinal, (line, _, _) in numbered_rows if ordinal in ordinals}
 
     return Source(tuple(names), schema, True, None, batches(), lines, kinds=seen)
 
@@ -95,26 +83,56 @@ def _json_kind(value: Any) -> CellKind:
     return "text" if isinstance(value, str) else "other"
 
 
+def _rows(path: Path, problems: Problems | None) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """The objects with their lines and the lengths of those. Other lines are noted as problems where wanted."""
+    with Content(path, "JSON lines") as content:
+        for line, text in content.lines():
+            if text.strip(_BLANKS):
+                row = _json_row(text, line, problems)
+                if row is not None:
+                    yield line, row, len(text)
+
+
+def _chunks(
+    rows: Iterator[tuple[int, dict[str, Any], int]],
+) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    """Rows for one batch each: so many, and so long together, that a batch fits in memory."""
+    chunk: list[tuple[int, dict[str, Any]]] = []
+    size = 0
+    for line, row, length in rows:
+        chunk.append((line, row))
+        size += length
+        if len(chunk) == BATCH_ROWS or size > BATCH_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
 def _json_row(text: str, line: int, problems: Problems | None) -> dict[str, Any] | None:
+    code, message, column = "", "", None
     try:
         row = load_json(text)
     except RepeatedName as error:
-        if problems is not None:
-            problems.add("repeated_name", "the object gives the column twice.", line=line, column=str(error))
-        return None
+        code, message, column = "repeated_name", "the object gives the column twice.", str(error)
+    except UnfitJson as error:
+        code, message = "unfit_json", str(error)
     except ValueError:
-        if problems is not None:
-            problems.add("not_json", "the line is not valid JSON.", line=line, value=text.strip())
-        return None
-    if not isinstance(row, dict):
-        if problems is not None:
-            problems.add(
-                "not_an_object",
-                'each line must be one JSON object, such as {"id": 1, "name": "x"}.',
-                line=line,
-            )
-        return None
-    return row
+        code, message = "not_json", _not_json(text, line)
+    else:
+        if isinstance(row, dict):
+            return row
+        code, message = "not_an_object", _NOT_AN_OBJECT
+    if problems is not None:
+        shown_text = text.strip(_BLANKS) if code in ("not_json", "unfit_json") else None
+        problems.add(code, message, line=line, column=column, value=shown_text)
+    return None
+
+
+def _not_json(text: str, line: int) -> str:
+    if line == 1 and text.strip(_BLANKS) in ("[", "{"):
+        return f"the file is one JSON value over several lines. {_ONE_A_LINE}"
+    return "the line is not valid JSON."
 
 
 def _json_batch(
@@ -132,30 +150,31 @@ def _json_batch(
         for _, row in rows
     ]
     columns = []
-    for name, kind in zip(names, kinds, strict=True):
+    refused = RefusedCells()
+    for place, (name, kind) in enumerate(zip(names, kinds, strict=True)):
         target = targets.get(name)
         values = []
-        for line, row in rows:
+        for index, (line, row) in enumerate(rows):
             value = row.get(name)
             try:
                 values.append(_json_cell(value, target, name == OPERATION_COLUMN))
             except Refused as error:
-                problems.add(
-                    "wrong_type",
-                    str(error),
-                    line=line,
-                    column=name,
-                    value=json.dumps(value, ensure_ascii=False, default=str),
-                )
+                told = json.dumps(value, ensure_ascii=False)
+                if name == OPERATION_COLUMN:
+                    problems.add("wrong_type", str(error), line=line, column=name, value=told)
+                else:
+                    refused.add(index, place, "wrong_type", str(error), told)
                 values.append(None)
         columns.append(pa.array(values, kind))
-    return numbered(start, len(rows), columns, pa.array(absent, ABSENT_TYPE))
+    return numbered(start, len(rows), columns, pa.array(absent, ABSENT_TYPE), refused.column(len(rows)))
 
 
 def _json_cell(value: Any, target: pa.DataType | None, is_operation: bool) -> Any:
     """A JSON value as text of the kind the column wants; nested ones typed. Numbers for texts are refused."""
     if value is None:
         return None
+    if isinstance(value, str) and len(value) > MAX_CELL_BYTES:
+        raise Refused(f"the cell is longer than {MAX_CELL_BYTES >> 20} MiB.")
     if target is not None and is_nested(target):
         return cell_value(value, target)
     if isinstance(value, dict | list):
@@ -163,10 +182,17 @@ def _json_cell(value: Any, target: pa.DataType | None, is_operation: bool) -> An
         raise Refused(f"found {'an object' if isinstance(value, dict) else 'a list'}; {wanted}.")
     if is_operation or (target is not None and is_text(target)):
         if type(value) is not str:
-            raise Refused(f"found {value} without quotes; the column holds text: put the value in quotes.")
+            raise Refused(
+                f"found {_bare(value)} without quotes; the column holds text: put the value in quotes."
+            )
         return value
     if isinstance(value, bool):
         if target is not None and not pa.types.is_boolean(target):
             raise Refused(f"found {str(value).lower()}; expected {type_name(target)}.")
         return str(value).lower()
     return str(value)
+
+
+def _bare(value: str | bool) -> str:
+    """A JSON number or truth value as it stood in the file."""
+    return str(value).lower() if isinstance(value, bool) else shown(str(value))[1:-1]

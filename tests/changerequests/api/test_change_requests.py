@@ -1,5 +1,6 @@
 """Proposing, looking, reviewing and discussing through the API."""
 
+import gzip
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,17 @@ def test_a_file_that_is_too_large_is_refused(pending: ChangeRequest, settings: S
 
     assert problem(response) == (422, "invalid")
     assert [error["field"] for error in response.json()["errors"]] == ["file"]
+
+
+def test_fs3_a_compressed_csv_is_taken(dataset: Dataset) -> None:
+    client = client_of(person_with(Role.CONTRIBUTOR, dataset, username="carl"))
+    cr_id = client.post("/api/v1/change_requests", {"dataset": dataset.pk, "title": "Packed"}).json()["cr_id"]
+    packed = SimpleUploadedFile("changes.csv.gz", gzip.compress(CSV))
+    answer = client.post(f"/api/v1/change_requests/{cr_id}/upload", {"file": packed}, format="multipart")
+    assert (answer.status_code, answer.json()["rows"]) == (201, 2)
+    cut = SimpleUploadedFile("changes.csv.gz", gzip.compress(CSV)[:-3])
+    answer = client.post(f"/api/v1/change_requests/{cr_id}/upload", {"file": cut}, format="multipart")
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "unreadable")
 
 
 def test_json_is_no_upload(pending: ChangeRequest) -> None:

@@ -1,5 +1,6 @@
 """Every page: who sees it, what it says, how many queries it costs."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,14 @@ class TestProposing:
         words = text(response)
         assert "Uploaded as revision 1: 1 row change. 1 row already equal to the table left out." in words
         assert "uploaded revision 1 from seats.csv with 1 changed row" in words
+
+    def test_fs3_a_compressed_upload_becomes_a_draft(
+        self, dataset: Dataset, author: User, signed_in: SignedIn
+    ) -> None:
+        packed = SimpleUploadedFile("seats.csv.gz", gzip.compress(b"tailnum,seats\nN1,150\nN2,182\n"))
+        address_of_new = reverse("new_change_request", args=address(dataset))
+        signed_in(author).post(address_of_new, {"title": "Packed", "file": packed, "merge_schema": "on"})
+        assert (Revision.objects.get().rows, Revision.objects.get().file_name) == (1, "seats.csv.gz")
 
     def test_a_refused_upload_lists_every_problem_and_keeps_nothing(
         self, dataset: Dataset, author: User, signed_in: SignedIn, delta_data_root: Path

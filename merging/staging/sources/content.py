@@ -1,0 +1,194 @@
+"""The bytes of an upload: what they are by their own first bytes, decompressed and within limits, line by line.
+
+What a file holds is told by its content, never by its name alone: a workbook may be called ``x.csv``, and a ``.csv.gz``
+may have been unpacked on its way here.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from merging.errors import StagingRejected
+from merging.staging.sources.base import refuse
+
+BLOCK_BYTES = 4 << 20
+MAX_UNPACKED_BYTES = 64 << 30
+"""What a compressed file may hold: some thirteen times the largest upload that was measured."""
+MAX_RECORD_BYTES = 64 << 20
+"""A line of JSON, or a record of a CSV; what is read at once must fit in memory several times over."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HEAD_BYTES = 512
+# RFC 1952; bzip2's format begins with BZh, the block size and the digits of pi; RFC 8878.
+_COMPRESSIONS = {"gzip": b"\x1f\x8b", "bz2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
+_PI = b"1AY&SY"
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_BINARY_FORMATS = {
+    b"PAR1": "a Parquet file",
+    b"PARE": "an encrypted Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"FEA1": "a Feather file of version 1",
+    b"SQLite format 3": "an SQLite database",
+}
+_PASSWORD_PROTECTED = "EncryptedPackage".encode("utf-16-le")
+
+
+def compression_of(head: bytes) -> str | None:
+    """The compression that the first bytes of a file name (``gzip``, ``bz2``, ``zstd``), None for none."""
+    for name, magic in _COMPRESSIONS.items():
+        if head.startswith(magic) and (name != "bz2" or head[4:10] == _PI):
+            return name
+    return None
+
+
+def described_format(path: Path, head: bytes) -> str | None:
+    """What a file is by its first bytes, as a phrase for people, where that is surely no text."""
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _described_archive(path)
+    if head.startswith(_OLE):
+        with open(path, "rb") as file:
+            protected = _PASSWORD_PROTECTED in file.read(BLOCK_BYTES)
+        return (
+            "a workbook protected by a password (take the password off and save it again)"
+            if protected
+            else "a document of older Office programs, such as .xls (save it as .xlsx)"
+        )
+    for magic, phrase in _BINARY_FORMATS.items():
+        # A text may begin with the same letters, but then it holds no NUL.
+        if head.startswith(magic) and b"\x00" in head:
+            return phrase
+    if head.startswith(b"%PDF-"):
+        return "a PDF document"
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "a page in HTML"
+    return None
+
+
+def _described_archive(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.lower() for name in archive.namelist()}
+            kind = archive.read("mimetype")[:200] if "mimetype" in names else b""
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError):
+        return "a damaged archive"
+    if b"opendocument.spreadsheet" in kind:
+        return "an OpenDocument spreadsheet, .ods (save it as .xlsx)"
+    if "xl/workbook.bin" in names:
+        return "a binary workbook, .xlsb (save it as .xlsx)"
+    if any(name.startswith("xl/") for name in names) and "[content_types].xml" in names:
+        return "a workbook (.xlsx)"
+    return "an archive (.zip; unpack it)"
+
+
+class Content:
+    """The text of an upload as bytes, decompressed where its first bytes say so, without a byte order mark.
+
+    Raises StagingRejected where the file is no text in UTF-8 by its first bytes, where a compressed file is cut or
+    damaged (what was read of it must not be used then), and where more comes out of it than any upload needs.
+    """
+
+    def __init__(self, path: Path, wanted: str) -> None:
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+        self._compression = compression_of(head)
+        if self._compression is None:
+            _refuse_other_formats(path, head, wanted)
+        self._stream: Any = pa.input_stream(str(path), compression=self._compression)
+        self._unpacked = 0
+        self._begun = self._read(HEAD_BYTES)
+        if self._compression is not None:
+            _refuse_other_formats(path, self._begun, wanted)
+        _refuse_other_encodings(self._begun)
+        self._begun = self._begun.removeprefix(BYTE_ORDER_MARK)
+
+    def __enter__(self) -> Content:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes, none at the end."""
+        begun, self._begun = self._begun[:size], self._begun[size:]
+        return begun or self._read(size)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            block: bytes = self._stream.read(size)
+        except OSError as error:
+            if self._compression is None or error.errno is not None:
+                raise
+            raise refuse(
+                "unreadable",
+                f"the compressed file is cut or damaged ({error}); nothing of it was taken. "
+                "Compress it again and upload it whole.",
+            ) from error
+        self._unpacked += len(block)
+        if self._compression is not None and self._unpacked > MAX_UNPACKED_BYTES:
+            raise refuse(
+                "too_large", f"more than {MAX_UNPACKED_BYTES >> 30} GiB come out of the compressed file."
+            )
+        return block
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """The lines, numbered from 1; they end with LF, CR LF or CR."""
+        line = 0
+        rest = b""
+        while block := self.read(BLOCK_BYTES):
+            *complete, rest = _lines_of(rest + block)
+            for text in complete:
+                line += 1
+                yield line, _decoded(text, line)
+            if len(rest) > MAX_RECORD_BYTES:
+                raise refuse(
+                    "too_long", f"the line is longer than {MAX_RECORD_BYTES >> 20} MiB.", line=line + 1
+                )
+        for text in rest.splitlines():
+            line += 1
+            yield line, _decoded(text, line)
+
+
+def _lines_of(block: bytes) -> list[bytes]:
+    """Whole lines, and what is left: the beginning of a line, or one whose CR may be followed by LF."""
+    lines = block.splitlines(keepends=True)
+    return lines if not lines[-1].endswith(b"\n") else [*lines, b""]
+
+
+def _decoded(text: bytes, line: int) -> str:
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise encoding_problem(line) from error
+
+
+def encoding_problem(line: int) -> StagingRejected:
+    """The refusal of a text that is no UTF-8."""
+    return refuse("not_utf8", "the text is not UTF-8; save the file with the encoding UTF-8.", line=line)
+
+
+def _refuse_other_formats(path: Path, head: bytes, wanted: str) -> None:
+    found = described_format(path, head)
+    if found is not None:
+        raise refuse(
+            "wrong_format", f"the file is {found}, not {wanted}; give its name the ending of what it is."
+        )
+    nested = compression_of(head)
+    if nested is not None:
+        raise refuse("wrong_format", f"the file is compressed twice ({nested}); unpack it once.")
+
+
+def _refuse_other_encodings(head: bytes) -> None:
+    """UTF-16 and UTF-32, with a byte order mark or by the NULs between Latin characters."""
+    marked = head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"))
+    sample = head[: len(head) // 2 * 2][:64]
+    even, odd = sample[0::2], sample[1::2]
+    striped = len(sample) >= 8 and ((not any(even) and all(odd)) or (not any(odd) and all(even)))
+    if marked or striped:
+        raise refuse(
+            "not_utf8", "the text is UTF-16 or UTF-32; save the file with the encoding UTF-8.", line=1
+        )

@@ -124,6 +124,14 @@ class MergeFailed(MergeError):
     code: ClassVar[str] = "merge_failed"
 
 
+class EngineFailed(MergeFailed):
+    """The engine's database could not do what was asked of it: a damaged file, a value that does not fit, too
+    little memory. The message says which, and what to do.
+    """
+
+    code: ClassVar[str] = "engine_failed"
+
+
 class StagedCorrupt(MergeFailed):
     """Staged content is missing, truncated or changed since it was staged."""
 

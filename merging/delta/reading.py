@@ -9,19 +9,23 @@ allow a key; `fetch` reads the files with hits.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from merging.delta.footers import FileField, Layout, file_fields, read_footers
+from merging.delta.partitions import partition_text
+from merging.delta.projecting import can_be_named, project
 from merging.delta.schema import column_sql, duckdb_type, literal, quote
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
 from merging.delta.vectors import among_dead, read_vector
-from merging.errors import MergeFailed
+from merging.failures import naming_engine_failures
 
 _names = itertools.count()
 _FILES_PER_STATEMENT = 64
@@ -99,8 +103,8 @@ def fetch(
         # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
         # so that files are read in parallel.
         parts = " UNION ALL ".join(
-            f"SELECT {index}::BIGINT AS file_index, p.row_number{selected} "
-            f"FROM ({_file_sql(connection, snapshot, index, columns)}) p "
+            f"SELECT p.file_index, p.row_number{selected} "
+            f"FROM ({files_sql(connection, snapshot, [index], columns)}) p "
             f"SEMI JOIN (SELECT row_number FROM {located} WHERE file_index = {index}) l "
             "ON p.row_number = l.row_number"
             for index in hits[start : start + _FILES_PER_STATEMENT]
@@ -162,32 +166,97 @@ def files_sql(
 ) -> str:
     """A SELECT of file_index, row_number and `columns` over the stored rows of `files`, dead rows included.
 
-    A column that a file lacks is NULL (it was added later); order and presence of columns may differ by file.
+    A column that a file lacks is NULL (it was added later); order, presence and nesting of columns may differ by
+    file. Raises MergeFailed and UnsupportedTable as `read_footers` and `project` do.
     """
-    store = snapshot.store
-    store.attach(connection)
-    paths = ", ".join(literal(_engine_path(snapshot, index)) for index in files)
-    stored = [name for name in columns if name not in snapshot.partition_columns]
-    if any(pa.types.is_nested(snapshot.schema.field(name).type) for name in stored):
-        # Files may hold older forms of a nested type; only a stated schema fills in what they lack. It also
-        # keeps joins from pruning the scan, so plain columns are read without it.
-        source = (
-            f"read_parquet([{paths}], hive_partitioning = false, schema = {_stated_schema(snapshot, stored)})"
+    snapshot.store.attach(connection)
+    legs = _legs(
+        connection, snapshot, files, [name for name in columns if name not in snapshot.partition_columns]
+    )
+    return " UNION ALL ".join(_leg_sql(snapshot, leg, columns) for leg in legs)
+
+
+@dataclass
+class _Leg:
+    """Files that one scan reads alike: how it names them, and what it makes of each stored column."""
+
+    expressions: Mapping[str, str]
+    by_name: bool
+    layouts: list[Layout] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
+
+
+def _legs(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files: Sequence[int], stored: Sequence[str]
+) -> list[_Leg]:
+    """The scans that read `files`: one for each layout, or for all layouts that can be told by the names of their
+    columns (`union_by_name`), which is what most tables are."""
+    wanted = [one for one in snapshot.fields if one.name in stored]
+    by_layout: dict[str, tuple[Layout, list[int]]] = {}
+    for index, footer in zip(
+        files, read_footers(snapshot.store, [snapshot.files[i] for i in files]), strict=True
+    ):
+        by_layout.setdefault(footer.layout.signature, (footer.layout, []))[1].append(index)
+    legs: list[_Leg] = []
+    for layout, indexes in by_layout.values():
+        path = _engine_path(snapshot, indexes[0])
+        with named_failures(snapshot):
+            held = file_fields(connection, layout, path)
+        named = len(by_layout) > 1 and can_be_named(held)
+        made = project(
+            layout,
+            held,
+            wanted,
+            snapshot.mapping_mode,
+            snapshot.files[indexes[0]].path,
+            functools.partial(_spelled, held if named else None),
         )
-        present = set(stored)
+        leg = _Leg(dict(zip((one.name for one in wanted), made, strict=True)), named)
+        types = {one.name.casefold(): one.type_text for one in held}
+        for other in legs if named else ():
+            if other.by_name and other.expressions == leg.expressions and _agree(other.types, types):
+                leg = other
+                break
+        else:
+            legs.append(leg)
+        leg.types.update(types)
+        leg.layouts.append(layout)
+        leg.files += indexes
+    return legs
+
+
+def _spelled(held: Sequence[FileField] | None, place: int) -> str:
+    return f"p{place}" if held is None else quote(held[place].name)
+
+
+def _agree(left: Mapping[str, str], right: Mapping[str, str]) -> bool:
+    return all(left[name] == right[name] for name in left.keys() & right.keys())
+
+
+def _leg_sql(snapshot: Snapshot, leg: _Leg, columns: Sequence[str]) -> str:
+    paths = ", ".join(literal(_engine_path(snapshot, index)) for index in leg.files)
+    source = f"read_parquet([{paths}], hive_partitioning = false"
+    if len(leg.layouts) > 1:
+        source += ", union_by_name = true)"
+    elif leg.by_name:
+        source += ")"
     else:
-        source = f"read_parquet([{paths}], hive_partitioning = false, union_by_name = true)"
-        present = _present_somewhere(connection, snapshot, files, stored, source)
-    if list(files) == list(range(len(files))):
+        # Every column gets a name of ours, so none can take the place of DuckDB's own (`file_row_number`, …).
+        renamed = ", ".join(f"p{place}" for place in range(len(leg.layouts[0].arrow)))
+        source += f") AS t({renamed})"
+    if leg.files == list(range(len(leg.files))):
         index_sql = "file_index::BIGINT"
+    elif len(leg.files) == 1:
+        index_sql = f"{leg.files[0]}::BIGINT"
     else:
-        index_sql = f"([{', '.join(str(index) for index in files)}]::BIGINT[])[file_index::BIGINT + 1]"
+        index_sql = f"([{', '.join(str(index) for index in leg.files)}]::BIGINT[])[file_index::BIGINT + 1]"
     selected = [f"{index_sql} AS file_index", "file_row_number AS row_number"]
     for name in columns:
         if name in snapshot.partition_columns:
-            selected.append(f"{_partition_sql(snapshot, files, name)} AS {column_sql(name)}")
+            selected.append(f"{_partition_sql(snapshot, leg.files, name)} AS {column_sql(name)}")
         else:
-            selected.append(_column_sql(snapshot, name, name in present))
+            selected.append(f"{leg.expressions[name]} AS {column_sql(name)}")
     return f"SELECT {', '.join(selected)} FROM {source}"
 
 
@@ -195,82 +264,11 @@ def _engine_path(snapshot: Snapshot, index: int) -> str:
     return snapshot.store.engine_path(snapshot.store.relative(snapshot.files[index].path))
 
 
-def _stated_schema(snapshot: Snapshot, columns: Sequence[str]) -> str:
-    fields = ", ".join(
-        f"{literal(snapshot.physical_names[name])}: {{name: {literal(snapshot.physical_names[name])}, "
-        f"type: {literal(duckdb_type(snapshot.schema.field(name).type))}, default_value: NULL}}"
-        for name in columns
-    )
-    return f"MAP {{{fields}}}"
-
-
-def _column_sql(snapshot: Snapshot, name: str, present: bool) -> str:
-    type_name = duckdb_type(snapshot.schema.field(name).type)
-    source = quote(snapshot.physical_names[name]) if present else "NULL"
-    return f"CAST({source} AS {type_name}) AS {column_sql(name)}"
-
-
-def _stated_columns(snapshot: Snapshot, index: int) -> Collection[str]:
-    """Stored names that a file has for certain: its statistics count their NULLs."""
-    counts = snapshot.files[index].stats().get("nullCount")
-    return counts if isinstance(counts, dict) else ()
-
-
-def _present_somewhere(
-    connection: duckdb.DuckDBPyConnection,
-    snapshot: Snapshot,
-    files: Sequence[int],
-    columns: Sequence[str],
-    source: str,
-) -> set[str]:
-    """Those of `columns` that at least one of the files has; footers are asked where statistics do not say."""
-    missing = set(columns)
-    for index in files:
-        stated = _stated_columns(snapshot, index)
-        missing -= {name for name in missing if snapshot.physical_names[name] in stated}
-        if not missing:
-            return set(columns)
-    found = _describe(connection, snapshot, source)
-    return {name for name in columns if snapshot.physical_names[name] in found}
-
-
-def _describe(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, source: str) -> dict[str, str]:
-    with _named_failures(snapshot):
-        return {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-
-
-def _file_sql(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, index: int, columns: Sequence[str]
-) -> str:
-    """A SELECT of row_number and `columns` over the stored rows of one file, in a form that joins can prune."""
-    stored = [name for name in columns if name not in snapshot.partition_columns]
-    nested = [name for name in stored if pa.types.is_nested(snapshot.schema.field(name).type)]
-    source = f"read_parquet([{literal(_engine_path(snapshot, index))}], hive_partitioning = false"
-    stated = _stated_columns(snapshot, index)
-    present = {name for name in stored if snapshot.physical_names[name] in stated}
-    if nested or len(present) < len(stored):
-        found = _describe(connection, snapshot, f"{source})")
-        present = {name for name in stored if snapshot.physical_names[name] in found}
-        if any(
-            found.get(snapshot.physical_names[name]) != duckdb_type(snapshot.schema.field(name).type)
-            for name in nested
-        ):
-            source += f", schema = {_stated_schema(snapshot, stored)}"
-            present = set(stored)
-    selected = ["file_row_number AS row_number"]
-    for name in columns:
-        if name in snapshot.partition_columns:
-            selected.append(f"{_partition_sql(snapshot, [index], name)} AS {column_sql(name)}")
-        else:
-            selected.append(_column_sql(snapshot, name, name in present))
-    return f"SELECT {', '.join(selected)} FROM {source})"
-
-
 def _partition_sql(snapshot: Snapshot, files: Sequence[int], name: str) -> str:
-    type_name = duckdb_type(snapshot.schema.field(name).type)
-    physical = snapshot.physical_names[name]
-    values = [snapshot.files[index].partition_values.get(physical) for index in files]
-    spelled = ["NULL" if value in (None, "") else literal(value or "") for value in values]
+    data_type = snapshot.schema.field(name).type
+    type_name = duckdb_type(data_type)
+    values = [partition_text(snapshot, snapshot.files[index], name) for index in files]
+    spelled = ["NULL" if value is None else literal(value) for value in values]
     if len(set(spelled)) == 1:
         return f"CAST({spelled[0]} AS {type_name})"
     return f"(CAST([{', '.join(spelled)}] AS {type_name}[]))[file_index::BIGINT + 1]"
@@ -354,16 +352,10 @@ def run_arrow(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
 
 
 def _run(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, statement: str) -> None:
-    with _named_failures(snapshot):
+    with named_failures(snapshot):
         connection.execute(statement)
 
 
-@contextlib.contextmanager
-def _named_failures(snapshot: Snapshot) -> Iterator[None]:
-    try:
-        yield
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise MergeFailed(
-            f"A data file of {snapshot.uri} cannot be read: {str(error).splitlines()[0]}",
-            data={"table_uri": snapshot.uri, "version": snapshot.version},
-        ) from error
+def named_failures(snapshot: Snapshot) -> contextlib.AbstractContextManager[None]:
+    """Turns what DuckDB says of the table's files into errors of the engine's family."""
+    return naming_engine_failures(snapshot.uri, {"table_uri": snapshot.uri, "version": snapshot.version})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,13 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from merging.delta.features import Requirements, require_readable, required_by
+from merging.delta.fields import MappingMode, TableField, table_fields
+from merging.delta.footers import read_footer
 from merging.delta.log import Commit, DataFile, TableState, load_state, read_commit
 from merging.delta.schema import delta_schema
 from merging.delta.store import TableStore, open_store
-from merging.errors import MergeFailed, UnsupportedTable
+from merging.errors import UnsupportedTable
 
 Strategy = Literal["merge-on-read", "copy-on-write", "delta-rs"]
 
@@ -117,22 +117,27 @@ class Snapshot:
 
     def physical_records(self, file: DataFile) -> int:
         """Rows stored in a data file, those that a vector hides included."""
-        return _footer_rows(self.store, file) if file.num_records is None else file.num_records
+        return read_footer(self.store, file).rows if file.num_records is None else file.num_records
 
     def live_records(self, file: DataFile) -> int:
         """Rows of a data file that readers see."""
         return self.physical_records(file) - (file.vector.cardinality if file.vector else 0)
 
+    @property
+    def mapping_mode(self) -> MappingMode:
+        """How columns are found in data files: by their names, by stored names, or by field ids."""
+        stated = self.properties.get("delta.columnMapping.mode", "none")
+        return "id" if stated == "id" else "name" if stated == "name" else "none"
+
+    @functools.cached_property
+    def fields(self) -> tuple[TableField, ...]:
+        """The columns with their stored names and field ids, at every depth."""
+        return table_fields(self.schema_json, self.schema, self.mapping_mode)
+
     @functools.cached_property
     def physical_names(self) -> Mapping[str, str]:
         """Stored name of every top-level column; differs from the logical one under column mapping."""
-        if self.properties.get("delta.columnMapping.mode", "none") == "none":
-            return {name: name for name in self.schema.names}
-        fields = json.loads(self.schema_json)["fields"]
-        return {
-            item["name"]: item.get("metadata", {}).get("delta.columnMapping.physicalName", item["name"])
-            for item in fields
-        }
+        return {one.name: one.stored_name for one in self.fields}
 
     @functools.cached_property
     def comments(self) -> Mapping[str, str]:
@@ -229,15 +234,3 @@ def snapshot_of(
 
 def _from_ms(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
-
-
-def _footer_rows(store: TableStore, file: DataFile) -> int:
-    path = store.relative(file.path)
-    try:
-        tail = store.read_range(path, max(0, file.size - 8), 8)
-        footer = int.from_bytes(tail[:4], "little") + 8
-        content = store.read_range(path, max(0, file.size - footer), footer)
-        # A Parquet footer is found from the end of the file, so the footer alone reads like a file.
-        return int(pq.read_metadata(io.BytesIO(b"PAR1" + content)).num_rows)
-    except FileNotFoundError as error:
-        raise MergeFailed(f"The data file {path} of {store.uri} is missing.", data={"path": path}) from error

@@ -21,7 +21,7 @@ import obstore
 import obstore.store
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 
-from merging.delta.store_files import StoreFileSystem
+from merging.delta.store_files import RangedReader, StoreFileSystem
 from merging.errors import MergeFailed
 
 LOG_FOLDER = "_delta_log"
@@ -70,6 +70,13 @@ class TableStore(Protocol):
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; FileNotFoundError when there is no such object."""
+
+    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+        """The object's size and its last `length` bytes (all, where it has fewer); FileNotFoundError."""
+
+    def mark(self, path: str) -> object:
+        """What is known for nothing of an object's identity beside its size; FileNotFoundError when it is gone
+        and that is noticed."""
 
     def put_new(self, path: str, data: bytes) -> None:
         """Create the object atomically and durably; ObjectExists when the name is taken."""
@@ -147,6 +154,16 @@ class LocalStore:
         with open(self._full(path), "rb") as file:
             file.seek(offset)
             return file.read(length)
+
+    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+        with open(self._full(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - length))
+            return size, file.read(length)
+
+    def mark(self, path: str) -> object:
+        status = os.stat(self._full(path))
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def put_new(self, path: str, data: bytes) -> None:
         # A hard link fails when the name exists and shows the whole content at once; an exclusive
@@ -231,6 +248,7 @@ class ObjectStore:
         self.uri = uri
         self._scratch = scratch
         self._protocol = f"headgate{uuid.uuid4().hex[:12]}"
+        self._reader = RangedReader(store, uri)
 
     def _objects(self, prefix: str, offset: str | None = None) -> Iterator[StoredObject]:
         for batch in obstore.list(self.client, prefix or None, offset=offset, chunk_size=1000):
@@ -259,6 +277,13 @@ class ObjectStore:
             return bytes(obstore.get_range(self.client, path, start=offset, length=length))
         except NotFoundError as error:
             raise FileNotFoundError(path) from error
+
+    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+        known = self._reader.known(path, length)
+        return known.size, known.tail[-length:]
+
+    def mark(self, path: str) -> object:
+        return None
 
     def put_new(self, path: str, data: bytes) -> None:
         try:
@@ -290,7 +315,7 @@ class ObjectStore:
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         if not connection.filesystem_is_registered(self._protocol):
-            connection.register_filesystem(StoreFileSystem(self.client, self._protocol))
+            connection.register_filesystem(StoreFileSystem(self._reader, self._protocol))
 
     def engine_path(self, path: str) -> str:
         return f"{self._protocol}://{path}"

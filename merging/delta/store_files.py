@@ -1,16 +1,173 @@
-"""How DuckDB reads an object store: a file system that opens ranged readers on the table's own client.
+"""How DuckDB reads an object store: a file system whose reads each name their range, on the table's own client.
 
 DuckDB's httpfs extension cannot be downloaded everywhere, and would need the credentials a second time in
 another form; this way there is one client and one set of options.
+
+DuckDB asks for a range in two calls on one handle, `seek` and `read`, and several of its threads do so at once
+(its readers are asynchronous, so with one thread too). A handle with a position therefore gives one thread the
+bytes that another asked for, silently. The handles here keep a position for each thread of the operating system;
+a pair of calls never changes threads. `threading.local` would not do: a thread that Python did not start loses
+its local values whenever it lets go of the interpreter.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import obstore
 from fsspec import AbstractFileSystem
+from obstore.exceptions import NotFoundError, PreconditionError
+
+_TAIL = 64 * 1024
+_KEPT_BYTES = 64 * 1024 * 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownObject:
+    """What one request told of an object: its size, what tells its contents from others', its last bytes."""
+
+    size: int
+    e_tag: str | None
+    tail: bytes
+
+
+class ReplacedObject(OSError):
+    """An object is no longer the one that was looked at before: somebody put another in its place."""
+
+
+class KnownObjects:
+    """Sizes and ends of objects by address, for the whole process: data files never change once written.
+
+    The end of a Parquet file is its footer, which every scan asks for anew. What is remembered is bounded in
+    bytes; a range of an object is only read while the object is still the remembered one.
+    """
+
+    def __init__(self, limit: int = _KEPT_BYTES) -> None:
+        self._known: OrderedDict[tuple[str, str], KnownObject] = OrderedDict()
+        self._lock = threading.Lock()
+        self._limit = limit
+        self._bytes = 0
+
+    def get(self, place: tuple[str, str]) -> KnownObject | None:
+        """What is remembered of the object, if anything."""
+        with self._lock:
+            found = self._known.get(place)
+            if found is not None:
+                self._known.move_to_end(place)
+            return found
+
+    def put(self, place: tuple[str, str], known: KnownObject) -> None:
+        """Remember it, and forget what was not asked for the longest."""
+        with self._lock:
+            self._forget(place)
+            self._known[place] = known
+            self._bytes += len(known.tail)
+            while self._bytes > self._limit and len(self._known) > 1:
+                self._forget(next(iter(self._known)))
+
+    def forget(self, place: tuple[str, str]) -> None:
+        """Ask the store again next time."""
+        with self._lock:
+            self._forget(place)
+
+    def _forget(self, place: tuple[str, str]) -> None:
+        gone = self._known.pop(place, None)
+        if gone is not None:
+            self._bytes -= len(gone.tail)
+
+
+_KNOWN = KnownObjects()
+
+
+class RangedReader:
+    """Ranged reads of one store's objects: every read names its range and gets exactly that or an error."""
+
+    def __init__(self, client: Any, uri: str, known: KnownObjects = _KNOWN) -> None:
+        self._client = client
+        self._uri = uri
+        self._known = known
+
+    def known(self, path: str, tail: int = _TAIL) -> KnownObject:
+        """The object's size and at least its last `tail` bytes (all of them where it has fewer), in one request at
+        most. Raises FileNotFoundError."""
+        place = (self._uri, path)
+        found = self._known.get(place)
+        if found is not None and len(found.tail) >= min(tail, found.size):
+            return found
+        try:
+            result = obstore.get(self._client, path, options={"range": {"suffix": max(tail, 1)}})
+            known = KnownObject(result.meta["size"], result.meta["e_tag"], bytes(result.bytes()))
+        except NotFoundError as error:
+            self._known.forget(place)
+            raise FileNotFoundError(path) from error
+        except obstore.exceptions.GenericError:
+            # An object of no bytes has no last bytes: stores answer that in several ways.
+            meta = obstore.head(self._client, path)
+            if meta["size"]:
+                raise
+            known = KnownObject(0, meta["e_tag"], b"")
+        self._known.put(place, known)
+        return known
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        """The bytes from `start`, `length` of them or up to the object's end.
+
+        Raises FileNotFoundError, and ReplacedObject where it is another object than at the first look.
+        """
+        known = self.known(path)
+        end = min(start + length, known.size)
+        if start >= end:
+            return b""
+        begins = known.size - len(known.tail)
+        if start >= begins:
+            return known.tail[start - begins : end - begins]
+        options: obstore.GetOptions = {"range": (start, end)}
+        if known.e_tag:
+            options["if_match"] = known.e_tag
+        try:
+            content = bytes(obstore.get(self._client, path, options=options).bytes())
+        except NotFoundError as error:
+            self._known.forget((self._uri, path))
+            raise FileNotFoundError(path) from error
+        except PreconditionError as error:
+            self._known.forget((self._uri, path))
+            raise ReplacedObject(f"{path} was replaced while it was read") from error
+        if len(content) != end - start:
+            raise OSError(f"{path}: the store gave {len(content)} bytes where {end - start} were asked for")
+        return content
+
+
+class StoreFile:
+    """An open object, as DuckDB's Python file systems want one. Its only state is where each thread stands."""
+
+    def __init__(self, reader: RangedReader, path: str) -> None:
+        self._reader = reader
+        self._path = path
+        self._positions: dict[int, int] = {}
+
+    def seek(self, position: int) -> int:
+        """Set where the calling thread reads next."""
+        self._positions[threading.get_ident()] = position
+        return position
+
+    def tell(self) -> int:
+        """Where the calling thread reads next."""
+        return self._positions.get(threading.get_ident(), 0)
+
+    def read(self, length: int) -> bytes:
+        """The bytes from the calling thread's position; fewer only at the end of the object."""
+        start = self.tell()
+        content = self._reader.read(self._path, start, length)
+        self.seek(start + len(content))
+        return content
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 class StoreFileSystem(AbstractFileSystem):
@@ -18,34 +175,29 @@ class StoreFileSystem(AbstractFileSystem):
 
     cachable = False
 
-    def __init__(self, client: Any, protocol: str) -> None:
+    def __init__(self, reader: RangedReader, protocol: str) -> None:
         super().__init__()
-        self.client = client
+        self.reader = reader
         self.protocol = protocol
 
     def _key(self, path: str) -> str:
         return path.removeprefix(f"{self.protocol}://").lstrip("/")
 
-    def open(self, path: str, mode: str = "rb", **_: Any) -> Any:
-        """A seekable reader; FileNotFoundError when there is no such object."""
+    def open(self, path: str, mode: str = "rb", **_: Any) -> StoreFile:
+        """A reader of ranges; FileNotFoundError when there is no such object."""
         if mode != "rb":
             raise PermissionError(f"{path}: this file system only reads")
-        return obstore.open_reader(self.client, self._key(path))
+        key = self._key(path)
+        self.reader.known(key)
+        return StoreFile(self.reader, key)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Size and kind, as fsspec says it."""
-        meta = obstore.head(self.client, self._key(path))
-        return {
-            "name": path,
-            "size": meta["size"],
-            "type": "file",
-            "mtime": meta["last_modified"].timestamp(),
-        }
+        return {"name": path, "size": self.reader.known(self._key(path)).size, "type": "file"}
 
     def modified(self, path: str) -> datetime:
-        """When the object was written."""
-        written: datetime = obstore.head(self.client, self._key(path))["last_modified"]
-        return written
+        """One moment for all: what DuckDB caches of a file holds for as long as its connection, as the files do."""
+        return _EPOCH
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """The path itself: DuckDB is always given literal paths."""

@@ -689,8 +689,10 @@ def _partition_text(schema: pa.Schema, name: str) -> str:
     """A partition value as the log spells it (PROTOCOL.md, "Partition Value Serialization")."""
     data_type = schema.field(name).type
     if pa.types.is_timestamp(data_type):
-        moment = f"{column_sql(name)} AT TIME ZONE 'UTC'" if data_type.tz else column_sql(name)
-        return f"strftime({moment}, '%Y-%m-%d %H:%M:%S.%f')"
+        if data_type.tz:
+            # Without a zone it would be another instant to a reader whose session is elsewhere; as Spark 4 spells it.
+            return f"strftime({column_sql(name)} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
+        return f"strftime({column_sql(name)}, '%Y-%m-%d %H:%M:%S.%f')"
     return f"CAST(CAST({column_sql(name)} AS {duckdb_type(data_type)}) AS VARCHAR)"
 
 

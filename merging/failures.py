@@ -1,0 +1,45 @@
+"""DuckDB's errors in the engine's own family: the one place where they are named, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+
+from merging.errors import EngineFailed, UnsupportedTable
+
+REFUSAL = "headgate refuses: "
+"""How a message begins that SQL of ours raises on meeting a value it must not pass on (DuckDB's `error` function)."""
+
+
+def engine_failure(
+    error: duckdb.Error, place: str = "", data: Mapping[str, Any] | None = None
+) -> EngineFailed | UnsupportedTable:
+    """The error to raise in place of DuckDB's; `place` says in which table or file."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if REFUSAL in said:
+        return UnsupportedTable(["values"], said.partition(REFUSAL)[2])
+    where = f" of {place}" if place else ""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        message = (
+            f"Not enough memory for the rows{where}: they need more than the engine may hold. Give it more with "
+            f"HEADGATE_ENGINE_MEMORY (and HEADGATE_STAGING_MEMORY for uploads). {said}"
+        )
+    elif isinstance(error, duckdb.IOException | duckdb.HTTPException | duckdb.InvalidInputException):
+        message = f"A data file{where} cannot be read: {said}"
+    elif isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
+        message = f"A value{where} does not fit the type of its column: {said}"
+    else:
+        message = f"The engine could not work on the rows{where}; please report this: {said}"
+    return EngineFailed(message, data=data)
+
+
+@contextmanager
+def naming_engine_failures(place: str = "", data: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Turn whatever DuckDB raises inside into an error of the engine's family. Everything else passes."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise engine_failure(error, place, data) from error

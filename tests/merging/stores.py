@@ -1,0 +1,157 @@
+"""Places where tables live, for tests that must find the same on each: a folder, a memory store, an S3 server."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore
+import obstore.store
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from merging.delta.schema import delta_field
+from merging.delta.store import LocalStore, ObjectStore, TableStore, open_store
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table's address, with the options that open it."""
+
+    uri: str
+    options: Mapping[str, str] | None
+    store: TableStore
+
+
+def local_place(folder: Path) -> Place:
+    root = folder / f"table-{uuid.uuid4().hex}"
+    root.mkdir()
+    return Place(str(root), None, LocalStore(root))
+
+
+def memory_place() -> Place:
+    uri = f"memory://bucket/{uuid.uuid4().hex}"
+    return Place(uri, None, ObjectStore(obstore.store.MemoryStore(), uri))
+
+
+@contextmanager
+def s3_server() -> Iterator[Mapping[str, str]]:
+    """A server on the loopback address that speaks S3, with a bucket `tables`; the options that open it."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        options = {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+        _make_bucket(options)
+        yield options
+    finally:
+        server.stop()
+
+
+def _make_bucket(options: Mapping[str, str]) -> None:
+    import urllib.request
+
+    request = urllib.request.Request(f"{options['AWS_ENDPOINT_URL']}/tables", method="PUT")  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        assert answer.status == 200
+
+
+def s3_place(options: Mapping[str, str]) -> Place:
+    uri = f"s3://tables/{uuid.uuid4().hex}"
+    return Place(uri, options, open_store(uri, options))
+
+
+def put(place: Place, path: str, content: bytes) -> None:
+    if isinstance(place.store, LocalStore):
+        target = Path(place.uri) / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    else:
+        obstore.put(place.store.client, path, content)  # type: ignore[attr-defined]
+
+
+def parquet(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def add_action(
+    path: str, content: bytes, partition_values: Mapping[str, str | None] | None = None, **more: Any
+) -> dict[str, Any]:
+    return {
+        "add": {
+            "path": path,
+            "partitionValues": dict(partition_values or {}),
+            "size": len(content),
+            "modificationTime": 1_700_000_000_000,
+            "dataChange": True,
+            **more,
+        }
+    }
+
+
+def put_commit(place: Place, version: int, actions: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(action) + "\n" for action in actions)
+    put(place, f"_delta_log/{version:020d}.json", text.encode())
+
+
+def head_actions(
+    fields: list[dict[str, Any]] | pa.Schema,
+    *,
+    properties: Mapping[str, str] | None = None,
+    partition_by: list[str] | None = None,
+    vectors: bool = False,
+    mapping: bool = False,
+) -> list[dict[str, Any]]:
+    """protocol and metaData of a table with these fields (Delta's JSON, or a pyarrow schema)."""
+    stated = [delta_field(field) for field in fields] if isinstance(fields, pa.Schema) else fields
+    properties = dict(properties or {})
+    features = (["columnMapping"] if mapping else []) + (["deletionVectors"] if vectors else [])
+    if vectors:
+        properties["delta.enableDeletionVectors"] = "true"
+    if features:
+        protocol: dict[str, Any] = {
+            "minReaderVersion": 3,
+            "minWriterVersion": 7,
+            "readerFeatures": features,
+            "writerFeatures": features,
+        }
+    else:
+        protocol = {"minReaderVersion": 1, "minWriterVersion": 2}
+    metadata = {
+        "id": str(uuid.UUID(bytes=os.urandom(16))),
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": json.dumps({"type": "struct", "fields": stated}),
+        "partitionColumns": partition_by or [],
+        "configuration": properties,
+        "createdTime": 1_700_000_000_000,
+    }
+    return [{"protocol": protocol}, {"metaData": metadata}]
+
+
+def put_table(
+    place: Place, files: list[pa.Table], *, vectors: bool = False, row_group_size: int | None = None
+) -> None:
+    """A table of these files in one commit, written by pyarrow, without statistics."""
+    actions = head_actions(files[0].schema, vectors=vectors)
+    for number, rows in enumerate(files):
+        content = parquet(rows, row_group_size=row_group_size)
+        put(place, f"part-{number}.parquet", content)
+        actions.append(add_action(f"part-{number}.parquet", content))
+    put_commit(place, 0, actions)

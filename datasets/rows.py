@@ -1,37 +1,36 @@
 """Cell values between Python and JSON, exactly: what the database, the API and forms exchange.
 
-Whole numbers, text, booleans and NULL are themselves. Decimals, dates, timestamps and bytes become text (bytes as
-base64), floats that JSON cannot say become ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
+The form of each type is the engine's (``merging.json_form``, in words in docs/api.md under "Values").
 """
 
-import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from typing import Any
 
 import merging
 from datasets.errors import InvalidInput
 
+FarMoment = merging.FarMoment
+"""A timestamp outside the years 1 to 9999."""
+
 
 def json_value(value: Any) -> Any:
     """A cell as a JSON value; nothing is rounded."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value).replace("inf", "Infinity").replace("nan", "NaN")
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, Mapping):
-        return {str(key): json_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_value(item) for item in value]
-    return str(value)
+    return merging.json_form(value)
+
+
+def text_value(value: Any) -> str:
+    """A cell, or its JSON value, as the text that a form or an address holds for it."""
+    return merging.text_form(value)
+
+
+def typed_value(value: Any, type_name: str) -> Any:
+    """A JSON value or text as a value of a simple Delta type. Raises ``InvalidInput``."""
+    try:
+        return merging.typed_value(value, type_name)
+    except (merging.Refused, merging.UnsupportedTable) as error:
+        raise InvalidInput(f"{shown_json(value)} is no {type_name}: {error}") from error
 
 
 def json_row(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -50,10 +49,47 @@ def storable(value: Any) -> Any:
     return value
 
 
-def parse_json(text: str, field: str) -> Any:
-    """What people send as JSON in one field. Raises ``InvalidInput``."""
+#: The one member of an object that holds a JSON text instead of a value.
+_AS_TEXT = "$json"
+
+
+def keepable(value: Any) -> Any:
+    """JSON values as a JSON column keeps them exactly; ``kept`` gives them back.
+
+    PostgreSQL has no place for the character U+0000, and writes a float with an exponent as a whole number. What holds
+    either is kept as its JSON text.
+    """
+    if _survives(value):
+        return value
+    return {_AS_TEXT: json.dumps(value, allow_nan=False)}
+
+
+def kept(stored: Any) -> Any:
+    """What ``keepable`` was given."""
+    if isinstance(stored, Mapping) and list(stored) == [_AS_TEXT]:
+        return json.loads(stored[_AS_TEXT])
+    return stored
+
+
+def _survives(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" not in value
+    if isinstance(value, float):
+        return False
+    if isinstance(value, Mapping):
+        return list(value) != [_AS_TEXT] and all(_survives(n) and _survives(i) for n, i in value.items())
+    if isinstance(value, list | tuple):
+        return all(_survives(inner) for inner in value)
+    return True
+
+
+def parse_json(text: str, field: str, *, cells: bool = False) -> Any:
+    """What people send as JSON in one field; with ``cells`` it may hold every character that a cell may.
+
+    Raises ``InvalidInput``.
+    """
     try:
-        return merging.read_json(text)
+        return merging.read_json(text, cells=cells)
     except ValueError as error:
         raise InvalidInput(str(error), errors={field: [str(error)]}) from error
 
@@ -82,31 +118,13 @@ def typed_key(key: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any
         if name not in types:
             raise InvalidInput(f"The table has no column {name}.")
         try:
-            typed[name] = _typed(value, types[name])
-        except (ValueError, ArithmeticError, TypeError):
-            raise InvalidInput(f"{value!r} is no {types[name]} for the key column {name}.") from None
+            typed[name] = typed_value(value, types[name])
+        except InvalidInput as error:
+            raise InvalidInput(f"The key column {name}: {error.message}") from error
     return typed
 
 
-def _typed(value: Any, type_name: str) -> Any:
-    if not isinstance(value, str) or type_name == "string":
-        return value
-    if type_name in ("byte", "short", "integer", "long"):
-        return int(value)
-    if type_name.startswith("decimal"):
-        return Decimal(value)
-    if type_name == "date":
-        return date.fromisoformat(value)
-    if type_name == "timestamp":
-        moment = datetime.fromisoformat(value)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if type_name == "timestamp_ntz":
-        return datetime.fromisoformat(value)
-    if type_name == "binary":
-        return base64.b64decode(value, validate=True)
-    if type_name == "boolean":
-        words = {"true": True, "false": False}
-        if value.lower() not in words:
-            raise ValueError(value)
-        return words[value.lower()]
-    return value
+def shown_json(value: Any) -> str:
+    """A JSON value as a sentence may quote it: cut, and with nothing in it that cannot be stored."""
+    text = json.dumps(json_value(value))
+    return text if len(text) <= 80 else text[:79] + "…"

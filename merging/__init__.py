@@ -75,6 +75,8 @@ from merging.model import (
     ValueGroup,
     VersionDiff,
 )
+from merging.moments import FarDate, FarMoment
+from merging.parsing import Refused
 from merging.planning import MergePlan, plan
 from merging.rebasing import Rebased, Underneath, changes_under, rebase
 from merging.reverting import invert
@@ -84,6 +86,7 @@ from merging.staging import stage
 from merging.strict_json import read_json
 from merging.tables import check_keys, create_table, history, inspect_table, preview
 from merging.tracing import TracedRow, trace_row
+from merging.values import json_form, text_form, typed_value
 from merging.warming import warm_up
 
 __all__ = [
@@ -99,6 +102,8 @@ __all__ = [
     "ExpectationReport",
     "ExpectationResult",
     "ExpectationRules",
+    "FarDate",
+    "FarMoment",
     "InvalidCursor",
     "InvalidFilter",
     "InvalidKeys",
@@ -114,6 +119,7 @@ __all__ = [
     "Page",
     "Progress",
     "Rebased",
+    "Refused",
     "RekeyedRow",
     "RemovableFiles",
     "Resolution",
@@ -152,6 +158,7 @@ __all__ = [
     "history",
     "inspect_table",
     "invert",
+    "json_form",
     "merge",
     "naming_full_disks",
     "open_staged",
@@ -166,7 +173,9 @@ __all__ = [
     "stage",
     "supersede",
     "table_condition",
+    "text_form",
     "trace_row",
+    "typed_value",
     "validate_suite",
     "warm_up",
     "write_checkpoint",

@@ -110,7 +110,8 @@ def fingerprint(expression: str, data_type: pa.DataType) -> str:
     elif pa.types.is_binary(data_type) or pa.types.is_large_binary(data_type):
         text = f"hex({expression})"
     elif pa.types.is_timestamp(data_type):
-        text = f"epoch_us({expression})::VARCHAR"
+        # The last microsecond of all is infinite to DuckDB, and has no number there.
+        text = f"coalesce(epoch_us({expression})::VARCHAR, {expression}::VARCHAR)"
     elif pa.types.is_floating(data_type):
         text = f"({expression} + 0)::VARCHAR"
     elif is_nested(data_type):

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -20,12 +20,17 @@ import pyarrow as pa
 
 from merging.columns import is_nested, is_text, type_name
 from merging.delta import duckdb_type
+from merging.moments import FarDate, FarMoment, date_of, days_from_civil, microseconds_of, moment_of
+from merging.strict_json import WrittenNumber
 
 _NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)"
 _INFINITY = r"[+-]?([iI][nN][fF]([iI][nN][iI][tT][yY])?)"
-_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?"
-_ZONE = r" ?([zZ]|UTC|[+-][0-9]{2}(:?[0-9]{2})?)"
+_NOT_A_NUMBER = r"[+-]?[nN][aA][nN]"
+_DATE = r"[+-]?[0-9]{4,7}-[0-9]{2}-[0-9]{2}"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0*)?)?"
+# No place on earth was ever further from UTC than 18 hours, which is where java.time and so Spark end too.
+_ZONE = r" ?([zZ]|UTC|[+-](0[0-9]|1[0-7])(:?[0-5][0-9])?|[+-]18(:?00)?)"
+_SCIENTIFIC = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}"
 _PLACEHOLDERS = frozenset(
     {
         "null",
@@ -51,6 +56,10 @@ _INTEGER_LIMITS = {
     pa.int32(): (-(2**31), 2**31 - 1),
     pa.int64(): (-(2**63), 2**63 - 1),
 }
+
+# What DuckDB can hold: beyond are its infinities, which Delta does not know.
+FIRST_DAY, LAST_DAY = -(2**31) + 2, 2**31 - 2
+FIRST_MOMENT, LAST_MOMENT = -9_223_372_022_400_000_000, 2**63 - 2
 
 
 @dataclass(frozen=True)
@@ -83,15 +92,19 @@ def from_text(text: str, target: pa.DataType) -> Typed:
             value, _unless_plain(text, value, rf"regexp_full_match({trimmed}, '[+-]?[0-9]+(\.0*)?')")
         )
     if pa.types.is_floating(target):
-        infinite = f"regexp_full_match({trimmed}, '{_INFINITY}')"
+        named = f"regexp_full_match({trimmed}, '{_INFINITY}|{_NOT_A_NUMBER}')"
         finite = f"(regexp_full_match({trimmed}, '{_NUMBER}([eE][+-]?[0-9]+)?') AND NOT isinf({value}))"
-        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT ({finite} OR {infinite})))")
+        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT ({finite} OR {named})))")
     if pa.types.is_decimal(target):
-        wide = f"TRY_CAST({trimmed} AS DECIMAL(38,{min(38, target.scale + 10)}))"
         whole_digits = f"regexp_full_match({trimmed}, '[+-]?([0-9]*\\.?[0-9]{{0,{target.scale}}})0*')"
+        exponent = f"regexp_extract({trimmed}, '[eE]([+-]?[0-9]+)$', 1)::INTEGER"
+        decimals = f"length(regexp_extract({trimmed}, '\\.([0-9]*?)0*[eE]', 1))"
+        whole = f"length(ltrim(regexp_extract({trimmed}, '^[+-]?([0-9]*)', 1), '0'))"
+        # Evaluated only for texts of that form, since the exponent of any other is no number. DuckDB rounds what has
+        # more decimals than fit, and lets through more whole digits than fit.
         scientific = (
-            rf"(regexp_full_match({trimmed}, '[+-]?[0-9]+(\.[0-9]{{1,10}})?[eE]\+?[0-9]{{1,2}}') "
-            f"AND {wide} = {value})"
+            f"CASE WHEN regexp_full_match({trimmed}, '{_SCIENTIFIC}') THEN {decimals} - {exponent} <= {target.scale} "
+            f"AND {whole} + {exponent} <= {target.precision - target.scale} ELSE false END"
         )
         plain = f"(regexp_full_match({trimmed}, '{_NUMBER}') AND {whole_digits})"
         return Typed(value, _unless_plain(text, value, f"({plain} OR {scientific})"))
@@ -99,11 +112,19 @@ def from_text(text: str, target: pa.DataType) -> Typed:
         accepted = f"regexp_full_match({trimmed}, '(?i)true|false|t|f')"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
     if pa.types.is_date(target):
+        # DuckDB knows years of any length, but no plus before them.
+        value = f"TRY_CAST(ltrim({trimmed}, '+') AS {kind})"
         accepted = f"regexp_full_match({trimmed}, '{_DATE}')"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
     if pa.types.is_timestamp(target):
         zone = f"({_ZONE})?" if target.tz else ""
         accepted = f"regexp_full_match({trimmed}, '{_DATE}[T ]{_TIME}{zone}')"
+        bare = f"ltrim({trimmed}, '+')"
+        value = f"TRY_CAST({bare} AS {kind})"
+        if target.tz:
+            # Nor does it know a blank before an offset, nor all the ways to write UTC.
+            spelled = f"regexp_replace(regexp_replace({bare}, ' ?(UTC|[zZ])$', 'Z'), ' ([+-])', '\\1')"
+            value = f"coalesce({value}, TRY_CAST({spelled} AS {kind}))"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
     if pa.types.is_binary(target) or pa.types.is_large_binary(target):
         accepted = f"regexp_full_match({trimmed}, '0[xX]([0-9a-fA-F]{{2}})*')"
@@ -259,7 +280,7 @@ def explain(text: str, target: pa.DataType, null_token: str | None = "") -> tupl
         return "not_boolean", f"found {found}; expected true or false."
     if pa.types.is_date(target):
         if re.fullmatch(_DATE, bare):
-            return "no_such_date", f"found {found}: there is no such day in the calendar."
+            return "no_such_date", f"found {found}: there is no such day in the calendar of the table."
         return "not_date", f"found {found}; expected a date as YYYY-MM-DD, for example 2024-02-01."
     if pa.types.is_timestamp(target):
         return _explain_timestamp(bare, found, target)
@@ -299,6 +320,13 @@ def _explain_timestamp(bare: str, found: str, target: pa.DataType) -> tuple[str,
         return "zone_not_allowed", f"found {found}: the column has no time zone; write the time without one."
     if re.fullmatch(rf"{_DATE}[T ][0-9:]+\.[0-9]{{7,}}({_ZONE})?", bare):
         return "too_precise", f"found {found}: the table keeps microseconds, six digits after the second."
+    parts = re.fullmatch(rf"{_DATE}[T ]([0-9:]+)(\.[0-9]+)? ?([zZ]|UTC|[+-][0-9:]+)?", bare)
+    if parts and parts[1].count(":") in (1, 2) and not re.fullmatch(_TIME, parts[1]):
+        return "no_such_time", f"found {found}: a day has the times from 00:00:00 to 23:59:59.999999."
+    if parts and parts[3] and not re.fullmatch(_ZONE, parts[3]):
+        return "no_such_zone", f"found {found}: offsets from UTC go from -18:00 to +18:00, as +HH:MM."
+    if parts and re.fullmatch(_TIME, parts[1] + (parts[2] or "")):
+        return "no_such_date", f"found {found}: there is no such day in the calendar of the table."
     if re.fullmatch(_DATE, bare):
         return "no_time", f"found {found}: write the time too, for example {bare}T00:00:00."
     example = "2024-02-01T13:45:00Z" if target.tz else "2024-02-01T13:45:00"
@@ -337,15 +365,23 @@ def _map_value(value: Any, target: pa.DataType) -> list[tuple[Any, Any]]:
     if isinstance(value, Mapping):
         pairs = list(value.items())
     elif isinstance(value, list | tuple):
-        pairs = [
-            (item["key"], item["value"])
-            if isinstance(item, Mapping) and {"key", "value"} == set(item)
-            else item
-            for item in value
-        ]
+        pairs = [_pair(item) for item in value]
     else:
         raise Refused(f"found {_kind(value)}; expected an object ({type_name(target)}).")
-    return [(cell_value(key, target.key_type), cell_value(item, target.item_type)) for key, item in pairs]
+    typed = [(cell_value(key, target.key_type), cell_value(item, target.item_type)) for key, item in pairs]
+    if any(key is None for key, _ in typed):
+        raise Refused("a map cannot have NULL as a key.")
+    if len({repr(key) for key, _ in typed}) < len(typed):
+        raise Refused("the map has a key twice.")
+    return typed
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, Mapping) and {"key", "value"} == set(item):
+        return item["key"], item["value"]
+    if isinstance(item, list | tuple) and len(item) == 2:
+        return item[0], item[1]
+    raise Refused(f"found {_kind(item)} as an entry of a map; expected [key, value].")
 
 
 def _scalar(value: Any, target: pa.DataType) -> Any:
@@ -366,7 +402,7 @@ def _scalar(value: Any, target: pa.DataType) -> Any:
     if pa.types.is_timestamp(target):
         return _timestamp(value, target)
     if pa.types.is_date(target):
-        if not isinstance(value, date) or isinstance(value, datetime):
+        if not isinstance(value, date | FarDate) or isinstance(value, datetime):
             raise Refused(f"found {_kind(value)}; expected a date as YYYY-MM-DD.")
         return value
     if _is_bytes(target):
@@ -378,20 +414,33 @@ def _scalar(value: Any, target: pa.DataType) -> Any:
 
 def _number(value: int | float | Decimal, target: pa.DataType) -> Any:
     if pa.types.is_floating(target):
-        converted = float(value)
+        try:
+            converted = _at_width(float(value), target)
+        except OverflowError:
+            converted = math.inf
+        if math.isinf(converted) and not (isinstance(value, float | Decimal) and math.isinf(value)):
+            raise Refused(f"found {value}: too large for a {type_name(target)}.")
         if isinstance(value, int) and int(converted) != value:
             raise Refused(f"found {value}: a {type_name(target)} cannot hold this whole number exactly.")
         return converted
-    if isinstance(value, float) and not math.isfinite(value):
+    if not math.isfinite(value):
         raise Refused(f"found {value}; expected a number ({type_name(target)}).")
-    return _scalar_from_text(format(Decimal(repr(value) if isinstance(value, float) else value), "f"), target)
+    text = value.text if isinstance(value, WrittenNumber) else str(value)
+    if pa.types.is_integer(target) and not isinstance(value, int):
+        number = Decimal(text)
+        if abs(number) >= 2**63 + 1 or number != int(number):
+            raise Refused(explain(text, target, None)[1])
+        text = str(int(number))  # Python and JSON have 1E3 for a whole number, too
+    return _scalar_from_text(text, target)
 
 
-def _timestamp(value: Any, target: pa.DataType) -> datetime:
+def _timestamp(value: Any, target: pa.DataType) -> datetime | FarMoment:
+    if isinstance(value, FarMoment) and value.zoned == bool(target.tz):
+        return value
     if not isinstance(value, datetime):
         raise Refused(f"found {_kind(value)}; expected a timestamp.")
     if target.tz:
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        return moment_of(microseconds_of(value), zoned=True)
     if value.tzinfo is not None:
         raise Refused(f"found {value.isoformat()}: the column has no time zone.")
     return value
@@ -412,9 +461,7 @@ def _scalar_from_text(text: str, target: pa.DataType) -> Any:
     if pa.types.is_decimal(target):
         return _decimal(bare, target, refusal)
     if pa.types.is_floating(target):
-        if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?|{_INFINITY}", bare):
-            raise refusal
-        return float(bare)
+        return _float(bare, target, refusal)
     if pa.types.is_boolean(target):
         if bare.lower() not in {"true", "false", "t", "f"}:
             raise refusal
@@ -431,37 +478,85 @@ def _scalar_from_text(text: str, target: pa.DataType) -> Any:
 
 
 def _decimal(bare: str, target: pa.DataType, refusal: Refused) -> Decimal:
+    """Exact, whatever the precision: Python's own arithmetic would round to 28 digits."""
+    if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
+        raise refusal
     try:
-        number = Decimal(bare)
-    except InvalidOperation:
+        sign, digits, exponent = Decimal(bare).as_tuple()
+    except InvalidOperation:  # an exponent beyond all bounds
         raise refusal from None
-    if not number.is_finite() or not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
+    if not isinstance(exponent, int):
         raise refusal
-    scaled = number.scaleb(target.scale)
-    if scaled != scaled.to_integral_value() or abs(scaled) >= Decimal(10) ** target.precision:
+    significant = "".join(map(str, digits)).lstrip("0")
+    stripped = significant.rstrip("0")
+    exponent += len(significant) - len(stripped)
+    if not stripped:
+        return Decimal((0, (0,), -target.scale))
+    padding = exponent + target.scale
+    if padding < 0 or len(stripped) + padding > target.precision:
         raise refusal
-    return number.quantize(Decimal(1).scaleb(-target.scale))
+    return Decimal((sign, tuple(int(digit) for digit in stripped) + (0,) * padding, -target.scale))
 
 
-def _parsed_date(bare: str, refusal: Refused) -> date:
+def _float(bare: str, target: pa.DataType, refusal: Refused) -> float:
+    if re.fullmatch(rf"{_INFINITY}|{_NOT_A_NUMBER}", bare):
+        return float(bare)
+    if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
+        raise refusal
+    converted = _at_width(float(bare), target)
+    if math.isinf(converted):
+        raise refusal
+    return converted
+
+
+def _at_width(number: float, target: pa.DataType) -> float:
+    """The number as the column keeps it; infinite where it is too large."""
+    return float(pa.scalar(number, pa.float64()).cast(target, safe=False).as_py())
+
+
+_DATE_PARTS = r"(?P<year>[+-]?[0-9]{4,7})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
+_TIME_PARTS = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
+
+
+def _parsed_date(bare: str, refusal: Refused) -> date | FarDate:
     if not re.fullmatch(_DATE, bare):
         raise refusal
-    try:
-        return date.fromisoformat(bare)
-    except ValueError:
-        raise refusal from None
-
-
-def _parsed_timestamp(bare: str, target: pa.DataType, refusal: Refused) -> datetime:
-    zone = f"({_ZONE})?" if target.tz else ""
-    if not re.fullmatch(rf"{_DATE}[T ]{_TIME}{zone}", bare):
+    days = _days(bare, refusal)
+    if not FIRST_DAY <= days <= LAST_DAY:
         raise refusal
-    text = re.sub(r"(\.[0-9]{6})0+", r"\1", bare).replace(" UTC", "Z").replace("UTC", "Z")
-    text = re.sub(r" (?=[zZ+-])", "", text.replace("z", "Z"))
+    return date_of(days)
+
+
+def _days(text: str, refusal: Refused) -> int:
+    parts = re.match(_DATE_PARTS, text)
+    if parts is None:
+        raise refusal
     try:
-        return _timestamp(datetime.fromisoformat(text), target)
+        return days_from_civil(int(parts["year"]), int(parts["month"]), int(parts["day"]))
     except ValueError:
         raise refusal from None
+
+
+def _parsed_timestamp(bare: str, target: pa.DataType, refusal: Refused) -> datetime | FarMoment:
+    zone = f"({_ZONE})?" if target.tz else ""
+    parts = re.fullmatch(rf"{_DATE_PARTS}[T ]{_TIME_PARTS}(?P<zone>{_ZONE})?", bare)
+    if parts is None or not re.fullmatch(rf"{_DATE}[T ]{_TIME}{zone}", bare):
+        raise refusal
+    seconds = int(parts["hour"]) * 3600 + int(parts["minute"]) * 60 + int(parts["second"] or 0)
+    microseconds = int((parts["fraction"] or "0")[:6].ljust(6, "0"))
+    local = (_days(bare, refusal) * 86_400 + seconds - _offset(parts["zone"])) * 1_000_000 + microseconds
+    if not FIRST_MOMENT <= local <= LAST_MOMENT:
+        raise refusal
+    return moment_of(local, zoned=target.tz is not None)
+
+
+def _offset(zone: str | None) -> int:
+    """Seconds east of UTC."""
+    parts = re.fullmatch(r" ?([+-])([0-9]{2}):?([0-9]{2})?", zone or "")
+    if parts is None:
+        return 0
+    seconds = int(parts[2]) * 3600 + int(parts[3] or 0) * 60
+    return -seconds if parts[1] == "-" else seconds
 
 
 def _kind(value: Any) -> str:

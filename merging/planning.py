@@ -15,7 +15,7 @@ from typing import Any
 from merging.alignment import Alignment, align
 from merging.columns import differs
 from merging.delta import RowChanges, Snapshot, column_sql, literal, open_snapshot
-from merging.errors import TableChanged
+from merging.errors import InvalidResolution, TableChanged
 from merging.expectations.planned import check_plan, rules_of
 from merging.expectations.report import ExpectationReport
 from merging.model import (
@@ -31,6 +31,7 @@ from merging.model import (
     SchemaChange,
     ValidationReport,
 )
+from merging.parsing import Refused, cell_value
 from merging.session import Session
 from merging.staged import Staged, make_cursor, open_staged, read_cursor, same_value
 from merging.threeway import (
@@ -42,6 +43,7 @@ from merging.threeway import (
     merge_rows,
     table_columns_sql,
 )
+from merging.values import json_form, read_text
 
 _ITERATION_PAGE = 500
 
@@ -204,6 +206,23 @@ class MergePlan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def form_of(self, column: str, value: Any, *, as_text: bool = False) -> Any:
+        """A value that somebody chose for a column, in its exchange form: what it is in the merged table.
+
+        ``value`` is JSON, or with ``as_text`` the text of a cell. Raises InvalidResolution where it does not fit.
+        """
+        types = {one.name: one.type for one in self.alignment.columns}
+        if column not in types:
+            raise InvalidResolution(f"The merged table has no column {column}.", data={"column": column})
+        try:
+            if as_text and value is not None:
+                return json_form(read_text(value, types[column]))
+            return json_form(cell_value(value, types[column]))
+        except Refused as error:
+            raise InvalidResolution(
+                f"The value chosen for {column} does not fit: {error}", data={"column": column}
+            ) from error
 
     # pages
 

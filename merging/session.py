@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from merging.delta.schema import column_named
+from merging.values import python_values
 
 MEMORY_LIMIT = os.environ.get("HEADGATE_ENGINE_MEMORY", "1GB")
 """What DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more."""
@@ -81,36 +82,9 @@ def _end(connection: duckdb.DuckDBPyConnection, spill: str) -> None:
 
 
 def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """The rows of an Arrow table as plain Python values; maps become dicts."""
-    columns = [_plain_column(column) for column in table.columns]
+    """The rows of an Arrow table as plain Python values."""
+    columns = [python_values(column) for column in table.columns]
     return zip(*columns, strict=True) if columns else iter(())
-
-
-def _plain_column(column: pa.ChunkedArray) -> list[Any]:
-    values: list[Any] = column.to_pylist()
-    if _holds_map(column.type):
-        return [plain(value, column.type) for value in values]
-    return values
-
-
-def _holds_map(data_type: pa.DataType) -> bool:
-    if pa.types.is_map(data_type):
-        return True
-    return any(_holds_map(data_type.field(index).type) for index in range(data_type.num_fields))
-
-
-def plain(value: Any, data_type: pa.DataType) -> Any:
-    """A value of pyarrow's ``to_pylist`` with maps as dicts, where their keys can be dict keys."""
-    if value is None:
-        return None
-    if pa.types.is_map(data_type):
-        pairs = [(plain(key, data_type.key_type), plain(item, data_type.item_type)) for key, item in value]
-        return dict(pairs) if not pa.types.is_nested(data_type.key_type) else pairs
-    if pa.types.is_struct(data_type):
-        return {field.name: plain(value[field.name], field.type) for field in data_type}
-    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
-        return [plain(item, data_type.value_type) for item in value]
-    return value
 
 
 @contextmanager

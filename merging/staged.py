@@ -180,6 +180,8 @@ def same_value(left: Any, right: Any) -> bool:
         return len(left) == len(right) and all(
             same_value(one, other) for one, other in zip(left, right, strict=True)
         )
+    if isinstance(left, tuple) and isinstance(right, tuple):  # an entry of a map with nested keys
+        return same_value(list(left), list(right))
     return bool(left == right)
 
 

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 
-def read_json(text: str) -> Any:
+class WrittenNumber(float):
+    """A JSON number with a fraction or an exponent that remembers its digits: a decimal cell may need all of them."""
+
+    text: str
+
+    def __new__(cls, text: str) -> WrittenNumber:
+        number = super().__new__(cls, text)
+        number.text = str(text)
+        return number
+
+
+def read_json(text: str, *, cells: bool = False) -> Any:
     """The value of a JSON text. Raises ValueError with a sentence for people.
 
-    Refused beside what is no JSON by RFC 8259 (NaN and Infinity among it): half of a surrogate pair (RFC 7493, 2.1) and
-    the character U+0000, which UTF-8 and PostgreSQL cannot hold, and nesting deeper than Python follows.
+    Refused beside what is no JSON by RFC 8259 (NaN and Infinity among it): half of a surrogate pair (RFC 7493, 2.1),
+    which UTF-8 cannot hold, numbers beyond those of a double, and nesting deeper than Python follows. The character
+    U+0000, which PostgreSQL cannot hold, is refused too, unless the text carries ``cells``, which may hold it.
+    Numbers with a fraction or an exponent are WrittenNumbers.
     """
     try:
-        value = json.loads(text, parse_constant=_no_constant)
-        _refuse_unstorable(value)
+        value = json.loads(text, parse_float=_number, parse_constant=_no_constant)
+        _refuse_unstorable(value, cells=cells)
     except json.JSONDecodeError as error:
         raise ValueError(f"This is no JSON: {error}") from error
     except RecursionError as error:
@@ -23,18 +37,26 @@ def read_json(text: str) -> Any:
     return value
 
 
+def _number(text: str) -> float:
+    number = WrittenNumber(text)
+    if math.isinf(number):
+        raise ValueError(f"The number {text[:40]} is larger than any that can be kept.")
+    return number
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"This is no JSON: {name} is no JSON number")
 
 
-def _refuse_unstorable(value: Any) -> None:
+def _refuse_unstorable(value: Any, *, cells: bool) -> None:
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        halved = any("\ud800" <= character <= "\udfff" for character in value)
+        if halved or ("\x00" in value and not cells):
             raise ValueError(f"The text {value[:40]!a} holds a character that cannot be stored.")
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            _refuse_unstorable(name)
-            _refuse_unstorable(inner)
+            _refuse_unstorable(name, cells=cells)
+            _refuse_unstorable(inner, cells=cells)
     elif isinstance(value, list):
         for inner in value:
-            _refuse_unstorable(inner)
+            _refuse_unstorable(inner, cells=cells)

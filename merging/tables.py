@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from merging import delta
-from merging.columns import check_key_columns, type_name
-from merging.delta import Snapshot, column_sql, duckdb_type, literal, open_snapshot, scan_sql
+from merging.columns import check_key_columns, comparable, type_name
+from merging.delta import Snapshot, column_sql, open_snapshot, scan_sql
 from merging.errors import InvalidCursor, InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
-from merging.parsing import Refused, cell_value
+from merging.parsing import NumberText, Refused, cell_value
 from merging.session import session
+from merging.values import json_form, read_text, sql_form, text_form
 
 _EXAMPLES = 20
 
@@ -137,7 +138,9 @@ def preview(
     order = list(dict.fromkeys(order))
     conditions = [_filter_sql(snapshot, *one) for one in filters]
     if after is not None:
-        conditions.append(_after_sql(snapshot, order, descending, order_by, _read_place(after, order)))
+        conditions.append(
+            _after_sql(snapshot, order, descending, order_by, _read_place(snapshot, after, order))
+        )
     scanned = list(dict.fromkeys([*order, *(name for name, _, _ in filters)]))
     directions = ", ".join(
         f"{column_sql(name)} {'DESC' if descending and name == (order_by or keys[0]) else 'ASC'} NULLS LAST"
@@ -175,21 +178,17 @@ def _filter_sql(snapshot: Snapshot, name: str, operator: str, value: Any) -> str
     if operator == "is not null":
         return f"{column_sql(name)} IS NOT NULL"
     if operator == "contains":
-        return f"contains(lower({column_sql(name)}::VARCHAR), lower({literal(str(value))}))"
+        return (
+            f"contains(lower({column_sql(name)}::VARCHAR), lower({sql_form(text_form(value), pa.string())}))"
+        )
     if operator not in _COMPARISONS:
         raise InvalidFilter(f"There is no operator {operator}.", data={"operator": operator})
     try:
-        return f"{column_sql(name)} {_COMPARISONS[operator]} {_value_sql(cell_value(value, data_type), data_type)}"
+        typed = read_text(value, data_type) if isinstance(value, str) else cell_value(value, data_type)
     except Refused as refusal:
         raise InvalidFilter(f"Column {name}: {refusal}", data={"column": name}) from refusal
-
-
-def _value_sql(value: Any, data_type: pa.DataType) -> str:
-    if value is None:
-        return f"NULL::{duckdb_type(data_type)}"
-    if isinstance(value, bytes):
-        return f"unhex('{value.hex()}')"
-    return f"{literal(str(value))}::{duckdb_type(data_type)}"
+    cell, wanted = comparable(column_sql(name), data_type), comparable(sql_form(typed, data_type), data_type)
+    return f"{cell} {_COMPARISONS[operator]} {wanted}"
 
 
 def _after_sql(
@@ -201,7 +200,7 @@ def _after_sql(
     for name, value in zip(order, place, strict=True):
         data_type = snapshot.schema.field(name).type
         backwards = descending and name == (order_by or order[0])
-        text = _value_sql(value, data_type)
+        text = sql_form(value, data_type)
         if value is not None:
             later = f"({column_sql(name)} {'<' if backwards else '>'} {text} OR {column_sql(name)} IS NULL)"
             alternatives.append(" AND ".join([*equal, later]))
@@ -210,21 +209,29 @@ def _after_sql(
 
 
 def _make_place(values: Sequence[Any], order: Sequence[str]) -> str:
-    texts = [
-        None if value is None else {"hex": value.hex()} if isinstance(value, bytes) else str(value)
-        for value in values
-    ]
-    return base64.urlsafe_b64encode(json.dumps([list(order), texts]).encode()).decode().rstrip("=")
+    text = json.dumps([list(order), [json_form(value) for value in values]], allow_nan=False)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _read_place(cursor: str, order: Sequence[str]) -> list[Any]:
+def _read_place(snapshot: Snapshot, cursor: str, order: Sequence[str]) -> list[Any]:
+    """The values of the last row of the page before, as the columns have them."""
     try:
-        names, texts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, TypeError) as error:
+        names, forms = json.loads(
+            base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)),
+            parse_int=NumberText,
+            parse_float=NumberText,
+        )
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidCursor("The page cursor is damaged; start from the first page.") from error
-    if names != list(order) or not isinstance(texts, list) or len(texts) != len(names):
+    if names != list(order) or not isinstance(forms, list) or len(forms) != len(names):
         raise InvalidCursor("The page cursor belongs to another listing; start from the first page.")
-    return [bytes.fromhex(text["hex"]) if isinstance(text, dict) else text for text in texts]
+    try:
+        return [
+            cell_value(form, snapshot.schema.field(name).type)
+            for name, form in zip(order, forms, strict=True)
+        ]
+    except Refused as error:
+        raise InvalidCursor("The page cursor is damaged; start from the first page.") from error
 
 
 def history(

@@ -29,6 +29,7 @@ from merging.parsing import Refused, cell_value
 from merging.pinning import Standing, file_index_sql, find_standing, locate_held
 from merging.session import Session
 from merging.staged import Staged
+from merging.values import arrow_values
 
 ROW = -1
 """The column number of a conflict of the row itself."""
@@ -226,7 +227,7 @@ def apply_resolutions(opened: Session, alignment: Alignment, resolutions: Sequen
         numbers.append(ROW if resolution.column is None else by_name[resolution.column].position)
         kept.append(pick)
     data = {
-        f"k{place}": pa.array(values, kind)
+        f"k{place}": arrow_values(values, kind)
         for place, (values, kind) in enumerate(zip(keys, key_types, strict=True))
     }
     data["col"] = pa.array(numbers, pa.int32())
@@ -342,7 +343,9 @@ def _choices_of(
             ) from error
     opened.connection.register(
         f"{name}_given",
-        pa.table({"n": pa.array([n for n, _ in picked], pa.int64()), "value": pa.array(custom, column.type)}),
+        pa.table(
+            {"n": pa.array([n for n, _ in picked], pa.int64()), "value": arrow_values(custom, column.type)}
+        ),
     )
     opened.execute(
         f"CREATE TEMP TABLE {name} AS SELECT c.n, coalesce(c.choice, '{unresolved}') AS choice, "

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from merging.artefacts import IMAGES
-from merging.delta import duckdb_type, literal
+from merging.delta import literal
 from merging.diffs import changed_row, summary_of
 from merging.errors import InvalidKeys, StagedCorrupt
 from merging.model import ChangedRow
 from merging.parsing import Refused, cell_value
 from merging.session import session, tuples
+from merging.values import sql_form
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,19 @@ def trace_row(artefacts: Iterable[str], key: Mapping[str, Any]) -> Iterator[Trac
                 yield TracedRow(location, problem=error.message)
                 continue
             keys: list[str] = summary["primary_keys"]
-            conditions, values = [], []
+            conditions = []
             for place, name in enumerate(keys):
                 kind = schema.field(name).type
                 try:
-                    values.append(cell_value(key[name], kind))
+                    value = cell_value(key[name], kind)
                 except (KeyError, Refused) as error:
                     raise InvalidKeys(
                         f"{dict(key)} is no key: a key has a value for each of {', '.join(keys)}.",
                         data={"key_columns": keys},
                     ) from error
-                conditions.append(f"k{place} = CAST(? AS {duckdb_type(kind)})")
+                conditions.append(f"k{place} = {sql_form(value, kind)}")
             query = f"SELECT * FROM read_parquet({literal(str(folder / IMAGES))}) WHERE {' AND '.join(conditions)}"
-            found = opened.connection.sql(query, params=values).to_arrow_table()
+            found = opened.table(query)
             positions = [position for position, field in enumerate(schema) if field.name not in keys]
             rows = [
                 changed_row(dict(zip(found.column_names, images, strict=True)), schema, keys, positions)

@@ -12,6 +12,8 @@ from datasets.rows import parse_json
 class StrictJSONParser(JSONParser):
     """JSON in UTF-8 whose values the database can hold; else ``InvalidInput``."""
 
+    carries_cells = False
+
     def parse(
         self,
         stream: Any,
@@ -22,4 +24,10 @@ class StrictJSONParser(JSONParser):
             text = stream.read().decode()
         except UnicodeDecodeError as error:
             raise InvalidInput("The body is no UTF-8.") from error
-        return parse_json(text, "")
+        return parse_json(text, "", cells=self.carries_cells)
+
+
+class CellJSONParser(StrictJSONParser):
+    """The same for bodies that carry cells, which may hold U+0000."""
+
+    carries_cells = True

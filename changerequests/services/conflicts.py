@@ -19,7 +19,7 @@ from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import drop_wish, tell
 from changerequests.states import Action
 from datasets.errors import InvalidInput
-from datasets.rows import json_row, key_digest
+from datasets.rows import json_row, keepable, key_digest, shown_json
 
 #: How many choices one call may carry.
 MOST_CHOICES = 10_000
@@ -27,20 +27,25 @@ MOST_CHOICES = 10_000
 
 @dataclass(frozen=True)
 class Choosing:
-    """One choice as it comes in: which conflict, what is taken, and which three values were judged."""
+    """One choice as it comes in: which conflict, what is taken, and which three values were judged.
+
+    ``key`` and ``value`` are in JSON; with ``as_text`` the value is the text of a cell, as a form has it.
+    """
 
     key: Mapping[str, Any]
     column: str | None
     choice: str
     inputs_digest: str
     value: Any = None
+    as_text: bool = False
 
 
 def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing]) -> int:
     """Store choices for conflicts that are there now; returns how many conflicts are left without one.
 
-    Every choice must fit its conflict: ``InvalidInput`` names the first that is not offered or whose custom value
-    does not fit the column, ``PlanChanged`` one whose values moved since they were looked at. Then none is stored.
+    Every choice must fit its conflict: ``InvalidInput`` names the first that is not offered, whose key and digest
+    belong to different rows, or whose custom value does not fit the column, ``PlanChanged`` one whose values moved
+    since they were looked at. Then none is stored.
     """
     if not choices:
         raise InvalidInput("Choose a value for at least one conflict.")
@@ -50,24 +55,53 @@ def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing])
         pk=change_request_id
     )
     require(change_request, actor, Action.RESOLVE)
-    standing = _standing(change_request)
-    for choosing in choices:
-        conflict = standing.get((choosing.inputs_digest, choosing.column or ""))
-        if conflict is None:
-            raise PlanChanged(
-                f"The values of {choosing.column or 'the row'} at {_named(choosing.key)} moved since you looked at "
-                f"them. Look again, then choose."
-            )
-        if choosing.choice not in conflict.legal_choices:
-            raise InvalidInput(
-                f"{choosing.choice!r} is not offered for {choosing.column or 'the row'} at {_named(choosing.key)}: "
-                f"choose one of {', '.join(conflict.legal_choices)}."
-            )
-    return _store(
-        change_request_id,
-        actor,
-        [(standing[(c.inputs_digest, c.column or "")], c.choice, c.value) for c in choices],
-    )
+    with plans.plan_of(change_request) as plan:
+        standing = _standing(plan)
+        chosen = [_fitting(choosing, standing, plan) for choosing in choices]
+    return _store(change_request_id, actor, chosen)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A choice for a conflict that is there; a custom ``value`` is in its exchange form."""
+
+    conflict: merging.Conflict
+    choice: str
+    value: Any = None
+
+
+def _fitting(
+    choosing: Choosing,
+    standing: Mapping[tuple[str, str], merging.Conflict],
+    plan: merging.MergePlan,
+) -> _Chosen:
+    named = f"{choosing.column or 'the row'} at {_named(choosing.key)}"
+    conflict = standing.get((choosing.inputs_digest, choosing.column or ""))
+    if conflict is None:
+        raise PlanChanged(f"The values of {named} moved since you looked at them. Look again, then choose.")
+    if _form_of_key(choosing.key, plan) != json_row(conflict.key):
+        raise InvalidInput(
+            f"The digest given for {named} is that of another row, {_named(json_row(conflict.key) or {})}: "
+            "key, column and inputs_digest of a choice are those of one conflict."
+        )
+    if choosing.choice not in conflict.legal_choices:
+        raise InvalidInput(
+            f"{choosing.choice!r} is not offered for {named}: choose one of {', '.join(conflict.legal_choices)}."
+        )
+    if choosing.choice != ConflictResolution.Choice.CUSTOM:
+        return _Chosen(conflict, choosing.choice)
+    try:
+        value = plan.form_of(conflict.column or "", choosing.value, as_text=choosing.as_text)
+    except merging.InvalidResolution as error:
+        raise InvalidInput(error.message, **error.data) from error
+    return _Chosen(conflict, choosing.choice, value)
+
+
+def _form_of_key(key: Mapping[str, Any], plan: merging.MergePlan) -> dict[str, Any]:
+    try:
+        return {name: plan.form_of(name, value) for name, value in key.items()}
+    except merging.InvalidResolution as error:
+        raise InvalidInput(f"The key {_named(key)} is none of this table: {error.message}") from error
 
 
 def resolve_column(*, change_request_id: int, actor: User, column: str, choice: str) -> int:
@@ -76,37 +110,39 @@ def resolve_column(*, change_request_id: int, actor: User, column: str, choice: 
         pk=change_request_id
     )
     require(change_request, actor, Action.RESOLVE)
+    with plans.plan_of(change_request) as plan:
+        standing = _standing(plan)
     found = [
         conflict
-        for conflict in _standing(change_request).values()
+        for conflict in standing.values()
         if (conflict.column or "") == column and conflict.choice is None and choice in conflict.legal_choices
     ]
     if not found:
         raise InvalidInput(f"No open conflict of {column or 'whole rows'} offers the choice {choice!r}.")
-    return _store(change_request_id, actor, [(conflict, choice, None) for conflict in found])
+    return _store(change_request_id, actor, [_Chosen(conflict, choice) for conflict in found])
 
 
-def _standing(change_request: ChangeRequest) -> dict[tuple[str, str], merging.Conflict]:
-    with plans.plan_of(change_request) as plan:
-        return {(conflict.inputs_digest, conflict.column or ""): conflict for conflict in plan.conflicts}
+def _standing(plan: merging.MergePlan) -> dict[tuple[str, str], merging.Conflict]:
+    return {(conflict.inputs_digest, conflict.column or ""): conflict for conflict in plan.conflicts}
 
 
-def _store(change_request_id: int, actor: User, choices: Sequence[tuple[merging.Conflict, str, Any]]) -> int:
+def _store(change_request_id: int, actor: User, choices: Sequence[_Chosen]) -> int:
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         require(change_request, actor, Action.RESOLVE)
-        for conflict, choice, value in choices:
+        for chosen in choices:
+            conflict = chosen.conflict
             digest, column = key_digest(conflict.key), conflict.column or ""
             change_request.resolutions.filter(key_digest=digest, column=column, is_current=True).update(
                 is_current=False
             )
             ConflictResolution.objects.create(
                 change_request=change_request,
-                key=json_row(conflict.key),
+                key=keepable(json_row(conflict.key)),
                 key_digest=digest,
                 column=column,
-                choice=choice,
-                value=value if choice == ConflictResolution.Choice.CUSTOM else None,
+                choice=chosen.choice,
+                value=keepable(chosen.value),
                 inputs_digest=conflict.inputs_digest,
                 chosen_by=actor,
             )
@@ -117,15 +153,15 @@ def _store(change_request_id: int, actor: User, choices: Sequence[tuple[merging.
         except merging.InvalidResolution as error:
             raise InvalidInput(error.message, **error.data) from error
         counts: dict[str, int] = {}
-        for _, choice, _ in choices:
-            counts[choice] = counts.get(choice, 0) + 1
+        for chosen in choices:
+            counts[chosen.choice] = counts.get(chosen.choice, 0) + 1
         tell(
             change_request,
             "conflicts.resolved",
             actor,
             {
                 "choices": counts,
-                "columns": sorted({c.column for c, _, _ in choices if c.column}),
+                "columns": sorted({chosen.conflict.column for chosen in choices if chosen.conflict.column}),
                 "unresolved": unresolved,
             },
         )
@@ -136,4 +172,4 @@ def _store(change_request_id: int, actor: User, choices: Sequence[tuple[merging.
 
 
 def _named(key: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in key.items())
+    return ", ".join(f"{name} = {shown_json(value)}" for name, value in key.items())

@@ -28,7 +28,7 @@ from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets import leases
 from datasets.errors import DomainError
 from datasets.models import Dataset
-from datasets.rows import json_value, storable
+from datasets.rows import json_value, kept, storable
 from datasets.services import remember_table
 
 logger = structlog.get_logger(__name__)
@@ -417,10 +417,10 @@ def _write_audit(
     document = result_document(result)
     choices = [
         {
-            "key": choice.key,
+            "key": kept(choice.key),
             "column": choice.column or None,
             "choice": choice.choice,
-            "value": choice.value,
+            "value": kept(choice.value),
             "inputs_digest": choice.inputs_digest,
             "chosen_by": str(choice.chosen_by),
             "chosen_at": choice.chosen_at,

@@ -23,7 +23,7 @@ from datasets.errors import Forbidden, NotFound, TableReplaced
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import may_contribute
-from datasets.rows import column_types, json_row, json_value, storable, typed_key
+from datasets.rows import column_types, json_row, json_value, kept, storable, typed_key
 from datasets.services import installation_identity
 
 PAGE_SIZE = 100
@@ -76,10 +76,10 @@ def merge_request_for(
 
 def _resolution(resolution: ConflictResolution, types: Mapping[str, str]) -> merging.Resolution:
     return merging.Resolution(
-        key=typed_key(resolution.key, types),
+        key=typed_key(kept(resolution.key), types),
         column=resolution.column or None,
         choice=cast(merging.Choice, resolution.choice),
-        value=resolution.value,
+        value=kept(resolution.value),
         inputs_digest=resolution.inputs_digest,
     )
 
@@ -346,7 +346,7 @@ def shown_conflict(conflict: merging.Conflict, resolution: ConflictResolution | 
         legal_choices=tuple(conflict.legal_choices),
         message=conflict.message,
         choice=conflict.choice,
-        value=resolution.value if resolution else None,
+        value=kept(resolution.value) if resolution else None,
     )
 
 

@@ -16,6 +16,7 @@ from changerequests.services.trail import tell
 from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.roles import may_contribute
+from datasets.rows import column_types, json_row, keepable, typed_key
 
 
 def review(
@@ -77,13 +78,18 @@ def comment(
     row_key: Mapping[str, Any] | None = None,
     column: str = "",
 ) -> Comment:
-    """Say something about the request, a row or a cell, or answer a thread. For contributors and owners."""
+    """Say something about the request, a row or a cell, or answer a thread. For contributors and owners.
+
+    ``row_key`` has JSON values for every key column. Raises ``InvalidInput`` where it is no key of the dataset, or
+    where neither the table nor the content has the column.
+    """
     if not body.strip():
         raise InvalidInput("Write a comment first.", errors={"body": ["Write a comment first."]})
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         if not may_contribute(actor, change_request.dataset):
             raise Forbidden("Viewers read; to comment you need the role of a contributor.")
+        _refuse_unknown_column(change_request, column)
         parent = None
         if parent_id is not None:
             parent = change_request.comments.filter(pk=parent_id).first()
@@ -95,7 +101,7 @@ def comment(
             parent=parent,
             author=actor,
             body=body.strip(),
-            row_key=dict(row_key) if row_key else None,
+            row_key=keepable(_key_of(change_request, row_key)) if row_key else None,
             column=column,
         )
         tell(
@@ -105,6 +111,23 @@ def comment(
             {"comment": written.pk, "parent": parent.pk if parent else None, "column": column},
         )
     return written
+
+
+def _key_of(change_request: ChangeRequest, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The key in its exchange form: one row is named in one way, however it was written."""
+    dataset = change_request.dataset
+    if set(key) != set(dataset.primary_keys):
+        sentence = f"Name exactly the key columns: {', '.join(dataset.primary_keys)}."
+        raise InvalidInput(sentence, errors={"row_key": [sentence]})
+    return json_row(typed_key(key, column_types(dataset.meta.schema_json)))
+
+
+def _refuse_unknown_column(change_request: ChangeRequest, column: str) -> None:
+    revision = selectors.current_revision(change_request)
+    known = {*column_types(change_request.dataset.meta.schema_json), *(revision.columns if revision else ())}
+    if column and column not in known:
+        sentence = f"Neither the table nor the content has a column {column}."
+        raise InvalidInput(sentence, errors={"column": [sentence]})
 
 
 def settle_thread(*, comment_id: int, actor: User, resolved: bool = True) -> Comment:

@@ -4,17 +4,19 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from datasets.rows import json_value
+from datasets.errors import InvalidInput
+from datasets.rows import FarMoment, json_value, text_value, typed_value
 
 #: Longer text is cut on the page; downloads and the API give it whole.
 LONGEST_TEXT = 400
+#: More bytes are cut on the page.
+LONGEST_BYTES = 24
 #: Longer text may wrap in its cell.
 LONGEST_LINE = 48
 
@@ -79,26 +81,21 @@ def cell_text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return value
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, datetime):
+    if isinstance(value, datetime | FarMoment):
         return _moment(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        shown = value[:24].hex(" ")
-        return f"{shown} … ({len(value):,} bytes)" if len(value) > 24 else shown
+    if isinstance(value, bytes) and len(value) > LONGEST_BYTES:
+        return f"{text_value(value[:LONGEST_BYTES])}… ({len(value):,} bytes)"
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(json_value(value), ensure_ascii=False, separators=(", ", ": "))
-    return str(value)
+    return text_value(value)
 
 
 def readable(value: str, type_name: str) -> str:
     """A JSON text that stands for a value of another type, as people read it: timestamps without the T."""
     if type_name in ("timestamp", "timestamp_ntz"):
         try:
-            return _moment(datetime.fromisoformat(value))
-        except ValueError:
+            return _moment(typed_value(value, type_name))
+        except InvalidInput:
             return value
     return value
 
@@ -136,7 +133,9 @@ def _without_invisible(text: str) -> str:
     return "".join(character for character in kept if unicodedata.category(character) not in ("Cc", "Cf"))
 
 
-def _moment(value: datetime) -> str:
+def _moment(value: datetime | FarMoment) -> str:
+    if isinstance(value, FarMoment):
+        return str(value).replace("+00:00", " UTC")
     aware = value.tzinfo is not None
     value = value.astimezone(UTC) if aware else value
     pattern = "%Y-%m-%d %H:%M" if not (value.second or value.microsecond) else "%Y-%m-%d %H:%M:%S"

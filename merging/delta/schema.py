@@ -91,16 +91,21 @@ def _field(field: Mapping[str, Any]) -> pa.Field:
     return pa.field(field["name"], _type(field["type"]), nullable=bool(field.get("nullable", True)))
 
 
+def simple_type(name: str) -> pa.DataType:
+    """The type that Delta names so; UnsupportedTable for one that we lack."""
+    known = _PRIMITIVES.get(name)
+    if known is not None:
+        return known
+    decimal = _DECIMAL.fullmatch(name)
+    if decimal or name == "decimal":
+        precision, scale = (int(decimal[1]), int(decimal[2])) if decimal else (10, 0)
+        return pa.decimal128(precision, scale)
+    raise UnsupportedTable([f"column type {name}"])
+
+
 def _type(delta: Any) -> pa.DataType:
     if isinstance(delta, str):
-        known = _PRIMITIVES.get(delta)
-        if known is not None:
-            return known
-        decimal = _DECIMAL.fullmatch(delta)
-        if decimal or delta == "decimal":
-            precision, scale = (int(decimal[1]), int(decimal[2])) if decimal else (10, 0)
-            return pa.decimal128(precision, scale)
-        raise UnsupportedTable([f"column type {delta}"])
+        return simple_type(delta)
     kind = delta.get("type")
     if kind == "struct":
         return pa.struct([_field(field) for field in delta["fields"]])

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any, Literal
 
 from merging.expectations.suites import Severity
 from merging.model import Check
+from merging.values import json_form
 
 State = Literal["passed", "new", "pre_existing", "error", "deferred"]
 """``new``: the change brings the failure; ``pre_existing``: the table had it before; ``error``: it could not be
@@ -197,8 +195,8 @@ class ExpectationReport:
                 "type": one.type,
                 "columns": list(one.columns),
                 "message": one.message,
-                "observed": json_ready(one.observed),
-                "before": json_ready(one.before),
+                "observed": json_form(one.observed),
+                "before": json_form(one.before),
                 "failing_rows": [_row_json(row) for row in one.failing_rows[:rows]],
                 "failing_rows_total": one.failing_rows_total,
             }
@@ -228,7 +226,7 @@ def _result_json(result: ExpectationResult) -> dict[str, Any]:
     return {
         "number": result.number,
         "type": result.type,
-        "kwargs": json_ready(result.kwargs),
+        "kwargs": json_form(result.kwargs),
         "columns": list(result.columns),
         "explanation": result.explanation,
         "message": result.message,
@@ -238,8 +236,8 @@ def _result_json(result: ExpectationResult) -> dict[str, Any]:
         "ok": result.ok,
         "blocking": result.blocking,
         "overridden": result.overridden,
-        "observed": json_ready(result.observed),
-        "before": json_ready(result.before),
+        "observed": json_form(result.observed),
+        "before": json_form(result.before),
         "counts": _counts_json(result.counts),
         "counts_before": _counts_json(result.counts_before),
         "failing_rows": [_row_json(row) for row in result.failing_rows],
@@ -253,9 +251,9 @@ def _result_json(result: ExpectationResult) -> dict[str, Any]:
 
 def _row_json(row: FailingRow) -> dict[str, Any]:
     return {
-        "key": json_ready(row.key),
-        "values": json_ready(row.values),
-        "before": json_ready(row.before),
+        "key": json_form(row.key),
+        "values": json_form(row.values),
+        "before": json_form(row.before),
         "new": row.new,
     }
 
@@ -273,27 +271,8 @@ def _counts_json(counts: Counts | None) -> dict[str, Any] | None:
     }
 
 
-def json_ready(value: Any) -> Any:
-    """A plain Python value in JSON's types: decimals and moments as text, floats that JSON lacks as their names."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Mapping):
-        return {str(key): json_ready(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [json_ready(item) for item in value]
-    return str(value)
-
-
 def _shown(value: Any) -> str:
-    ready = json_ready(value)
+    ready = json_form(value)
     if isinstance(ready, list):
         return ", ".join(str(one) for one in ready[:10]) + (" …" if len(ready) > 10 else "")
     return "nothing" if ready is None else f"{ready:,}" if isinstance(ready, int) else str(ready)

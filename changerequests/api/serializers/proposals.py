@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from changerequests import selectors
-from changerequests.api.serializers.shared import AnyValue, StrictSerializer, UserField
+from changerequests.api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision
 from changerequests.policies import blockers
 from changerequests.states import Action
@@ -288,7 +288,7 @@ class CommentSerializer(serializers.ModelSerializer):
 
     author = UserField(read_only=True)
     thread = serializers.IntegerField(source="parent_id", allow_null=True, read_only=True)
-    row_key = serializers.DictField(child=AnyValue(allow_null=True), allow_null=True, read_only=True)
+    row_key = KeyField(allow_null=True, read_only=True)
     resolved_by = UserField(read_only=True, allow_null=True)
 
     class Meta:

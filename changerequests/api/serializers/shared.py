@@ -4,6 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from datasets.rows import kept
+
 
 class StrictSerializer(serializers.Serializer):
     """Input in which a misspelt member is an error, not silence."""
@@ -29,3 +31,12 @@ class UserField(serializers.CharField):
 
 class AnyValue(serializers.JSONField):
     """A cell value in JSON; see "Values" in docs/api.md."""
+
+
+class KeyField(serializers.DictField):
+    """The key of a row as the database keeps it, by column."""
+
+    child = AnyValue(allow_null=True)
+
+    def to_representation(self, value: Any) -> Any:
+        return super().to_representation(kept(value))

@@ -15,7 +15,7 @@ class RowKeyParameters(serializers.Serializer):
     key = serializers.CharField(help_text='The key as a JSON object, for example `{"tailnum": "N1"}`.')
 
     def validate_key(self, text: str) -> dict[str, Any]:
-        key = parse_json(text, "key")
+        key = parse_json(text, "key", cells=True)
         if not isinstance(key, dict):
             raise serializers.ValidationError('Write an object, for example {"tailnum": "N1"}.')
         return key

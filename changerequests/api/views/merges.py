@@ -16,6 +16,7 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from changerequests import selectors
 from changerequests.api.pagination import EngineCursor, NewestFirst, page_of
+from changerequests.api.parsers import CellJSONParser
 from changerequests.api.schema import CR_ID
 from changerequests.api.serializers.merges import (
     ChoicesSerializer,
@@ -52,6 +53,8 @@ class ConflictParameters(EngineCursor):
 @extend_schema(tags=["conflicts"], parameters=[CR_ID])
 class ConflictViewSet(ViewSet):
     """What Current and Proposed both changed, and what was chosen."""
+
+    parser_classes = [CellJSONParser]
 
     @extend_schema(
         parameters=[ConflictParameters], responses=ConflictsPageSerializer, operation_id="conflicts"

@@ -17,6 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from changerequests import selectors
 from changerequests.api.pagination import EngineCursor, InOrder, NewestFirst, page_of
+from changerequests.api.parsers import CellJSONParser
 from changerequests.api.schema import CR_ID
 from changerequests.api.serializers.proposals import (
     AuditFileSerializer,
@@ -327,6 +328,7 @@ class CommentViewSet(OfChangeRequest):
     """Comments, oldest first; answers name their thread."""
 
     serializer_class = CommentSerializer
+    parser_classes = [CellJSONParser]
 
     def rows(self, change_request: ChangeRequest) -> Any:
         return selectors.comments_on(change_request)

@@ -10,7 +10,7 @@ from changerequests.models import ChangeRequest
 from changerequests.services.plans import ConflictsPage, ShownConflict
 from changerequests.web.cells import absent_html, cell_html
 from changerequests.web.view_models.datasets import types_of
-from datasets.rows import key_digest
+from datasets.rows import key_digest, text_value
 
 KINDS = {
     "modify/modify": "Both sides changed this value.",
@@ -137,7 +137,7 @@ def _cell(conflict: ShownConflict, types: dict[str, str], position: int) -> Conf
         inputs_digest=conflict.inputs_digest,
         options=options,
         is_resolved=conflict.choice is not None,
-        custom_value="" if not custom or conflict.value is None else str(conflict.value),
+        custom_value=text_value(conflict.value) if custom else "",
         custom_is_null=custom and conflict.value is None,
         images=_images(conflict, types) if whole_row else (),
     )

@@ -17,7 +17,7 @@ from changerequests.web.wording import name_of
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
-from datasets.rows import column_types, json_row
+from datasets.rows import column_types, json_row, text_value
 
 #: Types whose values stand right-aligned.
 NUMERIC = ("byte", "short", "integer", "long", "float", "double", "decimal")
@@ -163,7 +163,7 @@ KEY_PARAMETER = "key-"
 def row_history_url(dataset: Dataset, row: Mapping[str, Any]) -> str:
     """Where the history of a row is told; ``row`` has JSON values for at least the key columns."""
     address = reverse("row_history", args=[dataset.project.slug, dataset.slug])
-    return f"{address}?{urlencode({KEY_PARAMETER + name: row[name] for name in dataset.primary_keys})}"
+    return f"{address}?{urlencode({KEY_PARAMETER + name: text_value(row[name]) for name in dataset.primary_keys})}"
 
 
 @dataclass(frozen=True)

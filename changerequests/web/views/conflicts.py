@@ -108,7 +108,7 @@ def _store(request: HttpRequest, change_request: ChangeRequest, choose: Any) -> 
 
 
 def _resolve_card(request: HttpRequest, change_request: ChangeRequest) -> int:
-    key = parse_json(posted(request, "key"), "key")
+    key = parse_json(posted(request, "key"), "key", cells=True)
     if not isinstance(key, dict):
         raise InvalidInput("The key of the row is damaged; reload the page.")
     choices = []
@@ -124,6 +124,7 @@ def _resolve_card(request: HttpRequest, change_request: ChangeRequest) -> int:
                 choice=choice,
                 inputs_digest=posted(request, f"inputs-{position}"),
                 value=None if choice != "custom" or is_null else posted(request, f"value-{position}"),
+                as_text=True,
             )
         )
     return services.resolve(change_request_id=change_request.pk, actor=person(request), choices=choices)

@@ -23,7 +23,7 @@ from changerequests.web.cells import LONGEST_TEXT, cell_html, cell_text, differe
         (datetime(2013, 1, 4, 13, tzinfo=UTC), "2013-01-04 13:00 UTC"),
         (datetime(2013, 1, 4, 8, tzinfo=timezone(timedelta(hours=-5))), "2013-01-04 13:00 UTC"),
         (datetime(2013, 1, 4, 13, 5, 9, 120, tzinfo=UTC).replace(tzinfo=None), "2013-01-04 13:05:09.000120"),
-        (b"\x00\xff", "00 ff"),
+        (b"\x00\xff", "0x00ff"),
         ({"a": [1, None]}, '{"a": [1, null]}'),
     ],
 )

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from merging.columns import is_nested, is_text, type_name
-from merging.delta import duckdb_type
+from merging.delta import duckdb_type, literal, quote
 from merging.moments import FarDate, FarMoment, date_of, days_from_civil, microseconds_of, moment_of
 from merging.strict_json import WrittenNumber
 
@@ -31,6 +31,8 @@ _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0*)?)?"
 # No place on earth was ever further from UTC than 18 hours, which is where java.time and so Spark end too.
 _ZONE = r" ?([zZ]|UTC|[+-](0[0-9]|1[0-7])(:?[0-5][0-9])?|[+-]18(:?00)?)"
 _SCIENTIFIC = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}"
+_MIDNIGHT = r"00:00(:00(\.0+)?)?"
+_UTC_ZONE = r" ?([zZ]|UTC|[+-]00(:?00)?)"
 _PLACEHOLDERS = frozenset(
     {
         "null",
@@ -112,9 +114,12 @@ def from_text(text: str, target: pa.DataType) -> Typed:
         accepted = f"regexp_full_match({trimmed}, '(?i)true|false|t|f')"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
     if pa.types.is_date(target):
-        # DuckDB knows years of any length, but no plus before them.
-        value = f"TRY_CAST(ltrim({trimmed}, '+') AS {kind})"
-        accepted = f"regexp_full_match({trimmed}, '{_DATE}')"
+        # A midnight is a day, as in typed sources: exports write dates so. DuckDB knows years of any length, but no
+        # plus before them.
+        accepted = f"regexp_full_match({trimmed}, '{_DATE}([T ]{_MIDNIGHT}({_UTC_ZONE})?)?')"
+        bare = f"ltrim({trimmed}, '+')"
+        day = f"split_part(replace({bare}, 'T', ' '), ' ', 1)"
+        value = f"TRY_CAST(CASE WHEN strlen({bare}) > 10 THEN {day} ELSE {bare} END AS DATE)"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
     if pa.types.is_timestamp(target):
         zone = f"({_ZONE})?" if target.tz else ""
@@ -139,74 +144,112 @@ def _unless_plain(text: str, value: str, accepted: str) -> str:
 
 
 def from_typed(cell: str, source: pa.DataType, target: pa.DataType) -> Typed:
-    """SQL that takes a cell of a typed source (Parquet, Arrow) without loss. Refused: the types can't meet."""
+    """SQL that takes a cell of a typed source (Parquet, Arrow) without loss, by one rule at every depth.
+
+    ``source`` is a plain type: a Delta type, or NULL. Refused: the types can't meet.
+    """
+    return _from_typed(cell, source, target, "", 0)
+
+
+def _from_typed(cell: str, source: pa.DataType, target: pa.DataType, path: str, depth: int) -> Typed:
     if pa.types.is_null(source):
         return Typed(f"NULL::{duckdb_type(target)}", "false")
-    if is_text(source) or pa.types.is_string_view(source):
-        if is_nested(target):
-            raise _mismatch(source, target)
+    if _same_layout(source, target):
+        return Typed(cell, "false")
+    if pa.types.is_struct(source) and pa.types.is_struct(target):
+        return _from_struct(cell, source, target, path, depth)
+    if pa.types.is_map(source) and pa.types.is_map(target):
+        return _from_map(cell, source, target, path, depth)
+    if _is_list(source) and _is_list(target):
+        item = f"item{depth}"
+        inner = _from_typed(item, source.value_type, target.value_type, f"{path}[]", depth + 1)
+        return Typed(f"list_transform({cell}, lambda {item}: {inner.value})", _any_bad(cell, item, inner.bad))
+    if is_nested(source) or is_nested(target):
+        raise _mismatch(source, target, path)
+    if is_text(source):
         return from_text(cell, target)
     value = f"TRY_CAST({cell} AS {duckdb_type(target)})"
     if _is_number(source) and _is_number(target):
         if pa.types.is_float64(source) and pa.types.is_float32(target):
             same = f"(isnan({cell}) OR {value}::VARCHAR::DOUBLE = {cell} OR {value}::DOUBLE = {cell})"
             return Typed(value, f"({cell} IS NOT NULL AND ({value} IS NULL OR NOT {same}))")
-        if source == target:
-            return Typed(cell, "false")
-        return _lossless(cell, value, source)
-    if pa.types.is_boolean(source) and pa.types.is_boolean(target):
-        return Typed(cell, "false")
-    if _is_bytes(source) and _is_bytes(target):
-        return Typed(cell, "false")
-    if pa.types.is_date(source) and pa.types.is_date(target):
         return _lossless(cell, value, source)
     if pa.types.is_timestamp(source):
-        return _from_timestamp(cell, source, target)
-    if _same_shape(source, target):
-        if source == target:
-            return Typed(cell, "false")
-        return _lossless(cell, value, source)
-    raise _mismatch(source, target)
+        return _from_timestamp(cell, source, target, path)
+    raise _mismatch(source, target, path)
+
+
+def _same_layout(source: pa.DataType, target: pa.DataType) -> bool:
+    """Whether two types are one but for NULLs allowed and the names of list elements."""
+    return source == target or (not _holds_null(source) and duckdb_type(source) == duckdb_type(target))
+
+
+def _holds_null(data_type: pa.DataType) -> bool:
+    if pa.types.is_null(data_type):
+        return True
+    return any(_holds_null(data_type.field(index).type) for index in range(data_type.num_fields))
+
+
+def _any_bad(items: str, item: str, bad: str) -> str:
+    return (
+        "false" if bad == "false" else f"coalesce(len(list_filter({items}, lambda {item}: {bad})) > 0, false)"
+    )
+
+
+def _from_struct(cell: str, source: pa.DataType, target: pa.DataType, path: str, depth: int) -> Typed:
+    given = {field.name: field.type for field in source}
+    wanted = {field.name: field.type for field in target}
+    for name in [*wanted, *given]:
+        if name not in given:
+            raise Refused(
+                f"{_at(path)}the upload's struct has no field {shown(name)}, which the table's has."
+            )
+        if name not in wanted:
+            raise Refused(
+                f"{_at(path)}the upload's struct has a field {shown(name)}, which the table's has not."
+            )
+    values = []
+    bad = []
+    for name, kind in wanted.items():
+        part = f"struct_extract({cell}, {literal(name)})"
+        inner = _from_typed(part, given[name], kind, f"{path}.{name}", depth)
+        values.append(f"{quote(name)} := {inner.value}")
+        if inner.bad != "false":
+            bad.append(inner.bad)
+    packed = f"CASE WHEN {cell} IS NOT NULL THEN struct_pack({', '.join(values)}) END"
+    return Typed(packed, f"({' OR '.join(bad)})" if bad else "false")
+
+
+def _from_map(cell: str, source: pa.DataType, target: pa.DataType, path: str, depth: int) -> Typed:
+    entry = f"item{depth}"
+    key = _from_typed(f"{entry}.key", source.key_type, target.key_type, f"{path}.key", depth + 1)
+    item = _from_typed(f"{entry}.value", source.item_type, target.item_type, f"{path}.value", depth + 1)
+    entries = f"map_entries({cell})"
+    keys = f"list_transform({entries}, lambda {entry}: {key.value})"
+    # Keys that become equal, or NULL, would make no map.
+    unfit = f"(coalesce(list_unique({keys}), 0) <> coalesce(len({entries}), 0))"
+    bad = unfit if item.bad == "false" else f"({unfit} OR {_any_bad(entries, entry, item.bad)})"
+    if key.bad != "false":
+        bad = f"({bad} OR {_any_bad(entries, entry, key.bad)})"
+    packed = f"list_transform({entries}, lambda {entry}: struct_pack(k := {key.value}, v := {item.value}))"
+    return Typed(f"CASE WHEN {cell} IS NOT NULL AND NOT {unfit} THEN map_from_entries({packed}) END", bad)
 
 
 def _lossless(cell: str, value: str, source: pa.DataType) -> Typed:
     """The cast value, and as bad whatever does not come back the same."""
-    back = f"TRY_CAST({value} AS {_source_type(source)})"
+    back = f"TRY_CAST({value} AS {duckdb_type(source)})"
     return Typed(value, f"({cell} IS NOT NULL AND ({value} IS NULL OR {back} IS DISTINCT FROM {cell}))")
 
 
-def _from_timestamp(cell: str, source: pa.DataType, target: pa.DataType) -> Typed:
+def _from_timestamp(cell: str, source: pa.DataType, target: pa.DataType, path: str) -> Typed:
     if pa.types.is_date(target):
+        # A midnight is a day; zoned ones count in UTC, in which they are kept.
         value = f"TRY_CAST({cell} AS DATE)"
         return Typed(value, f"({cell} IS NOT NULL AND {value}::TIMESTAMP IS DISTINCT FROM {cell}::TIMESTAMP)")
     if not pa.types.is_timestamp(target) or (source.tz and not target.tz):
-        raise _mismatch(source, target)
-    if source.tz:
-        value = f"TRY_CAST({cell} AS TIMESTAMP WITH TIME ZONE)"
-    elif target.tz:
-        value = f"(TRY_CAST({cell} AS TIMESTAMP) AT TIME ZONE 'UTC')"
-    else:
-        value = f"TRY_CAST({cell} AS TIMESTAMP)"
-    bad = f"({cell} IS NOT NULL AND {value} IS NULL)"
-    if source.unit == "ns":
-        bad = f"({cell} IS NOT NULL AND ({value} IS NULL OR epoch_ns({cell}) % 1000 <> 0))"
-    return Typed(value, bad)
-
-
-def _source_type(source: pa.DataType) -> str:
-    unsigned = {
-        pa.uint8(): "UTINYINT",
-        pa.uint16(): "USMALLINT",
-        pa.uint32(): "UINTEGER",
-        pa.uint64(): "UBIGINT",
-    }
-    if source in unsigned:
-        return unsigned[source]
-    if pa.types.is_date64(source):
-        return "DATE"
-    if pa.types.is_float16(source):
-        return "FLOAT"
-    return duckdb_type(source)
+        raise _mismatch(source, target, path)
+    value = f"({cell} AT TIME ZONE 'UTC')"
+    return Typed(value, f"({cell} IS NOT NULL AND {value} IS NULL)")
 
 
 def _is_number(data_type: pa.DataType) -> bool:
@@ -227,37 +270,17 @@ def _is_list(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_list(data_type) or pa.types.is_large_list(data_type))
 
 
-def _same_shape(source: pa.DataType, target: pa.DataType) -> bool:
-    """Whether two nested types have the same structure with leaves that can be cast."""
-    if _is_list(source) and _is_list(target):
-        return _same_shape(source.value_type, target.value_type)
-    if pa.types.is_map(source) and pa.types.is_map(target):
-        return _same_shape(source.key_type, target.key_type) and _same_shape(
-            source.item_type, target.item_type
-        )
-    if pa.types.is_struct(source) and pa.types.is_struct(target):
-        names = {field.name: field.type for field in source}
-        return set(names) == {field.name for field in target} and all(
-            _same_shape(names[field.name], field.type) for field in target
-        )
-    if is_nested(source) or is_nested(target):
-        return False
-    return (
-        source == target
-        or (_is_number(source) and _is_number(target))
-        or (is_text(source) and is_text(target))
-        or (_is_bytes(source) and _is_bytes(target))
-        or bool(pa.types.is_timestamp(source) and pa.types.is_timestamp(target) and source.tz == target.tz)
-    )
-
-
-def _mismatch(source: pa.DataType, target: pa.DataType) -> Refused:
+def _mismatch(source: pa.DataType, target: pa.DataType, path: str) -> Refused:
     hint = ""
     if is_text(target):
         hint = " Convert it to text yourself, so that leading zeros and formats are what you mean."
     elif pa.types.is_timestamp(source) and pa.types.is_timestamp(target):
         hint = " The column has no time zone; remove the zone from the values after converting them."
-    return Refused(f"the content has it as {source}, the table as {type_name(target)}.{hint}")
+    return Refused(f"{_at(path)}the upload has it as {source}, the table as {type_name(target)}.{hint}")
+
+
+def _at(path: str) -> str:
+    return f"at {path.lstrip('.')}: " if path else ""
 
 
 def explain(text: str, target: pa.DataType, null_token: str | None = "") -> tuple[str, str]:

@@ -27,6 +27,7 @@ from merging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.session import STAGING_MEMORY_LIMIT, Session, session
 from merging.staged import Staged, column_ids, open_staged, write_manifest
 from merging.staging.sources import OPERATION_COLUMN, Problems, Source, format_of, open_source
+from merging.staging.sources.plain_arrow import filled
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5
@@ -274,9 +275,9 @@ class _Staging:
 
     def _new_type(self, place: int, name: str) -> pa.DataType | StagingProblem:
         given: pa.DataType = self.source.schema.field(place).type
-        if self.source.text or pa.types.is_null(given):
+        if self.source.text:
             return pa.string()
-        widened = _widened(given)
+        widened = filled(given)
         try:
             delta_type(widened)
         except UnsupportedTable:
@@ -383,6 +384,8 @@ class _Staging:
                 exact = f"regexp_full_match({cell}, '[+-]?[0-9]+')"
                 extra = f"AND NOT {padded}" if pa.types.is_floating(candidate) else ""
                 extra = f"AND NOT {padded} AND {exact}" if pa.types.is_integer(candidate) else extra
+                # Midnights may be days of a date column; a new column keeps what was written.
+                extra = f"AND NOT contains({cell}, ':')" if pa.types.is_date(candidate) else extra
                 fitting, given = self.session.row(
                     f"SELECT count(*) FILTER (NOT {typed.bad} {extra}), count(*) "
                     f"FROM loaded WHERE {cell} IS NOT NULL"
@@ -862,32 +865,3 @@ _CANDIDATES: tuple[pa.DataType, ...] = (
     pa.date32(),
     pa.timestamp("us", tz="UTC"),
 )
-
-
-def _widened(data_type: pa.DataType) -> pa.DataType:
-    """The Delta type that holds every value of a foreign type."""
-    unsigned = {
-        pa.uint8(): pa.int16(),
-        pa.uint16(): pa.int32(),
-        pa.uint32(): pa.int64(),
-        pa.uint64(): pa.decimal128(20, 0),
-    }
-    if data_type in unsigned:
-        return unsigned[data_type]
-    if pa.types.is_timestamp(data_type):
-        return pa.timestamp("us", tz="UTC") if data_type.tz else pa.timestamp("us")
-    if pa.types.is_date(data_type):
-        return pa.date32()
-    if pa.types.is_float16(data_type):
-        return pa.float32()
-    if is_text(data_type):
-        return pa.string()
-    if pa.types.is_large_binary(data_type) or pa.types.is_fixed_size_binary(data_type):
-        return pa.binary()
-    if pa.types.is_struct(data_type):
-        return pa.struct([pa.field(field.name, _widened(field.type)) for field in data_type])
-    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
-        return pa.list_(pa.field("element", _widened(data_type.value_type)))
-    if pa.types.is_map(data_type):
-        return pa.map_(_widened(data_type.key_type), _widened(data_type.item_type))
-    return data_type

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN, Problems, Source, Targets, refuse
-from merging.staging.sources.columnar import open_arrow, open_parquet, open_stream
+from merging.staging.sources.columnar import open_arrow, open_parquet, open_stream, open_table
 from merging.staging.sources.content import HEAD_BYTES, described_format
 from merging.staging.sources.csv_files import open_csv
 from merging.staging.sources.json_lines import open_json_lines
@@ -57,15 +57,15 @@ def open_source(
     if isinstance(changes, str | os.PathLike):
         return _open_file(Path(os.fspath(changes)), targets, problems, null_token, file_format)
     if hasattr(changes, "to_arrow_reader"):
-        return open_stream(changes.to_arrow_reader(BATCH_ROWS))
+        return open_stream(changes.to_arrow_reader(BATCH_ROWS), targets)
     if isinstance(changes, pa.RecordBatch):
-        return open_stream(pa.Table.from_batches([changes]).to_reader(BATCH_ROWS))
+        return open_table(pa.Table.from_batches([changes]), targets)
     if isinstance(changes, pa.Table):
-        return open_stream(changes.to_reader(BATCH_ROWS))
+        return open_table(changes, targets)
     if isinstance(changes, pa.RecordBatchReader):
-        return open_stream(changes)
+        return open_stream(changes, targets)
     if hasattr(changes, "__arrow_c_stream__"):
-        return open_stream(pa.RecordBatchReader.from_stream(changes))
+        return open_stream(pa.RecordBatchReader.from_stream(changes), targets)
     raise TypeError(f"changes must be Arrow data, a DuckDB relation or a file, not {type(changes).__name__}")
 
 
@@ -84,9 +84,9 @@ def _open_file(
         if kind == "xlsx":
             return open_workbook(path, targets, problems)
         if kind == "parquet":
-            return open_parquet(path)
+            return open_parquet(path, targets)
         if kind == "arrow":
-            return open_arrow(path)
+            return open_arrow(path, targets)
     except pa.ArrowInvalid as error:
         raise refuse("unreadable", f"the file is not readable as {kind}: {error}.") from error
     known = ", ".join(sorted(set(_EXTENSIONS)))

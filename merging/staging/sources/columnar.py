@@ -1,69 +1,487 @@
-"""Typed sources: Arrow data in memory, DuckDB relations, Parquet and Arrow files."""
+"""Typed sources: Arrow data in memory, DuckDB relations, Parquet and Arrow files.
+
+What strangers hand in is validated in full, counted against what it declares, and rebuilt in one plain layout (see
+``plain_arrow``) in batches bounded by rows and by bytes, before anything native of the engine reads it.
+Formats: Apache Parquet (parquet-format, "File Format"), Apache Arrow ("Serialization and IPC"), pandas' metadata
+(pandas, "Storing pandas DataFrame objects in Apache Parquet format").
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc as arrow_ipc
 import pyarrow.parquet as arrow_parquet
 
-from merging.staging.sources.base import BATCH_ROWS, Source, check_header, numbered, row_lines
+from merging.columns import is_text
+from merging.errors import StagingRejected
+from merging.model import StagingProblem
+from merging.parsing import shown
+from merging.staging.sources.base import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    OPERATION_COLUMN,
+    RefusedCells,
+    Source,
+    Targets,
+    check_header,
+    numbered,
+    refuse,
+    row_lines,
+)
+from merging.staging.sources.plain_arrow import (
+    Unsupported,
+    batch_row_bytes,
+    make_plain,
+    plain_type,
+    unknown_extensions,
+)
+
+LARGEST_ROW = 128 << 20
+"""The most bytes that a row may take: one row has to be held several times in memory while it is staged."""
+
+_INDEX_LEVEL = re.compile(r"__index_level_[0-9]+__")
+_ENDS_OF_STREAM = (b"\xff\xff\xff\xff\x00\x00\x00\x00", b"\x00\x00\x00\x00")
+"""The end mark of today and the one before Arrow 0.15."""
+
+_ARROW_MAGIC = b"ARROW1"
+_READ_BUFFER = 1 << 20
 
 
-def open_parquet(path: Path) -> Source:
-    """A Parquet file."""
-    file = arrow_parquet.ParquetFile(path, memory_map=True)
-    stream = pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(batch_size=BATCH_ROWS))
-    return open_stream(stream)
-
-
-def open_arrow(path: Path) -> Source:
-    """An Arrow IPC file or stream."""
-    return open_stream(_arrow_batches(path))
-
-
-def _arrow_batches(path: Path) -> pa.RecordBatchReader:
-    source = pa.memory_map(str(path))
+@contextmanager
+def _named_failures(what: str) -> Iterator[None]:
+    """Whatever a library says of content that it cannot read, as a refusal. ``what`` begins the sentence."""
     try:
-        file = arrow_ipc.open_file(source)
-    except pa.ArrowInvalid:
-        source.seek(0)
-        return arrow_ipc.open_stream(source)
-    batches = (file.get_batch(index) for index in range(file.num_record_batches))
-    return pa.RecordBatchReader.from_batches(file.schema, batches)
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, KeyError, IndexError) as error:
+        told = " ".join(str(error).split())[:300].rstrip(".")
+        if "encrypt" in told.lower() or "decrypt" in told.lower():
+            raise _encrypted() from error
+        raise refuse("unreadable", f"{what} cannot be read: {told}. Write the file again.") from error
+    except MemoryError as error:
+        raise refuse(
+            "too_large", f"{what} declares more than this machine's memory holds; write smaller batches."
+        ) from error
 
 
-def open_stream(stream: pa.RecordBatchReader) -> Source:
+def _encrypted() -> StagingRejected:
+    return refuse("encrypted", "the file is encrypted (Parquet modular encryption); upload it decrypted.")
+
+
+# Parquet
+
+
+def open_parquet(path: Path, targets: Targets) -> Source:
+    """A Parquet file: every row group read to its declared end."""
+    if _ends_with(path, b"PARE"):
+        raise _encrypted()
+    with _named_failures("the Parquet file"):
+        file = _parquet(path)
+        schema = file.schema_arrow
+        check_header(schema.names)
+        _check_declared_rows(file)
+    return _source(schema, _parquet_batches(path, file), targets)
+
+
+def _ends_with(path: Path, magic: bytes) -> bool:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - len(magic)))
+        return file.read() == magic
+
+
+def _parquet(path: Path, dictionaries: Sequence[str] = ()) -> arrow_parquet.ParquetFile:
+    # Read in pieces and not mapped: a mapped file that somebody cuts while it is read ends the process.
+    return arrow_parquet.ParquetFile(
+        path,
+        buffer_size=_READ_BUFFER,
+        read_dictionary=list(dictionaries),
+        coerce_int96_timestamp_unit="us",
+        page_checksum_verification=True,
+    )
+
+
+def _check_declared_rows(file: arrow_parquet.ParquetFile) -> None:
+    """The footer's counts must agree with each other; what is read is compared with them later."""
+    described = file.metadata
+    total = 0
+    for number in range(described.num_row_groups):
+        group = described.row_group(number)
+        total += group.num_rows
+        for place in range(group.num_columns):
+            chunk = group.column(place)
+            column = described.schema.column(place)
+            repeated = column.max_repetition_level > 0
+            if chunk.num_values == group.num_rows or (repeated and chunk.num_values > group.num_rows):
+                continue
+            raise refuse(
+                "incomplete",
+                f"row group {number + 1} declares {group.num_rows:,} rows, but its column {shown(column.path)} "
+                f"{chunk.num_values:,} values: the file is damaged. Write it again.",
+                column=column.path.split(".")[0],
+            )
+    if total != described.num_rows:
+        raise refuse(
+            "incomplete",
+            f"the file declares {described.num_rows:,} rows, its row groups {total:,}: the file is damaged. "
+            "Write it again.",
+        )
+
+
+def _parquet_batches(path: Path, file: arrow_parquet.ParquetFile) -> Iterator[pa.RecordBatch]:
+    schema = file.schema_arrow
+    texts = [field.name for field in schema if is_text(field.type) or pa.types.is_binary(field.type)]
+    folded = _parquet(path, texts) if texts else None
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        what = f"row group {number + 1}"
+        rows = 0
+        with _named_failures(what):
+            mean = max(1, group.total_byte_size // max(1, group.num_rows))
+            at_once = max(1, min(BATCH_ROWS, BATCH_BYTES // mean))
+            reader = file
+            if folded is not None and _widest_repeats(folded, number, texts) * at_once > 4 * BATCH_BYTES:
+                reader = folded
+            for batch in reader.iter_batches(batch_size=at_once, row_groups=[number]):
+                rows += batch.num_rows
+                yield batch
+        if rows != group.num_rows:
+            raise refuse(
+                "incomplete",
+                f"{what} declares {group.num_rows:,} rows and holds {rows:,}: the file is damaged. Write it again.",
+            )
+
+
+def _widest_repeats(folded: arrow_parquet.ParquetFile, number: int, names: Sequence[str]) -> int:
+    """The bytes of the longest values in a row group's dictionaries: what each of its rows may repeat."""
+    group = folded.metadata.row_group(number)
+    widest = 0
+    wanted = [
+        group.column(place).path_in_schema
+        for place in range(group.num_columns)
+        if group.column(place).has_dictionary_page and group.column(place).path_in_schema in names
+    ]
+    if not wanted:
+        return 0
+    first = next(folded.iter_batches(batch_size=1, row_groups=[number], columns=wanted), None)
+    for column in first.columns if first is not None else ():
+        if pa.types.is_dictionary(column.type):
+            widest += pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+    return widest
+
+
+# Arrow
+
+
+def open_arrow(path: Path, targets: Targets) -> Source:
+    """An Arrow IPC file or stream, whole."""
+    # Mapped, so that a batch of any size is read where it stands.
+    with _named_failures("the Arrow file"):
+        mapped = pa.memory_map(str(path))
+        is_file = mapped.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
+        mapped.seek(0)
+        if is_file:
+            file = arrow_ipc.open_file(mapped)
+            _check_declared_batches(path, mapped, file.num_record_batches)
+            schema, batches = file.schema, _file_batches(file)
+        else:
+            stream = arrow_ipc.open_stream(mapped)
+            schema, batches = stream.schema, _stream_batches(mapped, stream)
+        check_header(schema.names)
+    return _source(schema, _while_whole(path, batches), targets)
+
+
+def _while_whole(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Stop where a mapped file was cut since it was opened: reading on would end the process."""
+    size = path.stat().st_size
+    while True:
+        if path.stat().st_size != size:
+            raise refuse("unreadable", "the file was changed while it was read; upload it again.")
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _check_declared_batches(path: Path, mapped: pa.MemoryMappedFile, declared: int) -> None:
+    """The footer must list every record batch that stands before it."""
+    size = path.stat().st_size
+    mapped.seek(size - len(_ARROW_MAGIC) - 4)
+    footer = size - len(_ARROW_MAGIC) - 4 - int.from_bytes(mapped.read(4), "little")
+    mapped.seek(8)
+    found = 0
+    try:
+        arrow_ipc.read_message(mapped)
+    except (pa.ArrowException, OSError, EOFError):
+        return  # Polars writes no stream before the footer, which then is all there is to go by.
+    while mapped.tell() < footer:
+        try:
+            message = arrow_ipc.read_message(mapped)
+        except EOFError:
+            break
+        found += message.type == "record batch"
+    if found != declared:
+        raise refuse(
+            "incomplete",
+            f"the footer lists {declared:,} record batches, the file holds {found:,}: it is damaged. Write it again.",
+        )
+
+
+def _file_batches(file: Any) -> Iterator[pa.RecordBatch]:
+    for number in range(file.num_record_batches):
+        with _named_failures(f"record batch {number + 1}"):
+            yield file.get_batch(number)
+
+
+def _stream_batches(mapped: pa.MemoryMappedFile, stream: Any) -> Iterator[pa.RecordBatch]:
+    number = 0
+    while True:
+        number += 1
+        before = mapped.tell()
+        with _named_failures(f"record batch {number}"):
+            try:
+                batch = stream.read_next_batch()
+            except StopIteration:
+                break
+        yield batch
+    end = mapped.tell()
+    mapped.seek(before)
+    if mapped.read(end - before) not in _ENDS_OF_STREAM:
+        raise refuse(
+            "incomplete", "the Arrow stream ends without its end mark: it was cut. Write or send it again."
+        )
+    if mapped.size() > end:
+        raise refuse(
+            "incomplete",
+            "more stands behind the end of the Arrow stream, as where streams were joined; upload each by itself.",
+        )
+
+
+# what all of them share
+
+
+def open_table(table: pa.Table, targets: Targets) -> Source:
+    """An Arrow table in memory."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        for chunk in column.chunks:
+            _validate(name, chunk, 0)
+    return _source(table.schema, iter(table.to_batches()), targets, validated=True)
+
+
+def open_stream(stream: pa.RecordBatchReader, targets: Targets) -> Source:
     """Any stream of record batches."""
-    check_header(stream.schema.names)
-    plain = [_plain_type(data.type) for data in stream.schema]
-    schema = pa.schema([pa.field(data.name, kind) for data, kind in zip(stream.schema, plain, strict=True)])
 
     def batches() -> Iterator[pa.RecordBatch]:
+        yield from stream
+
+    return _source(stream.schema, batches(), targets)
+
+
+def _source(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], targets: Targets, *, validated: bool = False
+) -> Source:
+    check_header(schema.names)
+    warnings: list[str] = []
+    index = _PandasIndex.of(schema)
+    places = _places(schema, index, targets, warnings)
+    fields = [schema.field(place) for place in places]
+    counted = {name: rows for name, rows in index.ranges.items() if name in targets}
+    check_header([*(field.name for field in fields), *counted])
+    kinds = _plain_types(fields, targets)
+    plain = pa.schema([pa.field(field.name, kind) for field, kind in zip(fields, kinds, strict=True)])
+    warnings += _of_extensions(fields)
+
+    def made_plain() -> Iterator[pa.RecordBatch]:
         start = 0
-        for batch in stream:
+        for batch in batches:
             if batch.num_rows == 0:
                 continue
-            columns = [_as_plain(column, kind) for column, kind in zip(batch.columns, plain, strict=True)]
-            yield numbered(start, batch.num_rows, columns, None)
+            if batch.schema.types != schema.types:
+                raise refuse("unreadable", "a record batch has other columns than the stream declares.")
+            columns = [batch.column(place) for place in places]
+            if not validated:
+                for field, column in zip(fields, columns, strict=True):
+                    _validate(field.name, column, start)
+            for first, rows in _slices(columns, batch.num_rows, start):
+                cut = [column.slice(first, rows) for column in columns]
+                yield _plain_batch(start + first, rows, cut, plain, counted)
             start += batch.num_rows
+        for name, declared in counted.items():
+            if len(declared) != start:
+                raise refuse(
+                    "incomplete",
+                    f"pandas' metadata declares an index of {len(declared):,} rows, the content has {start:,}; "
+                    "write it again after reset_index().",
+                    column=name,
+                )
 
-    return Source(tuple(schema.names), schema, False, None, batches(), row_lines)
+    whole = pa.schema([*plain, *(pa.field(name, pa.int64()) for name in counted)])
+    return Source(tuple(whole.names), whole, False, None, made_plain(), row_lines, warnings=warnings)
 
 
-def _plain_type(data_type: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(data_type):
-        return _plain_type(data_type.value_type)
-    if isinstance(data_type, pa.BaseExtensionType):
-        return _plain_type(data_type.storage_type)
-    if pa.types.is_string_view(data_type) or pa.types.is_large_string(data_type):
-        return pa.string() if pa.types.is_string_view(data_type) else pa.large_string()
-    return data_type
+@dataclass(frozen=True)
+class _PandasIndex:
+    """What pandas' metadata says of a DataFrame's index: its levels by name, as columns or as a range alone."""
+
+    columns: frozenset[str]
+    ranges: Mapping[str, range]
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> _PandasIndex:
+        """The index of a schema; metadata that cannot be understood says nothing."""
+        columns = {name for name in schema.names if _INDEX_LEVEL.fullmatch(name)}
+        ranges: dict[str, range] = {}
+        try:
+            levels = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
+            for level in levels:
+                if isinstance(level, str):
+                    columns.add(level)
+                elif isinstance(level["name"], str) and level["name"] not in schema.names:
+                    ranges[level["name"]] = range(level["start"], level["stop"], level["step"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        return cls(frozenset(columns), ranges)
 
 
-def _as_plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
-    return column if column.type == kind else column.cast(kind)
+def _places(schema: pa.Schema, index: _PandasIndex, targets: Targets, warnings: list[str]) -> list[int]:
+    """The columns that are read: the index of a pandas DataFrame is one only where the table has it as a column."""
+    known = {name.strip().casefold() for name in targets} | {OPERATION_COLUMN}
+    left_out = [
+        name for name in schema.names if name in index.columns and name.strip().casefold() not in known
+    ]
+    unread = [*left_out, *(name for name in index.ranges if name not in targets)]
+    if unread:
+        named = ", ".join(shown(name) for name in unread)
+        warnings.append(
+            f"{named}: the index of the pandas DataFrame, which is no column of the table, was left out. "
+            "To propose it as a new column, write the file after reset_index()."
+        )
+    return [place for place, name in enumerate(schema.names) if name not in left_out]
+
+
+def _plain_types(fields: Sequence[pa.Field], targets: Targets) -> list[pa.DataType]:
+    """The plain types of all columns, or one refusal that names every column without one."""
+    found: list[pa.DataType] = []
+    problems: list[StagingProblem] = []
+    for field in fields:
+        try:
+            kind = plain_type(field, targets.get(field.name))
+        except Unsupported as error:
+            message = f"the upload has the column as {field.type}: {error}"
+            problems.append(StagingProblem("unsupported_type", message[:1_000], None, field.name))
+            continue
+        if field.name == OPERATION_COLUMN and not (is_text(kind) or pa.types.is_null(kind)):
+            problems.append(
+                StagingProblem(
+                    "unsupported_type",
+                    f"the upload has the column as {field.type}; operations are texts.",
+                    None,
+                    field.name,
+                )
+            )
+        found.append(kind)
+    if problems:
+        raise StagingRejected(problems)
+    return found
+
+
+def _of_extensions(fields: Sequence[pa.Field]) -> list[str]:
+    return [
+        f"{shown(field.name)} is of the extension type {', '.join(sorted(set(names)))}, which is not known here: "
+        "the values were taken as they are stored."
+        for field in fields
+        if (names := unknown_extensions(field))
+    ]
+
+
+def _validate(name: str, column: pa.Array, start: int) -> None:
+    """Refuse an array whose buffers do not hold what its type promises."""
+    try:
+        column.validate(full=True)
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        row = _not_utf8(column)
+        if row is not None:
+            raise refuse(
+                "not_utf8",
+                "the text is not UTF-8; write the file again with texts in UTF-8, or the column as bytes.",
+                line=start + row + 1,
+                column=name,
+            ) from error
+        told = " ".join(str(error).split())[:300].rstrip(".")
+        raise refuse(
+            "unreadable",
+            f"the data of rows {start + 1:,} to {start + len(column):,} is damaged: {told}. Write the file again.",
+            column=name,
+        ) from error
+
+
+def _not_utf8(column: pa.Array) -> int | None:
+    """The first row whose text is not UTF-8, where that is all that is wrong with a column of texts."""
+    as_bytes = {
+        pa.string(): pa.binary(),
+        pa.large_string(): pa.large_binary(),
+        pa.string_view(): pa.binary_view(),
+    }.get(column.type)
+    if as_bytes is None:
+        return None
+    raw = column.view(as_bytes)
+    try:
+        raw.validate(full=True)
+    except pa.ArrowException:
+        return None
+    for row, value in enumerate(raw):
+        try:
+            (value.as_py() or b"").decode("utf-8")
+        except UnicodeDecodeError:
+            return row
+    return None
+
+
+def _slices(columns: Sequence[pa.Array], rows: int, start: int) -> Iterator[tuple[int, int]]:
+    """Where to cut a batch, so that no part has more rows or takes more bytes than a batch may."""
+    widths = batch_row_bytes(list(columns))
+    if isinstance(widths, int):
+        at_once = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, widths)))
+        for first in range(0, rows, at_once):
+            yield first, min(at_once, rows - first)
+        return
+    widest = pc.max(widths).as_py()
+    if widest > LARGEST_ROW:
+        row = pc.index(widths, widest).as_py()
+        raise refuse(
+            "row_too_large",
+            f"the row takes {widest:,} bytes; a row may take {LARGEST_ROW:,}.",
+            line=start + row + 1,
+        )
+    ends = pc.cumulative_sum(widths)
+    first = 0
+    while first < rows:
+        before = ends[first - 1].as_py() if first else 0
+        fitting = pc.search_sorted(ends, pa.scalar(before + BATCH_BYTES, pa.int64()), side="right").as_py()
+        last = min(max(fitting, first + 1), first + BATCH_ROWS, rows)
+        yield first, last - first
+        first = last
+
+
+def _plain_batch(
+    start: int, rows: int, columns: Sequence[pa.Array], plain: pa.Schema, counted: Mapping[str, range]
+) -> pa.RecordBatch:
+    made = [make_plain(column, field.type) for column, field in zip(columns, plain, strict=True)]
+    refused = RefusedCells()
+    for place, (_, refusals) in enumerate(made):
+        for row, one in refusals.items():
+            refused.add(row, place, one.code, one.message, one.value)
+    arrays = [array for array, _ in made]
+    arrays += [
+        pa.array([declared.start + declared.step * row for row in range(start, start + rows)], pa.int64())
+        for declared in counted.values()
+    ]
+    return numbered(start, rows, arrays, None, refused.column(rows))

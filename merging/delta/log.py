@@ -12,6 +12,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -62,11 +63,18 @@ class DataFile:
         return self.num_records - (self.vector.cardinality if self.vector else 0)
 
     def stats(self) -> dict[str, Any]:
-        """The statistics; numbers that are no integers stay text so that decimals keep their digits."""
+        """The statistics, numbers that are no integers as Decimal with every digit; {} where they cannot be read."""
         if not self.stats_json:
             return {}
-        loaded: dict[str, Any] = json.loads(self.stats_json, parse_float=str)
-        return loaded
+        try:
+            loaded = json.loads(self.stats_json, parse_float=Decimal, parse_constant=_no_number)
+        except (ValueError, ArithmeticError, RecursionError):
+            return {}
+        return loaded if isinstance(loaded, dict) else {}
+
+
+def _no_number(_: str) -> None:
+    """NaN and Infinity, which are no JSON and bound nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ Reading starts with `open_snapshot`; `locate`, `fetch` and `scan_sql` read rows 
 
 from __future__ import annotations
 
+from merging.delta.actions import DataFile
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify
 from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
 from merging.delta.history import LogVersion, find_transaction, read_history
-from merging.delta.log import DataFile
 from merging.delta.maintenance import (
     Compaction,
     checkpoint_if_due,

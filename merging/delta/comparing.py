@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyroaring
 
-from merging.delta.log import DataFile
+from merging.delta.actions import DataFile
 from merging.delta.reading import files_sql, register_positions, scan_sql
 from merging.delta.schema import column_sql, duckdb_type
 from merging.delta.snapshot import Snapshot

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
+from merging.delta.damage import Damaged, number_of
 from merging.errors import UnsupportedTable
 
 _READABLE = frozenset(
@@ -74,6 +77,44 @@ def require_readable(protocol: Mapping[str, Any], metadata: Mapping[str, Any]) -
     file_format = (metadata.get("format") or {}).get("provider", "parquet")
     if file_format != "parquet":
         raise UnsupportedTable([f"file format {file_format}"])
+
+
+def require_partitions(schema: pa.Schema, partition_columns: Sequence[str]) -> None:
+    """Raise Damaged where the partition columns are none of the schema's, UnsupportedTable for nested ones."""
+    for position, name in enumerate(partition_columns):
+        if name not in schema.names:
+            raise Damaged(f"partitionColumns names {name!r}, which is no column")
+        if name in partition_columns[:position]:
+            raise Damaged(f"partitionColumns names {name!r} twice")
+        if pa.types.is_nested(schema.field(name).type):
+            raise UnsupportedTable([f"partition column {name} of a nested type"])
+
+
+def require_mapping(schema_json: str, properties: Mapping[str, str]) -> None:
+    """Raise Damaged where mapped columns share a stored name or have none, UnsupportedTable for an unknown mode."""
+    mode = properties.get("delta.columnMapping.mode", "none")
+    if mode == "none":
+        return
+    if mode not in ("name", "id"):
+        raise UnsupportedTable([f"column mapping mode {mode}"])
+    _require_stored_names(json.loads(schema_json))
+
+
+def _require_stored_names(node: Any) -> None:
+    if not isinstance(node, dict):
+        return
+    stored: set[str] = set()
+    for item in node.get("fields", ()):
+        metadata = item.get("metadata") or {}
+        name = metadata.get("delta.columnMapping.physicalName", item["name"])
+        if not isinstance(name, str) or name in stored:
+            raise Damaged(f"column {item['name']} is stored under {name!r}, which is no name of its own")
+        if metadata.get("delta.columnMapping.id") is not None:
+            number_of(metadata, "delta.columnMapping.id", f"column {item['name']}")
+        stored.add(name)
+        _require_stored_names(item["type"])
+    for part in ("elementType", "keyType", "valueType"):
+        _require_stored_names(node.get(part))
 
 
 def required_by(

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
-from merging.delta.log import DataFile
+from merging.delta.actions import DataFile
 from merging.delta.schema import literal
 from merging.delta.store import TableStore
 from merging.errors import MergeFailed, UnsupportedTable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,7 +74,7 @@ def find_transaction(
     commits = list_commits(store, start_after=since_version)
     for number in sorted(commits, reverse=True):
         found = read_commit(store, number, commits[number].modified_ms)
-        marker = _markers(found).get(application_id)
+        marker = found.markers.get(application_id)
         if marker is not None:
             return FoundTransaction(marker, number, found.info, _moment(found))
     return None
@@ -81,8 +82,8 @@ def find_transaction(
 
 def _log_version(commit: Commit) -> LogVersion:
     info = commit.info
-    operation = str(info.get("operation", ""))
-    metrics = info.get("operationMetrics") or {}
+    operation = _text(info, "operation")
+    metrics = info.get("operationMetrics")
     counts = [
         None if operation in _REWRITING else _metric(metrics, names) for names in (_ADDED, _UPDATED, _DELETED)
     ]
@@ -90,31 +91,32 @@ def _log_version(commit: Commit) -> LogVersion:
         version=commit.version,
         timestamp=_moment(commit),
         operation=operation,
-        user=str(info.get("userName") or info.get("userId") or ""),
-        cr_id=None if info.get("crId") is None else str(info["crId"]),
-        engine=str(info.get("engineInfo") or ""),
+        user=_text(info, "userName", "userId"),
+        cr_id=_text(info, "crId") or None,
+        engine=_text(info, "engineInfo"),
         rows_added=counts[0],
         rows_updated=counts[1],
         rows_deleted=counts[2],
-        transactions=_markers(commit),
+        transactions=commit.markers,
         info=info,
     )
 
 
-def _markers(commit: Commit) -> dict[str, int]:
-    return {
-        action["txn"]["appId"]: int(action["txn"]["version"])
-        for action in commit.actions
-        if action.get("txn")
-    }
-
-
-def _metric(metrics: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = metrics.get(name)
-        if value is not None and str(value).lstrip("-").isdigit():
-            return int(value)
+def _metric(metrics: Any, names: tuple[str, ...]) -> int | None:
+    for name in names if isinstance(metrics, dict) else ():
+        # Spark writes metrics as texts, delta-rs as numbers.
+        if re.fullmatch(r"[0-9]{1,18}", str(metrics.get(name))):
+            return int(metrics[name])
     return None
+
+
+def _text(info: Mapping[str, Any], *names: str) -> str:
+    """The first of these that is a text or a number."""
+    for name in names:
+        value = info.get(name)
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            return str(value)
+    return ""
 
 
 def _moment(commit: Commit) -> datetime:

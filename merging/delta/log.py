@@ -6,21 +6,33 @@ because everything a merge needs (statistics, vectors, transaction markers) come
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from merging.delta.actions import (
+    Action,
+    DataFile,
+    Domain,
+    Marker,
+    RemovedFile,
+    TableMetadata,
+    TableProtocol,
+    actions_in,
+    commit_info,
+    data_file,
+)
+from merging.delta.damage import Damaged, fields_of, number_of, optional_moment, parse_action, text_of
 from merging.delta.store import LOG_FOLDER, StoredObject, TableStore
-from merging.delta.vectors import VectorDescriptor
 from merging.errors import TableChanged, TableNotFound
 
 _COMMIT = re.compile(r"(\d{20})\.json")
@@ -29,77 +41,56 @@ _NAMED = re.compile(r"(\d{20})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
 
 
 @dataclass(frozen=True, slots=True)
-class DataFile:
-    """One active data file. `partition_values` are strings by (physical) column name, as in the log.
-
-    `stats_json` is the raw statistics text; `num_records` the physical row count, None when the log does
-    not say; `logged_path` the path exactly as the log spells it (URL-encoded), `path` the decoded one.
-    """
-
-    logged_path: str
-    size: int
-    partition_values: Mapping[str, str | None]
-    modification_time: int
-    stats_json: str | None
-    num_records: int | None
-    vector: VectorDescriptor | None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def path(self) -> str:
-        """The path in the store, relative to the table's root, or absolute."""
-        return urllib.parse.unquote(self.logged_path)
-
-    @property
-    def identity(self) -> tuple[str, str | None]:
-        """What the log knows the file by: path and vector."""
-        return self.logged_path, self.vector.unique_id if self.vector else None
-
-    @property
-    def live_records(self) -> int | None:
-        """Rows that readers see, None when the log does not say."""
-        if self.num_records is None:
-            return None
-        return self.num_records - (self.vector.cardinality if self.vector else 0)
-
-    def stats(self) -> dict[str, Any]:
-        """The statistics, numbers that are no integers as Decimal with every digit; {} where they cannot be read."""
-        if not self.stats_json:
-            return {}
-        try:
-            loaded = json.loads(self.stats_json, parse_float=Decimal, parse_constant=_no_number)
-        except (ValueError, ArithmeticError, RecursionError):
-            return {}
-        return loaded if isinstance(loaded, dict) else {}
-
-
-def _no_number(_: str) -> None:
-    """NaN and Infinity, which are no JSON and bound nothing."""
-
-
-@dataclass(frozen=True, slots=True)
 class Commit:
-    """One version's JSON commit: its actions in order, the commitInfo apart, and when the file was made."""
+    """One version's JSON commit: its actions in order, the commitInfo apart, and when the file was made.
+
+    `actions` are the JSON objects of its lines, whose numbers are `lines`; `read` gives them as values.
+    """
 
     version: int
     actions: tuple[dict[str, Any], ...]
     info: Mapping[str, Any]
     modified_ms: int
+    lines: Sequence[int] = ()
+    uri: str = ""
 
     @property
     def timestamp_ms(self) -> int:
         """When the commit was made, by its own word or else by its file."""
-        stated = self.info.get("inCommitTimestamp", self.info.get("timestamp"))
-        return int(stated) if stated is not None else self.modified_ms
+        for stated in (self.info.get("inCommitTimestamp"), self.info.get("timestamp")):
+            moment = optional_moment(stated)
+            if moment is not None:
+                return moment
+        return self.modified_ms
+
+    def read(self, *kinds: str) -> Iterator[Action]:
+        """Its actions, of these kinds only where any are named. Raises TableChanged with the line of damage."""
+        for number, line in zip(self.lines, self.actions, strict=True):
+            try:
+                actions = actions_in(line, kinds)
+            except Damaged as damage:
+                raise damaged_commit(self.uri, self.version, number, damage) from damage
+            yield from actions
+
+    def place_of(self, kind: str) -> str:
+        """Where its last action of this kind stands, for errors."""
+        lines = [self.lines[position] for position, line in enumerate(self.actions) if line.get(kind)]
+        return f"version {self.version}, line {lines[-1]}"
+
+    @property
+    def markers(self) -> Mapping[str, int]:
+        """Versions of its transaction markers by application."""
+        return {one.application_id: one.version for one in self.read("txn") if isinstance(one, Marker)}
 
 
 @dataclass
 class TableState:
-    """What replaying the log up to `version` gives."""
+    """What replaying the log up to `version` gives. `metadata_place` says where the metadata stands, for errors."""
 
     version: int = -1
     protocol: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    metadata_place: str = ""
     files: dict[tuple[str, str | None], DataFile] = field(default_factory=dict)
     transactions: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
@@ -107,67 +98,32 @@ class TableState:
     checkpoint_version: int | None = None
 
     def apply(self, commit: Commit) -> None:
-        """Advance by one commit."""
-        for action in commit.actions:
-            self._apply_action(action)
+        """Advance by one commit. Raises TableChanged where an action is damaged."""
+        for action in commit.read():
+            self.take(action)
+            if isinstance(action, TableMetadata):
+                self.metadata_place = commit.place_of("metaData")
         self.commits[commit.version] = commit
         self.version = commit.version
 
-    def _apply_action(self, action: Mapping[str, Any]) -> None:
-        for kind, value in action.items():
-            if value is None:
-                continue
-            if kind == "add":
-                added = data_file(value)
-                self.files[added.identity] = added
-            elif kind == "remove":
-                vector = value.get("deletionVector")
-                identity = VectorDescriptor.from_log(vector).unique_id if vector else None
-                self.files.pop((value["path"], identity), None)
-            elif kind == "txn":
-                self.transactions[value["appId"]] = (int(value["version"]), value.get("lastUpdated"))
-            elif kind == "metaData":
-                self.metadata = dict(value)
-            elif kind == "protocol":
-                self.protocol = dict(value)
-            elif kind == "domainMetadata":
-                if value.get("removed"):
-                    self.domains.pop(value["domain"], None)
+    def take(self, action: Action) -> None:
+        """Advance by one action."""
+        match action:
+            case DataFile():
+                self.files[action.identity] = action
+            case RemovedFile():
+                self.files.pop(action.identity, None)
+            case Marker():
+                self.transactions[action.application_id] = (action.version, action.last_updated)
+            case TableMetadata():
+                self.metadata = action.fields
+            case TableProtocol():
+                self.protocol = action.fields
+            case Domain():
+                if action.configuration is None:
+                    self.domains.pop(action.name, None)
                 else:
-                    self.domains[value["domain"]] = value.get("configuration", "")
-
-
-def data_file(add: Mapping[str, Any]) -> DataFile:
-    """The data file of an add action."""
-    stats_json = add.get("stats")
-    vector = add.get("deletionVector")
-    return DataFile(
-        logged_path=add["path"],
-        size=int(add["size"]),
-        partition_values=dict(add.get("partitionValues") or {}),
-        modification_time=int(add.get("modificationTime") or 0),
-        stats_json=stats_json,
-        num_records=_num_records(stats_json),
-        vector=VectorDescriptor.from_log(vector) if vector else None,
-        extra={
-            name: add[name]
-            for name in ("tags", "baseRowId", "defaultRowCommitVersion", "clusteringProvider")
-            if add.get(name) is not None
-        },
-    )
-
-
-_NUM_RECORDS = re.compile(r'^\s*\{\s*"numRecords"\s*:\s*(\d+)\s*[,}]')
-
-
-def _num_records(stats_json: str | None) -> int | None:
-    if not stats_json:
-        return None
-    quick = _NUM_RECORDS.match(stats_json)
-    if quick:
-        return int(quick[1])
-    count = json.loads(stats_json).get("numRecords")
-    return None if count is None else int(count)
+                    self.domains[action.name] = action.configuration
 
 
 @dataclass(frozen=True)
@@ -212,76 +168,40 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
     return state
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
-    """A data file that a version removed: its decoded path, its vector's file, when it was removed."""
-
-    path: str
-    vector_path: str | None
-    deleted_ms: int
-
-
-def load_tombstones(store: TableStore, version: int) -> list[Tombstone]:
+def load_tombstones(store: TableStore, version: int) -> list[RemovedFile]:
     """Every remove action that the log up to `version` still holds, in commits and the newest checkpoint."""
     listing = _list_log(store, None)
-    found = []
     usable = [entry for entry in listing.checkpoints if entry[0] <= version]
-    for part in usable[-1][1] if usable else ():
-        found += _checkpoint_removes(store, part)
+    found = list(_checkpoint_actions(store, usable[-1][1], ("remove",))) if usable else []
     for number, item in listing.commits.items():
-        if number > version:
-            continue
-        for action in read_commit(store, number, item.modified_ms).actions:
-            if action.get("remove"):
-                found.append(_tombstone(action["remove"]))
-    return found
-
-
-def _checkpoint_removes(store: TableStore, part: str) -> list[Tombstone]:
-    content = store.read(part)
-    actions: dict[str, list[dict[str, Any]]] = {"remove": [], "sidecar": []}
-    if part.endswith(".json"):
-        for line in content.splitlines():
-            for kind, value in json.loads(line).items():
-                if kind in actions and value:
-                    actions[kind].append(value)
-    else:
-        file = pq.ParquetFile(io.BytesIO(content))
-        wanted = [kind for kind in actions if kind in file.schema_arrow.names]
-        table = file.read(columns=wanted)
-        for kind in wanted:
-            column = table.column(kind)
-            actions[kind] += column.filter(column.is_valid()).to_pylist()
-    found = [_tombstone(value) for value in actions["remove"]]
-    for sidecar in actions["sidecar"]:
-        found += _checkpoint_removes(store, _sidecar_path(store, sidecar["path"]))
-    return found
-
-
-def _tombstone(remove: Mapping[str, Any]) -> Tombstone:
-    vector = remove.get("deletionVector")
-    return Tombstone(
-        path=urllib.parse.unquote(remove["path"]),
-        vector_path=VectorDescriptor.from_log(vector).file_path if vector else None,
-        # A removal without a date counts as old, as PROTOCOL.md has it (default 0).
-        deleted_ms=int(remove.get("deletionTimestamp") or 0),
-    )
+        if number <= version:
+            found += read_commit(store, number, item.modified_ms).read("remove")
+    return [action for action in found if isinstance(action, RemovedFile)]
 
 
 def read_commit(store: TableStore, version: int, modified_ms: int = 0) -> Commit:
-    """One JSON commit; FileNotFoundError when it is not there, TableChanged when it is not JSON."""
-    try:
-        lines = store.read(commit_path(version)).splitlines()
-        actions = [json.loads(line) for line in lines if line.strip()]
-    except ValueError as error:
-        raise TableChanged(
-            f"Version {version} in the log of {store.uri} is damaged: {error}",
-            data={"table_uri": store.uri, "version": version},
-        ) from error
-    info: Mapping[str, Any] = {}
-    for action in actions:
-        info = action.get("commitInfo") or info
-    return Commit(version, tuple(actions), info, modified_ms)
+    """One JSON commit; FileNotFoundError when it is not there, TableChanged when it is not JSON objects by lines."""
+    actions, lines = [], []
+    for number, line in enumerate(store.read(commit_path(version)).splitlines(), 1):
+        if not line or line.isspace():
+            continue
+        try:
+            actions.append(parse_action(line))
+        except Damaged as damage:
+            raise damaged_commit(store.uri, version, number, damage) from damage
+        lines.append(number)
+    if not actions:
+        # No writer commits nothing; what a store without atomic writes shows of a commit in the making is empty.
+        raise damaged_commit(store.uri, version, 1, Damaged("it is empty"))
+    return Commit(version, tuple(actions), commit_info(iter(actions)), modified_ms, lines, store.uri)
+
+
+def damaged_commit(uri: str, version: int, line: int, damage: Damaged) -> TableChanged:
+    """The error for a damaged line of a commit."""
+    return TableChanged(
+        f"Version {version} in the log of {uri} is damaged, line {line}: {damage.message}.",
+        data={"table_uri": uri, "version": version, "line": line},
+    )
 
 
 def commit_path(version: int) -> str:
@@ -311,9 +231,9 @@ def _hint(store: TableStore) -> int | None:
     if store.is_local:
         return None
     try:
-        stated = json.loads(store.read(f"{LOG_FOLDER}/_last_checkpoint"))
-        return int(stated["version"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        stated = parse_action(store.read(f"{LOG_FOLDER}/_last_checkpoint"))
+        return number_of(stated, "version", "_last_checkpoint")
+    except (FileNotFoundError, Damaged):
         # Only a hint: PROTOCOL.md lets readers list the whole log instead.
         return None
 
@@ -376,76 +296,89 @@ def _require_contiguous(store: TableStore, listing: _Listing, first: int, last: 
 
 
 def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState) -> None:
+    for action in _checkpoint_actions(store, parts, ("add", "metaData", "protocol", "txn", "domainMetadata")):
+        state.take(action)
+    state.metadata_place = f"checkpoint {parts[0]}"
+
+
+def _checkpoint_actions(store: TableStore, parts: Sequence[str], kinds: Sequence[str]) -> Iterator[Action]:
+    """The actions of these kinds in a checkpoint: its parts first, then the sidecars that they name.
+
+    Raises TableChanged, naming the file, where one is missing or damaged.
+    """
     sidecars: list[str] = []
-    try:
-        for part in parts:
+    for part in parts:
+        with _named_checkpoint(store, part):
             content = store.read(part)
             if part.endswith(".json"):
-                for line in content.splitlines():
-                    action = json.loads(line)
-                    if "sidecar" in action:
-                        sidecars.append(action["sidecar"]["path"])
-                    else:
-                        state._apply_action(action)
+                yield from _json_actions(content, kinds, sidecars)
             else:
-                sidecars += _load_checkpoint_part(content, state)
-        for sidecar in sidecars:
-            _load_checkpoint_part(store.read(_sidecar_path(store, sidecar)), state)
+                yield from _parquet_actions(content, kinds, sidecars)
+    for sidecar in sidecars:
+        with _named_checkpoint(store, sidecar):
+            path = sidecar if "/" in sidecar else f"{LOG_FOLDER}/_sidecars/{sidecar}"
+            yield from _parquet_actions(store.read(store.relative(urllib.parse.unquote(path))), kinds, [])
+
+
+@contextlib.contextmanager
+def _named_checkpoint(store: TableStore, part: str) -> Iterator[None]:
+    data = {"table_uri": store.uri, "checkpoint": part}
+    try:
+        yield
     except FileNotFoundError as error:
         raise TableChanged(
-            f"A checkpoint in the log of {store.uri} lacks a part: {error}", data={"table_uri": store.uri}
+            f"A checkpoint in the log of {store.uri} lacks a part: {part} is missing.", data=data
         ) from error
-    except (pa.ArrowInvalid, OSError, ValueError) as error:
+    except Damaged as damage:
         raise TableChanged(
-            f"A checkpoint in the log of {store.uri} is damaged: {error}", data={"table_uri": store.uri}
+            f"The checkpoint {part} in the log of {store.uri} is damaged: {damage.message}.", data=data
+        ) from damage
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise TableChanged(
+            f"The checkpoint {part} in the log of {store.uri} is damaged: {error}", data=data
         ) from error
 
 
-def _sidecar_path(store: TableStore, stated: str) -> str:
-    path = stated if "/" in stated else f"{LOG_FOLDER}/_sidecars/{stated}"
-    return store.relative(urllib.parse.unquote(path))
+def _json_actions(content: bytes, kinds: Sequence[str], sidecars: list[str]) -> Iterator[Action]:
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line or line.isspace():
+            continue
+        try:
+            action = parse_action(line)
+            sidecars += _sidecars([action.get("sidecar")])
+            yield from actions_in(action, kinds)
+        except Damaged as damage:
+            raise Damaged(f"line {number}: {damage.message}") from damage
 
 
-def _load_checkpoint_part(content: bytes, state: TableState) -> list[str]:
+def _sidecars(values: Iterable[Any]) -> list[str]:
+    return [text_of(fields_of(value, "sidecar"), "path", "sidecar") for value in values if value is not None]
+
+
+def _parquet_actions(content: bytes, kinds: Sequence[str], sidecars: list[str]) -> Iterator[Action]:
     file = pq.ParquetFile(io.BytesIO(content))
-    names = set(file.schema_arrow.names)
-    wanted = [
-        name for name in ("add", "metaData", "protocol", "txn", "domainMetadata", "sidecar") if name in names
-    ]
+    names = file.schema_arrow.names
+    wanted = [name for name in (*kinds, "sidecar") if name in names]
+    if not wanted and not {"add", "remove", "metaData", "protocol"} & set(names):
+        raise Damaged("it has no column of actions")
     table = file.read(columns=wanted)
     for name in wanted:
-        if name in ("add", "sidecar"):
-            continue
         column = table.column(name)
-        for value in column.filter(column.is_valid()).to_pylist():
-            state._apply_action({name: _plain(value)})
-    if "add" in wanted:
-        column = table.column("add")
-        _load_adds(pa.chunked_array(column.filter(column.is_valid())).combine_chunks(), state)
-    if "sidecar" not in wanted:
-        return []
-    return [value["path"] for value in table.column("sidecar").to_pylist() if value]
-
-
-_MAPS = frozenset({"configuration", "options", "tags", "partitionValues"})
-
-
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrow maps (lists of pairs) as dictionaries, at the two levels where actions hold maps.
-
-    They are told by name: an empty map and an empty list look alike, and other readers take no list for a map.
-    """
-    plain: dict[str, Any] = {}
-    for name, inner in value.items():
-        if name in _MAPS and isinstance(inner, list):
-            plain[name] = dict(inner)
-        elif isinstance(inner, dict):
-            plain[name] = _plain(inner)
+        if pa.types.is_null(column.type):
+            continue
+        if not pa.types.is_struct(column.type):
+            raise Damaged(f"its column {name} is no struct but {column.type}")
+        rows = pa.chunked_array(column.filter(column.is_valid())).combine_chunks()
+        if name == "add":
+            yield from _adds(rows)
+        elif name == "sidecar":
+            sidecars += _sidecars(rows.to_pylist())
         else:
-            plain[name] = inner
-    return plain
+            for value in rows.to_pylist():
+                yield from actions_in({name: value})
 
 
+# What of an add is read; the rest (parsed partition values, columns of other writers) would only cost time.
 _ADD_COLUMNS = (
     "path",
     "size",
@@ -461,31 +394,26 @@ _ADD_COLUMNS = (
 )
 
 
-def _load_adds(adds: pa.StructArray, state: TableState) -> None:
-    if len(adds) == 0:
-        return
+def _adds(adds: pa.StructArray) -> Iterator[DataFile]:
     available = {adds.type.field(index).name for index in range(adds.type.num_fields)}
     columns: dict[str, list[Any]] = {}
     for name in _ADD_COLUMNS:
         if name not in available:
             continue
         values = pc.struct_field(adds, name)
-        if values.null_count == len(values):
-            continue
-        if name == "stats_parsed" and "stats" in columns:
+        if values.null_count == len(values) or (name == "stats_parsed" and "stats" in columns):
             continue
         columns[name] = values.to_pylist()
     names = list(columns)
-    for row in zip(*columns.values(), strict=True):
+    for number, row in enumerate(zip(*columns.values(), strict=True) if columns else [()] * len(adds), 1):
         action = dict(zip(names, row, strict=True))
-        action["partitionValues"] = dict(action.get("partitionValues") or ())
-        if action.get("tags") is not None:
-            action["tags"] = dict(action["tags"])
         parsed = action.pop("stats_parsed", None)
-        if parsed is not None and not action.get("stats"):
+        if isinstance(parsed, dict):
             action["stats"] = _stats_text(parsed)
-        added = data_file(action)
-        state.files[added.identity] = added
+        try:
+            yield data_file(action)
+        except Damaged as damage:
+            raise Damaged(f"add {number}: {damage.message}") from damage
 
 
 def _stats_text(parsed: Mapping[str, Any]) -> str:

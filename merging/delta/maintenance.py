@@ -348,8 +348,9 @@ def _recently_removed(store: TableStore, snapshot: Snapshot, horizon: int) -> se
         if removed.deleted_ms < horizon:
             continue
         named.add(store.relative(removed.path))
-        if removed.vector_path is not None:
-            named.add(store.relative(removed.vector_path))
+        vector = removed.vector.file_path if removed.vector else None
+        if vector is not None:
+            named.add(store.relative(vector))
     return named
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from merging.delta.log import DataFile
+from merging.delta.actions import DataFile
 from merging.delta.snapshot import Snapshot
 from merging.errors import UnsupportedTable
 

@@ -11,13 +11,21 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from merging.delta.features import Requirements, require_readable, required_by
+from merging.delta.actions import DataFile
+from merging.delta.damage import Damaged
+from merging.delta.features import (
+    Requirements,
+    require_mapping,
+    require_partitions,
+    require_readable,
+    required_by,
+)
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
-from merging.delta.log import Commit, DataFile, TableState, load_state, read_commit
+from merging.delta.log import Commit, TableState, load_state, read_commit
 from merging.delta.schema import delta_schema
 from merging.delta.store import TableStore, open_store
-from merging.errors import UnsupportedTable
+from merging.errors import TableChanged, UnsupportedTable
 
 Strategy = Literal["merge-on-read", "copy-on-write", "delta-rs"]
 
@@ -116,8 +124,18 @@ class Snapshot:
         return "merge-on-read" if requirements.deletion_vectors else "copy-on-write"
 
     def physical_records(self, file: DataFile) -> int:
-        """Rows stored in a data file, those that a vector hides included."""
-        return read_footer(self.store, file).rows if file.num_records is None else file.num_records
+        """Rows stored in a data file, those that a vector hides included: by the log where its word can be right.
+
+        The log's count is a statistic: who does more than show it asks `stored_records`.
+        """
+        gone = file.vector.cardinality if file.vector else 0
+        if file.num_records is None or file.num_records < gone:
+            return self.stored_records(file)
+        return file.num_records
+
+    def stored_records(self, file: DataFile) -> int:
+        """Rows stored in a data file by its own footer. Raises MergeFailed where that cannot be read."""
+        return read_footer(self.store, file).rows
 
     def live_records(self, file: DataFile) -> int:
         """Rows of a data file that readers see."""
@@ -146,7 +164,7 @@ class Snapshot:
         return {
             item["name"]: item["metadata"]["comment"]
             for item in fields
-            if "comment" in item.get("metadata", {})
+            if isinstance((item.get("metadata") or {}).get("comment"), str)
         }
 
     def find_transaction(self, application_id: str) -> FoundTransaction | None:
@@ -171,10 +189,8 @@ class Snapshot:
                     commit = read_commit(self.store, number)
                 except FileNotFoundError:
                     return None
-            for action in commit.actions:
-                marker = action.get("txn")
-                if marker and marker["appId"] == application_id and int(marker["version"]) == version:
-                    return commit
+            if commit.markers.get(application_id) == version:
+                return commit
         return None
 
 
@@ -203,10 +219,24 @@ def snapshot_in(
 def snapshot_of(
     store: TableStore, table_uri: str, state: TableState, storage_options: Mapping[str, str] | None
 ) -> Snapshot:
-    """The snapshot of a replayed state."""
+    """The snapshot of a replayed state.
+
+    Raises TableChanged where its metadata is damaged, UnsupportedTable for what we cannot read right.
+    """
     metadata = state.metadata
     require_readable(state.protocol, metadata)
     schema_json = metadata["schemaString"]
+    partition_columns = tuple(metadata.get("partitionColumns") or ())
+    properties = dict(metadata.get("configuration") or {})
+    try:
+        schema = delta_schema(schema_json)
+        require_partitions(schema, partition_columns)
+        require_mapping(schema_json, properties)
+    except Damaged as damage:
+        raise TableChanged(
+            f"The log of {table_uri} is damaged, {state.metadata_place}: {damage.message}.",
+            data={"table_uri": table_uri, "version": state.version, "place": state.metadata_place},
+        ) from damage
     commit = state.commits.get(state.version)
     if commit is not None:
         made = commit.timestamp_ms
@@ -219,10 +249,10 @@ def snapshot_of(
         table_id=metadata["id"],
         name=metadata.get("name") or "",
         description=metadata.get("description") or "",
-        schema=delta_schema(schema_json),
+        schema=schema,
         schema_json=schema_json,
-        partition_columns=tuple(metadata.get("partitionColumns") or ()),
-        properties=dict(metadata.get("configuration") or {}),
+        partition_columns=partition_columns,
+        properties=properties,
         protocol=state.protocol,
         files=tuple(state.files.values()),
         timestamp=_from_ms(made),

@@ -6,11 +6,12 @@ writers may have cut (PROTOCOL.md, "Per-file Statistics"), and a bound we cannot
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
 from typing import Any
@@ -19,7 +20,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from merging.delta.log import DataFile
+from merging.delta.actions import DataFile
 from merging.delta.schema import column_sql, quote
 from merging.delta.snapshot import Snapshot
 
@@ -97,8 +98,10 @@ def _bounds_table(snapshot: Snapshot, columns: Sequence[str], files: Sequence[in
     lows: list[list[Any]] = [[] for _ in columns]
     highs: list[list[Any]] = [[] for _ in columns]
     indexes: list[int] = []
+    readers = [_bounds_reader(snapshot, name) for name in columns]
     for index in files:
-        bounds = _file_bounds(snapshot, snapshot.files[index], columns)
+        file = snapshot.files[index]
+        bounds = _file_bounds(file, readers)
         if bounds is None:
             continue  # a partition of NULLs, where no key can be
         indexes.append(index)
@@ -121,22 +124,35 @@ def _bound_array(data_type: pa.DataType, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, data_type)
 
 
-def _file_bounds(snapshot: Snapshot, file: DataFile, columns: Sequence[str]) -> list[Bounds] | None:
+# Stored name of a column, whether it is a partition column, and what makes bounds of what the log states.
+_Reader = tuple[str, bool, Callable[[Any, Any], "Bounds"]]
+
+
+def _bounds_reader(snapshot: Snapshot, name: str) -> _Reader:
+    data_type = snapshot.schema.field(name).type
+    partition = name in snapshot.partition_columns
+    return (
+        snapshot.physical_names[name],
+        partition,
+        _partition_reader(data_type) if partition else reader_of(data_type),
+    )
+
+
+def _file_bounds(file: DataFile, readers: Sequence[_Reader]) -> list[Bounds] | None:
     found: list[Bounds] = []
-    stated: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
-    for name in columns:
-        physical = snapshot.physical_names[name]
-        data_type = snapshot.schema.field(name).type
-        if name in snapshot.partition_columns:
-            value = file.partition_values.get(physical)
+    lows: Mapping[str, Any] | None = None
+    highs: Mapping[str, Any] = {}
+    for name, is_partition, read in readers:
+        if is_partition:
+            value = file.partition_values.get(name)
             if value in (None, ""):
                 return None
-            found.append(partition_bounds(data_type, value))
+            found.append(read(value, value))
             continue
-        if stated is None:
+        if lows is None:
             stats = file.stats()
-            stated = _object(stats.get("minValues")), _object(stats.get("maxValues"))
-        found.append(widened_bounds(data_type, stated[0].get(physical), stated[1].get(physical)))
+            lows, highs = _object(stats.get("minValues")), _object(stats.get("maxValues"))
+        found.append(read(lows.get(name), highs.get(name)))
     return found
 
 
@@ -159,45 +175,52 @@ def widened_bounds(data_type: pa.DataType, low: Any, high: Any) -> Bounds:
     A stated bound is trusted only as far as every known writer can be: each function below says what writers do to
     it. Where one of the two is not of the column's type, or they contradict each other, neither is.
     """
+    return reader_of(data_type)(low, high)
+
+
+def reader_of(data_type: pa.DataType) -> Callable[[Any, Any], Bounds]:
+    """The same for many files of one column."""
     if pa.types.is_string(data_type):
-        return _text_bounds(low, high)
-    lowest, highest = _limit(data_type, low, -1), _limit(data_type, high, 1)
-    return _NONE if lowest is None or highest is None or lowest > highest else (lowest, highest)
-
-
-def _limit(data_type: pa.DataType, value: Any, direction: int) -> Any:
-    """A stated bound moved down (direction -1) or up (1) as far as its writer may have missed."""
+        return _text_bounds
+    limit: Callable[[Any, int], Any]
     if pa.types.is_integer(data_type):
-        return _integer_limit(data_type, value, direction)
-    if pa.types.is_decimal(data_type):
-        return _decimal_limit(data_type, value, direction)
-    if pa.types.is_date(data_type):
-        return _date_limit(value, direction)
-    if pa.types.is_timestamp(data_type):
-        return _timestamp_limit(data_type, value, direction)
-    return None
+        limit = functools.partial(_integer_limit, 1 << (data_type.bit_width - 1))
+    elif pa.types.is_decimal(data_type):
+        limit = functools.partial(_decimal_limit, data_type.precision, data_type.scale)
+    elif pa.types.is_date(data_type):
+        limit = _date_limit
+    elif pa.types.is_timestamp(data_type):
+        limit = functools.partial(_timestamp_limit, bool(data_type.tz))
+    else:
+        return lambda low, high: _NONE
+
+    def bounds(low: Any, high: Any) -> Bounds:
+        lowest, highest = limit(low, -1), limit(high, 1)
+        return _NONE if lowest is None or highest is None or lowest > highest else (lowest, highest)
+
+    return bounds
 
 
-def partition_bounds(data_type: pa.DataType, value: str | None) -> Bounds:
+def partition_bounds(data_type: pa.DataType, value: str) -> Bounds:
     """Bounds of a partition column, whose one value the log states as text."""
-    if value is None:
-        return _NONE
+    return _partition_reader(data_type)(value, value)
+
+
+def _partition_reader(data_type: pa.DataType) -> Callable[[Any, Any], Bounds]:
     if pa.types.is_string(data_type):
-        return value, value
+        return lambda value, _: (value, value)
+    read = reader_of(data_type)
     if not pa.types.is_integer(data_type):
-        return widened_bounds(data_type, value, value)
-    if not _INTEGER.fullmatch(value):
-        return _NONE
-    return widened_bounds(data_type, int(value), int(value))
+        return read
+    return lambda value, _: read(int(value), int(value)) if _INTEGER.fullmatch(value) else _NONE
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 
 
-def _integer_limit(data_type: pa.DataType, value: Any, direction: int) -> int | None:
+def _integer_limit(limit: int, value: Any, direction: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
-    limit = 1 << (data_type.bit_width - 1)
     return _clamped(value + direction * _double_slack(value), -limit, limit - 1)
 
 
@@ -210,7 +233,7 @@ def _double_slack(value: int) -> int:
     return 0 if -(1 << 53) < value < 1 << 53 else (abs(value) >> 52) + 1
 
 
-def _decimal_limit(data_type: pa.DataType, value: Any, direction: int) -> Decimal | None:
+def _decimal_limit(precision: int, scale: int, value: Any, direction: int) -> Decimal | None:
     """Decimals come as numbers with every digit (Spark), as texts (Trino), or through doubles (delta-rs, which also
     steps down to the next double where rounding gave a digit too many)."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
@@ -220,8 +243,8 @@ def _decimal_limit(data_type: pa.DataType, value: Any, direction: int) -> Decima
             exact = Decimal(value)
             if not exact.is_finite():
                 return None
-            unit = Decimal(1).scaleb(-data_type.scale)
-            beyond = Decimal(1).scaleb(data_type.precision - data_type.scale)
+            unit = Decimal(1).scaleb(-scale)
+            beyond = Decimal(1).scaleb(precision - scale)
             moved = exact + direction * abs(exact) * Decimal("1e-15")
             rounding = ROUND_FLOOR if direction < 0 else ROUND_CEILING
             bound = max(-beyond, min(beyond, moved)).quantize(unit, rounding)
@@ -332,7 +355,7 @@ def _days_from_civil(year: int, month: int, day: int) -> int:
     return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
 
 
-def _timestamp_limit(data_type: pa.DataType, value: Any, direction: int) -> int | None:
+def _timestamp_limit(zoned: bool, value: Any, direction: int) -> int | None:
     """Microseconds of a bound, moved by what its writer may have cut off.
 
     Writers state milliseconds at most (PROTOCOL.md allows cutting there), some only what is not zero; cutting lowers
@@ -352,12 +375,12 @@ def _timestamp_limit(data_type: pa.DataType, value: Any, direction: int) -> int 
     slack = _cut_off(matched, seconds, fraction) if direction > 0 or moment < 0 else 1_000
     if matched[9]:
         offset = int(matched[10]) * 3600 + int(matched[11] or 0) * 60 + int(matched[12] or 0)
-        if data_type.tz:
+        if zoned:
             moment += (-1 if matched[9] == "+" else 1) * offset * 1_000_000
             slack += _MINUTE_US
         else:
             slack += _ZONES_US
-    elif not matched[8] and data_type.tz:
+    elif not matched[8] and zoned:
         slack += _ZONES_US
     return _clamped(moment + direction * slack, -_LAST_MICROSECOND, _LAST_MICROSECOND)
 
@@ -399,6 +422,45 @@ def written_stats(
                 low, high = (-0.0 if low == 0 else low), (0.0 if high == 0 else high)
             lows[name], highs[name] = low, high
     return _dump({"numRecords": rows, "minValues": lows, "maxValues": highs, "nullCount": nulls})
+
+
+def loose_stats(file: DataFile, physical: int) -> str:
+    """The stats text of a file with a vector: bounds may be wider than the live rows, and the count is `physical`.
+
+    The text's members are taken over as they stand, so that bounds keep every digit they had; what is no statistics
+    is left out.
+    """
+    members = _members(file.stats_json or "") if file.stats() else {}
+    members["numRecords"], members["tightBounds"] = str(physical), "false"
+    return (
+        "{"
+        + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{text}" for name, text in members.items())
+        + "}"
+    )
+
+
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+
+def _members(text: str) -> dict[str, str]:
+    """The members of a JSON object (known to be one), each value as its text."""
+    scan = json.JSONDecoder().raw_decode
+    members = {}
+    position = _after_blank(text, text.index("{") + 1)
+    while text[position] != "}":
+        name, position = scan(text, position)
+        start = _after_blank(text, _after_blank(text, position) + 1)
+        _, position = scan(text, start)
+        members[name] = text[start:position]
+        position = _after_blank(text, position)
+        if text[position] == ",":
+            position = _after_blank(text, position + 1)
+    return members
+
+
+def _after_blank(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return found.end() if found else position
 
 
 def _dump(stats: Mapping[str, Any]) -> str:

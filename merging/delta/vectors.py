@@ -12,13 +12,13 @@ import struct
 import urllib.parse
 import uuid
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyroaring
 
+from merging.delta.damage import Damaged, fields_of, number_of, text_of
 from merging.delta.store import TableStore
 from merging.errors import MergeFailed
 
@@ -43,15 +43,21 @@ class VectorDescriptor:
     cardinality: int
 
     @classmethod
-    def from_log(cls, value: Mapping[str, Any]) -> VectorDescriptor:
-        """The descriptor of an add or remove action (JSON or checkpoint)."""
-        offset = value.get("offset")
+    def from_log(cls, value: Any) -> VectorDescriptor:
+        """The descriptor of an add or remove action (JSON or checkpoint). Raises Damaged."""
+        stated = fields_of(value, "deletionVector")
+        storage = text_of(stated, "storageType", "deletionVector")
+        if storage not in ("u", "p", "i"):
+            raise Damaged(f"storageType of deletionVector is {storage!r}")
+        path = text_of(stated, "pathOrInlineDv", "deletionVector")
+        if storage == "u" and _uuid_of(path) is None:
+            raise Damaged(f"pathOrInlineDv of deletionVector is {path[:60]!r}, which names no file")
         return cls(
-            value["storageType"],
-            value["pathOrInlineDv"],
-            None if offset is None else int(offset),
-            int(value["sizeInBytes"]),
-            int(value["cardinality"]),
+            storage,
+            path,
+            None if stated.get("offset") is None else number_of(stated, "offset", "deletionVector"),
+            number_of(stated, "sizeInBytes", "deletionVector"),
+            number_of(stated, "cardinality", "deletionVector"),
         )
 
     def to_log(self) -> dict[str, Any]:
@@ -74,8 +80,8 @@ class VectorDescriptor:
             return None
         if self.storage_type == "p":
             return urllib.parse.unquote(self.path_or_inline)
-        prefix, encoded = self.path_or_inline[:-20], self.path_or_inline[-20:]
-        name = f"deletion_vector_{uuid.UUID(bytes=_z85_decode(encoded))}.bin"
+        prefix = self.path_or_inline[:-20]
+        name = f"deletion_vector_{_uuid_of(self.path_or_inline)}.bin"
         return f"{prefix}/{name}" if prefix else name
 
 
@@ -86,11 +92,8 @@ def read_vector(store: TableStore, descriptor: VectorDescriptor) -> pyroaring.Bi
     cardinality is wrong.
     """
     path = descriptor.file_path
-    if path is None:
-        payload = _z85_decode(descriptor.path_or_inline)[: descriptor.size]
-    else:
-        payload = _stored_payload(store, path, descriptor)
     try:
+        payload = _inline_payload(descriptor) if path is None else _stored_payload(store, path, descriptor)
         bitmap = _bitmap(payload)
     except (ValueError, struct.error) as error:
         raise _broken(store, descriptor, f"its bitmap cannot be read ({error})") from error
@@ -138,6 +141,13 @@ def _bitmap(payload: bytes) -> pyroaring.BitMap64:
         rows.update(number + (high << 32) for number in low)
         position += 4 + size
     return rows
+
+
+def _inline_payload(descriptor: VectorDescriptor) -> bytes:
+    payload = _z85_decode(descriptor.path_or_inline)
+    if len(payload) < descriptor.size:
+        raise ValueError(f"it has {len(payload)} bytes where the log says {descriptor.size}")
+    return payload[: descriptor.size]
 
 
 def _stored_payload(store: TableStore, path: str, descriptor: VectorDescriptor) -> bytes:
@@ -189,5 +199,26 @@ class VectorFile:
         return len(self._content) > len(FORMAT_VERSION)
 
 
+def _uuid_of(path: str) -> uuid.UUID | None:
+    """The UUID in the last 20 characters of a relative path, None where there is none."""
+    try:
+        return uuid.UUID(bytes=_z85_decode(path[-20:]))
+    except ValueError:
+        return None
+
+
 def _z85_decode(text: str) -> bytes:
-    return base64.b85decode(text.translate(_TO_B85))
+    """Bytes of a Z85 text; ValueError where it is none.
+
+    A length that is no multiple of four is padded by its writer: zeros behind, which readers cut off by the stated
+    size, or, by the z85 crate of Rust (kernel-rs, delta-rs), a last group that counts the missing bytes in `#`, with
+    which no group of four bytes can begin.
+    """
+    tail = text[-5:]
+    missing = len(tail) - len(tail.lstrip("#"))
+    if len(text) % 5 or not 0 < missing < 4:
+        return base64.b85decode(text.translate(_TO_B85))
+    last = base64.b85decode((missing * "0" + tail[missing:]).translate(_TO_B85))
+    if any(last[:missing]):
+        raise ValueError("its last group holds more bytes than it says")
+    return base64.b85decode(text[:-5].translate(_TO_B85)) + last[missing:]

@@ -25,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyroaring
 
+from merging.delta.actions import DataFile
 from merging.delta.fallback import ForeignMerge, prepare_foreign
 from merging.delta.features import upgraded_protocol
-from merging.delta.log import DataFile
 from merging.delta.reading import fetch, register_positions, scan_sql
 from merging.delta.schema import (
     column_label,
@@ -40,7 +40,7 @@ from merging.delta.schema import (
     quote,
 )
 from merging.delta.snapshot import Snapshot, Strategy
-from merging.delta.statistics import written_stats
+from merging.delta.statistics import loose_stats, written_stats
 from merging.delta.store import TableStore, probe
 from merging.delta.vectors import VectorFile, read_vector
 from merging.errors import MergeFailed, UnsupportedTable
@@ -84,7 +84,8 @@ class RowChanges:
 class PreparedCommit:
     """Files written and the actions that will name them; `commit` puts them in the log, `discard` deletes them.
 
-    `rows_removed` and `rows_added` are physical counts (an update counts in both).
+    `rows_removed` and `rows_added` are physical counts (an update counts in both). `rows_miscounted` is what the
+    log's counts of touched files lacked: their footers decide, and what is written states the true count.
     """
 
     snapshot: Snapshot
@@ -96,13 +97,14 @@ class PreparedCommit:
     rows_removed: int
     rows_added: int
     metrics: Mapping[str, int]
+    rows_miscounted: int = 0
     foreign: ForeignMerge | None = field(default=None, repr=False)
     commit_token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def row_count_after(self) -> int:
         """The table's row count once this is committed."""
-        return self.snapshot.row_count - self.rows_removed + self.rows_added
+        return self.snapshot.row_count + self.rows_miscounted - self.rows_removed + self.rows_added
 
 
 def vector_prefix(attempt_id: str) -> str:
@@ -141,7 +143,19 @@ class _Work:
         self.bytes_written = 0
         self.rows_removed = 0
         self.rows_added = 0
+        self.rows_miscounted = 0
         self.metrics: dict[str, int] = {}
+
+    def physical_records(self, file: DataFile) -> int:
+        """Rows stored in a file that this commit touches, by its footer: were the log's count believed and too small,
+        live rows would go with a file that seemed to have none left."""
+        stored = self.snapshot.stored_records(file)
+        self.rows_miscounted += stored - self.snapshot.physical_records(file)
+        return stored
+
+    def live_records(self, file: DataFile) -> int:
+        """Those of them that readers see."""
+        return self.physical_records(file) - (file.vector.cardinality if file.vector else 0)
 
     def count(self, name: str, amount: int) -> None:
         self.metrics[name] = self.metrics.get(name, 0) + amount
@@ -187,6 +201,7 @@ class _Work:
             rows_removed=self.rows_removed,
             rows_added=self.rows_added,
             metrics=self.metrics,
+            rows_miscounted=self.rows_miscounted,
         )
 
 
@@ -288,7 +303,7 @@ def _rewrite_group(work: _Work, group: Sequence[int]) -> None:
     snapshot = work.snapshot
     files = [snapshot.files[index] for index in group]
     columns = [name for name in snapshot.schema.names if name not in snapshot.partition_columns]
-    live = sum(snapshot.live_records(file) for file in files)
+    live = sum(work.live_records(file) for file in files)
     bytes_live = sum(
         file.size * snapshot.live_records(file) / max(1, snapshot.physical_records(file)) for file in files
     )
@@ -307,7 +322,7 @@ def _rewrite_group(work: _Work, group: Sequence[int]) -> None:
             work.add(path, files[0].partition_values, size, stats)
     if written != live:
         raise MergeFailed(
-            f"Rewriting {len(files)} files gave {written} rows where the log says {live}.",
+            f"Rewriting {len(files)} files gave {written} rows where {live} are live.",
             data={"table_uri": snapshot.uri},
         )
     for file in files:
@@ -393,11 +408,12 @@ def _mark_removed(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
             present = read_vector(store, file.vector)
             before = len(present)
             bitmap |= present
-        within = int(np.count_nonzero(numbers < work.snapshot.physical_records(file)))
+        physical = work.physical_records(file)
+        within = int(np.count_nonzero(numbers < physical))
         _require_distinct(work.snapshot, file, min(len(bitmap) - before, within), len(numbers))
         work.rows_removed += len(numbers)
         work.remove(file)
-        if len(bitmap) == work.snapshot.physical_records(file):
+        if len(bitmap) == physical:
             work.count("numTargetFilesRemoved", 1)
             if file.vector is not None:
                 work.count("numTargetDeletionVectorsRemoved", 1)
@@ -410,7 +426,7 @@ def _mark_removed(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
             "size": file.size,
             "modificationTime": file.modification_time,
             "dataChange": work.data_change,
-            "stats": _loose_stats(file, work.snapshot.physical_records(file)),
+            "stats": loose_stats(file, physical),
             "deletionVector": descriptor.to_log(),
             **file.extra,
         }
@@ -431,25 +447,6 @@ def _require_distinct(snapshot: Snapshot, file: DataFile, grown: int, named: int
         )
 
 
-_TIGHT_BOUNDS = re.compile(r'(?<!\\)"tightBounds"\s*:\s*(?:true|false|null)')
-
-
-def _loose_stats(file: DataFile, physical: int) -> str:
-    """With a vector bounds may be wider than the live rows, and the count stays the physical one.
-
-    The text is edited, not parsed and written again, so that bounds keep every digit they had.
-    """
-    text = (file.stats_json or "").strip()
-    loose = '"tightBounds":false'
-    if not text or not json.loads(text):
-        return f'{{"numRecords":{physical},{loose}}}'
-    if file.num_records is None:
-        text = f'{{"numRecords":{physical},{text[1:]}'
-    if _TIGHT_BOUNDS.search(text):
-        return _TIGHT_BOUNDS.sub(loose, text)
-    return f"{text[:-1]},{loose}}}"
-
-
 def _rewrite_without(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
     """Copy-on-write: each touched file again without the rows that go (and without those gone already)."""
     snapshot = work.snapshot
@@ -457,7 +454,7 @@ def _rewrite_without(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
     rewrites = []
     for index, numbers in removed.items():
         file = snapshot.files[index]
-        live = snapshot.live_records(file)
+        live = work.live_records(file)
         _require_distinct(snapshot, file, len(np.unique(numbers)), len(numbers))
         work.rows_removed += len(numbers)
         work.remove(file)

@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merging import delta
-from merging.delta.statistics import partition_bounds, widened_bounds
+from merging.delta.actions import data_file
+from merging.delta.statistics import loose_stats, partition_bounds, widened_bounds
 from tests.merging.delta.delta_tables import Merger, own_rows
 
 Stated = tuple[Any, Any]
@@ -533,3 +534,46 @@ def test_odd_statistics_bound_nothing(stats: Any, make_table: Callable[..., str]
     restate(uri, stats)
     merger.merge(uri, upsert=pa.table({"k": ["b"], "v": [20]}, schema), key="k")
     assert own_rows(uri) == [("a", 1), ("b", 20), ("zz", 3)]
+
+
+# ---- counts of others ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stated", [2, 1, 0, 7, -1, 5.0, "5", True, None, 2**60])
+def test_a_wrong_count_takes_no_row_with_it(
+    stated: Any, deletion_vectors: bool, make_table: Callable[..., str], merger: Merger
+) -> None:
+    """Five rows, of which two are deleted: were two all there are, the file would go with the other three."""
+    schema = pa.schema([("k", pa.string()), ("v", pa.int64())])
+    first = pa.table({"k": list("abcde"), "v": [1, 2, 3, 4, 5]}, schema)
+    uri = two_files(make_table, merger, first, pa.table({"k": ["z"], "v": [9]}, schema), deletion_vectors)
+    restate(uri, {"numRecords": stated, "minValues": {"k": "a"}, "maxValues": {"k": "e"}})
+    done = merger.merge(uri, delete=["d", "e"], key="k")
+    assert own_rows_of(uri, done) == [("a", 1), ("b", 2), ("c", 3), ("z", 9)]
+    done = merger.merge(uri, delete=["a", "b", "c"], key="k")
+    assert own_rows_of(uri, done) == [("z", 9)]
+
+
+def own_rows_of(uri: str, snapshot: delta.Snapshot) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        found = connection.sql(delta.scan_sql(connection, snapshot)).fetchall()
+    return sorted(found)
+
+
+def test_a_count_that_is_missing_is_asked_of_the_footer(make_table: Callable[..., str]) -> None:
+    uri = make_table(pa.table({"k": list("abcde")}))
+    restate(uri, {"numRecords": "5", "minValues": {"k": "a"}})
+    assert delta.open_snapshot(uri).row_count == 5
+
+
+def test_members_of_statistics_keep_every_digit_and_a_column_may_be_called_like_one() -> None:
+    text = (
+        '{ "numRecords" : 3, "maxValues":{"tightBounds":true,"d":1.10000000000000000001},"tightBounds":true }'
+    )
+    file = data_file({"path": "a", "size": 1, "stats": text})
+    assert loose_stats(file, 5) == (
+        '{"numRecords":5,"maxValues":{"tightBounds":true,"d":1.10000000000000000001},"tightBounds":false}'
+    )
+    for damaged in ("{", "[1]", "5", '{"numRecords":3,', ""):
+        file = data_file({"path": "a", "size": 1, "stats": damaged})
+        assert loose_stats(file, 5) == '{"numRecords":5,"tightBounds":false}'

@@ -35,6 +35,7 @@ from merging.errors import (
     ValidationFailed,
     VersionMoved,
 )
+from merging.failures import naming_engine_failures
 from merging.model import (
     Check,
     CommittedMerge,
@@ -129,13 +130,14 @@ class MergeExecutor:
             deleted=made.rows_deleted,
             deleted_share=made.deleted_share,
         )
-        prepared = prepare(
-            made.session.connection,
-            made.snapshot,
-            made.row_changes(),
-            attempt_id=request.attempt_id,
-            new_schema=made.alignment.schema if made.schema_changes else None,
-        )
+        with naming_engine_failures(made.snapshot.uri):
+            prepared = prepare(
+                made.session.connection,
+                made.snapshot,
+                made.row_changes(),
+                attempt_id=request.attempt_id,
+                new_schema=made.alignment.schema if made.schema_changes else None,
+            )
         facts["bytes_written"] = prepared.bytes_written
         try:
             folder = artefact_folder(request)

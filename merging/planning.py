@@ -18,6 +18,7 @@ from merging.delta import RowChanges, Snapshot, column_sql, literal, open_snapsh
 from merging.errors import InvalidResolution, TableChanged
 from merging.expectations.planned import check_plan, rules_of
 from merging.expectations.report import ExpectationReport
+from merging.failures import naming_engine_failures
 from merging.model import (
     ChangedRow,
     Check,
@@ -101,6 +102,7 @@ class MergePlan:
             self.session.close()
             raise
 
+    @naming_engine_failures()
     def _compute(self) -> None:
         request, opened = self.request, self.session
         resolutions = tuple(request.resolutions)
@@ -165,6 +167,7 @@ class MergePlan:
         return self.conflict_count - self.resolved_count
 
     @cached_property
+    @naming_engine_failures()
     def validation(self) -> ValidationReport:
         """All checks of the merged result. Expectations are judged when this is first asked for.
 
@@ -175,6 +178,7 @@ class MergePlan:
             return ValidationReport(self._built_in)
         return ValidationReport((*self._built_in, *report.checks()), report)
 
+    @naming_engine_failures()
     def check_expectations(self, *, rows_only: bool = False) -> ExpectationReport | None:
         """Judge the request's suite on the merged result; None without a suite or while the schema is in conflict.
 
@@ -226,6 +230,7 @@ class MergePlan:
 
     # pages
 
+    @naming_engine_failures()
     def rows(
         self,
         operation: Operation | None = None,
@@ -302,6 +307,7 @@ class MergePlan:
                 image[column.name] = row[f"{side}{position}"]
         return image
 
+    @naming_engine_failures()
     def conflict_page(
         self, after: str | None, limit: int, column: str | None, *, unresolved_only: bool
     ) -> Page[Conflict]:
@@ -359,6 +365,7 @@ class MergePlan:
         found = self.session.rows(f"SELECT {keys} FROM joined WHERE n = {number}")
         return self._key(found[0]) if found else None
 
+    @naming_engine_failures()
     def rekeyed(self, limit: int = 100) -> tuple[RekeyedRow, ...]:
         """Rows whose content leaves one key for another in this request."""
         if not self.staged.rekeyed_rows or self.alignment.conflicts:
@@ -380,6 +387,7 @@ class MergePlan:
 
     # for the executor
 
+    @naming_engine_failures()
     def unresolved_conflicts(self, limit: int = 1_000) -> tuple[Conflict, ...]:
         """The first conflicts that still wait for a choice."""
         return self.conflict_page(None, limit, None, unresolved_only=True).items

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from merging.delta.schema import column_named
+from merging.failures import naming_engine_failures
 from merging.values import python_values
 
 MEMORY_LIMIT = os.environ.get("HEADGATE_ENGINE_MEMORY", "1GB")
@@ -89,9 +90,10 @@ def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
 
 @contextmanager
 def session(*, memory_limit: str = MEMORY_LIMIT) -> Iterator[Session]:
-    """A session for the time of a ``with`` block."""
+    """A session for the time of a ``with`` block; what DuckDB raises in it leaves as the engine's own error."""
     opened = Session(memory_limit=memory_limit)
     try:
-        yield opened
+        with naming_engine_failures():
+            yield opened
     finally:
         opened.close()

@@ -1,0 +1,138 @@
+"""What DuckDB says of damaged files, values that do not fit and too little memory leaves the engine by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import merging
+from merging import MergeRequest, delta
+from merging.delta.snapshot import snapshot_in
+from merging.errors import EngineFailed, MergeError, MergeFailed, UnsupportedTable
+from merging.failures import REFUSAL, engine_failure
+from merging.session import session
+from tests.merging.delta.delta_tables import Merger
+from tests.merging.stores import Place, local_place, memory_place, put, put_table
+
+CONTENT = pa.table({"id": range(5_000), "t": [f"text {n}" for n in range(5_000)]})
+
+
+def damage(place: Place, kind: str) -> None:
+    path = Path(place.uri) / "part-0.parquet"
+    if kind == "missing":
+        path.unlink()
+    elif kind == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif kind == "replaced":
+        pq.write_table(CONTENT.slice(0, 9), path)
+    elif kind == "no Parquet":
+        path.write_bytes(os.urandom(path.stat().st_size))
+    else:  # its pages are rubbish, its footer and size are not
+        whole = bytearray(path.read_bytes())
+        whole[4:-4_000] = os.urandom(len(whole) - 4_004)
+        path.write_bytes(bytes(whole))
+
+
+def calls(place: Place, folder: Path) -> dict[str, Callable[[], Any]]:
+    """Everything that reads a table, as callers outside have it."""
+    staged = folder / "staged"
+    unique = {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "t"}}
+
+    def request() -> MergeRequest:
+        return MergeRequest(place.uri, "CR-1", ["id"], str(ready), destination=str(folder / "artefacts"))
+
+    changes = pa.table({"id": [3], "t": ["new"]})
+    ready = merging.stage(place.uri, changes, ["id"], destination=str(folder / "ready")).location
+    return {
+        "preview": lambda: merging.preview(place.uri, primary_keys=["id"]),
+        "key check": lambda: merging.check_keys(place.uri, ["id"]),
+        "staging": lambda: merging.stage(place.uri, changes, ["id"], destination=str(staged)),
+        "plan": lambda: merging.plan(request()),
+        "merge": lambda: merging.merge(request()),
+        "expectations": lambda: merging.check_table(
+            place.uri, {"name": "s", "expectations": [unique]}, ["id"]
+        ),
+        "proposed expectations": lambda: merging.propose_expectations(place.uri, ["id"]),
+        "compaction": lambda: merging.compact(place.uri, attempt_id="a", application_id="c", generation=1),
+    }
+
+
+@pytest.mark.parametrize("vectors", [True, False], ids=["vectors", "rewrite"])
+@pytest.mark.parametrize("kind", ["missing", "cut", "replaced", "no Parquet", "rubbish"])
+def test_fp10_damaged_data_files_are_named_by_everything_that_reads(
+    kind: str, vectors: bool, tmp_path: Path
+) -> None:
+    place = local_place(tmp_path)
+    put_table(place, [CONTENT, CONTENT.slice(0, 0)], vectors=vectors)
+    every = calls(place, tmp_path)
+    damage(place, kind)
+    for name, call in every.items():
+        if kind == "rubbish" and name in ("plan", "merge") and (vectors or name == "plan"):
+            continue  # on the version that was staged neither reads a row
+        if kind == "rubbish" and name == "expectations":
+            assert not call().ok  # what could not be judged is said for each expectation
+            continue
+        with pytest.raises(MergeFailed) as caught:
+            call()
+        assert kind == "rubbish" or "The data file part-0.parquet of" in caught.value.message, name
+    assert delta.open_snapshot(place.uri).version == 0
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+@pytest.mark.parametrize("kind", ["missing", "cut", "rubbish"])
+def test_fp16_damaged_vectors_are_named(kind: str, where: str, tmp_path: Path) -> None:
+    place = local_place(tmp_path) if where == "local" else memory_place()
+    put_table(place, [CONTENT], vectors=True)
+    with duckdb.connect(":memory:") as connection:
+        prepared = Merger(connection).prepare(snapshot_in(place.store, place.uri), delete=[3])
+        delta.commit(prepared, application_id="a", generation=1)
+        snapshot = snapshot_in(place.store, place.uri)
+        vector = snapshot.files[0].vector
+        assert vector is not None
+        path = vector.file_path or ""
+        whole = place.store.read(path)
+        place.store.delete([path])
+        if kind != "missing":
+            put(place, path, whole[:1] if kind == "cut" else bytes(len(whole)))
+        with pytest.raises(MergeFailed, match=r"A deletion vector of .* cannot be trusted"):
+            delta.scan_sql(connection, snapshot)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (duckdb.OutOfMemoryException("failed to pin"), "HEADGATE_ENGINE_MEMORY"),
+        (duckdb.IOException("Cannot open"), "A data file of t cannot be read: Cannot open"),
+        (
+            duckdb.ConversionException("no number"),
+            "A value of t does not fit the type of its column: no number",
+        ),
+        (duckdb.BinderException("no such thing\n\nLINE 1: x"), "please report this: no such thing"),
+        (duckdb.InternalException(""), "please report this: InternalException"),
+    ],
+)
+def test_fp10_every_error_of_duckdb_has_a_name_and_says_what_to_do(error: duckdb.Error, message: str) -> None:
+    named = engine_failure(error, "t")
+    assert isinstance(named, EngineFailed)
+    assert message in named.message
+    assert "LINE" not in named.message
+
+
+def test_fp10_what_our_own_sql_refuses_is_a_refusal() -> None:
+    with duckdb.connect(":memory:") as connection, pytest.raises(duckdb.Error) as caught:
+        connection.execute(f"SELECT error('{REFUSAL}Column x is odd in ' || 'f') ")
+    named = engine_failure(caught.value)
+    assert isinstance(named, UnsupportedTable)
+    assert named.message == "Column x is odd in f"
+
+
+def test_fp10_too_little_memory_is_said_with_what_to_set() -> None:
+    with pytest.raises(MergeError, match="HEADGATE_ENGINE_MEMORY"), session(memory_limit="10MB") as opened:
+        opened.execute("SELECT list(range) FROM range(20000000)")

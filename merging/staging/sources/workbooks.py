@@ -1,137 +1,398 @@
-"""XLSX workbooks: the first sheet, cells as text of the kind their column wants."""
+"""XLSX workbooks: the first sheet that people see, cells as text of the kind their column wants.
+
+What a spreadsheet program keeps is what is read: numbers to 15 digits, moments as fractions of a day. Where a cell
+cannot be told exactly it is refused by its name; a text in it (format Text) says everything.
+"""
 
 from __future__ import annotations
 
-import itertools
-import zipfile
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from merging.columns import is_nested, is_text
-from merging.parsing import Refused, cell_value, shown
+from merging.columns import is_nested, is_text, type_name
+from merging.parsing import Refused, shown
 from merging.staging.sources.base import (
+    BATCH_BYTES,
     BATCH_ROWS,
+    OPERATION_COLUMN,
     CellKind,
     Problems,
+    RefusedCells,
     Source,
     Targets,
     check_header,
     is_nested_target,
-    load_json,
+    nested_cell,
     numbered,
     refuse,
 )
+from merging.staging.sources.spreadsheets import Sheet, SheetCell, Workbook, cell_name
+
+SPREADSHEET_DIGITS = 15
+"""What Excel computes with and shows ("Excel specifications and limits": number precision)."""
+_NOISE_DIGITS = 13
+_DOUBLE_DIGITS = 17
+_LARGEST_EXACT = 2**53
+_LAST_SERIAL = {False: 2_958_465, True: 2_957_003}
+"""9999-12-31 by each epoch (1904 or not)."""
+_AS_TEXT = "format the cell as Text and write all of it"
+
+Row = tuple[int, list[SheetCell]]
 
 
 def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
-    import openpyxl
+    """Open a workbook. Other sheets that hold something are named in the source's warnings.
 
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
-        raise refuse("unreadable", f"the file is not a readable workbook: {error}.") from error
-    sheet = book.worksheets[0]
-    rows = sheet.iter_rows(values_only=True)
-    header_row: tuple[Any, ...] = ()
-    header_line = 0
-    for cells in rows:
-        header_line += 1
-        if any(cell is not None for cell in cells):
-            header_row = cells
-            break
-    while header_row and header_row[-1] is None:
-        header_row = header_row[:-1]
-    names = ["" if cell is None else str(cell) for cell in header_row]
-    check_header(names, header_line or 1)
-    kinds = [targets[name] if is_nested_target(targets, name) else pa.string() for name in names]
-    schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)])
+    Raises StagingRejected where the file is no workbook, is damaged or beyond the limits, or has no header.
+    """
+    with Workbook(path) as book:
+        sheet, warnings = _chosen_sheet(book)
+        header_line, header = next(book.rows(sheet), (1, []))
+        names = _names(header_line, header, book.epoch_1904)
+    check_header(names, header_line)
+    nested = [is_nested_target(targets, name) for name in names]
+    types = [targets[name] if is_so else pa.string() for name, is_so in zip(names, nested, strict=True)]
+    schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)])
     line_of: list[int] = []
-    seen: dict[int, set[CellKind]] = {place: set() for place in range(len(names))}
+    kinds: dict[int, set[CellKind]] = {place: set() for place in range(len(names))}
 
     def batches() -> Iterator[pa.RecordBatch]:
-        start = 0
-        filled = (
-            (line, row)
-            for line, row in enumerate(rows, start=header_line + 1)
-            if any(cell is not None for cell in row)
-        )
-        while chunk := list(itertools.islice(filled, BATCH_ROWS)):
-            line_of.extend(line for line, _ in chunk)
-            columns = []
-            for position, (name, kind) in enumerate(zip(names, kinds, strict=True)):
-                seen[position].update(
-                    _xlsx_kind(row[position])
-                    for _, row in chunk
-                    if position < len(row) and row[position] is not None
-                )
-                values = [
-                    _xlsx_cell(
-                        row[position] if position < len(row) else None,
-                        targets.get(name),
-                        name,
-                        line,
-                        problems,
-                    )
-                    for line, row in chunk
-                ]
-                columns.append(pa.array(values, kind))
-            for line, row in chunk:
-                if any(cell is not None for cell in row[len(names) :]):
-                    problems.add("cell_without_column", "the row has a cell beyond the header.", line=line)
-            yield numbered(start, len(chunk), columns, None)
-            start += len(chunk)
-        book.close()
+        line_of.clear()
+        with Workbook(path) as book:
+            rows = book.rows(sheet)
+            next(rows, None)
+            batch = _Batch(names, types, targets, kinds, problems, epoch_1904=book.epoch_1904)
+            for chunk in _chunks(rows):
+                yield batch.of(chunk, len(line_of))
+                line_of.extend(line for line, _ in chunk)
+            last = line_of[-1] if line_of else header_line
+            _note_merged(book, header_line, last, len(names), problems)
 
     def lines(ordinals: set[int]) -> dict[int, int]:
         return {ordinal: line_of[ordinal] for ordinal in ordinals if ordinal < len(line_of)}
 
-    return Source(tuple(names), schema, True, None, batches(), lines, kinds=seen, header_line=header_line)
+    return Source(
+        tuple(names),
+        schema,
+        True,
+        None,
+        batches(),
+        lines,
+        kinds=kinds,
+        warnings=warnings,
+        header_line=header_line,
+    )
 
 
-def _xlsx_kind(cell: Any) -> CellKind:
-    if isinstance(cell, bool):
-        return "boolean"
-    if isinstance(cell, int | float):
-        return "number"
-    if isinstance(cell, str):
-        return "text"
-    if isinstance(cell, datetime):
-        return "date" if cell.time() == datetime.min.time() else "timestamp"
-    return "date" if isinstance(cell, date) else "other"
+def _chosen_sheet(book: Workbook) -> tuple[Sheet, list[str]]:
+    """The first sheet that is shown, and what to say of those that are not read."""
+    sheets = [sheet for sheet in book.sheets if sheet.visible] or book.sheets
+    if not sheets:
+        raise refuse("empty_file", "the workbook has no sheet of cells.")
+    chosen = sheets[0]
+    others = [
+        f"{shown(sheet.name)}{'' if sheet.visible else ' (hidden)'}"
+        for sheet in book.sheets
+        if sheet is not chosen and book.has_content(sheet)
+    ]
+    if not others:
+        return chosen, []
+    verb = "holds cells and was" if len(others) == 1 else "hold cells and were"
+    listed = ", ".join(others[:10]) + (" and others" if len(others) > 10 else "")
+    return chosen, [f"Only the sheet {shown(chosen.name)} was read; {listed} {verb} not."]
 
 
-def _xlsx_cell(cell: Any, target: pa.DataType | None, name: str, line: int, problems: Problems) -> Any:
-    try:
-        return _xlsx_text(cell, target)
-    except (Refused, ValueError) as error:
-        message = str(error) if isinstance(error, Refused) else "the cell is not valid JSON."
-        problems.add("wrong_type", message, line=line, column=name, value=str(cell))
-        return None
+def _names(line: int, header: list[SheetCell], epoch_1904: bool) -> list[str]:
+    """The names in the header, an empty one where a column has none."""
+    names = [""] * (header[-1].column + 1 if header else 0)
+    for cell in header:
+        try:
+            names[cell.column] = _plain_text(cell, epoch_1904)
+        except Refused as error:
+            place = cell_name(line, cell.column)
+            raise refuse("wrong_header", f"cell {place} in the header {error}", line=line) from error
+    return names
 
 
-def _xlsx_text(cell: Any, target: pa.DataType | None) -> Any:
-    if cell is None:
-        return None
-    if target is not None and is_nested(target):
-        return cell_value(load_json(str(cell)), target)
-    if isinstance(cell, str):
-        return cell
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Rows for one batch each: so many, and so long together, that a batch fits in memory."""
+    chunk: list[Row] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += sum(len(cell.text) for cell in row[1])
+        if len(chunk) == BATCH_ROWS or size > BATCH_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+class _Batch:
+    """Turns rows of a sheet into batches of the stream."""
+
+    def __init__(
+        self,
+        names: list[str],
+        types: list[pa.DataType],
+        targets: Targets,
+        kinds: dict[int, set[CellKind]],
+        problems: Problems,
+        *,
+        epoch_1904: bool,
+    ) -> None:
+        self._names = names
+        self._types = types
+        self._targets = [targets.get(name) for name in names]
+        self._kinds = kinds
+        self._problems = problems
+        self._epoch_1904 = epoch_1904
+
+    def of(self, rows: list[Row], start: int) -> pa.RecordBatch:
+        """The batch of these rows, the first of which is row ``start`` of the stream."""
+        columns: list[list[Any]] = [[None] * len(rows) for _ in self._names]
+        refused = RefusedCells()
+        for index, (line, cells) in enumerate(rows):
+            for cell in cells:
+                if cell.column >= len(columns):
+                    self._beyond_header(line, cell)
+                    break
+                try:
+                    columns[cell.column][index] = self._value(cell)
+                except Refused as error:
+                    self._refuse(refused, index, line, cell, str(error))
+        arrays = [pa.array(values, kind) for values, kind in zip(columns, self._types, strict=True)]
+        return numbered(start, len(rows), arrays, None, refused.column(len(rows)))
+
+    def _value(self, cell: SheetCell) -> Any:
+        target = self._targets[cell.column]
+        self._kinds[cell.column].add(_kind(cell))
+        if target is not None and is_nested(target):
+            return nested_cell(_plain_text(cell, self._epoch_1904), target)
+        return _cell_text(cell, target, self._epoch_1904)
+
+    def _refuse(self, refused: RefusedCells, index: int, line: int, cell: SheetCell, message: str) -> None:
+        told = f"cell {cell_name(line, cell.column)} {message}"
+        name = self._names[cell.column]
+        if name == OPERATION_COLUMN:
+            self._problems.add("wrong_type", told, line=line, column=name, value=cell.text)
+        else:
+            refused.add(index, cell.column, _code(cell), told, cell.text)
+
+    def _beyond_header(self, line: int, cell: SheetCell) -> None:
+        place = cell_name(line, cell.column)
+        self._problems.add(
+            "cell_without_column", f"cell {place} holds something, but its column has no name.", line=line
+        )
+
+
+def _code(cell: SheetCell) -> str:
+    codes = {"uncalculated": "never_calculated", "error": "error_cell", "unreadable": "unreadable_cell"}
+    return codes.get(cell.type, "wrong_type")
+
+
+def _kind(cell: SheetCell) -> CellKind:
+    if cell.type == "number" and cell.shown_as:
+        kinds: dict[str, CellKind] = {"date": "date", "timestamp": "timestamp"}
+        return kinds.get(cell.shown_as, "other")
+    if cell.type == "moment":
+        return "date" if "T" not in cell.text and ":" not in cell.text else "timestamp"
+    return cell.type if cell.type in ("text", "number", "boolean") else "other"
+
+
+def _cell_text(cell: SheetCell, target: pa.DataType | None, epoch_1904: bool) -> str:
+    """A cell as text that its column's type can be read from. Raises Refused with what is to be said of it."""
+    if cell.type == "text":
+        return cell.text
+    _refuse_without_value(cell)
     if target is not None and is_text(target):
         raise Refused(
-            f"found {shown(str(cell))} as a number or date; the column holds text: format the cells as Text."
+            f"holds {shown(_plain_text(cell, epoch_1904))} as a {_described(cell)}; the column holds text: "
+            "format the cells as Text."
         )
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, float):
-        return format(cell, ".0f") if cell.is_integer() and abs(cell) < 2**53 else repr(cell)
-    if isinstance(cell, datetime):
-        if target is not None and pa.types.is_date(target) and cell.time() == datetime.min.time():
-            return cell.date().isoformat()
-        return cell.isoformat()
-    if isinstance(cell, date):
-        return cell.isoformat()
-    return str(cell)
+    if cell.type == "boolean":
+        return cell.text
+    if cell.type == "moment" or cell.shown_as:
+        return _moment_text(cell, target, epoch_1904)
+    return _number_text(cell.text, target)
+
+
+def _refuse_without_value(cell: SheetCell) -> None:
+    if cell.type == "uncalculated":
+        raise Refused("holds a formula that was never calculated: open and save it in a spreadsheet program.")
+    if cell.type == "error":
+        raise Refused(f"holds the error {cell.text}; mend its formula, or clear the cell for NULL.")
+    if cell.type == "unreadable":
+        raise Refused(f"{cell.text}: the workbook is damaged.")
+
+
+def _described(cell: SheetCell) -> str:
+    if cell.type == "boolean":
+        return "truth value"
+    if cell.type == "moment" or cell.shown_as in ("date", "timestamp"):
+        return "date"
+    return "time" if cell.shown_as else "number"
+
+
+def _plain_text(cell: SheetCell, epoch_1904: bool) -> str:
+    """A cell as it is shown, for names and messages."""
+    _refuse_without_value(cell)
+    if cell.type == "number":
+        return _moment_text(cell, None, epoch_1904) if cell.shown_as else _number_text(cell.text, None)
+    return cell.text
+
+
+# numbers
+
+
+def _number_text(text: str, target: pa.DataType | None) -> str:
+    """A number by its digits. Floating point columns take them as they are, others what the digits mean."""
+    simple = len(text) <= SPREADSHEET_DIGITS and "e" not in text and "E" not in text
+    if simple or (target is not None and pa.types.is_floating(target)):
+        return text
+    number = _decimal(text)
+    if number is None:
+        return text
+    if target is None:
+        whole = number == number.to_integral_value()
+        return _exact(text, number, 0) if whole and abs(number) > _LARGEST_EXACT else text
+    if pa.types.is_integer(target):
+        return _exact(text, number, 0)
+    if pa.types.is_decimal(target):
+        return _exact(text, number, target.scale)
+    return text
+
+
+def _decimal(text: str) -> Decimal | None:
+    """The number, None where it is none or beyond what a double holds."""
+    try:
+        if abs(float(text)) == float("inf") or len(text) > 400:
+            return None
+        number = Decimal(text)
+    except (ValueError, ArithmeticError):
+        return None
+    return number if number.is_finite() and abs(number.adjusted()) < 400 else None
+
+
+def _exact(text: str, number: Decimal, scale: int) -> str:
+    """What a number means for a column with so many decimals.
+
+    A spreadsheet keeps 15 digits and stores doubles: 3.3000000000000003 is 3.3, and what fills 16 or 17 digits may be
+    a longer number that was rounded, which is refused. More digits, or digits that no double is written with, were
+    written by somebody who has them all.
+    """
+    digits = len(number.normalize().as_tuple().digits)
+    exponent = "e" in text.lower()
+    if digits <= SPREADSHEET_DIGITS:
+        if exponent and abs(number) >= 10**SPREADSHEET_DIGITS:
+            raise Refused(
+                f"holds {text}, of which a spreadsheet keeps {SPREADSHEET_DIGITS} digits; {_AS_TEXT}."
+            )
+        return format(number, "f")
+    short = Decimal(format(float(text), f".{SPREADSHEET_DIGITS}g"))
+    if not _fits(number, scale):
+        return format(short if _fits(short, scale) else number, "f")
+    if digits > _DOUBLE_DIGITS or not _written_from_double(text, number):
+        return format(number, "f")
+    noise = abs(number) < 10**SPREADSHEET_DIGITS and len(short.normalize().as_tuple().digits) <= _NOISE_DIGITS
+    if noise:
+        return format(short, "f")
+    if number == number.to_integral_value() and abs(number) <= _LARGEST_EXACT:
+        return format(number, "f")
+    raise Refused(
+        f"holds {text}, but a spreadsheet keeps {SPREADSHEET_DIGITS} digits, so it may have been rounded; {_AS_TEXT}."
+    )
+
+
+def _fits(number: Decimal, scale: int) -> bool:
+    exponent = number.normalize().as_tuple().exponent
+    return isinstance(exponent, int) and -exponent <= scale
+
+
+def _written_from_double(text: str, number: Decimal) -> bool:
+    value = float(text)
+    return any(Decimal(format(value, spelled)) == number for spelled in (".16g", ".17g")) or (
+        Decimal(repr(value)) == number
+    )
+
+
+# moments
+
+
+def _moment_text(cell: SheetCell, target: pa.DataType | None, epoch_1904: bool) -> str:
+    """A date or time as text, in the form that its column wants."""
+    if cell.type == "moment":
+        return _iso_text(cell.text, target)
+    number = _decimal(cell.text)
+    if number is None:
+        return cell.text
+    if cell.shown_as == "duration":
+        if target is not None:
+            raise Refused(f"holds a span of time ({cell.text} days); the column holds {type_name(target)}.")
+        return cell.text
+    if cell.shown_as == "time" and 0 <= number < 1:
+        if target is not None:
+            raise Refused(f"holds a time without a date; the column holds {type_name(target)}.")
+        return (datetime.combine(date.min, time.min) + _span(number)).time().isoformat()
+    moment = _moment(number, epoch_1904)
+    whole = moment.time() == time.min
+    wants_date = pa.types.is_date(target) if target is not None else cell.shown_as == "date"
+    return moment.date().isoformat() if whole and wants_date else moment.isoformat()
+
+
+def _iso_text(text: str, target: pa.DataType | None) -> str:
+    """An ISO 8601 cell: a date alone or midnight, as the column wants it."""
+    if target is None:
+        return text
+    bare = text.removesuffix("Z") if pa.types.is_date(target) else text
+    try:
+        moment = datetime.fromisoformat(bare)
+    except ValueError:
+        return text
+    if pa.types.is_date(target):
+        return moment.date().isoformat() if moment.time() == time.min and moment.tzinfo is None else text
+    return f"{text}T00:00:00" if pa.types.is_timestamp(target) and len(text) == len("2024-01-31") else text
+
+
+def _moment(serial: Decimal, epoch_1904: bool) -> datetime:
+    """The moment of a serial number of days (ECMA-376, 18.17.4): two epochs, one with a 29 February 1900."""
+    if not 0 <= serial < _LAST_SERIAL[epoch_1904] + 1:
+        raise Refused(f"holds the date number {serial}, beyond the years of a spreadsheet; {_AS_TEXT}.")
+    if epoch_1904:
+        return _counted_from(date(1904, 1, 1), serial)
+    if serial < 1 or 60 <= serial < 61:
+        day = "1900-01-00" if serial < 1 else "1900-02-29"
+        raise Refused(f"holds the date number {serial}, shown as {day}, a day that never was; {_AS_TEXT}.")
+    return _counted_from(date(1899, 12, 31) if serial < 60 else date(1899, 12, 30), serial)
+
+
+def _counted_from(epoch: date, serial: Decimal) -> datetime:
+    try:
+        return datetime.combine(epoch, time.min) + _span(serial)
+    except OverflowError as error:
+        raise Refused(f"holds the date number {serial}, beyond the year 9999; {_AS_TEXT}.") from error
+
+
+def _span(serial: Decimal) -> timedelta:
+    """Days as time, to the microsecond; within a few of them of a whole millisecond that is what is meant."""
+    microseconds = int((serial * 86_400_000_000).to_integral_value())
+    whole = (microseconds + 500) // 1000 * 1000
+    return timedelta(microseconds=whole if abs(microseconds - whole) <= 5 else microseconds)
+
+
+def _note_merged(book: Workbook, first: int, last: int, width: int, problems: Problems) -> None:
+    """Cells under a merged one are empty in the file, though people see its value there."""
+    for top, left, bottom, right in book.merged:
+        beside = top > last or bottom < first or left >= width
+        if not beside and (top, left) != (bottom, right):
+            place = f"{cell_name(top, left)}:{cell_name(bottom, right)}"
+            problems.add(
+                "merged_cells",
+                f"the cells {place} are merged: only the first holds the value; unmerge them.",
+                line=top,
+            )

@@ -123,7 +123,8 @@ def from_text(text: str, target: pa.DataType) -> Typed:
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
     if pa.types.is_timestamp(target):
         zone = f"({_ZONE})?" if target.tz else ""
-        accepted = f"regexp_full_match({trimmed}, '{_DATE}[T ]{_TIME}{zone}')"
+        # A day alone is its midnight: pandas writes a column of midnights so.
+        accepted = f"regexp_full_match({trimmed}, '{_DATE}([T ]{_TIME}{zone})?')"
         bare = f"ltrim({trimmed}, '+')"
         value = f"TRY_CAST({bare} AS {kind})"
         if target.tz:
@@ -351,7 +352,7 @@ def _explain_timestamp(bare: str, found: str, target: pa.DataType) -> tuple[str,
     if parts and re.fullmatch(_TIME, parts[1] + (parts[2] or "")):
         return "no_such_date", f"found {found}: there is no such day in the calendar of the table."
     if re.fullmatch(_DATE, bare):
-        return "no_time", f"found {found}: write the time too, for example {bare}T00:00:00."
+        return "no_such_date", f"found {found}: there is no such day in the calendar."
     example = "2024-02-01T13:45:00Z" if target.tz else "2024-02-01T13:45:00"
     return "not_timestamp", f"found {found}; expected a timestamp such as {example}."
 
@@ -562,10 +563,10 @@ def _days(text: str, refusal: Refused) -> int:
 
 def _parsed_timestamp(bare: str, target: pa.DataType, refusal: Refused) -> datetime | FarMoment:
     zone = f"({_ZONE})?" if target.tz else ""
-    parts = re.fullmatch(rf"{_DATE_PARTS}[T ]{_TIME_PARTS}(?P<zone>{_ZONE})?", bare)
-    if parts is None or not re.fullmatch(rf"{_DATE}[T ]{_TIME}{zone}", bare):
+    parts = re.fullmatch(rf"{_DATE_PARTS}([T ]{_TIME_PARTS}(?P<zone>{_ZONE})?)?", bare)
+    if parts is None or not re.fullmatch(rf"{_DATE}([T ]{_TIME}{zone})?", bare):
         raise refusal
-    seconds = int(parts["hour"]) * 3600 + int(parts["minute"]) * 60 + int(parts["second"] or 0)
+    seconds = int(parts["hour"] or 0) * 3600 + int(parts["minute"] or 0) * 60 + int(parts["second"] or 0)
     microseconds = int((parts["fraction"] or "0")[:6].ljust(6, "0"))
     local = (_days(bare, refusal) * 86_400 + seconds - _offset(parts["zone"])) * 1_000_000 + microseconds
     if not FIRST_MOMENT <= local <= LAST_MOMENT:

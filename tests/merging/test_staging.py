@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 import merging
-from merging import StagedCorrupt, StagingRejected
+from merging import StagedCorrupt, StagingRejected, parsing
 from merging.staging import recipe
 from tests.merging.world import B, World, arrow
 
@@ -229,7 +229,8 @@ def test_text_becomes_the_columns_type(wide: World, column: str, text: str, valu
         ("flag", "1", "not_boolean"),
         ("day", "2023-02-29", "no_such_date"),
         ("day", "2024-1-2", "not_date"),
-        ("moment", "2024-01-01", "no_time"),
+        ("moment", "2024-02-30", "no_such_date"),
+        ("local", "2024-02-30", "no_such_date"),
         ("moment", "2024-01-01T00:00:00.1234567Z", "too_precise"),
         ("moment", "2024-01-01T25:00:00Z", "no_such_time"),
         ("local", "2024-01-01T00:00:00Z", "zone_not_allowed"),
@@ -592,3 +593,15 @@ def test_staging_needs_no_old_files_later(world: World) -> None:
     deltalake.DeltaTable(world.uri).vacuum(0, enforce_retention_duration=False, dry_run=False)
     assert world.merge(staged).cells_updated == {"a": 1}
     assert world.rows()[0] == {"id": 1, "a": 11, "b": "o", "c": 1.5}
+
+
+def test_a_day_alone_is_its_midnight(wide: World) -> None:
+    """As pandas writes a column of timestamps that are all midnights."""
+    staged = wide.stage(wide.file("x.csv", "id,moment,local\n1,2013-02-03,2013-02-03\n"))
+    [row] = staged.page().items
+    assert row.proposed is not None
+    assert row.proposed["moment"] == datetime.datetime(2013, 2, 3, tzinfo=UTC)
+    assert row.proposed["local"] == naive(2013, 2, 3)
+    assert parsing.cell_value("2013-02-03", pa.timestamp("us", "UTC")) == datetime.datetime(
+        2013, 2, 3, tzinfo=UTC
+    )

@@ -125,3 +125,94 @@ def test_a_table_with_inline_vectors_is_read_and_extended(
     assert done.files[0].vector is not None
     assert done.files[0].vector.cardinality == 7
     assert own_rows(uri) == after_merge(sample(30), None, [0, 3, 4, 7, 11, 18, 29])
+
+
+# ---- inline vectors and damaged ones ------------------------------------------------------------------------
+
+
+def z85_of_rust(data: bytes) -> str:
+    """Z85 as the z85 crate writes it (3.0 and later): a last group of fewer bytes begins with a # for each missing."""
+    alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+    groups = []
+    for start in range(0, len(data), 4):
+        group = data[start : start + 4]
+        number = int.from_bytes(group, "big")
+        letters = "".join(alphabet[number // 85**power % 85] for power in (4, 3, 2, 1, 0))
+        groups.append("#" * (4 - len(group)) + letters[4 - len(group) :])
+    return "".join(groups)
+
+
+def z85_with_zeros(data: bytes) -> str:
+    return z85_of_rust(data + bytes(-len(data) % 4))
+
+
+def z85_of_python(data: bytes) -> str:
+    """Fewer letters for a last group of fewer bytes, as base64.b85encode has it."""
+    return z85_with_zeros(data)[: len(z85_with_zeros(data)) - (-len(data) % 4)]
+
+
+@pytest.mark.parametrize("spell", [z85_of_rust, z85_with_zeros, z85_of_python])
+@given(rows=st.sets(st.integers(0, 2**40), max_size=40), trailing=st.binary(max_size=3))
+def test_fp16_inline_vectors_are_read_with_any_padding(
+    spell: Callable[[bytes], str], rows: set[int], trailing: bytes
+) -> None:
+    """A bitmap's own length is mostly a multiple of four; `trailing` makes the text's others, too."""
+    payload = struct.pack("<i", MAGIC) + pyroaring.BitMap64(rows).serialize() + trailing
+    descriptor = VectorDescriptor("i", spell(payload), None, len(payload), len(rows))
+    assert set(read_vector(LocalStore(Path("nowhere")), descriptor)) == rows
+
+
+def test_fp16_what_the_z85_crate_says_of_its_padding() -> None:
+    assert z85_of_rust(b"\x86\x4f\xd2\x6f\xb5\x59\xf7\x5b") == "HelloWorld"
+    assert [z85_of_rust(bytes([1] * count)) for count in (1, 2, 3)] == ["###01", "##032", "#0993"]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "cardinality", "reason"),
+    [
+        ("", 40, 6, "it has 0 bytes where the log says 40"),
+        ("wi5b=0", 40, 6, "bytes where the log says 40"),
+        ("wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", 40, 5, "it marks 6 rows where the log says 5"),
+        (
+            "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L",
+            41,
+            6,
+            "it has 40 bytes where the log says 41",
+        ),
+        ("xi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", 40, 6, "magic number"),
+        ("wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5", 34, 6, "its bitmap cannot be read"),
+        ("~~~~~", 4, 6, "its bitmap cannot be read"),
+        ("####0", 0, 0, "its bitmap cannot be read"),
+        ("$$$$$", 4, 1, "its bitmap cannot be read"),
+        ("äöü", 3, 1, "its bitmap cannot be read"),
+        ("\0", 0, 1, "its bitmap cannot be read"),
+    ],
+)
+def test_fp16_a_damaged_inline_vector_is_named(text: str, size: int, cardinality: int, reason: str) -> None:
+    descriptor = VectorDescriptor("i", text, None, size, cardinality)
+    with pytest.raises(MergeFailed, match=reason) as caught:
+        read_vector(LocalStore(Path("nowhere")), descriptor)
+    assert caught.value.data["vector"] == "an inline vector"
+
+
+@given(data=st.data())
+def test_fp16_any_byte_of_a_vector_may_be_damaged(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """What a damaged vector gives is an error of ours, or the same rows."""
+    rows = data.draw(st.sets(st.integers(0, 2**34), min_size=1, max_size=20))
+    descriptor, path = stored_vector(tmp_path_factory.mktemp("vector"), rows)
+    content = path.read_bytes()
+    start = data.draw(st.integers(0, len(content)))
+    path.write_bytes(
+        content[:start] + data.draw(st.binary(max_size=4)) + content[start + data.draw(st.integers(0, 4)) :]
+    )
+    inline = "".join(data.draw(st.lists(st.sampled_from(z85_of_rust(content) + "#~ä"), max_size=80)))
+    for one in (descriptor, VectorDescriptor("i", inline, None, data.draw(st.integers(0, 80)), len(rows))):
+        try:
+            found = set(read_vector(LocalStore(path.parent), one))
+        except MergeFailed as error:
+            json.dumps(error.data)
+        else:
+            assert len(found) == len(rows)
+            assert one is not descriptor or found == rows

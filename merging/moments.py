@@ -23,11 +23,44 @@ FIRST_MOMENT, LAST_MOMENT = FIRST_DAY * _DAY, (LAST_DAY + 1) * _DAY - 1
 """The microseconds that ``datetime.datetime`` can hold."""
 
 
-@dataclass(frozen=True, order=True)
-class FarDate:
+class _Ordered:
+    """Order by number, with what Python can say too: a range may begin in the one and end in the other."""
+
+    def _number_of(self, other: object) -> int | None:
+        """The number of a value of the same kind, far or not; None for any other."""
+        raise NotImplementedError
+
+    def _compare(self, other: object) -> int | None:
+        theirs, own = self._number_of(other), self._number_of(self)
+        return None if theirs is None or own is None else (own > theirs) - (own < theirs)
+
+    def __lt__(self, other: object) -> bool:
+        found = self._compare(other)
+        return NotImplemented if found is None else found < 0
+
+    def __le__(self, other: object) -> bool:
+        found = self._compare(other)
+        return NotImplemented if found is None else found <= 0
+
+    def __gt__(self, other: object) -> bool:
+        found = self._compare(other)
+        return NotImplemented if found is None else found > 0
+
+    def __ge__(self, other: object) -> bool:
+        found = self._compare(other)
+        return NotImplemented if found is None else found >= 0
+
+
+@dataclass(frozen=True)
+class FarDate(_Ordered):
     """A day before year 1 or after 9999, by its number of days since 1970-01-01."""
 
     days: int
+
+    def _number_of(self, other: object) -> int | None:
+        if isinstance(other, FarDate | date) and not isinstance(other, datetime):
+            return days_of(other)
+        return None
 
     def isoformat(self) -> str:
         """The day in ISO 8601 with an expanded year."""
@@ -37,12 +70,19 @@ class FarDate:
         return self.isoformat()
 
 
-@dataclass(frozen=True, order=True)
-class FarMoment:
+@dataclass(frozen=True)
+class FarMoment(_Ordered):
     """A moment before year 1 or after 9999, by its microseconds since 1970; ``zoned`` tells UTC from no zone."""
 
     microseconds: int
     zoned: bool
+
+    def _number_of(self, other: object) -> int | None:
+        if isinstance(other, FarMoment):
+            return other.microseconds if other.zoned == self.zoned else None
+        if isinstance(other, datetime):
+            return microseconds_of(other) if (other.tzinfo is not None) == self.zoned else None
+        return None
 
     def isoformat(self, sep: str = "T") -> str:
         """The moment as ``datetime.isoformat`` writes it, with an expanded year."""

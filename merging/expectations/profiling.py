@@ -13,8 +13,10 @@ from decimal import Decimal
 from typing import Any
 
 from merging.delta import column_label, column_sql
+from merging.delta.schema import simple_type
 from merging.expectations.values import ORDERED, columns_of, family, missing
 from merging.model import Column
+from merging.moments import FarDate, FarMoment
 from merging.session import Session
 
 _FEW_VALUES = 25
@@ -116,26 +118,34 @@ def _of_column(
             max_value=high,
         )
     elif kind in ORDERED and _is_bound(low) and _is_bound(high):
-        yield _expectation(
-            "expect_column_values_to_be_between",
-            "warning",
-            column=column.name,
-            min_value=_written(low, downward=True),
-            max_value=_written(high, downward=False),
-        )
+        bounds = {
+            "min_value": _written(low, column.type, downward=True),
+            "max_value": _written(high, column.type, downward=False),
+        }
+        stated = {name: bound for name, bound in bounds.items() if bound is not None}
+        if stated:
+            yield _expectation("expect_column_values_to_be_between", "warning", column=column.name, **stated)
 
 
 def _is_bound(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
-def _written(value: Any, *, downward: bool) -> Any:
-    """A bound in JSON that does not cut the value off."""
-    if isinstance(value, datetime | date):
+#: Decimals of so many digits compare with any double's digits; wider ones only with whole numbers.
+_NARROW_DECIMAL = 18
+
+
+def _written(value: Any, type_name: str, *, downward: bool) -> Any:
+    """A bound in JSON that does not cut the value off; None where the column's type has no room for one."""
+    if isinstance(value, datetime | date | FarDate | FarMoment):
         return value.isoformat()
     if isinstance(value, Decimal):
         if value == value.to_integral_value():
             return int(value)
+        decimal = simple_type(type_name)
+        if decimal.precision > _NARROW_DECIMAL:
+            whole = math.floor(value) if downward else math.ceil(value)
+            return whole if abs(whole) < 10 ** (decimal.precision - decimal.scale) else None
         number = float(value)
         short = Decimal(repr(number))
         if short > value if downward else short < value:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 import duckdb
+import pyarrow as pa
 
 from merging.delta import column_named, column_sql, literal
 from merging.model import Column
+from merging.moments import FarDate, FarMoment
+from merging.parsing import Refused, cell_value
+from merging.values import sql_form
 
 Family = Literal[
     "integer", "float", "decimal", "text", "boolean", "date", "timestamp", "timestamp_ntz", "binary", "nested"
@@ -109,7 +113,7 @@ def typed(value: Any, kind: Family) -> Any:
     if kind == "date":
         return _date(value)
     if kind in ("timestamp", "timestamp_ntz"):
-        return _moment(value, aware=kind == "timestamp")
+        return _moment(value, kind)
     raise WrongValue(f"values of a {kind} column cannot be written in a suite")
 
 
@@ -123,34 +127,43 @@ def _number(value: Any) -> int | float:
     return value
 
 
-def _date(value: Any) -> date:
+_TYPES = {
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "timestamp_ntz": pa.timestamp("us"),
+}
+
+
+def _date(value: Any) -> date | FarDate:
     if isinstance(value, datetime):
         raise WrongValue(f"{_shown(value)} is a moment, not a date")
-    if isinstance(value, date):
-        return value
-    if isinstance(value, str):
-        try:
-            return date.fromisoformat(value)
-        except ValueError as error:
-            raise WrongValue(f"{_shown(value)} is no date like 2013-01-31") from error
-    raise WrongValue(f"{_shown(value)} is no date like 2013-01-31")
+    try:
+        day: date | FarDate = cell_value(value, _TYPES["date"])
+    except Refused as error:
+        raise WrongValue(f"{_shown(value)} is no date like 2013-01-31") from error
+    return day
 
 
-def _moment(value: Any, *, aware: bool) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise WrongValue(f"{_shown(value)} is no date and time like 2013-01-31T18:05:00") from error
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - its zone is given below
-    if not isinstance(value, datetime):
-        raise WrongValue(f"{_shown(value)} is no date and time like 2013-01-31T18:05:00")
-    if aware:
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    if value.tzinfo is not None:
-        raise WrongValue(f"{_shown(value.isoformat())} has a time zone, the column has none")
-    return value
+def _moment(value: Any, kind: Family) -> datetime | FarMoment:
+    if isinstance(value, date | FarDate) and not isinstance(value, datetime):
+        value = value.isoformat()
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]+-[0-9]{2}-[0-9]{2}", value):
+        value = f"{value}T00:00:00"
+    try:
+        moment: datetime | FarMoment = cell_value(value, _TYPES[kind])
+    except Refused as error:
+        if kind == "timestamp_ntz" and _fits(value, "timestamp"):
+            raise WrongValue(f"{_shown(value)} has a time zone, the column has none") from error
+        raise WrongValue(f"{_shown(value)} is no date and time like 2013-01-31T18:05:00") from error
+    return moment
+
+
+def _fits(value: Any, kind: Family) -> bool:
+    try:
+        cell_value(value, _TYPES[kind])
+    except Refused:
+        return False
+    return True
 
 
 def _shown(value: Any) -> str:
@@ -168,13 +181,13 @@ def spelled(value: Any, kind: Family) -> str:
         return str(value)
     if isinstance(value, float):
         return _decimal_literal(value) if kind == "decimal" else f"{literal(repr(value))}::DOUBLE"
-    if isinstance(value, datetime):
-        zone = "TIMESTAMPTZ" if value.tzinfo else "TIMESTAMP"
-        return f"{literal(value.isoformat(sep=' '))}::{zone}"
-    if isinstance(value, date):
-        return f"{literal(value.isoformat())}::DATE"
+    if isinstance(value, datetime | FarMoment):
+        zoned = value.zoned if isinstance(value, FarMoment) else value.tzinfo is not None
+        return sql_form(value, _TYPES["timestamp" if zoned else "timestamp_ntz"])
+    if isinstance(value, date | FarDate):
+        return sql_form(value, _TYPES["date"])
     if isinstance(value, str):
-        return literal(value)
+        return sql_form(value, pa.string())
     raise WrongValue(f"{_shown(value)} cannot be a value of a column")
 
 

@@ -88,7 +88,18 @@ def test_fd12_moments_keep_their_number(microseconds: int, zoned: bool) -> None:
 
 
 def test_fd12_moments_order_and_hash() -> None:
-    assert FarDate(2932897) < FarDate(2932898)
+    assert FarDate(-719163) < date(1, 1, 1) < FarDate(2932897) < FarDate(2932898)
+    assert sorted([FarMoment(2**62, True), datetime(1, 1, 1, tzinfo=UTC), FarMoment(-(2**62), True)]) == [
+        FarMoment(-(2**62), True),
+        datetime(1, 1, 1, tzinfo=UTC),
+        FarMoment(2**62, True),
+    ]
+    assert FarMoment(2**62, False) >= FarMoment(2**62, False)
+    assert FarDate(2932897) <= FarDate(2932897)
+    with pytest.raises(TypeError):
+        assert FarMoment(2**62, False) < datetime(1, 1, 1, tzinfo=UTC)
+    with pytest.raises(TypeError):
+        assert FarDate(2932897) > datetime(1, 1, 1, tzinfo=UTC)
     assert len({FarMoment(2**62, True), FarMoment(2**62, True), FarMoment(2**62, False)}) == 2
     assert FarMoment(253402300800000001, False).isoformat() == "+10000-01-01T00:00:00.000001"
     assert str(FarMoment(-62135596800000001, True)) == "0000-12-31 23:59:59.999999+00:00"

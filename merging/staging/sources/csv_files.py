@@ -35,6 +35,7 @@ from merging.staging.sources.base import (
 )
 from merging.staging.sources.content import Content
 from merging.staging.sources.csv_records import BadRecord, Block, Positions, read_blocks, split
+from merging.values import arrow_values
 
 _DELIMITERS = (",", ";", "\t", "|")
 
@@ -225,4 +226,4 @@ def _nested_column(column: pa.Array, target: pa.DataType, place: int, refused: R
             except Refused as error:
                 refused.add(row, place, "wrong_nested_value", str(error), text)
         values.append(value)
-    return pa.array(values, target)
+    return arrow_values(values, target)

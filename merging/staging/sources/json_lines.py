@@ -32,6 +32,7 @@ from merging.staging.sources.base import (
     refuse,
 )
 from merging.staging.sources.content import Content
+from merging.values import arrow_values
 
 _BLANKS = " \t\r\n"
 _ONE_A_LINE = "Write one object a line (JSON lines; in pandas to_json(orient='records', lines=True))."
@@ -165,7 +166,7 @@ def _json_batch(
                 else:
                     refused.add(index, place, "wrong_type", str(error), told)
                 values.append(None)
-        columns.append(pa.array(values, kind))
+        columns.append(arrow_values(values, kind))
     return numbered(start, len(rows), columns, pa.array(absent, ABSENT_TYPE), refused.column(len(rows)))
 
 

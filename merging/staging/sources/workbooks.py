@@ -32,6 +32,7 @@ from merging.staging.sources.base import (
     refuse,
 )
 from merging.staging.sources.spreadsheets import Sheet, SheetCell, Workbook, cell_name
+from merging.values import arrow_values
 
 SPREADSHEET_DIGITS = 15
 """What Excel computes with and shows ("Excel specifications and limits": number precision)."""
@@ -166,7 +167,7 @@ class _Batch:
                     columns[cell.column][index] = self._value(cell)
                 except Refused as error:
                     self._refuse(refused, index, line, cell, str(error))
-        arrays = [pa.array(values, kind) for values, kind in zip(columns, self._types, strict=True)]
+        arrays = [arrow_values(values, kind) for values, kind in zip(columns, self._types, strict=True)]
         return numbered(start, len(rows), arrays, None, refused.column(len(rows)))
 
     def _value(self, cell: SheetCell) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import openpyxl
+import pandas as pd
+import polars
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -578,3 +580,78 @@ def test_fd10_an_unchanged_export_is_no_change(world: World) -> None:
     frame.to_excel(world.folder / "x.xlsx", index=False)
     made = world.stage(world.folder / "x.xlsx")
     assert (made.rows, made.noop_rows, made.warnings) == (0, 1, ())
+
+
+PLAIN = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("n", pa.int32()),
+        ("t", pa.string()),
+        ("x", pa.float64()),
+        ("d", pa.decimal128(12, 4)),
+        ("day", pa.date32()),
+        ("moment", pa.timestamp("us")),
+        ("yes", pa.bool_()),
+    ]
+)
+
+
+def plain_rows() -> list[dict[str, Any]]:
+    """Rows as tables hold them: a fourth of the cells NULL, whole seconds, doubles of 15 digits."""
+    rows: list[dict[str, Any]] = []
+    for number in range(1, 200):
+        row: dict[str, Any] = {
+            "id": number * 1_000_003,
+            "n": number - 100,
+            "t": f"text {number} 'quoted', _x0041_ <&>\nnext line 😀",
+            "x": number / 8 - 7,
+            "d": Decimal(number * 12_345 - 700_000).scaleb(-4),
+            "day": datetime.date(1990, 1, 1) + datetime.timedelta(days=number * 61),
+            "moment": naive(1999, 12, 31, 23) + datetime.timedelta(seconds=number * 7_919_333),
+            "yes": number % 2 == 0,
+        }
+        rows.append(
+            {
+                name: None if (number + place) % 4 == 0 and place else value
+                for place, (name, value) in enumerate(row.items())
+            }
+        )
+    return rows
+
+
+def test_fd10_unchanged_exports_of_each_writer_are_no_changes(tmp_path: Path) -> None:
+    """By openpyxl, pandas with both of its engines, and Polars, which writes by XlsxWriter."""
+    rows = plain_rows()
+    world = World(tmp_path, "merge-on-read", schema=PLAIN, rows=rows)
+    table = arrow(PLAIN, rows)
+    frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    # These write what others would read as an escape as it is; XlsxWriter escapes it itself.
+    bare = frame.assign(t=frame["t"].str.replace("_x0041_", "_x005F_x0041_"))
+    bare.to_excel(tmp_path / "pandas.xlsx", index=False, engine="openpyxl")
+    frame.to_excel(tmp_path / "xlsxwriter.xlsx", index=False, engine="xlsxwriter")
+    polars.DataFrame(table).write_excel(tmp_path / "polars.xlsx")
+    found = {}
+    for path in sorted(tmp_path.glob("*.xlsx")):
+        made = world.stage(path)
+        found[path.name] = (made.rows, made.noop_rows, made.warnings)
+    assert found == dict.fromkeys(["pandas.xlsx", "polars.xlsx", "xlsxwriter.xlsx"], (0, 199, ()))
+
+
+def test_fd10_an_edited_export_changes_those_cells(tmp_path: Path) -> None:
+    # openpyxl decodes what it reads and does not encode what it writes.
+    rows = [{**row, "t": row["t"] and row["t"].replace("_x0041_", "")} for row in plain_rows()]
+    world = World(tmp_path, "merge-on-read", schema=PLAIN, rows=rows)
+    polars.DataFrame(arrow(PLAIN, rows)).write_excel(tmp_path / "x.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "x.xlsx")
+    sheet = book.active
+    assert sheet is not None
+    sheet["D3"], sheet["F3"], sheet["C4"] = 2.25, datetime.date(2020, 2, 29), None
+    book.save(tmp_path / "y.xlsx")
+    changed = {
+        tuple(row.key.values()): {name: row.proposed[name] for name in row.changed}  # type: ignore[index]
+        for row in world.stage(tmp_path / "y.xlsx").page().items
+    }
+    assert changed == {
+        (2_000_006,): {"x": 2.25, "day": datetime.date(2020, 2, 29)},
+        (3_000_009,): {"t": None},
+    }

@@ -7,7 +7,7 @@ out silently: an edit of a column that the table no longer has, or has with anot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from merging.columns import can_widen, cast, differs, null_of, type_name
 from merging.delta import Snapshot, column_sql
 from merging.errors import TableChanged
 from merging.model import Choice, Conflict, Resolution, SchemaChange
+from merging.naming import folded, name_problem, nested_name_problem, spelled
 from merging.session import Session
 from merging.staged import Staged, column_ids
 
@@ -126,6 +127,7 @@ class _Aligner:
         self.current_name = current_name
         self.resolutions = resolutions
         self.merge_schema = merge_schema
+        self.taken = {folded(name): name for name in snapshot.schema.names}
         self.conflicts: list[Conflict] = []
         self.left_out: list[str] = []
 
@@ -154,7 +156,10 @@ class _Aligner:
                     )
                 continue
             rival = self._renamed_rival(field)
-            if rival is not None:
+            unfit = self._unfit_name(field, columns)
+            if unfit is not None:
+                self._conflict(position, current=None, message=unfit)
+            elif rival is not None:
                 self._conflict(
                     position,
                     current=rival,
@@ -216,6 +221,23 @@ class _Aligner:
                 f"OR (op = 'insert' AND {proposed} IS NOT NULL) LIMIT 1)"
             )
         )
+
+    def _unfit_name(self, field: pa.Field, columns: Sequence[MergedColumn]) -> str | None:
+        """Why a new column cannot be added to the table as it is now; it fitted the one it was staged against."""
+        namesake = self.taken.get(folded(field.name)) or next(
+            (one.name for one in columns if one.added and folded(one.name) == folded(field.name)), None
+        )
+        if namesake is not None:
+            return (
+                f"The changes add the column {field.name}; the table has {namesake} now, and many readers cannot tell "
+                "the two names apart."
+            )
+        blanks = self.snapshot.blanks_in_names
+        problem = name_problem(field.name, blanks=blanks)
+        if problem is not None:
+            return f"The changes add the column {spelled(field.name)}, whose name {problem}."
+        inside = nested_name_problem(field.type, blanks=blanks)
+        return None if inside is None else f"The changes add the column {field.name}: {inside}"
 
     def _renamed_rival(self, field: pa.Field) -> str | None:
         """A column of the same type that the table gained when it dropped one which the content lacks too."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from merging.delta import duckdb_type, literal, quote
@@ -156,3 +158,8 @@ def cast(expression: str, source: pa.DataType, target: pa.DataType) -> str:
 def null_of(data_type: pa.DataType) -> str:
     """SQL of a typed NULL."""
     return f"NULL::{duckdb_type(data_type)}"
+
+
+def any_of(conditions: Sequence[str]) -> str:
+    """SQL predicate: one of the conditions holds."""
+    return f"({' OR '.join(conditions)})" if conditions else "false"

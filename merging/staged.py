@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.columns import differs
+from merging.columns import differs, type_name
 from merging.delta import column_sql, literal
 from merging.delta.schema import delta_field, delta_schema
 from merging.errors import InvalidCursor, StagedCorrupt
@@ -64,6 +64,11 @@ class Staged:
     def rows(self) -> int:
         """How many rows the content changes."""
         return sum(self.counts.values())
+
+    @property
+    def new_column_types(self) -> dict[str, str]:
+        """The types of the new columns, by Delta's names for them."""
+        return {name: type_name(self.schema.field(name).type) for name in self.new_columns}
 
     @property
     def rows_path(self) -> str:

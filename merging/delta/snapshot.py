@@ -114,6 +114,16 @@ class Snapshot:
         """Whether updates and deletes are forbidden by `delta.appendOnly`."""
         return self.requirements.append_only
 
+    @property
+    def blanks_in_names(self) -> bool:
+        """Whether a column's name may hold blanks: Parquet's own names may not (PROTOCOL.md, "Column Mapping")."""
+        return self.properties.get("delta.columnMapping.mode", "none") != "none"
+
+    @property
+    def has_zoneless_timestamps(self) -> bool:
+        """Whether the table has the feature that `timestamp_ntz` asks for."""
+        return "timestampNtz" in (self.protocol.get("writerFeatures") or ())
+
     def strategy(self) -> Strategy:
         """How a merge will write this table; UnsupportedTable naming the features when nothing we have can."""
         requirements = self.requirements

@@ -15,6 +15,7 @@ import re
 import time
 import urllib.parse
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from merging.delta.schema import (
     column_label,
     column_sql,
     delta_field,
+    delta_schema,
     delta_type,
     duckdb_type,
     has_type,
@@ -44,6 +46,7 @@ from merging.delta.statistics import loose_stats, written_stats
 from merging.delta.store import TableStore, probe
 from merging.delta.vectors import VectorFile, read_vector
 from merging.errors import MergeFailed, UnsupportedTable
+from merging.naming import folded, spelled
 
 _INDEXED_COLUMNS = 32
 _LEAST_ROWS_PER_FILE = 10_000
@@ -772,12 +775,31 @@ def schema_actions(snapshot: Snapshot, new_schema: pa.Schema) -> list[dict[str, 
         **snapshot.metadata,
         "schemaString": json.dumps({**root, "fields": fields}, ensure_ascii=False),
     }
+    _read_back(metadata["schemaString"], snapshot, new_schema)
     actions: list[dict[str, Any]] = [{"metaData": metadata}]
     if has_type(new_schema, pa.timestamp("us")):
         protocol = upgraded_protocol(snapshot.protocol, {"timestampNtz"}, {"timestampNtz"})
         if "timestampNtz" not in (snapshot.protocol.get("readerFeatures") or ()):
             actions.insert(0, {"protocol": protocol})
     return actions
+
+
+def _read_back(written: str, snapshot: Snapshot, planned: pa.Schema) -> None:
+    """Raise MergeFailed unless a schema that is about to be committed reads as the planned one, by names all can tell
+    apart: afterwards nobody could read the table to mend it."""
+    before = {field.name: field for field in snapshot.schema}
+    expected = [
+        delta_field(field.with_nullable(before[field.name].nullable if field.name in before else True))
+        for field in planned
+    ]
+    read = delta_schema(written)
+    names = Counter(folded(name) for name in read.names)
+    unclear = [name for name in read.names if name not in before and names[folded(name)] > 1]
+    if unclear or [delta_field(field) for field in read] != expected:
+        raise MergeFailed(
+            "The schema that the merge would write is not the one that was planned; nothing was committed.",
+            data={"columns": [spelled(name) for name in unclear]},
+        )
 
 
 def log_path(path: str) -> str:

@@ -10,29 +10,41 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from merging.columns import check_key_columns, differs, digest_of, fingerprint, is_text, null_of, type_name
+from merging.column_rules import ColumnRules, rules_of_schema
+from merging.columns import (
+    any_of,
+    check_key_columns,
+    differs,
+    digest_of,
+    fingerprint,
+    is_text,
+    null_of,
+    type_name,
+)
 from merging.delta import Snapshot, column_sql, duckdb_type, fetch, literal, locate, open_snapshot
-from merging.delta.schema import delta_type
 from merging.errors import MergeFailed, StagingRejected, UnsupportedTable
 from merging.model import Operation, Progress, StagingProblem
 from merging.parsing import Refused, explain, from_text, from_typed, shown
 from merging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.session import STAGING_MEMORY_LIMIT, Session, session
 from merging.staged import Staged, column_ids, open_staged, write_manifest
+from merging.staging.guessing import guess_types
+from merging.staging.mapping import InputColumn, Mapped, map_columns, read_column_types
 from merging.staging.sources import OPERATION_COLUMN, Problems, Source, format_of, open_source
-from merging.staging.sources.plain_arrow import filled
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5
 _DIGEST_ROWS = 200_000
 _ROWS_PER_GROUP = 50_000
+_MILLISECONDS = r":[0-9]{2}\.[0-9]{3}($|[^0-9])"
 
 
 def stage(
@@ -47,6 +59,7 @@ def stage(
     merge_schema: bool = True,
     file_format: str | None = None,
     file_name: str = "",
+    column_types: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Staged:
     """Read, type and check proposed changes against a table, pin their base images and write them down.
@@ -58,7 +71,9 @@ def stage(
     the name that a file was uploaded under, or of its path; a compressed text is known by its content.
     ``base_version`` is the table version the author worked on (default: the newest). The content is written to a new
     folder under ``destination`` (default: ``_staging`` beside the table). With ``merge_schema`` unknown columns are
-    staged as new nullable columns, otherwise they are refused.
+    staged as new nullable columns, otherwise they are refused. ``column_types`` says the types of new columns by their
+    names in Delta (``decimal(10,2)``); without it a column of texts has the type from which every value comes back
+    exactly as it was written, or is text.
 
     Raises StagingRejected with every problem by line and column; DuplicateKeys, InvalidKeys, UnsupportedTable,
     TableNotFound. Nothing is left behind then.
@@ -68,14 +83,18 @@ def stage(
     check_key_columns(snapshot.schema, list(primary_keys))
     _refuse_reserved(snapshot)
     problems = Problems()
+    chosen = read_column_types(column_types or {})
     targets = {field.name: field.type for field in snapshot.schema}
+    # A column that shall be text takes whatever its cells are; other types ask for cells of their kind.
+    targets |= {name: kind for name, kind in chosen.items() if name not in targets and not is_text(kind)}
     source = open_source(
         changes, targets, problems, null_token=null_token, file_format=file_format or format_of(file_name)
     )
+    mapped = map_columns(source, snapshot, primary_keys, chosen, merge_schema=merge_schema)
     folder = new_folder(destination, table_uri)
     try:
         with session(memory_limit=STAGING_MEMORY_LIMIT) as opened:
-            staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, merge_schema, folder)
+            staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, mapped, folder)
             if progress is not None:
                 progress("checking", version=snapshot.version)
             staged = staging.run(table_uri)
@@ -111,18 +130,11 @@ def new_folder(destination: str | None, table_uri: str) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class _InputColumn:
-    """A column of the source: its place there, its place in the staged schema."""
-
-    place: int
-    name: str
-    position: int
-    type: pa.DataType
-    new: bool
+def _rows(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"
 
 
-def _readable(column: _InputColumn) -> str:
+def _readable(column: InputColumn) -> str:
     """SQL: the cell is not one of those that could not be read."""
     return f"NOT coalesce(list_contains(list_transform(bad, lambda cell: cell.c), {column.place}), false)"
 
@@ -137,7 +149,7 @@ class _Staging:
         source: Source,
         primary_keys: tuple[str, ...],
         problems: Problems,
-        merge_schema: bool,
+        mapped: Mapped,
         folder: Path,
     ) -> None:
         self.session = opened
@@ -147,13 +159,14 @@ class _Staging:
         self.source = source
         self.keys = primary_keys
         self.problems = problems
-        self.merge_schema = merge_schema
+        self.rules = rules_of_schema(snapshot.schema_json)
         self.base_width = len(snapshot.schema)
-        self.schema: pa.Schema = snapshot.schema
-        self.inputs: list[_InputColumn] = []
-        self.operation_place: int | None = None
+        self.schema: pa.Schema = mapped.schema
+        self.inputs: list[InputColumn] = list(mapped.inputs)
+        self.operation_place = mapped.operation_place
         self.warnings: list[str] = []
         self.rekeyed = 0
+        self._leaves_out = True
 
     def run(self, table_uri: str) -> Staged:
         """Read, check, pin, write ``rows.parquet``. The location of the result is filled in by the caller."""
@@ -161,10 +174,9 @@ class _Staging:
         for setting in ("allocator_flush_threshold", "allocator_bulk_deallocation_flush_threshold"):
             self.session.execute(f"SET {setting} = '16MB'")
         self.session.execute("SET allocator_background_threads = true")
-        self._map_columns()
         self._load()
         self._list_bad_cells()
-        self._infer_new_columns()
+        self._guess_new_columns()
         self._check_operations()
         self._check_null_keys()
         duplicates = self._collapse_duplicates()
@@ -190,102 +202,6 @@ class _Staging:
         self.views[name] = query
         self.session.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
-    # columns
-
-    def _map_columns(self) -> None:
-        names = self.snapshot.schema.names
-        by_folded = {name.casefold(): name for name in names}
-        generated = self.snapshot.generated_columns
-        new: list[pa.Field] = []
-        column_problems: list[StagingProblem] = []
-        for place, name in enumerate(self.source.columns):
-            if name == OPERATION_COLUMN:
-                self.operation_place = place
-                continue
-            if name in generated and name not in self.keys:
-                column_problems.append(
-                    StagingProblem(
-                        "generated_column",
-                        f"the table computes this column ({generated[name]}) and takes no values for it; leave it out.",
-                        self._header_line,
-                        name,
-                    )
-                )
-                continue
-            if name in names:
-                position = names.index(name)
-                self.inputs.append(
-                    _InputColumn(place, name, position, self.snapshot.schema.field(position).type, False)
-                )
-                continue
-            problem = self._unknown_column(name, by_folded)
-            if problem is not None:
-                column_problems.append(problem)
-                continue
-            data_type = self._new_type(place, name)
-            if isinstance(data_type, StagingProblem):
-                column_problems.append(data_type)
-                continue
-            self.inputs.append(_InputColumn(place, name, self.base_width + len(new), data_type, True))
-            new.append(pa.field(name, data_type, nullable=True))
-        given = {column.name for column in self.inputs}
-        column_problems += [
-            StagingProblem(
-                "missing_key_column", f"the key column {name} is missing.", self._header_line, name
-            )
-            for name in self.keys
-            if name not in given
-        ]
-        if column_problems:
-            raise StagingRejected(column_problems)
-        self.schema = pa.schema([*self.snapshot.schema, *new])
-
-    @property
-    def _header_line(self) -> int | None:
-        return self.source.header_line
-
-    def _unknown_column(self, name: str, by_folded: Mapping[str, str]) -> StagingProblem | None:
-        near = by_folded.get(name.strip().casefold())
-        if near is not None:
-            return StagingProblem(
-                "unknown_column",
-                f"the table has no column {shown(name)}; did you mean {near}? "
-                "Names must be written exactly alike.",
-                self._header_line,
-                name,
-            )
-        if not self.merge_schema:
-            known = ", ".join(self.snapshot.schema.names)
-            return StagingProblem(
-                "unknown_column",
-                f"the table has no such column; its columns are {known}. "
-                "Remove the column, or allow new columns.",
-                self._header_line,
-                name,
-            )
-        forbidden = sorted(set(name) & set(" ,;{}()\n\t="))
-        if forbidden:
-            return StagingProblem(
-                "bad_column_name",
-                f"a new column cannot have {shown(''.join(forbidden))} in its name.",
-                self._header_line,
-                name,
-            )
-        return None
-
-    def _new_type(self, place: int, name: str) -> pa.DataType | StagingProblem:
-        given: pa.DataType = self.source.schema.field(place).type
-        if self.source.text:
-            return pa.string()
-        widened = filled(given)
-        try:
-            delta_type(widened)
-        except UnsupportedTable:
-            return StagingProblem(
-                "unsupported_type", f"a new column cannot be of the type {given}.", self._header_line, name
-            )
-        return widened
-
     # reading
 
     def _load(self) -> None:
@@ -297,7 +213,7 @@ class _Staging:
         for column in self.inputs:
             cell = f"f{column.place}"
             given = self.source.schema.field(column.place).type
-            if column.new and self.source.text:
+            if column.guessed:
                 values.append(f"{cell} AS v{column.position}")
                 continue
             try:
@@ -309,10 +225,12 @@ class _Staging:
                 )
             except Refused as refusal:
                 column_problems.append(
-                    StagingProblem("wrong_type", str(refusal), self._header_line, column.name)
+                    StagingProblem("wrong_type", str(refusal), self.source.header_line, column.name)
                 )
                 continue
-            values.append(f"{typed.value} AS v{column.position}")
+            values.append(f"{self._rules_of(column).stored(typed.value)} AS v{column.position}")
+            if self._may_be_cut(column):
+                values.append(f"regexp_matches({cell}, '{_MILLISECONDS}') AS cut{column.position}")
             if typed.bad != "false":
                 raw = f"left({cell}::VARCHAR, 200)"
                 told = f"'c': {column.place}, 'v': {raw}, 'code': NULL::VARCHAR, 'message': NULL::VARCHAR"
@@ -340,6 +258,7 @@ class _Staging:
             raise
         finally:
             self.session.connection.unregister("source")
+        self._leaves_out = bool(self.session.number("SELECT count(absent) FROM loaded"))
 
     def _list_bad_cells(self) -> None:
         total = self.session.number(
@@ -366,39 +285,48 @@ class _Staging:
             self.problems.add(code, message, ordinal=row["ordinal"], column=column.name, value=cell["v"])
         self.problems.count_only(total - len(found))
 
-    def _infer_new_columns(self) -> None:
-        """Give a new column of a text source the narrowest type that every value of it has, or text."""
-        if not self.source.text:
-            return
+    def _guess_new_columns(self) -> None:
+        """Give new columns of a text source the types that their values have, where nothing is lost."""
+        guessed = [column for column in self.inputs if column.guessed]
+        guesses = guess_types(
+            self.session,
+            "loaded",
+            guessed,
+            self.source.kinds,
+            zoneless=self.snapshot.has_zoneless_timestamps,
+        )
         fields = list(self.schema)
-        inferred: list[str] = []
+        typed: list[str] = []
         for index, column in enumerate(self.inputs):
-            if not column.new:
+            guess = guesses.get(column.position)
+            if guess is None:
                 continue
-            cell = f"v{column.position}"
-            chosen: pa.DataType = pa.string()
-            for candidate in _CANDIDATES:
-                typed = from_text(cell, candidate)
-                # A text that begins with a zero (a postal code) is no number, and 1.0 no whole one.
-                padded = f"regexp_full_match({cell}, '[+-]?0[0-9]+.*')"
-                exact = f"regexp_full_match({cell}, '[+-]?[0-9]+')"
-                extra = f"AND NOT {padded}" if pa.types.is_floating(candidate) else ""
-                extra = f"AND NOT {padded} AND {exact}" if pa.types.is_integer(candidate) else extra
-                # Midnights may be days of a date column; a new column keeps what was written.
-                extra = f"AND NOT contains({cell}, ':')" if pa.types.is_date(candidate) else extra
-                fitting, given = self.session.row(
-                    f"SELECT count(*) FILTER (NOT {typed.bad} {extra}), count(*) "
-                    f"FROM loaded WHERE {cell} IS NOT NULL"
-                )
-                if given and fitting == given:
-                    chosen = candidate
-                    inferred.append(f"({typed.value})::{duckdb_type(candidate)} AS {cell}")
-                    break
-            self.inputs[index] = replace(column, type=chosen)
-            fields[column.position] = pa.field(column.name, chosen, nullable=True)
+            self.inputs[index] = replace(column, type=guess.type)
+            fields[column.position] = pa.field(column.name, guess.type, nullable=True)
+            typed.append(f"({guess.value})::{duckdb_type(guess.type)} AS v{column.position}")
         self.schema = pa.schema(fields)
-        if inferred:
-            self._view("loaded", f"SELECT * REPLACE ({', '.join(inferred)}) FROM ({self.views['loaded']})")
+        self._warn_of_new_columns([column for column in guessed if column.position not in guesses])
+        if typed:
+            self._view("loaded", f"SELECT * REPLACE ({', '.join(typed)}) FROM ({self.views['loaded']})")
+
+    def _warn_of_new_columns(self, texts: Sequence[InputColumn]) -> None:
+        """Say which new columns of text may not be what was meant."""
+        for column in texts:
+            kinds = sorted(self.source.kinds.get(column.place, set()) - {"text"})
+            if kinds:
+                mixed = " and ".join(f"{kind}s" for kind in [*kinds, "text"])
+                self.warnings.append(f"The new column {column.name} mixes {mixed}, and is taken as text.")
+        operations = ", ".join(literal(name) for name in OPERATIONS)
+        for column in texts:
+            cell = f"lower(trim(v{column.position}))"
+            named, given = self.session.row(
+                f"SELECT count(*) FILTER ({cell} IN ({operations})), count(*) FROM loaded WHERE {cell} IS NOT NULL"
+            )
+            if given and named == given:
+                self.warnings.append(
+                    f"The new column {column.name} holds nothing but names of operations; "
+                    f"a column named {OPERATION_COLUMN} says what happens to a row."
+                )
 
     # checks of the content alone
 
@@ -540,64 +468,84 @@ class _Staging:
         )
         # In any order, which takes far less memory: _write_rows sorts by key.
         self.session.execute("SET preserve_insertion_order = false")
-        self._paired = self._keep(
-            "paired",
+        changed = any_of([self._changed(column) for column in self._values()])
+        paired = (
             "SELECT l.*, coalesce(b.in_base, false) AS in_base, "
             "CASE WHEN l.op = 'delete' THEN 'delete' WHEN b.in_base THEN 'update' ELSE 'insert' END AS effect, "
-            f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on} WHERE {complete}",
+            f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on} WHERE {complete}"
         )
+        self._paired = self._keep("paired", f"SELECT *, in_base AND {changed} AS changed FROM ({paired})")
         self.session.execute("SET preserve_insertion_order = true")
         self.session.execute("DROP TABLE staged_keys")
         os.unlink(self._loaded)
 
-    def _values(self) -> list[_InputColumn]:
+    def _values(self) -> list[InputColumn]:
         return [column for column in self.inputs if column.name not in self.keys]
 
-    def _given(self, column: _InputColumn) -> str:
+    def _given(self, column: InputColumn) -> str:
         """SQL: the row gives a value (NULL included) for the column."""
+        if not self._leaves_out:
+            return "true"
         return f"NOT coalesce(list_contains(absent, {column.place}), false)"
 
-    def _base_cell(self, column: _InputColumn) -> str:
+    def _base_cell(self, column: InputColumn) -> str:
         return null_of(column.type) if column.new else f"b{column.position}"
 
-    def _changed(self, column: _InputColumn) -> str:
-        """SQL: an updated row changes the column."""
-        cell = f"v{column.position}"
-        changes = differs(cell, self._base_cell(column), column.type)
-        return f"({self._given(column)} AND {changes} AND NOT {self._same_at_precision(column)})"
+    def _rules_of(self, column: InputColumn) -> ColumnRules:
+        return self.rules.get(column.name, ColumnRules())
 
-    def _same_at_precision(self, column: _InputColumn) -> str:
-        """SQL: the value is the base's, cut to the coarser unit in which the whole column was given."""
-        unit = self.coarse_units.get(column.position)
-        if unit is None or column.new:
-            return "false"
-        return f"(date_trunc('{unit}', b{column.position}) IS NOT DISTINCT FROM v{column.position})"
+    def _changed(self, column: InputColumn) -> str:
+        """SQL: a row of the base is given another value in the column."""
+        base = self._rules_of(column).stored(self._base_cell(column))
+        changes = differs(f"v{column.position}", base, column.type)
+        if column.position in self._precision:
+            changes = f"({changes} AND NOT {self._precision[column.position]})"
+        return f"({self._given(column)} AND {changes})"
 
-    @property
-    def coarse_units(self) -> Mapping[int, str]:
-        """Timestamp columns whose values all stop at milliseconds or seconds, as exports of other tools cut them."""
-        if not hasattr(self, "_coarse_units"):
-            found: dict[int, str] = {}
-            for column in self._values():
-                if not pa.types.is_timestamp(column.type) or column.new:
-                    continue
-                cell = f"epoch_us(v{column.position})"
-                whole, milli = self.session.row(
-                    f"SELECT bool_and({cell} % 1000000 = 0), bool_and({cell} % 1000 = 0) FROM paired"
-                )
-                if whole:
-                    found[column.position] = "second"
-                elif milli:
-                    found[column.position] = "millisecond"
-            self._coarse_units: Mapping[int, str] = found
-        return self._coarse_units
+    @cached_property
+    def _precision(self) -> Mapping[int, str]:
+        """SQL by column: the value is the base's, as precise as the format can carry it.
+
+        Workbooks hold a moment as a fraction of a day, which readers take to the millisecond; Parquet and Arrow have
+        columns of whole seconds and milliseconds. Texts can carry everything, and what they say is meant, unless
+        all of a column is written with three digits behind the second, as some tools export it.
+        """
+        found: dict[int, str] = {}
+        for column in self._values():
+            if column.new or not pa.types.is_timestamp(column.type):
+                continue
+            given, base = f"v{column.position}", f"b{column.position}"
+            unit = {"s": "second", "ms": "millisecond"}.get(self._given_unit(column))
+            if unit is not None:
+                found[column.position] = f"(date_trunc('{unit}', {base}) IS NOT DISTINCT FROM {given})"
+            elif self._held_as_moments(column):
+                apart = f"abs(epoch_us({base})::HUGEINT - epoch_us({given})::HUGEINT)"
+                found[column.position] = f"coalesce({apart} <= 500, false)"
+            elif (
+                self._may_be_cut(column)
+                and self.session.row(f"SELECT bool_and(cut{column.position}) FROM loaded")[0]
+            ):
+                found[column.position] = f"(date_trunc('millisecond', {base}) IS NOT DISTINCT FROM {given})"
+        return found
+
+    def _may_be_cut(self, column: InputColumn) -> bool:
+        """Whether the column has moments as texts, which show how precisely they were written."""
+        given = self.source.schema.field(column.place).type
+        return not column.new and pa.types.is_timestamp(column.type) and bool(is_text(given))
+
+    def _held_as_moments(self, column: InputColumn) -> bool:
+        kinds = self.source.kinds.get(column.place, set())
+        return bool(kinds) and kinds <= {"date", "timestamp"}
+
+    def _given_unit(self, column: InputColumn) -> str:
+        given = self.source.schema.field(column.place).type
+        return str(given.unit) if pa.types.is_timestamp(given) else ""
 
     def _check_against_base(self) -> None:
         """Operations must fit the base, and columns that take no NULL must have a value."""
-        identical = " AND ".join(f"NOT {self._changed(column)}" for column in self._values()) or "true"
         self._list_paired(
             "key_exists",
-            f"op = 'insert' AND in_base AND NOT ({identical})",
+            "op = 'insert' AND changed",
             "the table already has a row with the key {key}: write update (or upsert) to change it.",
         )
         self._list_paired(
@@ -610,6 +558,12 @@ class _Staging:
             "op = 'delete' AND NOT in_base",
             "there is no row with the key {key} in the table to delete.",
         )
+        self._check_values_missing()
+        self._check_rules()
+        self._check_append_only()
+        self._check_partitions()
+
+    def _check_values_missing(self) -> None:
         given = {column.name: column for column in self.inputs}
         for field in self.snapshot.schema:
             if field.nullable or field.name in self.keys or field.name in self.snapshot.generated_columns:
@@ -637,6 +591,48 @@ class _Staging:
                 column=field.name,
             )
 
+    def _check_rules(self) -> None:
+        """What the schema asks of values inside columns; cells that the row leaves as they are are not judged."""
+        for column in self.inputs:
+            for rule in self._rules_of(column).rules:
+                value = f"v{column.position}"
+                changed = "false" if column.name in self.keys else self._changed(column)
+                code = "null_not_allowed" if rule.limit is None else "text_too_long"
+                self._list_paired(
+                    code,
+                    f"effect <> 'delete' AND (effect = 'insert' OR {changed}) AND {self._given(column)} "
+                    f"AND {rule.broken_by(value)}",
+                    f"{rule.place} {rule.demand} (key {{key}}).",
+                    column=column.name,
+                )
+
+    def _check_append_only(self) -> None:
+        if not self.snapshot.append_only:
+            return
+        rule = "the table is append-only (delta.appendOnly)"
+        self._list_paired(
+            "append_only",
+            "effect = 'update' AND changed AND op <> 'insert'",
+            f"{rule}: rows can be added, and the row with the key {{key}} cannot be changed; leave it out.",
+        )
+        self._list_paired(
+            "append_only",
+            "effect = 'delete' AND in_base",
+            f"{rule}: rows can be added, and the row with the key {{key}} cannot be deleted; leave it out.",
+        )
+
+    def _check_partitions(self) -> None:
+        """Delta stores an empty text of a partition column as NULL (PROTOCOL.md, "Partition Value Serialization")."""
+        for column in self.inputs:
+            if column.name in self.snapshot.partition_columns and is_text(column.type):
+                self._list_paired(
+                    "empty_partition_value",
+                    f"effect <> 'delete' AND v{column.position} = ''",
+                    f"{column.name} partitions the table, and an empty text cannot be told from NULL there (key "
+                    "{key}); give a value or NULL.",
+                    column=column.name,
+                )
+
     def _list_paired(self, code: str, condition: str, message: str, *, column: str | None = None) -> None:
         total = self.session.number(f"SELECT count(*) FROM paired WHERE {condition}")
         if not total:
@@ -658,23 +654,8 @@ class _Staging:
     def _write_rows(self) -> tuple[int, dict[str, int]]:
         """Drop what changes nothing, number the rest in key order, write it; count no-ops and changed cells."""
         values = self._values()
-        changed = " OR ".join(self._changed(column) for column in values) or "false"
-        rounded = " OR ".join(
-            f"({self._given(column)} AND {self._same_at_precision(column)} "
-            f"AND {differs(f'v{column.position}', self._base_cell(column), column.type)})"
-            for column in values
-            if column.position in self.coarse_units
-        )
-        if rounded:
-            number = self.session.number(
-                f"SELECT count(*) FROM paired WHERE effect = 'update' AND ({rounded})"
-            )
-            if number:
-                self.warnings.append(
-                    f"{number:,} rows give timestamps cut to whole seconds or milliseconds; "
-                    "where only the cut-off part differs from the table they change nothing."
-                )
-        keep = f"(effect = 'insert' OR effect = 'delete' OR (effect = 'update' AND ({changed})))"
+        self._warn_of_precision()
+        keep = "(effect <> 'update' OR changed)"
         total, kept = self.session.row(f"SELECT count(*), count(*) FILTER ({keep}) FROM paired")
         cells = self._key_cells()
         key_columns = ", ".join(f"{cell} AS k{index}" for index, cell in enumerate(cells))
@@ -722,10 +703,43 @@ class _Staging:
         write_base_files(self.folder, self.snapshot.files)
         return total - kept, cells_updated
 
-    def _kept_base(self, column: _InputColumn) -> str:
+    def _warn_of_precision(self) -> None:
+        """Say where moments were cut: by the format, which changes nothing, or before they came here, which does."""
+        cut_by_format = [
+            f"({self._given(column)} AND {self._precision[column.position]} AND "
+            f"v{column.position} IS DISTINCT FROM b{column.position})"
+            for column in self._values()
+            if column.position in self._precision
+        ]
+        if cut_by_format:
+            number = self.session.number(
+                f"SELECT count(*) FROM paired WHERE effect = 'update' AND {any_of(cut_by_format)}"
+            )
+            if number:
+                verb = "gives" if number == 1 else "give"
+                self.warnings.append(
+                    f"{_rows(number)} {verb} timestamps cut to whole seconds or milliseconds; "
+                    "where only the cut-off part differs from the table they change nothing."
+                )
+        for column in self._values():
+            if column.new or not pa.types.is_timestamp(column.type) or column.position in self._precision:
+                continue
+            cut = f"date_trunc('millisecond', b{column.position}) = v{column.position}"
+            number = self.session.number(
+                f"SELECT count(*) FROM paired WHERE effect = 'update' AND {self._changed(column)} AND {cut}"
+            )
+            if number:
+                self.warnings.append(
+                    f"{_rows(number)} changed in {column.name} only behind the millisecond: "
+                    "leave the column out if an export has cut its values."
+                )
+
+    def _kept_base(self, column: InputColumn) -> str:
         """SQL: the row leaves the base's value in the column."""
-        left_out = f"NOT {self._given(column)} OR {self._same_at_precision(column)}"
-        return f"effect = 'update' AND ({left_out})"
+        untouched = f"NOT {self._given(column)}"
+        if column.position in self._precision or self._rules_of(column).pads:
+            untouched = f"NOT {self._changed(column)}"
+        return f"effect = 'update' AND {untouched}"
 
     def _absent_positions(self) -> str:
         """SQL: positions of the value columns that an inserted row did not give."""
@@ -856,12 +870,3 @@ def content_digest(
         for chunk in found.column("d").chunks:
             overall.update("".join(chunk.to_pylist()).encode())
     return overall.hexdigest()
-
-
-_CANDIDATES: tuple[pa.DataType, ...] = (
-    pa.int64(),
-    pa.float64(),
-    pa.bool_(),
-    pa.date32(),
-    pa.timestamp("us", tz="UTC"),
-)

@@ -1,0 +1,164 @@
+"""The type of a new column that comes as text, where nobody chose one.
+
+A type is guessed only where every value comes back from it exactly as it was written; else the column is text. Where
+the format itself tells numbers from texts (JSON, workbooks), its word counts: a text stays a text, whatever it looks
+like, and a number is a number that loses no digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from merging.delta import duckdb_type
+from merging.session import Session
+from merging.staging.mapping import InputColumn
+from merging.staging.sources.base import CellKind
+
+_AT_ONCE = 100
+_LARGEST_DECIMAL = 38
+_PLAIN_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"
+_JSON_NUMBER = rf"{_PLAIN_NUMBER}([eE][+-]?[0-9]{{1,9}})?"
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_MOMENT = rf"{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]{{6}})?"
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A column's type, and SQL of its values in that type."""
+
+    type: pa.DataType
+    value: str
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A type that texts may have: SQL of the value, and the predicate that it comes back as it was written."""
+
+    type: pa.DataType
+    value: str
+    returns: str
+
+
+def guess_types(
+    opened: Session,
+    relation: str,
+    columns: Sequence[InputColumn],
+    kinds: dict[int, set[CellKind]],
+    *,
+    zoneless: bool,
+) -> dict[int, Guess]:
+    """The type of each column (cells are texts, ``v<position>``) by its position; text where it is not listed.
+
+    ``zoneless``: whether the table has timestamps without a zone, which are a table feature that a guess must not
+    switch on.
+    """
+    guesses: dict[int, Guess] = {}
+    offers = {
+        column.position: list(_candidates(column, kinds.get(column.place, set()), zoneless=zoneless))
+        for column in columns
+    }
+    for start in range(0, len(columns), _AT_ONCE):
+        some = [column for column in columns[start : start + _AT_ONCE] if offers[column.position]]
+        if not some:
+            continue
+        counted = [
+            part
+            for column in some
+            for part in (
+                f"count(v{column.position})",
+                *(f"count(v{column.position}) FILTER ({one.returns})" for one in offers[column.position]),
+            )
+        ]
+        counts = iter(opened.row(f"SELECT {', '.join(counted)} FROM {relation}"))
+        for column in some:
+            given = next(counts)
+            fitting = [next(counts) for _ in offers[column.position]]
+            for one, number in zip(offers[column.position], fitting, strict=True):
+                if given and number == given:
+                    guesses[column.position] = Guess(one.type, one.value)
+                    break
+    for column in columns:
+        if kinds.get(column.place) == {"number"} and column.position not in guesses:
+            exact = _exact_decimal(opened, relation, column)
+            if exact is not None:
+                guesses[column.position] = exact
+    return guesses
+
+
+def _candidates(column: InputColumn, kinds: Set[CellKind], *, zoneless: bool) -> Iterator[_Candidate]:
+    cell = f"v{column.position}"
+    if not kinds:
+        yield from _of_texts(cell, zoneless=zoneless)
+    elif kinds == {"number"}:
+        yield from _of_numbers(cell)
+    elif kinds == {"boolean"}:
+        yield _candidate(cell, pa.bool_(), "true")
+    elif kinds == {"date"}:
+        value = f"TRY_CAST(TRY_CAST({cell} AS TIMESTAMP) AS DATE)"
+        yield _Candidate(pa.date32(), value, f"{value} IS NOT NULL")
+    elif kinds <= {"date", "timestamp"}:
+        value = f"TRY_CAST({cell} AS TIMESTAMP)"
+        zoned = value if zoneless else f"({value} AT TIME ZONE 'UTC')"
+        yield _Candidate(pa.timestamp("us", tz=None if zoneless else "UTC"), zoned, f"{value} IS NOT NULL")
+
+
+def _candidate(cell: str, data_type: pa.DataType, condition: str) -> _Candidate:
+    value = f"TRY_CAST({cell} AS {duckdb_type(data_type)})"
+    return _Candidate(data_type, value, f"{value} IS NOT NULL AND {condition}")
+
+
+def _matches(cell: str, pattern: str) -> str:
+    return f"regexp_full_match({cell}, '{pattern}')"
+
+
+def _of_texts(cell: str, *, zoneless: bool) -> Iterator[_Candidate]:
+    whole, broken = r"0|-?[1-9][0-9]*", r"-?(0|[1-9][0-9]*)\.[0-9]+"
+    yield _candidate(cell, pa.int64(), _matches(cell, whole))
+    yield _candidate(
+        cell, pa.float64(), f"TRY_CAST({cell} AS DOUBLE)::VARCHAR = {cell} AND {_matches(cell, broken)}"
+    )
+    yield _candidate(cell, pa.bool_(), f"{cell} IN ('true', 'false')")
+    yield _candidate(cell, pa.date32(), _matches(cell, _DAY))
+    # Six digits after the second, or none where they are all zero: so timestamps are given out.
+    plain = f"{cell} NOT LIKE '%.000000%'"
+    yield _candidate(cell, pa.timestamp("us", tz="UTC"), f"{_matches(cell, _MOMENT + 'Z')} AND {plain}")
+    if zoneless:
+        yield _candidate(cell, pa.timestamp("us"), f"{_matches(cell, _MOMENT)} AND {plain}")
+
+
+def _of_numbers(cell: str) -> Iterator[_Candidate]:
+    yield _candidate(cell, pa.int64(), _matches(cell, r"0|-?[1-9][0-9]*"))
+    double = f"TRY_CAST({cell} AS DOUBLE)"
+    yield _candidate(
+        cell, pa.float64(), f"isfinite({double}) AND {_digits(f'{double}::VARCHAR')} = {_digits(cell)}"
+    )
+
+
+def _digits(text: str) -> str:
+    """SQL of a number's text in one spelling: no zeros that say nothing, exponents without plus and padding."""
+    mantissa = f"regexp_replace(split_part(lower({text}), 'e', 1), '(\\.[0-9]*[1-9])0+$|\\.0+$', '\\1')"
+    exponent = f"regexp_replace(split_part(lower({text}), 'e', 2), '^([-]?)[+]?0*', '\\1')"
+    return f"concat({mantissa}, 'e', {exponent})"
+
+
+def _exact_decimal(opened: Session, relation: str, column: InputColumn) -> Guess | None:
+    """The decimal that holds every digit of a column of numbers, if one does."""
+    cell = f"v{column.position}"
+    mantissa = f"split_part(lower({cell}), 'e', 1)"
+    exponent = f"coalesce(TRY_CAST(nullif(split_part(lower({cell}), 'e', 2), '') AS BIGINT), 0)"
+    before = f"length(ltrim(split_part({mantissa}, '.', 1), '-0')) + {exponent}"
+    after = f"length(split_part({mantissa}, '.', 2)) - {exponent}"
+    numbers, given, whole, scale = opened.row(
+        f"SELECT count(*) FILTER ({_matches(cell, _JSON_NUMBER)}), count(*), max(greatest({before}, 0)), "
+        f"max(greatest({after}, 0)) FROM {relation} WHERE {cell} IS NOT NULL"
+    )
+    if not given or numbers < given or whole + scale > _LARGEST_DECIMAL:
+        return None
+    data_type = pa.decimal128(max(whole + scale, 1), scale)
+    value = f"TRY_CAST({cell} AS {duckdb_type(data_type)})"
+    if opened.number(f"SELECT count(*) FROM {relation} WHERE {cell} IS NOT NULL AND {value} IS NULL"):
+        return None
+    return Guess(data_type, value)

@@ -1,0 +1,216 @@
+"""Which column of the content is which column of the table, which are new, and what their names and types may be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from merging.columns import is_text
+from merging.delta import Snapshot
+from merging.delta.schema import delta_schema, delta_type
+from merging.errors import StagingRejected, UnsupportedTable
+from merging.model import StagingProblem
+from merging.naming import bare, folded, name_problem, nested_name_problem, spelled
+from merging.staging.sources import OPERATION_COLUMN, Source
+from merging.staging.sources.plain_arrow import filled
+
+_TYPES = (
+    "string, long, integer, short, byte, double, float, decimal(p,s), boolean, date, timestamp, timestamp_ntz "
+    "or binary"
+)
+
+
+@dataclass(frozen=True)
+class InputColumn:
+    """A column of the source: its place there, its place in the staged schema.
+
+    ``guessed``: a new column whose type nobody said, so that its texts must tell.
+    """
+
+    place: int
+    name: str
+    position: int
+    type: pa.DataType
+    new: bool
+    guessed: bool = False
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The content's columns as they meet the table's, and the schema of both together."""
+
+    inputs: tuple[InputColumn, ...]
+    schema: pa.Schema
+    operation_place: int | None
+
+
+def read_column_types(given: Mapping[str, str]) -> dict[str, pa.DataType]:
+    """Types that somebody chose for new columns, by their names in Delta. Raises StagingRejected for unknown ones."""
+    chosen: dict[str, pa.DataType] = {}
+    problems = []
+    for name, text in given.items():
+        data_type = _read_type(text)
+        if data_type is None:
+            message = f"{spelled(text)} is no type that a new column can be given; choose {_TYPES}."
+            problems.append(StagingProblem("unknown_type", message, None, spelled(name)))
+        else:
+            chosen[name] = data_type
+    if problems:
+        raise StagingRejected(problems)
+    return chosen
+
+
+def _read_type(text: str) -> pa.DataType | None:
+    described = {"name": "new", "type": text.strip().lower(), "nullable": True, "metadata": {}}
+    try:
+        data_type = delta_schema(json.dumps({"type": "struct", "fields": [described]})).field(0).type
+    except (UnsupportedTable, ValueError):
+        return None
+    if pa.types.is_decimal(data_type) and not 0 <= data_type.scale <= data_type.precision:
+        return None
+    return data_type
+
+
+def map_columns(
+    source: Source,
+    snapshot: Snapshot,
+    primary_keys: Sequence[str],
+    chosen: Mapping[str, pa.DataType],
+    *,
+    merge_schema: bool,
+) -> Mapped:
+    """Match the source's columns with the table's by their exact names; others are new columns.
+
+    Raises StagingRejected with every column that is neither.
+    """
+    return _Mapper(source, snapshot, primary_keys, chosen, merge_schema).run()
+
+
+class _Mapper:
+    def __init__(
+        self,
+        source: Source,
+        snapshot: Snapshot,
+        primary_keys: Sequence[str],
+        chosen: Mapping[str, pa.DataType],
+        merge_schema: bool,
+    ) -> None:
+        self.source = source
+        self.snapshot = snapshot
+        self.keys = primary_keys
+        self.chosen = chosen
+        self.merge_schema = merge_schema
+        self.positions = {name: position for position, name in enumerate(snapshot.schema.names)}
+        self.taken = {folded(name): name for name in snapshot.schema.names}
+        self.header_line = source.header_line
+        self.inputs: list[InputColumn] = []
+        self.new: list[pa.Field] = []
+        self.problems: list[StagingProblem] = []
+
+    def run(self) -> Mapped:
+        self._refuse_misspelt_operation()
+        operation_place = None
+        for place, name in enumerate(self.source.columns):
+            if name == OPERATION_COLUMN:
+                operation_place = place
+            elif name in self.positions:
+                self._known(place, name)
+            else:
+                self._unknown(place, name)
+        self._find_missing()
+        if self.problems:
+            raise StagingRejected(self.problems)
+        schema = pa.schema([*self.snapshot.schema, *self.new])
+        return Mapped(tuple(self.inputs), schema, operation_place)
+
+    def _problem(self, code: str, message: str, name: str) -> None:
+        self.problems.append(StagingProblem(code, message, self.header_line, spelled(name)))
+
+    def _refuse_misspelt_operation(self) -> None:
+        """Said before anything else: a delete that is not seen as one would be an update."""
+        for name in self.source.columns:
+            if name != OPERATION_COLUMN and name not in self.positions and bare(name) == OPERATION_COLUMN:
+                message = (
+                    f'the content has a column "{spelled(name)}"; did you mean {OPERATION_COLUMN}? '
+                    "The column with the operations must be named exactly so."
+                )
+                self._problem("misspelt_operation_column", message, name)
+        if self.problems:
+            raise StagingRejected(self.problems)
+
+    def _known(self, place: int, name: str) -> None:
+        generated = self.snapshot.generated_columns
+        if name in generated and name not in self.keys:
+            message = f"the table computes this column ({generated[name]}) and takes no values for it; leave it out."
+            self._problem("generated_column", message, name)
+            return
+        position = self.positions[name]
+        self.inputs.append(
+            InputColumn(place, name, position, self.snapshot.schema.field(position).type, False)
+        )
+
+    def _unknown(self, place: int, name: str) -> None:
+        near = self.taken.get(bare(name)) or self.taken.get(folded(name))
+        if near in self.positions:
+            meant = f"did you mean {near}? Names must be written exactly alike."
+            message = f'the table has no column "{spelled(name)}"; {meant}'
+            self._problem("unknown_column", message, name)
+            return
+        if near is not None:
+            message = f"the name differs from that of the new column {near} only in case or form; rename one of them."
+            self._problem("repeated_column", message, name)
+            return
+        if not self.merge_schema:
+            known = ", ".join(self.snapshot.schema.names)
+            message = f"the table has no such column; its columns are {known}. Remove the column, or allow new columns."
+            self._problem("unknown_column", message, name)
+            return
+        problem = name_problem(name, blanks=self.snapshot.blanks_in_names)
+        if problem is not None:
+            self._problem("bad_column_name", f"a new column cannot be named so: the name {problem}.", name)
+            return
+        data_type = self._new_type(place, name)
+        if data_type is None:
+            return
+        guessed = self.source.text and name not in self.chosen and is_text(data_type)
+        position = len(self.positions) + len(self.new)
+        self.inputs.append(InputColumn(place, name, position, data_type, True, guessed))
+        self.new.append(pa.field(name, data_type, nullable=True))
+        self.taken[folded(name)] = name
+
+    def _new_type(self, place: int, name: str) -> pa.DataType | None:
+        if name in self.chosen:
+            return self.chosen[name]
+        given: pa.DataType = self.source.schema.field(place).type
+        if self.source.text:
+            return pa.string()
+        widened = filled(given)
+        try:
+            delta_type(widened)
+        except UnsupportedTable:
+            self._problem("unsupported_type", f"a new column cannot be of the type {given}.", name)
+            return None
+        problem = nested_name_problem(widened, blanks=self.snapshot.blanks_in_names)
+        if problem is not None:
+            self._problem("bad_column_name", problem, name)
+            return None
+        return widened
+
+    def _find_missing(self) -> None:
+        given = {column.name: column for column in self.inputs}
+        refused = {problem.column for problem in self.problems}
+        for name in self.keys:
+            if name not in given:
+                self._problem("missing_key_column", f"the key column {name} is missing.", name)
+        for name in self.chosen:
+            if spelled(name) in refused:
+                continue
+            if name in self.positions:
+                message = "a type was chosen for this column, which the table has: its type stays as it is."
+                self._problem("type_of_known_column", message, name)
+            elif name not in given:
+                message = "a type was chosen for this column, which the content does not have."
+                self._problem("type_of_missing_column", message, name)

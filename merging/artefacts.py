@@ -134,7 +134,8 @@ def _diff_sql(plan: MergePlan) -> str:
         "NULL::VARCHAR AS new FROM merged WHERE action <> 'update'"
     ]
     for column in plan.alignment.values:
-        if not column.staged:
+        updated = plan.updates(column)
+        if updated is None:
             continue
         position = column.position
         old, new = f"c{position}", f"m{position}"
@@ -142,7 +143,7 @@ def _diff_sql(plan: MergePlan) -> str:
             old, new = f"{old}::VARCHAR", f"{new}::VARCHAR"
         parts.append(
             f"SELECT n, action, {keys}, {literal(column.name)}, {old}, {new} "
-            f"FROM merged WHERE action = 'update' AND u{position}"
+            f"FROM merged WHERE action = 'update' AND {updated}"
         )
     return f"SELECT * EXCLUDE (n) FROM ({' UNION ALL '.join(parts)}) ORDER BY n"
 

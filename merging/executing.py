@@ -97,8 +97,6 @@ class MergeExecutor:
                 try:
                     result = self._attempt(made, attempt)
                 except VersionMoved as error:
-                    if is_full(error):  # delta-rs calls every failed put a lost race
-                        raise
                     last = error
                 except MergeFailed as error:
                     failures += 1

@@ -23,7 +23,7 @@ Operation = Literal["insert", "update", "delete"]
 ConflictKind = Literal["modify/modify", "modify/delete", "delete/modify", "add/add", "schema"]
 Choice = Literal["current", "proposed", "base", "custom", "keep", "delete"]
 ConflictPolicy = Literal["cell", "row"]
-Strategy = Literal["merge-on-read", "copy-on-write", "delta-rs"]
+Strategy = Literal["merge-on-read", "copy-on-write"]
 Phase = Literal["checking", "validating", "writing", "committing", "recording"]
 
 PHASES: tuple[Phase, ...] = ("checking", "validating", "writing", "committing", "recording")

@@ -12,9 +12,9 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any
 
-from merging.alignment import Alignment, align
+from merging.alignment import Alignment, MergedColumn, align
 from merging.columns import differs
-from merging.delta import RowChanges, Snapshot, column_sql, literal, open_snapshot
+from merging.delta import Expression, RowChanges, Snapshot, column_sql, literal, open_snapshot
 from merging.errors import InvalidResolution, TableChanged
 from merging.expectations.planned import check_plan, rules_of
 from merging.expectations.report import ExpectationReport
@@ -142,14 +142,17 @@ class MergePlan:
             unresolved="proposed" if request.force_merge else "current",
             check=check,
         )
-        staged = [column for column in self.alignment.values if column.staged]
+        self._compute_generated()
+        changing = [
+            (column, updated) for column in self.alignment.values if (updated := self.updates(column))
+        ]
         counts = ["count(*) FILTER (action = 'insert')", "count(*) FILTER (action = 'update')"]
         counts += ["count(*) FILTER (action = 'delete')"]
-        counts += [f"count(*) FILTER (action = 'update' AND u{column.position})" for column in staged]
+        counts += [f"count(*) FILTER (action = 'update' AND {updated})" for _, updated in changing]
         inserts, updates, deletes, *cells = opened.row(f"SELECT {', '.join(counts)} FROM merged")
         self.rows_added, self.rows_updated, self.rows_deleted = inserts, updates, deletes
         self.cells_updated = {
-            column.name: number for column, number in zip(staged, cells, strict=True) if number
+            column.name: number for (column, _), number in zip(changing, cells, strict=True) if number
         }
         in_conflict = 0
         if self.conflict_count:
@@ -158,6 +161,35 @@ class MergePlan:
             )
         self.rows_agreed = self.staged.rows - inserts - updates - deletes - in_conflict
         self._built_in = tuple(self._checks())
+
+    def _column_sql(self, name: str) -> str:
+        """SQL of a column's merged value."""
+        [position] = [column.position for column in self.alignment.columns if column.name == name]
+        return f"m{position}"
+
+    def updates(self, column: MergedColumn) -> str | None:
+        """SQL that is true of merged rows in which a column's cell changes; None for columns whose cells never do."""
+        if column.staged:
+            return f"u{column.position}"
+        if column.name in self._generated() and column.name not in self.alignment.keys:
+            return differs(f"m{column.position}", f"c{column.position}", column.type)
+        return None
+
+    def _compute_generated(self) -> None:
+        """Give the columns that the table computes the values that follow from the merged rows.
+
+        A row that cannot be judged gets NULL there, and fails its check. A key is its row's own: it is checked alone.
+        """
+        for name, expression in self._generated().items():
+            if name not in self.alignment.keys:
+                doubtful, value = expression.doubtful(self._column_sql), expression.sql(self._column_sql)
+                self.session.execute(
+                    f"UPDATE merged SET {self._column_sql(name)} = CASE WHEN {doubtful} THEN NULL ELSE {value} END "
+                    "WHERE action <> 'delete'"
+                )
+
+    def _generated(self) -> Mapping[str, Expression]:
+        return self.snapshot.rules.generated
 
     @property
     def unresolved(self) -> int:
@@ -434,36 +466,56 @@ class MergePlan:
             else f"{rows - distinct + broken:,} merged rows lack a key of their own.",
             rows - distinct + broken,
         )
-        if self.schema_changes and self.strategy == "delta-rs":
-            # delta-rs writes a new table id when a merge adds columns: everything staged would be cut off.
-            named = ", ".join(change.column for change in self.schema_changes)
-            features = ", ".join(self.snapshot.features)
-            yield Check(
-                "add_columns",
-                False,
-                f"A merge cannot add the column {named} to a table with {features}: add it to the table first.",
-                len(self.schema_changes),
-            )
         for column in self.alignment.columns:
-            if column.nullable or column.added or column.name in self.snapshot.generated_columns:
+            if column.nullable or column.added:
                 continue
-            condition = f"action <> 'delete' AND m{column.position} IS NULL"
-            failures = opened.number(f"SELECT count(*) FROM merged WHERE {condition}")
-            examples: tuple[dict[str, Any], ...] = ()
-            if failures:
-                shown = ", ".join(f"m{one.position} AS {column_sql(one.name)}" for one in keys)
-                examples = tuple(
-                    opened.user_rows(f"SELECT {shown} FROM merged WHERE {condition} ORDER BY n LIMIT 20")
-                )
-            yield Check(
+            yield self._rows_check(
                 f"not_null:{column.name}",
-                not failures,
-                f"{column.name} has a value in every merged row."
-                if not failures
-                else f"{failures:,} merged rows have no value in {column.name}, which takes no NULL.",
-                failures,
-                examples,
+                f"m{column.position} IS NULL",
+                f"{column.name} has a value in every merged row.",
+                f"merged rows have no value in {column.name}, which takes no NULL.",
             )
+        yield from self._rule_checks()
+
+    def _rule_checks(self) -> Iterator[Check]:
+        """The rules that the table's own expressions make, judged on the rows that the merge writes."""
+        for rule in self.snapshot.rules.conditions:
+            holds, doubtful = (
+                rule.expression.sql(self._column_sql),
+                rule.expression.doubtful(self._column_sql),
+            )
+            yield self._rows_check(
+                rule.name,
+                f"CASE WHEN {doubtful} THEN true ELSE {holds} IS NOT TRUE END",
+                f"{rule.sentence} holds in every merged row.",
+                f"merged rows break {rule.sentence}{_or_doubtful(doubtful)}.",
+            )
+        for name, expression in self._generated().items():
+            doubtful = expression.doubtful(self._column_sql)
+            given = "false"
+            if name in self.alignment.keys:
+                given = f"{self._column_sql(name)} IS DISTINCT FROM {expression.sql(self._column_sql)}"
+            yield self._rows_check(
+                f"generated:{name}",
+                f"CASE WHEN {doubtful} THEN true ELSE {given} END",
+                f"{name} is {expression.text} in every merged row.",
+                f"merged rows have another {name} than {expression.text}{_or_doubtful(doubtful)}.",
+            )
+
+    def _rows_check(self, name: str, broken: str, passed: str, failed: str) -> Check:
+        """A check of the rows that the merge writes: `broken` is SQL of a row that does not pass."""
+        condition = f"action <> 'delete' AND ({broken})"
+        failures = self.session.number(f"SELECT count(*) FROM merged WHERE {condition}")
+        examples: tuple[dict[str, Any], ...] = ()
+        if failures:
+            keys = [column for column in self.alignment.columns if column.name in self.alignment.keys]
+            shown = ", ".join(f"m{one.position} AS {column_sql(one.name)}" for one in keys)
+            examples = tuple(
+                self.session.user_rows(f"SELECT {shown} FROM merged WHERE {condition} ORDER BY n LIMIT 20")
+            )
+        return Check(
+            name, not failures, passed if not failures else f"{failures:,} {failed}", failures, examples
+        )
 
     def _digest(self) -> str:
         """Stands for the merge's effect: content, choices, counts, conflicts. Not for the version it is made on."""
@@ -489,6 +541,16 @@ class MergePlan:
                 value = self._row_resolutions[pick].value if choice == "custom" else None
                 whole.update(f"{digest} {choice} {value!r}\n".encode())
         return whole.hexdigest()
+
+
+def _or_doubtful(doubtful: str) -> str:
+    """What else may be wrong with rows that do not pass, where some values cannot be judged as Spark does."""
+    if doubtful == "false":
+        return ""
+    return (
+        ", or hold values that Spark may judge otherwise (beyond what a type holds, outside of ASCII or of the years "
+        "1 to 9999)"
+    )
 
 
 def plan(request: MergeRequest) -> MergePlan:

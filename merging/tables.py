@@ -55,7 +55,9 @@ def inspect_table(
 
     Raises TableNotFound, and UnsupportedTable when the engine could not merge into it.
     """
-    return _info(open_snapshot(table_uri, version=version, storage_options=storage_options))
+    snapshot = open_snapshot(table_uri, version=version, storage_options=storage_options)
+    delta.require_zones(snapshot)
+    return _info(snapshot)
 
 
 def create_table(

@@ -10,6 +10,7 @@ from merging.delta.actions import DataFile
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify
 from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
+from merging.delta.expressions import Expression
 from merging.delta.history import LogVersion, find_transaction, read_history
 from merging.delta.maintenance import (
     Compaction,
@@ -25,6 +26,7 @@ from merging.delta.maintenance import (
     set_deletion_vectors,
     vacuum,
 )
+from merging.delta.partitions import require_zones
 from merging.delta.reading import Located, fetch, locate, scan_sql
 from merging.delta.schema import column_label, column_named, column_sql, duckdb_type, literal, quote
 from merging.delta.snapshot import FoundTransaction, Snapshot, Strategy, open_snapshot
@@ -36,6 +38,7 @@ __all__ = [
     "Compaction",
     "Compared",
     "DataFile",
+    "Expression",
     "FoundTransaction",
     "Located",
     "LogVersion",
@@ -72,6 +75,7 @@ __all__ = [
     "prepare",
     "quote",
     "read_history",
+    "require_zones",
     "scan_sql",
     "set_deletion_vectors",
     "vacuum",

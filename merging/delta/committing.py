@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from merging.delta.fallback import commit_foreign
 from merging.delta.log import commit_path, read_commit
 from merging.delta.snapshot import Snapshot, snapshot_in
 from merging.delta.store import ObjectExists
@@ -51,21 +50,8 @@ def commit(
     now = int(time.time() * 1000)
     step("before-put")
     try:
-        if prepared.foreign is not None:
-            commit_foreign(
-                snapshot,
-                prepared.foreign,
-                application_id=application_id,
-                generation=generation,
-                commit_info={
-                    **(commit_info or {}),
-                    "attemptId": prepared.attempt_id,
-                    "txnId": prepared.commit_token,
-                },
-            )
-        else:
-            body = _body(prepared, application_id, generation, commit_info or {}, now)
-            snapshot.store.put_new(commit_path(version), body)
+        body = _body(prepared, application_id, generation, commit_info or {}, now)
+        snapshot.store.put_new(commit_path(version), body)
     except ObjectExists as error:
         # A put whose answer was lost and that the client sent again finds its own commit.
         if not _is_ours(prepared):
@@ -169,7 +155,7 @@ def verify(prepared: PreparedCommit, committed: Commit) -> Snapshot:
             expected.discard(_identity(action["remove"]))
     expected |= {_identity(action["add"]) for action in prepared.actions if "add" in action}
     problems = []
-    if prepared.foreign is None and {file.identity for file in after.files} != expected:
+    if {file.identity for file in after.files} != expected:
         problems.append("its active files are not those before, without the removed, with the added")
     if after.row_count != prepared.row_count_after:
         problems.append(f"it has {after.row_count} rows where {prepared.row_count_after} were expected")

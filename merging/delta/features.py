@@ -1,4 +1,4 @@
-"""What a table's protocol asks of readers and writers, and whether we, delta-rs or nobody can do it.
+"""What a table's protocol asks of readers and writers, and whether we can do it.
 
 Source: PROTOCOL.md, "Table Features" and "Valid Feature Names in Table Features". Protocol versions below
 (3, 7) imply features; a feature counts only where the table uses it.
@@ -54,12 +54,11 @@ _HARMLESS = frozenset(
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a writer owes the table. `foreign`: delta-rs can do it, we cannot; `refused`: neither can."""
+    """What a writer owes the table. `refused`: what we cannot do, by the names of features and expressions."""
 
     deletion_vectors: bool
     change_data_feed: bool
     append_only: bool
-    foreign: tuple[str, ...]
     refused: tuple[str, ...]
     in_use: tuple[str, ...]
 
@@ -90,9 +89,8 @@ def require_partitions(schema: pa.Schema, partition_columns: Sequence[str]) -> N
             raise UnsupportedTable([f"partition column {name} of a nested type"])
 
 
-def require_mapping(schema_json: str, properties: Mapping[str, str]) -> None:
+def require_mapping(schema_json: str, mode: str) -> None:
     """Raise Damaged where mapped columns share a stored name or have none, UnsupportedTable for an unknown mode."""
-    mode = properties.get("delta.columnMapping.mode", "none")
     if mode == "none":
         return
     if mode not in ("name", "id"):
@@ -122,26 +120,27 @@ def required_by(
     properties: Mapping[str, str],
     schema_json: str,
     partition_columns: Sequence[str],
+    refused_rules: Sequence[str] = (),
 ) -> Requirements:
-    """The requirements of a table with this protocol, properties and schema."""
+    """The requirements of a table with this protocol, properties and schema; `refused_rules` are those of its
+    expressions that cannot be judged."""
     writer = int(protocol.get("minWriterVersion", 1))
     listed = set(protocol.get("writerFeatures") or ()) if writer >= 7 else _implied(writer)
     fields = list(_walk(json.loads(schema_json)))
     field_metadata = [item.get("metadata") or {} for item in fields]
     vectors = "deletionVectors" in listed and _on(properties, "delta.enableDeletionVectors")
 
-    foreign: list[str] = []
-    refused: list[str] = []
+    in_use: set[str] = set()
+    refused: list[str] = list(refused_rules)
     if writer > 7:
         refused.append(f"writer version {writer}")
     if any(name.startswith("delta.constraints.") for name in properties):
-        foreign.append("checkConstraints")
+        in_use.add("checkConstraints")
     if any("delta.invariants" in entry for entry in field_metadata):
-        foreign.append("invariants")
+        in_use.add("invariants")
     if any("delta.generationExpression" in entry for entry in field_metadata):
-        foreign.append("generatedColumns")
-    if properties.get("delta.columnMapping.mode", "none") != "none":
-        foreign.append("columnMapping")
+        in_use.add("generatedColumns")
+    refused += _refused_mapping(mapping_mode(protocol, properties), fields, in_use)
     if any("delta.identity.start" in entry for entry in field_metadata):
         refused.append("identityColumns")
     if _on(properties, "delta.enableInCommitTimestamps"):
@@ -153,7 +152,7 @@ def required_by(
     settled = {"typeWidening", "typeWidening-preview"} if "typeWidening" not in refused else set()
     refused += sorted(listed - _HARMLESS - settled - set(refused))
 
-    in_use = set(foreign) | set(refused)
+    in_use |= set(refused)
     if vectors:
         in_use.add("deletionVectors")
     feed = _on(properties, "delta.enableChangeDataFeed")
@@ -162,7 +161,30 @@ def required_by(
     append_only = _on(properties, "delta.appendOnly")
     if append_only:
         in_use.add("appendOnly")
-    return Requirements(vectors, feed, append_only, tuple(foreign), tuple(refused), tuple(sorted(in_use)))
+    return Requirements(vectors, feed, append_only, tuple(refused), tuple(sorted(in_use)))
+
+
+def mapping_mode(protocol: Mapping[str, Any], properties: Mapping[str, str]) -> str:
+    """The table's column mapping as its property says it: `none`, `name`, `id`, or a word that we do not know.
+
+    "The table property should only be honored if the table's protocol … support[s] the columnMapping table feature"
+    (PROTOCOL.md, "Column Mapping"): delta-rs makes tables that have the one without the other.
+    """
+    reader = int(protocol.get("minReaderVersion", 1))
+    if reader < 2 or (reader >= 3 and "columnMapping" not in (protocol.get("readerFeatures") or ())):
+        return "none"
+    return str(properties.get("delta.columnMapping.mode", "none")).lower()
+
+
+def _refused_mapping(mode: str, fields: Sequence[Mapping[str, Any]], in_use: set[str]) -> list[str]:
+    """What stands in the way of writing under the table's column mapping (PROTOCOL.md, "Column Mapping")."""
+    if mode == "none":
+        return []
+    in_use.add("columnMapping")
+    without = [
+        item["name"] for item in fields if "delta.columnMapping.id" not in (item.get("metadata") or {})
+    ]
+    return [f"columnMapping without an id for {name}" for name in without]
 
 
 def _implied(writer: int) -> set[str]:

@@ -25,7 +25,7 @@ from merging.delta.log import list_commits, load_tombstones, newest_checkpoint, 
 from merging.delta.snapshot import Snapshot, open_snapshot
 from merging.delta.store import LOG_FOLDER, StoredObject, TableStore
 from merging.delta.writing import Step, no_step, prepare_rewrite, target_file_size, vector_prefix
-from merging.errors import MergeFailed, UnsupportedTable
+from merging.errors import MergeFailed
 
 HOUR_MS = 3_600_000
 DEFAULT_RETENTION_HOURS = 168
@@ -62,7 +62,7 @@ def compact(
     has another such; a file with a vector is rewritten when more than `dead_share` of its rows are dead.
     `step` is called as in `commit`: what it raises before the put leaves the table as it was.
     Raises VersionMoved when somebody committed meanwhile (nothing is changed then), UnsupportedTable for
-    features that only delta-rs can write.
+    features that we cannot write.
     """
     groups = files_to_compact(snapshot, small_file_share=small_file_share, dead_share=dead_share)
     chosen = [index for group in groups for index in group]
@@ -151,8 +151,7 @@ def set_deletion_vectors(
 
     None when the table is so already. Raises VersionMoved, UnsupportedTable.
     """
-    if snapshot.strategy() == "delta-rs":
-        raise UnsupportedTable(snapshot.requirements.foreign)
+    snapshot.strategy()
     if snapshot.requirements.deletion_vectors == enabled:
         return None
     configuration = {**snapshot.properties, "delta.enableDeletionVectors": "true" if enabled else "false"}

@@ -33,6 +33,15 @@ def partition_text(snapshot: Snapshot, file: DataFile, name: str) -> str | None:
     return _in_zone(snapshot, name, value)
 
 
+def require_zones(snapshot: Snapshot) -> None:
+    """Raise UnsupportedTable where a partition holds instants without a zone and the table does not say which."""
+    for name in snapshot.partition_columns:
+        data_type = snapshot.schema.field(name).type
+        if pa.types.is_timestamp(data_type) and data_type.tz is not None:
+            for file in snapshot.files:
+                partition_text(snapshot, file, name)
+
+
 def _has_zone(value: str) -> bool:
     return _WITH_ZONE.fullmatch(value.strip()[10:]) is not None
 

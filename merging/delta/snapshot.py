@@ -15,6 +15,7 @@ from merging.delta.actions import DataFile
 from merging.delta.damage import Damaged
 from merging.delta.features import (
     Requirements,
+    mapping_mode,
     require_mapping,
     require_partitions,
     require_readable,
@@ -23,11 +24,12 @@ from merging.delta.features import (
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
 from merging.delta.log import Commit, TableState, load_state, read_commit
+from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.store import TableStore, open_store
 from merging.errors import TableChanged, UnsupportedTable
 
-Strategy = Literal["merge-on-read", "copy-on-write", "delta-rs"]
+Strategy = Literal["merge-on-read", "copy-on-write"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,14 @@ class Snapshot:
     @functools.cached_property
     def requirements(self) -> Requirements:
         """What the table's protocol, properties and schema ask of a writer."""
-        return required_by(self.protocol, self.properties, self.schema_json, self.partition_columns)
+        return required_by(
+            self.protocol, self.properties, self.schema_json, self.partition_columns, self.rules.refused
+        )
+
+    @functools.cached_property
+    def rules(self) -> TableRules:
+        """The conditions and generated columns that the table's own expressions make."""
+        return rules_of(self.schema, self.schema_json, self.properties)
 
     @property
     def constraints(self) -> Mapping[str, str]:
@@ -129,8 +138,6 @@ class Snapshot:
         requirements = self.requirements
         if requirements.refused:
             raise UnsupportedTable(requirements.refused)
-        if requirements.foreign:
-            return "delta-rs"
         return "merge-on-read" if requirements.deletion_vectors else "copy-on-write"
 
     def physical_records(self, file: DataFile) -> int:
@@ -154,7 +161,7 @@ class Snapshot:
     @property
     def mapping_mode(self) -> MappingMode:
         """How columns are found in data files: by their names, by stored names, or by field ids."""
-        stated = self.properties.get("delta.columnMapping.mode", "none")
+        stated = mapping_mode(self.protocol, self.properties)
         return "id" if stated == "id" else "name" if stated == "name" else "none"
 
     @functools.cached_property
@@ -241,7 +248,7 @@ def snapshot_of(
     try:
         schema = delta_schema(schema_json)
         require_partitions(schema, partition_columns)
-        require_mapping(schema_json, properties)
+        require_mapping(schema_json, mapping_mode(state.protocol, properties))
     except Damaged as damage:
         raise TableChanged(
             f"The log of {table_uri} is damaged, {state.metadata_place}: {damage.message}.",

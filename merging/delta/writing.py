@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import re
@@ -27,15 +26,15 @@ import pyarrow as pa
 import pyroaring
 
 from merging.delta.actions import DataFile
-from merging.delta.fallback import ForeignMerge, prepare_foreign
 from merging.delta.features import upgraded_protocol
+from merging.delta.fields import TableField, table_fields
+from merging.delta.mapping import changed_metadata, field_ids_sql, stored_sql
 from merging.delta.reading import fetch, register_positions, scan_sql
 from merging.delta.schema import (
     column_label,
     column_sql,
     delta_field,
     delta_schema,
-    delta_type,
     duckdb_type,
     has_type,
     literal,
@@ -70,8 +69,8 @@ class RowChanges:
 
     `removed`(file_index, row_number): rows of the snapshot that go, updated ones included.
     `added`: full new rows with the table's (new) columns by label; updated and inserted rows alike.
-    The other four hold the same columns and are needed where the table has a change data feed or is written
-    through delta-rs: `inserted`, `updated_before`, `updated_after`, `deleted`. `key_columns` likewise.
+    The other four hold the same columns and are needed where the table has a change data feed: `inserted`,
+    `updated_before`, `updated_after`, `deleted`. `key_columns` likewise.
     """
 
     removed: str | None
@@ -101,7 +100,6 @@ class PreparedCommit:
     rows_added: int
     metrics: Mapping[str, int]
     rows_miscounted: int = 0
-    foreign: ForeignMerge | None = field(default=None, repr=False)
     commit_token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -140,6 +138,7 @@ class _Work:
         self.snapshot = snapshot
         self.attempt_id = attempt_id
         self.schema = schema
+        self.fields = {one.name: one for one in snapshot.fields}
         self.now = int(time.time() * 1000)
         self.actions: list[dict[str, Any]] = []
         self.paths: list[str] = []
@@ -159,6 +158,18 @@ class _Work:
     def live_records(self, file: DataFile) -> int:
         """Those of them that readers see."""
         return self.physical_records(file) - (file.vector.cardinality if file.vector else 0)
+
+    def change_schema(self, new_schema: pa.Schema) -> None:
+        """Give the table `new_schema` in this commit; files written from now on hold its columns."""
+        actions = schema_actions(self.snapshot, new_schema)
+        self.actions += actions
+        [metadata] = [action["metaData"] for action in actions if "metaData" in action]
+        fields = table_fields(metadata["schemaString"], new_schema, self.snapshot.mapping_mode)
+        self.fields = {one.name: one for one in fields}
+
+    def stored(self, columns: Sequence[str]) -> list[TableField]:
+        """The columns as files hold them."""
+        return [self.fields[name] for name in columns]
 
     def count(self, name: str, amount: int) -> None:
         self.metrics[name] = self.metrics.get(name, 0) + amount
@@ -231,12 +242,10 @@ def prepare(
             "The table is append-only (delta.appendOnly): rows can be added, not changed or deleted.",
         )
     work = _Work(connection, snapshot, attempt_id, new_schema or snapshot.schema)
-    if strategy == "delta-rs" and (changes.removed or changes.added):
-        return _prepare_foreign(work, changes)
     probe(snapshot.store)
     try:
         if new_schema is not None and not new_schema.equals(snapshot.schema):
-            work.actions += schema_actions(snapshot, new_schema)
+            work.change_schema(new_schema)
         if changes.removed:
             by_file = _removed_by_file(work, changes.removed)
             marked = {
@@ -270,8 +279,6 @@ def prepare_rewrite(
     `leading` are metaData and protocol actions of the same commit. Raises UnsupportedTable, MergeFailed.
     """
     strategy = snapshot.strategy()
-    if strategy == "delta-rs":
-        raise UnsupportedTable(snapshot.requirements.foreign)
     probe(snapshot.store)
     work = _Work(connection, snapshot, attempt_id, snapshot.schema, data_change=False)
     work.actions += leading
@@ -316,12 +323,12 @@ def _rewrite_group(work: _Work, group: Sequence[int]) -> None:
     written = 0
     # Whole files stay together: only rows of one batch of files are read at a time, and order is kept.
     for batch in _batches(snapshot, group, share):
-        source = stored_sql(scan_sql(work.connection, snapshot, columns, files=batch), columns)
+        source = scan_sql(work.connection, snapshot, columns, files=batch)
         path = folder + work.fresh_name()
-        rows, size, returned = _copy(work, source, path)
+        rows, size, returned = _copy(work, source, work.stored(columns), path)
         written += rows
         if rows:
-            stats = written_stats(snapshot.schema, indexed_columns(snapshot, columns), returned, rows)
+            stats = _stats(snapshot, work.stored(columns), returned, rows)
             work.add(path, files[0].partition_values, size, stats)
     if written != live:
         raise MergeFailed(
@@ -345,31 +352,6 @@ def _batches(snapshot: Snapshot, group: Sequence[int], share: int) -> Iterator[l
             batch, rows = [], 0
     if batch:
         yield batch
-
-
-def _prepare_foreign(work: _Work, changes: RowChanges) -> PreparedCommit:
-    classified = classify(work.connection, work.snapshot, work.schema, changes)
-    removed = _count(work.connection, changes.removed) if changes.removed else 0
-    added = _count(work.connection, changes.added) if changes.added else 0
-    return PreparedCommit(
-        snapshot=work.snapshot,
-        strategy="delta-rs",
-        attempt_id=work.attempt_id,
-        actions=(),
-        paths=(),
-        bytes_written=0,
-        rows_removed=removed,
-        rows_added=added,
-        metrics={},
-        foreign=prepare_foreign(
-            work.connection,
-            work.snapshot,
-            work.schema,
-            changes.added,
-            classified.deleted,
-            changes.key_columns,
-        ),
-    )
 
 
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
@@ -469,7 +451,7 @@ def _rewrite_without(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
     with ThreadPoolExecutor(max_workers=_REWRITERS) as pool:
         # One connection a file: encoding is what takes the time, and one file's is not shared between threads.
         tasks = [
-            pool.submit(_rewrite_file, work.connection.cursor(), snapshot, rewrite, columns)
+            pool.submit(_rewrite_file, work.connection.cursor(), snapshot, rewrite, work.stored(columns))
             for rewrite in rewrites
         ]
         for rewrite, task in zip(rewrites, tasks, strict=True):
@@ -481,7 +463,7 @@ def _rewrite_without(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
             work.bytes_written += size
             work.count("numTargetRowsCopied", rows)
             work.count("numTargetFilesAdded", 1)
-            stats = written_stats(snapshot.schema, indexed_columns(snapshot, columns), returned, rows)
+            stats = _stats(snapshot, work.stored(columns), returned, rows)
             work.add(rewrite.path, file.partition_values, size, stats)
 
 
@@ -496,19 +478,21 @@ class _Rewrite:
 
 
 def _rewrite_file(
-    cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, rewrite: _Rewrite, columns: Sequence[str]
+    cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, rewrite: _Rewrite, fields: Sequence[TableField]
 ) -> tuple[int, int, Mapping[str, Mapping[str, str]]]:
     with cursor:
         cursor.execute("SET TimeZone = 'UTC'")
         positions = register_positions(cursor, np.full(len(rewrite.removed), rewrite.index), rewrite.removed)
-        source = scan_sql(cursor, snapshot, columns, files=[rewrite.index], with_positions=True)
+        names = [one.name for one in fields]
+        source = scan_sql(cursor, snapshot, names, files=[rewrite.index], with_positions=True)
         kept = f"SELECT s.* FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number"
         return copy_to(
             cursor,
             snapshot.store,
-            stored_sql(kept, columns),
+            kept,
+            fields,
             rewrite.path,
-            _ROWS_PER_GROUP_REWRITTEN,
+            rows_per_group=_ROWS_PER_GROUP_REWRITTEN,
         )
 
 
@@ -535,9 +519,8 @@ def _write_change_feed(work: _Work, changes: RowChanges) -> None:
     columns = [name for name in work.schema.names if name not in work.snapshot.partition_columns]
     for values, where, folder in _partitions(work, quote(relation)):
         path = f"_change_data/{folder}{work.fresh_name('cdc')}"
-        _, size, _ = _copy(
-            work, stored_sql(f"FROM {quote(relation)} {where}", columns, "change_type AS _change_type"), path
-        )
+        rows = f"FROM {quote(relation)} {where}"
+        _, size, _ = _copy(work, rows, work.stored(columns), path, "change_type AS _change_type")
         work.actions.append(
             {
                 "cdc": {
@@ -559,12 +542,11 @@ def _write_added(work: _Work, relation: str) -> None:
         source, parts = _parts(work, relation, where)
         for part in parts:
             path = folder + work.fresh_name()
-            rows, size, returned = _copy(
-                work, stored_sql(f"SELECT {casts} FROM {source} {part}", columns), path
-            )
+            chosen = f"SELECT {casts} FROM {source} {part}"
+            rows, size, returned = _copy(work, chosen, work.stored(columns), path)
             work.rows_added += rows
             work.count("numTargetFilesAdded", 1)
-            stats = written_stats(work.schema, indexed_columns(work.snapshot, columns), returned, rows)
+            stats = _stats(work.snapshot, work.stored(columns), returned, rows)
             work.add(path, values, size, stats)
 
 
@@ -682,17 +664,23 @@ def _partitions(work: _Work, relation: str) -> Iterator[tuple[dict[str, str | No
             for name, value in named.items()
         )
         physical = {work.snapshot.physical_names[name]: value for name, value in named.items()}
-        yield physical, f"WHERE {where}", partition_folder(named)
+        yield physical, f"WHERE {where}", partition_folder(physical)
 
 
 def _partition_text(schema: pa.Schema, name: str) -> str:
     """A partition value as the log spells it (PROTOCOL.md, "Partition Value Serialization")."""
     data_type = schema.field(name).type
+    if pa.types.is_timestamp(data_type) and data_type.tz:
+        # With its zone, as Spark writes it from 4 on: without one it is whatever the reader's session makes of it.
+        return f"strftime({column_sql(name)} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
     if pa.types.is_timestamp(data_type):
-        if data_type.tz:
-            # Without a zone it would be another instant to a reader whose session is elsewhere; as Spark 4 spells it.
-            return f"strftime({column_sql(name)} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
         return f"strftime({column_sql(name)}, '%Y-%m-%d %H:%M:%S.%f')"
+    if pa.types.is_floating(data_type):
+        value = f"CAST({column_sql(name)} AS {duckdb_type(data_type)})"
+        spelled = f"CAST({value} AS VARCHAR)"
+        # Java reads no other spelling of these.
+        infinite = f"if({value} > 0, 'Infinity', '-Infinity')"
+        return f"CASE WHEN isinf({value}) THEN {infinite} WHEN isnan({value}) THEN 'NaN' ELSE {spelled} END"
     return f"CAST(CAST({column_sql(name)} AS {duckdb_type(data_type)}) AS VARCHAR)"
 
 
@@ -717,64 +705,57 @@ def _folder_of(snapshot: Snapshot, file: DataFile) -> str:
     is not in the table's own place at all (the table is a shallow clone)."""
     path = snapshot.store.relative(file.path)
     if os.path.isabs(path) or "://" in path:
-        values = file.partition_values
-        return partition_folder(
-            {name: values.get(snapshot.physical_names[name]) for name in snapshot.partition_columns}
-        )
+        stored = [snapshot.physical_names[name] for name in snapshot.partition_columns]
+        return partition_folder({name: file.partition_values.get(name) for name in stored})
     return "/".join([*path.split("/")[:-1], ""])
 
 
-def _copy(work: _Work, query: str, path: str) -> tuple[int, int, Mapping[str, Mapping[str, str]]]:
-    """Write a query's rows to a new Parquet file; rows, bytes and DuckDB's column statistics."""
+def _copy(
+    work: _Work, rows: str, fields: Sequence[TableField], path: str, *further: str
+) -> tuple[int, int, Mapping[str, Mapping[str, str]]]:
+    """Write the rows of a query to a new Parquet file; their number, bytes and DuckDB's column statistics."""
     work.paths.append(path)
-    rows, size, returned = copy_to(work.connection, work.snapshot.store, query, path)
+    written, size, returned = copy_to(
+        work.connection, work.snapshot.store, rows, fields, path, further=further
+    )
     work.bytes_written += size
-    return rows, size, returned
-
-
-def stored_sql(rows: str, columns: Sequence[str], *further: str) -> str:
-    """The query that gives a data file its content: labels become the names that stand in the file."""
-    named = [f"{column_sql(name)} AS {quote(name)}" for name in columns]
-    return f"SELECT {', '.join([*named, *further])} FROM ({rows})"
+    return written, size, returned
 
 
 def copy_to(
     connection: duckdb.DuckDBPyConnection,
     store: TableStore,
-    query: str,
+    rows: str,
+    fields: Sequence[TableField],
     path: str,
+    *,
+    further: Sequence[str] = (),
     rows_per_group: int = _ROWS_PER_GROUP,
 ) -> tuple[int, int, Mapping[str, Mapping[str, str]]]:
-    """The same, for any connection and store; memory grows with the rows of a row group."""
+    """The same, for any connection and store; memory grows with the rows of a row group.
+
+    `fields` are the columns, as files hold them; `further` are columns of the query that are none of the table's.
+    """
     target = store.local_target(path)
-    [(_, rows, size, _, returned, *_)] = connection.execute(
-        f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION snappy, "
-        f"ROW_GROUP_SIZE {rows_per_group}, RETURN_STATS)"
+    [(_, written, size, _, returned, *_)] = connection.execute(
+        f"COPY ({stored_sql(rows, fields, *further)}) TO {literal(str(target))} (FORMAT parquet, "
+        f"COMPRESSION snappy, ROW_GROUP_SIZE {rows_per_group}, RETURN_STATS{field_ids_sql(fields)})"
     ).fetchall()
     store.publish(path, target)
-    return int(rows), int(size), returned or {}
+    return int(written), int(size), returned or {}
+
+
+def _stats(
+    snapshot: Snapshot, fields: Sequence[TableField], returned: Mapping[str, Mapping[str, str]], rows: int
+) -> str:
+    """Statistics of a file that was written, under the names that stand in it."""
+    stored = pa.schema([(one.stored_name, one.type) for one in fields])
+    return written_stats(stored, indexed_columns(snapshot, stored.names), returned, rows)
 
 
 def schema_actions(snapshot: Snapshot, new_schema: pa.Schema) -> list[dict[str, Any]]:
-    """metaData (and protocol where a type asks for it) that give the table `new_schema`.
-
-    Existing columns keep their metadata and take the new type; new columns come last and are nullable.
-    """
-    root = json.loads(snapshot.schema_json)
-    known = {item["name"]: item for item in root["fields"]}
-    fields = []
-    for column in new_schema:
-        item = known.get(column.name)
-        if item is None:
-            fields.append(delta_field(column.with_nullable(True)))
-        elif snapshot.schema.field(column.name).type != column.type:
-            fields.append({**item, "type": delta_type(column.type)})
-        else:
-            fields.append(item)
-    metadata = {
-        **snapshot.metadata,
-        "schemaString": json.dumps({**root, "fields": fields}, ensure_ascii=False),
-    }
+    """metaData (and protocol where a type asks for it) that give the table `new_schema`."""
+    metadata = changed_metadata(snapshot, new_schema)
     _read_back(metadata["schemaString"], snapshot, new_schema)
     actions: list[dict[str, Any]] = [{"metaData": metadata}]
     if has_type(new_schema, pa.timestamp("us")):

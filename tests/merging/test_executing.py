@@ -273,7 +273,7 @@ def test_checks_of_the_caller_see_the_merged_result(world: World) -> None:
 
 def test_a_constraint_of_the_table_holds(tmp_path: Path) -> None:
     """E04: each side valid, the merged row not."""
-    world = World(tmp_path, "delta-rs")
+    world = World(tmp_path, "merge-on-read")
     deltalake.DeltaTable(world.uri).alter.add_constraint({"apart": "c IS NULL OR a <> c"})
     world.base_version = world.version
     staged = world.stage([{"id": 1, "a": 7}])

@@ -1,7 +1,7 @@
 """A full disk ends a merge at once, with an error that says what to do, and leaves nothing half-written.
 
-``/dev/full`` is Linux' own full disk: what DuckDB says of it is real. Where the engine itself writes, and where
-delta-rs does, the error of the operating system is put in.
+``/dev/full`` is Linux' own full disk: what DuckDB says of it is real. Where the engine itself writes, the error of the
+operating system is put in.
 """
 
 import errno
@@ -11,16 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import deltalake
 import pyarrow as pa
 import pytest
-from deltalake.exceptions import CommitFailedError
 
 import merging
 from merging.delta.store import LocalStore
 from merging.space import is_full
 
-STRATEGIES = ("merge-on-read", "copy-on-write", "delta-rs")
+STRATEGIES = ("merge-on-read", "copy-on-write")
 Break = Callable[[pytest.MonkeyPatch, str], list[int]]
 
 
@@ -43,27 +41,14 @@ def counting(
 
 
 def at_the_put(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
-    if strategy == "delta-rs":
-        return counting(
-            monkeypatch,
-            deltalake.DeltaTable,
-            "merge",
-            lambda: CommitFailedError(
-                "Failed to commit: Unable to copy data: No space left on device (os error 28)"
-            ),
-        )
     return counting(monkeypatch, LocalStore, "put_new", no_space)
 
 
 def at_the_link(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
-    if strategy == "delta-rs":
-        return at_the_put(monkeypatch, strategy)
     return counting(monkeypatch, os, "link", no_space)
 
 
 def at_the_data_files(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
-    if strategy == "delta-rs":
-        return at_the_put(monkeypatch, strategy)
     calls: list[int] = []
     real = LocalStore.local_target
 
@@ -78,8 +63,6 @@ def at_the_data_files(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[in
 
 
 def at_the_sync(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
-    if strategy == "delta-rs":
-        return at_the_put(monkeypatch, strategy)
     return counting(monkeypatch, LocalStore, "sync", no_space)
 
 
@@ -95,8 +78,6 @@ def request_on(tmp_path: Path, strategy: str) -> merging.MergeRequest:
     uri = str(tmp_path / "table")
     rows = pa.table({"id": pa.array(range(50), pa.int64()), "v": [f"v{n}" for n in range(50)]})
     merging.create_table(uri, rows, deletion_vectors=strategy == "merge-on-read")
-    if strategy == "delta-rs":
-        deltalake.DeltaTable(uri).alter.add_constraint({"positive": "id >= 0"})
     changes = pa.table({"id": pa.array([1, 2, 100], pa.int64()), "v": ["a", "b", "c"]})
     staged = merging.stage(uri, changes, ("id",), destination=str(tmp_path / "staged"))
     return merging.MergeRequest(

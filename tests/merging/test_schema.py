@@ -257,14 +257,13 @@ def test_a_key_column_that_went_is_refused(small: World) -> None:
         merging.merge(merging.MergeRequest(small.uri, "CR-1", ["a"], staged))
 
 
-def test_a_table_that_delta_rs_writes_gets_no_columns(tmp_path: Path) -> None:
-    """It would lose its identity by that; the reason is told and nothing is written."""
-    world = World(tmp_path, "delta-rs", S, ROWS)
-    staged = world.stage(world.file("x.csv", "id,n\n1,5\n"))
-    version = world.version
-    with pytest.raises(merging.ValidationFailed, match="add it to the table first"):
-        world.merge(staged)
-    assert world.version == version
+def test_a_table_with_a_constraint_gains_columns_as_others_do(tmp_path: Path) -> None:
+    world = World(tmp_path, "copy-on-write", S, ROWS)
+    deltalake.DeltaTable(world.uri).alter.add_constraint({"positive": "id > 0"})
+    world.base_version = world.version
+    result = world.merge(world.stage(world.file("x.csv", "id,n\n1,5\n")))
+    assert result.strategy == "copy-on-write"
+    assert world.rows() == [{"id": 1, "a": 10, "b": "x", "n": 5}, {"id": 2, "a": 20, "b": "y", "n": None}]
 
 
 def rename(uri: str, old: str, new: str, version: int) -> None:

@@ -15,7 +15,7 @@ import merging
 from merging import MergePlan, MergeRequest, MergeResult, Staged
 from merging.staged import same_value
 
-STRATEGIES = ("merge-on-read", "copy-on-write", "delta-rs")
+STRATEGIES = ("merge-on-read", "copy-on-write")
 Row = dict[str, Any]
 
 T = pa.schema([("id", pa.int64()), ("a", pa.int32()), ("b", pa.string()), ("c", pa.float64())])
@@ -64,8 +64,6 @@ class World:
             partition_by=partition_by,
             change_data_feed=change_data_feed,
         )
-        if strategy == "delta-rs":
-            deltalake.DeltaTable(self.uri).alter.add_constraint({"known": f"`{keys[0]}` IS NOT NULL"})
         self.base_version = self.version
 
     @property

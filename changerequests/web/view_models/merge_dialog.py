@@ -13,7 +13,6 @@ from changerequests.web.wording import counted, listed
 STRATEGIES = {
     "merge-on-read": "Only the changed rows are written; deletion vectors hide the old ones.",
     "copy-on-write": "The files that hold changed rows are written anew.",
-    "delta-rs": "Written through delta-rs, because the table uses a feature that it supports.",
 }
 
 

@@ -232,67 +232,15 @@ def test_large_changes_are_split_into_files(make_table: Callable[..., str], merg
     assert [row[0] for row in own_rows(uri)] == list(range(90_000))
 
 
-# ---- what only delta-rs can write ---------------------------------------------------------------------------
+# ---- column mapping and generated columns (more of them in test_rules.py and test_delta_mapping.py) ------------
 
 
-def constrained(tmp_path: Path, **options: Any) -> str:
-    uri = str(tmp_path / "constrained")
-    delta.create_table(uri, sample(20), **options)
-    deltalake.DeltaTable(uri).alter.add_constraint({"positive": "medium >= 0"})
-    return uri
-
-
-@pytest.mark.parametrize("options", [{}, {"deletion_vectors": False}, {"change_data_feed": True}], ids=str)
-def test_check_constraints_go_through_delta_rs(
-    tmp_path: Path, merger: Merger, options: dict[str, Any]
-) -> None:
-    uri = constrained(tmp_path, **options)
-    snapshot = delta.open_snapshot(uri)
-    assert snapshot.strategy() == "delta-rs"
-    assert dict(snapshot.constraints) == {"positive": "medium >= 0"}
-    upsert = pa.concat_tables([changed(sample(20), [3, 6], whole=77), sample(2, start=60)])
-    done = merger.merge(uri, upsert=upsert, delete=[5])
-    assert (done.version, done.row_count) == (2, 21)
-    assert_all_readers_agree(uri, after_merge(sample(20), upsert, [5]))
-    [version] = [entry for entry in delta.read_history(uri) if entry.version == 2]
-    assert (version.cr_id, version.rows_added, version.rows_updated, version.rows_deleted) == (
-        "CR-1",
-        2,
-        2,
-        1,
-    )
-    assert len(version.transactions) == 1
-
-
-def test_a_broken_constraint_leaves_the_table_as_it_was(tmp_path: Path, merger: Merger) -> None:
-    uri = constrained(tmp_path)
-    prepared = merger.prepare(uri, upsert=changed(sample(20), [3], medium=-1))
-    with pytest.raises(MergeFailed) as caught:
-        delta.commit(prepared, application_id="x", generation=1)
-    assert caught.value.data["breaks_constraint"] is True
-    assert "positive: medium >= 0" in caught.value.message
-    assert delta.open_snapshot(uri).version == 1
-    assert delta.discard(prepared)
-
-
-def test_delta_rs_merge_is_a_strict_compare_and_swap(tmp_path: Path, merger: Merger) -> None:
-    from merging.errors import VersionMoved
-
-    uri = constrained(tmp_path)
-    prepared = merger.prepare(uri, upsert=changed(sample(20), [3], whole=5))
-    deltalake.write_deltalake(uri, sample(1, start=70), mode="append")
-    with pytest.raises(VersionMoved):
-        delta.commit(prepared, application_id="x", generation=1)
-    assert delta.open_snapshot(uri).version == 2
-    assert delta.open_snapshot(uri).find_transaction("x") is None
-
-
-def test_column_mapping_is_read_and_written_through_delta_rs(tmp_path: Path, merger: Merger) -> None:
+def test_column_mapping_is_read_and_written(tmp_path: Path, merger: Merger) -> None:
     uri = str(tmp_path / "mapped")
     table = pa.table({"id": pa.array(range(5), pa.int64()), "a b": pa.array(range(5), pa.int64())})
     deltalake.write_deltalake(uri, table, configuration={"delta.columnMapping.mode": "name"})
     snapshot = delta.open_snapshot(uri)
-    assert snapshot.strategy() == "delta-rs"
+    assert snapshot.strategy() == "copy-on-write"
     assert snapshot.physical_names["id"] != "id"
     assert own_rows(uri) == [(n, n) for n in range(5)]
     upsert = pa.table({"id": pa.array([1, 9], pa.int64()), "a b": pa.array([10, 90], pa.int64())})
@@ -300,29 +248,6 @@ def test_column_mapping_is_read_and_written_through_delta_rs(tmp_path: Path, mer
     expected = [(0, 0), (1, 10), (2, 2), (3, 3), (9, 90)]
     assert own_rows(uri) == expected
     assert sorted_rows(pa.table(deltalake.DeltaTable(uri).scan().read_all()), table.column_names) == expected
-
-
-def test_generated_columns_are_computed_anew(tmp_path: Path, merger: Merger) -> None:
-    uri = str(tmp_path / "generated")
-    fields = [
-        deltalake.Field("id", deltalake.schema.PrimitiveType("long")),
-        deltalake.Field("v", deltalake.schema.PrimitiveType("integer")),
-        deltalake.Field(
-            "twice", deltalake.schema.PrimitiveType("long"), metadata={"delta.generationExpression": "v * 2"}
-        ),
-    ]
-    deltalake.DeltaTable.create(uri, deltalake.Schema(fields))
-    rows = pa.table({"id": pa.array([1, 2], pa.int64()), "v": pa.array([1, 2], pa.int32())})
-    deltalake.write_deltalake(uri, rows, mode="append", schema_mode="merge")
-    upsert = pa.table(
-        {
-            "id": pa.array([1, 3], pa.int64()),
-            "v": pa.array([5, 6], pa.int32()),
-            "twice": pa.array([2, None], pa.int64()),
-        }
-    )
-    merger.merge(uri, upsert=upsert)
-    assert own_rows(uri) == [(1, 5, 10), (2, 2, 4), (3, 6, 12)]
 
 
 @pytest.mark.parametrize(

@@ -80,10 +80,7 @@ class Chain:
         self.note(proposed, result.merged_version)
 
     def compact(self) -> None:
-        """Our compaction, where our writer may write the table at all."""
-        if self.world.strategy == "delta-rs":
-            self.compact_elsewhere()
-            return
+        """Our compaction."""
         with duckdb.connect(":memory:", config={"threads": 2}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             attempt = f"compaction-{self.world.version}"

@@ -1,0 +1,139 @@
+"""The rules that a table's own expressions make: CHECK constraints, invariants, generated columns.
+
+Sources: PROTOCOL.md, "CHECK Constraints" (properties `delta.constraints.<name>`), "Column Invariants" and "Generated
+Columns" (metadata of fields). An expression that Headgate cannot judge as Spark does is refused by its name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from merging.delta.expressions import Expression, computed, condition
+from merging.delta.spark_syntax import NotUnderstood
+
+SESSION_ZONE_PROPERTY = "headgate.sessionTimeZone"
+"""The table property that says in which zone the sessions work that write the table; only UTC is taken."""
+
+_CONSTRAINT = "delta.constraints."
+_INVARIANT = "delta.invariants"
+_GENERATED = "delta.generationExpression"
+_DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
+_UTC = frozenset({"utc", "etc/utc", "gmt", "z", "+00:00"})
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must be true of every row that is written; NULL breaks it, as in Delta's own writers.
+
+    `name` is `check:` and the constraint's name, or `invariant:` and the column's.
+    """
+
+    name: str
+    expression: Expression
+
+    @property
+    def sentence(self) -> str:
+        """The rule in words: its name and its expression."""
+        kind, _, name = self.name.partition(":")
+        what = "the constraint" if kind == "check" else "the invariant of"
+        return f"{what} {name} ({self.expression.text})"
+
+
+@dataclass(frozen=True)
+class TableRules:
+    """The conditions of a table, the expressions of its generated columns, and those of both that cannot be judged."""
+
+    conditions: tuple[Condition, ...]
+    generated: Mapping[str, Expression]
+    refused: tuple[str, ...]
+
+
+def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str]) -> TableRules:
+    """The rules of a table with this schema and these properties."""
+    fields = json.loads(schema_json)["fields"]
+    zone = "UTC" if properties.get(SESSION_ZONE_PROPERTY, "").lower() in _UTC else None
+    padded = [item["name"] for item in fields if _is_padded(item)]
+    generated_texts = {
+        item["name"]: str(item["metadata"][_GENERATED])
+        for item in fields
+        if _GENERATED in (item.get("metadata") or {})
+    }
+    conditions: list[Condition] = []
+    generated: dict[str, Expression] = {}
+    refused: list[str] = []
+    for name, text in generated_texts.items():
+        try:
+            made = computed(text, schema.field(name).type, schema, unproved=padded, zone=zone)
+            others = sorted(generated_texts.keys() & set(made.columns))
+            if others:
+                raise NotUnderstood(f"{others[0]}, which is generated itself")
+            generated[name] = made
+        except NotUnderstood as reason:
+            refused.append(f"generated column {name} ({text}): {reason}")
+    for kind, name, text in [*_constraints(properties), *_invariants(fields)]:
+        try:
+            made = condition(text, schema, unproved=padded, zone=zone)
+            conditions.append(Condition(f"{kind}:{name}", made))
+        except NotUnderstood as reason:
+            what = "CHECK constraint" if kind == "check" else "invariant of column"
+            refused.append(f"{what} {name} ({text}): {reason}")
+    return TableRules(tuple(conditions), generated, (*refused, *_deep_rules(fields)))
+
+
+def _constraints(properties: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for name, text in sorted(properties.items()):
+        if name.startswith(_CONSTRAINT):
+            yield "check", name.removeprefix(_CONSTRAINT), text
+
+
+def _invariants(fields: list[Any]) -> Iterator[tuple[str, str, str]]:
+    for item in fields:
+        stated = (item.get("metadata") or {}).get(_INVARIANT)
+        if stated is not None:
+            yield "invariant", item["name"], _invariant_text(stated)
+
+
+def _invariant_text(stated: object) -> str:
+    """The expression within `{"expression": {"expression": …}}`; as it stands where it has another form."""
+    try:
+        return str(json.loads(str(stated))["expression"]["expression"])
+    except (ValueError, KeyError, TypeError):
+        return str(stated)
+
+
+def _deep_rules(fields: list[Any]) -> list[str]:
+    """Expressions on parts of nested columns, which Spark does not make."""
+    found = []
+    for item in fields:
+        for path, part in parts_within(item):
+            metadata = part.get("metadata") or {}
+            if _INVARIANT in metadata or _GENERATED in metadata:
+                found.append(f"a rule within a nested column ({path})")
+    return found
+
+
+def _is_padded(item: Mapping[str, Any]) -> bool:
+    """Whether a column, or a part of it, is a char(n), which Spark pads with blanks when it reads."""
+    parts = [item, *(part for _, part in parts_within(item))]
+    declared = [str((part.get("metadata") or {}).get(_DECLARED, "")).lower() for part in parts]
+    return any("char(" in text.replace("varchar(", "") for text in declared)
+
+
+def parts_within(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The fields of structs within a field of a Delta schema, at every depth, with their paths."""
+    pending = [(str(item["name"]), item["type"])]
+    while pending:
+        path, described = pending.pop()
+        if not isinstance(described, Mapping):
+            continue
+        for field in described.get("fields", ()):
+            inner = f"{path}.{field['name']}"
+            yield inner, field
+            pending.append((inner, field["type"]))
+        inner_types = ("elementType", "keyType", "valueType")
+        pending += [(path, described[place]) for place in inner_types if place in described]

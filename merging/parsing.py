@@ -33,6 +33,7 @@ _ZONE = r" ?([zZ]|UTC|[+-](0[0-9]|1[0-7])(:?[0-5][0-9])?|[+-]18(:?00)?)"
 _SCIENTIFIC = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}"
 _MIDNIGHT = r"00:00(:00(\.0+)?)?"
 _UTC_ZONE = r" ?([zZ]|UTC|[+-]00(:?00)?)"
+_DAY = rf"{_DATE}([T ]{_MIDNIGHT}({_UTC_ZONE})?)?"
 _PLACEHOLDERS = frozenset(
     {
         "null",
@@ -116,7 +117,7 @@ def from_text(text: str, target: pa.DataType) -> Typed:
     if pa.types.is_date(target):
         # A midnight is a day, as in typed sources: exports write dates so. DuckDB knows years of any length, but no
         # plus before them.
-        accepted = f"regexp_full_match({trimmed}, '{_DATE}([T ]{_MIDNIGHT}({_UTC_ZONE})?)?')"
+        accepted = f"regexp_full_match({trimmed}, '{_DAY}')"
         bare = f"ltrim({trimmed}, '+')"
         day = f"split_part(replace({bare}, 'T', ' '), ' ', 1)"
         value = f"TRY_CAST(CASE WHEN strlen({bare}) > 10 THEN {day} ELSE {bare} END AS DATE)"
@@ -543,7 +544,7 @@ _TIME_PARTS = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.
 
 
 def _parsed_date(bare: str, refusal: Refused) -> date | FarDate:
-    if not re.fullmatch(_DATE, bare):
+    if not re.fullmatch(_DAY, bare):
         raise refusal
     days = _days(bare, refusal)
     if not FIRST_DAY <= days <= LAST_DAY:

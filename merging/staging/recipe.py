@@ -45,6 +45,9 @@ _EXAMPLES = 5
 _DIGEST_ROWS = 200_000
 _ROWS_PER_GROUP = 50_000
 _MILLISECONDS = r":[0-9]{2}\.[0-9]{3}($|[^0-9])"
+_BYTES_PER_GROUP = 16 << 20
+_BYTES_PER_PART = 64 << 20
+_ROWS_PER_VECTOR = 2_048  # what DuckDB hands from one operator to the next
 
 
 def stage(
@@ -186,17 +189,31 @@ class _Staging:
         noops, cells = self._write_rows()
         return self._describe(table_uri, duplicates, noops, cells)
 
-    def _keep(self, name: str, query: str, settings: str = "COMPRESSION lz4_raw") -> Path:
+    def _keep(
+        self, name: str, query: str, settings: str = "COMPRESSION lz4_raw", *, ordered: bool = True
+    ) -> Path:
         """Write what a query finds to a file of the folder and give it a view.
 
         Nothing that is as large as the content is held as a table: those crowd out the sort that comes in the end.
+        Row groups are bounded in rows and in bytes, since DuckDB holds whole ones in memory: by itself where any order
+        will do, which also takes less memory, else by the width of the rows that came so far.
         """
         path = self.folder / f"{name}.parquet"
-        self.session.execute(
-            f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_PER_GROUP}, {settings})"
-        )
+        size = f"ROW_GROUP_SIZE {self._rows_per_group()}"
+        if not ordered:
+            size = f"ROW_GROUP_SIZE {_ROWS_PER_GROUP}, ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}"
+        self.session.execute(f"SET preserve_insertion_order = {str(ordered).lower()}")
+        self.session.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, {size}, {settings})")
+        self.session.execute("SET preserve_insertion_order = true")
         self._view(name, f"FROM read_parquet({literal(str(path))})")
         return path
+
+    def _rows_per_group(self) -> int:
+        return max(1, min(_ROWS_PER_GROUP, _BYTES_PER_GROUP // max(1, self._row_width())))
+
+    def _row_width(self) -> int:
+        """About how many bytes a row takes: it carries its base image beside what came."""
+        return 2 * self.source.bytes_read // max(1, self.source.rows_read)
 
     def _view(self, name: str, query: str) -> None:
         self.views[name] = query
@@ -251,6 +268,7 @@ class _Staging:
             self._loaded = self._keep(
                 "loaded",
                 f"SELECT ordinal, absent, {operation} AS op, {', '.join(values)}, {bad} AS bad FROM source",
+                ordered=False,
             )
         except Exception:
             if self.source.failure is not None:
@@ -466,16 +484,16 @@ class _Staging:
             f"l.{cell} = b.b{self.schema.names.index(name)}"
             for name, cell in zip(self.keys, self._key_cells(), strict=True)
         )
-        # In any order, which takes far less memory: _write_rows sorts by key.
-        self.session.execute("SET preserve_insertion_order = false")
+        # In any order: _write_rows sorts by key.
         changed = any_of([self._changed(column) for column in self._values()])
         paired = (
             "SELECT l.*, coalesce(b.in_base, false) AS in_base, "
             "CASE WHEN l.op = 'delete' THEN 'delete' WHEN b.in_base THEN 'update' ELSE 'insert' END AS effect, "
             f"b.* EXCLUDE (in_base) FROM loaded l LEFT JOIN base b ON {on} WHERE {complete}"
         )
-        self._paired = self._keep("paired", f"SELECT *, in_base AND {changed} AS changed FROM ({paired})")
-        self.session.execute("SET preserve_insertion_order = true")
+        self._paired = self._keep(
+            "paired", f"SELECT *, in_base AND {changed} AS changed FROM ({paired})", ordered=False
+        )
         self.session.execute("DROP TABLE staged_keys")
         os.unlink(self._loaded)
 
@@ -669,20 +687,14 @@ class _Staging:
             f"THEN {self._base_cell(column)} ELSE v{column.position} END AS p{column.position}"
             for column in values
         )
-        in_order = self._keep(
-            "in_order",
-            f"SELECT effect AS op, "
+        in_order = self._keep_in_key_order(
+            f"effect AS op, "
             f"{self._absent_positions()} AS absent, coalesce(base_file, {ABSENT})::INTEGER AS base_file, base_row, "
-            f"{key_columns}{base_columns}{proposed} "
-            f"FROM paired WHERE {keep} ORDER BY {', '.join(cells)}",
+            f"{key_columns}{base_columns}{proposed}",
+            keep,
+            cells,
         )
         os.unlink(self._paired)
-        # A row's position is its number in key order.
-        self._view(
-            "final",
-            "SELECT file_row_number AS n, * EXCLUDE (file_row_number) "
-            f"FROM read_parquet({literal(str(in_order))}, file_row_number = true)",
-        )
         self._find_rekeyed()
         counted = [
             f"count(*) FILTER (op = 'update' AND "
@@ -697,11 +709,50 @@ class _Staging:
         if not self.rekeyed:
             rows = "SELECT *, NULL::BIGINT AS rekeyed FROM final"
         written = self._keep("rows", rows, "COMPRESSION zstd")
-        os.unlink(in_order)
+        for part in in_order:
+            os.unlink(part)
         with open(written, "rb") as file:
             os.fsync(file.fileno())
         write_base_files(self.folder, self.snapshot.files)
         return total - kept, cells_updated
+
+    def _keep_in_key_order(self, columns: str, keep: str, cells: Sequence[str]) -> list[Path]:
+        """Write the rows that are kept in key order to one file or several; ``final`` reads them with their numbers.
+
+        A sort hands on rows by the thousand: wide ones would not fit. Those are numbered by their keys alone and then
+        written by and by, each part with one look at the rows that it can come from.
+        """
+        at_once = _BYTES_PER_PART // max(1, self._row_width())
+        if at_once >= _ROWS_PER_VECTOR:
+            path = self._keep(
+                "in_order", f"SELECT {columns} FROM paired WHERE {keep} ORDER BY {', '.join(cells)}"
+            )
+            self._view(
+                "final",
+                "SELECT file_row_number AS n, * EXCLUDE (file_row_number) "
+                f"FROM read_parquet({literal(str(path))}, file_row_number = true)",
+            )
+            return [path]
+        self.session.execute(
+            f"CREATE TEMP TABLE turns AS SELECT ordinal AS turn, row_number() OVER (ORDER BY {', '.join(cells)}) - 1 "
+            f"AS n FROM paired WHERE {keep}"
+        )
+        number = self.session.number("SELECT count(*) FROM turns")
+        at_once = max(1, at_once)
+        paths = []
+        for part, start in enumerate(range(0, max(1, number), at_once)):
+            turns = f"SELECT turn, n FROM turns WHERE n >= {start} AND n < {start + at_once}"
+            first, last = self.session.row(f"SELECT min(turn), max(turn) FROM ({turns})")
+            within = "false" if first is None else f"ordinal BETWEEN {first} AND {last}"
+            paths.append(
+                self._keep(
+                    f"in_order_{part}",
+                    f"SELECT n, {columns} FROM paired JOIN ({turns}) ON ordinal = turn WHERE {within} ORDER BY n",
+                )
+            )
+        listed = ", ".join(literal(str(path)) for path in paths)
+        self._view("final", f"FROM read_parquet([{listed}])")
+        return paths
 
     def _warn_of_precision(self) -> None:
         """Say where moments were cut: by the format, which changes nothing, or before they came here, which does."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging import StagingRejected
+from merging.staging import recipe
 from merging.staging.sources import Problems, open_source
+from merging.staging.sources.base import BATCH_BYTES
 from tests.merging.arrow_layouts import built, logical_type, value
 from tests.merging.test_staging import naive, problems, proposed
 from tests.merging.world import World, arrow, same_rows
@@ -285,7 +289,8 @@ def test_fd28_cells_of_deleted_rows_are_not_looked_at(nested: World) -> None:
 @pytest.mark.parametrize("text", ["2012-01-01T00:00:00.000", "2012-01-01 00:00", "2012-01-01T00:00:00Z"])
 def test_fd18_midnights_are_days_in_every_format(nested: World, text: str) -> None:
     csv = nested.file("x.csv", f"id,day\n1,{text}\n")
-    for changes in (csv, pa.table({"id": [1], "day": [text]})):
+    json = nested.file("x.jsonl", f'{{"id": 1, "day": "{text}"}}\n')
+    for changes in (csv, json, pa.table({"id": [1], "day": [text]})):
         [row] = proposed(nested.stage(changes))
         assert row is not None
         assert row["day"] == datetime.date(2012, 1, 1)
@@ -456,3 +461,59 @@ def test_fp2_int96_of_any_year_is_read_right(nested: World) -> None:
     path = nested.folder / "x.parquet"
     arrow_parquet.write_table(table, path, use_deprecated_int96_timestamps=True)
     assert [row["at"] for row in proposed(nested.stage(path)) if row] == moments
+
+
+STAGE_AND_MEASURE = """
+import sys
+from pathlib import Path
+import merging
+table, upload, destination = sys.argv[1:]
+staged = merging.stage(table, upload, ["id"], destination=destination)
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(staged.rows, int(peak.split()[1]) // 1024)
+"""
+
+
+@pytest.mark.parametrize(("rows", "width"), [(120_000, 1_400), (300, 400_000), (12, 8_000_000)])
+def test_fd27_wide_texts_are_staged_within_a_gigabyte(world: World, rows: int, width: int) -> None:
+    """160 MiB of distinct texts in a file of some megabytes; some of 400 kB, and a few of 8 MB each."""
+    words = [f"{number:x} " * 20 for number in range(10**6, 10**6 + 500)]
+    texts = [(f"{n}-" + words[n % 500] * (width // 160 + 1))[:width] for n in range(rows)]
+    path = world.folder / "wide.parquet"
+    arrow_parquet.write_table(
+        pa.table({"id": pa.array(range(rows), pa.int64()), "b": texts}), path, compression="zstd"
+    )
+    texts.clear()
+    child = subprocess.run(
+        [sys.executable, "-c", STAGE_AND_MEASURE, world.uri, str(path), str(world.folder / "s")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    staged, peak = map(int, child.stdout.splitlines()[-1].split())
+    assert staged == rows
+    assert peak < 950, f"{peak} MiB"
+
+
+def test_fd27_a_long_text_repeated_by_a_dictionary_is_read_in_small_batches(world: World) -> None:
+    """400 rows of the same 1 MB: the file says it once."""
+    path = world.folder / "repeated.parquet"
+    text = "x" * 1_000_000
+    arrow_parquet.write_table(pa.table({"id": range(400), "b": pa.array([text] * 400)}), path)
+    assert path.stat().st_size < 1_200_000
+    sizes = [batch.nbytes for batch in open_source(path, {}, Problems()).reader()]
+    assert (sum(sizes) > 400_000_000, max(sizes) <= BATCH_BYTES + 1_000_000) == (True, True)
+
+
+def test_fd27_rows_written_in_parts_are_the_same_content(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"id": n, "a": n, "b": f"text {n * 7919 % 1000}", "c": None} for n in range(1000, 0, -1)]
+    changes = arrow(world.schema, rows)
+    whole = world.stage(changes)
+    monkeypatch.setattr(recipe, "_BYTES_PER_PART", 10_000)
+    in_parts = world.stage(changes)
+    assert in_parts.digest == whole.digest
+    stored = [arrow_parquet.read_table(Path(one.location) / "rows.parquet") for one in (whole, in_parts)]
+    assert stored[0].to_pylist() == stored[1].to_pylist()

@@ -54,6 +54,7 @@ _ENDS_OF_STREAM = (b"\xff\xff\xff\xff\x00\x00\x00\x00", b"\x00\x00\x00\x00")
 
 _ARROW_MAGIC = b"ARROW1"
 _READ_BUFFER = 1 << 20
+_FEW_ROWS = 64
 
 
 @contextmanager
@@ -148,8 +149,10 @@ def _parquet_batches(path: Path, file: arrow_parquet.ParquetFile) -> Iterator[pa
             mean = max(1, group.total_byte_size // max(1, group.num_rows))
             at_once = max(1, min(BATCH_ROWS, BATCH_BYTES // mean))
             reader = file
-            if folded is not None and _widest_repeats(folded, number, texts) * at_once > 4 * BATCH_BYTES:
-                reader = folded
+            # A look at the dictionaries costs as much memory as they take: not where rows are wide and few at once.
+            if folded is not None and at_once > _FEW_ROWS:
+                widest = _widest_repeats(folded, number, texts)
+                reader = folded if widest * at_once > 4 * BATCH_BYTES else file
             for batch in reader.iter_batches(batch_size=at_once, row_groups=[number]):
                 rows += batch.num_rows
                 yield batch
@@ -158,6 +161,8 @@ def _parquet_batches(path: Path, file: arrow_parquet.ParquetFile) -> Iterator[pa
                 "incomplete",
                 f"{what} declares {group.num_rows:,} rows and holds {rows:,}: the file is damaged. Write it again.",
             )
+        # What the allocator keeps counts as the process' memory too.
+        pa.default_memory_pool().release_unused()
 
 
 def _widest_repeats(folded: arrow_parquet.ParquetFile, number: int, names: Sequence[str]) -> int:
@@ -175,6 +180,8 @@ def _widest_repeats(folded: arrow_parquet.ParquetFile, number: int, names: Seque
     for column in first.columns if first is not None else ():
         if pa.types.is_dictionary(column.type):
             widest += pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+    del first
+    pa.default_memory_pool().release_unused()
     return widest
 
 
@@ -304,7 +311,7 @@ def _source(
         for batch in batches:
             if batch.num_rows == 0:
                 continue
-            if batch.schema.types != schema.types:
+            if _plain_types([batch.schema.field(place) for place in places], targets) != kinds:
                 raise refuse("unreadable", "a record batch has other columns than the stream declares.")
             columns = [batch.column(place) for place in places]
             if not validated:

@@ -137,20 +137,29 @@ def read_footer(store: TableStore, file: DataFile) -> Footer:
             raise _broken(
                 store, path, f"has {size:,} bytes where the log says {file.size:,}: it was cut or replaced"
             )
-        if len(tail) < 12 or tail[-4:] != b"PAR1":
-            known_end = "is encrypted" if tail[-4:] == b"PARE" else "does not end as a Parquet file does"
-            raise _broken(store, path, known_end)
-        length = int.from_bytes(tail[-8:-4], "little") + 8
-        if length > min(len(tail), size):
-            if length > size:
-                raise _broken(store, path, "states a footer longer than itself")
-            tail = store.read_tail(path, length)[1]
-        # A Parquet footer is found from the end of the file, so the footer alone reads like a file.
-        return _FOOTERS.put(key, _parsed(pq.read_metadata(io.BytesIO(b"PAR1" + tail[-length:]))))
+        return _FOOTERS.put(key, _parsed(pq.read_metadata(io.BytesIO(_footer_of(store, path, size, tail)))))
     except FileNotFoundError as error:
         raise _broken(store, path, "is missing") from error
     except (pa.ArrowException, OSError, BaseError) as error:
         raise _broken(store, path, f"is damaged or out of reach ({str(error).splitlines()[0]})") from error
+
+
+def footer_bytes(store: TableStore, path: str) -> bytes:
+    """The footer of a file as bytes that read like a file of their own. Raises MergeFailed, FileNotFoundError."""
+    return _footer_of(store, path, *store.read_tail(path, _TAIL))
+
+
+def _footer_of(store: TableStore, path: str, size: int, tail: bytes) -> bytes:
+    if len(tail) < 12 or tail[-4:] != b"PAR1":
+        encrypted = tail[-4:] == b"PARE"
+        raise _broken(store, path, "is encrypted" if encrypted else "does not end as a Parquet file does")
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length > size:
+        raise _broken(store, path, "states a footer longer than itself")
+    if length > len(tail):
+        tail = store.read_tail(path, length)[1]
+    # A Parquet footer is found from the end of the file, so the footer alone reads like a file.
+    return b"PAR1" + tail[-length:]
 
 
 def _broken(store: TableStore, path: str, what: str) -> MergeFailed:

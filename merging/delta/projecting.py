@@ -126,6 +126,10 @@ def _value(
 ) -> str:
     if stored.unclear:
         raise reading.refusal(place, "readers of Parquet do not agree on how it nests")
+    if stored.type_text.strip('"').lower() == "null":
+        return (
+            f"CAST(NULL AS {duckdb_type(wanted.type)})"  # a column in which its writer saw nothing but NULL
+        )
     nested = {"struct": pa.types.is_struct, "list": pa.types.is_list, "map": pa.types.is_map}
     if stored.kind in nested or pa.types.is_nested(wanted.type):
         if stored.kind not in nested or not nested[stored.kind](wanted.type):

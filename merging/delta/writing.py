@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyroaring
 
 from merging.delta.actions import DataFile
+from merging.delta.content_checks import Rewritten, require_same_content, require_same_rows
 from merging.delta.features import upgraded_protocol
 from merging.delta.fields import TableField, table_fields
 from merging.delta.mapping import changed_metadata, field_ids_sql, stored_sql
@@ -328,6 +329,7 @@ def _rewrite_group(work: _Work, group: Sequence[int]) -> None:
         rows, size, returned = _copy(work, source, work.stored(columns), path)
         written += rows
         if rows:
+            require_same_rows(work.connection, snapshot, source, path, columns)
             stats = _stats(snapshot, work.stored(columns), returned, rows)
             work.add(path, files[0].partition_values, size, stats)
     if written != live:
@@ -465,6 +467,12 @@ def _rewrite_without(work: _Work, removed: Mapping[int, np.ndarray]) -> None:
             work.count("numTargetFilesAdded", 1)
             stats = _stats(snapshot, work.stored(columns), returned, rows)
             work.add(rewrite.path, file.partition_values, size, stats)
+    require_same_content(
+        work.connection,
+        snapshot,
+        [Rewritten(one.index, one.removed, one.path) for one in rewrites],
+        columns,
+    )
 
 
 @dataclass(frozen=True)

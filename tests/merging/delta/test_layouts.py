@@ -459,6 +459,7 @@ def cases() -> Iterator[Any]:
         "INT96 far", "timestamp", pa.array([early, late], pa.timestamp("us", "UTC")), early, late, **int96
     )
     yield case("date as timestamp", "timestamp_ntz", pa.array([MOMENT.date()]), datetime.datetime(2013, 1, 1))  # noqa: DTZ001
+    yield case("nothing but NULL", "long", pa.nulls(2), None, None)
     yield case("dictionary", "string", pa.array(["a", "a"]).dictionary_encode(), "a", "a")
     yield case("half", "float", pa.array([1.5], pa.float16()), 1.5)
 

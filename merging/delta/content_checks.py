@@ -1,0 +1,171 @@
+"""Whether rewritten files hold what they were rewritten from: their content, not only their number of rows.
+
+For every file that copy-on-write wrote, the NULLs and bounds of each column in its footer are held against those of the
+file that it came from, which costs next to nothing; where they do not fit, and for a tenth of the files at random,
+every cell of both is read anew and compared. Reading all of them so would make copy-on-write slower by two fifths
+(measured on TPC-H lineitem: 20 % of the rewrite for each side), a tenth costs four per cent. A reader that goes
+wrong now and then is found soon, one that goes wrong always at once. Compaction, which nobody waits for, compares
+every row.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+
+from merging.delta.footers import footer_bytes, read_footer
+from merging.delta.reading import named_failures, register_positions, scan_sql
+from merging.delta.schema import column_sql, literal
+from merging.delta.snapshot import Snapshot
+from merging.errors import MergeFailed
+
+SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A file written again: its index, the rows left out beside the dead ones, and where it is now."""
+
+    index: int
+    removed: np.ndarray
+    path: str
+
+
+def require_same_content(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    rewritten: Sequence[Rewritten],
+    columns: Sequence[str],
+) -> None:
+    """Hold the files against the rows that they came from, as told above; `columns` are in the files' order.
+
+    Raises MergeFailed where they differ; the files must not be committed then.
+    """
+    for one in rewritten:
+        if random.random() < SHARE or not _bounds_fit(snapshot, one):  # noqa: S311  (no secret)
+            kept = _kept_sql(connection, snapshot, one, columns)
+            require_same_rows(connection, snapshot, kept, one.path, columns)
+
+
+def require_same_rows(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, source: str, path: str, columns: Sequence[str]
+) -> None:
+    """Compare every row of the query `source` (columns by label) with those of the file written from it, in any order.
+
+    Raises MergeFailed where they differ.
+    """
+    written = _written_sql(connection, snapshot, path, columns)
+    if _fingerprint(connection, snapshot, source, columns) != _fingerprint(
+        connection, snapshot, written, columns
+    ):
+        raise _differs(snapshot, path)
+
+
+def _differs(snapshot: Snapshot, path: str) -> MergeFailed:
+    return MergeFailed(
+        f"What was written to {path} is not what its rows were before: nothing was committed. Try again; where it "
+        "happens again, the storage or the memory of this machine cannot be trusted.",
+        data={"table_uri": snapshot.uri, "path": path},
+    )
+
+
+def _kept_sql(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, one: Rewritten, columns: Sequence[str]
+) -> str:
+    """The live rows of the old file that were to be kept."""
+    source = scan_sql(connection, snapshot, columns, files=[one.index], with_positions=True)
+    gone = register_positions(connection, np.full(len(one.removed), one.index), one.removed)
+    return f"SELECT s.* FROM ({source}) s ANTI JOIN {gone} g ON s.row_number = g.row_number"
+
+
+@dataclass
+class _Bounds:
+    """What a footer says of one column: NULLs, None where it does not say; least and greatest value."""
+
+    nulls: int | None = 0
+    low: Any = None
+    high: Any = None
+    bounded: bool = True
+
+
+def _bounds_fit(snapshot: Snapshot, one: Rewritten) -> bool:
+    """Whether the new footer claims nothing that cannot come from the old one. Suspicion only: others' statistics may
+    be wrong, so it never decides by itself."""
+    file = snapshot.files[one.index]
+    if _legacy(snapshot, one):
+        return True  # its days have other numbers now
+    old = _column_bounds(snapshot, snapshot.store.relative(file.path))
+    new = _column_bounds(snapshot, one.path)
+    gone = len(one.removed) + (file.vector.cardinality if file.vector else 0)
+    return all(_fits(old[name], bounds, gone) for name, bounds in new.items() if name in old)
+
+
+def _legacy(snapshot: Snapshot, one: Rewritten) -> bool:
+    calendar = read_footer(snapshot.store, snapshot.files[one.index]).layout.calendar
+    return calendar.legacy_days or calendar.legacy_int96
+
+
+def _fits(old: _Bounds, new: _Bounds, gone: int) -> bool:
+    if old.nulls is not None and new.nulls is not None and not old.nulls - gone <= new.nulls <= old.nulls:
+        return False
+    if not (old.bounded and new.bounded) or type(old.low) is not type(new.low) or new.low is None:
+        return True
+    return bool(not new.low < old.low and not new.high > old.high)
+
+
+def _column_bounds(snapshot: Snapshot, path: str) -> dict[str, _Bounds]:
+    """The bounds of the columns that are no texts (whose bounds may be cut) and stand alone, by stored name."""
+    metadata = pq.read_metadata(io.BytesIO(footer_bytes(snapshot.store, path)))
+    found: dict[str, _Bounds] = {}
+    for leaf in range(metadata.num_columns):
+        column = metadata.schema.column(leaf)
+        if column.max_repetition_level or column.max_definition_level > 1:
+            continue
+        bounds = found.setdefault(column.path, _Bounds())
+        cut = column.physical_type in ("BYTE_ARRAY", "INT96")
+        for group in range(metadata.num_row_groups):
+            stated = metadata.row_group(group).column(leaf).statistics
+            _widen(bounds, stated, cut)
+    return found
+
+
+def _widen(bounds: _Bounds, stated: Any, cut: bool) -> None:
+    if stated is None or not stated.has_null_count or bounds.nulls is None:
+        bounds.nulls = None
+    else:
+        bounds.nulls += stated.null_count
+    if cut or stated is None or not stated.has_min_max:
+        # A row group of nothing but NULL has no bounds, and needs none.
+        bounds.bounded = bounds.bounded and stated is not None and not cut and stated.num_values == 0
+        return
+    bounds.low = stated.min if bounds.low is None else min(bounds.low, stated.min)
+    bounds.high = stated.max if bounds.high is None else max(bounds.high, stated.max)
+
+
+def _written_sql(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, path: str, columns: Sequence[str]
+) -> str:
+    snapshot.store.attach(connection)
+    labels = ", ".join(column_sql(name) for name in columns)
+    place = literal(snapshot.store.engine_path(path))
+    return f"SELECT * FROM read_parquet([{place}], hive_partitioning = false) AS w({labels})"
+
+
+def _fingerprint(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, source: str, columns: Sequence[str]
+) -> tuple[int, ...]:
+    """How many rows, and two sums over a hash of all their cells that do not depend on their order."""
+    cells = ", ".join(column_sql(name) for name in columns)
+    with named_failures(snapshot):
+        [found] = connection.execute(
+            f"SELECT count(*), coalesce(bit_xor(h), 0), coalesce(sum(h::HUGEINT), 0) "
+            f"FROM (SELECT hash({cells}) AS h FROM ({source}))"
+        ).fetchall()
+    return tuple(int(value) for value in found)

@@ -1,0 +1,113 @@
+"""A rewritten file that is not what its rows were before is never committed, even where the number of rows is right."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from merging import delta
+from merging.delta import content_checks, writing
+from merging.delta.schema import column_sql
+from merging.errors import MergeFailed
+from tests.merging.delta.delta_tables import Merger, after_merge, own_rows, sample
+from tests.merging.stores import local_place, put_table
+
+
+def rows(count: int) -> pa.Table:
+    return pa.table(
+        {"id": range(count), "t": [f"text {n}" for n in range(count)], "n": [n / 3 for n in range(count)]}
+    )
+
+
+WRONG = {
+    "one cell": "SELECT * REPLACE (CASE WHEN {id} = 41 THEN 'other' ELSE {t} END AS {t}) FROM ({source})",
+    "a column swapped between rows": "SELECT * REPLACE (CASE {id} WHEN 41 THEN 'text 42' WHEN 42 THEN 'text 41' "
+    "ELSE {t} END AS {t}) FROM ({source})",
+    "a row twice, another not at all": "SELECT * REPLACE (CASE WHEN {id} = 41 THEN 42 ELSE {id} END AS {id}) "
+    "FROM ({source})",
+    "a value lost": "SELECT * REPLACE (CASE WHEN {id} = 41 THEN NULL ELSE {n} END AS {n}) FROM ({source})",
+    "a value from elsewhere": "SELECT * REPLACE (CASE WHEN {id} = 41 THEN 99 ELSE {id} END AS {id}) FROM ({source})",
+}
+TOLD_BY_FOOTERS = ("a value lost", "a value from elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("work", "wrong", "share"),
+    [
+        *((work, wrong, 1.0) for work in ("merge", "compaction") for wrong in WRONG),
+        *(("merge", wrong, 0.0) for wrong in TOLD_BY_FOOTERS),
+    ],
+)
+def test_fd2_a_rewrite_with_other_content_is_not_committed(
+    work: str, wrong: str, share: float, tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content_checks, "SHARE", share)
+    place = local_place(tmp_path)
+    put_table(place, [rows(50), rows(0)])
+    before = own_rows(place.uri)
+    real = writing.copy_to
+
+    def bad_copy(connection: Any, store: Any, query: str, *arguments: Any, **options: Any) -> Any:
+        names = {name: column_sql(name) for name in ("id", "t", "n")}
+        return real(connection, store, WRONG[wrong].format(source=query, **names), *arguments, **options)
+
+    monkeypatch.setattr(writing, "copy_to", bad_copy)
+    files = {path.name for path in Path(place.uri).glob("*.parquet")}
+    snapshot = delta.open_snapshot(place.uri)
+    doing: dict[str, Callable[[], object]] = {
+        "merge": lambda: merger.prepare(snapshot, delete=[3]),
+        "compaction": lambda: delta.compact(
+            merger.connection, snapshot, attempt_id=uuid.uuid4().hex, application_id="c"
+        ),
+    }
+    with pytest.raises(MergeFailed, match="is not what its rows were before"):
+        doing[work]()
+    assert {path.name for path in Path(place.uri).glob("*.parquet")} == files
+    assert delta.open_snapshot(place.uri).version == 0
+    assert own_rows(place.uri) == before
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_fd2_honest_rewrites_pass_and_arouse_no_suspicion(
+    share: float, tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many row groups, dead rows, and nearly all rows gone; footers alone, and every cell."""
+    monkeypatch.setattr(content_checks, "SHARE", share)
+    monkeypatch.setattr(writing, "_ROWS_PER_GROUP_REWRITTEN", 2_048)
+    compared = []
+    real = content_checks.require_same_rows
+
+    def counted(*given: Any) -> None:
+        compared.append(given)
+        real(*given)
+
+    monkeypatch.setattr(content_checks, "require_same_rows", counted)
+    place = local_place(tmp_path)
+    put_table(place, [rows(20_000)], row_group_size=3_000)
+    gone = [*range(0, 20_000, 7), *range(9_000, 12_000)]
+    merger.merge(place.uri, delete=sorted(set(gone)))
+    left = [n for n in range(20_000) if n not in set(gone)]
+    merger.merge(place.uri, delete=left[:-3])
+    assert [row[0] for row in own_rows(place.uri)] == left[-3:]
+    assert len(compared) == (2 if share else 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("partition_by", [[], ["part"]], ids=["plain", "partitioned"])
+def test_fd2_every_type_passes_its_check(
+    partition_by: list[str],
+    share: float,
+    make_table: Callable[..., str],
+    merger: Merger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(content_checks, "SHARE", share)
+    uri = make_table(sample(40), deletion_vectors=False, partition_by=partition_by)
+    merger.merge(uri, delete=[3, 9])
+    delta.compact(merger.connection, delta.open_snapshot(uri), attempt_id="c", application_id="m")
+    assert own_rows(uri) == after_merge(sample(40), None, [3, 9])

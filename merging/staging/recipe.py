@@ -526,25 +526,45 @@ class _Staging:
 
         Workbooks hold a moment as a fraction of a day, which readers take to the millisecond; Parquet and Arrow have
         columns of whole seconds and milliseconds. Texts can carry everything, and what they say is meant, unless
-        all of a column is written with three digits behind the second, as some tools export it.
+        all of a column is written with three digits behind the second, as some tools export it. Spreadsheets keep
+        numbers to 15 or 16 digits.
         """
-        found: dict[int, str] = {}
-        for column in self._values():
-            if column.new or not pa.types.is_timestamp(column.type):
-                continue
-            given, base = f"v{column.position}", f"b{column.position}"
-            unit = {"s": "second", "ms": "millisecond"}.get(self._given_unit(column))
-            if unit is not None:
-                found[column.position] = f"(date_trunc('{unit}', {base}) IS NOT DISTINCT FROM {given})"
-            elif self._held_as_moments(column):
-                apart = f"abs(epoch_us({base})::HUGEINT - epoch_us({given})::HUGEINT)"
-                found[column.position] = f"coalesce({apart} <= 500, false)"
-            elif (
-                self._may_be_cut(column)
-                and self.session.row(f"SELECT bool_and(cut{column.position}) FROM loaded")[0]
-            ):
-                found[column.position] = f"(date_trunc('millisecond', {base}) IS NOT DISTINCT FROM {given})"
-        return found
+        found = {
+            column.position: self._same_moment(column)
+            if pa.types.is_timestamp(column.type)
+            else self._same_in_spreadsheet(column)
+            for column in self._values()
+            if not column.new
+        }
+        return {position: same for position, same in found.items() if same is not None}
+
+    def _same_moment(self, column: InputColumn) -> str | None:
+        given, base = f"v{column.position}", f"b{column.position}"
+        unit = {"s": "second", "ms": "millisecond"}.get(self._given_unit(column))
+        if unit is not None:
+            return f"(date_trunc('{unit}', {base}) IS NOT DISTINCT FROM {given})"
+        if self._held_as_moments(column):
+            apart = f"abs(epoch_us({base})::HUGEINT - epoch_us({given})::HUGEINT)"
+            return f"coalesce({apart} <= 500, false)"
+        if (
+            self._may_be_cut(column)
+            and self.session.row(f"SELECT bool_and(cut{column.position}) FROM loaded")[0]
+        ):
+            return f"(date_trunc('millisecond', {base}) IS NOT DISTINCT FROM {given})"
+        return None
+
+    def _same_in_spreadsheet(self, column: InputColumn) -> str | None:
+        """Writers of workbooks cut doubles and decimals to 15 or 16 digits, and leave an empty text's cell empty."""
+        given, base = f"v{column.position}", f"b{column.position}"
+        if not self.source.spreadsheet:
+            return None
+        if is_text(column.type):
+            return f"coalesce({given} IS NULL AND {base} = '', false)"
+        if not pa.types.is_float64(column.type) and not pa.types.is_decimal(column.type):
+            return None
+        kind = duckdb_type(column.type)
+        cut = [f"TRY_CAST(format('{{:.{digits}g}}', {base}::DOUBLE) AS {kind})" for digits in (15, 16)]
+        return f"coalesce({given} IN ({', '.join(cut)}), false)"
 
     def _may_be_cut(self, column: InputColumn) -> bool:
         """Whether the column has moments as texts, which show how precisely they were written."""
@@ -760,7 +780,7 @@ class _Staging:
             f"({self._given(column)} AND {self._precision[column.position]} AND "
             f"v{column.position} IS DISTINCT FROM b{column.position})"
             for column in self._values()
-            if column.position in self._precision
+            if column.position in self._precision and pa.types.is_timestamp(column.type)
         ]
         if cut_by_format:
             number = self.session.number(

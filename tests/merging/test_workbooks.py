@@ -379,9 +379,9 @@ def test_fd10_dates_of_the_other_epoch_and_of_iso_cells(world: World) -> None:
         ("day", "2", "45293.5", "not_date"),
         ("day", "8", "2.5", "wrong_type"),
         ("a", "1", "45293", "not_number"),
-        ("day", "6", "45293", "not_date"),
-        ("day", "7", "45293", "not_date"),
-        ("day", "9", "45293", "not_date"),
+        ("day", "6", "45293", "wrong_type"),
+        ("moment", "7", "45293", "wrong_type"),
+        ("day", "9", "45293", "wrong_type"),
         ("b", "0", "7", "wrong_type"),
         ("b", "1", "45293", "wrong_type"),
         ("yes", "0", "1", "not_boolean"),
@@ -551,7 +551,7 @@ CELLS = st.text(st.sampled_from("a_x0041 \n\t\"'<&é😀\ufffd"), max_size=12)
 
 
 @given(st.lists(st.tuples(CELLS, st.integers(-(2**31), 2**31 - 1), st.booleans()), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fd10_cells_come_out_as_they_went_in(tmp_path: Path, rows: list[tuple[str, int, bool]]) -> None:
     schema = pa.schema([("id", pa.int64()), ("t", pa.string()), ("n", pa.int64()), ("yes", pa.bool_())])
     content = [
@@ -569,9 +569,8 @@ def test_fd10_cells_come_out_as_they_went_in(tmp_path: Path, rows: list[tuple[st
             [row["id"], spreadsheets._ESCAPE.sub(r"_x005F\g<0>", row["t"]) or None, row["n"], row["yes"]]
         )
     book.save(tmp_path / "x.xlsx")
-    empty = sum(row["t"] == "" for row in content)
     made = world.stage(tmp_path / "x.xlsx")
-    assert (made.rows, made.noop_rows) == (empty, len(content) - empty)
+    assert (made.rows, made.noop_rows) == (0, len(content))
 
 
 def test_fd10_an_unchanged_export_is_no_change(world: World) -> None:
@@ -635,6 +634,38 @@ def test_fd10_unchanged_exports_of_each_writer_are_no_changes(tmp_path: Path) ->
         made = world.stage(path)
         found[path.name] = (made.rows, made.noop_rows, made.warnings)
     assert found == dict.fromkeys(["pandas.xlsx", "polars.xlsx", "xlsxwriter.xlsx"], (0, 199, ()))
+
+
+def test_fd10_digits_and_empty_texts_that_no_workbook_keeps_are_no_change(tmp_path: Path) -> None:
+    schema = pa.schema(
+        [("id", pa.int64()), ("x", pa.float64()), ("d", pa.decimal128(38, 18)), ("t", pa.string())]
+    )
+    rows = [
+        {"id": 1, "x": 0.43333333333333335, "d": Decimal("1234567890.12345000000001"), "t": ""},
+        {"id": 2, "x": 0.1 + 0.2, "d": Decimal("0.1"), "t": "a"},
+        {"id": 3, "x": -1.2345678901234567e300, "d": None, "t": None},
+    ]
+    world = World(tmp_path, "merge-on-read", schema=schema, rows=rows)
+    frame = arrow(schema, rows).to_pandas()
+    for engine in ("openpyxl", "xlsxwriter"):
+        frame.to_excel(tmp_path / "x.xlsx", index=False, engine=engine)
+        made = world.stage(tmp_path / "x.xlsx")
+        assert (made.rows, made.noop_rows, made.warnings) == (0, 3, ())
+    frame.loc[0, "x"], frame.loc[1, "t"] = 0.43333333333334, None
+    frame.to_excel(tmp_path / "x.xlsx", index=False)
+    changed = world.stage(tmp_path / "x.xlsx").page().items
+    assert [row.proposed for row in changed] == [
+        {**rows[0], "x": 0.43333333333334},
+        {**rows[1], "t": None},
+    ]
+
+
+def test_fd10_whole_numbers_of_a_new_column_are_whole(world: World) -> None:
+    """Google writes 10.0, Excel 1E+3."""
+    cells = "<c><v>2</v></c><c><v>10.0</v></c></row><row><c><v>3</v></c><c><v>1E+3</v></c>"
+    path = workbook(world.folder / "x.xlsx", header("id", "new") + f"<row>{cells}</row>")
+    assert [row["new"] for row in staged(world, path)] == [10, 1000]
+    assert pa.types.is_integer(world.stage(path).schema.field("new").type)
 
 
 def test_fd10_an_edited_export_changes_those_cells(tmp_path: Path) -> None:

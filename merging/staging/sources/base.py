@@ -96,6 +96,7 @@ class Source:
     ``warnings``: sentences for whoever uploads, said of what was read and left out; filled while the stream is read.
     ``rows_read``, ``bytes_read``: what went through ``reader`` so far; ``failure``: what ended it, which the error of
     whoever reads the stream natively does not tell.
+    ``spreadsheet``: whether numbers were cut to what spreadsheets keep of them, and empty texts are empty cells.
     ``header_line``: the line (or row of a sheet) that names the columns, None where the format has none.
     """
 
@@ -108,6 +109,7 @@ class Source:
     kinds: dict[int, set[CellKind]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     header_line: int | None = None
+    spreadsheet: bool = False
     failure: Exception | None = field(default=None, init=False)
     rows_read: int = field(default=0, init=False)
     bytes_read: int = field(default=0, init=False)

@@ -87,6 +87,7 @@ def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
         kinds=kinds,
         warnings=warnings,
         header_line=header_line,
+        spreadsheet=True,
     )
 
 
@@ -220,6 +221,11 @@ def _cell_text(cell: SheetCell, target: pa.DataType | None, epoch_1904: bool) ->
         return cell.text
     if cell.type == "moment" or cell.shown_as:
         return _moment_text(cell, target, epoch_1904)
+    if target is not None and (pa.types.is_date(target) or pa.types.is_timestamp(target)):
+        raise Refused(
+            f"holds the number {shown(cell.text)} without the format of a date; the column holds "
+            f"{type_name(target)}: format the cells as dates."
+        )
     return _number_text(cell.text, target)
 
 
@@ -253,7 +259,7 @@ def _plain_text(cell: SheetCell, epoch_1904: bool) -> str:
 
 def _number_text(text: str, target: pa.DataType | None) -> str:
     """A number by its digits. Floating point columns take them as they are, others what the digits mean."""
-    simple = len(text) <= SPREADSHEET_DIGITS and "e" not in text and "E" not in text
+    simple = len(text) <= SPREADSHEET_DIGITS and not set(text) & set("eE" if target is not None else ".eE")
     if simple or (target is not None and pa.types.is_floating(target)):
         return text
     number = _decimal(text)
@@ -261,7 +267,9 @@ def _number_text(text: str, target: pa.DataType | None) -> str:
         return text
     if target is None:
         whole = number == number.to_integral_value()
-        return _exact(text, number, 0) if whole and abs(number) > _LARGEST_EXACT else text
+        if whole and abs(number) <= _LARGEST_EXACT:
+            return format(number, ".0f")
+        return _exact(text, number, 0) if whole else text
     if pa.types.is_integer(target):
         return _exact(text, number, 0)
     if pa.types.is_decimal(target):

@@ -23,6 +23,7 @@ from merging.delta.damage import (
     pairs_of,
     text_of,
     texts_of,
+    whole_json,
 )
 from merging.delta.vectors import VectorDescriptor
 
@@ -177,9 +178,9 @@ def table_metadata(value: Any) -> TableMetadata:
     """A metaData action; what its schemaString says is read with the snapshot, where it is the newest."""
     metadata = fields_of(value, "metaData")
     text_of(metadata, "id", "metaData")
-    text_of(metadata, "schemaString", "metaData")
     kept = {
         **metadata,
+        "schemaString": whole_json(text_of(metadata, "schemaString", "metaData")),
         "partitionColumns": list(texts_of(metadata, "partitionColumns", "metaData")),
         "configuration": {
             name: item

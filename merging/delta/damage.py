@@ -38,6 +38,18 @@ def parse_action(line: bytes) -> dict[str, Any]:
     return whole
 
 
+def whole_json(text: str) -> str:
+    """JSON that stands as a text in an action, without halves of characters; as it is where there are none."""
+    if not _HALF_A_CHARACTER.search(text):
+        return text
+    try:
+        loaded = json.loads(text)
+        whole = _whole(loaded)
+    except (ValueError, RecursionError):
+        return text
+    return text if whole == loaded else json.dumps(whole, ensure_ascii=False)
+
+
 def _whole(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyroaring
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging.delta.store import LocalStore
@@ -152,6 +152,7 @@ def z85_of_python(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("spell", [z85_of_rust, z85_with_zeros, z85_of_python])
+@settings(deadline=None)
 @given(rows=st.sets(st.integers(0, 2**40), max_size=40), trailing=st.binary(max_size=3))
 def test_fp16_inline_vectors_are_read_with_any_padding(
     spell: Callable[[bytes], str], rows: set[int], trailing: bytes
@@ -195,6 +196,7 @@ def test_fp16_a_damaged_inline_vector_is_named(text: str, size: int, cardinality
     assert caught.value.data["vector"] == "an inline vector"
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_fp16_any_byte_of_a_vector_may_be_damaged(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

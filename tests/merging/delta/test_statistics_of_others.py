@@ -16,14 +16,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging import delta
 from merging.delta.actions import data_file
 from merging.delta.statistics import loose_stats, partition_bounds, widened_bounds
-from tests.merging.delta.delta_tables import Merger, own_rows
+from tests.merging.delta.delta_tables import Merger, labelled, own_rows
 
+UNHURRIED = settings(deadline=None)
 Stated = tuple[Any, Any]
 Writer = Callable[[list[Any], Any], Stated]
 
@@ -181,6 +182,7 @@ TEXT_WRITERS: list[Writer] = [
 
 
 @pytest.mark.parametrize("writer", TEXT_WRITERS, ids=lambda writer: writer.__name__)
+@UNHURRIED
 @given(st.lists(WORDS, min_size=1, max_size=5), LENGTHS, st.text(LETTERS, max_size=34))
 def test_fd6_no_text_is_hidden(writer: Writer, words: list[str], length: int, common: str) -> None:
     """Lengths other than 32, too: they are a setting."""
@@ -188,6 +190,7 @@ def test_fd6_no_text_is_hidden(writer: Writer, words: list[str], length: int, co
         assert_within(pa.string(), texts, through_json(writer(texts, length)))
 
 
+@UNHURRIED
 @given(st.text(string.ascii_letters + string.digits + " -_/.:é漢", min_size=2, max_size=40))
 def test_bounds_of_plain_texts_stay_close(text: str) -> None:
     low, high = widened_bounds(pa.string(), text, text)
@@ -209,6 +212,7 @@ LONGS = st.lists(
 )
 
 
+@UNHURRIED
 @given(LONGS)
 def test_no_integer_is_hidden_by_writers_that_hold_doubles(values: list[int]) -> None:
     assert_within(pa.int64(), values, (min(values), max(values)))
@@ -242,6 +246,7 @@ def as_text(value: Decimal) -> str:
 
 
 @pytest.mark.parametrize("spell", [as_double, next_smaller, as_plain, as_text, as_exponent])
+@UNHURRIED
 @given(data=st.data())
 def test_no_decimal_is_hidden(spell: Callable[[Decimal], Any], data: st.DataObject) -> None:
     precision = data.draw(st.integers(1, 38))
@@ -371,12 +376,14 @@ SPELLINGS = st.one_of(
 )
 
 
+@UNHURRIED
 @given(MOMENTS, SPELLINGS)
 def test_fd7_no_timestamp_is_hidden(moments: list[int], spell: Callable[[int], str]) -> None:
     stated = spell(min(moments)), spell(max(moments))
     assert_within(pa.timestamp("us", "UTC"), moments, stated)
 
 
+@UNHURRIED
 @given(MOMENTS, st.sampled_from(["T", " "]), st.integers(0, 6), st.sampled_from(["", "Z"]))
 def test_fd7_no_timestamp_without_zone_is_hidden(
     moments: list[int], between: str, digits: int, zone: str
@@ -408,6 +415,7 @@ def julian(days: int) -> str:
     return f"{year:04d}-{month:02d}-{h % 153 // 5 + 1:02d}"
 
 
+@UNHURRIED
 @given(st.lists(st.integers(-800_000, 4_400_000), min_size=1, max_size=4))
 def test_no_date_is_hidden(days: list[int]) -> None:
     def plain(day: int) -> str:
@@ -451,13 +459,17 @@ def deletion_vectors(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def restate(uri: str, stats: dict[str, Any]) -> None:
+def restate(uri: str, stats: Any) -> None:
     """Give the table's first file these statistics."""
+    restate_text(uri, json.dumps(stats))
+
+
+def restate_text(uri: str, stats: str) -> None:
     path = Path(uri) / "_delta_log" / f"{0:020d}.json"
     actions = [json.loads(line) for line in path.read_text().splitlines()]
     for action in actions:
         if "add" in action:
-            action["add"]["stats"] = json.dumps(stats)
+            action["add"]["stats"] = stats
     path.write_text("".join(json.dumps(action) + "\n" for action in actions))
 
 
@@ -577,3 +589,55 @@ def test_members_of_statistics_keep_every_digit_and_a_column_may_be_called_like_
     for damaged in ("{", "[1]", "5", '{"numRecords":3,', ""):
         file = data_file({"path": "a", "size": 1, "stats": damaged})
         assert loose_stats(file, 5) == '{"numRecords":5,"tightBounds":false}'
+
+
+UTC = datetime.UTC
+
+
+@pytest.mark.parametrize(
+    ("data_type", "key", "low", "high", "other"),
+    [
+        (pa.date32(), datetime.date(1, 1, 1), "0001-01-01", "9999-12-31", datetime.date(2020, 1, 1)),
+        (pa.date32(), datetime.date(9999, 12, 31), "-4712-01-01", "+12000-01-01", datetime.date(2020, 1, 1)),
+        (pa.date32(), datetime.date(1500, 3, 1), "1500-02-20", "1500-02-20", datetime.date(2020, 1, 1)),
+        (
+            pa.timestamp("us", "UTC"),
+            datetime.datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
+            "0000-01-01T00:00:00.000Z",
+            "9999-12-31T15:59:59.999-08:00",
+            datetime.datetime(2020, 1, 1, tzinfo=UTC),
+        ),
+        (
+            pa.timestamp("us"),
+            datetime.datetime(2013, 5, 5, 1, 2, 3, 4567, UTC).replace(tzinfo=None),
+            "2013-05-05 01:02:03.004",
+            "2013-05-05 01:02:03.004",
+            datetime.datetime(2020, 1, 1, tzinfo=UTC).replace(tzinfo=None),
+        ),
+        (pa.int8(), 127, -128, 127, 0),
+        (pa.int64(), 2**63 - 1, 2**63, 2**63, 0),
+        (pa.decimal128(38, 0), Decimal(10**38 - 1), Decimal("1E+38"), Decimal("1E+38"), Decimal(0)),
+        (pa.string(), "\U0010ffff" * 3, "\U0010ffff", "\U0010ffff", "a"),
+        (pa.string(), "a\0b", "a", "a", "b"),
+    ],
+)  # fmt: skip
+def test_a_key_at_the_border_of_its_type_is_found_by_pairs_and_by_columns(
+    data_type: pa.DataType,
+    key: Any,
+    low: Any,
+    high: Any,
+    other: Any,
+    make_table: Callable[..., str],
+    merger: Merger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = (pa.table({"k": pa.array([value], data_type)}) for value in (key, other))
+    uri = two_files(make_table, merger, first, second, True)
+    stated = [str(value) if isinstance(value, Decimal) else json.dumps(value) for value in (low, high)]
+    restate_text(uri, f'{{"numRecords":1,"minValues":{{"k":{stated[0]}}},"maxValues":{{"k":{stated[1]}}}}}')
+    snapshot = delta.open_snapshot(uri)
+    for limit in (4_000_000, 0):
+        monkeypatch.setattr("merging.delta.statistics._PAIR_LIMIT", limit)
+        merger.connection.register("asked", labelled(first))
+        merger.connection.execute("CREATE OR REPLACE TEMP TABLE keys AS FROM asked")
+        assert delta.locate(merger.connection, snapshot, "keys", ["k"], "located").rows == 1

@@ -44,7 +44,7 @@ from merging.threeway import (
     merge_rows,
     table_columns_sql,
 )
-from merging.values import json_form, read_text
+from merging.values import arrow_values, json_form, python_values, read_text
 
 _ITERATION_PAGE = 500
 
@@ -251,14 +251,15 @@ class MergePlan:
         types = {one.name: one.type for one in self.alignment.columns}
         if column not in types:
             raise InvalidResolution(f"The merged table has no column {column}.", data={"column": column})
+        kind = types[column]
         try:
-            if as_text and value is not None:
-                return json_form(read_text(value, types[column]))
-            return json_form(cell_value(value, types[column]))
+            typed = read_text(value, kind) if as_text and value is not None else cell_value(value, kind)
         except Refused as error:
             raise InvalidResolution(
                 f"The value chosen for {column} does not fit: {error}", data={"column": column}
             ) from error
+        [canonical] = python_values(arrow_values([typed], kind))
+        return json_form(canonical)
 
     # pages
 

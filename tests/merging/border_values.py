@@ -67,7 +67,8 @@ BORDERS = {
         (Decimal("1E-12"), Decimal("1234567890.123456789012"), Decimal("-" + "9" * 26 + "." + "9" * 12)),
     ),
     "decimal_38_38": Borders(
-        pa.decimal128(38, 38), (Decimal("1E-38"), Decimal("-0." + "9" * 38), Decimal("0." + "12345678" * 4))
+        pa.decimal128(38, 38),
+        (Decimal("1E-38"), Decimal("-0." + "9" * 38), Decimal("0." + "12345678" * 4 + "000000")),
     ),
     "decimal_5_2": Borders(pa.decimal128(5, 2), (Decimal("999.99"), Decimal("-0.01"), Decimal("1.50"))),
     "string": Borders(

@@ -60,9 +60,12 @@ _INTEGER_LIMITS = {
     pa.int64(): (-(2**63), 2**63 - 1),
 }
 
-# What DuckDB can hold: beyond are its infinities, which Delta does not know.
-FIRST_DAY, LAST_DAY = -(2**31) + 2, 2**31 - 2
-FIRST_MOMENT, LAST_MOMENT = -9_223_372_022_400_000_000, 2**63 - 2
+# All days of Delta, and the moments that DuckDB holds (Delta's begin four hours earlier).
+FIRST_DAY, LAST_DAY = -(2**31), 2**31 - 1
+FIRST_MOMENT, LAST_MOMENT = -9_223_372_022_400_000_000, 2**63 - 1
+# The last of them are DuckDB's infinities, or beyond what it reads as text.
+_LAST_DAYS = {"5881580-07-11": LAST_DAY, "-5877641-06-24": FIRST_DAY + 1, "-5877641-06-23": FIRST_DAY}
+_LAST_MOMENT_TEXT = r"294247-01-10[T ]04:00:54\.775807"
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def from_text(text: str, target: pa.DataType) -> Typed:
         bare = f"ltrim({trimmed}, '+')"
         day = f"split_part(replace({bare}, 'T', ' '), ' ', 1)"
         value = f"TRY_CAST(CASE WHEN strlen({bare}) > 10 THEN {day} ELSE {bare} END AS DATE)"
+        ends = " ".join(f"WHEN '{end}' THEN make_date({days})" for end, days in _LAST_DAYS.items())
+        value = f"coalesce({value}, CASE {day} {ends} END)"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
     if pa.types.is_timestamp(target):
         zone = f"({_ZONE})?" if target.tz else ""
@@ -132,6 +137,8 @@ def from_text(text: str, target: pa.DataType) -> Typed:
             # Nor does it know a blank before an offset, nor all the ways to write UTC.
             spelled = f"regexp_replace(regexp_replace({bare}, ' ?(UTC|[zZ])$', 'Z'), ' ([+-])', '\\1')"
             value = f"coalesce({value}, TRY_CAST({spelled} AS {kind}))"
+        last = f"regexp_full_match({bare}, '{_LAST_MOMENT_TEXT}{'(Z|.00:00)?' if target.tz else ''}')"
+        value = f"coalesce({value}, CASE WHEN {last} THEN 'infinity'::{kind} END)"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
     if pa.types.is_binary(target) or pa.types.is_large_binary(target):
         accepted = f"regexp_full_match({trimmed}, '0[xX]([0-9a-fA-F]{{2}})*')"

@@ -31,8 +31,10 @@ _DAYS = (
     FarDate(-719163),
     FarDate(3663450),
     FarDate(-721_000),
+    FarDate(2**31 - 1),
     FarDate(2**31 - 2),
-    FarDate(-(2**31) + 2),
+    FarDate(-(2**31)),
+    FarDate(-(2**31) + 1),
 )
 
 
@@ -44,6 +46,7 @@ def _moments(zoned: bool) -> tuple[Any, ...]:
         datetime(1969, 12, 31, 23, 59, 59, 1, tzinfo=zone),
         FarMoment(253402343999000000, zoned),
         FarMoment(-62135596800000001, zoned),
+        FarMoment(2**63 - 1, zoned),
         FarMoment(2**63 - 2, zoned),
         FarMoment(-9_223_372_022_400_000_000, zoned),
     )

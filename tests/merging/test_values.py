@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merging.delta import duckdb_type
 from merging.moments import FarDate, FarMoment, date_of, days_of, microseconds_of, moment_of
-from merging.parsing import FIRST_DAY, FIRST_MOMENT, LAST_DAY, LAST_MOMENT, Refused, cell_value, from_text
+from merging.parsing import Refused, cell_value, from_text
 from merging.session import Session, tuples
 from merging.staged import same_value
 from merging.values import arrow_values, json_form, python_values, read_text, sql_form, text_form
@@ -89,7 +88,8 @@ def test_fd12_moments_keep_their_number(microseconds: int, zoned: bool) -> None:
 
 def test_fd12_moments_order_and_hash() -> None:
     assert FarDate(-719163) < date(1, 1, 1) < FarDate(2932897) < FarDate(2932898)
-    assert sorted([FarMoment(2**62, True), datetime(1, 1, 1, tzinfo=UTC), FarMoment(-(2**62), True)]) == [
+    moments: list[Any] = [FarMoment(2**62, True), datetime(1, 1, 1, tzinfo=UTC), FarMoment(-(2**62), True)]
+    assert sorted(moments) == [
         FarMoment(-(2**62), True),
         datetime(1, 1, 1, tzinfo=UTC),
         FarMoment(2**62, True),
@@ -185,9 +185,10 @@ def test_fd16_numbers_are_exact(opened: Session, text: str, kind: pa.DataType, v
         ("2024-01-01T23:59:60", pa.timestamp("us")),
         ("2024-01-01T23:60", pa.timestamp("us")),
         ("2023-02-29", pa.date32()),
-        ("-5877641-06-24", pa.date32()),
-        ("5881580-07-11", pa.date32()),
-        ("294247-01-10T04:00:54.775807", pa.timestamp("us")),
+        ("-5877641-06-22", pa.date32()),
+        ("5881580-07-12", pa.date32()),
+        ("294247-01-10T04:00:54.775808", pa.timestamp("us")),
+        ("-290308-12-21T23:59:59.999999", pa.timestamp("us")),
         ("AAE=", pa.binary()),
         ("0xf", pa.binary()),
         ({"a": 1}, pa.list_(pa.int64())),
@@ -204,18 +205,6 @@ def test_fd16_fd23_what_cannot_be_exact_is_refused(opened: Session, value: Any, 
         typed = from_text(f"'{value}'", kind)
         [(bad,)] = tuples(opened.table(f"SELECT {typed.bad} AS b"))
         assert bad is True
-
-
-def test_the_limits_are_those_of_duckdb(opened: Session) -> None:
-    for first, last, kind in (
-        (FIRST_DAY, LAST_DAY, pa.date32()),
-        (FIRST_MOMENT, LAST_MOMENT, pa.timestamp("us")),
-    ):
-        column = pa.array([first, last], pa.int32() if kind == pa.date32() else pa.int64()).cast(kind)
-        for value in python_values(column):
-            text = value.isoformat().lstrip("+")
-            found = opened.row(f"SELECT isfinite(TRY_CAST('{text}' AS {duckdb_type(kind)}))")
-            assert found == (True,)
 
 
 def test_a_zone_is_taken_to_utc() -> None:

@@ -63,7 +63,9 @@ def _somewhere(expression: str, path: tuple[Step, ...], leaf: Any, depth: int) -
     (kind, name), rest = path[0], path[1:]
     if kind == "field":
         inner = _somewhere(f"struct_extract({expression}, {literal(name)})", rest, leaf, depth)
-        return f"({expression} IS NOT NULL AND {inner})"
+        # A struct that is NULL has no value in its fields either: Delta's own writers refuse it. Within lists and maps
+        # they know no such rule.
+        return f"({expression} IS NOT NULL AND {inner})" if depth else inner
     listed = {"element": expression, "key": f"map_keys({expression})", "value": f"map_values({expression})"}
     part = f"part{depth}"
     inner = _somewhere(part, rest, leaf, depth + 1)

@@ -175,9 +175,6 @@ class MergeExecutor:
                     self._discard(prepared)
                 if isinstance(error, VersionMoved) or is_full(error):
                     raise
-                if isinstance(error, MergeError) and error.data.get("breaks_constraint"):
-                    broken = Check("constraints", False, error.message)
-                    raise ValidationFailed(ValidationReport((*report.checks, broken))) from error
                 raise MergeFailed(
                     f"The commit failed and is not in the table's log: {error}",
                     data={"retry": _is_transient(error), "attempt": attempt},

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from merging.alignment import Alignment, MergedColumn, align
+from merging.column_rules import ColumnRules, rules_of_schema
 from merging.columns import differs
 from merging.delta import Expression, RowChanges, Snapshot, column_sql, literal, open_snapshot
 from merging.errors import InvalidResolution, TableChanged
@@ -142,6 +143,7 @@ class MergePlan:
             unresolved="proposed" if request.force_merge else "current",
             check=check,
         )
+        self._pad_texts()
         self._compute_generated()
         changing = [
             (column, updated) for column in self.alignment.values if (updated := self.updates(column))
@@ -174,6 +176,21 @@ class MergePlan:
         if column.name in self._generated() and column.name not in self.alignment.keys:
             return differs(f"m{column.position}", f"c{column.position}", column.type)
         return None
+
+    @cached_property
+    def _column_rules(self) -> Mapping[str, ColumnRules]:
+        return rules_of_schema(self.snapshot.schema_json)
+
+    def _pad_texts(self) -> None:
+        """Give cells of char(n) that change the form in which the table stores them, chosen values too."""
+        for column in self.alignment.values:
+            rules = self._column_rules.get(column.name)
+            if rules is not None and rules.pads and column.staged:
+                cell = f"m{column.position}"
+                self.session.execute(
+                    f"UPDATE merged SET {cell} = {rules.stored(cell)} "
+                    f"WHERE action = 'insert' OR (action = 'update' AND u{column.position})"
+                )
 
     def _compute_generated(self) -> None:
         """Give the columns that the table computes the values that follow from the merged rows.
@@ -476,6 +493,15 @@ class MergePlan:
                 f"{column.name} has a value in every merged row.",
                 f"merged rows have no value in {column.name}, which takes no NULL.",
             )
+        for name, rules in self._column_rules.items():
+            for rule in rules.rules:
+                kind = "not_null" if rule.limit is None else "length"
+                yield self._rows_check(
+                    f"{kind}:{rule.place}",
+                    rule.broken_by(self._column_sql(name)),
+                    f"{rule.place} {rule.demand}, and does in every merged row.",
+                    f"merged rows break a rule of the table: {rule.place} {rule.demand}.",
+                )
         yield from self._rule_checks()
 
     def _rule_checks(self) -> Iterator[Check]:

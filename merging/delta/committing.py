@@ -54,7 +54,13 @@ def commit(
         snapshot.store.put_new(commit_path(version), body)
     except ObjectExists as error:
         # A put whose answer was lost and that the client sent again finds its own commit.
-        if not _is_ours(prepared):
+        found = _token_found(prepared)
+        if found is None:
+            raise MergeFailed(
+                f"The store of {snapshot.uri} says that there is a version {version}, and does not show it.",
+                data={"table_uri": snapshot.uri, "version": version, _OPEN: True},
+            ) from error
+        if found != prepared.commit_token:
             raise VersionMoved(
                 f"Version {version} of {snapshot.uri} was committed by somebody else.",
                 data={"table_uri": snapshot.uri, "version": version},
@@ -105,7 +111,12 @@ def _rest(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
 
 
 def _is_ours(prepared: PreparedCommit) -> bool:
-    """Whether the version after the snapshot's is this very attempt's commit.
+    """Whether the version after the snapshot's is this very attempt's commit; raises MergeFailed as `_token_found`."""
+    return _token_found(prepared) == prepared.commit_token
+
+
+def _token_found(prepared: PreparedCommit) -> str | None:
+    """By which token the version after the snapshot's was committed ("" where it has none); None: there is no such.
 
     Raises MergeFailed when the log cannot be asked; the commit may be there then, now or later.
     """
@@ -113,13 +124,13 @@ def _is_ours(prepared: PreparedCommit) -> bool:
     try:
         found = read_commit(snapshot.store, snapshot.version + 1)
     except FileNotFoundError:
-        return False
+        return None
     except Exception as error:
         raise MergeFailed(
             f"Whether version {snapshot.version + 1} of {snapshot.uri} was committed cannot be known now: {error}",
             data={"table_uri": snapshot.uri, "version": snapshot.version + 1, _OPEN: True},
         ) from error
-    return found.info.get("txnId") == prepared.commit_token
+    return str(found.info.get("txnId") or "")
 
 
 def may_still_land(error: BaseException) -> bool:

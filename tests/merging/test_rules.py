@@ -16,8 +16,9 @@ import pytest
 
 import merging
 from merging.delta.rules import SESSION_ZONE_PROPERTY
+from merging.delta.store import LocalStore, ObjectExists
 from tests.merging.delta.delta_tables import own_rows
-from tests.merging.world import Row, World, arrow
+from tests.merging.world import Row, World, arrow, resolve
 
 STRATEGIES = pytest.mark.parametrize("strategy", ["merge-on-read", "copy-on-write"])
 DAY = datetime.date(2024, 2, 29)
@@ -398,6 +399,89 @@ def test_fp5_partitions_of_instants_without_a_zone_are_refused_at_inspection(tmp
     assert merging.inspect_table(world.uri).version == 1
     later = at + datetime.timedelta(hours=5)
     assert own_rows(world.uri) == [(1, later.replace(tzinfo=None))]
+
+
+NESTED = pa.schema([("id", pa.int64()), ("v", pa.string()), ("p", pa.struct([("x", pa.int32())]))])
+
+
+@STRATEGIES
+def test_fp7_a_length_that_came_after_staging_holds_at_the_merge(tmp_path: Path, strategy: str) -> None:
+    rows = [{"id": n, "v": f"v{n}", "p": {"x": n}} for n in (1, 2)]
+    world = World(tmp_path, strategy, NESTED, rows)
+    staged = world.stage([{"id": 1, "v": "abcd"}, {"id": 2, "v": "äöü"}])
+
+    def change(metadata: dict[str, Any], fields: dict[str, Any]) -> None:
+        fields["v"]["metadata"]["__CHAR_VARCHAR_TYPE_STRING"] = "varchar(3)"
+
+    commit_by_hand(world.uri, change)
+    before = own_rows(world.uri)
+    with pytest.raises(merging.ValidationFailed) as caught:
+        world.merge(staged)
+    [failed] = [one for one in caught.value.report.checks if not one.ok]
+    assert (failed.name, failed.failures, failed.examples) == ("length:v", 1, ({"id": 1},))
+    assert own_rows(world.uri) == before
+
+
+@STRATEGIES
+@pytest.mark.parametrize("value", [None, {"x": None}], ids=str)
+def test_fp7_a_chosen_value_is_held_to_not_null_within_columns(
+    tmp_path: Path, strategy: str, value: Any
+) -> None:
+    """A NULL struct breaks its field's NOT NULL too, as in Spark."""
+    inner = pa.struct([pa.field("x", pa.int32(), nullable=False)])
+    schema = pa.schema([("id", pa.int64()), ("p", inner)])
+    rows = [{"id": n, "p": {"x": n}} for n in (1, 2)]
+    world = World(tmp_path, strategy, schema, rows)
+    world.merge(world.stage([{"id": 1, "p": {"x": 5}}]), "CR-first")
+    staged = world.stage([{"id": 1, "p": {"x": 6}}])
+    with world.plan(staged) as plan:
+        chosen = resolve(plan.conflicts, "custom", value)
+    before, version = own_rows(world.uri), world.version
+    with pytest.raises(merging.ValidationFailed) as caught:
+        world.merge(staged, resolutions=chosen)
+    assert [one.name for one in caught.value.report.checks if not one.ok] == ["not_null:p.x"]
+    assert (own_rows(world.uri), world.version) == (before, version)
+
+
+@STRATEGIES
+def test_fp7_a_char_is_padded_where_it_changes_and_nowhere_else(tmp_path: Path, strategy: str) -> None:
+    rows = [{"id": n, "v": f"v{n}", "p": {"x": n}} for n in (1, 2, 3)]
+    world = World(tmp_path, strategy, NESTED, rows)
+    staged = world.stage(
+        [
+            {"id": 1, "v": "é", "p": {"x": 9}},
+            {"id": 2, "v": "v2", "p": {"x": 8}},
+            {"id": 7, "v": "", "p": {"x": 7}},
+        ]
+    )
+
+    def change(metadata: dict[str, Any], fields: dict[str, Any]) -> None:
+        fields["v"]["metadata"]["__CHAR_VARCHAR_TYPE_STRING"] = "char(3)"
+
+    commit_by_hand(world.uri, change)
+    world.merge(staged)
+    found = [(row["id"], row["v"], row["p"]["x"]) for row in world.rows()]
+    assert found == [(1, "é  ", 9), (2, "v2", 8), (3, "v3", 3), (7, "   ", 7)]
+
+
+def test_fp8_a_lost_race_is_told_only_where_a_version_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that calls every failed put a lost race does not send a merge round twenty times."""
+    world = World(tmp_path, "copy-on-write")
+    puts = []
+
+    def refuse(store: LocalStore, path: str, content: bytes) -> None:
+        puts.append(path)
+        raise ObjectExists(path)
+
+    staged = world.stage([{"id": 1, "a": 11}])
+    monkeypatch.setattr(LocalStore, "put_new", refuse)
+    monkeypatch.setattr("merging.executing.time.sleep", lambda seconds: None)
+    with pytest.raises(merging.MergeFailed, match="says that there is a version 1, and does not show it"):
+        world.merge(staged)
+    assert 1 <= len(puts) <= 5
+    assert world.version == 0
 
 
 def test_a_merge_that_delta_rs_made_is_still_told(tmp_path: Path) -> None:

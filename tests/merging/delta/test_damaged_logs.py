@@ -456,6 +456,9 @@ def test_fp15_an_unknown_mapping_mode_is_refused(mode: str, full_table: Path) ->
     for line in lines:
         if "metaData" in line:
             line["metaData"]["configuration"][f"{MAPPING}mode"] = mode
+        if "protocol" in line:
+            line["protocol"]["readerFeatures"] += ["columnMapping"]
+            line["protocol"]["writerFeatures"] += ["columnMapping"]
     try:
         write_lines(full_table, 0, lines)
         with pytest.raises(UnsupportedTable, match=f"column mapping mode {mode}"):

@@ -295,16 +295,17 @@ def open_stream(stream: pa.RecordBatchReader, targets: Targets) -> Source:
 def _source(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], targets: Targets, *, validated: bool = False
 ) -> Source:
-    check_header(schema.names)
     warnings: list[str] = []
-    index = _PandasIndex.of(schema)
-    places = _places(schema, index, targets, warnings)
-    fields = [schema.field(place) for place in places]
-    counted = {name: rows for name, rows in index.ranges.items() if name in targets}
-    check_header([*(field.name for field in fields), *counted])
-    kinds = _plain_types(fields, targets)
-    plain = pa.schema([pa.field(field.name, kind) for field, kind in zip(fields, kinds, strict=True)])
-    warnings += _of_extensions(fields)
+    with _named_failures("what the content says of its columns"):
+        check_header(schema.names)
+        index = _PandasIndex.of(schema)
+        places = _places(schema, index, targets, warnings)
+        fields = [schema.field(place) for place in places]
+        counted = {name: rows for name, rows in index.ranges.items() if name in targets}
+        check_header([*(field.name for field in fields), *counted])
+        kinds = _plain_types(fields, targets)
+        plain = pa.schema([pa.field(field.name, kind) for field, kind in zip(fields, kinds, strict=True)])
+        warnings += _of_extensions(fields)
 
     def made_plain() -> Iterator[pa.RecordBatch]:
         start = 0
@@ -317,9 +318,13 @@ def _source(
             if not validated:
                 for field, column in zip(fields, columns, strict=True):
                     _validate(field.name, column, start)
-            for first, rows in _slices(columns, batch.num_rows, start):
-                cut = [column.slice(first, rows) for column in columns]
-                yield _plain_batch(start + first, rows, cut, plain, counted)
+            with _named_failures(f"the content from row {start + 1:,} on"):
+                cuts = list(_slices(columns, batch.num_rows, start))
+            for first, rows in cuts:
+                with _named_failures(f"the content from row {start + first + 1:,} on"):
+                    cut = [column.slice(first, rows) for column in columns]
+                    made = _plain_batch(start + first, rows, cut, plain, counted)
+                yield made
             start += batch.num_rows
         for name, declared in counted.items():
             if len(declared) != start:

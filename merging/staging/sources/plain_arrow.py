@@ -15,7 +15,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from merging.parsing import FIRST_DAY, FIRST_MOMENT, LAST_DAY, LAST_MOMENT, explain, shown
+from merging.parsing import FIRST_MOMENT, LAST_MOMENT, explain, shown
 
 _DEEPEST = 32
 _LARGEST_DECIMAL = 38
@@ -259,8 +259,6 @@ def make_plain(array: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Refusals
     if pa.types.is_timestamp(data_type):
         return _timestamps(array, wanted)
     plain, refusals = (array, _NONE) if data_type == wanted else _cast(array, wanted)
-    if pa.types.is_date(wanted):
-        return _dates(_fresh(plain), refusals)
     return _fresh(plain), refusals
 
 
@@ -481,19 +479,6 @@ def _timestamps(array: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, Refusal
     texts = unfitting.cast(pa.string()).to_pylist()
     refusals = {row: _explained(f"{text}{behind}", wanted) for row, text in zip(rows, texts, strict=True)}
     return _without(micros, unfit).view(wanted), refusals
-
-
-def _dates(days: pa.Array, refusals: Refusals) -> tuple[pa.Array, Refusals]:
-    unfit = _outside(days.view(pa.int32()), FIRST_DAY, LAST_DAY)
-    if not pc.any(unfit).as_py():
-        return days, refusals
-    rows = pc.indices_nonzero(unfit).to_pylist()
-    numbers = days.view(pa.int32()).take(pa.array(rows)).to_pylist()
-    told = {
-        row: _explained(f"{number} days since 1970", days.type)
-        for row, number in zip(rows, numbers, strict=True)
-    }
-    return _without(days.view(pa.int32()), unfit).view(days.type), {**refusals, **told}
 
 
 def _outside(numbers: pa.Array, first: int, last: int) -> pa.Array:

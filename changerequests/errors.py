@@ -28,6 +28,15 @@ class Blocked(DomainError):
         self.blockers = tuple(blockers)
 
 
+class NothingToChange(DomainError):
+    """The uploaded rows equal the table, or there are none: no revision is made.
+
+    ``data`` counts what was read.
+    """
+
+    code = "nothing_to_change"
+
+
 class PlanChanged(DomainError):
     """What was looked at is not what would be merged any more; ``data`` says what moved."""
 

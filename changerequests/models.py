@@ -130,6 +130,14 @@ class Revision(models.Model):
     noop_rows = models.PositiveBigIntegerField(help_text="Rows that equalled the table and were dropped.")
     columns = models.JSONField(help_text="Names of the staged value columns.")
     cells_updated = models.JSONField(default=dict, help_text="Changed cells per column.")
+    new_columns = models.JSONField(
+        default=list, blank=True, help_text="Columns that the table does not have: name and type of each."
+    )
+    warnings = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Sentences about what was read otherwise than somebody may expect.",
+    )
     file_name = models.CharField(max_length=255, blank=True)
     rebased_from = models.ForeignKey(
         "self",

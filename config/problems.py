@@ -35,6 +35,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "duplicate_keys": 409,
     "validation_failed": 422,
     "staging_rejected": 422,
+    "nothing_to_change": 422,
     "suite_rejected": 422,
     "invalid": 422,
     "invalid_resolution": 422,

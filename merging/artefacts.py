@@ -135,8 +135,8 @@ def _diff_sql(plan: MergePlan) -> str:
     ]
     for column in plan.alignment.values:
         updated = plan.updates(column)
-        if updated is None:
-            continue
+        if updated is None or column.name not in plan.cells_updated:
+            continue  # one leg for each column that changes somewhere, whatever the table's width
         position = column.position
         old, new = f"c{position}", f"m{position}"
         if not is_text(column.type):

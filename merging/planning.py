@@ -127,6 +127,7 @@ class MergePlan:
 
     def _merge_in_session(self) -> None:
         request, opened = self.request, self.session
+        opened.expect_columns(len(self.alignment.columns))
         standing = join_current(opened, self.staged, self.snapshot, self.alignment)
         check = not request.skip_conflict_check
         if check:
@@ -148,10 +149,11 @@ class MergePlan:
         changing = [
             (column, updated) for column in self.alignment.values if (updated := self.updates(column))
         ]
-        counts = ["count(*) FILTER (action = 'insert')", "count(*) FILTER (action = 'update')"]
-        counts += ["count(*) FILTER (action = 'delete')"]
-        counts += [f"count(*) FILTER (action = 'update' AND {updated})" for _, updated in changing]
-        inserts, updates, deletes, *cells = opened.row(f"SELECT {', '.join(counts)} FROM merged")
+        inserts, updates, deletes, *cells = opened.counts(
+            "FROM merged",
+            [f"action = '{action}'" for action in ("insert", "update", "delete")]
+            + [f"action = 'update' AND {updated}" for _, updated in changing],
+        )
         self.rows_added, self.rows_updated, self.rows_deleted = inserts, updates, deletes
         self.cells_updated = {
             column.name: number for (column, _), number in zip(changing, cells, strict=True) if number

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,8 @@ MEMORY_LIMIT = os.environ.get("HEADGATE_ENGINE_MEMORY", "1GB")
 
 STAGING_MEMORY_LIMIT = os.environ.get("HEADGATE_STAGING_MEMORY", "450MB")
 """The same for staging, so that any upload is read within 1 GB, readers and Python included."""
+
+_MANY_COLUMNS = 200
 
 THREADS = int(os.environ.get("HEADGATE_ENGINE_THREADS", "2"))
 
@@ -44,6 +46,24 @@ class Session:
         )
         self._end = weakref.finalize(self, _end, self.connection, spill)
         self.execute("SET TimeZone = 'UTC'")
+
+    def expect_columns(self, number: int) -> None:
+        """Prepare for statements over a number of columns, so that their cost is linear in it.
+
+        Each step of a statement holds a vector of every column, once a thread; and the optimizer that moves
+        projections looks at every column for each other one.
+        """
+        if number > _MANY_COLUMNS:
+            self.execute("SET threads = 1")
+            self.execute("SET disabled_optimizers = 'projection_placement'")
+
+    def counts(self, query: str, conditions: Sequence[str]) -> list[int]:
+        """How many rows of a query fulfil each of the conditions. One list of counts is planned in linear time."""
+        if not conditions:
+            return []
+        counted = ", ".join(f"count_if({condition})" for condition in conditions)
+        [found] = self.row(f"SELECT [{counted}] {query}")
+        return [int(number or 0) for number in found]  # NULL where there are no rows
 
     def close(self) -> None:
         """End the connection and remove what it spilled. Closing twice is fine."""

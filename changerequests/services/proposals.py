@@ -17,6 +17,7 @@ from django.utils import timezone
 
 import merging
 from changerequests import queue, selectors
+from changerequests.errors import NothingToChange
 from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
@@ -26,6 +27,7 @@ from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, TableReplaced
 from datasets.models import Dataset
 from datasets.roles import may_contribute
+from datasets.rows import storable
 
 #: What ``stage_upload`` raises for content that does not fit; faces catch it without knowing the engine.
 StagingRejected = merging.StagingRejected
@@ -84,6 +86,7 @@ def propose_upload(
     file_name: str = "",
     file_format: str | None = None,
     null_token: str = "",
+    column_types: Mapping[str, str] | None = None,
 ) -> Revision:
     """Begin a draft with a file's rows as its first revision; where the file is refused there is no draft either.
 
@@ -100,7 +103,9 @@ def propose_upload(
             merge_schema=merge_schema,
             file_format=file_format,
             file_name=file_name,
+            column_types=column_types,
         )
+        _require_changes(staged)
         with transaction.atomic():
             change_request = create_change_request(
                 dataset=dataset,
@@ -125,13 +130,15 @@ def stage_upload(
     file_name: str = "",
     file_format: str | None = None,
     null_token: str = "",
+    column_types: Mapping[str, str] | None = None,
 ) -> Revision:
     """Make a file's rows the current revision of a draft or pending request.
 
     The file is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. It is read whole
     and checked first: ``merging.StagingRejected`` lists every problem by line and column and nothing is staged.
-    In CSV, ``null_token`` (an unquoted field equal to it) stands for NULL. ``merging.StorageFull`` where it finds no
-    room.
+    In CSV, ``null_token`` (an unquoted field equal to it) stands for NULL; ``column_types`` says the types of new
+    columns. Raises ``NothingToChange`` for a first content that equals the table, ``merging.StorageFull`` where it
+    finds no room.
     """
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
@@ -145,11 +152,37 @@ def stage_upload(
         merge_schema=change_request.merge_schema,
         file_format=file_format,
         file_name=file_name,
+        column_types=column_types,
     )
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         require(change_request, actor, Action.STAGE)  # again: it may have moved while the file was read
+        if not change_request.revisions.exists():
+            _require_changes(staged)
         return adopt(change_request, actor, staged, file_name=file_name)
+
+
+def _require_changes(staged: merging.Staged) -> None:
+    """Refuse a first content that changes nothing. Later ones may empty a request, which says so."""
+    if _changes_nothing(staged):
+        shutil.rmtree(Path(staged.location).parent, ignore_errors=True)  # made for this content alone
+        raise NothingToChange(
+            _nothing_in(staged), noop_rows=staged.noop_rows, duplicate_rows=staged.duplicate_rows
+        )
+
+
+def _changes_nothing(staged: merging.Staged) -> bool:
+    return not staged.rows and not staged.new_columns
+
+
+def _nothing_in(staged: merging.Staged) -> str:
+    read = staged.noop_rows + staged.duplicate_rows
+    if not read:
+        return "There is nothing to change: the upload names columns and has no rows."
+    rows = "The row that was read equals" if read == 1 else f"All {read:,} rows that were read equal"
+    return (
+        f"There is nothing to change: {rows[0].lower()}{rows[1:]} the table at version {staged.base_version}."
+    )
 
 
 def _stage_file(dataset: Dataset, path: Path, folder: Path, **options: Any) -> merging.Staged:
@@ -199,6 +232,8 @@ def adopt(
         noop_rows=staged.noop_rows,
         columns=[name for name in staged.columns if name not in staged.primary_keys],
         cells_updated=dict(staged.cells_updated),
+        new_columns=[{"name": name, "type": kind} for name, kind in staged.new_column_types.items()],
+        warnings=storable([*staged.warnings, *([_nothing_in(staged)] if _changes_nothing(staged) else [])]),
         file_name=file_name[:255],
         rebased_from=rebased_from,
         # Whoever refreshes the base images edits nothing: the content stays its maker's.

@@ -58,10 +58,31 @@ class UploadForm(forms.Form):
         help_text='An unquoted field equal to this becomes NULL. Left empty, an empty field is NULL and "" is '
         "empty text.",
     )
+    column_types = forms.CharField(
+        label="Types of new columns",
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "class": "form-control mono"}),
+        help_text="One column a line, name and type: price decimal(10,2). A column that is not named here gets the "
+        "type from which every value comes back as it was written, or is text.",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         style(self)
+
+    def clean_column_types(self) -> dict[str, str]:
+        """Names and types, from lines that end with the type."""
+        types: dict[str, str] = {}
+        for line in self.cleaned_data["column_types"].splitlines():
+            name, _, kind = line.strip().rpartition(" ")
+            if line.strip() and not name.strip():
+                raise forms.ValidationError(
+                    f"Write a name and a type in each line; found only {line.strip()}."
+                )
+            if line.strip():
+                types[name.strip().removesuffix(":")] = kind
+        return types
 
     def clean(self) -> dict[str, Any]:
         """Exactly one of file and pasted rows."""
@@ -90,7 +111,7 @@ class NewChangeRequestForm(UploadForm):
         initial=True,
         help_text="Otherwise an unknown column is refused.",
     )
-    field_order = ("title", "description", "file", "pasted", "null_token", "merge_schema")
+    field_order = ("title", "description", "file", "pasted", "null_token", "column_types", "merge_schema")
 
 
 class FormWithOwnIds(forms.Form):

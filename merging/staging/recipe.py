@@ -177,6 +177,7 @@ class _Staging:
         for setting in ("allocator_flush_threshold", "allocator_bulk_deallocation_flush_threshold"):
             self.session.execute(f"SET {setting} = '16MB'")
         self.session.execute("SET allocator_background_threads = true")
+        self.session.expect_columns(len(self.schema))
         self._load()
         self._list_bad_cells()
         self._guess_new_columns()
@@ -716,12 +717,13 @@ class _Staging:
         )
         os.unlink(self._paired)
         self._find_rekeyed()
-        counted = [
-            f"count(*) FILTER (op = 'update' AND "
-            f"{differs(f'p{column.position}', self._base_cell(column), column.type)})"
-            for column in values
-        ]
-        counts = self.session.row(f"SELECT {', '.join(counted)} FROM final") if counted else ()
+        counts = self.session.counts(
+            "FROM final",
+            [
+                f"op = 'update' AND {differs(f'p{column.position}', self._base_cell(column), column.type)}"
+                for column in values
+            ],
+        )
         cells_updated = {
             column.name: int(number) for column, number in zip(values, counts, strict=True) if number
         }
@@ -818,7 +820,7 @@ class _Staging:
             f"CASE WHEN list_contains(absent, {column.place}) THEN {column.position}::SMALLINT END"
             for column in self._values()
         )
-        if not cases:
+        if not cases or not self._leaves_out:
             return "NULL::SMALLINT[]"
         listed = f"list_filter([{cases}], lambda position: position IS NOT NULL)"
         return f"CASE WHEN effect = 'insert' AND absent IS NOT NULL THEN {listed} END"

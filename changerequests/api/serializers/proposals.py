@@ -10,6 +10,8 @@ from changerequests.api.serializers.shared import AnyValue, KeyField, StrictSeri
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision
 from changerequests.policies import blockers
 from changerequests.states import Action
+from datasets.errors import InvalidInput
+from datasets.rows import parse_json
 
 #: What people do; the rest is the system's.
 PEOPLES_ACTIONS = (
@@ -26,8 +28,23 @@ PEOPLES_ACTIONS = (
 )
 
 
+class NewColumnSerializer(serializers.Serializer):
+    """A column that the table does not have yet."""
+
+    name = serializers.CharField()
+    type = serializers.CharField(
+        help_text="As Delta names it; chosen by the uploader, or by what the values are."
+    )
+
+
 class RevisionSerializer(serializers.ModelSerializer):
     """One immutable staged content."""
+
+    new_columns = NewColumnSerializer(many=True)
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="What was read otherwise than somebody may expect: repeated rows, cut timestamps, rows left out.",
+    )
 
     columns = serializers.ListField(child=serializers.CharField())
     cells_updated = serializers.DictField(
@@ -48,6 +65,8 @@ class RevisionSerializer(serializers.ModelSerializer):
             "noop_rows",
             "columns",
             "cells_updated",
+            "new_columns",
+            "warnings",
             "file_name",
             "created_by",
             "created_at",
@@ -250,6 +269,20 @@ class CreateChangeRequestSerializer(StrictSerializer):
     )
 
 
+@extend_schema_field({"type": "string", "example": '{"price": "decimal(10,2)"}'})
+class ColumnTypesField(serializers.CharField):
+    """Names and types in a JSON object, as a form can carry it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            types = parse_json(super().to_internal_value(data), "column_types")
+        except InvalidInput as error:
+            raise serializers.ValidationError(error.message) from error
+        if not isinstance(types, dict) or not all(isinstance(kind, str) for kind in types.values()):
+            raise serializers.ValidationError("Expected a JSON object with the name and type of each column.")
+        return types
+
+
 class UploadSerializer(StrictSerializer):
     """A file with the key columns, any of the other columns and optionally ``_op``."""
 
@@ -264,6 +297,10 @@ class UploadSerializer(StrictSerializer):
         trim_whitespace=False,
         default="",
         help_text="In CSV: the unquoted field that stands for NULL.",
+    )
+    column_types = ColumnTypesField(
+        required=False,
+        help_text='Types of new columns by their names, as JSON: `{"price": "decimal(10,2)"}`.',
     )
 
 

@@ -131,7 +131,8 @@ class ChangeRequestViewSet(GenericViewSet):
     def upload(self, request: Request, cr_id: str) -> Response:
         """Make a file's rows the content of the request: CSV, Parquet, JSON lines, Arrow or XLSX.
 
-        422 `staging_rejected` lists every problem by line and column; then nothing was staged.
+        422 `staging_rejected` lists every problem by line and column, 422 `nothing_to_change` says that the rows
+        equal the table (or that there are none) where the request has no content yet; then nothing was staged.
         """
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         wanted = validated(UploadSerializer, request.data)
@@ -143,6 +144,7 @@ class ChangeRequestViewSet(GenericViewSet):
             file_name=file.name,
             file_format=wanted.get("file_format"),
             null_token=wanted["null_token"],
+            column_types=wanted.get("column_types"),
         )
         return Response(RevisionSerializer(revision).data, status=201)
 

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from changerequests import policies, selectors
+from changerequests.errors import NothingToChange
 from changerequests.models import ChangeRequest, Revision
 from changerequests.services import plans, proposals, rebasing, reviews
 from changerequests.states import Action
@@ -52,6 +53,8 @@ def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRespo
                 )
         except proposals.StagingRejected as refused:
             rejection = refused
+        except NothingToChange as nothing:
+            form.add_error(_place_of_rows(form), nothing.message)
         else:
             return _staged(request, revision)
     context = {
@@ -84,7 +87,14 @@ def _stage(request: HttpRequest, change_request: ChangeRequest, form: UploadForm
             )
     except proposals.StagingRejected as rejection:
         return _upload_page(request, change_request, form, 422, rejection)
+    except NothingToChange as nothing:
+        form.add_error(_place_of_rows(form), nothing.message)
+        return _upload_page(request, change_request, form, 422)
     return _staged(request, revision)
+
+
+def _place_of_rows(form: UploadForm) -> str:
+    return "pasted" if form.cleaned_data["file"] is None else "file"
 
 
 def _staged(request: HttpRequest, revision: Revision) -> HttpResponse:
@@ -95,13 +105,18 @@ def _staged(request: HttpRequest, revision: Revision) -> HttpResponse:
         else ""
     )
     messages.success(request, f"Uploaded as revision {revision.number}: {rows}.{dropped}")
+    for column in revision.new_columns:
+        messages.info(request, f"New column {column['name']}: {column['type']}.")
+    for warning in revision.warnings:
+        messages.warning(request, warning)
     return HttpResponseRedirect(reverse("change_request", args=[revision.change_request.cr_id]))
 
 
 @contextmanager
 def _content(form: UploadForm) -> Iterator[dict[str, Any]]:
     """What was uploaded or pasted, as a file for the service; it is gone afterwards."""
-    file, options = form.cleaned_data["file"], {"null_token": form.cleaned_data["null_token"]}
+    file = form.cleaned_data["file"]
+    options = {name: form.cleaned_data[name] for name in ("null_token", "column_types")}
     with tempfile.TemporaryDirectory(prefix="headgate-upload-") as folder:
         if file is None:
             path = Path(folder) / "pasted.csv"

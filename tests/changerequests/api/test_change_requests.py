@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from changerequests.models import ChangeRequest, Review, Revision
+from changerequests.services.storage import staging_folder
 from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.roles import Role
@@ -68,6 +69,8 @@ def test_a_contributor_creates_uploads_and_submits(dataset: Dataset) -> None:
         "noop_rows": 0,
         "columns": ["year", "manufacturer", "seats"],
         "cells_updated": {"year": 1},
+        "new_columns": [],
+        "warnings": [],
         "file_name": "changes.csv",
         "created_by": "carl",
     }
@@ -99,6 +102,74 @@ def test_what_does_not_fit_is_named_by_member(dataset: Dataset, body: dict[str, 
     assert problem(response) == (422, "invalid")
     assert field in [error["field"] for error in response.json()["errors"]]
     assert ChangeRequest.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"tailnum,seats\n", "There is nothing to change: the upload names columns and has no rows."),
+        (
+            b"tailnum,seats\nN1,149\n",
+            "There is nothing to change: the row that was read equals the table at version 0.",
+        ),
+        (
+            b"tailnum,seats\nN1,149\nN1,149\nN2,182\n",
+            "There is nothing to change: all 3 rows that were read equal the table at version 0.",
+        ),
+    ],
+)
+def test_fd20_a_first_content_that_changes_nothing_is_refused(
+    dataset: Dataset, content: bytes, sentence: str
+) -> None:
+    client = client_of(person_with(Role.CONTRIBUTOR, dataset))
+    cr_id = client.post("/api/v1/change_requests", {"dataset": dataset.pk, "title": "Nightly"}).json()[
+        "cr_id"
+    ]
+    response = client.post(
+        f"/api/v1/change_requests/{cr_id}/upload", {"file": file_of(content)}, format="multipart"
+    )
+    assert problem(response) == (422, "nothing_to_change")
+    assert response.json()["message"] == sentence
+    assert Revision.objects.count() == 0
+    assert not any(staging_folder(ChangeRequest.objects.get()).glob("*"))
+
+
+def test_fd20_a_later_content_may_change_nothing_and_says_so(pending: ChangeRequest) -> None:
+    response = client_of(pending.author).post(
+        url(pending, "/upload"), {"file": file_of(b"tailnum,seats\n")}, format="multipart"
+    )
+    assert response.status_code == 201
+    assert response.json()["rows"] == 0
+    assert response.json()["warnings"] == [
+        "There is nothing to change: the upload names columns and has no rows."
+    ]
+
+
+def test_fd13_fd14_new_columns_and_warnings_stand_on_the_revision(pending: ChangeRequest) -> None:
+    client = client_of(pending.author)
+    content = b"tailnum,note,price\nN1,7,1.10\nN1,7,1.10\n"
+    types = {"column_types": '{"price": "decimal(10,2)"}'}
+    response = client.post(url(pending, "/upload"), {"file": file_of(content), **types}, format="multipart")
+    assert response.status_code == 201, response.json()
+    told = {
+        "new_columns": [{"name": "note", "type": "long"}, {"name": "price", "type": "decimal(10,2)"}],
+        "warnings": ["1 row repeats another one exactly and counted once."],
+    }
+    assert {name: response.json()[name] for name in told} == told
+    listed = client.get(url(pending, "/revisions")).json()["results"][-1]
+    assert {name: listed[name] for name in told} == told
+
+    for wrong in ("[]", "{", '{"price": 5}'):
+        refused = client.post(
+            url(pending, "/upload"), {"file": file_of(content), "column_types": wrong}, format="multipart"
+        )
+        assert problem(refused) == (422, "invalid")
+    refused = client.post(
+        url(pending, "/upload"),
+        {"file": file_of(content), "column_types": '{"price": "money"}'},
+        format="multipart",
+    )
+    assert problem(refused) == (422, "staging_rejected")
 
 
 def test_a_refused_file_lists_every_problem_by_line_and_column(pending: ChangeRequest) -> None:

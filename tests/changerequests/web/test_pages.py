@@ -238,6 +238,45 @@ class TestDataset:
 
 
 class TestProposing:
+    def test_fd20_rows_that_equal_the_table_make_no_draft(
+        self, dataset: Dataset, author: User, signed_in: SignedIn
+    ) -> None:
+        posted = {
+            "title": "Nothing",
+            "description": "why",
+            "pasted": "tailnum,seats\nN2,182\n",
+            "merge_schema": "on",
+        }
+        response = signed_in(author).post(reverse("new_change_request", args=address(dataset)), posted)
+        assert response.status_code == 422
+        words = response.content.decode()
+        assert "There is nothing to change: the row that was read equals the table at version 0." in words
+        assert "tailnum,seats\nN2,182" in words
+        assert 'value="Nothing"' in words
+        assert ChangeRequest.objects.count() == 0
+
+    def test_fd13_fd14_a_page_tells_types_and_warnings(
+        self, dataset: Dataset, author: User, signed_in: SignedIn
+    ) -> None:
+        posted = {
+            "title": "Prices",
+            "description": "",
+            "pasted": "tailnum,price,when\nN2,1.10,7\nN2,1.10,7\n",
+            "column_types": "price decimal(10,2)\n",
+            "merge_schema": "on",
+        }
+        response = signed_in(author).post(
+            reverse("new_change_request", args=address(dataset)), posted, follow=True
+        )
+        words = text(response)
+        assert "New column price: decimal(10,2)." in words
+        assert "New column when: long." in words
+        page = text(
+            signed_in(author).get(reverse("change_request", args=[ChangeRequest.objects.get().cr_id]))
+        )
+        assert "1 row repeats another one exactly and counted once." in page
+        assert "price decimal(10,2)" in page
+
     def test_an_upload_becomes_a_draft(self, dataset: Dataset, author: User, signed_in: SignedIn) -> None:
         response = signed_in(author).post(
             reverse("new_change_request", args=address(dataset)),

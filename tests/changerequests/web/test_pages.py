@@ -275,7 +275,8 @@ class TestProposing:
             signed_in(author).get(reverse("change_request", args=[ChangeRequest.objects.get().cr_id]))
         )
         assert "1 row repeats another one exactly and counted once." in page
-        assert "price decimal(10,2)" in page
+        assert "<dt>New columns</dt>" in page
+        assert "decimal(10,2)" in page
 
     def test_an_upload_becomes_a_draft(self, dataset: Dataset, author: User, signed_in: SignedIn) -> None:
         response = signed_in(author).post(

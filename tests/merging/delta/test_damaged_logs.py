@@ -449,7 +449,7 @@ def test_fp15_what_only_helps_is_left_out(change: Callable[[Any], Any], full_tab
         commit_path(full_table, 0).write_bytes(before)
 
 
-@pytest.mark.parametrize("mode", ["names", "", "NAME"])
+@pytest.mark.parametrize("mode", ["names", "", "position"])
 def test_fp15_an_unknown_mapping_mode_is_refused(mode: str, full_table: Path) -> None:
     before = commit_path(full_table, 0).read_bytes()
     lines = [json.loads(line) for line in before.splitlines()]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -38,6 +38,7 @@ from merging.delta.spark_syntax import (
 #: SQL of a top-level column, by its logical name.
 ColumnSql = Callable[[str], str]
 
+_ALL_PROVED: Mapping[str, str] = {}
 _NULL = pa.null()
 _BOOLEAN = pa.bool_()
 _STRING = pa.string()
@@ -99,10 +100,10 @@ class _Value:
 
 
 def translate(
-    text: str, schema: pa.Schema, *, unproved: Collection[str] = (), zone: str | None = None
+    text: str, schema: pa.Schema, *, unproved: Mapping[str, str] = _ALL_PROVED, zone: str | None = None
 ) -> Expression:
-    """An expression over the columns of a table. `unproved`: columns whose values Spark changes when it reads them
-    (char(n) is padded); `zone`: the time zone of the sessions that write the table, where it is known.
+    """An expression over the columns of a table. `unproved`: columns of which Spark makes something else than what is
+    stored, and why (char(n) is padded); `zone`: that of the sessions which write the table, where it is known.
 
     Raises NotUnderstood, naming the part that is not proved.
     """
@@ -111,7 +112,7 @@ def translate(
         seen: dict[str, None] = {}
 
         def value(column: ColumnSql) -> _Value:
-            return _Translator(schema, frozenset(unproved), zone, column, seen).value(tree)
+            return _Translator(schema, unproved, zone, column, seen).value(tree)
 
         made = value(_any_column)
     except RecursionError as error:
@@ -120,7 +121,7 @@ def translate(
 
 
 def condition(
-    text: str, schema: pa.Schema, *, unproved: Collection[str] = (), zone: str | None = None
+    text: str, schema: pa.Schema, *, unproved: Mapping[str, str] = _ALL_PROVED, zone: str | None = None
 ) -> Expression:
     """The same for an expression that must be true of every row; also raises NotUnderstood where it is no condition."""
     expression = translate(text, schema, unproved=unproved, zone=zone)
@@ -134,7 +135,7 @@ def computed(
     target: pa.DataType,
     schema: pa.Schema,
     *,
-    unproved: Collection[str] = (),
+    unproved: Mapping[str, str] = _ALL_PROVED,
     zone: str | None = None,
 ) -> Expression:
     """The same for what a generated column of type `target` holds."""
@@ -163,7 +164,7 @@ class _Translator:
     def __init__(
         self,
         schema: pa.Schema,
-        unproved: frozenset[str],
+        unproved: Mapping[str, str],
         zone: str | None,
         column: ColumnSql,
         seen: dict[str, None],
@@ -216,7 +217,7 @@ class _Translator:
         field = _found(parts[0], list(self.schema), "column")
         self.seen[field.name] = None
         if field.name in self.unproved:
-            raise NotUnderstood(f"the column {field.name}, which is a char(n): Spark pads it when it reads")
+            raise NotUnderstood(f"the column {field.name}, {self.unproved[field.name]}")
         sql = self.column(field.name)
         path = field.name
         for part in parts[1:]:

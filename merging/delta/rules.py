@@ -22,6 +22,7 @@ SESSION_ZONE_PROPERTY = "headgate.sessionTimeZone"
 _CONSTRAINT = "delta.constraints."
 _INVARIANT = "delta.invariants"
 _GENERATED = "delta.generationExpression"
+_COLLATIONS = "__COLLATIONS"
 _DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
 _UTC = frozenset({"utc", "etc/utc", "gmt", "z", "+00:00"})
 
@@ -57,7 +58,7 @@ def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str])
     """The rules of a table with this schema and these properties."""
     fields = json.loads(schema_json)["fields"]
     zone = "UTC" if properties.get(SESSION_ZONE_PROPERTY, "").lower() in _UTC else None
-    padded = [item["name"] for item in fields if _is_padded(item)]
+    unproved = {item["name"]: reason for item in fields if (reason := _unproved(item))}
     generated_texts = {
         item["name"]: str(item["metadata"][_GENERATED])
         for item in fields
@@ -68,7 +69,7 @@ def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str])
     refused: list[str] = []
     for name, text in generated_texts.items():
         try:
-            made = computed(text, schema.field(name).type, schema, unproved=padded, zone=zone)
+            made = computed(text, schema.field(name).type, schema, unproved=unproved, zone=zone)
             others = sorted(generated_texts.keys() & set(made.columns))
             if others:
                 raise NotUnderstood(f"{others[0]}, which is generated itself")
@@ -77,7 +78,7 @@ def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str])
             refused.append(f"generated column {name} ({text}): {reason}")
     for kind, name, text in [*_constraints(properties), *_invariants(fields)]:
         try:
-            made = condition(text, schema, unproved=padded, zone=zone)
+            made = condition(text, schema, unproved=unproved, zone=zone)
             conditions.append(Condition(f"{kind}:{name}", made))
         except NotUnderstood as reason:
             what = "CHECK constraint" if kind == "check" else "invariant of column"
@@ -117,11 +118,16 @@ def _deep_rules(fields: list[Any]) -> list[str]:
     return found
 
 
-def _is_padded(item: Mapping[str, Any]) -> bool:
-    """Whether a column, or a part of it, is a char(n), which Spark pads with blanks when it reads."""
+def _unproved(item: Mapping[str, Any]) -> str | None:
+    """Why Spark does not compare what stands in a column, or in a part of it, as it stands there."""
     parts = [item, *(part for _, part in parts_within(item))]
-    declared = [str((part.get("metadata") or {}).get(_DECLARED, "")).lower() for part in parts]
-    return any("char(" in text.replace("varchar(", "") for text in declared)
+    metadata = [part.get("metadata") or {} for part in parts]
+    declared = [str(one.get(_DECLARED, "")).lower() for one in metadata]
+    if any("char(" in text.replace("varchar(", "") for text in declared):
+        return "which is a char(n): Spark pads it when it reads"
+    if any(_COLLATIONS in one for one in metadata):
+        return "which has a collation"
+    return None
 
 
 def parts_within(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -169,6 +169,7 @@ class _Parser:
         self.tokens = tokens
         self.position = 0
         self.depth = 0
+        self.cases = 0
 
     def whole(self) -> Node:
         node = self.boolean()
@@ -336,7 +337,10 @@ class _Parser:
         if word in ("null", "true", "false"):
             return Word(word)
         if word == "case":
-            return self.case()
+            self.cases += 1
+            found = self.case()
+            self.cases -= 1
+            return found
         if word == "cast":
             return self.cast()
         if self.is_sign("("):
@@ -344,7 +348,8 @@ class _Parser:
             return Call(word, () if self.closes() else self.arguments())
         if self.peek().kind == "text":
             return Typed(word, _unescaped(self.take().text))
-        if word in _RESERVED:
+        # Columns are often called so, and outside of CASE it is a word like others.
+        if word in _RESERVED and not (word == "end" and not self.cases):
             raise NotUnderstood(f"{token.text.upper()} in this place")
         return self.name(token)
 

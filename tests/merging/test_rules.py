@@ -339,6 +339,22 @@ def test_fp8_what_inspection_takes_merges(tmp_path: Path, strategy: str, feature
 
 
 @STRATEGIES
+def test_fp8_a_shallow_clone_with_a_constraint_merges(tmp_path: Path, strategy: str) -> None:
+    source = ruled(tmp_path, strategy, constraints={"positive": "a > 0"})
+    clone = World(tmp_path, strategy, SCHEMA, ROWS)
+    for number in range(2):
+        log = Path("_delta_log", f"{number:020d}.json")
+        named = Path(source.uri, log).read_text().replace('"path":"', f'"path":"file://{source.uri}/')
+        Path(clone.uri, log).write_text(named)
+    clone.base_version = 1
+    before = sorted(Path(source.uri).rglob("*"))
+    refused(clone, [{"id": 1, "a": -1}], "check:positive")
+    clone.merge(clone.stage([{"id": 1, "a": 11}]))
+    assert clone.rows() == [{**ROWS[0], "a": 11}, *ROWS[1:]]
+    assert (source.rows(), sorted(Path(source.uri).rglob("*"))) == (ROWS, before)
+
+
+@STRATEGIES
 def test_fp12_a_partition_of_infinities_is_spelled_as_java_reads_it(tmp_path: Path, strategy: str) -> None:
     schema = pa.schema([("id", pa.int64()), ("x", pa.float64()), ("price", pa.decimal128(10, 2))])
     values = [float("inf"), float("-inf"), float("nan"), 1.5, None]

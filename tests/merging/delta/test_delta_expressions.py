@@ -6,6 +6,7 @@ What Spark says of `spark_expressions.EXPRESSIONS` is kept beside this file; `ma
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -180,7 +181,7 @@ def test_names_that_differ_in_case_alone_name_nothing() -> None:
         condition("a > 1", schema)
 
 
-def rules(properties: dict[str, str], **metadata: dict[str, str]) -> tuple[str, ...]:
+def rules(properties: dict[str, str], **metadata: dict[str, Any]) -> tuple[str, ...]:
     fields = [{**delta_field(field), "metadata": metadata.get(field.name, {})} for field in SCHEMA]
     schema_json = json.dumps({"type": "struct", "fields": fields})
     return rules_of(SCHEMA, schema_json, properties).refused
@@ -208,6 +209,21 @@ def test_fp6_spark_pads_a_char_when_it_reads() -> None:
         "CHECK constraint x (s = 'a'): the column s, which is a char(n): Spark pads it when it reads",
     )
     assert rules({"delta.constraints.x": "s = 'a'"}, s={"__CHAR_VARCHAR_TYPE_STRING": "varchar(3)"}) == ()
+
+
+def test_fp6_a_collation_compares_otherwise() -> None:
+    collated = {"__COLLATIONS": {"s": "spark.UTF8_LCASE"}}
+    assert rules({"delta.constraints.x": "i32 > 0 AND s = 'a'"}, s=collated) == (
+        "CHECK constraint x (i32 > 0 AND s = 'a'): the column s, which has a collation",
+    )
+    assert rules({"delta.constraints.x": "i32 > 0"}, s=collated) == ()
+
+
+def test_a_column_may_be_called_end() -> None:
+    schema = pa.schema([("start", pa.date32()), ("end", pa.date32())])
+    assert condition("start <= end OR end IS NULL", schema).columns == ("start", "end")
+    with pytest.raises(NotUnderstood, match="END in this place"):
+        condition("CASE WHEN end > start THEN true ELSE end END", schema)
 
 
 def test_the_zone_of_sessions_is_taken_from_the_table_where_it_is_utc() -> None:

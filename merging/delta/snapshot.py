@@ -24,6 +24,7 @@ from merging.delta.features import (
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
 from merging.delta.log import Commit, TableState, load_state, read_commit
+from merging.delta.partitions import require_zones
 from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.store import TableStore, open_store
@@ -138,6 +139,7 @@ class Snapshot:
         requirements = self.requirements
         if requirements.refused:
             raise UnsupportedTable(requirements.refused)
+        require_zones(self)
         return "merge-on-read" if requirements.deletion_vectors else "copy-on-write"
 
     def physical_records(self, file: DataFile) -> int:

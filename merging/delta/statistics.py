@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from merging.delta.actions import DataFile
+from merging.delta.partitions import in_zone, is_instant
 from merging.delta.schema import column_sql, quote
 from merging.delta.snapshot import Snapshot
 
@@ -130,12 +131,18 @@ _Reader = tuple[str, bool, Callable[[Any, Any], "Bounds"]]
 
 def _bounds_reader(snapshot: Snapshot, name: str) -> _Reader:
     data_type = snapshot.schema.field(name).type
-    partition = name in snapshot.partition_columns
-    return (
-        snapshot.physical_names[name],
-        partition,
-        _partition_reader(data_type) if partition else reader_of(data_type),
-    )
+    stored = snapshot.physical_names[name]
+    if name not in snapshot.partition_columns:
+        return stored, False, reader_of(data_type)
+    read = _partition_reader(data_type)
+    if not is_instant(data_type):
+        return stored, True, read
+
+    def read_instant(value: Any, _: Any) -> Bounds:
+        zoned = in_zone(snapshot, name, value)
+        return read(zoned, zoned)
+
+    return stored, True, read_instant
 
 
 def _file_bounds(file: DataFile, readers: Sequence[_Reader]) -> list[Bounds] | None:

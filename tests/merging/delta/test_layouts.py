@@ -654,12 +654,21 @@ def test_fp5_partition_moments_without_a_zone_are_refused_until_the_table_says_i
         UnsupportedTable, match=r"The partition column p holds timestamps without a time zone"
     ):
         read(partitioned("timestamp", *bare))
+    with pytest.raises(UnsupportedTable, match=r"without a time zone"):
+        partitioned("timestamp", *bare).strategy()
     told = partitioned("timestamp", *bare, **{"headgate.partitionTimeZone": "Europe/Amsterdam"})
     assert [row["p"] for row in read(told)] == [
         datetime.datetime(2024, 7, 1, 15, tzinfo=UTC),
         datetime.datetime(2024, 1, 1, 16, 0, 0, 500_000, tzinfo=UTC),
         datetime.datetime(2023, 12, 31, 23, tzinfo=UTC),
     ]
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            f"CREATE TEMP TABLE keys AS SELECT TIMESTAMPTZ '2024-07-01 15:00:00Z' AS {column_sql('p')}"
+        )
+        located = delta.locate(connection, told, "keys", ["p"], "located")
+        assert (located.rows, located.files_read) == (1, (0,))
     assert read(partitioned("timestamp_ntz", bare[0]))[0]["p"] == datetime.datetime(2024, 7, 1, 17)  # noqa: DTZ001
 
 

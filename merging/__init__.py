@@ -17,6 +17,7 @@ from merging.errors import (
     InvalidKeys,
     InvalidResolution,
     MergeConflict,
+    MergedOtherwise,
     MergeError,
     MergeFailed,
     StagedCorrupt,
@@ -28,7 +29,7 @@ from merging.errors import (
     ValidationFailed,
     VersionMoved,
 )
-from merging.executing import ENGINE_VERSION, MergeExecutor, find_merge, merge, supersede
+from merging.executing import ENGINE_VERSION, MergeExecutor, merge, supersede
 from merging.expectations import (
     ExpectationReport,
     ExpectationResult,
@@ -52,6 +53,7 @@ from merging.maintaining import (
     table_condition,
     write_checkpoint,
 )
+from merging.markers import LoggedMerge, LoggedMerges, find_merge, logged_merges, result_from_document
 from merging.model import (
     ChangedRow,
     Check,
@@ -109,6 +111,8 @@ __all__ = [
     "InvalidKeys",
     "InvalidResolution",
     "KeyReport",
+    "LoggedMerge",
+    "LoggedMerges",
     "MergeConflict",
     "MergeError",
     "MergeExecutor",
@@ -116,6 +120,7 @@ __all__ = [
     "MergePlan",
     "MergeRequest",
     "MergeResult",
+    "MergedOtherwise",
     "Page",
     "Progress",
     "Rebased",
@@ -159,6 +164,7 @@ __all__ = [
     "inspect_table",
     "invert",
     "json_form",
+    "logged_merges",
     "merge",
     "naming_full_disks",
     "open_staged",
@@ -170,6 +176,7 @@ __all__ = [
     "read_json",
     "rebase",
     "remove_files",
+    "result_from_document",
     "stage",
     "supersede",
     "table_condition",

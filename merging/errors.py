@@ -110,6 +110,12 @@ class TableChanged(MergeError):
     code: ClassVar[str] = "table_changed"
 
 
+class MergedOtherwise(MergeError):
+    """The request's marker in the table's log belongs to a merge of other content. This content was not merged."""
+
+    code: ClassVar[str] = "merged_otherwise"
+
+
 class VersionMoved(MergeError):
     """Somebody else committed the version this attempt wanted; check again on the new one and retry."""
 

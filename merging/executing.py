@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from merging.artefacts import artefact_folder, find_summary, remove_artefacts, write_artefacts
+from merging.artefacts import artefact_folder, remove_artefacts, write_artefacts
 from merging.delta import (
     FoundTransaction,
     PreparedCommit,
@@ -29,6 +29,7 @@ from merging.delta import (
 )
 from merging.errors import (
     MergeConflict,
+    MergedOtherwise,
     MergeError,
     MergeFailed,
     TableChanged,
@@ -36,16 +37,23 @@ from merging.errors import (
     VersionMoved,
 )
 from merging.failures import naming_engine_failures
+from merging.markers import (
+    FACTS,
+    SUPERSEDE,
+    attempt_of,
+    committed_merge,
+    rebuilt_result,
+    resolutions_digest_of,
+    result_of,
+    standing_marker,
+)
 from merging.model import (
-    Check,
     CommittedMerge,
     MergeRequest,
     MergeResult,
     Phase,
     Progress,
-    SchemaChange,
     ValidationReport,
-    VersionDiff,
 )
 from merging.planning import MergePlan, plan_on, resolve_staged
 from merging.session import session
@@ -55,7 +63,6 @@ from merging.staged import Staged
 ENGINE_VERSION = "0.1.0"
 MAX_ATTEMPTS = 20
 MAX_FAILURES = 3
-_FACTS = "headgate"
 
 
 def _no_progress(phase: Phase, **facts: Any) -> None:
@@ -78,6 +85,7 @@ class MergeExecutor:
         self.max_attempts = max_attempts
         self.sleep = sleep
         self.phases: dict[str, float] = {}
+        self._outcome_unknown = False
         self._phase: tuple[Phase, float] | None = None
 
     def run(self) -> MergeResult:
@@ -87,7 +95,7 @@ class MergeExecutor:
         failures = 0
         for attempt in range(1, self.max_attempts + 1):
             snapshot = self._snapshot()
-            found = self._marker(snapshot)
+            found = standing_marker(self.request, snapshot)
             if found is not None:
                 return rebuilt_result(self.request, found)
             if staged is None:
@@ -168,11 +176,15 @@ class MergeExecutor:
             found = self._own_commit(error)
             if found is not None and not _is_of(found, prepared):
                 # Another worker merged the same request: its commit stands, our files are in nobody's way.
-                self._discard(prepared, keep_artefacts=_attempt_of(found) == request.attempt_id)
+                self._discard(prepared, keep_artefacts=attempt_of(found) == request.attempt_id)
                 return rebuilt_result(request, found)
             if found is None:
-                if not may_still_land(error):
+                if may_still_land(error):
+                    self._outcome_unknown = True
+                else:
                     self._discard(prepared)
+                    if not self._outcome_unknown and not isinstance(error, VersionMoved):
+                        self.progress("uncommitted", version=made.version + 1)
                 if isinstance(error, VersionMoved) or is_full(error):
                     raise
                 raise MergeFailed(
@@ -186,14 +198,14 @@ class MergeExecutor:
             verify(prepared, committed)
         self._enter("recording", version=version)
         self._leave()
-        result = _result_of(facts, version, already_merged=False)
+        result = result_of(facts, version, already_merged=False)
         return replace(result, phases=self.phases, validation=report)
 
     def _own_commit(self, error: BaseException) -> FoundTransaction | None:
         """This request's marker in the newest version. Where the log cannot be asked nothing is deleted."""
         try:
-            return self._marker(self._snapshot())
-        except TableChanged:
+            return standing_marker(self.request, self._snapshot())
+        except (TableChanged, MergedOtherwise):
             raise
         except Exception as second:  # noqa: BLE001 - whatever hides the log, nothing may be deleted
             raise MergeFailed(
@@ -201,18 +213,6 @@ class MergeExecutor:
                 f"nothing was removed, run the merge again: {second}",
                 data={"uncertain": True},
             ) from error
-
-    def _marker(self, snapshot: Snapshot) -> FoundTransaction | None:
-        found = snapshot.find_transaction(self.request.application_id)
-        if found is None or found.version < self.request.generation:
-            return None
-        if found.version > self.request.generation:
-            raise TableChanged(
-                f"A newer attempt on {self.request.cr_id} (generation {found.version}) is in the table's log; "
-                f"generation {self.request.generation} is out of date and was not merged.",
-                data={"generation": self.request.generation, "newest_generation": found.version},
-            )
-        return found
 
     def _snapshot(self) -> Snapshot:
         return open_snapshot(self.request.table_uri, storage_options=self.request.storage_options)
@@ -263,6 +263,7 @@ class MergeExecutor:
             "marker_only": made.changes_nothing,
             "plan_digest": made.digest,
             "staged_digest": made.staged.digest,
+            "resolutions_digest": resolutions_digest_of(request),
         }
 
     def _commit_info(self, made: MergePlan, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,14 +286,8 @@ class MergeExecutor:
             "userName": request.requested_by,
             "userMetadata": request.message,
             "crId": request.cr_id,
-            _FACTS: dict(facts),
+            FACTS: dict(facts),
         }
-
-
-def _attempt_of(found: FoundTransaction) -> str | None:
-    facts = (found.commit_info or {}).get(_FACTS) or {}
-    attempt = facts.get("attempt_id")
-    return None if attempt is None else str(attempt)
 
 
 def _is_of(found: FoundTransaction, prepared: PreparedCommit) -> bool:
@@ -307,95 +302,37 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, MergeFailed | OSError | TimeoutError)
 
 
-def _result_of(facts: Mapping[str, Any], version: int, *, already_merged: bool) -> MergeResult:
-    added, updated, deleted = (int(facts[name]) for name in ("rows_added", "rows_updated", "rows_deleted"))
-    return MergeResult(
-        merged_version=version,
-        commit_id=f"v{version}",
-        rows_affected=added + updated + deleted,
-        diff=VersionDiff(int(facts["version_before"]), version, added, updated, deleted),
-        cells_updated=dict(facts["cells_updated"]),
-        strategy=facts["strategy"],
-        already_merged=already_merged,
-        bytes_written=int(facts["bytes_written"]),
-        attempts=int(facts["attempts"]),
-        attempt_id=facts["attempt_id"],
-        rows_agreed=int(facts["rows_agreed"]),
-        artefacts=facts["artefacts"],
-        conflicts_overridden=int(facts["conflicts_overridden"]),
-        schema_changes=tuple(SchemaChange(*one) for one in facts["schema_changes"]),
-        validation=ValidationReport(tuple(Check(*check) for check in facts["validation"])),
-        marker_only=bool(facts["marker_only"]),
-        engine_version=facts["engine_version"],
-    )
-
-
-def rebuilt_result(request: MergeRequest, found: FoundTransaction) -> MergeResult:
-    """The result of a merge that stands in the log, from what its commit tells.
-
-    Where the commit's entry was cleaned up and only the marker is left, from the artefacts at the request's
-    destination (attempts that did not commit leave none).
-    Raises MergeFailed (``data["merged"]`` is True) when neither tells.
-    """
-    facts = (found.commit_info or {}).get(_FACTS)
-    version = found.commit_version
-    if facts is None or version is None:
-        summary = find_summary(request)
-        if summary is None:
-            raise MergeFailed(
-                f"{request.cr_id} is merged, but the commit that tells what it did is no longer in the table's log.",
-                data={"merged": True, "version": version},
-            )
-        facts, version = summary, int(summary["version"])
-    return _result_of(facts, version, already_merged=True)
-
-
 def merge(request: MergeRequest, progress: Progress | None = None) -> MergeResult:
     """Merge a request into its table, atomically and exactly once.
 
     Merging a request that is already merged answers the first result again (``already_merged``). Content that is in the
     table already gives a commit with the marker alone (``marker_only``).
-    Raises MergeConflict, ValidationFailed, StagedCorrupt, TableChanged, TableNotFound, UnsupportedTable, DuplicateKeys,
-    InvalidResolution, StorageFull, MergeFailed, and what ``progress`` raises; the table is unchanged then.
+    Raises MergeConflict, MergedOtherwise, ValidationFailed, StagedCorrupt, TableChanged, TableNotFound,
+    UnsupportedTable, DuplicateKeys, InvalidResolution, StorageFull, MergeFailed, and what ``progress`` raises; the
+    table is unchanged then.
     """
     with naming_full_disks("merge", request.table_uri):
         return MergeExecutor(request, progress).run()
 
 
-def find_merge(
-    table_uri: str,
-    cr_id: str,
-    *,
-    generation: int = 1,
-    installation: str = "headgate",
-    storage_options: Mapping[str, str] | None = None,
-) -> CommittedMerge | None:
-    """The merge of a change request in the table's log, by its transaction marker; None when there is none."""
-    snapshot = open_snapshot(table_uri, storage_options=storage_options)
-    found = snapshot.find_transaction(f"{installation}/{cr_id}")
-    if (
-        found is None or found.version != generation
-    ):  # a newer one says that this one is out of date, not merged
-        return None
-    facts = (found.commit_info or {}).get(_FACTS) or {}
-    return CommittedMerge(found.commit_version, found.timestamp, facts.get("attempt_id"))
-
-
-def supersede(request: MergeRequest) -> CommittedMerge | None:
+def supersede(request: MergeRequest, *, put_version: int | None = None) -> CommittedMerge | None:
     """Make every outstanding attempt on the request's generation fail, even one that only sleeps.
 
     Commits the marker of the next generation and nothing else: whoever still holds prepared files loses the
     compare-and-swap, looks at the log and finds itself out of date. Merge the request later under a generation above
-    that. Where the merge stands already it is answered and nothing is written; safe to call again.
-    Raises TableNotFound, MergeFailed.
+    that. Where no attempt asked for more than ``put_version`` and the log has that version, whoever's it is, nothing
+    can land any more and nothing is written. Where the merge stands already it is answered; safe to call again.
+    Raises TableNotFound, MergedOtherwise, and MergeFailed where the store does not say that it is done.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
         snapshot = open_snapshot(request.table_uri, storage_options=request.storage_options)
-        found = snapshot.find_transaction(request.application_id)
-        if found is not None and found.version == request.generation:
-            facts = (found.commit_info or {}).get(_FACTS) or {}
-            return CommittedMerge(found.commit_version, found.timestamp, facts.get("attempt_id"))
-        if found is not None and found.version > request.generation:
+        newest = snapshot.find_transaction(request.application_id)
+        if newest is not None and newest.version > request.generation:
+            return None
+        found = standing_marker(request, snapshot)
+        if found is not None:
+            return committed_merge(found)
+        if put_version is not None and snapshot.version >= put_version:
             return None
         with session() as opened:
             prepared = prepare(
@@ -406,7 +343,7 @@ def supersede(request: MergeRequest) -> CommittedMerge | None:
                 prepared,
                 application_id=request.application_id,
                 generation=request.generation + 1,
-                commit_info={"operation": "SUPERSEDE", "userName": request.requested_by},
+                commit_info={"operation": SUPERSEDE, "userName": request.requested_by, "crId": request.cr_id},
             )
         except VersionMoved:
             time.sleep(min(0.02 * 2**attempt, 2.0))

@@ -24,7 +24,7 @@ ConflictKind = Literal["modify/modify", "modify/delete", "delete/modify", "add/a
 Choice = Literal["current", "proposed", "base", "custom", "keep", "delete"]
 ConflictPolicy = Literal["cell", "row"]
 Strategy = Literal["merge-on-read", "copy-on-write"]
-Phase = Literal["checking", "validating", "writing", "committing", "recording"]
+Phase = Literal["checking", "validating", "writing", "committing", "recording", "uncommitted"]
 
 PHASES: tuple[Phase, ...] = ("checking", "validating", "writing", "committing", "recording")
 
@@ -36,7 +36,8 @@ class Progress(Protocol):
     stops the merge, its files are removed and nothing is committed. That is the place to re-check
     fence, lease, digest and cancellation. Exceptions raised in other phases stop the merge too, before
     anything is committed; in ``recording`` (after the commit) they reach the caller although the merge
-    stands.
+    stands. ``uncommitted`` takes ``committing`` back: the store refused the put (a full disk), and neither
+    this version nor an earlier one of this merge can land any more.
     """
 
     def __call__(self, phase: Phase, **facts: Any) -> None: ...
@@ -221,7 +222,12 @@ class MergeRequest:
 
     ``staged`` is a ``Staged`` or its location. ``destination`` is the folder under which the merge
     writes its artefacts before it commits: ``<destination>/<attempt_id>/``. The transaction marker of
-    the commit has ``<installation>/<cr_id>`` as its application id and ``generation`` as its version.
+    the commit has ``<installation>/<identity>`` as its application id and ``generation`` as its version.
+    ``identity`` names the request for ever and must never be given twice, which a number from a database that
+    can be restored is not; without one ``cr_id`` stands for it. A marker is believed only where its commit
+    tells of the same content: ``staged_digest`` (``Staged.digest``) and ``resolutions_digest``, which callers
+    who hand in a location, or not the choices themselves, give; else they are made from ``staged`` and
+    ``resolutions``.
     ``expectations`` is a Great Expectations suite (JSON text, parsed JSON or read by ``parse_suite``) or
     ``ExpectationRules`` round one; it is checked on the merged result, and ``force_merge`` overrides it.
     """
@@ -243,11 +249,19 @@ class MergeRequest:
     installation: str = "headgate"
     attempt_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     destination: str | None = None
+    identity: str = ""
+    staged_digest: str = ""
+    resolutions_digest: str | None = None
 
     @property
     def application_id(self) -> str:
         """The ``appId`` of the request's transaction marker in the table's log."""
-        return f"{self.installation}/{self.cr_id}"
+        return marker_name(self.installation, self.identity or self.cr_id)
+
+
+def marker_name(installation: str, identity: str) -> str:
+    """The ``appId`` of the transaction markers of one request."""
+    return f"{installation}/{identity}"
 
 
 @dataclass(frozen=True)
@@ -300,7 +314,10 @@ class CommittedMerge:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """A Delta table at one version, from its log alone: no data file is read."""
+    """A Delta table at one version, from its log alone: no data file is read.
+
+    ``warnings`` are sentences on what its owners should know before they rely on it.
+    """
 
     version: int
     table_id: str
@@ -316,6 +333,7 @@ class TableInfo:
     features: tuple[str, ...]
     constraints: Mapping[str, str]
     timestamp: datetime | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

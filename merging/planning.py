@@ -596,7 +596,10 @@ def resolve_staged(request: MergeRequest) -> Staged:
     """The request's staged content, verified."""
     location = request.staged.location if isinstance(request.staged, Staged) else request.staged
     staged = open_staged(location)
-    if isinstance(request.staged, Staged) and request.staged.digest != staged.digest:
+    expected = {request.staged_digest} - {""}
+    if isinstance(request.staged, Staged):
+        expected.add(request.staged.digest)
+    if expected - {staged.digest}:
         raise TableChanged("The staged content was replaced by other content.", data={"location": location})
     return staged
 

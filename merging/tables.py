@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from merging import delta
 from merging.columns import check_key_columns, comparable, type_name
-from merging.delta import Snapshot, column_sql, open_snapshot, scan_sql
+from merging.delta import MARKER_RETENTION, Snapshot, column_sql, open_snapshot, scan_sql
 from merging.errors import InvalidCursor, InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
 from merging.parsing import NumberText, Refused, cell_value
@@ -37,6 +37,19 @@ def _info(snapshot: Snapshot) -> TableInfo:
         features=snapshot.features,
         constraints=dict(snapshot.constraints),
         timestamp=snapshot.timestamp,
+        warnings=_warnings(snapshot),
+    )
+
+
+def _warnings(snapshot: Snapshot) -> tuple[str, ...]:
+    """What is legal and yet takes something away that a merge relies on."""
+    if not snapshot.markers_expire:
+        return ()
+    kept = snapshot.properties[MARKER_RETENTION]
+    return (
+        f"The table forgets transaction markers ({MARKER_RETENTION} is {kept}). They are how a merge that was cut "
+        "short knows that it had committed: leave the property out, or longer than a restore of the database takes. "
+        "Merges that are recorded are never repeated.",
     )
 
 

@@ -29,11 +29,12 @@ from merging.delta.maintenance import (
 from merging.delta.partitions import require_zones
 from merging.delta.reading import Located, fetch, locate, scan_sql
 from merging.delta.schema import column_label, column_named, column_sql, duckdb_type, literal, quote
-from merging.delta.snapshot import FoundTransaction, Snapshot, Strategy, open_snapshot
+from merging.delta.snapshot import MARKER_RETENTION, FoundTransaction, Snapshot, Strategy, open_snapshot
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
 __all__ = [
+    "MARKER_RETENTION",
     "Commit",
     "Compaction",
     "Compared",

@@ -11,10 +11,10 @@ from typing import Any
 
 from merging.delta.log import commit_path, read_commit
 from merging.delta.snapshot import Snapshot, snapshot_in
-from merging.delta.store import ObjectExists
+from merging.delta.store import ObjectExists, TableStore
 from merging.delta.vectors import VectorDescriptor
 from merging.delta.writing import PreparedCommit, Step, no_step
-from merging.errors import MergeError, MergeFailed, VersionMoved
+from merging.errors import MergeFailed, VersionMoved
 from merging.space import is_full
 
 ENGINE = "headgate/0.1.0"
@@ -49,33 +49,39 @@ def commit(
     version = snapshot.version + 1
     now = int(time.time() * 1000)
     step("before-put")
-    try:
-        body = _body(prepared, application_id, generation, commit_info or {}, now)
-        snapshot.store.put_new(commit_path(version), body)
-    except ObjectExists as error:
-        # A put whose answer was lost and that the client sent again finds its own commit.
-        found = _token_found(prepared)
-        if found is None:
-            raise MergeFailed(
-                f"The store of {snapshot.uri} says that there is a version {version}, and does not show it.",
-                data={"table_uri": snapshot.uri, "version": version, _OPEN: True},
-            ) from error
-        if found != prepared.commit_token:
-            raise VersionMoved(
-                f"Version {version} of {snapshot.uri} was committed by somebody else.",
-                data={"table_uri": snapshot.uri, "version": version},
-            ) from error
-    except MergeError:
-        if not _is_ours(prepared):
-            raise
-    except Exception as error:
-        if not _is_ours(prepared):
-            raise MergeFailed(
-                f"Version {version} of {snapshot.uri} could not be committed: {error}",
-                data={"table_uri": snapshot.uri, "version": version, _OPEN: not is_full(error)},
-            ) from error
+    body = _body(prepared, application_id, generation, commit_info or {}, now)
+    put_commit(snapshot.store, version, body, prepared.commit_token)
     step("after-put")
     return Commit(version, datetime.fromtimestamp(now / 1000, tz=UTC))
+
+
+def put_commit(store: TableStore, version: int, body: bytes, token: str) -> None:
+    """Put a commit whose commitInfo holds `token` as its `txnId`, and believe the log rather than the store's answer.
+
+    Raises VersionMoved when that version is somebody else's; MergeFailed when the store failed and the commit is not
+    in the log (`may_still_land` tells whether it can come yet).
+    """
+    try:
+        store.put_new(commit_path(version), body)
+    except ObjectExists as error:
+        # A put whose answer was lost and that the client sent again finds its own commit.
+        found = _token_found(store, version)
+        if found is None:
+            raise MergeFailed(
+                f"The store of {store.uri} says that there is a version {version}, and does not show it.",
+                data={"table_uri": store.uri, "version": version, _OPEN: True},
+            ) from error
+        if found != token:
+            raise VersionMoved(
+                f"Version {version} of {store.uri} was committed by somebody else.",
+                data={"table_uri": store.uri, "version": version},
+            ) from error
+    except Exception as error:
+        if _token_found(store, version) != token:
+            raise MergeFailed(
+                f"Version {version} of {store.uri} could not be committed: {error}",
+                data={"table_uri": store.uri, "version": version, _OPEN: not is_full(error)},
+            ) from error
 
 
 def _body(
@@ -112,33 +118,36 @@ def _rest(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
 
 def _is_ours(prepared: PreparedCommit) -> bool:
     """Whether the version after the snapshot's is this very attempt's commit; raises MergeFailed as `_token_found`."""
-    return _token_found(prepared) == prepared.commit_token
+    snapshot = prepared.snapshot
+    return _token_found(snapshot.store, snapshot.version + 1) == prepared.commit_token
 
 
-def _token_found(prepared: PreparedCommit) -> str | None:
-    """By which token the version after the snapshot's was committed ("" where it has none); None: there is no such.
+def _token_found(store: TableStore, version: int) -> str | None:
+    """By which token the version was committed ("" where it has none); None: there is no such version.
 
     Raises MergeFailed when the log cannot be asked; the commit may be there then, now or later.
     """
-    snapshot = prepared.snapshot
     try:
-        found = read_commit(snapshot.store, snapshot.version + 1)
+        found = read_commit(store, version)
     except FileNotFoundError:
         return None
     except Exception as error:
         raise MergeFailed(
-            f"Whether version {snapshot.version + 1} of {snapshot.uri} was committed cannot be known now: {error}",
-            data={"table_uri": snapshot.uri, "version": snapshot.version + 1, _OPEN: True},
+            f"Whether version {version} of {store.uri} was committed cannot be known now: {error}",
+            data={"table_uri": store.uri, "version": version, _OPEN: True},
         ) from error
     return str(found.info.get("txnId") or "")
 
 
 def may_still_land(error: BaseException) -> bool:
-    """Whether a failed commit can be in the log later on: a store that gave up answering may yet do what it was asked.
+    """Whether a failed commit can be in the log later on: a store that gave up answering may yet do what it was asked,
+    and so may one that was interrupted while it was asked (a process told to end).
 
     Its files must stay until the version is there, whoever's it is; what is then unneeded goes with the orphans.
     """
-    return isinstance(error, MergeFailed) and bool(error.data.get(_OPEN))
+    if isinstance(error, MergeFailed):
+        return bool(error.data.get(_OPEN))
+    return not isinstance(error, Exception)
 
 
 def discard(prepared: PreparedCommit) -> bool:

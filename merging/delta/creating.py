@@ -12,13 +12,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from merging.delta.committing import ENGINE
-from merging.delta.log import TableState, commit_path, list_commits
+from merging.delta.committing import ENGINE, may_still_land, put_commit
+from merging.delta.log import TableState, list_commits
 from merging.delta.schema import delta_field, has_type
 from merging.delta.snapshot import Snapshot, snapshot_in, snapshot_of
-from merging.delta.store import ObjectExists, TableStore, open_store, probe
-from merging.delta.writing import prepare_first
-from merging.errors import MergeFailed, UnsupportedTable
+from merging.delta.store import TableStore, open_store, probe
+from merging.delta.writing import PreparedCommit, prepare_first
+from merging.errors import MergeFailed, UnsupportedTable, VersionMoved
 
 
 def create_table(
@@ -35,7 +35,8 @@ def create_table(
     """Create a table from a pyarrow Table or RecordBatchReader and return its first snapshot.
 
     With `deletion_vectors` merges are written merge-on-read. Timestamps are kept in microseconds.
-    Raises MergeFailed when there is a table already, UnsupportedTable for column types Delta has not.
+    Raises MergeFailed when there is a table already, and when the store failed and the log does not show the table
+    (with `may_still_land` in its data it may be there yet); UnsupportedTable for column types Delta has not.
     """
     return create_in(
         open_store(table_uri, storage_options),
@@ -107,22 +108,28 @@ def create_in(
         },
         "isBlindAppend": True,
         "engineInfo": ENGINE,
+        "txnId": prepared.commit_token,
     }
     _put_first(
         store,
-        prepared.paths,
+        prepared,
         [{"commitInfo": info}, {"protocol": protocol}, {"metaData": metadata}, *prepared.actions],
     )
     return snapshot_in(store, table_uri, 0, storage_options)
 
 
-def _put_first(store: TableStore, paths: Sequence[str], actions: Sequence[Mapping[str, Any]]) -> None:
+def _put_first(store: TableStore, prepared: PreparedCommit, actions: Sequence[Mapping[str, Any]]) -> None:
+    """Commit version 0. Its files go only where they are nobody's for certain: not while the put may land."""
     body = "".join(json.dumps(action, separators=(",", ":"), ensure_ascii=False) + "\n" for action in actions)
     try:
-        store.put_new(commit_path(0), body.encode())
-    except ObjectExists as error:
-        store.delete(paths)
+        put_commit(store, 0, body.encode(), prepared.commit_token)
+    except VersionMoved as error:
+        store.delete(prepared.paths)
         raise _taken(store.uri) from error
+    except MergeFailed as error:
+        if not may_still_land(error):
+            store.delete(prepared.paths)
+        raise
 
 
 def _taken(table_uri: str) -> MergeFailed:

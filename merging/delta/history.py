@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from merging.delta.log import Commit, list_commits, read_commit
+from merging.delta.log import Commit, list_commits, load_state, read_commit
 from merging.delta.snapshot import FoundTransaction
 from merging.delta.store import open_store
-from merging.errors import TableNotFound
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def read_history(
     store = open_store(table_uri, storage_options)
     commits = list_commits(store)
     if not commits:
-        raise TableNotFound(f"There is no Delta table at {table_uri}.", data={"table_uri": table_uri})
+        load_state(store)  # a log that was cleaned up to a checkpoint is a table without commits to tell of
     numbers = sorted((number for number in commits if before is None or number < before), reverse=True)
     return tuple(
         _log_version(read_commit(store, number, commits[number].modified_ms)) for number in numbers[:limit]

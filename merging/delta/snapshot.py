@@ -30,6 +30,9 @@ from merging.delta.schema import delta_schema
 from merging.delta.store import TableStore, open_store
 from merging.errors import TableChanged, UnsupportedTable
 
+#: The property of tables that let transaction markers go when checkpoints are written.
+MARKER_RETENTION = "delta.setTransactionRetentionDuration"
+
 Strategy = Literal["merge-on-read", "copy-on-write"]
 
 
@@ -189,18 +192,28 @@ class Snapshot:
     def find_transaction(self, application_id: str) -> FoundTransaction | None:
         """The newest transaction marker of `application_id` up to this version, with the commit that made it.
 
-        Markers survive checkpoints, commits do not: `commit_version` is None when its JSON is gone.
+        Markers survive checkpoints, commits do not: `commit_version` is None when its JSON is gone. Where the table
+        lets markers expire, a checkpoint may have left one out whose commit is still there: it counts all the same.
         """
         marker = self.state.transactions.get(application_id)
-        if marker is None:
+        if marker is None and not self.markers_expire:
             return None
-        version, last_updated = marker
-        commit = self._commit_with(application_id, version)
-        if commit is not None:
-            return FoundTransaction(version, commit.version, commit.info, _from_ms(commit.timestamp_ms))
+        version, last_updated = marker or (None, None)
+        found = self._commit_with(application_id, version)
+        if found is not None:
+            made, commit = found
+            return FoundTransaction(made, commit.version, commit.info, _from_ms(commit.timestamp_ms))
+        if version is None:
+            return None
         return FoundTransaction(version, None, None, _from_ms(last_updated) if last_updated else None)
 
-    def _commit_with(self, application_id: str, version: int) -> Commit | None:
+    @property
+    def markers_expire(self) -> bool:
+        """Whether the table lets checkpoints leave old transaction markers out."""
+        return MARKER_RETENTION in self.properties
+
+    def _commit_with(self, application_id: str, version: int | None) -> tuple[int, Commit] | None:
+        """The newest commit with the marker (of that version, or of any), and the marker's version."""
         for number in range(self.version, -1, -1):
             commit = self.state.commits.get(number)
             if commit is None:
@@ -208,8 +221,9 @@ class Snapshot:
                     commit = read_commit(self.store, number)
                 except FileNotFoundError:
                     return None
-            if commit.markers.get(application_id) == version:
-                return commit
+            found = commit.markers.get(application_id)
+            if found is not None and version in (None, found):
+                return found, commit
         return None
 
 

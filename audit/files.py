@@ -37,10 +37,7 @@ def write_audit_files(
     folder.mkdir(parents=True, exist_ok=True)
     hashes = {}
     for name, document in documents.items():
-        text = (
-            json.dumps(document, cls=DjangoJSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        )
-        hashes[name] = _publish(folder, name, text.encode())
+        hashes[name] = _publish(folder, name, _text(document))
     for name, source in copies.items():
         hashes[name] = _publish(folder, name, source)
     directory = os.open(folder, os.O_RDONLY)
@@ -49,6 +46,22 @@ def write_audit_files(
     finally:
         os.close(directory)
     return hashes
+
+
+def taken_names(folder: Path, *, documents: Mapping[str, Any], copies: Mapping[str, Path]) -> set[str]:
+    """Which of the files stand in the folder with other content: what ``write_audit_files`` would raise for."""
+    digests = {name: hashlib.sha256(_text(document)).hexdigest() for name, document in documents.items()}
+    digests |= {name: file_sha256(source) for name, source in copies.items()}
+    return {
+        name
+        for name, digest in digests.items()
+        if (folder / name).exists() and file_sha256(folder / name) != digest
+    }
+
+
+def _text(document: Any) -> bytes:
+    text = json.dumps(document, cls=DjangoJSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
+    return f"{text}\n".encode()
 
 
 def _publish(folder: Path, name: str, content: bytes | Path) -> str:

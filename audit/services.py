@@ -1,7 +1,7 @@
 """The one writer of the audit trail: events in the database and files beside the tables."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from audit.models import Chain, Event
 INSTALLATION_STREAM = "installation"
 #: What the event of a new anchor file is called.
 ANCHORED = "audit.anchored"
+#: What the event is called that tells of anchored entries which a restore of the database lost.
+HEADS_LOST = "audit.heads_lost"
 
 
 def dataset_stream(dataset_id: int) -> str:
@@ -161,21 +163,66 @@ def _verify_chain(chain: Chain) -> Iterator[Break]:
 
 
 def verify_anchors() -> Iterator[Break]:
-    """Compare every anchored head with its chain: a chain that was cut off or rewritten whole is found here."""
+    """Compare every anchored head with its chain: a chain that was cut off or rewritten whole is found here.
+
+    Heads whose loss in a restore was acknowledged are left out (``acknowledged_losses`` counts them).
+    """
     for path, reason in anchors.broken_links():
         yield Break("", 0, reason, file=str(path))
+    for lost in lost_heads():
+        yield Break(lost.stream, lost.sequence, lost.reason)
+
+
+@dataclass(frozen=True)
+class LostHead:
+    """A head that an anchor file holds and its chain does not."""
+
+    anchor: str
+    stream: str
+    sequence: int
+    reason: str
+
+
+def lost_heads() -> list[LostHead]:
+    """Anchored heads that are not in their chains, but for those whose loss the trail itself tells of."""
+    known = {tuple(one) for lost in Event.objects.filter(action=HEADS_LOST) for one in lost.data["heads"]}
+    found = []
     for path in anchors.anchor_paths():
         try:
             heads = anchors.read_anchor(path).heads
         except anchors.AnchorDamaged:
-            continue  # told above
+            continue  # told by ``broken_links``
         for stream, head in heads.items():
-            found = Event.objects.filter(stream=stream, sequence=head.sequence).values_list("hash", flat=True)
-            there = found.first()
-            if there is None:
-                yield Break(stream, head.sequence, f"the entry is missing; {path.name} anchored it")
-            elif there != head.hash:
-                yield Break(stream, head.sequence, f"it is not the entry that {path.name} anchored")
+            hashes = Event.objects.filter(stream=stream, sequence=head.sequence).values_list(
+                "hash", flat=True
+            )
+            there = hashes.first()
+            if there == head.hash or (path.name, stream, head.sequence) in known:
+                continue
+            reason = (
+                f"the entry is missing; {path.name} anchored it"
+                if there is None
+                else f"it is not the entry that {path.name} anchored"
+            )
+            found.append(LostHead(path.name, stream, head.sequence, reason))
+    return found
+
+
+def acknowledge_lost_heads(lost: Sequence[LostHead]) -> None:
+    """Write into the trail that a restore of the database lost these heads; from then on they are no breaks."""
+    with transaction.atomic():
+        record(
+            stream=INSTALLATION_STREAM,
+            action=HEADS_LOST,
+            subject_type="audit",
+            subject_id="restore",
+            data={"heads": [[one.anchor, one.stream, one.sequence] for one in lost]},
+        )
+
+
+def acknowledged_losses() -> int:
+    """How many anchored heads the trail says were lost in restores."""
+    return sum(len(event.data["heads"]) for event in Event.objects.filter(action=HEADS_LOST))
 
 
 def verify_files() -> Iterator[Break]:

@@ -86,6 +86,24 @@ class RunEnded(DomainError):
         self.code = code
 
 
+class OutcomeUnknown(DomainError):
+    """Whether a commit of the request stands, or may yet land, cannot be told now: its store does not answer."""
+
+    code = "outcome_unknown"
+
+
+class ContentMissing(DomainError):
+    """The files that hold what a request changes are not there any more."""
+
+    code = "content_missing"
+
+
+class GivenUp(DomainError):
+    """The run was interrupted so often that it may be what kills its workers."""
+
+    code = "merge_failed"
+
+
 class RunStopped(DomainError):
     """The run must not commit: it was cancelled, its lease was lost or its content was replaced."""
 

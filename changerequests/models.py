@@ -1,6 +1,7 @@
 """What the database holds of change requests. What must never happen is a constraint here, not an ``if``."""
 
 import re
+import uuid
 from typing import Any
 
 from django.conf import settings
@@ -17,8 +18,17 @@ def choices(values: type[Any]) -> list[tuple[str, str]]:
     return [(member.value, member.value.replace("_", " ")) for member in values]
 
 
+def new_identity() -> str:
+    """A name that no other request has or will have, in no copy of this database."""
+    return uuid.uuid4().hex
+
+
 class ChangeRequest(models.Model):
-    """A proposal of row changes (and schema changes) to one dataset."""
+    """A proposal of row changes (and schema changes) to one dataset.
+
+    Its number is for people; a database that was restored hands it out again. What tables and audit files know it by
+    is its ``identity``.
+    """
 
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="change_requests")
     title = models.CharField(max_length=200)
@@ -31,8 +41,23 @@ class ChangeRequest(models.Model):
     merge_schema = models.BooleanField(
         default=True, help_text="Whether new columns in the staged content are added to the table."
     )
+    identity = models.CharField(
+        max_length=40,
+        unique=True,
+        editable=False,
+        default=new_identity,
+        help_text="What its transaction marker in the table's log names it. Random; of requests from before there were "
+        "identities, the public id that their markers hold.",
+    )
     merge_generation = models.PositiveIntegerField(
         default=1, help_text="Version of the transaction marker that the merge will write."
+    )
+    unsettled_version = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="The highest table version that a merge began to commit and that may land yet. Set before the "
+        "commit, cleared once the log shows what became of it; until then nothing of the request may change.",
     )
     merged_version = models.PositiveBigIntegerField(null=True, blank=True)
     merged_at = models.DateTimeField(null=True, blank=True)
@@ -85,6 +110,10 @@ class ChangeRequest(models.Model):
                     | (~Q(status=Status.MERGED) & Q(merged_version__isnull=True, merged_at__isnull=True))
                 ),
                 name="merged_exactly_with_version",
+            ),
+            models.CheckConstraint(
+                condition=Q(unsettled_version__isnull=True) | Q(status__in=[Status.PENDING, Status.MERGING]),
+                name="nothing_unsettled_is_edited_or_closed",
             ),
             models.UniqueConstraint(
                 fields=["reverts"],

@@ -105,7 +105,7 @@ def blockers(
     if action is Action.REBASE and selectors.current_revision(change_request) is None:
         found.append(Blocker("nothing_staged", "fix", "No changes were uploaded yet.", "upload"))
     if action in (Action.STAGE, Action.REBASE, Action.RETURN_TO_DRAFT, Action.CLOSE, Action.RESOLVE):
-        found += _active_run(change_request)
+        found += _active_run(change_request) + _unsettled(change_request)
     if action is Action.REQUEST_MERGE and change_request.status == Status.PENDING:
         found += merge_gates(change_request, dataset_name_typed=dataset_name_typed)
     return sorted(found, key=lambda blocker: blocker.kind != "fix")
@@ -266,6 +266,20 @@ def _active_run(change_request: ChangeRequest) -> list[Blocker]:
     if run is None:
         return []
     return [Blocker("run_active", "wait", f"A merge of this request is {run.status}.", "merge")]
+
+
+def _unsettled(change_request: ChangeRequest) -> list[Blocker]:
+    if change_request.unsettled_version is None or selectors.active_run(change_request) is not None:
+        return []  # an active run is in the way itself, and settles it
+    return [
+        Blocker(
+            "outcome_unknown",
+            "wait",
+            "The last merge may have been committed: the store of the table did not answer. It is asked again by "
+            "itself; until it does, the request stays as it is.",
+            "merge",
+        )
+    ]
 
 
 def require(

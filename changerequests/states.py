@@ -33,6 +33,7 @@ class Action(StrEnum):
     RESOLVE = "resolve"
     REQUEST_MERGE = "request_merge"
     CLAIM = "claim"
+    ADOPT = "adopt"
     COMPLETE = "complete"
     STEP_BACK = "step_back"
     CLOSE = "close"
@@ -65,6 +66,10 @@ TRANSITIONS: Final = (
     Transition(Status.PENDING, Action.REQUEST_MERGE, Status.PENDING, "A merge run is queued."),
     Transition(Status.PENDING, Action.CLAIM, Status.MERGING, "A worker begins the merge run."),
     Transition(Status.PENDING, Action.CLOSE, Status.CLOSED, "The request is withdrawn or rejected."),
+    Transition(Status.DRAFT, Action.ADOPT, Status.MERGING, "A merge of it that stands is recorded."),
+    Transition(Status.PENDING, Action.ADOPT, Status.MERGING, "A merge of it that stands is recorded."),
+    Transition(Status.MERGING, Action.ADOPT, Status.MERGING, "A merge of it that stands is recorded."),
+    Transition(Status.CLOSED, Action.ADOPT, Status.MERGING, "A merge of it that stands is recorded."),
     Transition(Status.MERGING, Action.COMPLETE, Status.MERGED, "The commit is in the table's log."),
     Transition(Status.MERGING, Action.STEP_BACK, Status.PENDING, "The run ended without a commit."),
     Transition(Status.MERGED, Action.REVERT, Status.MERGED, "A new draft proposes what was there before."),

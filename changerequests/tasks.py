@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from changerequests.services import execution, maintenance, plans, retention, waiting
+from changerequests.services import adopting, execution, maintenance, plans, retention, waiting
 
 
 @shared_task(name="changerequests.merge_next", bind=True)
@@ -20,8 +20,9 @@ def check(change_request_id: int) -> None:
 
 @shared_task(name="changerequests.sweep")
 def sweep() -> None:
-    """Ring for what was lost between commit and publish, recover what died, queue what has become ready."""
+    """Ring for what was lost, recover what died, settle what is open, queue what has become ready."""
     execution.sweep()
+    adopting.settle_what_is_open()
     maintenance.sweep()
     waiting.merge_what_is_ready()
 

@@ -41,6 +41,8 @@ MANY_SMALL_FILES = 20
 MANY_DEAD_ROWS = 0.1
 #: How often jobs that look at every file of a table are due.
 BETWEEN_CLEARINGS = timedelta(days=1)
+#: How visits end that may yet commit, where the table has not moved.
+MAY_STILL_COMMIT = ("interrupted", "merge_failed")
 #: How many removed files a report names; it counts all of them.
 NAMED_IN_REPORT = 100
 
@@ -388,11 +390,12 @@ def _orphaned(dataset: Dataset, needs: Needs) -> merging.RemovableFiles:
 
 
 def _with_interrupted(dataset: Dataset, needs: Needs, version: int) -> Needs:
-    """A visit that was cut short may only sleep just before its commit. Once the table has moved past the version that
-    it read its commit must fail; until then what it wrote is kept.
+    """A visit that was cut short may only sleep just before its commit, and a store that gave one no answer may commit
+    it late. Once the table has moved past the version that it read its commit must fail; until then what it wrote is
+    kept.
     """
     asleep = MaintenanceRun.objects.filter(
-        dataset=dataset, error_code="interrupted", version_before__gte=version
+        dataset=dataset, error_code__in=MAY_STILL_COMMIT, version_before__gte=version
     ).values_list("attempt_id", flat=True)
     return Needs(needs.versions, (*needs.living_attempts, *asleep), needs.dead_attempts)
 

@@ -83,7 +83,8 @@ def register_dataset(
     """Make an existing Delta table a dataset.
 
     The table must be readable and writable by the engine and its key columns free of NULLs and duplicates; else
-    ``RegistrationRejected`` says which feature, column or rows are in the way, and nothing is recorded.
+    ``RegistrationRejected`` says which feature, column or rows are in the way, and nothing is recorded. What is no
+    obstacle and yet to be known (``table_at(…).warnings``) is told in the event.
 
     ``actor`` is None for the system (commands). Operators register any table that this server reaches, owners of
     the project those below ``DELTA_DATA_ROOT``: a role in Headgate must not open the server's other files.
@@ -139,6 +140,7 @@ def register_dataset(
                 "primary_keys": list(primary_keys),
                 "delta_version": info.version,
                 "row_count": info.row_count,
+                **({"warnings": list(info.warnings)} if info.warnings else {}),
             },
         )
     return dataset

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,11 +18,11 @@ from django.db import transaction
 from django.utils import timezone
 
 import merging
-from audit.files import write_audit_files
+from audit.files import audit_root, file_sha256, taken_names, write_audit_files
 from changerequests import policies, queue, selectors
-from changerequests.errors import RunStopped, failures_in
+from changerequests.errors import GivenUp, OutcomeUnknown, RunStopped, failures_in
 from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
-from changerequests.services import expectations, plans, storage
+from changerequests.services import expectations, plans, settling, storage
 from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import move, tell
 from changerequests.states import Action, RunPhase, RunStatus, Status
@@ -35,6 +36,11 @@ logger = structlog.get_logger(__name__)
 
 #: How often a run is begun before it is given up: a run that kills its worker must not do so for ever.
 MOST_ATTEMPTS = 5
+#: What people do about a request whose marker in the log belongs to a merge of other content.
+WHERE_MERGED_OTHERWISE = (
+    "If the database was restored, an operator runs manage.py after_restore. What is still wanted is proposed in a new "
+    "change request, and this one closed."
+)
 #: How many conflicts a run keeps for its error answer; all of them are in the plan.
 KEPT_CONFLICTS = 50
 
@@ -112,12 +118,16 @@ def _claim(dataset_id: int, worker: str) -> tuple[MergeRun, leases.Lease] | None
 class _Reporter:
     """Writes the engine's phases to the run, and stops it before the commit where it must not go on."""
 
-    def __init__(self, run: MergeRun, lease: leases.Lease, dataset: Dataset) -> None:
-        self.run, self.lease = run, lease
+    def __init__(self, run: MergeRun, lease: leases.Lease, change_request: ChangeRequest) -> None:
+        self.run, self.lease, dataset = run, lease, change_request.dataset
         self.expected = dataset.suite_number, dataset.block_pre_existing
         self.deletes: tuple[int, float] = 0, 0.0
+        self.noted_before = change_request.unsettled_version
 
     def __call__(self, phase: str, **facts: Any) -> None:
+        if phase == "uncommitted":
+            settling.withdraw(self.run.change_request_id, facts["version"], self.noted_before)
+            return
         allowed = MergeRun.objects.filter(pk=self.run.pk, status=RunStatus.RUNNING, fence=self.lease.fence)
         if phase != RunPhase.RECORDING:
             allowed = allowed.filter(cancel_requested_by__isnull=True)
@@ -130,7 +140,10 @@ class _Reporter:
             self._still_approved()
             change_request = self._nothing_fell(*self.deletes)
             fields["approved_by"] = [str(r.reviewer) for r in selectors.counting_approvals(change_request)]
-        moved = allowed.update(**fields)
+        with transaction.atomic():
+            moved = allowed.update(**fields)
+            if moved and phase == RunPhase.COMMITTING:
+                settling.begin(self.run.change_request_id, facts["version"])
         if phase == RunPhase.RECORDING:
             return  # the commit stands; whoever holds the lease records it
         if not moved or not leases.renew(self.lease):  # late is no harm while nobody else took it
@@ -176,29 +189,75 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
         pk=run.change_request_id
     )
     request = plans.bare_request_for(change_request, run.revision, run=run)
-    if run.attempts > MOST_ATTEMPTS and _standing_merge(request, run, lease) is None:
-        return _step_back(
-            run,
-            lease,
-            RunStatus.FAILED,
-            "merge_failed",
-            f"Given up after {MOST_ATTEMPTS} interrupted attempts.",
-        )
     try:
-        result = merging.merge(
-            plans.merge_request_for(change_request, run.revision, run=run),
-            progress=_Reporter(run, lease, change_request.dataset),
-        )
+        result = _standing_before(change_request, request, run, lease)
+        # Settling may have brought the request to a new generation.
+        request = plans.bare_request_for(change_request, run.revision, run=run)
+        if result is None and run.attempts > MOST_ATTEMPTS:
+            raise GivenUp(f"Given up after {MOST_ATTEMPTS} interrupted attempts.")
+        if result is None:
+            result = merging.merge(
+                plans.merge_request_for(change_request, run.revision, run=run),
+                progress=_Reporter(run, lease, change_request),
+            )
     except Exception as error:  # noqa: BLE001  (the boundary: whatever happened, the run must end in the truth)
-        committed = _standing_merge(request, run, lease)
+        try:
+            committed = settling.settle(change_request, request, lease)
+        except OutcomeUnknown as unknown:
+            return _step_back(run, lease, RunStatus.FAILED, unknown.code, unknown.message, settled=False)
         if committed is None:
             return _end_with(error, run, lease)
         logger.warning("merge_interrupted_after_commit", error=str(error), version=committed.version)
-        result = _result_of(request, committed)
-    return _record(run, lease, change_request, result)
+        result = result_standing(request, committed)
+    return record_merge(run, change_request, result)
 
 
-def _result_of(request: merging.MergeRequest, committed: merging.CommittedMerge) -> merging.MergeResult:
+def _standing_before(
+    change_request: ChangeRequest, request: merging.MergeRequest, run: MergeRun, lease: leases.Lease
+) -> merging.MergeResult | None:
+    """The merge of the request that stands already, before this run has done anything; None if there is none.
+
+    It may have landed after an earlier run gave up on it: such a request is settled first. And it may be recorded in
+    audit files alone, where the database was restored and the table's log has forgotten its marker since.
+    """
+    if run.attempts == 1 and change_request.unsettled_version is not None:
+        committed = settling.settle(change_request, request, lease)
+        if committed is not None:
+            return result_standing(request, committed)
+        settled = settling.settled_fields(change_request)
+        ChangeRequest.objects.filter(pk=change_request.pk, status=Status.MERGING).update(**settled)
+        change_request.refresh_from_db(fields=list(settled))
+    audited = storage.audited_merge(change_request)
+    return None if audited is None else _result_audited(change_request, request, run, audited)
+
+
+def _result_audited(
+    change_request: ChangeRequest,
+    request: merging.MergeRequest,
+    run: MergeRun,
+    audited: storage.AuditedMerge,
+) -> merging.MergeResult | None:
+    """What audit files say of a merge whose marker is not in the log any more; None where the log tells itself."""
+    found = merging.find_merge(
+        request.table_uri,
+        change_request.identity,
+        generation=request.generation,
+        installation=request.installation,
+    )
+    if found is not None:
+        return None
+    told = (audited.document.get("revision_digest"), audited.document.get("resolutions_digest"))
+    if told != (run.revision_digest, run.resolutions_digest):
+        raise merging.MergedOtherwise(
+            f"The audit files in {audited.folder} say that {change_request.cr_id} was merged with other content; what "
+            "it holds now was not merged.",
+            data={"audit_folder": audited.folder},
+        )
+    logger.warning("merge_known_from_audit_files", cr_id=change_request.cr_id, folder=audited.folder)
+    return merging.result_from_document(audited.document)
+
+
+def result_standing(request: merging.MergeRequest, committed: merging.CommittedMerge) -> merging.MergeResult:
     """What the merge in the log did. Where neither the log nor the artefacts tell any more, that it stands: a merge
     that happened is recorded, never tried again.
     """
@@ -225,25 +284,6 @@ def _result_of(request: merging.MergeRequest, committed: merging.CommittedMerge)
         )
 
 
-def _standing_merge(
-    request: merging.MergeRequest, run: MergeRun, lease: leases.Lease
-) -> merging.CommittedMerge | None:
-    """The merge in the table's log; None if there is none, and then none comes any more.
-
-    An earlier attempt of this run may only sleep just before its commit: it is superseded in the log, so that the
-    request can be pending, edited or cancelled without being merged behind everybody's back.
-    """
-    try:
-        found = merging.find_merge(
-            request.table_uri, request.cr_id, generation=request.generation, installation=request.installation
-        )
-        if found is None and run.attempts > 1 and leases.renew(lease):
-            found = merging.supersede(request)
-    except merging.TableNotFound:
-        return None
-    return found
-
-
 def _end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
     if isinstance(error, RunStopped):
         return _step_back(run, lease, RunStatus.CANCELLED, "cancelled", error.message)
@@ -266,6 +306,11 @@ def _end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
             "expectations": failures_in(report) if report is not None else [],
         }
         return _step_back(run, lease, RunStatus.INVALID, error.code, error.message, checks, report=report)
+    if isinstance(error, merging.MergedOtherwise):
+        message = f"{error.message} {WHERE_MERGED_OTHERWISE}"
+        return _step_back(run, lease, RunStatus.FAILED, error.code, message, error.data)
+    if isinstance(error, GivenUp):
+        return _step_back(run, lease, RunStatus.FAILED, "merge_failed", error.message)
     if isinstance(error, merging.MergeError | DomainError):
         return _step_back(run, lease, RunStatus.FAILED, error.code, error.message, error.data)
     logger.error("merge_failed", exc_info=error)
@@ -287,16 +332,18 @@ def _step_back(
     data: dict[str, Any] | None = None,
     *,
     report: dict[str, Any] | None = None,
+    settled: bool = True,
 ) -> MergeRun:
-    """End a run without a merge: the request is pending again, the reason (and ``report``) is on the run."""
+    """End a run without a merge: the request is pending again, the reason (and ``report``) is on the run.
+
+    Where the outcome is not ``settled`` the note of what may still land stays, and with it everything that it forbids.
+    """
     with transaction.atomic():
         change_request = lock_change_request(run.change_request_id)
         run = lock_run(run.pk)
         if run.status != RunStatus.RUNNING or run.fence != lease.fence:
             return run  # somebody else has taken over and speaks for it
-        # What was superseded in the log (see ``_standing_merge``) is merged under a generation above that.
-        generation = change_request.merge_generation + (2 if run.attempts > 1 else 0)
-        move(change_request, Action.STEP_BACK, merge_generation=generation)
+        move(change_request, Action.STEP_BACK, **(settling.settled_fields(change_request) if settled else {}))
         run.status, run.finished_at = status, timezone.now()
         message = storable(message)
         run.error_code, run.error_message, run.error_data = code, message, storable(data or {})
@@ -304,7 +351,7 @@ def _step_back(
         run.save()
         tell(
             change_request,
-            f"merge.{status}",
+            f"merge.{status}" if settled else "merge.unsettled",
             run.cancel_requested_by if status == RunStatus.CANCELLED else None,
             {"run": run.pk, "code": code, "reason": message},
         )
@@ -320,15 +367,16 @@ def _judged_by(run: MergeRun, change_request: ChangeRequest, report: dict[str, A
     run.suite_version = check.suite_version
 
 
-def _record(
-    run: MergeRun, lease: leases.Lease, change_request: ChangeRequest, result: merging.MergeResult
-) -> MergeRun:
-    """The commit stands: write the audit files, then say so in the database, in one transaction."""
+def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult) -> MergeRun:
+    """The commit stands: write the audit files, then say so in the database, in one transaction.
+
+    For a running run of a request that is merging.
+    """
     info = merging.inspect_table(change_request.dataset.table_uri)
     committed_at = _committed_at(change_request.dataset, result.merged_version)
     validation = _validation(change_request, result)
     run.refresh_from_db(fields=["approved_by"])  # as it was when the commit began
-    hashes = _write_audit(run, change_request, result, validation)
+    folder, hashes = _write_audit(run, change_request, result, validation)
     with transaction.atomic():
         change_request = lock_change_request(change_request.pk)
         run = lock_run(run.pk)
@@ -340,7 +388,8 @@ def _record(
             merged_version=result.merged_version,
             merged_at=committed_at or timezone.now(),
             merged_by=run.requested_by,
-            merge_record=_merge_record(run, change_request, result, hashes),
+            merge_record=_merge_record(run, change_request, result, folder, hashes),
+            unsettled_version=None,
         )
         run.status, run.phase, run.finished_at = RunStatus.SUCCEEDED, RunPhase.DONE, timezone.now()
         run.merged_version, run.rows_affected = result.merged_version, result.rows_affected
@@ -361,6 +410,7 @@ def _record(
                 "run": run.pk,
                 "version": result.merged_version,
                 "commit_id": result.commit_id,
+                "identity": change_request.identity,
                 "rows_added": result.diff.rows_added,
                 "rows_updated": result.diff.rows_updated,
                 "rows_deleted": result.diff.rows_deleted,
@@ -369,7 +419,7 @@ def _record(
                 "approved_by": run.approved_by,
                 "override_reason": run.override_reason,
                 **_expectation_facts(validation.get("expectations")),
-                "audit_folder": storage.audit_folder_name(change_request),
+                "audit_folder": folder,
                 "audit_files": hashes,
             },
         )
@@ -406,13 +456,20 @@ def _validation(change_request: ChangeRequest, result: merging.MergeResult) -> d
     path = storage.attempts_folder(change_request) / result.attempt_id / "validation.json"
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
+    audited = storage.audited_merge(change_request)
+    if audited is not None and (path := audit_root() / audited.folder / "validation.json").is_file():
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {name: value for name, value in told.items() if name not in ("cr_id", "overrides")}
     return {"checks": [_check(check) for check in result.validation.checks]}
 
 
 def _write_audit(
     run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult, validation: dict[str, Any]
-) -> dict[str, str]:
-    """Every file is a function of the commit and the rows in the database, so that a second writer agrees."""
+) -> tuple[str, dict[str, str]]:
+    """Write the audit files; the folder's name and the files' hashes.
+
+    Every file is a function of the commit and the rows in the database, so that a second writer agrees.
+    """
     artefacts = storage.attempts_folder(change_request) / result.attempt_id
     document = result_document(result)
     choices = [
@@ -430,6 +487,7 @@ def _write_audit(
     documents: dict[str, Any] = {
         "merge_result.json": {
             "cr_id": change_request.cr_id,
+            "identity": change_request.identity,
             "title": change_request.title,
             "table_uri": change_request.dataset.table_uri,
             "author": str(change_request.author),
@@ -460,7 +518,39 @@ def _write_audit(
         for name in ("diff.parquet", "images.parquet", "summary.json")
         if (artefacts / name).exists()
     }
-    return write_audit_files(storage.audit_folder(change_request), documents=documents, copies=copies)
+    return _audit_files_written(change_request, result, documents, copies)
+
+
+#: Audit files that also tell what the database knew of the people; a restored one may know less.
+TOLD_BY_THE_DATABASE = {storage.MERGE_RESULT, "validation.json", "conflicts.json"}
+
+
+def _audit_files_written(
+    change_request: ChangeRequest,
+    result: merging.MergeResult,
+    documents: dict[str, Any],
+    copies: dict[str, Path],
+) -> tuple[str, dict[str, str]]:
+    """Write what is not there yet, and never replace anything.
+
+    What was written of this very merge before the database was restored stays as it is. Where the folder holds another
+    merge, of a request whose number was handed out again, this one gets a folder of its own.
+    """
+    own, other = storage.audit_folder_names(change_request)
+    taken = taken_names(audit_root() / own, documents=documents, copies=copies)
+    audited = storage.audited_merge(change_request)
+    if not taken:
+        name = own
+    elif audited is not None and audited.document.get("merged_version") == result.merged_version:
+        name = audited.folder
+        taken = taken_names(audit_root() / name, documents=documents, copies=copies) & TOLD_BY_THE_DATABASE
+        documents = {file: content for file, content in documents.items() if file not in taken}
+    else:
+        name = other
+    folder = audit_root() / name
+    written = write_audit_files(folder, documents=documents, copies=copies)
+    kept = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
+    return name, {**{file: file_sha256(folder / file) for file in sorted(kept - set(written))}, **written}
 
 
 def result_document(result: merging.MergeResult) -> dict[str, Any]:
@@ -492,7 +582,11 @@ def _check(check: merging.Check) -> dict[str, Any]:
 
 
 def _merge_record(
-    run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult, hashes: dict[str, str]
+    run: MergeRun,
+    change_request: ChangeRequest,
+    result: merging.MergeResult,
+    folder: str,
+    hashes: dict[str, str],
 ) -> dict[str, Any]:
     check = selectors.current_plan_check(change_request)
     return {
@@ -504,6 +598,7 @@ def _merge_record(
             {"reviewer": str(review.reviewer), "verdict": review.verdict, "digest": review.revision_digest}
             for review in selectors.latest_verdicts(change_request)
         ],
+        "audit_folder": folder,
         "audit_files": hashes,
     }
 

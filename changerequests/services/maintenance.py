@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 
 from audit.selectors import events_in
 from audit.services import dataset_stream
@@ -20,7 +21,8 @@ def needs_of(dataset: Dataset) -> Needs | None:
 
     Diffs, merges, reverts and blame read stored images, never an old version. Only "what changed since the base" of an
     open request reads one: its base version is kept. Once no merge is running, every attempt that did not commit is
-    dead for certain: its run was stepped back (and superseded in the log), or another attempt of it has committed.
+    dead for certain (its run was stepped back and superseded in the log, or another attempt of it has committed), but
+    for those of a request whose outcome is not known yet.
     """
     runs = MergeRun.objects.filter(dataset=dataset)
     if runs.filter(status=RunStatus.RUNNING).exists():
@@ -31,7 +33,11 @@ def needs_of(dataset: Dataset) -> Needs | None:
     begun = events_in(dataset_stream(dataset.pk)).filter(action__in=("merge.started", "merge.resumed"))
     attempts = {data["attempt_id"] for data in begun.values_list("data", flat=True) if "attempt_id" in data}
     attempts |= set(runs.exclude(attempt_id="").values_list("attempt_id", flat=True))
-    living = set(runs.filter(status__in=ACTIVE_RUN_STATUSES).values_list("attempt_id", flat=True)) - {""}
+    may_commit = Q(status__in=ACTIVE_RUN_STATUSES) | Q(change_request__unsettled_version__isnull=False)
+    living = set(runs.filter(may_commit).values_list("attempt_id", flat=True)) - {""}
+    unsettled = ChangeRequest.objects.filter(dataset=dataset, unsettled_version__isnull=False)
+    begun_by_unsettled = begun.filter(subject_id__in=[one.cr_id for one in unsettled])
+    living |= {data["attempt_id"] for data in begun_by_unsettled.values_list("data", flat=True)}
     merged = set(runs.filter(status=RunStatus.SUCCEEDED).values_list("attempt_id", flat=True))
     return Needs(
         versions=tuple(sorted(set(versions))),

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 import merging
 from changerequests import selectors
+from changerequests.errors import ContentMissing
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, PlanCheck, Revision
 from changerequests.services import expectations
 from changerequests.services.locks import lock_change_request
@@ -32,7 +33,9 @@ PAGE_SIZE = 100
 def bare_request_for(
     change_request: ChangeRequest, revision: Revision, *, run: MergeRun | None = None
 ) -> merging.MergeRequest:
-    """What tells a merge in the table's log, and the run's options: without choices and expectations."""
+    """What tells a merge in the table's log (identity, generation, digests), and the run's options: without choices and
+    expectations.
+    """
     dataset = change_request.dataset
     options: dict[str, Any] = {}
     if run is not None:
@@ -53,6 +56,11 @@ def bare_request_for(
         conflict_policy="row" if dataset.conflict_policy == "row" else "cell",
         generation=change_request.merge_generation,
         installation=installation_identity(),
+        identity=change_request.identity,
+        staged_digest=revision.digest,
+        resolutions_digest=selectors.resolutions_digest(change_request)
+        if run is None
+        else run.resolutions_digest,
         **options,
     )
 
@@ -86,14 +94,40 @@ def _resolution(resolution: ConflictResolution, types: Mapping[str, str]) -> mer
 
 @contextmanager
 def plan_of(change_request: ChangeRequest) -> Iterator[merging.MergePlan]:
-    """The plan on the table as it is now. Raises ``NotFound`` before the first upload and the engine's errors."""
+    """The plan on the table as it is now.
+
+    Raises ``NotFound`` before the first upload, ``ContentMissing`` where the staged content is gone, ``TableReplaced``,
+    and the engine's errors.
+    """
     revision = selectors.current_revision(change_request)
     if revision is None:
         raise NotFound("No changes were uploaded yet, so there is nothing to plan.")
     if revision.table_id != change_request.dataset.meta.table_id:
         raise TableReplaced("The table was dropped and made anew since the changes were staged.")
-    with merging.plan(merge_request_for(change_request, revision)) as plan:
+    with (
+        _naming_missing_content(change_request),
+        merging.plan(merge_request_for(change_request, revision)) as plan,
+    ):
         yield plan
+
+
+@contextmanager
+def _naming_missing_content(change_request: ChangeRequest) -> Iterator[None]:
+    """Say what the files that hold a request's content are, where they are gone or damaged, and what can be done."""
+    try:
+        yield
+    except merging.StagedCorrupt as error:
+        merged = change_request.status == Status.MERGED
+        raise ContentMissing(
+            f"The rows that {change_request.cr_id} {'changed' if merged else 'proposes'} cannot be shown: their files "
+            f"are gone or damaged. {error.message} "
+            + (
+                "The counts and the audit events are kept."
+                if merged
+                else "If the database was restored from a backup, an operator runs manage.py after_restore: it "
+                "may be merged already. Else upload the rows again."
+            )
+        ) from error
 
 
 def check(*, change_request_id: int) -> PlanCheck | None:
@@ -119,7 +153,7 @@ def check(*, change_request_id: int) -> PlanCheck | None:
                 report = plan.check_expectations(rows_only=True)
             except merging.SuiteRejected as error:
                 facts |= {"problem": _suite_problem(change_request, error), "problem_code": error.code}
-    except (merging.MergeError, TableReplaced) as error:
+    except (merging.MergeError, ContentMissing, TableReplaced) as error:
         facts = {
             "problem": error.message,
             "problem_code": error.code,
@@ -239,17 +273,21 @@ def changes_page(
     after: str | None = None,
     limit: int = PAGE_SIZE,
 ) -> ChangesPage:
-    """What the request changes: Base against Proposed while it is open; what was merged, once it is merged."""
+    """What the request changes: Base against Proposed while it is open; what was merged, once it is merged.
+
+    Raises ``ContentMissing`` where the files that hold it are gone.
+    """
     revision = selectors.current_revision(change_request)
     if revision is None:
         return ChangesPage((), None)
     filters: dict[str, Any] = {"operation": operation, "column": column, "after": after, "limit": limit}
-    if change_request.status == Status.MERGED:
-        page = merging.read_diff(str(audit_folder(change_request)), **filters)
-        pairs = [(row, row.current, row.merged) for row in page.items]
-    else:
-        page = merging.open_staged(revision.location).page(**filters)
-        pairs = [(row, row.base, row.proposed) for row in page.items]
+    with _naming_missing_content(change_request):
+        if change_request.status == Status.MERGED:
+            page = merging.read_diff(str(audit_folder(change_request)), **filters)
+            pairs = [(row, row.current, row.merged) for row in page.items]
+        else:
+            page = merging.open_staged(revision.location).page(**filters)
+            pairs = [(row, row.base, row.proposed) for row in page.items]
     rows = tuple(
         RowChange(
             json_row(row.key) or {}, row.operation, row.changed, json_row(before), json_row(after_image)
@@ -270,13 +308,15 @@ class GroupedChange:
 
 
 def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[GroupedChange, ...]:
-    """The most frequent equal edits of an open request, for reviewers of many rows."""
+    """The most frequent equal edits of an open request, for reviewers of many rows. Raises ``ContentMissing``."""
     revision = selectors.current_revision(change_request)
     if revision is None or change_request.status == Status.MERGED:
         return ()
+    with _naming_missing_content(change_request):
+        found = merging.open_staged(revision.location).value_groups(limit=limit)
     return tuple(
         GroupedChange(group.column, json_value(group.old), json_value(group.new), group.rows)
-        for group in merging.open_staged(revision.location).value_groups(limit=limit)
+        for group in found
     )
 
 

@@ -20,6 +20,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from audit.services import INSTALLATION_STREAM, record
@@ -221,10 +222,12 @@ def _orphans(before: datetime) -> Iterator[Found]:
 
 
 def _is_merging(pk: int) -> bool:
-    """Whether a merge may still need what an attempt left: it is active, or its staging waits to be cleared."""
-    waiting = ChangeRequest.objects.filter(pk=pk, status=Status.MERGED, staging_removed_at__isnull=True)
+    """Whether a merge may still need what an attempt left: it is active, its outcome is not known, or its staging waits
+    to be cleared.
+    """
+    waiting = Q(status=Status.MERGED, staging_removed_at__isnull=True) | Q(unsettled_version__isnull=False)
     return (
-        waiting.exists()
+        ChangeRequest.objects.filter(waiting, pk=pk).exists()
         or MergeRun.objects.filter(change_request=pk, status__in=ACTIVE_RUN_STATUSES).exists()
     )
 

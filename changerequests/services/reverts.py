@@ -77,6 +77,7 @@ def _inverse(merged: ChangeRequest, folder: Path) -> merging.Staged:
         staged=staged,
         conflict_policy="row" if dataset.conflict_policy == "row" else "cell",
         installation=installation_identity(),
+        identity=merged.identity,
     )
     with merging.plan(request) as plan:
         if not plan.conflicts and plan.changes_nothing:

@@ -1,7 +1,11 @@
 """Where staged content, merge artefacts and audit files of a change request live under ``DELTA_DATA_ROOT``."""
 
+import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -25,9 +29,23 @@ def archive_folder(change_request: ChangeRequest) -> Path:
     return Path(settings.DELTA_DATA_ROOT) / "_archive" / "change_requests" / change_request.cr_id
 
 
+#: Below the audit root: one folder for each merged request.
+AUDIT_FOLDERS = "change_requests"
+MERGE_RESULT = "merge_result.json"
+
+
+def audit_folder_names(change_request: ChangeRequest) -> tuple[str, str]:
+    """Where the request's audit files may be, below the audit root: under its number, and, where that is taken by a
+    request of a database that was restored since, under its number and identity.
+    """
+    name = f"{AUDIT_FOLDERS}/{change_request.cr_id}"
+    return name, f"{name}-{change_request.identity[:8]}"
+
+
 def audit_folder_name(change_request: ChangeRequest) -> str:
     """The folder of the request's audit files below the audit root, as events name it."""
-    return f"change_requests/{change_request.cr_id}"
+    recorded = (change_request.merge_record or {}).get("audit_folder")
+    return recorded or audit_folder_names(change_request)[0]
 
 
 def audit_folder(change_request: ChangeRequest) -> Path:
@@ -37,7 +55,46 @@ def audit_folder(change_request: ChangeRequest) -> Path:
 
 def attempts_folder(change_request: ChangeRequest) -> Path:
     """What merge attempts write before they commit; emptied once the audit files stand."""
-    return audit_folder(change_request) / "attempts"
+    return audit_root() / audit_folder_names(change_request)[0] / "attempts"
+
+
+@dataclass(frozen=True)
+class AuditedMerge:
+    """What a folder of audit files says was merged: proof beside the database and the table's log."""
+
+    folder: str
+    document: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """Whose merge it is; files from before there were identities are known by the public id."""
+        return str(self.document.get("identity") or self.document.get("cr_id", ""))
+
+
+def audited_merge(change_request: ChangeRequest) -> AuditedMerge | None:
+    """The merge of this very request that audit files tell of, whether the database knows of it or not."""
+    for name in audit_folder_names(change_request):
+        found = _audited(name)
+        if found is not None and found.identity == change_request.identity:
+            return found
+    return None
+
+
+def audited_merges() -> Iterator[AuditedMerge]:
+    """Every merge that there are audit files of; a folder whose result cannot be read has an empty document."""
+    root = audit_root() / AUDIT_FOLDERS
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if any(child.is_file() and not child.name.startswith(".") for child in path.iterdir()):
+            name = f"{AUDIT_FOLDERS}/{path.name}"
+            yield _audited(name) or AuditedMerge(name, {})
+
+
+def _audited(name: str) -> AuditedMerge | None:
+    try:
+        document = json.loads((audit_root() / name / MERGE_RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return AuditedMerge(name, document) if isinstance(document, dict) else None
 
 
 def audit_file(change_request: ChangeRequest, name: str) -> Path:

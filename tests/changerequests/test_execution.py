@@ -16,9 +16,8 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 import merging
-from audit.errors import AuditFileExists
 from audit.selectors import events_of
-from audit.services import verify_chains
+from audit.services import verify, verify_chains
 from changerequests import queue, selectors
 from changerequests.errors import PlanChanged
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTime
@@ -524,20 +523,15 @@ def test_a_folder_under_the_audit_is_never_replaced(pending: ChangeRequest, owne
     folder.mkdir(parents=True)
     (folder / "diff.json").write_text("something else")
 
-    run = queued(pending, owner)
-    with pytest.raises(AuditFileExists):
-        drain()
+    assert merge(pending, owner).status == RunStatus.SUCCEEDED
 
-    run.refresh_from_db()
-    assert (
-        run.status == RunStatus.RUNNING
-    )  # the commit stands; the sweep tries again once the file is moved aside
+    pending.refresh_from_db()
+    own = storage.audit_folder(pending)
+    assert own.name == f"{pending.cr_id}-{pending.identity[:8]}"
+    assert json.loads((own / "diff.json").read_text())["cells"] == {"year": 1}
+    assert [path.name for path in folder.iterdir() if path.is_file()] == ["diff.json"]
     assert (folder / "diff.json").read_text() == "something else"
-    (folder / "diff.json").unlink()
-    let_the_lease_expire(pending.dataset)
-    drain()
-    run.refresh_from_db()
-    assert run.status == RunStatus.SUCCEEDED
+    assert list(verify()) == []
 
 
 def test_what_people_say_while_it_is_queued_stops_a_merge(

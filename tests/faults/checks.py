@@ -14,6 +14,7 @@ from audit.files import file_sha256
 from audit.services import verify
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import storage
+from changerequests.services.agreement import disagreements
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.services import installation_identity, reconcile
@@ -66,7 +67,7 @@ def check_table(table: Table, *, all_merged: bool) -> None:
 
 def check_trail() -> None:
     """What ``verify_audit`` does."""
-    breaks = [f"{found.place}: {found.reason}" for found in verify()]
+    breaks = [f"{found.place}: {found.reason}" for found in (*verify(), *disagreements())]
     check(breaks == [], breaks)
 
 
@@ -81,7 +82,7 @@ def read_log(table: Path) -> dict[int, list[dict[str, Any]]]:
 
 def commits_of(log: dict[int, list[dict[str, Any]]], change_request: ChangeRequest) -> list[int]:
     """Versions whose transaction marker says that they merged the request."""
-    application = f"{installation_identity()}/{change_request.cr_id}"
+    application = f"{installation_identity()}/{change_request.identity}"
     return sorted(
         version
         for version, actions in log.items()

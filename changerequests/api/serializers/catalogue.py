@@ -136,6 +136,9 @@ class TableSerializer(serializers.Serializer):
     features = serializers.ListField(child=serializers.CharField())
     constraints = serializers.DictField(child=serializers.CharField())
     properties = serializers.DictField(child=serializers.CharField())
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="What owners should know before they rely on the table."
+    )
     timestamp = serializers.DateTimeField(allow_null=True)
 
 

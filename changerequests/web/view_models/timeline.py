@@ -276,6 +276,12 @@ _SENTENCES: dict[str, Sentence] = {
     "merge.conflicted": _ended("stopped the merge: it conflicts with newer changes of the table", "bad"),
     "merge.invalid": _ended("stopped the merge: the merged result broke a rule", "bad"),
     "merge.failed": _ended("could not finish the merge; the table is as it was", "bad"),
+    "merge.unsettled": _ended("gave up on the merge; whether it was committed is not known yet", "warn"),
+    "merge.settled": _plain("found that the merge was not committed, and locked it out", "check"),
+    "merge.adopted": _plain(
+        "recorded a merge that stands in the table already", "merging", "warn", quote="proof"
+    ),
+    "merge.brought_forward": _plain("brought it up to the table's log after a restore", "merging"),
     "merge.cancelled": _ended("cancelled the merge; the table is as it was", "warn"),
     "merge.cancel_requested": _plain("asked to cancel the merge", "x-circle", "warn"),
     "merge.when_ready_asked": _plain(

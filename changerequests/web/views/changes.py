@@ -5,6 +5,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from changerequests import selectors
+from changerequests.errors import ContentMissing
 from changerequests.services import plans
 from changerequests.web.view_models.change_requests import head
 from changerequests.web.view_models.changes import diff_table, groups
@@ -44,16 +45,19 @@ def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
         "all_columns": all_columns,
         "types": types_of(change_request.dataset),
     }
-    if grouped:
-        context["groups"] = groups(change_request, plans.grouped_changes(change_request=change_request))
-    else:
-        page = plans.changes_page(
-            change_request=change_request,
-            operation=operation or None,
-            column=column or None,
-            after=request.GET.get("after") or None,
-            limit=PAGE_ROWS,
-        )
-        context["table"] = diff_table(change_request, page, all_columns=all_columns)
-        context["next"] = page.next
+    try:
+        if grouped:
+            context["groups"] = groups(change_request, plans.grouped_changes(change_request=change_request))
+        else:
+            page = plans.changes_page(
+                change_request=change_request,
+                operation=operation or None,
+                column=column or None,
+                after=request.GET.get("after") or None,
+                limit=PAGE_ROWS,
+            )
+            context["table"] = diff_table(change_request, page, all_columns=all_columns)
+            context["next"] = page.next
+    except ContentMissing as error:
+        context["missing"] = error.message
     return render(request, "change_requests/changes.html", context)

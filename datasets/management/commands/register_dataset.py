@@ -11,7 +11,7 @@ from django.db import transaction
 from datasets.errors import DomainError
 from datasets.models import Dataset, Project
 from datasets.roles import Role, set_role
-from datasets.services import create_project, register_dataset
+from datasets.services import create_project, register_dataset, table_at
 
 
 class Command(BaseCommand):
@@ -62,6 +62,8 @@ class Command(BaseCommand):
             f"Registered {dataset.project.slug}/{dataset.slug}: version {meta.delta_version}, "
             f"{meta.row_count:,} rows, key {', '.join(dataset.primary_keys)}, merges by {meta.strategy}."
         )
+        for warning in table_at(dataset=dataset).warnings:
+            self.stdout.write(f"WARNING: {warning}")
 
     def _register(self, options: dict[str, Any]) -> Dataset:
         owner = self._owner(options["owner"])

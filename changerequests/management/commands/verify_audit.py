@@ -1,0 +1,30 @@
+"""``manage.py verify_audit``: is the trail whole, and does it say what the tables and the audit files say?"""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from audit.selectors import event_count
+from audit.services import acknowledged_losses, verify
+from changerequests.services.agreement import disagreements
+
+
+class Command(BaseCommand):
+    help = (
+        "Walk every chain of audit events, every anchor and every audit file that the events name, then compare the "
+        "merges in the tables' logs, the merged requests, the events and the audit folders with each other, both ways. "
+        "Each entry, file or merge that was changed, is missing, out of order or told differently is named."
+    )
+
+    def handle(self, *_: Any, **__: Any) -> None:
+        breaks = [(found.place, found.reason) for found in verify()]
+        breaks += [(found.place, found.reason) for found in disagreements()]
+        for place, reason in breaks:
+            self.stderr.write(f"{place}: {reason}")
+        if breaks:
+            raise CommandError(f"The audit trail is broken in {len(breaks)} places.")
+        self.stdout.write(f"The audit trail is whole: {event_count()} events verified.")
+        if lost := acknowledged_losses():
+            self.stdout.write(
+                f"It says itself that {lost} anchored entries were lost in restores of the database."
+            )

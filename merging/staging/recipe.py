@@ -541,7 +541,7 @@ class _Staging:
 
     def _same_moment(self, column: InputColumn) -> str | None:
         given, base = f"v{column.position}", f"b{column.position}"
-        unit = {"s": "second", "ms": "millisecond"}.get(self._given_unit(column))
+        unit = {"s": "second", "ms": "millisecond"}.get(self.source.units.get(column.place, ""))
         if unit is not None:
             return f"(date_trunc('{unit}', {base}) IS NOT DISTINCT FROM {given})"
         if self._held_as_moments(column):
@@ -575,10 +575,6 @@ class _Staging:
     def _held_as_moments(self, column: InputColumn) -> bool:
         kinds = self.source.kinds.get(column.place, set())
         return bool(kinds) and kinds <= {"date", "timestamp"}
-
-    def _given_unit(self, column: InputColumn) -> str:
-        given = self.source.schema.field(column.place).type
-        return str(given.unit) if pa.types.is_timestamp(given) else ""
 
     def _check_against_base(self) -> None:
         """Operations must fit the base, and columns that take no NULL must have a value."""
@@ -639,8 +635,7 @@ class _Staging:
                 code = "null_not_allowed" if rule.limit is None else "text_too_long"
                 self._list_paired(
                     code,
-                    f"effect <> 'delete' AND (effect = 'insert' OR {changed}) AND {self._given(column)} "
-                    f"AND {rule.broken_by(value)}",
+                    f"effect <> 'delete' AND (effect = 'insert' OR {changed}) AND {rule.broken_by(value)}",
                     f"{rule.place} {rule.demand} (key {{key}}).",
                     column=column.name,
                 )

@@ -97,6 +97,7 @@ class Source:
     ``rows_read``, ``bytes_read``: what went through ``reader`` so far; ``failure``: what ended it, which the error of
     whoever reads the stream natively does not tell.
     ``spreadsheet``: whether numbers were cut to what spreadsheets keep of them, and empty texts are empty cells.
+    ``units``: of typed columns of timestamps (by their places), the unit in which they came, whatever they became.
     ``header_line``: the line (or row of a sheet) that names the columns, None where the format has none.
     """
 
@@ -108,6 +109,7 @@ class Source:
     lines: Callable[[set[int]], dict[int, int]]
     kinds: dict[int, set[CellKind]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    units: dict[int, str] = field(default_factory=dict)
     header_line: int | None = None
     spreadsheet: bool = False
     failure: Exception | None = field(default=None, init=False)

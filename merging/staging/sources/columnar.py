@@ -336,7 +336,12 @@ def _source(
                 )
 
     whole = pa.schema([*plain, *(pa.field(name, pa.int64()) for name in counted)])
-    return Source(tuple(whole.names), whole, False, None, made_plain(), row_lines, warnings=warnings)
+    units = {
+        place: str(field.type.unit) for place, field in enumerate(fields) if pa.types.is_timestamp(field.type)
+    }
+    return Source(
+        tuple(whole.names), whole, False, None, made_plain(), row_lines, warnings=warnings, units=units
+    )
 
 
 @dataclass(frozen=True)

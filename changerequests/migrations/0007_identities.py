@@ -24,7 +24,7 @@ def name_as_the_markers_do(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("changerequests", "0005_what_a_run_was_granted")]
+    dependencies = [("changerequests", "0006_what_an_upload_brings")]
 
     operations = [
         migrations.AddField(

@@ -10,7 +10,16 @@ from django.db import connection, transaction
 from audit.chain import event_hash
 from audit.files import audit_root, file_sha256, write_audit_files
 from audit.models import Chain, Event
-from audit.services import Break, anchor_chains, record, verify, verify_chains
+from audit.services import (
+    Break,
+    acknowledge_lost_heads,
+    acknowledged_losses,
+    anchor_chains,
+    lost_heads,
+    record,
+    verify,
+    verify_chains,
+)
 from audit.tasks import anchor
 from audit.triggers import DROP_TRIGGERS
 
@@ -134,7 +143,7 @@ def test_audit_files_are_compared_with_the_hashes_in_their_event(capsys: pytest.
     with transaction.atomic():
         record(
             stream="dataset:1",
-            action="change_request.merged",
+            action="files.kept",
             subject_type="change_request",
             subject_id="CR-1",
             data={"audit_folder": "change_requests/CR-1", "audit_files": hashes},
@@ -155,3 +164,22 @@ def test_nothing_is_anchored_before_the_first_event() -> None:
     assert anchor_chains() is None
     assert Chain.objects.count() == 0
     assert not (audit_root() / "anchors").exists()
+
+
+def test_fd3_heads_that_a_restore_lost_are_told_by_the_trail_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    events = write("dataset:1", 3)
+    anchored()
+    tamper(
+        "DELETE FROM audit_event WHERE stream = 'dataset:1' AND sequence = 3",
+        f"UPDATE audit_chain SET last_sequence = 2, last_hash = '{events[1].hash}' WHERE stream = 'dataset:1'",
+    )
+    [lost] = lost_heads()
+    assert (lost.stream, lost.sequence) == ("dataset:1", 3)
+    acknowledge_lost_heads([lost])
+    assert lost_heads() == []
+    assert [found for found in verify() if not found.file] == []
+    write("dataset:1", 1)  # its number is given again, and the anchored entry is not this one
+    assert lost_heads() == []
+    assert acknowledged_losses() == 1

@@ -178,7 +178,7 @@ def _from_typed(cell: str, source: pa.DataType, target: pa.DataType, path: str, 
     if is_text(source):
         return from_text(cell, target)
     value = f"TRY_CAST({cell} AS {duckdb_type(target)})"
-    if _is_number(source) and _is_number(target):
+    if is_number(source) and is_number(target):
         if pa.types.is_float64(source) and pa.types.is_float32(target):
             same = f"(isnan({cell}) OR {value}::VARCHAR::DOUBLE = {cell} OR {value}::DOUBLE = {cell})"
             return Typed(value, f"({cell} IS NOT NULL AND ({value} IS NULL OR NOT {same}))")
@@ -261,7 +261,8 @@ def _from_timestamp(cell: str, source: pa.DataType, target: pa.DataType, path: s
     return Typed(value, f"({cell} IS NOT NULL AND {value} IS NULL)")
 
 
-def _is_number(data_type: pa.DataType) -> bool:
+def is_number(data_type: pa.DataType) -> bool:
+    """Whether the column holds whole numbers, floating point numbers or decimals."""
     return bool(
         pa.types.is_integer(data_type) or pa.types.is_floating(data_type) or pa.types.is_decimal(data_type)
     )
@@ -306,7 +307,7 @@ def explain(text: str, target: pa.DataType, null_token: str | None = "") -> tupl
         return "placeholder", f"found {found} where the table has {wanted}: {mend}"
     if bare == "":
         return "empty", f"found an empty text where the table has {wanted}; give a value or NULL."
-    if _is_number(target):
+    if is_number(target):
         return _explain_number(bare, found, target)
     if pa.types.is_boolean(target):
         return "not_boolean", f"found {found}; expected true or false."
@@ -425,7 +426,7 @@ def _scalar(value: Any, target: pa.DataType) -> Any:
         if not isinstance(value, bool):
             raise Refused(f"found {_kind(value)}; expected true or false.")
         return value
-    if _is_number(target):
+    if is_number(target):
         if isinstance(value, NumberText):
             return _scalar_from_text(str(value), target)
         if isinstance(value, bool) or not isinstance(value, int | float | Decimal):

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from merging.columns import (
 from merging.delta import Snapshot, column_sql, duckdb_type, fetch, literal, locate, open_snapshot
 from merging.errors import MergeFailed, StagingRejected, UnsupportedTable
 from merging.model import Operation, Progress, StagingProblem
-from merging.parsing import Refused, explain, from_text, from_typed, shown
+from merging.parsing import Refused, explain, from_text, from_typed, is_number, shown
 from merging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.session import STAGING_MEMORY_LIMIT, Session, session
 from merging.staged import Staged, column_ids, open_staged, write_manifest
@@ -45,6 +45,7 @@ _EXAMPLES = 5
 _DIGEST_ROWS = 200_000
 _ROWS_PER_GROUP = 50_000
 _MILLISECONDS = r":[0-9]{2}\.[0-9]{3}($|[^0-9])"
+_MOST_DIGITS_BY_HAND = 9
 _BYTES_PER_GROUP = 16 << 20
 _BYTES_PER_PART = 64 << 20
 _ROWS_PER_VECTOR = 2_048  # what DuckDB hands from one operator to the next
@@ -526,14 +527,16 @@ class _Staging:
         """SQL by column: the value is the base's, as precise as the format can carry it.
 
         Workbooks hold a moment as a fraction of a day, which readers take to the millisecond; Parquet and Arrow have
-        columns of whole seconds and milliseconds. Texts can carry everything, and what they say is meant, unless
-        all of a column is written with three digits behind the second, as some tools export it. Spreadsheets keep
-        numbers to 15 or 16 digits.
+        columns of whole seconds and milliseconds. Spreadsheets keep numbers to 15 or 16 digits. Texts can carry
+        everything, and what they say is meant, unless all of a column is written with three digits behind the second,
+        as some tools export it; so are long doubles that differ only in the last digits.
         """
         found = {
             column.position: self._same_moment(column)
             if pa.types.is_timestamp(column.type)
             else self._same_in_spreadsheet(column)
+            if self.source.spreadsheet
+            else self._same_in_text(column)
             for column in self._values()
             if not column.new
         }
@@ -557,8 +560,6 @@ class _Staging:
     def _same_in_spreadsheet(self, column: InputColumn) -> str | None:
         """Writers of workbooks cut doubles and decimals to 15 or 16 digits, and leave an empty text's cell empty."""
         given, base = f"v{column.position}", f"b{column.position}"
-        if not self.source.spreadsheet:
-            return None
         if is_text(column.type):
             return f"coalesce({given} IS NULL AND {base} = '', false)"
         if not pa.types.is_float64(column.type) and not pa.types.is_decimal(column.type):
@@ -566,6 +567,18 @@ class _Staging:
         kind = duckdb_type(column.type)
         cut = [f"TRY_CAST(format('{{:.{digits}g}}', {base}::DOUBLE) AS {kind})" for digits in (15, 16)]
         return f"coalesce({given} IN ({', '.join(cut)}), false)"
+
+    def _same_in_text(self, column: InputColumn) -> str | None:
+        """Some writers of texts cut doubles to 15 or 16 digits (R), or to 15 decimals and not always exactly (the JSON
+        of pandas). Nobody cuts a number so by hand: what has few digits is meant.
+        """
+        if not self.source.text or not pa.types.is_float64(column.type):
+            return None
+        given, base = f"v{column.position}", f"b{column.position}"
+        digits = f"regexp_replace(split_part({given}::VARCHAR, 'e', 1), '[^0-9]', '', 'g')"
+        long = f"length(ltrim({digits}, '0')) > {_MOST_DIGITS_BY_HAND}"
+        cut = ", ".join(f"TRY_CAST(format('{{:.{count}g}}', {base}) AS DOUBLE)" for count in (15, 16))
+        return f"coalesce({long} AND ({given} IN ({cut}) OR abs({given} - {base}) <= 1e-15), false)"
 
     def _may_be_cut(self, column: InputColumn) -> bool:
         """Whether the column has moments as texts, which show how precisely they were written."""
@@ -772,21 +785,28 @@ class _Staging:
         return paths
 
     def _warn_of_precision(self) -> None:
-        """Say where moments were cut: by the format, which changes nothing, or before they came here, which does."""
-        cut_by_format = [
-            f"({self._given(column)} AND {self._precision[column.position]} AND "
-            f"v{column.position} IS DISTINCT FROM b{column.position})"
-            for column in self._values()
-            if column.position in self._precision and pa.types.is_timestamp(column.type)
-        ]
-        if cut_by_format:
+        """Say where values were cut: by the format or a tool, which changes nothing, or before they came here, which
+        does."""
+        told: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
+            ("timestamps cut to whole seconds or milliseconds", pa.types.is_timestamp),
+            ("numbers without their last digits", is_number),
+        )
+        for what, of_kind in told:
+            parts = [
+                f"({self._given(column)} AND v{column.position} IS DISTINCT FROM b{column.position} "
+                f"AND {self._precision[column.position]})"
+                for column in self._values()
+                if column.position in self._precision and of_kind(column.type)
+            ]
+            if not parts:
+                continue
             number = self.session.number(
-                f"SELECT count(*) FROM paired WHERE effect = 'update' AND {any_of(cut_by_format)}"
+                f"SELECT count(*) FROM paired WHERE effect = 'update' AND {any_of(parts)}"
             )
             if number:
                 verb = "gives" if number == 1 else "give"
                 self.warnings.append(
-                    f"{_rows(number)} {verb} timestamps cut to whole seconds or milliseconds; "
+                    f"{_rows(number)} {verb} {what}; "
                     "where only the cut-off part differs from the table they change nothing."
                 )
         for column in self._values():

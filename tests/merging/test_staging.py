@@ -609,3 +609,52 @@ def test_a_day_alone_is_its_midnight(wide: World) -> None:
     assert parsing.cell_value("2013-02-03", pa.timestamp("us", "UTC")) == datetime.datetime(
         2013, 2, 3, tzinfo=UTC
     )
+
+
+def test_fd14_a_moment_in_text_is_meant_however_it_is_written(tmp_path: Path) -> None:
+    schema = pa.schema([("id", pa.int64()), ("at", pa.timestamp("us", "UTC"))])
+    moment = datetime.datetime(2024, 1, 1, 12, 0, 1, 123_456, UTC)
+    world = World(tmp_path, "merge-on-read", schema, [{"id": 1, "at": moment}, {"id": 2, "at": moment}])
+    for written, micro in (("12:00:01", 0), ("12:00:01.12", 120_000), ("12:00:01.12345", 123_450)):
+        for name, content in (
+            ("x.csv", f"id,at\n1,2024-01-01T{written}Z\n"),
+            ("x.jsonl", json.dumps({"id": 1, "at": f"2024-01-01T{written}Z"})),
+        ):
+            staged = world.stage(world.file(name, content))
+            [row] = staged.page().items
+            assert (row.key, row.changed) == ({"id": 1}, ("at",))
+            assert row.proposed == {"id": 1, "at": moment.replace(microsecond=micro)}
+
+
+def test_fd14_digits_that_a_tool_leaves_out_are_no_change(tmp_path: Path) -> None:
+    held = {
+        1: 3.0999999046325684,
+        2: 0.5299999713897705,
+        3: 54.013333333333335,
+        4: 0.30000000000000004,
+        5: 1e300,
+    }
+    schema = pa.schema([("id", pa.int64()), ("x", pa.float64())])
+    world = World(tmp_path, "merge-on-read", schema, [{"id": key, "x": value} for key, value in held.items()])
+    written = {
+        1: "3.09999990463257",
+        2: "0.52999997138977",
+        3: "54.01333333333334",
+        5: "1.00000000000000e300",
+    }
+    content = "id,x\n" + "".join(f"{key},{text}\n" for key, text in written.items())
+    staged = world.stage(world.file("x.csv", content))
+    assert (staged.rows, staged.noop_rows) == (0, 4)
+    assert staged.warnings == (
+        "3 rows give numbers without their last digits; "
+        "where only the cut-off part differs from the table they change nothing.",
+    )
+    meant = {1: "3.1", 2: "0.53", 3: "54.01333333333", 4: "0.3", 5: "1.00000000000001e300"}
+    staged = world.stage(
+        world.file("x.csv", "id,x\n" + "".join(f"{key},{text}\n" for key, text in meant.items()))
+    )
+    assert [row.proposed for row in staged.page().items] == [
+        {"id": key, "x": float(text)} for key, text in meant.items()
+    ]
+    typed = world.stage(pa.table({"id": [1], "x": [3.09999990463257]}))
+    assert typed.rows == 1

@@ -18,7 +18,10 @@ def engine_failure(
     error: duckdb.Error, place: str = "", data: Mapping[str, Any] | None = None
 ) -> EngineFailed | UnsupportedTable:
     """The error to raise in place of DuckDB's; `place` says in which table or file."""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # What a file system of ours raised comes back as a whole traceback, whose last line says what it was.
+    from_store = "Traceback (most recent call last)" in str(error)
+    said = lines[-1] if from_store else lines[0]
     if REFUSAL in said:
         return UnsupportedTable(["values"], said.partition(REFUSAL)[2])
     where = f" of {place}" if place else ""
@@ -27,7 +30,9 @@ def engine_failure(
             f"Not enough memory for the rows{where}: they need more than the engine may hold. Give it more with "
             f"HEADGATE_ENGINE_MEMORY (and HEADGATE_STAGING_MEMORY for uploads). {said}"
         )
-    elif isinstance(error, duckdb.IOException | duckdb.HTTPException | duckdb.InvalidInputException):
+    elif from_store or isinstance(
+        error, duckdb.IOException | duckdb.HTTPException | duckdb.InvalidInputException
+    ):
         message = f"A data file{where} cannot be read: {said}"
     elif isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
         message = f"A value{where} does not fit the type of its column: {said}"

@@ -102,7 +102,7 @@ class RangedReader:
         try:
             result = obstore.get(self._client, path, options={"range": {"suffix": max(tail, 1)}})
             known = KnownObject(result.meta["size"], result.meta["e_tag"], bytes(result.bytes()))
-        except NotFoundError as error:
+        except (FileNotFoundError, NotFoundError) as error:
             self._known.forget(place)
             raise FileNotFoundError(path) from error
         except obstore.exceptions.GenericError:
@@ -131,7 +131,7 @@ class RangedReader:
             options["if_match"] = known.e_tag
         try:
             content = bytes(obstore.get(self._client, path, options=options).bytes())
-        except NotFoundError as error:
+        except (FileNotFoundError, NotFoundError) as error:
             self._known.forget((self._uri, path))
             raise FileNotFoundError(path) from error
         except PreconditionError as error:

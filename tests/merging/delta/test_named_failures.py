@@ -16,7 +16,7 @@ import merging
 from merging import MergeRequest, delta
 from merging.delta.snapshot import snapshot_in
 from merging.errors import EngineFailed, MergeError, MergeFailed, UnsupportedTable
-from merging.failures import REFUSAL, engine_failure
+from merging.failures import REFUSAL, engine_failure, naming_engine_failures
 from merging.session import session
 from tests.merging.delta.delta_tables import Merger
 from tests.merging.stores import Place, local_place, memory_place, put, put_table
@@ -123,6 +123,18 @@ def test_fp10_every_error_of_duckdb_has_a_name_and_says_what_to_do(error: duckdb
     assert isinstance(named, EngineFailed)
     assert message in named.message
     assert "LINE" not in named.message
+
+
+def test_fp16_an_object_that_goes_after_its_footer_was_read_is_named() -> None:
+    place = memory_place()
+    put_table(place, [pa.table({"id": range(50_000), "t": [os.urandom(8).hex() for _ in range(50_000)]})])
+    snapshot = snapshot_in(place.store, place.uri)
+    with duckdb.connect(":memory:") as connection:
+        source = delta.scan_sql(connection, snapshot)
+        place.store.delete(["part-0.parquet"])
+        with pytest.raises(EngineFailed) as caught, naming_engine_failures("t"):
+            connection.execute(source).fetchall()
+    assert caught.value.message == "A data file of t cannot be read: FileNotFoundError: part-0.parquet"
 
 
 def test_fp10_what_our_own_sql_refuses_is_a_refusal() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import merging
 from tests.merging.delta.test_layouts import read
+from tests.merging.test_rules import FULL, commit_by_hand
 
 if TYPE_CHECKING:
     from pyspark.sql.connect.session import SparkSession
@@ -33,6 +34,7 @@ class Shape:
     partition: str = ""
     properties: dict[str, str] = field(default_factory=dict)
     further: tuple[str, ...] = ()
+    generated: dict[str, str] = field(default_factory=dict)
     computed: dict[str, Any] = field(default_factory=dict)
     update: str = "UPDATE t SET a = a + 1 WHERE id = 3"
 
@@ -56,8 +58,7 @@ SHAPES = {
         further=("ALTER TABLE t ADD CONSTRAINT small CHECK (a < 100 AND `id` > 0)",),
     ),
     "generated": Shape(
-        "id BIGINT, a INT, day DATE, month STRING GENERATED ALWAYS AS (date_format(day, 'yyyy-MM')), "
-        "year INT GENERATED ALWAYS AS (YEAR(day)), twice INT GENERATED ALWAYS AS (a * 2)",
+        "id BIGINT, a INT, day DATE, month STRING, year INT, twice INT",
         ", ".join(f"({n}, {n}, DATE '2024-0{n}-01', '2024-0{n}', 2024, {2 * n})" for n in range(1, 6)),
         [
             {"id": 2, "a": 20, "day": datetime.date(1999, 12, 31)},
@@ -65,6 +66,7 @@ SHAPES = {
         ],
         {**ID, "day": pa.date32()},
         partition="PARTITIONED BY (year)",
+        generated={"month": "date_format(day, 'yyyy-MM')", "year": "YEAR(day)", "twice": "a * 2"},
         computed={
             "month": lambda row: row["day"] and f"{row['day']:%Y-%m}",
             "year": lambda row: row["day"] and row["day"].year,
@@ -128,6 +130,16 @@ def table(request: pytest.FixtureRequest, session: SparkSession, tmp_path: Path)
         session.conf.set("spark.sql.session.timeZone", "UTC")
 
 
+def state_generated(uri: str, expressions: dict[str, str]) -> None:
+    """Make columns generated ones, which Spark computes and has no SQL for; it fills them from now on."""
+
+    def change(metadata: dict[str, Any], fields: dict[str, Any]) -> None:
+        for name, text in expressions.items():
+            fields[name]["metadata"]["delta.generationExpression"] = text
+
+    commit_by_hand(uri, change, FULL)
+
+
 def asked(session: SparkSession, statement: str, uri: str) -> None:
     """Run a statement in which `t` stands for the table."""
     session.sql(statement.replace(" t ", f" delta.`{uri}` ")).toArrow()
@@ -150,6 +162,8 @@ def test_fp1_to_fp8_spark_finds_every_row_and_goes_on(
     session.sql(
         f"CREATE TABLE delta.`{uri}` ({shape.columns}) USING delta {shape.partition} TBLPROPERTIES ({listed})"
     ).toArrow()
+    if shape.generated:
+        state_generated(uri, shape.generated)
     asked(session, f"INSERT INTO t VALUES {shape.rows}", uri)
     for statement in shape.further:
         asked(session, statement, uri)

@@ -111,7 +111,7 @@ def test_conflicts_of_the_engine_become_json() -> None:
     problem = problem_of(engine_errors.MergeConflict([conflict], total=7))
 
     assert problem is not None
-    assert (problem["total"], problem["conflicts"][0]["current"]) == (7, "AA==")
+    assert (problem["total"], problem["conflicts"][0]["current"]) == (7, "0x00")
 
 
 def test_failed_checks_are_named() -> None:

@@ -6,7 +6,7 @@ import bz2
 import csv
 import gzip
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import duckdb
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from merging import StagingRejected
 from merging.staging.sources import Problems, content, csv_records, format_of, open_source
-from tests.merging.world import World, arrow
+from tests.merging.world import Row, World, arrow
 
 Cell = str | None
 TEXT = pa.schema([("id", pa.int64()), ("u", pa.string()), ("t", pa.string())])
@@ -277,7 +277,7 @@ def test_fs3_characters_of_every_kind_are_kept(world: World) -> None:
     assert read(path) == [("id", "t"), ("1", "a\x00b\ufeff"), ("2", "\x1a")]
 
 
-PACKERS = {
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
     "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
@@ -376,7 +376,7 @@ def test_null_is_the_unquoted_token(world: World) -> None:
     assert read(path, TEXT, "")[1:] == [("NULL", "NULL", None), ("", "NULL ", "NULL")]
 
 
-WILD = [
+WILD: list[Row] = [
     {"id": 1, "u": 'quotes "in", here', "t": ""},
     {"id": 2, "u": "a\r\nb\rc\nd", "t": None},
     {"id": 3, "u": "\\", "t": '\\"'},

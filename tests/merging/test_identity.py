@@ -114,7 +114,8 @@ def test_fd3_the_log_lists_what_was_merged(table: World) -> None:
 
 def hold_puts(monkeypatch: pytest.MonkeyPatch, how_many: int) -> list[tuple[LocalStore, str, bytes]]:
     """The next puts are answered with a time-out and kept, to be delivered late."""
-    put_new, held = LocalStore.put_new, []
+    put_new = LocalStore.put_new
+    held: list[tuple[LocalStore, str, bytes]] = []
 
     def late(self: LocalStore, path: str, data: bytes) -> None:
         if len(held) < how_many:

@@ -21,6 +21,7 @@ from hypothesis import strategies as some
 import merging
 from merging import MergeConflict, MergeFailed, StagingRejected
 from merging.delta import writing
+from merging.delta.schema import delta_field
 from merging.naming import folded, name_problem
 from tests.merging.world import Row, World, resolve
 
@@ -190,7 +191,7 @@ def test_fd21_the_schema_is_read_back_before_the_commit(
     small: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     staged = small.stage(pa.table({"id": [1], "n": ["v"]}))
-    whole = writing.delta_field
+    whole = delta_field
     monkeypatch.setattr(
         writing,
         "delta_field",

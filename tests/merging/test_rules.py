@@ -216,7 +216,7 @@ def test_fp6_generated_columns_are_computed_on_the_merged_rows(
         partition_by=partition_by,
         change_data_feed=feed,
     )
-    changes = [
+    changes: list[Row] = [
         {"id": 1, "a": 11, "s": "t1", "day": DAY},
         {"id": 2, "a": 20, "s": None, "day": datetime.date(1999, 12, 31)},
         {"id": 9, "a": 2**30 - 1, "s": "ü", "day": None},

@@ -21,7 +21,7 @@ from openpyxl.chartsheet import Chartsheet
 
 from merging import StagingRejected
 from merging.staging.sources import spreadsheets
-from tests.merging.world import World, arrow
+from tests.merging.world import Row, World, arrow
 
 TRANSITIONAL = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 STRICT = "http://purl.oclc.org/ooxml/spreadsheetml/main"
@@ -522,7 +522,7 @@ def test_fs3_declarations_are_refused(world: World) -> None:
         world.stage(path)
 
 
-LIMITS: dict[str, tuple[int, str, Mapping[str, Any]]] = {
+LIMITS: dict[str, tuple[int, str | list[str], Mapping[str, Any]]] = {
     "MAX_PART_BYTES": (2_000, header("id", "b") + header("x", "y") * 100, {}),
     "MAX_SHARED_TEXTS": (5, header("id"), {"shared": "<si><t>x</t></si>" * 9}),
     "MAX_SHARED_BYTES": (500, header("id"), {"shared": f"<si><t>{'x' * 900}</t></si>"}),
@@ -554,7 +554,7 @@ CELLS = st.text(st.sampled_from("a_x0041 \n\t\"'<&é😀\ufffd"), max_size=12)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fd10_cells_come_out_as_they_went_in(tmp_path: Path, rows: list[tuple[str, int, bool]]) -> None:
     schema = pa.schema([("id", pa.int64()), ("t", pa.string()), ("n", pa.int64()), ("yes", pa.bool_())])
-    content = [
+    content: list[Row] = [
         {"id": number, "t": cell, "n": whole, "yes": truth}
         for number, (cell, whole, truth) in enumerate(rows)
     ]
@@ -640,7 +640,7 @@ def test_fd10_digits_and_empty_texts_that_no_workbook_keeps_are_no_change(tmp_pa
     schema = pa.schema(
         [("id", pa.int64()), ("x", pa.float64()), ("d", pa.decimal128(38, 18)), ("t", pa.string())]
     )
-    rows = [
+    rows: list[Row] = [
         {"id": 1, "x": 0.43333333333333335, "d": Decimal("1234567890.12345000000001"), "t": ""},
         {"id": 2, "x": 0.1 + 0.2, "d": Decimal("0.1"), "t": "a"},
         {"id": 3, "x": -1.2345678901234567e300, "d": None, "t": None},

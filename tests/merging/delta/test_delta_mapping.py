@@ -83,7 +83,7 @@ def parquet_names(snapshot: Snapshot, path: str) -> Any:
 
 
 def same(row: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(row, default=str))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(row, default=str))
 
 
 @pytest.mark.parametrize("mode", ["name", "id"])

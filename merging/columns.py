@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -43,8 +43,14 @@ def is_nested(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_nested(data_type))
 
 
-def check_key_columns(schema: pa.Schema, primary_keys: list[str]) -> None:
-    """Raise InvalidKeys unless the named columns exist and can identify rows."""
+def check_key_columns(
+    schema: pa.Schema, primary_keys: list[str], compared_otherwise: Mapping[str, str] | None = None
+) -> None:
+    """Raise InvalidKeys unless the named columns exist and can identify rows.
+
+    ``compared_otherwise``: columns whose values the table's other writers do not compare as they are stored, and why:
+    two keys that differ here may be one key there.
+    """
     if not primary_keys:
         raise InvalidKeys("No key columns were named: a merge needs at least one.")
     if len(set(primary_keys)) != len(primary_keys):
@@ -66,6 +72,12 @@ def check_key_columns(schema: pa.Schema, primary_keys: list[str]) -> None:
         if is_nested(data_type):
             raise InvalidKeys(
                 f"Column {name} is a {type_name(data_type)}: structs, arrays and maps cannot be keys.",
+                data={"columns": [name]},
+            )
+        if compared_otherwise and name in compared_otherwise:
+            raise InvalidKeys(
+                f"Column {name} cannot be a key: it is a column {compared_otherwise[name]}, so keys that differ in the "
+                "table's files are one key to Spark. Use another column, or one of type string.",
                 data={"columns": [name]},
             )
 

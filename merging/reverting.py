@@ -59,7 +59,7 @@ def invert(
     keys = tuple(summary["primary_keys"])
     schema_json = json.dumps({"type": "struct", "fields": summary["fields"]})
     schema = delta_schema(schema_json)
-    check_key_columns(schema, list(keys))
+    check_key_columns(schema, list(keys), snapshot.rules.compared_otherwise)
     folder = new_folder(destination, table_uri)
     try:
         with session() as opened:

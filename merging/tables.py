@@ -101,11 +101,11 @@ def check_keys(
 ) -> KeyReport:
     """Whether the columns identify every row of the newest version: reads the key columns of the whole table.
 
-    Raises InvalidKeys when a column does not exist or cannot be a key (floats, nested types).
+    Raises InvalidKeys when a column does not exist or cannot be a key (floats, nested types, char(n)).
     """
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     keys = list(primary_keys)
-    check_key_columns(snapshot.schema, keys)
+    check_key_columns(snapshot.schema, keys, snapshot.rules.compared_otherwise)
     listed = ", ".join(column_sql(name) for name in keys)
     nulls = " OR ".join(f"{column_sql(name)} IS NULL" for name in keys)
     with session() as opened:

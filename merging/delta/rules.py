@@ -47,11 +47,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class TableRules:
-    """The conditions of a table, the expressions of its generated columns, and those of both that cannot be judged."""
+    """The conditions of a table, the expressions of its generated columns, and those of both that cannot be judged.
+
+    `compared_otherwise`: columns whose values Spark does not compare as they are stored, and why.
+    """
 
     conditions: tuple[Condition, ...]
     generated: Mapping[str, Expression]
     refused: tuple[str, ...]
+    compared_otherwise: Mapping[str, str]
 
 
 def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str]) -> TableRules:
@@ -83,7 +87,7 @@ def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str])
         except NotUnderstood as reason:
             what = "CHECK constraint" if kind == "check" else "invariant of column"
             refused.append(f"{what} {name} ({text}): {reason}")
-    return TableRules(tuple(conditions), generated, (*refused, *_deep_rules(fields)))
+    return TableRules(tuple(conditions), generated, (*refused, *_deep_rules(fields)), unproved)
 
 
 def _constraints(properties: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -84,7 +84,7 @@ def stage(
     """
     snapshot = open_snapshot(table_uri, version=base_version, storage_options=storage_options)
     snapshot.strategy()
-    check_key_columns(snapshot.schema, list(primary_keys))
+    check_key_columns(snapshot.schema, list(primary_keys), snapshot.rules.compared_otherwise)
     _refuse_reserved(snapshot)
     problems = Problems()
     chosen = read_column_types(column_types or {})

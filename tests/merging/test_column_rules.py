@@ -11,7 +11,8 @@ import deltalake
 import pyarrow as pa
 import pytest
 
-from merging import StagingRejected
+import merging
+from merging import InvalidKeys, StagingRejected
 from tests.merging.world import World
 
 POINT = pa.struct([pa.field("x", pa.int64(), nullable=False), pa.field("y", pa.string())])
@@ -78,6 +79,18 @@ def test_fp7_char_is_padded_and_compared_so(ruled: World) -> None:
     assert ruled.stage(ruled.file("x.csv", "id,code\n1,ab\n")).rows == 0
     ruled.merge(ruled.stage(ruled.file("x.csv", "id,code,name\n1,cd,m\n")))
     assert ruled.rows() == [{**ROW, "code": "cd   ", "name": "m"}]
+
+
+def test_fp7_a_char_column_is_no_key_because_spark_pads_what_it_reads(ruled: World) -> None:
+    """Spark stores 'ab' and shows 'ab   ': as keys the two would be two rows here and one key there."""
+    for keys in (["code"], ["id", "code"]):
+        with pytest.raises(InvalidKeys) as error:
+            merging.check_keys(ruled.uri, keys)
+        assert error.value.data == {"columns": ["code"]}
+        with pytest.raises(InvalidKeys, match="char"):
+            merging.stage(ruled.uri, ruled.file("x.csv", "id,code,name\n1,ab,m\n"), keys)
+    assert ruled.version == ruled.base_version
+    assert ruled.rows() == [ROW]
 
 
 @pytest.mark.parametrize("strategy", ["merge-on-read", "copy-on-write"])

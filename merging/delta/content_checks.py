@@ -11,8 +11,9 @@ every row.
 from __future__ import annotations
 
 import io
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,24 +130,56 @@ def _column_bounds(snapshot: Snapshot, path: str) -> dict[str, _Bounds]:
         if column.max_repetition_level or column.max_definition_level > 1:
             continue
         bounds = found.setdefault(column.path, _Bounds())
-        cut = column.physical_type in ("BYTE_ARRAY", "INT96")
+        measure = _measure(column)
         for group in range(metadata.num_row_groups):
             stated = metadata.row_group(group).column(leaf).statistics
-            _widen(bounds, stated, cut)
+            _widen(bounds, stated, measure)
     return found
 
 
-def _widen(bounds: _Bounds, stated: Any, cut: bool) -> None:
+def _measure(column: pq.ColumnSchema) -> Callable[[Any], Any] | None:
+    """What makes numbers of a column's bounds as the footer has them; None where they may be cut.
+
+    Never dates and moments of Python's: those end at the years 1 and 9999, columns do not.
+    """
+    if column.physical_type in ("BYTE_ARRAY", "INT96"):
+        return None
+    if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
+        return _unscaled if column.logical_type.type == "DECIMAL" else None
+    if column.logical_type.type == "TIMESTAMP":
+        return _IN_MICROSECONDS.get(json.loads(column.logical_type.to_json())["timeUnit"])
+    return _as_it_is
+
+
+def _unscaled(stated: bytes) -> int:
+    return int.from_bytes(stated, "big", signed=True)
+
+
+def _as_it_is(stated: Any) -> Any:
+    return stated
+
+
+#: By the unit of the file. Rewritten files have microseconds, whatever those had that they came from.
+_IN_MICROSECONDS: dict[str, Callable[[int], int]] = {
+    "milliseconds": lambda stated: stated * 1_000,
+    "microseconds": _as_it_is,
+    "nanoseconds": lambda stated: stated // 1_000,
+}
+
+
+def _widen(bounds: _Bounds, stated: Any, measure: Callable[[Any], Any] | None) -> None:
     if stated is None or not stated.has_null_count or bounds.nulls is None:
         bounds.nulls = None
     else:
         bounds.nulls += stated.null_count
-    if cut or stated is None or not stated.has_min_max:
+    if measure is None or stated is None or not stated.has_min_max:
         # A row group of nothing but NULL has no bounds, and needs none.
-        bounds.bounded = bounds.bounded and stated is not None and not cut and stated.num_values == 0
+        empty = measure is not None and stated is not None and stated.num_values == 0
+        bounds.bounded = bounds.bounded and empty
         return
-    bounds.low = stated.min if bounds.low is None else min(bounds.low, stated.min)
-    bounds.high = stated.max if bounds.high is None else max(bounds.high, stated.max)
+    low, high = measure(stated.min_raw), measure(stated.max_raw)
+    bounds.low = low if bounds.low is None else min(bounds.low, low)
+    bounds.high = high if bounds.high is None else max(bounds.high, high)
 
 
 def _written_sql(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from merging import delta
@@ -111,3 +115,38 @@ def test_fd2_every_type_passes_its_check(
     merger.merge(uri, delete=[3, 9])
     delta.compact(merger.connection, delta.open_snapshot(uri), attempt_id="c", application_id="m")
     assert own_rows(uri) == after_merge(sample(40), None, [3, 9])
+
+
+FAR = pa.table(
+    {
+        "id": pa.array([0, 1, 2, 3], pa.int64()),
+        "day": pa.array([-(10**7), -900_000, 3_200_000, 10**7], pa.int32()).cast(pa.date32()),
+        "at": pa.array([-(10**17), -1, 4 * 10**17, None], pa.int64()).cast(pa.timestamp("us", "UTC")),
+        "local": pa.array([-(10**17), 0, 4 * 10**17, None], pa.int64()).cast(pa.timestamp("us")),
+        "whole": pa.array([Decimal("-9" + "9" * 37), Decimal(-1), Decimal(1), None], pa.decimal128(38, 0)),
+        "cents": pa.array([Decimal("-0.05"), Decimal("0.01"), Decimal("-0.01"), None], pa.decimal128(5, 2)),
+    }
+)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_fd12_files_of_others_with_days_that_python_cannot_say_are_rewritten(
+    share: float, tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their footers state such days as bounds; the check of what was written looks at those."""
+    monkeypatch.setattr(content_checks, "SHARE", share)
+    compared = []
+    real = content_checks.require_same_rows
+
+    def counted(*given: Any) -> None:
+        compared.append(given)
+        real(*given)
+
+    monkeypatch.setattr(content_checks, "require_same_rows", counted)
+    uri = str(tmp_path / "table")
+    deltalake.write_deltalake(uri, FAR)
+    merger.merge(uri, delete=[2])
+    assert len(compared) == (1 if share else 0), "honest bounds arouse no suspicion"
+    kept = FAR.filter(pc.not_equal(FAR["id"], 2))
+    written = pa.concat_tables(pq.read_table(path) for path in deltalake.DeltaTable(uri).file_uris())
+    assert written.sort_by("id").cast(FAR.schema).equals(kept)

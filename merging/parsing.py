@@ -30,7 +30,7 @@ _DATE = r"[+-]?[0-9]{4,7}-[0-9]{2}-[0-9]{2}"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0*)?)?"
 # No place on earth was ever further from UTC than 18 hours, which is where java.time and so Spark end too.
 _ZONE = r" ?([zZ]|UTC|[+-](0[0-9]|1[0-7])(:?[0-5][0-9])?|[+-]18(:?00)?)"
-_SCIENTIFIC = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}"
+_SCIENTIFIC = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][+-]?0*[0-9]{1,3}"
 _MIDNIGHT = r"00:00(:00(\.0+)?)?"
 _UTC_ZONE = r" ?([zZ]|UTC|[+-]00(:?00)?)"
 _DAY = rf"{_DATE}([T ]{_MIDNIGHT}({_UTC_ZONE})?)?"
@@ -59,6 +59,11 @@ _INTEGER_LIMITS = {
     pa.int32(): (-(2**31), 2**31 - 1),
     pa.int64(): (-(2**63), 2**63 - 1),
 }
+
+EXACT_DIGITS = {pa.float32(): 6, pa.float64(): 15}
+"""The decimal digits that every floating point number of the type keeps (C's FLT_DIG and DBL_DIG)."""
+_FIRST_ROUNDED = {pa.float32(): 2**24, pa.float64(): 2**53}
+"""The first whole number that may stand for its neighbour."""
 
 # All days of Delta, and the moments that DuckDB holds (Delta's begin four hours earlier).
 FIRST_DAY, LAST_DAY = -(2**31), 2**31 - 1
@@ -102,18 +107,12 @@ def from_text(text: str, target: pa.DataType) -> Typed:
         finite = f"(regexp_full_match({trimmed}, '{_NUMBER}([eE][+-]?[0-9]+)?') AND NOT isinf({value}))"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT ({finite} OR {named})))")
     if pa.types.is_decimal(target):
-        whole_digits = f"regexp_full_match({trimmed}, '[+-]?([0-9]*\\.?[0-9]{{0,{target.scale}}})0*')"
-        exponent = f"regexp_extract({trimmed}, '[eE]([+-]?[0-9]+)$', 1)::INTEGER"
-        decimals = f"length(regexp_extract({trimmed}, '\\.([0-9]*?)0*[eE]', 1))"
-        whole = f"length(ltrim(regexp_extract({trimmed}, '^[+-]?([0-9]*)', 1), '0'))"
-        # Evaluated only for texts of that form, since the exponent of any other is no number. DuckDB rounds what has
-        # more decimals than fit, and lets through more whole digits than fit.
-        scientific = (
-            f"CASE WHEN regexp_full_match({trimmed}, '{_SCIENTIFIC}') THEN {decimals} - {exponent} <= {target.scale} "
-            f"AND {whole} + {exponent} <= {target.precision - target.scale} ELSE false END"
+        plain = _without_exponent(trimmed)
+        fits = f"regexp_full_match({plain}, '[+-]?([0-9]*\\.?[0-9]{{0,{target.scale}}})0*')"
+        value = f"TRY_CAST({plain} AS {kind})"
+        return Typed(
+            value, _unless_plain(text, value, f"(regexp_full_match({plain}, '{_NUMBER}') AND {fits})")
         )
-        plain = f"(regexp_full_match({trimmed}, '{_NUMBER}') AND {whole_digits})"
-        return Typed(value, _unless_plain(text, value, f"({plain} OR {scientific})"))
     if pa.types.is_boolean(target):
         accepted = f"regexp_full_match({trimmed}, '(?i)true|false|t|f')"
         return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
@@ -145,6 +144,29 @@ def from_text(text: str, target: pa.DataType) -> Typed:
         value = f"CASE WHEN {accepted} THEN unhex(substr({trimmed}, 3)) END"
         return Typed(value, f"({text} IS NOT NULL AND NOT {accepted})")
     raise Refused(f"text cannot be read as {type_name(target)}")
+
+
+def _without_exponent(text: str) -> str:
+    """SQL of a number in E notation written out, of any other text as it is: DuckDB's own cast rounds what has an
+    exponent and more decimals than fit, lets through more whole digits than fit, and refuses some that do fit.
+    """
+    mantissa = f"ltrim(split_part(lower({text}), 'e', 1), '+-')"
+    digits = f"replace({mantissa}, '.', '')"
+    point = (
+        f"(length(split_part({mantissa}, '.', 1)) + TRY_CAST(split_part(lower({text}), 'e', 2) AS INTEGER))"
+    )
+    number = (
+        f"CASE WHEN {point} <= 0 THEN concat('0.', repeat('0', -{point}), {digits}) "
+        f"WHEN {point} >= length({digits}) THEN concat({digits}, repeat('0', {point} - length({digits}))) "
+        f"ELSE concat(left({digits}, {point}), '.', substr({digits}, {point} + 1)) END"
+    )
+    sign = f"CASE WHEN {text} LIKE '-%' THEN '-' ELSE '' END"
+    # Evaluated only for texts of that form, since the exponent of any other is no number; the look at one letter spares
+    # the regular expression for nearly every cell.
+    scientific = (
+        f"CASE WHEN regexp_full_match({text}, '{_SCIENTIFIC}') THEN concat({sign}, {number}) ELSE {text} END"
+    )
+    return f"CASE WHEN contains({text}, 'e') OR contains({text}, 'E') THEN {scientific} ELSE {text} END"
 
 
 def _unless_plain(text: str, value: str, accepted: str) -> str:
@@ -182,7 +204,17 @@ def _from_typed(cell: str, source: pa.DataType, target: pa.DataType, path: str, 
         if pa.types.is_float64(source) and pa.types.is_float32(target):
             same = f"(isnan({cell}) OR {value}::VARCHAR::DOUBLE = {cell} OR {value}::DOUBLE = {cell})"
             return Typed(value, f"({cell} IS NOT NULL AND ({value} IS NULL OR NOT {same}))")
-        return _lossless(cell, value, source)
+        typed = _lossless(cell, value, source)
+        if pa.types.is_floating(source) and pa.types.is_decimal(target):
+            # By its digits: DuckDB's own cast multiplies, and invents digits behind the fifteenth.
+            typed = from_text(f"{cell}::VARCHAR", target)
+        if depth and pa.types.is_floating(source) and not pa.types.is_floating(target):
+            # Inside values nothing is compared with what the table has: what may have been rounded is refused.
+            return Typed(typed.value, f"({typed.bad} OR {may_be_rounded(typed.value, source, target)})")
+        return typed
+    if pa.types.is_date(source) and pa.types.is_timestamp(target):
+        # A day is its midnight, as in text; the days that are infinite to DuckDB have none there.
+        return Typed(value, f"({cell} IS NOT NULL AND ({value} IS NULL OR NOT isfinite({cell})))")
     if pa.types.is_timestamp(source):
         return _from_timestamp(cell, source, target, path)
     raise _mismatch(source, target, path)
@@ -221,7 +253,7 @@ def _from_struct(cell: str, source: pa.DataType, target: pa.DataType, path: str,
     bad = []
     for name, kind in wanted.items():
         part = f"struct_extract({cell}, {literal(name)})"
-        inner = _from_typed(part, given[name], kind, f"{path}.{name}", depth)
+        inner = _from_typed(part, given[name], kind, f"{path}.{name}", depth + 1)
         values.append(f"{quote(name)} := {inner.value}")
         if inner.bad != "false":
             bad.append(inner.bad)
@@ -254,7 +286,8 @@ def _from_timestamp(cell: str, source: pa.DataType, target: pa.DataType, path: s
     if pa.types.is_date(target):
         # A midnight is a day; zoned ones count in UTC, in which they are kept.
         value = f"TRY_CAST({cell} AS DATE)"
-        return Typed(value, f"({cell} IS NOT NULL AND {value}::TIMESTAMP IS DISTINCT FROM {cell}::TIMESTAMP)")
+        midnight = f"(isfinite({cell}) AND {value}::TIMESTAMP IS NOT DISTINCT FROM {cell}::TIMESTAMP)"
+        return Typed(value, f"({cell} IS NOT NULL AND NOT {midnight})")
     if not pa.types.is_timestamp(target) or (source.tz and not target.tz):
         raise _mismatch(source, target, path)
     value = f"({cell} AT TIME ZONE 'UTC')"
@@ -266,6 +299,23 @@ def is_number(data_type: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(data_type) or pa.types.is_floating(data_type) or pa.types.is_decimal(data_type)
     )
+
+
+def shortened(value: str, floating: pa.DataType) -> str:
+    """SQL text of a number with as many digits as every floating point number of the type keeps."""
+    return f"format('{{:.{EXACT_DIGITS[floating]}g}}', {value}::DOUBLE)"
+
+
+def may_be_rounded(value: str, floating: pa.DataType, target: pa.DataType) -> str:
+    """SQL predicate: a value that came as a floating point number may stand for several values of the target."""
+    if pa.types.is_floating(target):
+        return f"({value} IS NOT NULL)"
+    first = _FIRST_ROUNDED[floating]
+    if pa.types.is_integer(target):
+        return f"({value} IS NOT NULL AND abs({value}::HUGEINT) >= {first})"
+    whole = f"({value} = floor({value}) AND abs({value}) < {first})"
+    cut = f"TRY_CAST({shortened(value, floating)} AS {duckdb_type(target)})"
+    return f"({value} IS NOT NULL AND NOT {whole} AND {value} IS DISTINCT FROM {cut})"
 
 
 def _is_bytes(data_type: pa.DataType) -> bool:
@@ -512,7 +562,7 @@ def _scalar_from_text(text: str, target: pa.DataType) -> Any:
 
 def _decimal(bare: str, target: pa.DataType, refusal: Refused) -> Decimal:
     """Exact, whatever the precision: Python's own arithmetic would round to 28 digits."""
-    if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
+    if not re.fullmatch(rf"{_NUMBER}|{_SCIENTIFIC}", bare):
         raise refusal
     try:
         sign, digits, exponent = Decimal(bare).as_tuple()

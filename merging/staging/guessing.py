@@ -22,7 +22,8 @@ _LARGEST_DECIMAL = 38
 _PLAIN_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"
 _JSON_NUMBER = rf"{_PLAIN_NUMBER}([eE][+-]?[0-9]{{1,9}})?"
 _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_MOMENT = rf"{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]{{6}})?"
+_MOMENT = rf"{_DAY}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{6}})?"
+"""Not 24:00:00, which is the next day to DuckDB."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,17 @@ from merging.columns import (
 from merging.delta import Snapshot, column_sql, duckdb_type, fetch, literal, locate, open_snapshot
 from merging.errors import MergeFailed, StagingRejected, UnsupportedTable
 from merging.model import Operation, Progress, StagingProblem
-from merging.parsing import Refused, explain, from_text, from_typed, is_number, shown
+from merging.parsing import (
+    EXACT_DIGITS,
+    Refused,
+    explain,
+    from_text,
+    from_typed,
+    is_number,
+    may_be_rounded,
+    shortened,
+    shown,
+)
 from merging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.session import STAGING_MEMORY_LIMIT, Session, session
 from merging.staged import Staged, column_ids, open_staged, write_manifest
@@ -527,16 +537,17 @@ class _Staging:
         """SQL by column: the value is the base's, as precise as the format can carry it.
 
         Workbooks hold a moment as a fraction of a day, which readers take to the millisecond; Parquet and Arrow have
-        columns of whole seconds and milliseconds. Spreadsheets keep numbers to 15 or 16 digits. Texts can carry
-        everything, and what they say is meant, unless all of a column is written with three digits behind the second,
-        as some tools export it; so are long doubles that differ only in the last digits.
+        columns of whole seconds and milliseconds, and of floating point numbers for any others. Spreadsheets keep
+        numbers to 15 or 16 digits. Texts can carry everything, and what they say is meant, unless all of a column is
+        written with three digits behind the second, as some tools export it; so are long doubles that differ only in
+        the last digits.
         """
         found = {
             column.position: self._same_moment(column)
             if pa.types.is_timestamp(column.type)
             else self._same_in_spreadsheet(column)
             if self.source.spreadsheet
-            else self._same_in_text(column)
+            else self._same_in_text(column) or self._same_in_floating(column)
             for column in self._values()
             if not column.new
         }
@@ -580,6 +591,46 @@ class _Staging:
         cut = ", ".join(f"TRY_CAST(format('{{:.{count}g}}', {base}) AS DOUBLE)" for count in (15, 16))
         return f"coalesce({long} AND ({given} IN ({cut}) OR abs({given} - {base}) <= 1e-15), false)"
 
+    def _floating(self, column: InputColumn) -> pa.DataType | None:
+        """The type of floating point numbers in which a typed source has a column of other numbers; else None."""
+        given: pa.DataType = self.source.schema.field(column.place).type
+        others = not self.source.text and pa.types.is_floating(given) and given != column.type
+        return given if others and is_number(column.type) else None
+
+    def _same_in_floating(self, column: InputColumn) -> str | None:
+        """Tools make floating point numbers of whole numbers beside NULLs (pandas) and of decimals."""
+        floating = self._floating(column)
+        if floating is None:
+            return None
+        given, base, kind = f"v{column.position}", f"b{column.position}", duckdb_type(floating)
+        same = f"{given}::{kind} = {base}::{kind}"
+        if pa.types.is_decimal(column.type):
+            # Not every tool rounds right to the last digit.
+            same = f"{shortened(given, floating)} = {shortened(base, floating)}"
+        return f"coalesce({self._may_be_rounded(column)} AND {same}, false)"
+
+    def _may_be_rounded(self, column: InputColumn) -> str:
+        given = self.source.schema.field(column.place).type
+        return may_be_rounded(f"v{column.position}", given, column.type)
+
+    def _check_rounded(self) -> None:
+        """A key or a changed value must not be one that a floating point number only comes near to."""
+        for column in self.inputs:
+            floating = self._floating(column)
+            if floating is None or pa.types.is_floating(column.type):
+                continue
+            changed = (
+                "true" if column.name in self.keys else f"(effect = 'insert' OR {self._changed(column)})"
+            )
+            self._list_paired(
+                "may_be_rounded",
+                f"(effect <> 'delete' OR {column.name in self.keys}) AND {changed} AND {self._may_be_rounded(column)}",
+                f"the upload has the column as {type_name(floating)}, which keeps {EXACT_DIGITS[floating]} digits, so "
+                f"that the number may have been rounded (key {{key}}); write the column as {type_name(column.type)} "
+                "or as text.",
+                column=column.name,
+            )
+
     def _may_be_cut(self, column: InputColumn) -> bool:
         """Whether the column has moments as texts, which show how precisely they were written."""
         given = self.source.schema.field(column.place).type
@@ -606,6 +657,7 @@ class _Staging:
             "op = 'delete' AND NOT in_base",
             "there is no row with the key {key} in the table to delete.",
         )
+        self._check_rounded()
         self._check_values_missing()
         self._check_rules()
         self._check_append_only()

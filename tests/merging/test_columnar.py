@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merging import StagingRejected
+from merging import FarDate, StagingRejected
 from merging.staging import recipe
 from merging.staging.sources import Problems, open_source
 from merging.staging.sources.base import BATCH_BYTES
@@ -295,6 +295,24 @@ def test_fd18_midnights_are_days_in_every_format(nested: World, text: str) -> No
         assert row["day"] == datetime.date(2012, 1, 1)
     later = nested.file("y.csv", "id,day\n1,2012-01-01T00:00:00.001\n")
     assert problems(nested, later) == [(2, "day", "not_date")]
+
+
+def test_fd18_days_are_midnights_and_midnights_days_but_for_those_without_end(nested: World) -> None:
+    naive_us = pa.timestamp("us")
+    changes = pa.table(
+        {"id": [1], "at": pa.array([1], pa.date32()), "day": pa.array([-9_223_372_022_400_000_000], naive_us)}
+    )
+    [row] = proposed(nested.stage(changes))
+    assert row is not None
+    assert row["at"] == naive(1970, 1, 2)
+    assert row["day"] == FarDate(-106_751_991)
+    # DuckDB takes the last of each for infinities.
+    for number in (2**63 - 1, 2**63 - 2):
+        endless = pa.table({"id": [1], "day": pa.array([number], naive_us)})
+        assert problems(nested, endless) == [(1, "day", "not_date")]
+    for day in (2**31 - 1, -(2**31), 200_000_000):
+        endless = pa.table({"id": [1], "at": pa.array([day], pa.date32())})
+        assert [one[:2] for one in problems(nested, endless)] == [(1, "at")]
 
 
 def test_fd11_files_of_each_writer_change_nothing(nested: World) -> None:

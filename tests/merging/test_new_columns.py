@@ -438,3 +438,10 @@ def test_fd13_every_text_comes_back(tmp_path_factory: pytest.TempPathFactory, te
     rows = "".join(f'{number},"{text}"\n' for number, text in enumerate(texts))
     staged = world.stage(world.file("x.csv", f"id,n\n{rows}"))
     assert [written(row.proposed["n"]) for row in staged.page().items if row.proposed] == texts
+
+
+def test_fd13_the_hour_24_is_no_time_that_comes_back(world: World) -> None:
+    staged = world.stage(world.file("x.csv", "id,m\n1,2024-01-01T24:00:00Z\n2,2024-01-01T23:00:00Z\n"))
+    assert staged.schema.field("m").type == pa.string()
+    world.merge(staged)
+    assert [row["m"] for row in world.rows()] == ["2024-01-01T24:00:00Z", "2024-01-01T23:00:00Z", None]

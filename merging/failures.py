@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import duckdb
 
 from merging.errors import EngineFailed, UnsupportedTable
+
+_EARLIEST = re.compile("Date out of range in timestamp conversion|calendar time: timestamp out of range")
+"""What DuckDB says of a timestamp that it holds but has no text for."""
 
 REFUSAL = "headgate refuses: "
 """How a message begins that SQL of ours raises on meeting a value it must not pass on (DuckDB's `error` function)."""
@@ -25,7 +29,12 @@ def engine_failure(
     if REFUSAL in said:
         return UnsupportedTable(["values"], said.partition(REFUSAL)[2])
     where = f" of {place}" if place else ""
-    if isinstance(error, duckdb.OutOfMemoryException):
+    if _EARLIEST.search(said):
+        message = (
+            f"A timestamp{where} lies before -290308-12-22, where the engine's calendar begins: it cannot be written "
+            "again. Change it with the program that wrote it, then try again."
+        )
+    elif isinstance(error, duckdb.OutOfMemoryException):
         message = (
             f"Not enough memory for the rows{where}: they need more than the engine may hold. Give it more with "
             f"HEADGATE_ENGINE_MEMORY (and HEADGATE_STAGING_MEMORY for uploads). {said}"

@@ -172,7 +172,7 @@ def _broken(store: TableStore, path: str, what: str) -> MergeFailed:
 
 def _parsed(metadata: pq.FileMetaData) -> Footer:
     arrow = metadata.schema.to_arrow_schema()
-    calendar = _calendar(metadata)
+    calendar = calendar_of(metadata)
     stated = json.dumps([str(metadata.schema), arrow.names, repr(calendar)])
     signature = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
     layout = _LAYOUTS.get(signature)
@@ -181,7 +181,8 @@ def _parsed(metadata: pq.FileMetaData) -> Footer:
     return Footer(metadata.num_rows, layout)
 
 
-def _calendar(metadata: pq.FileMetaData) -> Calendar:
+def calendar_of(metadata: pq.FileMetaData) -> Calendar:
+    """Which calendar a file's days are in, by what Spark states in its footer."""
     stated: Mapping[bytes, bytes] = metadata.metadata or {}
     leaves = range(len(metadata.schema))
     has_int96 = any(metadata.schema.column(leaf).physical_type == "INT96" for leaf in leaves)

@@ -504,6 +504,11 @@ def test_fs3_damaged_workbooks_are_refused(world: World) -> None:
         '<row r="2"/><row r="1"/>',
         header("id") + '<row r="2"><c r="B2"><v>1</v></c><c r="A2"><v>1</v></c></row>',
         header("id") + '<row r="2"><c r="A3"><v>1</v></c></row>',
+        header("id") + '<row r="2"><c r="1A"><v>1</v></c></row>',
+        header("id") + '<row r="-2"><c r="A2"><v>1</v></c></row>',
+        header("id") + '<row r="x"><c r="A2"><v>1</v></c></row>',
+        header("id") + '<row r="2"><c r="A2"><v>1</v><v>2</v></c></row>',
+        header("id") + '<row r="2"><c r="A2" t="inlineStr"><v>1</v><is><t>2</t></is></c></row>',
         "<row><c></row>",
         "<row>&unknown;</row>",
     ):

@@ -14,9 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from merging.errors import StagingRejected
 from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN, Problems, Source, Targets, refuse
-from merging.staging.sources.columnar import open_arrow, open_parquet, open_stream, open_table
-from merging.staging.sources.content import HEAD_BYTES, described_format
+from merging.staging.sources.columnar import named_failures, open_arrow, open_parquet, open_stream, open_table
+from merging.staging.sources.content import HEAD_BYTES, compression_of, described_format
 from merging.staging.sources.csv_files import open_csv
 from merging.staging.sources.json_lines import open_json_lines
 from merging.staging.sources.workbooks import open_workbook
@@ -57,7 +58,8 @@ def open_source(
     if isinstance(changes, str | os.PathLike):
         return _open_file(Path(os.fspath(changes)), targets, problems, null_token, file_format)
     if hasattr(changes, "to_arrow_reader"):
-        return open_stream(changes.to_arrow_reader(BATCH_ROWS), targets)
+        with named_failures("the relation"):
+            return open_stream(changes.to_arrow_reader(BATCH_ROWS), targets)
     if isinstance(changes, pa.RecordBatch):
         return open_table(pa.Table.from_batches([changes]), targets)
     if isinstance(changes, pa.Table):
@@ -65,7 +67,8 @@ def open_source(
     if isinstance(changes, pa.RecordBatchReader):
         return open_stream(changes, targets)
     if hasattr(changes, "__arrow_c_stream__"):
-        return open_stream(pa.RecordBatchReader.from_stream(changes), targets)
+        with named_failures("the stream of Arrow data"):
+            return open_stream(pa.RecordBatchReader.from_stream(changes), targets)
     raise TypeError(f"changes must be Arrow data, a DuckDB relation or a file, not {type(changes).__name__}")
 
 
@@ -89,12 +92,30 @@ def _open_file(
             return open_arrow(path, targets)
     except pa.ArrowInvalid as error:
         raise refuse("unreadable", f"the file is not readable as {kind}: {error}.") from error
+    except StagingRejected as refusal:
+        raise _by_content(path, kind, refusal) from refusal
     known = ", ".join(sorted(set(_EXTENSIONS)))
     with open(path, "rb") as file:
         found = described_format(path, file.read(HEAD_BYTES))
     reason = f"it is {found}" if found is not None else "nothing is known of it"
     raise refuse(
         "unknown_format", f"the ending of {path.name} names no format ({reason}); known endings are {known}."
+    )
+
+
+def _by_content(path: Path, kind: str, refusal: StagingRejected) -> StagingRejected:
+    """The refusal of a Parquet or Arrow file, or a better one where the file is something else by its first bytes."""
+    if kind not in ("parquet", "arrow") or [one.code for one in refusal.problems] != ["unreadable"]:
+        return refusal
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    compressed = compression_of(head)
+    found = described_format(path, head) if compressed is None else f"compressed ({compressed}; unpack it)"
+    wanted = {"parquet": "a Parquet file", "arrow": "an Arrow file"}[kind]
+    if found is None or found == wanted:
+        return refusal
+    return refuse(
+        "wrong_format", f"the file is {found}, not {wanted}; give its name the ending of what it is."
     )
 
 

@@ -173,7 +173,12 @@ def check_header(columns: Iterable[str], line: int | None = None) -> None:
     for position, name in enumerate(columns, start=1):
         if name.strip() == "":
             problems.append(
-                StagingProblem("unnamed_column", f"column {position} has no name in the header.", line)
+                StagingProblem(
+                    "unnamed_column",
+                    f"column {position} has no name in the header; give it one, or leave the column out (row numbers "
+                    "are left out by index=False in pandas, by row.names=FALSE in R).",
+                    line,
+                )
             )
         elif name in seen:
             problems.append(

@@ -13,15 +13,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc as arrow_ipc
 import pyarrow.parquet as arrow_parquet
 
 from merging.columns import is_text
+from merging.delta.footers import calendar_of
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
 from merging.parsing import shown
@@ -52,17 +55,28 @@ _INDEX_LEVEL = re.compile(r"__index_level_[0-9]+__")
 _ENDS_OF_STREAM = (b"\xff\xff\xff\xff\x00\x00\x00\x00", b"\x00\x00\x00\x00")
 """The end mark of today and the one before Arrow 0.15."""
 
+_FIRST_SHARED_DAY = date(1582, 10, 15)
+_FIRST_SHARED_MOMENT = datetime(1900, 1, 1)  # noqa: DTZ001 - columns without a zone are compared too
 _ARROW_MAGIC = b"ARROW1"
 _READ_BUFFER = 1 << 20
 _FEW_ROWS = 64
 
 
 @contextmanager
-def _named_failures(what: str) -> Iterator[None]:
+def named_failures(what: str) -> Iterator[None]:
     """Whatever a library says of content that it cannot read, as a refusal. ``what`` begins the sentence."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, KeyError, IndexError) as error:
+    except (
+        pa.ArrowException,
+        duckdb.Error,
+        OSError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        KeyError,
+        IndexError,
+    ) as error:
         told = " ".join(str(error).split())[:300].rstrip(".")
         if "encrypt" in told.lower() or "decrypt" in told.lower():
             raise _encrypted() from error
@@ -84,12 +98,53 @@ def open_parquet(path: Path, targets: Targets) -> Source:
     """A Parquet file: every row group read to its declared end."""
     if _ends_with(path, b"PARE"):
         raise _encrypted()
-    with _named_failures("the Parquet file"):
+    with named_failures("the Parquet file"):
         file = _parquet(path)
         schema = file.schema_arrow
         check_header(schema.names)
         _check_declared_rows(file)
-    return _source(schema, _parquet_batches(path, file), targets)
+    batches = _parquet_batches(path, file)
+    calendar = calendar_of(file.metadata)
+    if calendar.legacy_days or calendar.legacy_int96:
+        batches = _of_one_calendar(batches)
+    return _source(schema, batches, targets)
+
+
+def _of_one_calendar(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches of a file in the calendar of Spark 2 whose days are the same in today's."""
+    start = 0
+    for batch in batches:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if _holds_early_days(column):
+                rows = (row for row in range(len(column)) if _holds_early_days(column.slice(row, 1)))
+                raise refuse(
+                    "other_calendar",
+                    "the file was written in the calendar of Spark 2, in which this day, before 1582-10-15 (or moment, "
+                    "before 1900), has another number than today; write it with "
+                    "spark.sql.parquet.datetimeRebaseModeInWrite=CORRECTED and "
+                    "spark.sql.parquet.int96RebaseModeInWrite=CORRECTED.",
+                    line=start + next(rows) + 1,
+                    column=name,
+                )
+        start += batch.num_rows
+        yield batch
+
+
+def _holds_early_days(array: pa.Array) -> bool:
+    """Whether an array holds, at any depth, days that the two calendars number differently, or moments whose zones do.
+
+    Spark rebases days before 1582-10-15 and moments before 1900 (RebaseDateTime).
+    """
+    if pa.types.is_struct(array.type):
+        return any(_holds_early_days(part) for part in array.flatten())
+    if pa.types.is_map(array.type):
+        return _holds_early_days(array.keys) or _holds_early_days(array.items)
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        return _holds_early_days(array.flatten())
+    if not (pa.types.is_date(array.type) or pa.types.is_timestamp(array.type)):
+        return False
+    first = _FIRST_SHARED_DAY if pa.types.is_date(array.type) else _FIRST_SHARED_MOMENT
+    return bool(pc.any(pc.less(array, pa.scalar(first).cast(array.type))).as_py())
 
 
 def _ends_with(path: Path, magic: bytes) -> bool:
@@ -145,7 +200,7 @@ def _parquet_batches(path: Path, file: arrow_parquet.ParquetFile) -> Iterator[pa
         group = file.metadata.row_group(number)
         what = f"row group {number + 1}"
         rows = 0
-        with _named_failures(what):
+        with named_failures(what):
             mean = max(1, group.total_byte_size // max(1, group.num_rows))
             at_once = max(1, min(BATCH_ROWS, BATCH_BYTES // mean))
             reader = file
@@ -191,7 +246,7 @@ def _widest_repeats(folded: arrow_parquet.ParquetFile, number: int, names: Seque
 def open_arrow(path: Path, targets: Targets) -> Source:
     """An Arrow IPC file or stream, whole."""
     # Mapped, so that a batch of any size is read where it stands.
-    with _named_failures("the Arrow file"):
+    with named_failures("the Arrow file"):
         mapped = pa.memory_map(str(path))
         is_file = mapped.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
         mapped.seek(0)
@@ -244,7 +299,7 @@ def _check_declared_batches(path: Path, mapped: pa.MemoryMappedFile, declared: i
 
 def _file_batches(file: Any) -> Iterator[pa.RecordBatch]:
     for number in range(file.num_record_batches):
-        with _named_failures(f"record batch {number + 1}"):
+        with named_failures(f"record batch {number + 1}"):
             yield file.get_batch(number)
 
 
@@ -253,7 +308,7 @@ def _stream_batches(mapped: pa.MemoryMappedFile, stream: Any) -> Iterator[pa.Rec
     while True:
         number += 1
         before = mapped.tell()
-        with _named_failures(f"record batch {number}"):
+        with named_failures(f"record batch {number}"):
             try:
                 batch = stream.read_next_batch()
             except StopIteration:
@@ -287,7 +342,13 @@ def open_stream(stream: pa.RecordBatchReader, targets: Targets) -> Source:
     """Any stream of record batches."""
 
     def batches() -> Iterator[pa.RecordBatch]:
-        yield from stream
+        while True:
+            with named_failures("the stream of record batches"):
+                try:
+                    batch = stream.read_next_batch()
+                except StopIteration:
+                    return
+            yield batch
 
     return _source(stream.schema, batches(), targets)
 
@@ -296,7 +357,7 @@ def _source(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], targets: Targets, *, validated: bool = False
 ) -> Source:
     warnings: list[str] = []
-    with _named_failures("what the content says of its columns"):
+    with named_failures("what the content says of its columns"):
         check_header(schema.names)
         index = _PandasIndex.of(schema)
         places = _places(schema, index, targets, warnings)
@@ -318,10 +379,10 @@ def _source(
             if not validated:
                 for field, column in zip(fields, columns, strict=True):
                     _validate(field.name, column, start)
-            with _named_failures(f"the content from row {start + 1:,} on"):
+            with named_failures(f"the content from row {start + 1:,} on"):
                 cuts = list(_slices(columns, batch.num_rows, start))
             for first, rows in cuts:
-                with _named_failures(f"the content from row {start + first + 1:,} on"):
+                with named_failures(f"the content from row {start + first + 1:,} on"):
                     cut = [column.slice(first, rows) for column in columns]
                     made = _plain_batch(start + first, rows, cut, plain, counted)
                 yield made

@@ -26,7 +26,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HEAD_BYTES = 512
 # RFC 1952; bzip2's format begins with BZh, the block size and the digits of pi; RFC 8878.
 _COMPRESSIONS = {"gzip": b"\x1f\x8b", "bz2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
-_PI = b"1AY&SY"
+_BZ2_BEGINNINGS = (b"1AY&SY", b"\x17rE8P\x90")  # of a block, of the end where there is none
+_SKIPPABLE = b"*M\x18"
+"""A frame of zstd or lz4 that holds no content begins so, behind one byte of 0x50 to 0x5f (RFC 8878, 3.1.2)."""
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BINARY_FORMATS = {
     b"PAR1": "a Parquet file",
@@ -34,6 +36,10 @@ _BINARY_FORMATS = {
     b"ARROW1": "an Arrow file",
     b"FEA1": "a Feather file of version 1",
     b"SQLite format 3": "an SQLite database",
+    b"\xfd7zXZ": "compressed with xz (unpack it, or compress it with gzip, bzip2 or zstd)",
+    b"\x04\x22\x4d\x18": "compressed with lz4 (unpack it, or compress it with gzip, bzip2 or zstd)",
+    b"7z\xbc\xaf\x27\x1c": "an archive (.7z; unpack it)",
+    b"Rar!\x1a\x07": "an archive (.rar; unpack it)",
 }
 _PASSWORD_PROTECTED = "EncryptedPackage".encode("utf-16-le")
 
@@ -41,8 +47,10 @@ _PASSWORD_PROTECTED = "EncryptedPackage".encode("utf-16-le")
 def compression_of(head: bytes) -> str | None:
     """The compression that the first bytes of a file name (``gzip``, ``bz2``, ``zstd``), None for none."""
     for name, magic in _COMPRESSIONS.items():
-        if head.startswith(magic) and (name != "bz2" or head[4:10] == _PI):
+        if head.startswith(magic) and (name != "bz2" or head[4:10] in _BZ2_BEGINNINGS):
             return name
+    if head[1:4] == _SKIPPABLE and head[:1] in (bytes([byte]) for byte in range(0x50, 0x60)):
+        return "zstd"
     return None
 
 
@@ -60,7 +68,7 @@ def described_format(path: Path, head: bytes) -> str | None:
         )
     for magic, phrase in _BINARY_FORMATS.items():
         # A text may begin with the same letters, but then it holds no NUL.
-        if head.startswith(magic) and b"\x00" in head:
+        if head.startswith(magic) and (b"\x00" in head or not magic.isascii()):
             return phrase
     if head.startswith(b"%PDF-"):
         return "a PDF document"

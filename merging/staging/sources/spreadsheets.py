@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from xml.parsers import expat
 
 from merging.errors import StagingRejected
+from merging.parsing import shown
 from merging.staging.sources.base import MAX_CELL_BYTES, refuse
 from merging.staging.sources.content import HEAD_BYTES, described_format
 
@@ -361,6 +362,7 @@ class _SheetReader:
         self._phonetic = False
         self._in_cell = False
         self._has_value = False
+        self._value_tag = ""
         self._has_formula = False
         self._arrays: list[tuple[int, int, int, int]] = []
 
@@ -374,7 +376,8 @@ class _SheetReader:
             self._start_cell(attributes)
         elif tag == "v" or tag == "t":
             self._gathers = self._in_cell and not self._phonetic
-            self._has_value = self._has_value or self._in_cell
+            if self._in_cell and not self._phonetic:
+                self._note_value(tag)
         elif tag == "row":
             self._start_row(attributes)
         elif tag == "f" and self._in_cell:
@@ -387,6 +390,15 @@ class _SheetReader:
             self._merged += _range(attributes.get("ref", ""))
             if len(self._merged) > MAX_MERGED_RANGES:
                 raise refuse("too_large", f"the sheet has more than {MAX_MERGED_RANGES:,} merged ranges.")
+
+    def _note_value(self, tag: str) -> None:
+        """A cell has one value; a text may come in runs."""
+        if self._has_value and (tag == "v" or self._value_tag == "v"):
+            place = cell_name(self._row, self._column)
+            raise refuse(
+                "unreadable", f"the workbook is damaged: cell {place} holds two values.", line=self._row
+            )
+        self._has_value, self._value_tag = True, tag
 
     def end(self, tag: str) -> None:
         if tag == "v" or tag == "t":
@@ -411,7 +423,13 @@ class _SheetReader:
 
     def _start_row(self, attributes: dict[str, str]) -> None:
         given = attributes.get("r")
-        row = int(given) if given is not None and given.isascii() and given.isdigit() else self._row + 1
+        if given is not None and not (given.isascii() and given.isdigit()):
+            raise refuse(
+                "unreadable",
+                f"the workbook is damaged: behind row {self._row} comes one numbered {shown(given)}.",
+                line=self._row + 1,
+            )
+        row = self._row + 1 if given is None else int(given[:8])
         if row <= self._row:
             raise refuse(
                 "unreadable", f"the workbook is damaged: row {row} comes behind row {self._row}.", line=row
@@ -422,6 +440,12 @@ class _SheetReader:
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
         reference = _REFERENCE.fullmatch(attributes.get("r", ""))
+        if reference is None and "r" in attributes:
+            raise refuse(
+                "unreadable",
+                f"the workbook is damaged: {shown(attributes['r'])} is no place of a cell.",
+                line=self._row,
+            )
         column = self._column + 1 if reference is None else _column_of(reference.group(1))
         if column <= self._column or (reference is not None and int(reference.group(2)) != self._row):
             place = attributes.get("r", cell_name(self._row, column))

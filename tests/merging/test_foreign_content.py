@@ -1,0 +1,159 @@
+"""Content that is something else than its name says, or that a library gives up on: told by what it is."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import deltalake
+import duckdb
+import polars
+import pyarrow as pa
+import pyarrow.parquet as arrow_parquet
+import pytest
+
+from merging import MergeRequest, StagingRejected, merge, stage
+from merging.delta import content_checks
+from merging.errors import EngineFailed
+from merging.values import arrow_values, python_values
+from tests.merging.border_values import BORDERS
+from tests.merging.world import World
+
+ROWS = b"id,b\n1,new\n"
+
+
+def _told(world: World, name: str, content: bytes) -> str:
+    before = world.rows()
+    with pytest.raises(StagingRejected) as refusal:
+        world.stage(world.file(name, content))
+    assert world.rows() == before
+    return refusal.value.problems[0].message
+
+
+def _zstd(content: bytes) -> bytes:
+    compressed: bytes = pa.compress(content, codec="zstd", asbytes=True)
+    return compressed
+
+
+def test_fd25_frames_without_content_are_passed_over(world: World) -> None:
+    frame = b"\x5a\x2a\x4d\x18\x04\x00\x00\x00abcd"
+    for content in (
+        frame + _zstd(ROWS),
+        _zstd(ROWS) + frame,
+        frame + _zstd(ROWS[:7]) + frame + _zstd(ROWS[7:]),
+    ):
+        staged = world.stage(world.file("x.csv.zst", content))
+        assert staged.cells_updated == {"b": 1}
+    for nothing in (frame, bz2.compress(b""), gzip.compress(b"")):
+        assert _told(world, "x.csv", nothing) == "the file is empty: it has no header line."
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("x.csv", lzma.compress(ROWS), "the file is compressed with xz (unpack it"),
+        (
+            "x.jsonl",
+            pa.compress(ROWS, codec="lz4", asbytes=True),
+            "the file is compressed with lz4 (unpack it",
+        ),
+        ("x.csv", b"7z\xbc\xaf\x27\x1c" + bytes(40), "the file is an archive (.7z; unpack it)"),
+        ("x.parquet", gzip.compress(ROWS), "the file is compressed (gzip; unpack it), not a Parquet file"),
+        ("x.arrow", b"%PDF-1.7", "the file is a PDF document, not an Arrow file"),
+    ],
+)
+def test_fs3_other_formats_are_told_with_the_way_out(
+    world: World, name: str, content: bytes, what: str
+) -> None:
+    assert _told(world, name, content).startswith(what)
+
+
+def test_fs3_parquet_under_the_name_of_arrow(world: World) -> None:
+    buffer = io.BytesIO()
+    arrow_parquet.write_table(pa.table({"id": [1]}), buffer)
+    told = _told(world, "x.feather", buffer.getvalue())
+    assert told == "the file is a Parquet file, not an Arrow file; give its name the ending of what it is."
+
+
+def test_fd9_row_numbers_of_pandas_and_r_are_told_with_the_way_out(world: World) -> None:
+    told = _told(world, "x.csv", b'"","id","b"\n"1",1,"x"\n')
+    assert told.endswith("(row numbers are left out by index=False in pandas, by row.names=FALSE in R).")
+
+
+def test_fd24_streams_that_fail_are_refused_by_name(world: World) -> None:
+    integers = polars.DataFrame({"id": [1], "n": [2**100]}, schema_overrides={"n": polars.Int128})
+    late = "SELECT i AS id, CASE WHEN i > 100000 THEN error('boom') END::VARCHAR AS b FROM range(200000) t(i)"
+    with duckdb.connect(":memory:") as connection:
+        for changes in (integers, connection.sql("SELECT 1 AS id, error('boom') AS b"), connection.sql(late)):
+            with pytest.raises(StagingRejected) as refusal:
+                world.stage(changes)
+            assert [one.code for one in refusal.value.problems] == ["unreadable"]
+
+
+@pytest.mark.parametrize("name", ["date", "timestamp", "timestamp_ntz"])
+def test_fd12_files_with_far_days_are_rewritten(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(content_checks, "SHARE", 0)
+    borders = BORDERS[name]
+    schema = pa.schema([("id", pa.int64()), ("v", borders.type), ("a", pa.int64())])
+    world = make_world(schema=schema, rows=[])
+    values = arrow_values(list(borders.values), borders.type)
+    numbers = pa.array(range(len(values)), pa.int64())
+    world.merge(world.stage(pa.table({"id": numbers, "v": values, "a": numbers})), "CR-1")
+    world.merge(world.stage(pa.table({"id": [0], "a": [99]}), base_version=world.version), "CR-2")
+    table = deltalake.DeltaTable(world.uri)
+    read = pa.table(
+        deltalake.QueryBuilder().register("t", table).execute("SELECT * FROM t ORDER BY id").read_all()
+    )
+    assert python_values(read["v"]) == list(borders.values)
+    assert read["a"].to_pylist() == [99, *range(1, len(values))]
+
+
+def test_fd12_moments_that_the_engine_cannot_write_are_told(tmp_path: Path) -> None:
+    for strategy, properties in {"mor": {"delta.enableDeletionVectors": "true"}, "cow": {}}.items():
+        uri = str(tmp_path / strategy)
+        moments = pa.array([-(2**63), 0], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+        table = pa.table({"id": [1, 2], "at": moments, "a": [1, 2]})
+        deltalake.write_deltalake(uri, table, configuration=properties)
+        staged = stage(uri, pa.table({"id": [1], "a": [9]}), ["id"], destination=str(tmp_path / "staged"))
+        with pytest.raises(
+            EngineFailed, match="lies before -290308-12-22, where the engine's calendar begins"
+        ):
+            merge(MergeRequest(uri, "CR-1", ["id"], staged, destination=str(tmp_path / "artefacts")))
+        assert deltalake.DeltaTable(uri).version() == 0
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_fd11_days_in_the_calendar_of_spark_2_are_refused_by_row(tmp_path: Path, nested: bool) -> None:
+    def of(values: pa.Array) -> pa.Array:
+        in_lists = pa.ListArray.from_arrays(pa.array(range(len(values) + 1), pa.int32()), values)
+        return pa.StructArray.from_arrays([in_lists], ["x"]) if nested else values
+
+    path = tmp_path / "x.parquet"
+    shared = {"d": [-141_427, None, 0], "t": [-2_208_988_800_000_000, None, 0]}
+    kinds = {"d": pa.date32(), "t": pa.timestamp("us", tz="UTC")}
+    schema = pa.schema(
+        [("id", pa.int64()), *((name, of(pa.array([0], kind)).type) for name, kind in kinds.items())]
+    )
+    world = World(tmp_path, "merge-on-read", schema, [])
+    stated = {"org.apache.spark.version": "3.5.0", "org.apache.spark.legacyDateTime": ""}
+    for changed, metadata in ((None, stated), ("d", stated), ("t", stated), ("d", {})):
+        columns = {
+            name: of(pa.array([*numbers[:2], numbers[0] - (name == changed)], kinds[name]))
+            for name, numbers in shared.items()
+        }
+        table = pa.table({"id": [1, 2, 3], **columns}).replace_schema_metadata(metadata)
+        arrow_parquet.write_table(table, path, row_group_size=2)
+        if changed is None or not metadata:
+            assert world.stage(path).counts["insert"] == 3
+            continue
+        with pytest.raises(StagingRejected) as refusal:
+            world.stage(path)
+        [problem] = refusal.value.problems
+        assert (problem.code, problem.line, problem.column) == ("other_calendar", 3, changed)
+    assert world.rows() == []

@@ -34,18 +34,19 @@ class Session:
 
     def __init__(self, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS) -> None:
         spill = os.path.join(tempfile.gettempdir(), f"headgate-engine-{uuid.uuid4().hex}")
-        self.connection = duckdb.connect(
-            ":memory:",
-            config={
-                "memory_limit": memory_limit,
-                "threads": threads,
-                "temp_directory": spill,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            },
-        )
+        with naming_engine_failures():
+            self.connection = duckdb.connect(
+                ":memory:",
+                config={
+                    "memory_limit": memory_limit,
+                    "threads": threads,
+                    "temp_directory": spill,
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                },
+            )
+            self.connection.execute("SET TimeZone = 'UTC'")
         self._end = weakref.finalize(self, _end, self.connection, spill)
-        self.execute("SET TimeZone = 'UTC'")
 
     def expect_columns(self, number: int) -> None:
         """Prepare for statements over a number of columns, so that their cost is linear in it.

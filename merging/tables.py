@@ -13,6 +13,7 @@ from merging import delta
 from merging.columns import check_key_columns, comparable, type_name
 from merging.delta import MARKER_RETENTION, Snapshot, column_sql, open_snapshot, scan_sql
 from merging.errors import InvalidCursor, InvalidFilter
+from merging.failures import naming_engine_failures
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
 from merging.parsing import NumberText, Refused, cell_value
 from merging.session import session
@@ -73,6 +74,7 @@ def inspect_table(
     return _info(snapshot)
 
 
+@naming_engine_failures()
 def create_table(
     table_uri: str,
     data: Any,

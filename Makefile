@@ -8,7 +8,7 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo test test-spark test-faults bench check lock clean
+.PHONY: help demo test test-spark test-corpus test-faults bench check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -23,6 +23,10 @@ test: .venv/dev.stamp ## run every test: engine, application on SQLite and Postg
 test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake read what merges wrote (installs Java and Spark where missing)
 	@tests/install-spark
 	@$(python) -m pytest -m spark tests/merging/interoperability
+
+test-corpus: .venv/dev.stamp ## export 29 public tables with every tool in every format and upload them again
+	@tests/install-corpus
+	@$(python) -m pytest -n 2 -m corpus tests/corpus
 
 test-faults: .venv/dev.stamp ## kill, starve and cut off merges, 200 times at random (RUNS=100 SEED=4711 in each world)
 	@tests/install-services

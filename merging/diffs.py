@@ -45,6 +45,7 @@ def read_diff(
     if column is not None:
         conditions.append(_changes(column, schema, positions))
     with session() as opened:
+        opened.expect_columns(len(schema))
         found = opened.table(
             f"SELECT * FROM read_parquet({literal(str(folder / IMAGES))}, file_row_number = true) "
             f"WHERE {' AND '.join(conditions)} ORDER BY file_row_number LIMIT {limit + 1}"

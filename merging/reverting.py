@@ -63,6 +63,7 @@ def invert(
     folder = new_folder(destination, table_uri)
     try:
         with session() as opened:
+            opened.expect_columns(len(schema))
             staged = _reverse(
                 opened, Path(artefacts.removeprefix("file://")) / IMAGES, folder, schema, keys, summary
             )

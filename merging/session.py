@@ -25,6 +25,8 @@ STAGING_MEMORY_LIMIT = os.environ.get("HEADGATE_STAGING_MEMORY", "450MB")
 """The same for staging, so that any upload is read within 1 GB, readers and Python included."""
 
 _MANY_COLUMNS = 200
+_BYTES_A_COLUMN = 800_000  # a few dozen vectors of 2,048 cells for each column of a row's three images
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 THREADS = int(os.environ.get("HEADGATE_ENGINE_THREADS", "2"))
 
@@ -51,12 +53,22 @@ class Session:
     def expect_columns(self, number: int) -> None:
         """Prepare for statements over a number of columns, so that their cost is linear in it.
 
-        Each step of a statement holds a vector of every column, once a thread; and the optimizer that moves
-        projections looks at every column for each other one.
+        Each step of a statement holds a vector of every column, once a thread, whatever the number of rows: rows of
+        thousands of columns need more memory than the limit grants to tables of any length. And the optimizer that
+        moves projections looks at every column for each other one.
         """
         if number > _MANY_COLUMNS:
             self.execute("SET threads = 1")
             self.execute("SET disabled_optimizers = 'projection_placement'")
+        needed = number * _BYTES_A_COLUMN
+        if needed > self._memory_limit():
+            self.execute(f"SET memory_limit = '{needed}B'")
+
+    def _memory_limit(self) -> int:
+        """What DuckDB may hold now, in bytes."""
+        [said] = self.row("SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'")
+        number, unit = str(said).split()
+        return int(float(number) * 1024 ** _UNITS.index(unit))
 
     def counts(self, query: str, conditions: Sequence[str]) -> list[int]:
         """How many rows of a query fulfil each of the conditions. One list of counts is planned in linear time."""

@@ -117,6 +117,7 @@ class Staged:
         if column is not None:
             conditions.append(self._changes(column))
         with session() as opened:
+            opened.expect_columns(len(self.schema))
             found = opened.table(
                 f"SELECT * FROM {self.source_sql()} WHERE {' AND '.join(conditions)} ORDER BY n LIMIT {limit + 1}"
             )
@@ -129,8 +130,9 @@ class Staged:
         """Equal edits taken together, the most frequent first."""
         groups: list[ValueGroup] = []
         with session() as opened:
-            for position in self.staged_positions:
-                name = self.schema.names[position]
+            # A column without an updated cell has no groups, and wide tables have thousands of those.
+            for name in self.cells_updated:
+                position = self.schema.names.index(name)
                 old = f"b{position}" if position < self.base_column_count else "NULL"
                 found = opened.table(
                     f"SELECT {old} AS old, p{position} AS new, count(*) AS number FROM {self.source_sql()} "

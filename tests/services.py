@@ -202,7 +202,7 @@ def answers_livez(port: int) -> bool:
 def run_suite(arguments: list[str]) -> int:
     """Run every test; the worst exit code of its parts. ``arguments`` go to each pytest."""
     pytest = [sys.executable, "-m", "pytest", *arguments]
-    in_process = [*pytest, "-n", "2", "-m", "not e2e and not services and not spark"]
+    in_process = [*pytest, "-n", "2", "-m", "not e2e and not services and not spark and not corpus"]
     results = [
         part("everything within one process, on SQLite", in_process),
         part("the application again, on PostgreSQL", [*in_process, *DATABASE_SUITES], on_postgresql=True),

@@ -580,16 +580,15 @@ class _Staging:
         return f"coalesce({given} IN ({', '.join(cut)}), false)"
 
     def _same_in_text(self, column: InputColumn) -> str | None:
-        """Some writers of texts cut doubles to 15 or 16 digits (R), or to 15 decimals and not always exactly (the JSON
-        of pandas). Nobody cuts a number so by hand: what has few digits is meant.
+        """Some writers of texts cut doubles to 15 or 16 digits (R), and not always exactly (the JSON of pandas). Nobody
+        cuts a number so by hand: what has few digits is meant.
         """
         if not self.source.text or not pa.types.is_float64(column.type):
             return None
         given, base = f"v{column.position}", f"b{column.position}"
         digits = f"regexp_replace(split_part({given}::VARCHAR, 'e', 1), '[^0-9]', '', 'g')"
         long = f"length(ltrim({digits}, '0')) > {_MOST_DIGITS_BY_HAND}"
-        cut = ", ".join(f"TRY_CAST(format('{{:.{count}g}}', {base}) AS DOUBLE)" for count in (15, 16))
-        return f"coalesce({long} AND ({given} IN ({cut}) OR abs({given} - {base}) <= 1e-15), false)"
+        return f"coalesce({long} AND abs({given} - {base}) <= 1e-14 * abs({base}), false)"
 
     def _floating(self, column: InputColumn) -> pa.DataType | None:
         """The type of floating point numbers in which a typed source has a column of other numbers; else None."""

@@ -20,7 +20,7 @@ test: .venv/dev.stamp ## run every test: engine, application on SQLite and Postg
 	@tests/install-services
 	@$(python) -m tests.services suite
 
-test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake read what merges wrote (installs Java and Spark where missing)
+test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake make tables and read what merges wrote (installs Java and Spark where missing)
 	@tests/install-spark
 	@$(python) -m pytest -m spark tests/merging/interoperability
 

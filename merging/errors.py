@@ -54,7 +54,7 @@ class ValidationFailed(MergeError):
         self.report = report
         failed = [check for check in report.checks if not check.ok]
         first = failed[0].message if failed else "a check failed"
-        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        more = f" {len(failed) - 1} more failed." if len(failed) > 1 else ""
         super().__init__(
             f"The merged result does not pass its checks: {first}{more}",
             data={

@@ -49,8 +49,8 @@ def _warnings(snapshot: Snapshot) -> tuple[str, ...]:
     kept = snapshot.properties[MARKER_RETENTION]
     return (
         f"The table forgets transaction markers ({MARKER_RETENTION} is {kept}). They are how a merge that was cut "
-        "short knows that it had committed: leave the property out, or longer than a restore of the database takes. "
-        "Merges that are recorded are never repeated.",
+        "short knows that it had committed. Take the property out of the table, or set it to more time than a restore "
+        "of the database takes. Merges that are recorded are never repeated.",
     )
 
 
@@ -124,6 +124,7 @@ def check_keys(
 
 
 _COMPARISONS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_OPERATORS = (*_COMPARISONS, "contains", "is null", "is not null")
 
 
 def preview(
@@ -199,7 +200,10 @@ def _filter_sql(snapshot: Snapshot, name: str, operator: str, value: Any) -> str
             f"contains(lower({column_sql(name)}::VARCHAR), lower({sql_form(text_form(value), pa.string())}))"
         )
     if operator not in _COMPARISONS:
-        raise InvalidFilter(f"There is no operator {operator}.", data={"operator": operator})
+        known = ", ".join(_OPERATORS)
+        raise InvalidFilter(
+            f'There is no operator "{operator}"; choose one of {known}.', data={"operator": operator}
+        )
     try:
         typed = read_text(value, data_type) if isinstance(value, str) else cell_value(value, data_type)
     except Refused as refusal:

@@ -75,7 +75,8 @@ def _fitting(
     standing: Mapping[tuple[str, str], merging.Conflict],
     plan: merging.MergePlan,
 ) -> _Chosen:
-    named = f"{choosing.column or 'the row'} at {_named(choosing.key)}"
+    place = f" at {_named(choosing.key)}" if choosing.key else ""  # a conflict of the schema has no row
+    named = f"{choosing.column or 'the row'}{place}"
     conflict = standing.get((choosing.inputs_digest, choosing.column or ""))
     if conflict is None:
         raise PlanChanged(f"The values of {named} moved since you looked at them. Look again, then choose.")

@@ -133,10 +133,12 @@ def _compare(dataset: Dataset, numbers: set[int], lease: leases.Lease | None) ->
         if one.identity in known or one.document.get("table_uri") == dataset.table_uri
     }
     for identity in [*by_identity, *(name for name in audited if name not in by_identity)]:
-        yield from _request(known.get(identity), by_identity.get(identity, []), audited.get(identity), lease)
+        found = known.get(identity)
+        yield from _request(dataset, found, by_identity.get(identity, []), audited.get(identity), lease)
 
 
 def _request(
+    dataset: Dataset,
     change_request: ChangeRequest | None,
     markers: list[merging.LoggedMerge],
     audited: storage.AuditedMerge | None,
@@ -145,7 +147,7 @@ def _request(
     """What the log and the audit files say of one identity, and what becomes of it."""
     merged = next((one for one in reversed(markers) if one.kind == "merge"), None)
     if change_request is None:
-        found = _unknown(markers, merged, audited)
+        found = _unknown(dataset, markers, merged, audited)
         if found is not None and found.identity not in agreement.merges_told_as_lost():
             yield found
         return
@@ -158,26 +160,34 @@ def _request(
 
 
 def _unknown(
+    dataset: Dataset,
     markers: list[merging.LoggedMerge],
     merged: merging.LoggedMerge | None,
     audited: storage.AuditedMerge | None,
 ) -> Finding | None:
     """A request that was made after the backup; nothing of it can be made anew but by people who know it."""
-    known_not = "the database does not know it."
+    known_not = (
+        "the database does not know it. The table and the audit folder keep what it changed: tell whoever made it, and "
+        "do not merge the same again."
+    )
     if merged is not None:
         by = f", asked for by {merged.user}" if merged.user else ""
-        sentence = f"It was merged as version {merged.version} of the table{by}; {known_not}"
+        sentence = f"It was merged into {dataset} as version {merged.version}{by}; {known_not}"
         return Finding("unknown", merged.cr_id or merged.identity, sentence, False, merged.identity)
     if audited is not None:
         name, version = (
             audited.document.get("cr_id", audited.identity),
             audited.document.get("merged_version"),
         )
-        sentence = f"{audited.folder} says that it was merged as version {version}; {known_not}"
+        sentence = (
+            f"{audited.folder} says that it was merged into {dataset} as version {version}; {known_not}"
+        )
         return Finding("unknown", str(name), sentence, False, audited.identity)
     left = [one.identity for one in markers if one.kind == "unknown"]
     if left:
-        sentence = f"The table holds its marker, and the commit is no longer in the log; {known_not}"
+        sentence = (
+            f"The table of {dataset} holds its marker, and the commit is no longer in the log; {known_not}"
+        )
         return Finding("unknown", left[-1], sentence, False, left[-1])
     return None
 
@@ -211,7 +221,8 @@ def _adoptable(
         return Finding("busy", name, error.message, False)
     except IntegrityError:
         sentence = (
-            f"It is merged as version {version}; close the other open revert of the same request first."
+            f"It is merged as version {version}; close the other open revert of the same request first, then run "
+            "after_restore again."
         )
         return Finding("in_the_way", name, sentence, False)
     return Finding("adopted", name, " ".join(sentences), True)

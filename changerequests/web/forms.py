@@ -1,5 +1,6 @@
 """What people type into pages. Forms read and explain; services decide."""
 
+import re
 from typing import Any
 
 from django import forms
@@ -11,6 +12,10 @@ from datasets.roles import Role
 from datasets.services import EDITABLE_SETTINGS
 
 UPLOAD_TYPES = ".csv,.tsv,.txt,.parquet,.jsonl,.ndjson,.arrow,.feather,.xlsx,.xlsm,.gz,.bz2,.zst"
+
+
+#: A line with a column's name and type; blanks are possible in both, a colon between them.
+NAME_AND_TYPE = re.compile(r"(?P<name>.*?\S)(?:\s*:\s*|\s+)(?P<type>\w+(?:\s*[(<].*[)>])?)")
 
 
 def style(form: forms.BaseForm) -> None:
@@ -74,14 +79,14 @@ class UploadForm(forms.Form):
     def clean_column_types(self) -> dict[str, str]:
         """Names and types, from lines that end with the type."""
         types: dict[str, str] = {}
-        for line in self.cleaned_data["column_types"].splitlines():
-            name, _, kind = line.strip().rpartition(" ")
-            if line.strip() and not name.strip():
+        for line in filter(None, map(str.strip, self.cleaned_data["column_types"].splitlines())):
+            found = NAME_AND_TYPE.fullmatch(line)
+            if found is None:
                 raise forms.ValidationError(
-                    f"Write a name and a type in each line; found only {line.strip()}."
+                    f"Write a name and a type in each line, such as price decimal(10,2); found {line}."
                 )
-            if line.strip():
-                types[name.strip().removesuffix(":")] = kind
+            if types.setdefault(found["name"], found["type"]) != found["type"]:
+                raise forms.ValidationError(f"The column {found['name']} is given two types.")
         return types
 
     def clean(self) -> dict[str, Any]:

@@ -102,7 +102,12 @@ def stage(
     # A column that shall be text takes whatever its cells are; other types ask for cells of their kind.
     targets |= {name: kind for name, kind in chosen.items() if name not in targets and not is_text(kind)}
     source = open_source(
-        changes, targets, problems, null_token=null_token, file_format=file_format or format_of(file_name)
+        changes,
+        targets,
+        problems,
+        null_token=null_token,
+        file_format=file_format or format_of(file_name),
+        file_name=file_name,
     )
     mapped = map_columns(source, snapshot, primary_keys, chosen, merge_schema=merge_schema)
     folder = new_folder(destination, table_uri)
@@ -435,8 +440,12 @@ class _Staging:
             f"SELECT * FROM ({self.views['loaded']}) one WHERE NOT EXISTS (FROM repeated r "
             "WHERE r.ordinal = one.ordinal AND r.ordinal NOT IN (SELECT kept FROM groups))",
         )
-        rows = "row repeats" if collapsed == 1 else "rows repeat"
-        self.warnings.append(f"{collapsed:,} {rows} another one exactly and counted once.")
+        rows = (
+            "row repeats another one exactly and is"
+            if collapsed == 1
+            else "rows repeat another one exactly and are"
+        )
+        self.warnings.append(f"{collapsed:,} {rows} counted once.")
         return collapsed
 
     def _list_repeated(self, total: int, listed: str) -> None:

@@ -182,7 +182,7 @@ def test_fd3_the_drill(
     dry = said("after_restore", "--dry-run")
     assert f"would be done (adopted) {first.cr_id}: It was pending here and is merged as version 1." in dry
     assert (
-        f"TO LOOK AT (unknown) {lost.cr_id}: It was merged as version 2 of the table, asked for by olivia"
+        f"TO LOOK AT (unknown) {lost.cr_id}: It was merged into {dataset} as version 2, asked for by olivia"
         in dry
     )
     assert state() == before
@@ -199,7 +199,15 @@ def test_fd3_the_drill(
     assert seats(dataset) == {"N1": 1, "N2": 2, "N3": 3, "N4": 377}
     assert merging.inspect_table(dataset.table_uri).version == 3
 
-    assert said("verify_audit").startswith("The audit trail is whole")
+    assert dry.endswith("Nothing was written. Run it again without --dry-run to do this.\n")
+    assert done.endswith("Run manage.py verify_audit now, then start web, workers and schedule.\n")
+    assert found.rstrip().endswith(
+        "If the database was restored from a backup, run manage.py after_restore --dry-run first."
+    )
+
+    whole = said("verify_audit")
+    assert whole.startswith("The audit trail is whole")
+    assert "It says itself that 1 request merged after a backup" in whole
     settled = state()
     assert said("after_restore") == "0 mended, 0 to look at.\n"
     assert state() == settled

@@ -325,7 +325,7 @@ def test_keys_must_be_given_and_unique(world: World) -> None:
     assert "lines 5, 7 and 8" in refused.value.problems[1].message
     staged = world.stage(world.file("x.csv", "id,b\n5,x\n5,x\n5,x\n"))
     assert (staged.rows, staged.duplicate_rows) == (1, 2)
-    assert staged.warnings == ("2 rows repeat another one exactly and counted once.",)
+    assert staged.warnings == ("2 rows repeat another one exactly and are counted once.",)
 
 
 def test_text_keys_keep_their_zeros(tmp_path: Path) -> None:

@@ -28,3 +28,7 @@ class Command(BaseCommand):
         left = len(report.findings) - report.done
         verb = "would be mended" if dry_run else "mended"
         self.stdout.write(f"{report.done} {verb}, {left} to look at.")
+        if dry_run and report.findings:
+            self.stdout.write("Nothing was written. Run it again without --dry-run to do this.")
+        elif report.findings:
+            self.stdout.write("Run manage.py verify_audit now, then start web, workers and schedule.")

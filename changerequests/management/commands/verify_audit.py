@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from audit.selectors import event_count
 from audit.services import acknowledged_losses, verify
-from changerequests.services.agreement import disagreements
+from changerequests.services.agreement import disagreements, merges_told_as_lost
 
 
 class Command(BaseCommand):
@@ -18,13 +18,22 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **__: Any) -> None:
         breaks = [(found.place, found.reason) for found in verify()]
-        breaks += [(found.place, found.reason) for found in disagreements()]
-        for place, reason in breaks:
+        differing = [(found.place, found.reason) for found in disagreements()]
+        for place, reason in [*breaks, *differing]:
             self.stderr.write(f"{place}: {reason}")
-        if breaks:
-            raise CommandError(f"The audit trail is broken in {len(breaks)} places.")
+        if number := len(breaks) + len(differing):
+            hint = " If the database was restored from a backup, run manage.py after_restore --dry-run first."
+            raise CommandError(
+                f"The audit trail is broken in {number} {'place' if number == 1 else 'places'}."
+                + (hint if differing else "")
+            )
         self.stdout.write(f"The audit trail is whole: {event_count()} events verified.")
         if lost := acknowledged_losses():
             self.stdout.write(
                 f"It says itself that {lost} anchored entries were lost in restores of the database."
+            )
+        if merges := len(merges_told_as_lost()):
+            self.stdout.write(
+                f"It says itself that {merges} {'request' if merges == 1 else 'requests'} merged after a backup "
+                "cannot be in the restored database; the tables and the audit folders have what they changed."
             )

@@ -1,5 +1,6 @@
 """Datasets as pages show them: head and tabs, rows, schema, history."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -176,10 +177,36 @@ class SchemaRow:
     is_partition: bool
     nullable: bool
     comment: str
+    computed: str
+
+
+def computed_columns(fields: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The expressions of columns that the table computes itself, by name, from the fields of its schema."""
+    expressions = {
+        field["name"]: (field.get("metadata") or {}).get("delta.generationExpression", "") for field in fields
+    }
+    return {name: expression for name, expression in expressions.items() if expression}
+
+
+@dataclass(frozen=True)
+class UploadColumn:
+    """A column of the table as the help beside an upload shows it."""
+
+    name: str
+    type: str
+    computed: str
+
+
+def upload_columns(dataset: Dataset) -> list[UploadColumn]:
+    """What rows may have, in the table's order; computed columns take no values."""
+    schema = dataset.meta.schema_json
+    computed = computed_columns(schema["fields"])
+    return [UploadColumn(name, kind, computed.get(name, "")) for name, kind in column_types(schema).items()]
 
 
 def schema_rows(dataset: Dataset, info: Any) -> list[SchemaRow]:
     """The columns in the table's order."""
+    computed = computed_columns(json.loads(info.schema_json)["fields"])
     return [
         SchemaRow(
             column.name,
@@ -188,6 +215,7 @@ def schema_rows(dataset: Dataset, info: Any) -> list[SchemaRow]:
             column.name in info.partition_columns,
             column.nullable,
             column.comment,
+            computed.get(column.name, ""),
         )
         for column in info.columns
     ]

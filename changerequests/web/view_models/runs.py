@@ -1,5 +1,6 @@
 """A merge run as its progress panel shows it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,7 +9,11 @@ from django.urls import reverse
 from changerequests import selectors
 from changerequests.models import MergeRun
 from changerequests.states import RunPhase, RunStatus
+from changerequests.web.cells import cell_text
 from changerequests.web.wording import counted, name_of
+
+#: So many keys of rows that break a rule stand on the page.
+EXAMPLE_ROWS = 5
 
 _STEPS = (
     (RunPhase.QUEUED, "Queued", "Merges of one dataset run one after the other."),
@@ -151,9 +156,37 @@ def _end(run: MergeRun) -> tuple[Literal["", "success", "error", "warning"], str
     return "error", run.error_message, next_sentence, "", ""
 
 
-def checks_of(run: MergeRun | None) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class RuleChecked:
+    """One of the table's own rules as a run found it, and which rows break it, in words."""
+
+    name: str
+    ok: bool
+    message: str
+    rows: str
+
+
+def checks_of(run: MergeRun | None) -> list[RuleChecked]:
     """The table's own rules as the run found them; its expectations stand in a report of their own."""
     if run is None:
         return []
     found = (run.result or {}).get("validation") or run.error_data.get("checks", [])
-    return [check for check in found if not check["name"].startswith("expectation:")]
+    return [
+        RuleChecked(check["name"], check["ok"], check["message"], _rows_of(check))
+        for check in found
+        if not check["name"].startswith("expectation:")
+    ]
+
+
+def _rows_of(check: Mapping[str, Any]) -> str:
+    """The keys that a check gives as examples, and how many more there are."""
+    keys = [
+        ", ".join(f"{name} = {cell_text(value)}" for name, value in key.items())
+        for key in check.get("examples", [])[:EXAMPLE_ROWS]
+    ]
+    more = check.get("failures", 0) - len(keys)
+    if not keys:
+        return ""
+    return f"{'Rows' if len(keys) > 1 else 'Row'} {'; '.join(keys)}" + (
+        f"; and {more:,} more" if more > 0 else ""
+    )

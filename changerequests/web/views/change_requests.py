@@ -19,6 +19,7 @@ from changerequests.services import plans, proposals, rebasing, reviews
 from changerequests.states import Action
 from changerequests.web.forms import CloseForm, CommentForm, NewChangeRequestForm, ReviewForm, UploadForm
 from changerequests.web.view_models.change_requests import head, may_approve, may_review, side
+from changerequests.web.view_models.datasets import upload_columns
 from changerequests.web.view_models.merge_box import merge_box
 from changerequests.web.view_models.readers import reader_of
 from changerequests.web.view_models.runs import checks_of
@@ -60,7 +61,7 @@ def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRespo
     context = {
         "dataset": dataset,
         "form": form,
-        "columns": dataset.meta.schema_json["fields"],
+        "columns": upload_columns(dataset),
         "rejection": rejection,
         "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
     }
@@ -142,7 +143,7 @@ def _upload_page(
         "dataset": change_request.dataset,
         "head": head(change_request, reader_of(change_request, person(request)), "conversation"),
         "form": form,
-        "columns": change_request.dataset.meta.schema_json["fields"],
+        "columns": upload_columns(change_request.dataset),
         "rejection": rejection,
         "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
     }

@@ -103,7 +103,8 @@ def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRe
     dataset = dataset_at(request, project_slug, dataset_slug)
     info = services.table_at(dataset=dataset)
     # As pairs: a template takes the key "items" of a mapping for its method.
-    pairs = {"constraints": list(info.constraints.items()), "properties": list(info.properties.items())}
+    properties = [pair for pair in info.properties.items() if not pair[0].startswith("delta.constraints.")]
+    pairs = {"constraints": list(info.constraints.items()), "properties": properties}
     facts = {"columns": schema_rows(dataset, info), "info": info, **pairs}
     return dataset_page(request, dataset, "schema", facts)
 

@@ -50,13 +50,15 @@ def open_source(
     *,
     null_token: str = "",
     file_format: str | None = None,
+    file_name: str = "",
 ) -> Source:
-    """Open ``changes`` for reading. ``targets`` are the types of the table's columns, by name.
+    """Open ``changes`` for reading. ``targets`` are the types of the table's columns, by name; ``file_name`` is what
+    people call the file, where that is not how it is kept.
 
     Raises StagingRejected at once where nothing at all can be read (no header, unknown format, broken file).
     """
     if isinstance(changes, str | os.PathLike):
-        return _open_file(Path(os.fspath(changes)), targets, problems, null_token, file_format)
+        return _open_file(Path(os.fspath(changes)), targets, problems, null_token, file_format, file_name)
     if hasattr(changes, "to_arrow_reader"):
         with named_failures("the relation"):
             return open_stream(changes.to_arrow_reader(BATCH_ROWS), targets)
@@ -73,12 +75,18 @@ def open_source(
 
 
 def _open_file(
-    path: Path, targets: Targets, problems: Problems, null_token: str, file_format: str | None
+    path: Path,
+    targets: Targets,
+    problems: Problems,
+    null_token: str,
+    file_format: str | None,
+    file_name: str,
 ) -> Source:
+    name = file_name or path.name
     kind = (file_format or format_of(path.name) or "").lower()
     kind = _SYNONYMS.get(kind, kind)
     if not path.is_file():
-        raise refuse("no_file", f"there is no file {path.name}.")
+        raise refuse("no_file", f"there is no file {name}.")
     try:
         if kind == "csv":
             return open_csv(path, targets, problems, null_token)
@@ -97,9 +105,9 @@ def _open_file(
     known = ", ".join(sorted(set(_EXTENSIONS)))
     with open(path, "rb") as file:
         found = described_format(path, file.read(HEAD_BYTES))
-    reason = f"it is {found}" if found is not None else "nothing is known of it"
+    reason = f"; it is {found}" if found is not None else ""
     raise refuse(
-        "unknown_format", f"the ending of {path.name} names no format ({reason}); known endings are {known}."
+        "unknown_format", f"the ending of {name} names no format{reason}. Known endings are {known}."
     )
 
 

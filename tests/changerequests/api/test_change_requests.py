@@ -153,7 +153,7 @@ def test_fd13_fd14_new_columns_and_warnings_stand_on_the_revision(pending: Chang
     assert response.status_code == 201, response.json()
     told = {
         "new_columns": [{"name": "note", "type": "long"}, {"name": "price", "type": "decimal(10,2)"}],
-        "warnings": ["1 row repeats another one exactly and counted once."],
+        "warnings": ["1 row repeats another one exactly and is counted once."],
     }
     assert {name: response.json()[name] for name in told} == told
     listed = client.get(url(pending, "/revisions")).json()["results"][-1]
@@ -224,6 +224,18 @@ def test_fs3_a_compressed_csv_is_taken(dataset: Dataset) -> None:
     cut = SimpleUploadedFile("changes.csv.gz", gzip.compress(CSV)[:-3])
     answer = client.post(f"/api/v1/change_requests/{cr_id}/upload", {"file": cut}, format="multipart")
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "unreadable")
+
+
+def test_fd15_a_refused_file_is_called_as_it_was_uploaded(dataset: Dataset) -> None:
+    client = client_of(person_with(Role.CONTRIBUTOR, dataset, username="carl"))
+    cr_id = client.post("/api/v1/change_requests", {"dataset": dataset.pk, "title": "Odd"}).json()["cr_id"]
+    file = SimpleUploadedFile("planes.exe", CSV)
+    answer = client.post(f"/api/v1/change_requests/{cr_id}/upload", {"file": file}, format="multipart")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["message"] == (
+        "the ending of planes.exe names no format. Known endings are .arrow, .csv, .feather, .ipc, .json, .jsonl, "
+        ".ndjson, .parquet, .pq, .tsv, .txt, .xlsm, .xlsx."
+    )
 
 
 def test_json_is_no_upload(pending: ChangeRequest) -> None:

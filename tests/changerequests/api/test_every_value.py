@@ -213,6 +213,16 @@ def test_fd17_column_and_digest_belong_together(conflicting: ChangeRequest) -> N
     assert ConflictResolution.objects.count() == 0
 
 
+def test_fd17_a_choice_without_a_key_is_told_what_moved(conflicting: ChangeRequest) -> None:
+    """Conflicts of the schema have no row."""
+    given = {"key": {}, "column": "n", "inputs_digest": "0" * 64, "choice": "current"}
+    answer = choose(conflicting, json.dumps({"resolutions": [given]}))
+    assert problem(answer) == (409, "plan_changed")
+    assert answer.json()["message"] == (
+        "The values of n moved since you looked at them. Look again, then choose."
+    )
+
+
 @pytest.mark.parametrize(
     "place",
     [

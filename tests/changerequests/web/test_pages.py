@@ -12,9 +12,12 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from changerequests.models import ChangeRequest, Comment, Review, Revision
+from changerequests.models import ChangeRequest, Comment, MergeRun, Review, Revision
 from changerequests.states import Status
-from datasets.models import Dataset
+from changerequests.web.forms import UploadForm
+from changerequests.web.view_models.datasets import UploadColumn, computed_columns, upload_columns
+from changerequests.web.view_models.runs import checks_of
+from datasets.models import Dataset, DatasetMeta
 from datasets.roles import Role, role_on
 from tests.changerequests.web.conftest import SignedIn
 from tests.factories import ChangeRequestFactory, approve, fresh, merge
@@ -274,9 +277,41 @@ class TestProposing:
         page = text(
             signed_in(author).get(reverse("change_request", args=[ChangeRequest.objects.get().cr_id]))
         )
-        assert "1 row repeats another one exactly and counted once." in page
+        assert "1 row repeats another one exactly and is counted once." in page
         assert "<dt>New columns</dt>" in page
         assert "decimal(10,2)" in page
+
+    @pytest.mark.parametrize(
+        ("lines", "types"),
+        [
+            ("price decimal(10, 2)", {"price": "decimal(10, 2)"}),
+            ("price\tdouble\r\n\r\n  flag :  boolean ", {"price": "double", "flag": "boolean"}),
+            ("unit price: long\nunit price long", {"unit price": "long"}),
+            ("a:b date", {"a:b": "date"}),
+            ("price:decimal(10,2)", {"price": "decimal(10,2)"}),
+            ("n struct<a: array<int>, b: string>", {"n": "struct<a: array<int>, b: string>"}),
+        ],
+    )
+    def test_fd13_types_of_new_columns_are_read_as_people_write_them(
+        self, lines: str, types: dict[str, str]
+    ) -> None:
+        form = UploadForm({"pasted": "id\n1\n", "column_types": lines})
+        assert form.is_valid(), form.errors
+        assert form.cleaned_data["column_types"] == types
+
+    @pytest.mark.parametrize(
+        ("lines", "sentence"),
+        [
+            (
+                "price",
+                "Write a name and a type in each line, such as price decimal(10,2); found price.",
+            ),
+            ("price long\nprice double", "The column price is given two types."),
+        ],
+    )
+    def test_fd13_lines_that_name_no_type_are_refused(self, lines: str, sentence: str) -> None:
+        form = UploadForm({"pasted": "id\n1\n", "column_types": lines})
+        assert form.errors == {"column_types": [sentence]}
 
     def test_an_upload_becomes_a_draft(self, dataset: Dataset, author: User, signed_in: SignedIn) -> None:
         response = signed_in(author).post(
@@ -452,3 +487,38 @@ class TestConversation:
         with django_assert_max_num_queries(60) as more:
             client.get(url)
         assert len(more) == len(few)
+
+
+def test_fp6_checks_name_the_rows_that_break_a_rule() -> None:
+    keys = [{"id": number, "part": None} for number in range(7)]
+    rule = {"name": "check:positive", "ok": False, "message": "9 merged rows break it.", "failures": 9}
+    whole = {"name": "unique_key", "ok": True, "message": "Every key is one row's."}
+    expectation = {"name": "expectation:1", "ok": False, "message": "stands in a report of its own"}
+    found = checks_of(MergeRun(error_data={"checks": [whole, rule | {"examples": keys}, expectation]}))
+    assert [(check.name, check.ok, check.message, check.rows) for check in found] == [
+        ("unique_key", True, "Every key is one row's.", ""),
+        (
+            "check:positive",
+            False,
+            "9 merged rows break it.",
+            "Rows id = 0, part = NULL; id = 1, part = NULL; id = 2, part = NULL; id = 3, part = NULL; "
+            "id = 4, part = NULL; and 4 more",
+        ),
+    ]
+
+
+def test_fp6_columns_that_the_table_computes_are_told() -> None:
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "type": "long", "metadata": {}},
+        {"name": "year", "type": "integer", "metadata": {"delta.generationExpression": "year(day)"}},
+        {"name": "plain", "type": "long"},
+    ]
+    assert computed_columns(fields) == {"year": "year(day)"}
+    nested = {"name": "s", "type": {"type": "struct", "fields": []}, "metadata": {}}
+    dataset = DatasetMeta(dataset=Dataset(), schema_json={"fields": [*fields, nested]}).dataset
+    assert upload_columns(dataset) == [
+        UploadColumn("id", "long", ""),
+        UploadColumn("year", "integer", "year(day)"),
+        UploadColumn("plain", "long", ""),
+        UploadColumn("s", "struct", ""),
+    ]

@@ -207,7 +207,7 @@ def test_fd3_the_drill(
 
     whole = said("verify_audit")
     assert whole.startswith("The audit trail is whole")
-    assert "It says itself that 1 request merged after a backup" in whole
+    assert "It says itself that 1 merged request was lost in restores of the database;" in whole
     settled = state()
     assert said("after_restore") == "0 mended, 0 to look at.\n"
     assert state() == settled

@@ -33,7 +33,8 @@ class Command(BaseCommand):
                 f"It says itself that {lost} anchored entries were lost in restores of the database."
             )
         if merges := len(merges_told_as_lost()):
+            lost_requests = "merged request was" if merges == 1 else "merged requests were"
             self.stdout.write(
-                f"It says itself that {merges} {'request' if merges == 1 else 'requests'} merged after a backup "
-                "cannot be in the restored database; the tables and the audit folders have what they changed."
+                f"It says itself that {merges} {lost_requests} lost in restores of the database; the tables and the "
+                "audit folders have what they changed."
             )

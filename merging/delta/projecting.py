@@ -235,9 +235,12 @@ def _whole_microseconds(value: str, kind: str, place: str) -> str:
 
 
 def _moment(calendar: Calendar, value: str, kind: str, place: str) -> str:
-    plain = value if kind == "timestamp with time zone" else f"CAST({value} AS TIMESTAMP WITH TIME ZONE)"
     # INT96 comes as a timestamp without zone, and nothing else that Spark writes for its own does.
-    legacy = calendar.legacy_int96 if calendar.has_int96 and kind == "timestamp" else calendar.legacy_days
+    is_int96 = calendar.has_int96 and kind == "timestamp"
+    if is_int96:
+        value = _within_int96(value, place)
+    plain = value if kind == "timestamp with time zone" else f"CAST({value} AS TIMESTAMP WITH TIME ZONE)"
+    legacy = calendar.legacy_int96 if is_int96 else calendar.legacy_days
     if not legacy:
         return plain
     local = f"CAST({value} AS TIMESTAMP)"
@@ -250,6 +253,17 @@ def _moment(calendar: Calendar, value: str, kind: str, place: str) -> str:
     return f"CASE WHEN {local} < TIMESTAMP '1900-01-02' THEN {stop} ELSE {plain} END"
 
 
+def _within_int96(value: str, place: str) -> str:
+    """Spark counts INT96's days from -4713 with a sign, DuckDB (as pyarrow) without: what was before comes out
+    2^32 days later, modulo 2^64 microseconds. A moment is believed where it is nearer to 1970 than its other
+    reading."""
+    stop = _refuse(f"Column {place} holds an INT96 timestamp before the year -4712 or after the year 36000")
+    low, high = (f"make_timestamp({bound}::BIGINT)" for bound in (_FIRST_INT96, _INT96_WRAPS // 2))
+    return (
+        f"CASE WHEN {value} IS NULL OR ({value} >= {low} AND {value} < {high}) THEN {value} ELSE {stop} END"
+    )
+
+
 def _refuse(what: str) -> str:
     """SQL that ends the statement on the row that it is asked for."""
     return f"error({literal(f'{REFUSAL}{what}, in the data file ')} || filename)"
@@ -260,6 +274,9 @@ def _rebased_day(value: str) -> str:
 
 
 _FIRST_CENTURY = -4_800
+_MICROSECONDS_PER_DAY = 86_400_000_000
+_FIRST_INT96 = -2_440_588 * _MICROSECONDS_PER_DAY
+_INT96_WRAPS = 2**32 * _MICROSECONDS_PER_DAY % 2**64
 
 
 def _shifts() -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.spark
 
+OUTPUT = "spark.sql.parquet.outputTimestampType"
 UTC_PARTITIONS = "spark.databricks.delta.write.utcTimestampPartitionValues"
 
 
@@ -75,32 +76,57 @@ def test_fp7_spark_pads_char_when_it_reads_so_it_is_no_key(session: SparkSession
         assert merging.stage(uri, unchanged, ["id"], destination=str(tmp_path / "staged")).rows == 0
 
 
-def test_fd12_days_and_moments_beyond_python_stay_as_spark_wrote_them(
-    session: SparkSession, vectors: str, tmp_path: Path
-) -> None:
-    uri = str(tmp_path / "table")
-    made(
-        session,
-        uri,
-        "id BIGINT, a INT, d DATE, t TIMESTAMP",
-        "SELECT id, CAST(id AS INT), date_from_unix_date(CAST(3800000 * (id - 3) AS INT)), "
-        "timestamp_seconds(328320000000 * (id - 3)) FROM range(1, 7)",
-        vectors,
+NUMBERS = ("id", "a", "unix_date(d) AS d", "unix_micros(t) AS t")
+
+
+def in_numbers(session: SparkSession, uri: str) -> list[dict[str, Any]]:
+    """The rows as Spark has them, days and moments as their numbers."""
+    found: list[dict[str, Any]] = (
+        session.read.format("delta").load(uri).selectExpr(*NUMBERS).toArrow().to_pylist()
     )
-    numbers = ["id", "a", "unix_date(d) AS d", "unix_micros(t) AS t"]
+    return sorted(found, key=lambda row: row["id"])
 
-    def seen() -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = (
-            session.read.format("delta").load(uri).selectExpr(*numbers).toArrow().to_pylist()
+
+@pytest.mark.parametrize("stored", ["INT96", "TIMESTAMP_MICROS"])
+def test_fd12_days_and_moments_beyond_python_stay_as_spark_wrote_them(
+    session: SparkSession, vectors: str, stored: str, tmp_path: Path
+) -> None:
+    """INT96 counts days from the year -4713: what lies before, two readers of Parquet take for the far future."""
+    uri = str(tmp_path / "table")
+    session.conf.set(OUTPUT, stored)
+    try:
+        made(
+            session,
+            uri,
+            "id BIGINT, a INT, d DATE, t TIMESTAMP",
+            "SELECT id, CAST(id AS INT), date_from_unix_date(CAST(3800000 * (id - 3) AS INT)), "
+            "timestamp_seconds(105000000000 * (id - 3)) FROM range(1, 7)",
+            vectors,
         )
-        return sorted(rows, key=lambda row: row["id"])
+        before = in_numbers(session, uri)
+        assert [row["t"] for row in before] == [105_000_000_000_000_000 * (n - 3) for n in range(1, 7)]
+        merged(uri, tmp_path)
+        assert in_numbers(session, uri) == expected_after(before)
+        page = merging.preview(uri, primary_keys=["id"], order_by="d", limit=10)
+        assert [row["id"] for row in page.rows] == [1, 2, 4, 5, 6, 9]
 
-    before = seen()
-    assert [row["d"] for row in before] == [3_800_000 * (number - 3) for number in range(1, 7)]
-    merged(uri, tmp_path)
-    assert seen() == expected_after(before)
-    page = merging.preview(uri, primary_keys=["id"], order_by="d", limit=10)
-    assert [row["id"] for row in page.rows] == [1, 2, 4, 5, 6, 9]
+        session.sql(
+            f"INSERT INTO delta.`{uri}` SELECT 7L, 7, NULL, timestamp_seconds(-328320000000)"
+        ).toArrow()
+        after = in_numbers(session, uri)
+        changes = pa.table({"id": [7], "a": pa.array([70], pa.int32())})
+        if stored == "INT96":
+            with pytest.raises(merging.UnsupportedTable, match="Column t holds an INT96 timestamp before"):
+                merging.stage(uri, changes, ["id"], destination=str(tmp_path / "staged"))
+            assert in_numbers(session, uri) == after
+        else:
+            staged = merging.stage(uri, changes, ["id"], destination=str(tmp_path / "staged"))
+            merging.merge(
+                merging.MergeRequest(uri, "CR-2", ["id"], staged, destination=str(tmp_path / "more"))
+            )
+            assert in_numbers(session, uri) == [row | {"a": 70} if row["id"] == 7 else row for row in after]
+    finally:
+        session.conf.unset(OUTPUT)
 
 
 def test_fp5_partitions_without_a_zone_are_read_as_their_writer_meant_them(

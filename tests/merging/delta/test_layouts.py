@@ -683,3 +683,28 @@ def test_fp5_infinities_of_all_spellings(kind: str) -> None:
         -infinity,
         1.5,
     ]
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_fp2_int96_before_its_first_day_is_refused_never_taken_for_the_far_future(
+    vectors: bool, tmp_path: Path
+) -> None:
+    """Spark's day is signed, DuckDB's and pyarrow's is not: -1 is the day before Julian day 0."""
+    rows = pa.table({"id": [1, 2], "t": pa.array([0, 86_400_000_000], pa.timestamp("us", "UTC"))})
+    content = parquet(
+        rows,
+        use_deprecated_int96_timestamps=True,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+    )
+    midnight = bytes(8)
+    second = midnight + (2_440_589).to_bytes(4, "little")
+    assert content.count(second) == 1
+    place = local_place(tmp_path)
+    put(place, "part-0.parquet", content.replace(second, midnight + (-1).to_bytes(4, "little", signed=True)))
+    put_commit(place, 0, [*head_actions(rows.schema, vectors=vectors), add_action("part-0.parquet", content)])
+    changes = pa.table({"id": [2], "t": rows["t"][:1]})
+    with pytest.raises(UnsupportedTable, match="Column t holds an INT96 timestamp before"):
+        merging.stage(place.uri, changes, ["id"], destination=str(tmp_path / "staged"))
+    assert delta.open_snapshot(place.uri).version == 0

@@ -352,11 +352,11 @@ class _Staging:
                 mixed = " and ".join(f"{kind}s" for kind in [*kinds, "text"])
                 self.warnings.append(f"The new column {column.name} mixes {mixed}, and is taken as text.")
         operations = ", ".join(literal(name) for name in OPERATIONS)
-        for column in texts:
-            cell = f"lower(trim(v{column.position}))"
-            named, given = self.session.row(
-                f"SELECT count(*) FILTER ({cell} IN ({operations})), count(*) FROM loaded WHERE {cell} IS NOT NULL"
-            )
+        cells = [f"v{column.position}" for column in texts]
+        conditions = [f"lower(trim({cell})) IN ({operations})" for cell in cells]
+        conditions += [f"{cell} IS NOT NULL" for cell in cells]
+        counts = self.session.counts("FROM loaded", conditions)
+        for column, named, given in zip(texts, counts[: len(texts)], counts[len(texts) :], strict=True):
             if given and named == given:
                 self.warnings.append(
                     f"The new column {column.name} holds nothing but names of operations; "

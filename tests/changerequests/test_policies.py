@@ -63,7 +63,9 @@ def test_nothing_staged(dataset: Dataset) -> None:
 
 
 def test_rows_that_equal_the_table_are_nothing(dataset: Dataset) -> None:
-    same = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,149\n", status=Status.DRAFT)
+    same = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,150\n", status=Status.DRAFT)
+    stage_csv(same, "tailnum,seats\nN1,149\n")
+    same = ChangeRequest.objects.select_related("dataset__project", "dataset__meta").get(pk=same.pk)
 
     assert gates(same)["nothing_staged"] == ("fix", False)
 

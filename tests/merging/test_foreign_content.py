@@ -8,6 +8,7 @@ import io
 import lzma
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import deltalake
 import duckdb
@@ -135,7 +136,7 @@ def test_fd11_days_in_the_calendar_of_spark_2_are_refused_by_row(tmp_path: Path,
         return pa.StructArray.from_arrays([in_lists], ["x"]) if nested else values
 
     path = tmp_path / "x.parquet"
-    shared = {"d": [-141_427, None, 0], "t": [-2_208_988_800_000_000, None, 0]}
+    shared: dict[str, list[Any]] = {"d": [-141_427, None, 0], "t": [-2_208_988_800_000_000, None, 0]}
     kinds = {"d": pa.date32(), "t": pa.timestamp("us", tz="UTC")}
     schema = pa.schema(
         [("id", pa.int64()), *((name, of(pa.array([0], kind)).type) for name, kind in kinds.items())]

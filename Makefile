@@ -20,9 +20,9 @@ test: .venv/dev.stamp ## run every test: engine, application on SQLite and Postg
 	@tests/install-services
 	@$(python) -m tests.services suite
 
-test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake make tables and read what merges wrote (installs Java and Spark where missing)
+test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake make tables and read what merges wrote (installs Java and Spark where missing; ONLY=... takes some)
 	@tests/install-spark
-	@$(python) -m pytest -m spark tests/merging/interoperability
+	@$(python) -m pytest -m spark tests/merging/interoperability $(if $(ONLY),-k "$(ONLY)")
 
 test-corpus: .venv/dev.stamp ## export 29 public tables with every tool in every format and upload them again
 	@tests/install-corpus

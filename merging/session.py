@@ -57,9 +57,10 @@ class Session:
         thousands of columns need more memory than the limit grants to tables of any length. And the optimizer that
         moves projections looks at every column for each other one.
         """
-        if number > _MANY_COLUMNS:
-            self.execute("SET threads = 1")
-            self.execute("SET disabled_optimizers = 'projection_placement'")
+        if number <= _MANY_COLUMNS:
+            return
+        self.execute("SET threads = 1")
+        self.execute("SET disabled_optimizers = 'projection_placement'")
         needed = number * _BYTES_A_COLUMN
         if needed > self._memory_limit():
             self.execute(f"SET memory_limit = '{needed}B'")

@@ -1,9 +1,9 @@
 """Whether rewritten files hold what they were rewritten from: their content, not only their number of rows.
 
 For every file that copy-on-write wrote, the NULLs and bounds of each column in its footer are held against those of the
-file that it came from, which costs next to nothing; where they do not fit, and for a tenth of the files at random,
+file that it came from, which costs next to nothing; where they do not fit, and for a twentieth of the files at random,
 every cell of both is read anew and compared. Reading all of them so would make copy-on-write slower by two fifths
-(measured on TPC-H lineitem: 20 % of the rewrite for each side), a tenth costs four per cent. A reader that goes
+(measured on TPC-H lineitem: 20 % of the rewrite for each side), a twentieth costs two per cent. A reader that goes
 wrong now and then is found soon, one that goes wrong always at once. Compaction, which nobody waits for, compares
 every row.
 """
@@ -27,7 +27,7 @@ from merging.delta.schema import column_sql, literal
 from merging.delta.snapshot import Snapshot
 from merging.errors import MergeFailed
 
-SHARE = 0.1
+SHARE = 0.05
 
 
 @dataclass(frozen=True)

@@ -538,7 +538,8 @@ class _Staging:
         base = self._rules_of(column).stored(self._base_cell(column))
         changes = differs(f"v{column.position}", base, column.type)
         if column.position in self._precision:
-            changes = f"({changes} AND NOT {self._precision[column.position]})"
+            # As a case, since both sides of a projected AND are computed for every row.
+            changes = f"CASE WHEN {changes} THEN NOT {self._precision[column.position]} ELSE false END"
         return f"({self._given(column)} AND {changes})"
 
     @cached_property

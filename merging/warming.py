@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from merging.executing import merge
 from merging.model import MergeRequest
-from merging.planning import plan
 from merging.staging import stage
 from merging.tables import create_table
 
 
 def warm_up() -> None:
-    """Stage and plan one row on a throw-away table: libraries that load on first use are loaded then.
+    """Stage and merge one row into a throw-away table: libraries that load on first use are loaded then.
 
     A fresh process needs about a second for it, which its first merge would need otherwise. For worker processes; call
     it after the fork, never before.
@@ -24,5 +24,4 @@ def warm_up() -> None:
         create_table(table, pa.table({"key": [1], "value": ["a"]}))
         proposed = pa.table({"key": [1], "value": ["b"]})
         staged = stage(table, proposed, ("key",), destination=str(Path(folder) / "staged"))
-        with plan(MergeRequest(table, "CR-0", ("key",), staged)):
-            pass
+        merge(MergeRequest(table, "CR-0", ("key",), staged))

@@ -14,7 +14,7 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: .venv/demo.stamp ## try it: web and worker in this terminal, with demo data (PORT=8123 make demo)
-	@exec $(python) -m config.demo
+	@exec $(python) -m demo
 
 test: .venv/dev.stamp ## run every test: engine, application on SQLite and PostgreSQL, browser, real services
 	@tests/install-services

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from changerequests.blockers import Blocker
 from datasets.errors import DomainError
-
-if TYPE_CHECKING:
-    from changerequests.policies import Blocker
 
 
 class InvalidTransition(DomainError):

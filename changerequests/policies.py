@@ -4,12 +4,11 @@ Pages grey the button with them, the API returns them, services raise them: one 
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Literal
 
 from django.contrib.auth.models import User
 
 from changerequests import selectors
+from changerequests.blockers import Blocker
 from changerequests.errors import Blocked, ExpectationsFailed, InvalidTransition
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.states import Action, Status, sources_of, target_of
@@ -23,22 +22,6 @@ OVERRIDABLE_GATES = frozenset(
 )
 CONFLICT_GATE = "conflicts_unresolved"
 EXPECTATIONS_GATE = "expectations_failed"
-
-#: Where a blocker is mended: a tab or anchor of the change request's page, or the dataset's settings.
-Place = Literal["conversation", "changes", "conflicts", "checks", "merge", "upload", "dataset"]
-
-
-@dataclass(frozen=True)
-class Blocker:
-    """One reason why an action is not possible now."""
-
-    code: str
-    kind: Literal["fix", "wait"]
-    sentence: str
-    link: Place
-    #: Whether an owner may go on in spite of it, with a reason.
-    overridable: bool = False
-
 
 _VERBS = {
     Action.STAGE: "change the content of",

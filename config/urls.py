@@ -6,8 +6,8 @@ from django.urls import include, path
 from config import health
 
 urlpatterns = [
-    path("", include("changerequests.web.urls")),
-    path("", include("changerequests.api.urls")),
+    path("", include("web.urls")),
+    path("", include("api.urls")),
     path("admin/", admin.site.urls),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),

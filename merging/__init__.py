@@ -9,7 +9,6 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 
 from __future__ import annotations
 
-from merging.diffs import read_diff
 from merging.errors import (
     DuplicateKeys,
     InvalidCursor,
@@ -26,10 +25,17 @@ from merging.errors import (
     TableChanged,
     TableNotFound,
     UnsupportedTable,
-    ValidationFailed,
     VersionMoved,
 )
-from merging.executing import ENGINE_VERSION, MergeExecutor, merge, supersede
+from merging.executing.executor import ENGINE_VERSION, MergeExecutor, merge, supersede
+from merging.executing.markers import (
+    LoggedMerge,
+    LoggedMerges,
+    find_merge,
+    logged_merges,
+    result_from_document,
+)
+from merging.executing.results import CommittedMerge, MergeResult, VersionDiff
 from merging.expectations import (
     ExpectationReport,
     ExpectationResult,
@@ -40,9 +46,40 @@ from merging.expectations import (
     parse_suite,
     validate_suite,
 )
-from merging.expectations.planned import ExpectationRules
+from merging.expectations.report import ValidationFailed, ValidationReport
+from merging.expectations.rules import ExpectationRules
 from merging.expectations.tables import check_table, propose_expectations
-from merging.maintaining import (
+from merging.history.diffs import read_diff
+from merging.history.rebasing import Rebased, Underneath, changes_under, rebase
+from merging.history.reverting import invert
+from merging.history.tracing import TracedRow, trace_row
+from merging.model import (
+    ChangedRow,
+    Check,
+    Choice,
+    Column,
+    Conflict,
+    KeyReport,
+    Page,
+    Progress,
+    RekeyedRow,
+    Resolution,
+    SchemaChange,
+    StagingProblem,
+    TableInfo,
+    TablePage,
+    TableVersion,
+    ValueGroup,
+)
+from merging.sql.moments import FarDate, FarMoment
+from merging.sql.parsing import Refused
+from merging.sql.strict_json import read_json
+from merging.sql.values import json_form, text_form, typed_value
+from merging.staging import stage
+from merging.staging.staged import Staged, open_staged
+from merging.store.space import naming_full_disks
+from merging.tables.looking import check_keys, create_table, history, inspect_table, preview
+from merging.tables.maintaining import (
     Compacted,
     RemovableFiles,
     TableCondition,
@@ -53,43 +90,9 @@ from merging.maintaining import (
     table_condition,
     write_checkpoint,
 )
-from merging.markers import LoggedMerge, LoggedMerges, find_merge, logged_merges, result_from_document
-from merging.model import (
-    ChangedRow,
-    Check,
-    Choice,
-    Column,
-    CommittedMerge,
-    Conflict,
-    KeyReport,
-    MergeRequest,
-    MergeResult,
-    Page,
-    Progress,
-    RekeyedRow,
-    Resolution,
-    SchemaChange,
-    StagingProblem,
-    TableInfo,
-    TablePage,
-    TableVersion,
-    ValidationReport,
-    ValueGroup,
-    VersionDiff,
-)
-from merging.moments import FarDate, FarMoment
-from merging.parsing import Refused
-from merging.planning import MergePlan, plan
-from merging.rebasing import Rebased, Underneath, changes_under, rebase
-from merging.reverting import invert
-from merging.space import naming_full_disks
-from merging.staged import Staged, open_staged
-from merging.staging import stage
-from merging.strict_json import read_json
-from merging.tables import check_keys, create_table, history, inspect_table, preview
-from merging.tracing import TracedRow, trace_row
-from merging.values import json_form, text_form, typed_value
-from merging.warming import warm_up
+from merging.tables.warming import warm_up
+from merging.threeway.plan import MergePlan, plan
+from merging.threeway.request import MergeRequest
 
 __all__ = [
     "ENGINE_VERSION",

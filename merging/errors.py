@@ -8,10 +8,9 @@ codes to answers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from merging.model import Conflict, StagingProblem, ValidationReport
+from merging.model import Conflict, StagingProblem
 
 
 class MergeError(Exception):
@@ -42,25 +41,6 @@ class MergeConflict(MergeError):
         super().__init__(
             f"{self.total:,} {noun} unresolved: choose a value for each, then merge again.",
             data={"total": self.total},
-        )
-
-
-class ValidationFailed(MergeError):
-    """The merged result would break a rule (keys, NOT NULL, expectations). Nothing was written."""
-
-    code: ClassVar[str] = "validation_failed"
-
-    def __init__(self, report: ValidationReport) -> None:
-        self.report = report
-        failed = [check for check in report.checks if not check.ok]
-        first = failed[0].message if failed else "a check failed"
-        more = f" {len(failed) - 1} more failed." if len(failed) > 1 else ""
-        super().__init__(
-            f"The merged result does not pass its checks: {first}{more}",
-            data={
-                "failed": [check.name for check in failed],
-                "expectations": report.expectations.summary() if report.expectations is not None else [],
-            },
         )
 
 

@@ -7,17 +7,10 @@ Cell values are plain Python: int, float, Decimal, str, bytes, bool, date, datet
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from merging.expectations.planned import ExpectationRules
-    from merging.expectations.report import ExpectationReport
-    from merging.expectations.suites import Suite
-    from merging.staged import Staged
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 Operation = Literal["insert", "update", "delete"]
 ConflictKind = Literal["modify/modify", "modify/delete", "delete/modify", "add/add", "schema"]
@@ -193,123 +186,6 @@ class Check:
     def built_in(self) -> bool:
         """Whether it is a rule of the table itself and no expectation of a suite; holds for rebuilt results too."""
         return not self.name.startswith("expectation:")
-
-
-@dataclass(frozen=True)
-class ValidationReport:
-    """All checks of a merged result; ``expectations`` is the full report where the request carries a suite.
-
-    A result that was rebuilt from the table's log has the built-in checks and the expectations that did not hold.
-    """
-
-    checks: tuple[Check, ...] = ()
-    expectations: ExpectationReport | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(check.ok for check in self.checks)
-
-    @property
-    def can_be_forced(self) -> bool:
-        """Whether nothing but expectations failed."""
-        return all(check.ok for check in self.checks if not check.overridable)
-
-
-@dataclass(frozen=True)
-class MergeRequest:
-    """Everything a plan or a merge needs to know.
-
-    ``staged`` is a ``Staged`` or its location. ``destination`` is the folder under which the merge
-    writes its artefacts before it commits: ``<destination>/<attempt_id>/``. The transaction marker of
-    the commit has ``<installation>/<identity>`` as its application id and ``generation`` as its version.
-    ``identity`` names the request for ever and must never be given twice, which a number from a database that
-    can be restored is not; without one ``cr_id`` stands for it. A marker is believed only where its commit
-    tells of the same content: ``staged_digest`` (``Staged.digest``) and ``resolutions_digest``, which callers
-    who hand in a location, or not the choices themselves, give; else they are made from ``staged`` and
-    ``resolutions``.
-    ``expectations`` is a Great Expectations suite (JSON text, parsed JSON or read by ``parse_suite``) or
-    ``ExpectationRules`` round one; it is checked on the merged result, and ``force_merge`` overrides it.
-    """
-
-    table_uri: str
-    cr_id: str
-    primary_keys: Sequence[str]
-    staged: Staged | str
-    resolutions: Sequence[Resolution] = ()
-    merge_schema: bool = True
-    conflict_policy: ConflictPolicy = "cell"
-    skip_conflict_check: bool = False
-    force_merge: bool = False
-    expectations: ExpectationRules | Suite | Mapping[str, Any] | str | None = None
-    requested_by: str = ""
-    storage_options: Mapping[str, str] | None = None
-    message: str = ""
-    generation: int = 1
-    installation: str = "headgate"
-    attempt_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    destination: str | None = None
-    identity: str = ""
-    staged_digest: str = ""
-    resolutions_digest: str | None = None
-
-    @property
-    def application_id(self) -> str:
-        """The ``appId`` of the request's transaction marker in the table's log."""
-        return marker_name(self.installation, self.identity or self.cr_id)
-
-
-def marker_name(installation: str, identity: str) -> str:
-    """The ``appId`` of the transaction markers of one request."""
-    return f"{installation}/{identity}"
-
-
-@dataclass(frozen=True)
-class VersionDiff:
-    """What a merge did to the table, in rows."""
-
-    version_before: int
-    version_after: int
-    rows_added: int
-    rows_updated: int
-    rows_deleted: int
-
-
-@dataclass(frozen=True)
-class MergeResult:
-    """A merge that stands in the table. ``already_merged`` tells that an earlier attempt had committed it."""
-
-    merged_version: int
-    commit_id: str
-    rows_affected: int
-    diff: VersionDiff
-    cells_updated: Mapping[str, int]
-    strategy: str
-    already_merged: bool
-    bytes_written: int
-    attempts: int
-    attempt_id: str
-    rows_agreed: int = 0
-    artefacts: str | None = None
-    phases: Mapping[str, float] = field(default_factory=dict)
-    conflicts_overridden: int = 0
-    validation: ValidationReport = field(default_factory=ValidationReport)
-    schema_changes: tuple[SchemaChange, ...] = ()
-    marker_only: bool = False
-    engine_version: str = ""
-
-
-@dataclass(frozen=True)
-class CommittedMerge:
-    """A merge found in the table's log by its transaction marker.
-
-    ``version`` and ``timestamp`` are None when the log entry itself was cleaned up and only the marker
-    survives.
-    """
-
-    version: int | None
-    timestamp: datetime | None
-    attempt_id: str | None
 
 
 @dataclass(frozen=True)

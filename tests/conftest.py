@@ -14,7 +14,9 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from pytest_django import Settings
 
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
-from config.processes import ManagedProcess
+from changerequests import queue
+from changerequests.services import execution
+from demo.processes import ManagedProcess
 from tests import services
 from tests.network_guard import only_loopback
 
@@ -60,6 +62,23 @@ def delta_data_root(tmp_path: Path, settings: Settings) -> Path:
     root = tmp_path / "delta"
     settings.DELTA_DATA_ROOT = root
     return root
+
+
+# --- Merging without a separate worker ------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker_at_once(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that hears every bell at once: the run has ended when the call that rang returns."""
+    monkeypatch.setattr(
+        queue, "ring", lambda dataset_id: execution.merge_next(dataset_id=dataset_id, worker="at once")
+    )
+
+
+@pytest.fixture
+def deaf_worker(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker hears the bell."""
+    monkeypatch.setattr(queue, "ring", lambda dataset_id: None)
 
 
 # --- Separate processes and real services ----------------------------------------------------------------

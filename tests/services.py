@@ -26,7 +26,7 @@ import kombu.pools
 
 from config.celery import app as celery_app
 from config.env import BASE_DIR
-from config.processes import ManagedProcess, wait_until, web_command, worker_command
+from demo.processes import ManagedProcess, wait_until, web_command, worker_command
 
 #: The same application tests on both databases; the engine knows no database, so it is tested once.
 DATABASE_SUITES = ("tests/audit", "tests/datasets", "tests/changerequests", "tests/config")

@@ -13,9 +13,10 @@ from django.db import transaction
 
 import merging
 from changerequests import selectors
+from changerequests.blockers import Blocker
 from changerequests.errors import Blocked
 from changerequests.models import ChangeRequest
-from changerequests.policies import Blocker, require
+from changerequests.policies import require
 from changerequests.services import proposals, storage
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import tell

@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "audit",
     "datasets",
     "changerequests",
+    "demo",
 ]
 
 MIDDLEWARE = [
@@ -72,7 +73,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
-            "libraries": {"headgate": "changerequests.web.template_tags"},
+            "libraries": {"headgate": "web.template_tags"},
         },
     }
 ]
@@ -185,12 +186,10 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_SCHEMA_CLASS": "changerequests.api.schema.ProblemSchema",
+    "DEFAULT_SCHEMA_CLASS": "api.schema.ProblemSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": [
-        "changerequests.api.parsers.StrictJSONParser"
-    ],  # in a form, what is left out is False
+    "DEFAULT_PARSER_CLASSES": ["api.parsers.StrictJSONParser"],  # in a form, what is left out is False
     "EXCEPTION_HANDLER": "config.problems.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "6000/hour"},
@@ -208,21 +207,21 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "OAS_VERSION": "3.1.1",
     "ENUM_NAME_OVERRIDES": {
-        "ChangeRequestStatus": "changerequests.api.schema.STATUSES",
-        "MergeRunStatus": "changerequests.api.schema.RUN_STATUSES",
-        "MergeRunPhase": "changerequests.api.schema.RUN_PHASES",
+        "ChangeRequestStatus": "api.schema.STATUSES",
+        "MergeRunStatus": "api.schema.RUN_STATUSES",
+        "MergeRunPhase": "api.schema.RUN_PHASES",
         "MemberKind": [("user", "user"), ("group", "group")],
         "MaintenanceJob": "datasets.models.MaintenanceRun.Job",
         "MaintenanceStatus": "datasets.models.MaintenanceRun.Status",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
-        "Role": "changerequests.api.serializers.catalogue.ROLES",
+        "Role": "api.serializers.catalogue.ROLES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "changerequests.api.schema.drop_column_bounds",
-        "changerequests.api.schema.say_any_value_once",
-        "changerequests.api.schema.add_problems",
+        "api.schema.drop_column_bounds",
+        "api.schema.say_any_value_once",
+        "api.schema.add_problems",
     ],
 }
 REST_KNOX = {"TOKEN_TTL": timedelta(days=90), "AUTO_REFRESH": False, "AUTH_HEADER_PREFIX": "Token"}

@@ -1,4 +1,4 @@
-"""The only border to Delta Lake: nothing else imports deltalake, obstore or pyroaring.
+"""The only border to Delta Lake: nothing but `merging.store`, below it, imports deltalake, obstore or pyroaring.
 
 Reading starts with `open_snapshot`; `locate`, `fetch` and `scan_sql` read rows with DuckDB. Writing is
 `prepare` (files, invisible), `commit` (one put-if-absent on the next version) and `verify`, or `discard`.
@@ -26,9 +26,7 @@ from merging.delta.maintenance import (
     set_deletion_vectors,
     vacuum,
 )
-from merging.delta.partitions import require_zones
 from merging.delta.reading import Located, fetch, locate, scan_sql
-from merging.delta.schema import column_label, column_named, column_sql, duckdb_type, literal, quote
 from merging.delta.snapshot import MARKER_RETENTION, FoundTransaction, Snapshot, Strategy, open_snapshot
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
@@ -53,30 +51,23 @@ __all__ = [
     "checkpoint_is_due",
     "collect_log_temporaries",
     "collect_orphans",
-    "column_label",
-    "column_named",
-    "column_sql",
     "commit",
     "compact",
     "compare",
     "create_table",
     "discard",
-    "duckdb_type",
     "fetch",
     "files_to_compact",
     "find_orphans",
     "find_transaction",
     "find_unneeded",
-    "literal",
     "locate",
     "may_still_land",
     "named_files",
     "only_grew",
     "open_snapshot",
     "prepare",
-    "quote",
     "read_history",
-    "require_zones",
     "scan_sql",
     "set_deletion_vectors",
     "vacuum",

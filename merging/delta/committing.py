@@ -11,11 +11,11 @@ from typing import Any
 
 from merging.delta.log import commit_path, read_commit
 from merging.delta.snapshot import Snapshot, snapshot_in
-from merging.delta.store import ObjectExists, TableStore
 from merging.delta.vectors import VectorDescriptor
 from merging.delta.writing import PreparedCommit, Step, no_step
 from merging.errors import MergeFailed, VersionMoved
-from merging.space import is_full
+from merging.store.space import is_full
+from merging.store.stores import ObjectExists, TableStore
 
 ENGINE = "headgate/0.1.0"
 _OPEN = "may_still_land"

@@ -17,10 +17,11 @@ import pyroaring
 
 from merging.delta.actions import DataFile
 from merging.delta.reading import files_sql, register_positions, scan_sql
-from merging.delta.schema import column_sql, duckdb_type
 from merging.delta.snapshot import Snapshot
 from merging.delta.vectors import read_vector
 from merging.errors import TableChanged
+from merging.sql.quoting import column_sql
+from merging.sql.types import duckdb_type
 
 
 @dataclass(frozen=True)

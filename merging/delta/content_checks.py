@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from merging.delta.footers import footer_bytes, read_footer
 from merging.delta.reading import named_failures, register_positions, scan_sql
-from merging.delta.schema import column_sql, literal
 from merging.delta.snapshot import Snapshot
 from merging.errors import MergeFailed
+from merging.sql.quoting import column_sql, literal
 
 SHARE = 0.05
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from merging.delta.committing import ENGINE, may_still_land, put_commit
 from merging.delta.log import TableState, list_commits
-from merging.delta.schema import delta_field, has_type
 from merging.delta.snapshot import Snapshot, snapshot_in, snapshot_of
-from merging.delta.store import TableStore, open_store, probe
 from merging.delta.writing import PreparedCommit, prepare_first
 from merging.errors import MergeFailed, UnsupportedTable, VersionMoved
+from merging.sql.types import delta_field, has_type
+from merging.store.stores import TableStore, open_store, probe
 
 
 def create_table(

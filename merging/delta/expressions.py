@@ -20,7 +20,6 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from merging.delta.schema import duckdb_type, literal
 from merging.delta.spark_syntax import (
     Call,
     Case,
@@ -34,6 +33,8 @@ from merging.delta.spark_syntax import (
     Word,
     parse,
 )
+from merging.sql.quoting import literal
+from merging.sql.types import duckdb_type
 
 #: SQL of a top-level column, by its logical name.
 ColumnSql = Callable[[str], str]

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
 from merging.delta.actions import DataFile
-from merging.delta.schema import literal
-from merging.delta.store import TableStore
 from merging.errors import MergeFailed, UnsupportedTable
+from merging.sql.quoting import literal
+from merging.store.stores import TableStore
 
 _TAIL = 64 * 1024
 _REMEMBERED = 50_000

@@ -10,7 +10,7 @@ from typing import Any
 
 from merging.delta.log import Commit, list_commits, load_state, read_commit
 from merging.delta.snapshot import FoundTransaction
-from merging.delta.store import open_store
+from merging.store.stores import open_store
 
 
 @dataclass(frozen=True)

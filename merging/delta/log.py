@@ -32,8 +32,8 @@ from merging.delta.actions import (
     data_file,
 )
 from merging.delta.damage import Damaged, fields_of, number_of, optional_moment, parse_action, text_of
-from merging.delta.store import LOG_FOLDER, StoredObject, TableStore
 from merging.errors import TableChanged, TableNotFound
+from merging.store.stores import LOG_FOLDER, StoredObject, TableStore
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CLASSIC = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")

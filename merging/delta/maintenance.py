@@ -23,9 +23,9 @@ from merging.delta.committing import Commit, commit, discard, may_still_land, ve
 from merging.delta.features import upgraded_protocol
 from merging.delta.log import list_commits, load_tombstones, newest_checkpoint, read_commit
 from merging.delta.snapshot import Snapshot, open_snapshot
-from merging.delta.store import LOG_FOLDER, StoredObject, TableStore
 from merging.delta.writing import Step, no_step, prepare_rewrite, target_file_size, vector_prefix
 from merging.errors import MergeFailed
+from merging.store.stores import LOG_FOLDER, StoredObject, TableStore
 
 HOUR_MS = 3_600_000
 DEFAULT_RETENTION_HOURS = 168

@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from merging.delta.fields import TableField
 from merging.delta.rules import parts_within
-from merging.delta.schema import column_sql, delta_field, delta_type, literal, quote
 from merging.delta.snapshot import Snapshot
 from merging.errors import UnsupportedTable
+from merging.sql.quoting import column_sql, literal, quote
+from merging.sql.types import delta_field, delta_type
 
 _ID = "delta.columnMapping.id"
 _STORED_NAME = "delta.columnMapping.physicalName"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from merging.errors import UnsupportedTable
-
-if TYPE_CHECKING:
-    from merging.delta.actions import DataFile
-    from merging.delta.snapshot import Snapshot
 
 ZONE_PROPERTY = "headgate.partitionTimeZone"
 """The table property that says in which zone partition values without one were written."""
@@ -21,45 +17,26 @@ ZONE_PROPERTY = "headgate.partitionTimeZone"
 _WITH_ZONE = re.compile(r".*(Z|[+-]\d\d(:?\d\d)?)", re.IGNORECASE)
 
 
-def partition_text(snapshot: Snapshot, file: DataFile, name: str) -> str | None:
-    """A file's value of a partition column, by its logical name, as DuckDB casts it; None for NULL.
-
-    Raises UnsupportedTable as `in_zone` does.
-    """
-    value = file.partition_values.get(snapshot.physical_names[name])
-    if value is None or value == "":
-        return None
-    return in_zone(snapshot, name, value) if is_instant(snapshot.schema.field(name).type) else value
-
-
 def is_instant(data_type: pa.DataType) -> bool:
     """Whether a column's values are moments in time, wherever one is."""
     return bool(pa.types.is_timestamp(data_type) and data_type.tz)
 
 
-def require_zones(snapshot: Snapshot) -> None:
-    """Raise UnsupportedTable where a partition value is an instant of which nobody can say which."""
-    for name in snapshot.partition_columns:
-        if is_instant(snapshot.schema.field(name).type):
-            for file in snapshot.files:
-                partition_text(snapshot, file, name)
-
-
-def in_zone(snapshot: Snapshot, name: str, value: str) -> str:
+def in_zone(properties: Mapping[str, str], name: str, value: str) -> str:
     """An instant as the log spells it, with its zone.
 
     Without one it is whatever the session of its writer made of it, so the table must say the zone
-    (`ZONE_PROPERTY`). Raises UnsupportedTable where it does not.
+    (`ZONE_PROPERTY` among its `properties`). Raises UnsupportedTable where it does not.
     """
-    return value if _has_zone(value) else _given_zone(snapshot, name, value)
+    return value if _has_zone(value) else _given_zone(properties, name, value)
 
 
 def _has_zone(value: str) -> bool:
     return _WITH_ZONE.fullmatch(value.strip()[10:]) is not None
 
 
-def _given_zone(snapshot: Snapshot, name: str, value: str) -> str:
-    zone = snapshot.properties.get(ZONE_PROPERTY)
+def _given_zone(properties: Mapping[str, str], name: str, value: str) -> str:
+    zone = properties.get(ZONE_PROPERTY)
     if zone is None:
         raise UnsupportedTable(
             [f"partition values without a time zone ({name})"],

@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from merging.delta.fields import MappingMode, TableField
 from merging.delta.footers import Calendar, FileField, Layout
-from merging.delta.schema import duckdb_type, literal
 from merging.errors import UnsupportedTable
-from merging.failures import REFUSAL
+from merging.sql.failures import REFUSAL
+from merging.sql.quoting import literal
+from merging.sql.types import duckdb_type
 
 _INTEGERS = frozenset(
     {"tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"}

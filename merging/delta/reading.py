@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from merging.delta.footers import FileField, Layout, file_fields, read_footers
-from merging.delta.partitions import partition_text
 from merging.delta.projecting import can_be_named, project
-from merging.delta.schema import column_sql, duckdb_type, literal, quote
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
 from merging.delta.vectors import among_dead, read_vector
-from merging.failures import naming_engine_failures
+from merging.sql.failures import naming_engine_failures
+from merging.sql.quoting import column_sql, literal, quote
+from merging.sql.types import duckdb_type
 
 _names = itertools.count()
 _FILES_PER_STATEMENT = 64
@@ -267,7 +267,7 @@ def _engine_path(snapshot: Snapshot, index: int) -> str:
 def _partition_sql(snapshot: Snapshot, files: Sequence[int], name: str) -> str:
     data_type = snapshot.schema.field(name).type
     type_name = duckdb_type(data_type)
-    values = [partition_text(snapshot, snapshot.files[index], name) for index in files]
+    values = [snapshot.partition_text(snapshot.files[index], name) for index in files]
     spelled = ["NULL" if value is None else literal(value) for value in values]
     if len(set(spelled)) == 1:
         return f"CAST({spelled[0]} AS {type_name})"

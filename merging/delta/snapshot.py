@@ -24,11 +24,11 @@ from merging.delta.features import (
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
 from merging.delta.log import Commit, TableState, load_state, read_commit
-from merging.delta.partitions import require_zones
+from merging.delta.partitions import in_zone, is_instant
 from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
-from merging.delta.store import TableStore, open_store
 from merging.errors import TableChanged, UnsupportedTable
+from merging.store.stores import TableStore, open_store
 
 #: The property of tables that let transaction markers go when checkpoints are written.
 MARKER_RETENTION = "delta.setTransactionRetentionDuration"
@@ -142,8 +142,25 @@ class Snapshot:
         requirements = self.requirements
         if requirements.refused:
             raise UnsupportedTable(requirements.refused)
-        require_zones(self)
+        self.require_zones()
         return "merge-on-read" if requirements.deletion_vectors else "copy-on-write"
+
+    def partition_text(self, file: DataFile, name: str) -> str | None:
+        """A file's value of a partition column, by its logical name, as DuckDB casts it; None for NULL.
+
+        Raises UnsupportedTable as `in_zone` does.
+        """
+        value = file.partition_values.get(self.physical_names[name])
+        if value is None or value == "":
+            return None
+        return in_zone(self.properties, name, value) if is_instant(self.schema.field(name).type) else value
+
+    def require_zones(self) -> None:
+        """Raise UnsupportedTable where a partition value is an instant of which nobody can say which."""
+        for name in self.partition_columns:
+            if is_instant(self.schema.field(name).type):
+                for file in self.files:
+                    self.partition_text(file, name)
 
     def physical_records(self, file: DataFile) -> int:
         """Rows stored in a data file, those that a vector hides included: by the log where its word can be right.

@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from merging.delta.actions import DataFile
 from merging.delta.partitions import in_zone, is_instant
-from merging.delta.schema import column_sql, quote
 from merging.delta.snapshot import Snapshot
+from merging.sql.quoting import column_sql, quote
 
 # Pairs of key and file up to which every pair is compared; beyond it each column is judged by itself.
 _PAIR_LIMIT = 4_000_000
@@ -139,7 +139,7 @@ def _bounds_reader(snapshot: Snapshot, name: str) -> _Reader:
         return stored, True, read
 
     def read_instant(value: Any, _: Any) -> Bounds:
-        zoned = in_zone(snapshot, name, value)
+        zoned = in_zone(snapshot.properties, name, value)
         return read(zoned, zoned)
 
     return stored, True, read_instant

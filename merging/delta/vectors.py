@@ -19,8 +19,8 @@ import numpy as np
 import pyroaring
 
 from merging.delta.damage import Damaged, fields_of, number_of, text_of
-from merging.delta.store import TableStore
 from merging.errors import MergeFailed
+from merging.store.stores import TableStore
 
 MAGIC = 1681511377
 NATIVE_MAGIC = 1681511376

@@ -30,23 +30,16 @@ from merging.delta.content_checks import Rewritten, require_same_content, requir
 from merging.delta.features import upgraded_protocol
 from merging.delta.fields import TableField, table_fields
 from merging.delta.mapping import changed_metadata, field_ids_sql, stored_sql
+from merging.delta.naming import folded, spelled
 from merging.delta.reading import fetch, register_positions, scan_sql
-from merging.delta.schema import (
-    column_label,
-    column_sql,
-    delta_field,
-    delta_schema,
-    duckdb_type,
-    has_type,
-    literal,
-    quote,
-)
+from merging.delta.schema import delta_schema
 from merging.delta.snapshot import Snapshot, Strategy
 from merging.delta.statistics import loose_stats, written_stats
-from merging.delta.store import TableStore, probe
 from merging.delta.vectors import VectorFile, read_vector
 from merging.errors import MergeFailed, UnsupportedTable
-from merging.naming import folded, spelled
+from merging.sql.quoting import column_label, column_sql, literal, quote
+from merging.sql.types import delta_field, duckdb_type, has_type
+from merging.store.stores import TableStore, probe
 
 _INDEXED_COLUMNS = 32
 _LEAST_ROWS_PER_FILE = 10_000

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from merging.delta import column_label, column_sql
 from merging.expectations.explaining import explain
 from merging.expectations.matching import prepare_matching
 from merging.expectations.metrics import Finding, find_all
@@ -31,7 +30,8 @@ from merging.expectations.suites import Expectation, Suite
 from merging.expectations.typing_of_columns import find_type
 from merging.expectations.values import columns_of, plain
 from merging.model import Column
-from merging.session import Session
+from merging.sql.quoting import column_label, column_sql
+from merging.sql.session import Session
 
 EXAMPLES = 200
 """Failing rows kept per expectation; totals are exact."""
@@ -85,7 +85,7 @@ def check_expectations(
     """Check a suite on a merged result.
 
     The relations are names or SELECTs of the session, all with the merged table's columns by label
-    (``merging.delta.column_label``): ``merged`` every row after the merge, ``changed`` the rows that it adds or
+    (``merging.sql.quoting.column_label``): ``merged`` every row after the merge, ``changed`` the rows that it adds or
     updates (as they will be), ``replaced`` the rows that it updates or deletes (as they were), ``before`` every row
     of the table now. Without ``changed`` every row counts as changed,
     without ``before`` every failure is new. ``keys`` name the rows in the report; ``added_columns`` are those that the

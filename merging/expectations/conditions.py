@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from merging.delta import column_sql
 from merging.expectations.values import SIMPLE, Family, WrongValue, family, in_list, missing, spelled, typed
+from merging.sql.quoting import column_sql
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "IN", "NOT_IN"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from merging.delta import literal
-from merging.session import Session
+from merging.sql.quoting import literal
+from merging.sql.session import Session
 
 
 def lock(opened: Session, directories: Sequence[str] = ()) -> None:

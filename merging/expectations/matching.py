@@ -16,13 +16,13 @@ from typing import Literal
 
 import pyarrow as pa
 
-from merging.delta import column_sql, literal
 from merging.expectations import regex_process
 from merging.expectations.predicates import considered, domain
 from merging.expectations.regexes import for_re2
 from merging.expectations.report import NotChecked
 from merging.expectations.suites import Expectation
-from merging.session import Session
+from merging.sql.quoting import column_sql, literal
+from merging.sql.session import Session
 
 _BATCH = 100_000
 REGEX_SECONDS = 5.0

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from merging.delta import column_sql
 from merging.expectations.predicates import considered, domain
 from merging.expectations.report import Counts
 from merging.expectations.suites import Expectation
 from merging.expectations.values import Family, in_list, spelled
-from merging.session import Session
+from merging.sql.quoting import column_sql
+from merging.sql.session import Session
 
 _LISTED = 20
 

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from merging.delta import column_sql, literal
 from merging.expectations.suites import Expectation
 from merging.expectations.values import Family, in_list, missing, plain, spelled
+from merging.sql.quoting import column_sql, literal
 
 _JUDGES_MISSING = ("expect_column_values_to_not_be_null", "expect_column_values_to_be_null")
 

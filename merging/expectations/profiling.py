@@ -12,12 +12,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from merging.delta import column_label, column_sql
-from merging.delta.schema import simple_type
 from merging.expectations.values import ORDERED, columns_of, family, missing
 from merging.model import Column
-from merging.moments import FarDate, FarMoment
-from merging.session import Session
+from merging.sql.moments import FarDate, FarMoment
+from merging.sql.quoting import column_label, column_sql
+from merging.sql.session import Session
+from merging.sql.types import simple_type
 
 _FEW_VALUES = 25
 _ROWS_PER_VALUE = 20

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from merging.errors import MergeError
 from merging.expectations.suites import Severity
 from merging.model import Check
-from merging.values import json_form
+from merging.sql.values import json_form
 
 State = Literal["passed", "new", "pre_existing", "error", "deferred"]
 """``new``: the change brings the failure; ``pre_existing``: the table had it before; ``error``: it could not be
@@ -220,6 +221,46 @@ class ExpectationReport:
             "deferred": len(self.deferred),
             "results": [_result_json(one) for one in self.results],
         }
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """All checks of a merged result; ``expectations`` is the full report where the request carries a suite.
+
+    A result that was rebuilt from the table's log has the built-in checks and the expectations that did not hold.
+    """
+
+    checks: tuple[Check, ...] = ()
+    expectations: ExpectationReport | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def can_be_forced(self) -> bool:
+        """Whether nothing but expectations failed."""
+        return all(check.ok for check in self.checks if not check.overridable)
+
+
+class ValidationFailed(MergeError):
+    """The merged result would break a rule (keys, NOT NULL, expectations). Nothing was written."""
+
+    code: ClassVar[str] = "validation_failed"
+
+    def __init__(self, report: ValidationReport) -> None:
+        self.report = report
+        failed = [check for check in report.checks if not check.ok]
+        first = failed[0].message if failed else "a check failed"
+        more = f" {len(failed) - 1} more failed." if len(failed) > 1 else ""
+        super().__init__(
+            f"The merged result does not pass its checks: {first}{more}",
+            data={
+                "failed": [check.name for check in failed],
+                "expectations": report.expectations.summary() if report.expectations is not None else [],
+            },
+        )
 
 
 def _result_json(result: ExpectationResult) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from merging.expectations.catalogue import CATALOGUE, REFUSED, Argument, Entry
 from merging.expectations.conditions import Condition, parse_condition
 from merging.expectations.values import NUMERIC, Family, WrongValue, family, typed
 from merging.model import Column
-from merging.strict_json import read_json
+from merging.sql.strict_json import read_json
 
 Severity = Literal["critical", "warning", "info"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from merging.columns import type_name
 from merging.delta import Snapshot, open_snapshot, scan_sql
 from merging.expectations.checking import check_expectations
 from merging.expectations.locking import lock
@@ -13,7 +12,8 @@ from merging.expectations.profiling import propose_suite
 from merging.expectations.report import ExpectationReport
 from merging.expectations.suites import Suite, parse_suite
 from merging.model import Column
-from merging.session import Session, session
+from merging.sql.session import Session, session
+from merging.sql.types import type_name
 
 
 def propose_expectations(

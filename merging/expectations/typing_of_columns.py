@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from merging.delta import column_label, column_sql
 from merging.expectations.metrics import Finding
 from merging.expectations.predicates import considered, domain
 from merging.expectations.report import Counts
 from merging.expectations.suites import Expectation
-from merging.session import Session
+from merging.sql.quoting import column_label, column_sql
+from merging.sql.session import Session
 
 _DELTA_NAMES = frozenset(
     {

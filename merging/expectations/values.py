@@ -16,11 +16,11 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
-from merging.delta import column_named, column_sql, literal
 from merging.model import Column
-from merging.moments import FarDate, FarMoment
-from merging.parsing import Refused, cell_value
-from merging.values import sql_form
+from merging.sql.moments import FarDate, FarMoment
+from merging.sql.parsing import Refused, cell_value
+from merging.sql.quoting import column_named, column_sql, literal
+from merging.sql.values import sql_form
 
 Family = Literal[
     "integer", "float", "decimal", "text", "boolean", "date", "timestamp", "timestamp_ntz", "binary", "nested"

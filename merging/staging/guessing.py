@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from merging.delta import duckdb_type
-from merging.session import Session
+from merging.sql.session import Session
+from merging.sql.types import duckdb_type
 from merging.staging.mapping import InputColumn
 from merging.staging.sources.base import CellKind
 

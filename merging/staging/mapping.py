@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from merging.columns import is_text
 from merging.delta import Snapshot
-from merging.delta.schema import delta_schema, delta_type
+from merging.delta.naming import bare, folded, name_problem, nested_name_problem, spelled
+from merging.delta.schema import delta_schema
 from merging.errors import StagingRejected, UnsupportedTable
 from merging.model import StagingProblem
-from merging.naming import bare, folded, name_problem, nested_name_problem, spelled
+from merging.sql.types import delta_type, is_text
 from merging.staging.sources import OPERATION_COLUMN, Source
 from merging.staging.sources.plain_arrow import filled
 

@@ -18,21 +18,13 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from merging.column_rules import ColumnRules, rules_of_schema
-from merging.columns import (
-    any_of,
-    check_key_columns,
-    differs,
-    digest_of,
-    fingerprint,
-    is_text,
-    null_of,
-    type_name,
-)
-from merging.delta import Snapshot, column_sql, duckdb_type, fetch, literal, locate, open_snapshot
+from merging.delta import Snapshot, fetch, locate, open_snapshot
+from merging.delta.column_rules import ColumnRules, rules_of_schema
+from merging.delta.keys import check_key_columns
 from merging.errors import MergeFailed, StagingRejected, UnsupportedTable
 from merging.model import Operation, Progress, StagingProblem
-from merging.parsing import (
+from merging.sql.equality import differs, digest_of, fingerprint
+from merging.sql.parsing import (
     EXACT_DIGITS,
     Refused,
     explain,
@@ -43,12 +35,14 @@ from merging.parsing import (
     shortened,
     shown,
 )
-from merging.pinning import ABSENT, refuse_duplicates, write_base_files
-from merging.session import STAGING_MEMORY_LIMIT, Session, session
-from merging.staged import Staged, column_ids, open_staged, write_manifest
+from merging.sql.quoting import any_of, column_sql, literal
+from merging.sql.session import STAGING_MEMORY_LIMIT, Session, session
+from merging.sql.types import duckdb_type, is_text, null_of, type_name
 from merging.staging.guessing import guess_types
 from merging.staging.mapping import InputColumn, Mapped, map_columns, read_column_types
+from merging.staging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.staging.sources import OPERATION_COLUMN, Problems, Source, format_of, open_source
+from merging.staging.staged import Staged, column_ids, open_staged, write_manifest
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5

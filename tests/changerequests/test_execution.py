@@ -558,7 +558,7 @@ def test_an_approval_that_lapses_while_files_are_written_stops_a_merge(
     def leaving(*_: Any) -> None:
         give_role(reviewer, dataset, Role.VIEWER)
 
-    monkeypatch.setattr("merging.executing.write_artefacts", leaving)
+    monkeypatch.setattr("merging.executing.executor.write_artefacts", leaving)
     run = merge(pending, owner)
     assert run.status == RunStatus.CANCELLED
     assert "1 more approval" in run.error_message

@@ -17,10 +17,10 @@ from changerequests.models import MergeRun
 from changerequests.services import proposals, reviews, runs
 from changerequests.services.storage import audit_folder, staging_folder
 from changerequests.states import RunStatus, Status
-from config.processes import ManagedProcess
 from datasets.models import Dataset
 from datasets.roles import Role, set_role
 from datasets.services import create_project, register_dataset
+from demo.processes import ManagedProcess
 from tests import services
 from tests.factories import expect_of, expectation
 

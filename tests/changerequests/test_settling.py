@@ -25,8 +25,8 @@ from changerequests.services import (
 from changerequests.states import Action, RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
-from merging.delta.store import LocalStore, ObjectExists
 from merging.errors import MergeFailed
+from merging.store.stores import LocalStore, ObjectExists
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -104,8 +104,8 @@ class SlowStore:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> SlowStore:
-    monkeypatch.setattr("merging.executing.MAX_FAILURES", 2)
-    monkeypatch.setattr("merging.executing.time.sleep", lambda _: None)
+    monkeypatch.setattr("merging.executing.executor.MAX_FAILURES", 2)
+    monkeypatch.setattr("merging.executing.executor.time.sleep", lambda _: None)
     return SlowStore(monkeypatch)
 
 
@@ -299,7 +299,7 @@ def test_fd4_an_end_without_a_put_writes_nothing(
     def fail(*_: Any, **__: Any) -> None:
         raise MergeFailed("The files could not be written.")
 
-    monkeypatch.setattr("merging.executing.prepare", fail)
+    monkeypatch.setattr("merging.executing.executor.prepare", fail)
     assert merge(pending, owner).error_code == "merge_failed"
     pending.refresh_from_db()
     assert (pending.merge_generation, pending.unsettled_version) == (1, None)

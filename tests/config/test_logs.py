@@ -14,9 +14,9 @@ from changerequests.models import MergeRun
 from changerequests.services import execution
 from changerequests.services.runs import wait_for_run
 from config.logs import redact
-from config.processes import ManagedProcess
 from datasets.roles import Role
-from tests.changerequests.api.clients import client_of
+from demo.processes import ManagedProcess
+from tests.api.clients import client_of
 from tests.factories import ChangeRequestFactory, merge, person_with
 
 SECRET_CELL = 987_654_321

@@ -21,8 +21,8 @@ import audit
 import changerequests
 import datasets
 import merging
+from changerequests.blockers import Blocker
 from changerequests.errors import Blocked, RunEnded
-from changerequests.policies import Blocker
 from config.problems import KNOWN_ERRORS, STATUS_OF_CODE, problem_of
 from datasets.errors import InvalidInput
 from merging import errors as engine_errors
@@ -117,7 +117,7 @@ def test_conflicts_of_the_engine_become_json() -> None:
 def test_failed_checks_are_named() -> None:
     report = merging.ValidationReport((merging.Check("not_null:x", False, "x is NULL in 2 rows", 2),))
 
-    problem = problem_of(engine_errors.ValidationFailed(report))
+    problem = problem_of(merging.ValidationFailed(report))
 
     assert problem is not None
     assert problem["checks"] == [

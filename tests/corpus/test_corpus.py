@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 import merging
-from merging.staged import same_value
+from merging.sql.equality import same_value
 from tests.corpus.exporters import EXPORTERS
 from tests.corpus.tables import ROW, SAMPLE, TABLES, arrow_table
 

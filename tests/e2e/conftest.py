@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
-from changerequests.management.demo_users import DEMO_PASSWORD
-from config.broker import EmbeddedBroker
 from config.env import BASE_DIR
+from demo.broker import EmbeddedBroker
+from demo.users import DEMO_PASSWORD
 from tests import services
 
 #: What Chromium needs in containers, and what keeps it from calling home.

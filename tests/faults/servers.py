@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.broker import EmbeddedBroker
-from config.processes import ManagedProcess, wait_until
+from demo.broker import EmbeddedBroker
+from demo.processes import ManagedProcess, wait_until
 from tests import services
 from tests.faults.orders import ORDERS_VARIABLE
 

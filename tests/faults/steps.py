@@ -31,13 +31,13 @@ from pathlib import Path
 from typing import Any
 
 import merging
-import merging.executing
+import merging.executing.executor
 from changerequests import queue
 from changerequests.services import execution, storage
 from changerequests.services.trail import tell
 from datasets import leases
 from merging.delta import commit
-from merging.delta.store import LocalStore
+from merging.store.stores import LocalStore
 from tests.faults.orders import ORDERS_VARIABLE, Orders
 
 STEPS = (
@@ -83,13 +83,19 @@ def install() -> None:
     _wrap(execution, "_after_merge", orders, before="recorded")
     _wrap(storage, "clear_staging", orders, before="cleaning", after="cleaned")
     _wrap(leases, "release", orders, before="releasing")
-    _wrap(merging.executing, "write_artefacts", orders, before="files-written", after="artefacts-written")
+    _wrap(
+        merging.executing.executor,
+        "write_artefacts",
+        orders,
+        before="files-written",
+        after="artefacts-written",
+    )
     _wrap(LocalStore, "sync", orders, before="syncing")
     _wrap(LocalStore, "put_new", orders, before="putting")
     _name_events(orders)
     _name_phases(orders)
     _warm_up_unseen(orders)
-    _replace(merging.executing, "commit", functools.partial(commit, step=orders.reach))
+    _replace(merging.executing.executor, "commit", functools.partial(commit, step=orders.reach))
 
 
 def _wrap(

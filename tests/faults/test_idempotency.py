@@ -166,7 +166,7 @@ def test_a_retry_at_the_same_moment_merges_once(
 
     failed = runs.request_merge(change_request_id=change_request.pk, actor=owner)
     with monkeypatch.context() as patch:
-        patch.setattr("merging.delta.store.LocalStore.sync", full)
+        patch.setattr("merging.store.stores.LocalStore.sync", full)
         execution.merge_next(dataset_id=change_request.dataset_id, worker="worker")
     failed.refresh_from_db()
     assert (failed.status, failed.error_code) == (RunStatus.FAILED, "storage_full")

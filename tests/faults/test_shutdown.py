@@ -17,9 +17,9 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import runs
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
 from config.env import BASE_DIR
-from config.processes import ManagedProcess, wait_until, worker_command
 from datasets.models import Dataset
 from datasets.roles import Role
+from demo.processes import ManagedProcess, wait_until, worker_command
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with, rows_of
 from tests.faults.orders import HOLD, ORDERS_VARIABLE, Orders
 

@@ -19,7 +19,7 @@ from datasets import leases
 from datasets.models import DatasetLease
 from datasets.roles import Role
 from merging.delta import commit
-from merging.delta.store import LocalStore
+from merging.store.stores import LocalStore
 from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, person_with, rows_of
 
 
@@ -36,7 +36,7 @@ def test_a_full_disk_leaves_nothing_in_the_log(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     store = LocalStore(tmp_path)
-    monkeypatch.setattr("merging.delta.store.os.fsync", full)
+    monkeypatch.setattr("merging.store.stores.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         store.put_new("_delta_log/00000000000000000000.json", b"{}")
     assert list((tmp_path / "_delta_log").iterdir()) == []
@@ -96,7 +96,7 @@ def test_a_sleeping_attempt_never_merges_what_was_cancelled(monkeypatch: pytest.
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr("merging.executing.commit", sleep_before_the_put)
+        patch.setattr("merging.executing.executor.commit", sleep_before_the_put)
         patch.setattr(leases, "release", lambda _: False)  # the dead give nothing back
         with pytest.raises(Died):
             execution.merge_next(dataset_id=dataset.pk, worker="sleeper")

@@ -19,10 +19,10 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import proposals, runs
 from changerequests.states import ACTIVE_RUN_STATUSES
 from config.env import BASE_DIR
-from config.processes import ManagedProcess, wait_until, web_command, worker_command
 from datasets.models import Dataset, Project
 from datasets.roles import Role, set_role
 from datasets.services import create_project, register_dataset
+from demo.processes import ManagedProcess, wait_until, web_command, worker_command
 from tests import services
 from tests.faults.orders import Orders
 from tests.faults.servers import Servers

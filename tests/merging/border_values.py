@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.moments import FarDate, FarMoment
+from merging.sql.moments import FarDate, FarMoment
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from merging.staged import same_value
+from merging.sql.equality import same_value
 
 Row = dict[str, Any]
 Table = dict[Any, Row]

@@ -17,8 +17,8 @@ import obstore.store
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from merging.delta.schema import delta_field
-from merging.delta.store import LocalStore, ObjectStore, TableStore, open_store
+from merging.sql.types import delta_field
+from merging.store.stores import LocalStore, ObjectStore, TableStore, open_store
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 import merging
-from merging.columns import is_nested
-from merging.staged import same_value
-from merging.values import arrow_values, json_form, text_form
+from merging.sql.equality import same_value
+from merging.sql.types import is_nested
+from merging.sql.values import arrow_values, json_form, text_form
 from tests.merging.border_values import BORDERS, NAMES
 from tests.merging.world import Row, World
 

@@ -13,7 +13,7 @@ import pytest
 
 import merging
 from merging import MergeConflict, MergeExecutor, MergeFailed, TableChanged
-from merging.delta.store import LocalStore
+from merging.store.stores import LocalStore
 from tests.merging.world import B, World, replaced, with_rows
 
 

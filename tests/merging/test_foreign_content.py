@@ -20,7 +20,7 @@ import pytest
 from merging import MergeRequest, StagingRejected, merge, stage
 from merging.delta import content_checks
 from merging.errors import EngineFailed
-from merging.values import arrow_values, python_values
+from merging.sql.values import arrow_values, python_values
 from tests.merging.border_values import BORDERS
 from tests.merging.world import World
 

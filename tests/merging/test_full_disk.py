@@ -15,8 +15,9 @@ import pyarrow as pa
 import pytest
 
 import merging
-from merging.delta.store import LocalStore
-from merging.space import is_full
+from merging.executing import artefacts
+from merging.store.space import is_full
+from merging.store.stores import LocalStore
 
 STRATEGIES = ("merge-on-read", "copy-on-write")
 Break = Callable[[pytest.MonkeyPatch, str], list[int]]
@@ -67,7 +68,7 @@ def at_the_sync(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
 
 
 def at_the_artefacts(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
-    return counting(monkeypatch, merging.artefacts, "_file_facts", no_space)
+    return counting(monkeypatch, artefacts, "_file_facts", no_space)
 
 
 def files(folder: Path) -> dict[str, int]:

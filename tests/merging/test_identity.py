@@ -10,7 +10,7 @@ import pytest
 
 import merging
 from merging import MergedOtherwise, MergeExecutor, MergeFailed, TableChanged
-from merging.delta.store import LocalStore, ObjectExists
+from merging.store.stores import LocalStore, ObjectExists
 from tests.merging.world import B, World, resolve, with_rows
 
 STRATEGIES = ("merge-on-read", "copy-on-write")

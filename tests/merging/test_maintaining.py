@@ -14,8 +14,8 @@ import pytest
 
 import merging
 from merging.delta import open_snapshot, scan_sql
-from merging.delta.store import LocalStore
 from merging.delta.writing import vector_identity
+from merging.store.stores import LocalStore
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_rows_that_moved_are_told_loudly(table: str, monkeypatch: pytest.MonkeyP
         source = scan_sql(*arguments, **named)  # type: ignore[arg-type]  # passed on as they came
         return f"SELECT * FROM ({source}) UNION ALL SELECT * FROM ({source})"
 
-    monkeypatch.setattr("merging.maintaining.delta.scan_sql", doubled)
+    monkeypatch.setattr("merging.tables.maintaining.delta.scan_sql", doubled)
     with pytest.raises(
         merging.MergeFailed, match=r"30 before, 30 after by the log and 60 in the files"
     ) as raised:

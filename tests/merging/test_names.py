@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import merging
-from merging.delta.schema import column_label, column_named
+from merging.sql.quoting import column_label, column_named
 from tests.merging.world import Row, World, resolve, same_rows
 
 ENGINE = Path(merging.__file__).parent

@@ -21,8 +21,8 @@ from hypothesis import strategies as some
 import merging
 from merging import MergeConflict, MergeFailed, StagingRejected
 from merging.delta import writing
-from merging.delta.schema import delta_field
-from merging.naming import folded, name_problem
+from merging.delta.naming import folded, name_problem
+from merging.sql.types import delta_field
 from tests.merging.world import Row, World, resolve
 
 S = pa.schema([("id", pa.int64()), ("a", pa.string())])

@@ -18,9 +18,9 @@ import pytest
 import merging
 from merging import Staged
 from merging.delta import open_snapshot, set_deletion_vectors
-from merging.pinning import find_standing, write_base_files
-from merging.session import session
-from merging.staged import open_staged, write_manifest
+from merging.sql.session import session
+from merging.staging.pinning import find_standing, write_base_files
+from merging.staging.staged import open_staged, write_manifest
 from tests.merging.world import B, T, World, arrow, with_rows
 
 ROWS = [{"id": number, "a": number * 10, "b": f"row {number}", "c": number / 2} for number in range(1, 41)]

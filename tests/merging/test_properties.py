@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import merging
-from merging.staged import same_value
+from merging.sql.equality import same_value
 from tests.merging.naive import Row, Table, three_way
 from tests.merging.world import STRATEGIES, World, arrow, proposal, resolve, same_rows
 

@@ -16,7 +16,7 @@ import pytest
 
 import merging
 from merging.delta.rules import SESSION_ZONE_PROPERTY
-from merging.delta.store import LocalStore, ObjectExists
+from merging.store.stores import LocalStore, ObjectExists
 from tests.merging.delta.delta_tables import own_rows
 from tests.merging.world import Row, World, arrow, resolve
 
@@ -493,7 +493,7 @@ def test_fp8_a_lost_race_is_told_only_where_a_version_is_there(
 
     staged = world.stage([{"id": 1, "a": 11}])
     monkeypatch.setattr(LocalStore, "put_new", refuse)
-    monkeypatch.setattr("merging.executing.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("merging.executing.executor.time.sleep", lambda seconds: None)
     with pytest.raises(merging.MergeFailed, match="says that there is a version 1, and does not show it"):
         world.merge(staged)
     assert 1 <= len(puts) <= 5

@@ -17,7 +17,8 @@ import pyarrow.parquet
 import pytest
 
 import merging
-from merging import StagedCorrupt, StagingRejected, parsing
+from merging import StagedCorrupt, StagingRejected
+from merging.sql import parsing
 from merging.staging import recipe
 from tests.merging.world import B, World, arrow
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merging.moments import FarDate, FarMoment, date_of, days_of, microseconds_of, moment_of
-from merging.parsing import Refused, cell_value, from_text
-from merging.session import Session, tuples
-from merging.staged import same_value
-from merging.values import arrow_values, json_form, python_values, read_text, sql_form, text_form
+from merging.sql.equality import same_value
+from merging.sql.moments import FarDate, FarMoment, date_of, days_of, microseconds_of, moment_of
+from merging.sql.parsing import Refused, cell_value, from_text
+from merging.sql.session import Session, tuples
+from merging.sql.values import arrow_values, json_form, python_values, read_text, sql_form, text_form
 from tests.merging.border_values import BORDERS, NAMES
 
 SIMPLE = [name for name in NAMES if not pa.types.is_nested(BORDERS[name].type)]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 import merging
 from merging import MergePlan, MergeRequest, MergeResult, Staged
-from merging.staged import same_value
+from merging.sql.equality import same_value
 
 STRATEGIES = ("merge-on-read", "copy-on-write")
 Row = dict[str, Any]

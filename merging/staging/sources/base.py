@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from merging.columns import is_nested
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
-from merging.parsing import NumberText, Refused, cell_value, shown
+from merging.sql.parsing import NumberText, Refused, cell_value, shown
+from merging.sql.types import is_nested
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 16 << 20

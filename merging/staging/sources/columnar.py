@@ -23,11 +23,11 @@ import pyarrow.compute as pc
 import pyarrow.ipc as arrow_ipc
 import pyarrow.parquet as arrow_parquet
 
-from merging.columns import is_text
 from merging.delta.footers import calendar_of
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
-from merging.parsing import shown
+from merging.sql.parsing import shown
+from merging.sql.types import is_text
 from merging.staging.sources.base import (
     BATCH_BYTES,
     BATCH_ROWS,

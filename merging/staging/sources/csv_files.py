@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from merging.parsing import Refused
+from merging.sql.parsing import Refused
+from merging.sql.values import arrow_values
 from merging.staging.sources.base import (
     MAX_CELL_BYTES,
     OPERATION_COLUMN,
@@ -35,7 +36,6 @@ from merging.staging.sources.base import (
 )
 from merging.staging.sources.content import Content
 from merging.staging.sources.csv_records import BadRecord, Block, Positions, read_blocks, split
-from merging.values import arrow_values
 
 _DELIMITERS = (",", ";", "\t", "|")
 

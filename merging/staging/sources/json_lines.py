@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.columns import is_nested, is_text, type_name
-from merging.parsing import NumberText, Refused, cell_value, shown
+from merging.sql.parsing import NumberText, Refused, cell_value, shown
+from merging.sql.types import is_nested, is_text, type_name
+from merging.sql.values import arrow_values
 from merging.staging.sources.base import (
     ABSENT_TYPE,
     BATCH_BYTES,
@@ -32,7 +33,6 @@ from merging.staging.sources.base import (
     refuse,
 )
 from merging.staging.sources.content import Content
-from merging.values import arrow_values
 
 _BLANKS = " \t\r\n"
 _ONE_A_LINE = "Write one object a line (JSON lines; in pandas to_json(orient='records', lines=True))."

@@ -15,7 +15,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from merging.parsing import FIRST_MOMENT, LAST_MOMENT, explain, shown
+from merging.sql.parsing import FIRST_MOMENT, LAST_MOMENT, explain, shown
 
 _DEEPEST = 32
 _LARGEST_DECIMAL = 38

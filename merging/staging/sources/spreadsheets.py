@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from xml.parsers import expat
 
 from merging.errors import StagingRejected
-from merging.parsing import shown
+from merging.sql.parsing import shown
 from merging.staging.sources.base import MAX_CELL_BYTES, refuse
 from merging.staging.sources.content import HEAD_BYTES, described_format
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.columns import is_nested, is_text, type_name
-from merging.parsing import Refused, shown
+from merging.sql.parsing import Refused, shown
+from merging.sql.types import is_nested, is_text, type_name
+from merging.sql.values import arrow_values
 from merging.staging.sources.base import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -32,7 +33,6 @@ from merging.staging.sources.base import (
     refuse,
 )
 from merging.staging.sources.spreadsheets import Sheet, SheetCell, Workbook, cell_name
-from merging.values import arrow_values
 
 SPREADSHEET_DIGITS = 15
 """What Excel computes with and shows ("Excel specifications and limits": number precision)."""

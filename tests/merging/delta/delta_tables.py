@@ -13,6 +13,7 @@ import polars
 import pyarrow as pa
 
 from merging import delta
+from merging.sql.quoting import column_label, column_named, column_sql
 
 UTC = datetime.UTC
 ODD = 'ä "b" c.d\'e'
@@ -62,12 +63,12 @@ def plain(value: Any) -> Any:
 
 def labelled(table: pa.Table) -> pa.Table:
     """A table as the border takes it: columns under their labels."""
-    return table.rename_columns([delta.column_label(name) for name in table.column_names])
+    return table.rename_columns([column_label(name) for name in table.column_names])
 
 
 def named(table: pa.Table) -> pa.Table:
     """A table from the border, columns under their names again."""
-    return table.rename_columns([delta.column_named(label) for label in table.column_names])
+    return table.rename_columns([column_named(label) for label in table.column_names])
 
 
 def sorted_rows(table: pa.Table, names: list[str]) -> list[tuple[Any, ...]]:
@@ -137,8 +138,8 @@ class Merger:
         gone = pa.table({key: pa.array(delete or [], snapshot.schema.field(key).type)})
         connection.register("gone", labelled(gone))
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE keys AS SELECT {delta.column_sql(key)} FROM added "
-            f"UNION SELECT {delta.column_sql(key)} FROM gone"
+            f"CREATE OR REPLACE TEMP TABLE keys AS SELECT {column_sql(key)} FROM added "
+            f"UNION SELECT {column_sql(key)} FROM gone"
         )
         connection.unregister("gone")
         delta.locate(connection, snapshot, "keys", [key], "located")

@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from merging.delta.expressions import translate
-from merging.delta.schema import column_sql
+from merging.sql.quoting import column_sql
 
 ANSWERS = Path(__file__).with_name("spark_answers.json.gz")
 

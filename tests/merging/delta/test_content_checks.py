@@ -16,8 +16,8 @@ import pytest
 
 from merging import delta
 from merging.delta import content_checks, writing
-from merging.delta.schema import column_sql
 from merging.errors import MergeFailed
+from merging.sql.quoting import column_sql
 from tests.merging.delta.delta_tables import Merger, after_merge, own_rows, sample
 from tests.merging.stores import local_place, put_table
 

@@ -24,8 +24,8 @@ from merging.delta.creating import create_in
 from merging.delta.log import load_tombstones
 from merging.delta.maintenance import named_files
 from merging.delta.snapshot import snapshot_in
-from merging.delta.store import LocalStore, ObjectStore
 from merging.errors import MergeError, TableChanged, UnsupportedTable
+from merging.store.stores import LocalStore, ObjectStore
 from tests.merging.delta.delta_tables import Merger, own_rows, sample
 
 Place = tuple[str | int, ...]

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 
 from merging import delta
-from merging.delta.store import LocalStore, ObjectExists
 from merging.errors import MergeFailed, VersionMoved
+from merging.store.stores import LocalStore, ObjectExists
 from tests.merging.delta.delta_tables import (
     Merger,
     after_merge,

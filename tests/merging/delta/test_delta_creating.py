@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from merging import MergeFailed, delta
-from merging.delta.store import LocalStore, ObjectExists
+from merging.store.stores import LocalStore, ObjectExists
 
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "a": ["x", "y", None]})
 FIRST = "_delta_log/00000000000000000000.json"

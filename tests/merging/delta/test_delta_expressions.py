@@ -13,8 +13,8 @@ import pytest
 
 from merging.delta.expressions import computed, condition, translate
 from merging.delta.rules import SESSION_ZONE_PROPERTY, rules_of
-from merging.delta.schema import delta_field
 from merging.delta.spark_syntax import NotUnderstood
+from merging.sql.types import delta_field
 from tests.merging.delta.spark_expressions import EXPRESSIONS, IN_UTC, SCHEMA, ours, recorded
 
 ANSWERS = recorded()

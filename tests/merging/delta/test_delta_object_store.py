@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from merging import delta
-from merging.delta import store as store_module
 from merging.delta.creating import create_in
 from merging.delta.snapshot import snapshot_in
-from merging.delta.store import ObjectExists, ObjectStore, _client_settings, probe
 from merging.errors import MergeFailed, TableNotFound
+from merging.store import stores as store_module
+from merging.store.stores import ObjectExists, ObjectStore, _client_settings, probe
 from tests.merging.delta.delta_tables import (
     Merger,
     after_merge,

@@ -16,6 +16,7 @@ import pytest
 
 from merging import delta
 from merging.errors import MergeFailed
+from merging.sql.quoting import column_sql
 from tests.merging.delta.delta_tables import ODD, UTC, Merger, labelled, own_rows, sample
 
 MOMENT = datetime.datetime(2020, 1, 1, tzinfo=UTC)
@@ -111,7 +112,7 @@ def test_partitions_prune(make_table: Callable[..., str], connection: duckdb.Duc
     located = delta.locate(connection, snapshot, "keys", ["part", "id"], "located")
     assert (located.rows, len(located.files_read)) == (1, 1)
     delta.fetch(connection, snapshot, "located", ["part", "id", ODD], "images")
-    assert connection.execute(f"SELECT u_part, u_id, {delta.column_sql(ODD)} FROM images").fetchall() == [
+    assert connection.execute(f"SELECT u_part, u_id, {column_sql(ODD)} FROM images").fetchall() == [
         ("a b/ü%=1", 1, "text 1")
     ]
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merging.delta.store import LocalStore
 from merging.delta.vectors import MAGIC, VectorDescriptor, VectorFile, read_vector
 from merging.errors import MergeFailed
+from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import Merger, after_merge, own_rows, sample
 
 

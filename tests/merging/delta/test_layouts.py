@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 import merging
 from merging import delta
-from merging.delta.schema import column_sql
 from merging.delta.snapshot import Snapshot, snapshot_in
 from merging.errors import MergeError, UnsupportedTable
-from merging.failures import naming_engine_failures
+from merging.sql.failures import naming_engine_failures
+from merging.sql.quoting import column_sql, quote
 from tests.merging.stores import (
     Place,
     add_action,
@@ -260,7 +260,7 @@ def read(
     names = columns or snapshot.schema.names
     with duckdb.connect(":memory:", config={"threads": 2}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        listed = ", ".join(f"{column_sql(name)} AS {delta.quote(name)}" for name in names)
+        listed = ", ".join(f"{column_sql(name)} AS {quote(name)}" for name in names)
         with naming_engine_failures():
             source = delta.scan_sql(connection, snapshot, names, files=files)
             found = connection.sql(f"SELECT {listed} FROM ({source})").to_arrow_table()
@@ -276,7 +276,7 @@ def fetched(snapshot: Snapshot, ids: list[int]) -> list[dict[str, Any]]:
         connection.execute(f"CREATE TEMP TABLE keys AS SELECT * FROM (VALUES {values}) t({column_sql('id')})")
         delta.locate(connection, snapshot, "keys", ["id"], "located")
         delta.fetch(connection, snapshot, "located", snapshot.schema.names, "images")
-        listed = ", ".join(f"{column_sql(name)} AS {delta.quote(name)}" for name in snapshot.schema.names)
+        listed = ", ".join(f"{column_sql(name)} AS {quote(name)}" for name in snapshot.schema.names)
         found = connection.sql(f"SELECT {listed} FROM images").to_arrow_table()
     return sorted(found.to_pylist(), key=lambda row: row["id"])
 

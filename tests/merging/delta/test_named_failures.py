@@ -16,8 +16,8 @@ import merging
 from merging import MergeRequest, delta
 from merging.delta.snapshot import snapshot_in
 from merging.errors import EngineFailed, MergeError, MergeFailed, UnsupportedTable
-from merging.failures import REFUSAL, engine_failure, naming_engine_failures
-from merging.session import session
+from merging.sql.failures import REFUSAL, engine_failure, naming_engine_failures
+from merging.sql.session import session
 from tests.merging.delta.delta_tables import Merger
 from tests.merging.stores import Place, local_place, memory_place, put, put_table
 

@@ -16,10 +16,10 @@ import pytest
 
 import merging
 from merging import MergeRequest, delta
-from merging.delta.schema import column_sql
 from merging.delta.snapshot import snapshot_in
-from merging.delta.store_files import KnownObjects, RangedReader, ReplacedObject, StoreFile
 from merging.errors import MergeFailed
+from merging.sql.quoting import column_sql, quote
+from merging.store.files import KnownObjects, RangedReader, ReplacedObject, StoreFile
 from tests.merging.delta.delta_tables import Merger
 from tests.merging.stores import (
     Place,
@@ -65,7 +65,7 @@ def make_place(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str]
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, snapshot: delta.Snapshot, source: str) -> pa.Table:
-    columns = ", ".join(f"{column_sql(name)} AS {delta.quote(name)}" for name in snapshot.schema.names)
+    columns = ", ".join(f"{column_sql(name)} AS {quote(name)}" for name in snapshot.schema.names)
     found: pa.Table = connection.sql(f"SELECT {columns} FROM ({source})").to_arrow_table()
     return found.sort_by("id").cast(snapshot.schema)
 

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from merging.delta import column_label
 from merging.expectations import ExpectationReport, check_expectations, parse_suite
 from merging.expectations.values import columns_of
-from merging.session import Session
+from merging.sql.quoting import column_label
+from merging.sql.session import Session
 
 
 def labelled(table: pa.Table) -> pa.Table:

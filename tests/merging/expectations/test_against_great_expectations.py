@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from merging.expectations import CATALOGUE, ExpectationResult, check_expectations, parse_suite
 from merging.expectations.border import _context, _exception_of
 from merging.expectations.values import columns_of
-from merging.session import Session
+from merging.sql.session import Session
 from tests.merging.expectations.conftest import labelled
 from tests.merging.expectations.support import compare, counted, expect, null
 

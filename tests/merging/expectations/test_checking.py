@@ -20,7 +20,7 @@ from merging.expectations import (
     propose_suite,
 )
 from merging.expectations.values import columns_of
-from merging.session import Session
+from merging.sql.session import Session
 from tests.merging.expectations.conftest import Check, labelled
 from tests.merging.expectations.support import compare, counted, expect, rows
 

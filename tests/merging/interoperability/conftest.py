@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.processes import ManagedProcess, wait_until
+from demo.processes import ManagedProcess, wait_until
 from tests.merging.interoperability.spark_connect import connected
 from tests.services import free_port, private_folder
 

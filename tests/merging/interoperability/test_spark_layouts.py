@@ -12,7 +12,7 @@ import pytest
 
 import merging
 from merging.delta import open_snapshot
-from merging.delta.store import LocalStore
+from merging.store.stores import LocalStore
 from tests.merging.delta.test_layouts import read
 from tests.merging.stores import Place, add_action, put_commit
 

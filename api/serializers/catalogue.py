@@ -1,0 +1,189 @@
+"""Projects and datasets."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from api.serializers.shared import AnyValue, StrictSerializer
+from datasets.models import Dataset, DatasetMeta, Project
+from datasets.roles import Role
+from datasets.services import EDITABLE_SETTINGS
+
+ROLES = [(role.value, role.value) for role in Role]
+
+
+class ProjectSerializer(serializers.ModelSerializer):
+    """A group of datasets."""
+
+    class Meta:
+        model = Project
+        fields = ["id", "slug", "name", "description", "created_at"]
+
+
+class MetaSerializer(serializers.ModelSerializer):
+    """What is known of the table: right after every merge, reconciled when others write."""
+
+    class Meta:
+        model = DatasetMeta
+        fields = [
+            "table_id",
+            "delta_version",
+            "row_count",
+            "size_bytes",
+            "file_count",
+            "partition_columns",
+            "strategy",
+            "problem",
+            "version_timestamp",
+            "checked_at",
+        ]
+
+
+class MetaWithSchemaSerializer(MetaSerializer):
+    """The same, with the table's schema in Delta's own JSON."""
+
+    class Meta(MetaSerializer.Meta):
+        fields = [*MetaSerializer.Meta.fields, "schema_json"]
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
+class ColumnNames(serializers.JSONField):
+    """Names of columns, in order."""
+
+
+class DatasetSerializer(serializers.ModelSerializer):
+    """One Delta table with primary key columns."""
+
+    project: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    primary_keys = ColumnNames(read_only=True)
+    meta = MetaSerializer(read_only=True)
+
+    class Meta:
+        model = Dataset
+        fields = [
+            "id",
+            "project",
+            "slug",
+            "name",
+            "description",
+            "table_uri",
+            "primary_keys",
+            "meta",
+            "created_at",
+        ]
+
+
+class DatasetDetailSerializer(DatasetSerializer):
+    """A dataset with its rules and the caller's role."""
+
+    meta = MetaWithSchemaSerializer(read_only=True)
+    role = serializers.SerializerMethodField(help_text="The caller's role on the dataset.")
+
+    class Meta(DatasetSerializer.Meta):
+        fields = [
+            *DatasetSerializer.Meta.fields,
+            "role",
+            *(name for name in EDITABLE_SETTINGS if name not in DatasetSerializer.Meta.fields),
+        ]
+
+    @extend_schema_field(serializers.ChoiceField(ROLES))
+    def get_role(self, dataset: Dataset) -> str:
+        return str(self.context["role"])
+
+
+class DatasetSettingsSerializer(StrictSerializer, serializers.ModelSerializer):
+    """The rules of a dataset that its owners change."""
+
+    class Meta:
+        model = Dataset
+        fields = [*EDITABLE_SETTINGS]
+
+
+class RegisterDatasetSerializer(StrictSerializer, serializers.ModelSerializer):
+    """An existing Delta table that becomes a dataset."""
+
+    project = serializers.CharField(help_text="Slug of the project.")
+    table_uri = serializers.CharField(max_length=1000, help_text="Path or URI of the Delta table.")
+    primary_keys = serializers.ListField(child=serializers.CharField(), allow_empty=False)
+
+    class Meta:
+        model = Dataset
+        fields = ["project", "slug", "table_uri", "primary_keys", *EDITABLE_SETTINGS]
+        validators: list[object] = []  # a taken slug is told by the service, which every face calls
+
+
+class ColumnSerializer(serializers.Serializer):
+    """A column of the table."""
+
+    name = serializers.CharField()
+    type = serializers.CharField(help_text="Delta's name of the type.")
+    nullable = serializers.BooleanField()
+    comment = serializers.CharField(allow_blank=True)
+
+
+class TableSerializer(serializers.Serializer):
+    """Schema and properties of the table at one version, from its log."""
+
+    version = serializers.IntegerField()
+    table_id = serializers.CharField()
+    columns = ColumnSerializer(many=True)
+    partition_columns = serializers.ListField(child=serializers.CharField())
+    row_count = serializers.IntegerField()
+    size_bytes = serializers.IntegerField()
+    file_count = serializers.IntegerField()
+    strategy = serializers.CharField(help_text="How merges are written to this table.")
+    features = serializers.ListField(child=serializers.CharField())
+    constraints = serializers.DictField(child=serializers.CharField())
+    properties = serializers.DictField(child=serializers.CharField())
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="What owners should know before they rely on the table."
+    )
+    timestamp = serializers.DateTimeField(allow_null=True)
+
+
+class RowPageSerializer(serializers.Serializer):
+    """Rows of the table in a stable order."""
+
+    next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    version = serializers.IntegerField(help_text="The table version that the rows are read from.")
+    columns = ColumnSerializer(many=True)
+    results = serializers.ListField(child=serializers.DictField(child=AnyValue(allow_null=True)))
+
+
+class TableVersionSerializer(serializers.Serializer):
+    """One commit of the table: which change request or which foreign job wrote it."""
+
+    version = serializers.IntegerField()
+    timestamp = serializers.DateTimeField(allow_null=True)
+    operation = serializers.CharField()
+    user = serializers.CharField(allow_blank=True)
+    engine = serializers.CharField(allow_blank=True)
+    change_request = serializers.CharField(source="cr_id", allow_null=True)
+    rows_added = serializers.IntegerField(allow_null=True)
+    rows_updated = serializers.IntegerField(allow_null=True)
+    rows_deleted = serializers.IntegerField(allow_null=True)
+
+
+class HistoryPageSerializer(serializers.Serializer):
+    """Versions of the table, newest first."""
+
+    next = serializers.URLField(allow_null=True)
+    results = TableVersionSerializer(many=True)
+
+
+class MemberSerializer(serializers.Serializer):
+    """Who has which role on the dataset, and whether the project gives it."""
+
+    kind = serializers.ChoiceField([("user", "user"), ("group", "group")])
+    name = serializers.CharField()
+    role = serializers.ChoiceField(ROLES)
+    inherited = serializers.BooleanField(help_text="Whether the role comes from the project.")
+
+
+class SetMemberSerializer(StrictSerializer):
+    """A member's own role on the dataset; null takes it away."""
+
+    kind = serializers.ChoiceField([("user", "user"), ("group", "group")], default="user")
+    name = serializers.CharField()
+    role = serializers.ChoiceField(ROLES, allow_null=True)

@@ -1,0 +1,265 @@
+"""Conflicts, choices, merges and their runs."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
+from rest_framework import serializers
+
+from api.serializers.shared import AnyValue, StrictSerializer, UserField
+from changerequests import selectors
+from changerequests.models import ConflictResolution, MergeRun
+
+
+class ConflictSerializer(serializers.Serializer):
+    """A cell (or, with ``column`` null, a row) that Current and Proposed both changed."""
+
+    key = serializers.DictField(child=AnyValue(allow_null=True))
+    column = serializers.CharField(allow_null=True)
+    kind = serializers.CharField(help_text="For example modify/delete: first Current, then Proposed.")
+    base = AnyValue(allow_null=True)
+    current = AnyValue(allow_null=True)
+    proposed = AnyValue(allow_null=True)
+    inputs_digest = serializers.CharField(
+        help_text="Stands for the three values; send it back with the choice."
+    )
+    legal_choices = serializers.ListField(child=serializers.CharField())
+    message = serializers.CharField(allow_blank=True)
+    choice = serializers.CharField(allow_null=True, help_text="The choice that stands.")
+    value = AnyValue(allow_null=True, help_text="The value of a custom choice.")
+
+
+@extend_schema_serializer(many=False)
+class ConflictsPageSerializer(serializers.Serializer):
+    """A page of conflicts with the exact counts of all of them."""
+
+    next = serializers.URLField(allow_null=True)
+    total = serializers.IntegerField()
+    unresolved = serializers.IntegerField()
+    table_version = serializers.IntegerField()
+    results = ConflictSerializer(many=True)
+
+
+class ChoiceSerializer(StrictSerializer):
+    """One choice: which conflict, what is taken, and the digest of the values that were judged."""
+
+    key = serializers.DictField(child=AnyValue(allow_null=True))
+    column = serializers.CharField(allow_null=True, default=None)
+    choice = serializers.ChoiceField(ConflictResolution.Choice.choices)
+    value = AnyValue(allow_null=True, default=None, help_text="For the choice custom; null is NULL.")
+    inputs_digest = serializers.CharField()
+
+
+class ChoicesSerializer(StrictSerializer):
+    """Choices that are stored together or not at all."""
+
+    resolutions = ChoiceSerializer(many=True, allow_empty=False)
+
+
+class ColumnChoiceSerializer(StrictSerializer):
+    """The same choice for every conflict of a column that has none yet."""
+
+    column = serializers.CharField(allow_blank=True, help_text="Empty for conflicts of whole rows.")
+    choice = serializers.ChoiceField(
+        [pair for pair in ConflictResolution.Choice.choices if pair[0] != ConflictResolution.Choice.CUSTOM]
+    )
+
+
+class UnresolvedSerializer(serializers.Serializer):
+    """How many conflicts still need a choice."""
+
+    unresolved = serializers.IntegerField()
+
+
+class VersionDiffSerializer(serializers.Serializer):
+    """What the merge did to the table, in rows."""
+
+    version_before = serializers.IntegerField()
+    version_after = serializers.IntegerField()
+    rows_added = serializers.IntegerField()
+    rows_updated = serializers.IntegerField()
+    rows_deleted = serializers.IntegerField()
+
+
+class CheckSerializer(serializers.Serializer):
+    """The outcome of one check of the merged result."""
+
+    name = serializers.CharField()
+    ok = serializers.BooleanField()
+    message = serializers.CharField()
+    failures = serializers.IntegerField()
+
+
+class MergeResultSerializer(serializers.Serializer):
+    """A merge that stands in the table."""
+
+    merged_version = serializers.IntegerField()
+    commit_id = serializers.CharField()
+    rows_affected = serializers.IntegerField()
+    rows_agreed = serializers.IntegerField()
+    diff = VersionDiffSerializer()
+    cells_updated = serializers.DictField(child=serializers.IntegerField())
+    strategy = serializers.CharField()
+    conflicts_overridden = serializers.IntegerField()
+    validation = CheckSerializer(many=True)
+
+
+class OverriddenSerializer(serializers.Serializer):
+    """A gate that an owner overrode."""
+
+    code = serializers.CharField()
+    sentence = serializers.CharField()
+
+
+class RunErrorSerializer(serializers.Serializer):
+    """Why a run ended without a merge."""
+
+    code = serializers.CharField(source="error_code")
+    message = serializers.CharField(source="error_message")
+
+
+class MergeRunSerializer(serializers.ModelSerializer):
+    """One attempt to merge a change request."""
+
+    change_request = serializers.CharField(source="change_request.cr_id", read_only=True)
+    dataset = serializers.IntegerField(source="dataset_id", read_only=True)
+    requested_by = UserField(read_only=True)
+    suite_version = serializers.IntegerField(
+        source="suite_version.number",
+        read_only=True,
+        allow_null=True,
+        default=None,
+        help_text="The version of the expectations that judged the merged result.",
+    )
+    overridden = OverriddenSerializer(source="overridden_blockers", many=True, read_only=True)
+    error = serializers.SerializerMethodField()
+    result = MergeResultSerializer(read_only=True, allow_null=True)
+
+    class Meta:
+        model = MergeRun
+        fields = [
+            "id",
+            "change_request",
+            "dataset",
+            "status",
+            "phase",
+            "requested_by",
+            "requested_for",
+            "message",
+            "revision_digest",
+            "suite_version",
+            "skip_conflict_check",
+            "force_merge",
+            "override_reason",
+            "overridden",
+            "attempts",
+            "queued_at",
+            "started_at",
+            "finished_at",
+            "error",
+            "result",
+        ]
+
+    @extend_schema_field(RunErrorSerializer(allow_null=True))
+    def get_error(self, run: MergeRun) -> Any:
+        return RunErrorSerializer(run).data if run.error_code else None
+
+
+class MergeRunDetailSerializer(MergeRunSerializer):
+    """A run with its place in the queue."""
+
+    queue_position = serializers.SerializerMethodField(
+        help_text="How many runs of the dataset end before it."
+    )
+
+    class Meta(MergeRunSerializer.Meta):
+        fields = [*MergeRunSerializer.Meta.fields, "queue_position"]
+
+    def get_queue_position(self, run: MergeRun) -> int | None:
+        return selectors.queue_position(run) if run.is_active else None
+
+
+class RequestMergeSerializer(StrictSerializer):
+    """What was looked at, and how to merge. Everything may be left out."""
+
+    message = serializers.CharField(allow_blank=True, default="")
+    revision_digest = serializers.CharField(
+        allow_blank=True, default="", help_text="409 plan_changed if it moved."
+    )
+    plan_digest = serializers.CharField(
+        allow_blank=True, default="", help_text="409 plan_changed if it moved."
+    )
+    table_version = serializers.IntegerField(
+        required=False, allow_null=True, help_text="409 plan_changed if it moved."
+    )
+    dataset_name = serializers.CharField(
+        allow_blank=True,
+        default="",
+        help_text="The dataset's name typed, to delete more rows than its limit.",
+    )
+    merge_schema = serializers.BooleanField(required=False, allow_null=True, default=None)
+    skip_conflict_check = serializers.BooleanField(
+        default=False, help_text="Owners only: concurrent changes are not looked for, Proposed wins."
+    )
+    force_merge = serializers.BooleanField(
+        default=False,
+        help_text="Owners only: conflicts are recorded, then Proposed wins; gates are overridden.",
+    )
+    reason = serializers.CharField(
+        allow_blank=True,
+        default="",
+        help_text="Owners only: overrides gates; shown in the timeline and the audit.",
+    )
+    requested_by = serializers.CharField(
+        allow_blank=True,
+        default="",
+        max_length=150,
+        help_text="Recorded beside the caller; only owners may name somebody else.",
+    )
+
+
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
+class IdentityField(serializers.Field):
+    """An id as a number, or an id or slug as text."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, bool) or not isinstance(data, int | str):
+            raise serializers.ValidationError("Give the id or the slug.")
+        return str(data)
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class MergeContractSerializer(serializers.Serializer):
+    """The request of ``POST /delta/merge-cr``. Members that it does not know are ignored."""
+
+    project_id = IdentityField(help_text="Id or slug.")
+    dataset_id = IdentityField(help_text="Id or slug.")
+    cr_id = serializers.CharField()
+    primary_keys = serializers.ListField(
+        child=serializers.CharField(), allow_empty=False, help_text="Must be the dataset's key columns."
+    )
+    delta_version_before = serializers.IntegerField(
+        required=False, allow_null=True, default=None, help_text="The base that the client knew."
+    )
+    current_delta_version = serializers.IntegerField(
+        required=False, allow_null=True, default=None, help_text="The table version that the client knew."
+    )
+    merge_schema = serializers.BooleanField(default=True)
+    requested_by = serializers.CharField(allow_blank=True, allow_null=True, default="", max_length=150)
+    skip_conflict_check = serializers.BooleanField(default=False)
+    force_merge = serializers.BooleanField(default=False)
+    reason = serializers.CharField(
+        allow_blank=True, default="", help_text="Needed by skip_conflict_check and force_merge."
+    )
+
+
+class MergedContractSerializer(serializers.Serializer):
+    """The answer of ``POST /delta/merge-cr`` once the merge stands."""
+
+    status = serializers.ChoiceField([("ok", "ok")])
+    merged_version = serializers.IntegerField()
+    commit_id = serializers.CharField()
+    rows_affected = serializers.IntegerField(help_text="Added, updated and deleted.")
+    diff = VersionDiffSerializer()
+    cleanup = serializers.BooleanField(help_text="Whether the staged content was removed or archived.")

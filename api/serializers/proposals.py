@@ -1,0 +1,425 @@
+"""Change requests: what they are, say and change."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
+from changerequests import selectors
+from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision
+from changerequests.policies import blockers
+from changerequests.states import Action
+from datasets.errors import InvalidInput
+from datasets.rows import parse_json
+
+#: What people do; the rest is the system's.
+PEOPLES_ACTIONS = (
+    Action.STAGE,
+    Action.REBASE,
+    Action.SUBMIT,
+    Action.RETURN_TO_DRAFT,
+    Action.REVIEW,
+    Action.RESOLVE,
+    Action.REQUEST_MERGE,
+    Action.CLOSE,
+    Action.REOPEN,
+    Action.REVERT,
+)
+
+
+class NewColumnSerializer(serializers.Serializer):
+    """A column that the table does not have yet."""
+
+    name = serializers.CharField()
+    type = serializers.CharField(
+        help_text="As Delta names it; chosen by the uploader, or by what the values are."
+    )
+
+
+class RevisionSerializer(serializers.ModelSerializer):
+    """One immutable staged content."""
+
+    new_columns = NewColumnSerializer(many=True)
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="What was read otherwise than somebody may expect: repeated rows, cut timestamps, rows left out.",
+    )
+
+    columns = serializers.ListField(child=serializers.CharField())
+    cells_updated = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Changed cells per column."
+    )
+    created_by = UserField(read_only=True)
+
+    class Meta:
+        model = Revision
+        fields = [
+            "number",
+            "digest",
+            "base_version",
+            "rows",
+            "rows_inserted",
+            "rows_updated",
+            "rows_deleted",
+            "noop_rows",
+            "columns",
+            "cells_updated",
+            "new_columns",
+            "warnings",
+            "file_name",
+            "created_by",
+            "created_at",
+        ]
+
+
+class RevisionSummarySerializer(serializers.ModelSerializer):
+    """The current content in numbers."""
+
+    class Meta:
+        model = Revision
+        fields = ["number", "digest", "base_version", "rows", "rows_inserted", "rows_updated", "rows_deleted"]
+
+
+class SchemaChangeSerializer(serializers.Serializer):
+    """A change of the table's schema that the merge makes."""
+
+    kind = serializers.CharField()
+    column = serializers.CharField()
+    type = serializers.CharField()
+
+
+class PlanSerializer(serializers.ModelSerializer):
+    """What a merge would do on ``table_version``; ``problem`` says why no plan could be made."""
+
+    revision: Any = serializers.SlugRelatedField(slug_field="number", read_only=True)
+    revision_digest = serializers.CharField(source="revision.digest", read_only=True)
+    cells_updated = serializers.DictField(child=serializers.IntegerField())
+    schema_changes = SchemaChangeSerializer(many=True)
+
+    class Meta:
+        model = PlanCheck
+        fields = [
+            "revision",
+            "revision_digest",
+            "resolutions_digest",
+            "plan_digest",
+            "table_version",
+            "strategy",
+            "rows_added",
+            "rows_updated",
+            "rows_deleted",
+            "rows_agreed",
+            "cells_updated",
+            "schema_changes",
+            "conflicts",
+            "unresolved",
+            "row_count_before",
+            "row_count_after",
+            "deleted_share",
+            "problem_code",
+            "problem",
+            "checked_at",
+        ]
+
+
+class PlanSummarySerializer(serializers.ModelSerializer):
+    """The last check in the numbers that lists show."""
+
+    class Meta:
+        model = PlanCheck
+        fields = ["table_version", "conflicts", "unresolved", "problem_code", "checked_at"]
+
+
+class DatasetReferenceSerializer(serializers.Serializer):
+    """Which dataset a change request is for."""
+
+    id = serializers.IntegerField()
+    project = serializers.CharField(source="project.slug")
+    slug = serializers.CharField()
+    name = serializers.CharField()
+
+
+class ChangeRequestSerializer(serializers.ModelSerializer):
+    """A proposal of row changes to one dataset, as lists show it."""
+
+    cr_id = serializers.CharField(read_only=True, help_text="The public id, for example CR-128.")
+    dataset = DatasetReferenceSerializer(read_only=True)
+    author = UserField(read_only=True)
+    revision = serializers.SerializerMethodField()
+    plan = serializers.SerializerMethodField(help_text="The last check on the table, if it still holds.")
+    open_threads = serializers.SerializerMethodField()
+    active_run = serializers.SerializerMethodField(help_text="Id of the queued or running merge.")
+
+    class Meta:
+        model = ChangeRequest
+        fields = [
+            "cr_id",
+            "title",
+            "status",
+            "dataset",
+            "author",
+            "revision",
+            "plan",
+            "open_threads",
+            "active_run",
+            "merged_version",
+            "merged_at",
+            "created_at",
+            "updated_at",
+        ]
+
+    @extend_schema_field(RevisionSummarySerializer(allow_null=True))
+    def get_revision(self, change_request: ChangeRequest) -> Any:
+        revision = selectors.current_revision(change_request)
+        return RevisionSummarySerializer(revision).data if revision else None
+
+    @extend_schema_field(PlanSummarySerializer(allow_null=True))
+    def get_plan(self, change_request: ChangeRequest) -> Any:
+        check = selectors.current_plan_check(change_request)
+        return PlanSummarySerializer(check).data if check else None
+
+    def get_open_threads(self, change_request: ChangeRequest) -> int:
+        return selectors.open_threads_on(change_request)
+
+    @extend_schema_field(serializers.IntegerField(allow_null=True))
+    def get_active_run(self, change_request: ChangeRequest) -> int | None:
+        run = selectors.active_run(change_request)
+        return run.pk if run else None
+
+
+class BlockerSerializer(serializers.Serializer):
+    """One reason why an action is not possible now."""
+
+    code = serializers.CharField()
+    kind = serializers.ChoiceField([("fix", "fix"), ("wait", "wait")])
+    sentence = serializers.CharField()
+    link = serializers.CharField(help_text="Part of the change request's page where it is mended.")
+    overridable = serializers.BooleanField(
+        help_text="Whether an owner may go on in spite of it, with a reason."
+    )
+
+
+class ReviewSerializer(serializers.ModelSerializer):
+    """A verdict on one revision together with the choices as they stood then."""
+
+    reviewer = UserField(read_only=True)
+    revision: Any = serializers.SlugRelatedField(slug_field="number", read_only=True)
+
+    class Meta:
+        model = Review
+        fields = [
+            "id",
+            "reviewer",
+            "verdict",
+            "body",
+            "revision",
+            "revision_digest",
+            "resolutions_digest",
+            "created_at",
+        ]
+
+
+class ChangeRequestDetailSerializer(ChangeRequestSerializer):
+    """A change request with the blockers of every action for the caller: an empty list means that it is possible."""
+
+    verdicts = serializers.SerializerMethodField(help_text="The newest verdict of each reviewer.")
+    approvals = serializers.SerializerMethodField(help_text="How many approvals count for what stands now.")
+    blockers = serializers.SerializerMethodField(help_text="Action to what stands in its way.")
+    merged_by = UserField(read_only=True, allow_null=True)
+
+    class Meta(ChangeRequestSerializer.Meta):
+        fields = [
+            *ChangeRequestSerializer.Meta.fields,
+            "description",
+            "close_reason",
+            "merge_schema",
+            "merged_by",
+            "verdicts",
+            "approvals",
+            "blockers",
+        ]
+
+    @extend_schema_field(ReviewSerializer(many=True))
+    def get_verdicts(self, change_request: ChangeRequest) -> Any:
+        return ReviewSerializer(selectors.latest_verdicts(change_request), many=True).data
+
+    def get_approvals(self, change_request: ChangeRequest) -> int:
+        return len(selectors.counting_approvals(change_request))
+
+    @extend_schema_field(serializers.DictField(child=BlockerSerializer(many=True)))
+    def get_blockers(self, change_request: ChangeRequest) -> Any:
+        actor, role = self.context["request"].user, self.context["role"]
+        return {
+            action.value: BlockerSerializer(
+                blockers(change_request, actor, action, role=role), many=True
+            ).data
+            for action in PEOPLES_ACTIONS
+        }
+
+
+class CreateChangeRequestSerializer(StrictSerializer):
+    """A new draft."""
+
+    dataset = serializers.IntegerField(help_text="Id of the dataset.")
+    title = serializers.CharField(max_length=200)
+    description = serializers.CharField(allow_blank=True, default="")
+    merge_schema = serializers.BooleanField(
+        default=True, help_text="Whether new columns in the uploaded content are added to the table."
+    )
+
+
+@extend_schema_field({"type": "string", "example": '{"price": "decimal(10,2)"}'})
+class ColumnTypesField(serializers.CharField):
+    """Names and types in a JSON object, as a form can carry it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            types = parse_json(super().to_internal_value(data), "column_types")
+        except InvalidInput as error:
+            raise serializers.ValidationError(error.message) from error
+        if not isinstance(types, dict) or not all(isinstance(kind, str) for kind in types.values()):
+            raise serializers.ValidationError("Expected a JSON object with the name and type of each column.")
+        return types
+
+
+class UploadSerializer(StrictSerializer):
+    """A file with the key columns, any of the other columns and optionally ``_op``."""
+
+    file = serializers.FileField(allow_empty_file=True)
+    file_format = serializers.ChoiceField(
+        [(name, name) for name in ("csv", "parquet", "jsonl", "arrow", "xlsx")],
+        required=False,
+        help_text="By the file's name unless given.",
+    )
+    null_token = serializers.CharField(
+        allow_blank=True,
+        trim_whitespace=False,
+        default="",
+        help_text="In CSV: the unquoted field that stands for NULL.",
+    )
+    column_types = ColumnTypesField(
+        required=False,
+        help_text='Types of new columns by their names, as JSON: `{"price": "decimal(10,2)"}`.',
+    )
+
+
+class CloseSerializer(StrictSerializer):
+    """Why the request is closed; needed to reject somebody else's."""
+
+    reason = serializers.CharField(allow_blank=True, default="")
+
+
+class WriteReviewSerializer(StrictSerializer):
+    """A verdict."""
+
+    verdict = serializers.ChoiceField(Review.Verdict.choices)
+    body = serializers.CharField(allow_blank=True, default="")
+    revision_digest = serializers.CharField(
+        allow_blank=True, default="", help_text="Of the content that was read; 409 if it moved meanwhile."
+    )
+
+
+class CommentSerializer(serializers.ModelSerializer):
+    """A remark on the request, a row or a cell; ``thread`` is null for the first of a thread."""
+
+    author = UserField(read_only=True)
+    thread = serializers.IntegerField(source="parent_id", allow_null=True, read_only=True)
+    row_key = KeyField(allow_null=True, read_only=True)
+    resolved_by = UserField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = Comment
+        fields = [
+            "id",
+            "thread",
+            "author",
+            "body",
+            "row_key",
+            "column",
+            "resolved_by",
+            "resolved_at",
+            "created_at",
+        ]
+
+
+class WriteCommentSerializer(StrictSerializer):
+    """A remark, or the answer to one."""
+
+    body = serializers.CharField()
+    thread = serializers.IntegerField(
+        required=False, allow_null=True, help_text="The comment that is answered."
+    )
+    row_key = serializers.DictField(child=AnyValue(allow_null=True), required=False, allow_null=True)
+    column = serializers.CharField(allow_blank=True, default="", max_length=255)
+
+
+class SettleThreadSerializer(StrictSerializer):
+    """Whether the discussion is resolved."""
+
+    resolved = serializers.BooleanField()
+
+
+class EventSerializer(serializers.Serializer):
+    """One entry of the audit trail."""
+
+    sequence = serializers.IntegerField(help_text="Place in the chain of the dataset.")
+    occurred_at = serializers.DateTimeField()
+    actor = serializers.CharField(allow_blank=True, help_text="User name; empty for the system.")
+    action = serializers.CharField()
+    data = serializers.DictField(  # type: ignore[assignment]  # declared fields leave the class, .data stays
+        child=AnyValue(allow_null=True)
+    )
+    request_id = serializers.CharField(allow_blank=True)
+    hash = serializers.CharField()
+    previous_hash = serializers.CharField(allow_blank=True)
+
+
+class CellSerializer(serializers.Serializer):
+    """One changed cell; for inserts ``base`` and for deletes ``proposed`` is null because the row is absent."""
+
+    column = serializers.CharField()
+    base = AnyValue(allow_null=True)
+    proposed = AnyValue(allow_null=True)
+
+
+class RowChangeSerializer(serializers.Serializer):
+    """One changed row: its key and the cells that change."""
+
+    key = serializers.DictField(child=AnyValue(allow_null=True))
+    operation = serializers.ChoiceField([(name, name) for name in ("insert", "update", "delete")])
+    cells = serializers.SerializerMethodField()
+
+    @extend_schema_field(CellSerializer(many=True))
+    def get_cells(self, row: Any) -> list[dict[str, Any]]:
+        base, proposed = row.base or {}, row.proposed or {}
+        columns = row.changed if row.operation == "update" else [*(proposed or base)]
+        return [
+            {"column": column, "base": base.get(column), "proposed": proposed.get(column)}
+            for column in columns
+            if column not in row.key or row.operation == "update"
+        ]
+
+
+class DiffPageSerializer(serializers.Serializer):
+    """A page of the cell-level diff in key order."""
+
+    next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    results = RowChangeSerializer(many=True)
+
+
+class GroupedChangeSerializer(serializers.Serializer):
+    """Equal edits of one column: ``column: old -> new, rows``."""
+
+    column = serializers.CharField()
+    old = AnyValue(allow_null=True)
+    new = AnyValue(allow_null=True)
+    rows = serializers.IntegerField()
+
+
+class AuditFileSerializer(serializers.Serializer):
+    """One audit file of a merged request."""
+
+    name = serializers.CharField()
+    sha256 = serializers.CharField(help_text="As recorded in the audit trail at the merge.")
+    url = serializers.URLField()

@@ -1,0 +1,141 @@
+"""Where the API is found. Addresses end without a slash, but for the two documents."""
+
+from typing import Any
+
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from api.views.catalogue import DatasetViewSet, ProjectViewSet
+from api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
+from api.views.merges import ConflictViewSet, MergeContractView, MergeRunViewSet, MergeView
+from api.views.proposals import (
+    ChangeRequestViewSet,
+    CommentViewSet,
+    EventViewSet,
+    ReviewViewSet,
+    RevisionViewSet,
+    UploadView,
+)
+from api.views.sign_in import TokenLogoutView, TokenView
+from api.views.tables import TableViewSet, TrailViewSet
+from api.views.unknown import UnknownView
+
+DATASET = "datasets/<int:dataset_id>"
+REQUEST = "change_requests/<str:cr_id>"
+#: Short lists that come whole.
+WHOLE: dict[str, Any] = {"pagination_class": None, "filterset_class": None}
+
+v1 = [
+    path("auth/token", TokenView.as_view(), name="token"),
+    path("auth/logout", TokenLogoutView.as_view(), name="token-logout"),
+    path("projects", ProjectViewSet.as_view({"get": "list"}), name="projects"),
+    path("projects/<slug:slug>", ProjectViewSet.as_view({"get": "retrieve"}), name="project"),
+    path("datasets", DatasetViewSet.as_view({"get": "list", "post": "create"}), name="datasets"),
+    path(DATASET, DatasetViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="dataset"),
+    path(f"{DATASET}/schema", DatasetViewSet.as_view({"get": "table"}), name="dataset-schema"),
+    path(f"{DATASET}/rows", DatasetViewSet.as_view({"get": "rows"}), name="dataset-rows"),
+    path(f"{DATASET}/rows/history", TableViewSet.as_view({"get": "row_history"}), name="row-history"),
+    path(f"{DATASET}/audit", TableViewSet.as_view({"get": "audit"}), name="dataset-audit"),
+    path(
+        f"{DATASET}/maintenance",
+        TableViewSet.as_view({"get": "maintenance", "post": "request_maintenance"}),
+        name="dataset-maintenance",
+    ),
+    path(f"{DATASET}/history", DatasetViewSet.as_view({"get": "history"}), name="dataset-history"),
+    path(f"{DATASET}/reconcile", DatasetViewSet.as_view({"post": "reconcile"}), name="dataset-reconcile"),
+    path(
+        f"{DATASET}/members",
+        DatasetViewSet.as_view({"get": "members", "put": "set_member"}, **WHOLE),
+        name="dataset-members",
+    ),
+    path(f"{DATASET}/suite", SuiteViewSet.as_view({"get": "retrieve", "put": "update"}), name="suite"),
+    path(f"{DATASET}/suite/versions", SuiteViewSet.as_view({"get": "versions"}), name="suite-versions"),
+    path(
+        f"{DATASET}/suite/versions/<int:number>",
+        SuiteViewSet.as_view({"get": "version"}),
+        name="suite-version",
+    ),
+    path(f"{DATASET}/suite/proposals", SuiteViewSet.as_view({"post": "propose"}), name="suite-proposals"),
+    path(
+        f"{DATASET}/suite/proposals/<int:proposal_id>",
+        SuiteViewSet.as_view({"get": "proposal"}),
+        name="suite-proposal",
+    ),
+    path(
+        "change_requests",
+        ChangeRequestViewSet.as_view({"get": "list", "post": "create"}),
+        name="change-requests",
+    ),
+    path(REQUEST, ChangeRequestViewSet.as_view({"get": "retrieve"}), name="change-request"),
+    path(f"{REQUEST}/upload", UploadView.as_view({"post": "upload"}), name="upload"),
+    path(f"{REQUEST}/revisions", RevisionViewSet.as_view({"get": "list"}), name="revisions"),
+    path(f"{REQUEST}/diff", ChangeRequestViewSet.as_view({"get": "diff"}), name="diff"),
+    path(
+        f"{REQUEST}/diff/groups",
+        ChangeRequestViewSet.as_view({"get": "diff_groups"}, **WHOLE),
+        name="diff-groups",
+    ),
+    path(f"{REQUEST}/plan", ChangeRequestViewSet.as_view({"get": "plan"}), name="plan"),
+    path(
+        f"{REQUEST}/conflicts",
+        ConflictViewSet.as_view({"get": "list", "post": "resolve"}),
+        name="conflicts",
+    ),
+    path(
+        f"{REQUEST}/conflicts/bulk",
+        ConflictViewSet.as_view({"post": "resolve_column"}),
+        name="conflicts-bulk",
+    ),
+    path(
+        f"{REQUEST}/expectations",
+        ExpectationCheckViewSet.as_view({"get": "retrieve"}),
+        name="expectation-check",
+    ),
+    path(
+        f"{REQUEST}/expectations/override",
+        ExpectationCheckViewSet.as_view({"post": "override"}),
+        name="expectation-override",
+    ),
+    path(
+        f"{REQUEST}/expectations/<int:number>/rows",
+        ExpectationCheckViewSet.as_view({"get": "rows"}),
+        name="expectation-rows",
+    ),
+    path(f"{REQUEST}/events", EventViewSet.as_view({"get": "list"}), name="events"),
+    path(f"{REQUEST}/reviews", ReviewViewSet.as_view({"get": "list", "post": "create"}), name="reviews"),
+    path(f"{REQUEST}/comments", CommentViewSet.as_view({"get": "list", "post": "create"}), name="comments"),
+    path(
+        f"{REQUEST}/threads/<int:comment_id>",
+        ChangeRequestViewSet.as_view({"post": "settle_thread"}),
+        name="thread",
+    ),
+    path(f"{REQUEST}/submit", ChangeRequestViewSet.as_view({"post": "submit"}), name="submit"),
+    path(
+        f"{REQUEST}/return_to_draft",
+        ChangeRequestViewSet.as_view({"post": "return_to_draft"}),
+        name="return-to-draft",
+    ),
+    path(f"{REQUEST}/close", ChangeRequestViewSet.as_view({"post": "close"}), name="close"),
+    path(f"{REQUEST}/reopen", ChangeRequestViewSet.as_view({"post": "reopen"}), name="reopen"),
+    path(f"{REQUEST}/rebase", ChangeRequestViewSet.as_view({"post": "rebase"}), name="rebase"),
+    path(f"{REQUEST}/revert", ChangeRequestViewSet.as_view({"post": "revert"}), name="revert"),
+    path(f"{REQUEST}/merge", MergeView.as_view(), name="merge"),
+    path(
+        f"{REQUEST}/audit", ChangeRequestViewSet.as_view({"get": "audit_files"}, **WHOLE), name="audit-files"
+    ),
+    path(
+        f"{REQUEST}/audit/<str:name>", ChangeRequestViewSet.as_view({"get": "audit_file"}), name="audit-file"
+    ),
+    path("audit", TrailViewSet.as_view({"get": "audit"}), name="audit"),
+    path("runs", MergeRunViewSet.as_view({"get": "list"}), name="runs"),
+    path("runs/<int:run_id>", MergeRunViewSet.as_view({"get": "retrieve"}), name="run"),
+    path("runs/<int:run_id>/cancel", MergeRunViewSet.as_view({"post": "cancel"}), name="run-cancel"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
+    re_path(r"", UnknownView.as_view(), name="unknown"),
+]
+
+urlpatterns = [
+    path("api/v1/", include((v1, "api"))),
+    path("delta/merge-cr", MergeContractView.as_view(), name="merge-contract"),
+]

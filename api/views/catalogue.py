@@ -1,0 +1,273 @@
+"""Projects and datasets."""
+
+from typing import Any
+
+import django_filters
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from api.pagination import EngineCursor, NewestFirst, page_of
+from api.schema import DATASET_ID
+from api.serializers.catalogue import (
+    DatasetDetailSerializer,
+    DatasetSerializer,
+    DatasetSettingsSerializer,
+    HistoryPageSerializer,
+    MemberSerializer,
+    MetaWithSchemaSerializer,
+    ProjectSerializer,
+    RegisterDatasetSerializer,
+    RowPageSerializer,
+    SetMemberSerializer,
+    TableSerializer,
+)
+from api.views.shared import actor_of, validated
+from datasets import services
+from datasets.errors import InvalidInput
+from datasets.models import Dataset, Project
+from datasets.operators import is_operator
+from datasets.roles import (
+    Role,
+    datasets_with_role,
+    members_of,
+    role_on,
+    set_role,
+    visible_dataset,
+    visible_project,
+    visible_projects,
+)
+from datasets.rows import json_row
+
+VERSION = OpenApiParameter("version", int, description="A table version; the newest unless given.")
+
+
+@extend_schema(tags=["projects"])
+class ProjectViewSet(GenericViewSet):
+    """Projects that the caller may see."""
+
+    queryset = Project.objects.none()
+    serializer_class = ProjectSerializer
+    pagination_class = NewestFirst
+    lookup_field = "slug"
+
+    def list(self, request: Request) -> Response:
+        """Projects with a role of the caller, or with a dataset that they may see."""
+        page = self.paginate_queryset(visible_projects(actor_of(request)))
+        return self.get_paginated_response(ProjectSerializer(page, many=True).data)
+
+    def retrieve(self, request: Request, slug: str) -> Response:
+        """One project."""
+        return Response(ProjectSerializer(visible_project(actor_of(request), slug)).data)
+
+
+class DatasetFilter(django_filters.FilterSet):
+    """Which datasets."""
+
+    project = django_filters.CharFilter(field_name="project__slug", help_text="Slug of the project.")
+    slug = django_filters.CharFilter()
+    search = django_filters.CharFilter(
+        field_name="name", lookup_expr="icontains", help_text="Part of the name."
+    )
+
+    class Meta:
+        model = Dataset
+        fields: list[str] = []
+
+
+class PreviewParameters(EngineCursor):
+    """Which rows of the table, in which order."""
+
+    version = serializers.IntegerField(min_value=0, required=False)
+    order_by = serializers.CharField(required=False)
+    descending = serializers.BooleanField(default=False)
+
+
+class HistoryParameters(serializers.Serializer):
+    """Which versions."""
+
+    before = serializers.IntegerField(min_value=0, required=False, help_text="Only versions below this one.")
+    limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
+
+
+@extend_schema(tags=["datasets"])
+@extend_schema_view(list=extend_schema(responses=DatasetSerializer(many=True)))
+class DatasetViewSet(GenericViewSet):
+    """Datasets that the caller may see."""
+
+    queryset = Dataset.objects.none()
+    serializer_class = DatasetSerializer
+    pagination_class = NewestFirst
+    filterset_class = DatasetFilter
+    lookup_url_kwarg = "dataset_id"
+
+    def get_queryset(self) -> QuerySet[Dataset]:
+        if getattr(self, "swagger_fake_view", False):
+            return self.queryset
+        return Dataset.objects.filter(
+            pk__in=datasets_with_role(actor_of(self.request)).values("pk")
+        ).select_related("project", "meta")
+
+    def list(self, request: Request) -> Response:
+        """Datasets with a role of the caller, their project's included."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(DatasetSerializer(page, many=True).data)
+
+    @extend_schema(request=RegisterDatasetSerializer, responses={201: DatasetDetailSerializer})
+    def create(self, request: Request) -> Response:
+        """Register an existing Delta table. For owners of the project and operators.
+
+        422 names the feature that cannot be written, or the rows whose keys are NULL or not unique.
+        """
+        wanted = validated(RegisterDatasetSerializer, request.data)
+        actor, slug = actor_of(request), wanted.pop("project")
+        project = (
+            Project.objects.filter(slug=slug).first() if is_operator(actor) else visible_project(actor, slug)
+        )
+        if project is None:
+            raise InvalidInput("There is no such project.", errors={"project": ["There is no such project."]})
+        dataset = services.register_dataset(project=project, actor=actor, **wanted)
+        return self._detail(dataset, role_on(actor, dataset), status=201)
+
+    @extend_schema(parameters=[DATASET_ID], responses=DatasetDetailSerializer)
+    def retrieve(self, request: Request, dataset_id: int) -> Response:
+        """A dataset with its rules, what is known of its table, and the caller's role."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        return self._detail(dataset, role_on(actor_of(request), dataset))
+
+    @extend_schema(
+        parameters=[DATASET_ID], request=DatasetSettingsSerializer, responses=DatasetDetailSerializer
+    )
+    def partial_update(self, request: Request, dataset_id: int) -> Response:
+        """Change the rules of a dataset. For owners; recorded with the values before and after."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        changes = validated(DatasetSettingsSerializer, request.data, partial=True)
+        services.change_settings(dataset_id=dataset.pk, actor=actor_of(request), changes=changes)
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        return self._detail(dataset, role_on(actor_of(request), dataset))
+
+    @extend_schema(parameters=[DATASET_ID, VERSION], responses=TableSerializer)
+    def table(self, request: Request, dataset_id: int) -> Response:
+        """The table's columns, constraints and properties at a version, from its log."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(PreviewParameters, request.query_params)
+        return Response(
+            TableSerializer(services.table_at(dataset=dataset, version=wanted.get("version"))).data
+        )
+
+    @extend_schema(
+        parameters=[
+            DATASET_ID,
+            PreviewParameters,
+            OpenApiParameter(
+                "filter",
+                str,
+                many=True,
+                description=(
+                    "`column:operator:value`, repeatable; operators `=`, `!=`, `<`, `<=`, `>`, `>=`, `contains`, "
+                    "`is null`, `is not null`."
+                ),
+            ),
+        ],
+        responses=RowPageSerializer,
+    )
+    def rows(self, request: Request, dataset_id: int) -> Response:
+        """Rows of the table in key order, or sorted and filtered, on any version that is still there."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(PreviewParameters, request.query_params)
+        page = services.preview(
+            dataset=dataset,
+            version=wanted.get("version"),
+            order_by=wanted.get("order_by"),
+            descending=wanted["descending"],
+            filters=[_filter(text) for text in request.query_params.getlist("filter")],
+            after=wanted.get("cursor"),
+            limit=wanted["limit"],
+        )
+        answer = page_of(
+            request,
+            [json_row(row) for row in page.rows],
+            page.next,
+            version=page.version,
+            columns=page.columns,
+        )
+        return Response(RowPageSerializer(answer).data)
+
+    @extend_schema(parameters=[DATASET_ID, HistoryParameters], responses=HistoryPageSerializer)
+    def history(self, request: Request, dataset_id: int) -> Response:
+        """The table's versions, newest first: which change request or which foreign job wrote each."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(HistoryParameters, request.query_params)
+        versions = services.history(dataset=dataset, limit=wanted["limit"], before=wanted.get("before"))
+        more = len(versions) == wanted["limit"] and versions[-1].version > 0
+        answer = page_of(request, versions, str(versions[-1].version) if more else None, parameter="before")
+        return Response(HistoryPageSerializer(answer).data)
+
+    @extend_schema(parameters=[DATASET_ID], request=None, responses=MetaWithSchemaSerializer)
+    def reconcile(self, request: Request, dataset_id: int) -> Response:
+        """Read the table's log again and bring what is known of the table up to it."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        meta = services.reconcile(dataset_id=dataset.pk, actor=actor_of(request))
+        return Response(MetaWithSchemaSerializer(meta).data)
+
+    @extend_schema(parameters=[DATASET_ID], responses=MemberSerializer(many=True))
+    def members(self, request: Request, dataset_id: int) -> Response:
+        """Users and groups with a role on the dataset or its project."""
+        return Response(_members(visible_dataset(actor_of(request), dataset_id)))
+
+    @extend_schema(
+        parameters=[DATASET_ID], request=SetMemberSerializer, responses=MemberSerializer(many=True)
+    )
+    def set_member(self, request: Request, dataset_id: int) -> Response:
+        """Give a user or group exactly this role on the dataset, or none. For owners."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(SetMemberSerializer, request.data)
+        set_role(
+            member=_member(wanted["kind"], wanted["name"]),
+            target=dataset,
+            role=Role(wanted["role"]) if wanted["role"] else None,
+            actor=actor_of(request),
+        )
+        return Response(_members(dataset))
+
+    def _detail(self, dataset: Dataset, role: Role | None, status: int = 200) -> Response:
+        return Response(
+            DatasetDetailSerializer(dataset, context={"role": role or "none"}).data, status=status
+        )
+
+
+def _filter(text: str) -> tuple[str, str, str]:
+    column, _, rest = text.partition(":")
+    operator, _, value = rest.partition(":")
+    return column, operator, value
+
+
+def _member(kind: str, name: str) -> User | Group:
+    found = (
+        Group.objects.filter(name=name).first()
+        if kind == "group"
+        else User.objects.filter(username=name).first()
+    )
+    if found is None:
+        raise InvalidInput(f"There is no {kind} {name}.", errors={"name": [f"There is no {kind} {name}."]})
+    return found
+
+
+def _members(dataset: Dataset) -> Any:
+    return MemberSerializer(
+        [
+            {
+                "kind": "group" if isinstance(member, Group) else "user",
+                "name": str(member),
+                "role": role,
+                "inherited": target is not dataset,
+            }
+            for target in (dataset, dataset.project)
+            for member, role in members_of(target)
+        ],
+        many=True,
+    ).data

@@ -1,0 +1,239 @@
+"""Conflicts and their choices, merges and their runs."""
+
+import re
+from typing import Any
+
+import django_filters
+from django.conf import settings
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet, ViewSet
+
+from api.pagination import EngineCursor, NewestFirst, page_of
+from api.parsers import CellJSONParser
+from api.schema import CR_ID
+from api.serializers.merges import (
+    ChoicesSerializer,
+    ColumnChoiceSerializer,
+    ConflictsPageSerializer,
+    MergeContractSerializer,
+    MergedContractSerializer,
+    MergeRunDetailSerializer,
+    MergeRunSerializer,
+    RequestMergeSerializer,
+    UnresolvedSerializer,
+)
+from api.views.shared import IdFilter, actor_of, validated
+from changerequests import selectors
+from changerequests.models import ChangeRequest, MergeRun, choices
+from changerequests.services import conflicts, contract, plans, runs
+from changerequests.states import RunStatus
+from datasets.roles import datasets_with_role
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key answers the same run."
+)
+PREFER = OpenApiParameter(
+    "Prefer", str, OpenApiParameter.HEADER, description="`wait=30` waits up to 30 s for the end (RFC 7240)."
+)
+RUN_ID = OpenApiParameter("run_id", int, OpenApiParameter.PATH)
+
+
+class ConflictParameters(EngineCursor):
+    """Which conflicts."""
+
+    column = serializers.CharField(required=False)
+
+
+@extend_schema(tags=["conflicts"], parameters=[CR_ID])
+class ConflictViewSet(ViewSet):
+    """What Current and Proposed both changed, and what was chosen."""
+
+    parser_classes = [CellJSONParser]
+
+    @extend_schema(
+        parameters=[ConflictParameters], responses=ConflictsPageSerializer, operation_id="conflicts"
+    )
+    def list(self, request: Request, cr_id: str) -> Response:
+        """The conflicts with the table as it is now, resolved ones included."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(ConflictParameters, request.query_params)
+        page = plans.conflicts_page(
+            change_request=change_request,
+            after=wanted.get("cursor"),
+            column=wanted.get("column"),
+            limit=wanted["limit"],
+        )
+        answer = page_of(
+            request,
+            page.conflicts,
+            page.next,
+            total=page.total,
+            unresolved=page.unresolved,
+            table_version=page.table_version,
+        )
+        return Response(ConflictsPageSerializer(answer).data)
+
+    @extend_schema(request=ChoicesSerializer, responses=UnresolvedSerializer)
+    def resolve(self, request: Request, cr_id: str) -> Response:
+        """Store choices, all or none; `plan_changed` if the values of one moved since they were looked at."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(ChoicesSerializer, request.data)
+        chosen = [conflicts.Choosing(**dict(choice)) for choice in wanted["resolutions"]]
+        unresolved = conflicts.resolve(
+            change_request_id=change_request.pk, actor=actor_of(request), choices=chosen
+        )
+        return Response(UnresolvedSerializer({"unresolved": unresolved}).data)
+
+    @extend_schema(request=ColumnChoiceSerializer, responses=UnresolvedSerializer)
+    def resolve_column(self, request: Request, cr_id: str) -> Response:
+        """Make the same choice for every conflict of a column that has none yet."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(ColumnChoiceSerializer, request.data)
+        unresolved = conflicts.resolve_column(
+            change_request_id=change_request.pk, actor=actor_of(request), **wanted
+        )
+        return Response(UnresolvedSerializer({"unresolved": unresolved}).data)
+
+
+@extend_schema(tags=["merging"])
+class MergeView(APIView):
+    """Merging one change request."""
+
+    @extend_schema(
+        parameters=[CR_ID, PREFER, IDEMPOTENCY_KEY],
+        request=RequestMergeSerializer,
+        responses={
+            200: OpenApiResponse(MergeRunDetailSerializer, description="The merge stands."),
+            202: OpenApiResponse(MergeRunDetailSerializer, description="Queued; `Location` is the run."),
+        },
+        operation_id="merge_change_request",
+    )
+    def post(self, request: Request, cr_id: str) -> Response:
+        """Queue the merge of a pending request. Asking again answers the same run."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(RequestMergeSerializer, request.data)
+        run = runs.request_merge(
+            change_request_id=change_request.pk,
+            actor=actor_of(request),
+            seen=runs.Seen(
+                revision_digest=wanted["revision_digest"],
+                plan_digest=wanted["plan_digest"],
+                table_version=wanted.get("table_version"),
+            ),
+            message=wanted["message"],
+            idempotency_key=request.headers.get("Idempotency-Key", "").strip(),
+            dataset_name_typed=wanted["dataset_name"],
+            merge_schema=wanted["merge_schema"],
+            skip_conflict_check=wanted["skip_conflict_check"],
+            force_merge=wanted["force_merge"],
+            override_reason=wanted["reason"],
+            requested_for=wanted["requested_by"],
+        )
+        headers = {}
+        if seconds := _preferred_wait(request):
+            run = runs.wait_for_run(run.pk, seconds)
+            headers["Preference-Applied"] = f"wait={seconds}"
+        runs.raise_unless_merged(run)
+        return _run_answer(request, run, headers)
+
+
+@extend_schema(tags=["merging"])
+class MergeContractView(APIView):
+    """``POST /delta/merge-cr``: the synchronous merge for existing clients."""
+
+    @extend_schema(
+        parameters=[IDEMPOTENCY_KEY],
+        request=MergeContractSerializer,
+        responses={
+            200: OpenApiResponse(MergedContractSerializer, description="The merge stands."),
+            202: OpenApiResponse(
+                MergeRunDetailSerializer,
+                description="It takes longer than the server waits; `Location` is the run.",
+            ),
+        },
+        operation_id="merge_cr",
+    )
+    def post(self, request: Request) -> Response:
+        """Merge a change request and wait for the end. Merging twice answers the first result again."""
+        call = contract.MergeCall(**validated(MergeContractSerializer, request.data))
+        run = contract.merge_and_wait(
+            actor=actor_of(request),
+            call=call,
+            idempotency_key=request.headers.get("Idempotency-Key", "").strip(),
+        )
+        if run.is_active:
+            return _run_answer(request, run, {})
+        answer = {"status": "ok", **(run.result or {}), "cleanup": contract.is_cleaned_up(run)}
+        return Response(MergedContractSerializer(answer).data)
+
+
+class MergeRunFilter(django_filters.FilterSet):
+    """Which runs."""
+
+    dataset = IdFilter(field_name="dataset_id", help_text="Id of the dataset.")
+    status = django_filters.MultipleChoiceFilter(choices=choices(RunStatus), help_text="One or several.")
+    change_request = django_filters.CharFilter(method="of_change_request", help_text="For example CR-128.")
+
+    class Meta:
+        model = MergeRun
+        fields: list[str] = []
+
+    def of_change_request(self, found: QuerySet[MergeRun], _: str, cr_id: str) -> QuerySet[MergeRun]:
+        return found.filter(change_request=ChangeRequest.pk_of(cr_id) or 0)
+
+
+@extend_schema(tags=["merging"])
+class MergeRunViewSet(GenericViewSet):
+    """Merge runs of datasets that the caller may see."""
+
+    queryset = MergeRun.objects.none()
+    serializer_class = MergeRunSerializer
+    pagination_class = NewestFirst
+    filterset_class = MergeRunFilter
+    lookup_url_kwarg = "run_id"
+
+    def get_queryset(self) -> QuerySet[MergeRun]:
+        if getattr(self, "swagger_fake_view", False):
+            return self.queryset
+        return MergeRun.objects.filter(
+            dataset__in=datasets_with_role(actor_of(self.request)).values("pk")
+        ).select_related("change_request", "requested_by", "suite_version")
+
+    @extend_schema(responses=MergeRunSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Runs, newest first."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(MergeRunSerializer(page, many=True).data)
+
+    @extend_schema(parameters=[RUN_ID], responses=MergeRunDetailSerializer)
+    def retrieve(self, request: Request, run_id: int) -> Response:
+        """One run: where it stands, and how it ended."""
+        run = selectors.visible_run(actor_of(request), run_id)
+        return Response(MergeRunDetailSerializer(run).data)
+
+    @extend_schema(parameters=[RUN_ID], request=None, responses=MergeRunDetailSerializer)
+    def cancel(self, request: Request, run_id: int) -> Response:
+        """Stop a queued run at once, or ask a running one to stop before it commits."""
+        selectors.visible_run(actor_of(request), run_id)
+        run = runs.cancel_run(run_id=run_id, actor=actor_of(request))
+        return Response(MergeRunDetailSerializer(run).data)
+
+
+def _run_answer(request: Request, run: MergeRun, headers: dict[str, str]) -> Response:
+    """200 with a run that has ended, 202 and its address for one that has not."""
+    if not run.is_active:
+        return Response(MergeRunDetailSerializer(run).data, headers=headers)
+    address: Any = reverse("api:run", args=[run.pk], request=request)
+    return Response(MergeRunDetailSerializer(run).data, status=202, headers={**headers, "Location": address})
+
+
+def _preferred_wait(request: Request) -> int:
+    """Seconds of the header ``Prefer: wait=30`` (RFC 7240), at most what the server grants; 0 without it."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", request.headers.get("Prefer", ""))
+    return min(int(found[1]), settings.MERGE_WAIT_SECONDS) if found else 0

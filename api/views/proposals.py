@@ -1,0 +1,357 @@
+"""Change requests: propose, upload, look, review, discuss."""
+
+from pathlib import Path
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.viewsets import GenericViewSet
+
+from api.pagination import EngineCursor, InOrder, NewestFirst, page_of
+from api.parsers import CellJSONParser
+from api.schema import CR_ID
+from api.serializers.proposals import (
+    AuditFileSerializer,
+    ChangeRequestDetailSerializer,
+    ChangeRequestSerializer,
+    CloseSerializer,
+    CommentSerializer,
+    CreateChangeRequestSerializer,
+    DiffPageSerializer,
+    EventSerializer,
+    GroupedChangeSerializer,
+    PlanSerializer,
+    ReviewSerializer,
+    RevisionSerializer,
+    SettleThreadSerializer,
+    UploadSerializer,
+    WriteCommentSerializer,
+    WriteReviewSerializer,
+)
+from api.views.shared import IdFilter, actor_of, validated
+from changerequests import selectors
+from changerequests.models import ChangeRequest, choices
+from changerequests.services import plans, proposals, rebasing, reverts, reviews, storage
+from changerequests.states import Status
+from datasets.errors import NotFound
+from datasets.roles import role_on, visible_dataset
+
+
+class ChangeRequestFilter(django_filters.FilterSet):
+    """Which change requests."""
+
+    dataset = IdFilter(field_name="dataset_id", help_text="Id of the dataset.")
+    project = django_filters.CharFilter(field_name="dataset__project__slug", help_text="Slug of the project.")
+    status = django_filters.MultipleChoiceFilter(choices=choices(Status), help_text="One or several.")
+    author = django_filters.CharFilter(field_name="author__username", help_text="User name.")
+    mine = django_filters.BooleanFilter(method="only_mine", help_text="Those of the caller.")
+    needs_review = django_filters.BooleanFilter(
+        method="only_awaiting_review", help_text="Those that await a verdict of the caller."
+    )
+    search = django_filters.CharFilter(
+        field_name="title", lookup_expr="icontains", help_text="Part of the title."
+    )
+
+    class Meta:
+        model = ChangeRequest
+        fields: list[str] = []
+
+    def only_mine(self, found: QuerySet[ChangeRequest], _: str, wanted: bool) -> QuerySet[ChangeRequest]:
+        return found.filter(author=self.request.user) if wanted else found.exclude(author=self.request.user)
+
+    def only_awaiting_review(
+        self, found: QuerySet[ChangeRequest], _: str, wanted: bool
+    ) -> QuerySet[ChangeRequest]:
+        awaiting = selectors.change_requests_awaiting_review(self.request.user).order_by().values("pk")
+        return found.filter(pk__in=awaiting) if wanted else found.exclude(pk__in=awaiting)
+
+
+class DiffParameters(EngineCursor):
+    """Which changed rows."""
+
+    operation = serializers.ChoiceField(
+        [(name, name) for name in ("insert", "update", "delete")], required=False
+    )
+    column = serializers.CharField(required=False, help_text="Only rows in which this column changes.")
+
+
+class GroupParameters(serializers.Serializer):
+    """How many groups."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
+
+
+@extend_schema(tags=["change requests"])
+class ChangeRequestViewSet(GenericViewSet):
+    """Change requests to datasets that the caller may see."""
+
+    queryset = ChangeRequest.objects.none()
+    serializer_class = ChangeRequestSerializer
+    pagination_class = NewestFirst
+    filterset_class = ChangeRequestFilter
+    lookup_url_kwarg = "cr_id"
+
+    def get_queryset(self) -> QuerySet[ChangeRequest]:
+        if getattr(self, "swagger_fake_view", False):
+            return self.queryset
+        return selectors.visible_change_requests(actor_of(self.request))
+
+    @extend_schema(responses=ChangeRequestSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Change requests, newest first."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(ChangeRequestSerializer(page, many=True).data)
+
+    @extend_schema(request=CreateChangeRequestSerializer, responses={201: ChangeRequestDetailSerializer})
+    def create(self, request: Request) -> Response:
+        """Begin a draft; upload its content next. For contributors."""
+        wanted = validated(CreateChangeRequestSerializer, request.data)
+        dataset = visible_dataset(actor_of(request), wanted.pop("dataset"))
+        made = proposals.create_change_request(dataset=dataset, author=actor_of(request), **wanted)
+        return self._detail(request, made.cr_id, status=201)
+
+    @extend_schema(parameters=[CR_ID], responses=ChangeRequestDetailSerializer)
+    def retrieve(self, request: Request, cr_id: str) -> Response:
+        """A change request with the blockers of every action for the caller."""
+        return self._detail(request, cr_id)
+
+    @extend_schema(
+        parameters=[CR_ID],
+        request={"multipart/form-data": UploadSerializer},
+        responses={201: RevisionSerializer},
+    )
+    def upload(self, request: Request, cr_id: str) -> Response:
+        """Make a file's rows the content of the request: CSV, Parquet, JSON lines, Arrow or XLSX.
+
+        422 `staging_rejected` lists every problem by line and column, 422 `nothing_to_change` says that the rows
+        equal the table (or that there are none) where the request has no content yet; then nothing was staged.
+        """
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(UploadSerializer, request.data)
+        file = wanted["file"]
+        revision = proposals.stage_upload(
+            change_request_id=change_request.pk,
+            actor=actor_of(request),
+            path=Path(file.temporary_file_path()),
+            file_name=file.name,
+            file_format=wanted.get("file_format"),
+            null_token=wanted["null_token"],
+            column_types=wanted.get("column_types"),
+        )
+        return Response(RevisionSerializer(revision).data, status=201)
+
+    @extend_schema(parameters=[CR_ID, DiffParameters], responses=DiffPageSerializer)
+    def diff(self, request: Request, cr_id: str) -> Response:
+        """What the request changes, cell by cell: Base against Proposed; once merged, what the merge changed."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(DiffParameters, request.query_params)
+        page = plans.changes_page(
+            change_request=change_request,
+            operation=wanted.get("operation"),
+            column=wanted.get("column"),
+            after=wanted.get("cursor"),
+            limit=wanted["limit"],
+        )
+        return Response(DiffPageSerializer(page_of(request, page.rows, page.next)).data)
+
+    @extend_schema(
+        parameters=[CR_ID, GroupParameters], responses=GroupedChangeSerializer(many=True), filters=False
+    )
+    def diff_groups(self, request: Request, cr_id: str) -> Response:
+        """The most frequent equal edits of an open request: ``column: old -> new, rows``."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(GroupParameters, request.query_params)
+        groups = plans.grouped_changes(change_request=change_request, limit=wanted["limit"])
+        return Response(GroupedChangeSerializer(groups, many=True).data)
+
+    @extend_schema(parameters=[CR_ID], responses=PlanSerializer)
+    def plan(self, request: Request, cr_id: str) -> Response:
+        """What a merge would do on the table as it is now; for a merged or closed request, what was last planned."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        check = plans.fresh_check(change_request) or selectors.current_plan_check(change_request)
+        if check is None:
+            raise NotFound(f"Nothing was uploaded to {cr_id} yet, so there is nothing to plan.")
+        return Response(PlanSerializer(check).data)
+
+    @extend_schema(parameters=[CR_ID], request=None, responses=ChangeRequestDetailSerializer)
+    def submit(self, request: Request, cr_id: str) -> Response:
+        """Ask for review: draft to pending."""
+        proposals.submit(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
+        return self._detail(request, cr_id)
+
+    @extend_schema(parameters=[CR_ID], request=None, responses=ChangeRequestDetailSerializer)
+    def return_to_draft(self, request: Request, cr_id: str) -> Response:
+        """Take a pending request back to work on it."""
+        proposals.return_to_draft(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
+        return self._detail(request, cr_id)
+
+    @extend_schema(parameters=[CR_ID], request=None, responses=RevisionSerializer)
+    def rebase(self, request: Request, cr_id: str) -> Response:
+        """Let the base follow the table: what the request does not edit is as it is there now."""
+        revision = rebasing.rebase(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
+        return Response(RevisionSerializer(revision).data)
+
+    @extend_schema(parameters=[CR_ID], request=None, responses={201: ChangeRequestDetailSerializer})
+    def revert(self, request: Request, cr_id: str) -> Response:
+        """Begin a draft that proposes what was there before the merge. For owners of the dataset."""
+        opened = reverts.revert_merge(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
+        return self._detail(request, opened.cr_id, status=201)
+
+    @extend_schema(parameters=[CR_ID], request=CloseSerializer, responses=ChangeRequestDetailSerializer)
+    def close(self, request: Request, cr_id: str) -> Response:
+        """Withdraw one's own request, or reject another's with a reason."""
+        pk = self._pk(request, cr_id)
+        wanted = validated(CloseSerializer, request.data)
+        proposals.close(change_request_id=pk, actor=actor_of(request), reason=wanted["reason"])
+        return self._detail(request, cr_id)
+
+    @extend_schema(parameters=[CR_ID], request=None, responses=ChangeRequestDetailSerializer)
+    def reopen(self, request: Request, cr_id: str) -> Response:
+        """Take a closed request up again as a draft."""
+        proposals.reopen(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
+        return self._detail(request, cr_id)
+
+    @extend_schema(
+        parameters=[CR_ID, OpenApiParameter("comment_id", int, OpenApiParameter.PATH)],
+        request=SettleThreadSerializer,
+        responses=CommentSerializer,
+    )
+    def settle_thread(self, request: Request, cr_id: str, comment_id: int) -> Response:
+        """Mark a discussion as resolved, or open it again."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        if not selectors.comments_on(change_request).filter(pk=comment_id).exists():
+            raise NotFound("There is no such discussion.")
+        wanted = validated(SettleThreadSerializer, request.data)
+        thread = reviews.settle_thread(
+            comment_id=comment_id, actor=actor_of(request), resolved=wanted["resolved"]
+        )
+        return Response(CommentSerializer(thread).data)
+
+    @extend_schema(parameters=[CR_ID], responses=AuditFileSerializer(many=True), filters=False)
+    def audit_files(self, request: Request, cr_id: str) -> Response:
+        """The audit files of a merged request, with the hashes that the trail recorded."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        recorded = (change_request.merge_record or {}).get("audit_files", {})
+        files = [
+            {
+                "name": name,
+                "sha256": digest,
+                "url": reverse("api:audit-file", args=[cr_id, name], request=request),
+            }
+            for name, digest in sorted(recorded.items())
+        ]
+        return Response(AuditFileSerializer(files, many=True).data)
+
+    @extend_schema(
+        parameters=[CR_ID, OpenApiParameter("name", str, OpenApiParameter.PATH)],
+        responses={
+            (200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY, description="The file.")
+        },
+    )
+    def audit_file(self, request: Request, cr_id: str, name: str) -> FileResponse:
+        """One audit file, byte for byte."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        path = storage.audit_file(change_request, name)
+        return FileResponse(
+            path.open("rb"),
+            as_attachment=True,
+            filename=f"{cr_id}-{name}",
+            content_type="application/octet-stream",
+        )
+
+    def _pk(self, request: Request, cr_id: str) -> int:
+        return selectors.visible_change_request(actor_of(request), cr_id).pk
+
+    def _detail(self, request: Request, cr_id: str, status: int = 200) -> Response:
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        context = {"request": request, "role": role_on(actor_of(request), change_request.dataset)}
+        return Response(ChangeRequestDetailSerializer(change_request, context=context).data, status=status)
+
+
+class UploadView(ChangeRequestViewSet):
+    """Uploads come as forms with a file."""
+
+    parser_classes = [MultiPartParser]
+
+
+class OfChangeRequest(GenericViewSet):
+    """A list that belongs to one change request."""
+
+    pagination_class = InOrder
+    filter_backends: list[Any] = []
+
+    def list(self, request: Request, cr_id: str) -> Response:
+        found = self.rows(selectors.visible_change_request(actor_of(request), cr_id))
+        page = self.paginate_queryset(found)
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def rows(self, change_request: ChangeRequest) -> Any:
+        raise NotImplementedError
+
+
+@extend_schema(tags=["change requests"], parameters=[CR_ID])
+class EventViewSet(OfChangeRequest):
+    """The timeline: every event of the request, oldest first."""
+
+    serializer_class = EventSerializer
+
+    def rows(self, change_request: ChangeRequest) -> Any:
+        return selectors.timeline_of(change_request)
+
+
+@extend_schema(tags=["change requests"], parameters=[CR_ID])
+class ReviewViewSet(OfChangeRequest):
+    """Verdicts, oldest first."""
+
+    serializer_class = ReviewSerializer
+
+    def rows(self, change_request: ChangeRequest) -> Any:
+        return change_request.reviews.select_related("reviewer", "revision")
+
+    @extend_schema(request=WriteReviewSerializer, responses={201: ReviewSerializer})
+    def create(self, request: Request, cr_id: str) -> Response:
+        """Approve, ask for changes or comment on what the request holds now."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(WriteReviewSerializer, request.data)
+        given = reviews.review(change_request_id=change_request.pk, actor=actor_of(request), **wanted)
+        return Response(ReviewSerializer(given).data, status=201)
+
+
+@extend_schema(tags=["change requests"], parameters=[CR_ID])
+class CommentViewSet(OfChangeRequest):
+    """Comments, oldest first; answers name their thread."""
+
+    serializer_class = CommentSerializer
+    parser_classes = [CellJSONParser]
+
+    def rows(self, change_request: ChangeRequest) -> Any:
+        return selectors.comments_on(change_request)
+
+    @extend_schema(request=WriteCommentSerializer, responses={201: CommentSerializer})
+    def create(self, request: Request, cr_id: str) -> Response:
+        """Say something about the request, a row or a cell, or answer a thread."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(WriteCommentSerializer, request.data)
+        parent_id = wanted.pop("thread", None)
+        written = reviews.comment(
+            change_request_id=change_request.pk, actor=actor_of(request), parent_id=parent_id, **wanted
+        )
+        return Response(CommentSerializer(written).data, status=201)
+
+
+@extend_schema(tags=["change requests"], parameters=[CR_ID])
+class RevisionViewSet(OfChangeRequest):
+    """Every content that was staged, oldest first."""
+
+    serializer_class = RevisionSerializer
+
+    def rows(self, change_request: ChangeRequest) -> Any:
+        return change_request.revisions.select_related("created_by")

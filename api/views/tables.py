@@ -1,0 +1,90 @@
+"""What is told of a table beyond its rows: who made a row what it is, how worn the table is, the trail."""
+
+from collections.abc import Iterator
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from api.schema import DATASET_ID
+from api.serializers.tables import (
+    MaintenanceRunSerializer,
+    MaintenanceSerializer,
+    RequestMaintenanceSerializer,
+    RowHistorySerializer,
+    RowKeyParameters,
+    TrailParameters,
+    WholeTrailParameters,
+)
+from api.views.shared import actor_of, validated
+from audit.export import ExportFilter
+from changerequests.services import blame, maintenance
+from datasets.maintenance import latest_runs
+from datasets.roles import visible_dataset
+from datasets.trail import export_trail
+
+RUNS = 20
+LINES = {
+    (200, "application/x-ndjson"): OpenApiResponse(
+        OpenApiTypes.STR, description="One entry of the trail in each line, chain by chain, oldest first."
+    )
+}
+
+
+@extend_schema(tags=["datasets"])
+class TableViewSet(ViewSet):
+    """Datasets that the caller may see."""
+
+    @extend_schema(parameters=[DATASET_ID, RowKeyParameters], responses=RowHistorySerializer)
+    def row_history(self, request: Request, dataset_id: int) -> Response:
+        """Blame: which change requests changed which cell of a row, when, by whom, approved by whom and why.
+
+        Reverts are followed: a value that one brought back names who made it first.
+        """
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(RowKeyParameters, request.query_params)
+        return Response(RowHistorySerializer(blame.row_history(dataset=dataset, key=wanted["key"])).data)
+
+    @extend_schema(parameters=[DATASET_ID], responses=MaintenanceSerializer)
+    def maintenance(self, request: Request, dataset_id: int) -> Response:
+        """How worn the table is, what looking after it would do now, and the last visits. Writes nothing."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        found = {**vars(maintenance.survey(dataset)), "runs": latest_runs(dataset, limit=RUNS)}
+        return Response(MaintenanceSerializer(found).data)
+
+    @extend_schema(
+        parameters=[DATASET_ID],
+        request=RequestMaintenanceSerializer,
+        responses={202: MaintenanceRunSerializer},
+    )
+    def request_maintenance(self, request: Request, dataset_id: int) -> Response:
+        """Have the table looked after once no merge is running. For owners and operators; no row changes."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(RequestMaintenanceSerializer, request.data)
+        run = maintenance.request_maintenance(dataset_id=dataset.pk, actor=actor_of(request), **wanted)
+        return Response(MaintenanceRunSerializer(run).data, status=202)
+
+    @extend_schema(parameters=[DATASET_ID, TrailParameters], responses=LINES)
+    def audit(self, request: Request, dataset_id: int) -> StreamingHttpResponse:
+        """The dataset's audit trail as JSON lines that can be verified alone. For owners and operators."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = ExportFilter(**validated(TrailParameters, request.query_params))
+        return _lines(export_trail(actor=actor_of(request), dataset=dataset, wanted=wanted))
+
+
+@extend_schema(tags=["audit"])
+class TrailViewSet(ViewSet):
+    """The audit trail of the whole installation."""
+
+    @extend_schema(parameters=[WholeTrailParameters], responses=LINES)
+    def audit(self, request: Request) -> StreamingHttpResponse:
+        """The audit trail as JSON lines that can be verified without the database. For operators."""
+        wanted = ExportFilter(**validated(WholeTrailParameters, request.query_params))
+        return _lines(export_trail(actor=actor_of(request), dataset=None, wanted=wanted))
+
+
+def _lines(lines: Iterator[str]) -> StreamingHttpResponse:
+    return StreamingHttpResponse(lines, content_type="application/x-ndjson")

@@ -1,0 +1,163 @@
+"""What a merge leaves beside the table: the cell-level diff, the images of every changed row, a summary.
+
+Written to ``<destination>/<attempt_id>/`` before the commit, so that a merged request always has them:
+``diff.parquet`` one row per changed cell (``operation``, the key columns, ``column``, ``old``, ``new`` as text; an
+added or deleted row is one entry without column), ``images.parquet`` whole rows before and after (what ``invert``
+reads), ``validation.json`` all checks of the merged result, ``summary.json`` the counts, with the checksum of both
+Parquet files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from merging.errors import MergeFailed
+from merging.expectations.report import ValidationReport
+from merging.sql.quoting import literal, quote
+from merging.sql.types import delta_field, is_text
+from merging.threeway.request import MergeRequest
+
+if TYPE_CHECKING:
+    from merging.threeway.plan import MergePlan
+
+DIFF = "diff.parquet"
+IMAGES = "images.parquet"
+SUMMARY = "summary.json"
+VALIDATION = "validation.json"
+FORMAT_VERSION = 1
+
+
+def artefact_folder(request: MergeRequest) -> Path | None:
+    """Where the artefacts of the request's attempt go, if anywhere."""
+    if request.destination is None:
+        return None
+    parts = urlsplit(request.destination)
+    if len(parts.scheme) > 1 and parts.scheme != "file":
+        raise MergeFailed(
+            "Artefacts are written to a local or mounted folder; name one as destination.",
+            data={"destination": request.destination},
+        )
+    root = unquote(parts.path) if parts.scheme == "file" else request.destination
+    return Path(root) / request.attempt_id
+
+
+def remove_artefacts(request: MergeRequest) -> None:
+    """Remove what an attempt wrote that did not commit."""
+    folder = artefact_folder(request)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_summary(request: MergeRequest) -> dict[str, Any] | None:
+    """The summary of the one attempt of the request that left artefacts; None where that is not one."""
+    folder = artefact_folder(request)
+    if folder is None or not folder.parent.is_dir():
+        return None
+    found = []
+    for path in sorted(folder.parent.glob(f"*/{SUMMARY}")):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if (summary["application_id"], summary["generation"]) == (request.application_id, request.generation):
+            found.append(summary)
+    return found[0] if len(found) == 1 else None
+
+
+def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
+    """Write diff, images and summary of a plan to the folder of its request's attempt, if it wants them."""
+    folder = artefact_folder(plan.request)
+    if folder is None:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _copy(plan, _diff_sql(plan), folder / DIFF)
+    _copy(plan, _images_sql(plan), folder / IMAGES)
+    _write_json(folder / VALIDATION, _validation_json(plan.validation))
+    summary = {
+        "format": FORMAT_VERSION,
+        **facts,
+        "table_uri": plan.request.table_uri,
+        "table_id": plan.snapshot.table_id,
+        "version": plan.version + 1,
+        "application_id": plan.request.application_id,
+        "generation": plan.request.generation,
+        "primary_keys": list(plan.staged.primary_keys),
+        "fields": [delta_field(field) for field in plan.alignment.schema],
+        "added_columns": [change.column for change in plan.schema_changes],
+        "files": {name: _file_facts(folder / name) for name in (DIFF, IMAGES)},
+    }
+    with open(folder / SUMMARY, "w", encoding="utf-8") as file:
+        json.dump(summary, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _validation_json(report: ValidationReport) -> dict[str, Any]:
+    """All checks, and the full report on the suite where there was one."""
+    checks = [
+        {"name": one.name, "ok": one.ok, "message": one.message, "failures": one.failures}
+        for one in report.checks
+    ]
+    expectations = report.expectations.as_json() if report.expectations is not None else None
+    return {"ok": report.ok, "checks": checks, "expectations": expectations}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _copy(plan: MergePlan, query: str, path: Path) -> None:
+    # Small row groups are written in parallel, and few of them are read to trace one row.
+    plan.session.execute(
+        f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
+    )
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _diff_sql(plan: MergePlan) -> str:
+    keys = ", ".join(
+        f"k{place} AS {quote('key_' + name)}" for place, name in enumerate(plan.staged.primary_keys)
+    )
+    if plan.alignment.conflicts:
+        raise MergeFailed("A plan with schema conflicts has no diff.")
+    parts = [
+        f'SELECT n, action AS operation, {keys}, NULL::VARCHAR AS "column", NULL::VARCHAR AS old, '
+        "NULL::VARCHAR AS new FROM merged WHERE action <> 'update'"
+    ]
+    for column in plan.alignment.values:
+        updated = plan.updates(column)
+        if updated is None or column.name not in plan.cells_updated:
+            continue  # one leg for each column that changes somewhere, whatever the table's width
+        position = column.position
+        old, new = f"c{position}", f"m{position}"
+        if not is_text(column.type):
+            old, new = f"{old}::VARCHAR", f"{new}::VARCHAR"
+        parts.append(
+            f"SELECT n, action, {keys}, {literal(column.name)}, {old}, {new} "
+            f"FROM merged WHERE action = 'update' AND {updated}"
+        )
+    return f"SELECT * EXCLUDE (n) FROM ({' UNION ALL '.join(parts)}) ORDER BY n"
+
+
+def _images_sql(plan: MergePlan) -> str:
+    parts = ["action AS op"]
+    parts += [f"k{place}" for place in range(len(plan.staged.primary_keys))]
+    for column in plan.alignment.values:
+        position = column.position
+        parts.append(f"CASE WHEN action <> 'insert' THEN c{position} END AS b{position}")
+        parts.append(f"CASE WHEN action <> 'delete' THEN m{position} END AS a{position}")
+    return f"SELECT {', '.join(parts)} FROM merged"
+
+
+def _file_facts(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

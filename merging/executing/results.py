@@ -1,0 +1,58 @@
+"""What a merge did, as callers and the log tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from merging.expectations.report import ValidationReport
+from merging.model import SchemaChange
+
+
+@dataclass(frozen=True)
+class VersionDiff:
+    """What a merge did to the table, in rows."""
+
+    version_before: int
+    version_after: int
+    rows_added: int
+    rows_updated: int
+    rows_deleted: int
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """A merge that stands in the table. ``already_merged`` tells that an earlier attempt had committed it."""
+
+    merged_version: int
+    commit_id: str
+    rows_affected: int
+    diff: VersionDiff
+    cells_updated: Mapping[str, int]
+    strategy: str
+    already_merged: bool
+    bytes_written: int
+    attempts: int
+    attempt_id: str
+    rows_agreed: int = 0
+    artefacts: str | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+    conflicts_overridden: int = 0
+    validation: ValidationReport = field(default_factory=ValidationReport)
+    schema_changes: tuple[SchemaChange, ...] = ()
+    marker_only: bool = False
+    engine_version: str = ""
+
+
+@dataclass(frozen=True)
+class CommittedMerge:
+    """A merge found in the table's log by its transaction marker.
+
+    ``version`` and ``timestamp`` are None when the log entry itself was cleaned up and only the marker
+    survives.
+    """
+
+    version: int | None
+    timestamp: datetime | None
+    attempt_id: str | None

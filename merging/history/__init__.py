@@ -1,0 +1,1 @@
+"""What merges did and how to undo or renew them: diffs, traced rows, reverts, rebases."""

@@ -1,0 +1,294 @@
+"""Rebase: the same proposal on the base images of today.
+
+Rows without conflict get the table's present row as their base: what they edit stays proposed, what they do not edit
+follows the table, and what the table has already is left out. A row in conflict keeps the base it was made from, so
+that the conflict stays to be decided, and a choice made for it (bound to the same three values) goes on counting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from merging.delta.schema import delta_schema
+from merging.errors import MergeConflict
+from merging.model import ChangedRow, Operation
+from merging.sql.equality import differs, same_value
+from merging.sql.quoting import literal
+from merging.sql.types import null_of
+from merging.staging import content_digest, new_folder
+from merging.staging.pinning import ABSENT, write_base_files
+from merging.staging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
+from merging.threeway.alignment import MergedColumn
+from merging.threeway.plan import MergePlan, plan
+from merging.threeway.request import MergeRequest
+from merging.threeway.rows import current_edits, disagree, edits
+
+
+@dataclass(frozen=True)
+class Underneath:
+    """What happened in the table to the rows of a request since its base images were taken.
+
+    ``rows_moved`` of its rows are not as they were; ``cells_moved`` counts the moved cells by column and
+    ``cells_edited`` those among them that the request edits too. ``examples`` are the first moved rows: base, current
+    and proposed, with the moved columns as ``changed``.
+    """
+
+    base_version: int
+    version: int
+    rows_moved: int
+    rows_settled: int
+    conflicts: int
+    cells_moved: Mapping[str, int]
+    cells_edited: Mapping[str, int]
+    columns_gained: tuple[str, ...]
+    examples: tuple[ChangedRow, ...]
+
+
+@dataclass(frozen=True)
+class Rebased:
+    """The content on today's base images. ``rows_settled`` rows were in the table already and are left out;
+    ``rows_kept`` rows are in conflict and keep their old base.
+    """
+
+    staged: Staged
+    rows_moved: int
+    rows_settled: int
+    rows_kept: int
+
+
+def changes_under(request: MergeRequest, *, examples: int = 100) -> Underneath:
+    """What moved under a request since its base; writes nothing. Raises as ``plan`` does, MergeConflict where a
+    conflict of the schema has to be decided first.
+    """
+    with _planned(request) as made:
+        opened = made.session
+        based = [column for column in made.alignment.values if column.in_base]
+        moved = {
+            column.name: opened.number(
+                f"SELECT count(*) FROM moves WHERE here AND op <> 'insert' AND {current_edits(column)}"
+            )
+            for column in based
+        }
+        edited = {
+            column.name: opened.number(
+                "SELECT count(*) FROM moves WHERE here AND op <> 'insert' "
+                f"AND {current_edits(column)} AND (op = 'delete' OR {edits(column) if column.staged else 'false'})"
+            )
+            for column in based
+            if moved[column.name]
+        }
+        found = opened.rows(f"SELECT * FROM moves WHERE moved ORDER BY n LIMIT {examples}")
+        return Underneath(
+            base_version=made.staged.base_version,
+            version=made.version,
+            rows_moved=opened.number("SELECT count(*) FROM moves WHERE moved"),
+            rows_settled=opened.number("SELECT count(*) FROM moves WHERE settled"),
+            conflicts=made.conflict_count,
+            cells_moved={name: number for name, number in moved.items() if number},
+            cells_edited={name: number for name, number in edited.items() if number},
+            columns_gained=tuple(
+                column.name for column in made.alignment.values if not column.in_base and not column.added
+            ),
+            examples=tuple(_example(made, row) for row in found),
+        )
+
+
+def rebase(request: MergeRequest, destination: str | None = None) -> Rebased:
+    """Stage the request's content again on the table's present rows, as new staged content.
+
+    Where nothing moved under it the digest stays the same, so that what was approved stays approved. Raises as
+    ``plan`` does, MergeConflict where a conflict of the schema has to be decided first.
+    """
+    with _planned(request) as made:
+        folder = new_folder(destination, request.table_uri)
+        final = folder.with_name(folder.name.removeprefix("."))
+        try:
+            result = _write(made, folder, final)
+            os.rename(folder, final)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return replace(result, staged=open_staged(str(final)))
+
+
+@contextmanager
+def _planned(request: MergeRequest) -> Iterator[MergePlan]:
+    """The plan with ``moves``; conflicts are looked for whether or not the merge will."""
+    with plan(replace(request, skip_conflict_check=False)) as made:
+        _compare(made)
+        yield made
+
+
+def _compare(made: MergePlan) -> None:
+    """Make ``moves``: ``joined`` with what became of each row: moved, in conflict, settled (in the table already)."""
+    if made.alignment.conflicts:
+        raise MergeConflict(made.unresolved_conflicts(), total=made.unresolved)
+    values = made.alignment.values
+    staged = [column for column in values if column.staged]
+    moved = " OR ".join(current_edits(column) for column in values if column.in_base) or "false"
+    update_open = " OR ".join(f"({edits(column)} AND {disagree(column)})" for column in staged) or "false"
+    insert_open = (
+        " OR ".join(f"(NOT a{column.position} AND {disagree(column)})" for column in staged) or "false"
+    )
+    made.session.execute(
+        "CREATE TEMP TABLE moves AS SELECT *, "
+        f"CASE op WHEN 'insert' THEN here ELSE NOT here OR {moved} END AS moved, "
+        f"NOT conflicted AND CASE op WHEN 'update' THEN NOT here OR NOT ({update_open}) "
+        f"WHEN 'insert' THEN here AND NOT ({insert_open}) ELSE NOT here END AS settled "
+        "FROM (SELECT *, n IN (SELECT n FROM conflicts) AS conflicted FROM joined)"
+    )
+
+
+def _example(made: MergePlan, row: Mapping[str, Any]) -> ChangedRow:
+    values = made.alignment.values
+    key = {name: row[f"k{place}"] for place, name in enumerate(made.staged.primary_keys)}
+
+    def image(side: str) -> dict[str, Any]:
+        found = {
+            column.name: row[f"{side}{column.position}"]
+            for column in values
+            if f"{side}{column.position}" in row and (side != "b" or column.in_base)
+        }
+        return {**key, **found}
+
+    base = image("b") if row["op"] != "insert" else None
+    current = image("c") if row["here"] else None
+    changed = tuple(
+        column.name
+        for column in values
+        if column.in_base and not same_value((base or {}).get(column.name), (current or {}).get(column.name))
+    )
+    operation: Operation = "insert" if base is None else "delete" if current is None else "update"
+    proposed = image("p") if row["op"] != "delete" else None
+    return ChangedRow(key, operation, changed, base, current, proposed, None)
+
+
+def _write(made: MergePlan, folder: Path, final: Path) -> Rebased:
+    """Write the content whole, with its manifest for the place ``final``: the rows on today's base images, in the
+    columns that the table has now.
+    """
+    opened, old, snapshot = made.session, made.staged, made.snapshot
+    columns = made.alignment.values
+    moved, settled, kept = opened.row(
+        "SELECT count(*) FILTER (moved), count(*) FILTER (settled), count(*) FILTER (conflicted) FROM moves"
+    )
+    # In a base image a column that the table gained would be NULL for the rows in conflict, as if it had been there:
+    # the conflict in it would be gone, and with it what was chosen. It stays new.
+    new = [column for column in columns if column.added or (kept and column.gained_on_both_sides)]
+    base_schema_json = _without({column.name for column in new}, snapshot.schema_json)
+    base_schema = delta_schema(base_schema_json)
+    schema = pa.schema([*base_schema, *(pa.field(column.name, column.type, nullable=True) for column in new)])
+    places = {name: place for place, name in enumerate(schema.names)}
+    # A kept row stays as it was made; any other takes the present row, and proposes only what it edits.
+    keep = "(conflicted OR (op = 'insert' AND NOT here))"
+    parts = [
+        "row_number() OVER (ORDER BY n) - 1 AS n",
+        "n AS old_n",
+        "CASE WHEN op = 'insert' AND here AND NOT conflicted THEN 'update' ELSE op END AS op",
+        f"CASE WHEN {keep} AND op = 'insert' THEN {_absent(columns, places)} END AS absent",
+        "rekeyed AS old_rekeyed",
+        # Where a kept row stands is not what its base says.
+        f"CASE WHEN conflicted THEN NULL WHEN here THEN file_index ELSE {ABSENT} END::INTEGER AS base_file",
+        "CASE WHEN here AND NOT conflicted THEN row_number END AS base_row",
+    ]
+    parts += [f"k{place}" for place in range(len(old.primary_keys))]
+    for column in columns:
+        base, current, proposed = (f"{side}{column.position}" for side in "bcp")
+        place = places[column.name]
+        if column not in new:
+            parts.append(f"CASE WHEN {keep} THEN {base} ELSE {current} END AS b{place}")
+        if column in new:
+            parts.append(f"{proposed} AS p{place}")
+        elif column.staged:
+            edited = f"CASE WHEN op = 'insert' THEN NOT a{column.position} ELSE {edits(column)} END"
+            parts.append(
+                f"CASE WHEN op = 'delete' THEN {null_of(column.type)} WHEN {keep} OR {edited} THEN {proposed} "
+                f"ELSE {current} END AS p{place}"
+            )
+    opened.execute(f"CREATE TEMP TABLE kept_rows AS SELECT {', '.join(parts)} FROM moves WHERE NOT settled")
+    opened.execute(
+        "CREATE TEMP TABLE final AS SELECT r.* EXCLUDE (old_n, old_rekeyed), other.n AS rekeyed "
+        "FROM kept_rows r LEFT JOIN kept_rows other ON other.old_n = r.old_rekeyed"
+    )
+    opened.execute(
+        f"COPY (SELECT * FROM final ORDER BY n) TO {literal(str(folder / ROWS))} (FORMAT parquet, COMPRESSION zstd)"
+    )
+    with open(folder / ROWS, "rb") as file:
+        os.fsync(file.fileno())
+    write_base_files(folder, snapshot.files)
+    staged_columns = [column for column in columns if column.staged]
+    names = {column.name for column in staged_columns} | set(old.primary_keys)
+    new_columns = tuple(column.name for column in new)
+    digest = old.digest
+    if moved or settled or made.alignment.left_out:
+        digest = content_digest(
+            opened,
+            "final",
+            table_id=old.table_id,
+            schema=schema,
+            keys=old.primary_keys,
+            base_width=len(base_schema),
+            staged=frozenset(places[column.name] for column in staged_columns),
+            new_columns=frozenset(new_columns),
+        )
+    inserts, updates, deletes, absent, rekeyed = opened.row(
+        "SELECT count(*) FILTER (op = 'insert'), count(*) FILTER (op = 'update'), count(*) FILTER (op = 'delete'), "
+        "count(absent), count(rekeyed) // 2 FROM final"
+    )
+    counts: dict[Operation, int] = {"insert": inserts, "update": updates, "delete": deletes}
+    cells = {
+        column.name: opened.number(
+            "SELECT count(*) FROM final WHERE op = 'update' AND "
+            + differs(
+                f"p{places[column.name]}",
+                null_of(column.type) if column in new else f"b{places[column.name]}",
+                column.type,
+            )
+        )
+        for column in staged_columns
+    }
+    staged = replace(
+        old,
+        location=str(final),
+        digest=digest,
+        base_version=made.version,
+        schema=schema,
+        base_column_count=len(base_schema),
+        columns=tuple(name for name in schema.names if name in names),
+        new_columns=new_columns,
+        counts=counts,
+        cells_updated={name: number for name, number in cells.items() if number},
+        noop_rows=old.noop_rows + settled,
+        rekeyed_rows=rekeyed,
+        has_absent=bool(absent),
+        column_ids=column_ids(base_schema_json),
+    )
+    write_manifest(folder, staged, base_schema_json)
+    return Rebased(staged, rows_moved=moved, rows_settled=settled, rows_kept=kept)
+
+
+def _without(names: set[str], schema_json: str) -> str:
+    """A Delta schema less some of its columns."""
+    root = json.loads(schema_json)
+    root["fields"] = [field for field in root["fields"] if field["name"] not in names]
+    return json.dumps(root)
+
+
+def _absent(columns: Sequence[MergedColumn], at: Mapping[str, int]) -> str:
+    """SQL: the positions of the columns that an added row leaves out, in the new schema; NULL where there are none."""
+    places = [
+        f"CASE WHEN a{column.position} THEN {at[column.name]}::SMALLINT END"
+        for column in columns
+        if column.staged
+    ]
+    listed = f"list_filter([{', '.join(places)}]::SMALLINT[], lambda place: place IS NOT NULL)"
+    return f"CASE WHEN len({listed}) > 0 THEN {listed} END"

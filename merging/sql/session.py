@@ -1,0 +1,133 @@
+"""One DuckDB connection per operation: in memory, bounded, spilling to a folder of its own, in UTC."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from merging.sql.failures import naming_engine_failures
+from merging.sql.quoting import column_named
+from merging.sql.values import python_values
+
+MEMORY_LIMIT = os.environ.get("HEADGATE_ENGINE_MEMORY", "1GB")
+"""What DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more."""
+
+STAGING_MEMORY_LIMIT = os.environ.get("HEADGATE_STAGING_MEMORY", "450MB")
+"""The same for staging, so that any upload is read within 1 GB, readers and Python included."""
+
+_MANY_COLUMNS = 200
+_BYTES_A_COLUMN = 800_000  # a few dozen vectors of 2,048 cells for each column of a row's three images
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+THREADS = int(os.environ.get("HEADGATE_ENGINE_THREADS", "2"))
+
+
+class Session:
+    """An open connection and the folder it spills to. Closing (or forgetting) it removes both."""
+
+    def __init__(self, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS) -> None:
+        spill = os.path.join(tempfile.gettempdir(), f"headgate-engine-{uuid.uuid4().hex}")
+        with naming_engine_failures():
+            self.connection = duckdb.connect(
+                ":memory:",
+                config={
+                    "memory_limit": memory_limit,
+                    "threads": threads,
+                    "temp_directory": spill,
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                },
+            )
+            self.connection.execute("SET TimeZone = 'UTC'")
+        self._end = weakref.finalize(self, _end, self.connection, spill)
+
+    def expect_columns(self, number: int) -> None:
+        """Prepare for statements over a number of columns, so that their cost is linear in it.
+
+        Each step of a statement holds a vector of every column, once a thread, whatever the number of rows: rows of
+        thousands of columns need more memory than the limit grants to tables of any length. And the optimizer that
+        moves projections looks at every column for each other one.
+        """
+        if number <= _MANY_COLUMNS:
+            return
+        self.execute("SET threads = 1")
+        self.execute("SET disabled_optimizers = 'projection_placement'")
+        needed = number * _BYTES_A_COLUMN
+        if needed > self._memory_limit():
+            self.execute(f"SET memory_limit = '{needed}B'")
+
+    def _memory_limit(self) -> int:
+        """What DuckDB may hold now, in bytes."""
+        [said] = self.row("SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'")
+        number, unit = str(said).split()
+        return int(float(number) * 1024 ** _UNITS.index(unit))
+
+    def counts(self, query: str, conditions: Sequence[str]) -> list[int]:
+        """How many rows of a query fulfil each of the conditions. One list of counts is planned in linear time."""
+        if not conditions:
+            return []
+        counted = ", ".join(f"count_if({condition})" for condition in conditions)
+        [found] = self.row(f"SELECT [{counted}] {query}")
+        return [int(number or 0) for number in found]  # NULL where there are no rows
+
+    def close(self) -> None:
+        """End the connection and remove what it spilled. Closing twice is fine."""
+        self._end()
+
+    def execute(self, statement: str, parameters: list[Any] | None = None) -> None:
+        """Run a statement for its effect."""
+        self.connection.execute(statement, parameters)
+
+    def table(self, query: str) -> pa.Table:
+        """The result as an Arrow table."""
+        self.connection.complete()
+        return self.connection.sql(query).to_arrow_table()
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The result as plain Python values, one dict a row."""
+        table = self.table(query)
+        return [dict(zip(table.column_names, values, strict=True)) for values in tuples(table)]
+
+    def user_rows(self, query: str) -> list[dict[str, Any]]:
+        """The same for a query of nothing but columns of the user's: by their names."""
+        return [{column_named(label): value for label, value in row.items()} for row in self.rows(query)]
+
+    def row(self, query: str) -> tuple[Any, ...]:
+        """The single row of a query of numbers and short texts."""
+        [found] = self.connection.execute(query).fetchall()
+        return tuple(found)
+
+    def number(self, query: str) -> int:
+        """The single integer that the query returns."""
+        return int(self.row(query)[0])
+
+
+def _end(connection: duckdb.DuckDBPyConnection, spill: str) -> None:
+    connection.close()
+    shutil.rmtree(spill, ignore_errors=True)
+
+
+def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """The rows of an Arrow table as plain Python values."""
+    columns = [python_values(column) for column in table.columns]
+    return zip(*columns, strict=True) if columns else iter(())
+
+
+@contextmanager
+def session(*, memory_limit: str = MEMORY_LIMIT) -> Iterator[Session]:
+    """A session for the time of a ``with`` block; what DuckDB raises in it leaves as the engine's own error."""
+    opened = Session(memory_limit=memory_limit)
+    try:
+        with naming_engine_failures():
+            yield opened
+    finally:
+        opened.close()

@@ -1,0 +1,172 @@
+"""Where the staged rows stood at the base, so that a merge looks only at what came into the table since.
+
+A data file never changes once it is written, and a deletion vector only grows (RESTORE is the exception). So a staged
+row whose file is still active and whose row number is still alive is the row whose base image was pinned: nothing of
+the table has to be read for it. Its key, or a key that was absent at the base, can be elsewhere only in a file that
+the base did not have, or had with more rows marked as gone: only those are searched.
+
+``rows.parquet`` says of each row ``base_file`` (index in ``base_files.parquet``, ``ABSENT`` where the base had no such
+key, NULL where it is not known) and ``base_row`` (its number in that file).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from merging.delta import DataFile, Snapshot, VectorDescriptor, among_dead, locate, only_grew
+from merging.errors import DuplicateKeys
+from merging.sql.quoting import column_sql
+from merging.sql.session import Session
+from merging.staging.staged import BASE_FILES, Staged, key_columns_sql
+
+ABSENT = -1
+"""``base_file`` of a row whose key the base did not have."""
+
+_UNKNOWN = -2
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the staged rows are in a version of the table.
+
+    ``located`` rows were found by their keys (table ``located``). With ``pinned`` the others stand where they stood
+    at the base, ``held`` in number: all of them (``lost`` is 0), or those in the table ``held`` (n, file_index,
+    row_number). ``files`` gives the snapshot's index of each base file, -1 where it is gone.
+    """
+
+    pinned: bool
+    located: int
+    held: int
+    lost: int
+    files: tuple[int, ...]
+
+    @property
+    def untouched(self) -> bool:
+        """No staged row moved, went or came since the base: nothing can be in conflict."""
+        return self.pinned and not self.located and not self.lost
+
+
+def write_base_files(folder: Path, files: Sequence[DataFile]) -> None:
+    """Note the active files of the base, flushed to disk."""
+    vectors = [json.dumps(file.vector.to_log()) if file.vector else None for file in files]
+    table = pa.table(
+        {
+            "path": pa.array([file.logged_path for file in files], pa.string()),
+            "vector": pa.array(vectors, pa.string()),
+        }
+    )
+    with open(folder / BASE_FILES, "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standing:
+    """Find the staged rows in a version of their table, reading as few of its files as may be.
+
+    Raises DuplicateKeys when the table holds several rows of a staged key.
+    """
+    numbers, base_files, base_rows = _pins(opened, staged)
+    keys = list(staged.primary_keys)
+    opened.execute(
+        f"CREATE OR REPLACE TEMP VIEW staged_keys AS SELECT {key_columns_sql(staged)} FROM {staged.source_sql()}"
+    )
+    if np.any(base_files == _UNKNOWN):
+        found = locate(opened.connection, snapshot, "staged_keys", keys, "located")
+        refuse_duplicates(opened, "located", keys)
+        return Standing(False, found.rows, 0, 0, ())
+    files = _still_standing(staged, snapshot)
+    indexes = np.where(base_files >= 0, files[base_files], -1)
+    expected = base_files >= 0
+    alive = (indexes >= 0) & ~_dead(snapshot, indexes, base_rows)
+    lost = int(np.count_nonzero(expected & ~alive))
+    if lost:
+        held = pa.table({"n": numbers[alive], "file_index": indexes[alive], "row_number": base_rows[alive]})
+        opened.connection.register("held_rows", held)
+        opened.execute("CREATE OR REPLACE TEMP TABLE held AS SELECT * FROM held_rows")
+        opened.connection.unregister("held_rows")
+    standing = set(files.tolist())
+    elsewhere = [index for index in range(len(snapshot.files)) if index not in standing]
+    found = locate(opened.connection, snapshot, "staged_keys", keys, "located", files=elsewhere)
+    if found.rows:
+        of_held = "n IN (SELECT n FROM held)" if lost else "op <> 'insert'"
+        listed = ", ".join(column_sql(name) for name in keys)
+        opened.execute(
+            f"CREATE OR REPLACE TEMP VIEW all_found AS SELECT {listed} FROM located UNION ALL "
+            f"SELECT {key_columns_sql(staged)} FROM {staged.source_sql()} WHERE {of_held}"
+        )
+        refuse_duplicates(opened, "all_found", keys)
+    return Standing(True, found.rows, int(np.count_nonzero(alive)), lost, tuple(files[:-1].tolist()))
+
+
+def _pins(opened: Session, staged: Staged) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = opened.connection.execute(
+        f"SELECT n, coalesce(base_file, {_UNKNOWN}) AS base_file, coalesce(base_row, -1) AS base_row "
+        f"FROM {staged.source_sql()}"
+    ).fetchnumpy()
+    return found["n"], found["base_file"], found["base_row"]
+
+
+def _still_standing(staged: Staged, snapshot: Snapshot) -> np.ndarray:
+    """The snapshot's index of each base file whose live rows of the base can only have become fewer; else -1.
+
+    The last entry stands for no file, so that ``ABSENT`` finds -1 too.
+    """
+    table = pq.read_table(os.path.join(staged.location, BASE_FILES))
+    present = {file.logged_path: index for index, file in enumerate(snapshot.files)}
+    paths, vectors = table.column("path").to_pylist(), table.column("vector").to_pylist()
+    files = np.full(len(paths) + 1, -1, dtype=np.int64)
+    for place, (path, vector) in enumerate(zip(paths, vectors, strict=True)):
+        index = present.get(path)
+        before = VectorDescriptor.from_log(json.loads(vector)) if vector else None
+        if index is not None and only_grew(snapshot.store, before, snapshot.files[index].vector):
+            files[place] = index
+    return files
+
+
+def _dead(snapshot: Snapshot, indexes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which of the positions today's vectors mark as gone."""
+    dead = np.zeros(len(indexes), dtype=bool)
+    for index in np.unique(indexes):
+        vector = snapshot.files[index].vector if index >= 0 else None
+        if vector is not None:
+            mine = np.flatnonzero(indexes == index)
+            dead[mine] = among_dead(snapshot.store, vector, rows[mine])
+    return dead
+
+
+def refuse_duplicates(opened: Session, located: str, keys: Sequence[str]) -> None:
+    """Raise DuplicateKeys when ``located`` has several rows of one key."""
+    listed = ", ".join(column_sql(name) for name in keys)
+    grouped = f"SELECT {listed} FROM {located} GROUP BY ALL HAVING count(*) > 1"
+    total = opened.number(f"SELECT count(*) FROM ({grouped})")
+    if total:
+        raise DuplicateKeys(opened.user_rows(f"{grouped} ORDER BY ALL LIMIT 20"), total)
+
+
+def locate_held(opened: Session, staged: Staged, standing: Standing) -> None:
+    """Add the rows that stand where they stood to ``located``, for those who need more than their base images."""
+    source, places, where = (
+        f"{staged.source_sql()} s",
+        f"{file_index_sql(standing)}, s.base_row",
+        "op <> 'insert'",
+    )
+    if standing.lost:
+        source, places, where = f"{source} JOIN held h ON h.n = s.n", "h.file_index, h.row_number", "true"
+    opened.execute(
+        f"INSERT INTO located SELECT {places}, {key_columns_sql(staged)} FROM {source} WHERE {where}"
+    )
+
+
+def file_index_sql(standing: Standing) -> str:
+    """SQL (over ``rows.parquet`` as ``s``) of the snapshot's index of a pinned row's file."""
+    listed = ", ".join(str(index) for index in standing.files)
+    return f"([{listed}]::BIGINT[])[s.base_file + 1]"

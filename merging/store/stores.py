@@ -1,0 +1,410 @@
+"""Where a table lives: local disk through the operating system, every other store through obstore.
+
+Local disk is kept apart because a commit there needs what no object store client offers: fsync of data
+before the log entry, and of the log's directory after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import urllib.parse
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import obstore
+import obstore.store
+from obstore.exceptions import AlreadyExistsError, GenericError, NotFoundError
+
+from merging.errors import MergeFailed
+from merging.store.files import RangedReader, StoreFileSystem
+
+LOG_FOLDER = "_delta_log"
+
+_CLIENT_OPTIONS = frozenset(
+    {"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url", "user_agent"}
+)
+# What delta-rs reads itself and no object store client knows.
+_DELTA_RS_ONLY = frozenset(
+    {
+        "aws_s3_allow_unsafe_rename",
+        "allow_unsafe_rename",
+        "aws_s3_locking_provider",
+        "delta_dynamo_table_name",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of a listing: its path relative to the table's root, size in bytes, age reference."""
+
+    path: str
+    size: int
+    modified_ms: int
+
+
+class ObjectExists(Exception):
+    """A put-if-absent found the name taken."""
+
+
+class TableStore(Protocol):
+    """The few things the engine does with a table's files; paths are relative to the table's root."""
+
+    uri: str
+    is_local: bool
+
+    def list(self, folder: str, *, start_after: str = "") -> list[StoredObject]:
+        """Direct children of `folder` (files only), names greater than `start_after`, sorted."""
+
+    def walk(self) -> Iterator[StoredObject]:
+        """Every object under the table's root, in no order."""
+
+    def read(self, path: str) -> bytes:
+        """The whole object; FileNotFoundError when there is none."""
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; FileNotFoundError when there is no such object."""
+
+    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+        """The object's size and its last `length` bytes (all, where it has fewer); FileNotFoundError."""
+
+    def mark(self, path: str) -> object:
+        """What is known for nothing of an object's identity beside its size; FileNotFoundError when it is gone
+        and that is noticed."""
+
+    def put_new(self, path: str, data: bytes) -> None:
+        """Create the object atomically and durably; ObjectExists when the name is taken."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file of ours (a fresh name), durable only after `sync`."""
+
+    def local_target(self, path: str) -> Path:
+        """A local path into which the content of `path` can be written before `publish`."""
+
+    def publish(self, path: str, local: Path) -> None:
+        """Make what was written at `local_target(path)` the object `path`."""
+
+    def sync(self, paths: Iterable[str]) -> None:
+        """Make the written files durable, with the folders that name them."""
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete objects; one that is gone already is no error."""
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make what `engine_path` says readable for the connection."""
+
+    def engine_path(self, path: str) -> str:
+        """What DuckDB opens to read the object."""
+
+    def relative(self, path: str) -> str:
+        """A path from the log as this store takes it (absolute paths and URIs of the same store too)."""
+
+
+class LocalStore:
+    """A table in a folder of this machine (or a mounted volume that can link files)."""
+
+    is_local = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uri = str(root)
+        self._prefix = str(root) + os.sep
+
+    def _full(self, path: str) -> str:
+        return path if os.path.isabs(path) else self._prefix + path
+
+    def list(self, folder: str, *, start_after: str = "") -> list[StoredObject]:
+        found = []
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._full(folder)) as entries:
+            for entry in entries:
+                if entry.name <= start_after or not entry.is_file():
+                    continue
+                # A temporary file of another writer may go while we look: that ends no listing.
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat()
+                    found.append(
+                        StoredObject(
+                            f"{folder}/{entry.name}", status.st_size, status.st_mtime_ns // 1_000_000
+                        )
+                    )
+        found.sort(key=lambda item: item.path)
+        return found
+
+    def walk(self) -> Iterator[StoredObject]:
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                full = os.path.join(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(full)
+                    yield StoredObject(
+                        os.path.relpath(full, self.root), status.st_size, status.st_mtime_ns // 1_000_000
+                    )
+
+    def read(self, path: str) -> bytes:
+        with open(self._full(path), "rb") as file:
+            return file.read()
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        with open(self._full(path), "rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+        with open(self._full(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - length))
+            return size, file.read(length)
+
+    def mark(self, path: str) -> object:
+        status = os.stat(self._full(path))
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def put_new(self, path: str, data: bytes) -> None:
+        # A hard link fails when the name exists and shows the whole content at once; an exclusive
+        # create would show an empty commit to readers until it is filled.
+        final = self._full(path)
+        folder, name = os.path.split(final)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, final)
+            except FileExistsError as error:
+                raise ObjectExists(path) from error
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise MergeFailed(
+                    f"The volume of {self.uri} cannot link files, so a commit there would not be atomic: {error}"
+                ) from error
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        _sync_folder(folder)
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self.local_target(path)
+        with open(target, "xb") as file:
+            file.write(data)
+
+    def local_target(self, path: str) -> Path:
+        target = Path(self._full(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def publish(self, path: str, local: Path) -> None:
+        """Nothing to move: the target is the object itself."""
+
+    def sync(self, paths: Iterable[str]) -> None:
+        folders = set()
+        for path in paths:
+            full = self._full(path)
+            descriptor = os.open(full, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            folder = os.path.dirname(full)
+            while len(folder) >= len(self.uri) and folder not in folders:
+                folders.add(folder)
+                folder = os.path.dirname(folder)
+        for folder in folders:
+            _sync_folder(folder)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._full(path))
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """DuckDB reads local files itself."""
+
+    def engine_path(self, path: str) -> str:
+        return escape_glob(self._full(path))
+
+    def relative(self, path: str) -> str:
+        if path.startswith("file:"):
+            path = "/" + path.removeprefix("file:").removeprefix("//localhost").lstrip("/")
+        return path.removeprefix(self._prefix)
+
+
+class ObjectStore:
+    """A table in an object store, through any obstore store whose prefix is the table's root."""
+
+    is_local = False
+
+    def __init__(self, store: Any, uri: str, scratch: Path | None = None) -> None:
+        self.client = store
+        self.uri = uri
+        self._scratch = scratch
+        self._protocol = f"headgate{uuid.uuid4().hex[:12]}"
+        self._reader = RangedReader(store, uri)
+
+    def _objects(self, prefix: str, offset: str | None = None) -> Iterator[StoredObject]:
+        for batch in obstore.list(self.client, prefix or None, offset=offset, chunk_size=1000):
+            for item in batch:
+                modified = int(item["last_modified"].timestamp() * 1000)
+                yield StoredObject(item["path"], item["size"], modified)
+
+    def list(self, folder: str, *, start_after: str = "") -> list[StoredObject]:
+        prefix = f"{folder}/"
+        offset = prefix + start_after if start_after else None
+        found = [item for item in self._objects(folder, offset) if "/" not in item.path.removeprefix(prefix)]
+        found.sort(key=lambda item: item.path)
+        return found
+
+    def walk(self) -> Iterator[StoredObject]:
+        yield from self._objects("")
+
+    def read(self, path: str) -> bytes:
+        try:
+            return bytes(obstore.get(self.client, path).bytes())
+        except NotFoundError as error:
+            raise FileNotFoundError(path) from error
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        try:
+            return bytes(obstore.get_range(self.client, path, start=offset, length=length))
+        except NotFoundError as error:
+            raise FileNotFoundError(path) from error
+        except GenericError:
+            # A range that begins behind the end is an error to some stores; a file gives no bytes there.
+            if obstore.head(self.client, path)["size"] > offset:
+                raise
+            return b""
+
+    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+        known = self._reader.known(path, length)
+        return known.size, known.tail[-length:]
+
+    def mark(self, path: str) -> object:
+        return None
+
+    def put_new(self, path: str, data: bytes) -> None:
+        try:
+            obstore.put(self.client, path, data, mode="create", use_multipart=False)
+        except AlreadyExistsError as error:
+            raise ObjectExists(path) from error
+
+    def write(self, path: str, data: bytes) -> None:
+        obstore.put(self.client, path, data)
+
+    def local_target(self, path: str) -> Path:
+        if self._scratch is None:
+            import tempfile
+
+            self._scratch = Path(tempfile.mkdtemp(prefix="headgate-upload-"))
+        return self._scratch / f"{uuid.uuid4().hex}-{os.path.basename(path)}"
+
+    def publish(self, path: str, local: Path) -> None:
+        obstore.put(self.client, path, local)
+        local.unlink()
+
+    def sync(self, paths: Iterable[str]) -> None:
+        """A finished put is durable in an object store."""
+
+    def delete(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError, NotFoundError):
+                obstore.delete(self.client, path)
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if not connection.filesystem_is_registered(self._protocol):
+            connection.register_filesystem(StoreFileSystem(self._reader, self._protocol))
+
+    def engine_path(self, path: str) -> str:
+        return f"{self._protocol}://{path}"
+
+    def relative(self, path: str) -> str:
+        root = self.uri.rstrip("/") + "/"
+        if path.startswith(root):
+            return path.removeprefix(root)
+        if "://" in path:
+            raise MergeFailed(f"{path} lies outside of the table {self.uri}.", data={"path": path})
+        return path
+
+
+def open_store(table_uri: str, storage_options: Mapping[str, str] | None = None) -> TableStore:
+    """The store of a table by path or URI; `storage_options` as delta-rs names them.
+
+    Raises MergeFailed when the URI or the options cannot be understood.
+    """
+    parsed = urllib.parse.urlsplit(table_uri)
+    if parsed.scheme in ("", "file") or len(parsed.scheme) == 1:
+        path = urllib.parse.unquote(parsed.path) if parsed.scheme == "file" else table_uri
+        return LocalStore(Path(os.path.abspath(path)))
+    return ObjectStore(obstore.store.from_url(table_uri, **_client_settings(storage_options)), table_uri)
+
+
+def _client_settings(storage_options: Mapping[str, str] | None) -> dict[str, Any]:
+    """delta-rs' one bag of options, sorted into obstore's store and HTTP client settings."""
+    config: dict[str, str] = {}
+    client: dict[str, Any] = {}
+    for name, value in (storage_options or {}).items():
+        key = name.lower()
+        if key.removeprefix("aws_").removeprefix("azure_").removeprefix("google_") in _CLIENT_OPTIONS:
+            client[key.removeprefix("aws_").removeprefix("azure_").removeprefix("google_")] = value
+        elif key not in _DELTA_RS_ONLY:
+            config[key] = value
+    settings: dict[str, Any] = {}
+    if config:
+        settings["config"] = config
+    if client:
+        settings["client_options"] = {
+            name: value.lower() == "true" if value.lower() in ("true", "false") else value
+            for name, value in client.items()
+        }
+    return settings
+
+
+_probed: set[str] = set()
+
+
+def probe(store: TableStore) -> None:
+    """Make sure, once per store and process, that the store refuses to create a name twice.
+
+    Some S3 look-alikes ignore the condition, and every commit there could silently replace another.
+    Raises MergeFailed. Local disk needs no probe: linking a file is exclusive by POSIX.
+    """
+    root = urllib.parse.urlsplit(store.uri)
+    place = f"{root.scheme}://{root.netloc}"
+    if store.is_local or place in _probed:
+        return
+    path = f"_headgate_probe/{uuid.uuid4().hex}"
+    with contextlib.suppress(ObjectExists):  # a put that the client sent again finds what it wrote itself
+        store.put_new(path, b"1")
+    try:
+        store.put_new(path, b"2")
+    except ObjectExists:
+        _probed.add(place)
+    else:
+        raise MergeFailed(
+            f"The store of {store.uri} overwrites files that must be created once (put-if-absent is ignored), "
+            "so no commit there would be safe.",
+            data={"table_uri": store.uri},
+        )
+    finally:
+        store.delete([path])
+
+
+def escape_glob(path: str) -> str:
+    """A path as DuckDB takes it literally: its readers expand `*`, `?` and `[` otherwise."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in path)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

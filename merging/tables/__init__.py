@@ -1,0 +1,1 @@
+"""Tables as they are: looked at, created, maintained."""

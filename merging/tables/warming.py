@@ -1,0 +1,27 @@
+"""Paying the fixed costs of a fresh process before the first request does."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+
+from merging.executing.executor import merge
+from merging.staging import stage
+from merging.tables.looking import create_table
+from merging.threeway.request import MergeRequest
+
+
+def warm_up() -> None:
+    """Stage and merge one row into a throw-away table: libraries that load on first use are loaded then.
+
+    A fresh process needs about a second for it, which its first merge would need otherwise. For worker processes; call
+    it after the fork, never before.
+    """
+    with tempfile.TemporaryDirectory(prefix="headgate-warm-up-") as folder:
+        table = str(Path(folder) / "table")
+        create_table(table, pa.table({"key": [1], "value": ["a"]}))
+        proposed = pa.table({"key": [1], "value": ["b"]})
+        staged = stage(table, proposed, ("key",), destination=str(Path(folder) / "staged"))
+        merge(MergeRequest(table, "CR-0", ("key",), staged))

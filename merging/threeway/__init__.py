@@ -1,0 +1,1 @@
+"""Base, Current and Proposed: aligned, compared, resolved and planned."""

@@ -1,0 +1,304 @@
+"""How staged columns meet the table's columns of today: matched, added, widened, or in a schema conflict.
+
+Columns are matched by column-mapping id where the table has them, by name otherwise. Nothing that was staged is left
+out silently: an edit of a column that the table no longer has, or has with another type, is a schema conflict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from merging.delta import Snapshot
+from merging.delta.naming import folded, name_problem, nested_name_problem, spelled
+from merging.errors import TableChanged
+from merging.model import Choice, Conflict, Resolution, SchemaChange
+from merging.sql.equality import differs
+from merging.sql.quoting import column_sql
+from merging.sql.session import Session
+from merging.sql.types import can_widen, cast, null_of, type_name
+from merging.staging.staged import Staged, column_ids
+
+
+@dataclass(frozen=True)
+class MergedColumn:
+    """A column of the merged table and where its base, current and proposed values come from.
+
+    ``staged_position`` is its place in ``Staged.schema`` (None for a column the table gained since); ``staged``
+    tells whether the content proposes values for it; ``added`` whether this merge adds it to the table.
+    """
+
+    position: int
+    name: str
+    type: pa.DataType
+    nullable: bool
+    staged_position: int | None
+    staged_type: pa.DataType | None
+    in_base: bool
+    staged: bool
+    added: bool
+
+    @property
+    def gained_on_both_sides(self) -> bool:
+        """The table gained the column since the base, and the content adds it too."""
+        return self.staged and not self.in_base and not self.added
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The merged columns, the schema changes the merge makes, and the schema conflicts nobody resolved."""
+
+    columns: tuple[MergedColumn, ...]
+    keys: tuple[str, ...]
+    changes: tuple[SchemaChange, ...]
+    conflicts: tuple[Conflict, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's schema after the merge."""
+        return pa.schema(
+            [
+                pa.field(column.name, column.type, nullable=column.nullable or column.added)
+                for column in self.columns
+            ]
+        )
+
+    @property
+    def values(self) -> tuple[MergedColumn, ...]:
+        """The columns that are no keys."""
+        return tuple(column for column in self.columns if column.name not in self.keys)
+
+
+def align(
+    opened: Session,
+    staged: Staged,
+    snapshot: Snapshot,
+    resolutions: Mapping[str | None, Resolution],
+    *,
+    merge_schema: bool,
+) -> Alignment:
+    """Match staged with current columns. ``resolutions`` are those of schema conflicts, by column.
+
+    Raises TableChanged when the table was created anew or a key column is gone or has another type.
+    """
+    if staged.table_id != snapshot.table_id:
+        raise TableChanged(
+            "The table was dropped and created anew since the changes were staged; stage them again.",
+            data={"staged_table_id": staged.table_id, "table_id": snapshot.table_id},
+        )
+    current_ids = column_ids(snapshot.schema_json)
+    names_by_id = {identity: name for name, identity in current_ids.items()}
+    current_name: dict[int, str | None] = {}
+    for position, field in enumerate(staged.schema):
+        identity = staged.column_ids.get(field.name)
+        if identity is not None:
+            current_name[position] = names_by_id.get(identity)
+        else:
+            current_name[position] = field.name if field.name in snapshot.schema.names else None
+    _check_keys(staged, snapshot, current_name)
+    return _Aligner(opened, staged, snapshot, current_name, resolutions, merge_schema).run()
+
+
+def _check_keys(staged: Staged, snapshot: Snapshot, current_name: Mapping[int, str | None]) -> None:
+    for position, name in zip(staged.key_positions, staged.primary_keys, strict=True):
+        here = current_name[position]
+        if here != name or snapshot.schema.field(name).type != staged.schema.field(position).type:
+            raise TableChanged(
+                f"The key column {name} was dropped, renamed or given another type since the changes were staged.",
+                data={"column": name},
+            )
+
+
+class _Aligner:
+    def __init__(
+        self,
+        opened: Session,
+        staged: Staged,
+        snapshot: Snapshot,
+        current_name: Mapping[int, str | None],
+        resolutions: Mapping[str | None, Resolution],
+        merge_schema: bool,
+    ) -> None:
+        self.session = opened
+        self.staged = staged
+        self.snapshot = snapshot
+        self.current_name = current_name
+        self.resolutions = resolutions
+        self.merge_schema = merge_schema
+        self.taken = {folded(name): name for name in snapshot.schema.names}
+        self.conflicts: list[Conflict] = []
+        self.left_out: list[str] = []
+
+    def run(self) -> Alignment:
+        staged, current = self.staged, self.snapshot.schema
+        position_of = {name: position for position, name in self.current_name.items() if name is not None}
+        edited = set(staged.staged_positions)
+        columns: list[MergedColumn] = []
+        computed = self.snapshot.generated_columns.keys() - set(staged.primary_keys)
+        for field in current:
+            # What the table computes is nobody's change: it follows from the other cells of the merged row.
+            position = None if field.name in computed else position_of.get(field.name)
+            given = position is not None and position in edited and self._fits(position, field)
+            columns.append(self._column(len(columns), field, position, staged=given, added=False))
+        changes: list[SchemaChange] = []
+        for position, name in self.current_name.items():
+            if name is not None:
+                continue
+            field = staged.schema.field(position)
+            if position < staged.base_column_count:
+                if position in edited and self._is_edited(position):
+                    self._conflict(
+                        position,
+                        current=None,
+                        message=f"The table no longer has the column {field.name}, which the changes edit.",
+                    )
+                continue
+            rival = self._renamed_rival(field)
+            unfit = self._unfit_name(field, columns)
+            if unfit is not None:
+                self._conflict(position, current=None, message=unfit)
+            elif rival is not None:
+                self._conflict(
+                    position,
+                    current=rival,
+                    message=f"The changes bring {field.name} and lack a column that the table dropped while it "
+                    f"gained {rival}: whether one was renamed to the other cannot be told.",
+                )
+            elif not self.merge_schema:
+                self._conflict(
+                    position,
+                    current=None,
+                    message=f"The changes add the column {field.name}, and changes of the schema are not allowed.",
+                )
+            else:
+                columns.append(self._column(len(columns), field, position, staged=True, added=True))
+                changes.append(SchemaChange("add_column", field.name, type_name(field.type)))
+        return Alignment(
+            tuple(columns), staged.primary_keys, tuple(changes), tuple(self.conflicts), tuple(self.left_out)
+        )
+
+    def _column(
+        self, place: int, field: pa.Field, position: int | None, *, staged: bool, added: bool
+    ) -> MergedColumn:
+        known = position is not None
+        return MergedColumn(
+            position=place,
+            name=field.name,
+            type=field.type,
+            nullable=field.nullable,
+            staged_position=position,
+            staged_type=self.staged.schema.field(position).type if known else None,
+            in_base=known and position is not None and position < self.staged.base_column_count,
+            staged=staged,
+            added=added,
+        )
+
+    def _fits(self, position: int, field: pa.Field) -> bool:
+        """Whether staged values of a column can be values of the table's column of today; else a conflict."""
+        staged_field = self.staged.schema.field(position)
+        if can_widen(staged_field.type, field.type):
+            return True
+        if position < self.staged.base_column_count and not self._is_edited(position):
+            return False
+        self._conflict(
+            position,
+            current=type_name(field.type),
+            message=f"The column {field.name} is {type_name(field.type)} in the table now; "
+            f"the changes give it as {type_name(staged_field.type)}.",
+        )
+        return False
+
+    def _is_edited(self, position: int) -> bool:
+        """Whether a staged row says anything of the column: an edit, or a value in a new row."""
+        base, proposed = self.staged.base_sql(position), f"p{position}"
+        data_type = self.staged.schema.field(position).type
+        edits = f"op = 'update' AND {differs(base, proposed, data_type)}"
+        return bool(
+            self.session.number(
+                f"SELECT count(*) FROM (SELECT 1 FROM {self.staged.source_sql()} WHERE ({edits}) "
+                f"OR (op = 'insert' AND {proposed} IS NOT NULL) LIMIT 1)"
+            )
+        )
+
+    def _unfit_name(self, field: pa.Field, columns: Sequence[MergedColumn]) -> str | None:
+        """Why a new column cannot be added to the table as it is now; it fitted the one it was staged against."""
+        namesake = self.taken.get(folded(field.name)) or next(
+            (one.name for one in columns if one.added and folded(one.name) == folded(field.name)), None
+        )
+        if namesake is not None:
+            return (
+                f"The changes add the column {field.name}; the table has {namesake} now, and many readers cannot tell "
+                "the two names apart."
+            )
+        blanks = self.snapshot.blanks_in_names
+        problem = name_problem(field.name, blanks=blanks)
+        if problem is not None:
+            return f"The changes add the column {spelled(field.name)}, whose name {problem}."
+        inside = nested_name_problem(field.type, blanks=blanks)
+        return None if inside is None else f"The changes add the column {field.name}: {inside}"
+
+    def _renamed_rival(self, field: pa.Field) -> str | None:
+        """A column of the same type that the table gained when it dropped one which the content lacks too."""
+        known = {name for name in self.current_name.values() if name is not None}
+        dropped_types = [
+            self.staged.schema.field(position).type
+            for position, name in self.current_name.items()
+            if name is None
+            and position < self.staged.base_column_count
+            and self.staged.schema.names[position] not in self.staged.columns
+        ]
+        if field.type not in dropped_types:
+            return None
+        gained = [
+            one.name for one in self.snapshot.schema if one.name not in known and one.type == field.type
+        ]
+        return gained[0] if gained else None
+
+    def _conflict(self, position: int, *, current: str | None, message: str) -> None:
+        field = self.staged.schema.field(position)
+        proposed = type_name(field.type)
+        base = proposed if position < self.staged.base_column_count else None
+        inputs = hashlib.sha256(
+            "\x00".join([field.name, str(base), str(current), proposed, message]).encode()
+        ).hexdigest()
+        choices: tuple[Choice, ...] = ("current",)
+        chosen = self.resolutions.get(field.name)
+        if chosen is not None and chosen.inputs_digest == inputs and chosen.choice in choices:
+            self.left_out.append(field.name)
+            return
+        self.conflicts.append(
+            Conflict(
+                key={},
+                column=field.name,
+                kind="schema",
+                base=base,
+                current=current,
+                proposed=proposed,
+                inputs_digest=inputs,
+                legal_choices=choices,
+                message=message + " Choose current to leave the column out of this merge.",
+            )
+        )
+
+
+def base_sql(column: MergedColumn, staged: Staged) -> str:
+    """SQL (over ``rows.parquet`` as ``s``) of the column's base value in its merged type."""
+    if column.staged_position is None or not column.in_base or column.staged_type is None:
+        return null_of(column.type)
+    return cast(f"s.{staged.base_sql(column.staged_position)}", column.staged_type, column.type)
+
+
+def proposed_sql(column: MergedColumn) -> str:
+    """SQL (over ``rows.parquet`` as ``s``) of the column's proposed value in its merged type."""
+    if column.staged_position is None or column.staged_type is None:
+        return null_of(column.type)
+    return cast(f"s.p{column.staged_position}", column.staged_type, column.type)
+
+
+def current_sql(column: MergedColumn) -> str:
+    """SQL (over the fetched rows as ``c``) of the column's current value."""
+    return null_of(column.type) if column.added else f"c.{column_sql(column.name)}"

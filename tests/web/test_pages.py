@@ -1,0 +1,524 @@
+"""Every page: who sees it, what it says, how many queries it costs."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from changerequests.models import ChangeRequest, Comment, MergeRun, Review, Revision
+from changerequests.states import Status
+from datasets.models import Dataset, DatasetMeta
+from datasets.roles import Role, role_on
+from tests.factories import ChangeRequestFactory, approve, fresh, merge
+from tests.web.conftest import SignedIn
+from web.forms import UploadForm
+from web.view_models.datasets import UploadColumn, computed_columns, upload_columns
+from web.view_models.runs import checks_of
+
+DATASET_PAGES = (
+    "dataset",
+    "dataset_schema",
+    "dataset_history",
+    "dataset_change_requests",
+    "members",
+    "dataset_settings",
+    "row_history",
+    "maintenance",
+)
+REQUEST_PAGES = ("change_request", "changes", "conflicts", "checks", "upload", "merge")
+HTMX = {"HX-Request": "true"}
+
+
+def text(response: Any) -> str:
+    """The answer's words, with single spaces."""
+    return " ".join(response.content.decode().split())
+
+
+def address(dataset: Dataset) -> list[str]:
+    return [dataset.project.slug, dataset.slug]
+
+
+def test_nobody_sees_anything_without_signing_in(dataset: Dataset, client: Client) -> None:
+    url = reverse("dataset", args=address(dataset))
+    response = client.get(url)
+    assert (response.status_code, response["Location"]) == (302, f"/sign-in/?next={url}")
+    fragment = client.get(url, headers=HTMX)
+    assert (fragment.status_code, fragment["HX-Redirect"]) == (401, "/sign-in/")
+
+
+def test_a_wrong_password_is_said_plainly(owner: User, client: Client) -> None:
+    response = client.post(reverse("login"), {"username": "olivia", "password": "wrong"})
+    assert "The user name or the password is wrong." in text(response)
+
+
+@pytest.mark.parametrize("page", DATASET_PAGES)
+def test_members_see_a_dataset_and_others_do_not(
+    page: str, dataset: Dataset, viewer: User, stranger: User, signed_in: SignedIn
+) -> None:
+    url = reverse(page, args=address(dataset))
+    seen = signed_in(viewer).get(url)
+    assert seen.status_code == 200
+    assert "<h1" in text(seen)
+    assert signed_in(stranger).get(url).status_code == 404
+
+
+def test_fd1_a_constraint_and_a_property_may_be_named_like_a_method(
+    dataset: Dataset, viewer: User, signed_in: SignedIn
+) -> None:
+    log = Path(dataset.table_uri) / "_delta_log" / f"{0:020d}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "metaData" in action:
+            action["metaData"]["configuration"] |= {
+                "delta.constraints.items": "1 = 1",
+                "items": "i",
+                "keys": "k",
+            }
+    log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    page = signed_in(viewer).get(reverse("dataset_schema", args=address(dataset)))
+    assert page.status_code == 200
+    for said in ("<strong>items</strong>", "items = i", "keys = k"):
+        assert said in text(page)
+
+
+@pytest.mark.parametrize("page", REQUEST_PAGES)
+def test_members_see_a_request_and_others_do_not(
+    page: str, change_request: ChangeRequest, viewer: User, stranger: User, signed_in: SignedIn
+) -> None:
+    url = reverse(page, args=[change_request.cr_id])
+    seen = signed_in(viewer).get(url)
+    assert seen.status_code == 200
+    assert change_request.cr_id in text(seen)
+    unseen = signed_in(stranger).get(url)
+    assert unseen.status_code == 404
+    assert change_request.title not in text(unseen)
+
+
+def test_the_content_security_policy_allows_this_site_alone(
+    dataset: Dataset, viewer: User, signed_in: SignedIn
+) -> None:
+    response = signed_in(viewer).get(reverse("home"))
+    policy = response["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+class TestHome:
+    def test_each_request_stands_where_it_belongs(
+        self, change_request: ChangeRequest, author: User, owner: User, signed_in: SignedIn
+    ) -> None:
+        Dataset.objects.update(required_approvals=1)
+        words = text(signed_in(owner).get(reverse("home")))
+        review = words[words.index('id="section-review"') : words.index('id="section-mine"')]
+        blocked = words[words.index('id="section-blocked"') : words.index('id="section-merged"')]
+        assert change_request.title in review
+        assert "1 more approval of this content needed" in blocked
+        mine = text(signed_in(author).get(reverse("home")))
+        assert (
+            change_request.title in mine[mine.index('id="section-mine"') : mine.index('id="section-ready"')]
+        )
+
+    def test_it_says_where_it_looked_at_the_newest_requests_only(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = signed_in(owner)
+        assert "pending requests were looked at" not in text(client.get(reverse("home")))
+        monkeypatch.setattr("web.views.home.MOST_PENDING", 1)
+        ChangeRequestFactory(dataset=change_request.dataset)
+        words = text(client.get(reverse("home")))
+        assert words.count("The newest 1 of 2 pending requests were looked at.") == 2
+        mine = text(client.get("/?show=mine"))
+        assert "pending requests were looked at" not in mine
+
+    def test_search_and_filter_are_in_the_address(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
+    ) -> None:
+        client = signed_in(owner)
+        assert change_request.title in text(client.get("/?show=all&q=two+planes"))
+        assert change_request.title in text(client.get(f"/?show=all&q={change_request.cr_id.lower()}"))
+        assert "No change request matches." in text(client.get("/?show=all&q=nothing"))
+        assert "No change request matches." in text(
+            client.get(f"/?show=all&dataset={change_request.dataset_id + 1}")
+        )
+
+    def test_its_queries_do_not_grow_with_the_requests(
+        self,
+        change_request: ChangeRequest,
+        author: User,
+        owner: User,
+        signed_in: SignedIn,
+        django_assert_max_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        client = signed_in(owner)
+        with django_assert_max_num_queries(60) as few:
+            client.get(reverse("home"))
+        for _ in range(4):
+            approve(ChangeRequestFactory(dataset=change_request.dataset, author=fresh(author)), owner)
+        with django_assert_max_num_queries(60) as more:
+            client.get(reverse("home"))
+        assert len(more) <= len(few) + 4  # lists that were empty load what their first row needs
+
+
+class TestDataset:
+    def test_rows_are_sorted_filtered_and_shown_at_a_version(
+        self, dataset: Dataset, change_request: ChangeRequest, owner: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        merge(change_request, owner)
+        client = signed_in(viewer)
+        now = text(client.get(reverse("dataset", args=address(dataset))))
+        assert "N5" in now
+        before = text(client.get(reverse("dataset_at_version", args=[*address(dataset), 0])))
+        assert "N5" not in before
+        assert "You look at version 0. The table is at version 1 now." in before
+        found = text(client.get(reverse("dataset", args=address(dataset)) + "?column=tailnum&value=N2"))
+        assert ("AIRBUS" in found, "BOEING" in found) == (True, False)
+        assert 'aria-sort="descending"' in text(
+            client.get(reverse("dataset", args=address(dataset)) + "?sort=-seats")
+        )
+
+    def test_history_names_the_request_behind_a_version(
+        self, dataset: Dataset, change_request: ChangeRequest, owner: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        merge(change_request, owner)
+        words = text(signed_in(viewer).get(reverse("dataset_history", args=address(dataset))))
+        assert change_request.title in words
+        assert "Olivia Okafor" in words
+
+    def test_owners_change_settings_and_others_may_not(
+        self, dataset: Dataset, owner: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("dataset_settings", args=address(dataset))
+        wanted = {
+            "name": "planes",
+            "required_approvals": "2",
+            "delete_limit": "0.5",
+            "conflict_policy": "cell",
+            "staging_cleanup": "remove",
+            "keep_files_days": "7",
+        }
+        for posted in (wanted, {"delete_limit": "7"}):
+            assert signed_in(viewer).post(url, posted).status_code == 403
+        dataset.refresh_from_db()
+        assert dataset.required_approvals == 0
+        assert signed_in(owner).post(url, wanted).status_code == 302
+        dataset.refresh_from_db()
+        assert (dataset.required_approvals, dataset.contributors_may_merge) == (2, False)
+        refused = signed_in(owner).post(url, {**wanted, "delete_limit": "7"})
+        assert refused.status_code == 422
+        assert 'aria-invalid="true"' in text(refused)
+
+    def test_owners_give_and_take_roles(
+        self, dataset: Dataset, owner: User, viewer: User, stranger: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("members", args=address(dataset))
+        given = {"kind": "user", "member": "sam", "role": "contributor"}
+        assert signed_in(viewer).post(url, given).status_code == 403
+        assert signed_in(owner).post(url, given).status_code == 302
+        assert role_on(fresh(stranger), dataset) is Role.CONTRIBUTOR
+        nobody = signed_in(owner).post(url, {"kind": "user", "member": "nobody", "role": "viewer"})
+        assert (nobody.status_code, "There is no user of this name." in text(nobody)) == (422, True)
+        taken = {"kind": "user", "id": stranger.pk}
+        assert (
+            signed_in(owner).post(reverse("remove_member", args=address(dataset)), taken).status_code == 302
+        )
+        assert role_on(fresh(stranger), dataset) is None
+
+    def test_reconciling_says_what_moved(
+        self, dataset: Dataset, author: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        url, page = reverse("reconcile", args=address(dataset)), reverse("dataset", args=address(dataset))
+        assert signed_in(viewer).post(url).status_code == 403
+        assert "Reconcile" not in text(signed_in(viewer).get(page))
+        response = signed_in(author).post(url, follow=True)
+        assert "Nothing moved: the table is at version 0, as known." in text(response)
+
+
+class TestProposing:
+    def test_fd20_rows_that_equal_the_table_make_no_draft(
+        self, dataset: Dataset, author: User, signed_in: SignedIn
+    ) -> None:
+        posted = {
+            "title": "Nothing",
+            "description": "why",
+            "pasted": "tailnum,seats\nN2,182\n",
+            "merge_schema": "on",
+        }
+        response = signed_in(author).post(reverse("new_change_request", args=address(dataset)), posted)
+        assert response.status_code == 422
+        words = response.content.decode()
+        assert "There is nothing to change: the row that was read equals the table at version 0." in words
+        assert "tailnum,seats\nN2,182" in words
+        assert 'value="Nothing"' in words
+        assert ChangeRequest.objects.count() == 0
+
+    def test_fd13_fd14_a_page_tells_types_and_warnings(
+        self, dataset: Dataset, author: User, signed_in: SignedIn
+    ) -> None:
+        posted = {
+            "title": "Prices",
+            "description": "",
+            "pasted": "tailnum,price,when\nN2,1.10,7\nN2,1.10,7\n",
+            "column_types": "price decimal(10,2)\n",
+            "merge_schema": "on",
+        }
+        response = signed_in(author).post(
+            reverse("new_change_request", args=address(dataset)), posted, follow=True
+        )
+        words = text(response)
+        assert "New column price: decimal(10,2)." in words
+        assert "New column when: long." in words
+        page = text(
+            signed_in(author).get(reverse("change_request", args=[ChangeRequest.objects.get().cr_id]))
+        )
+        assert "1 row repeats another one exactly and is counted once." in page
+        assert "<dt>New columns</dt>" in page
+        assert "decimal(10,2)" in page
+
+    @pytest.mark.parametrize(
+        ("lines", "types"),
+        [
+            ("price decimal(10, 2)", {"price": "decimal(10, 2)"}),
+            ("price\tdouble\r\n\r\n  flag :  boolean ", {"price": "double", "flag": "boolean"}),
+            ("unit price: long\nunit price long", {"unit price": "long"}),
+            ("a:b date", {"a:b": "date"}),
+            ("price:decimal(10,2)", {"price": "decimal(10,2)"}),
+            ("n struct<a: array<int>, b: string>", {"n": "struct<a: array<int>, b: string>"}),
+        ],
+    )
+    def test_fd13_types_of_new_columns_are_read_as_people_write_them(
+        self, lines: str, types: dict[str, str]
+    ) -> None:
+        form = UploadForm({"pasted": "id\n1\n", "column_types": lines})
+        assert form.is_valid(), form.errors
+        assert form.cleaned_data["column_types"] == types
+
+    @pytest.mark.parametrize(
+        ("lines", "sentence"),
+        [
+            (
+                "price",
+                "Write a name and a type in each line, such as price decimal(10,2); found price.",
+            ),
+            ("price long\nprice double", "The column price is given two types."),
+        ],
+    )
+    def test_fd13_lines_that_name_no_type_are_refused(self, lines: str, sentence: str) -> None:
+        form = UploadForm({"pasted": "id\n1\n", "column_types": lines})
+        assert form.errors == {"column_types": [sentence]}
+
+    def test_an_upload_becomes_a_draft(self, dataset: Dataset, author: User, signed_in: SignedIn) -> None:
+        response = signed_in(author).post(
+            reverse("new_change_request", args=address(dataset)),
+            {
+                "title": "More seats",
+                "description": "",
+                "file": SimpleUploadedFile("seats.csv", b"tailnum,seats\nN1,150\nN2,182\n"),
+                "merge_schema": "on",
+            },
+            follow=True,
+        )
+        change_request = ChangeRequest.objects.get()
+        assert (change_request.status, change_request.title) == (Status.DRAFT, "More seats")
+        revision = Revision.objects.get()
+        assert (revision.rows, revision.noop_rows, revision.file_name) == (1, 1, "seats.csv")
+        words = text(response)
+        assert "Uploaded as revision 1: 1 row change. 1 row already equal to the table left out." in words
+        assert "uploaded revision 1 from seats.csv with 1 changed row" in words
+
+    def test_fs3_a_compressed_upload_becomes_a_draft(
+        self, dataset: Dataset, author: User, signed_in: SignedIn
+    ) -> None:
+        packed = SimpleUploadedFile("seats.csv.gz", gzip.compress(b"tailnum,seats\nN1,150\nN2,182\n"))
+        address_of_new = reverse("new_change_request", args=address(dataset))
+        signed_in(author).post(address_of_new, {"title": "Packed", "file": packed, "merge_schema": "on"})
+        assert (Revision.objects.get().rows, Revision.objects.get().file_name) == (1, "seats.csv.gz")
+
+    def test_a_refused_upload_lists_every_problem_and_keeps_nothing(
+        self, dataset: Dataset, author: User, signed_in: SignedIn, delta_data_root: Path
+    ) -> None:
+        response = signed_in(author).post(
+            reverse("new_change_request", args=address(dataset)),
+            {"title": "Wrong", "pasted": "tailnum,seats\nN1,many\n,3\nN2,1\nN2,2\n"},
+        )
+        assert response.status_code == 422
+        words = text(response)
+        assert "Not staged:" in words
+        for expected in ("many", "<code>seats</code>", "<code>tailnum</code>", "N2"):
+            assert expected in words
+        assert 'value="Wrong"' in words
+        assert "no draft was made, and the title and text stand below." in words
+        assert "N1,many" in words
+        assert (ChangeRequest.objects.count(), Revision.objects.count()) == (0, 0)
+        assert [path for path in (delta_data_root / "_staging").rglob("*") if path.is_file()] == []
+
+    def test_a_refused_upload_to_a_request_keeps_its_content(
+        self, change_request: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("upload", args=[change_request.cr_id])
+        response = signed_in(author).post(url, {"pasted": "tailnum,seats\nN1,many\n"})
+        assert (response.status_code, "N1,many" in text(response)) == (422, True)
+        assert f"{change_request.cr_id} keeps its title and text." in text(response)
+        assert Revision.objects.filter(is_current=True).get().number == 1
+
+    def test_one_of_file_and_pasted_rows_is_needed(
+        self, dataset: Dataset, author: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("new_change_request", args=address(dataset))
+        response = signed_in(author).post(url, {"title": "Nothing"})
+        assert (response.status_code, "Choose a file, or paste rows below." in text(response)) == (422, True)
+        assert ChangeRequest.objects.count() == 0
+
+    def test_viewers_do_not_propose(self, dataset: Dataset, viewer: User, signed_in: SignedIn) -> None:
+        response = signed_in(viewer).get(reverse("new_change_request", args=address(dataset)))
+        assert (response.status_code, "An owner of the dataset can let you." in text(response)) == (403, True)
+
+
+class TestChanges:
+    def test_cells_show_the_old_value_above_the_new_one(
+        self, change_request: ChangeRequest, viewer: User, signed_in: SignedIn
+    ) -> None:
+        words = text(signed_in(viewer).get(reverse("changes", args=[change_request.cr_id])))
+        assert '<del><span class="null">NULL</span></del><ins><span class="cell">2002</span></ins>' in words
+        assert '<ins><span class="cell">200</span></ins>' in words
+
+    def test_they_are_filtered_and_grouped(
+        self, change_request: ChangeRequest, viewer: User, signed_in: SignedIn
+    ) -> None:
+        client, url = signed_in(viewer), reverse("changes", args=[change_request.cr_id])
+        inserted = text(client.get(f"{url}?kind=insert"))
+        assert ("N5" in inserted, "N3" in inserted) == (True, False)
+        assert "column without a change" not in inserted
+        updated = text(client.get(f"{url}?kind=update"))
+        assert "2 columns without a change are hidden." in updated
+        assert "No change matches" in text(client.get(f"{url}?kind=delete"))
+        assert "Equal changes of one column" in text(client.get(f"{url}?view=groups"))
+
+    def test_they_stay_readable_after_the_merge(
+        self, change_request: ChangeRequest, owner: User, viewer: User, signed_in: SignedIn
+    ) -> None:
+        merge(change_request, owner)
+        words = text(signed_in(viewer).get(reverse("changes", args=[change_request.cr_id])))
+        assert '<ins><span class="cell">2002</span></ins>' in words
+
+
+class TestConversation:
+    def test_comments_answers_and_settled_discussions(
+        self, change_request: ChangeRequest, owner: User, author: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("comment", args=[change_request.cr_id])
+        signed_in(owner).post(url, {"body": "Where is this from?"})
+        thread = Comment.objects.get()
+        signed_in(author).post(url, {"body": "The registry.", "parent": thread.pk})
+        signed_in(owner).post(reverse("settle", args=[change_request.cr_id, thread.pk]), {"resolved": "true"})
+        words = text(signed_in(author).get(reverse("change_request", args=[change_request.cr_id])))
+        for expected in ("Where is this from?", "The registry.", "Resolved by Olivia Okafor", "Open again"):
+            assert expected in words
+
+    def test_an_empty_comment_is_refused(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
+    ) -> None:
+        response = signed_in(owner).post(reverse("comment", args=[change_request.cr_id]), {"body": " "})
+        assert (response.status_code, "Write a comment first." in text(response)) == (422, True)
+
+    def test_a_review_is_bound_to_what_was_shown(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("review", args=[change_request.cr_id])
+        stale = signed_in(owner).post(url, {"verdict": "approve", "revision_digest": "another"})
+        assert (stale.status_code, Review.objects.count()) == (409, 0)
+        silent = signed_in(owner).post(url, {"verdict": "request_changes"})
+        assert (silent.status_code, Review.objects.count()) == (422, 0)
+        digest = change_request.revisions.get().digest
+        given = signed_in(owner).post(url, {"verdict": "approve", "revision_digest": digest}, follow=True)
+        assert "Approved by Olivia Okafor." in text(given)
+
+    def test_authors_are_not_offered_to_approve(
+        self, change_request: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        words = text(signed_in(author).get(reverse("change_request", args=[change_request.cr_id])))
+        assert "You cannot approve: these are your own changes." in words
+        assert 'value="approve"' not in words
+
+    def test_a_rejection_needs_a_reason(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
+    ) -> None:
+        url = reverse("close", args=[change_request.cr_id])
+        refused = signed_in(owner).post(url, {"reason": ""})
+        assert (refused.status_code, "Say why you reject the change request" in text(refused)) == (422, True)
+        closed = signed_in(owner).post(url, {"reason": "Out of date."}, follow=True)
+        assert "Olivia Okafor</strong> rejected it" in text(closed)
+        assert "Out of date." in text(closed)
+
+    def test_a_request_goes_to_draft_and_back(
+        self, change_request: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        client = signed_in(author)
+        client.post(reverse("return_to_draft", args=[change_request.cr_id]))
+        change_request.refresh_from_db()
+        assert change_request.status == Status.DRAFT
+        client.post(reverse("submit", args=[change_request.cr_id]))
+        change_request.refresh_from_db()
+        assert change_request.status == Status.PENDING
+        twice = client.post(reverse("submit", args=[change_request.cr_id]))
+        assert (twice.status_code, "Nothing was changed." in text(twice)) == (409, True)
+
+    @pytest.mark.parametrize("page", ["change_request", "changes", "conflicts", "checks"])
+    def test_its_queries_do_not_grow_with_the_conversation(
+        self,
+        page: str,
+        change_request: ChangeRequest,
+        owner: User,
+        signed_in: SignedIn,
+        django_assert_max_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        client, url = signed_in(owner), reverse(page, args=[change_request.cr_id])
+        client.get(url)
+        with django_assert_max_num_queries(60) as few:
+            client.get(url)
+        for number in range(5):
+            client.post(reverse("comment", args=[change_request.cr_id]), {"body": f"Remark {number}"})
+        with django_assert_max_num_queries(60) as more:
+            client.get(url)
+        assert len(more) == len(few)
+
+
+def test_fp6_checks_name_the_rows_that_break_a_rule() -> None:
+    keys = [{"id": number, "part": None} for number in range(7)]
+    rule = {"name": "check:positive", "ok": False, "message": "9 merged rows break it.", "failures": 9}
+    whole = {"name": "unique_key", "ok": True, "message": "Every key is one row's."}
+    expectation = {"name": "expectation:1", "ok": False, "message": "stands in a report of its own"}
+    found = checks_of(MergeRun(error_data={"checks": [whole, rule | {"examples": keys}, expectation]}))
+    assert [(check.name, check.ok, check.message, check.rows) for check in found] == [
+        ("unique_key", True, "Every key is one row's.", ""),
+        (
+            "check:positive",
+            False,
+            "9 merged rows break it.",
+            "Rows id = 0, part = NULL; id = 1, part = NULL; id = 2, part = NULL; id = 3, part = NULL; "
+            "id = 4, part = NULL; and 4 more",
+        ),
+    ]
+
+
+def test_fp6_columns_that_the_table_computes_are_told() -> None:
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "type": "long", "metadata": {}},
+        {"name": "year", "type": "integer", "metadata": {"delta.generationExpression": "year(day)"}},
+        {"name": "plain", "type": "long"},
+    ]
+    assert computed_columns(fields) == {"year": "year(day)"}
+    nested = {"name": "s", "type": {"type": "struct", "fields": []}, "metadata": {}}
+    dataset = DatasetMeta(dataset=Dataset(), schema_json={"fields": [*fields, nested]}).dataset
+    assert upload_columns(dataset) == [
+        UploadColumn("id", "long", ""),
+        UploadColumn("year", "integer", "year(day)"),
+        UploadColumn("plain", "long", ""),
+        UploadColumn("s", "struct", ""),
+    ]

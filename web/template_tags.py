@@ -1,0 +1,129 @@
+"""Template tags and filters of the pages: ``{% load headgate %}``."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.template.context import RequestContext
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from web import cells, theme
+from web.icons import ICONS
+from web.wording import counted
+
+register = template.Library()
+
+register.filter("cell", cells.cell_html)
+register.filter("counted", counted)
+
+
+@register.simple_tag
+def icon(name: str, label: str = "", extra: str = "") -> SafeString:
+    """A small line icon. Without ``label`` it is decoration, which assistive technology skips."""
+    shape = mark_safe(ICONS[name])  # noqa: S308  (constants of this project)
+    names = f"icon {extra}".strip()
+    if label:
+        return format_html(
+            '<svg class="{}" viewBox="0 0 16 16" role="img" aria-label="{}">{}</svg>', names, label, shape
+        )
+    return format_html('<svg class="{}" viewBox="0 0 16 16" aria-hidden="true">{}</svg>', names, shape)
+
+
+@register.simple_tag
+def avatar(name: str) -> SafeString:
+    """A person's initials in a disc; the name itself always stands beside it."""
+    initials = "".join(word[0] for word in name.split()[:2]).upper() or "·"
+    return format_html('<span class="avatar" aria-hidden="true">{}</span>', initials)
+
+
+@register.simple_tag
+def difference(old: Any, new: Any) -> SafeString:
+    """An old cell value above the new one."""
+    return cells.difference_html(old, new)
+
+
+@register.simple_tag
+def no_row() -> SafeString:
+    """What stands where a row is absent."""
+    return cells.absent_html()
+
+
+@register.filter
+def number(value: int | None) -> str:
+    """A whole number with thousands separators; an en dash where it is not known."""
+    return "–" if value is None else f"{value:,}"
+
+
+@register.filter
+def share(value: float) -> str:
+    """A share (0 to 1) as percent, with as many digits as it needs to be not zero."""
+    percent = float(value) * 100
+    if percent and percent < 0.1:
+        return f"{percent:.3f} %"
+    return f"{percent:.1f} %".replace(".0 %", " %")
+
+
+@register.filter
+def size(value: int | None) -> str:
+    """Bytes in the unit a person would choose."""
+    if value is None:
+        return "–"
+    amount = float(value)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+@register.filter
+def moment(value: datetime | None) -> SafeString | str:
+    """When something happened: "3 minutes ago" for what is recent, else the date; the exact time in UTC beside it."""
+    if value is None:
+        return "–"
+    utc = value.astimezone(timezone.get_default_timezone())
+    exact = f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', value.isoformat(), exact, _ago(value, timezone.now())
+    )
+
+
+def _ago(value: datetime, now: datetime) -> str:
+    age = now - value
+    if timedelta(0) <= age < timedelta(seconds=45):
+        return "just now"
+    if timedelta(0) <= age < timedelta(hours=1):
+        return f"{counted(max(1, round(age.total_seconds() / 60)), 'minute')} ago"
+    if timedelta(0) <= age < timedelta(days=1):
+        return f"{counted(round(age.total_seconds() / 3600), 'hour')} ago"
+    if timedelta(0) <= age < timedelta(days=14):
+        return f"{counted(age.days, 'day')} ago"
+    return f"{value.day} {value:%b %Y}"
+
+
+@register.simple_tag(takes_context=True)
+def query(context: RequestContext, **changes: Any) -> str:
+    """The page's own query string with some values changed; None removes one."""
+    parameters = context["request"].GET.copy()
+    for name, value in changes.items():
+        parameters.pop(name, None)
+        if value not in (None, ""):
+            parameters[name] = str(value)
+    encoded = parameters.urlencode()
+    return f"?{encoded}" if encoded else "?"
+
+
+@register.simple_tag(takes_context=True)
+def chosen_theme(context: RequestContext) -> str:
+    """``light`` or ``dark`` where the person chose one, else ``auto``."""
+    request = context.get("request")
+    return theme.theme_of(request) if request is not None else theme.AUTO
+
+
+@register.simple_tag(takes_context=True)
+def is_section(context: RequestContext, *names: str) -> bool:
+    """Whether the page that is shown belongs to one of these url names."""
+    match = getattr(context.get("request"), "resolver_match", None)
+    return match is not None and match.url_name in names

@@ -1,0 +1,205 @@
+"""The history of one row as its page tells it: where each cell of today comes from, and every change, newest first."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from changerequests.services.blame import CellOrigin, Decision, RowChange, RowHistory
+from datasets.models import Dataset
+from web.cells import absent_html, cell_html, difference_html
+from web.view_models.datasets import KEY_PARAMETER, is_numeric, types_of
+from web.wording import listed, name_of
+
+
+@dataclass(frozen=True)
+class KeyField:
+    """One key column in the form that asks for a row."""
+
+    name: str
+    parameter: str
+    type: str
+    value: str
+
+
+def key_fields(dataset: Dataset, given: Mapping[str, str]) -> list[KeyField]:
+    """The key columns with what the address gives for them."""
+    types = types_of(dataset)
+    return [
+        KeyField(name, KEY_PARAMETER + name, types.get(name, ""), given.get(KEY_PARAMETER + name, ""))
+        for name in dataset.primary_keys
+    ]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A change request as the source of a value."""
+
+    cr_id: str
+    url: str
+    title: str
+
+
+@dataclass(frozen=True)
+class CellLine:
+    """A cell of today and where its value comes from."""
+
+    column: str
+    is_numeric: bool
+    value: SafeString
+    source: Source | None
+    who: str
+    when: datetime | None
+    version: int | None
+    approved_by: str
+    through: tuple[Source, ...]
+    from_outside: bool
+
+
+@dataclass(frozen=True)
+class CellChange:
+    """What a change did to one cell."""
+
+    column: str
+    difference: SafeString
+    decision: str
+
+
+@dataclass(frozen=True)
+class ChangeEntry:
+    """One change of the row, with everything that the trail keeps of it."""
+
+    source: Source
+    what: str
+    sign: str
+    operation: str
+    version: int
+    when: datetime | None
+    author: str
+    merged_by: str
+    requested_for: str
+    approved_by: str
+    description: str
+    message: str
+    override_reason: str
+    reverts: Source | None
+    cells: tuple[CellChange, ...]
+    row_decision: str
+    changed_outside: str
+
+
+@dataclass(frozen=True)
+class RowStory:
+    """The whole page."""
+
+    key: tuple[tuple[str, SafeString], ...]
+    is_there: bool
+    cells: tuple[CellLine, ...]
+    changes: tuple[ChangeEntry, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+
+_OPERATIONS = {
+    "insert": ("added the row", "+"),
+    "update": ("changed it", "~"),
+    "delete": ("deleted the row", "−"),
+}
+
+
+def row_story(dataset: Dataset, history: RowHistory) -> RowStory:
+    """What the page says of a row, with people's full names in one query."""
+    types, names = types_of(dataset), _full_names(history.changes)
+    titles = {change.cr_id: change.title for change in history.changes}
+    return RowStory(
+        key=tuple((name, cell_html(value, types[name])) for name, value in history.key.items()),
+        is_there=history.current is not None,
+        cells=tuple(
+            _cell_line(column, origin, types.get(column, "string"), names)
+            for column, origin in history.cells.items()
+        ),
+        changes=tuple(_entry(change, types, names, titles) for change in reversed(history.changes)),
+        unreadable=tuple(history.unreadable.items()),
+    )
+
+
+def _full_names(changes: Iterable[RowChange]) -> dict[str, str]:
+    mentioned = {
+        name
+        for change in changes
+        for name in (
+            change.author,
+            change.merged_by,
+            *change.approved_by,
+            *(choice.chosen_by for choice in change.decisions),
+        )
+    }
+    return {user.get_username(): name_of(user) for user in User.objects.filter(username__in=mentioned)}
+
+
+def _source(cr_id: str, title: str) -> Source:
+    return Source(cr_id, reverse("change_request", args=[cr_id]), title)
+
+
+def _people(usernames: Iterable[str], names: Mapping[str, str]) -> str:
+    return listed(names.get(name, name) for name in usernames)
+
+
+def _cell_line(column: str, origin: CellOrigin, type_name: str, names: Mapping[str, str]) -> CellLine:
+    change = origin.change
+    return CellLine(
+        column=column,
+        is_numeric=is_numeric(type_name),
+        value=cell_html(origin.value, type_name),
+        source=_source(change.cr_id, change.title) if change else None,
+        who=_people([change.author], names) if change else "",
+        when=change.merged_at if change else None,
+        version=change.version if change else None,
+        approved_by=_people(change.approved_by, names) if change else "",
+        through=tuple(_source(revert.cr_id, revert.title) for revert in origin.through),
+        from_outside=origin.from_outside,
+    )
+
+
+def _entry(
+    change: RowChange, types: Mapping[str, str], names: Mapping[str, str], titles: Mapping[str, str]
+) -> ChangeEntry:
+    what, sign = _OPERATIONS[change.operation]
+    decided = {choice.column: _decision(choice, names) for choice in change.decisions}
+    return ChangeEntry(
+        source=_source(change.cr_id, change.title),
+        what=what,
+        sign=sign,
+        operation=change.operation,
+        version=change.version,
+        when=change.merged_at,
+        author=_people([change.author], names),
+        merged_by=_people([change.merged_by], names),
+        requested_for=change.requested_for,
+        approved_by=_people(change.approved_by, names),
+        description=change.description,
+        message=change.message,
+        override_reason=change.override_reason,
+        reverts=_source(change.reverts, titles.get(change.reverts, "")) if change.reverts else None,
+        cells=tuple(
+            CellChange(column, _difference(change, column, types), decided.get(column, ""))
+            for column in change.changed
+        ),
+        row_decision=decided.get(None, ""),
+        changed_outside=listed(change.changed_outside),
+    )
+
+
+def _decision(choice: Decision, names: Mapping[str, str]) -> str:
+    return f"{_people([choice.chosen_by], names)} chose {choice.choice} for a conflict"
+
+
+def _difference(change: RowChange, column: str, types: Mapping[str, str]) -> SafeString:
+    type_name = types.get(column, "string")
+    if change.before is None or change.after is None:
+        there: Mapping[str, Any] | None = change.after or change.before
+        return absent_html() if there is None else cell_html(there.get(column), type_name)
+    return difference_html(change.before.get(column), change.after.get(column), type_name)

@@ -1,0 +1,134 @@
+"""What stands above and beside every page of a change request."""
+
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from changerequests import policies, selectors
+from changerequests.models import ChangeRequest, MergeRun, Review, Revision
+from changerequests.states import Action, Status
+from web.view_models.datasets import Tab
+from web.view_models.readers import Reader
+from web.view_models.requests import StatusChip, Tally, status_chip
+from web.wording import name_of
+
+
+@dataclass(frozen=True)
+class Head:
+    """Title, status, tabs and what the reader may do."""
+
+    status: StatusChip
+    author: str
+    dataset_url: str
+    project_url: str
+    tabs: tuple[Tab, ...]
+    tally: Tally | None
+    revision: Revision | None
+    run: MergeRun | None
+    may_merge_now: bool
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """One reviewer's newest verdict."""
+
+    name: str
+    icon: str
+    tone: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """The column beside the conversation."""
+
+    reviewers: tuple[Reviewer, ...]
+    may_upload: bool
+    may_submit: bool
+    may_return_to_draft: bool
+    may_close: bool
+    may_reopen: bool
+    is_author: bool
+    reverts: ChangeRequest | None
+
+
+def head(change_request: ChangeRequest, reader: Reader, current: str) -> Head:
+    """The head of a change request's page."""
+    dataset = change_request.dataset
+    revision = selectors.current_revision(change_request)
+    check = selectors.current_plan_check(change_request)
+    is_open = change_request.status in (Status.DRAFT, Status.PENDING)
+    conflicts = check.conflicts if check is not None and is_open else None
+    tabs = [
+        ("conversation", "Conversation", "change_request", "comment", None),
+        ("changes", "Changes", "changes", "table", revision.rows if revision else None),
+        ("conflicts", "Conflicts", "conflicts", "conflict", conflicts),
+        ("checks", "Checks", "checks", "shield", None),
+    ]
+    run = selectors.active_run(change_request)
+    return Head(
+        status=status_chip(change_request),
+        author=name_of(change_request.author),
+        dataset_url=reverse("dataset", args=[dataset.project.slug, dataset.slug]),
+        project_url=reverse("project", args=[dataset.project.slug]),
+        tabs=tuple(
+            Tab(title, reverse(url, args=[change_request.cr_id]), icon, name == current, count)
+            for name, title, url, icon, count in tabs
+            if name != "conflicts" or is_open
+        ),
+        tally=Tally(revision.rows_inserted, revision.rows_updated, revision.rows_deleted)
+        if revision
+        else None,
+        revision=revision,
+        run=run,
+        may_merge_now=change_request.status == Status.PENDING
+        and run is None
+        and policies.may(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role),
+    )
+
+
+_VERDICTS = {
+    Review.Verdict.APPROVE.value: ("check-circle", "good", "approved"),
+    Review.Verdict.REQUEST_CHANGES.value: ("x-circle", "bad", "asks for changes"),
+}
+
+
+def side(change_request: ChangeRequest, reader: Reader) -> Side:
+    """The side column as the person sees it."""
+    counting = {review.pk for review in selectors.counting_approvals(change_request)}
+    reviewers = []
+    for review in selectors.latest_verdicts(change_request):
+        icon, tone, sentence = _VERDICTS[review.verdict]
+        lapsed = review.verdict == Review.Verdict.APPROVE and review.pk not in counting
+        if lapsed and change_request.status == Status.PENDING:
+            why = "approved earlier content" if review.entitled else "approved, but may not review any more"
+            icon, tone, sentence = "clock", "warn", why
+        reviewers.append(Reviewer(name_of(review.reviewer), icon, tone, sentence))
+
+    def possible(action: Action) -> bool:
+        return not policies.blockers(change_request, reader.user, action, role=reader.role)
+
+    return Side(
+        reviewers=tuple(reviewers),
+        may_upload=possible(Action.STAGE),
+        may_submit=possible(Action.SUBMIT),
+        may_return_to_draft=possible(Action.RETURN_TO_DRAFT),
+        may_close=possible(Action.CLOSE),
+        may_reopen=possible(Action.REOPEN),
+        is_author=change_request.author_id == reader.user.pk,
+        reverts=change_request.reverts,
+    )
+
+
+def may_review(change_request: ChangeRequest, reader: Reader) -> bool:
+    """Whether the person can give a verdict now."""
+    return (
+        not policies.blockers(change_request, reader.user, Action.REVIEW, role=reader.role)
+        and selectors.current_revision(change_request) is not None
+    )
+
+
+def may_approve(change_request: ChangeRequest, reader: Reader) -> bool:
+    """Whether an approval of the person would be accepted: not of one's own changes."""
+    revision = selectors.current_revision(change_request)
+    return revision is not None and reader.user.pk not in (change_request.author_id, revision.created_by_id)

@@ -1,0 +1,233 @@
+"""The merge box: every gate of a change request, failed first, each with its sentence and a link."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from django.urls import reverse
+
+from changerequests import policies, selectors
+from changerequests.blockers import Blocker, Place
+from changerequests.models import ChangeRequest, MergeRun, PlanCheck, Review
+from changerequests.states import Action, RunStatus, Status
+from web.view_models.readers import Reader
+from web.wording import counted, listed, name_of
+
+State = Literal["fix", "wait", "confirm", "ok"]
+
+_ICONS = {
+    "fix": ("x-circle", "bad"),
+    "wait": ("clock", "warn"),
+    "confirm": ("alert", "warn"),
+    "ok": ("check-circle", "good"),
+}
+_WORDS = {"fix": "To fix", "wait": "Waiting", "confirm": "To confirm", "ok": "Done"}
+_LINK_TEXTS = {
+    "conversation": "Go to the conversation",
+    "changes": "See the changes",
+    "conflicts": "Choose values",
+    "checks": "See the check",
+    "merge": "Open the merge",
+    "upload": "Upload changes",
+    "dataset": "Open the dataset",
+}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition of a merge: to fix, to wait for, or done."""
+
+    state: State
+    sentence: str
+    link: str = ""
+    link_text: str = ""
+
+    @property
+    def word(self) -> str:
+        """The state as a word."""
+        return _WORDS[self.state]
+
+    @property
+    def icon(self) -> str:
+        """The state as an icon."""
+        return _ICONS[self.state][0]
+
+    @property
+    def tone(self) -> str:
+        """The state as a colour."""
+        return _ICONS[self.state][1]
+
+
+@dataclass(frozen=True)
+class MergeBox:
+    """What stands between a change request and its merge, and what the reader may do about it."""
+
+    state: Literal["ready", "blocked", "waiting", "running", "merged", "closed", "draft"]
+    title: str
+    gates: tuple[Gate, ...]
+    run: MergeRun | None
+    last_run: MergeRun | None
+    may_merge: bool
+    is_owner: bool
+    may_submit: bool
+    can_override: bool
+    may_revert: bool
+    waits_for: str
+    check: PlanCheck | None
+
+
+def merge_box(change_request: ChangeRequest, reader: Reader) -> MergeBox:
+    """The box as this person sees it."""
+    run = selectors.active_run(change_request)
+    last_run = selectors.latest_run(change_request)
+    failed = _without_run(policies.merge_gates(change_request)) if change_request.status in _OPEN else []
+    gates = tuple(_failed_gates(change_request, failed)) + tuple(_held_gates(change_request, failed))
+    standing = [blocker for blocker in failed if blocker.code != "delete_guard"]
+    state, title = _state(change_request, run, standing)
+    return MergeBox(
+        state=state,
+        title=title,
+        gates=gates,
+        run=run,
+        last_run=last_run if last_run is not None and last_run.status not in _QUIET_RUNS else None,
+        may_merge=policies.may(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role),
+        is_owner=reader.owns,
+        may_submit=not policies.blockers(change_request, reader.user, Action.SUBMIT, role=reader.role),
+        may_revert=not policies.blockers(change_request, reader.user, Action.REVERT, role=reader.role),
+        waits_for=name_of(change_request.merge_when_ready_by)
+        if change_request.merge_when_ready_by_id
+        else "",
+        can_override=reader.owns and bool(standing) and all(blocker.overridable for blocker in standing),
+        check=selectors.current_plan_check(change_request),
+    )
+
+
+_OPEN = (Status.DRAFT, Status.PENDING)
+_QUIET_RUNS = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED)
+
+
+def _without_run(found: list[Blocker]) -> list[Blocker]:
+    return [blocker for blocker in found if blocker.code != "run_active"]
+
+
+def _state(
+    change_request: ChangeRequest, run: MergeRun | None, standing: list[Blocker]
+) -> tuple[Literal["ready", "blocked", "waiting", "running", "merged", "closed", "draft"], str]:
+    if change_request.status == Status.MERGED:
+        return "merged", f"Merged as version {change_request.merged_version}"
+    if change_request.status == Status.CLOSED:
+        return "closed", "Closed without a merge"
+    if run is not None:
+        return "running", "The merge is under way"
+    if change_request.status == Status.DRAFT:
+        return "draft", "This is a draft"
+    if not standing:
+        return "ready", "Ready to merge"
+    fixes = sum(blocker.kind == "fix" for blocker in standing)
+    if fixes:
+        return "blocked", f"Not ready: {counted(fixes, 'thing')} to fix"
+    return "waiting", "Not ready: waiting for others"
+
+
+def _failed_gates(change_request: ChangeRequest, failed: list[Blocker]) -> list[Gate]:
+    """The gates that do not hold: what can be mended, what must be waited for, what the dialog will ask."""
+    gates = [
+        Gate(
+            "confirm" if blocker.code == "delete_guard" else blocker.kind,
+            blocker.sentence,
+            place_url(change_request, blocker.link),
+            _LINK_TEXTS[blocker.link],
+        )
+        for blocker in failed
+    ]
+    return sorted(gates, key=lambda gate: ("fix", "wait", "confirm").index(gate.state))
+
+
+def place_url(change_request: ChangeRequest, place: Place) -> str:
+    """Where a blocker is mended."""
+    dataset = change_request.dataset
+    if place == "dataset":
+        return reverse("dataset", args=[dataset.project.slug, dataset.slug])
+    if place == "conversation":
+        return reverse("change_request", args=[change_request.cr_id])
+    return reverse(place, args=[change_request.cr_id])
+
+
+def _held_gates(change_request: ChangeRequest, failed: list[Blocker]) -> list[Gate]:
+    """The gates that hold, in words."""
+    codes = {blocker.code for blocker in failed}
+    dataset, check = change_request.dataset, selectors.current_plan_check(change_request)
+    held: list[Gate] = []
+    if change_request.status not in _OPEN or "nothing_staged" in codes:
+        return held
+    if "approvals_missing" not in codes:
+        approvers = [name_of(review.reviewer) for review in selectors.counting_approvals(change_request)]
+        if approvers:
+            held.append(Gate("ok", f"Approved by {listed(approvers)}."))
+        elif dataset.required_approvals == 0:
+            held.append(Gate("ok", "This dataset asks for no approval."))
+    if "changes_requested" not in codes and any(
+        review.verdict != Review.Verdict.REQUEST_CHANGES
+        for review in selectors.latest_verdicts(change_request)
+    ):
+        held.append(Gate("ok", "Nobody asks for changes."))
+    if check is not None and not check.problem:
+        held.append(Gate("ok", f"Checked against version {check.table_version} of the table."))
+        if "conflicts_unresolved" not in codes:
+            sentence = (
+                f"{counted(check.conflicts, 'conflict')}, all with a choice."
+                if check.conflicts
+                else "No conflict with the table as it is now."
+            )
+            held.append(Gate("ok", sentence))
+        if check.rows_deleted and "delete_guard" not in codes:
+            held.append(
+                Gate("ok", f"Deletes {counted(check.rows_deleted, 'row')}, within the limit of the dataset.")
+            )
+    if policies.EXPECTATIONS_GATE not in codes:
+        held += _held_expectations(change_request)
+    if dataset.threads_must_be_resolved and "threads_open" not in codes:
+        held.append(Gate("ok", "Every discussion is resolved."))
+    return held
+
+
+def _held_expectations(change_request: ChangeRequest) -> list[Gate]:
+    check = selectors.current_expectation_check(change_request)
+    if check is None:
+        return []
+    held = []
+    if check.failing:
+        people = {name_of(override.given_by) for override in selectors.standing_overrides(change_request)}
+        broken = counted(len(check.failing), "broken expectation")
+        held.append(
+            Gate(
+                "confirm",
+                f"{listed(sorted(people))} {'answers' if len(people) == 1 else 'answer'} for {broken}.",
+                reverse("checks", args=[change_request.cr_id]),
+                "See why",
+            )
+        )
+    if check.passed:
+        held.append(
+            Gate(
+                "ok",
+                f"{counted(check.passed, 'expectation')} of the data {'holds' if check.passed == 1 else 'hold'}.",
+            )
+        )
+    if check.warnings:
+        held.append(
+            Gate(
+                "confirm",
+                f"{counted(check.warnings, 'expectation')} only {'warns' if check.warnings == 1 else 'warn'}.",
+                reverse("checks", args=[change_request.cr_id]),
+                _LINK_TEXTS["checks"],
+            )
+        )
+    if check.deferred:
+        held.append(
+            Gate(
+                "ok",
+                f"{counted(check.deferred, 'expectation')} of the whole table "
+                f"{'is' if check.deferred == 1 else 'are'} judged in the merge.",
+            )
+        )
+    return held

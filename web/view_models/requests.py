@@ -1,0 +1,114 @@
+"""Change requests as lists show them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from changerequests import policies, selectors
+from changerequests.blockers import Blocker
+from changerequests.models import ChangeRequest, MergeRun
+from changerequests.states import Action, Status
+from web.wording import name_of
+
+#: status -> the word on its chip, the chip's colour, its icon
+STATUSES = {
+    Status.DRAFT: ("Draft", "draft", "draft"),
+    Status.PENDING: ("Pending", "pending", "pending"),
+    Status.MERGING: ("Merging", "merging", "merging"),
+    Status.MERGED: ("Merged", "merged", "merged"),
+    Status.CLOSED: ("Closed", "closed", "closed"),
+}
+
+
+@dataclass(frozen=True)
+class StatusChip:
+    """A status as text, colour and icon."""
+
+    word: str
+    colour: str
+    icon: str
+
+
+def status_chip(change_request: ChangeRequest) -> StatusChip:
+    """The chip of a change request; a merged one names its version."""
+    word, colour, icon = STATUSES[Status(change_request.status)]
+    if change_request.status == Status.MERGED:
+        word = f"Merged as v{change_request.merged_version}"
+    return StatusChip(word, colour, icon)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many rows are added, changed and removed."""
+
+    added: int
+    altered: int
+    removed: int
+
+    @property
+    def rows(self) -> int:
+        """All of them together."""
+        return self.added + self.altered + self.removed
+
+
+@dataclass(frozen=True)
+class RequestRow:
+    """One change request in a list."""
+
+    cr_id: str
+    title: str
+    url: str
+    dataset: str
+    dataset_url: str
+    author: str
+    status: StatusChip
+    change_request: ChangeRequest
+    tally: Tally | None
+    run: MergeRun | None
+    gates: tuple[Blocker, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every gate holds and nothing is under way."""
+        return self.change_request.status == Status.PENDING and not self.gates
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether somebody has to do something before it can merge."""
+        return self.change_request.status == Status.PENDING and bool(self.gates) and self.run is None
+
+
+def request_row(change_request: ChangeRequest) -> RequestRow:
+    """A row from a change request loaded by ``visible_change_requests``; asks the database nothing more."""
+    revision = selectors.current_revision(change_request)
+    dataset = change_request.dataset
+    found = policies.merge_gates(change_request) if change_request.status == Status.PENDING else []
+    # The delete guard is not in anybody's way: whoever merges types the dataset's name in the dialog.
+    gates = [gate for gate in found if gate.code not in ("delete_guard", "run_active")]
+    return RequestRow(
+        cr_id=change_request.cr_id,
+        title=change_request.title,
+        url=reverse("change_request", args=[change_request.cr_id]),
+        dataset=dataset.name,
+        dataset_url=reverse("dataset", args=[dataset.project.slug, dataset.slug]),
+        author=name_of(change_request.author),
+        status=status_chip(change_request),
+        change_request=change_request,
+        tally=Tally(revision.rows_inserted, revision.rows_updated, revision.rows_deleted)
+        if revision
+        else None,
+        run=selectors.active_run(change_request),
+        gates=tuple(sorted(gates, key=lambda gate: gate.kind != "fix")),
+    )
+
+
+def request_rows(change_requests: Iterable[ChangeRequest]) -> list[RequestRow]:
+    """Rows of a list, in its order."""
+    return [request_row(change_request) for change_request in change_requests]
+
+
+def may_merge(user: User, change_request: ChangeRequest) -> bool:
+    """Whether the person is one of those who merge this request."""
+    return policies.may(change_request, user, Action.REQUEST_MERGE)

@@ -1,0 +1,297 @@
+"""The conversation: every event of a change request as a sentence, with comments and verdicts in full."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from changerequests import selectors
+from changerequests.models import ChangeRequest, Comment
+from web.wording import counted, listed, name_of
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer in a discussion."""
+
+    comment: Comment
+    author: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One point of the timeline: who, what as the rest of the sentence, when; ``quote`` is what they wrote."""
+
+    who: str
+    sentence: str
+    when: datetime
+    icon: str
+    tone: str = ""
+    quote: str = ""
+    link: str = ""
+    link_text: str = ""
+    comment: Comment | None = None
+    replies: Sequence[Reply] = field(default=())
+    resolved_by: str = ""
+
+
+def timeline(change_request: ChangeRequest) -> list[Entry]:
+    """All entries, oldest first, in a fixed number of queries."""
+    events = list(selectors.timeline_of(change_request))
+    comments = {comment.pk: comment for comment in selectors.comments_on(change_request)}
+    approvers = {name for event in events for name in event.data.get("approved_by", ())}
+    names = _names({event.actor for event in events} | approvers)
+    replies: dict[int, list[Reply]] = {}
+    for comment in comments.values():
+        if comment.parent_id is not None:
+            replies.setdefault(comment.parent_id, []).append(Reply(comment, name_of(comment.author)))
+    entries = []
+    for event in events:
+        who = names.get(event.actor, event.actor) or "Headgate"
+        data: dict[str, Any] = {**event.data}
+        data["approved_by"] = [names.get(name, name) for name in data.get("approved_by", ())]
+        if event.action == "comment.added":
+            said = comments.get(data["comment"])
+            if said is None or said.parent_id is not None:
+                continue
+            place = f" on the column {said.column}" if said.column else ""
+            entries.append(
+                Entry(
+                    who,
+                    f"commented{place}",
+                    event.occurred_at,
+                    "comment",
+                    comment=said,
+                    replies=replies.get(said.pk, ()),
+                    resolved_by=name_of(said.resolved_by) if said.resolved_at else "",
+                )
+            )
+            continue
+        if event.action in _SENTENCES:
+            entries.append(_SENTENCES[event.action](who, event.occurred_at, data, change_request))
+        else:
+            entries.append(
+                Entry(who, event.action.replace(".", ": ").replace("_", " "), event.occurred_at, "info")
+            )
+    return entries
+
+
+def _names(user_names: set[str]) -> dict[str, str]:
+    people = User.objects.filter(username__in=user_names - {""})
+    return {user.username: name_of(user) for user in people}
+
+
+Sentence = Callable[[str, datetime, Mapping[str, Any], ChangeRequest], Entry]
+
+
+def _plain(sentence: str, icon: str, tone: str = "", quote: str = "") -> Sentence:
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
+        return Entry(who, sentence, when, icon, tone, str(data.get(quote, "")) if quote else "")
+
+    return entry
+
+
+def _staged(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+    counts = [
+        counted(data["rows_inserted"], "new row") if data["rows_inserted"] else "",
+        counted(data["rows_updated"], "changed row") if data["rows_updated"] else "",
+        counted(data["rows_deleted"], "deleted row") if data["rows_deleted"] else "",
+    ]
+    content = listed(part for part in counts if part) or "no change: every row equals the table"
+    file = f" from {data['file_name']}" if data.get("file_name") else ""
+    again = "" if data["revision"] == 1 else ", which replaces the one before"
+    base = f"(base: version {data['base_version']})"
+    sentence = f"uploaded revision {data['revision']}{file} with {content}{again} {base}"
+    return Entry(
+        who,
+        sentence,
+        when,
+        "upload",
+        "info",
+        link=reverse("changes", args=[change_request.cr_id]),
+        link_text="See the changes",
+    )
+
+
+def _rebased(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+    sentence = f"refreshed the base to version {data['base_version']}, as revision {data['revision']}"
+    return Entry(
+        who,
+        sentence,
+        when,
+        "refresh",
+        "info",
+        link=reverse("changes", args=[change_request.cr_id]),
+        link_text="See the changes",
+    )
+
+
+def _other_request(sentence: str, field: str, icon: str) -> Sentence:
+    """A sentence that ends with a link to another change request."""
+
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
+        url = reverse("change_request", args=[data[field]])
+        return Entry(who, sentence, when, icon, "warn", link=url, link_text=data[field])
+
+    return entry
+
+
+def _review(verb: str, icon: str, tone: str) -> Sentence:
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
+        return Entry(who, f"{verb} revision {data['revision']}", when, icon, tone, data.get("body", ""))
+
+    return entry
+
+
+def _resolved(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+    chosen = sum(data["choices"].values())
+    columns = f" in {listed(data['columns'])}" if data.get("columns") else ""
+    left = data.get("unresolved", 0)
+    rest = "none is left" if left == 0 else f"{counted(left, 'conflict')} {'is' if left == 1 else 'are'} left"
+    return Entry(
+        who,
+        f"chose values for {counted(chosen, 'conflict')}{columns}; {rest}",
+        when,
+        "conflict",
+        link=reverse("conflicts", args=[change_request.cr_id]),
+        link_text="See the conflicts",
+    )
+
+
+def _requested(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+    sentence = "asked for the merge"
+    if data.get("requested_for"):
+        sentence += f" in the name of {data['requested_for']}"
+    loud = []
+    if data.get("skip_conflict_check"):
+        loud.append("without looking for conflicts: the proposed values win")
+    if data.get("force_merge"):
+        loud.append("by force: where values conflict, the proposed ones win")
+    overridden = [gate["sentence"] for gate in data.get("overridden", [])]
+    if overridden:
+        loud.append(f"over {counted(len(overridden), 'gate')} that did not hold: {' '.join(overridden)}")
+    if loud:
+        sentence += " " + "; ".join(loud)
+    quote = data.get("override_reason") or data.get("message") or ""
+    return Entry(
+        who,
+        sentence,
+        when,
+        "alert" if loud else "merging",
+        "bad" if loud else "info",
+        quote,
+        link=reverse("merge_run", args=[data["run"]]),
+        link_text=f"Merge run {data['run']}",
+    )
+
+
+def _answered(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+    broken = counted(len(data["expectations"]), "broken expectation")
+    sentences = " ".join(one["message"] for one in data["expectations"])
+    return Entry(
+        who,
+        f"answered for {broken} of version {data['suite_version']}: {sentences}",
+        when,
+        "alert",
+        "bad",
+        data["reason"],
+        link=reverse("checks", args=[change_request.cr_id]),
+        link_text="See the checks",
+    )
+
+
+def _ended(sentence: str, tone: str) -> Sentence:
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
+        return Entry(
+            who,
+            sentence,
+            when,
+            "x-circle",
+            tone,
+            data.get("reason", ""),
+            link=reverse("merge_run", args=[data["run"]]),
+            link_text=f"Merge run {data['run']}",
+        )
+
+    return entry
+
+
+def _merged(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+    counts = listed(
+        part
+        for part in (
+            f"{counted(data['rows_added'], 'row')} added" if data["rows_added"] else "",
+            f"{counted(data['rows_updated'], 'row')} updated" if data["rows_updated"] else "",
+            f"{counted(data['rows_deleted'], 'row')} deleted" if data["rows_deleted"] else "",
+        )
+        if part
+    )
+    approved = f"; approved by {listed(data['approved_by'])}" if data.get("approved_by") else ""
+    sentence = (
+        f"merged this as version {data['version']}: {counts or 'the table already had every value'}{approved}"
+    )
+    return Entry(
+        who,
+        sentence,
+        when,
+        "merged",
+        "merged",
+        link=reverse("dataset_at_version", args=[*_address(change_request), data["version"]]),
+        link_text="See the table",
+    )
+
+
+def _address(change_request: ChangeRequest) -> tuple[str, str]:
+    dataset = change_request.dataset
+    return dataset.project.slug, dataset.slug
+
+
+_SENTENCES: dict[str, Sentence] = {
+    "change_request.created": _plain("opened this change request as a draft", "draft"),
+    "change_request.submitted": _plain("asked for review", "eye", "info"),
+    "change_request.returned_to_draft": _plain("took it back to draft to work on it", "draft"),
+    "change_request.rejected": _plain("rejected it", "closed", "bad", quote="reason"),
+    "change_request.withdrawn": _plain("withdrew it", "closed", quote="reason"),
+    "change_request.reopened": _plain("opened it again as a draft", "draft"),
+    "change_request.merged": _merged,
+    "change_request.revert_opened": _other_request(
+        "opened a request that reverts this one", "revert", "undo"
+    ),
+    "change_request.reverted": _other_request("reverted this by merging another request", "by", "undo"),
+    "revision.staged": _staged,
+    "revision.rebased": _rebased,
+    "review.approved": _review("approved", "check", "good"),
+    "review.changes_requested": _review("asked for changes to", "alert", "bad"),
+    "review.commented": _review("reviewed", "comment", ""),
+    "thread.resolved": _plain("marked a discussion as resolved", "check"),
+    "thread.reopened": _plain("opened a discussion again", "comment"),
+    "conflicts.resolved": _resolved,
+    "expectations.overridden": _answered,
+    "merge.requested": _requested,
+    "merge.started": _plain("began the merge", "merging"),
+    "merge.resumed": _plain("took up the merge again after a worker was lost", "merging", "warn"),
+    "merge.conflicted": _ended("stopped the merge: it conflicts with newer changes of the table", "bad"),
+    "merge.invalid": _ended("stopped the merge: the merged result broke a rule", "bad"),
+    "merge.failed": _ended("could not finish the merge; the table is as it was", "bad"),
+    "merge.unsettled": _ended("gave up on the merge; whether it was committed is not known yet", "warn"),
+    "merge.settled": _plain("found that the merge was not committed, and locked it out", "check"),
+    "merge.adopted": _plain(
+        "recorded a merge that stands in the table already", "merging", "warn", quote="proof"
+    ),
+    "merge.brought_forward": _plain("brought it up to the table's log after a restore", "merging"),
+    "merge.cancelled": _ended("cancelled the merge; the table is as it was", "warn"),
+    "merge.cancel_requested": _plain("asked to cancel the merge", "x-circle", "warn"),
+    "merge.when_ready_asked": _plain(
+        "asked to merge it as soon as it is ready", "clock", "info", quote="message"
+    ),
+    "merge.when_ready_withdrawn": _plain("took back the wish to merge it as soon as it is ready", "clock"),
+    "merge.when_ready_dropped": _plain("gave up the waiting merge", "clock", "warn", quote="reason"),
+    "staging.removed": _plain("removed the uploaded content; the audit files keep what was merged", "file"),
+    "staging.archived": _plain("archived the uploaded content", "file"),
+}
+
+#: Every event that the timeline tells in a sentence of its own.
+KNOWN_ACTIONS = frozenset({*_SENTENCES, "comment.added"})

@@ -1,0 +1,23 @@
+"""The audit trail of a dataset as a file."""
+
+from django.http import HttpRequest, StreamingHttpResponse
+from django.views.decorators.http import require_safe
+
+from audit.export import ExportFilter, moment_of
+from datasets.trail import export_trail
+from web.views.shared import dataset_at, person, signed_in
+
+
+@require_safe
+@signed_in
+def export(request: HttpRequest, project_slug: str, dataset_slug: str) -> StreamingHttpResponse:
+    """Download a range of the dataset's trail as JSON lines; for owners and operators."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    wanted = ExportFilter(
+        since=moment_of(request.GET.get("since", "")), until=moment_of(request.GET.get("until", ""))
+    )
+    return StreamingHttpResponse(
+        export_trail(actor=person(request), dataset=dataset, wanted=wanted),
+        content_type="application/x-ndjson",
+        headers={"Content-Disposition": f'attachment; filename="audit-{dataset.slug}.jsonl"'},
+    )

@@ -1,0 +1,369 @@
+"""A change request: begin one, its conversation, and what moves it through its life."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from changerequests import policies, selectors
+from changerequests.errors import NothingToChange
+from changerequests.models import ChangeRequest, Revision
+from changerequests.services import plans, proposals, rebasing, reviews
+from changerequests.states import Action
+from datasets.errors import Forbidden, InvalidInput
+from datasets.roles import may_contribute
+from web.forms import CloseForm, CommentForm, NewChangeRequestForm, ReviewForm, UploadForm
+from web.view_models.change_requests import head, may_approve, may_review, side
+from web.view_models.datasets import upload_columns
+from web.view_models.merge_box import merge_box
+from web.view_models.readers import reader_of
+from web.view_models.runs import checks_of
+from web.view_models.timeline import timeline
+from web.views.expectations import expectations_context
+from web.views.shared import dataset_at, person, posted, request_at, signed_in, whole_number
+from web.wording import counted
+
+#: Problems of an upload that a page lists; all of them are counted.
+SHOWN_PROBLEMS = 200
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """Propose changes: title, reason, and the changed rows."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    if not may_contribute(request.user, dataset):
+        raise Forbidden(
+            f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
+        )
+    form = NewChangeRequestForm(request.POST or None, request.FILES or None)
+    rejection = None
+    if request.method == "POST" and form.is_valid():
+        given = {name: form.cleaned_data[name] for name in ("title", "description", "merge_schema")}
+        try:
+            with _content(form) as content:
+                revision = proposals.propose_upload(
+                    dataset=dataset, author=person(request), **given, **content
+                )
+        except proposals.StagingRejected as refused:
+            rejection = refused
+        except NothingToChange as nothing:
+            form.add_error(_place_of_rows(form), nothing.message)
+        else:
+            return _staged(request, revision)
+    context = {
+        "dataset": dataset,
+        "form": form,
+        "columns": upload_columns(dataset),
+        "rejection": rejection,
+        "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
+    }
+    status = 422 if request.method == "POST" else 200
+    return render(request, "change_requests/new.html", context, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def upload(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """New content for a change request; refused whole, with every problem listed, or staged."""
+    change_request = request_at(request, cr_id)
+    form = UploadForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        return _stage(request, change_request, form)
+    return _upload_page(request, change_request, form, 422 if request.method == "POST" else 200)
+
+
+def _stage(request: HttpRequest, change_request: ChangeRequest, form: UploadForm) -> HttpResponse:
+    try:
+        with _content(form) as content:
+            revision = proposals.stage_upload(
+                change_request_id=change_request.pk, actor=person(request), **content
+            )
+    except proposals.StagingRejected as rejection:
+        return _upload_page(request, change_request, form, 422, rejection)
+    except NothingToChange as nothing:
+        form.add_error(_place_of_rows(form), nothing.message)
+        return _upload_page(request, change_request, form, 422)
+    return _staged(request, revision)
+
+
+def _place_of_rows(form: UploadForm) -> str:
+    return "pasted" if form.cleaned_data["file"] is None else "file"
+
+
+def _staged(request: HttpRequest, revision: Revision) -> HttpResponse:
+    rows = counted(revision.rows, "row change")
+    dropped = (
+        f" {counted(revision.noop_rows, 'row')} already equal to the table left out."
+        if revision.noop_rows
+        else ""
+    )
+    messages.success(request, f"Uploaded as revision {revision.number}: {rows}.{dropped}")
+    for column in revision.new_columns:
+        messages.info(request, f"New column {column['name']}: {column['type']}.")
+    for warning in revision.warnings:
+        messages.warning(request, warning)
+    return HttpResponseRedirect(reverse("change_request", args=[revision.change_request.cr_id]))
+
+
+@contextmanager
+def _content(form: UploadForm) -> Iterator[dict[str, Any]]:
+    """What was uploaded or pasted, as a file for the service; it is gone afterwards."""
+    file = form.cleaned_data["file"]
+    options = {name: form.cleaned_data[name] for name in ("null_token", "column_types")}
+    with tempfile.TemporaryDirectory(prefix="headgate-upload-") as folder:
+        if file is None:
+            path = Path(folder) / "pasted.csv"
+            path.write_text(form.cleaned_data["pasted"], encoding="utf-8")
+            yield {"path": path, "file_name": "pasted rows", "file_format": "csv", **options}
+            return
+        path = Path(folder) / f"upload{Path(file.name).suffix.lower()}"
+        with path.open("wb") as target:
+            for chunk in file.chunks():
+                target.write(chunk)
+        yield {"path": path, "file_name": file.name, **options}
+
+
+def _upload_page(
+    request: HttpRequest,
+    change_request: ChangeRequest,
+    form: UploadForm,
+    status: int,
+    rejection: proposals.StagingRejected | None = None,
+) -> HttpResponse:
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "head": head(change_request, reader_of(change_request, person(request)), "conversation"),
+        "form": form,
+        "columns": upload_columns(change_request.dataset),
+        "rejection": rejection,
+        "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
+    }
+    return render(request, "change_requests/upload.html", context, status=status)
+
+
+@require_safe
+@signed_in
+def conversation(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """The timeline, the merge box, reviews and comments."""
+    return _conversation_page(request, request_at(request, cr_id))
+
+
+def _conversation_page(
+    request: HttpRequest,
+    change_request: ChangeRequest,
+    *,
+    comment_form: CommentForm | None = None,
+    review_form: ReviewForm | None = None,
+    close_form: CloseForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    reader = reader_of(change_request, person(request))
+    revision = selectors.current_revision(change_request)
+    approving = may_approve(change_request, reader)
+    review_form = review_form or ReviewForm(initial={"revision_digest": revision.digest if revision else ""})
+    if not approving:
+        review_form.without_approval()
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "head": head(change_request, reader, "conversation"),
+        "side": side(change_request, reader),
+        "entries": timeline(change_request),
+        "box": merge_box(change_request, reader),
+        "may_comment": reader.contributes,
+        "may_review": may_review(change_request, reader),
+        "may_approve": approving,
+        "comment_form": comment_form or CommentForm(),
+        "review_form": review_form,
+        "close_form": close_form or CloseForm(),
+    }
+    return render(request, "change_requests/conversation.html", context, status=status)
+
+
+@require_safe
+@signed_in
+def box(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """The merge box alone, for the page that watches a run; once the run has ended the page shows itself again."""
+    change_request = request_at(request, cr_id)
+    shown = merge_box(change_request, reader_of(change_request, person(request)))
+    response = render(
+        request,
+        "merges/_merge_box.html",
+        {"change_request": change_request, "box": shown, "dataset": change_request.dataset},
+    )
+    if shown.run is None:
+        response["HX-Refresh"] = "true"
+    return response
+
+
+@require_safe
+@signed_in
+def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """What was checked, on which version of the table, and with which outcome."""
+    change_request = request_at(request, cr_id)
+    last_run = selectors.latest_run(change_request)
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "head": head(change_request, reader_of(change_request, person(request)), "checks"),
+        "check": selectors.current_plan_check(change_request),
+        "last_run": last_run,
+        "last_checks": checks_of(last_run),
+        "may_check": plans.may_check_again(person(request), change_request.dataset),
+        "may_rebase": not policies.blockers(change_request, person(request), Action.REBASE),
+        **expectations_context(change_request, person(request)),
+    }
+    return render(request, "change_requests/checks.html", context)
+
+
+@require_POST
+@signed_in
+def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Plan the merge on the table as it is now and say what came out."""
+    change_request = request_at(request, cr_id)
+    found = plans.check_again(change_request_id=change_request.pk, actor=person(request))
+    if found is None:
+        messages.info(request, "There is nothing to check: the request is finished or nothing was uploaded.")
+    elif found.problem:
+        messages.error(request, found.problem)
+    else:
+        messages.success(request, f"Checked against version {found.table_version} of the table.")
+    return HttpResponseRedirect(reverse("checks", args=[cr_id]))
+
+
+@require_POST
+@signed_in
+def rebase(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Refresh the base images to the table as it is now."""
+    change_request = request_at(request, cr_id)
+    before = selectors.current_revision(change_request)
+    after = rebasing.rebase(change_request_id=change_request.pk, actor=person(request))
+    if before is not None and after.pk == before.pk:
+        messages.info(request, f"The base is version {after.base_version} already.")
+    elif before is not None and after.digest == before.digest:
+        messages.success(
+            request, f"The base is version {after.base_version} now. No row moved, so approvals stay."
+        )
+    else:
+        messages.success(
+            request,
+            f"The base is version {after.base_version} now, in revision {after.number}. It needs a new review.",
+        )
+    return HttpResponseRedirect(reverse("checks", args=[cr_id]))
+
+
+@require_POST
+@signed_in
+def submit(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Ask for review."""
+    change_request = request_at(request, cr_id)
+    proposals.submit(change_request_id=change_request.pk, actor=person(request))
+    messages.success(request, f"{cr_id} waits for review now.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def return_to_draft(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Take the request back to work on it."""
+    change_request = request_at(request, cr_id)
+    proposals.return_to_draft(change_request_id=change_request.pk, actor=person(request))
+    messages.success(request, f"{cr_id} is a draft again.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def close(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Withdraw or reject the request."""
+    change_request = request_at(request, cr_id)
+    form = CloseForm(request.POST)
+    if not form.is_valid():
+        return _conversation_page(request, change_request, close_form=form, status=422)
+    try:
+        proposals.close(
+            change_request_id=change_request.pk, actor=person(request), reason=form.cleaned_data["reason"]
+        )
+    except InvalidInput as error:
+        form.add_error("reason", error.message)
+        return _conversation_page(request, change_request, close_form=form, status=422)
+    messages.success(request, f"{cr_id} is closed. It can be opened again as a draft.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def reopen(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Take a closed request up again."""
+    change_request = request_at(request, cr_id)
+    proposals.reopen(change_request_id=change_request.pk, actor=person(request))
+    messages.success(request, f"{cr_id} is a draft again.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Say something, or answer a discussion."""
+    change_request = request_at(request, cr_id)
+    form = CommentForm(request.POST)
+    if not form.is_valid():
+        return _conversation_page(request, change_request, comment_form=form, status=422)
+    parent = posted(request, "parent")
+    written = reviews.comment(
+        change_request_id=change_request.pk,
+        actor=person(request),
+        body=form.cleaned_data["body"],
+        parent_id=whole_number(parent),
+    )
+    return HttpResponseRedirect(
+        f"{reverse('change_request', args=[cr_id])}#comment-{written.parent_id or written.pk}"
+    )
+
+
+@require_POST
+@signed_in
+def review(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Give a verdict on the content that was shown."""
+    change_request = request_at(request, cr_id)
+    form = ReviewForm(request.POST)
+    if not form.is_valid():
+        return _conversation_page(request, change_request, review_form=form, status=422)
+    try:
+        reviews.review(
+            change_request_id=change_request.pk,
+            actor=person(request),
+            verdict=form.cleaned_data["verdict"],
+            body=form.cleaned_data["body"],
+            revision_digest=form.cleaned_data["revision_digest"],
+        )
+    except InvalidInput as error:
+        form.add_error("body", error.message)
+        return _conversation_page(request, change_request, review_form=form, status=422)
+    messages.success(request, "Your review is in the timeline.")
+    return _back(cr_id)
+
+
+@require_POST
+@signed_in
+def settle(request: HttpRequest, cr_id: str, comment_id: int) -> HttpResponse:
+    """Mark a discussion as resolved, or open it again."""
+    change_request = request_at(request, cr_id)
+    get_thread = change_request.comments.filter(pk=comment_id).values_list("pk", flat=True).first()
+    reviews.settle_thread(
+        comment_id=get_thread or 0, actor=person(request), resolved=posted(request, "resolved") == "true"
+    )
+    return HttpResponseRedirect(f"{reverse('change_request', args=[cr_id])}#comment-{comment_id}")
+
+
+def _back(cr_id: str) -> HttpResponse:
+    return HttpResponseRedirect(reverse("change_request", args=[cr_id]))

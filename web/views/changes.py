@@ -1,0 +1,63 @@
+"""What a change request changes, cell by cell."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from changerequests import selectors
+from changerequests.errors import ContentMissing
+from changerequests.services import plans
+from web.view_models.change_requests import head
+from web.view_models.changes import diff_table, groups
+from web.view_models.datasets import types_of
+from web.view_models.readers import reader_of
+from web.views.shared import person, request_at, signed_in
+
+PAGE_ROWS = 50
+OPERATIONS = (("", "All"), ("update", "Changed"), ("insert", "New"), ("delete", "Deleted"))
+
+
+@require_safe
+@signed_in
+def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """The diff: filtered by kind and column, paged by key; or grouped by equal edits."""
+    change_request = request_at(request, cr_id)
+    revision = selectors.current_revision(change_request)
+    operation = request.GET.get("kind", "")
+    operation = operation if operation in dict(OPERATIONS) else ""
+    cells = dict(revision.cells_updated) if revision else {}
+    column = request.GET.get("column", "")
+    column = column if column in cells else ""
+    grouped = request.GET.get("view") == "groups"
+    all_columns = request.GET.get("columns") == "all"
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "head": head(change_request, reader_of(change_request, person(request)), "changes"),
+        "revision": revision,
+        "operations": OPERATIONS,
+        "operation": operation,
+        "column": column,
+        "cells": sorted(cells.items(), key=lambda item: (-item[1], item[0])),
+        "most_cells": max(cells.values(), default=1),
+        "cell_total": sum(cells.values()),
+        "grouped": grouped,
+        "all_columns": all_columns,
+        "types": types_of(change_request.dataset),
+    }
+    try:
+        if grouped:
+            context["groups"] = groups(change_request, plans.grouped_changes(change_request=change_request))
+        else:
+            page = plans.changes_page(
+                change_request=change_request,
+                operation=operation or None,
+                column=column or None,
+                after=request.GET.get("after") or None,
+                limit=PAGE_ROWS,
+            )
+            context["table"] = diff_table(change_request, page, all_columns=all_columns)
+            context["next"] = page.next
+    except ContentMissing as error:
+        context["missing"] = error.message
+    return render(request, "change_requests/changes.html", context)

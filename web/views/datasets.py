@@ -1,0 +1,256 @@
+"""Datasets: the list, and for each its rows, schema, history, change requests, members and settings."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import Group, User
+from django.core.paginator import Paginator
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from changerequests import selectors
+from changerequests.states import Status
+from datasets import services
+from datasets.errors import NotFound
+from datasets.models import Dataset
+from datasets.roles import Role, datasets_with_role, members_of, require_owner, set_role
+from datasets.trail import may_export
+from web.forms import DatasetSettingsForm, MemberForm
+from web.view_models.blame import key_fields
+from web.view_models.datasets import history_rows, preview_table, schema_rows
+from web.view_models.requests import request_rows
+from web.views.shared import dataset_at, dataset_page, person, posted, signed_in, whole_number
+from web.wording import name_of
+
+PREVIEW_ROWS = 50
+HISTORY_ROWS = 30
+REQUEST_ROWS = 25
+OPEN = (Status.DRAFT, Status.PENDING, Status.MERGING)
+
+
+@require_safe
+@signed_in
+def datasets(request: HttpRequest) -> HttpResponse:
+    """Every dataset that the person may see, by project."""
+    return render(request, "datasets/datasets.html", {"datasets": _listed(request)})
+
+
+@require_safe
+@signed_in
+def project(request: HttpRequest, project_slug: str) -> HttpResponse:
+    """One project and its datasets."""
+    found = [dataset for dataset in _listed(request) if dataset.project.slug == project_slug]
+    if not found:
+        raise NotFound("There is no such project, or you may not see it.")
+    return render(request, "datasets/datasets.html", {"datasets": found, "project": found[0].project})
+
+
+def _listed(request: HttpRequest) -> list[Dataset]:
+    open_requests = Count("change_requests", filter=Q(change_requests__status__in=OPEN), distinct=True)
+    visible = datasets_with_role(person(request)).values("pk")
+    return list(
+        Dataset.objects.filter(pk__in=visible)
+        .select_related("project", "meta")
+        .annotate(open_requests=open_requests)
+    )
+
+
+@require_safe
+@signed_in
+def rows(
+    request: HttpRequest, project_slug: str, dataset_slug: str, version: int | None = None
+) -> HttpResponse:
+    """The table's rows in key order or sorted by a column, now or as they were at a version."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    chosen = whole_number(request.GET.get("version", ""))
+    if version is None and chosen is not None:
+        return HttpResponseRedirect(reverse("dataset_at_version", args=[project_slug, dataset_slug, chosen]))
+    order = request.GET.get("sort", "")
+    column, wanted = request.GET.get("column", ""), request.GET.get("value", "")
+    names = {field["name"] for field in dataset.meta.schema_json["fields"]}
+    page = services.preview(
+        dataset=dataset,
+        version=version,
+        order_by=order.lstrip("-") if order.lstrip("-") in names else None,
+        descending=order.startswith("-"),
+        filters=[(column, "=", wanted)] if column in names and "value" in request.GET else [],
+        after=request.GET.get("after") or None,
+        limit=PREVIEW_ROWS,
+    )
+    return dataset_page(
+        request,
+        dataset,
+        "rows",
+        {
+            "table": preview_table(dataset, page, order),
+            "version": version,
+            "latest": dataset.meta.delta_version,
+            "next": page.next,
+            "column": column,
+            "value": wanted,
+            "columns": [field["name"] for field in dataset.meta.schema_json["fields"]],
+        },
+    )
+
+
+@require_safe
+@signed_in
+def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """The table's columns, constraints and properties, from its log."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    info = services.table_at(dataset=dataset)
+    # As pairs: a template takes the key "items" of a mapping for its method.
+    properties = [pair for pair in info.properties.items() if not pair[0].startswith("delta.constraints.")]
+    pairs = {"constraints": list(info.constraints.items()), "properties": properties}
+    facts = {"columns": schema_rows(dataset, info), "info": info, **pairs}
+    return dataset_page(request, dataset, "schema", facts)
+
+
+@require_safe
+@signed_in
+def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """Each version of the table: which change request or which other job wrote it, and how many rows."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    before = request.GET.get("before", "")
+    versions = services.history(dataset=dataset, limit=HISTORY_ROWS, before=whole_number(before))
+    oldest = versions[-1].version if versions else 0
+    return dataset_page(
+        request,
+        dataset,
+        "history",
+        {
+            "versions": history_rows(dataset, versions),
+            "next_before": oldest if oldest > 0 and len(versions) == HISTORY_ROWS else None,
+            "key_fields": key_fields(dataset, request.GET),
+            "may_export": may_export(person(request), dataset),
+        },
+    )
+
+
+@require_safe
+@signed_in
+def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """The change requests to one dataset, by status."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    status = request.GET.get("status", "open")
+    found = selectors.change_requests_to(dataset, person(request)).order_by("-pk")
+    if status == "open":
+        found = found.filter(status__in=OPEN)
+    elif status in (Status.MERGED, Status.CLOSED):
+        found = found.filter(status=status)
+    else:
+        status = "all"
+    page = Paginator(found, REQUEST_ROWS).get_page(request.GET.get("page"))
+    return dataset_page(
+        request,
+        dataset,
+        "change_requests",
+        {
+            "rows": request_rows(page.object_list),
+            "page": page,
+            "status": status,
+            "statuses": [("open", "Open"), ("merged", "Merged"), ("closed", "Closed"), ("all", "All")],
+        },
+    )
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def members(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """Who may do what. Owners give and take roles here."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    form = MemberForm(request.POST or None)
+    status = 200
+    if request.method == "POST":
+        require_owner(person(request), dataset, "change who may do what")
+        if form.is_valid() and _give_role(request, dataset, form):
+            return HttpResponseRedirect(request.path)
+        status = 422
+    context = {
+        "form": form,
+        "own": [_member(member, role) for member, role in members_of(dataset)],
+        "inherited": [_member(member, role) for member, role in members_of(dataset.project)],
+    }
+    return dataset_page(request, dataset, "members", context, status=status)
+
+
+def _give_role(request: HttpRequest, dataset: Dataset, form: MemberForm) -> bool:
+    kind, name, role = form.cleaned_data["kind"], form.cleaned_data["member"], Role(form.cleaned_data["role"])
+    member: User | Group | None = (
+        Group.objects.filter(name=name).first()
+        if kind == "group"
+        else User.objects.filter(username=name).first()
+    )
+    if member is None:
+        form.add_error("member", f"There is no {kind} of this name. Names are case-sensitive.")
+        return False
+    set_role(member=member, target=dataset, role=role, actor=person(request))
+    messages.success(request, f"{_member(member, role)['name']} is now {role.value} of {dataset.name}.")
+    return True
+
+
+@require_POST
+@signed_in
+def remove_member(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """Take a member's own role on the dataset; what the project gives stays."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    kind = Group if posted(request, "kind") == "group" else User
+    member = kind.objects.filter(pk=whole_number(posted(request, "id")) or 0).first()
+    if member is None:
+        raise NotFound("There is no such member.")
+    set_role(member=member, target=dataset, role=None, actor=person(request))
+    messages.success(request, f"{member} has no role of their own on {dataset.name} any more.")
+    return HttpResponseRedirect(reverse("members", args=[project_slug, dataset_slug]))
+
+
+def _member(member: User | Group, role: Role) -> dict[str, Any]:
+    group = isinstance(member, Group)
+    return {
+        "id": member.pk,
+        "kind": "group" if group else "user",
+        "name": member.name if isinstance(member, Group) else name_of(member),
+        "user_name": "" if isinstance(member, Group) else member.get_username(),
+        "role": role.value,
+    }
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def settings(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """The rules under which the dataset changes; owners change them."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    if request.method == "POST":
+        require_owner(request.user, dataset, services.CHANGE_SETTINGS)
+        form = DatasetSettingsForm(request.POST, instance=dataset)
+        if form.is_valid():
+            services.change_settings(
+                dataset_id=dataset.pk,
+                actor=person(request),
+                changes={name: form.cleaned_data[name] for name in form.changed_data},
+            )
+            messages.success(request, "The settings are saved; the audit trail keeps the old ones.")
+            return HttpResponseRedirect(request.path)
+        return dataset_page(request, dataset, "settings", {"form": form}, status=422)
+    return dataset_page(request, dataset, "settings", {"form": DatasetSettingsForm(instance=dataset)})
+
+
+@require_POST
+@signed_in
+def reconcile(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """Read the table's log again and say what moved."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    before = dataset.meta.delta_version
+    meta = services.reconcile(dataset_id=dataset.pk, actor=person(request))
+    if meta.problem:
+        messages.error(request, meta.problem)
+    elif meta.delta_version == before:
+        messages.success(request, f"Nothing moved: the table is at version {before}, as known.")
+    else:
+        messages.success(
+            request,
+            f"The table was written to by somebody else: version {before} became {meta.delta_version}.",
+        )
+    return HttpResponseRedirect(reverse("dataset", args=[project_slug, dataset_slug]))

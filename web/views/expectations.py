@@ -1,0 +1,260 @@
+"""A dataset's expectations and their history, and what they say of a change request."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from changerequests import selectors
+from changerequests.errors import PlanChanged
+from changerequests.models import ChangeRequest
+from changerequests.services import expectations
+from datasets import suites
+from datasets.errors import InvalidInput, NotFound, SuiteChanged
+from datasets.models import Dataset, SuiteVersion
+from web.forms import AnswerForm, SuiteForm
+from web.view_models.change_requests import head
+from web.view_models.expectations import rows_of_expectation, shown_check
+from web.view_models.readers import reader_of
+from web.views.shared import (
+    dataset_at,
+    dataset_page,
+    is_fragment,
+    person,
+    posted,
+    request_at,
+    signed_in,
+    whole_number,
+)
+from web.wording import counted
+
+VERSIONS = 20
+TAB = "expectations"
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def suite(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """The expectations in words, and for owners the form to edit them; a proposal fills the form."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    current = suites.current_version(dataset)
+    if request.method == "POST":
+        return _save(request, dataset, current)
+    document = current.document if current is not None else suites.EMPTY_SUITE
+    proposed = request.GET.get("proposal", "")
+    if (proposal_id := whole_number(proposed)) is not None:
+        proposal = suites.proposal_of(dataset, proposal_id)
+        document = proposal.document or document
+    return _suite_page(request, dataset, current, document, proposed=bool(proposed))
+
+
+def _save(request: HttpRequest, dataset: Dataset, current: SuiteVersion | None) -> HttpResponse:
+    form = SuiteForm(request.POST)
+    if not form.is_valid():
+        document = posted(request, "document")
+        return _suite_page(request, dataset, current, document, form=form, status=422)
+    document, note = form.cleaned_data["document"], form.cleaned_data["note"]
+    if posted(request, "action") == "read":
+        return _suite_page(request, dataset, current, document, form=form, was_read=True)
+    try:
+        saved = expectations.save_suite(
+            dataset_id=dataset.pk,
+            actor=person(request),
+            document=document,
+            edited_number=form.cleaned_data["edited_number"],
+            note=note,
+        )
+    except suites.SuiteRejected:
+        return _suite_page(request, dataset, current, document, form=form, status=422)
+    except SuiteChanged as error:
+        return _suite_page(request, dataset, current, document, form=form, moved=error.message, status=412)
+    if current is not None and saved.number == current.number:
+        messages.info(request, "Nothing changed: these are the expectations that hold already.")
+    else:
+        count = counted(saved.expectation_count, "expectation")
+        messages.success(
+            request, f"Version {saved.number} holds now: {count}. Open requests are checked by it."
+        )
+    return HttpResponseRedirect(request.path)
+
+
+def _suite_page(
+    request: HttpRequest,
+    dataset: Dataset,
+    current: SuiteVersion | None,
+    document: str,
+    *,
+    form: SuiteForm | None = None,
+    proposed: bool = False,
+    was_read: bool = False,
+    moved: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    reading = suites.read_suite(dataset, document)
+    number = current.number if current is not None else 0
+    if form is None:
+        note = "Proposed from the table's own data." if proposed else ""
+        form = SuiteForm(initial={"document": document, "edited_number": number, "note": note})
+    context = {
+        "current": current,
+        "form": form,
+        "document": document,
+        "reading": reading,
+        "proposed": proposed,
+        "was_read": was_read,
+        "refused": status == 422,
+        "moved": moved,
+    }
+    return dataset_page(request, dataset, TAB, context, status=status)
+
+
+@require_safe
+@signed_in
+def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """Every version of the expectations: who saved it, when and why."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    page = Paginator(suites.suite_history(dataset), VERSIONS).get_page(request.GET.get("page"))
+    return dataset_page(request, dataset, "suite_history", {"page": page}, tab=TAB)
+
+
+@require_safe
+@signed_in
+def version(request: HttpRequest, project_slug: str, dataset_slug: str, number: int) -> HttpResponse:
+    """One version in words, and what changed from another: the one before it unless ``against`` says."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    shown = suites.suite_version(dataset, number)
+    against = whole_number(request.GET.get("against", ""))
+    against = number - 1 if against is None else against
+    old = suites.suite_version(dataset, against) if against else None
+    numbers = suites.suite_history(dataset).values_list("number", flat=True)
+    context = {
+        "shown": shown,
+        "old": old,
+        "others": [other for other in numbers if other != number],
+        "lines": suites.compare_versions(old, shown),
+        "reading": suites.read_suite(dataset, shown.document),
+        "current_number": dataset.suite_number,
+    }
+    return dataset_page(request, dataset, "suite_version", context, tab=TAB)
+
+
+@require_POST
+@signed_in
+def restore(request: HttpRequest, project_slug: str, dataset_slug: str, number: int) -> HttpResponse:
+    """Make an earlier version hold again, as a new one."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    edited = posted(request, "edited_number")
+    page = reverse("suite", args=[project_slug, dataset_slug])
+    try:
+        saved = expectations.restore_suite(
+            dataset_id=dataset.pk,
+            actor=person(request),
+            number=number,
+            edited_number=whole_number(edited) or 0,
+        )
+    except (SuiteChanged, suites.SuiteRejected) as error:
+        messages.error(request, f"Version {number} was not restored. {error.message}")
+        return HttpResponseRedirect(reverse("suite_version", args=[project_slug, dataset_slug, number]))
+    if saved.restored_from == number:
+        messages.success(request, f"Version {saved.number} holds now; it repeats version {number}.")
+    else:
+        messages.info(request, f"Nothing changed: version {saved.number} says the same as version {number}.")
+    return HttpResponseRedirect(page)
+
+
+@require_POST
+@signed_in
+def propose(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
+    """Ask a worker for a suite from the table's own data, and wait for it on a page of its own."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    asked = suites.ask_for_proposal(dataset_id=dataset.pk, actor=person(request))
+    return HttpResponseRedirect(reverse("suite_proposal", args=[project_slug, dataset_slug, asked.pk]))
+
+
+@require_safe
+@signed_in
+def proposal(request: HttpRequest, project_slug: str, dataset_slug: str, proposal_id: int) -> HttpResponse:
+    """Wait for a proposal; once it is there the form opens with it."""
+    dataset = dataset_at(request, project_slug, dataset_slug)
+    asked = suites.proposal_of(dataset, proposal_id)
+    if asked.document:
+        page = f"{reverse('suite', args=[project_slug, dataset_slug])}?proposal={asked.pk}"
+        if is_fragment(request):
+            response = HttpResponse()
+            response["HX-Redirect"] = page
+            return response
+        return HttpResponseRedirect(page)
+    if is_fragment(request):
+        return render(request, "datasets/_proposal.html", {"proposal": asked, "dataset": dataset})
+    return dataset_page(request, dataset, "suite_proposal", {"proposal": asked}, tab=TAB)
+
+
+# --- Of a change request ------------------------------------------------------------------------------------
+
+
+def expectations_context(
+    change_request: ChangeRequest, user: User, *, form: AnswerForm | None = None
+) -> dict[str, Any]:
+    """What the checks page says of expectations."""
+    revision = selectors.current_revision(change_request)
+    initial = {
+        "suite_number": change_request.dataset.suite_number,
+        "revision_digest": revision.digest if revision else "",
+    }
+    return {
+        "suite": suites.active_suite(change_request.dataset),
+        "judged": shown_check(change_request, owns=reader_of(change_request, user).owns),
+        "answer_form": form or AnswerForm(initial=initial),
+    }
+
+
+@require_safe
+@signed_in
+def rows(request: HttpRequest, cr_id: str, number: int) -> HttpResponse:
+    """The failing rows of one expectation, page by page."""
+    change_request = request_at(request, cr_id)
+    check = selectors.expectation_check_to_show(change_request)
+    if check is None:
+        raise NotFound("There is no check of this content by the expectations that hold.")
+    start = request.GET.get("start", "")
+    result, table = rows_of_expectation(change_request, check, number, start=whole_number(start) or 0)
+    context = {
+        "change_request": change_request,
+        "dataset": change_request.dataset,
+        "head": head(change_request, reader_of(change_request, person(request)), "checks"),
+        "result": result,
+        "table": table,
+    }
+    return render(request, "change_requests/expectation_rows.html", context)
+
+
+@require_POST
+@signed_in
+def override(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """An owner answers for what the request breaks, with a reason."""
+    change_request = request_at(request, cr_id)
+    form = AnswerForm(request.POST)
+    page = reverse("checks", args=[cr_id])
+    reason = form.cleaned_data["reason"] if form.is_valid() else ""
+    try:
+        given = expectations.override_expectations(
+            change_request_id=change_request.pk,
+            actor=person(request),
+            reason=reason,
+            suite_number=form.cleaned_data.get("suite_number"),
+            revision_digest=form.cleaned_data.get("revision_digest") or "",
+        )
+    except (InvalidInput, PlanChanged) as error:
+        messages.error(request, error.message)
+        return HttpResponseRedirect(f"{page}#expectations")
+    messages.success(
+        request,
+        f"You answer for {counted(len(given.expectations), 'broken expectation')}. A later edit of the content "
+        "or the expectations voids it.",
+    )
+    return HttpResponseRedirect(f"{page}#expectations")

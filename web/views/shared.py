@@ -1,0 +1,116 @@
+"""What several pages need: who asks, which thing they ask for, and how fragments are told from pages."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from changerequests import selectors
+from changerequests.models import ChangeRequest
+from datasets.errors import InvalidInput, NotFound
+from datasets.models import Dataset
+from datasets.roles import is_owner, visible_dataset
+from web.view_models.datasets import dataset_head
+
+View = Callable[..., HttpResponseBase]
+
+
+def signed_in(view: View) -> View:
+    """Send people who are not signed in to the sign-in page; a fragment takes its whole page there."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.user.is_authenticated:
+            return view(request, *args, **kwargs)
+        if is_fragment(request):
+            response = HttpResponse(status=401)
+            response["HX-Redirect"] = reverse("login")
+            return response
+        return redirect_to_login(request.get_full_path())
+
+    return guarded
+
+
+def person(request: HttpRequest) -> User:
+    """Who asks; the view is behind ``signed_in``."""
+    if not isinstance(request.user, User):
+        raise TypeError("A view that asks who it is must be behind signed_in.")
+    return request.user
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether htmx asks for a part of the page that it will put in place."""
+    return request.headers.get("HX-Request") == "true"
+
+
+def dataset_at(request: HttpRequest, project_slug: str, dataset_slug: str) -> Dataset:
+    """The dataset of the address, if the person may see it; else ``NotFound``."""
+    pk = (
+        Dataset.objects.filter(project__slug=project_slug, slug=dataset_slug)
+        .values_list("pk", flat=True)
+        .first()
+    )
+    if pk is None:
+        raise NotFound("There is no such dataset, or you may not see it.")
+    return visible_dataset(person(request), pk)
+
+
+def dataset_page(
+    request: HttpRequest,
+    dataset: Dataset,
+    page: str,
+    context: dict[str, Any],
+    *,
+    status: int = 200,
+    tab: str = "",
+) -> HttpResponse:
+    """A page of a dataset under its head; ``tab`` is the one it belongs to where that has another name."""
+    return render(
+        request,
+        f"datasets/{page}.html",
+        {
+            "dataset": dataset,
+            "head": dataset_head(dataset, person(request), tab or page),
+            "is_owner": is_owner(person(request), dataset),
+            **context,
+        },
+        status=status,
+    )
+
+
+def request_at(request: HttpRequest, cr_id: str) -> ChangeRequest:
+    """The change request of the address with all that its pages show of it; else ``NotFound``."""
+    pk = ChangeRequest.pk_of(cr_id)
+    found = selectors.visible_change_requests(person(request)).filter(pk=pk).first() if pk else None
+    if found is None:
+        raise NotFound(f"There is no change request {cr_id}, or you may not see it.")
+    return found
+
+
+def posted(request: HttpRequest, name: str) -> str:
+    """A posted text as it was typed, empty where it was not sent. Raises ``InvalidInput``."""
+    text: str = request.POST.get(name, "")
+    if "\x00" in text:
+        raise InvalidInput("The text holds a character that cannot be stored.")
+    return text
+
+
+def whole_number(text: str) -> int | None:
+    """A number in an address or a hidden field, such as an id; None for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def safe_next(request: HttpRequest, default: str) -> str:
+    """Where a form asks to go on, if that is on this site."""
+    wanted = posted(request, "next")
+    safe = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if safe else default

@@ -19,7 +19,7 @@ from changerequests.errors import OutcomeUnknown
 from changerequests.models import ChangeRequest, MergeRun, Revision
 from changerequests.services import execution, plans, settling
 from changerequests.services.locks import lock_change_request, lock_run
-from changerequests.services.trail import move, tell
+from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets import leases
 from datasets.errors import DatasetBusy
@@ -69,9 +69,9 @@ def adopt(*, change_request_id: int, standing: Standing, lease: leases.Lease) ->
         run.attempt_id, run.attempts = standing.result.attempt_id, run.attempts + 1
         run.fence, run.worker = lease.fence, lease.holder
         run.started_at, run.heartbeat_at = run.started_at or now, now
-        move(change_request, Action.ADOPT)
+        take_transition(change_request, Action.ADOPT)
         run.save()
-        tell(
+        record_event(
             change_request,
             "merge.adopted",
             None,
@@ -130,6 +130,6 @@ def _settled(change_request_id: int, lease: leases.Lease) -> bool:
         fields: dict[str, Any] = settling.settled_fields(change_request)
         if change_request.status != Status.PENDING or not fields:
             return False
-        tell(change_request, "merge.settled", None, {"version": change_request.unsettled_version})
+        record_event(change_request, "merge.settled", None, {"version": change_request.unsettled_version})
         ChangeRequest.objects.filter(pk=change_request_id).update(**fields)
     return True

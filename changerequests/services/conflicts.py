@@ -16,7 +16,7 @@ from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.policies import require
 from changerequests.services import plans
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import drop_wish, tell
+from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
 from datasets.errors import InvalidInput
 from datasets.rows import json_row, keepable, key_digest, shown_json
@@ -156,7 +156,7 @@ def _store(change_request_id: int, actor: User, choices: Sequence[_Chosen]) -> i
         counts: dict[str, int] = {}
         for chosen in choices:
             counts[chosen.choice] = counts.get(chosen.choice, 0) + 1
-        tell(
+        record_event(
             change_request,
             "conflicts.resolved",
             actor,
@@ -167,7 +167,9 @@ def _store(change_request_id: int, actor: User, choices: Sequence[_Chosen]) -> i
             },
         )
         if change_request.merge_when_ready_by_id != actor.pk:
-            drop_wish(change_request, reason=f"{actor} chose values that whoever asked for it has not seen.")
+            withdraw_merge_when_ready(
+                change_request, reason=f"{actor} chose values that whoever asked for it has not seen."
+            )
         queue.ask_for_check(change_request.pk)
     return unresolved
 

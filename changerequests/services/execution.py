@@ -24,7 +24,7 @@ from changerequests.errors import GivenUp, OutcomeUnknown, RunStopped, failures_
 from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
 from changerequests.services import expectations, plans, settling, storage
 from changerequests.services.locks import lock_change_request, lock_run
-from changerequests.services.trail import move, tell
+from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets import leases
 from datasets.errors import DomainError
@@ -99,14 +99,14 @@ def _claim(dataset_id: int, worker: str) -> tuple[MergeRun, leases.Lease] | None
             return None
         again = run.status == RunStatus.RUNNING
         if not again:
-            move(change_request, Action.CLAIM)
+            take_transition(change_request, Action.CLAIM)
         now = timezone.now()
         run.status, run.phase = RunStatus.RUNNING, RunPhase.CHECKING
         run.attempts, run.fence, run.worker = run.attempts + 1, lease.fence, worker
         run.attempt_id = uuid.uuid4().hex
         run.started_at, run.heartbeat_at = run.started_at or now, now
         run.save()
-        tell(
+        record_event(
             change_request,
             "merge.resumed" if again else "merge.started",
             None,
@@ -343,13 +343,15 @@ def _step_back(
         run = lock_run(run.pk)
         if run.status != RunStatus.RUNNING or run.fence != lease.fence:
             return run  # somebody else has taken over and speaks for it
-        move(change_request, Action.STEP_BACK, **(settling.settled_fields(change_request) if settled else {}))
+        take_transition(
+            change_request, Action.STEP_BACK, **(settling.settled_fields(change_request) if settled else {})
+        )
         run.status, run.finished_at = status, timezone.now()
         message = storable(message)
         run.error_code, run.error_message, run.error_data = code, message, storable(data or {})
         _judged_by(run, change_request, report)
         run.save()
-        tell(
+        record_event(
             change_request,
             f"merge.{status}" if settled else "merge.unsettled",
             run.cancel_requested_by if status == RunStatus.CANCELLED else None,
@@ -382,7 +384,7 @@ def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.M
         run = lock_run(run.pk)
         if run.status != RunStatus.RUNNING:
             return run  # recorded already
-        move(
+        take_transition(
             change_request,
             Action.COMPLETE,
             merged_version=result.merged_version,
@@ -402,7 +404,7 @@ def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.M
             RunPhaseTime(run=run, phase=phase, seconds=seconds) for phase, seconds in result.phases.items()
         )
         remember_table(change_request.dataset, info)
-        tell(
+        record_event(
             change_request,
             "change_request.merged",
             run.requested_by,
@@ -424,7 +426,7 @@ def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.M
             },
         )
         if change_request.reverts is not None:
-            tell(
+            record_event(
                 change_request.reverts,
                 "change_request.reverted",
                 run.requested_by,
@@ -625,7 +627,7 @@ def clean_up(*, change_request_id: int) -> bool:
         if change_request.staging_removed_at is not None:
             return False
         ChangeRequest.objects.filter(pk=change_request_id).update(staging_removed_at=timezone.now())
-        tell(change_request, "staging.archived" if archive else "staging.removed", None)
+        record_event(change_request, "staging.archived" if archive else "staging.removed", None)
     return True
 
 

@@ -21,7 +21,7 @@ from changerequests.models import (
     Revision,
 )
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import tell
+from changerequests.services.trail import record_event
 from changerequests.states import Status
 from datasets import suites
 from datasets.errors import Forbidden, InvalidInput, NotFound
@@ -225,7 +225,7 @@ def give_override(change_request: ChangeRequest, actor: User, reason: str) -> Ex
         reason=reason.strip(),
         given_by=actor,
     )
-    tell(
+    record_event(
         change_request,
         "expectations.overridden",
         actor,

@@ -16,7 +16,7 @@ from changerequests import queue, selectors
 from changerequests.errors import InvalidTransition
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, runs
-from changerequests.services.trail import tell
+from changerequests.services.trail import record_event
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import DatasetLease
@@ -162,7 +162,7 @@ def retry(*, run_id: int, actor: User, reason: str) -> MergeRun:
             f"The run has ended: it is {run.status}. Who may merge the request asks for a new merge."
         )
     with transaction.atomic():
-        tell(run.change_request, "operator.retried", actor, {"run": run.pk, "reason": reason.strip()})
+        record_event(run.change_request, "operator.retried", actor, {"run": run.pk, "reason": reason.strip()})
         if uncleared:
             queue.sweep_on_commit()
         else:
@@ -178,7 +178,9 @@ def cancel(*, run_id: int, actor: User, reason: str) -> MergeRun:
     run = _run(run_id, actor, reason)
     with transaction.atomic():
         cancelled = runs.cancel_run(run_id=run_id, actor=actor)
-        tell(run.change_request, "operator.cancelled", actor, {"run": run.pk, "reason": reason.strip()})
+        record_event(
+            run.change_request, "operator.cancelled", actor, {"run": run.pk, "reason": reason.strip()}
+        )
     return cancelled
 
 

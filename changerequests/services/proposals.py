@@ -22,7 +22,7 @@ from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
 from changerequests.services.storage import staging_folder, uploads_folder
-from changerequests.services.trail import drop_wish, move, tell
+from changerequests.services.trail import record_event, take_transition, withdraw_merge_when_ready
 from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, TableReplaced
 from datasets.models import Dataset
@@ -54,7 +54,7 @@ def create_change_request(
             reverts=reverts,
         )
         facts = {"title": title, **({"reverts": reverts.cr_id} if reverts else {})}
-        tell(change_request, "change_request.created", author, facts)
+        record_event(change_request, "change_request.created", author, facts)
     return change_request
 
 
@@ -216,7 +216,7 @@ def adopt(
     """
     number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
     if rebased_from is None or rebased_from.digest != staged.digest:
-        drop_wish(change_request, reason="It was asked for with other content.")
+        withdraw_merge_when_ready(change_request, reason="It was asked for with other content.")
     change_request.revisions.filter(is_current=True).update(is_current=False)
     revision = Revision.objects.create(
         change_request=change_request,
@@ -239,7 +239,7 @@ def adopt(
         # Whoever refreshes the base images edits nothing: the content stays its maker's.
         created_by=rebased_from.created_by if rebased_from else actor,
     )
-    tell(
+    record_event(
         change_request,
         "revision.rebased" if rebased_from else "revision.staged",
         actor,
@@ -265,9 +265,9 @@ def submit(*, change_request_id: int, actor: User) -> ChangeRequest:
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         require(change_request, actor, Action.SUBMIT)
-        move(change_request, Action.SUBMIT)
+        take_transition(change_request, Action.SUBMIT)
         revision = selectors.current_revision(change_request)
-        tell(
+        record_event(
             change_request,
             "change_request.submitted",
             actor,
@@ -282,8 +282,8 @@ def return_to_draft(*, change_request_id: int, actor: User) -> ChangeRequest:
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         require(change_request, actor, Action.RETURN_TO_DRAFT)
-        move(change_request, Action.RETURN_TO_DRAFT)
-        tell(change_request, "change_request.returned_to_draft", actor)
+        take_transition(change_request, Action.RETURN_TO_DRAFT)
+        record_event(change_request, "change_request.returned_to_draft", actor)
     return change_request
 
 
@@ -296,8 +296,8 @@ def close(*, change_request_id: int, actor: User, reason: str = "") -> ChangeReq
         if rejecting and not reason.strip():
             sentence = "Say why you reject the change request; the author will read it."
             raise InvalidInput(sentence, errors={"reason": [sentence]})
-        move(change_request, Action.CLOSE, close_reason=reason.strip(), updated_at=timezone.now())
-        tell(
+        take_transition(change_request, Action.CLOSE, close_reason=reason.strip(), updated_at=timezone.now())
+        record_event(
             change_request,
             "change_request.rejected" if rejecting else "change_request.withdrawn",
             actor,
@@ -315,6 +315,6 @@ def reopen(*, change_request_id: int, actor: User) -> ChangeRequest:
                 change_request.reverts_id
             )  # so that nobody opens another revert of it meanwhile
         require(change_request, actor, Action.REOPEN)
-        move(change_request, Action.REOPEN, close_reason="", staging_removed_at=None)
-        tell(change_request, "change_request.reopened", actor)
+        take_transition(change_request, Action.REOPEN, close_reason="", staging_removed_at=None)
+        record_event(change_request, "change_request.reopened", actor)
     return change_request

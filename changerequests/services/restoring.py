@@ -23,7 +23,7 @@ from changerequests.models import ChangeRequest
 from changerequests.services import adopting, agreement, storage
 from changerequests.services.adopting import Standing
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import tell
+from changerequests.services.trail import record_event
 from changerequests.states import Status
 from datasets import leases
 from datasets.errors import DatasetBusy
@@ -270,7 +270,7 @@ def _brought_forward(
         with transaction.atomic():
             locked = lock_change_request(change_request.pk)
             ChangeRequest.objects.filter(pk=locked.pk).update(merge_generation=generation)
-            tell(locked, "merge.brought_forward", None, {"generation": generation})
+            record_event(locked, "merge.brought_forward", None, {"generation": generation})
     sentence = f"Attempts on it were superseded after the backup; it goes on as generation {generation}."
     return Finding("brought_forward", name, sentence, True)
 

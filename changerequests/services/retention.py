@@ -27,7 +27,7 @@ from audit.services import INSTALLATION_STREAM, record
 from changerequests.models import ChangeRequest, MergeRun, Revision
 from changerequests.services import storage
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import tell
+from changerequests.services.trail import record_event
 from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset, MaintenanceRun
@@ -182,7 +182,7 @@ def _clear_closed(pk: int, before: datetime) -> bool:
         archive = change_request.dataset.staging_cleanup == Dataset.StagingCleanup.ARCHIVE
         change_request.revisions.update(is_current=False)
         ChangeRequest.objects.filter(pk=pk).update(staging_removed_at=timezone.now())
-        tell(change_request, "staging.archived" if archive else "staging.removed", None)
+        record_event(change_request, "staging.archived" if archive else "staging.removed", None)
         storage.clear_staging(change_request, archive=archive)
     return True
 

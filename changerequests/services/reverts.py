@@ -19,7 +19,7 @@ from changerequests.models import ChangeRequest
 from changerequests.policies import require
 from changerequests.services import proposals, storage
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import tell
+from changerequests.services.trail import record_event
 from changerequests.states import Action
 from datasets.services import installation_identity
 
@@ -57,7 +57,7 @@ def revert_merge(
                 description=description or f"Takes back {merged.cr_id}, merged as v{merged.merged_version}.",
                 reverts=merged,
             )
-            tell(merged, "change_request.revert_opened", actor, {"revert": revert.cr_id})
+            record_event(merged, "change_request.revert_opened", actor, {"revert": revert.cr_id})
             target = storage.staging_folder(revert) / uuid.uuid4().hex
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staged.location, target)

@@ -12,7 +12,7 @@ from changerequests.errors import PlanChanged
 from changerequests.models import ChangeRequest, Comment, Review
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import tell
+from changerequests.services.trail import record_event
 from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.roles import may_contribute
@@ -56,7 +56,7 @@ def review(
             revision_digest=revision.digest,
             resolutions_digest=selectors.resolutions_digest(change_request),
         )
-        tell(
+        record_event(
             change_request,
             f"review.{_EVENTS[verdict]}",
             actor,
@@ -104,7 +104,7 @@ def comment(
             row_key=keepable(_key_of(change_request, row_key)) if row_key else None,
             column=column,
         )
-        tell(
+        record_event(
             change_request,
             "comment.added",
             actor,
@@ -144,7 +144,7 @@ def settle_thread(*, comment_id: int, actor: User, resolved: bool = True) -> Com
         thread.resolved_at = timezone.now() if resolved else None
         thread.resolved_by = actor if resolved else None
         thread.save(update_fields=["resolved_at", "resolved_by"])
-        tell(
+        record_event(
             change_request,
             "thread.resolved" if resolved else "thread.reopened",
             actor,

@@ -15,7 +15,7 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import CONFLICT_GATE, EXPECTATIONS_GATE, OVERRIDABLE_GATES, may, require
 from changerequests.services import expectations, plans
 from changerequests.services.locks import lock_change_request, lock_run
-from changerequests.services.trail import NOT_WAITING, tell
+from changerequests.services.trail import NOT_WAITING, record_event
 from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput
 from datasets.operators import is_operator
@@ -112,7 +112,7 @@ def request_merge(
             idempotency_key=idempotency_key,
         )
         ChangeRequest.objects.filter(pk=change_request.pk).update(**NOT_WAITING)
-        tell(
+        record_event(
             change_request,
             "merge.requested",
             actor,
@@ -253,9 +253,9 @@ def cancel_run(*, run_id: int, actor: User) -> MergeRun:
         if run.status == RunStatus.QUEUED:
             run.status, run.finished_at = RunStatus.CANCELLED, timezone.now()
             run.error_code, run.error_message = "cancelled", f"Cancelled by {actor}."
-            tell(change_request, "merge.cancelled", actor, {"run": run.pk})
+            record_event(change_request, "merge.cancelled", actor, {"run": run.pk})
         else:
-            tell(change_request, "merge.cancel_requested", actor, {"run": run.pk})
+            record_event(change_request, "merge.cancel_requested", actor, {"run": run.pk})
         run.save()
         queue.ring_on_commit(run.dataset_id)
     return run

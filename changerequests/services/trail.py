@@ -18,7 +18,7 @@ NOT_WAITING: Final[Mapping[str, Any]] = {
 }
 
 
-def tell(
+def record_event(
     change_request: ChangeRequest, action: str, actor: User | None, data: Mapping[str, Any] | None = None
 ) -> None:
     """Record an event of the change request in the chain of its dataset, in the surrounding transaction."""
@@ -32,7 +32,9 @@ def tell(
     )
 
 
-def drop_wish(change_request: ChangeRequest, *, actor: User | None = None, reason: str = "") -> None:
+def withdraw_merge_when_ready(
+    change_request: ChangeRequest, *, actor: User | None = None, reason: str = ""
+) -> None:
     """Forget that a locked request waits to be merged when ready, if it does: ``actor`` took it back, or the system
     dropped it for a reason.
     """
@@ -43,13 +45,13 @@ def drop_wish(change_request: ChangeRequest, *, actor: User | None = None, reaso
     for name, value in NOT_WAITING.items():
         setattr(change_request, name, value)
     if actor is not None:
-        tell(change_request, "merge.when_ready_withdrawn", actor)
+        record_event(change_request, "merge.when_ready_withdrawn", actor)
     else:
         facts = {"asked_by": asked_by.get_username(), "reason": reason}
-        tell(change_request, "merge.when_ready_dropped", None, facts)
+        record_event(change_request, "merge.when_ready_dropped", None, facts)
 
 
-def move(change_request: ChangeRequest, action: Action, **fields: Any) -> None:
+def take_transition(change_request: ChangeRequest, action: Action, **fields: Any) -> None:
     """Take the transition by compare-and-set on the status. Raises ``InvalidTransition`` if somebody was faster."""
     target = target_of(change_request.status, action)
     if target != Status.PENDING:

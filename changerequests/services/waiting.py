@@ -13,7 +13,7 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import blockers, may, merge_gates
 from changerequests.services import plans, runs
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import drop_wish, tell
+from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action, Status
 from datasets.errors import DomainError, Forbidden
 
@@ -53,7 +53,7 @@ def merge_when_ready(*, change_request_id: int, actor: User, message: str = "") 
         change_request.save(
             update_fields=["merge_when_ready_by", "merge_when_ready_at", "merge_when_ready_message"]
         )
-        tell(
+        record_event(
             change_request,
             "merge.when_ready_asked",
             actor,
@@ -69,7 +69,7 @@ def stop_waiting(*, change_request_id: int, actor: User) -> ChangeRequest:
         change_request = lock_change_request(change_request_id)
         if actor.pk != change_request.author_id and not may(change_request, actor, Action.REQUEST_MERGE):
             raise Forbidden("You may not merge this change request.")
-        drop_wish(change_request, actor=actor)
+        withdraw_merge_when_ready(change_request, actor=actor)
     return change_request
 
 
@@ -100,7 +100,7 @@ def merge_if_ready(*, change_request_id: int) -> MergeRun | None:
         )
     except Forbidden as error:
         with transaction.atomic():
-            drop_wish(lock_change_request(change_request_id), reason=error.message)
+            withdraw_merge_when_ready(lock_change_request(change_request_id), reason=error.message)
     except DomainError as error:  # a gate closed between the look and the lock: it waits on
         logger.info("not_ready_after_all", cr_id=change_request.cr_id, reason=error.code)
     return None

@@ -12,7 +12,7 @@ from changerequests.errors import InvalidTransition
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.selectors import current_revision
 from changerequests.services import conflicts, proposals, rebasing, reverts, reviews, runs
-from changerequests.services.trail import move
+from changerequests.services.trail import take_transition
 from changerequests.states import TRANSITIONS, Action, RunStatus, Status, sources_of, target_of
 from datasets.errors import InvalidInput
 from datasets.roles import Role
@@ -181,13 +181,13 @@ def test_a_move_is_taken_once_by_whoever_is_first(status: Status, action: Action
 
     if (status, action) not in EXPECTED:
         with pytest.raises(InvalidTransition):
-            move(first, action, **frozen)
+            take_transition(first, action, **frozen)
         assert ChangeRequest.objects.get(pk=change_request.pk).status == status
         return
     target = EXPECTED[status, action]
-    move(first, action, **frozen)
+    take_transition(first, action, **frozen)
 
     assert ChangeRequest.objects.get(pk=change_request.pk).status == first.status == target
     if target != status:
         with pytest.raises(InvalidTransition, match=r"is not \w+ any more"):
-            move(second, action, **frozen)
+            take_transition(second, action, **frozen)

@@ -34,7 +34,7 @@ import merging
 import merging.executing.executor
 from changerequests import queue
 from changerequests.services import execution, storage
-from changerequests.services.trail import tell
+from changerequests.services.trail import record_event
 from datasets import leases
 from merging.delta import commit
 from merging.store.stores import LocalStore
@@ -122,7 +122,7 @@ def _wrap(
 
 
 def _name_events(orders: Orders) -> None:
-    original = tell
+    original = record_event
 
     @functools.wraps(original)
     def telling(change_request: Any, action: str, *rest: Any, **named: Any) -> None:
@@ -130,7 +130,7 @@ def _name_events(orders: Orders) -> None:
         if action in _EVENTS:
             orders.reach(_EVENTS[action])
 
-    _replace(execution, "tell", telling)
+    _replace(execution, "record_event", telling)
 
 
 def _name_phases(orders: Orders) -> None:

@@ -59,6 +59,13 @@ class ChangeRequest(models.Model):
         help_text="The highest table version that a merge began to commit and that may land yet. Set before the "
         "commit, cleared once the log shows what became of it; until then nothing of the request may change.",
     )
+    resolutions_digest = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="SHA-256 over the choices that stand; empty where there are none. Approvals, checks and runs are "
+        "bound to it. Written whenever choices are.",
+    )
     merged_version = models.PositiveBigIntegerField(null=True, blank=True)
     merged_at = models.DateTimeField(null=True, blank=True)
     merged_by = models.ForeignKey(
@@ -316,6 +323,13 @@ class ConflictResolution(models.Model):
                 fields=["change_request", "key_digest", "column"],
                 condition=Q(is_current=True),
                 name="one_current_choice",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["change_request", "chosen_by"],
+                condition=Q(is_current=True),
+                name="who_chose_what_stands",
             )
         ]
 

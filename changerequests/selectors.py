@@ -1,7 +1,5 @@
 """Questions about change requests; each name says the question. Nothing here writes."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -165,22 +163,13 @@ def current_resolutions(change_request: ChangeRequest) -> list[ConflictResolutio
     return list(change_request.resolutions.filter(is_current=True).select_related("chosen_by"))
 
 
-def resolutions_digest(change_request: ChangeRequest) -> str:
-    """SHA-256 over the choices that stand; empty where there are none. Approvals and runs are bound to it."""
-    chosen = current_resolutions(change_request)
-    if not chosen:
-        return ""
-    content = sorted([c.key_digest, c.column, c.choice, c.value, c.inputs_digest] for c in chosen)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def current_plan_check(change_request: ChangeRequest) -> PlanCheck | None:
     """The last plan in numbers, if it was made on the content and choices that stand now."""
     check = getattr(change_request, "plan_check", None)
     revision = current_revision(change_request)
     if check is None or revision is None or check.revision_id != revision.pk:
         return None
-    return check if check.resolutions_digest == resolutions_digest(change_request) else None
+    return check if check.resolutions_digest == change_request.resolutions_digest else None
 
 
 def current_expectation_check(change_request: ChangeRequest) -> ExpectationCheck | None:
@@ -194,7 +183,7 @@ def current_expectation_check(change_request: ChangeRequest) -> ExpectationCheck
     loaded = getattr(change_request, "suite_checks", None)
     if loaded is None:
         loaded = list(_counting_expectation_checks().filter(change_request=change_request))
-    digest = resolutions_digest(change_request)
+    digest = change_request.resolutions_digest
     counting = [
         check
         for check in loaded
@@ -217,7 +206,7 @@ def standing_overrides(change_request: ChangeRequest) -> list[ExpectationOverrid
         loaded = list(
             change_request.expectation_overrides.filter(_of_suite_that_holds()).select_related("given_by")
         )
-    digest = resolutions_digest(change_request)
+    digest = change_request.resolutions_digest
     return [
         one for one in loaded if one.revision_digest == revision.digest and one.resolutions_digest == digest
     ]
@@ -348,7 +337,7 @@ def counting_approvals(change_request: ChangeRequest) -> list[Review]:
     revision = current_revision(change_request)
     if revision is None:
         return []
-    digest = resolutions_digest(change_request)
+    digest = change_request.resolutions_digest
     editors = {change_request.author_id, revision.created_by_id} | {
         resolution.chosen_by_id for resolution in current_resolutions(change_request)
     }

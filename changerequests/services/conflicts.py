@@ -15,6 +15,7 @@ from changerequests.errors import PlanChanged
 from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.policies import require
 from changerequests.services import plans
+from changerequests.services.choices import resolutions_moved
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
@@ -147,6 +148,7 @@ def _store(change_request_id: int, actor: User, choices: Sequence[_Chosen]) -> i
                 inputs_digest=conflict.inputs_digest,
                 chosen_by=actor,
             )
+        resolutions_moved(change_request)
         # The plan with the new choices in place: a custom value that does not fit takes the whole call back.
         try:
             with plans.plan_of(change_request) as plan:

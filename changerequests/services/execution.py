@@ -161,7 +161,7 @@ class _Reporter:
             change_request.status == Status.MERGING
             and revision is not None
             and revision.digest == self.run.revision_digest
-            and selectors.resolutions_digest(change_request) == self.run.resolutions_digest
+            and change_request.resolutions_digest == self.run.resolutions_digest
         )
         if not same:
             raise RunStopped("The content or the choices moved after the merge was asked for.")

@@ -13,9 +13,10 @@ from django.utils import timezone
 
 import merging
 from changerequests import selectors
-from changerequests.errors import ContentMissing
+from changerequests.errors import ContentMissing, RunStopped
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, PlanCheck, Revision
 from changerequests.services import expectations
+from changerequests.services.choices import digest_of
 from changerequests.services.locks import lock_change_request
 from changerequests.services.storage import attempts_folder, audit_folder
 from changerequests.states import Status
@@ -58,9 +59,7 @@ def bare_request_for(
         installation=installation_identity(),
         identity=change_request.identity,
         staged_digest=revision.digest,
-        resolutions_digest=selectors.resolutions_digest(change_request)
-        if run is None
-        else run.resolutions_digest,
+        resolutions_digest=change_request.resolutions_digest if run is None else run.resolutions_digest,
         **options,
     )
 
@@ -70,14 +69,16 @@ def merge_request_for(
 ) -> merging.MergeRequest:
     """The engine's request for a revision with the choices that stand; for a run, with its options and attempt.
 
-    Raises ``InvalidInput`` for choices that do not fit the table's columns any more.
+    Raises ``InvalidInput`` for choices that do not fit the table's columns any more, and ``RunStopped`` where they are
+    not those that the run was asked for with.
     """
     types = column_types(change_request.dataset.meta.schema_json)
+    chosen = selectors.current_resolutions(change_request)
+    if run is not None and digest_of(chosen) != run.resolutions_digest:
+        raise RunStopped("The choices moved after the merge was asked for.")
     return replace(
         bare_request_for(change_request, revision, run=run),
-        resolutions=tuple(
-            _resolution(resolution, types) for resolution in selectors.current_resolutions(change_request)
-        ),
+        resolutions=tuple(_resolution(resolution, types) for resolution in chosen),
         expectations=expectations.rules_for(change_request, answered=run is not None),
     )
 
@@ -144,7 +145,7 @@ def check(*, change_request_id: int) -> PlanCheck | None:
     revision = selectors.current_revision(change_request) if change_request else None
     if change_request is None or revision is None:
         return None
-    digest = selectors.resolutions_digest(change_request)
+    digest = change_request.resolutions_digest
     report = None
     try:
         with plan_of(change_request) as plan:
@@ -166,7 +167,7 @@ def check(*, change_request_id: int) -> PlanCheck | None:
             return None
         revision_now = selectors.current_revision(change_request)
         standing = selectors.current_plan_check(change_request)
-        if revision_now != revision or selectors.resolutions_digest(change_request) != digest:
+        if revision_now != revision or change_request.resolutions_digest != digest:
             return standing
         made = "plan_digest" in facts  # a table that cannot be read any more has no version to compare
         if made and standing is not None and standing.table_version > facts["table_version"]:

@@ -210,7 +210,7 @@ def _adoptable(
         )
         return Finding("differs", name, sentence, False, change_request.identity)
     sentences = [f"It was {change_request.status} here and is merged as version {version}.", standing.proof]
-    if standing.resolutions_digest != selectors.resolutions_digest(change_request):
+    if standing.resolutions_digest != change_request.resolutions_digest:
         sentences.append("Choices that were made for its conflicts were lost with the restore.")
     if audited is None:
         sentences.append("Its audit files are gone; they are written anew, without the single cells.")
@@ -247,7 +247,7 @@ def _standing(
         result=result,
         revision=revision,
         requested_by=user or change_request.author,
-        resolutions_digest=selectors.resolutions_digest(change_request) if chosen is None else str(chosen),
+        resolutions_digest=change_request.resolutions_digest if chosen is None else str(chosen),
         proof=proof,
         message=merged.message if merged is not None else "",
         approved_by=list(document.get("approved_by", [])),

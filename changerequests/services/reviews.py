@@ -54,7 +54,7 @@ def review(
             verdict=verdict,
             body=body.strip(),
             revision_digest=revision.digest,
-            resolutions_digest=selectors.resolutions_digest(change_request),
+            resolutions_digest=change_request.resolutions_digest,
         )
         record_event(
             change_request,

@@ -100,7 +100,7 @@ def request_merge(
             dataset=change_request.dataset,
             revision=revision,
             revision_digest=revision.digest,
-            resolutions_digest=selectors.resolutions_digest(change_request),
+            resolutions_digest=change_request.resolutions_digest,
             requested_by=actor,
             requested_for=requested_for if requested_for != actor.get_username() else "",
             message=message.strip(),

@@ -9,19 +9,17 @@ Parquet files.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from merging.errors import MergeFailed
 from merging.expectations.report import ValidationReport
 from merging.sql.quoting import literal, quote
 from merging.sql.types import delta_field, is_text
+from merging.store.publishing import file_facts, flush_file, local_folder, write_json
 from merging.threeway.request import MergeRequest
 
 if TYPE_CHECKING:
@@ -38,14 +36,7 @@ def artefact_folder(request: MergeRequest) -> Path | None:
     """Where the artefacts of the request's attempt go, if anywhere."""
     if request.destination is None:
         return None
-    parts = urlsplit(request.destination)
-    if len(parts.scheme) > 1 and parts.scheme != "file":
-        raise MergeFailed(
-            "Artefacts are written to a local or mounted folder; name one as destination.",
-            data={"destination": request.destination},
-        )
-    root = unquote(parts.path) if parts.scheme == "file" else request.destination
-    return Path(root) / request.attempt_id
+    return local_folder(request.destination, "Artefacts are") / request.attempt_id
 
 
 def remove_artefacts(request: MergeRequest) -> None:
@@ -77,7 +68,7 @@ def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True)
     _copy(plan, _diff_sql(plan), folder / DIFF)
     _copy(plan, _images_sql(plan), folder / IMAGES)
-    _write_json(folder / VALIDATION, _validation_json(plan.validation))
+    write_json(folder / VALIDATION, _validation_json(plan.validation))
     summary = {
         "format": FORMAT_VERSION,
         **facts,
@@ -89,12 +80,9 @@ def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
         "primary_keys": list(plan.staged.primary_keys),
         "fields": [delta_field(field) for field in plan.alignment.schema],
         "added_columns": [change.column for change in plan.schema_changes],
-        "files": {name: _file_facts(folder / name) for name in (DIFF, IMAGES)},
+        "files": {name: file_facts(folder / name) for name in (DIFF, IMAGES)},
     }
-    with open(folder / SUMMARY, "w", encoding="utf-8") as file:
-        json.dump(summary, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    write_json(folder / SUMMARY, summary)
 
 
 def _validation_json(report: ValidationReport) -> dict[str, Any]:
@@ -107,20 +95,12 @@ def _validation_json(report: ValidationReport) -> dict[str, Any]:
     return {"ok": report.ok, "checks": checks, "expectations": expectations}
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _copy(plan: MergePlan, query: str, path: Path) -> None:
     # Small row groups are written in parallel, and few of them are read to trace one row.
     plan.session.execute(
         f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
     )
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    flush_file(path)
 
 
 def _diff_sql(plan: MergePlan) -> str:
@@ -156,8 +136,3 @@ def _images_sql(plan: MergePlan) -> str:
         parts.append(f"CASE WHEN action <> 'insert' THEN c{position} END AS b{position}")
         parts.append(f"CASE WHEN action <> 'delete' THEN m{position} END AS a{position}")
     return f"SELECT {', '.join(parts)} FROM merged"
-
-
-def _file_facts(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -8,12 +8,9 @@ that the conflict stays to be decided, and a choice made for it (bound to the sa
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,9 +21,10 @@ from merging.model import ChangedRow, Operation
 from merging.sql.equality import differs, same_value
 from merging.sql.quoting import literal
 from merging.sql.types import null_of
-from merging.staging import content_digest, new_folder
+from merging.staging import content_digest
 from merging.staging.pinning import ABSENT, write_base_files
-from merging.staging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
+from merging.staging.staged import ROWS, Staged, column_ids, new_content, open_staged, write_manifest
+from merging.store.publishing import NewFolder, flush_file
 from merging.threeway.alignment import MergedColumn
 from merging.threeway.plan import MergePlan, plan
 from merging.threeway.request import MergeRequest
@@ -108,16 +106,9 @@ def rebase(request: MergeRequest, destination: str | None = None) -> Rebased:
     Where nothing moved under it the digest stays the same, so that what was approved stays approved. Raises as
     ``plan`` does, MergeConflict where a conflict of the schema has to be decided first.
     """
-    with _planned(request) as made:
-        folder = new_folder(destination, request.table_uri)
-        final = folder.with_name(folder.name.removeprefix("."))
-        try:
-            result = _write(made, folder, final)
-            os.rename(folder, final)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-    return replace(result, staged=open_staged(str(final)))
+    with _planned(request) as made, new_content(destination, request.table_uri) as folder:
+        result = _write(made, folder)
+    return replace(result, staged=open_staged(str(folder.final)))
 
 
 @contextmanager
@@ -172,9 +163,9 @@ def _example(made: MergePlan, row: Mapping[str, Any]) -> ChangedRow:
     return ChangedRow(key, operation, changed, base, current, proposed, None)
 
 
-def _write(made: MergePlan, folder: Path, final: Path) -> Rebased:
-    """Write the content whole, with its manifest for the place ``final``: the rows on today's base images, in the
-    columns that the table has now.
+def _write(made: MergePlan, folder: NewFolder) -> Rebased:
+    """Write the content whole, with its manifest: the rows on today's base images, in the columns that the table has
+    now.
     """
     opened, old, snapshot = made.session, made.staged, made.snapshot
     columns = made.alignment.values
@@ -219,12 +210,12 @@ def _write(made: MergePlan, folder: Path, final: Path) -> Rebased:
         "CREATE TEMP TABLE final AS SELECT r.* EXCLUDE (old_n, old_rekeyed), other.n AS rekeyed "
         "FROM kept_rows r LEFT JOIN kept_rows other ON other.old_n = r.old_rekeyed"
     )
+    rows = folder.path / ROWS
     opened.execute(
-        f"COPY (SELECT * FROM final ORDER BY n) TO {literal(str(folder / ROWS))} (FORMAT parquet, COMPRESSION zstd)"
+        f"COPY (SELECT * FROM final ORDER BY n) TO {literal(str(rows))} (FORMAT parquet, COMPRESSION zstd)"
     )
-    with open(folder / ROWS, "rb") as file:
-        os.fsync(file.fileno())
-    write_base_files(folder, snapshot.files)
+    flush_file(rows)
+    write_base_files(folder.path, snapshot.files)
     staged_columns = [column for column in columns if column.staged]
     names = {column.name for column in staged_columns} | set(old.primary_keys)
     new_columns = tuple(column.name for column in new)
@@ -258,7 +249,7 @@ def _write(made: MergePlan, folder: Path, final: Path) -> Rebased:
     }
     staged = replace(
         old,
-        location=str(final),
+        location=str(folder.final),
         digest=digest,
         base_version=made.version,
         schema=schema,
@@ -272,7 +263,7 @@ def _write(made: MergePlan, folder: Path, final: Path) -> Rebased:
         has_absent=bool(absent),
         column_ids=column_ids(base_schema_json),
     )
-    write_manifest(folder, staged, base_schema_json)
+    write_manifest(folder.path, staged, base_schema_json)
     return Rebased(staged, rows_moved=moved, rows_settled=settled, rows_kept=kept)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +24,9 @@ from merging.model import Operation
 from merging.sql.equality import differs, digest_of, fingerprint
 from merging.sql.quoting import literal
 from merging.sql.session import Session, session
-from merging.staging import new_folder
 from merging.staging.pinning import write_base_files
-from merging.staging.staged import ROWS, Staged, column_ids, open_staged, write_manifest
+from merging.staging.staged import ROWS, Staged, column_ids, new_content, open_staged, write_manifest
+from merging.store.publishing import file_facts, flush_file
 
 
 def invert(
@@ -62,22 +60,16 @@ def invert(
     schema_json = json.dumps({"type": "struct", "fields": summary["fields"]})
     schema = delta_schema(schema_json)
     check_key_columns(schema, list(keys), snapshot.rules.compared_otherwise)
-    folder = new_folder(destination, table_uri)
-    try:
+    with new_content(destination, table_uri) as folder:
         with session() as opened:
             opened.expect_columns(len(schema))
             staged = _reverse(
-                opened, Path(artefacts.removeprefix("file://")) / IMAGES, folder, schema, keys, summary
+                opened, Path(artefacts.removeprefix("file://")) / IMAGES, folder.path, schema, keys, summary
             )
-        final = folder.with_name(folder.name.removeprefix("."))
         ids = column_ids(snapshot.schema_json)
-        staged = replace(staged, location=str(final), table_uri=table_uri, column_ids=ids)
-        write_manifest(folder, staged, _with_ids(schema_json, snapshot.schema_json))
-        os.rename(folder, final)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return open_staged(str(final))
+        staged = replace(staged, location=str(folder.final), table_uri=table_uri, column_ids=ids)
+        write_manifest(folder.path, staged, _with_ids(schema_json, snapshot.schema_json))
+    return open_staged(str(folder.final))
 
 
 def _with_ids(schema_json: str, current_json: str) -> str:
@@ -100,9 +92,8 @@ def _read_summary(folder: Path) -> dict[str, Any]:
     path = folder / IMAGES
     if not path.is_file():
         raise StagedCorrupt(f"The artefacts at {folder} lack {IMAGES}.")
-    with open(path, "rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
-            raise StagedCorrupt(f"{IMAGES} at {folder} is truncated or was changed after the merge.")
+    if file_facts(path) != facts:
+        raise StagedCorrupt(f"{IMAGES} at {folder} is truncated or was changed after the merge.")
     return summary
 
 
@@ -141,8 +132,7 @@ def _reverse(
         f"COPY (SELECT row_number() OVER (ORDER BY n) - 1 AS n, * EXCLUDE (n), NULL::BIGINT AS rekeyed "
         f"FROM reversed ORDER BY n) TO {literal(str(folder / ROWS))} (FORMAT parquet, COMPRESSION zstd)"
     )
-    with open(folder / ROWS, "rb") as file:
-        os.fsync(file.fileno())
+    flush_file(folder / ROWS)
     write_base_files(folder, ())
     inserts, updates, deletes = opened.row(
         "SELECT count(*) FILTER (op = 'insert'), count(*) FILTER (op = 'update'), count(*) FILTER (op = 'delete') "

@@ -26,6 +26,7 @@ from merging.errors import DuplicateKeys
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 from merging.staging.staged import BASE_FILES, Staged, key_columns_sql
+from merging.store.publishing import flush_file
 
 ABSENT = -1
 """``base_file`` of a row whose key the base did not have."""
@@ -63,10 +64,8 @@ def write_base_files(folder: Path, files: Sequence[DataFile]) -> None:
             "vector": pa.array(vectors, pa.string()),
         }
     )
-    with open(folder / BASE_FILES, "wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
+    pq.write_table(table, folder / BASE_FILES, compression="zstd")
+    flush_file(folder / BASE_FILES)
 
 
 def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standing:

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
 from merging.delta import Snapshot, fetch, locate, open_snapshot
 from merging.delta.column_rules import ColumnRules, rules_of_schema
 from merging.delta.keys import check_key_columns
-from merging.errors import MergeFailed, StagingRejected, UnsupportedTable
+from merging.errors import StagingRejected, UnsupportedTable
 from merging.model import Operation, Progress, StagingProblem
 from merging.sql.equality import differs, digest_of, fingerprint
 from merging.sql.parsing import (
@@ -42,7 +39,8 @@ from merging.staging.guessing import guess_types
 from merging.staging.mapping import InputColumn, Mapped, map_columns, read_column_types
 from merging.staging.pinning import ABSENT, refuse_duplicates, write_base_files
 from merging.staging.sources import OPERATION_COLUMN, Problems, Source, format_of, open_source
-from merging.staging.staged import Staged, column_ids, open_staged, write_manifest
+from merging.staging.staged import Staged, column_ids, new_content, open_staged, write_manifest
+from merging.store.publishing import flush_file
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5
@@ -104,20 +102,14 @@ def stage(
         file_name=file_name,
     )
     mapped = map_columns(source, snapshot, primary_keys, chosen, merge_schema=merge_schema)
-    folder = new_folder(destination, table_uri)
-    try:
+    with new_content(destination, table_uri) as folder:
         with session(memory_limit=STAGING_MEMORY_LIMIT) as opened:
-            staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, mapped, folder)
+            staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, mapped, folder.path)
             if progress is not None:
                 progress("checking", version=snapshot.version)
             staged = staging.run(table_uri)
-        final = folder.with_name(folder.name.removeprefix("."))
-        write_manifest(folder, replace(staged, location=str(final)), snapshot.schema_json)
-        os.rename(folder, final)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return open_staged(str(final))
+        write_manifest(folder.path, replace(staged, location=str(folder.final)), snapshot.schema_json)
+    return open_staged(str(folder.final))
 
 
 def _refuse_reserved(snapshot: Snapshot) -> None:
@@ -126,21 +118,6 @@ def _refuse_reserved(snapshot: Snapshot) -> None:
             [f"column {OPERATION_COLUMN}"],
             f"The table has a column named {OPERATION_COLUMN}, which uploads use to name the operation of a row.",
         )
-
-
-def new_folder(destination: str | None, table_uri: str) -> Path:
-    """An empty, hidden folder in which content is made; it gets its final name once it is whole."""
-    parts = urlsplit(destination if destination is not None else table_uri)
-    if len(parts.scheme) > 1 and parts.scheme != "file":
-        raise MergeFailed(
-            "Staged content is written to a local or mounted folder; name one as destination.",
-            data={"destination": destination},
-        )
-    given = unquote(parts.path) if parts.scheme == "file" else (destination or table_uri)
-    root = Path(given) if destination is not None else Path(given).resolve().parent / "_staging"
-    folder = root / f".staged-{uuid.uuid4().hex}"
-    folder.mkdir(parents=True)
-    return folder
 
 
 def _rows(number: int) -> str:
@@ -796,8 +773,7 @@ class _Staging:
         written = self._keep("rows", rows, "COMPRESSION zstd")
         for part in in_order:
             os.unlink(part)
-        with open(written, "rb") as file:
-            os.fsync(file.fileno())
+        flush_file(written)
         write_base_files(self.folder, self.snapshot.files)
         return total - kept, cells_updated
 

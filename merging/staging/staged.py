@@ -10,10 +10,10 @@ columns at the base version, then the new ones.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,15 @@ from merging.sql.equality import differs, same_value
 from merging.sql.quoting import column_sql, literal
 from merging.sql.session import session, tuples
 from merging.sql.types import delta_field, type_name
+from merging.store.publishing import (
+    NewFolder,
+    file_facts,
+    is_sealed,
+    local_folder,
+    new_folder,
+    sealed,
+    write_json,
+)
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
@@ -178,6 +187,18 @@ class Staged:
         return ChangedRow(key, operation, changed, base, None, proposed, None)
 
 
+@contextmanager
+def new_content(destination: str | None, table_uri: str) -> Iterator[NewFolder]:
+    """A folder for new staged content under ``destination`` (default: ``_staging`` beside the table), published where
+    the block ends well.
+    """
+    place = local_folder(table_uri if destination is None else destination, "Staged content is")
+    with new_folder(
+        place.resolve().parent / "_staging" if destination is None else place, "staged"
+    ) as folder:
+        yield folder
+
+
 def write_manifest(folder: Path, staged: Staged, base_schema_json: str) -> None:
     """Write ``manifest.json``, the last file of a staged folder, flushed to disk."""
     new_fields = [delta_field(staged.schema.field(name)) for name in staged.new_columns]
@@ -198,13 +219,9 @@ def write_manifest(folder: Path, staged: Staged, base_schema_json: str) -> None:
         "rekeyed_rows": staged.rekeyed_rows,
         "has_absent": staged.has_absent,
         "warnings": list(staged.warnings),
-        "files": {name: _file_facts(folder / name) for name in (ROWS, BASE_FILES)},
+        "files": {name: file_facts(folder / name) for name in (ROWS, BASE_FILES)},
     }
-    content["checksum"] = _checksum(content)
-    with open(folder / MANIFEST, "w", encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    write_json(folder / MANIFEST, sealed(content))
 
 
 def open_staged(location: str) -> Staged:
@@ -219,7 +236,7 @@ def open_staged(location: str) -> Staged:
         raise StagedCorrupt(f"There is no staged content at {location}: {MANIFEST} is missing.") from error
     except (ValueError, OSError) as error:
         raise StagedCorrupt(f"The manifest of the staged content at {location} is damaged.") from error
-    if not isinstance(content, dict) or content.get("checksum") != _checksum(content):
+    if not isinstance(content, dict) or not is_sealed(content):
         raise StagedCorrupt(
             f"The manifest of the staged content at {location} was changed after it was staged."
         )
@@ -230,7 +247,7 @@ def open_staged(location: str) -> Staged:
     for name, facts in content["files"].items():
         if not (folder / name).is_file():
             raise StagedCorrupt(f"The staged content at {location} lacks its file {name}.")
-        if _file_facts(folder / name) != facts:
+        if file_facts(folder / name) != facts:
             raise StagedCorrupt(
                 f"The file {name} of the staged content at {location} is truncated or was changed."
             )
@@ -266,17 +283,6 @@ def column_ids(schema_json: str) -> dict[str, int]:
         if identity is not None:
             found[field["name"]] = int(identity)
     return found
-
-
-def _file_facts(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": checksum}
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    rest = {name: value for name, value in content.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def key_columns_sql(staged: Staged) -> str:

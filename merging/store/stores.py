@@ -23,6 +23,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError, NotFoundError
 
 from merging.errors import MergeFailed
 from merging.store.files import RangedReader, StoreFileSystem
+from merging.store.publishing import flush_file, flush_folder
 
 LOG_FOLDER = "_delta_log"
 
@@ -190,7 +191,7 @@ class LocalStore:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-        _sync_folder(folder)
+        flush_folder(folder)
 
     def write(self, path: str, data: bytes) -> None:
         target = self.local_target(path)
@@ -209,17 +210,13 @@ class LocalStore:
         folders = set()
         for path in paths:
             full = self._full(path)
-            descriptor = os.open(full, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            flush_file(full)
             folder = os.path.dirname(full)
             while len(folder) >= len(self.uri) and folder not in folders:
                 folders.add(folder)
                 folder = os.path.dirname(folder)
         for folder in folders:
-            _sync_folder(folder)
+            flush_folder(folder)
 
     def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
@@ -400,11 +397,3 @@ def probe(store: TableStore) -> None:
 def escape_glob(path: str) -> str:
     """A path as DuckDB takes it literally: its readers expand `*`, `?` and `[` otherwise."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in path)
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -167,7 +167,7 @@ def test_an_upload_to_a_full_disk_says_so_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("merging.staging.recipe.os.fsync", full)
+        patch.setattr("merging.store.publishing.os.fsync", full)
         with pytest.raises(merging.StorageFull, match="no space left to stage the upload"):
             proposals.propose_upload(dataset=dataset, author=author, title="Seats", path=path)
     assert ChangeRequest.objects.count() == 0

@@ -68,7 +68,7 @@ def at_the_sync(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
 
 
 def at_the_artefacts(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
-    return counting(monkeypatch, artefacts, "_file_facts", no_space)
+    return counting(monkeypatch, artefacts, "file_facts", no_space)
 
 
 def files(folder: Path) -> dict[str, int]:

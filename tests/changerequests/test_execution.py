@@ -22,6 +22,8 @@ from changerequests import queue, selectors
 from changerequests.errors import PlanChanged
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTime
 from changerequests.services import execution, plans, reviews, runs, storage
+from changerequests.services.execution import audit_files, recording
+from changerequests.services.execution.reporting import Reporter
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets import leases
 from datasets.errors import InvalidInput
@@ -259,14 +261,14 @@ def test_a_check_of_the_result_that_fails_is_invalid(owner: User, dataset: Datas
 
 def at_phase(monkeypatch: pytest.MonkeyPatch, phase: str, act: Callable[[], object]) -> None:
     """Do something when the engine reports a phase, before the run hears of it."""
-    report = execution._Reporter.__call__
+    report = Reporter.__call__
 
     def interrupted(self: Any, reported: str, **facts: Any) -> None:
         if reported == phase:
             act()
         report(self, reported, **facts)
 
-    monkeypatch.setattr(execution._Reporter, "__call__", interrupted)
+    monkeypatch.setattr(Reporter, "__call__", interrupted)
 
 
 def test_a_queued_run_is_cancelled_at_once(pending: ChangeRequest, owner: User) -> None:
@@ -328,7 +330,7 @@ def test_a_worker_that_died_between_commit_and_record_is_recovered(
         raise SystemExit("killed between the commit and its record")
 
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "write_audit_files", die)
+        patch.setattr(audit_files, "write_audit_files", die)
         patch.setattr(leases, "release", lambda lease: False)  # a dead worker gives nothing back
         with pytest.raises(SystemExit):
             execution.merge_next(dataset_id=dataset.pk, worker="first")
@@ -433,7 +435,7 @@ def test_the_sweep_clears_staging_that_was_left(pending: ChangeRequest, owner: U
     pending.refresh_from_db()
     assert pending.staging_removed_at is not None
     assert not storage.staging_folder(pending).exists()
-    assert execution.clean_up(change_request_id=pending.pk) is False
+    assert execution.clear_staged_content(change_request_id=pending.pk) is False
 
 
 def test_a_broker_that_is_down_loses_no_merge(
@@ -614,7 +616,7 @@ def test_whose_approvals_counted_is_what_the_audit_says_whatever_follows(
         return inspect(*arguments, **named)
 
     runs.request_merge(change_request_id=pending.pk, actor=owner)
-    monkeypatch.setattr(execution, "_committed_at", lambda *_: leaving(dataset.table_uri).timestamp)
+    monkeypatch.setattr(recording, "_committed_at", lambda *_: leaving(dataset.table_uri).timestamp)
     drain()
     merged = events_of("change_request", pending.cr_id).get(action="change_request.merged")
     assert merged.data["approved_by"] == ["rita"]

@@ -20,6 +20,7 @@ from changerequests.errors import Blocked, ExpectationsFailed, PlanChanged
 from changerequests.models import ChangeRequest, ExpectationCheck, ExpectationOverride, MergeRun
 from changerequests.policies import blockers
 from changerequests.services import execution, expectations, plans, rebasing, runs, storage
+from changerequests.services.execution import audit_files
 from changerequests.states import Action, RunStatus, Status
 from datasets import leases
 from datasets.errors import Forbidden, InvalidInput, NotFound
@@ -368,7 +369,7 @@ def test_a_worker_that_died_after_its_commit_leaves_the_report(
         raise SystemExit("killed after the commit and the files, before the record")
 
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "write_audit_files", write_and_die)
+        patch.setattr(audit_files, "write_audit_files", write_and_die)
         patch.setattr(leases, "release", lambda lease: False)
         with pytest.raises(SystemExit):
             execution.merge_next(dataset_id=dataset.pk, worker="first")

@@ -32,6 +32,7 @@ from changerequests.services import (
     reverts,
     runs,
 )
+from changerequests.services.execution import claiming
 from changerequests.states import RunStatus
 from datasets import leases
 from datasets.errors import DatasetBusy, Forbidden, InvalidInput, MaintenanceStopped
@@ -240,7 +241,7 @@ def test_maintenance_waits_for_a_merge_and_a_merge_for_it(
 def test_a_merge_that_was_cut_short_is_recovered_first(dataset: Dataset, owner: User) -> None:
     change_request = ChangeRequestFactory(dataset=dataset)
     runs.request_merge(change_request_id=change_request.pk, actor=owner)
-    claimed = execution._claim(dataset.pk, "gone")
+    claimed = claiming.claim(dataset.pk, "gone")
     assert claimed is not None
     leases.release(claimed[1])
     ask(dataset, owner, "vacuum", "compaction")

@@ -14,6 +14,7 @@ from changerequests import queue
 from changerequests.errors import InvalidTransition
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, operations, runs
+from changerequests.services.execution import claiming
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets import leases
 from datasets.errors import Forbidden, InvalidInput, NotFound
@@ -50,7 +51,7 @@ def run(dataset: Dataset, owner: User) -> MergeRun:
 
 def claim(run: MergeRun) -> leases.Lease:
     """A worker takes the run and then is no more."""
-    claimed = execution._claim(run.dataset_id, "worker-1")
+    claimed = claiming.claim(run.dataset_id, "worker-1")
     assert claimed is not None
     run.refresh_from_db()
     return claimed[1]

@@ -15,13 +15,13 @@ from changerequests.policies import blockers
 from changerequests.services import (
     adopting,
     conflicts,
-    execution,
     maintenance,
     proposals,
     rebasing,
     runs,
     settling,
 )
+from changerequests.services.execution.reporting import Reporter
 from changerequests.states import Action, RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
@@ -266,7 +266,7 @@ def test_fd4_a_cancelled_run_is_settled(
 ) -> None:
     """Cancelled between a put without an answer and the next attempt of the same run."""
     run = runs.request_merge(change_request_id=pending.pk, actor=owner)
-    report, checks = execution._Reporter.__call__, []
+    report, checks = Reporter.__call__, []
 
     def cancelled(self: Any, phase: str, **facts: Any) -> None:
         if phase == "checking":
@@ -276,7 +276,7 @@ def test_fd4_a_cancelled_run_is_settled(
                 MergeRun.objects.filter(pk=run.pk).update(cancel_requested_by=owner)
         report(self, phase, **facts)
 
-    monkeypatch.setattr(execution._Reporter, "__call__", cancelled)
+    monkeypatch.setattr(Reporter, "__call__", cancelled)
     drain()
     run.refresh_from_db()
     pending.refresh_from_db()

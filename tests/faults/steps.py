@@ -33,7 +33,9 @@ from typing import Any
 import merging
 import merging.executing.executor
 from changerequests import queue
-from changerequests.services import execution, storage
+from changerequests.services import storage
+from changerequests.services.execution import audit_files, claiming, clearing, recording
+from changerequests.services.execution.reporting import Reporter
 from changerequests.services.trail import record_event
 from datasets import leases
 from merging.delta import commit
@@ -78,9 +80,9 @@ def install_in_web() -> None:
 def install() -> None:
     """Put the hooks into a worker process."""
     orders = Orders(Path(os.environ[ORDERS_VARIABLE]))
-    _wrap(execution, "_claim", orders, after="claimed", only_if=lambda claimed: claimed is not None)
-    _wrap(execution, "write_audit_files", orders, before="audit-files", after="audit-files-written")
-    _wrap(execution, "_after_merge", orders, before="recorded")
+    _wrap(claiming, "claim", orders, after="claimed", only_if=lambda claimed: claimed is not None)
+    _wrap(audit_files, "write_audit_files", orders, before="audit-files", after="audit-files-written")
+    _wrap(clearing, "after_merge", orders, before="recorded")
     _wrap(storage, "clear_staging", orders, before="cleaning", after="cleaned")
     _wrap(leases, "release", orders, before="releasing")
     _wrap(
@@ -130,18 +132,19 @@ def _name_events(orders: Orders) -> None:
         if action in _EVENTS:
             orders.reach(_EVENTS[action])
 
-    _replace(execution, "record_event", telling)
+    for module in (claiming, recording):
+        _replace(module, "record_event", telling)
 
 
 def _name_phases(orders: Orders) -> None:
-    original = execution._Reporter.__call__
+    original = Reporter.__call__
 
     @functools.wraps(original)
     def reporting(reporter: Any, phase: str, **facts: Any) -> None:
         original(reporter, phase, **facts)
         orders.reach(phase)
 
-    _replace(execution._Reporter, "__call__", reporting)
+    _replace(Reporter, "__call__", reporting)
 
 
 def _warm_up_unseen(orders: Orders) -> None:

@@ -12,6 +12,7 @@ from audit.errors import AuditFileExists
 from audit.files import write_audit_files
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, proposals, runs
+from changerequests.services.execution import claiming
 from changerequests.services.locks import lock_change_request
 from changerequests.states import RunStatus, Status
 from config.celery import app as celery_app
@@ -54,7 +55,7 @@ def test_a_run_cancelled_between_the_look_and_the_lock_is_not_merged(monkeypatch
         MergeRun.objects.filter(pk=cancelled.pk, status=RunStatus.QUEUED).update(status=RunStatus.CANCELLED)
         return lock_change_request(pk)
 
-    monkeypatch.setattr(execution, "lock_change_request", cancelled_meanwhile)
+    monkeypatch.setattr(claiming, "lock_change_request", cancelled_meanwhile)
     assert [run.pk for run in drain()] == [waiting.pk]
     first.refresh_from_db()
     second.refresh_from_db()

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
+from changerequests import services
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import execution
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets.models import Dataset
 from tests.factories import ChangeRequestFactory, drain, merge, rows_of
@@ -258,7 +258,7 @@ def test_a_run_that_conflicts_says_what_to_do(
 def test_every_event_of_the_services_has_its_sentence() -> None:
     """A new event must not reach the timeline as a machine's word."""
     told = set()
-    for path in Path(execution.__file__).parent.glob("*.py"):
+    for path in Path(services.__file__).parent.rglob("*.py"):
         told |= set(
             re.findall(
                 r'"((?:change_request|revision|review|comment|thread|conflicts|merge|staging)\.[a-z_]+)"',

@@ -1,0 +1,135 @@
+"""Record a commit that stands: the audit files first, then the database, in one transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+import merging
+from changerequests import selectors
+from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
+from changerequests.services import expectations
+from changerequests.services.execution import clearing
+from changerequests.services.execution.audit_files import validation_told, write_audit
+from changerequests.services.execution.documents import result_document
+from changerequests.services.locks import lock_change_request, lock_run
+from changerequests.services.trail import record_event, take_transition
+from changerequests.states import Action, RunPhase, RunStatus
+from datasets.models import Dataset
+from datasets.rows import storable
+from datasets.services import remember_table
+
+
+def keep_judgement(run: MergeRun, change_request: ChangeRequest, report: dict[str, Any] | None) -> None:
+    """Keep what the suite said of the merged result with the run, which the caller saves."""
+    if report is None:
+        return
+    check = expectations.remember_check(change_request, run.revision, run.resolutions_digest, report, run=run)
+    run.suite_version = check.suite_version
+
+
+def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult) -> MergeRun:
+    """The commit stands: write the audit files, then say so in the database, in one transaction.
+
+    For a running run of a request that is merging.
+    """
+    info = merging.inspect_table(change_request.dataset.table_uri)
+    committed_at = _committed_at(change_request.dataset, result.merged_version)
+    validation = validation_told(change_request, result)
+    run.refresh_from_db(fields=["approved_by"])  # as it was when the commit began
+    folder, hashes = write_audit(run, change_request, result, validation)
+    with transaction.atomic():
+        change_request = lock_change_request(change_request.pk)
+        run = lock_run(run.pk)
+        if run.status != RunStatus.RUNNING:
+            return run  # recorded already
+        take_transition(
+            change_request,
+            Action.COMPLETE,
+            merged_version=result.merged_version,
+            merged_at=committed_at or timezone.now(),
+            merged_by=run.requested_by,
+            merge_record=_merge_record(run, change_request, result, folder, hashes),
+            unsettled_version=None,
+        )
+        run.status, run.phase, run.finished_at = RunStatus.SUCCEEDED, RunPhase.DONE, timezone.now()
+        run.merged_version, run.rows_affected = result.merged_version, result.rows_affected
+        run.bytes_written = result.bytes_written
+        run.result = storable(result_document(result))
+        run.error_code = run.error_message = ""
+        keep_judgement(run, change_request, validation.get("expectations"))
+        run.save()
+        RunPhaseTime.objects.bulk_create(
+            RunPhaseTime(run=run, phase=phase, seconds=seconds) for phase, seconds in result.phases.items()
+        )
+        remember_table(change_request.dataset, info)
+        record_event(
+            change_request,
+            "change_request.merged",
+            run.requested_by,
+            {
+                "run": run.pk,
+                "version": result.merged_version,
+                "commit_id": result.commit_id,
+                "identity": change_request.identity,
+                "rows_added": result.diff.rows_added,
+                "rows_updated": result.diff.rows_updated,
+                "rows_deleted": result.diff.rows_deleted,
+                "digest": run.revision_digest,
+                "resolutions_digest": run.resolutions_digest,
+                "approved_by": run.approved_by,
+                "override_reason": run.override_reason,
+                **_expectation_facts(validation.get("expectations")),
+                "audit_folder": folder,
+                "audit_files": hashes,
+            },
+        )
+        if change_request.reverts is not None:
+            record_event(
+                change_request.reverts,
+                "change_request.reverted",
+                run.requested_by,
+                {"by": change_request.cr_id, "version": result.merged_version},
+            )
+        transaction.on_commit(lambda: clearing.after_merge(change_request.pk), robust=True)
+    return run
+
+
+def _committed_at(dataset: Dataset, version: int) -> datetime | None:
+    """When the version was committed; None where the log was cleaned up past it."""
+    try:
+        return merging.inspect_table(dataset.table_uri, version=version).timestamp
+    except merging.MergeError:
+        return None
+
+
+def _expectation_facts(report: dict[str, Any] | None) -> dict[str, Any]:
+    if report is None:
+        return {}
+    counts = {name: report[name] for name in ("blocking", "warnings", "pre_existing", "overridden")}
+    return {"suite_version": report["version"], "expectations": {"judged": len(report["results"]), **counts}}
+
+
+def _merge_record(
+    run: MergeRun,
+    change_request: ChangeRequest,
+    result: merging.MergeResult,
+    folder: str,
+    hashes: dict[str, str],
+) -> dict[str, Any]:
+    check = selectors.current_plan_check(change_request)
+    return {
+        "result": storable(result_document(result)),
+        "plan_digest": check.plan_digest if check else "",
+        "revision_digest": run.revision_digest,
+        "resolutions_digest": run.resolutions_digest,
+        "reviews": [
+            {"reviewer": str(review.reviewer), "verdict": review.verdict, "digest": review.revision_digest}
+            for review in selectors.latest_verdicts(change_request)
+        ],
+        "audit_folder": folder,
+        "audit_files": hashes,
+    }

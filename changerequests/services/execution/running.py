@@ -1,0 +1,91 @@
+"""Work on one claimed run from its claim to its end: let the engine merge, and end in the truth whatever happens."""
+
+from __future__ import annotations
+
+import structlog
+from django.utils import timezone
+
+import merging
+from changerequests import queue
+from changerequests.errors import GivenUp, OutcomeUnknown
+from changerequests.models import ChangeRequest, MergeRun
+from changerequests.services import plans, settling
+from changerequests.services.execution import claiming
+from changerequests.services.execution.ending import end_with, step_back
+from changerequests.services.execution.recording import record_merge
+from changerequests.services.execution.recovering import result_standing, standing_before
+from changerequests.services.execution.reporting import Reporter
+from changerequests.states import RunStatus
+from datasets import leases
+
+logger = structlog.get_logger(__name__)
+
+#: How often a run is begun before it is given up: a run that kills its worker must not do so for ever.
+MOST_ATTEMPTS = 5
+
+
+def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
+    """Work on the next run of a dataset; None if there is none or somebody else is at work.
+
+    Rings again while runs wait, so that a queue drains one task at a time.
+    """
+    claimed = claiming.claim(dataset_id, worker)
+    if claimed is None:
+        return None
+    run, lease = claimed
+    with structlog.contextvars.bound_contextvars(run_id=run.pk, cr_id=run.change_request.cr_id):
+        logger.info("merge_started", attempt=run.attempts)
+        try:
+            alive = MergeRun.objects.filter(pk=run.pk)
+            with leases.kept_alive(lease, lambda: alive.update(heartbeat_at=timezone.now())):
+                run = _execute(run, lease)
+                _keep_log_short(run)
+        finally:
+            leases.release(lease)
+        # Not after an error: what failed to end is taken up by the sweep, without haste.
+        if queue.next_run(dataset_id) is not None:
+            queue.ring(dataset_id)
+        logger.info("merge_ended", status=run.status, error_code=run.error_code, version=run.merged_version)
+    return run
+
+
+def _keep_log_short(run: MergeRun) -> None:
+    """Write a checkpoint after a merge where one is due: the merge is recorded and seen, and nothing hangs on this."""
+    dataset = run.change_request.dataset
+    if run.status != RunStatus.SUCCEEDED or not dataset.write_checkpoints:
+        return
+    try:
+        written = merging.write_checkpoint(dataset.table_uri, version=run.merged_version)
+    except merging.MergeError as error:  # the next maintenance tries again
+        logger.warning("checkpoint_failed", version=run.merged_version, error=error.message)
+    else:
+        if written is not None:
+            logger.info("checkpoint_written", version=written)
+
+
+def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
+    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
+        pk=run.change_request_id
+    )
+    request = plans.bare_request_for(change_request, run.revision, run=run)
+    try:
+        result = standing_before(change_request, request, run, lease)
+        # Settling may have brought the request to a new generation.
+        request = plans.bare_request_for(change_request, run.revision, run=run)
+        if result is None and run.attempts > MOST_ATTEMPTS:
+            raise GivenUp(f"Given up after {MOST_ATTEMPTS} interrupted attempts.")
+        if result is None:
+            result = merging.merge(
+                plans.merge_request_for(change_request, run.revision, run=run),
+                progress=Reporter(run, lease, change_request),
+            )
+    except Exception as error:  # noqa: BLE001  (the boundary: whatever happened, the run must end in the truth)
+        try:
+            committed = settling.settle(change_request, request, lease)
+        except OutcomeUnknown as unknown:
+            return step_back(run, lease, RunStatus.FAILED, unknown.code, unknown.message, settled=False)
+        if committed is None:
+            return end_with(error, run, lease)
+        logger.warning("merge_interrupted_after_commit", error=str(error), version=committed.version)
+        result = result_standing(request, committed)
+    return record_merge(run, change_request, result)

@@ -1,14 +1,15 @@
 #!/usr/bin/env python
 """Django's command line for Headgate."""
 
-import os
 import sys
 
 from django.core.management import execute_from_command_line
 
+from config.env import choose_settings
+
 
 def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.dev")
+    choose_settings()
     execute_from_command_line(sys.argv)
 
 

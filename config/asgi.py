@@ -1,8 +1,8 @@
 """The ASGI entry point that uvicorn serves."""
 
-import os
-
 from django.core.asgi import get_asgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.dev")
+from config.env import choose_settings
+
+choose_settings()
 application = get_asgi_application()

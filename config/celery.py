@@ -4,15 +4,14 @@ Tasks are doorbells: they carry primary keys, claim a durable row and call a ser
 Django's own, prefixed with ``CELERY_``.
 """
 
-import os
-
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 import merging
+from config.env import choose_settings
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.dev")
+choose_settings()
 
 app = Celery("headgate")
 app.config_from_object("django.conf:settings", namespace="CELERY")

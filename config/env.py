@@ -1,9 +1,12 @@
 """The one place that reads the process environment, typed and with defaults."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 #: Shipped for development only; production refuses to start with it.
@@ -12,41 +15,55 @@ INSECURE_SECRET_KEY = "insecure-development-key-never-for-production"  # noqa: S
 
 @dataclass(frozen=True)
 class Environment:
-    """What an operator sets from outside. ``docs/operations.md`` lists every variable."""
+    """What an operator sets from outside: each field is the variable of its name, in capitals, with its default.
 
-    secret_key: str
-    allowed_hosts: list[str]
-    csrf_trusted_origins: list[str]
-    database_url: str
-    celery_broker_url: str
-    delta_data_root: Path
-    log_format: str
-    log_level: str
-    email_url: str
-    default_from_email: str
-    behind_tls_proxy: bool
-    merge_wait_seconds: int
-    upload_limit_bytes: int
+    ``docs/operations.md`` says what each means; a test compares the two.
+    """
+
+    secret_key: str = INSECURE_SECRET_KEY
+    allowed_hosts: list[str] = field(default_factory=lambda: ["localhost", "127.0.0.1", "[::1]"])
+    csrf_trusted_origins: list[str] = field(default_factory=list)
+    database_url: str = f"sqlite:///{BASE_DIR / 'var' / 'headgate.sqlite3'}"
+    celery_broker_url: str = "redis://127.0.0.1:6379/0"
+    delta_data_root: Path = Path("/data/delta")
+    log_format: str = "json"
+    log_level: str = "INFO"
+    email_url: str = "consolemail://"
+    default_from_email: str = "headgate@localhost"
+    behind_tls_proxy: bool = True
+    merge_wait_seconds: int = 60
+    upload_limit_bytes: int = 5 * 1024**3
+    headgate_engine_memory: str = "1GB"
+    headgate_staging_memory: str = "450MB"
+    headgate_engine_threads: int = 2
 
 
 def read_environment() -> Environment:
     """Read the environment; a value of the wrong type raises ``ImproperlyConfigured`` naming the variable."""
     env = environ.Env()
-    return Environment(
-        secret_key=env.str("SECRET_KEY", default=INSECURE_SECRET_KEY),
-        allowed_hosts=env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"]),
-        csrf_trusted_origins=env.list("CSRF_TRUSTED_ORIGINS", default=[]),
-        database_url=env.str("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'var' / 'headgate.sqlite3'}"),
-        celery_broker_url=env.str("CELERY_BROKER_URL", default="redis://127.0.0.1:6379/0"),
-        delta_data_root=Path(env.str("DELTA_DATA_ROOT", default="/data/delta")),
-        log_format=env.str("LOG_FORMAT", default="json"),
-        log_level=env.str("LOG_LEVEL", default="INFO"),
-        email_url=env.str("EMAIL_URL", default="consolemail://"),
-        default_from_email=env.str("DEFAULT_FROM_EMAIL", default="headgate@localhost"),
-        behind_tls_proxy=env.bool("BEHIND_TLS_PROXY", default=True),
-        merge_wait_seconds=env.int("MERGE_WAIT_SECONDS", default=60),
-        upload_limit_bytes=env.int("UPLOAD_LIMIT_BYTES", default=5 * 1024**3),
-    )
+    readers: dict[Any, Any] = {
+        str: env.str,
+        int: env.int,
+        bool: env.bool,
+        list[str]: env.list,
+        Path: lambda variable: Path(env.str(variable)),
+    }
+    given = {}
+    for one in fields(Environment):
+        variable = one.name.upper()
+        if variable in os.environ:
+            try:
+                given[one.name] = readers[one.type](variable)
+            except ValueError as error:
+                raise ImproperlyConfigured(
+                    f"{variable} is set to a value that cannot be read: {error}"
+                ) from error
+    return Environment(**given)
+
+
+def choose_settings() -> None:
+    """Take the settings for development where ``DJANGO_SETTINGS_MODULE`` names none. For every entry point."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.dev")
 
 
 def database_settings(url: str) -> dict[str, object]:
@@ -66,3 +83,8 @@ def database_settings(url: str) -> dict[str, object]:
         settings["CONN_MAX_AGE"] = 60
         settings["CONN_HEALTH_CHECKS"] = True
     return settings
+
+
+def mail_settings(url: str) -> dict[str, object]:
+    """Django's ``EMAIL_…`` settings for a mail URL."""
+    return dict(environ.Env.email_url_config(url))

@@ -1,8 +1,8 @@
 """The WSGI entry point, for servers that speak no ASGI."""
 
-import os
-
 from django.core.wsgi import get_wsgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.dev")
+from config.env import choose_settings
+
+choose_settings()
 application = get_wsgi_application()

@@ -3,7 +3,7 @@
 It starts an embedded broker, brings the database up to date, loads the demo data on the first start, then
 runs one worker (with the schedule) and the web process until Ctrl-C. All it keeps is in ``var/demo``.
 
-Environment: ``PORT`` (8000), ``HEADGATE_DEMO_FOLDER`` (``var/demo``).
+What may be set is in ``demo/environment.py``.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from typing import TextIO
 from urllib.parse import quote
 
 from demo.broker import BrokerMissingError, EmbeddedBroker
+from demo.environment import DemoEnvironment, read_environment
 from demo.processes import ManagedProcess, NotReadyError, wait_until, web_command, worker_command
 from demo.users import DEMO_PASSWORD, DEMO_USERS
 
@@ -63,7 +64,8 @@ class Terminal:
 class Demo:
     """The processes of one running demo, started in order and stopped in the reverse order."""
 
-    def __init__(self, *, folder: Path, port: int, terminal: Terminal) -> None:
+    def __init__(self, *, folder: Path, port: int, given: DemoEnvironment, terminal: Terminal) -> None:
+        self._given = given
         self._folder = folder
         self._port = port
         self._terminal = terminal
@@ -99,7 +101,7 @@ class Demo:
             self._manage("loading the flights of 2013 and change requests", environment, "seed_demo")
             seeded.touch()
         self._terminal.say("starting worker and web")
-        worker_environment = {**environment, "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO")}
+        worker_environment = {**environment, "LOG_LEVEL": self._given.log_level or "INFO"}
         self._spawn("worker", worker_command(concurrency=2, beat=True), worker_environment)
         web = self._spawn("web", web_command(port=self._port), environment)
         wait_until(web, self._web_answers, seconds=60)
@@ -110,7 +112,7 @@ class Demo:
         for folder in (mail, BASE_DIR / "var" / "static"):
             folder.mkdir(parents=True, exist_ok=True)
         return {
-            **os.environ,
+            **self._given.inherited,
             "DJANGO_SETTINGS_MODULE": "config.settings.dev",
             "SECRET_KEY": secret_key(self._folder / "secret-key"),
             "DATABASE_URL": f"sqlite:///{quote(str(database))}",
@@ -118,7 +120,7 @@ class Demo:
             "DELTA_DATA_ROOT": str(self._folder / "delta"),
             "EMAIL_URL": f"filemail://{quote(str(mail))}",
             "LOG_FORMAT": "console",
-            "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
+            "LOG_LEVEL": self._given.log_level or "WARNING",
             "PYTHONUNBUFFERED": "1",
             "PYTHONWARNINGS": ",".join(f"ignore:{beginning}" for beginning in EXPECTED_WARNINGS),
         }
@@ -273,12 +275,13 @@ def shown(path: Path) -> str:
 
 def main() -> int:
     terminal = Terminal(sys.stdout)
+    given = read_environment()
     try:
-        port = read_port(os.environ.get("PORT") or "8000")
+        port = read_port(given.port)
         check_packages()
-        folder = (BASE_DIR / (os.environ.get("HEADGATE_DEMO_FOLDER") or "var/demo")).resolve()
+        folder = (BASE_DIR / given.folder).resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        Demo(folder=folder, port=port, terminal=terminal).run()
+        Demo(folder=folder, port=port, given=given, terminal=terminal).run()
     except (DemoError, BrokerMissingError, NotReadyError) as error:
         for line in str(error).splitlines():
             terminal.say(line)

@@ -73,6 +73,7 @@ from merging.model import (
 )
 from merging.sql.moments import FarDate, FarMoment
 from merging.sql.parsing import Refused
+from merging.sql.session import Limits, set_limits
 from merging.sql.strict_json import read_json
 from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
@@ -114,6 +115,7 @@ __all__ = [
     "InvalidKeys",
     "InvalidResolution",
     "KeyReport",
+    "Limits",
     "LoggedMerge",
     "LoggedMerges",
     "MergeConflict",
@@ -180,6 +182,7 @@ __all__ = [
     "rebase",
     "remove_files",
     "result_from_document",
+    "set_limits",
     "stage",
     "supersede",
     "table_condition",

@@ -27,6 +27,7 @@ import kombu.pools
 from config.celery import app as celery_app
 from config.env import BASE_DIR
 from demo.processes import ManagedProcess, wait_until, web_command, worker_command
+from tests import options
 
 #: The same application tests on both databases; the engine knows no database, so it is tested once.
 DATABASE_SUITES = ("tests/audit", "tests/datasets", "tests/changerequests", "tests/config")
@@ -217,19 +218,15 @@ def part(title: str, command: list[str], *, on_postgresql: bool = False) -> int:
     announce(f"{title} …")
     started = time.monotonic()
     try:
-        with (
-            postgresql()
-            if on_postgresql
-            else contextlib.nullcontext(os.environ.get("DATABASE_URL", "")) as url
-        ):
+        with postgresql() if on_postgresql else contextlib.nullcontext("") as url:
             # Importing ``config`` has named the settings of the demo in this process' environment.
             environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings.test"}
             if url:
                 environment["DATABASE_URL"] = url
             code = subprocess.run(command, cwd=BASE_DIR, env=environment, check=False).returncode
     except ServiceMissingError as error:
-        announce(f"{'FAILED' if services_required() else 'SKIPPED'}: {title}: {error}")
-        return 1 if services_required() else 0
+        announce(f"{'FAILED' if options.services_required() else 'SKIPPED'}: {title}: {error}")
+        return 1 if options.services_required() else 0
     outcome = "passed" if code == 0 else f"FAILED (exit code {code})"
     announce(f"{title}: {outcome} in {time.monotonic() - started:.0f} s")
     return code
@@ -241,16 +238,6 @@ def find_chromium() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise ServiceMissingError("Chromium is not installed (Debian: apt-get install chromium).")
-
-
-def services_required() -> bool:
-    """In CI, and wherever REQUIRE_SERVICES is set, a missing service is a failure instead of a skip."""
-    return os.environ.get("CI") == "true" or os.environ.get("REQUIRE_SERVICES") == "1"
-
-
-def browser_required() -> bool:
-    """In CI, and wherever REQUIRE_E2E is set, a missing browser is a failure instead of a skip."""
-    return os.environ.get("CI") == "true" or os.environ.get("REQUIRE_E2E") == "1"
 
 
 def announce(line: str) -> None:

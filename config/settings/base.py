@@ -2,11 +2,10 @@
 
 from datetime import timedelta
 
-import environ
 from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
-from config.env import BASE_DIR, database_settings, read_environment
+from config.env import BASE_DIR, database_settings, mail_settings, read_environment
 from config.logs import logging_settings
 
 ENV = read_environment()
@@ -39,6 +38,7 @@ INSTALLED_APPS = [
     "datasets",
     "changerequests",
     "demo",
+    "config",
 ]
 
 MIDDLEWARE = [
@@ -140,6 +140,11 @@ MERGE_WAIT_SECONDS = ENV.merge_wait_seconds
 UPLOAD_LIMIT_BYTES = ENV.upload_limit_bytes
 FILE_UPLOAD_HANDLERS = ["config.uploads.UploadOnDisk"]
 
+#: What the engine may take in each process; ``config/apps.py`` hands them in.
+ENGINE_MEMORY = ENV.headgate_engine_memory
+STAGING_MEMORY = ENV.headgate_staging_memory
+ENGINE_THREADS = ENV.headgate_engine_threads
+
 #: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.
 RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180}
 
@@ -226,8 +231,7 @@ SPECTACULAR_SETTINGS = {
 }
 REST_KNOX = {"TOKEN_TTL": timedelta(days=90), "AUTO_REFRESH": False, "AUTH_HEADER_PREFIX": "Token"}
 
-EMAIL_CONFIG = environ.Env.email_url_config(ENV.email_url)
-vars().update(EMAIL_CONFIG)
+vars().update(mail_settings(ENV.email_url))
 DEFAULT_FROM_EMAIL = ENV.default_from_email
 
 DJANGO_STRUCTLOG_CELERY_ENABLED = True

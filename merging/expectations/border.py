@@ -7,7 +7,6 @@ results hide errors in several shapes; here they are errors.
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -24,7 +23,6 @@ _NOT_ARGUMENTS = ("row_condition", "condition_parser", "batch_id", "result_forma
 
 @cache
 def _context() -> Any:
-    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         import great_expectations
     except ImportError as error:

@@ -9,6 +9,7 @@ import uuid
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -18,30 +19,49 @@ from merging.sql.failures import naming_engine_failures
 from merging.sql.quoting import column_named
 from merging.sql.values import python_values
 
-MEMORY_LIMIT = os.environ.get("HEADGATE_ENGINE_MEMORY", "1GB")
-"""What DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more."""
-
-STAGING_MEMORY_LIMIT = os.environ.get("HEADGATE_STAGING_MEMORY", "450MB")
-"""The same for staging, so that any upload is read within 1 GB, readers and Python included."""
-
 _MANY_COLUMNS = 200
 _BYTES_A_COLUMN = 800_000  # a few dozen vectors of 2,048 cells for each column of a row's three images
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
-THREADS = int(os.environ.get("HEADGATE_ENGINE_THREADS", "2"))
+
+@dataclass(frozen=True)
+class Limits:
+    """What every operation of this process may take.
+
+    ``memory`` is what DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more.
+    ``staging_memory`` is the same for staging, so that any upload is read within 1 GB, readers and Python included.
+    """
+
+    memory: str = "1GB"
+    staging_memory: str = "450MB"
+    threads: int = 2
+
+
+_limits = Limits()
+
+
+def limits() -> Limits:
+    """The limits of this process."""
+    return _limits
+
+
+def set_limits(given: Limits) -> None:
+    """Set the limits of this process, for sessions that are opened from now on. For whoever starts the process."""
+    global _limits
+    _limits = given
 
 
 class Session:
     """An open connection and the folder it spills to. Closing (or forgetting) it removes both."""
 
-    def __init__(self, *, memory_limit: str = MEMORY_LIMIT, threads: int = THREADS) -> None:
+    def __init__(self, *, memory_limit: str | None = None) -> None:
         spill = os.path.join(tempfile.gettempdir(), f"headgate-engine-{uuid.uuid4().hex}")
         with naming_engine_failures():
             self.connection = duckdb.connect(
                 ":memory:",
                 config={
-                    "memory_limit": memory_limit,
-                    "threads": threads,
+                    "memory_limit": memory_limit or limits().memory,
+                    "threads": limits().threads,
                     "temp_directory": spill,
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
@@ -123,7 +143,7 @@ def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
 
 
 @contextmanager
-def session(*, memory_limit: str = MEMORY_LIMIT) -> Iterator[Session]:
+def session(*, memory_limit: str | None = None) -> Iterator[Session]:
     """A session for the time of a ``with`` block; what DuckDB raises in it leaves as the engine's own error."""
     opened = Session(memory_limit=memory_limit)
     try:

@@ -33,7 +33,7 @@ from merging.sql.parsing import (
     shown,
 )
 from merging.sql.quoting import any_of, column_sql, literal
-from merging.sql.session import STAGING_MEMORY_LIMIT, Session, session
+from merging.sql.session import Session, limits, session
 from merging.sql.types import duckdb_type, is_text, null_of, type_name
 from merging.staging.guessing import guess_types
 from merging.staging.mapping import InputColumn, Mapped, map_columns, read_column_types
@@ -103,7 +103,7 @@ def stage(
     )
     mapped = map_columns(source, snapshot, primary_keys, chosen, merge_schema=merge_schema)
     with new_content(destination, table_uri) as folder:
-        with session(memory_limit=STAGING_MEMORY_LIMIT) as opened:
+        with session(memory_limit=limits().staging_memory) as opened:
             staging = _Staging(opened, snapshot, source, tuple(primary_keys), problems, mapped, folder.path)
             if progress is not None:
                 progress("checking", version=snapshot.version)

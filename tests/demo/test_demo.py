@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.env import BASE_DIR
-from demo import __main__ as demo
+from demo import run as demo
 from demo.processes import ManagedProcess, wait_until
 from demo.run import DemoError, check_packages, check_port, read_port, secret_key, the_only_demo_in
 from tests.services import free_port

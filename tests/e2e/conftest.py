@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from config.env import BASE_DIR
 from demo.broker import EmbeddedBroker
 from demo.users import DEMO_PASSWORD
-from tests import services
+from tests import options, services
 
 #: What Chromium needs in containers, and what keeps it from calling home.
 CHROMIUM_OPTIONS = (
@@ -41,7 +41,7 @@ def chromium() -> Path:
     try:
         return services.find_chromium()
     except services.ServiceMissingError as error:
-        if services.browser_required():
+        if options.browser_required():
             pytest.fail(str(error))
         pytest.skip(str(error))
 
@@ -148,6 +148,6 @@ def picture(tmp_path: Path) -> Callable[[str], Path]:
     """Where a picture goes: to the test's own folder, or to docs/images with ``UPDATE_PICTURES=1``."""
 
     def path(name: str) -> Path:
-        return (PICTURES if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path) / name
+        return (PICTURES if options.UPDATE_PICTURES else tmp_path) / name
 
     return path

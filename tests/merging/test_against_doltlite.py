@@ -13,7 +13,6 @@ Where the two are known to differ, the test asks for what it can:
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,10 +26,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.merging.world import STRATEGIES, Row, World, proposal, resolve, same_rows
+from tests.options import ENGINE_EXAMPLES
 
-# More examples, and new ones each time: ENGINE_EXAMPLES=500 pytest tests/merging/test_against_doltlite.py
-EXAMPLES = int(os.environ.get("ENGINE_EXAMPLES", "15"))
-DEFAULT = "ENGINE_EXAMPLES" not in os.environ
+EXAMPLES = ENGINE_EXAMPLES or 15
+DEFAULT = ENGINE_EXAMPLES is None
 
 CELLS: dict[str, tuple[pa.DataType, str, list[Any]]] = {
     "long": (pa.int64(), "INTEGER", [None, 0, 1, 2**53, 2**53 + 1, -(2**63)]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -18,12 +17,10 @@ import merging
 from merging import delta
 from tests.merging.delta.delta_tables import assert_all_readers_agree
 from tests.merging.world import STRATEGIES, Row, T, World, arrow, same_rows
+from tests.options import RACE_REQUESTS, RACE_SEED
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = 8
-# Longer and on other content: RACE_REQUESTS=20 RACE_SEED=4711 pytest tests/merging/test_concurrency.py
-REQUESTS = int(os.environ.get("RACE_REQUESTS", "2"))
-SEED = int(os.environ.get("RACE_SEED", "2013"))
 OWN = 20
 SHARED = range(1_000, 1_010)
 FOREIGN = range(2_000, 2_100)
@@ -120,14 +117,14 @@ def rows_at(world: World, version: int) -> dict[int, Row]:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_change_lands_once_or_conflicts(strategy: str, tmp_path: Path) -> None:
-    chance = random.Random(SEED)  # noqa: S311  (repeatable, no secret)
+    chance = random.Random(RACE_SEED)  # noqa: S311  (repeatable, no secret)
     world = World(tmp_path, strategy, rows=content())
     requests: dict[str, list[Row]] = {}
     orders: list[dict[str, Any]] = []
     for process in range(PROCESSES):
         locations: dict[str, str] = {}
         taken: set[int] = set()
-        for place in range(REQUESTS):
+        for place in range(RACE_REQUESTS):
             changes = [one for one in changes_of(process, place, chance) if one["id"] not in taken]
             taken |= {one["id"] for one in changes}
             cr_id = f"CR-{process}-{place}"
@@ -135,7 +132,13 @@ def test_every_change_lands_once_or_conflicts(strategy: str, tmp_path: Path) -> 
             locations[cr_id] = world.stage(arrow(STAGED, changes)).location
         orders.append({"action": "merge", "uri": world.uri, "requests": locations})
     orders.append(
-        {"action": "write", "uri": world.uri, "seed": SEED, "steps": 5 * REQUESTS, "own_ids": list(FOREIGN)}
+        {
+            "action": "write",
+            "uri": world.uri,
+            "seed": RACE_SEED,
+            "steps": 5 * RACE_REQUESTS,
+            "own_ids": list(FOREIGN),
+        }
     )
     *outcomes, elsewhere = run_together(orders)
 

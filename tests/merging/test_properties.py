@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from decimal import Decimal
@@ -18,10 +17,10 @@ import merging
 from merging.sql.equality import same_value
 from tests.merging.naive import Row, Table, three_way
 from tests.merging.world import STRATEGIES, World, arrow, proposal, resolve, same_rows
+from tests.options import ENGINE_EXAMPLES
 
-# More examples, and new ones each time: ENGINE_EXAMPLES=500 pytest tests/merging/test_properties.py
-EXAMPLES = int(os.environ.get("ENGINE_EXAMPLES", "10"))
-DEFAULT = "ENGINE_EXAMPLES" not in os.environ
+EXAMPLES = ENGINE_EXAMPLES or 10
+DEFAULT = ENGINE_EXAMPLES is None
 
 CELLS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "long": (pa.int64(), st.sampled_from([None, 0, 1, 2**53, 2**53 + 1, -(2**63)])),

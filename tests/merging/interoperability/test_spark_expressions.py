@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.merging.delta.spark_expressions import EXPRESSIONS, IN_UTC, Answers, ours, record, rows, spelled
+from tests.options import RECORD_SPARK
 
 if TYPE_CHECKING:
     from pyspark.sql.connect.session import SparkSession
@@ -34,7 +34,7 @@ def test_fp6_every_expression_means_what_spark_says(
         assert _answers(session, tmp_path, {text: expected[text] for text in IN_UTC}, "true", zone) == {
             text: expected[text] for text in IN_UTC
         }
-        if os.environ.get("HEADGATE_RECORD_SPARK"):
+        if RECORD_SPARK:
             record(answers)
 
 

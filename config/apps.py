@@ -1,0 +1,16 @@
+"""What is done once in every process, web or worker, when Django starts."""
+
+from django.apps import AppConfig
+from django.conf import settings
+
+import merging
+
+
+class CompositionConfig(AppConfig):
+    name = "config"
+
+    def ready(self) -> None:
+        """Hand the engine its limits: it reads neither settings nor environment."""
+        merging.set_limits(
+            merging.Limits(settings.ENGINE_MEMORY, settings.STAGING_MEMORY, settings.ENGINE_THREADS)
+        )

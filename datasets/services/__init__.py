@@ -1,0 +1,22 @@
+"""What people do with datasets: register, change settings, reconcile with the table, look at rows and history."""
+
+from datasets.services.installation import installation_identity
+from datasets.services.meta import reconcile, remember_table
+from datasets.services.projects import create_project
+from datasets.services.reading import history, preview, table_at
+from datasets.services.registration import register_dataset
+from datasets.services.settings import CHANGE_SETTINGS, EDITABLE_SETTINGS, change_settings
+
+__all__ = [
+    "CHANGE_SETTINGS",
+    "EDITABLE_SETTINGS",
+    "change_settings",
+    "create_project",
+    "history",
+    "installation_identity",
+    "preview",
+    "reconcile",
+    "register_dataset",
+    "remember_table",
+    "table_at",
+]

@@ -1,0 +1,91 @@
+"""What the database remembers of a table: after every merge, and reconciled when others write."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+import merging
+from audit.services import dataset_stream, record
+from datasets.errors import Forbidden
+from datasets.models import Dataset, DatasetMeta
+from datasets.operators import is_operator
+from datasets.roles import may_contribute
+
+
+def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
+    """Read the table's log and bring ``dataset_meta`` up to it, whoever wrote; an event tells what moved.
+
+    A table that cannot be read, is gone or was replaced keeps its last known facts and gets a ``problem``.
+    ``actor`` is None for the system; people need the role of a contributor or operate the installation.
+    """
+    dataset = Dataset.objects.select_related("project").get(pk=dataset_id)
+    if actor is not None and not (may_contribute(actor, dataset) or is_operator(actor)):
+        raise Forbidden("To reconcile a dataset you need the role of a contributor.")
+    info, problem = None, ""
+    try:
+        info = merging.inspect_table(dataset.table_uri)
+    except merging.MergeError as error:
+        problem = error.message
+    with transaction.atomic():
+        before, after = _remember(dataset, info, problem)
+        if before != after:
+            record(
+                stream=dataset_stream(dataset.pk),
+                action="dataset.reconciled",
+                subject_type="dataset",
+                subject_id=str(dataset.pk),
+                actor=actor.get_username() if actor else "",
+                data={"before": before, "after": after},
+            )
+    return DatasetMeta.objects.get(dataset=dataset)
+
+
+def remember_table(dataset: Dataset, info: merging.TableInfo) -> None:
+    """Store what the log says after a merge. Call it in the transaction that marks the merge."""
+    _remember(dataset, info, "")
+
+
+def _remember(
+    dataset: Dataset, info: merging.TableInfo | None, problem: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    meta = DatasetMeta.objects.select_for_update().get(dataset=dataset)
+    before = _summary(meta)
+    if info is not None and info.table_id != meta.table_id:
+        problem = (
+            f"The table at {dataset.table_uri} was dropped and made anew (it was {meta.table_id}, "
+            f"it is {info.table_id}). Register the new table as a dataset of its own."
+        )
+        info = None
+    if info is not None and info.version < meta.delta_version:
+        return before, before  # a slower reader must not take back what a merge has recorded meanwhile
+    for name, value in (facts_of(info) if info else {}).items():
+        setattr(meta, name, value)
+    meta.problem, meta.checked_at = problem, timezone.now()
+    meta.save()
+    return before, _summary(meta)
+
+
+def _summary(meta: DatasetMeta) -> dict[str, Any]:
+    return {"delta_version": meta.delta_version, "row_count": meta.row_count, "problem": meta.problem}
+
+
+def facts_of(info: merging.TableInfo) -> dict[str, Any]:
+    """The table as its log tells it, as columns of ``DatasetMeta``."""
+    return {
+        "table_id": info.table_id,
+        "delta_version": info.version,
+        "row_count": info.row_count,
+        "schema_json": json.loads(info.schema_json),
+        "partition_columns": list(info.partition_columns),
+        "size_bytes": info.size_bytes,
+        "file_count": info.file_count,
+        "strategy": info.strategy,
+        "version_timestamp": info.timestamp,
+        "checked_at": timezone.now(),
+        "problem": "",
+    }

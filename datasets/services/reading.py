@@ -1,0 +1,47 @@
+"""Looking at a table: its rows, its schema at a version, its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import merging
+from datasets.errors import TableReplaced
+from datasets.models import Dataset
+
+
+def preview(
+    *,
+    dataset: Dataset,
+    version: int | None = None,
+    order_by: str | None = None,
+    descending: bool = False,
+    filters: Sequence[tuple[str, str, str]] = (),
+    after: str | None = None,
+    limit: int = 50,
+) -> merging.TablePage:
+    """One page of the table's rows, in key order unless asked otherwise, on any version that is still there."""
+    return merging.preview(
+        dataset.table_uri,
+        version=version,
+        primary_keys=tuple(dataset.primary_keys),
+        order_by=order_by,
+        descending=descending,
+        filters=tuple(filters),
+        after=after,
+        limit=limit,
+    )
+
+
+def table_at(*, dataset: Dataset, version: int | None = None) -> merging.TableInfo:
+    """Schema, counts and properties of the table at a version, from its log."""
+    info = merging.inspect_table(dataset.table_uri, version=version)
+    if info.table_id != dataset.meta.table_id:
+        raise TableReplaced(f"The table at {dataset.table_uri} is not the one that was registered.")
+    return info
+
+
+def history(
+    *, dataset: Dataset, limit: int = 50, before: int | None = None
+) -> tuple[merging.TableVersion, ...]:
+    """The table's versions, newest first: which change request or which foreign job wrote each."""
+    return merging.history(dataset.table_uri, limit=limit, before=before)

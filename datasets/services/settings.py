@@ -1,0 +1,62 @@
+"""A dataset's settings: what its owners may change after registration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from audit.services import dataset_stream, record
+from datasets.errors import InvalidInput
+from datasets.models import Dataset
+from datasets.roles import require_owner
+from datasets.services.validating import require_valid
+
+CHANGE_SETTINGS = "change its settings"
+
+#: What an owner may change of a dataset after registration.
+EDITABLE_SETTINGS = (
+    "name",
+    "description",
+    "required_approvals",
+    "contributors_may_merge",
+    "threads_must_be_resolved",
+    "delete_limit",
+    "conflict_policy",
+    "staging_cleanup",
+    "write_checkpoints",
+    "compact_files",
+    "remove_old_files",
+    "keep_files_days",
+    "block_pre_existing",
+)
+
+
+def change_settings(*, dataset_id: int, actor: User, changes: Mapping[str, Any]) -> Dataset:
+    """Change a dataset's settings; recorded with the values before and after. For owners."""
+    unknown = sorted(set(changes) - set(EDITABLE_SETTINGS))
+    if unknown:
+        raise InvalidInput(f"These settings do not exist or cannot be changed: {', '.join(unknown)}.")
+    with transaction.atomic():
+        dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
+        require_owner(actor, dataset, CHANGE_SETTINGS)
+        before = {name: getattr(dataset, name) for name in changes}
+        for name, value in changes.items():
+            setattr(dataset, name, value)
+        require_valid(dataset)
+        moved = {name for name in changes if getattr(dataset, name) != before[name]}
+        if moved:
+            dataset.save(update_fields=sorted(moved))
+            record(
+                stream=dataset_stream(dataset.pk),
+                action="dataset.settings_changed",
+                subject_type="dataset",
+                subject_id=str(dataset.pk),
+                actor=actor.get_username(),
+                data={
+                    name: {"before": before[name], "after": getattr(dataset, name)} for name in sorted(moved)
+                },
+            )
+    return dataset

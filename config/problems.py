@@ -49,6 +49,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "table_not_found": 422,
     "staged_corrupt": 500,
     "merge_failed": 500,
+    "commit_differs": 500,
     "engine_failed": 500,
     "storage_full": 507,
     "merge_error": 500,

@@ -10,6 +10,9 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 from __future__ import annotations
 
 from merging.errors import (
+    CommitDiffers,
+    CommitRefused,
+    CommitUnknown,
     DuplicateKeys,
     InvalidCursor,
     InvalidFilter,
@@ -18,6 +21,7 @@ from merging.errors import (
     MergeConflict,
     MergedOtherwise,
     MergeError,
+    MergeFactsLost,
     MergeFailed,
     StagedCorrupt,
     StagingRejected,
@@ -35,7 +39,7 @@ from merging.executing.markers import (
     logged_merges,
     result_from_document,
 )
-from merging.executing.results import CommittedMerge, MergeResult, VersionDiff
+from merging.executing.results import CommittedMerge, MergeDiffers, MergeResult, VersionDiff
 from merging.expectations import (
     ExpectationReport,
     ExpectationResult,
@@ -101,6 +105,9 @@ __all__ = [
     "Check",
     "Choice",
     "Column",
+    "CommitDiffers",
+    "CommitRefused",
+    "CommitUnknown",
     "CommittedMerge",
     "Compacted",
     "Conflict",
@@ -119,8 +126,10 @@ __all__ = [
     "LoggedMerge",
     "LoggedMerges",
     "MergeConflict",
+    "MergeDiffers",
     "MergeError",
     "MergeExecutor",
+    "MergeFactsLost",
     "MergeFailed",
     "MergePlan",
     "MergeRequest",

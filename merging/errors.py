@@ -96,18 +96,60 @@ class MergedOtherwise(MergeError):
     code: ClassVar[str] = "merged_otherwise"
 
 
-class VersionMoved(MergeError):
+class MergeFailed(MergeError):
+    """The merge could not be finished for a technical reason. Where a commit was begun, the class tells what became of
+    it (``CommitRefused``, ``CommitUnknown``, ``CommitDiffers``, ``MergeFactsLost``); else the table is untouched.
+    """
+
+    code: ClassVar[str] = "merge_failed"
+
+
+class CommitRefused(MergeFailed):
+    """The commit is not in the table's log and never will be; nothing changed. ``retriable`` tells whether the same may
+    succeed when it is tried again.
+    """
+
+    def __init__(self, message: str, *, retriable: bool, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, data=data)
+        self.retriable = retriable
+
+
+class VersionMoved(CommitRefused):
     """Somebody else committed the version this attempt wanted; check again on the new one and retry."""
 
     code: ClassVar[str] = "version_moved"
 
+    def __init__(self, message: str, *, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, retriable=True, data=data)
 
-class MergeFailed(MergeError):
-    """The merge could not be finished for a technical reason; the table is untouched unless ``data`` says
-    other.
+
+class CommitUnknown(MergeFailed):
+    """Whether the commit is in the table's log, now or later, cannot be told: its store gave no answer. Nothing that
+    it needs may be deleted. ``retriable`` tells whether the log showed that it is not there yet: the same may be tried
+    again then, for only one of both can land.
     """
 
-    code: ClassVar[str] = "merge_failed"
+    def __init__(self, message: str, *, retriable: bool, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, data=data)
+        self.retriable = retriable
+
+
+class CommitDiffers(MergeFailed):
+    """The commit stands as ``version``, and the table is not what was planned: somebody has to look at it."""
+
+    code: ClassVar[str] = "commit_differs"
+
+    def __init__(self, message: str, *, version: int, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, data={"version": version, **(data or {})})
+        self.version = version
+
+
+class MergeFactsLost(MergeFailed):
+    """The request is merged (as ``version``, where that is still known), and nothing tells any more what it did."""
+
+    def __init__(self, message: str, *, version: int | None) -> None:
+        super().__init__(message, data={"version": version})
+        self.version = version
 
 
 class EngineFailed(MergeFailed):

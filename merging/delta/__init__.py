@@ -7,7 +7,7 @@ Reading starts with `open_snapshot`; `locate`, `fetch` and `scan_sql` read rows 
 from __future__ import annotations
 
 from merging.delta.actions import DataFile
-from merging.delta.committing import Commit, commit, discard, may_still_land, verify
+from merging.delta.committing import Commit, commit, discard, may_still_land, verify, verify_logged
 from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
 from merging.delta.expressions import Expression
@@ -72,4 +72,5 @@ __all__ = [
     "set_deletion_vectors",
     "vacuum",
     "verify",
+    "verify_logged",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +13,18 @@ from merging.delta.log import commit_path, read_commit
 from merging.delta.snapshot import Snapshot, snapshot_in
 from merging.delta.vectors import VectorDescriptor
 from merging.delta.writing import PreparedCommit, Step, no_step
-from merging.errors import MergeFailed, VersionMoved
+from merging.errors import (
+    CommitDiffers,
+    CommitRefused,
+    CommitUnknown,
+    TableChanged,
+    TableNotFound,
+    VersionMoved,
+)
 from merging.store.space import is_full
 from merging.store.stores import ObjectExists, TableStore
 
 ENGINE = "headgate/0.1.0"
-_OPEN = "may_still_land"
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,8 @@ def commit(
     `commit_info` is laid over what commitInfo says by itself (operation MERGE, metrics, engine, attempt):
     `crId`, `userName`, `operationMetrics` and whatever else history should tell. `step` is called before and
     after the put ("before-put", "after-put"); what it raises stops there.
-    Raises VersionMoved when somebody else has that version; MergeFailed when the store failed and the log
-    shows that nothing was committed. Files are left to `discard`, but where the put `may_still_land`.
+    Raises VersionMoved when somebody else has that version; CommitRefused when the store has no room for it;
+    CommitUnknown when the store gave no answer. Files are left to `discard`, but where the commit `may_still_land`.
     """
     snapshot = prepared.snapshot
     version = snapshot.version + 1
@@ -58,8 +64,8 @@ def commit(
 def put_commit(store: TableStore, version: int, body: bytes, token: str) -> None:
     """Put a commit whose commitInfo holds `token` as its `txnId`, and believe the log rather than the store's answer.
 
-    Raises VersionMoved when that version is somebody else's; MergeFailed when the store failed and the commit is not
-    in the log (`may_still_land` tells whether it can come yet).
+    Raises VersionMoved when that version is somebody else's; where the store failed and the commit is not in the log,
+    CommitRefused when it cannot come any more (the store is full) and CommitUnknown when it can.
     """
     try:
         store.put_new(commit_path(version), body)
@@ -67,9 +73,10 @@ def put_commit(store: TableStore, version: int, body: bytes, token: str) -> None
         # A put whose answer was lost and that the client sent again finds its own commit.
         found = _token_found(store, version)
         if found is None:
-            raise MergeFailed(
+            raise CommitUnknown(
                 f"The store of {store.uri} says that there is a version {version}, and does not show it.",
-                data={"table_uri": store.uri, "version": version, _OPEN: True},
+                retriable=True,
+                data={"table_uri": store.uri, "version": version},
             ) from error
         if found != token:
             raise VersionMoved(
@@ -77,11 +84,13 @@ def put_commit(store: TableStore, version: int, body: bytes, token: str) -> None
                 data={"table_uri": store.uri, "version": version},
             ) from error
     except Exception as error:
-        if _token_found(store, version) != token:
-            raise MergeFailed(
-                f"Version {version} of {store.uri} could not be committed: {error}",
-                data={"table_uri": store.uri, "version": version, _OPEN: not is_full(error)},
-            ) from error
+        if _token_found(store, version) == token:
+            return
+        message = f"Version {version} of {store.uri} could not be committed: {error}"
+        facts = {"table_uri": store.uri, "version": version}
+        if is_full(error):
+            raise CommitRefused(message, retriable=False, data=facts) from error
+        raise CommitUnknown(message, retriable=True, data=facts) from error
 
 
 def _body(
@@ -117,7 +126,7 @@ def _rest(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
 
 
 def _is_ours(prepared: PreparedCommit) -> bool:
-    """Whether the version after the snapshot's is this very attempt's commit; raises MergeFailed as `_token_found`."""
+    """Whether the version after the snapshot's is this very attempt's commit; raises as `_token_found`."""
     snapshot = prepared.snapshot
     return _token_found(snapshot.store, snapshot.version + 1) == prepared.commit_token
 
@@ -125,16 +134,17 @@ def _is_ours(prepared: PreparedCommit) -> bool:
 def _token_found(store: TableStore, version: int) -> str | None:
     """By which token the version was committed ("" where it has none); None: there is no such version.
 
-    Raises MergeFailed when the log cannot be asked; the commit may be there then, now or later.
+    Raises CommitUnknown when the log cannot be asked; the commit may be there then, now or later.
     """
     try:
         found = read_commit(store, version)
     except FileNotFoundError:
         return None
     except Exception as error:
-        raise MergeFailed(
+        raise CommitUnknown(
             f"Whether version {version} of {store.uri} was committed cannot be known now: {error}",
-            data={"table_uri": store.uri, "version": version, _OPEN: True},
+            retriable=True,
+            data={"table_uri": store.uri, "version": version},
         ) from error
     return str(found.info.get("txnId") or "")
 
@@ -145,15 +155,13 @@ def may_still_land(error: BaseException) -> bool:
 
     Its files must stay until the version is there, whoever's it is; what is then unneeded goes with the orphans.
     """
-    if isinstance(error, MergeFailed):
-        return bool(error.data.get(_OPEN))
-    return not isinstance(error, Exception)
+    return isinstance(error, CommitUnknown) or not isinstance(error, Exception)
 
 
 def discard(prepared: PreparedCommit) -> bool:
     """Delete the files of a commit that is not in the log; False, and nothing deleted, when it is there after all.
 
-    Raises MergeFailed when the log cannot be asked: the files are then left for `collect_orphans`.
+    Raises CommitUnknown when the log cannot be asked: the files are then left for `collect_orphans`.
     """
     if _is_ours(prepared):
         return False
@@ -165,28 +173,52 @@ def verify(prepared: PreparedCommit, committed: Commit) -> Snapshot:
     """Read the committed version back and check it against what was prepared; returns its snapshot.
 
     Active files must be those before, without the removed, with the added; the row count must have moved by
-    exactly the rows added and removed. Raises MergeFailed with `committed` in its data when they are not.
+    exactly the rows added and removed. Raises CommitDiffers when they are not.
     """
     before = prepared.snapshot
     after = snapshot_in(before.store, before.uri, committed.version, before.storage_options)
+    _require_as_planned(before, prepared.actions, after, prepared.row_count_after)
+    return after
+
+
+def verify_logged(newest: Snapshot, version: int, row_count_after: int) -> bool:
+    """The same for a commit that another process made: its log entry tells the actions, the caller the rows.
+
+    False where the log does not reach back to it any more: nothing can be said then. Raises CommitDiffers.
+    """
+    try:
+        before, after = (
+            snapshot_in(newest.store, newest.uri, one, newest.storage_options)
+            for one in (version - 1, version)
+        )
+        actions = read_commit(newest.store, version).actions
+    except (FileNotFoundError, TableNotFound, TableChanged):
+        return False
+    _require_as_planned(before, actions, after, row_count_after)
+    return True
+
+
+def _require_as_planned(
+    before: Snapshot, actions: Sequence[Mapping[str, Any]], after: Snapshot, row_count_after: int
+) -> None:
     expected = {file.identity for file in before.files}
-    for action in prepared.actions:
+    for action in actions:
         if "remove" in action:
             expected.discard(_identity(action["remove"]))
-    expected |= {_identity(action["add"]) for action in prepared.actions if "add" in action}
+    expected |= {_identity(action["add"]) for action in actions if "add" in action}
     problems = []
     if {file.identity for file in after.files} != expected:
         problems.append("its active files are not those before, without the removed, with the added")
-    if after.row_count != prepared.row_count_after:
-        problems.append(f"it has {after.row_count} rows where {prepared.row_count_after} were expected")
+    if after.row_count != row_count_after:
+        problems.append(f"it has {after.row_count:,} rows where {row_count_after:,} were expected")
     if after.table_id != before.table_id:
         problems.append("it belongs to another table")
     if problems:
-        raise MergeFailed(
-            f"Version {committed.version} of {before.uri} is committed, but {' and '.join(problems)}.",
-            data={"table_uri": before.uri, "version": committed.version, "committed": True},
+        raise CommitDiffers(
+            f"Version {after.version} of {before.uri} is committed, but {' and '.join(problems)}.",
+            version=after.version,
+            data={"table_uri": before.uri},
         )
-    return after
 
 
 def _identity(action: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -36,7 +36,7 @@ def create_table(
 
     With `deletion_vectors` merges are written merge-on-read. Timestamps are kept in microseconds.
     Raises MergeFailed when there is a table already, and when the store failed and the log does not show the table
-    (with `may_still_land` in its data it may be there yet); UnsupportedTable for column types Delta has not.
+    (CommitUnknown where it may be there yet); UnsupportedTable for column types Delta has not.
     """
     return create_in(
         open_store(table_uri, storage_options),

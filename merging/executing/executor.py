@@ -15,18 +15,28 @@ from dataclasses import replace
 from typing import Any
 
 from merging.delta import (
+    Commit,
     FoundTransaction,
     PreparedCommit,
     RowChanges,
     Snapshot,
     commit,
     discard,
-    may_still_land,
     open_snapshot,
     prepare,
     verify,
+    verify_logged,
 )
-from merging.errors import MergeConflict, MergedOtherwise, MergeError, MergeFailed, TableChanged, VersionMoved
+from merging.errors import (
+    CommitDiffers,
+    CommitRefused,
+    CommitUnknown,
+    MergeConflict,
+    MergedOtherwise,
+    MergeError,
+    TableChanged,
+    VersionMoved,
+)
 from merging.executing.artefacts import artefact_folder, remove_artefacts, write_artefacts
 from merging.executing.markers import (
     FACTS,
@@ -38,7 +48,7 @@ from merging.executing.markers import (
     result_of,
     standing_marker,
 )
-from merging.executing.results import CommittedMerge, MergeResult
+from merging.executing.results import CommittedMerge, MergeDiffers, MergeResult
 from merging.expectations.report import ValidationFailed, ValidationReport
 from merging.model import Phase, Progress
 from merging.sql.failures import naming_engine_failures
@@ -85,7 +95,7 @@ class MergeExecutor:
             snapshot = self._snapshot()
             found = standing_marker(self.request, snapshot)
             if found is not None:
-                return rebuilt_result(self.request, found)
+                return self._standing(found, snapshot)
             if staged is None:
                 staged = resolve_staged(self.request)
             self._enter("checking", attempt=attempt, version=snapshot.version)
@@ -94,17 +104,18 @@ class MergeExecutor:
                     result = self._attempt(made, attempt)
                 except VersionMoved as error:
                     last = error
-                except MergeFailed as error:
+                except (CommitRefused, CommitUnknown) as error:
                     failures += 1
-                    if is_full(error) or not error.data.get("retry") or failures >= MAX_FAILURES:
+                    if not error.retriable or failures >= MAX_FAILURES:
                         raise
                     last = error
                 else:
                     return result
             self._back_off(attempt)
-        raise MergeFailed(
+        raise CommitRefused(
             f"The table was changed by others {self.max_attempts} times while the merge tried to commit; "
             "it is unchanged by this request. Try again when fewer writers are active.",
+            retriable=True,
             data={"attempts": self.max_attempts},
         ) from last
 
@@ -133,6 +144,7 @@ class MergeExecutor:
                 new_schema=made.alignment.schema if made.schema_changes else None,
             )
         facts["bytes_written"] = prepared.bytes_written
+        facts["row_count_after"] = prepared.row_count_after
         try:
             folder = artefact_folder(request)
             facts["artefacts"] = None if folder is None else str(folder)
@@ -159,35 +171,55 @@ class MergeExecutor:
                 generation=request.generation,
                 commit_info=self._commit_info(made, facts),
             )
-            version = committed.version
         except Exception as error:
             found = self._own_commit(error)
             if found is not None and not _is_of(found, prepared):
                 # Another worker merged the same request: its commit stands, our files are in nobody's way.
                 self._discard(prepared, keep_artefacts=attempt_of(found) == request.attempt_id)
-                return rebuilt_result(request, found)
+                return self._standing(found, self._snapshot())
             if found is None:
-                if may_still_land(error):
+                if isinstance(error, CommitUnknown):
                     self._outcome_unknown = True
                 else:
                     self._discard(prepared)
                     if not self._outcome_unknown and not isinstance(error, VersionMoved):
                         self.progress("uncommitted", version=made.version + 1)
-                if isinstance(error, VersionMoved) or is_full(error):
+                if isinstance(error, CommitRefused):
                     raise
-                raise MergeFailed(
-                    f"The commit failed and is not in the table's log: {error}",
-                    data={"retry": _is_transient(error), "attempt": attempt},
-                ) from error
+                raise self._not_in_log(error, attempt) from error
             if found.commit_version is None:
                 return rebuilt_result(request, found)
-            version = found.commit_version
-        else:
-            verify(prepared, committed)
-        self._enter("recording", version=version)
+            committed = Commit(found.commit_version, found.timestamp or made.snapshot.timestamp)
+        differs = _difference(prepared, committed)
+        self._enter("recording", version=committed.version)
         self._leave()
-        result = result_of(facts, version, already_merged=False)
-        return replace(result, phases=self.phases, validation=report)
+        result = result_of(facts, committed.version, already_merged=False)
+        result = replace(result, phases=self.phases, validation=report)
+        if differs is not None:
+            raise MergeDiffers(differs, result)
+        return result
+
+    def _standing(self, found: FoundTransaction, snapshot: Snapshot) -> MergeResult:
+        """The result of a merge that stands in the log; whoever committed it may have died before it was verified."""
+        result = rebuilt_result(self.request, found)
+        expected = ((found.commit_info or {}).get(FACTS) or {}).get("row_count_after")
+        if found.commit_version is not None and expected is not None:
+            try:
+                verify_logged(snapshot, found.commit_version, int(expected))
+            except CommitDiffers as differs:
+                raise MergeDiffers(differs, result) from differs
+        return result
+
+    def _not_in_log(self, error: Exception, attempt: int) -> CommitRefused | CommitUnknown:
+        """What to say of a commit that failed and is not in the log now."""
+        # Trying again helps against failures of stores and networks, not against mistakes of programs.
+        retriable = isinstance(error, CommitUnknown | OSError) and not is_full(error)
+        kind = CommitUnknown if self._outcome_unknown else CommitRefused
+        return kind(
+            f"The commit failed and is not in the table's log: {error}",
+            retriable=retriable,
+            data={"attempt": attempt},
+        )
 
     def _own_commit(self, error: BaseException) -> FoundTransaction | None:
         """This request's marker in the newest version. Where the log cannot be asked nothing is deleted."""
@@ -196,10 +228,10 @@ class MergeExecutor:
         except (TableChanged, MergedOtherwise):
             raise
         except Exception as second:  # noqa: BLE001 - whatever hides the log, nothing may be deleted
-            raise MergeFailed(
+            raise CommitUnknown(
                 "The commit failed and the log could not be read to tell whether it stands; "
                 f"nothing was removed, run the merge again: {second}",
-                data={"uncertain": True},
+                retriable=False,
             ) from error
 
     def _snapshot(self) -> Snapshot:
@@ -285,9 +317,13 @@ def _is_of(found: FoundTransaction, prepared: PreparedCommit) -> bool:
     return bool(found.commit_info.get("txnId") == prepared.commit_token)
 
 
-def _is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: failures of stores and networks, not mistakes of programs."""
-    return isinstance(error, MergeFailed | OSError | TimeoutError)
+def _difference(prepared: PreparedCommit, committed: Commit) -> CommitDiffers | None:
+    """How the commit differs from what was prepared, if it does."""
+    try:
+        verify(prepared, committed)
+    except CommitDiffers as differs:
+        return differs
+    return None
 
 
 def merge(request: MergeRequest, progress: Progress | None = None) -> MergeResult:
@@ -297,7 +333,7 @@ def merge(request: MergeRequest, progress: Progress | None = None) -> MergeResul
     table already gives a commit with the marker alone (``marker_only``).
     Raises MergeConflict, MergedOtherwise, ValidationFailed, StagedCorrupt, TableChanged, TableNotFound,
     UnsupportedTable, DuplicateKeys, InvalidResolution, StorageFull, MergeFailed, and what ``progress`` raises; the
-    table is unchanged then.
+    table is unchanged then, but where CommitUnknown or MergeDiffers say otherwise.
     """
     with naming_full_disks("merge", request.table_uri):
         return MergeExecutor(request, progress).run()
@@ -337,4 +373,4 @@ def supersede(request: MergeRequest, *, put_version: int | None = None) -> Commi
             time.sleep(min(0.02 * 2**attempt, 2.0))
         else:
             return None
-    raise MergeFailed(f"The table was changed by others {MAX_ATTEMPTS} times in a row.")
+    raise CommitRefused(f"The table was changed by others {MAX_ATTEMPTS} times in a row.", retriable=True)

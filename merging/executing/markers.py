@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from merging.delta import FoundTransaction, Snapshot, open_snapshot, read_history
-from merging.errors import MergedOtherwise, MergeFailed, TableChanged
+from merging.errors import MergedOtherwise, MergeFactsLost, TableChanged
 from merging.executing.artefacts import find_summary
 from merging.executing.results import CommittedMerge, MergeResult, VersionDiff
 from merging.expectations.report import ValidationReport
@@ -198,16 +198,16 @@ def rebuilt_result(request: MergeRequest, found: FoundTransaction) -> MergeResul
 
     Where the commit's entry was cleaned up and only the marker is left, from the artefacts at the request's
     destination (attempts that did not commit leave none).
-    Raises MergeFailed (``data["merged"]`` is True) when neither tells.
+    Raises MergeFactsLost when neither tells.
     """
     facts = (found.commit_info or {}).get(FACTS)
     version = found.commit_version
     if facts is None or version is None:
         summary = find_summary(request)
         if summary is None:
-            raise MergeFailed(
+            raise MergeFactsLost(
                 f"{request.cr_id} is merged, but the commit that tells what it did is no longer in the table's log.",
-                data={"merged": True, "version": version},
+                version=version,
             )
         facts, version = summary, int(summary["version"])
     return result_of(facts, version, already_merged=True)

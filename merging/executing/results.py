@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from merging.errors import CommitDiffers
 from merging.expectations.report import ValidationReport
 from merging.model import SchemaChange
 
@@ -43,6 +44,16 @@ class MergeResult:
     schema_changes: tuple[SchemaChange, ...] = ()
     marker_only: bool = False
     engine_version: str = ""
+
+
+class MergeDiffers(CommitDiffers):
+    """A merge stands, and the table is not what was planned. ``result`` tells what the merge was to do: record it as
+    merged, and let somebody look at the table before anything else is merged into it.
+    """
+
+    def __init__(self, found: CommitDiffers, result: MergeResult) -> None:
+        super().__init__(found.message, version=found.version, data=found.data)
+        self.result = result
 
 
 @dataclass(frozen=True)

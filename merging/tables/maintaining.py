@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 from merging import delta
 from merging.delta import Snapshot, open_snapshot
-from merging.errors import MergeFailed, TableChanged, TableNotFound, UnsupportedTable, VersionMoved
+from merging.errors import (
+    CommitDiffers,
+    MergeFailed,
+    TableChanged,
+    TableNotFound,
+    UnsupportedTable,
+    VersionMoved,
+)
 from merging.sql.session import session
 
 #: A file below this share of the table's target size is small.
@@ -115,7 +122,7 @@ def compact(
     One compare-and-swap like every merge, on a snapshot opened here; where others commit meanwhile it begins again, a
     few times. ``before_commit`` has the last word: what it raises leaves the table as it was. The rows are counted
     before and after, in the log and in the files themselves.
-    Raises VersionMoved, UnsupportedTable, and MergeFailed (``committed`` in its data where the version stands).
+    Raises VersionMoved, UnsupportedTable, CommitDiffers where the version stands and is wrong, and MergeFailed.
     """
     for attempt in range(1, COMPACTION_ATTEMPTS + 1):
         snapshot = open_snapshot(table_uri, storage_options=storage_options)
@@ -158,11 +165,12 @@ def _require_same_rows(before: Snapshot, version: int) -> None:
             f"SELECT count(*) FROM ({delta.scan_sql(opened.connection, after, [column])})"
         )
     if not before.row_count == after.row_count == counted:
-        raise MergeFailed(
+        raise CommitDiffers(
             f"Compaction of {before.uri} made version {version}, and the rows are not the same: {before.row_count:,} "
             f"before, {after.row_count:,} after by the log and {counted:,} in the files. Restore version "
             f"{before.version} before anybody writes to the table.",
-            data={"committed": True, "version": version, "version_before": before.version},
+            version=version,
+            data={"version_before": before.version},
         )
 
 

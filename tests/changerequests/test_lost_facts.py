@@ -25,7 +25,7 @@ def test_a_merge_that_nobody_can_tell_of_is_recorded(
 
     def merge_and_forget(request: merging.MergeRequest, progress: Any = None) -> merging.MergeResult:
         commits.append(really_merge(request, progress).merged_version)
-        raise merging.MergeFailed("It is merged.", data={"merged": True, "version": known_version})
+        raise merging.MergeFactsLost("It is merged.", version=known_version)
 
     monkeypatch.setattr(merging, "merge", merge_and_forget)
     if known_version is None:

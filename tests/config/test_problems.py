@@ -1,9 +1,11 @@
 """Every error of ours has a status, and looks as RFC 9457 has it."""
 
+import ast
 import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +61,52 @@ def test_the_walk_would_find_a_class_without_a_row() -> None:
         assert Unmapped.code not in STATUS_OF_CODE
     finally:
         Unmapped.__module__ = __name__
+
+
+def data_looked_into(source: str) -> list[str]:
+    """Where an ``except … as name`` looks into ``name.data`` to find out what to do."""
+    found = []
+    for handler in ast.walk(ast.parse(source)):
+        if not isinstance(handler, ast.ExceptHandler):
+            continue
+        for node in ast.walk(handler):
+            inner = node.value if isinstance(node, ast.Subscript | ast.Attribute) else None
+            if isinstance(inner, ast.Attribute) and ast.unparse(inner) == f"{handler.name}.data":
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_what_is_done_after_an_error_is_told_by_its_class_not_by_its_data() -> None:
+    root = Path(__file__).parents[2]
+    packages = ("merging", "audit", "datasets", "changerequests", "config", "api", "web", "demo")
+    found = {
+        str(path.relative_to(root)): looked
+        for package in packages
+        for path in (root / package).rglob("*.py")
+        if (looked := data_looked_into(path.read_text()))
+    }
+
+    assert found == {}
+    assert data_looked_into("try: f()\nexcept E as e:\n if e.data.get('retry') or e.data['x']: g()") == [
+        "e.data['x']",
+        "e.data.get",
+    ]
+
+
+def test_what_became_of_a_commit_is_one_of_four() -> None:
+    outcomes = (
+        engine_errors.CommitRefused,
+        engine_errors.CommitUnknown,
+        engine_errors.CommitDiffers,
+        engine_errors.MergeFactsLost,
+    )
+    kinds = {kind: [one for one in outcomes if issubclass(kind, one)] for kind in every_error()}
+
+    assert {kind.__name__ for kind, told in kinds.items() if told} == {
+        *("CommitRefused", "VersionMoved", "CommitUnknown"),
+        *("CommitDiffers", "MergeDiffers", "MergeFactsLost"),
+    }
+    assert max(len(told) for told in kinds.values()) == 1
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def merge_one(request: merging.MergeRequest) -> int | None:
             return merging.merge(request).merged_version
         except merging.MergeConflict:
             return None
-        except merging.MergeFailed as error:
-            if "attempts" not in error.data:
+        except merging.CommitRefused as error:
+            if not error.retriable:
                 raise
     raise RuntimeError(f"{request.cr_id} lost every race")
 

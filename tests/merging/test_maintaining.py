@@ -109,10 +109,11 @@ def test_rows_that_moved_are_told_loudly(table: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("merging.tables.maintaining.delta.scan_sql", doubled)
     with pytest.raises(
-        merging.MergeFailed, match=r"30 before, 30 after by the log and 60 in the files"
+        merging.CommitDiffers, match=r"30 before, 30 after by the log and 60 in the files"
     ) as raised:
         compact(table)
-    assert raised.value.data == {"committed": True, "version": 3, "version_before": 2}
+    assert raised.value.version == 3
+    assert raised.value.data == {"version": 3, "version_before": 2}
 
 
 def test_old_files_go_and_protected_versions_stay_readable(table: str) -> None:

@@ -66,10 +66,8 @@ def result_standing(request: merging.MergeRequest, committed: merging.CommittedM
     """
     try:
         return merging.merge(request)
-    except merging.MergeFailed as error:
-        if not error.data.get("merged"):
-            raise
-        version = error.data.get("version") or committed.version
+    except merging.MergeFactsLost as error:
+        version = error.version or committed.version
         if version is None:
             version = merging.inspect_table(request.table_uri).version  # it is that one or an earlier one
         logger.error("merge_facts_lost", cr_id=request.cr_id, version=version)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from merging import delta
-from merging.errors import MergeFailed, VersionMoved
+from merging.errors import CommitDiffers, MergeFailed, VersionMoved
 from merging.store.stores import LocalStore, ObjectExists
 from tests.merging.delta.delta_tables import (
     Merger,
@@ -245,6 +245,8 @@ def test_verification_notices_a_commit_that_is_not_what_was_prepared(
     path = Path(uri) / "_delta_log" / f"{1:020d}.json"
     lines = [line for line in path.read_text().splitlines() if '"add"' not in line]
     path.write_text("\n".join(lines))
-    with pytest.raises(MergeFailed, match="is committed, but") as caught:
+    with pytest.raises(CommitDiffers, match="is committed, but") as caught:
         delta.verify(prepared, done)
-    assert caught.value.data["committed"] is True
+    assert caught.value.version == 1
+    with pytest.raises(CommitDiffers, match="it has 0 rows where 9 were expected"):
+        delta.verify_logged(delta.open_snapshot(uri), 1, 9)

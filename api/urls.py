@@ -117,6 +117,7 @@ v1 = [
     ),
     path(f"{REQUEST}/close", ChangeRequestViewSet.as_view({"post": "close"}), name="close"),
     path(f"{REQUEST}/reopen", ChangeRequestViewSet.as_view({"post": "reopen"}), name="reopen"),
+    path(f"{REQUEST}/moved", ChangeRequestViewSet.as_view({"get": "moved"}), name="moved"),
     path(f"{REQUEST}/rebase", ChangeRequestViewSet.as_view({"post": "rebase"}), name="rebase"),
     path(f"{REQUEST}/revert", ChangeRequestViewSet.as_view({"post": "revert"}), name="revert"),
     path(f"{REQUEST}/merge", MergeView.as_view(), name="merge"),

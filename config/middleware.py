@@ -26,7 +26,7 @@ class RequestIdHeaderMiddleware:
 
 
 class ProblemPageMiddleware:
-    """Show our errors as pages: a sentence, the way out, the request's id."""
+    """Show our errors as pages: a sentence, the way out, the request's id; as a notice where htmx asked for a part."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -48,7 +48,9 @@ class ProblemPageMiddleware:
             "request_id": current_request_id(),
             "back": request.headers.get("Referer", "") if request.method == "POST" else "",
         }
-        return render(request, [f"{status}.html", "error.html"], context, status=status)
+        is_fragment = request.headers.get("HX-Request") == "true"
+        templates = ["_problem.html"] if is_fragment else [f"{status}.html", "error.html"]
+        return render(request, templates, context, status=status)
 
 
 def locked_out(request: HttpRequest, response: HttpResponse, _: object) -> HttpResponse:

@@ -57,6 +57,7 @@ urlpatterns = [
     path(REQUEST + "checks/again/", change_requests.check_again, name="check_again"),
     path(REQUEST + "checks/expectations/<int:number>/", expectations.rows, name="expectation_rows"),
     path(REQUEST + "checks/override/", expectations.override, name="override_expectations"),
+    path(REQUEST + "moved/", change_requests.moved, name="moved"),
     path(REQUEST + "rebase/", change_requests.rebase, name="rebase"),
     path(REQUEST + "submit/", change_requests.submit, name="submit"),
     path(REQUEST + "draft/", change_requests.return_to_draft, name="return_to_draft"),

@@ -123,6 +123,26 @@ class PlanSerializer(serializers.ModelSerializer):
         ]
 
 
+class MovedSerializer(serializers.Serializer):
+    """What happened in the table to the rows of an open request since its base version."""
+
+    base_version = serializers.IntegerField(help_text="Version that the request's base images are from.")
+    version = serializers.IntegerField(help_text="Version of the table that they were compared with.")
+    rows_moved = serializers.IntegerField(help_text="Rows of the request that are not as they were.")
+    rows_settled = serializers.IntegerField(help_text="Rows that are in the table as proposed already.")
+    conflicts = serializers.IntegerField()
+    cells_moved = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Column to the number of cells that moved."
+    )
+    cells_edited = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Of the moved cells those that the request changes too, by column.",
+    )
+    columns_gained = serializers.ListField(
+        child=serializers.CharField(), help_text="Columns that the table has now and the base has not."
+    )
+
+
 class PlanSummarySerializer(serializers.ModelSerializer):
     """The last check in the numbers that lists show."""
 

@@ -28,6 +28,7 @@ from api.serializers.proposals import (
     DiffPageSerializer,
     EventSerializer,
     GroupedChangeSerializer,
+    MovedSerializer,
     PlanSerializer,
     ReviewSerializer,
     RevisionSerializer,
@@ -180,6 +181,13 @@ class ChangeRequestViewSet(GenericViewSet):
         if check is None:
             raise NotFound(f"Nothing was uploaded to {cr_id} yet, so there is nothing to plan.")
         return Response(PlanSerializer(check).data)
+
+    @extend_schema(parameters=[CR_ID], responses=MovedSerializer)
+    def moved(self, request: Request, cr_id: str) -> Response:
+        """What moved in the table under the rows of an open request; 404 for one without content, or finished."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        found = rebasing.what_moved(change_request=change_request, rows=0, versions=0)
+        return Response(MovedSerializer(found).data)
 
     @extend_schema(parameters=[CR_ID], request=None, responses=ChangeRequestDetailSerializer)
     def submit(self, request: Request, cr_id: str) -> Response:

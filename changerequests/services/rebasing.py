@@ -18,7 +18,7 @@ from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services import plans, proposals, storage
 from changerequests.services.locks import lock_change_request
-from changerequests.states import Action
+from changerequests.states import OPEN_STATUSES, Action
 from datasets.errors import NotFound, TableReplaced
 from datasets.rows import json_row
 
@@ -55,14 +55,16 @@ class Moved:
 
 
 def what_moved(*, change_request: ChangeRequest, rows: int = 100, versions: int = 50) -> Moved:
-    """What moved under an open request, with the table as it is now.
+    """What moved under an open request, with the table as it is now; with its first ``rows`` rows.
 
-    Raises ``NotFound`` before the first upload, ``TableReplaced`` and the engine's errors.
+    Raises ``NotFound`` before the first upload and for finished requests, ``TableReplaced`` and the engine's errors.
     """
+    if change_request.status not in OPEN_STATUSES:
+        raise NotFound(f"{change_request.cr_id} is {change_request.status}: nothing moves under it any more.")
     found = merging.changes_under(
         plans.merge_request_for(change_request, _revision(change_request)), examples=rows
     )
-    history = merging.history(change_request.dataset.table_uri, limit=versions)
+    history = merging.history(change_request.dataset.table_uri, limit=versions) if versions else ()
     return Moved(
         base_version=found.base_version,
         version=found.version,

@@ -538,6 +538,30 @@ def test_closing_reopening_and_taking_back(pending: ChangeRequest) -> None:
     assert author.post(url(pending, "/reopen")).json()["status"] == "draft"
 
 
+def test_what_moved_under_an_open_request(pending: ChangeRequest) -> None:
+    owner, reader = person_with(Role.OWNER, pending.dataset), client_of(pending.author)
+    still = {
+        "base_version": 0,
+        "version": 0,
+        "rows_moved": 0,
+        "rows_settled": 0,
+        "conflicts": 0,
+        "cells_moved": {},
+        "cells_edited": {},
+        "columns_gained": [],
+    }
+    assert reader.get(url(pending, "/moved")).json() == still
+
+    other = ChangeRequestFactory.create(dataset=pending.dataset, csv="tailnum,seats\nN3,1\n")
+    merge(other, owner)
+
+    moved = {**still, "version": 1, "rows_moved": 1, "cells_moved": {"seats": 1}}
+    assert reader.get(url(pending, "/moved")).json() == moved
+    assert problem(reader.get(url(other, "/moved"))) == (404, "not_found")  # merged: nothing moves under it
+    draft = ChangeRequestFactory.create(dataset=pending.dataset, csv=None, status=Status.DRAFT)
+    assert problem(client_of(draft.author).get(url(draft, "/moved"))) == (404, "not_found")
+
+
 def test_rebasing_and_reverting(pending: ChangeRequest) -> None:
     owner = person_with(Role.OWNER, pending.dataset)
     other = ChangeRequestFactory.create(dataset=pending.dataset, csv="tailnum,seats\nN1,1\n")
@@ -571,6 +595,7 @@ READS = (
     "/reviews",
     "/comments",
     "/revisions",
+    "/moved",
     "/audit",
 )
 WRITES: tuple[tuple[str, dict[str, Any]], ...] = (

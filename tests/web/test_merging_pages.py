@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from changerequests import services
 from changerequests.models import ChangeRequest, MergeRun
+from changerequests.services import plans
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets.models import Dataset
 from tests.factories import ChangeRequestFactory, drain, merge, rows_of
@@ -303,6 +304,60 @@ def test_a_merge_is_reverted_by_a_new_request(
     assert rows_of(dataset) == before
     words = text(signed_in(owner).get(reverse("change_request", args=[change_request.cr_id])))
     assert "reverted this by merging another request" in words
+
+
+def test_what_moved_is_said_beside_the_base_and_in_the_dialog(
+    dataset: Dataset,
+    change_request: ChangeRequest,
+    author: User,
+    owner: User,
+    viewer: User,
+    signed_in: SignedIn,
+) -> None:
+    client, page = signed_in(owner), reverse("moved", args=[change_request.cr_id])
+    places = [reverse(name, args=[change_request.cr_id]) for name in ("checks", "merge")]
+    loaded = f'hx-get="{page}" hx-trigger="load"'
+    for place in places:
+        assert loaded not in text(client.get(place)), "nothing can have moved"
+    assert text(client.get(page, headers=HTMX)) == "The table has not moved since the base."
+
+    merge(ChangeRequestFactory(dataset=dataset, author=author, csv="tailnum,seats\nN3,56\n"), owner)
+    plans.check(change_request_id=change_request.pk)
+
+    for place in places:
+        assert loaded in text(client.get(place))
+        assert f'<a href="{page}">See what moved under your rows</a>' in text(client.get(place))
+    fragment, whole = text(client.get(page, headers=HTMX)), text(client.get(page))
+    sentence = "1 of your rows moved, none in a cell you change."
+    assert fragment == f'{sentence} <a href="{page}">See what moved</a>'
+    assert sentence in whole
+    assert "The base is version 0, the table is at version 1." in whole
+    assert '<th scope="row">seats</th> <td class="num">1 cell</td>' in whole
+    assert "Refresh the base" in whole
+    assert "Refresh the base" not in text(signed_in(viewer).get(page))
+
+
+def test_what_cannot_be_said_is_a_notice_in_the_part_and_a_page_by_itself(
+    dataset: Dataset, author: User, owner: User, signed_in: SignedIn
+) -> None:
+    mine = ChangeRequestFactory(dataset=dataset, author=author, csv="tailnum,engines\nN1,2\n")
+    merge(ChangeRequestFactory(dataset=dataset, author=author, csv="tailnum,engines\nN1,two\n"), owner)
+    page = reverse("moved", args=[mine.cr_id])
+    part, whole = signed_in(author).get(page, headers=HTMX), signed_in(author).get(page)
+    assert (part.status_code, whole.status_code) == (409, 409)
+    assert ("<html" in text(part), "<html" in text(whole)) == (False, True)
+    assert 'role="alert"' in text(part)
+    assert part.context["message"] == whole.context["message"]
+    assert part.context["message"] in text(part)
+
+
+def test_what_moved_is_not_said_of_a_finished_request(
+    change_request: ChangeRequest, owner: User, signed_in: SignedIn
+) -> None:
+    merge(change_request, owner)
+    answer = signed_in(owner).get(reverse("moved", args=[change_request.cr_id]))
+    assert (answer.status_code, "nothing moves under it any more" in text(answer)) == (404, True)
+    assert "hx-trigger" not in text(signed_in(owner).get(reverse("checks", args=[change_request.cr_id])))
 
 
 def test_the_base_is_refreshed(

@@ -32,7 +32,7 @@ DATASET_PAGES = (
     "row_history",
     "maintenance",
 )
-REQUEST_PAGES = ("change_request", "changes", "conflicts", "checks", "upload", "merge")
+REQUEST_PAGES = ("change_request", "changes", "conflicts", "checks", "moved", "upload", "merge")
 HTMX = {"HX-Request": "true"}
 
 

@@ -16,22 +16,25 @@ from changerequests import policies, selectors
 from changerequests.errors import NothingToChange
 from changerequests.models import ChangeRequest, Revision
 from changerequests.services import plans, proposals, rebasing, reviews
-from changerequests.states import Action
+from changerequests.states import Action, Status
 from datasets.errors import Forbidden, InvalidInput
 from datasets.roles import may_contribute
 from web.forms import CloseForm, CommentForm, NewChangeRequestForm, ReviewForm, UploadForm
 from web.view_models.change_requests import head, may_approve, may_review, side
 from web.view_models.datasets import upload_columns
 from web.view_models.merge_box import merge_box
+from web.view_models.moved import moved_page
 from web.view_models.readers import reader_of
 from web.view_models.runs import checks_of
 from web.view_models.timeline import timeline
 from web.views.expectations import expectations_context
-from web.views.shared import dataset_at, person, posted, request_at, signed_in, whole_number
+from web.views.shared import dataset_at, is_fragment, person, posted, request_at, signed_in, whole_number
 from web.wording import counted
 
 #: Problems of an upload that a page lists; all of them are counted.
 SHOWN_PROBLEMS = 200
+#: Rows that the page of what moved lists; all of them are counted.
+SHOWN_MOVED = 50
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -219,6 +222,7 @@ def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
         "last_run": last_run,
         "last_checks": checks_of(last_run),
         "may_check": plans.may_check_again(person(request), change_request.dataset),
+        "is_open": change_request.status in (Status.DRAFT, Status.PENDING),
         "may_rebase": not policies.blockers(change_request, person(request), Action.REBASE),
         **expectations_context(change_request, person(request)),
     }
@@ -238,6 +242,26 @@ def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
     else:
         messages.success(request, f"Checked against version {found.table_version} of the table.")
     return HttpResponseRedirect(reverse("checks", args=[cr_id]))
+
+
+@require_safe
+@signed_in
+def moved(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """What moved in the table under the rows of this request: a sentence for other pages, or the whole of it."""
+    change_request = request_at(request, cr_id)
+    fragment = is_fragment(request)
+    found = rebasing.what_moved(
+        change_request=change_request, rows=0 if fragment else SHOWN_MOVED, versions=0 if fragment else 20
+    )
+    context: dict[str, Any] = {"change_request": change_request, "moved": moved_page(found)}
+    if fragment:
+        return render(request, "change_requests/_moved.html", context)
+    context |= {
+        "dataset": change_request.dataset,
+        "head": head(change_request, reader_of(change_request, person(request)), "checks"),
+        "may_rebase": not policies.blockers(change_request, person(request), Action.REBASE),
+    }
+    return render(request, "change_requests/moved.html", context)
 
 
 @require_POST

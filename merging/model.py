@@ -16,7 +16,7 @@ Operation = Literal["insert", "update", "delete"]
 ConflictKind = Literal["modify/modify", "modify/delete", "delete/modify", "add/add", "schema"]
 Choice = Literal["current", "proposed", "base", "custom", "keep", "delete"]
 ConflictPolicy = Literal["cell", "row"]
-Strategy = Literal["merge-on-read", "copy-on-write"]
+StrategyName = Literal["merge-on-read", "copy-on-write"]
 Phase = Literal["checking", "validating", "writing", "committing", "recording", "uncommitted"]
 
 PHASES: tuple[Phase, ...] = ("checking", "validating", "writing", "committing", "recording")
@@ -205,7 +205,7 @@ class TableInfo:
     partition_columns: tuple[str, ...]
     schema_json: str
     properties: Mapping[str, str]
-    strategy: str
+    strategy: StrategyName
     features: tuple[str, ...]
     constraints: Mapping[str, str]
     timestamp: datetime | None

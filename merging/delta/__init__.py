@@ -27,7 +27,7 @@ from merging.delta.maintenance import (
     vacuum,
 )
 from merging.delta.reading import Located, fetch, locate, scan_sql
-from merging.delta.snapshot import MARKER_RETENTION, FoundTransaction, Snapshot, Strategy, open_snapshot
+from merging.delta.snapshot import MARKER_RETENTION, FoundTransaction, Snapshot, open_snapshot
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
@@ -44,7 +44,6 @@ __all__ = [
     "PreparedCommit",
     "RowChanges",
     "Snapshot",
-    "Strategy",
     "VectorDescriptor",
     "among_dead",
     "checkpoint_if_due",

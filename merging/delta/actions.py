@@ -58,6 +58,11 @@ class DataFile:
         """What the log knows the file by: path and vector."""
         return self.logged_path, self.vector.unique_id if self.vector else None
 
+    @property
+    def dead_rows(self) -> int:
+        """How many of its rows its vector marks as gone."""
+        return self.vector.cardinality if self.vector else 0
+
     def stats(self) -> dict[str, Any]:
         """The statistics, numbers that are no integers as Decimal with every digit; {} where they cannot be read."""
         return read_stats(self.stats_json)

@@ -106,7 +106,7 @@ def _bounds_fit(snapshot: Snapshot, one: Rewritten) -> bool:
         return True  # its days have other numbers now
     old = _column_bounds(snapshot, snapshot.store.relative(file.path))
     new = _column_bounds(snapshot, one.path)
-    gone = len(one.removed) + (file.vector.cardinality if file.vector else 0)
+    gone = len(one.removed) + file.dead_rows
     return all(_fits(old[name], bounds, gone) for name, bounds in new.items() if name in old)
 
 

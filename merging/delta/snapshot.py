@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
@@ -27,13 +27,12 @@ from merging.delta.log import Commit, TableState, load_state, read_commit
 from merging.delta.partitions import in_zone, is_instant
 from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
+from merging.delta.strategies import CommitStrategy, strategy_of
 from merging.errors import TableChanged, UnsupportedTable
 from merging.store.stores import TableStore, open_store
 
 #: The property of tables that let transaction markers go when checkpoints are written.
 MARKER_RETENTION = "delta.setTransactionRetentionDuration"
-
-Strategy = Literal["merge-on-read", "copy-on-write"]
 
 
 @dataclass(frozen=True)
@@ -137,13 +136,16 @@ class Snapshot:
         """Whether the table has the feature that `timestamp_ntz` asks for."""
         return "timestampNtz" in (self.protocol.get("writerFeatures") or ())
 
-    def strategy(self) -> Strategy:
-        """How a merge will write this table; UnsupportedTable naming the features when nothing we have can."""
-        requirements = self.requirements
-        if requirements.refused:
-            raise UnsupportedTable(requirements.refused)
+    def strategy(self) -> CommitStrategy:
+        """How a merge writes this table. Raises as `require_writable` does."""
+        self.require_writable()
+        return strategy_of(deletion_vectors=self.requirements.deletion_vectors)
+
+    def require_writable(self) -> None:
+        """Raise UnsupportedTable, naming the features, where nothing that we have can write this table."""
+        if self.requirements.refused:
+            raise UnsupportedTable(self.requirements.refused)
         self.require_zones()
-        return "merge-on-read" if requirements.deletion_vectors else "copy-on-write"
 
     def partition_text(self, file: DataFile, name: str) -> str | None:
         """A file's value of a partition column, by its logical name, as DuckDB casts it; None for NULL.
@@ -167,8 +169,7 @@ class Snapshot:
 
         The log's count is a statistic: who does more than show it asks `stored_records`.
         """
-        gone = file.vector.cardinality if file.vector else 0
-        if file.num_records is None or file.num_records < gone:
+        if file.num_records is None or file.num_records < file.dead_rows:
             return self.stored_records(file)
         return file.num_records
 
@@ -178,7 +179,7 @@ class Snapshot:
 
     def live_records(self, file: DataFile) -> int:
         """Rows of a data file that readers see."""
-        return self.physical_records(file) - (file.vector.cardinality if file.vector else 0)
+        return self.physical_records(file) - file.dead_rows
 
     @property
     def mapping_mode(self) -> MappingMode:

@@ -85,7 +85,7 @@ def stage(
     TableNotFound. Nothing is left behind then.
     """
     snapshot = open_snapshot(table_uri, version=base_version, storage_options=storage_options)
-    snapshot.strategy()
+    snapshot.require_writable()
     check_key_columns(snapshot.schema, list(primary_keys), snapshot.rules.compared_otherwise)
     _refuse_reserved(snapshot)
     problems = Problems()

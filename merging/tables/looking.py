@@ -37,7 +37,7 @@ def _info(snapshot: Snapshot) -> TableInfo:
         partition_columns=snapshot.partition_columns,
         schema_json=snapshot.schema_json,
         properties=dict(snapshot.properties),
-        strategy=snapshot.strategy(),
+        strategy=snapshot.strategy().name,
         features=snapshot.features,
         constraints=dict(snapshot.constraints),
         timestamp=snapshot.timestamp,

@@ -78,7 +78,7 @@ def table_condition(table_uri: str, *, storage_options: Mapping[str, str] | None
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     obstacles: tuple[str, ...] = ()
     try:
-        snapshot.strategy()
+        snapshot.require_writable()
     except UnsupportedTable as error:
         obstacles = error.features
     groups = delta.files_to_compact(snapshot, small_file_share=SMALL_FILE_SHARE, dead_share=1)

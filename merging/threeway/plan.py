@@ -97,7 +97,7 @@ class MergePlan:
         self.staged = staged
         self.snapshot = snapshot
         self.version = snapshot.version
-        self.strategy: str = snapshot.strategy()
+        self.strategy = snapshot.strategy().name
         self.session = Session()
         try:
             self._compute()

@@ -328,8 +328,8 @@ def test_a_worker_that_died_is_told_and_its_files_wait_until_it_cannot_commit(
 
     run = ask(dataset, owner, "compaction")
     with monkeypatch.context() as patch:
-        patch.setattr("merging.delta.maintenance.commit", sleep_before_the_put)
-        patch.setattr("merging.delta.maintenance.discard", lambda _: False)
+        patch.setattr("merging.delta.maintenance.compacting.commit", sleep_before_the_put)
+        patch.setattr("merging.delta.maintenance.compacting.discard", lambda _: False)
         patch.setattr(leases, "release", lambda _: False)  # the dead give nothing back
         with pytest.raises(Died):
             work(dataset)

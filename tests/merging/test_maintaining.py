@@ -14,7 +14,7 @@ import pytest
 
 import merging
 from merging.delta import open_snapshot, scan_sql
-from merging.delta.writing import vector_identity
+from merging.delta.writing.file_names import vector_identity
 from merging.store.stores import LocalStore
 
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as some
 
 import merging
 from merging import MergeConflict, MergeFailed, StagingRejected
-from merging.delta import writing
 from merging.delta.naming import folded, name_problem
+from merging.delta.writing import new_schema
 from merging.sql.types import delta_field
 from tests.merging.world import Row, World, resolve
 
@@ -193,12 +193,12 @@ def test_fd21_the_schema_is_read_back_before_the_commit(
     staged = small.stage(pa.table({"id": [1], "n": ["v"]}))
     whole = delta_field
     monkeypatch.setattr(
-        writing,
+        new_schema,
         "delta_field",
         lambda field: {**whole(field), "type": "long"} if field.name == "n" else whole(field),
     )
     monkeypatch.setattr(
-        writing,
+        new_schema,
         "delta_schema",
         lambda text: pa.schema([*S, pa.field("N", pa.string()), pa.field("n", pa.string())]),
     )

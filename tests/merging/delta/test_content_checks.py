@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from merging import delta
-from merging.delta import content_checks, writing
+from merging.delta import content_checks
 from merging.delta.snapshot import snapshot_in
+from merging.delta.writing import builder, data_files, rewriting
 from merging.errors import MergeFailed
 from merging.sql.quoting import column_sql
 from tests.merging.delta.delta_tables import Merger, after_merge, own_rows, sample
@@ -41,6 +42,18 @@ WRONG = {
 TOLD_BY_FOOTERS = ("a value lost", "a value from elsewhere")
 
 
+def write_wrongly(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """From now on every file is written with other content than it should have."""
+    real = data_files.copy_to
+
+    def bad_copy(connection: Any, snapshot: Any, query: str, *arguments: Any, **options: Any) -> Any:
+        names = {name: column_sql(name) for name in ("id", "t", "n")}
+        return real(connection, snapshot, WRONG[wrong].format(source=query, **names), *arguments, **options)
+
+    for writer in (builder, rewriting):
+        monkeypatch.setattr(writer, "copy_to", bad_copy)
+
+
 @pytest.mark.parametrize(
     ("work", "wrong", "share"),
     [
@@ -55,13 +68,7 @@ def test_fd2_a_rewrite_with_other_content_is_not_committed(
     place = local_place(tmp_path)
     put_table(place, [rows(50), rows(0)])
     before = own_rows(place.uri)
-    real = writing.copy_to
-
-    def bad_copy(connection: Any, store: Any, query: str, *arguments: Any, **options: Any) -> Any:
-        names = {name: column_sql(name) for name in ("id", "t", "n")}
-        return real(connection, store, WRONG[wrong].format(source=query, **names), *arguments, **options)
-
-    monkeypatch.setattr(writing, "copy_to", bad_copy)
+    write_wrongly(monkeypatch, wrong)
     files = {path.name for path in Path(place.uri).glob("*.parquet")}
     snapshot = delta.open_snapshot(place.uri)
     doing: dict[str, Callable[[], object]] = {
@@ -85,13 +92,7 @@ def test_fd2_on_an_object_store_every_rewritten_file_is_compared(
     monkeypatch.setattr(content_checks, "SHARE", 0.0)
     place = memory_place()
     put_table(place, [rows(50), rows(0)])
-    real = writing.copy_to
-
-    def bad_copy(connection: Any, store: Any, query: str, *arguments: Any, **options: Any) -> Any:
-        names = {name: column_sql(name) for name in ("id", "t", "n")}
-        return real(connection, store, WRONG[wrong].format(source=query, **names), *arguments, **options)
-
-    monkeypatch.setattr(writing, "copy_to", bad_copy)
+    write_wrongly(monkeypatch, wrong)
     with pytest.raises(MergeFailed, match="is not what its rows were before"):
         merger.prepare(snapshot_in(place.store, place.uri), delete=[3])
     after = snapshot_in(place.store, place.uri)
@@ -104,7 +105,7 @@ def test_fd2_honest_rewrites_pass_and_arouse_no_suspicion(
 ) -> None:
     """Many row groups, dead rows, and nearly all rows gone; footers alone, and every cell."""
     monkeypatch.setattr(content_checks, "SHARE", share)
-    monkeypatch.setattr(writing, "_ROWS_PER_GROUP_REWRITTEN", 2_048)
+    monkeypatch.setattr(rewriting, "_ROWS_PER_GROUP", 2_048)
     compared = []
     real = content_checks.require_same_rows
 

@@ -118,7 +118,7 @@ def test_vectors_are_switched_on_and_off(start: bool, make_table: Callable[..., 
         )
         assert done is not None
         after = delta.open_snapshot(uri)
-        assert after.strategy() == ("merge-on-read" if enabled else "copy-on-write")
+        assert after.strategy().name == ("merge-on-read" if enabled else "copy-on-write")
         if not enabled:
             assert all(file.vector is None for file in after.files)
         assert_all_readers_agree(uri, expected)

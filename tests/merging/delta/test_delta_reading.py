@@ -123,7 +123,7 @@ def test_many_keys_against_many_files_prune_by_column(
     uri = make_table(sample(10))
     for start in (10, 20, 30):
         deltalake.write_deltalake(uri, sample(10, start=start), mode="append")
-    monkeypatch.setattr("merging.delta.statistics._PAIR_LIMIT", 0)
+    monkeypatch.setattr("merging.delta.statistics.pruning._PAIR_LIMIT", 0)
     snapshot = delta.open_snapshot(uri)
     keys(connection, sample(2, start=9).select(["id", "day"]))
     located = delta.locate(connection, snapshot, "keys", ["id"], "located")

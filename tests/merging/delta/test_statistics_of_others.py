@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from merging import delta
 from merging.delta.actions import data_file
-from merging.delta.statistics import loose_stats, partition_bounds, widened_bounds
+from merging.delta.statistics import loose_stats
+from merging.delta.statistics.bounds import Bounds, partition_reader_of, reader_of
 from tests.merging.delta.delta_tables import Merger, labelled, own_rows
 
 UNHURRIED = settings(deadline=None)
@@ -36,6 +37,10 @@ def through_json(stated: Stated) -> Stated:
         for value in stated
     )
     return low, high
+
+
+def widened_bounds(data_type: pa.DataType, low: Any, high: Any) -> Bounds:
+    return reader_of(data_type)(low, high)
 
 
 def assert_within(data_type: pa.DataType, values: list[Any], stated: Stated) -> None:
@@ -448,7 +453,7 @@ def test_bounds_of_plain_dates_are_exact() -> None:
     ],
 )
 def test_bounds_of_a_partition(data_type: pa.DataType, value: str, bounds: Stated) -> None:
-    assert partition_bounds(data_type, value) == bounds
+    assert partition_reader_of(data_type)(value, value) == bounds
 
 
 # ---- merges over such statistics ----------------------------------------------------------------------------
@@ -637,7 +642,7 @@ def test_a_key_at_the_border_of_its_type_is_found_by_pairs_and_by_columns(
     restate_text(uri, f'{{"numRecords":1,"minValues":{{"k":{stated[0]}}},"maxValues":{{"k":{stated[1]}}}}}')
     snapshot = delta.open_snapshot(uri)
     for limit in (4_000_000, 0):
-        monkeypatch.setattr("merging.delta.statistics._PAIR_LIMIT", limit)
+        monkeypatch.setattr("merging.delta.statistics.pruning._PAIR_LIMIT", limit)
         merger.connection.register("asked", labelled(first))
         merger.connection.execute("CREATE OR REPLACE TEMP TABLE keys AS FROM asked")
         assert delta.locate(merger.connection, snapshot, "keys", ["k"], "located").rows == 1

@@ -1,0 +1,165 @@
+"""Files that nobody needs: of versions that are gone, of attempts that died, of commits that were never linked.
+
+What deletes is split in two: finding (which is also the dry run and the report) and deleting what was found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+
+from merging.delta.log import list_commits, load_tombstones, read_commit
+from merging.delta.snapshot import Snapshot
+from merging.delta.writing import attempt_mark, attempt_marks, holds_mark
+from merging.store.stores import LOG_FOLDER, StoredObject, TableStore
+
+HOUR_MS = 3_600_000
+
+DEFAULT_RETENTION_HOURS = 168
+
+_LOG_TEMPORARY_AGE_MS = HOUR_MS
+
+
+def vacuum(
+    snapshot: Snapshot,
+    *,
+    retention_hours: float = DEFAULT_RETENTION_HOURS,
+    protect: Iterable[Snapshot] = (),
+    protect_attempts: Collection[str] = (),
+    dry_run: bool = False,
+    now_ms: int | None = None,
+) -> tuple[str, ...]:
+    """Delete what `find_unneeded` finds; the paths deleted (or that would be)."""
+    found = find_unneeded(
+        snapshot,
+        retention_hours=retention_hours,
+        protect=protect,
+        protect_attempts=protect_attempts,
+        now_ms=now_ms,
+    )
+    paths = tuple(item.path for item in found)
+    if not dry_run:
+        snapshot.store.delete(paths)
+    return paths
+
+
+def find_unneeded(
+    snapshot: Snapshot,
+    *,
+    retention_hours: float = DEFAULT_RETENTION_HOURS,
+    protect: Iterable[Snapshot] = (),
+    protect_attempts: Collection[str] = (),
+    now_ms: int | None = None,
+) -> tuple[StoredObject, ...]:
+    """Files that no version needs any more, by path. Deletes nothing.
+
+    Left out are: files of this snapshot and of those in `protect` (versions that open requests may still read),
+    files that were removed from the table within the retention, files younger than it (a commit may be about
+    to name them), files of the running attempts `protect_attempts`, and every folder that begins with "_"
+    except the change data feed.
+    """
+    now = int(time.time() * 1000) if now_ms is None else now_ms
+    horizon = now - int(retention_hours * HOUR_MS)
+    keep = _needed(snapshot, protect, horizon)
+    running = {mark for attempt in protect_attempts for mark in attempt_marks(attempt)}
+    found = [
+        item
+        for item in snapshot.store.walk()
+        if item.path not in keep
+        and item.modified_ms < horizon
+        and not _spared(item.path)
+        and not holds_mark(item.path, running)
+    ]
+    return tuple(sorted(found, key=lambda item: item.path))
+
+
+def collect_orphans(snapshot: Snapshot, attempt_id: str) -> tuple[str, ...]:
+    """Delete what an attempt wrote and never committed, by its name in the files; the paths deleted.
+
+    Only call it for an attempt that is proven dead and whose marker is not in the log. Files that the log
+    names, now or as removed, stay in any case.
+    """
+    paths = tuple(item.path for item in find_orphans(snapshot, [attempt_id]))
+    snapshot.store.delete(paths)
+    return paths
+
+
+def find_orphans(
+    snapshot: Snapshot,
+    attempt_ids: Iterable[str],
+    *,
+    protect: Iterable[Snapshot] = (),
+    written_before_ms: int | None = None,
+) -> tuple[StoredObject, ...]:
+    """What the attempts wrote and never committed, by path. Deletes nothing; looks at every file of the table once.
+
+    Left out are files that the log or a version in `protect` names, and those written at `written_before_ms` or
+    later. An attempt that the log knows as committed has no orphans.
+    """
+    by_mark = {mark: attempt for attempt in attempt_ids for mark in attempt_marks(attempt)}
+    keep = _needed(snapshot, protect, 0)
+    found: dict[str, list[StoredObject]] = {}
+    for item in snapshot.store.walk():
+        if item.path in keep or (written_before_ms is not None and item.modified_ms >= written_before_ms):
+            continue
+        mark = attempt_mark(item.path)
+        if mark in by_mark:
+            found.setdefault(by_mark[mark], []).append(item)
+    if found:
+        for number, item in list_commits(snapshot.store).items():
+            info = read_commit(snapshot.store, number, item.modified_ms).info
+            found.pop(str(info.get("attemptId")), None)
+    return tuple(sorted((item for items in found.values() for item in items), key=lambda item: item.path))
+
+
+def collect_log_temporaries(snapshot: Snapshot, *, now_ms: int | None = None) -> tuple[str, ...]:
+    """Delete commits that were written beside the log on local disk and never linked, when older than an hour."""
+    now = int(time.time() * 1000) if now_ms is None else now_ms
+    store = snapshot.store
+    doomed = [
+        item.path
+        for item in store.list(LOG_FOLDER)
+        if item.path.rpartition("/")[2].startswith(".")
+        and item.path.endswith(".tmp")
+        and item.modified_ms < now - _LOG_TEMPORARY_AGE_MS
+    ]
+    store.delete(doomed)
+    return tuple(doomed)
+
+
+def named_files(snapshot: Snapshot) -> set[str]:
+    """The data files and vectors of a snapshot, relative to the table's root."""
+    store = snapshot.store
+    named = set()
+    for file in snapshot.files:
+        named.add(store.relative(file.path))
+        vector = file.vector.file_path if file.vector else None
+        if vector is not None:
+            named.add(store.relative(vector))
+    return named
+
+
+def _needed(snapshot: Snapshot, protect: Iterable[Snapshot], horizon: int) -> set[str]:
+    keep: set[str] = set()
+    for kept in (snapshot, *protect):
+        keep |= named_files(kept)
+    return keep | _recently_removed(snapshot.store, snapshot, horizon)
+
+
+def _recently_removed(store: TableStore, snapshot: Snapshot, horizon: int) -> set[str]:
+    named = set()
+    for removed in load_tombstones(store, snapshot.version):
+        if removed.deleted_ms < horizon:
+            continue
+        named.add(store.relative(removed.path))
+        vector = removed.vector.file_path if removed.vector else None
+        if vector is not None:
+            named.add(store.relative(vector))
+    return named
+
+
+def _spared(path: str) -> bool:
+    folders = path.split("/")
+    if folders[0] == "_change_data":
+        return False
+    return any(part.startswith(("_", ".")) and "=" not in part for part in folders)

@@ -1,0 +1,12 @@
+"""Statistics of data files: which files can hold a key, and what we state of the files that we write.
+
+Wrong bounds hide rows, missing ones only cost time. So bounds written by others are widened to what their
+writers may have cut (`bounds`), and a bound we cannot state exactly is left out (`stating`).
+"""
+
+from __future__ import annotations
+
+from merging.delta.statistics.pruning import candidate_files
+from merging.delta.statistics.stating import loose_stats, written_stats
+
+__all__ = ["candidate_files", "loose_stats", "written_stats"]

@@ -1,0 +1,31 @@
+"""Writing what a merge changed: vectors for rows that go, one new file per partition for rows that come.
+
+Nothing here is visible to readers: files get fresh names that carry the attempt, and only `committing` names
+them in the log.
+
+`preparing` writes the files of a commit and is what others call; it fills a `builder` (the commit being prepared) with
+what the subjects give: `new_rows` and their `partitioning`, `marking` by vectors, `rewriting` of files, the
+`change_feed`, a `new_schema`. Under them lie `data_files` (one Parquet file) and `file_names`.
+"""
+
+from __future__ import annotations
+
+from merging.delta.writing.changes import RowChanges
+from merging.delta.writing.data_files import target_file_size
+from merging.delta.writing.file_names import attempt_mark, attempt_marks, holds_mark
+from merging.delta.writing.prepared import PreparedCommit, Step, no_step
+from merging.delta.writing.preparing import prepare, prepare_first, prepare_rewrite
+
+__all__ = [
+    "PreparedCommit",
+    "RowChanges",
+    "Step",
+    "attempt_mark",
+    "attempt_marks",
+    "holds_mark",
+    "no_step",
+    "prepare",
+    "prepare_first",
+    "prepare_rewrite",
+    "target_file_size",
+]

@@ -1,0 +1,171 @@
+"""The commit being prepared: what every subject of this room adds its actions, files and figures to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from merging.delta.actions import DataFile
+from merging.delta.fields import TableField, table_fields
+from merging.delta.snapshot import Snapshot
+from merging.delta.vectors import VectorDescriptor
+from merging.delta.writing.data_files import WrittenFile, copy_to
+from merging.delta.writing.file_names import data_file_name, log_path
+from merging.delta.writing.new_schema import schema_actions
+from merging.delta.writing.prepared import PreparedCommit
+from merging.errors import MergeFailed
+
+
+class CommitBuilder:
+    """Collects actions, files and figures while a commit is prepared.
+
+    `schema` are the table's columns after the commit; a commit whose rows stay the same has no `data_change`.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        snapshot: Snapshot,
+        attempt_id: str,
+        schema: pa.Schema,
+        *,
+        data_change: bool = True,
+    ) -> None:
+        self.data_change = data_change
+        self.connection = connection
+        self.snapshot = snapshot
+        self.attempt_id = attempt_id
+        self.schema = schema
+        self.fields = {one.name: one for one in snapshot.fields}
+        self.now = int(time.time() * 1000)
+        self.actions: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.bytes_written = 0
+        self.rows_removed = 0
+        self.rows_added = 0
+        self.rows_miscounted = 0
+        self.metrics: dict[str, int] = {}
+
+    def physical_records(self, file: DataFile) -> int:
+        """Rows stored in a file that this commit touches, by its footer: were the log's count believed and too small,
+        live rows would go with a file that seemed to have none left."""
+        stored = self.snapshot.stored_records(file)
+        self.rows_miscounted += stored - self.snapshot.physical_records(file)
+        return stored
+
+    def live_records(self, file: DataFile) -> int:
+        """Those of them that readers see."""
+        return self.physical_records(file) - file.dead_rows
+
+    def change_schema(self) -> None:
+        """Give the table its new columns in this commit; files written from now on hold them."""
+        actions = schema_actions(self.snapshot, self.schema)
+        self.actions += actions
+        [metadata] = [action["metaData"] for action in actions if "metaData" in action]
+        fields = table_fields(metadata["schemaString"], self.schema, self.snapshot.mapping_mode)
+        self.fields = {one.name: one for one in fields}
+
+    def columns_in_files(self, schema: pa.Schema) -> list[str]:
+        """The columns of the table's old or new schema that its files hold: all but those that partition it."""
+        return [name for name in schema.names if name not in self.snapshot.partition_columns]
+
+    def stored(self, columns: Sequence[str]) -> list[TableField]:
+        """The columns as files hold them."""
+        return [self.fields[name] for name in columns]
+
+    def count(self, name: str, amount: int) -> None:
+        """Add to one of the commit's operation metrics."""
+        self.metrics[name] = self.metrics.get(name, 0) + amount
+
+    def file_name(self, kind: str = "part") -> str:
+        """A fresh name for a file of rows."""
+        return data_file_name(self.attempt_id, kind)
+
+    def write(self, rows: str, columns: Sequence[str], path: str, *further: str) -> WrittenFile:
+        """Write the rows of a query to a new Parquet file, as `copy_to` does."""
+        self.paths.append(path)
+        fields = self.stored(columns)
+        written = copy_to(self.connection, self.snapshot, rows, fields, path, further=further)
+        self.bytes_written += written.size
+        return written
+
+    def add(self, written: WrittenFile, partition_values: Mapping[str, str | None]) -> None:
+        """Name a new file in the log."""
+        self.actions.append(
+            {
+                "add": {
+                    "path": log_path(written.path),
+                    "partitionValues": dict(partition_values),
+                    "size": written.size,
+                    "modificationTime": self.now,
+                    "dataChange": self.data_change,
+                    "stats": written.stats(self.snapshot),
+                }
+            }
+        )
+
+    def marked(self, file: DataFile, vector: VectorDescriptor, stats: str) -> dict[str, Any]:
+        """The action that names a file again, with another vector."""
+        return {
+            "add": {
+                "path": file.logged_path,
+                "partitionValues": dict(file.partition_values),
+                "size": file.size,
+                "modificationTime": file.modification_time,
+                "dataChange": self.data_change,
+                "stats": stats,
+                "deletionVector": vector.to_log(),
+                **file.extra,
+            }
+        }
+
+    def remove(self, file: DataFile) -> None:
+        """Take a file, with the vector that it has, out of the log."""
+        action: dict[str, Any] = {
+            "path": file.logged_path,
+            "deletionTimestamp": self.now,
+            "dataChange": self.data_change,
+            "extendedFileMetadata": True,
+            "partitionValues": dict(file.partition_values),
+            "size": file.size,
+        }
+        if file.vector is not None:
+            action["deletionVector"] = file.vector.to_log()
+        self.actions.append({"remove": action})
+
+    def remove_rows(self, file: DataFile, named: int, live: int) -> None:
+        """Take a file out of the log because `named` rows of it go. Raises as `require_live` does."""
+        self.require_live(file, named, live)
+        self.rows_removed += named
+        self.remove(file)
+
+    def require_live(self, file: DataFile, named: int, live: int) -> None:
+        """Raise MergeFailed unless all the rows that were named are `live`, each named once."""
+        if live != named:
+            raise MergeFailed(
+                f"{named} rows of {file.path} were to be removed but only {live} of them are live.",
+                data={"table_uri": self.snapshot.uri, "path": file.path},
+            )
+
+    def count_rows(self, relation: str) -> int:
+        """How many rows a relation has."""
+        [(count,)] = self.connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
+        return int(count)
+
+    def prepared(self) -> PreparedCommit:
+        """What was collected, for `committing`."""
+        return PreparedCommit(
+            snapshot=self.snapshot,
+            attempt_id=self.attempt_id,
+            actions=tuple(self.actions),
+            paths=tuple(self.paths),
+            bytes_written=self.bytes_written,
+            rows_removed=self.rows_removed,
+            rows_added=self.rows_added,
+            metrics=self.metrics,
+            rows_miscounted=self.rows_miscounted,
+        )

@@ -1,0 +1,49 @@
+"""The change data feed of a commit (PROTOCOL.md, "Add CDC File")."""
+
+from __future__ import annotations
+
+from merging.delta.writing.builder import CommitBuilder
+from merging.delta.writing.changes import RowChanges, classify
+from merging.delta.writing.file_names import log_path
+from merging.delta.writing.new_rows import cast_columns
+from merging.delta.writing.partitioning import partitions_of
+from merging.sql.quoting import literal, quote
+
+
+def write_change_feed(builder: CommitBuilder, changes: RowChanges) -> None:
+    """The change data feed of the commit (PROTOCOL.md, "Add CDC File"): inserts too, since readers that find a
+    feed in a commit look at nothing else."""
+    classified = classify(builder.connection, builder.snapshot, builder.schema, changes)
+    kinds = (
+        ("insert", classified.inserted),
+        ("update_preimage", classified.updated_before),
+        ("update_postimage", classified.updated_after),
+        ("delete", classified.deleted),
+    )
+    feed = " UNION ALL ".join(
+        f"SELECT {cast_columns(builder.connection, builder.schema, relation)}, {literal(kind)} AS change_type "
+        f"FROM {relation}"
+        for kind, relation in kinds
+        if relation is not None
+    )
+    if not feed:
+        return
+    relation = f"headgate_feed_{builder.attempt_id}"
+    builder.connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote(relation)} AS {feed}")
+    columns = builder.columns_in_files(builder.schema)
+    for values, where, folder in partitions_of(builder, quote(relation)):
+        path = f"_change_data/{folder}{builder.file_name('cdc')}"
+        rows = f"FROM {quote(relation)} {where}"
+        written = builder.write(rows, columns, path, "change_type AS _change_type")
+        builder.actions.append(
+            {
+                "cdc": {
+                    "path": log_path(path),
+                    "partitionValues": dict(values),
+                    "size": written.size,
+                    "dataChange": False,
+                }
+            }
+        )
+        builder.count("numTargetChangeFilesAdded", 1)
+    builder.connection.execute(f"DROP TABLE {quote(relation)}")

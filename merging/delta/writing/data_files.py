@@ -1,0 +1,76 @@
+"""One data file: its rows as Parquet, its statistics, how large it should be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from merging.delta.fields import TableField
+from merging.delta.mapping import field_ids_sql, stored_sql
+from merging.delta.snapshot import Snapshot
+from merging.delta.statistics import written_stats
+from merging.sql.quoting import literal
+
+_INDEXED_COLUMNS = 32
+_ROWS_PER_GROUP = 122_880
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A Parquet file that was written; `column_statistics` are DuckDB's, by the names that stand in the file."""
+
+    path: str
+    rows: int
+    size: int
+    fields: Sequence[TableField]
+    column_statistics: Mapping[str, Mapping[str, str]]
+
+    def stats(self, snapshot: Snapshot) -> str:
+        """What the log states of it, under the names that stand in it."""
+        stored = pa.schema([(one.stored_name, one.type) for one in self.fields])
+        indexed = indexed_columns(snapshot, stored.names)
+        return written_stats(stored, indexed, self.column_statistics, self.rows)
+
+
+def copy_to(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    rows: str,
+    fields: Sequence[TableField],
+    path: str,
+    *,
+    further: Sequence[str] = (),
+    rows_per_group: int = _ROWS_PER_GROUP,
+) -> WrittenFile:
+    """Write the rows of a query to a new Parquet file of the table; memory grows with the rows of a row group.
+
+    `fields` are the columns, as files hold them; `further` are columns of the query that are none of the table's.
+    """
+    target = snapshot.store.local_target(path)
+    [(_, written, size, _, returned, *_)] = connection.execute(
+        f"COPY ({stored_sql(rows, fields, *further)}) TO {literal(str(target))} (FORMAT parquet, "
+        f"COMPRESSION snappy, ROW_GROUP_SIZE {rows_per_group}, RETURN_STATS{field_ids_sql(fields)})"
+    ).fetchall()
+    snapshot.store.publish(path, target)
+    return WrittenFile(path, int(written), int(size), fields, returned or {})
+
+
+def target_file_size(snapshot: Snapshot) -> int:
+    """Bytes of a data file that the table wants (`delta.targetFileSize`), 128 MB where it says nothing."""
+    stated = re.fullmatch(
+        r"\s*(\d+)\s*([kmg]?)b?\s*", snapshot.properties.get("delta.targetFileSize", "").lower()
+    )
+    if not stated:
+        return 128 * 1024 * 1024
+    return int(stated[1]) * {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}[stated[2]]
+
+
+def indexed_columns(snapshot: Snapshot, columns: Sequence[str]) -> list[str]:
+    """The columns whose statistics are written: the first 32, or as `delta.dataSkippingNumIndexedCols` says."""
+    stated = snapshot.properties.get("delta.dataSkippingNumIndexedCols", "")
+    limit = int(stated) if re.fullmatch(r"-?\d+", stated) else _INDEXED_COLUMNS
+    return list(columns) if limit < 0 else list(columns[:limit])

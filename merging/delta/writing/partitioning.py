@@ -1,0 +1,58 @@
+"""Which partitions rows belong to, and how the log spells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from merging.delta.writing.builder import CommitBuilder
+from merging.delta.writing.file_names import partition_folder
+from merging.errors import MergeFailed
+from merging.sql.quoting import column_sql, literal
+from merging.sql.types import duckdb_type
+
+
+def partitions_of(builder: CommitBuilder, relation: str) -> Iterator[tuple[dict[str, str | None], str, str]]:
+    """For every partition of a relation: its values by stored name, a WHERE clause, its folder."""
+    partitions = builder.snapshot.partition_columns
+    if not partitions:
+        if builder.count_rows(relation):
+            yield {}, "", ""
+        return
+    spelled = ", ".join(
+        f"{_partition_text(builder.schema, name)} AS {column_sql(name)}" for name in partitions
+    )
+    found = builder.connection.execute(f"SELECT DISTINCT {spelled} FROM {relation} ORDER BY ALL").fetchall()
+    for values in found:
+        named = dict(zip(partitions, values, strict=True))
+        for name, value in named.items():
+            if value == "":
+                raise MergeFailed(
+                    f"Column {name} partitions the table, and Delta stores an empty text there as NULL.",
+                    data={"column": name},
+                )
+        where = " AND ".join(
+            f"{_partition_text(builder.schema, name)} IS NOT DISTINCT FROM "
+            + ("NULL" if value is None else literal(value))
+            for name, value in named.items()
+        )
+        physical = {builder.snapshot.physical_names[name]: value for name, value in named.items()}
+        yield physical, f"WHERE {where}", partition_folder(physical)
+
+
+def _partition_text(schema: pa.Schema, name: str) -> str:
+    """A partition value as the log spells it (PROTOCOL.md, "Partition Value Serialization")."""
+    data_type = schema.field(name).type
+    if pa.types.is_timestamp(data_type) and data_type.tz:
+        # With its zone, as Spark writes it from 4 on: without one it is whatever the reader's session makes of it.
+        return f"strftime({column_sql(name)} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
+    if pa.types.is_timestamp(data_type):
+        return f"strftime({column_sql(name)}, '%Y-%m-%d %H:%M:%S.%f')"
+    if pa.types.is_floating(data_type):
+        value = f"CAST({column_sql(name)} AS {duckdb_type(data_type)})"
+        spelled = f"CAST({value} AS VARCHAR)"
+        # Java reads no other spelling of these.
+        infinite = f"if({value} > 0, 'Infinity', '-Infinity')"
+        return f"CASE WHEN isinf({value}) THEN {infinite} WHEN isnan({value}) THEN 'NaN' ELSE {spelled} END"
+    return f"CAST(CAST({column_sql(name)} AS {duckdb_type(data_type)}) AS VARCHAR)"

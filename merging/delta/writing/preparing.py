@@ -1,0 +1,132 @@
+"""Writing the files of one commit, of each kind that there is: of a merge, of files written again, of a new table."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from merging.delta.snapshot import Snapshot
+from merging.delta.strategies import CommitStrategy
+from merging.delta.writing.builder import CommitBuilder
+from merging.delta.writing.change_feed import write_change_feed
+from merging.delta.writing.changes import RowChanges
+from merging.delta.writing.marking import mark_rows
+from merging.delta.writing.new_rows import write_new_rows
+from merging.delta.writing.prepared import PreparedCommit, Step, no_step
+from merging.delta.writing.rewriting import rewrite_together, rewrite_without
+from merging.errors import UnsupportedTable
+from merging.sql.quoting import column_sql, quote
+from merging.store.stores import probe
+
+
+def prepare(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    changes: RowChanges,
+    *,
+    attempt_id: str,
+    new_schema: pa.Schema | None = None,
+    step: Step = no_step,
+) -> PreparedCommit:
+    """Write the files of one commit on top of `snapshot`; nothing is visible before `commit`.
+
+    `new_schema`: the table's columns after the merge, when columns are added or widened. `step` is told
+    "files-written" and "files-synced".
+    On any error the files already written are deleted. Raises UnsupportedTable (also for updates of an
+    append-only table) and MergeFailed.
+    """
+    strategy = snapshot.strategy()
+    builder = CommitBuilder(connection, snapshot, attempt_id, new_schema or snapshot.schema)
+    if snapshot.append_only and changes.removed and builder.count_rows(changes.removed):
+        raise UnsupportedTable(
+            ["appendOnly"],
+            "The table is append-only (delta.appendOnly): rows can be added, not changed or deleted.",
+        )
+    probe(snapshot.store)
+    with _files_of(builder):
+        if new_schema is not None and not new_schema.equals(snapshot.schema):
+            builder.change_schema()
+        if changes.removed:
+            _remove_rows(builder, strategy, changes.removed)
+        if changes.added:
+            write_new_rows(builder, changes.added)
+        if snapshot.change_data_feed:
+            write_change_feed(builder, changes)
+        step("files-written")
+        snapshot.store.sync(builder.paths)
+        step("files-synced")
+    return builder.prepared()
+
+
+def prepare_rewrite(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    groups: Sequence[Sequence[int]],
+    leading: Sequence[dict[str, Any]],
+    *,
+    attempt_id: str,
+) -> PreparedCommit:
+    """Write the live rows of each group of files (one partition each) to new files; no row changes.
+
+    `leading` are metaData and protocol actions of the same commit. Raises UnsupportedTable, MergeFailed.
+    """
+    snapshot.require_writable()
+    probe(snapshot.store)
+    builder = CommitBuilder(connection, snapshot, attempt_id, snapshot.schema, data_change=False)
+    builder.actions += leading
+    with _files_of(builder):
+        for group in groups:
+            rewrite_together(builder, group)
+        snapshot.store.sync(builder.paths)
+    return builder.prepared()
+
+
+def prepare_first(
+    connection: duckdb.DuckDBPyConnection, empty: Snapshot, relation: str, *, attempt_id: str
+) -> PreparedCommit:
+    """Write the data files of a table that is being created; `empty` is its snapshot before version 0."""
+    builder = CommitBuilder(connection, empty, attempt_id, empty.schema)
+    with _files_of(builder):
+        # A reader can be read once only, and partitions and sizes are looked at before rows are written.
+        labelled = ", ".join(f"{quote(name)} AS {column_sql(name)}" for name in empty.schema.names)
+        connection.execute(f"CREATE TEMP TABLE headgate_first AS SELECT {labelled} FROM {relation}")
+        write_new_rows(builder, "headgate_first")
+        empty.store.sync(builder.paths)
+    return builder.prepared()
+
+
+@contextlib.contextmanager
+def _files_of(builder: CommitBuilder) -> Iterator[None]:
+    """Whatever stops the writing, no file of it stays behind."""
+    try:
+        yield
+    except BaseException:
+        builder.snapshot.store.delete(builder.paths)
+        raise
+
+
+def _remove_rows(builder: CommitBuilder, strategy: CommitStrategy, removed: str) -> None:
+    """Let rows go by the vectors of their files where the strategy marks those, else with their files."""
+    files = builder.snapshot.files
+    by_file = _numbers_by_file(builder.connection, removed)
+    marked = {index: numbers for index, numbers in by_file.items() if strategy.marks(files[index])}
+    mark_rows(builder, marked)
+    rewrite_without(builder, {index: by_file[index] for index in by_file if index not in marked})
+
+
+def _numbers_by_file(connection: duckdb.DuckDBPyConnection, removed: str) -> dict[int, np.ndarray]:
+    found = connection.execute(
+        f"SELECT file_index::BIGINT AS file_index, row_number::BIGINT AS row_number FROM {removed} "
+        "ORDER BY file_index, row_number"
+    ).fetchnumpy()
+    indexes, numbers = found["file_index"], found["row_number"]
+    if not len(indexes):
+        return {}
+    starts = np.flatnonzero(np.r_[True, indexes[1:] != indexes[:-1]])
+    ends = np.r_[starts[1:], len(indexes)]
+    return {int(indexes[start]): numbers[start:end] for start, end in zip(starts, ends, strict=True)}

@@ -5,10 +5,13 @@ from typing import Any
 import structlog
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.core.paginator import Paginator
+from django.db import connection
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import cached_property
 
 from audit.errors import InvalidMoment
 from audit.export import ExportFilter, export_lines, moment_of
@@ -18,8 +21,58 @@ from audit.services import verify_chains
 logger = structlog.get_logger(__name__)
 
 
+class AtLeast(int):
+    """A count that was not taken to its end. It is used as the number it is, and reads "more than" that."""
+
+    def __str__(self) -> str:
+        return f"more than {int(self):,}"
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic only in the stubs
+    """Pages of a list that may be very long: counted, and turned over, to ``FURTHEST`` rows. Filters reach the rest."""
+
+    FURTHEST = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, as far as that is counted."""
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]  # an admin pages nothing else
+        found = rows.order_by()[: self.FURTHEST + 1].count()
+        return found if found <= self.FURTHEST else AtLeast(self.FURTHEST)
+
+
+class IndexedValuesFilter(admin.AllValuesFieldListFilter):
+    """A filter by the values of a text column that an index begins with.
+
+    Each value is found from the one before it by one step in the index (a "loose index scan", which neither SQLite nor
+    PostgreSQL does for ``DISTINCT``), so that half a million rows with thirty values cost thirty steps.
+    """
+
+    def __init__(self, field: Any, request: Any, params: Any, model: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(field, request, params, model, *args, **kwargs)
+        self.lookup_choices: Any = _values_of(model, field.column)
+
+
+def _values_of(model: type[Model], column: str) -> list[str]:
+    quote = connection.ops.quote_name
+    table, value = quote(model._meta.db_table), quote(column)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH RECURSIVE found (value) AS (SELECT min({value}) FROM {table} UNION ALL "
+            f"SELECT (SELECT min({value}) FROM {table} WHERE {value} > found.value) FROM found "
+            f"WHERE found.value IS NOT NULL) SELECT value FROM found WHERE value IS NOT NULL"
+        )
+        return [value for (value,) in cursor.fetchall()]
+
+
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only in the stubs
-    """An admin that shows and never changes; what operators do are actions that call services."""
+    """An admin that shows and never changes; what operators do are actions that call services.
+
+    No list counts all its rows: a trail has millions.
+    """
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -36,10 +89,9 @@ class EventAdmin(ReadOnlyAdmin):
     """The trail, newest first."""
 
     list_display = ["occurred_at", "stream", "sequence", "action", "subject_id", "actor", "request_id"]
-    list_filter = ["action", "subject_type", "occurred_at"]
+    list_filter = [("action", IndexedValuesFilter), ("subject_type", IndexedValuesFilter), "occurred_at"]
     search_fields = ["subject_id", "actor", "stream", "request_id"]
     ordering = ["-occurred_at", "-pk"]
-    show_full_result_count = False
     change_list_template = "admin/audit/event/change_list.html"
 
     def get_urls(self) -> list[URLPattern]:

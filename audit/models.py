@@ -64,6 +64,7 @@ class Event(models.Model):
         indexes = [
             models.Index(fields=["subject_type", "subject_id", "sequence"], name="audit_event_subject"),
             models.Index(fields=["occurred_at"], name="audit_event_time"),
+            models.Index(fields=["action"], name="audit_event_action"),
         ]
 
     def __str__(self) -> str:

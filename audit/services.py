@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from audit import anchors
@@ -183,29 +184,50 @@ class LostHead:
     reason: str
 
 
+#: For how many anchored heads the database is asked at once.
+HEADS_AT_ONCE: Final = 200
+
+
 def lost_heads() -> list[LostHead]:
     """Anchored heads that are not in their chains, but for those whose loss the trail itself tells of."""
     known = {tuple(one) for lost in Event.objects.filter(action=HEADS_LOST) for one in lost.data["heads"]}
-    found = []
+    heads = list(_anchored())
+    return [
+        LostHead(anchor, stream, head.sequence, reason)
+        for start in range(0, len(heads), HEADS_AT_ONCE)
+        for anchor, stream, head, reason in _not_in_their_chains(heads[start : start + HEADS_AT_ONCE])
+        if (anchor, stream, head.sequence) not in known
+    ]
+
+
+def _anchored() -> Iterator[tuple[str, str, anchors.Head]]:
+    """Every head of every anchor file that can be read; ``broken_links`` tells of the others."""
     for path in anchors.anchor_paths():
         try:
             heads = anchors.read_anchor(path).heads
         except anchors.AnchorDamaged:
-            continue  # told by ``broken_links``
+            continue
         for stream, head in heads.items():
-            hashes = Event.objects.filter(stream=stream, sequence=head.sequence).values_list(
-                "hash", flat=True
-            )
-            there = hashes.first()
-            if there == head.hash or (path.name, stream, head.sequence) in known:
-                continue
-            reason = (
-                f"the entry is missing; {path.name} anchored it"
-                if there is None
-                else f"it is not the entry that {path.name} anchored"
-            )
-            found.append(LostHead(path.name, stream, head.sequence, reason))
-    return found
+            yield path.name, stream, head
+
+
+def _not_in_their_chains(
+    some: Sequence[tuple[str, str, anchors.Head]],
+) -> Iterator[tuple[str, str, anchors.Head, str]]:
+    wanted: dict[str, list[int]] = {}
+    for _, stream, head in some:
+        wanted.setdefault(stream, []).append(head.sequence)
+    entries = Q(
+        *(Q(stream=stream, sequence__in=numbers) for stream, numbers in wanted.items()), _connector=Q.OR
+    )
+    found = Event.objects.filter(entries).values_list("stream", "sequence", "hash")
+    hashes = {(stream, sequence): digest for stream, sequence, digest in found.order_by()}
+    for anchor, stream, head in some:
+        there = hashes.get((stream, head.sequence))
+        if there is None:
+            yield anchor, stream, head, f"the entry is missing; {anchor} anchored it"
+        elif there != head.hash:
+            yield anchor, stream, head, f"it is not the entry that {anchor} anchored"
 
 
 def acknowledge_lost_heads(lost: Sequence[LostHead]) -> None:

@@ -7,7 +7,6 @@ staged contents and audit files there are only of the requests that ``merge_two`
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from changerequests.services.storage import audit_folder
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets.models import Dataset, DatasetLease, DatasetMeta, Project
 from datasets.roles import Role, permissions_of
+from datasets.services.meta import facts_of
 from tests import factories
 
 TABLE_ROWS = 1_000
@@ -93,7 +93,7 @@ def fill(sizes: Sizes) -> Crowd:
     """
     now = timezone.now()
     people = _people(sizes.people)
-    datasets = _datasets(sizes.datasets, now)
+    datasets = _datasets(sizes.datasets)
     _roles(people, datasets)
     requests = _requests(sizes.requests, datasets, people, now)
     _contents(requests, people, now)
@@ -142,7 +142,7 @@ def _people(number: int) -> list[User]:
     )
 
 
-def _datasets(number: int, now: datetime) -> list[Dataset]:
+def _datasets(number: int) -> list[Dataset]:
     """Each with a table of its own, a copy of the first."""
     tables = Path(settings.DELTA_DATA_ROOT) / "tables"
     data = {"id": range(TABLE_ROWS), "value": [0.0] * TABLE_ROWS, "note": ["-"] * TABLE_ROWS}
@@ -170,23 +170,10 @@ def _datasets(number: int, now: datetime) -> list[Dataset]:
         ),
         Dataset,
     )
-    info = merging.inspect_table(str(tables / "0"))
+    facts = facts_of(merging.inspect_table(str(tables / "0")))
     _insert((DatasetLease(dataset=dataset) for dataset in datasets), DatasetLease)
     _insert(
-        (
-            DatasetMeta(
-                dataset=dataset,
-                table_id=info.table_id,
-                delta_version=info.version,
-                row_count=info.row_count,
-                schema_json=json.loads(info.schema_json),
-                size_bytes=info.size_bytes,
-                file_count=info.file_count,
-                strategy=info.strategy,
-                checked_at=now,
-            )
-            for dataset in datasets
-        ),
+        (DatasetMeta(dataset=dataset, **facts) for dataset in datasets),
         DatasetMeta,
     )
     return datasets

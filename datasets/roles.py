@@ -8,17 +8,12 @@ from enum import StrEnum
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, Group, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
+from django.db.models import Case, CharField, Exists, Min, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Cast
 from guardian.models import GroupObjectPermission, UserObjectPermission
-from guardian.shortcuts import (
-    assign_perm,
-    get_groups_with_perms,
-    get_objects_for_user,
-    get_users_with_perms,
-    remove_perm,
-)
+from guardian.shortcuts import assign_perm, get_objects_for_user, remove_perm
 
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.errors import Forbidden, NotFound
@@ -161,18 +156,33 @@ def visible_dataset(user: User, dataset_id: int) -> Dataset:
 
 
 def members_of(target: Dataset | Project) -> list[tuple[User | Group, Role]]:
-    """Users and groups with a role of their own on the target (not inherited), strongest first."""
-    found: list[tuple[User | Group, Role]] = []
-    holders: tuple[Any, ...] = (
-        get_users_with_perms(target, attach_perms=True, with_group_users=False),
-        get_groups_with_perms(target, attach_perms=True),
+    """Users and groups with a role of their own on the target (not inherited), strongest first.
+
+    Two queries, however many they are.
+    """
+    holders: tuple[tuple[QuerySet[Any], str], ...] = (
+        (User.objects.all(), "userobjectpermission"),
+        (Group.objects.all(), "groupobjectpermission"),
     )
-    for holder in holders:
-        for member, names in holder.items():
-            role = next(
-                (r for r, verb in _STRONGEST_FIRST if f"{verb}_{target._meta.model_name}" in names), None
-            )
-            if role:
-                found.append((member, role))
+    found = [
+        (member, _STRONGEST_FIRST[member.place_of_role][0])
+        for members, given in holders
+        for member in _with_place_of_role(members, given, target)
+    ]
     order = [role for role, _ in _STRONGEST_FIRST]
     return sorted(found, key=lambda pair: (order.index(pair[1]), str(pair[0])))
+
+
+def _with_place_of_role(members: QuerySet[Any], given: str, target: Dataset | Project) -> QuerySet[Any]:
+    """Those who hold a role on the target, with the place of the strongest in ``_STRONGEST_FIRST``."""
+    model = target._meta.model_name
+    places = [
+        When(**{f"{given}__permission__codename": f"{verb}_{model}"}, then=Value(place))
+        for place, (_, verb) in enumerate(_STRONGEST_FIRST)
+    ]
+    on_target = {
+        f"{given}__content_type": ContentType.objects.get_for_model(target),
+        f"{given}__object_pk": str(target.pk),
+        f"{given}__permission__codename__in": permissions_of(Role.OWNER, target),
+    }
+    return members.filter(**on_target).annotate(place_of_role=Min(Case(*places)))

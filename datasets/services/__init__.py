@@ -1,7 +1,7 @@
 """What people do with datasets: register, change settings, reconcile with the table, look at rows and history."""
 
 from datasets.services.installation import installation_identity
-from datasets.services.meta import reconcile, remember_table
+from datasets.services.meta import reconcile, reconcile_all, remember_table
 from datasets.services.projects import create_project
 from datasets.services.reading import history, preview, table_at
 from datasets.services.registration import register_dataset
@@ -16,6 +16,7 @@ __all__ = [
     "installation_identity",
     "preview",
     "reconcile",
+    "reconcile_all",
     "register_dataset",
     "remember_table",
     "table_at",

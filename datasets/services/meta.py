@@ -45,6 +45,31 @@ def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
     return DatasetMeta.objects.get(dataset=dataset)
 
 
+def reconcile_all() -> int:
+    """Bring what is known of every table up to its log; returns how many moved.
+
+    Two statements, and those of ``reconcile`` for each table that somebody else wrote to.
+    """
+    started = timezone.now()
+    unmoved: list[int] = []
+    moved: list[int] = []
+    for dataset in Dataset.objects.select_related("meta").order_by("pk"):
+        (unmoved if _is_as_known(dataset) else moved).append(dataset.pk)
+    DatasetMeta.objects.filter(pk__in=unmoved, checked_at__lt=started).update(checked_at=timezone.now())
+    for dataset_id in moved:
+        reconcile(dataset_id=dataset_id)
+    return len(moved)
+
+
+def _is_as_known(dataset: Dataset) -> bool:
+    """Whether the table's log says what is remembered. Not where the table cannot be read, as may be known already."""
+    try:
+        facts = facts_of(merging.inspect_table(dataset.table_uri))
+    except merging.MergeError:
+        return False
+    return all(getattr(dataset.meta, name) == value for name, value in facts.items() if name != "checked_at")
+
+
 def remember_table(dataset: Dataset, info: merging.TableInfo) -> None:
     """Store what the log says after a merge. Call it in the transaction that marks the merge."""
     _remember(dataset, info, "")

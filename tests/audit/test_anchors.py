@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from pytest_django import DjangoAssertNumQueries
 
+from audit import services
 from audit.chain import event_hash
 from audit.files import audit_root, file_sha256, write_audit_files
 from audit.models import Chain, Event
@@ -18,6 +20,7 @@ from audit.services import (
     lost_heads,
     record,
     verify,
+    verify_anchors,
     verify_chains,
 )
 from audit.tasks import anchor
@@ -113,6 +116,27 @@ def test_a_chain_that_was_rewritten_whole_is_found() -> None:
     )
     assert list(verify_chains()) == []
     assert list(verify()) == [Break("dataset:1", 1, f"it is not the entry that {path.name} anchored")]
+
+
+def test_heads_are_compared_hundreds_at_once(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for _ in range(3):
+        for number in range(4):
+            write(f"dataset:{number}", 1)
+        last = anchored()
+    assert (
+        len(list((audit_root() / "anchors").iterdir())) == 3
+    )  # of 4, 5 and 5 heads: the anchors' events move one
+    with django_assert_num_queries(2):  # what the trail says is lost, and the heads
+        assert list(verify_anchors()) == []
+    monkeypatch.setattr(services, "HEADS_AT_ONCE", 5)
+    with django_assert_num_queries(4):
+        assert list(verify_anchors()) == []
+    tamper("DELETE FROM audit_event WHERE stream = 'dataset:2' AND sequence = 3")
+    assert list(verify_anchors()) == [
+        Break("dataset:2", 3, f"the entry is missing; {last.name} anchored it"),
+    ]
 
 
 def test_a_changed_or_missing_anchor_is_named() -> None:

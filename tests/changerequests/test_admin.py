@@ -15,9 +15,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
+from audit.admin import BoundedPaginator
 from audit.selectors import events_of
 from audit.services import INSTALLATION_STREAM, Break
+from audit.triggers import DROP_TRIGGERS
 from changerequests import queue
 from changerequests.models import ChangeRequest, ConflictResolution, ExpectationCheck, MergeRun
 from changerequests.services import conflicts, plans
@@ -394,3 +397,36 @@ def test_accounts_that_operators_make_and_change_are_in_the_trail(staff: Client)
         ("account.made", "adam", {}),
         ("account.changed", "adam", {"changed": ["password"]}),
     ]
+
+
+def test_the_trail_is_listed_without_reading_it_all(
+    staff: Client, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    ChangeRequestFactory.create()
+    url = reverse("admin:audit_event_changelist")
+    staff.get(url)
+    monkeypatch.setattr(BoundedPaginator, "FURTHEST", 3)
+
+    # The session, who asks and what they may (2), the actions, the subjects, how many (at most four), and the page.
+    with django_assert_num_queries(8) as asked:
+        page = staff.get(url)
+
+    assert not [one["sql"] for one in asked.captured_queries if "DISTINCT" in one["sql"]]
+    [counted] = [one["sql"] for one in asked.captured_queries if "COUNT(*)" in one["sql"]]
+    assert "LIMIT 4" in counted
+    assert "more than 3 events" in " ".join(page.content.decode().split())
+    for action in ("change_request.created", "member.role_set", "revision.staged"):
+        assert f"?action={action}" in page.content.decode()
+    for subject_type in ("change_request", "dataset"):
+        assert f"?subject_type={subject_type}" in page.content.decode()
+    monkeypatch.setattr(BoundedPaginator, "FURTHEST", 1_000)
+    some = staff.get(url, {"action": "revision.staged"})
+    assert "1 event" in " ".join(some.content.decode().split())
+
+
+def test_a_filter_of_an_empty_trail_offers_no_value(staff: Client) -> None:
+    with connection.cursor() as cursor:
+        for statement in (*DROP_TRIGGERS[connection.vendor], "DELETE FROM audit_event"):
+            cursor.execute(statement)
+
+    assert "?action=" not in staff.get(reverse("admin:audit_event_changelist")).content.decode()

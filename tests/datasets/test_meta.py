@@ -1,18 +1,21 @@
 """``dataset_meta``: right after every merge, and after what others did to the table."""
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from django.db import transaction
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 import merging
 from audit.selectors import events_of
 from datasets import services
 from datasets.errors import Forbidden, InvalidInput, RegistrationRejected, TableReplaced
-from datasets.models import Dataset
+from datasets.models import Dataset, DatasetMeta
 from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.tasks import reconcile_all
@@ -84,6 +87,44 @@ def test_the_periodic_task_finds_what_others_wrote(dataset: Dataset) -> None:
     reconcile_all()
 
     assert known(dataset) == (2, 7, "")
+
+
+def test_tables_that_did_not_move_cost_two_statements_together(
+    dataset: Dataset, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    others = [DatasetFactory.create() for _ in range(3)]
+    before = DatasetMeta.objects.get(dataset=others[0]).checked_at
+    with django_assert_num_queries(2):
+        assert services.reconcile_all() == 0
+    assert all(meta.checked_at > before for meta in DatasetMeta.objects.all())
+
+    append(dataset, "N7")
+    with django_assert_num_queries(2 + 10):  # one moved: it is locked, written and told
+        assert services.reconcile_all() == 1
+
+    assert known(dataset) == (1, 5, "")
+    assert events_of("dataset", str(dataset.pk)).filter(action="dataset.reconciled").count() == 1
+    assert not events_of("dataset", str(others[0].pk)).filter(action="dataset.reconciled").exists()
+
+
+def test_what_was_looked_at_before_a_merge_recorded_it_is_not_newer_than_that(
+    dataset: Dataset,
+) -> None:
+    later = timezone.now() + timedelta(minutes=1)
+    DatasetMeta.objects.update(checked_at=later)
+
+    assert services.reconcile_all() == 0
+
+    assert DatasetMeta.objects.get().checked_at == later
+
+
+def test_the_periodic_task_tells_of_a_table_that_is_gone(dataset: Dataset) -> None:
+    shutil.rmtree(dataset.table_uri)
+
+    assert services.reconcile_all() == 1
+
+    assert known(dataset)[:2] == (0, 4)
+    assert "There is no Delta table" in known(dataset)[2]
 
 
 def test_a_merge_after_a_foreign_write_is_made_on_the_new_version(dataset: Dataset) -> None:

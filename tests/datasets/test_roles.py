@@ -2,11 +2,12 @@
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
+from pytest_django import DjangoAssertNumQueries
 
 from audit.selectors import events_in, events_of
 from audit.services import INSTALLATION_STREAM
 from datasets.errors import Forbidden, NotFound
-from datasets.models import Dataset
+from datasets.models import Dataset, Project
 from datasets.roles import (
     Role,
     datasets_with_role,
@@ -18,7 +19,15 @@ from datasets.roles import (
     visible_dataset,
     visible_projects,
 )
-from tests.factories import DatasetFactory, GroupFactory, UserFactory, fresh, give_role, person_with
+from tests.factories import (
+    DatasetFactory,
+    GroupFactory,
+    ProjectFactory,
+    UserFactory,
+    fresh,
+    give_role,
+    person_with,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -143,3 +152,27 @@ def test_members_are_listed_strongest_first(dataset: Dataset) -> None:
 
     assert members_of(dataset) == [(olivia, Role.OWNER), (analysts, Role.CONTRIBUTOR), (vera, Role.VIEWER)]
     assert members_of(dataset.project) == []
+
+
+def test_many_members_are_found_in_two_queries(
+    dataset: Dataset, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    people = [person_with(role, dataset, username=f"{role}-{n}") for role in Role for n in range(3)]
+    members_of(dataset)  # the content type is known from then on
+
+    with django_assert_num_queries(2):
+        found = members_of(dataset)
+
+    assert found == [
+        (person, role) for role in reversed(Role) for person in people if person.username.startswith(role)
+    ]
+
+
+def test_roles_on_others_of_the_same_number_make_no_members(dataset: Dataset, other: Dataset) -> None:
+    owner = person_with(Role.OWNER, other)
+    # Permissions name their object by its number alone.
+    project = Project.objects.filter(pk=dataset.pk).first() or ProjectFactory.create(pk=dataset.pk)
+    person_with(Role.OWNER, project)
+
+    assert members_of(dataset) == []
+    assert members_of(other) == [(owner, Role.OWNER)]

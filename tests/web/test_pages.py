@@ -16,7 +16,7 @@ from changerequests.models import ChangeRequest, Comment, MergeRun, Review, Revi
 from changerequests.states import Status
 from datasets.models import Dataset, DatasetMeta
 from datasets.roles import Role, role_on
-from tests.factories import ChangeRequestFactory, approve, fresh, merge
+from tests.factories import ChangeRequestFactory, GroupFactory, approve, fresh, give_role, merge, person_with
 from tests.web.conftest import SignedIn
 from web.forms import UploadForm
 from web.view_models.datasets import UploadColumn, computed_columns, upload_columns
@@ -229,6 +229,44 @@ class TestDataset:
             signed_in(owner).post(reverse("remove_member", args=address(dataset)), taken).status_code == 302
         )
         assert role_on(fresh(stranger), dataset) is None
+
+    def test_many_members_come_in_pages_and_are_found_by_name(
+        self,
+        dataset: Dataset,
+        owner: User,
+        signed_in: SignedIn,
+        django_assert_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        for n in range(55):
+            person_with(Role.VIEWER, dataset, username=f"reader-{n:02}", first_name=f"Rita{n}")
+        group = GroupFactory.create(name="Analysts")
+        give_role(group, dataset, Role.CONTRIBUTOR)
+        for n in range(53):
+            person_with(Role.VIEWER, dataset.project, username=f"fellow-{n:02}")
+        url, browser = reverse("members", args=address(dataset)), signed_in(owner)
+        browser.get(url)
+
+        with django_assert_num_queries(21):
+            first = browser.get(url)
+        second = text(browser.get(url, {"page": "2"}))
+        found = text(browser.get(url, {"q": "ANALYST"}))
+        nobody = text(browser.get(url, {"q": "nobody"}))
+
+        members, more = len(first.context["page"]), text(first).count("Remove ")
+        assert (members, more) == (50, 50)
+        assert "Page 1 of 2" in text(first)
+        assert "reader-54" not in text(first)
+        assert "reader-54" in second
+        assert "And 3 more: search for them by name." in text(first)
+        assert "Analysts" in found
+        assert "reader-" not in found
+        assert "Nobody of this name has a role of their own here." in nobody
+        assert "Nobody of this name has a role on the project." in nobody
+
+    def test_few_members_need_no_search(self, dataset: Dataset, owner: User, signed_in: SignedIn) -> None:
+        words = text(signed_in(owner).get(reverse("members", args=address(dataset))))
+        assert 'role="search"' not in words
+        assert "Page 1" not in words
 
     def test_reconciling_says_what_moved(
         self, dataset: Dataset, author: User, viewer: User, signed_in: SignedIn

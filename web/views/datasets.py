@@ -15,7 +15,7 @@ from changerequests import selectors
 from changerequests.states import Status
 from datasets import services
 from datasets.errors import NotFound
-from datasets.models import Dataset
+from datasets.models import Dataset, Project
 from datasets.roles import Role, datasets_with_role, members_of, require_owner, set_role
 from datasets.trail import may_export
 from web.forms import DatasetSettingsForm, MemberForm
@@ -28,6 +28,7 @@ from web.wording import name_of
 PREVIEW_ROWS = 50
 HISTORY_ROWS = 30
 REQUEST_ROWS = 25
+MEMBER_ROWS = 50
 OPEN = (Status.DRAFT, Status.PENDING, Status.MERGING)
 
 
@@ -160,7 +161,7 @@ def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def members(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
-    """Who may do what. Owners give and take roles here."""
+    """Who may do what, found by name where they are many. Owners give and take roles here."""
     dataset = dataset_at(request, project_slug, dataset_slug)
     form = MemberForm(request.POST or None)
     status = 200
@@ -169,12 +170,25 @@ def members(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
         if form.is_valid() and _give_role(request, dataset, form):
             return HttpResponseRedirect(request.path)
         status = 422
+    wanted = request.GET.get("q", "").strip()
+    own, inherited = _members(dataset, wanted), _members(dataset.project, wanted)
+    page = Paginator(own, MEMBER_ROWS).get_page(request.GET.get("page"))
     context = {
         "form": form,
-        "own": [_member(member, role) for member, role in members_of(dataset)],
-        "inherited": [_member(member, role) for member, role in members_of(dataset.project)],
+        "text": wanted,
+        "page": page,
+        "inherited": inherited[:MEMBER_ROWS],
+        "more_inherited": max(len(inherited) - MEMBER_ROWS, 0),
+        "are_many": bool(wanted) or len(own) > MEMBER_ROWS or len(inherited) > MEMBER_ROWS,
     }
     return dataset_page(request, dataset, "members", context, status=status)
+
+
+def _members(target: Dataset | Project, wanted: str) -> list[dict[str, Any]]:
+    """The members with a role on the target itself whose name or user name has the text in it."""
+    found = [_member(member, role) for member, role in members_of(target)]
+    text = wanted.casefold()
+    return [one for one in found if text in one["name"].casefold() or text in one["user_name"].casefold()]
 
 
 def _give_role(request: HttpRequest, dataset: Dataset, form: MemberForm) -> bool:

@@ -30,7 +30,9 @@ from demo.processes import ManagedProcess, wait_until, web_command, worker_comma
 from tests import options
 
 #: The same application tests on both databases; the engine knows no database, so it is tested once.
-DATABASE_SUITES = ("tests/audit", "tests/datasets", "tests/changerequests", "tests/config")
+DATABASE_SUITES = tuple(
+    f"tests/{name}" for name in ("audit", "datasets", "changerequests", "api", "web", "demo", "config")
+)
 
 
 class ServiceMissingError(Exception):

@@ -268,15 +268,6 @@ def latest_run(change_request: ChangeRequest) -> MergeRun | None:
     return change_request.runs.order_by("-pk").first()
 
 
-def queue_of(dataset: Dataset) -> QuerySet[MergeRun]:
-    """The active runs of a dataset in the order in which they will merge."""
-    return (
-        MergeRun.objects.filter(dataset=dataset, status__in=ACTIVE_RUN_STATUSES)
-        .select_related("change_request", "requested_by")
-        .order_by("pk")
-    )
-
-
 def queue_position(run: MergeRun) -> int:
     """How many runs of the dataset end before this one: 0 for the one that runs."""
     return MergeRun.objects.filter(
@@ -378,8 +369,3 @@ def datasets_with_waiting_runs() -> QuerySet[Dataset]:
     waiting = MergeRun.objects.filter(dataset=OuterRef("pk"), status=RunStatus.QUEUED)
     running = MergeRun.objects.filter(dataset=OuterRef("pk"), status=RunStatus.RUNNING)
     return Dataset.objects.filter(Exists(waiting)).exclude(Exists(running))
-
-
-def last_change_request_of(dataset: Dataset, version: int) -> ChangeRequest | None:
-    """The change request that made this version of the table, if one of ours did."""
-    return ChangeRequest.objects.filter(dataset=dataset, merged_version=version).first()

@@ -25,7 +25,7 @@ import merging
 from audit.services import dataset_stream, record
 from datasets import leases
 from datasets.errors import DatasetBusy, DomainError, Forbidden, InvalidInput, MaintenanceStopped
-from datasets.models import Dataset, DatasetLease, MaintenanceRun
+from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import is_operator
 from datasets.roles import is_owner
 from datasets.services import installation_identity, remember_table
@@ -402,9 +402,3 @@ def _with_interrupted(dataset: Dataset, needs: Needs, version: int) -> Needs:
 
 def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
-
-
-def lease_kind(dataset: Dataset) -> str:
-    """What the dataset's lease is held for now: "merge", "maintenance", or empty where nobody alive holds it."""
-    lease = DatasetLease.objects.filter(dataset=dataset, expires_at__gt=timezone.now()).exclude(holder="")
-    return lease.values_list("kind", flat=True).first() or ""

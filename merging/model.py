@@ -19,11 +19,9 @@ ConflictPolicy = Literal["cell", "row"]
 StrategyName = Literal["merge-on-read", "copy-on-write"]
 Phase = Literal["checking", "validating", "writing", "committing", "recording", "uncommitted"]
 
-PHASES: tuple[Phase, ...] = ("checking", "validating", "writing", "committing", "recording")
-
 
 class Progress(Protocol):
-    """How a merge tells where it is. Called from the merging thread, in the order of ``PHASES`` per attempt.
+    """How a merge tells where it is. Called from the merging thread, in the order of ``Phase`` per attempt.
 
     ``committing`` is the last call before the put-if-absent of the commit: an exception raised there
     stops the merge, its files are removed and nothing is committed. That is the place to re-check

@@ -44,12 +44,6 @@ def difference(old: Any, new: Any) -> SafeString:
     return cells.difference_html(old, new)
 
 
-@register.simple_tag
-def no_row() -> SafeString:
-    """What stands where a row is absent."""
-    return cells.absent_html()
-
-
 @register.filter
 def number(value: int | None) -> str:
     """A whole number with thousands separators; an en dash where it is not known."""

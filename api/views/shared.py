@@ -1,14 +1,11 @@
 """What every view needs: who calls, what came in, which page is wanted."""
 
-from collections.abc import Mapping
 from typing import Any, cast
 
 import django_filters
 from django.contrib.auth.models import User
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
-
-from api.pagination import EngineCursor
 
 
 class IdFilter(django_filters.NumberFilter):
@@ -28,12 +25,3 @@ def validated(serializer: type[Serializer], data: Any, **options: Any) -> dict[s
     checked = serializer(data=data, **options)
     checked.is_valid(raise_exception=True)
     return dict(checked.validated_data)
-
-
-def cursor_of(request: Request) -> tuple[str | None, int]:
-    """Cursor and length of the engine's page that is asked for."""
-    wanted: Mapping[str, Any] = validated(
-        EngineCursor,
-        {name: request.query_params[name] for name in ("cursor", "limit") if name in request.query_params},
-    )
-    return wanted.get("cursor"), wanted["limit"]

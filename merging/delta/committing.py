@@ -161,7 +161,7 @@ def may_still_land(error: BaseException) -> bool:
 def discard(prepared: PreparedCommit) -> bool:
     """Delete the files of a commit that is not in the log; False, and nothing deleted, when it is there after all.
 
-    Raises CommitUnknown when the log cannot be asked: the files are then left for `collect_orphans`.
+    Raises CommitUnknown when the log cannot be asked: the files are then left for `find_orphans`.
     """
     if _is_ours(prepared):
         return False

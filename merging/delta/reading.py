@@ -344,13 +344,6 @@ def _register(
     connection.register(name, pa.table({"file_index": indexes, "row_number": numbers}))
 
 
-def run_arrow(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
-    """The rows of a query as one Arrow table, in plain (not view) layouts."""
-    connection.complete()  # an earlier fetchone leaves its result open, which a relation does not bear
-    table: pa.Table = connection.sql(query).to_arrow_table()
-    return table
-
-
 def _run(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, statement: str) -> None:
     with named_failures(snapshot):
         connection.execute(statement)

@@ -69,11 +69,6 @@ class Entry:
     conditional: bool = True
     same_family: bool = False
 
-    @property
-    def has_mostly(self) -> bool:
-        """Whether a share of the rows may fail."""
-        return "mostly" in self.arguments
-
 
 _COLUMN = {"column": Argument("column", required=True)}
 _MOSTLY = {"mostly": Argument("share", default=1, least=0, most=1)}

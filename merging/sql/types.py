@@ -45,7 +45,6 @@ _DUCKDB: dict[pa.DataType, str] = {
     pa.timestamp("us"): "TIMESTAMP",
 }
 
-LARGEST_DECIMAL = 38
 _INTEGER_RANKS = {pa.int8(): 1, pa.int16(): 2, pa.int32(): 3, pa.int64(): 4}
 _INTEGER_DIGITS = {pa.int8(): 3, pa.int16(): 5, pa.int32(): 10, pa.int64(): 20}
 

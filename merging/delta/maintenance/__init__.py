@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from merging.delta.maintenance.checkpoints import checkpoint_if_due, checkpoint_is_due
 from merging.delta.maintenance.clearing import (
-    collect_log_temporaries,
-    collect_orphans,
     find_orphans,
     find_unneeded,
     named_files,
@@ -17,8 +15,6 @@ __all__ = [
     "Compaction",
     "checkpoint_if_due",
     "checkpoint_is_due",
-    "collect_log_temporaries",
-    "collect_orphans",
     "compact",
     "files_to_compact",
     "find_orphans",

@@ -11,13 +11,11 @@ from collections.abc import Collection, Iterable
 from merging.delta.log import list_commits, load_tombstones, read_commit
 from merging.delta.snapshot import Snapshot
 from merging.delta.writing import attempt_mark, attempt_marks, holds_mark
-from merging.store.stores import LOG_FOLDER, StoredObject, TableStore
+from merging.store.stores import StoredObject, TableStore
 
 HOUR_MS = 3_600_000
 
 DEFAULT_RETENTION_HOURS = 168
-
-_LOG_TEMPORARY_AGE_MS = HOUR_MS
 
 
 def vacuum(
@@ -73,17 +71,6 @@ def find_unneeded(
     return tuple(sorted(found, key=lambda item: item.path))
 
 
-def collect_orphans(snapshot: Snapshot, attempt_id: str) -> tuple[str, ...]:
-    """Delete what an attempt wrote and never committed, by its name in the files; the paths deleted.
-
-    Only call it for an attempt that is proven dead and whose marker is not in the log. Files that the log
-    names, now or as removed, stay in any case.
-    """
-    paths = tuple(item.path for item in find_orphans(snapshot, [attempt_id]))
-    snapshot.store.delete(paths)
-    return paths
-
-
 def find_orphans(
     snapshot: Snapshot,
     attempt_ids: Iterable[str],
@@ -110,21 +97,6 @@ def find_orphans(
             info = read_commit(snapshot.store, number, item.modified_ms).info
             found.pop(str(info.get("attemptId")), None)
     return tuple(sorted((item for items in found.values() for item in items), key=lambda item: item.path))
-
-
-def collect_log_temporaries(snapshot: Snapshot, *, now_ms: int | None = None) -> tuple[str, ...]:
-    """Delete commits that were written beside the log on local disk and never linked, when older than an hour."""
-    now = int(time.time() * 1000) if now_ms is None else now_ms
-    store = snapshot.store
-    doomed = [
-        item.path
-        for item in store.list(LOG_FOLDER)
-        if item.path.rpartition("/")[2].startswith(".")
-        and item.path.endswith(".tmp")
-        and item.modified_ms < now - _LOG_TEMPORARY_AGE_MS
-    ]
-    store.delete(doomed)
-    return tuple(doomed)
 
 
 def named_files(snapshot: Snapshot) -> set[str]:

@@ -13,7 +13,7 @@ from rest_framework.views import set_rollback
 
 import merging
 from audit.errors import AuditError
-from changerequests.services.plans import shown_conflict
+from changerequests.services.plans import conflict_document
 from datasets.errors import DomainError
 
 logger = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
         data["errors"] = [vars(found) for found in error.problems]
         data["total"] = error.total
     elif isinstance(error, merging.MergeConflict):
-        data["conflicts"] = [vars(shown_conflict(conflict)) for conflict in error.conflicts]
+        data["conflicts"] = [conflict_document(conflict) for conflict in error.conflicts]
     elif isinstance(error, merging.ValidationFailed):
         data["checks"] = [
             {"name": check.name, "ok": check.ok, "message": check.message, "failures": check.failures}

@@ -1,6 +1,9 @@
-"""Cell values between Python and JSON, exactly: what the database, the API and forms exchange.
+"""Rows and cells for all that stands above the engine, and their form in JSON: what the database, the API and forms
+exchange, exactly.
 
-The form of each type is the engine's (``merging.json_form``, in words in docs/api.md under "Values").
+Cells travel as the engine gives them. They become JSON where they leave (the API's serializers) and where the database
+keeps them (``keepable``). The form of each type is the engine's (``merging.json_form``, in words in docs/api.md under
+"Values").
 """
 
 import hashlib
@@ -11,12 +14,19 @@ from typing import Any
 import merging
 from datasets.errors import InvalidInput
 
+# What the engine tells, for faces that do not know it.
+ChangedRow = merging.ChangedRow
+Conflict = merging.Conflict
 FarMoment = merging.FarMoment
-"""A timestamp outside the years 1 to 9999."""
+Page = merging.Page
+Row = merging.Row
+Sides = merging.Sides
+ValueGroup = merging.ValueGroup
+same_value = merging.same_value
 
 
 def json_value(value: Any) -> Any:
-    """A cell as a JSON value; nothing is rounded."""
+    """A cell, or cells by column, as JSON values; nothing is rounded, and JSON values stay as they are."""
     return merging.json_form(value)
 
 
@@ -31,11 +41,6 @@ def typed_value(value: Any, type_name: str) -> Any:
         return merging.typed_value(value, type_name)
     except (merging.Refused, merging.UnsupportedTable) as error:
         raise InvalidInput(f"{shown_json(value)} is no {type_name}: {error}") from error
-
-
-def json_row(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A row as JSON values by column name; None stays None."""
-    return None if row is None else {name: json_value(value) for name, value in row.items()}
 
 
 def storable(value: Any) -> Any:
@@ -54,18 +59,17 @@ _AS_TEXT = "$json"
 
 
 def keepable(value: Any) -> Any:
-    """JSON values as a JSON column keeps them exactly; ``kept`` gives them back.
+    """A cell, or cells by column, as a JSON column keeps them exactly; ``kept`` gives back their JSON values.
 
     PostgreSQL has no place for the character U+0000, and writes a float with an exponent as a whole number. What holds
     either is kept as its JSON text.
     """
-    if _survives(value):
-        return value
-    return {_AS_TEXT: json.dumps(value, allow_nan=False)}
+    form = json_value(value)
+    return form if _survives(form) else {_AS_TEXT: json.dumps(form, allow_nan=False)}
 
 
 def kept(stored: Any) -> Any:
-    """What ``keepable`` was given."""
+    """The JSON values of what ``keepable`` was given."""
     if isinstance(stored, Mapping) and list(stored) == [_AS_TEXT]:
         return json.loads(stored[_AS_TEXT])
     return stored
@@ -96,7 +100,7 @@ def parse_json(text: str, field: str, *, cells: bool = False) -> Any:
 
 def key_digest(key: Mapping[str, Any]) -> str:
     """A short, exact name for a key, whatever its columns hold."""
-    text = json.dumps(json_row(key), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(json_value(dict(key)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -68,13 +68,16 @@ from merging.model import (
     Progress,
     RekeyedRow,
     Resolution,
+    Row,
     SchemaChange,
+    Sides,
     StagingProblem,
     TableInfo,
     TablePage,
     TableVersion,
     ValueGroup,
 )
+from merging.sql.equality import same_value
 from merging.sql.moments import FarDate, FarMoment
 from merging.sql.parsing import Refused
 from merging.sql.session import Limits, set_limits
@@ -142,7 +145,9 @@ __all__ = [
     "RekeyedRow",
     "RemovableFiles",
     "Resolution",
+    "Row",
     "SchemaChange",
+    "Sides",
     "Staged",
     "StagedCorrupt",
     "StagingProblem",
@@ -191,6 +196,7 @@ __all__ = [
     "rebase",
     "remove_files",
     "result_from_document",
+    "same_value",
     "set_limits",
     "stage",
     "supersede",

@@ -7,7 +7,7 @@ Cell values are plain Python: int, float, Decimal, str, bytes, bool, date, datet
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -35,6 +35,9 @@ class Progress(Protocol):
 
 
 Item = TypeVar("Item", covariant=True)
+Other = TypeVar("Other")
+Row = dict[str, Any]
+"""A whole row: its cells by column name."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,70 @@ class Column:
 
 
 @dataclass(frozen=True)
-class ChangedRow:
-    """One row of a diff. ``changed`` names the columns that differ; an image is None where the row is
-    absent.
+class Sides(Generic[Item]):
+    """One thing on the three sides of a merge: as it was when staged, as the table has it now, as the request wants it.
+
+    The thing is a cell's value, a whole row (None where the row is absent), or what somebody makes of either.
     """
 
-    key: dict[str, Any]
+    base: Item
+    current: Item
+    proposed: Item
+
+    def map(self, function: Callable[[Item], Other]) -> Sides[Other]:
+        """The same of each side."""
+        return Sides(function(self.base), function(self.current), function(self.proposed))
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter((self.base, self.current, self.proposed))
+
+
+class _Sided(Generic[Item]):
+    """What has three sides, each to be asked for by its name."""
+
+    sides: Sides[Item]
+
+    @property
+    def base(self) -> Item:
+        """As it was when staged."""
+        return self.sides.base
+
+    @property
+    def current(self) -> Item:
+        """As the table has it now."""
+        return self.sides.current
+
+    @property
+    def proposed(self) -> Item:
+        """As the request wants it."""
+        return self.sides.proposed
+
+
+@dataclass(frozen=True)
+class ChangedRow(_Sided[Row | None]):
+    """One row of a diff. ``changed`` names the columns that differ; an image is None where the row is absent, or
+    where that side is not what the diff is of.
+    """
+
+    key: Row
     operation: Operation
     changed: tuple[str, ...]
-    base: dict[str, Any] | None
-    current: dict[str, Any] | None
-    proposed: dict[str, Any] | None
-    merged: dict[str, Any] | None
+    sides: Sides[Row | None]
+    merged: Row | None = None
+
+    @property
+    def before(self) -> Row | None:
+        """The row that the change replaces: Current where it tells of a merge, Base where it is only proposed."""
+        return self.current if self._is_of_merge else self.base
+
+    @property
+    def after(self) -> Row | None:
+        """The row that takes its place: the merged one where it tells of a merge, Proposed where it does not."""
+        return self.merged if self._is_of_merge else self.proposed
+
+    @property
+    def _is_of_merge(self) -> bool:
+        return self.merged is not None or (self.operation == "delete" and self.current is not None)
 
 
 @dataclass(frozen=True)
@@ -83,25 +138,24 @@ class ValueGroup:
 
 
 @dataclass(frozen=True)
-class Conflict:
+class Conflict(_Sided[Any]):
     """A cell (or, with ``column`` None, a row) that Current and Proposed both changed.
 
-    ``kind`` reads Current/Proposed. For rows the three values are whole rows as dicts (None where
-    absent); for ``schema`` they are the column's types, and ``key`` is empty. ``inputs_digest`` stands
-    for the three values.
+    ``kind`` reads Current/Proposed. For rows the three sides are whole rows (None where absent); for ``schema`` they
+    are the column's types, and ``key`` is empty. ``inputs_digest`` stands for the three. ``value`` is what a ``custom``
+    choice puts in their place.
     """
 
-    key: dict[str, Any]
+    key: Row
     column: str | None
     kind: ConflictKind
-    base: Any
-    current: Any
-    proposed: Any
+    sides: Sides[Any]
     inputs_digest: str
     legal_choices: tuple[Choice, ...]
     message: str = ""
     choice: Choice | None = None
-    rekeyed_to: dict[str, Any] | None = None
+    value: Any = None
+    rekeyed_to: Row | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +184,8 @@ class SchemaChange:
 class RekeyedRow:
     """A row whose content leaves one key and arrives at another in the same change request."""
 
-    old_key: dict[str, Any]
-    new_key: dict[str, Any]
+    old_key: Row
+    new_key: Row
 
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

@@ -48,7 +48,7 @@ _ALWAYS_MARKED = re.compile(
 def cell_html(value: Any, type_name: str = "string") -> SafeString:
     """One value as it is read on a page; NULL and empty text are told apart.
 
-    ``type_name`` is the column's type, for values that came as JSON (see ``datasets.rows``).
+    ``type_name`` is the column's type, for a value that was kept as JSON; what the engine gives tells its own.
     """
     if value is None:
         return _NULL

@@ -11,7 +11,7 @@ from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Rev
 from changerequests.policies import blockers
 from changerequests.states import Action
 from datasets.errors import InvalidInput
-from datasets.rows import parse_json
+from datasets.rows import json_value, parse_json
 
 #: What people do; the rest is the system's.
 PEOPLES_ACTIONS = (
@@ -412,10 +412,10 @@ class RowChangeSerializer(serializers.Serializer):
 
     @extend_schema_field(CellSerializer(many=True))
     def get_cells(self, row: Any) -> list[dict[str, Any]]:
-        base, proposed = row.base or {}, row.proposed or {}
-        columns = row.changed if row.operation == "update" else [*(proposed or base)]
+        before, after = json_value(row.before or {}), json_value(row.after or {})
+        columns = row.changed if row.operation == "update" else [*(after or before)]
         return [
-            {"column": column, "base": base.get(column), "proposed": proposed.get(column)}
+            {"column": column, "base": before.get(column), "proposed": after.get(column)}
             for column in columns
             if column not in row.key or row.operation == "update"
         ]

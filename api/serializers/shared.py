@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from datasets.rows import kept
+from datasets.rows import json_value, kept
 
 
 class StrictSerializer(serializers.Serializer):
@@ -30,7 +30,10 @@ class UserField(serializers.CharField):
 
 
 class AnyValue(serializers.JSONField):
-    """A cell value in JSON; see "Values" in docs/api.md."""
+    """A cell value in JSON; see "Values" in docs/api.md. Cells come as the engine gives them, or as JSON already."""
+
+    def to_representation(self, value: Any) -> Any:
+        return json_value(value)
 
 
 class KeyField(serializers.DictField):

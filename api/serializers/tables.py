@@ -47,11 +47,14 @@ class MergedRowChangeSerializer(serializers.Serializer):
     reverts = serializers.CharField(allow_null=True, help_text="The change request that this one took back.")
     operation = serializers.ChoiceField(
         [("insert", "insert"), ("update", "update"), ("delete", "delete")],
+        source="row.operation",
         help_text="What became of the row.",
     )
-    changed = serializers.ListField(child=serializers.CharField(), help_text="Columns whose cells changed.")
-    before = serializers.DictField(child=AnyValue(allow_null=True), allow_null=True)
-    after = serializers.DictField(child=AnyValue(allow_null=True), allow_null=True)
+    changed = serializers.ListField(
+        child=serializers.CharField(), source="row.changed", help_text="Columns whose cells changed."
+    )
+    before = serializers.DictField(child=AnyValue(allow_null=True), source="row.before", allow_null=True)
+    after = serializers.DictField(child=AnyValue(allow_null=True), source="row.after", allow_null=True)
     changed_outside = serializers.ListField(
         child=serializers.CharField(),
         help_text="Columns that somebody changed past Headgate since the change before.",

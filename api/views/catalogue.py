@@ -41,7 +41,6 @@ from datasets.roles import (
     visible_project,
     visible_projects,
 )
-from datasets.rows import json_row
 
 VERSION = OpenApiParameter("version", int, description="A table version; the newest unless given.")
 
@@ -190,7 +189,7 @@ class DatasetViewSet(GenericViewSet):
         )
         answer = page_of(
             request,
-            [json_row(row) for row in page.rows],
+            page.rows,
             page.next,
             version=page.version,
             columns=page.columns,

@@ -161,7 +161,7 @@ class ChangeRequestViewSet(GenericViewSet):
             after=wanted.get("cursor"),
             limit=wanted["limit"],
         )
-        return Response(DiffPageSerializer(page_of(request, page.rows, page.next)).data)
+        return Response(DiffPageSerializer(page_of(request, page.items, page.next)).data)
 
     @extend_schema(
         parameters=[CR_ID, GroupParameters], responses=GroupedChangeSerializer(many=True), filters=False

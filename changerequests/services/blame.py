@@ -14,7 +14,7 @@ from changerequests.services import storage
 from changerequests.states import RunStatus, Status
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
-from datasets.rows import column_types, json_row, key_digest, typed_key
+from datasets.rows import column_types, key_digest, typed_key
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class RowChange:
-    """What one merged request did to the row. ``before`` and ``after`` are whole rows in JSON values, None where the
-    row was or is not there. ``changed_outside`` names columns that somebody changed past Headgate since the change
-    before.
+    """What one merged request did to the row. ``changed_outside`` names columns that somebody changed past Headgate
+    since the change before.
     """
 
     cr_id: str
@@ -46,10 +45,7 @@ class RowChange:
     approved_by: tuple[str, ...]
     decisions: tuple[Decision, ...]
     reverts: str | None
-    operation: str
-    changed: tuple[str, ...]
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
+    row: merging.ChangedRow
     changed_outside: tuple[str, ...]
 
 
@@ -109,7 +105,7 @@ def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
     changes = _changes(touched, key_digest(typed))
     current = _current(dataset, typed)
     return RowHistory(
-        key=json_row(typed) or {},
+        key=typed,
         current=current,
         changes=changes,
         cells={
@@ -128,7 +124,7 @@ def _current(dataset: Dataset, key: Mapping[str, Any]) -> dict[str, Any] | None:
         filters=tuple((name, "=", value) for name, value in key.items()),
         limit=1,
     )
-    return json_row(page.rows[0]) if page.rows else None
+    return page.rows[0] if page.rows else None
 
 
 def _changes(
@@ -155,7 +151,6 @@ def _changes(
     last: dict[str, Any] | None = None
     for position, (change_request, row) in enumerate(touched):
         run = runs.get(change_request.pk)
-        before, after = json_row(row.current), json_row(row.merged)
         changes.append(
             RowChange(
                 cr_id=change_request.cr_id,
@@ -171,20 +166,17 @@ def _changes(
                 approved_by=approvals.get(change_request.cr_id, ()),
                 decisions=tuple(decisions.get(change_request.pk, ())),
                 reverts=change_request.reverts.cr_id if change_request.reverts else None,
-                operation=row.operation,
-                changed=row.changed,
-                before=before,
-                after=after,
-                changed_outside=_differing(last, before) if position else (),
+                row=row,
+                changed_outside=_differing(last, row.before) if position else (),
             )
         )
-        last = after
+        last = row.after
     return tuple(changes)
 
 
 def _differing(left: Mapping[str, Any] | None, right: Mapping[str, Any] | None) -> tuple[str, ...]:
     one, other = left or {}, right or {}
-    return tuple(name for name in {**one, **other} if one.get(name) != other.get(name))
+    return tuple(name for name in {**one, **other} if not merging.same_value(one.get(name), other.get(name)))
 
 
 def _origin(column: str, value: Any, changes: Sequence[RowChange]) -> CellOrigin:
@@ -192,12 +184,12 @@ def _origin(column: str, value: Any, changes: Sequence[RowChange]) -> CellOrigin
     through: list[RowChange] = []
     position = _last_change_of(column, changes)
     newest = changes[position] if position is not None else None
-    if newest is not None and (newest.after or {}).get(column) != value:
+    if newest is not None and not _held(newest.row.after, column, value):
         return CellOrigin(value, None, (), from_outside=True)
     while position is not None:
         change = changes[position]
         target = next((place for place in range(position) if changes[place].cr_id == change.reverts), None)
-        if target is None or (changes[target].before or {}).get(column) != value:
+        if target is None or not _held(changes[target].row.before, column, value):
             return CellOrigin(value, change, tuple(through), from_outside=False)
         through.append(change)
         if column in changes[target].changed_outside:
@@ -207,10 +199,14 @@ def _origin(column: str, value: Any, changes: Sequence[RowChange]) -> CellOrigin
     return CellOrigin(value, None, tuple(through), from_outside=outside)
 
 
+def _held(row: Mapping[str, Any] | None, column: str, value: Any) -> bool:
+    return merging.same_value((row or {}).get(column), value)
+
+
 def _last_change_of(column: str, changes: Sequence[RowChange]) -> int | None:
     """The newest change that set the cell: changed it, or brought the row."""
     for position in range(len(changes) - 1, -1, -1):
-        change = changes[position]
-        if change.after is not None and (column in change.changed or change.operation == "insert"):
+        row = changes[position].row
+        if row.after is not None and (column in row.changed or row.operation == "insert"):
             return position
     return None

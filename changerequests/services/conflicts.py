@@ -20,7 +20,7 @@ from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
 from datasets.errors import InvalidInput
-from datasets.rows import json_row, keepable, key_digest, shown_json
+from datasets.rows import keepable, key_digest, shown_json
 
 #: How many choices one call may carry.
 MOST_CHOICES = 10_000
@@ -64,7 +64,7 @@ def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing])
 
 @dataclass(frozen=True)
 class _Chosen:
-    """A choice for a conflict that is there; a custom ``value`` is in its exchange form."""
+    """A choice for a conflict that is there; a custom ``value`` is of the column's type."""
 
     conflict: merging.Conflict
     choice: str
@@ -81,9 +81,9 @@ def _fitting(
     conflict = standing.get((choosing.inputs_digest, choosing.column or ""))
     if conflict is None:
         raise PlanChanged(f"The values of {named} moved since you looked at them. Look again, then choose.")
-    if _form_of_key(choosing.key, plan) != json_row(conflict.key):
+    if not merging.same_value(_key_of(choosing.key, plan), conflict.key):
         raise InvalidInput(
-            f"The digest given for {named} is that of another row, {_named(json_row(conflict.key) or {})}: "
+            f"The digest given for {named} is that of another row, {_named(conflict.key)}: "
             "key, column and inputs_digest of a choice are those of one conflict."
         )
     if choosing.choice not in conflict.legal_choices:
@@ -93,15 +93,15 @@ def _fitting(
     if choosing.choice != ConflictResolution.Choice.CUSTOM:
         return _Chosen(conflict, choosing.choice)
     try:
-        value = plan.form_of(conflict.column or "", choosing.value, as_text=choosing.as_text)
+        value = plan.value_of(conflict.column or "", choosing.value, as_text=choosing.as_text)
     except merging.InvalidResolution as error:
         raise InvalidInput(error.message, **error.data) from error
     return _Chosen(conflict, choosing.choice, value)
 
 
-def _form_of_key(key: Mapping[str, Any], plan: merging.MergePlan) -> dict[str, Any]:
+def _key_of(key: Mapping[str, Any], plan: merging.MergePlan) -> dict[str, Any]:
     try:
-        return {name: plan.form_of(name, value) for name, value in key.items()}
+        return {name: plan.value_of(name, value) for name, value in key.items()}
     except merging.InvalidResolution as error:
         raise InvalidInput(f"The key {_named(key)} is none of this table: {error.message}") from error
 
@@ -140,7 +140,7 @@ def _store(change_request_id: int, actor: User, choices: Sequence[_Chosen]) -> i
             )
             ConflictResolution.objects.create(
                 change_request=change_request,
-                key=keepable(json_row(conflict.key)),
+                key=keepable(conflict.key),
                 key_digest=digest,
                 column=column,
                 choice=chosen.choice,

@@ -110,6 +110,6 @@ def _raise_conflicts(change_request: ChangeRequest, blocked: Blocked | None) -> 
     )
     raise ConflictsDetected(
         f"Merge conflicts detected: {found.rows} {noun}",
-        conflicts=[vars(conflict) for conflict in found.listed],
+        conflicts=[plans.conflict_document(conflict) for conflict in found.listed],
         **({"blockers": others} if others else {}),
     ) from blocked

@@ -25,7 +25,7 @@ from datasets.errors import Forbidden, NotFound, TableReplaced
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import may_contribute
-from datasets.rows import column_types, json_row, json_value, kept, storable, typed_key
+from datasets.rows import column_types, json_value, kept, storable, typed_key
 from datasets.services import installation_identity
 
 PAGE_SIZE = 100
@@ -247,25 +247,6 @@ def fresh_check(change_request: ChangeRequest) -> PlanCheck | None:
     return check(change_request_id=change_request.pk)
 
 
-@dataclass(frozen=True)
-class RowChange:
-    """One row of the diff as pages and API show it: JSON values, only the changed columns named in ``changed``."""
-
-    key: dict[str, Any]
-    operation: str
-    changed: tuple[str, ...]
-    base: dict[str, Any] | None
-    proposed: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class ChangesPage:
-    """A page of the diff in key order; ``next`` is the cursor of the following one."""
-
-    rows: tuple[RowChange, ...]
-    next: str | None
-
-
 def changes_page(
     *,
     change_request: ChangeRequest,
@@ -273,76 +254,36 @@ def changes_page(
     column: str | None = None,
     after: str | None = None,
     limit: int = PAGE_SIZE,
-) -> ChangesPage:
-    """What the request changes: Base against Proposed while it is open; what was merged, once it is merged.
+) -> merging.Page[merging.ChangedRow]:
+    """What the request changes (``before`` and ``after`` of each row), in key order: Base against Proposed while it is
+    open; what was merged, once it is merged.
 
     Raises ``ContentMissing`` where the files that hold it are gone.
     """
     revision = selectors.current_revision(change_request)
     if revision is None:
-        return ChangesPage((), None)
+        return merging.Page(())
     filters: dict[str, Any] = {"operation": operation, "column": column, "after": after, "limit": limit}
     with _naming_missing_content(change_request):
         if change_request.status == Status.MERGED:
-            page = merging.read_diff(str(audit_folder(change_request)), **filters)
-            pairs = [(row, row.current, row.merged) for row in page.items]
-        else:
-            page = merging.open_staged(revision.location).page(**filters)
-            pairs = [(row, row.base, row.proposed) for row in page.items]
-    rows = tuple(
-        RowChange(
-            json_row(row.key) or {}, row.operation, row.changed, json_row(before), json_row(after_image)
-        )
-        for row, before, after_image in pairs
-    )
-    return ChangesPage(rows, page.next)
+            return merging.read_diff(str(audit_folder(change_request)), **filters)
+        return merging.open_staged(revision.location).page(**filters)
 
 
-@dataclass(frozen=True)
-class GroupedChange:
-    """Equal edits of one column: ``column: old -> new, rows``."""
-
-    column: str
-    old: Any
-    new: Any
-    rows: int
-
-
-def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[GroupedChange, ...]:
+def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[merging.ValueGroup, ...]:
     """The most frequent equal edits of an open request, for reviewers of many rows. Raises ``ContentMissing``."""
     revision = selectors.current_revision(change_request)
     if revision is None or change_request.status == Status.MERGED:
         return ()
     with _naming_missing_content(change_request):
-        found = merging.open_staged(revision.location).value_groups(limit=limit)
-    return tuple(
-        GroupedChange(group.column, json_value(group.old), json_value(group.new), group.rows)
-        for group in found
-    )
-
-
-@dataclass(frozen=True)
-class ShownConflict:
-    """A conflict as pages and API show it: JSON values and the choice that stands."""
-
-    key: dict[str, Any]
-    column: str | None
-    kind: str
-    base: Any
-    current: Any
-    proposed: Any
-    inputs_digest: str
-    legal_choices: tuple[str, ...]
-    message: str
-    choice: str | None
-    value: Any = None
+        return merging.open_staged(revision.location).value_groups(limit=limit)
 
 
 @dataclass(frozen=True)
 class ConflictsPage:
     """A page of conflicts in key order with the exact counts of all of them."""
 
-    conflicts: tuple[ShownConflict, ...]
+    conflicts: tuple[merging.Conflict, ...]
     next: str | None
     total: int
     unresolved: int
@@ -361,34 +302,24 @@ def conflicts_page(
         return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
     if selectors.current_revision(change_request) is None:
         return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
-    chosen = {
-        (resolution.inputs_digest, resolution.column): resolution
-        for resolution in selectors.current_resolutions(change_request)
-    }
     with plan_of(change_request) as plan:
         page = plan.conflicts.page(after=after, column=column, limit=limit)
-        shown = tuple(
-            shown_conflict(conflict, chosen.get((conflict.inputs_digest, conflict.column or "")))
-            for conflict in page.items
-        )
-        return ConflictsPage(shown, page.next, len(plan.conflicts), plan.unresolved, plan.version)
+        return ConflictsPage(page.items, page.next, len(plan.conflicts), plan.unresolved, plan.version)
 
 
-def shown_conflict(conflict: merging.Conflict, resolution: ConflictResolution | None = None) -> ShownConflict:
-    """The engine's conflict in JSON values."""
-    return ShownConflict(
-        key=json_row(conflict.key) or {},
-        column=conflict.column,
-        kind=conflict.kind,
-        base=json_value(conflict.base),
-        current=json_value(conflict.current),
-        proposed=json_value(conflict.proposed),
-        inputs_digest=conflict.inputs_digest,
-        legal_choices=tuple(conflict.legal_choices),
-        message=conflict.message,
-        choice=conflict.choice,
-        value=kept(resolution.value) if resolution else None,
-    )
+def conflict_document(conflict: merging.Conflict) -> dict[str, Any]:
+    """A conflict in JSON values: what a run keeps of it, and an error answer tells."""
+    return {
+        "key": json_value(conflict.key),
+        "column": conflict.column,
+        "kind": conflict.kind,
+        **{name: json_value(value) for name, value in vars(conflict.sides).items()},
+        "inputs_digest": conflict.inputs_digest,
+        "legal_choices": list(conflict.legal_choices),
+        "message": conflict.message,
+        "choice": conflict.choice,
+        "value": json_value(conflict.value),
+    }
 
 
 #: How many conflicts an error answer lists; the count of rows is exact, and all of them are in their pages.
@@ -400,13 +331,13 @@ class OpenConflicts:
     """The conflicts without a choice: how many rows they are in, and the first of them."""
 
     rows: int
-    listed: tuple[ShownConflict, ...]
+    listed: tuple[merging.Conflict, ...]
 
 
 def open_conflicts(change_request: ChangeRequest) -> OpenConflicts:
     """What still needs a choice, with the table as it is now. Raises as ``plan_of`` does."""
     rows, last_key = 0, None
-    listed: list[ShownConflict] = []
+    listed: list[merging.Conflict] = []
     with plan_of(change_request) as plan:
         for conflict in plan.conflicts:  # in key order, so that equal keys stand together
             if conflict.choice is not None:
@@ -414,5 +345,5 @@ def open_conflicts(change_request: ChangeRequest) -> OpenConflicts:
             rows += conflict.key != last_key
             last_key = conflict.key
             if len(listed) < LISTED_CONFLICTS:
-                listed.append(shown_conflict(conflict))
+                listed.append(conflict)
     return OpenConflicts(rows, tuple(listed))

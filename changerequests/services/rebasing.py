@@ -6,7 +6,6 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -20,18 +19,6 @@ from changerequests.services import plans, proposals, storage
 from changerequests.services.locks import lock_change_request
 from changerequests.states import OPEN_STATUSES, Action
 from datasets.errors import NotFound, TableReplaced
-from datasets.rows import json_row
-
-
-@dataclass(frozen=True)
-class MovedRow:
-    """A row of the request that is not as it was: JSON values, ``changed`` names the cells that moved in the table."""
-
-    key: dict[str, Any]
-    changed: tuple[str, ...]
-    base: dict[str, Any] | None
-    current: dict[str, Any] | None
-    proposed: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +26,8 @@ class Moved:
     """What happened to the rows of a request since its base version.
 
     ``cells_edited`` counts, of the moved cells, those that the request edits too; ``rows_settled`` rows are in the
-    table already. ``versions`` are the commits since the base that the log still knows, newest first.
+    table already. ``rows`` are the first that moved, with the moved columns as ``changed``; ``versions`` the commits
+    since the base that the log still knows, newest first.
     """
 
     base_version: int
@@ -50,7 +38,7 @@ class Moved:
     cells_moved: Mapping[str, int]
     cells_edited: Mapping[str, int]
     columns_gained: tuple[str, ...]
-    rows: tuple[MovedRow, ...]
+    rows: tuple[merging.ChangedRow, ...]
     versions: tuple[merging.TableVersion, ...]
 
 
@@ -74,16 +62,7 @@ def what_moved(*, change_request: ChangeRequest, rows: int = 100, versions: int 
         cells_moved=found.cells_moved,
         cells_edited=found.cells_edited,
         columns_gained=found.columns_gained,
-        rows=tuple(
-            MovedRow(
-                json_row(row.key) or {},
-                row.changed,
-                json_row(row.base),
-                json_row(row.current),
-                json_row(row.proposed),
-            )
-            for row in found.examples
-        ),
+        rows=found.examples,
         versions=tuple(one for one in history if one.version > found.base_version),
     )
 

@@ -16,7 +16,7 @@ from changerequests.services.trail import record_event
 from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.roles import may_contribute
-from datasets.rows import column_types, json_row, keepable, typed_key
+from datasets.rows import column_types, keepable, typed_key
 
 
 def review(
@@ -113,13 +113,13 @@ def comment(
     return written
 
 
-def _key_of(change_request: ChangeRequest, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The key in its exchange form: one row is named in one way, however it was written."""
+def _key_of(change_request: ChangeRequest, key: Mapping[str, Any]) -> dict[str, Any]:
+    """The key in the columns' types: one row is named in one way, however it was written."""
     dataset = change_request.dataset
     if set(key) != set(dataset.primary_keys):
         sentence = f"Name exactly the key columns: {', '.join(dataset.primary_keys)}."
         raise InvalidInput(sentence, errors={"row_key": [sentence]})
-    return json_row(typed_key(key, column_types(dataset.meta.schema_json)))
+    return typed_key(key, column_types(dataset.meta.schema_json))
 
 
 def _refuse_unknown_column(change_request: ChangeRequest, column: str) -> None:

@@ -20,6 +20,7 @@ from merging.executing.artefacts import find_summary
 from merging.executing.results import CommittedMerge, MergeResult, VersionDiff
 from merging.expectations.report import ValidationReport
 from merging.model import Check, SchemaChange
+from merging.sql.values import json_form
 from merging.staging.staged import Staged, open_staged
 from merging.threeway.request import MergeRequest, marker_name
 
@@ -45,9 +46,8 @@ def resolutions_digest_of(request: MergeRequest) -> str:
         return ""
     chosen = sorted(
         json.dumps(
-            [dict(one.key), one.column or "", one.choice, one.value, one.inputs_digest],
+            [json_form(one.key), one.column or "", one.choice, json_form(one.value), one.inputs_digest],
             sort_keys=True,
-            default=str,
         )
         for one in request.resolutions
     )

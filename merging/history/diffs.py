@@ -12,7 +12,7 @@ import pyarrow as pa
 from merging.delta.schema import delta_schema
 from merging.errors import StagedCorrupt
 from merging.executing.artefacts import FORMAT_VERSION, IMAGES, SUMMARY
-from merging.model import ChangedRow, Operation, Page
+from merging.model import ChangedRow, Operation, Page, Row, Sides
 from merging.sql.cursors import make_cursor, read_cursor
 from merging.sql.equality import differs, same_value
 from merging.sql.quoting import literal
@@ -85,15 +85,9 @@ def changed_row(
     operation: Operation = row["op"]
     changed = tuple(name for name in before if not same_value(before[name], after[name]))
 
-    def whole(image: Mapping[str, Any]) -> dict[str, Any]:
+    def whole(image: Mapping[str, Any]) -> Row:
         return {name: key[name] if name in key else image[name] for name in schema.names}
 
-    return ChangedRow(
-        key=key,
-        operation=operation,
-        changed=changed,
-        base=None,
-        current=None if operation == "insert" else whole(before),
-        proposed=None,
-        merged=None if operation == "delete" else whole(after),
-    )
+    current = None if operation == "insert" else whole(before)
+    merged = None if operation == "delete" else whole(after)
+    return ChangedRow(key, operation, changed, Sides(None, current, None), merged)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from merging.delta.schema import delta_schema
 from merging.errors import MergeConflict
-from merging.model import ChangedRow, Operation
+from merging.model import ChangedRow, Operation, Row, Sides
 from merging.sql.equality import differs, same_value
 from merging.sql.quoting import literal
 from merging.sql.types import null_of
@@ -28,7 +28,7 @@ from merging.store.publishing import NewFolder, flush_file
 from merging.threeway.alignment import MergedColumn
 from merging.threeway.plan import MergePlan, plan
 from merging.threeway.request import MergeRequest
-from merging.threeway.rows import current_edits, disagree, edits
+from merging.threeway.rows import SIDE_LETTERS, current_edits, disagree, edits
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _example(made: MergePlan, row: Mapping[str, Any]) -> ChangedRow:
     values = made.alignment.values
     key = {name: row[f"k{place}"] for place, name in enumerate(made.staged.primary_keys)}
 
-    def image(side: str) -> dict[str, Any]:
+    def image(side: str) -> Row:
         found = {
             column.name: row[f"{side}{column.position}"]
             for column in values
@@ -160,7 +160,7 @@ def _example(made: MergePlan, row: Mapping[str, Any]) -> ChangedRow:
     )
     operation: Operation = "insert" if base is None else "delete" if current is None else "update"
     proposed = image("p") if row["op"] != "delete" else None
-    return ChangedRow(key, operation, changed, base, current, proposed, None)
+    return ChangedRow(key, operation, changed, Sides(base, current, proposed))
 
 
 def _write(made: MergePlan, folder: NewFolder) -> Rebased:
@@ -193,7 +193,7 @@ def _write(made: MergePlan, folder: NewFolder) -> Rebased:
     ]
     parts += [f"k{place}" for place in range(len(old.primary_keys))]
     for column in columns:
-        base, current, proposed = (f"{side}{column.position}" for side in "bcp")
+        base, current, proposed = (f"{side}{column.position}" for side in SIDE_LETTERS)
         place = places[column.name]
         if column not in new:
             parts.append(f"CASE WHEN {keep} THEN {base} ELSE {current} END AS b{place}")

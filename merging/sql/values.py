@@ -135,6 +135,12 @@ def arrow_values(values: Iterable[Any], data_type: pa.DataType) -> pa.Array:
     return pa.array([_to_numbers(value, data_type) for value in values], numbered).cast(data_type)
 
 
+def stored_value(value: Any, data_type: pa.DataType) -> Any:
+    """A value typed by ``cell_value`` as it comes back from a column of the type."""
+    [stored] = python_values(arrow_values([value], data_type))
+    return stored
+
+
 def _by_number(data_type: pa.DataType) -> pa.DataType:
     """The type with days and moments as the numbers that they are."""
     if pa.types.is_date32(data_type):

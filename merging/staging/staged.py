@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from merging.delta.schema import delta_schema
 from merging.errors import StagedCorrupt
-from merging.model import ChangedRow, Operation, Page, ValueGroup
+from merging.model import ChangedRow, Operation, Page, Sides, ValueGroup
 from merging.sql.cursors import make_cursor, read_cursor
 from merging.sql.equality import differs, same_value
 from merging.sql.quoting import column_sql, literal
@@ -184,7 +184,7 @@ class Staged:
             for name in self.schema.names
             if name not in key and not same_value((base or {}).get(name), (proposed or {}).get(name))
         )
-        return ChangedRow(key, operation, changed, base, None, proposed, None)
+        return ChangedRow(key, operation, changed, Sides(base, None, proposed))
 
 
 @contextmanager

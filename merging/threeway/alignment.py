@@ -15,7 +15,7 @@ import pyarrow as pa
 from merging.delta import Snapshot
 from merging.delta.naming import folded, name_problem, nested_name_problem, spelled
 from merging.errors import TableChanged
-from merging.model import Choice, Conflict, Resolution, SchemaChange
+from merging.model import Choice, Conflict, Resolution, SchemaChange, Sides
 from merging.sql.equality import differs
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
@@ -275,9 +275,7 @@ class _Aligner:
                 key={},
                 column=field.name,
                 kind="schema",
-                base=base,
-                current=current,
-                proposed=proposed,
+                sides=Sides(base, current, proposed),
                 inputs_digest=inputs,
                 legal_choices=choices,
                 message=message + " Choose current to leave the column out of this merge.",

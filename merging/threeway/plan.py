@@ -26,7 +26,9 @@ from merging.model import (
     Page,
     RekeyedRow,
     Resolution,
+    Row,
     SchemaChange,
+    Sides,
 )
 from merging.sql.cursors import make_cursor, read_cursor
 from merging.sql.equality import differs, same_value
@@ -34,13 +36,14 @@ from merging.sql.failures import naming_engine_failures
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_sql, literal
 from merging.sql.session import Session
-from merging.sql.values import arrow_values, json_form, python_values, read_text
+from merging.sql.values import read_text, stored_value
 from merging.staging.staged import Staged, open_staged
 from merging.threeway.alignment import Alignment, MergedColumn, align
 from merging.threeway.checking import check_merged
 from merging.threeway.request import MergeRequest
 from merging.threeway.rows import (
     ROW,
+    SIDE_LETTERS,
     apply_resolutions,
     find_conflicts,
     join_current,
@@ -271,8 +274,8 @@ class MergePlan:
     ) -> None:
         self.close()
 
-    def form_of(self, column: str, value: Any, *, as_text: bool = False) -> Any:
-        """A value that somebody chose for a column, in its exchange form: what it is in the merged table.
+    def value_of(self, column: str, value: Any, *, as_text: bool = False) -> Any:
+        """A value that somebody chose for a column, or a key, as the merged table holds it.
 
         ``value`` is JSON, or with ``as_text`` the text of a cell. Raises InvalidResolution where it does not fit.
         """
@@ -286,8 +289,7 @@ class MergePlan:
             raise InvalidResolution(
                 f"The value chosen for {column} does not fit: {error}", data={"column": column}
             ) from error
-        [canonical] = python_values(arrow_values([typed], kind))
-        return json_form(canonical)
+        return stored_value(typed, kind)
 
     # pages
 
@@ -325,8 +327,7 @@ class MergePlan:
 
     def _changed_row(self, row: Mapping[str, Any]) -> ChangedRow:
         operation: Operation = row["action"]
-        key = self._key(row)
-        current = self._image(row, "c") if row["here"] else None
+        sides = self._images(row)
         merged = self._image(row, "m") if operation != "delete" else None
         values = self.alignment.values
         if operation == "update":
@@ -336,25 +337,25 @@ class MergePlan:
                 if not same_value(row[f"m{column.position}"], row[f"c{column.position}"])
             )
         else:
-            side = merged or current or {}
+            side = merged or sides.current or {}
             changed = tuple(column.name for column in values if side.get(column.name) is not None)
-        return ChangedRow(
-            key=key,
-            operation=operation,
-            changed=changed,
-            base=self._image(row, "b") if row["op"] != "insert" else None,
-            current=current,
-            proposed=self._image(row, "p") if row["op"] != "delete" else None,
-            merged=merged,
-        )
+        return ChangedRow(self._key(row), operation, changed, sides, merged)
 
-    def _key(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _key(self, row: Mapping[str, Any]) -> Row:
         return {name: row[f"k{place}"] for place, name in enumerate(self.staged.primary_keys)}
 
-    def _image(self, row: Mapping[str, Any], side: str) -> dict[str, Any]:
+    def _images(self, row: Mapping[str, Any]) -> Sides[Row | None]:
+        """A row of ``joined`` as it is on each side, None where it is not there."""
+        return Sides(
+            self._image(row, "b") if row["op"] != "insert" else None,
+            self._image(row, "c") if row["here"] else None,
+            self._image(row, "p") if row["op"] != "delete" else None,
+        )
+
+    def _image(self, row: Mapping[str, Any], side: str) -> Row:
         """One image of a row, without the columns that its side does not know."""
         key = self._key(row)
-        image: dict[str, Any] = {}
+        image: Row = {}
         for column in self.alignment.columns:
             position = column.position
             if column.name in key:
@@ -388,7 +389,7 @@ class MergePlan:
         if unresolved_only:
             conditions.append("x.choice IS NULL")
         found = self.session.rows(
-            "SELECT x.col, x.kind, x.digest, x.choice, j.* FROM conflicts x JOIN joined j ON j.n = x.n "
+            "SELECT x.col, x.kind, x.digest, x.choice, x.pick, j.* FROM conflicts x JOIN joined j ON j.n = x.n "
             f"WHERE {' AND '.join(conditions)} ORDER BY x.n, x.col LIMIT {limit + 1}"
         )
         items = tuple(self._conflict(row) for row in found[:limit])
@@ -398,28 +399,26 @@ class MergePlan:
     def _conflict(self, row: Mapping[str, Any]) -> Conflict:
         kind: ConflictKind = row["kind"]
         is_row = row["col"] == ROW
-        name = None
-        if is_row:
-            base = self._image(row, "b") if row["op"] != "insert" else None
-            current = self._image(row, "c") if row["here"] else None
-            proposed = self._image(row, "p") if row["op"] != "delete" else None
-        else:
-            name = self.alignment.columns[row["col"]].name
-            base, current, proposed = (row[f"{side}{row['col']}"] for side in "bcp")
+        column = None if is_row else self.alignment.columns[row["col"]]
+        value = None
+        if column is not None and row["choice"] == "custom":
+            chosen = self._row_resolutions[row["pick"]].value
+            value = stored_value(cell_value(chosen, column.type), column.type)
         return Conflict(
             key=self._key(row),
-            column=name,
+            column=None if column is None else column.name,
             kind=kind,
-            base=base,
-            current=current,
-            proposed=proposed,
+            sides=self._images(row)
+            if column is None
+            else SIDE_LETTERS.map(lambda side: row[f"{side}{column.position}"]),
             inputs_digest=row["digest"],
             legal_choices=legal_choices(kind, row=is_row),
             choice=row["choice"],
+            value=value,
             rekeyed_to=self._key_of(row["rekeyed"]) if is_row and kind == "modify/delete" else None,
         )
 
-    def _key_of(self, number: int | None) -> dict[str, Any] | None:
+    def _key_of(self, number: int | None) -> Row | None:
         if number is None:
             return None
         keys = ", ".join(f"k{place}" for place in range(len(self.staged.primary_keys)))

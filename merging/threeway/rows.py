@@ -22,7 +22,7 @@ import pyarrow as pa
 from merging.delta import fetch
 from merging.delta.snapshot import Snapshot
 from merging.errors import InvalidResolution
-from merging.model import Choice, ConflictKind, ConflictPolicy, Resolution
+from merging.model import Choice, ConflictKind, ConflictPolicy, Resolution, Sides
 from merging.sql.equality import differs, digest_of, fingerprint
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_sql
@@ -35,6 +35,9 @@ from merging.threeway.alignment import Alignment, MergedColumn, base_sql, curren
 
 ROW = -1
 """The column number of a conflict of the row itself."""
+
+SIDE_LETTERS = Sides("b", "c", "p")
+"""What the columns of ``joined`` begin with that hold a side's values."""
 
 Default = Literal["current", "proposed"]
 
@@ -184,7 +187,7 @@ def find_conflicts(
             update, insert = _cell_conflict(column)
             digest = digest_of(
                 ["'cell'", *_keys_of(alignment), f"'{column.name.encode().hex()}'"]
-                + [fingerprint(f"{side}{column.position}", column.type) for side in "bcp"]
+                + [fingerprint(f"{side}{column.position}", column.type) for side in SIDE_LETTERS]
             )
             opened.execute(
                 f"INSERT INTO conflicts SELECT n, {column.position}, "

@@ -1,5 +1,6 @@
 """Blame: who made a row what it is, through approvals, choices, reverts and edits past Headgate."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pyarrow as pa
@@ -88,9 +89,9 @@ def test_who_changed_which_cell_when_and_on_whose_approval(
     assert (change.cr_id, change.title, change.version) == (change_request.cr_id, change_request.title, 2)
     assert (change.author, change.merged_by, change.approved_by) == ("carl", "carl", ("olivia",))
     assert (change.message, change.merged_at) == ("Counted again.", change_request.merged_at)
-    assert (change.operation, change.changed) == ("update", ("seats",))
-    assert change.before is not None
-    assert change.after == {**change.before, "seats": 150}
+    assert (change.row.operation, change.row.changed) == ("update", ("seats",))
+    assert change.row.before is not None
+    assert change.row.after == {**change.row.before, "seats": 150}
     assert found.cells["seats"].change == change
     assert found.cells["year"].change is None
 
@@ -144,7 +145,7 @@ def test_inserted_and_deleted_rows_have_their_history(dataset: Dataset, author: 
     made = merged(dataset, author, "tailnum,year,seats\nN9,2020,10\n")
     gone = merged(dataset, author, "tailnum,_op\nN9,delete\n")
     found = history(dataset, "N9")
-    assert [(c.operation, c.before is None, c.after is None) for c in found.changes] == [
+    assert [(c.row.operation, c.row.before is None, c.row.after is None) for c in found.changes] == [
         ("insert", True, False),
         ("delete", False, True),
     ]
@@ -189,8 +190,12 @@ def test_keys_of_several_typed_columns(owner: User) -> None:
     owner = person_with(Role.OWNER, dataset)
     merged(dataset, owner, "day,price,n\n2020-09-13T12:26:40Z,1.50,2\n")
     found = row_history(dataset=dataset, key={"day": "2020-09-13T12:26:40+00:00", "price": "1.5"})
-    assert [(change.changed, (change.after or {})["n"]) for change in found.changes] == [(("n",), 2)]
-    assert found.current == {"day": "2020-09-13T12:26:40+00:00", "price": "1.50", "n": 2}
+    assert [(change.row.changed, (change.row.after or {})["n"]) for change in found.changes] == [(("n",), 2)]
+    assert found.current == {
+        "day": datetime(2020, 9, 13, 12, 26, 40, tzinfo=UTC),
+        "price": Decimal("1.50"),
+        "n": 2,
+    }
 
 
 def test_a_key_that_is_none_is_refused(dataset: Dataset, author: User) -> None:

@@ -63,7 +63,7 @@ def diff(change_request: ChangeRequest) -> list[tuple[str, Any, Any]]:
     page = plans.changes_page(change_request=ChangeRequest.objects.get(pk=change_request.pk))
     return [
         (row.operation, tuple((row.base or {}).values()), tuple((row.proposed or {}).values()))
-        for row in page.rows
+        for row in page.items
     ]
 
 

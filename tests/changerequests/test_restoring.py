@@ -164,7 +164,7 @@ def test_fd3_the_drill(
     run = merge(new, owner)
     assert (run.status, run.merged_version, run.rows_affected) == (RunStatus.SUCCEEDED, 3, 1)
     assert seats(dataset) == {"N1": 1, "N2": 2, "N3": 3, "N4": 377}
-    assert plans.changes_page(change_request=again(new)).rows[0].key == {"tailnum": "N3"}
+    assert plans.changes_page(change_request=again(new)).items[0].key == {"tailnum": "N3"}
     assert storage.audit_folder_name(again(new)) == f"change_requests/{new.cr_id}-{new.identity[:8]}"
     assert (audit_root() / "change_requests" / lost.cr_id / "merge_result.json").is_file()
 
@@ -194,7 +194,7 @@ def test_fd3_the_drill(
     assert first.merge_record is not None
     assert first.merge_record["result"]["diff"]["rows_updated"] == 1
     assert [run.status for run in first.runs.all()] == [RunStatus.SUCCEEDED]
-    [row] = plans.changes_page(change_request=first).rows
+    [row] = plans.changes_page(change_request=first).items
     assert (row.key, row.changed) == ({"tailnum": "N1"}, ("seats",))
     assert seats(dataset) == {"N1": 1, "N2": 2, "N3": 3, "N4": 377}
     assert merging.inspect_table(dataset.table_uri).version == 3

@@ -153,7 +153,7 @@ def test_staging_problems_keep_line_and_column() -> None:
 
 def test_conflicts_of_the_engine_become_json() -> None:
     conflict = merging.Conflict(
-        {"n": 1}, "x", "modify/modify", 1, b"\x00", 3, "digest", ("current", "proposed")
+        {"n": 1}, "x", "modify/modify", merging.Sides(1, b"\x00", 3), "digest", ("current", "proposed")
     )
 
     problem = problem_of(engine_errors.MergeConflict([conflict], total=7))

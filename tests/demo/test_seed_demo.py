@@ -22,7 +22,7 @@ from changerequests.states import Action, Status
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
-from datasets.rows import json_row
+from datasets.rows import json_value
 from datasets.suites import active_suite
 from demo.management.commands import seed_demo
 from demo.users import DEMO_PASSWORD
@@ -138,7 +138,7 @@ class DemoDataTests(TestCase):
         assert revision is not None
         assert revision.rows == 483
         rows = merging.open_staged(revision.location).page(limit=500).items
-        negative = [json_row(row.key) for row in rows if (row.proposed or {})["air_time"] < 0]
+        negative = [json_value(row.key) for row in rows if (row.proposed or {})["air_time"] < 0]
         assert len(negative) == 41
         assert request.comments.get(column="air_time").row_key in negative
 

@@ -182,7 +182,7 @@ def test_fd12_fd15_fd16_every_value_is_chosen_and_merged(make_borders: Callable[
                 {"id": str(conflict.key["id"])},
                 conflict.column,
                 "custom",
-                plan.form_of(
+                plan.value_of(
                     str(conflict.column),
                     text_form(value_at(str(conflict.column), conflict.key["id"] + 2)),
                     as_text=True,

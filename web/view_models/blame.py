@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.urls import reverse
@@ -11,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from changerequests.services.blame import CellOrigin, Decision, RowChange, RowHistory
 from datasets.models import Dataset
+from datasets.rows import ChangedRow
 from web.cells import absent_html, cell_html, difference_html
 from web.view_models.datasets import KEY_PARAMETER, is_numeric, types_of
 from web.wording import listed, name_of
@@ -115,13 +115,13 @@ def row_story(dataset: Dataset, history: RowHistory) -> RowStory:
     types, names = types_of(dataset), _full_names(history.changes)
     titles = {change.cr_id: change.title for change in history.changes}
     return RowStory(
-        key=tuple((name, cell_html(value, types[name])) for name, value in history.key.items()),
+        key=tuple((name, cell_html(value)) for name, value in history.key.items()),
         is_there=history.current is not None,
         cells=tuple(
             _cell_line(column, origin, types.get(column, "string"), names)
             for column, origin in history.cells.items()
         ),
-        changes=tuple(_entry(change, types, names, titles) for change in reversed(history.changes)),
+        changes=tuple(_entry(change, names, titles) for change in reversed(history.changes)),
         unreadable=tuple(history.unreadable.items()),
     )
 
@@ -153,7 +153,7 @@ def _cell_line(column: str, origin: CellOrigin, type_name: str, names: Mapping[s
     return CellLine(
         column=column,
         is_numeric=is_numeric(type_name),
-        value=cell_html(origin.value, type_name),
+        value=cell_html(origin.value),
         source=_source(change.cr_id, change.title) if change else None,
         who=_people([change.author], names) if change else "",
         when=change.merged_at if change else None,
@@ -164,16 +164,14 @@ def _cell_line(column: str, origin: CellOrigin, type_name: str, names: Mapping[s
     )
 
 
-def _entry(
-    change: RowChange, types: Mapping[str, str], names: Mapping[str, str], titles: Mapping[str, str]
-) -> ChangeEntry:
-    what, sign = _OPERATIONS[change.operation]
+def _entry(change: RowChange, names: Mapping[str, str], titles: Mapping[str, str]) -> ChangeEntry:
+    what, sign = _OPERATIONS[change.row.operation]
     decided = {choice.column: _decision(choice, names) for choice in change.decisions}
     return ChangeEntry(
         source=_source(change.cr_id, change.title),
         what=what,
         sign=sign,
-        operation=change.operation,
+        operation=change.row.operation,
         version=change.version,
         when=change.merged_at,
         author=_people([change.author], names),
@@ -185,8 +183,8 @@ def _entry(
         override_reason=change.override_reason,
         reverts=_source(change.reverts, titles.get(change.reverts, "")) if change.reverts else None,
         cells=tuple(
-            CellChange(column, _difference(change, column, types), decided.get(column, ""))
-            for column in change.changed
+            CellChange(column, _difference(change.row, column), decided.get(column, ""))
+            for column in change.row.changed
         ),
         row_decision=decided.get(None, ""),
         changed_outside=listed(change.changed_outside),
@@ -197,9 +195,8 @@ def _decision(choice: Decision, names: Mapping[str, str]) -> str:
     return f"{_people([choice.chosen_by], names)} chose {choice.choice} for a conflict"
 
 
-def _difference(change: RowChange, column: str, types: Mapping[str, str]) -> SafeString:
-    type_name = types.get(column, "string")
-    if change.before is None or change.after is None:
-        there: Mapping[str, Any] | None = change.after or change.before
-        return absent_html() if there is None else cell_html(there.get(column), type_name)
-    return difference_html(change.before.get(column), change.after.get(column), type_name)
+def _difference(row: ChangedRow, column: str) -> SafeString:
+    if row.before is None or row.after is None:
+        there = row.after or row.before
+        return absent_html() if there is None else cell_html(there.get(column))
+    return difference_html(row.before.get(column), row.after.get(column))

@@ -7,7 +7,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from changerequests.models import ChangeRequest
-from changerequests.services.plans import ChangesPage, GroupedChange, RowChange
+from datasets.rows import ChangedRow, Page, ValueGroup
 from web.cells import cell_html, difference_html
 from web.view_models.datasets import ColumnHead, is_numeric, types_of
 
@@ -46,30 +46,27 @@ class DiffTable:
     hidden: int
 
 
-def diff_table(change_request: ChangeRequest, page: ChangesPage, *, all_columns: bool) -> DiffTable:
+def diff_table(change_request: ChangeRequest, page: Page[ChangedRow], *, all_columns: bool) -> DiffTable:
     """The table for a page of changes; without ``all_columns`` only columns in which a shown row differs."""
     dataset = change_request.dataset
     types, keys = types_of(dataset), list(dataset.primary_keys)
-    present = _columns(page.rows, list(types), keys)
-    differing = {name for row in page.rows for name in row.changed}
+    present = _columns(page.items, list(types), keys)
+    differing = {name for row in page.items for name in row.changed}
     shown = [name for name in present if all_columns or name in differing]
     heads = {
         name: ColumnHead(name, types.get(name, "new column"), name in keys, is_numeric(types.get(name, "")))
         for name in [*keys, *shown]
     }
     rows = []
-    for row in page.rows:
+    for row in page.items:
         sign, word = MARKERS[row.operation]
         rows.append(
             DiffRow(
                 row.operation,
                 sign,
                 word,
-                tuple(
-                    DiffCell(cell_html(row.key.get(name), types.get(name, "string")), heads[name].is_numeric)
-                    for name in keys
-                ),
-                tuple(_cell(row, name, types.get(name, "string"), heads[name].is_numeric) for name in shown),
+                tuple(DiffCell(cell_html(row.key[name]), heads[name].is_numeric) for name in keys),
+                tuple(_cell(row, name, heads[name].is_numeric) for name in shown),
             )
         )
     return DiffTable(
@@ -80,21 +77,21 @@ def diff_table(change_request: ChangeRequest, page: ChangesPage, *, all_columns:
     )
 
 
-def _columns(rows: Sequence[RowChange], known: list[str], keys: list[str]) -> list[str]:
+def _columns(rows: Sequence[ChangedRow], known: list[str], keys: list[str]) -> list[str]:
     """Value columns of the shown rows in the table's order, new columns last."""
-    named = {name for row in rows for image in (row.base, row.proposed) if image for name in image}
+    named = {name for row in rows for image in (row.before, row.after) if image for name in image}
     ordered = [name for name in known if name in named]
     return [name for name in [*ordered, *sorted(named - set(known))] if name not in keys]
 
 
-def _cell(row: RowChange, name: str, type_name: str, numeric: bool) -> DiffCell:
+def _cell(row: ChangedRow, name: str, numeric: bool) -> DiffCell:
+    before, after = row.before or {}, row.after or {}
     if row.operation == "update" and name in row.changed:
-        old, new = (row.base or {}).get(name), (row.proposed or {}).get(name)
-        return DiffCell(difference_html(old, new, type_name), numeric, "changed")
-    image = row.base if row.operation == "delete" else row.proposed
-    if image is None or name not in image:
+        return DiffCell(difference_html(before.get(name), after.get(name)), numeric, "changed")
+    image = before if row.operation == "delete" else after
+    if name not in image:
         return DiffCell(_NOTHING, numeric)
-    html = cell_html(image[name], type_name)
+    html = cell_html(image[name])
     if row.operation == "insert":
         return DiffCell(format_html("<ins>{}</ins>", html) if image[name] is not None else html, numeric)
     if row.operation == "delete":
@@ -111,12 +108,6 @@ class Group:
     rows: int
 
 
-def groups(change_request: ChangeRequest, found: Sequence[GroupedChange]) -> list[Group]:
+def groups(found: Sequence[ValueGroup]) -> list[Group]:
     """The grouped view: column, old value to new value, and in how many rows."""
-    types = types_of(change_request.dataset)
-    return [
-        Group(
-            group.column, difference_html(group.old, group.new, types.get(group.column, "string")), group.rows
-        )
-        for group in found
-    ]
+    return [Group(group.column, difference_html(group.old, group.new), group.rows) for group in found]

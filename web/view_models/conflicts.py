@@ -1,14 +1,15 @@
 """Conflicts as cards: one per row, with Base, Current and Proposed of each cell and the choices they leave."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from django.utils.safestring import SafeString
 
 from changerequests.models import ChangeRequest
-from changerequests.services.plans import ConflictsPage, ShownConflict
-from datasets.rows import key_digest, text_value
+from changerequests.services.plans import ConflictsPage
+from datasets.rows import Conflict, Row, Sides, json_value, key_digest, same_value, text_value
 from web.cells import absent_html, cell_html
 from web.view_models.datasets import types_of
 
@@ -47,9 +48,7 @@ class RowImage:
     """One column of the three rows where a whole row is in conflict."""
 
     column: str
-    base: SafeString
-    current: SafeString
-    proposed: SafeString
+    sides: Sides[SafeString]
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Bulk:
 def conflict_cards(change_request: ChangeRequest, page: ConflictsPage) -> list[ConflictCard]:
     """Cards in key order; conflicts of one row share a card."""
     types = types_of(change_request.dataset)
-    by_row: dict[str, list[ShownConflict]] = {}
+    by_row: dict[str, list[Conflict]] = {}
     for conflict in page.conflicts:
         by_row.setdefault(key_digest(conflict.key), []).append(conflict)
     cards, position = [], 0
@@ -104,8 +103,8 @@ def conflict_cards(change_request: ChangeRequest, page: ConflictsPage) -> list[C
         cards.append(
             ConflictCard(
                 anchor=f"row-{digest[:12]}",
-                key_json=json.dumps(key),
-                key=tuple((name, cell_html(value, types.get(name, "string"))) for name, value in key.items()),
+                key_json=json.dumps(json_value(key)),
+                key=tuple((name, cell_html(value)) for name, value in key.items()),
                 cells=tuple(cells),
                 is_resolved=all(cell.is_resolved for cell in cells),
             )
@@ -113,16 +112,16 @@ def conflict_cards(change_request: ChangeRequest, page: ConflictsPage) -> list[C
     return cards
 
 
-def _cell(conflict: ShownConflict, types: dict[str, str], position: int) -> ConflictCell:
+def _cell(conflict: Conflict, types: dict[str, str], position: int) -> ConflictCell:
     type_name = types.get(conflict.column or "", "string")
     whole_row = conflict.column is None
-    values = {"current": conflict.current, "proposed": conflict.proposed, "base": conflict.base}
+    values = {} if whole_row else vars(conflict.sides)
     options = tuple(
         ChoiceOption(
             name=choice,
             title=CHOICES[choice][0],
             source=CHOICES[choice][1],
-            html=cell_html(values[choice], type_name) if choice in values and not whole_row else None,
+            html=cell_html(values[choice]) if choice in values else None,
             is_chosen=conflict.choice == choice,
         )
         for choice in CHOICES
@@ -143,21 +142,22 @@ def _cell(conflict: ShownConflict, types: dict[str, str], position: int) -> Conf
     )
 
 
-def _images(conflict: ShownConflict, types: dict[str, str]) -> tuple[RowImage, ...]:
+def _images(conflict: Conflict, columns: Iterable[str]) -> tuple[RowImage, ...]:
     """The columns in which the three rows differ."""
-    rows: tuple[Any, Any, Any] = (conflict.base, conflict.current, conflict.proposed)
-    names = [name for name in types if any(isinstance(row, dict) and name in row for row in rows)]
+    rows: Sides[Row | None] = conflict.sides
+    there = [row for row in rows if row is not None]
     images = []
-    for name in names:
-        values = [row.get(name) if isinstance(row, dict) else None for row in rows]
-        present = [value for row, value in zip(rows, values, strict=True) if isinstance(row, dict)]
-        if name not in conflict.key and (len(present) < 2 or any(value != present[0] for value in present)):
-            html = [
-                cell_html(value, types[name]) if isinstance(row, dict) else absent_html()
-                for row, value in zip(rows, values, strict=True)
-            ]
-            images.append(RowImage(name, *html))
+    for name in columns:
+        if name in conflict.key or not any(name in row for row in there):
+            continue
+        values = [row.get(name) for row in there]
+        if len(there) < 2 or not all(same_value(value, values[0]) for value in values):
+            images.append(RowImage(name, rows.map(partial(_image_html, name))))
     return tuple(images)
+
+
+def _image_html(name: str, row: Row | None) -> SafeString:
+    return absent_html() if row is None else cell_html(row.get(name))
 
 
 def bulk_choices(page: ConflictsPage) -> list[Bulk]:
@@ -165,7 +165,8 @@ def bulk_choices(page: ConflictsPage) -> list[Bulk]:
     legal: dict[str, set[str]] = {}
     for conflict in page.conflicts:
         if conflict.choice is None:
-            offered = set(conflict.legal_choices) - {"custom"}
+            offered: set[str] = {*conflict.legal_choices}
+            offered.discard("custom")
             name = conflict.column or ""
             legal[name] = legal[name] & offered if name in legal else offered
     return [

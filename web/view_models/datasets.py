@@ -16,7 +16,7 @@ from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
-from datasets.rows import column_types, json_row, text_value
+from datasets.rows import column_types, text_value
 from web.cells import cell_html, cell_text
 from web.wording import name_of
 
@@ -150,7 +150,7 @@ def preview_table(dataset: Dataset, page: _PreviewPage, order: str) -> DataTable
         TableRow(
             tuple(Cell(cell_html(row.get(head.name)), head.is_key, head.is_numeric) for head in heads),
             name=", ".join(cell_text(row[name]) for name in keys),
-            history_url=row_history_url(dataset, json_row(row) or {}),
+            history_url=row_history_url(dataset, row),
         )
         for row in page.rows
     )
@@ -162,7 +162,7 @@ KEY_PARAMETER = "key-"
 
 
 def row_history_url(dataset: Dataset, row: Mapping[str, Any]) -> str:
-    """Where the history of a row is told; ``row`` has JSON values for at least the key columns."""
+    """Where the history of a row is told; ``row`` has at least the key columns."""
     address = reverse("row_history", args=[dataset.project.slug, dataset.slug])
     return f"{address}?{urlencode({KEY_PARAMETER + name: text_value(row[name]) for name in dataset.primary_keys})}"
 

@@ -47,7 +47,7 @@ def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
     }
     try:
         if grouped:
-            context["groups"] = groups(change_request, plans.grouped_changes(change_request=change_request))
+            context["groups"] = groups(plans.grouped_changes(change_request=change_request))
         else:
             page = plans.changes_page(
                 change_request=change_request,

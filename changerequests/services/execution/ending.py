@@ -37,7 +37,7 @@ def end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
     if isinstance(error, RunStopped):
         return step_back(run, lease, RunStatus.CANCELLED, "cancelled", error.message)
     if isinstance(error, merging.MergeConflict):
-        conflicts = [vars(plans.shown_conflict(conflict)) for conflict in error.conflicts[:KEPT_CONFLICTS]]
+        conflicts = [plans.conflict_document(conflict) for conflict in error.conflicts[:KEPT_CONFLICTS]]
         return step_back(
             run,
             lease,

@@ -236,8 +236,10 @@ class PlanCheck(models.Model):
 class Review(models.Model):
     """A verdict on one revision together with the resolutions as they stood then."""
 
-    #: Whether the reviewer is still one of those who review. Queries set it, see ``selectors.latest_verdicts``.
+    #: Whether the reviewer is still one of those who review. Queries set it, see ``selectors.verdicts_on``.
     entitled: bool
+    #: Whether the reviewer made one of the choices that stand for the request's conflicts. The same.
+    chose: bool
 
     class Verdict(models.TextChoices):
         APPROVE = "approve", "approve"

@@ -5,16 +5,13 @@ Pages grey the button with them, the API returns them, services raise them: one 
 
 from collections.abc import Collection, Iterable
 
-from django.contrib.auth.models import User
-
-from changerequests import selectors
 from changerequests.blockers import Blocker
 from changerequests.errors import Blocked, ExpectationsFailed, InvalidTransition
-from changerequests.models import ChangeRequest, MergeRun
+from changerequests.facts import Facts
+from changerequests.models import MergeRun
 from changerequests.states import Action, Status, sources_of, target_of
 from datasets.errors import Forbidden
 from datasets.models import Dataset
-from datasets.roles import Role, role_on
 
 #: The gates that an owner may override with a reason; conflicts only by forcing the merge.
 OVERRIDABLE_GATES = frozenset(
@@ -37,60 +34,46 @@ _VERBS = {
 }
 
 
-def may(change_request: ChangeRequest, actor: User, action: Action, *, role: Role | None = None) -> bool:
-    """Whether the person is one of those who do this, apart from what the request's state allows.
-
-    ``role`` spares the look-up where a list has it already.
-    """
-    role = role or role_on(actor, change_request.dataset)
-    author = change_request.author_id == actor.pk
-    contributes = role in (Role.CONTRIBUTOR, Role.OWNER)
+def may(facts: Facts, action: Action) -> bool:
+    """Whether the asker is one of those who do this, apart from what the request's state allows."""
     if action is Action.REVIEW:
-        return contributes
+        return facts.contributes
     if action is Action.REQUEST_MERGE:
-        return role is Role.OWNER or (contributes and change_request.dataset.contributors_may_merge)
+        return facts.owns or (facts.contributes and facts.dataset.contributors_may_merge)
     if action is Action.RETURN_TO_DRAFT:
-        return contributes and author
+        return facts.contributes and facts.is_author
     if action is Action.REVERT:
-        return role is Role.OWNER
-    return role is Role.OWNER or (contributes and author)
+        return facts.owns
+    return facts.owns or (facts.contributes and facts.is_author)
 
 
-def blockers(
-    change_request: ChangeRequest,
-    actor: User,
-    action: Action,
-    *,
-    role: Role | None = None,
-    dataset_name_typed: str = "",
-) -> list[Blocker]:
-    """Everything that stands between the person and the action, what they can mend first."""
+def blockers(facts: Facts, action: Action, *, dataset_name_typed: str = "") -> list[Blocker]:
+    """Everything that stands between the asker and the action, what they can mend first. Asks the database nothing."""
     found: list[Blocker] = []
-    if target_of(change_request.status, action) is None:
+    if target_of(facts.status, action) is None:
         allowed = " or ".join(sources_of(action))
         found.append(
             Blocker(
                 "invalid_transition",
-                "wait" if change_request.status == Status.MERGING else "fix",
-                f"The change request is {change_request.status}; "
-                f"only a {allowed} one can be {_PARTICIPLES[action]}.",
+                "wait" if facts.status == Status.MERGING else "fix",
+                f"The change request is {facts.status}; only a {allowed} one can be {_PARTICIPLES[action]}.",
                 "conversation",
             )
         )
-    if not may(change_request, actor, action, role=role):
+    if not may(facts, action):
         found.append(
             Blocker("forbidden", "wait", f"You may not {_VERBS[action]} this change request.", "dataset")
         )
     if action is Action.SUBMIT:
-        found += _nothing_staged(change_request)
+        found += _nothing_staged(facts)
     if action is Action.REOPEN:
-        found += _other_revert_open(change_request)
-    if action is Action.REBASE and selectors.current_revision(change_request) is None:
+        found += _other_revert_open(facts)
+    if action is Action.REBASE and facts.revision is None:
         found.append(Blocker("nothing_staged", "fix", "No changes were uploaded yet.", "upload"))
     if action in (Action.STAGE, Action.REBASE, Action.RETURN_TO_DRAFT, Action.CLOSE, Action.RESOLVE):
-        found += _active_run(change_request) + _unsettled(change_request)
-    if action is Action.REQUEST_MERGE and change_request.status == Status.PENDING:
-        found += merge_gates(change_request, dataset_name_typed=dataset_name_typed)
+        found += _active_run(facts) + _unsettled(facts)
+    if action is Action.REQUEST_MERGE and facts.status == Status.PENDING:
+        found += merge_gates(facts, dataset_name_typed=dataset_name_typed)
     return sorted(found, key=lambda blocker: blocker.kind != "fix")
 
 
@@ -108,15 +91,15 @@ _PARTICIPLES = {
 }
 
 
-def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") -> list[Blocker]:
-    """The gates before a merge that do not hold now."""
-    dataset, check = change_request.dataset, selectors.current_plan_check(change_request)
-    found = _nothing_staged(change_request) + _active_run(change_request)
+def merge_gates(facts: Facts, *, dataset_name_typed: str = "") -> list[Blocker]:
+    """The gates before a merge that do not hold, whoever asks."""
+    dataset, check = facts.dataset, facts.plan_check
+    found = _nothing_staged(facts) + _active_run(facts)
     if dataset.meta.problem:
         found.append(Blocker("table_not_writable", "fix", dataset.meta.problem, "dataset"))
-    found += _people_gates(change_request)
+    found += _people_gates(facts)
     if check is None:
-        if selectors.current_revision(change_request) is not None:
+        if facts.revision is not None:
             found.append(
                 Blocker("not_checked", "fix", "The content was not yet checked against the table.", "checks")
             )
@@ -127,7 +110,7 @@ def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") 
             noun = "conflict needs" if check.unresolved == 1 else "conflicts need"
             found.append(
                 Blocker(
-                    "conflicts_unresolved",
+                    CONFLICT_GATE,
                     "fix",
                     f"{check.unresolved:,} {noun} a choice.",
                     "conflicts",
@@ -136,34 +119,33 @@ def merge_gates(change_request: ChangeRequest, *, dataset_name_typed: str = "") 
             )
         if dataset_name_typed != dataset.name:
             found += _delete_guard(dataset, check.rows_deleted, check.deleted_share)
-        found += _broken_expectations(change_request)
+        found += _broken_expectations(facts)
     return found
 
 
-def gates_fallen(run: MergeRun, *, rows_deleted: int = 0, deleted_share: float = 0) -> list[Blocker]:
+def gates_fallen(
+    facts: Facts, run: MergeRun, *, rows_deleted: int = 0, deleted_share: float = 0
+) -> list[Blocker]:
     """What came in the way of a merge after it was asked for, apart from what the engine judges itself.
 
-    ``rows_deleted`` and ``deleted_share`` are what the merge is about to delete, once that is known. What was
-    overridden when the merge was asked for stays overridden.
+    The asker is who asked for the run. ``rows_deleted`` and ``deleted_share`` are what the merge is about to delete,
+    once that is known. What was overridden when the merge was asked for stays overridden.
     """
-    change_request = run.change_request
     found: list[Blocker] = []
-    if not may(change_request, run.requested_by, Action.REQUEST_MERGE):
-        found.append(
-            Blocker("forbidden", "wait", f"{run.requested_by} may not merge it any more.", "dataset")
-        )
-    found += _people_gates(change_request)
+    if not may(facts, Action.REQUEST_MERGE):
+        found.append(Blocker("forbidden", "wait", f"{facts.asker} may not merge it any more.", "dataset"))
+    found += _people_gates(facts)
     if not run.large_delete_confirmed:
-        found += _delete_guard(change_request.dataset, rows_deleted, deleted_share)
+        found += _delete_guard(facts.dataset, rows_deleted, deleted_share)
     overridden = {blocker["code"] for blocker in run.overridden_blockers}
     return [blocker for blocker in found if blocker.code not in overridden]
 
 
-def _people_gates(change_request: ChangeRequest) -> list[Blocker]:
+def _people_gates(facts: Facts) -> list[Blocker]:
     """Approvals, objections and open discussions."""
-    dataset = change_request.dataset
+    dataset = facts.dataset
     found: list[Blocker] = []
-    missing = dataset.required_approvals - len(selectors.counting_approvals(change_request))
+    missing = dataset.required_approvals - len(facts.approvals)
     if missing > 0:
         noun = "approval" if missing == 1 else "approvals"
         found.append(
@@ -183,9 +165,9 @@ def _people_gates(change_request: ChangeRequest) -> list[Blocker]:
             "conversation",
             overridable=True,
         )
-        for review in selectors.standing_objections(change_request)
+        for review in facts.objections
     ]
-    if dataset.threads_must_be_resolved and (threads := selectors.open_threads_on(change_request)):
+    if dataset.threads_must_be_resolved and (threads := facts.open_threads):
         noun = "discussion is" if threads == 1 else "discussions are"
         found.append(
             Blocker("threads_open", "fix", f"{threads} {noun} still open.", "conversation", overridable=True)
@@ -209,8 +191,8 @@ def _delete_guard(dataset: Dataset, rows: int, share: float) -> list[Blocker]:
     ]
 
 
-def _broken_expectations(change_request: ChangeRequest) -> list[Blocker]:
-    failing = selectors.unanswered_failures(change_request)
+def _broken_expectations(facts: Facts) -> list[Blocker]:
+    failing = facts.unanswered_failures
     if not failing:
         return []
     count = (
@@ -221,11 +203,10 @@ def _broken_expectations(change_request: ChangeRequest) -> list[Blocker]:
     return [Blocker(EXPECTATIONS_GATE, "fix", f"{count} {failing[0]['message']}", "checks", overridable=True)]
 
 
-def _nothing_staged(change_request: ChangeRequest) -> list[Blocker]:
-    revision = selectors.current_revision(change_request)
-    if revision is None:
+def _nothing_staged(facts: Facts) -> list[Blocker]:
+    if facts.revision is None:
         return [Blocker("nothing_staged", "fix", "No changes were uploaded yet.", "upload")]
-    if revision.rows == 0:
+    if facts.revision.rows == 0:
         return [
             Blocker(
                 "nothing_staged",
@@ -237,22 +218,21 @@ def _nothing_staged(change_request: ChangeRequest) -> list[Blocker]:
     return []
 
 
-def _other_revert_open(change_request: ChangeRequest) -> list[Blocker]:
-    other = selectors.open_revert_of(change_request.reverts) if change_request.reverts else None
+def _other_revert_open(facts: Facts) -> list[Blocker]:
+    other = facts.other_revert
     if other is None:
         return []
     return [Blocker("revert_open", "wait", f"{other.cr_id} is a revert of the same request.", "conversation")]
 
 
-def _active_run(change_request: ChangeRequest) -> list[Blocker]:
-    run = selectors.active_run(change_request)
-    if run is None:
+def _active_run(facts: Facts) -> list[Blocker]:
+    if facts.run is None:
         return []
-    return [Blocker("run_active", "wait", f"A merge of this request is {run.status}.", "merge")]
+    return [Blocker("run_active", "wait", f"A merge of this request is {facts.run.status}.", "merge")]
 
 
-def _unsettled(change_request: ChangeRequest) -> list[Blocker]:
-    if change_request.unsettled_version is None or selectors.active_run(change_request) is not None:
+def _unsettled(facts: Facts) -> list[Blocker]:
+    if facts.change_request.unsettled_version is None or facts.run is not None:
         return []  # an active run is in the way itself, and settles it
     return [
         Blocker(
@@ -266,25 +246,24 @@ def _unsettled(change_request: ChangeRequest) -> list[Blocker]:
 
 
 def require(
-    change_request: ChangeRequest,
-    actor: User,
+    facts: Facts,
     action: Action,
     *,
     dataset_name_typed: str = "",
     overriding: Collection[str] = (),
 ) -> list[Blocker]:
-    """Raise what stands in the way; return the gates that the actor overrode.
+    """Raise what stands in the way of the asker; return the gates that they overrode.
 
     Raises ``Forbidden``, ``InvalidTransition`` or ``Blocked``, in this order; ``ExpectationsFailed`` where nothing but
     expectations stands in the way. Gates whose codes are in ``overriding`` do not raise.
     """
-    found = blockers(change_request, actor, action, dataset_name_typed=dataset_name_typed)
+    found = blockers(facts, action, dataset_name_typed=dataset_name_typed)
     _raise_first(found, Forbidden, "forbidden")
     _raise_first(found, InvalidTransition, "invalid_transition")
     overridden = [blocker for blocker in found if blocker.overridable and blocker.code in overriding]
     standing = [blocker for blocker in found if blocker not in overridden]
     if {blocker.code for blocker in standing} == {EXPECTATIONS_GATE}:
-        check = selectors.current_expectation_check(change_request)
+        check = facts.expectation_check
         if check is not None:
             raise ExpectationsFailed(standing[0].sentence, check.suite_version.number, check.report)
     if standing:

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.serializers.shared import AnyValue, StrictSerializer, UserField
-from changerequests import selectors
+from changerequests.facts import Facts
 from changerequests.models import ExpectationCheck, ExpectationOverride
 from datasets import suites
 from datasets.models import SuiteProposal, SuiteVersion
@@ -178,13 +178,12 @@ class ExpectationCheckSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(serializers.ListField(child=serializers.IntegerField()))
     def get_unanswered(self, check: ExpectationCheck) -> list[int]:
-        return [one["number"] for one in selectors.unanswered_failures(check.change_request)]
+        facts: Facts = self.context["facts"]
+        return [one["number"] for one in facts.unanswered_failures]
 
     @extend_schema_field(ExpectationOverrideSerializer(many=True))
     def get_overrides(self, check: ExpectationCheck) -> Any:
-        return ExpectationOverrideSerializer(
-            selectors.standing_overrides(check.change_request), many=True
-        ).data
+        return ExpectationOverrideSerializer(self.context["facts"].overrides, many=True).data
 
     @extend_schema_field(ExpectationResultSerializer(many=True))
     def get_results(self, check: ExpectationCheck) -> Any:

@@ -1,12 +1,13 @@
 """Change requests: what they are, say and change."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
-from changerequests import selectors
+from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision
 from changerequests.policies import blockers
 from changerequests.states import Action
@@ -171,6 +172,22 @@ class ChangeRequestSerializer(serializers.ModelSerializer):
     open_threads = serializers.SerializerMethodField()
     active_run = serializers.SerializerMethodField(help_text="Id of the queued or running merge.")
 
+    @classmethod
+    def of(cls, facts: Facts) -> dict[str, Any]:
+        """A change request from its facts."""
+        return cls.of_many([facts])[0]
+
+    @classmethod
+    def of_many(cls, found: Iterable[Facts]) -> list[dict[str, Any]]:
+        """Change requests from their facts, in this order."""
+        facts = {one.change_request.pk: one for one in found}
+        requests = [one.change_request for one in facts.values()]
+        return [*cls(requests, many=True, context={"facts": facts}).data]
+
+    def facts(self, change_request: ChangeRequest) -> Facts:
+        found: Facts = self.context["facts"][change_request.pk]
+        return found
+
     class Meta:
         model = ChangeRequest
         fields = [
@@ -191,20 +208,20 @@ class ChangeRequestSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(RevisionSummarySerializer(allow_null=True))
     def get_revision(self, change_request: ChangeRequest) -> Any:
-        revision = selectors.current_revision(change_request)
+        revision = self.facts(change_request).revision
         return RevisionSummarySerializer(revision).data if revision else None
 
     @extend_schema_field(PlanSummarySerializer(allow_null=True))
     def get_plan(self, change_request: ChangeRequest) -> Any:
-        check = selectors.current_plan_check(change_request)
+        check = self.facts(change_request).plan_check
         return PlanSummarySerializer(check).data if check else None
 
     def get_open_threads(self, change_request: ChangeRequest) -> int:
-        return selectors.open_threads_on(change_request)
+        return self.facts(change_request).open_threads
 
     @extend_schema_field(serializers.IntegerField(allow_null=True))
     def get_active_run(self, change_request: ChangeRequest) -> int | None:
-        run = selectors.active_run(change_request)
+        run = self.facts(change_request).run
         return run.pk if run else None
 
 
@@ -262,18 +279,16 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
 
     @extend_schema_field(ReviewSerializer(many=True))
     def get_verdicts(self, change_request: ChangeRequest) -> Any:
-        return ReviewSerializer(selectors.latest_verdicts(change_request), many=True).data
+        return ReviewSerializer(self.facts(change_request).verdicts, many=True).data
 
     def get_approvals(self, change_request: ChangeRequest) -> int:
-        return len(selectors.counting_approvals(change_request))
+        return len(self.facts(change_request).approvals)
 
     @extend_schema_field(serializers.DictField(child=BlockerSerializer(many=True)))
     def get_blockers(self, change_request: ChangeRequest) -> Any:
-        actor, role = self.context["request"].user, self.context["role"]
+        facts = self.facts(change_request)
         return {
-            action.value: BlockerSerializer(
-                blockers(change_request, actor, action, role=role), many=True
-            ).data
+            action.value: BlockerSerializer(blockers(facts, action), many=True).data
             for action in PEOPLES_ACTIONS
         }
 

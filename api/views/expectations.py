@@ -24,7 +24,8 @@ from api.serializers.expectations import (
 )
 from api.views.shared import actor_of, validated
 from changerequests import selectors
-from changerequests.models import ChangeRequest, ExpectationCheck
+from changerequests.facts import Facts, expectation_check_to_show, visible_facts
+from changerequests.models import ExpectationCheck
 from changerequests.services import expectations
 from datasets import suites
 from datasets.errors import InvalidInput, NotFound
@@ -173,10 +174,10 @@ class ExpectationCheckViewSet(ViewSet):
     )
     def retrieve(self, request: Request, cr_id: str) -> Response:
         """The check that counts now, that of the merge once it is merged, or that of a run; else 404."""
-        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        facts = visible_facts(actor_of(request), cr_id)
         wanted = validated(RunParameter, request.query_params)
-        check = _check(change_request, wanted.get("run"))
-        return Response(ExpectationCheckSerializer(check).data)
+        check = _check(facts, wanted.get("run"))
+        return Response(ExpectationCheckSerializer(check, context={"facts": facts}).data)
 
     @extend_schema(
         parameters=[NUMBER, FailingRowParameters],
@@ -185,10 +186,10 @@ class ExpectationCheckViewSet(ViewSet):
     )
     def rows(self, request: Request, cr_id: str, number: int) -> Response:
         """The failing rows of one expectation."""
-        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        facts = visible_facts(actor_of(request), cr_id)
         wanted = validated(FailingRowParameters, request.query_params)
         page = expectations.failing_rows(
-            _check(change_request, wanted.get("run")), number, start=wanted["start"], limit=wanted["limit"]
+            _check(facts, wanted.get("run")), number, start=wanted["start"], limit=wanted["limit"]
         )
         following = None if page.next is None else str(page.next)
         answer = page_of(request, page.rows, following, parameter="start", total=page.total, kept=page.kept)
@@ -213,9 +214,10 @@ class ExpectationCheckViewSet(ViewSet):
         return Response(ExpectationOverrideSerializer(given).data, status=201)
 
 
-def _check(change_request: ChangeRequest, run: int | None) -> ExpectationCheck:
+def _check(facts: Facts, run: int | None) -> ExpectationCheck:
+    change_request = facts.change_request
     check = (
-        selectors.expectation_check_to_show(change_request)
+        expectation_check_to_show(facts)
         if run is None
         else selectors.expectation_check_of_run(change_request, run)
     )

@@ -39,11 +39,12 @@ from api.serializers.proposals import (
 )
 from api.views.shared import IdFilter, actor_of, validated
 from changerequests import selectors
+from changerequests.facts import facts_of_many, visible_facts
 from changerequests.models import ChangeRequest, choices
 from changerequests.services import plans, proposals, rebasing, reverts, reviews, storage
 from changerequests.states import Status
 from datasets.errors import NotFound
-from datasets.roles import role_on, visible_dataset
+from datasets.roles import visible_dataset
 
 
 class ChangeRequestFilter(django_filters.FilterSet):
@@ -108,8 +109,9 @@ class ChangeRequestViewSet(GenericViewSet):
     @extend_schema(responses=ChangeRequestSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Change requests, newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(ChangeRequestSerializer(page, many=True).data)
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
+        found = facts_of_many(page, actor_of(request))
+        return self.get_paginated_response(ChangeRequestSerializer.of_many(found))
 
     @extend_schema(request=CreateChangeRequestSerializer, responses={201: ChangeRequestDetailSerializer})
     def create(self, request: Request) -> Response:
@@ -176,8 +178,8 @@ class ChangeRequestViewSet(GenericViewSet):
     @extend_schema(parameters=[CR_ID], responses=PlanSerializer)
     def plan(self, request: Request, cr_id: str) -> Response:
         """What a merge would do on the table as it is now; for a merged or closed request, what was last planned."""
-        change_request = selectors.visible_change_request(actor_of(request), cr_id)
-        check = plans.fresh_check(change_request) or selectors.current_plan_check(change_request)
+        facts = visible_facts(actor_of(request), cr_id)
+        check = plans.fresh_check(facts) or facts.plan_check
         if check is None:
             raise NotFound(f"Nothing was uploaded to {cr_id} yet, so there is nothing to plan.")
         return Response(PlanSerializer(check).data)
@@ -279,9 +281,8 @@ class ChangeRequestViewSet(GenericViewSet):
         return selectors.visible_change_request(actor_of(request), cr_id).pk
 
     def _detail(self, request: Request, cr_id: str, status: int = 200) -> Response:
-        change_request = selectors.visible_change_request(actor_of(request), cr_id)
-        context = {"request": request, "role": role_on(actor_of(request), change_request.dataset)}
-        return Response(ChangeRequestDetailSerializer(change_request, context=context).data, status=status)
+        facts = visible_facts(actor_of(request), cr_id)
+        return Response(ChangeRequestDetailSerializer.of(facts), status=status)
 
 
 class UploadView(ChangeRequestViewSet):

@@ -12,6 +12,7 @@ from django.db import transaction
 import merging
 from changerequests import queue
 from changerequests.errors import PlanChanged
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.policies import require
 from changerequests.services import plans
@@ -55,7 +56,7 @@ def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing])
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
     )
-    require(change_request, actor, Action.RESOLVE)
+    require(facts_of(change_request, actor), Action.RESOLVE)
     with plans.plan_of(change_request) as plan:
         standing = _standing(plan)
         chosen = [_fitting(choosing, standing, plan) for choosing in choices]
@@ -111,7 +112,7 @@ def resolve_column(*, change_request_id: int, actor: User, column: str, choice: 
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
     )
-    require(change_request, actor, Action.RESOLVE)
+    require(facts_of(change_request, actor), Action.RESOLVE)
     with plans.plan_of(change_request) as plan:
         standing = _standing(plan)
     found = [
@@ -131,7 +132,7 @@ def _standing(plan: merging.MergePlan) -> dict[tuple[str, str], merging.Conflict
 def _store(change_request_id: int, actor: User, choices: Sequence[_Chosen]) -> int:
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        require(change_request, actor, Action.RESOLVE)
+        require(facts_of(change_request, actor), Action.RESOLVE)
         for chosen in choices:
             conflict = chosen.conflict
             digest, column = key_digest(conflict.key), conflict.column or ""

@@ -11,8 +11,9 @@ from django.db import transaction
 from django.utils import timezone
 
 import merging
-from changerequests import queue, selectors
+from changerequests import queue
 from changerequests.errors import PlanChanged
+from changerequests.facts import Facts, facts_of
 from changerequests.models import (
     ChangeRequest,
     ExpectationCheck,
@@ -26,7 +27,6 @@ from changerequests.states import Status
 from datasets import suites
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset, SuiteVersion
-from datasets.roles import is_owner
 from datasets.rows import storable
 
 #: Failing rows on one page.
@@ -36,20 +36,18 @@ PAGE_ROWS = 50
 # --- The rules ----------------------------------------------------------------------------------------------
 
 
-def rules_for(change_request: ChangeRequest, *, answered: bool) -> merging.ExpectationRules | None:
+def rules_for(dataset: Dataset, *, answered: Collection[int] = ()) -> merging.ExpectationRules | None:
     """The suite that holds, as the engine wants it; None where the dataset expects nothing.
 
-    ``answered``: failures that an owner answers for do not block, as in a merge.
+    ``answered`` are the numbers of what an owner answers for: in a merge that does not block.
     """
-    dataset = change_request.dataset
     suite = suites.active_suite(dataset)
     if suite is None:
         return None
-    overrides = selectors.standing_overrides(change_request) if answered else []
     return merging.ExpectationRules(
         suite.content,
         block_pre_existing=dataset.block_pre_existing,
-        overridden=frozenset(number for override in overrides for number in override.numbers),
+        overridden=frozenset(answered),
         version=suite.number,
     )
 
@@ -181,9 +179,10 @@ def override_expectations(
     """
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        if not is_owner(actor, change_request.dataset):
+        facts = facts_of(change_request, actor)
+        if not facts.owns:
             raise Forbidden("Only owners of the dataset answer for expectations that a request breaks.")
-        revision = selectors.current_revision(change_request)
+        revision = facts.revision
         if suite_number is not None and suite_number != change_request.dataset.suite_number:
             raise suite_moved(change_request.dataset)
         if revision is not None and revision_digest and revision_digest != revision.digest:
@@ -192,9 +191,9 @@ def override_expectations(
             )
         if change_request.status not in (Status.DRAFT, Status.PENDING):
             raise InvalidInput(f"{change_request.cr_id} is {change_request.status}.")
-        if not selectors.unanswered_failures(change_request):
+        if not facts.unanswered_failures:
             raise InvalidInput("The request breaks no expectation that somebody would have to answer for.")
-        return give_override(change_request, actor, reason)
+        return give_override(facts, actor, reason)
 
 
 def suite_moved(dataset: Dataset) -> PlanChanged:
@@ -207,21 +206,22 @@ def suite_moved(dataset: Dataset) -> PlanChanged:
     )
 
 
-def give_override(change_request: ChangeRequest, actor: User, reason: str) -> ExpectationOverride:
+def give_override(facts: Facts, actor: User, reason: str) -> ExpectationOverride:
     """Record that an owner answers for what a locked request breaks, in the surrounding transaction."""
+    change_request, check = facts.change_request, facts.expectation_check
     if not reason.strip():
         sentence = "Give a reason: it is shown in the timeline and kept in the audit trail."
         raise InvalidInput(sentence, errors={"reason": [sentence]})
-    check = selectors.current_expectation_check(change_request)
     if check is None:
         raise InvalidInput("The content was not yet checked by the suite that holds now.")
-    failing = selectors.unanswered_failures(change_request)
     override = ExpectationOverride.objects.create(
         change_request=change_request,
         suite_version=check.suite_version,
         revision_digest=check.revision.digest,
         resolutions_digest=check.resolutions_digest,
-        expectations=[{"number": one["number"], "message": one["message"]} for one in failing],
+        expectations=[
+            {"number": one["number"], "message": one["message"]} for one in facts.unanswered_failures
+        ],
         reason=reason.strip(),
         given_by=actor,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -14,6 +14,7 @@ from django.utils import timezone
 import merging
 from changerequests import selectors
 from changerequests.errors import ContentMissing, RunStopped
+from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, PlanCheck, Revision
 from changerequests.services import expectations
 from changerequests.services.choices import digest_of
@@ -22,9 +23,7 @@ from changerequests.services.storage import attempts_folder, audit_folder
 from changerequests.states import Status
 from datasets import suites
 from datasets.errors import Forbidden, NotFound, TableReplaced
-from datasets.models import Dataset
 from datasets.operators import is_operator
-from datasets.roles import may_contribute
 from datasets.rows import column_types, json_value, kept, storable, typed_key
 from datasets.services import installation_identity
 
@@ -65,9 +64,14 @@ def bare_request_for(
 
 
 def merge_request_for(
-    change_request: ChangeRequest, revision: Revision, *, run: MergeRun | None = None
+    change_request: ChangeRequest,
+    revision: Revision,
+    *,
+    run: MergeRun | None = None,
+    answered: Collection[int] = (),
 ) -> merging.MergeRequest:
-    """The engine's request for a revision with the choices that stand; for a run, with its options and attempt.
+    """The engine's request for a revision with the choices that stand; for a run, with its options and attempt, and the
+    numbers of the expectations that owners answer for.
 
     Raises ``InvalidInput`` for choices that do not fit the table's columns any more, and ``RunStopped`` where they are
     not those that the run was asked for with.
@@ -79,7 +83,7 @@ def merge_request_for(
     return replace(
         bare_request_for(change_request, revision, run=run),
         resolutions=tuple(_resolution(resolution, types) for resolution in chosen),
-        expectations=expectations.rules_for(change_request, answered=run is not None),
+        expectations=expectations.rules_for(change_request.dataset, answered=answered),
     )
 
 
@@ -149,28 +153,28 @@ def check(*, change_request_id: int) -> PlanCheck | None:
     report = None
     try:
         with plan_of(change_request) as plan:
-            facts = _numbers(plan)
+            numbers = _numbers(plan)
             try:
                 report = plan.check_expectations(rows_only=True)
             except merging.SuiteRejected as error:
-                facts |= {"problem": _suite_problem(change_request, error), "problem_code": error.code}
+                numbers |= {"problem": _suite_problem(change_request, error), "problem_code": error.code}
     except (merging.MergeError, ContentMissing, TableReplaced) as error:
-        facts = {
+        numbers = {
             "problem": error.message,
             "problem_code": error.code,
             "table_version": change_request.dataset.meta.delta_version,
         }
-    facts = storable(facts)
+    numbers = storable(numbers)
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         if change_request.status not in (Status.DRAFT, Status.PENDING):
             return None
-        revision_now = selectors.current_revision(change_request)
-        standing = selectors.current_plan_check(change_request)
-        if revision_now != revision or change_request.resolutions_digest != digest:
+        now = facts_of(change_request)
+        standing = now.plan_check
+        if now.revision != revision or now.resolutions_digest != digest:
             return standing
-        made = "plan_digest" in facts  # a table that cannot be read any more has no version to compare
-        if made and standing is not None and standing.table_version > facts["table_version"]:
+        made = "plan_digest" in numbers  # a table that cannot be read any more has no version to compare
+        if made and standing is not None and standing.table_version > numbers["table_version"]:
             return standing
         if report is not None:
             expectations.remember_check(change_request, revision, digest, report.as_json())
@@ -180,13 +184,13 @@ def check(*, change_request_id: int) -> PlanCheck | None:
             revision=revision,
             resolutions_digest=digest,
             checked_at=timezone.now(),
-            **facts,
+            **numbers,
         )
 
 
-def may_check_again(actor: User, dataset: Dataset) -> bool:
-    """Whether the person may have the requests to a dataset checked again."""
-    return may_contribute(actor, dataset) or is_operator(actor)
+def may_check_again(facts: Facts) -> bool:
+    """Whether the asker may have the request checked again."""
+    return facts.contributes or (facts.asker is not None and is_operator(facts.asker))
 
 
 def check_again(*, change_request_id: int, actor: User) -> PlanCheck | None:
@@ -194,8 +198,8 @@ def check_again(*, change_request_id: int, actor: User) -> PlanCheck | None:
 
     For contributors, owners and operators, else ``Forbidden``.
     """
-    dataset = Dataset.objects.select_related("project").get(change_requests=change_request_id)
-    if not may_check_again(actor, dataset):
+    change_request = ChangeRequest.objects.select_related("dataset__project").get(pk=change_request_id)
+    if not may_check_again(facts_of(change_request, actor)):
         raise Forbidden("To check a request again you need the role of a contributor.")
     expectations.forget_what_could_not_be_checked(change_request_id)
     return check(change_request_id=change_request_id)
@@ -230,21 +234,18 @@ def _numbers(plan: merging.MergePlan) -> dict[str, Any]:
     }
 
 
-def fresh_check(change_request: ChangeRequest) -> PlanCheck | None:
+def fresh_check(facts: Facts) -> PlanCheck | None:
     """The check in numbers, made again if the table or the content moved since the last one."""
-    known = selectors.current_plan_check(change_request)
+    known = facts.plan_check
     if known is not None and not known.problem:
         try:
-            version = merging.inspect_table(change_request.dataset.table_uri).version
+            version = merging.inspect_table(facts.dataset.table_uri).version
         except merging.MergeError:
             version = -1
-        unjudged = (
-            selectors.current_expectation_check(change_request) is None
-            and suites.active_suite(change_request.dataset) is not None
-        )
+        unjudged = facts.expectation_check is None and suites.active_suite(facts.dataset) is not None
         if version == known.table_version and not unjudged:
             return known
-    return check(change_request_id=change_request.pk)
+    return check(change_request_id=facts.change_request.pk)
 
 
 def changes_page(

@@ -16,8 +16,9 @@ from django.db.models import Max
 from django.utils import timezone
 
 import merging
-from changerequests import queue, selectors
+from changerequests import queue
 from changerequests.errors import NothingToChange
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
@@ -143,7 +144,7 @@ def stage_upload(
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
     )
-    require(change_request, actor, Action.STAGE)
+    require(facts_of(change_request, actor), Action.STAGE)
     staged = _stage_file(
         change_request.dataset,
         path,
@@ -156,7 +157,9 @@ def stage_upload(
     )
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        require(change_request, actor, Action.STAGE)  # again: it may have moved while the file was read
+        require(
+            facts_of(change_request, actor), Action.STAGE
+        )  # again: it may have moved while the file was read
         if not change_request.revisions.exists():
             _require_changes(staged)
         return adopt(change_request, actor, staged, file_name=file_name)
@@ -264,14 +267,14 @@ def submit(*, change_request_id: int, actor: User) -> ChangeRequest:
     """Ask for review: draft -> pending. For the author and owners, once something is staged."""
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        require(change_request, actor, Action.SUBMIT)
+        facts = facts_of(change_request, actor)
+        require(facts, Action.SUBMIT)
         take_transition(change_request, Action.SUBMIT)
-        revision = selectors.current_revision(change_request)
         record_event(
             change_request,
             "change_request.submitted",
             actor,
-            {"revision": revision.number if revision else None},
+            {"revision": facts.revision.number if facts.revision else None},
         )
         queue.ask_for_check(change_request.pk)
     return change_request
@@ -281,7 +284,7 @@ def return_to_draft(*, change_request_id: int, actor: User) -> ChangeRequest:
     """Take a pending request back to work on it. For its author, while no merge is active."""
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        require(change_request, actor, Action.RETURN_TO_DRAFT)
+        require(facts_of(change_request, actor), Action.RETURN_TO_DRAFT)
         take_transition(change_request, Action.RETURN_TO_DRAFT)
         record_event(change_request, "change_request.returned_to_draft", actor)
     return change_request
@@ -291,7 +294,7 @@ def close(*, change_request_id: int, actor: User, reason: str = "") -> ChangeReq
     """Withdraw one's own request, or reject another's, which needs a reason."""
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        require(change_request, actor, Action.CLOSE)
+        require(facts_of(change_request, actor), Action.CLOSE)
         rejecting = change_request.author_id != actor.pk
         if rejecting and not reason.strip():
             sentence = "Say why you reject the change request; the author will read it."
@@ -314,7 +317,7 @@ def reopen(*, change_request_id: int, actor: User) -> ChangeRequest:
             lock_change_request(
                 change_request.reverts_id
             )  # so that nobody opens another revert of it meanwhile
-        require(change_request, actor, Action.REOPEN)
+        require(facts_of(change_request, actor), Action.REOPEN)
         take_transition(change_request, Action.REOPEN, close_reason="", staging_removed_at=None)
         record_event(change_request, "change_request.reopened", actor)
     return change_request

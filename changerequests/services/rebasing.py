@@ -13,6 +13,7 @@ from django.db import transaction
 import merging
 from changerequests import selectors
 from changerequests.errors import PlanChanged
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services import plans, proposals, storage
@@ -79,7 +80,7 @@ def rebase(*, change_request_id: int, actor: User) -> Revision:
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
     )
-    require(change_request, actor, Action.REBASE)
+    require(facts_of(change_request, actor), Action.REBASE)
     revision = _revision(change_request)
     folder = storage.staging_folder(change_request) / uuid.uuid4().hex
     rebased = merging.rebase(plans.merge_request_for(change_request, revision), str(folder))
@@ -89,8 +90,9 @@ def rebase(*, change_request_id: int, actor: User) -> Revision:
             return revision
         with transaction.atomic():
             change_request = lock_change_request(change_request_id)
-            require(change_request, actor, Action.REBASE)
-            if selectors.current_revision(change_request) != revision:
+            facts = facts_of(change_request, actor)
+            require(facts, Action.REBASE)
+            if facts.revision != revision:
                 raise PlanChanged(
                     "New content was uploaded meanwhile. Look at it, then rebase.", moved="revision"
                 )

@@ -15,6 +15,7 @@ import merging
 from changerequests import selectors
 from changerequests.blockers import Blocker
 from changerequests.errors import Blocked
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest
 from changerequests.policies import require
 from changerequests.services import proposals, storage
@@ -37,7 +38,7 @@ def revert_merge(
     merged = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
     )
-    require(merged, actor, Action.REVERT)
+    require(facts_of(merged, actor), Action.REVERT)
     known = selectors.open_revert_of(merged)
     if known is not None:
         return known
@@ -46,7 +47,7 @@ def revert_merge(
         staged = _inverse(merged, folder)
         with transaction.atomic():
             merged = lock_change_request(change_request_id)
-            require(merged, actor, Action.REVERT)
+            require(facts_of(merged, actor), Action.REVERT)
             known = selectors.open_revert_of(merged)
             if known is not None:
                 return known

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from changerequests import queue, selectors
 from changerequests.errors import PlanChanged
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Comment, Review
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
@@ -34,18 +35,16 @@ def review(
         raise InvalidInput(sentence, errors={"body": [sentence]})
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        require(change_request, actor, Action.REVIEW)
-        revision = selectors.current_revision(change_request)
+        facts = facts_of(change_request, actor)
+        require(facts, Action.REVIEW)
+        revision = facts.revision
         if revision is None:
             raise InvalidInput("There is nothing to review: no changes were uploaded yet.")
         if revision_digest and revision_digest != revision.digest:
             raise PlanChanged(
                 "New content was uploaded since you opened the page. Look at the changes again, then review."
             )
-        if verdict == Review.Verdict.APPROVE and actor.pk in (
-            change_request.author_id,
-            revision.created_by_id,
-        ):
+        if verdict == Review.Verdict.APPROVE and facts.made_the_content:
             raise Forbidden("Your own changes need the approval of somebody else.")
         given = Review.objects.create(
             change_request=change_request,

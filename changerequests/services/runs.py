@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from changerequests import queue, selectors
+from changerequests import queue
 from changerequests.errors import InvalidTransition, PlanChanged, RunEnded
+from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import CONFLICT_GATE, EXPECTATIONS_GATE, OVERRIDABLE_GATES, may, require
 from changerequests.services import expectations, plans
@@ -62,11 +63,12 @@ def request_merge(
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
     )
+    facts = facts_of(change_request, actor)
     overriding = _what_is_overridden(
-        change_request, actor, skip_conflict_check, force_merge, override_reason, requested_for
+        facts, actor, skip_conflict_check, force_merge, override_reason, requested_for
     )
-    if change_request.status == Status.PENDING and selectors.active_run(change_request) is None:
-        plans.fresh_check(change_request)  # the gates below look at its numbers
+    if facts.status == Status.PENDING and facts.run is None:
+        plans.fresh_check(facts)  # the gates below look at its numbers
     if len(idempotency_key) > LONGEST_KEY:
         sentence = f"The key has {len(idempotency_key)} characters; {LONGEST_KEY} are possible."
         raise InvalidInput(sentence, errors={"Idempotency-Key": [sentence]})
@@ -79,22 +81,19 @@ def request_merge(
     }
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        known = _known_run(change_request, actor, idempotency_key, seen, options, message.strip())
+        facts = facts_of(change_request, actor)
+        known = _known_run(facts, idempotency_key, seen, options, message.strip())
         if known is not None:
             return known
         overridden = require(
-            change_request,
-            actor,
-            Action.REQUEST_MERGE,
-            dataset_name_typed=dataset_name_typed,
-            overriding=overriding,
+            facts, Action.REQUEST_MERGE, dataset_name_typed=dataset_name_typed, overriding=overriding
         )
-        _compare(change_request, seen)
-        revision = selectors.current_revision(change_request)
+        _compare(facts, seen)
+        revision = facts.revision
         if revision is None:  # the gate above has said so already
             raise InvalidTransition("Nothing was staged.")
         if any(blocker.code == EXPECTATIONS_GATE for blocker in overridden):
-            expectations.give_override(change_request, actor, override_reason)
+            expectations.give_override(facts, actor, override_reason)
         run = MergeRun.objects.create(
             change_request=change_request,
             dataset=change_request.dataset,
@@ -133,19 +132,18 @@ def request_merge(
 
 
 def _what_is_overridden(
-    change_request: ChangeRequest,
+    facts: Facts,
     actor: User,
     skip_conflict_check: bool,
     force_merge: bool,
     override_reason: str,
     requested_for: str,
 ) -> frozenset[str]:
-    owner = is_owner(actor, change_request.dataset)
-    if requested_for and requested_for != actor.get_username() and not owner:
+    if requested_for and requested_for != actor.get_username() and not facts.owns:
         raise Forbidden("Only owners of the dataset ask for a merge in the name of somebody else.")
     if not (skip_conflict_check or force_merge or override_reason.strip()):
         return frozenset()
-    if not owner:
+    if not facts.owns:
         raise Forbidden(
             "Only owners of the dataset override gates, force a merge or skip the conflict check."
         )
@@ -157,14 +155,14 @@ def _what_is_overridden(
 
 
 def _known_run(
-    change_request: ChangeRequest,
-    actor: User,
+    facts: Facts,
     idempotency_key: str,
     seen: Seen,
     options: Mapping[str, Any],
     message: str,
 ) -> MergeRun | None:
-    if not may(change_request, actor, Action.REQUEST_MERGE):
+    change_request = facts.change_request
+    if not may(facts, Action.REQUEST_MERGE):
         return None  # the policy says why, in its own words
     if idempotency_key:
         same = change_request.runs.filter(idempotency_key=idempotency_key).first()
@@ -176,9 +174,9 @@ def _known_run(
                 sentence = f"The key was sent before with another {named}. Send a new key for another merge."
                 raise InvalidInput(sentence, errors={"Idempotency-Key": [sentence]})
             return same
-    if change_request.status == Status.MERGED:
+    if facts.status == Status.MERGED:
         return change_request.runs.get(status=RunStatus.SUCCEEDED)
-    active = selectors.active_run(change_request)
+    active = facts.run
     if active is None:
         return None
     if seen.revision_digest and seen.revision_digest != active.revision_digest:
@@ -187,19 +185,16 @@ def _known_run(
             moved="revision",
         )
     if any(getattr(active, name) != value for name, value in options.items()):
-        require(change_request, actor, Action.REQUEST_MERGE)  # the run is in the way
+        require(facts, Action.REQUEST_MERGE)  # the run is in the way
     return active
 
 
-def _compare(change_request: ChangeRequest, seen: Seen) -> None:
-    revision, check = (
-        selectors.current_revision(change_request),
-        selectors.current_plan_check(change_request),
-    )
+def _compare(facts: Facts, seen: Seen) -> None:
+    revision, check = facts.revision, facts.plan_check
     if revision is None or check is None:
         return
-    if seen.suite_number is not None and seen.suite_number != change_request.dataset.suite_number:
-        raise expectations.suite_moved(change_request.dataset)
+    if seen.suite_number is not None and seen.suite_number != facts.dataset.suite_number:
+        raise expectations.suite_moved(facts.dataset)
     if seen.revision_digest and seen.revision_digest != revision.digest:
         raise PlanChanged(
             "New content was uploaded since you looked at the changes. Look again, then merge.",

@@ -7,8 +7,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from changerequests import queue, selectors
+from changerequests import queue
 from changerequests.errors import Blocked, InvalidTransition
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import blockers, may, merge_gates
 from changerequests.services import plans, runs
@@ -31,10 +32,10 @@ def merge_when_ready(*, change_request_id: int, actor: User, message: str = "") 
         pk=change_request_id
     )
     if change_request.status == Status.PENDING:
-        plans.fresh_check(change_request)  # the gates below look at its numbers
+        plans.fresh_check(facts_of(change_request))  # the gates below look at its numbers
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        found = blockers(change_request, actor, Action.REQUEST_MERGE)
+        found = blockers(facts_of(change_request, actor), Action.REQUEST_MERGE)
         for blocker in found:
             if blocker.code == "forbidden":
                 raise Forbidden(blocker.sentence)
@@ -67,7 +68,8 @@ def stop_waiting(*, change_request_id: int, actor: User) -> ChangeRequest:
     """Take back the wish to merge when ready. For whoever may merge the request, and its author."""
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        if actor.pk != change_request.author_id and not may(change_request, actor, Action.REQUEST_MERGE):
+        facts = facts_of(change_request, actor)
+        if not facts.is_author and not may(facts, Action.REQUEST_MERGE):
             raise Forbidden("You may not merge this change request.")
         withdraw_merge_when_ready(change_request, actor=actor)
     return change_request
@@ -85,12 +87,13 @@ def merge_if_ready(*, change_request_id: int) -> MergeRun | None:
     )
     if change_request is None or change_request.merge_when_ready_by is None:
         return None
-    if selectors.active_run(change_request) is not None:
+    facts = facts_of(change_request)
+    if facts.run is not None:
         return None
-    if selectors.current_plan_check(change_request) is None:
+    if facts.plan_check is None:
         queue.ask_for_check(change_request_id)
         return None
-    if merge_gates(change_request):
+    if merge_gates(facts):
         return None
     try:
         return runs.request_merge(

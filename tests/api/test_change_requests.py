@@ -11,12 +11,22 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from changerequests.models import ChangeRequest, Review, Revision
+from changerequests.services import reviews
 from changerequests.services.storage import staging_folder
 from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of, problem
-from tests.factories import ChangeRequestFactory, DatasetFactory, approve, merge, person_with, stage_csv
+from tests.factories import (
+    ChangeRequestFactory,
+    DatasetFactory,
+    approve,
+    expect_of,
+    expectation,
+    merge,
+    person_with,
+    stage_csv,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -365,6 +375,27 @@ def test_lists_cost_the_same_whatever_their_length(
 
 
 # --- One request --------------------------------------------------------------------------------------------
+
+
+def test_the_detail_costs_the_same_whatever_was_said(
+    dataset: Dataset, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    pending = ChangeRequestFactory.create(dataset=dataset)
+    owner = person_with(Role.OWNER, dataset)
+    client = client_of(owner)
+    with django_assert_num_queries(
+        9
+    ):  # two for the token, the request, the role, and five for what gates look at
+        assert client.get(url(pending)).json()["approvals"] == 0
+    for reviewer in [owner, *(person_with(Role.CONTRIBUTOR, dataset) for _ in range(2))]:
+        approve(pending, reviewer)
+        reviews.comment(change_request_id=pending.pk, actor=reviewer, body="Sure?")
+    with django_assert_num_queries(9):
+        found = client.get(url(pending)).json()
+    assert (found["approvals"], found["open_threads"]) == (3, 3)
+    expect_of(dataset, expectation("column_values_to_not_be_null", column="tailnum"))
+    with django_assert_num_queries(11):  # and two for what the expectations say
+        assert client.get(url(pending)).json()["blockers"]["request_merge"] == []
 
 
 def test_the_detail_tells_the_blockers_of_each_action(dataset: Dataset) -> None:

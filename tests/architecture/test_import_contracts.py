@@ -81,6 +81,8 @@ def test_all_contracts_hold() -> None:
         ("engine-rooms", "merging/drawer.py", "# a module that no room holds"),
         ("no-circles", "merging/delta/log.py", TYPES_ONLY.format("merging.delta.snapshot", "Snapshot")),
         ("change-request-layers", "changerequests/policies.py", "from changerequests.services import runs"),
+        ("change-request-layers", "changerequests/facts.py", "from changerequests import policies"),
+        ("change-request-layers", "changerequests/selectors.py", "from changerequests.facts import Facts"),
         ("change-request-layers", "changerequests/services/seeded.py", "from changerequests import tasks"),
         ("change-request-layers", "changerequests/states.py", "from changerequests import models"),
         ("change-request-layers", "changerequests/drawer.py", "# a module that no layer names"),

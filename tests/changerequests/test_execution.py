@@ -18,8 +18,9 @@ from kombu.exceptions import OperationalError
 import merging
 from audit.selectors import events_of
 from audit.services import verify, verify_chains
-from changerequests import queue, selectors
+from changerequests import queue
 from changerequests.errors import PlanChanged
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTime
 from changerequests.services import execution, plans, reviews, runs, storage
 from changerequests.services.execution import audit_files, recording
@@ -510,7 +511,7 @@ def test_a_busy_dataset_holds_up_no_other(dataset: Dataset, pending: ChangeReque
 
 
 def test_new_content_after_the_plan_is_not_merged(pending: ChangeRequest, owner: User) -> None:
-    check = plans.fresh_check(pending)
+    check = plans.fresh_check(facts_of(pending))
     assert check is not None
     stage_csv(pending, "tailnum,seats\nN1,1\n")
 
@@ -672,7 +673,7 @@ def test_a_check_of_earlier_content_does_not_replace_a_newer_one(
 
     monkeypatch.setattr(plans, "_numbers", staged_meanwhile)
     answered = plans.check(change_request_id=pending.pk)
-    standing = selectors.current_plan_check(ChangeRequest.objects.get(pk=pending.pk))
+    standing = facts_of(ChangeRequest.objects.get(pk=pending.pk)).plan_check
     assert standing is not None
     assert answered == standing
     assert standing.rows_updated == 1

@@ -17,6 +17,7 @@ from audit.selectors import events_of
 from audit.services import verify
 from changerequests import selectors
 from changerequests.errors import Blocked, ExpectationsFailed, PlanChanged
+from changerequests.facts import expectation_check_to_show, facts_of, facts_of_many
 from changerequests.models import ChangeRequest, ExpectationCheck, ExpectationOverride, MergeRun
 from changerequests.policies import blockers
 from changerequests.services import execution, expectations, plans, rebasing, runs, storage
@@ -87,13 +88,15 @@ def again(change_request: ChangeRequest) -> ChangeRequest:
 
 
 def quick(change_request: ChangeRequest) -> ExpectationCheck:
-    check = selectors.current_expectation_check(again(change_request))
+    check = facts_of(again(change_request)).expectation_check
     assert check is not None
     return check
 
 
 def gates(change_request: ChangeRequest, actor: User) -> list[str]:
-    return [blocker.code for blocker in blockers(again(change_request), actor, Action.REQUEST_MERGE)]
+    return [
+        blocker.code for blocker in blockers(facts_of(again(change_request), actor), Action.REQUEST_MERGE)
+    ]
 
 
 def everything(dataset: Dataset, change_request: ChangeRequest) -> tuple[Any, ...]:
@@ -159,7 +162,7 @@ def test_failing_rows_are_paged(dataset: Dataset) -> None:
 
 def test_a_dataset_without_expectations_has_no_check(dataset: Dataset, owner: User) -> None:
     change_request = proposing(dataset, TOO_MANY_SEATS)
-    assert selectors.current_expectation_check(change_request) is None
+    assert facts_of(change_request).expectation_check is None
     run = merge(change_request, owner)
     assert (run.status, run.suite_version) == (RunStatus.SUCCEEDED, None)
     assert not ExpectationCheck.objects.exists()
@@ -169,7 +172,7 @@ def test_a_known_failure_is_a_gate_in_words(dataset: Dataset, owner: User) -> No
     expect_of(dataset, SEATS)
     change_request = proposing(dataset, TOO_MANY_SEATS)
 
-    [blocker] = blockers(change_request, owner, Action.REQUEST_MERGE)
+    [blocker] = blockers(facts_of(change_request, owner), Action.REQUEST_MERGE)
     assert (blocker.code, blocker.kind, blocker.link, blocker.overridable) == (
         "expectations_failed",
         "fix",
@@ -207,13 +210,13 @@ def test_new_content_or_a_new_suite_is_judged_anew(dataset: Dataset, owner: User
     assert gates(change_request, owner) == ["expectations_failed"]
 
     stage_csv(change_request, "tailnum,seats\nN1,150\n")
-    assert selectors.current_expectation_check(again(change_request)) is None
-    plans.fresh_check(again(change_request))
+    assert facts_of(again(change_request)).expectation_check is None
+    plans.fresh_check(facts_of(again(change_request)))
     assert gates(change_request, owner) == []
 
     expect_of(dataset, expectation("column_values_to_be_between", column="seats", max_value=100))
-    assert selectors.current_expectation_check(again(change_request)) is None
-    plans.fresh_check(again(change_request))
+    assert facts_of(again(change_request)).expectation_check is None
+    plans.fresh_check(facts_of(again(change_request)))
     assert gates(change_request, owner) == ["expectations_failed"]
     assert quick(change_request).suite_version.number == 2
 
@@ -247,7 +250,7 @@ def test_a_suite_that_does_not_fit_the_table_any_more_is_said(dataset: Dataset, 
     write_deltalake(dataset.table_uri, pa.Table.from_pylist(rows), mode="overwrite", schema_mode="overwrite")
     assert merging.inspect_table(dataset.table_uri).version == table.version + 1
 
-    found = plans.fresh_check(again(change_request))
+    found = plans.fresh_check(facts_of(again(change_request)))
 
     assert found is not None
     assert (found.problem_code, found.rows_updated) == ("suite_rejected", 1)
@@ -324,7 +327,7 @@ def test_what_only_the_whole_table_tells_is_known_after_the_first_try(dataset: D
 
     # Once the table has moved nobody knows, and the merge may be tried again.
     merge(proposing(dataset, "tailnum,seats\nN2,183\n"), owner)
-    plans.fresh_check(again(change_request))
+    plans.fresh_check(facts_of(again(change_request)))
     assert not quick(change_request).is_full
     assert merge(change_request, owner).status == RunStatus.SUCCEEDED
 
@@ -337,7 +340,7 @@ def test_what_the_suite_said_is_kept_with_the_merge(dataset: Dataset, owner: Use
     run = merge(change_request, owner)
 
     assert (run.status, run.suite_version and run.suite_version.number) == (RunStatus.SUCCEEDED, 1)
-    shown = selectors.expectation_check_to_show(again(change_request))
+    shown = expectation_check_to_show(facts_of(again(change_request)))
     assert shown is not None
     assert (shown.run, shown.passed, shown.warnings) == (run, 2, 1)
     stored = json.loads((storage.audit_folder(change_request) / "validation.json").read_text())
@@ -383,7 +386,7 @@ def test_a_worker_that_died_after_its_commit_leaves_the_report(
     assert (run.status, run.attempts, run.merged_version) == (RunStatus.SUCCEEDED, 2, 1)
     assert run.suite_version is not None
     assert run.suite_version.number == 1
-    shown = selectors.expectation_check_to_show(again(change_request))
+    shown = expectation_check_to_show(facts_of(again(change_request)))
     assert shown is not None
     assert [(one["state"], one["overridden"]) for one in shown.report["results"]] == [
         ("new", True),
@@ -430,7 +433,7 @@ def test_failures_that_the_table_has_block_only_where_the_dataset_says_so(
     assert (check.pre_existing, check.failing) == (1, [])
 
     change_settings(dataset_id=dataset.pk, actor=owner, changes={"block_pre_existing": True})
-    assert selectors.current_expectation_check(again(change_request)) is None
+    assert facts_of(again(change_request)).expectation_check is None
     other = proposing(dataset, "tailnum,year\nN1,2000\n")
     run = merge(other, owner)
     assert run.status == RunStatus.INVALID
@@ -438,7 +441,7 @@ def test_failures_that_the_table_has_block_only_where_the_dataset_says_so(
     assert (result["state"], result["blocking"], result["new_failures"]) == ("pre_existing", True, 0)
 
     change_settings(dataset_id=dataset.pk, actor=owner, changes={"block_pre_existing": False})
-    plans.fresh_check(again(other))
+    plans.fresh_check(facts_of(again(other)))
     assert merge(other, owner).status == RunStatus.SUCCEEDED
 
 
@@ -535,10 +538,10 @@ def test_a_later_edit_voids_an_override(dataset: Dataset, owner: User, edit: str
         stage_csv(change_request, "tailnum,seats\nN1,998\n")
     else:
         expect_of(dataset, expectation("column_values_to_be_between", column="seats", max_value=390))
-    plans.fresh_check(again(change_request))
+    plans.fresh_check(facts_of(again(change_request)))
 
     assert gates(change_request, owner) == ["expectations_failed"]
-    assert selectors.standing_overrides(again(change_request)) == []
+    assert facts_of(again(change_request)).overrides == ()
 
 
 def test_an_override_stays_where_only_the_base_moved(dataset: Dataset, owner: User) -> None:
@@ -548,7 +551,7 @@ def test_an_override_stays_where_only_the_base_moved(dataset: Dataset, owner: Us
     merge(proposing(dataset, "tailnum,seats\nN2,183\n"), owner)
 
     rebasing.rebase(change_request_id=change_request.pk, actor=owner)
-    plans.fresh_check(again(change_request))
+    plans.fresh_check(facts_of(again(change_request)))
 
     assert quick(change_request).failing
     assert gates(change_request, owner) == []
@@ -619,9 +622,10 @@ def test_a_list_of_requests_costs_the_same_with_expectations(
     for requests in (1, 3):
         while ChangeRequest.objects.count() < requests:
             proposing(dataset, TOO_MANY_SEATS)
-        with django_assert_num_queries(9) as listed:
-            found = list(selectors.change_requests_to(fresh_dataset(dataset), fresh(owner)))
-            assert [len(selectors.unanswered_failures(one)) for one in found] == [1] * requests
+        with django_assert_num_queries(11) as listed:
+            asker = fresh(owner)
+            found = facts_of_many(selectors.change_requests_to(fresh_dataset(dataset), asker), asker)
+            assert [len(facts.unanswered_failures) for facts in found] == [1] * requests
         assert not any('"report"' in query["sql"] for query in listed.captured_queries)
 
 

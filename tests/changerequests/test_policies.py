@@ -6,10 +6,10 @@ import pytest
 from django.contrib.auth.models import User
 
 from changerequests.errors import Blocked, InvalidTransition
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, PlanCheck
 from changerequests.policies import blockers, may, merge_gates, require
 from changerequests.selectors import (
-    counting_approvals,
     visible_change_request,
     visible_change_requests,
 )
@@ -49,7 +49,7 @@ def gates(change_request: ChangeRequest, **options: str) -> dict[str, tuple[str,
     fresh = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request.pk
     )
-    return {gate.code: (gate.kind, gate.overridable) for gate in merge_gates(fresh, **options)}
+    return {gate.code: (gate.kind, gate.overridable) for gate in merge_gates(facts_of(fresh), **options)}
 
 
 def test_nothing_stands_in_the_way_of_a_checked_request_without_rules(dataset: Dataset) -> None:
@@ -120,7 +120,7 @@ def test_the_last_editor_does_not_approve(dataset: Dataset, owner: User) -> None
 
     with pytest.raises(Forbidden):
         approve(change_request, owner)
-    assert counting_approvals(change_request) == []
+    assert facts_of(change_request).approvals == ()
 
 
 def test_approvals_are_bound_to_the_choices(dataset: Dataset, owner: User) -> None:
@@ -199,9 +199,9 @@ def test_an_active_run_stands_in_the_way_of_changes(dataset: Dataset) -> None:
     change_request = visible_change_request(author, change_request.cr_id)
 
     for action in (Action.STAGE, Action.RETURN_TO_DRAFT, Action.CLOSE, Action.RESOLVE, Action.REQUEST_MERGE):
-        assert [blocker.code for blocker in blockers(change_request, author, action)] == ["run_active"], (
-            action
-        )
+        assert [blocker.code for blocker in blockers(facts_of(change_request, author), action)] == [
+            "run_active"
+        ], action
 
 
 def test_what_can_be_mended_comes_first(dataset: Dataset) -> None:
@@ -211,7 +211,7 @@ def test_what_can_be_mended_comes_first(dataset: Dataset) -> None:
     PlanCheck.objects.all().delete()
     change_request = visible_change_request(change_request.author, change_request.cr_id)
 
-    found = blockers(change_request, change_request.author, Action.REQUEST_MERGE)
+    found = blockers(facts_of(change_request, change_request.author), Action.REQUEST_MERGE)
 
     assert [(blocker.code, blocker.kind) for blocker in found] == [
         ("not_checked", "fix"),
@@ -227,17 +227,19 @@ def test_require_raises_who_before_state_before_gates(dataset: Dataset) -> None:
     change_request = visible_change_request(viewer, change_request.cr_id)
 
     with pytest.raises(Forbidden):
-        require(change_request, viewer, Action.REQUEST_MERGE)
+        require(facts_of(change_request, viewer), Action.REQUEST_MERGE)
     with pytest.raises(Blocked) as blocked:
-        require(change_request, change_request.author, Action.REQUEST_MERGE)
+        require(facts_of(change_request, change_request.author), Action.REQUEST_MERGE)
     assert [blocker.code for blocker in blocked.value.blockers] == ["approvals_missing"]
     overridden = require(
-        change_request, change_request.author, Action.REQUEST_MERGE, overriding={"approvals_missing"}
+        facts_of(change_request, change_request.author),
+        Action.REQUEST_MERGE,
+        overriding={"approvals_missing"},
     )
     assert [blocker.code for blocker in overridden] == ["approvals_missing"]
     change_request.status = Status.CLOSED
     with pytest.raises(InvalidTransition):
-        require(change_request, change_request.author, Action.REQUEST_MERGE)
+        require(facts_of(change_request, change_request.author), Action.REQUEST_MERGE)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,7 @@ def test_who_may_do_what(dataset: Dataset, role: Role | None, is_author: bool, a
     person = fresh(person)
 
     people = set(Action) - {Action.CLAIM, Action.COMPLETE, Action.STEP_BACK}
-    found = {action for action in people if may(change_request, person, action)}
+    found = {action for action in people if may(facts_of(change_request, person), action)}
 
     assert found == allowed & people
 
@@ -281,7 +283,7 @@ def test_verdicts_of_people_who_may_not_review_any_more_neither_count_nor_block(
     give_role(approver, dataset, None)  # the group's role on the project is left
     assert gates(change_request) == {}
     listed = visible_change_requests(owner).get()
-    assert [review.reviewer for review in counting_approvals(listed)] == [approver]
+    assert [review.reviewer for review in facts_of(listed).approvals] == [approver]
     User.objects.filter(pk=approver.pk).update(is_active=False)
     assert set(gates(change_request)) == {"approvals_missing"}
     User.objects.filter(pk=approver.pk).update(is_active=True)

@@ -11,6 +11,7 @@ import merging
 from audit.selectors import events_of
 from changerequests import selectors
 from changerequests.errors import Blocked, InvalidTransition
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision
 from changerequests.services import conflicts, plans, proposals
 from changerequests.services.rebasing import rebase, what_moved
@@ -84,7 +85,7 @@ def test_other_rows_moved_the_digest_and_the_approvals_stay(dataset: Dataset, ow
     assert (after.number, after.digest, after.base_version) == (2, before.digest, 1)
     assert (after.rebased_from, after.created_by) == (before, change_request.author)
     change_request = ChangeRequest.objects.get(pk=change_request.pk)
-    assert [review.reviewer for review in selectors.counting_approvals(change_request)] == [owner]
+    assert [review.reviewer for review in facts_of(change_request).approvals] == [owner]
     assert change_request not in selectors.change_requests_awaiting_review(owner)
     event = events_of("change_request", change_request.cr_id).get(action="revision.rebased")
     assert (event.data["rows_moved"], event.data["previous_digest"]) == (0, before.digest)
@@ -98,7 +99,7 @@ def test_an_owner_who_approved_may_rebase_and_the_approval_counts(dataset: Datas
     move_table(dataset, owner, "id,a\n2,22\n")
     rebase(change_request_id=change_request.pk, actor=owner)
     change_request = ChangeRequest.objects.get(pk=change_request.pk)
-    assert len(selectors.counting_approvals(change_request)) == 1
+    assert len(facts_of(change_request).approvals) == 1
 
 
 def test_h16_rebased_twice_without_a_change_gives_the_same_content(dataset: Dataset, owner: User) -> None:
@@ -120,7 +121,7 @@ def test_cells_that_are_not_edited_follow_the_table_and_approvals_go(dataset: Da
     after = rebased(change_request)
     assert after.digest != before.digest
     assert diff(change_request) == [("update", (1, 10, "moved"), (1, 11, "moved"))]
-    assert selectors.counting_approvals(ChangeRequest.objects.get(pk=change_request.pk)) == []
+    assert facts_of(ChangeRequest.objects.get(pk=change_request.pk)).approvals == ()
     # The same content staged anew has the same digest.
     again = proposed(dataset, "id,a,b\n1,11,moved\n")
     assert current(again).digest == after.digest

@@ -14,6 +14,7 @@ from audit.selectors import events_of
 from audit.services import verify
 from changerequests import policies
 from changerequests.errors import Blocked, InvalidTransition
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest
 from changerequests.services import plans, proposals, storage
 from changerequests.services.reverts import revert_merge
@@ -193,7 +194,9 @@ def test_asking_twice_answers_the_open_revert(dataset: Dataset, owner: User) -> 
     second = revert_merge(change_request_id=change_request.pk, actor=owner)
     assert second != first
     first.refresh_from_db()
-    assert [found.code for found in policies.blockers(first, owner, Action.REOPEN)] == ["revert_open"]
+    assert [found.code for found in policies.blockers(facts_of(first, owner), Action.REOPEN)] == [
+        "revert_open"
+    ]
     with pytest.raises(Blocked, match=f"{second.cr_id} is a revert of the same request"):
         proposals.reopen(change_request_id=first.pk, actor=owner)
 

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 import merging
 from audit.selectors import events_of
 from changerequests.errors import Blocked
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import blockers
 from changerequests.services import (
@@ -199,7 +200,7 @@ def test_fd4_nothing_changes_while_a_put_may_land(
     assert (pending.unsettled_version, pending.merge_generation) == (None, 3)
     assert store.deliver() == len(store.kept)
     assert seats(dataset) == {**FIRST, "N1": 149}
-    assert [one.code for one in blockers(pending, pending.author, Action.CLOSE)] == []
+    assert [one.code for one in blockers(facts_of(pending, pending.author), Action.CLOSE)] == []
     stage_csv(pending, "tailnum,seats\nN2,2\n")
     assert merge(pending, owner).status == RunStatus.SUCCEEDED
     assert seats(dataset) == SECOND

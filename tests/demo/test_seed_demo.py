@@ -15,6 +15,7 @@ import merging
 from audit.models import Event
 from audit.services import verify_chains
 from changerequests import selectors
+from changerequests.facts import expectation_check_to_show, facts_of
 from changerequests.models import ChangeRequest
 from changerequests.policies import blockers
 from changerequests.services.expectations import failing_rows
@@ -54,7 +55,10 @@ class DemoDataTests(TestCase):
     def gates(self, words: str, username: str = "olivia") -> list[str]:
         """The codes of what stands between somebody and the merge."""
         actor = User.objects.get(username=username)
-        return [blocker.code for blocker in blockers(self.request_with(words), actor, Action.REQUEST_MERGE)]
+        return [
+            blocker.code
+            for blocker in blockers(facts_of(self.request_with(words), actor), Action.REQUEST_MERGE)
+        ]
 
     def test_people_have_their_roles_and_the_demo_password(self) -> None:
         project = Dataset.objects.get(slug="flights").project
@@ -145,9 +149,9 @@ class DemoDataTests(TestCase):
     def test_the_request_that_breaks_a_rule_is_told_which_rows(self) -> None:
         request = self.request_with("air time of Virgin America")
         assert self.gates("air time of Virgin America") == ["expectations_failed", "approvals_missing"]
-        [failing] = selectors.unanswered_failures(request)
+        [failing] = facts_of(request).unanswered_failures
         assert failing["message"] == "41 rows do not satisfy: Each air_time is between 20 and 720."
-        check = selectors.current_expectation_check(request)
+        check = facts_of(request).expectation_check
         assert check is not None
         row = failing_rows(check, failing["number"]).rows[0]
         assert (row["key"]["flight"], row["values"], row["before"]) == (
@@ -170,7 +174,7 @@ class DemoDataTests(TestCase):
         assert counts == {"flights": 14, "planes": 7, "airports": 7, "weather": 6}
 
     def test_what_was_merged_was_judged(self) -> None:
-        check = selectors.expectation_check_to_show(self.request_with("midnight as 0"))
+        check = expectation_check_to_show(facts_of(self.request_with("midnight as 0")))
         assert check is not None
         assert (check.passed, check.failing, check.suite_version.number) == (14, [], 1)
 

@@ -332,9 +332,9 @@ def test_pages_cost_the_same_whatever_is_expected(
     failing: ChangeRequest,
     author: User,
     signed_in: SignedIn,
-    django_assert_max_num_queries: Callable[..., Any],
+    django_assert_num_queries: Callable[..., Any],
 ) -> None:
     client = signed_in(author)
     client.get("/")
-    with django_assert_max_num_queries(40):
+    with django_assert_num_queries(14):
         client.get(f"/change-requests/{failing.cr_id}/checks/")

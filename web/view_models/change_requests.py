@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
-from changerequests import policies, selectors
+from changerequests import policies
+from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, MergeRun, Review, Revision
 from changerequests.states import Action, Status
 from web.view_models.datasets import Tab
-from web.view_models.readers import Reader
 from web.view_models.requests import StatusChip, Tally, status_chip
 from web.wording import name_of
 
@@ -52,11 +52,10 @@ class Side:
     reverts: ChangeRequest | None
 
 
-def head(change_request: ChangeRequest, reader: Reader, current: str) -> Head:
+def head(facts: Facts, current: str) -> Head:
     """The head of a change request's page."""
-    dataset = change_request.dataset
-    revision = selectors.current_revision(change_request)
-    check = selectors.current_plan_check(change_request)
+    change_request, dataset, revision = facts.change_request, facts.dataset, facts.revision
+    check, run = facts.plan_check, facts.run
     is_open = change_request.status in (Status.DRAFT, Status.PENDING)
     conflicts = check.conflicts if check is not None and is_open else None
     tabs = [
@@ -65,7 +64,6 @@ def head(change_request: ChangeRequest, reader: Reader, current: str) -> Head:
         ("conflicts", "Conflicts", "conflicts", "conflict", conflicts),
         ("checks", "Checks", "checks", "shield", None),
     ]
-    run = selectors.active_run(change_request)
     return Head(
         status=status_chip(change_request),
         author=name_of(change_request.author),
@@ -81,9 +79,9 @@ def head(change_request: ChangeRequest, reader: Reader, current: str) -> Head:
         else None,
         revision=revision,
         run=run,
-        may_merge_now=change_request.status == Status.PENDING
+        may_merge_now=facts.status == Status.PENDING
         and run is None
-        and policies.may(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role),
+        and policies.may(facts, Action.REQUEST_MERGE),
     )
 
 
@@ -93,20 +91,20 @@ _VERDICTS = {
 }
 
 
-def side(change_request: ChangeRequest, reader: Reader) -> Side:
+def side(facts: Facts) -> Side:
     """The side column as the person sees it."""
-    counting = {review.pk for review in selectors.counting_approvals(change_request)}
+    counting = {review.pk for review in facts.approvals}
     reviewers = []
-    for review in selectors.latest_verdicts(change_request):
+    for review in facts.verdicts:
         icon, tone, sentence = _VERDICTS[review.verdict]
         lapsed = review.verdict == Review.Verdict.APPROVE and review.pk not in counting
-        if lapsed and change_request.status == Status.PENDING:
+        if lapsed and facts.status == Status.PENDING:
             why = "approved earlier content" if review.entitled else "approved, but may not review any more"
             icon, tone, sentence = "clock", "warn", why
         reviewers.append(Reviewer(name_of(review.reviewer), icon, tone, sentence))
 
     def possible(action: Action) -> bool:
-        return not policies.blockers(change_request, reader.user, action, role=reader.role)
+        return not policies.blockers(facts, action)
 
     return Side(
         reviewers=tuple(reviewers),
@@ -115,20 +113,16 @@ def side(change_request: ChangeRequest, reader: Reader) -> Side:
         may_return_to_draft=possible(Action.RETURN_TO_DRAFT),
         may_close=possible(Action.CLOSE),
         may_reopen=possible(Action.REOPEN),
-        is_author=change_request.author_id == reader.user.pk,
-        reverts=change_request.reverts,
+        is_author=facts.is_author,
+        reverts=facts.change_request.reverts,
     )
 
 
-def may_review(change_request: ChangeRequest, reader: Reader) -> bool:
+def may_review(facts: Facts) -> bool:
     """Whether the person can give a verdict now."""
-    return (
-        not policies.blockers(change_request, reader.user, Action.REVIEW, role=reader.role)
-        and selectors.current_revision(change_request) is not None
-    )
+    return facts.revision is not None and not policies.blockers(facts, Action.REVIEW)
 
 
-def may_approve(change_request: ChangeRequest, reader: Reader) -> bool:
+def may_approve(facts: Facts) -> bool:
     """Whether an approval of the person would be accepted: not of one's own changes."""
-    revision = selectors.current_revision(change_request)
-    return revision is not None and reader.user.pk not in (change_request.author_id, revision.created_by_id)
+    return facts.revision is not None and not facts.made_the_content

@@ -1,6 +1,6 @@
 """Expectations as pages show them: a suite in words, and what a check found, worst first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from changerequests import selectors
+from changerequests.facts import Facts, expectation_check_to_show
 from changerequests.models import ChangeRequest, ExpectationCheck, ExpectationOverride
 from changerequests.services.expectations import FailingRows, failing_rows
 from changerequests.states import Status
@@ -119,16 +120,16 @@ class ExpectationSummary:
     has_check: bool
 
 
-def shown_check(change_request: ChangeRequest, *, owns: bool) -> ShownCheck | None:
+def shown_check(facts: Facts) -> ShownCheck | None:
     """The check that counts now, or that of the merge; None where there is none."""
-    check = selectors.expectation_check_to_show(change_request)
+    check = expectation_check_to_show(facts)
     if check is None:
         return None
-    merged = change_request.status == Status.MERGED
+    change_request, merged = facts.change_request, facts.status == Status.MERGED
     overrides = (
         selectors.overrides_in(check.run, {"expectations": check.report})
         if merged and check.run is not None
-        else selectors.standing_overrides(change_request)
+        else facts.overrides
     )
     answered = {number for override in overrides for number in override.numbers}
     results = sorted(
@@ -136,7 +137,7 @@ def shown_check(change_request: ChangeRequest, *, owns: bool) -> ShownCheck | No
         key=lambda one: (_ORDER.index(one.verdict), one.number),
     )
     summary, tone = _summary(results, check)
-    unanswered = 0 if merged else len(selectors.unanswered_failures(change_request))
+    unanswered = 0 if merged else len(facts.unanswered_failures)
     return ShownCheck(
         check=check,
         summary=summary,
@@ -144,26 +145,27 @@ def shown_check(change_request: ChangeRequest, *, owns: bool) -> ShownCheck | No
         results=tuple(one for one in results if one.verdict != "passed"),
         passed=tuple(one for one in results if one.verdict == "passed"),
         overrides=tuple(ShownOverride(name_of(one.given_by), one) for one in overrides),
-        may_override=owns and unanswered > 0 and change_request.status in (Status.DRAFT, Status.PENDING),
+        may_override=facts.owns and unanswered > 0 and facts.status in (Status.DRAFT, Status.PENDING),
         unanswered=unanswered,
     )
 
 
 def rows_of_expectation(
-    change_request: ChangeRequest, check: ExpectationCheck, number: int, *, start: int
+    facts: Facts, check: ExpectationCheck, number: int, *, start: int
 ) -> tuple[ShownResult, RowsTable]:
     """One expectation with a page of its failing rows. Raises ``NotFound``."""
     page = failing_rows(check, number, start=start)
-    answered = {n for override in selectors.standing_overrides(change_request) for n in override.numbers}
+    change_request = facts.change_request
     result = next(one for one in check.report["results"] if one["number"] == number)
-    return _shown(change_request, check, result, answered), _table(change_request, page, result["columns"])
+    shown = _shown(change_request, check, result, facts.answered)
+    return shown, _table(change_request, page, result["columns"])
 
 
 def _shown(
     change_request: ChangeRequest,
     check: ExpectationCheck,
     result: Mapping[str, Any],
-    answered: set[int],
+    answered: Collection[int],
 ) -> ShownResult:
     number = result["number"]
     table, url = None, ""
@@ -183,7 +185,7 @@ def _shown(
     )
 
 
-def _verdict(result: Mapping[str, Any], answered: set[int]) -> Verdict:
+def _verdict(result: Mapping[str, Any], answered: Collection[int]) -> Verdict:
     if result["overridden"] or (result["blocking"] and result["number"] in answered):
         return "answered"
     if result["blocking"]:
@@ -249,12 +251,12 @@ def _summary(
     return f"Judged on {where}: {said}.", tone
 
 
-def expectation_summary(change_request: ChangeRequest) -> ExpectationSummary | None:
+def expectation_summary(facts: Facts) -> ExpectationSummary | None:
     """What is known of the expectations before a merge; None where the dataset expects nothing."""
-    suite = active_suite(change_request.dataset)
+    suite = active_suite(facts.dataset)
     if suite is None:
         return None
-    check = selectors.current_expectation_check(change_request)
+    check = facts.expectation_check
     total = counted(suite.expectation_count, "expectation")
     if check is None:
         return ExpectationSummary(
@@ -264,7 +266,7 @@ def expectation_summary(change_request: ChangeRequest) -> ExpectationSummary | N
             suite.number,
             has_check=False,
         )
-    unanswered = selectors.unanswered_failures(change_request)
+    unanswered = facts.unanswered_failures
     open_numbers = {one["number"] for one in unanswered}
     parts = [f"{len(check.failing):,} broken"] if check.failing else []
     parts.append(f"{check.passed:,} passed")

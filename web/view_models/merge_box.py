@@ -5,11 +5,11 @@ from typing import Literal
 
 from django.urls import reverse
 
-from changerequests import policies, selectors
+from changerequests import policies
 from changerequests.blockers import Blocker, Place
+from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, Review
 from changerequests.states import Action, RunStatus, Status
-from web.view_models.readers import Reader
 from web.wording import counted, listed, name_of
 
 State = Literal["fix", "wait", "confirm", "ok"]
@@ -75,29 +75,28 @@ class MergeBox:
     check: PlanCheck | None
 
 
-def merge_box(change_request: ChangeRequest, reader: Reader) -> MergeBox:
+def merge_box(facts: Facts) -> MergeBox:
     """The box as this person sees it."""
-    run = selectors.active_run(change_request)
-    last_run = selectors.latest_run(change_request)
-    failed = _without_run(policies.merge_gates(change_request)) if change_request.status in _OPEN else []
-    gates = tuple(_failed_gates(change_request, failed)) + tuple(_held_gates(change_request, failed))
+    change_request, last_run = facts.change_request, facts.latest_run
+    failed = _without_run(policies.merge_gates(facts)) if facts.status in _OPEN else []
+    gates = tuple(_failed_gates(change_request, failed)) + tuple(_held_gates(facts, failed))
     standing = [blocker for blocker in failed if blocker.code != "delete_guard"]
-    state, title = _state(change_request, run, standing)
+    state, title = _state(facts, standing)
     return MergeBox(
         state=state,
         title=title,
         gates=gates,
-        run=run,
+        run=facts.run,
         last_run=last_run if last_run is not None and last_run.status not in _QUIET_RUNS else None,
-        may_merge=policies.may(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role),
-        is_owner=reader.owns,
-        may_submit=not policies.blockers(change_request, reader.user, Action.SUBMIT, role=reader.role),
-        may_revert=not policies.blockers(change_request, reader.user, Action.REVERT, role=reader.role),
+        may_merge=policies.may(facts, Action.REQUEST_MERGE),
+        is_owner=facts.owns,
+        may_submit=not policies.blockers(facts, Action.SUBMIT),
+        may_revert=not policies.blockers(facts, Action.REVERT),
         waits_for=name_of(change_request.merge_when_ready_by)
         if change_request.merge_when_ready_by_id
         else "",
-        can_override=reader.owns and bool(standing) and all(blocker.overridable for blocker in standing),
-        check=selectors.current_plan_check(change_request),
+        can_override=facts.owns and bool(standing) and all(blocker.overridable for blocker in standing),
+        check=facts.plan_check,
     )
 
 
@@ -110,15 +109,15 @@ def _without_run(found: list[Blocker]) -> list[Blocker]:
 
 
 def _state(
-    change_request: ChangeRequest, run: MergeRun | None, standing: list[Blocker]
+    facts: Facts, standing: list[Blocker]
 ) -> tuple[Literal["ready", "blocked", "waiting", "running", "merged", "closed", "draft"], str]:
-    if change_request.status == Status.MERGED:
-        return "merged", f"Merged as version {change_request.merged_version}"
-    if change_request.status == Status.CLOSED:
+    if facts.status == Status.MERGED:
+        return "merged", f"Merged as version {facts.change_request.merged_version}"
+    if facts.status == Status.CLOSED:
         return "closed", "Closed without a merge"
-    if run is not None:
+    if facts.run is not None:
         return "running", "The merge is under way"
-    if change_request.status == Status.DRAFT:
+    if facts.status == Status.DRAFT:
         return "draft", "This is a draft"
     if not standing:
         return "ready", "Ready to merge"
@@ -152,22 +151,21 @@ def place_url(change_request: ChangeRequest, place: Place) -> str:
     return reverse(place, args=[change_request.cr_id])
 
 
-def _held_gates(change_request: ChangeRequest, failed: list[Blocker]) -> list[Gate]:
+def _held_gates(facts: Facts, failed: list[Blocker]) -> list[Gate]:
     """The gates that hold, in words."""
     codes = {blocker.code for blocker in failed}
-    dataset, check = change_request.dataset, selectors.current_plan_check(change_request)
+    dataset, check = facts.dataset, facts.plan_check
     held: list[Gate] = []
-    if change_request.status not in _OPEN or "nothing_staged" in codes:
+    if facts.status not in _OPEN or "nothing_staged" in codes:
         return held
     if "approvals_missing" not in codes:
-        approvers = [name_of(review.reviewer) for review in selectors.counting_approvals(change_request)]
+        approvers = [name_of(review.reviewer) for review in facts.approvals]
         if approvers:
             held.append(Gate("ok", f"Approved by {listed(approvers)}."))
         elif dataset.required_approvals == 0:
             held.append(Gate("ok", "This dataset asks for no approval."))
     if "changes_requested" not in codes and any(
-        review.verdict != Review.Verdict.REQUEST_CHANGES
-        for review in selectors.latest_verdicts(change_request)
+        review.verdict != Review.Verdict.REQUEST_CHANGES for review in facts.verdicts
     ):
         held.append(Gate("ok", "Nobody asks for changes."))
     if check is not None and not check.problem:
@@ -184,19 +182,19 @@ def _held_gates(change_request: ChangeRequest, failed: list[Blocker]) -> list[Ga
                 Gate("ok", f"Deletes {counted(check.rows_deleted, 'row')}, within the limit of the dataset.")
             )
     if policies.EXPECTATIONS_GATE not in codes:
-        held += _held_expectations(change_request)
+        held += _held_expectations(facts)
     if dataset.threads_must_be_resolved and "threads_open" not in codes:
         held.append(Gate("ok", "Every discussion is resolved."))
     return held
 
 
-def _held_expectations(change_request: ChangeRequest) -> list[Gate]:
-    check = selectors.current_expectation_check(change_request)
+def _held_expectations(facts: Facts) -> list[Gate]:
+    change_request, check = facts.change_request, facts.expectation_check
     if check is None:
         return []
     held = []
     if check.failing:
-        people = {name_of(override.given_by) for override in selectors.standing_overrides(change_request)}
+        people = {name_of(override.given_by) for override in facts.overrides}
         broken = counted(len(check.failing), "broken expectation")
         held.append(
             Gate(

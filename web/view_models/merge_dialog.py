@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from changerequests import policies, selectors
-from changerequests.models import ChangeRequest, PlanCheck, Revision
+from changerequests import policies
+from changerequests.facts import Facts
+from changerequests.models import PlanCheck, Revision
 from changerequests.states import Action
 from web.view_models.expectations import ExpectationSummary, expectation_summary
 from web.view_models.merge_box import Gate, merge_box
-from web.view_models.readers import Reader
 from web.wording import counted, listed
 
 STRATEGIES = {
@@ -49,13 +49,13 @@ class MergeDialog:
     button: str
 
 
-def merge_dialog(change_request: ChangeRequest, reader: Reader) -> MergeDialog:
+def merge_dialog(facts: Facts) -> MergeDialog:
     """The dialog from the newest check, as the person sees it."""
-    check, revision = selectors.current_plan_check(change_request), selectors.current_revision(change_request)
-    found = policies.blockers(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role)
+    check, revision = facts.plan_check, facts.revision
+    found = policies.blockers(facts, Action.REQUEST_MERGE)
     guard = next((blocker for blocker in found if blocker.code == "delete_guard"), None)
     standing = [blocker for blocker in found if blocker.code != "delete_guard"]
-    box = merge_box(change_request, reader)
+    box = merge_box(facts)
     row_changes = check.rows_added + check.rows_updated + check.rows_deleted if check else 0
     most = max(check.cells_updated.values(), default=1) if check else 1
     return MergeDialog(
@@ -78,12 +78,12 @@ def merge_dialog(change_request: ChangeRequest, reader: Reader) -> MergeDialog:
         gates=tuple(gate for gate in box.gates if guard is None or gate.sentence != guard.sentence),
         has_failed_gates=bool(standing),
         only_waiting=bool(standing) and all(blocker.kind == "wait" for blocker in standing),
-        may_merge=policies.may(change_request, reader.user, Action.REQUEST_MERGE, role=reader.role),
+        may_merge=policies.may(facts, Action.REQUEST_MERGE),
         needs_name=guard is not None,
         delete_sentence=guard.sentence if guard else "",
-        may_override=reader.owns and bool(standing) and all(blocker.overridable for blocker in standing),
+        may_override=facts.owns and bool(standing) and all(blocker.overridable for blocker in standing),
         conflicts_open=any(blocker.code == "conflicts_unresolved" for blocker in standing),
-        expectations=expectation_summary(change_request),
+        expectations=expectation_summary(facts),
         button=f"Merge {counted(row_changes, 'row change')}",
     )
 

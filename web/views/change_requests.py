@@ -14,7 +14,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from changerequests import policies, selectors
 from changerequests.errors import NothingToChange
-from changerequests.models import ChangeRequest, Revision
+from changerequests.facts import Facts
+from changerequests.models import Revision
 from changerequests.services import plans, proposals, rebasing, reviews
 from changerequests.states import Action, Status
 from datasets.errors import Forbidden, InvalidInput
@@ -24,11 +25,19 @@ from web.view_models.change_requests import head, may_approve, may_review, side
 from web.view_models.datasets import upload_columns
 from web.view_models.merge_box import merge_box
 from web.view_models.moved import moved_page
-from web.view_models.readers import reader_of
 from web.view_models.runs import checks_of
 from web.view_models.timeline import timeline
 from web.views.expectations import expectations_context
-from web.views.shared import dataset_at, is_fragment, person, posted, request_at, signed_in, whole_number
+from web.views.shared import (
+    dataset_at,
+    facts_at,
+    is_fragment,
+    person,
+    posted,
+    request_at,
+    signed_in,
+    whole_number,
+)
 from web.wording import counted
 
 #: Problems of an upload that a page lists; all of them are counted.
@@ -76,24 +85,24 @@ def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRespo
 @signed_in
 def upload(request: HttpRequest, cr_id: str) -> HttpResponse:
     """New content for a change request; refused whole, with every problem listed, or staged."""
-    change_request = request_at(request, cr_id)
+    facts = facts_at(request, cr_id)
     form = UploadForm(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
-        return _stage(request, change_request, form)
-    return _upload_page(request, change_request, form, 422 if request.method == "POST" else 200)
+        return _stage(request, facts, form)
+    return _upload_page(request, facts, form, 422 if request.method == "POST" else 200)
 
 
-def _stage(request: HttpRequest, change_request: ChangeRequest, form: UploadForm) -> HttpResponse:
+def _stage(request: HttpRequest, facts: Facts, form: UploadForm) -> HttpResponse:
     try:
         with _content(form) as content:
             revision = proposals.stage_upload(
-                change_request_id=change_request.pk, actor=person(request), **content
+                change_request_id=facts.change_request.pk, actor=person(request), **content
             )
     except proposals.StagingRejected as rejection:
-        return _upload_page(request, change_request, form, 422, rejection)
+        return _upload_page(request, facts, form, 422, rejection)
     except NothingToChange as nothing:
         form.add_error(_place_of_rows(form), nothing.message)
-        return _upload_page(request, change_request, form, 422)
+        return _upload_page(request, facts, form, 422)
     return _staged(request, revision)
 
 
@@ -136,17 +145,17 @@ def _content(form: UploadForm) -> Iterator[dict[str, Any]]:
 
 def _upload_page(
     request: HttpRequest,
-    change_request: ChangeRequest,
+    facts: Facts,
     form: UploadForm,
     status: int,
     rejection: proposals.StagingRejected | None = None,
 ) -> HttpResponse:
     context = {
-        "change_request": change_request,
-        "dataset": change_request.dataset,
-        "head": head(change_request, reader_of(change_request, person(request)), "conversation"),
+        "change_request": facts.change_request,
+        "dataset": facts.dataset,
+        "head": head(facts, "conversation"),
         "form": form,
-        "columns": upload_columns(change_request.dataset),
+        "columns": upload_columns(facts.dataset),
         "rejection": rejection,
         "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
     }
@@ -157,33 +166,33 @@ def _upload_page(
 @signed_in
 def conversation(request: HttpRequest, cr_id: str) -> HttpResponse:
     """The timeline, the merge box, reviews and comments."""
-    return _conversation_page(request, request_at(request, cr_id))
+    return _conversation_page(request, cr_id)
 
 
 def _conversation_page(
     request: HttpRequest,
-    change_request: ChangeRequest,
+    cr_id: str,
     *,
     comment_form: CommentForm | None = None,
     review_form: ReviewForm | None = None,
     close_form: CloseForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    reader = reader_of(change_request, person(request))
-    revision = selectors.current_revision(change_request)
-    approving = may_approve(change_request, reader)
+    facts = facts_at(request, cr_id)
+    change_request, revision = facts.change_request, facts.revision
+    approving = may_approve(facts)
     review_form = review_form or ReviewForm(initial={"revision_digest": revision.digest if revision else ""})
     if not approving:
         review_form.without_approval()
     context = {
         "change_request": change_request,
-        "dataset": change_request.dataset,
-        "head": head(change_request, reader, "conversation"),
-        "side": side(change_request, reader),
+        "dataset": facts.dataset,
+        "head": head(facts, "conversation"),
+        "side": side(facts),
         "entries": timeline(change_request),
-        "box": merge_box(change_request, reader),
-        "may_comment": reader.contributes,
-        "may_review": may_review(change_request, reader),
+        "box": merge_box(facts),
+        "may_comment": facts.contributes,
+        "may_review": may_review(facts),
         "may_approve": approving,
         "comment_form": comment_form or CommentForm(),
         "review_form": review_form,
@@ -196,13 +205,10 @@ def _conversation_page(
 @signed_in
 def box(request: HttpRequest, cr_id: str) -> HttpResponse:
     """The merge box alone, for the page that watches a run; once the run has ended the page shows itself again."""
-    change_request = request_at(request, cr_id)
-    shown = merge_box(change_request, reader_of(change_request, person(request)))
-    response = render(
-        request,
-        "merges/_merge_box.html",
-        {"change_request": change_request, "box": shown, "dataset": change_request.dataset},
-    )
+    facts = facts_at(request, cr_id)
+    shown = merge_box(facts)
+    context = {"change_request": facts.change_request, "box": shown, "dataset": facts.dataset}
+    response = render(request, "merges/_merge_box.html", context)
     if shown.run is None:
         response["HX-Refresh"] = "true"
     return response
@@ -212,19 +218,19 @@ def box(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
     """What was checked, on which version of the table, and with which outcome."""
-    change_request = request_at(request, cr_id)
-    last_run = selectors.latest_run(change_request)
+    facts = facts_at(request, cr_id)
+    last_run = selectors.latest_run(facts.change_request)
     context = {
-        "change_request": change_request,
-        "dataset": change_request.dataset,
-        "head": head(change_request, reader_of(change_request, person(request)), "checks"),
-        "check": selectors.current_plan_check(change_request),
+        "change_request": facts.change_request,
+        "dataset": facts.dataset,
+        "head": head(facts, "checks"),
+        "check": facts.plan_check,
         "last_run": last_run,
         "last_checks": checks_of(last_run),
-        "may_check": plans.may_check_again(person(request), change_request.dataset),
-        "is_open": change_request.status in (Status.DRAFT, Status.PENDING),
-        "may_rebase": not policies.blockers(change_request, person(request), Action.REBASE),
-        **expectations_context(change_request, person(request)),
+        "may_check": plans.may_check_again(facts),
+        "is_open": facts.status in (Status.DRAFT, Status.PENDING),
+        "may_rebase": not policies.blockers(facts, Action.REBASE),
+        **expectations_context(facts),
     }
     return render(request, "change_requests/checks.html", context)
 
@@ -248,8 +254,9 @@ def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def moved(request: HttpRequest, cr_id: str) -> HttpResponse:
     """What moved in the table under the rows of this request: a sentence for other pages, or the whole of it."""
-    change_request = request_at(request, cr_id)
     fragment = is_fragment(request)
+    facts = facts_at(request, cr_id)
+    change_request = facts.change_request
     found = rebasing.what_moved(
         change_request=change_request, rows=0 if fragment else SHOWN_MOVED, versions=0 if fragment else 20
     )
@@ -257,9 +264,9 @@ def moved(request: HttpRequest, cr_id: str) -> HttpResponse:
     if fragment:
         return render(request, "change_requests/_moved.html", context)
     context |= {
-        "dataset": change_request.dataset,
-        "head": head(change_request, reader_of(change_request, person(request)), "checks"),
-        "may_rebase": not policies.blockers(change_request, person(request), Action.REBASE),
+        "dataset": facts.dataset,
+        "head": head(facts, "checks"),
+        "may_rebase": not policies.blockers(facts, Action.REBASE),
     }
     return render(request, "change_requests/moved.html", context)
 
@@ -312,14 +319,14 @@ def close(request: HttpRequest, cr_id: str) -> HttpResponse:
     change_request = request_at(request, cr_id)
     form = CloseForm(request.POST)
     if not form.is_valid():
-        return _conversation_page(request, change_request, close_form=form, status=422)
+        return _conversation_page(request, cr_id, close_form=form, status=422)
     try:
         proposals.close(
             change_request_id=change_request.pk, actor=person(request), reason=form.cleaned_data["reason"]
         )
     except InvalidInput as error:
         form.add_error("reason", error.message)
-        return _conversation_page(request, change_request, close_form=form, status=422)
+        return _conversation_page(request, cr_id, close_form=form, status=422)
     messages.success(request, f"{cr_id} is closed. It can be opened again as a draft.")
     return _back(cr_id)
 
@@ -341,7 +348,7 @@ def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
     change_request = request_at(request, cr_id)
     form = CommentForm(request.POST)
     if not form.is_valid():
-        return _conversation_page(request, change_request, comment_form=form, status=422)
+        return _conversation_page(request, cr_id, comment_form=form, status=422)
     parent = posted(request, "parent")
     written = reviews.comment(
         change_request_id=change_request.pk,
@@ -361,7 +368,7 @@ def review(request: HttpRequest, cr_id: str) -> HttpResponse:
     change_request = request_at(request, cr_id)
     form = ReviewForm(request.POST)
     if not form.is_valid():
-        return _conversation_page(request, change_request, review_form=form, status=422)
+        return _conversation_page(request, cr_id, review_form=form, status=422)
     try:
         reviews.review(
             change_request_id=change_request.pk,
@@ -372,7 +379,7 @@ def review(request: HttpRequest, cr_id: str) -> HttpResponse:
         )
     except InvalidInput as error:
         form.add_error("body", error.message)
-        return _conversation_page(request, change_request, review_form=form, status=422)
+        return _conversation_page(request, cr_id, review_form=form, status=422)
     messages.success(request, "Your review is in the timeline.")
     return _back(cr_id)
 

@@ -4,14 +4,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from changerequests import selectors
 from changerequests.errors import ContentMissing
 from changerequests.services import plans
 from web.view_models.change_requests import head
 from web.view_models.changes import diff_table, groups
 from web.view_models.datasets import types_of
-from web.view_models.readers import reader_of
-from web.views.shared import person, request_at, signed_in
+from web.views.shared import facts_at, signed_in
 
 PAGE_ROWS = 50
 OPERATIONS = (("", "All"), ("update", "Changed"), ("insert", "New"), ("delete", "Deleted"))
@@ -21,8 +19,8 @@ OPERATIONS = (("", "All"), ("update", "Changed"), ("insert", "New"), ("delete", 
 @signed_in
 def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
     """The diff: filtered by kind and column, paged by key; or grouped by equal edits."""
-    change_request = request_at(request, cr_id)
-    revision = selectors.current_revision(change_request)
+    facts = facts_at(request, cr_id)
+    change_request, revision = facts.change_request, facts.revision
     operation = request.GET.get("kind", "")
     operation = operation if operation in dict(OPERATIONS) else ""
     cells = dict(revision.cells_updated) if revision else {}
@@ -33,7 +31,7 @@ def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
-        "head": head(change_request, reader_of(change_request, person(request)), "changes"),
+        "head": head(facts, "changes"),
         "revision": revision,
         "operations": OPERATIONS,
         "operation": operation,

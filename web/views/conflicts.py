@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from changerequests.errors import PlanChanged
+from changerequests.facts import Facts
 from changerequests.models import ChangeRequest
 from changerequests.policies import blockers
 from changerequests.services import conflicts as services
@@ -18,8 +19,7 @@ from datasets.errors import InvalidInput
 from datasets.rows import parse_json
 from web.view_models.change_requests import head
 from web.view_models.conflicts import bulk_choices, conflict_cards
-from web.view_models.readers import reader_of
-from web.views.shared import is_fragment, person, posted, request_at, signed_in
+from web.views.shared import facts_at, is_fragment, person, posted, request_at, signed_in
 from web.wording import counted
 
 PAGE_CONFLICTS = 25
@@ -29,21 +29,22 @@ PAGE_CONFLICTS = 25
 @signed_in
 def conflicts(request: HttpRequest, cr_id: str) -> HttpResponse:
     """A card per row with Base, Current and Proposed, and a choice per cell."""
-    return _page(request, request_at(request, cr_id))
+    return _page(request, facts_at(request, cr_id))
 
 
 def _page(
     request: HttpRequest,
-    change_request: ChangeRequest,
+    facts: Facts,
     *,
     problem: str = "",
     saved: str = "",
     status: int = 200,
 ) -> HttpResponse:
+    change_request = facts.change_request
     after = request.GET.get("after") or posted(request, "after") or None
     page = plans.conflicts_page(change_request=change_request, after=after, limit=PAGE_CONFLICTS)
     cards = conflict_cards(change_request, page)
-    found = blockers(change_request, person(request), Action.RESOLVE)
+    found = blockers(facts, Action.RESOLVE)
     context = {
         "change_request": change_request,
         "dataset": change_request.dataset,
@@ -60,7 +61,7 @@ def _page(
     }
     if is_fragment(request):
         return render(request, "change_requests/_conflicts.html", context, status=status)
-    context["head"] = head(change_request, reader_of(change_request, person(request)), "conflicts")
+    context["head"] = head(facts, "conflicts")
     return render(request, "change_requests/conflicts.html", context, status=status)
 
 
@@ -93,14 +94,14 @@ def _store(request: HttpRequest, change_request: ChangeRequest, choose: Any) -> 
     try:
         left = choose()
     except InvalidInput as error:
-        return _page(request, change_request, problem=error.message, status=422)
+        return _page(request, facts_at(request, change_request.cr_id), problem=error.message, status=422)
     except PlanChanged as error:
-        return _page(request, change_request, problem=error.message, status=409)
+        return _page(request, facts_at(request, change_request.cr_id), problem=error.message, status=409)
     sentence = (
         "Saved. Every conflict has a choice." if left == 0 else f"Saved. {counted(left, 'conflict')} left."
     )
     if is_fragment(request):
-        return _page(request, request_at(request, change_request.cr_id), saved=sentence)
+        return _page(request, facts_at(request, change_request.cr_id), saved=sentence)
     messages.success(request, sentence)
     after, anchor = posted(request, "after"), posted(request, "anchor")
     query = f"?after={after}" if after else ""

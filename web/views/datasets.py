@@ -150,7 +150,7 @@ def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) 
         dataset,
         "change_requests",
         {
-            "rows": request_rows(page.object_list),
+            "rows": request_rows(page.object_list, person(request)),
             "page": page,
             "status": status,
             "statuses": [("open", "Open"), ("merged", "Merged"), ("closed", "Closed"), ("all", "All")],

@@ -3,16 +3,14 @@
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from changerequests import selectors
 from changerequests.errors import PlanChanged
-from changerequests.models import ChangeRequest
+from changerequests.facts import Facts, expectation_check_to_show
 from changerequests.services import expectations
 from datasets import suites
 from datasets.errors import InvalidInput, NotFound, SuiteChanged
@@ -20,10 +18,10 @@ from datasets.models import Dataset, SuiteVersion
 from web.forms import AnswerForm, SuiteForm
 from web.view_models.change_requests import head
 from web.view_models.expectations import rows_of_expectation, shown_check
-from web.view_models.readers import reader_of
 from web.views.shared import (
     dataset_at,
     dataset_page,
+    facts_at,
     is_fragment,
     person,
     posted,
@@ -197,18 +195,15 @@ def proposal(request: HttpRequest, project_slug: str, dataset_slug: str, proposa
 # --- Of a change request ------------------------------------------------------------------------------------
 
 
-def expectations_context(
-    change_request: ChangeRequest, user: User, *, form: AnswerForm | None = None
-) -> dict[str, Any]:
+def expectations_context(facts: Facts, *, form: AnswerForm | None = None) -> dict[str, Any]:
     """What the checks page says of expectations."""
-    revision = selectors.current_revision(change_request)
     initial = {
-        "suite_number": change_request.dataset.suite_number,
-        "revision_digest": revision.digest if revision else "",
+        "suite_number": facts.dataset.suite_number,
+        "revision_digest": facts.revision.digest if facts.revision else "",
     }
     return {
-        "suite": suites.active_suite(change_request.dataset),
-        "judged": shown_check(change_request, owns=reader_of(change_request, user).owns),
+        "suite": suites.active_suite(facts.dataset),
+        "judged": shown_check(facts),
         "answer_form": form or AnswerForm(initial=initial),
     }
 
@@ -217,16 +212,16 @@ def expectations_context(
 @signed_in
 def rows(request: HttpRequest, cr_id: str, number: int) -> HttpResponse:
     """The failing rows of one expectation, page by page."""
-    change_request = request_at(request, cr_id)
-    check = selectors.expectation_check_to_show(change_request)
+    facts = facts_at(request, cr_id)
+    check = expectation_check_to_show(facts)
     if check is None:
         raise NotFound("There is no check of this content by the expectations that hold.")
     start = request.GET.get("start", "")
-    result, table = rows_of_expectation(change_request, check, number, start=whole_number(start) or 0)
+    result, table = rows_of_expectation(facts, check, number, start=whole_number(start) or 0)
     context = {
-        "change_request": change_request,
-        "dataset": change_request.dataset,
-        "head": head(change_request, reader_of(change_request, person(request)), "checks"),
+        "change_request": facts.change_request,
+        "dataset": facts.dataset,
+        "head": head(facts, "checks"),
         "result": result,
         "table": table,
     }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.paginator import Page, Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -54,7 +55,7 @@ def home(request: HttpRequest) -> HttpResponse:
     text, dataset = request.GET.get("q", "").strip(), request.GET.get("dataset", "")
     condition = _matching(text, dataset)
     found = selectors.visible_change_requests(user).filter(condition, status=Status.PENDING)
-    pending = request_rows(found.order_by("-pk")[:MOST_PENDING])
+    pending = request_rows(found.order_by("-pk")[:MOST_PENDING], user)
     all_pending = found.count() if len(pending) == MOST_PENDING else len(pending)
     lists: dict[str, QuerySet[ChangeRequest] | list[RequestRow]] = {
         "review": selectors.change_requests_awaiting_review(user).filter(condition).order_by("-pk"),
@@ -66,10 +67,10 @@ def home(request: HttpRequest) -> HttpResponse:
     }
     shown = request.GET.get("show", "")
     if shown in lists:
-        sections = [_whole(shown, lists[shown], request.GET.get("page"))]
+        sections = [_whole(shown, lists[shown], user, request.GET.get("page"))]
     else:
         shown = ""
-        sections = [_first_rows(name, found) for name, found in lists.items() if name != "all"]
+        sections = [_first_rows(name, found, user) for name, found in lists.items() if name != "all"]
     context = {
         "sections": sections,
         "pending": all_pending if all_pending > MOST_PENDING else None,
@@ -98,18 +99,20 @@ def _matching(text: str, dataset: str) -> Q:
     return condition
 
 
-def _first_rows(name: str, found: QuerySet[ChangeRequest] | list[RequestRow]) -> Section:
+def _first_rows(name: str, found: QuerySet[ChangeRequest] | list[RequestRow], user: User) -> Section:
     title, icon, empty = _WORDS[name]
     if isinstance(found, list):
         return Section(name, title, icon, empty, found[:OVERVIEW_ROWS], len(found))
-    rows = request_rows(found[: OVERVIEW_ROWS + 1])
+    rows = request_rows(found[: OVERVIEW_ROWS + 1], user)
     total = len(rows) if len(rows) <= OVERVIEW_ROWS else found.count()
     return Section(name, title, icon, empty, rows[:OVERVIEW_ROWS], total)
 
 
-def _whole(name: str, found: QuerySet[ChangeRequest] | list[RequestRow], number: str | None) -> Section:
+def _whole(
+    name: str, found: QuerySet[ChangeRequest] | list[RequestRow], user: User, number: str | None
+) -> Section:
     title, icon, empty = _WORDS[name]
     page: Page[Any] = Paginator(found, PAGE_ROWS).get_page(number)
     shown = list(page.object_list)
-    rows = shown if isinstance(found, list) else request_rows(shown)
+    rows = shown if isinstance(found, list) else request_rows(shown, user)
     return Section(name, title, icon, empty, rows, page.paginator.count, page)

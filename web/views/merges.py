@@ -18,34 +18,29 @@ from changerequests.states import Status
 from datasets.errors import InvalidInput
 from datasets.roles import is_owner
 from web.view_models.merge_dialog import merge_dialog
-from web.view_models.readers import reader_of
 from web.view_models.runs import RunPanel, run_panel
-from web.views.shared import is_fragment, person, posted, request_at, signed_in, whole_number
+from web.views.shared import facts_at, is_fragment, person, posted, request_at, signed_in, whole_number
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def merge(request: HttpRequest, cr_id: str) -> HttpResponse:
     """What the merge would do, every gate, and the button; confirming it queues the run and shows its progress."""
-    change_request = request_at(request, cr_id)
     if request.method != "POST":
-        run = selectors.active_run(change_request) or _merged_run(change_request)
+        facts = facts_at(request, cr_id)
+        run = facts.latest_run if facts.status == Status.MERGED else facts.run
         if run is not None:
             return HttpResponseRedirect(reverse("merge_run", args=[run.pk]))
-        return _dialog(request, change_request)
+        return _dialog(request, cr_id)
     try:
-        run = _ask(request, change_request)
+        run = _ask(request, request_at(request, cr_id))
     except (PlanChanged, Blocked) as error:
-        return _dialog(request, change_request, problem=error.message, status=409)
+        return _dialog(request, cr_id, problem=error.message, status=409)
     except (InvalidInput, ExpectationsFailed) as error:
-        return _dialog(request, change_request, problem=error.message, status=422)
+        return _dialog(request, cr_id, problem=error.message, status=422)
     if is_fragment(request):
         return _panel(request, run)
     return HttpResponseRedirect(reverse("merge_run", args=[run.pk]))
-
-
-def _merged_run(change_request: ChangeRequest) -> MergeRun | None:
-    return selectors.latest_run(change_request) if change_request.status == Status.MERGED else None
 
 
 def _ask(request: HttpRequest, change_request: ChangeRequest) -> MergeRun:
@@ -78,15 +73,13 @@ def _override_reason(request: HttpRequest) -> str:
     return reason
 
 
-def _dialog(
-    request: HttpRequest, change_request: ChangeRequest, *, problem: str = "", status: int = 200
-) -> HttpResponse:
-    plans.fresh_check(change_request)
-    change_request = request_at(request, change_request.cr_id)
+def _dialog(request: HttpRequest, cr_id: str, *, problem: str = "", status: int = 200) -> HttpResponse:
+    plans.fresh_check(facts_at(request, cr_id))
+    facts = facts_at(request, cr_id)  # with the check that was made
     context = {
-        "change_request": change_request,
-        "dataset": change_request.dataset,
-        "dialog": merge_dialog(change_request, reader_of(change_request, person(request))),
+        "change_request": facts.change_request,
+        "dataset": facts.dataset,
+        "dialog": merge_dialog(facts),
         "idempotency_key": uuid.uuid4().hex,
         "problem": problem,
         "moved": status == 409,
@@ -114,7 +107,7 @@ def merge_when_ready(request: HttpRequest, cr_id: str) -> HttpResponse:
                 message=posted(request, "message"),
             )
         except Blocked as error:
-            return _dialog(request, change_request, problem=error.message, status=409)
+            return _dialog(request, cr_id, problem=error.message, status=409)
         messages.success(request, f"{cr_id} merges by itself as soon as every gate holds.")
     page = reverse("change_request", args=[cr_id])
     if is_fragment(request):

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from changerequests import selectors
+from changerequests.facts import Facts, visible_facts
 from changerequests.models import ChangeRequest
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import Dataset
@@ -85,13 +86,14 @@ def dataset_page(
     )
 
 
+def facts_at(request: HttpRequest, cr_id: str) -> Facts:
+    """The facts of the change request of the address, for who asks; else ``NotFound``."""
+    return visible_facts(person(request), cr_id)
+
+
 def request_at(request: HttpRequest, cr_id: str) -> ChangeRequest:
-    """The change request of the address with all that its pages show of it; else ``NotFound``."""
-    pk = ChangeRequest.pk_of(cr_id)
-    found = selectors.visible_change_requests(person(request)).filter(pk=pk).first() if pk else None
-    if found is None:
-        raise NotFound(f"There is no change request {cr_id}, or you may not see it.")
-    return found
+    """The change request of the address, where nothing else of it is shown; else ``NotFound``."""
+    return selectors.visible_change_request(person(request), cr_id)
 
 
 def posted(request: HttpRequest, name: str) -> str:

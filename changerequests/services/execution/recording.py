@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 import merging
-from changerequests import selectors
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
 from changerequests.services import expectations
 from changerequests.services.execution import clearing
@@ -120,7 +120,8 @@ def _merge_record(
     folder: str,
     hashes: dict[str, str],
 ) -> dict[str, Any]:
-    check = selectors.current_plan_check(change_request)
+    facts = facts_of(change_request)
+    check = facts.plan_check
     return {
         "result": storable(result_document(result)),
         "plan_digest": check.plan_digest if check else "",
@@ -128,7 +129,7 @@ def _merge_record(
         "resolutions_digest": run.resolutions_digest,
         "reviews": [
             {"reviewer": str(review.reviewer), "verdict": review.verdict, "digest": review.revision_digest}
-            for review in selectors.latest_verdicts(change_request)
+            for review in facts.verdicts
         ],
         "audit_folder": folder,
         "audit_files": hashes,

@@ -8,6 +8,7 @@ from django.utils import timezone
 import merging
 from changerequests import queue
 from changerequests.errors import GivenUp, OutcomeUnknown
+from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import plans, settling
 from changerequests.services.execution import claiming
@@ -75,9 +76,10 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
         if result is None and run.attempts > MOST_ATTEMPTS:
             raise GivenUp(f"Given up after {MOST_ATTEMPTS} interrupted attempts.")
         if result is None:
+            facts = facts_of(change_request, run.requested_by)
             result = merging.merge(
-                plans.merge_request_for(change_request, run.revision, run=run),
-                progress=Reporter(run, lease, change_request),
+                plans.merge_request_for(change_request, run.revision, run=run, answered=facts.answered),
+                progress=Reporter(run, lease, facts),
             )
     except Exception as error:  # noqa: BLE001  (the boundary: whatever happened, the run must end in the truth)
         try:

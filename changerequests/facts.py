@@ -1,0 +1,251 @@
+"""What is known of a change request when somebody asks what may happen to it: loaded once, passed down.
+
+Gates, pages and the API look at ``Facts`` and ask the database nothing more. What is stored is loaded as it is; what
+follows from it (which check still holds, whose approval counts) is derived here, without the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Count
+
+from changerequests import selectors
+from changerequests.models import (
+    ChangeRequest,
+    Comment,
+    ExpectationCheck,
+    ExpectationOverride,
+    MergeRun,
+    PlanCheck,
+    Review,
+    Revision,
+)
+from changerequests.states import OPEN_STATUSES, Status
+from datasets.errors import NotFound
+from datasets.models import Dataset
+from datasets.roles import Role, roles_on
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A change request as it stood when it was looked at, and who asks.
+
+    ``asker`` is None where the system asks; ``role`` is theirs on the dataset. ``reviews`` are all verdicts, oldest
+    first, comments apart. ``last_plan_check``, ``suite_checks`` and ``suite_overrides`` may be of earlier content;
+    ``plan_check``, ``expectation_check`` and ``overrides`` are what of them holds. ``other_revert`` is the open request
+    that reverts the same merge as this closed one.
+    """
+
+    change_request: ChangeRequest
+    asker: User | None = None
+    role: Role | None = None
+    revision: Revision | None = None
+    reviews: tuple[Review, ...] = ()
+    latest_run: MergeRun | None = None
+    last_plan_check: PlanCheck | None = None
+    suite_checks: tuple[ExpectationCheck, ...] = ()
+    suite_overrides: tuple[ExpectationOverride, ...] = ()
+    open_threads: int = 0
+    other_revert: ChangeRequest | None = None
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset that the request is for."""
+        return self.change_request.dataset
+
+    @property
+    def status(self) -> Status:
+        """The stored status."""
+        return Status(self.change_request.status)
+
+    @property
+    def resolutions_digest(self) -> str:
+        """The digest of the choices that stand; empty where there are none."""
+        return self.change_request.resolutions_digest
+
+    @property
+    def contributes(self) -> bool:
+        """Whether the asker may propose, comment and review."""
+        return self.role in (Role.CONTRIBUTOR, Role.OWNER)
+
+    @property
+    def owns(self) -> bool:
+        """Whether the asker manages the dataset."""
+        return self.role is Role.OWNER
+
+    @property
+    def is_author(self) -> bool:
+        """Whether the asker opened the request."""
+        return self.asker is not None and self.asker.pk == self.change_request.author_id
+
+    @property
+    def made_the_content(self) -> bool:
+        """Whether the asker is its author or last editor, who cannot approve it."""
+        if self.asker is None:
+            return False
+        edited = self.revision is not None and self.revision.created_by_id == self.asker.pk
+        return edited or self.is_author
+
+    @property
+    def run(self) -> MergeRun | None:
+        """The queued or running merge, if there is one: no run begins while another is active."""
+        return self.latest_run if self.latest_run is not None and self.latest_run.is_active else None
+
+    @property
+    def plan_check(self) -> PlanCheck | None:
+        """The last plan in numbers, if it was made on the content and choices that stand."""
+        check, revision = self.last_plan_check, self.revision
+        if check is None or revision is None or check.revision_id != revision.pk:
+            return None
+        return check if check.resolutions_digest == self.resolutions_digest else None
+
+    @property
+    def expectation_check(self) -> ExpectationCheck | None:
+        """What the suite that holds says of the content and choices as they stand; a full check before a quick one.
+
+        None while nobody has checked, and where the dataset expects nothing.
+        """
+        revision, planned = self.revision, self.plan_check
+        if revision is None:
+            return None
+        counting = [
+            check
+            for check in self.suite_checks
+            if check.revision_id == revision.pk
+            and check.resolutions_digest == self.resolutions_digest
+            and check.suite_version.expectation_count
+            and check.block_pre_existing == self.dataset.block_pre_existing
+            and (not check.is_full or planned is None or planned.table_version == check.table_version)
+        ]
+        return max(counting, key=lambda check: (check.is_full, check.pk), default=None)
+
+    @property
+    def overrides(self) -> tuple[ExpectationOverride, ...]:
+        """What owners answer for with the suite, the content and the choices as they stand."""
+        revision = self.revision
+        return tuple(
+            one
+            for one in self.suite_overrides
+            if revision is not None
+            and one.revision_digest == revision.digest
+            and one.resolutions_digest == self.resolutions_digest
+        )
+
+    @property
+    def answered(self) -> frozenset[int]:
+        """The numbers of the expectations that an owner answers for."""
+        return frozenset(number for override in self.overrides for number in override.numbers)
+
+    @property
+    def unanswered_failures(self) -> list[dict[str, Any]]:
+        """The expectations known to break (number, sentence, state) that no owner answers for."""
+        check, answered = self.expectation_check, self.answered
+        return [one for one in check.failing if one["number"] not in answered] if check is not None else []
+
+    @property
+    def verdicts(self) -> tuple[Review, ...]:
+        """The newest verdict of each reviewer."""
+        return tuple({review.reviewer_id: review for review in self.reviews}.values())
+
+    @property
+    def approvals(self) -> tuple[Review, ...]:
+        """Approvals that count: of this content and these choices, by somebody who may review and is neither its author
+        nor its last editor, nor chose values."""
+        revision = self.revision
+        return tuple(
+            review
+            for review in self.verdicts
+            if revision is not None
+            and review.verdict == Review.Verdict.APPROVE
+            and review.entitled
+            and not review.chose
+            and review.revision_digest == revision.digest
+            and review.resolutions_digest == self.resolutions_digest
+            and review.reviewer_id not in (self.change_request.author_id, revision.created_by_id)
+        )
+
+    @property
+    def objections(self) -> tuple[Review, ...]:
+        """Requests for changes that nobody has taken back, by people who may review."""
+        return tuple(
+            review
+            for review in self.verdicts
+            if review.verdict == Review.Verdict.REQUEST_CHANGES and review.entitled
+        )
+
+
+def facts_of(change_request: ChangeRequest, asker: User | None = None) -> Facts:
+    """The facts of one request as the database has them now, for who asks."""
+    return facts_of_many([change_request], asker)[0]
+
+
+def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None = None) -> list[Facts]:
+    """The facts of each request, in this order, in a number of statements that does not grow with them.
+
+    The requests come with their datasets; how they themselves were loaded makes no difference.
+    """
+    requests = list(change_requests)
+    pks = [one.pk for one in requests]
+    expecting = [one.pk for one in requests if one.dataset.suite_number]
+    closed_reverts = [one.reverts_id for one in requests if one.reverts_id and one.status == Status.CLOSED]
+    roles = roles_on(asker, {one.dataset for one in requests}) if asker is not None else {}
+    revisions = _by_request(Revision.objects.filter(change_request__in=pks, is_current=True))
+    reviews = _by_request(selectors.verdicts_on(pks))
+    runs = _by_request(selectors.latest_runs_of(pks))
+    plan_checks = {check.pk: check for check in PlanCheck.objects.filter(pk__in=pks)}
+    suite_checks = _by_request(selectors.counting_expectation_checks(expecting))
+    overrides = _by_request(selectors.counting_overrides(expecting))
+    threads = _open_threads(pks)
+    others = {
+        one.reverts_id: one
+        for one in ChangeRequest.objects.filter(reverts__in=closed_reverts, status__in=OPEN_STATUSES)
+    }
+    return [
+        Facts(
+            change_request=one,
+            asker=asker,
+            role=roles.get(one.dataset),
+            revision=next(iter(revisions.get(one.pk, ())), None),
+            reviews=tuple(reviews.get(one.pk, ())),
+            latest_run=next(iter(runs.get(one.pk, ())), None),
+            last_plan_check=plan_checks.get(one.pk),
+            suite_checks=tuple(suite_checks.get(one.pk, ())),
+            suite_overrides=tuple(overrides.get(one.pk, ())),
+            open_threads=threads.get(one.pk, 0),
+            other_revert=others.get(one.reverts_id) if one.status == Status.CLOSED else None,
+        )
+        for one in requests
+    ]
+
+
+def _by_request(found: Iterable[Any]) -> dict[int, list[Any]]:
+    rows: dict[int, list[Any]] = {}
+    for row in found:
+        rows.setdefault(row.change_request_id, []).append(row)
+    return rows
+
+
+def _open_threads(pks: list[int]) -> dict[int, int]:
+    still_open = Comment.objects.filter(change_request__in=pks, parent__isnull=True, resolved_at__isnull=True)
+    counted = still_open.order_by().values("change_request").annotate(threads=Count("pk"))
+    return dict(counted.values_list("change_request", "threads"))
+
+
+def visible_facts(asker: User, cr_id: str) -> Facts:
+    """The facts of a change request, if the person may see its dataset; else ``NotFound``, as if it were not there."""
+    found = selectors.change_request_called(cr_id)
+    facts = facts_of(found, asker) if found is not None else None
+    if facts is None or facts.role is None:
+        raise NotFound(f"There is no change request {cr_id}, or you may not see it.")
+    return facts
+
+
+def expectation_check_to_show(facts: Facts) -> ExpectationCheck | None:
+    """The check that pages show: of the merge once it is merged, else what counts now."""
+    if facts.status == Status.MERGED:
+        return selectors.expectation_check_of_merge(facts.change_request)
+    return facts.expectation_check

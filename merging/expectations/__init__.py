@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from merging.expectations.catalogue import CATALOGUE, REFUSED
 from merging.expectations.checking import check_expectations
+from merging.expectations.expectation import Expectation
 from merging.expectations.explaining import explain
+from merging.expectations.findings import Counts
 from merging.expectations.locking import lock
 from merging.expectations.profiling import propose_suite
-from merging.expectations.report import Counts, ExpectationReport, ExpectationResult, FailingRow
+from merging.expectations.report import ExpectationReport, ExpectationResult, FailingRow
 from merging.expectations.suites import (
-    Expectation,
     Suite,
     SuiteProblem,
     SuiteRejected,

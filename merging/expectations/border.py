@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from merging.expectations.report import NotChecked
-from merging.expectations.suites import Expectation
+from merging.expectations.expectation import Expectation
+from merging.expectations.findings import NotChecked
 
 if TYPE_CHECKING:
     import pandas as pd

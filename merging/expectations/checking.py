@@ -13,21 +13,22 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from merging.expectations.explaining import explain
-from merging.expectations.matching import prepare_matching
-from merging.expectations.metrics import Finding, find_all
-from merging.expectations.predicates import considered, domain, judges_missing, unexpected
-from merging.expectations.report import (
-    Counts,
-    ExpectationReport,
-    ExpectationResult,
-    FailingRow,
-    NotChecked,
-    Scope,
-    State,
+from merging.expectations.expectation import (
+    ColumnsJudge,
+    Expectation,
+    KeyOrder,
+    RowPredicate,
+    TableColumns,
+    TableMetric,
+    TextJudge,
+    Uniqueness,
 )
-from merging.expectations.suites import Expectation, Suite
-from merging.expectations.typing_of_columns import find_type
+from merging.expectations.explaining import explain
+from merging.expectations.findings import Counts, Finding, NotChecked
+from merging.expectations.matching import prepare_matching
+from merging.expectations.measuring import find_all
+from merging.expectations.report import ExpectationReport, ExpectationResult, FailingRow, Scope, State
+from merging.expectations.suites import Suite
 from merging.expectations.values import columns_of, plain
 from merging.model import Column
 from merging.sql.quoting import column_label, column_sql
@@ -165,29 +166,24 @@ class _Checker:
 
     def run(self, suite: Suite) -> tuple[ExpectationResult, ...]:
         by_number = {one.number: _Checked(one) for one in suite.expectations}
-        levels: dict[str, list[_Checked]] = {}
+        waiting: list[_Checked] = []
         for checked in by_number.values():
-            if self.rows_only and not self._needs_changes_alone(checked.expectation):
-                checked.deferred = True
-            else:
-                levels.setdefault(checked.expectation.entry.level, []).append(checked)
-        self._rows(levels.get("row", []))
-        for checked in levels.get("group", []):
+            checked.deferred = self.rows_only and not _needs_changes_alone(checked.expectation)
+            if not checked.deferred:
+                waiting.append(checked)
+
+        def judged_by(*judges: type) -> list[_Checked]:
+            return [one for one in waiting if isinstance(one.expectation.entry.judge, judges)]
+
+        self._rows(judged_by(RowPredicate, TextJudge))
+        for checked in judged_by(Uniqueness):
             self._guarded(checked, self._group)
-        for checked in levels.get("order", []):
+        for checked in judged_by(KeyOrder):
             self._guarded(checked, self._order)
-        self._tables(levels.get("table", []))
-        for checked in levels.get("schema", []):
+        self._tables(judged_by(TableMetric))
+        for checked in judged_by(ColumnsJudge):
             self._guarded(checked, self._schema)
         return tuple(self._result(by_number[one.number]) for one in suite.expectations)
-
-    def _needs_changes_alone(self, one: Expectation) -> bool:
-        level = one.entry.level
-        if (
-            one.entry.route == "great_expectations"
-        ):  # seconds to load, and never in a process that serves pages
-            return False
-        return (level == "row" and one.mostly == 1) or (level == "schema" and not one.columns)
 
     def _guarded(self, checked: _Checked, check: Callable[[_Checked], None]) -> None:
         try:
@@ -218,14 +214,15 @@ class _Checker:
                 self._guarded(checked, lambda one: self._failed_rows(one, fails[one.expectation.number]))
 
     def _predicate(self, checked: _Checked) -> str:
-        one = checked.expectation
-        if one.entry.route == "sql":
-            return unexpected(one)
+        one, judge = checked.expectation, checked.expectation.entry.judge
+        if isinstance(judge, RowPredicate):
+            return judge.fails(one)
+        assert isinstance(judge, TextJudge)  # noqa: S101 - `run` brings these two alone
         relations = {self.changed, self.replaced}
         if checked.scope == "table":
             relations |= {self.merged, self.before}
         return prepare_matching(
-            self.session, one, sorted(relation for relation in relations if relation is not None)
+            self.session, one, judge, sorted(relation for relation in relations if relation is not None)
         )
 
     def _counted(
@@ -249,22 +246,21 @@ class _Checker:
         expressions: list[str] = []
         for checked in all_checked:
             one = checked.expectation
-            where, judged = domain(one), considered(one)
-            expressions.append(f"count(*) FILTER ({where})")
-            expressions.append(f"count(*) FILTER ({where} AND {judged})")
-            expressions.append(f"count(*) FILTER ({where} AND {judged} AND {fails[one.number]})")
+            expressions.append(f"count(*) FILTER ({one.domain})")
+            expressions.append(f"count(*) FILTER ({one.judged})")
+            expressions.append(f"count(*) FILTER ({one.judged} AND {fails[one.number]})")
         values = iter(self.session.row(f"SELECT {', '.join(expressions)} FROM {relation}"))
         found = []
         for checked in all_checked:
             rows, judged_rows, failing = next(values), next(values), next(values)
-            absent = None if judges_missing(checked.expectation) else rows - judged_rows
+            absent = None if checked.expectation.entry.judges_missing else rows - judged_rows
             found.append((checked, Counts(rows, failing, absent)))
         return found
 
     def _failed_rows(self, checked: _Checked, fails: str) -> None:
         """Which rows fail, and which of them failed with the same values before."""
         one = checked.expectation
-        where = f"{domain(one)} AND {considered(one)} AND {fails}"
+        where = f"{one.judged} AND {fails}"
         relation = self.changed if checked.scope == "changes" else self.merged
         checked.failures = self._split(one, relation, where)
         if checked.scope == "changes":
@@ -342,7 +338,7 @@ class _Checker:
         """Uniqueness. Of a change only its own values are looked up in the merged table."""
         one = checked.expectation
         checked.scope = "changes" if self.scope == "changes" and one.mostly == 1 else "table"
-        where = f"{domain(one)} AND {considered(one)}"
+        where = one.judged
         parts = [f"{plain(name, one.families[name])} AS v{place}" for place, name in enumerate(one.columns)]
         cells = ", ".join(parts)
         marks = [f"v{place}" for place in range(len(parts))]
@@ -380,7 +376,7 @@ class _Checker:
         )
         relation = self.changed if checked.scope == "changes" else self.merged
         rows, judged = self.session.row(
-            f"SELECT count(*) FILTER ({domain(one)}), count(*) FILTER ({where}) FROM {relation}"
+            f"SELECT count(*) FILTER ({one.domain}), count(*) FILTER ({where}) FROM {relation}"
         )
         counted = (
             f"{mine} c JOIN {table} g ON {same('c', 'g')}" if checked.scope == "changes" else f"{table} g"
@@ -406,7 +402,7 @@ class _Checker:
 
     def _group_counts(self, one: Expectation, groups: str, relation: str, where: str) -> Counts:
         rows, judged = self.session.row(
-            f"SELECT count(*) FILTER ({domain(one)}), count(*) FILTER ({where}) FROM {relation}"
+            f"SELECT count(*) FILTER ({one.domain}), count(*) FILTER ({where}) FROM {relation}"
         )
         failing = self.session.number(f"SELECT coalesce(sum(rows), 0) FROM ({groups}) WHERE rows > 1")
         return Counts(rows, failing, rows - judged)
@@ -434,16 +430,17 @@ class _Checker:
         if not self.keys:
             raise NotChecked("rows have an order only by a key, and none is known")
         [name] = one.columns
-        sign = ">" if one.type.endswith("increasing") else "<"
-        sign += "" if one.arguments["strictly"] else "="
+        judge = one.entry.judge
+        assert isinstance(judge, KeyOrder)  # noqa: S101 - `run` brings these alone
+        sign = judge.sign if one.arguments["strictly"] else f"{judge.sign}="
         names = ", ".join(column_sql(each) for each in dict.fromkeys((*self.keys, *one.read_columns)))
-        where = f"{domain(one)} AND {considered(one)}"
+        where = one.judged
         failing = (
             f"SELECT * FROM (SELECT {names}, lag({column_sql(name)}) OVER (ORDER BY {self._key_list()}) AS previous "
             f"FROM {relation} WHERE {where}) WHERE previous IS NOT NULL AND NOT {column_sql(name)} {sign} previous"
         )
         rows, judged = self.session.row(
-            f"SELECT count(*) FILTER ({domain(one)}), count(*) FILTER ({where}) FROM {relation}"
+            f"SELECT count(*) FILTER ({one.domain}), count(*) FILTER ({where}) FROM {relation}"
         )
         return Counts(rows, self.session.number(f"SELECT count(*) FROM ({failing})"), rows - judged), failing
 
@@ -486,8 +483,9 @@ class _Checker:
     # columns
 
     def _schema(self, checked: _Checked) -> None:
-        one = checked.expectation
-        finding = self._schema_finding(one, self.columns, self.merged)
+        one, judge = checked.expectation, checked.expectation.entry.judge
+        assert isinstance(judge, ColumnsJudge)  # noqa: S101 - `run` brings these alone
+        finding = judge.find(TableColumns(self.session, one, self.merged, self.columns))
         checked.finding, checked.counts, checked.ok = finding, finding.counts, finding.ok
         checked.new = not finding.ok
         if finding.ok or self.before is None:
@@ -495,29 +493,9 @@ class _Checker:
         old = tuple(column for column in self.columns if column.name not in self.added_columns)
         if not self.added_columns.isdisjoint(one.columns):
             return
-        checked.finding_before = self._schema_finding(one, old, self.before)
+        checked.finding_before = judge.find(TableColumns(self.session, one, self.before, old))
         checked.ok_before = checked.finding_before.ok
         checked.new = checked.ok_before
-
-    def _schema_finding(self, one: Expectation, columns: Sequence[Column], relation: str) -> Finding:
-        names, given = [column.name for column in columns], one.arguments
-        if one.columns:
-            types = {column.name: column.type for column in columns}
-            return find_type(self.session, one, relation, types[one.columns[0]])
-        if one.type == "expect_column_to_exist":
-            place = given["column_index"]
-            if place:
-                return Finding(place < len(names) and names[place] == given["column"])
-            return Finding(given["column"] in names)
-        if one.type == "expect_table_columns_to_match_ordered_list":
-            return Finding(names == list(given["column_list"]), names)
-        if one.type == "expect_table_columns_to_match_set":
-            wanted = set(given["column_set"])
-            fits = wanted == set(names) if given["exact_match"] else wanted <= set(names)
-            return Finding(fits, sorted(names))
-        low, high = (given.get(name, given.get("value")) for name in ("min_value", "max_value"))
-        enough = (low is None or len(names) >= low) and (high is None or len(names) <= high)
-        return Finding(enough, len(names))
 
     def _result(self, checked: _Checked) -> ExpectationResult:
         one = checked.expectation
@@ -559,6 +537,12 @@ class _Checker:
             error=checked.error,
             overridden=stops and overridden,
         )
+
+
+def _needs_changes_alone(one: Expectation) -> bool:
+    if one.entry.route == "great_expectations":
+        return False  # seconds to load, and never in a process that serves pages
+    return (one.entry.level == "row" and one.mostly == 1) or (one.entry.level == "schema" and not one.columns)
 
 
 def _is_worse(now: Finding, before: Finding) -> bool:

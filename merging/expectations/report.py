@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from merging.errors import MergeError
-from merging.expectations.suites import Severity
+from merging.expectations.expectation import Severity
+from merging.expectations.findings import Counts
 from merging.model import Check
 from merging.sql.values import json_form
 
@@ -17,47 +18,6 @@ checked, which counts as a new failure; ``deferred``: it needs the whole table, 
 
 Scope = Literal["changes", "table"]
 """What the counts are of: the changed rows, or the whole merged table."""
-
-
-class NotChecked(Exception):
-    """An expectation that could not be checked; the message says why."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Counts as Great Expectations gives them. ``missing_count`` is None where missing values are what is judged."""
-
-    element_count: int
-    unexpected_count: int
-    missing_count: int | None = None
-
-    @property
-    def considered(self) -> int:
-        """The rows that were judged."""
-        return self.element_count - (self.missing_count or 0)
-
-    @property
-    def missing_percent(self) -> float | None:
-        """Share of rows without a value, in percent."""
-        if self.missing_count is None or not self.element_count:
-            return None
-        return self.missing_count / self.element_count * 100
-
-    @property
-    def unexpected_percent(self) -> float | None:
-        """Share of the judged rows that fail, in percent."""
-        return self.unexpected_count / self.considered * 100 if self.considered else None
-
-    @property
-    def unexpected_percent_total(self) -> float | None:
-        """Share of all rows that fail, in percent."""
-        return self.unexpected_count / self.element_count * 100 if self.element_count else None
-
-    def satisfies(self, mostly: float) -> bool:
-        """Whether enough of the judged rows are as expected; none judged is enough."""
-        if not self.considered:
-            return True
-        return (float(self.considered) - float(self.unexpected_count)) / float(self.considered) >= mostly
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ Family = Literal[
 NUMERIC: frozenset[Family] = frozenset({"integer", "float", "decimal"})
 TEMPORAL: frozenset[Family] = frozenset({"date", "timestamp", "timestamp_ntz"})
 ORDERED: frozenset[Family] = NUMERIC | TEMPORAL
-SIMPLE: frozenset[Family] = ORDERED | {"text", "boolean"}
+TEXT: frozenset[Family] = frozenset({"text"})
+SIMPLE: frozenset[Family] = ORDERED | TEXT | {"boolean"}
 COUNTABLE: frozenset[Family] = SIMPLE | {"binary"}
 ANY: frozenset[Family] = COUNTABLE | {"nested"}
 

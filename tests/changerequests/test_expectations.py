@@ -593,7 +593,7 @@ def test_what_could_not_be_checked_is_tried_again_when_somebody_asks(
     change_request = proposing(dataset, "tailnum,manufacturer\nN1,2013-01-01\n")
     assert quick(change_request).deferred == 1
     from merging.expectations import border
-    from merging.expectations.report import NotChecked
+    from merging.expectations.findings import NotChecked
 
     def missing(*_: object, **__: object) -> None:
         raise NotChecked("it needs the package great_expectations, which is not installed here")

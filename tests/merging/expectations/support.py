@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.expectations.report import Counts, ExpectationResult
+from merging.expectations.findings import Counts
+from merging.expectations.report import ExpectationResult
 
 Row = dict[str, Any]
 

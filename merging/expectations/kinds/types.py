@@ -1,4 +1,4 @@
-"""Expectations on a column's type. Delta's type names mean the table's types; other names mean pandas' types.
+"""Of which type a column is. Delta's type names mean the table's types; other names mean pandas' types.
 
 pandas turns whole numbers with missing values into floats, so what it calls a column depends on the rows; that is
 followed, as Great Expectations does.
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from merging.expectations.metrics import Finding
-from merging.expectations.predicates import considered, domain
-from merging.expectations.report import Counts
-from merging.expectations.suites import Expectation
+from merging.expectations.expectation import Argument, ColumnsJudge, Entry, Expectation, TableColumns
+from merging.expectations.findings import Counts, Finding
+from merging.expectations.kinds.arguments import COLUMN, MOSTLY
+from merging.expectations.kinds.predicates import column_of
+from merging.expectations.wording import listed
 from merging.sql.quoting import column_label, column_sql
 from merging.sql.session import Session
 
@@ -49,41 +50,42 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def find_type(opened: Session, expectation: Expectation, relation: str, delta_type: str) -> Finding:
+def _is_of_type(table: TableColumns) -> Finding:
     """Whether the column is of (one of) the types."""
-    given = expectation.arguments
-    wanted: Sequence[str] = given["type_list"] if "type_list" in given else (given["type_"],)
-    named = [name for name in wanted if name in _DELTA_NAMES or name.startswith("decimal(")]
-    if any(name in (delta_type, delta_type.split("(")[0]) for name in named):
+    opened, expectation = table.opened, table.expectation
+    name, _ = column_of(expectation)
+    [delta_type] = [column.type for column in table.columns if column.name == name]
+    wanted = _wanted(expectation)
+    named = [one for one in wanted if one in _DELTA_NAMES or one.startswith("decimal(")]
+    if any(one in (delta_type, delta_type.split("(")[0]) for one in named):
         return Finding(True, delta_type)
-    others = [name for name in wanted if name not in named]
+    others = [one for one in wanted if one not in named]
     if not others:
         return Finding(False, delta_type)
-    [name] = expectation.columns
-    where = domain(expectation)
     rows, judged = opened.row(
-        f"SELECT count(*) FILTER ({where}), count(*) FILTER ({where} AND {considered(expectation)}) FROM {relation}"
+        f"SELECT count(*) FILTER ({expectation.domain}), count(*) FILTER ({expectation.judged}) "
+        f"FROM {table.relation}"
     )
     sample = opened.table(
-        f"SELECT {column_sql(name)} FROM {relation} WHERE {where} AND {considered(expectation)} LIMIT 1"
+        f"SELECT {column_sql(name)} FROM {table.relation} WHERE {expectation.judged} LIMIT 1"
     )
     if judged < rows:
-        empty = opened.table(f"SELECT NULL::{_type_of(opened, relation, name)} AS {column_sql(name)}")
+        empty = opened.table(f"SELECT NULL::{_type_of(opened, table.relation, name)} AS {column_sql(name)}")
         sample = pa.concat_tables([sample, empty])
     column = sample.to_pandas()[column_label(name)]
     accepted = _accepted(others)
-    objects = column.dtype == object and not (
-        "type_" in given and given["type_"] in ("object", "object_", "O")
-    )
+    objects = column.dtype == object and expectation.arguments.get("type_") not in ("object", "object_", "O")
     if not objects:
         return Finding(column.dtype.type in accepted, column.dtype.type.__name__)
-    fits = (
-        all(isinstance(value, tuple(accepted)) for value in column if value is not None)
-        if accepted
-        else False
-    )
+    fits = bool(accepted) and all(isinstance(value, tuple(accepted)) for value in column if value is not None)
     counts = Counts(rows, 0 if fits else judged, rows - judged)
     return Finding(counts.satisfies(expectation.mostly), "object_", counts)
+
+
+def _wanted(expectation: Expectation) -> Sequence[str]:
+    given = expectation.arguments
+    listed: Sequence[str] = given["type_list"] if "type_list" in given else (given["type_"],)
+    return listed
 
 
 def _type_of(opened: Session, relation: str, name: str) -> str:
@@ -107,3 +109,19 @@ def _accepted(names: Sequence[str]) -> list[type]:
                     found.append(candidate)
         found.extend(_PYTHON_TYPES.get(name.lower(), ()))
     return found
+
+
+ENTRIES = (
+    Entry(
+        "expect_column_values_to_be_of_type",
+        {**COLUMN, "type_": Argument("text", required=True), **MOSTLY},
+        ColumnsJudge(_is_of_type),
+        "{column} is of type {type_}",
+    ),
+    Entry(
+        "expect_column_values_to_be_in_type_list",
+        {**COLUMN, "type_list": Argument("texts", required=True), **MOSTLY},
+        ColumnsJudge(_is_of_type),
+        lambda given: f"{given['column']} is of type {listed(given['type_list'])}",
+    ),
+)

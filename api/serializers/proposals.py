@@ -10,6 +10,7 @@ from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserFie
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision
 from changerequests.policies import blockers
+from changerequests.services.rebasing import is_edited
 from changerequests.states import Action
 from datasets.errors import InvalidInput
 from datasets.rows import json_value, parse_json
@@ -124,6 +125,38 @@ class PlanSerializer(serializers.ModelSerializer):
         ]
 
 
+class MovedCellSerializer(serializers.Serializer):
+    """A cell that moved in the table; where the request changes it too (``edited``), ``proposed`` says to what."""
+
+    column = serializers.CharField()
+    base = AnyValue(allow_null=True)
+    current = AnyValue(allow_null=True)
+    edited = serializers.BooleanField()
+    proposed = AnyValue(allow_null=True)
+
+
+class MovedRowSerializer(serializers.Serializer):
+    """A row of the request that is not as it was: updated in the table, or inserted or deleted as a whole."""
+
+    key = serializers.DictField(child=AnyValue(allow_null=True))
+    operation = serializers.ChoiceField([(name, name) for name in ("insert", "update", "delete")])
+    cells = serializers.SerializerMethodField(help_text="The cells that moved; none of a whole row.")
+
+    @extend_schema_field(MovedCellSerializer(many=True))
+    def get_cells(self, row: Any) -> Any:
+        cells = [
+            {
+                "column": column,
+                "base": row.base[column],
+                "current": row.current[column],
+                "edited": is_edited(row, column),
+                "proposed": row.proposed[column] if row.proposed and is_edited(row, column) else None,
+            }
+            for column in (row.changed if row.operation == "update" else ())
+        ]
+        return MovedCellSerializer(cells, many=True).data
+
+
 class MovedSerializer(serializers.Serializer):
     """What happened in the table to the rows of an open request since its base version."""
 
@@ -142,6 +175,7 @@ class MovedSerializer(serializers.Serializer):
     columns_gained = serializers.ListField(
         child=serializers.CharField(), help_text="Columns that the table has now and the base has not."
     )
+    rows = MovedRowSerializer(many=True, help_text="The first that moved, in key order.")
 
 
 class PlanSummarySerializer(serializers.ModelSerializer):

@@ -91,6 +91,12 @@ class GroupParameters(serializers.Serializer):
     limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
 
 
+class MovedParameters(serializers.Serializer):
+    """How many rows."""
+
+    limit = serializers.IntegerField(min_value=0, max_value=1000, default=100)
+
+
 @extend_schema(tags=["change requests"])
 class ChangeRequestViewSet(GenericViewSet):
     """Change requests to datasets that the caller may see."""
@@ -184,11 +190,12 @@ class ChangeRequestViewSet(GenericViewSet):
             raise NotFound(f"Nothing was uploaded to {cr_id} yet, so there is nothing to plan.")
         return Response(PlanSerializer(check).data)
 
-    @extend_schema(parameters=[CR_ID], responses=MovedSerializer)
+    @extend_schema(parameters=[CR_ID, MovedParameters], responses=MovedSerializer)
     def moved(self, request: Request, cr_id: str) -> Response:
         """What moved in the table under the rows of an open request; 404 for one without content, or finished."""
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
-        found = rebasing.what_moved(change_request=change_request, rows=0, versions=0)
+        wanted = validated(MovedParameters, request.query_params)
+        found = rebasing.what_moved(change_request=change_request, rows=wanted["limit"], versions=0)
         return Response(MovedSerializer(found).data)
 
     @extend_schema(parameters=[CR_ID], request=None, responses=ChangeRequestDetailSerializer)

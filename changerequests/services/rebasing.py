@@ -20,6 +20,7 @@ from changerequests.services import plans, proposals, storage
 from changerequests.services.locks import lock_change_request
 from changerequests.states import OPEN_STATUSES, Action
 from datasets.errors import NotFound, TableReplaced
+from datasets.rows import ChangedRow, same_value
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Moved:
     columns_gained: tuple[str, ...]
     rows: tuple[merging.ChangedRow, ...]
     versions: tuple[merging.TableVersion, ...]
+
+
+def is_edited(row: ChangedRow, column: str) -> bool:
+    """Whether the request changes the cell of a row that moved, too."""
+    if row.proposed is None or row.base is None:
+        return True
+    return column in row.proposed and not same_value(row.proposed[column], row.base.get(column))
 
 
 def what_moved(*, change_request: ChangeRequest, rows: int = 100, versions: int = 50) -> Moved:

@@ -580,14 +580,19 @@ def test_what_moved_under_an_open_request(pending: ChangeRequest) -> None:
         "cells_moved": {},
         "cells_edited": {},
         "columns_gained": [],
+        "rows": [],
     }
     assert reader.get(url(pending, "/moved")).json() == still
 
     other = ChangeRequestFactory.create(dataset=pending.dataset, csv="tailnum,seats\nN3,1\n")
     merge(other, owner)
 
+    cell = {"column": "seats", "base": 55, "current": 1, "edited": False, "proposed": None}
     moved = {**still, "version": 1, "rows_moved": 1, "cells_moved": {"seats": 1}}
-    assert reader.get(url(pending, "/moved")).json() == moved
+    row = {"key": {"tailnum": "N3"}, "operation": "update", "cells": [cell]}
+    assert reader.get(url(pending, "/moved")).json() == {**moved, "rows": [row]}
+    assert reader.get(url(pending, "/moved?limit=0")).json() == moved
+    assert problem(reader.get(url(pending, "/moved?limit=-1"))) == (422, "invalid")
     assert problem(reader.get(url(other, "/moved"))) == (404, "not_found")  # merged: nothing moves under it
     draft = ChangeRequestFactory.create(dataset=pending.dataset, csv=None, status=Status.DRAFT)
     assert problem(client_of(draft.author).get(url(draft, "/moved"))) == (404, "not_found")

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from django.utils.html import strip_tags
 
 from changerequests.services.rebasing import Moved
+from datasets.rows import ChangedRow, Sides
 from web.view_models.moved import MovedColumn, moved_page
 
 
@@ -48,6 +50,31 @@ def moved(**facts: Any) -> Moved:
 )
 def test_the_sentence(facts: dict[str, Any], sentence: str) -> None:
     assert moved_page(moved(**facts)).sentence == sentence
+
+
+def test_moved_cells_show_the_three_sides() -> None:
+    whole = {"id": 1, "a": 10, "b": "x"}
+    page = moved_page(
+        moved(
+            rows=(
+                ChangedRow(
+                    {"id": 1},
+                    "update",
+                    ("a", "b"),
+                    Sides(whole, {"id": 1, "a": 9, "b": "y"}, {"id": 1, "a": 11}),
+                ),
+                ChangedRow({"id": 2}, "update", ("a",), Sides({"id": 2, "a": 1}, {"id": 2, "a": None}, None)),
+                ChangedRow({"id": 3}, "delete", ("a",), Sides({"id": 3, "a": 1}, None, {"id": 3, "a": 2})),
+            )
+        )
+    )
+    shown = [(strip_tags(cell.key), cell.column, *map(strip_tags, cell.sides)) for cell in page.cells]
+    assert shown == [
+        ("1", "a", "10", "9", "11"),
+        ("1", "b", "x", "y", "as the table"),
+        ("2", "a", "1", "NULL", "no such row"),
+        ("3", "", "the row", "no such row", "the row"),
+    ]
 
 
 def test_columns_stand_in_the_order_of_how_much_moved() -> None:

@@ -2,8 +2,16 @@
 
 from dataclasses import dataclass
 
-from changerequests.services.rebasing import Moved
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from changerequests.services.rebasing import Moved, is_edited
+from datasets.rows import ChangedRow, Sides
+from web.cells import absent_html, cell_html
 from web.wording import counted, listed
+
+_THERE = mark_safe("the row")
+_FOLLOWS = mark_safe('<span class="muted">as the table</span>')
 
 
 @dataclass(frozen=True)
@@ -16,6 +24,15 @@ class MovedColumn:
 
 
 @dataclass(frozen=True)
+class MovedCell:
+    """A cell that moved, or with ``column`` empty a whole row, on its three sides."""
+
+    key: SafeString
+    column: str
+    sides: Sides[SafeString]
+
+
+@dataclass(frozen=True)
 class MovedPage:
     """The sentence that merge dialog and checks show, and what the page adds to it."""
 
@@ -23,6 +40,7 @@ class MovedPage:
     sentence: str
     columns: tuple[MovedColumn, ...]
     gained: str
+    cells: tuple[MovedCell, ...]
 
     @property
     def is_current(self) -> bool:
@@ -43,7 +61,28 @@ def moved_page(moved: Moved) -> MovedPage:
         gained=f"The table gained {counted(len(moved.columns_gained), 'column')}: {gained}."
         if gained
         else "",
+        cells=tuple(cell for row in moved.rows for cell in _cells(row)),
     )
+
+
+def _cells(row: ChangedRow) -> list[MovedCell]:
+    key = format_html_join(", ", "{}", ((cell_html(value),) for value in row.key.values()))
+    if row.base is None or row.current is None:  # it came, or is gone, as a whole
+        return [MovedCell(key, "", row.sides.map(lambda image: absent_html() if image is None else _THERE))]
+    return [
+        MovedCell(
+            key,
+            column,
+            Sides(cell_html(row.base[column]), cell_html(row.current[column]), _proposed(row, column)),
+        )
+        for column in row.changed
+    ]
+
+
+def _proposed(row: ChangedRow, column: str) -> SafeString:
+    if row.proposed is None:
+        return absent_html()
+    return cell_html(row.proposed[column]) if is_edited(row, column) else _FOLLOWS
 
 
 def _sentence(moved: Moved) -> str:

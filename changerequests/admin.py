@@ -17,6 +17,7 @@ from changerequests.models import (
     ConflictResolution,
     ExpectationCheck,
     ExpectationOverride,
+    MergedKeys,
     MergeRun,
     PlanCheck,
     Review,
@@ -244,6 +245,14 @@ class MaintenanceRunAdmin(OperatorAdmin):
             reason=form.cleaned_data["reason"],
         )
         obj.pk = asked.pk
+
+
+@admin.register(MergedKeys)
+class MergedKeysAdmin(OperatorAdmin):
+    """Of which merges it is known which rows they can have changed; not the rows."""
+
+    list_display = ["change_request"]
+    list_select_related = ["change_request"]
 
 
 @admin.register(Revision)

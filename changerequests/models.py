@@ -149,6 +149,21 @@ class ChangeRequest(models.Model):
         return int(found[1]) if found else None
 
 
+class MergedKeys(models.Model):
+    """Which rows a merged request can have changed, so that the history of one row opens the merges that did.
+
+    Made from the stored images after the merge, or the first time that somebody asks.
+    """
+
+    change_request = models.OneToOneField(
+        ChangeRequest, on_delete=models.CASCADE, related_name="merged_keys", primary_key=True
+    )
+    filter = models.BinaryField(help_text="See merging.history.keys.")
+
+    def __str__(self) -> str:
+        return f"keys of {self.change_request_id}"
+
+
 class Revision(models.Model):
     """One immutable staged content of a change request."""
 

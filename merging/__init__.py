@@ -54,6 +54,7 @@ from merging.expectations.report import ValidationFailed, ValidationReport
 from merging.expectations.rules import ExpectationRules
 from merging.expectations.tables import check_table, propose_expectations
 from merging.history.diffs import read_diff
+from merging.history.keys import key_filters, merges_that_may_hold
 from merging.history.rebasing import Rebased, Underneath, changes_under, rebase
 from merging.history.reverting import invert
 from merging.history.tracing import TracedRow, trace_row
@@ -183,8 +184,10 @@ __all__ = [
     "inspect_table",
     "invert",
     "json_form",
+    "key_filters",
     "logged_merges",
     "merge",
+    "merges_that_may_hold",
     "naming_full_disks",
     "open_staged",
     "parse_suite",

@@ -11,7 +11,8 @@ import merging
 from audit.selectors import events_of_many
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun
 from changerequests.services import storage
-from changerequests.states import RunStatus, Status
+from changerequests.services.merged_keys import merges_that_can_have_changed
+from changerequests.states import RunStatus
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.rows import column_types, key_digest, typed_key
@@ -81,8 +82,8 @@ class RowHistory:
 def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
     """Who made the row what it is. ``key`` has JSON values or text for every key column.
 
-    Reads the stored images of the dataset's merged requests (only the parts that can hold the key) and one row of the
-    table. Raises ``InvalidInput`` or the engine's ``InvalidKeys`` where the key does not fit.
+    Reads the stored images of those merged requests that can have changed the row (only the parts that can hold the
+    key) and one row of the table. Raises ``InvalidInput`` or the engine's ``InvalidKeys`` where the key does not fit.
     """
     if set(key) != set(dataset.primary_keys):
         sentence = f"Name exactly the key columns: {', '.join(dataset.primary_keys)}."
@@ -90,7 +91,7 @@ def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
     types = column_types(dataset.meta.schema_json)
     typed = typed_key(key, types)
     merged = list(
-        ChangeRequest.objects.filter(dataset=dataset, status=Status.MERGED)
+        ChangeRequest.objects.filter(pk__in=merges_that_can_have_changed(dataset, typed))
         .select_related("author", "merged_by", "reverts")
         .order_by("merged_version")
     )

@@ -1,21 +1,28 @@
 """Blame: who made a row what it is, through approvals, choices, reverts and edits past Headgate."""
 
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from django.contrib.auth.models import User
+from pytest_django import DjangoAssertNumQueries
 
 import merging
-from changerequests.models import ChangeRequest
+from changerequests.models import ChangeRequest, MergedKeys
 from changerequests.services import conflicts, plans, proposals, storage
 from changerequests.services.blame import RowHistory, row_history
+from changerequests.services.merged_keys import remember_keys
 from changerequests.services.reverts import revert_merge
-from changerequests.states import RunStatus
+from changerequests.states import RunStatus, Status
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.roles import Role
+from merging.history.tracing import trace_row
 from tests.factories import ChangeRequestFactory, DatasetFactory, approve, merge, person_with
 
 pytestmark = pytest.mark.django_db
@@ -204,3 +211,80 @@ def test_a_key_that_is_none_is_refused(dataset: Dataset, author: User) -> None:
         row_history(dataset=dataset, key={})
     with pytest.raises(InvalidInput, match="Name exactly the key columns: tailnum"):
         row_history(dataset=dataset, key={"wing": 1})
+
+
+def merges_of_others(like: ChangeRequest, tailnums: list[str]) -> None:
+    """Merged requests that each changed one row, as if ``like`` had: their rows in the database and audit files."""
+    made = ChangeRequest.objects.bulk_create(
+        ChangeRequest(
+            dataset=like.dataset,
+            author=like.author,
+            title=f"Seats of {tailnum}",
+            status=Status.MERGED,
+            merged_version=(like.merged_version or 0) + place,
+            merged_at=like.merged_at,
+            merged_by=like.author,
+            merge_record={},
+        )
+        for place, tailnum in enumerate(tailnums, 1)
+    )
+    source = storage.audit_folder(like)
+    [image] = pq.read_table(source / "images.parquet").to_pylist()
+    schema = pq.read_schema(source / "images.parquet")
+    for change_request, tailnum in zip(made, tailnums, strict=True):
+        folder = storage.audit_folder(change_request)
+        folder.mkdir()
+        shutil.copy(source / "summary.json", folder)
+        pq.write_table(pa.Table.from_pylist([{**image, "k0": tailnum}], schema), folder / "images.parquet")
+
+
+def test_fc4_of_200_merges_those_that_touched_the_key_are_opened(
+    dataset: Dataset,
+    author: User,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    first = merged(dataset, author, "tailnum,seats\nN1,150\n")
+    merges_of_others(first, [f"X{place}" if place not in (50, 198) else "N1" for place in range(199)])
+    opened: list[int] = []
+
+    def counted(folders: Iterable[str], key: Mapping[str, Any]) -> Iterator[merging.TracedRow]:
+        opened.append(len(list(folders)))
+        return trace_row(folders, key)
+
+    monkeypatch.setattr(merging, "trace_row", counted)
+    assert MergedKeys.objects.count() == 1  # of the merge that was really made; the others get theirs now
+    found = history(dataset)
+    assert MergedKeys.objects.count() == 200
+
+    with django_assert_num_queries(6):  # merges without a filter, filters, requests; runs, approvals, choices
+        again = history(dataset)
+
+    assert again == found
+    assert [change.version for change in found.changes] == [1, 52, 200]
+    assert opened == [3, 3]
+    assert history(dataset, "N2").changes == ()
+    assert [change.version for change in history(dataset, "X7").changes] == [9]
+    assert opened == [3, 3, 0, 1]
+
+
+def test_merges_whose_images_are_gone_are_named_each_time(dataset: Dataset, author: User) -> None:
+    change_request = merged(dataset, author, "tailnum,seats\nN1,150\n")
+    MergedKeys.objects.all().delete()
+    (storage.audit_folder(change_request) / "images.parquet").unlink()
+    for _ in range(2):
+        found = history(dataset, "N2")
+        assert list(found.unreadable) == [change_request.cr_id]
+    assert MergedKeys.objects.count() == 0
+
+
+def test_a_merge_whose_attempt_left_nothing_gets_its_keys_when_somebody_asks(
+    dataset: Dataset, author: User
+) -> None:
+    change_request = merged(dataset, author, "tailnum,seats\nN1,150\n")
+    kept = bytes(MergedKeys.objects.get(change_request=change_request).filter)
+    MergedKeys.objects.all().delete()
+    remember_keys(change_request, "no-such-attempt")
+    assert MergedKeys.objects.count() == 0
+    assert len(history(dataset).changes) == 1
+    assert bytes(MergedKeys.objects.get(change_request=change_request).filter) == kept

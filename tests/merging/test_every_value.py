@@ -159,8 +159,12 @@ def test_fd12_fd23_keys_of_every_type(make_borders: Callable[..., BorderWorld], 
     after = sorted(all_rows(world), key=lambda row: row["v"])
     assert_same(after, [before[0], *({**row, "v": row["v"] + 100} for row in before[1:])])
 
+    [(_, kept)] = merging.key_filters([str(result.artefacts)])
+    assert kept is not None
     for row in before:
         [traced] = merging.trace_row([str(result.artefacts)], {"k": json_form(row["k"])})
+        passes = merging.merges_that_may_hold([(name, kept)], {"k": json_form(row["k"])})
+        assert passes == ([] if row["v"] == 0 else [name])
         images = None if traced.row is None else (traced.row.current, traced.row.merged)
         assert images == (None if row["v"] == 0 else (row, {**row, "v": row["v"] + 100}))
 

@@ -16,6 +16,7 @@ from changerequests.services.execution import clearing
 from changerequests.services.execution.audit_files import validation_told, write_audit
 from changerequests.services.execution.documents import result_document
 from changerequests.services.locks import lock_change_request, lock_run
+from changerequests.services.merged_keys import remember_keys
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus
 from datasets.models import Dataset
@@ -65,6 +66,7 @@ def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.M
         RunPhaseTime.objects.bulk_create(
             RunPhaseTime(run=run, phase=phase, seconds=seconds) for phase, seconds in result.phases.items()
         )
+        remember_keys(change_request, result.attempt_id)
         remember_table(change_request.dataset, info)
         record_event(
             change_request,

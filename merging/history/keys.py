@@ -1,0 +1,52 @@
+"""Which merges changed a row, from small filters of their keys, so that its history opens those alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from merging.errors import StagedCorrupt
+from merging.executing.artefacts import IMAGES, KEYS
+from merging.history.diffs import summary_of
+from merging.sql.bloom import make_filter, passing
+from merging.sql.quoting import literal
+from merging.sql.session import Session, session
+
+Name = TypeVar("Name")
+
+
+def key_filters(artefacts: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+    """The filter of the keys that each merge changed, for callers to keep; None where its images cannot be read.
+
+    Cost: nothing but reading it where the merge has left its filter in the folder, else the images' key columns.
+    """
+    opened: Session | None = None
+    with ExitStack() as stack:
+        for location in artefacts:
+            folder = Path(location)
+            if (folder / KEYS).is_file():
+                yield location, (folder / KEYS).read_bytes()
+                continue
+            opened = opened or stack.enter_context(session())
+            try:
+                yield location, _filter_of_images(opened, folder)
+            except StagedCorrupt:
+                yield location, None
+
+
+def _filter_of_images(opened: Session, folder: Path) -> bytes:
+    summary, schema = summary_of(folder)
+    types = {name: schema.field(name).type for name in summary["primary_keys"]}
+    return make_filter(opened, f"read_parquet({literal(str(folder / IMAGES))})", types)
+
+
+def merges_that_may_hold(filters: Iterable[tuple[Name, bytes]], key: Mapping[str, Any]) -> list[Name]:
+    """The names of the merges whose filters let the key pass, in the order given: all that changed the row, and about
+    one in a hundred of the others.
+
+    ``key`` holds values of the key columns' types, or text for them. Raises InvalidKeys where one has no value.
+    """
+    with session() as opened:
+        return list(passing(opened, filters, key))

@@ -55,16 +55,19 @@ class ChangeRequestAdmin(OperatorAdmin):
 
 
 class SafeActionForm(forms.Form):
-    """A safe action on a run (retry, cancel) or a dataset (release), with its reason."""
+    """A safe action on a run (retry, cancel) or a dataset (release, acknowledge), with its reason."""
 
     action = forms.ChoiceField(
         choices=[
             ("retry", "retry a run"),
             ("cancel", "cancel a run"),
             ("release", "release a dataset's lease"),
+            ("acknowledge", "acknowledge what a commit left of a dataset's table"),
         ]
     )
-    number = forms.IntegerField(min_value=1, help_text="Of the run; of the dataset to release its lease.")
+    number = forms.IntegerField(
+        min_value=1, help_text="Of the run; of the dataset to release or acknowledge."
+    )
     reason = forms.CharField(max_length=500, help_text="Kept in the audit trail.")
 
 
@@ -173,6 +176,9 @@ class MergeRunAdmin(OperatorAdmin):
                 case "cancel":
                     operations.cancel(run_id=number, **given)
                     messages.success(request, f"Run {number} is cancelled, or stops before it commits.")
+                case "acknowledge":
+                    operations.acknowledge(dataset_id=number, **given)
+                    messages.success(request, "Merges into the dataset go on; a worker was rung.")
                 case _:
                     operations.release_lease(dataset_id=number, **given)
                     messages.success(request, "The lease is free; a worker was rung.")

@@ -97,7 +97,7 @@ def merge_gates(facts: Facts, *, dataset_name_typed: str = "") -> list[Blocker]:
     found = _nothing_staged(facts) + _active_run(facts)
     if dataset.meta.problem:
         found.append(Blocker("table_not_writable", "fix", dataset.meta.problem, "dataset"))
-    found += _people_gates(facts)
+    found += _commit_differs(dataset) + _people_gates(facts)
     if check is None:
         if facts.revision is not None:
             found.append(
@@ -134,7 +134,7 @@ def gates_fallen(
     found: list[Blocker] = []
     if not may(facts, Action.REQUEST_MERGE):
         found.append(Blocker("forbidden", "wait", f"{facts.asker} may not merge it any more.", "dataset"))
-    found += _people_gates(facts)
+    found += _commit_differs(facts.dataset) + _people_gates(facts)
     if not run.large_delete_confirmed:
         found += _delete_guard(facts.dataset, rows_deleted, deleted_share)
     overridden = {blocker["code"] for blocker in run.overridden_blockers}
@@ -173,6 +173,13 @@ def _people_gates(facts: Facts) -> list[Blocker]:
             Blocker("threads_open", "fix", f"{threads} {noun} still open.", "conversation", overridable=True)
         )
     return found
+
+
+def _commit_differs(dataset: Dataset) -> list[Blocker]:
+    if not dataset.meta.difference:
+        return []
+    sentence = f"An operator has to look at the table of {dataset.name} first. {dataset.meta.difference}"
+    return [Blocker("commit_differs", "wait", sentence, "dataset")]
 
 
 def _delete_guard(dataset: Dataset, rows: int, share: float) -> list[Blocker]:

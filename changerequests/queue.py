@@ -52,6 +52,12 @@ def _send(task: str, *arguments: int) -> None:
 
 
 def next_run(dataset_id: int) -> MergeRun | None:
-    """The run to work on now: one that was begun and never finished, else the one that has waited longest."""
+    """The run to work on now: one that was begun and never finished, else the one that has waited longest.
+
+    None is begun while an operator has to look at what an earlier commit left.
+    """
     runs = MergeRun.objects.filter(dataset_id=dataset_id).order_by("pk")
-    return runs.filter(status=RunStatus.RUNNING).first() or runs.filter(status=RunStatus.QUEUED).first()
+    return (
+        runs.filter(status=RunStatus.RUNNING).first()
+        or runs.filter(status=RunStatus.QUEUED, dataset__meta__difference="").first()
+    )

@@ -243,7 +243,7 @@ def runs_to_recover() -> QuerySet[MergeRun]:
 
 
 def datasets_with_waiting_runs() -> QuerySet[Dataset]:
-    """Datasets with queued runs and nobody at work on them."""
+    """Datasets with queued runs that may begin, and nobody at work on them."""
     waiting = MergeRun.objects.filter(dataset=OuterRef("pk"), status=RunStatus.QUEUED)
     running = MergeRun.objects.filter(dataset=OuterRef("pk"), status=RunStatus.RUNNING)
-    return Dataset.objects.filter(Exists(waiting)).exclude(Exists(running))
+    return Dataset.objects.filter(Exists(waiting), meta__difference="").exclude(Exists(running))

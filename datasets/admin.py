@@ -184,9 +184,14 @@ class DatasetMetaAdmin(OperatorAdmin):
         "size_bytes",
         "strategy",
         "problem",
+        "difference",
         "checked_at",
     ]
-    list_filter = [("problem", admin.EmptyFieldListFilter), "strategy"]
+    list_filter = [
+        ("problem", admin.EmptyFieldListFilter),
+        ("difference", admin.EmptyFieldListFilter),
+        "strategy",
+    ]
     list_select_related = ["dataset"]
     search_fields = ["dataset__name", "table_id"]
 

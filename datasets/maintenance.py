@@ -28,7 +28,7 @@ from datasets.errors import DatasetBusy, DomainError, Forbidden, InvalidInput, M
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import is_operator
 from datasets.roles import is_owner
-from datasets.services import installation_identity, remember_table
+from datasets.services import installation_identity, note_difference, remember_table
 
 logger = structlog.get_logger(__name__)
 
@@ -261,6 +261,10 @@ def _execute(run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> Maintena
             _require_lease(lease)
             run.report = {**run.report, job: _JOBS[Job(job)](dataset, run, lease, needs)}
         after = merging.inspect_table(dataset.table_uri)
+    except merging.CommitDiffers as error:
+        with transaction.atomic():
+            note_difference(dataset, error.message)
+            return _end(run, Status.FAILED, error_code=error.code, error_message=error.message)
     except merging.MergeError as error:
         logger.warning("maintenance_failed", error=error.message, code=error.code)
         return _end(run, Status.FAILED, error_code=error.code, error_message=error.message)

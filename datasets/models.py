@@ -228,6 +228,11 @@ class DatasetMeta(models.Model):
     problem = models.TextField(
         blank=True, help_text="Why the table cannot be read or written now; empty if it can."
     )
+    difference = models.TextField(
+        blank=True,
+        help_text="How the table is other than a commit of ours planned it; nothing is merged until an operator has "
+        "looked. Empty where every commit is as planned.",
+    )
     version_timestamp = models.DateTimeField(null=True)
     checked_at = models.DateTimeField()
 

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from audit.services import INSTALLATION_STREAM, record
+from datasets.errors import Forbidden, InvalidInput
 
 OPERATORS_GROUP = "Operators"
 #: The permission that makes an operator; only this group carries it.
@@ -19,6 +20,15 @@ OPERATE = "datasets.change_installation"
 def is_operator(user: AbstractBaseUser | AnonymousUser) -> bool:
     """Whether the person operates the installation: superusers, and staff in the group of operators."""
     return isinstance(user, User) and user.is_active and user.is_staff and user.has_perm(OPERATE)
+
+
+def require_operator(actor: User, reason: str) -> None:
+    """Raises ``Forbidden`` for who is no operator, and ``InvalidInput`` for what operators do without a reason."""
+    if not is_operator(actor):
+        raise Forbidden("Only operators do this.")
+    if not reason.strip():
+        sentence = "Give a reason: it is kept in the audit trail."
+        raise InvalidInput(sentence, errors={"reason": [sentence]})
 
 
 def operators_group() -> Group:

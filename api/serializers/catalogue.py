@@ -35,6 +35,7 @@ class MetaSerializer(serializers.ModelSerializer):
             "partition_columns",
             "strategy",
             "problem",
+            "difference",
             "version_timestamp",
             "checked_at",
         ]

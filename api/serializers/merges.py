@@ -111,7 +111,7 @@ class OverriddenSerializer(serializers.Serializer):
 
 
 class RunErrorSerializer(serializers.Serializer):
-    """Why a run ended without a merge."""
+    """Why a run ended without a merge; of one that succeeded, how the table differs from what was planned."""
 
     code = serializers.CharField(source="error_code")
     message = serializers.CharField(source="error_message")

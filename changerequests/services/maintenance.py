@@ -17,7 +17,8 @@ from datasets.models import Dataset, MaintenanceRun
 
 
 def needs_of(dataset: Dataset) -> Needs | None:
-    """What the dataset's change requests need of its table; None while a merge was begun and has not ended.
+    """What the dataset's change requests need of its table; None while a merge was begun and has not ended, and while
+    an operator has to look at what a commit left.
 
     Diffs, merges, reverts and blame read stored images, never an old version. Only "what changed since the base" of an
     open request reads one: its base version is kept. Once no merge is running, every attempt that did not commit is
@@ -25,7 +26,7 @@ def needs_of(dataset: Dataset) -> Needs | None:
     for those of a request whose outcome is not known yet.
     """
     runs = MergeRun.objects.filter(dataset=dataset)
-    if runs.filter(status=RunStatus.RUNNING).exists():
+    if dataset.meta.difference or runs.filter(status=RunStatus.RUNNING).exists():
         return None
     versions = Revision.objects.filter(
         is_current=True, change_request__dataset=dataset, change_request__status__in=OPEN_STATUSES

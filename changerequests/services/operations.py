@@ -18,9 +18,10 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, runs
 from changerequests.services.trail import record_event
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
-from datasets.errors import Forbidden, InvalidInput, NotFound
-from datasets.models import DatasetLease
-from datasets.operators import is_operator
+from datasets.errors import Forbidden, NotFound
+from datasets.models import DatasetLease, DatasetMeta
+from datasets.operators import is_operator, require_operator
+from datasets.services import acknowledge_difference
 
 #: How long a run may wait, with nobody at work on its dataset, before it counts as stuck: several sweeps.
 UNHEARD = timedelta(seconds=60)
@@ -31,7 +32,7 @@ SUSPICIOUS_ATTEMPTS = 3
 #: How long staged content may wait to be cleared after its merge.
 UNCLEARED = timedelta(minutes=10)
 
-SafeAction = Literal["retry", "release", "cancel"]
+SafeAction = Literal["retry", "release", "cancel", "acknowledge"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Stuck:
     reason: str
     action: SafeAction
 
+    @property
+    def number(self) -> int | None:
+        """What the action is called with: the dataset's number or the run's."""
+        return self.dataset_id if self.action in ("release", "acknowledge") else self.run_id
+
 
 def held_leases() -> list[LeaseState]:
     """Every lease that somebody holds, alive or not."""
@@ -79,6 +85,11 @@ def held_leases() -> list[LeaseState]:
     ]
 
 
+def datasets_that_differ() -> list[DatasetMeta]:
+    """What a commit of ours left other than planned, and nobody has acknowledged."""
+    return list(DatasetMeta.objects.exclude(difference="").select_related("dataset").order_by("dataset_id"))
+
+
 def queued_and_running() -> list[tuple[MergeRun, int]]:
     """Every active run with its position in its dataset's queue, dataset by dataset."""
     active = MergeRun.objects.filter(status__in=ACTIVE_RUN_STATUSES).select_related(
@@ -91,8 +102,14 @@ def stuck_work() -> list[Stuck]:
     """What should go on and does not, each with its reason and a safe action."""
     now = timezone.now()
     leases = {lease.dataset_id: lease for lease in held_leases()}
-    found: list[Stuck] = []
+    found = [
+        Stuck(None, "", meta.dataset_id, str(meta.dataset), "commit_differs", meta.difference, "acknowledge")
+        for meta in datasets_that_differ()
+    ]
+    waiting_for_operators = {one.dataset_id for one in found}
     for run, position in queued_and_running():
+        if run.status == RunStatus.QUEUED and run.dataset_id in waiting_for_operators:
+            continue
         told = _why_stuck(run, position, leases.get(run.dataset_id), now)
         if told is not None:
             code, reason, action = told
@@ -102,7 +119,10 @@ def stuck_work() -> list[Stuck]:
                 )
             )
     uncleared = ChangeRequest.objects.filter(
-        status=Status.MERGED, staging_removed_at__isnull=True, merged_at__lt=now - UNCLEARED
+        status=Status.MERGED,
+        staging_removed_at__isnull=True,
+        merged_at__lt=now - UNCLEARED,
+        dataset__meta__difference="",
     ).select_related("dataset")
     for change_request in uncleared.order_by("pk"):
         run_id = change_request.runs.filter(status=RunStatus.SUCCEEDED).values_list("pk", flat=True).first()
@@ -207,7 +227,7 @@ def release_lease(*, dataset_id: int, actor: User, reason: str) -> None:
     A living holder keeps its lease (``InvalidTransition``): cancel its run instead. Raises ``Forbidden``,
     ``InvalidInput`` without a reason and ``NotFound``.
     """
-    _allow(actor, reason)
+    require_operator(actor, reason)
     with transaction.atomic():
         lease = DatasetLease.objects.select_for_update().filter(dataset_id=dataset_id).first()
         if lease is None or not lease.holder:
@@ -228,17 +248,19 @@ def release_lease(*, dataset_id: int, actor: User, reason: str) -> None:
         queue.ring_on_commit(dataset_id)
 
 
+def acknowledge(*, dataset_id: int, actor: User, reason: str) -> None:
+    """Let merges into a dataset go on after somebody has looked at what a commit left, and rings for what waited.
+
+    Raises as ``datasets.services.acknowledge_difference`` does.
+    """
+    with transaction.atomic():
+        acknowledge_difference(dataset_id=dataset_id, actor=actor, reason=reason)
+        queue.sweep_on_commit()
+
+
 def _run(run_id: int, actor: User, reason: str) -> MergeRun:
-    _allow(actor, reason)
+    require_operator(actor, reason)
     run = MergeRun.objects.select_related("change_request").filter(pk=run_id).first()
     if run is None:
         raise NotFound(f"There is no merge run {run_id}.")
     return run
-
-
-def _allow(actor: User, reason: str) -> None:
-    if not is_operator(actor):
-        raise Forbidden("Only operators do this.")
-    if not reason.strip():
-        sentence = "Give a reason: it is kept in the audit trail."
-        raise InvalidInput(sentence, errors={"reason": [sentence]})

@@ -1,5 +1,6 @@
 """What people do with datasets: register, change settings, reconcile with the table, look at rows and history."""
 
+from datasets.services.differences import acknowledge_difference, note_difference
 from datasets.services.installation import installation_identity
 from datasets.services.meta import reconcile, reconcile_all, remember_table
 from datasets.services.projects import create_project
@@ -10,10 +11,12 @@ from datasets.services.settings import CHANGE_SETTINGS, EDITABLE_SETTINGS, chang
 __all__ = [
     "CHANGE_SETTINGS",
     "EDITABLE_SETTINGS",
+    "acknowledge_difference",
     "change_settings",
     "create_project",
     "history",
     "installation_identity",
+    "note_difference",
     "preview",
     "reconcile",
     "reconcile_all",

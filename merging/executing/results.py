@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from merging.errors import CommitDiffers
@@ -24,7 +24,9 @@ class VersionDiff:
 
 @dataclass(frozen=True)
 class MergeResult:
-    """A merge that stands in the table. ``already_merged`` tells that an earlier attempt had committed it."""
+    """A merge that stands in the table. ``already_merged`` tells that an earlier attempt had committed it,
+    ``difference`` (in what MergeDiffers carries) how the table is other than planned.
+    """
 
     merged_version: int
     commit_id: str
@@ -44,6 +46,7 @@ class MergeResult:
     schema_changes: tuple[SchemaChange, ...] = ()
     marker_only: bool = False
     engine_version: str = ""
+    difference: str = ""
 
 
 class MergeDiffers(CommitDiffers):
@@ -53,7 +56,7 @@ class MergeDiffers(CommitDiffers):
 
     def __init__(self, found: CommitDiffers, result: MergeResult) -> None:
         super().__init__(found.message, version=found.version, data=found.data)
-        self.result = result
+        self.result = replace(result, difference=found.message)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import obstore
 import obstore.store
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from merging.sql.types import delta_field
 from merging.store.stores import LocalStore, ObjectStore, TableStore, open_store
@@ -155,3 +156,15 @@ def put_table(
         put(place, f"part-{number}.parquet", content)
         actions.append(add_action(f"part-{number}.parquet", content))
     put_commit(place, 0, actions)
+
+
+def lose_added_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on local stores put commits without the last of their added files."""
+    put_new = LocalStore.put_new
+
+    def put(self: LocalStore, path: str, data: bytes) -> None:
+        lines = data.splitlines(keepends=True)
+        lost = max(number for number, line in enumerate(lines) if line.startswith(b'{"add"'))
+        put_new(self, path, b"".join(lines[:lost] + lines[lost + 1 :]))
+
+    monkeypatch.setattr(LocalStore, "put_new", put)

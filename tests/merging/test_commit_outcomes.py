@@ -11,6 +11,7 @@ import merging
 from merging import CommitRefused, CommitUnknown, MergeDiffers, MergeExecutor
 from merging.executing import executor
 from merging.store.stores import LocalStore
+from tests.merging.stores import lose_added_files
 from tests.merging.world import B, World, replaced, with_rows
 
 CHANGE = [{"id": 1, "a": 11}, {"id": 9, "a": 9}]
@@ -19,14 +20,7 @@ CHANGE = [{"id": 1, "a": 11}, {"id": 9, "a": 9}]
 @pytest.fixture
 def lossy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that puts a commit without the last of its added files."""
-    put_new = LocalStore.put_new
-
-    def put(self: LocalStore, path: str, data: bytes) -> None:
-        lines = data.splitlines(keepends=True)
-        lost = max(number for number, line in enumerate(lines) if line.startswith(b'{"add"'))
-        put_new(self, path, b"".join(lines[:lost] + lines[lost + 1 :]))
-
-    monkeypatch.setattr(LocalStore, "put_new", put)
+    lose_added_files(monkeypatch)
 
 
 def stop(phase: str, **facts: Any) -> None:

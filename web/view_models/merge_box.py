@@ -66,6 +66,7 @@ class MergeBox:
     gates: tuple[Gate, ...]
     run: MergeRun | None
     last_run: MergeRun | None
+    last_run_title: str
     may_merge: bool
     is_owner: bool
     may_submit: bool
@@ -87,7 +88,10 @@ def merge_box(facts: Facts) -> MergeBox:
         title=title,
         gates=gates,
         run=facts.run,
-        last_run=last_run if last_run is not None and last_run.status not in _QUIET_RUNS else None,
+        last_run=last_run if last_run is not None and _is_told(last_run) else None,
+        last_run_title="The merge stands, and the table is not what was planned."
+        if change_request.status == Status.MERGED
+        else "The last merge did not go through.",
         may_merge=policies.may(facts, Action.REQUEST_MERGE),
         is_owner=facts.owns,
         may_submit=not policies.blockers(facts, Action.SUBMIT),
@@ -102,6 +106,10 @@ def merge_box(facts: Facts) -> MergeBox:
 
 _OPEN = (Status.DRAFT, Status.PENDING)
 _QUIET_RUNS = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED)
+
+
+def _is_told(run: MergeRun) -> bool:
+    return run.status not in _QUIET_RUNS or bool(run.error_code)
 
 
 def _without_run(found: list[Blocker]) -> list[Blocker]:

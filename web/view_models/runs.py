@@ -123,6 +123,11 @@ def _end(run: MergeRun) -> tuple[Literal["", "success", "error", "warning"], str
             sentence = (
                 f"Merged as v{run.merged_version}: {dataset.name} already had every value, so no row changed."
             )
+        if run.error_code:
+            next_sentence = (
+                f"{run.error_message} Nothing more is merged until an operator has looked at the table."
+            )
+            return "warning", sentence, next_sentence, table, "See the table"
         return "success", sentence, "", table, "See the table"
     if run.status == RunStatus.CONFLICTED:
         next_sentence = "Choose a value for each conflict, then merge again."

@@ -282,6 +282,7 @@ _SENTENCES: dict[str, Sentence] = {
         "recorded a merge that stands in the table already", "merging", "warn", quote="proof"
     ),
     "merge.brought_forward": _plain("brought it up to the table's log after a restore", "merging"),
+    "merge.differs": _ended("found that the table is not what was planned; an operator has to look", "bad"),
     "merge.cancelled": _ended("cancelled the merge; the table is as it was", "warn"),
     "merge.cancel_requested": _plain("asked to cancel the merge", "x-circle", "warn"),
     "merge.when_ready_asked": _plain(

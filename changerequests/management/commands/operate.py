@@ -27,14 +27,16 @@ def _dataset(number: int) -> Dataset:
 class Command(BaseCommand):
     help = (
         "Show what waits, runs and is stuck, with its reason (status), or act on it: ring a worker for a run (retry), "
-        "cancel a run (cancel), take a lease from a holder that died (release), show how worn a table is and what "
-        "looking after it would do (survey), have it looked after (maintain). Every action is an audit event."
+        "cancel a run (cancel), take a lease from a holder that died (release), let merges go on after you looked "
+        "at a table that is not what a commit planned (acknowledge), show how worn a table is and what looking after "
+        "it would do (survey), have it looked after (maintain). Every action is an audit event."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="command", required=True)
         commands.add_parser("status", help="Queues, leases and stuck work.")
-        for name, target in (("retry", "RUN"), ("cancel", "RUN"), ("release", "DATASET")):
+        targets = {"retry": "RUN", "cancel": "RUN", "release": "DATASET", "acknowledge": "DATASET"}
+        for name, target in targets.items():
             command = commands.add_parser(
                 name, help=f"{name.capitalize()}, by the number of the {target.lower()}."
             )
@@ -76,6 +78,9 @@ class Command(BaseCommand):
                 case "release":
                     operations.release_lease(dataset_id=options["number"], **given)
                     self.stdout.write("The lease is free; a worker was rung.")
+                case "acknowledge":
+                    operations.acknowledge(dataset_id=options["number"], **given)
+                    self.stdout.write("Merges into the dataset go on; a worker was rung.")
         except DomainError as error:
             raise CommandError(error.message) from error
 
@@ -109,7 +114,8 @@ class Command(BaseCommand):
             )
         stuck = operations.stuck_work()
         for one in stuck:
-            named = f"run {one.run_id} {one.cr_id}" if one.run_id else one.cr_id
-            number = one.dataset_id if one.action == "release" else one.run_id
-            self.stdout.write(f"STUCK {named}: {one.reason} Safe: operate {one.action} {number}")
+            named = (
+                f"run {one.run_id} {one.cr_id}" if one.run_id else one.cr_id or f"dataset {one.dataset_id}"
+            )
+            self.stdout.write(f"STUCK {named}: {one.reason} Safe: operate {one.action} {one.number}")
         self.stdout.write(f"{len(active)} active runs, {len(stuck)} stuck.")

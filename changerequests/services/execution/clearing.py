@@ -26,9 +26,11 @@ def after_merge(change_request_id: int) -> None:
 
 def clear_staged_content(*, change_request_id: int) -> bool:
     """Remove or archive the staged content of a merged request, by the dataset's setting. Safe to call again."""
-    change_request = ChangeRequest.objects.select_related("dataset").get(pk=change_request_id)
+    change_request = ChangeRequest.objects.select_related("dataset__meta").get(pk=change_request_id)
     if change_request.status != Status.MERGED or change_request.staging_removed_at is not None:
         return False
+    if change_request.dataset.meta.difference:
+        return False  # whoever looks at what the commit did needs what it was to do
     archive = change_request.dataset.staging_cleanup == Dataset.StagingCleanup.ARCHIVE
     storage.clear_staging(change_request, archive=archive)
     with transaction.atomic():

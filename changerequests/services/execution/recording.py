@@ -21,7 +21,7 @@ from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus
 from datasets.models import Dataset
 from datasets.rows import storable
-from datasets.services import remember_table
+from datasets.services import note_difference, remember_table
 
 
 def keep_judgement(run: MergeRun, change_request: ChangeRequest, report: dict[str, Any] | None) -> None:
@@ -60,7 +60,10 @@ def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.M
         run.merged_version, run.rows_affected = result.merged_version, result.rows_affected
         run.bytes_written = result.bytes_written
         run.result = storable(result_document(result))
-        run.error_code = run.error_message = ""
+        run.error_code, run.error_message = (
+            merging.CommitDiffers.code if result.difference else "",
+            result.difference,
+        )
         keep_judgement(run, change_request, validation.get("expectations"))
         run.save()
         RunPhaseTime.objects.bulk_create(
@@ -89,6 +92,10 @@ def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.M
                 "audit_files": hashes,
             },
         )
+        if result.difference:
+            note_difference(change_request.dataset, result.difference)
+            facts = {"run": run.pk, "version": result.merged_version, "reason": result.difference}
+            record_event(change_request, "merge.differs", None, facts)
         if change_request.reverts is not None:
             record_event(
                 change_request.reverts,

@@ -15,6 +15,14 @@ from datasets import leases
 logger = structlog.get_logger(__name__)
 
 
+def merge(request: merging.MergeRequest, progress: merging.Progress | None = None) -> merging.MergeResult:
+    """As ``merging.merge``, but a merge that stands and is not as planned is a merge, too: its result says how."""
+    try:
+        return merging.merge(request, progress)
+    except merging.MergeDiffers as differs:
+        return differs.result
+
+
 def standing_before(
     change_request: ChangeRequest, request: merging.MergeRequest, run: MergeRun, lease: leases.Lease
 ) -> merging.MergeResult | None:
@@ -65,7 +73,7 @@ def result_standing(request: merging.MergeRequest, committed: merging.CommittedM
     that happened is recorded, never tried again.
     """
     try:
-        return merging.merge(request)
+        return merge(request)
     except merging.MergeFactsLost as error:
         version = error.version or committed.version
         if version is None:

@@ -14,7 +14,7 @@ from changerequests.services import plans, settling
 from changerequests.services.execution import claiming
 from changerequests.services.execution.ending import end_with, step_back
 from changerequests.services.execution.recording import record_merge
-from changerequests.services.execution.recovering import result_standing, standing_before
+from changerequests.services.execution.recovering import merge, result_standing, standing_before
 from changerequests.services.execution.reporting import Reporter
 from changerequests.states import RunStatus
 from datasets import leases
@@ -77,7 +77,7 @@ def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
             raise GivenUp(f"Given up after {MOST_ATTEMPTS} interrupted attempts.")
         if result is None:
             facts = facts_of(change_request, run.requested_by)
-            result = merging.merge(
+            result = merge(
                 plans.merge_request_for(change_request, run.revision, run=run, answered=facts.answered),
                 progress=Reporter(run, lease, facts),
             )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from django.db.models.functions import Concat
 
 from changerequests.models import ChangeRequest, ConflictResolution
 
@@ -20,12 +22,29 @@ def digest_of(choices: Iterable[ConflictResolution]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() if content else ""
 
 
+def replace_choices(change_request: ChangeRequest, made: Sequence[ConflictResolution]) -> None:
+    """Let new choices stand for a locked request, one for each conflict; those that they replace stay as history.
+
+    A fixed number of statements, however many choices there are.
+    """
+    for one in made:
+        one.is_current = False  # until those that stand for the same conflicts do not any more
+    first = ConflictResolution.objects.bulk_create(made)[0].pk
+    mine = change_request.resolutions.annotate(place=Concat("key_digest", "column"))
+    replaced = mine.filter(pk__gte=first).values("place")
+    mine.filter(is_current=True, place__in=replaced).update(is_current=False)
+    change_request.resolutions.filter(pk__gte=first).update(is_current=True)
+    resolutions_moved(change_request)
+
+
 def resolutions_moved(change_request: ChangeRequest) -> None:
     """Keep the digest of the choices that stand now with a locked request. Call it whenever choices were written, in
     the same transaction and before anything is planned with them.
     """
     standing = change_request.resolutions.filter(is_current=True)
-    digested = standing.only("key_digest", "column", "choice", "value", "inputs_digest").order_by()
+    digested = standing.only(
+        "change_request", "key_digest", "column", "choice", "value", "inputs_digest"
+    ).order_by()
     change_request.resolutions_digest = digest_of(digested.iterator())
     ChangeRequest.objects.filter(pk=change_request.pk).update(
         resolutions_digest=change_request.resolutions_digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,11 @@ from django.db import transaction
 import merging
 from changerequests import queue
 from changerequests.errors import PlanChanged
-from changerequests.facts import facts_of
+from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.policies import require
 from changerequests.services import plans
-from changerequests.services.choices import resolutions_moved
+from changerequests.services.choices import replace_choices
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
@@ -53,14 +54,19 @@ def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing])
         raise InvalidInput("Choose a value for at least one conflict.")
     if len(choices) > MOST_CHOICES:
         raise InvalidInput(f"At most {MOST_CHOICES:,} choices at once; use the choice for a whole column.")
+    change_request = _asked_for(change_request_id, actor)
+    with plans.plan_of(change_request) as plan:
+        standing = _standing(plan)
+        chosen = [_fitting(choosing, standing, plan) for choosing in choices]
+    return _store(change_request, actor, chosen)
+
+
+def _asked_for(change_request_id: int, actor: User) -> ChangeRequest:
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request_id
     )
     require(facts_of(change_request, actor), Action.RESOLVE)
-    with plans.plan_of(change_request) as plan:
-        standing = _standing(plan)
-        chosen = [_fitting(choosing, standing, plan) for choosing in choices]
-    return _store(change_request_id, actor, chosen)
+    return change_request
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,7 @@ def _key_of(key: Mapping[str, Any], plan: merging.MergePlan) -> dict[str, Any]:
 
 def resolve_column(*, change_request_id: int, actor: User, column: str, choice: str) -> int:
     """Make the same choice for every conflict of a column that has none yet; returns how many are left."""
-    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
-        pk=change_request_id
-    )
-    require(facts_of(change_request, actor), Action.RESOLVE)
+    change_request = _asked_for(change_request_id, actor)
     with plans.plan_of(change_request) as plan:
         standing = _standing(plan)
     found = [
@@ -122,59 +125,73 @@ def resolve_column(*, change_request_id: int, actor: User, column: str, choice: 
     ]
     if not found:
         raise InvalidInput(f"No open conflict of {column or 'whole rows'} offers the choice {choice!r}.")
-    return _store(change_request_id, actor, [_Chosen(conflict, choice) for conflict in found])
+    return _store(change_request, actor, [_Chosen(conflict, choice) for conflict in found])
 
 
 def _standing(plan: merging.MergePlan) -> dict[tuple[str, str], merging.Conflict]:
     return {(conflict.inputs_digest, conflict.column or ""): conflict for conflict in plan.conflicts}
 
 
-def _store(change_request_id: int, actor: User, choices: Sequence[_Chosen]) -> int:
+def _store(change_request: ChangeRequest, actor: User, chosen: Sequence[_Chosen]) -> int:
+    """Plan with the choices in place, then store them all where nothing moved meanwhile.
+
+    Planning takes seconds where conflicts are many: it is done before the lock, which every other writer waits for.
+    """
+    made = _as_rows(change_request, actor, chosen)
+    try:
+        with plans.plan_of(change_request, choosing=made) as plan:
+            unresolved = plan.unresolved
+    except merging.InvalidResolution as error:
+        raise InvalidInput(error.message, **error.data) from error
     with transaction.atomic():
-        change_request = lock_change_request(change_request_id)
-        require(facts_of(change_request, actor), Action.RESOLVE)
-        for chosen in choices:
-            conflict = chosen.conflict
-            digest, column = key_digest(conflict.key), conflict.column or ""
-            change_request.resolutions.filter(key_digest=digest, column=column, is_current=True).update(
-                is_current=False
-            )
-            ConflictResolution.objects.create(
-                change_request=change_request,
-                key=keepable(conflict.key),
-                key_digest=digest,
-                column=column,
-                choice=chosen.choice,
-                value=keepable(chosen.value),
-                inputs_digest=conflict.inputs_digest,
-                chosen_by=actor,
-            )
-        resolutions_moved(change_request)
-        # The plan with the new choices in place: a custom value that does not fit takes the whole call back.
-        try:
-            with plans.plan_of(change_request) as plan:
-                unresolved = plan.unresolved
-        except merging.InvalidResolution as error:
-            raise InvalidInput(error.message, **error.data) from error
-        counts: dict[str, int] = {}
-        for chosen in choices:
-            counts[chosen.choice] = counts.get(chosen.choice, 0) + 1
-        record_event(
-            change_request,
-            "conflicts.resolved",
-            actor,
-            {
-                "choices": counts,
-                "columns": sorted({chosen.conflict.column for chosen in choices if chosen.conflict.column}),
-                "unresolved": unresolved,
-            },
-        )
-        if change_request.merge_when_ready_by_id != actor.pk:
+        now = lock_change_request(change_request.pk)
+        standing = facts_of(now, actor)
+        require(standing, Action.RESOLVE)
+        _require_unmoved(change_request, plan, standing)
+        replace_choices(now, made)
+        choices = Counter(row.choice for row in made)
+        columns = sorted({row.column for row in made if row.column})
+        told = {"choices": dict(choices), "columns": columns, "unresolved": unresolved}
+        record_event(now, "conflicts.resolved", actor, told)
+        if now.merge_when_ready_by_id != actor.pk:
             withdraw_merge_when_ready(
-                change_request, reason=f"{actor} chose values that whoever asked for it has not seen."
+                now, reason=f"{actor} chose values that whoever asked for it has not seen."
             )
-        queue.ask_for_check(change_request.pk)
+        queue.ask_for_check(now.pk)
     return unresolved
+
+
+def _as_rows(
+    change_request: ChangeRequest, actor: User, chosen: Sequence[_Chosen]
+) -> list[ConflictResolution]:
+    """One row for each conflict, in the order given; of two choices for one conflict the last counts."""
+    rows = {}
+    for one in chosen:
+        digest, column = key_digest(one.conflict.key), one.conflict.column or ""
+        rows[digest, column] = ConflictResolution(
+            change_request=change_request,
+            key=keepable(one.conflict.key),
+            key_digest=digest,
+            column=column,
+            choice=one.choice,
+            value=keepable(one.value),
+            inputs_digest=one.conflict.inputs_digest,
+            chosen_by=actor,
+        )
+    return list(rows.values())
+
+
+def _require_unmoved(before: ChangeRequest, plan: merging.MergePlan, now: Facts) -> None:
+    """The second look, under the lock: what the plan was made of is what there is. Raises ``PlanChanged``."""
+    if now.revision is None or now.revision.digest != plan.staged.digest:
+        moved, what = "revision", "New content was uploaded"
+    elif now.resolutions_digest != before.resolutions_digest:
+        moved, what = "choices", "Somebody else chose values"
+    elif now.dataset.meta.delta_version > plan.version:
+        moved, what = "table", "The table moved"
+    else:
+        return
+    raise PlanChanged(f"{what} while you chose. Look again, then choose.", moved=moved)
 
 
 def _named(key: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -69,9 +69,10 @@ def merge_request_for(
     *,
     run: MergeRun | None = None,
     answered: Collection[int] = (),
+    choosing: Sequence[ConflictResolution] = (),
 ) -> merging.MergeRequest:
-    """The engine's request for a revision with the choices that stand; for a run, with its options and attempt, and the
-    numbers of the expectations that owners answer for.
+    """The engine's request for a revision with the choices that stand, and those that somebody is about to make laid
+    over them; for a run, with its options and attempt, and the numbers of the expectations that owners answer for.
 
     Raises ``InvalidInput`` for choices that do not fit the table's columns any more, and ``RunStopped`` where they are
     not those that the run was asked for with.
@@ -82,7 +83,7 @@ def merge_request_for(
         raise RunStopped("The choices moved after the merge was asked for.")
     return replace(
         bare_request_for(change_request, revision, run=run),
-        resolutions=tuple(_resolution(resolution, types) for resolution in chosen),
+        resolutions=tuple(_resolution(resolution, types) for resolution in (*chosen, *choosing)),
         expectations=expectations.rules_for(change_request.dataset, answered=answered),
     )
 
@@ -98,8 +99,10 @@ def _resolution(resolution: ConflictResolution, types: Mapping[str, str]) -> mer
 
 
 @contextmanager
-def plan_of(change_request: ChangeRequest) -> Iterator[merging.MergePlan]:
-    """The plan on the table as it is now.
+def plan_of(
+    change_request: ChangeRequest, *, choosing: Sequence[ConflictResolution] = ()
+) -> Iterator[merging.MergePlan]:
+    """The plan on the table as it is now; with ``choosing`` as it will be once those choices are made.
 
     Raises ``NotFound`` before the first upload, ``ContentMissing`` where the staged content is gone, ``TableReplaced``,
     and the engine's errors.
@@ -111,7 +114,7 @@ def plan_of(change_request: ChangeRequest) -> Iterator[merging.MergePlan]:
         raise TableReplaced("The table was dropped and made anew since the changes were staged.")
     with (
         _naming_missing_content(change_request),
-        merging.plan(merge_request_for(change_request, revision)) as plan,
+        merging.plan(merge_request_for(change_request, revision, choosing=choosing)) as plan,
     ):
         yield plan
 

@@ -53,7 +53,7 @@ def test_a_page_that_is_not_current_is_noticed_and_made_so(
     changed.write_text(before.replace(old, new, 1) if old else new)
 
     def draw(*options: str) -> tuple[int, str]:
-        program = [sys.executable, tmp_path / "docs" / "draw-map", *options]
+        program = [sys.executable, str(tmp_path / "docs" / "draw-map"), *options]
         ran = subprocess.run(program, check=False, capture_output=True, text=True)
         return ran.returncode, ran.stdout
 

@@ -18,13 +18,12 @@ import pyarrow as pa
 from merging.delta.schema import delta_schema
 from merging.errors import MergeConflict
 from merging.model import ChangedRow, Operation, Row, Sides
-from merging.sql.equality import differs, same_value
-from merging.sql.quoting import literal
+from merging.sql.equality import same_value
 from merging.sql.types import null_of
-from merging.staging import content_digest
+from merging.staging.layout import Layout, content_digest, count_rows
 from merging.staging.pinning import ABSENT, write_base_files
-from merging.staging.staged import ROWS, Staged, column_ids, new_content, open_staged, write_manifest
-from merging.store.publishing import NewFolder, flush_file
+from merging.staging.staged import Staged, column_ids, new_content, open_staged, write_manifest, write_rows
+from merging.store.publishing import NewFolder
 from merging.threeway.alignment import MergedColumn
 from merging.threeway.plan import MergePlan, plan
 from merging.threeway.request import MergeRequest
@@ -210,43 +209,16 @@ def _write(made: MergePlan, folder: NewFolder) -> Rebased:
         "CREATE TEMP TABLE final AS SELECT r.* EXCLUDE (old_n, old_rekeyed), other.n AS rekeyed "
         "FROM kept_rows r LEFT JOIN kept_rows other ON other.old_n = r.old_rekeyed"
     )
-    rows = folder.path / ROWS
-    opened.execute(
-        f"COPY (SELECT * FROM final ORDER BY n) TO {literal(str(rows))} (FORMAT parquet, COMPRESSION zstd)"
-    )
-    flush_file(rows)
+    rows = write_rows(opened, "SELECT * FROM final ORDER BY n", folder.path)
     write_base_files(folder.path, snapshot.files)
     staged_columns = [column for column in columns if column.staged]
     names = {column.name for column in staged_columns} | set(old.primary_keys)
-    new_columns = tuple(column.name for column in new)
+    places_staged = tuple(places[column.name] for column in staged_columns)
+    layout = Layout(old.primary_keys, schema, len(base_schema), places_staged)
     digest = old.digest
     if moved or settled or made.alignment.left_out:
-        digest = content_digest(
-            opened,
-            "final",
-            table_id=old.table_id,
-            schema=schema,
-            keys=old.primary_keys,
-            base_width=len(base_schema),
-            staged=frozenset(places[column.name] for column in staged_columns),
-            new_columns=frozenset(new_columns),
-        )
-    inserts, updates, deletes, absent, rekeyed = opened.row(
-        "SELECT count(*) FILTER (op = 'insert'), count(*) FILTER (op = 'update'), count(*) FILTER (op = 'delete'), "
-        "count(absent), count(rekeyed) // 2 FROM final"
-    )
-    counts: dict[Operation, int] = {"insert": inserts, "update": updates, "delete": deletes}
-    cells = {
-        column.name: opened.number(
-            "SELECT count(*) FROM final WHERE op = 'update' AND "
-            + differs(
-                f"p{places[column.name]}",
-                null_of(column.type) if column in new else f"b{places[column.name]}",
-                column.type,
-            )
-        )
-        for column in staged_columns
-    }
+        digest = content_digest(opened, rows, old.table_id, layout)
+    counts = count_rows(opened, rows, layout)
     staged = replace(
         old,
         location=str(folder.final),
@@ -255,12 +227,12 @@ def _write(made: MergePlan, folder: NewFolder) -> Rebased:
         schema=schema,
         base_column_count=len(base_schema),
         columns=tuple(name for name in schema.names if name in names),
-        new_columns=new_columns,
-        counts=counts,
-        cells_updated={name: number for name, number in cells.items() if number},
+        new_columns=tuple(column.name for column in new),
+        counts=counts.operations,
+        cells_updated=counts.cells_updated,
         noop_rows=old.noop_rows + settled,
-        rekeyed_rows=rekeyed,
-        has_absent=bool(absent),
+        rekeyed_rows=counts.rekeyed,
+        has_absent=counts.has_absent,
         column_ids=column_ids(base_schema_json),
     )
     write_manifest(folder.path, staged, base_schema_json)

@@ -1,5 +1,5 @@
 """Proposed changes read, typed, checked and written down with the base image of every row."""
 
-from merging.staging.recipe import content_digest, stage
+from merging.staging.recipe import stage
 
-__all__ = ["content_digest", "stage"]
+__all__ = ["stage"]

@@ -8,14 +8,18 @@ like, and a number is a number that loses no digit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from merging.sql.quoting import literal
 from merging.sql.session import Session
 from merging.sql.types import duckdb_type
-from merging.staging.mapping import InputColumn
-from merging.staging.sources.base import CellKind
+from merging.staging.checking import OPERATIONS
+from merging.staging.loading import Loaded
+from merging.staging.mapping import Columns, InputColumn
+from merging.staging.sources.base import OPERATION_COLUMN, CellKind
+from merging.staging.workbench import Workbench
 
 _AT_ONCE = 100
 _LARGEST_DECIMAL = 38
@@ -43,7 +47,60 @@ class _Candidate:
     returns: str
 
 
-def guess_types(
+@dataclass(frozen=True)
+class NewlyTyped:
+    """What was loaded, its new columns in the types that were guessed for them."""
+
+    loaded: Loaded
+    columns: Columns
+    warnings: tuple[str, ...]
+
+
+def type_new_columns(bench: Workbench, loaded: Loaded, columns: Columns, *, zoneless: bool) -> NewlyTyped:
+    """Give the new columns of a text source the types that their values have, where nothing is lost; warn of new
+    columns of text that may not be what was meant.
+    """
+    guessed = [column for column in columns.inputs if column.guessed]
+    kinds = bench.source.kinds
+    guesses = _guess_types(bench.session, loaded.rows.sql, guessed, kinds, zoneless=zoneless)
+    texts = [column for column in guessed if column.position not in guesses]
+    warnings = _warnings(bench, loaded, texts)
+    if not guesses:
+        return NewlyTyped(loaded, columns, warnings)
+    fields, inputs, typed = list(columns.schema), list(columns.inputs), []
+    for index, column in enumerate(inputs):
+        guess = guesses.get(column.position)
+        if guess is not None:
+            inputs[index] = replace(column, type=guess.type)
+            fields[column.position] = pa.field(column.name, guess.type, nullable=True)
+            typed.append(f"({guess.value})::{duckdb_type(guess.type)} AS {column.cell}")
+    rows = loaded.rows.made_into(f"SELECT * REPLACE ({', '.join(typed)}) FROM {loaded.rows.sql}")
+    return NewlyTyped(
+        replace(loaded, rows=rows), replace(columns, inputs=tuple(inputs), schema=pa.schema(fields)), warnings
+    )
+
+
+def _warnings(bench: Workbench, loaded: Loaded, texts: Sequence[InputColumn]) -> tuple[str, ...]:
+    warnings = []
+    for column in texts:
+        kinds = sorted(bench.source.kinds.get(column.place, set()) - {"text"})
+        if kinds:
+            mixed = " and ".join(f"{kind}s" for kind in [*kinds, "text"])
+            warnings.append(f"The new column {column.name} mixes {mixed}, and is taken as text.")
+    operations = ", ".join(literal(name) for name in OPERATIONS)
+    conditions = [f"lower(trim({column.cell})) IN ({operations})" for column in texts]
+    conditions += [f"{column.cell} IS NOT NULL" for column in texts]
+    counts = bench.session.counts(f"FROM {loaded.rows.sql}", conditions)
+    for column, named, given in zip(texts, counts[: len(texts)], counts[len(texts) :], strict=True):
+        if given and named == given:
+            warnings.append(
+                f"The new column {column.name} holds nothing but names of operations; "
+                f"a column named {OPERATION_COLUMN} says what happens to a row."
+            )
+    return tuple(warnings)
+
+
+def _guess_types(
     opened: Session,
     relation: str,
     columns: Sequence[InputColumn],

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from merging.delta import Snapshot
+from merging.delta.column_rules import ColumnRules, rules_of_schema
 from merging.delta.naming import bare, folded, name_problem, nested_name_problem, spelled
 from merging.delta.schema import delta_schema
 from merging.errors import StagingRejected, UnsupportedTable
 from merging.model import StagingProblem
-from merging.sql.types import delta_type, is_text
+from merging.sql.types import delta_type, is_text, null_of
+from merging.staging.layout import Layout
 from merging.staging.sources import OPERATION_COLUMN, Source
 from merging.staging.sources.plain_arrow import filled
 
@@ -25,7 +27,7 @@ _TYPES = (
 
 @dataclass(frozen=True)
 class InputColumn:
-    """A column of the source: its place there, its place in the staged schema.
+    """A column of the source: its place there, its place in the staged schema, what the table asks of its values.
 
     ``guessed``: a new column whose type nobody said, so that its texts must tell.
     """
@@ -36,15 +38,54 @@ class InputColumn:
     type: pa.DataType
     new: bool
     guessed: bool = False
+    rules: ColumnRules = field(default_factory=ColumnRules)
+
+    @property
+    def cell(self) -> str:
+        """SQL of what a row gives for the column, typed."""
+        return f"v{self.position}"
+
+    @property
+    def base(self) -> str:
+        """SQL of what the row's base image has in the column."""
+        return null_of(self.type) if self.new else f"b{self.position}"
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """The content's columns as they meet the table's, and the schema of both together."""
+class Columns:
+    """The content's columns as they meet the table's, and the schema of both together.
+
+    The first ``base_width`` columns of ``schema`` are the table's; ``operation_place`` is where the source says what
+    happens to a row, if it does.
+    """
 
     inputs: tuple[InputColumn, ...]
     schema: pa.Schema
+    keys: tuple[str, ...]
+    base_width: int
     operation_place: int | None
+
+    @property
+    def values(self) -> tuple[InputColumn, ...]:
+        """The columns that are no keys."""
+        return tuple(column for column in self.inputs if column.name not in self.keys)
+
+    @property
+    def layout(self) -> Layout:
+        """What the columns of the written rows are."""
+        staged = tuple(column.position for column in self.values)
+        return Layout(self.keys, self.schema, self.base_width, staged)
+
+    @property
+    def key_cells(self) -> list[str]:
+        """SQL of a row's key, in the order of the key columns."""
+        by_name = {column.name: column for column in self.inputs}
+        return [by_name[name].cell for name in self.keys]
+
+    @property
+    def key_is_whole(self) -> str:
+        """SQL: the row has a value in each key column."""
+        return " AND ".join(f"{cell} IS NOT NULL" for cell in self.key_cells)
 
 
 def read_column_types(given: Mapping[str, str]) -> dict[str, pa.DataType]:
@@ -81,7 +122,7 @@ def map_columns(
     chosen: Mapping[str, pa.DataType],
     *,
     merge_schema: bool,
-) -> Mapped:
+) -> Columns:
     """Match the source's columns with the table's by their exact names; others are new columns.
 
     Raises StagingRejected with every column that is neither.
@@ -106,11 +147,12 @@ class _Mapper:
         self.positions = {name: position for position, name in enumerate(snapshot.schema.names)}
         self.taken = {folded(name): name for name in snapshot.schema.names}
         self.header_line = source.header_line
+        self.rules = rules_of_schema(snapshot.schema_json)
         self.inputs: list[InputColumn] = []
         self.new: list[pa.Field] = []
         self.problems: list[StagingProblem] = []
 
-    def run(self) -> Mapped:
+    def run(self) -> Columns:
         self._refuse_misspelt_operation()
         operation_place = None
         for place, name in enumerate(self.source.columns):
@@ -124,7 +166,9 @@ class _Mapper:
         if self.problems:
             raise StagingRejected(self.problems)
         schema = pa.schema([*self.snapshot.schema, *self.new])
-        return Mapped(tuple(self.inputs), schema, operation_place)
+        return Columns(
+            tuple(self.inputs), schema, tuple(self.keys), len(self.snapshot.schema), operation_place
+        )
 
     def _problem(self, code: str, message: str, name: str) -> None:
         self.problems.append(StagingProblem(code, message, self.header_line, spelled(name)))
@@ -148,9 +192,9 @@ class _Mapper:
             self._problem("generated_column", message, name)
             return
         position = self.positions[name]
-        self.inputs.append(
-            InputColumn(place, name, position, self.snapshot.schema.field(position).type, False)
-        )
+        data_type = self.snapshot.schema.field(position).type
+        rules = self.rules.get(name, ColumnRules())
+        self.inputs.append(InputColumn(place, name, position, data_type, False, rules=rules))
 
     def _unknown(self, place: int, name: str) -> None:
         near = self.taken.get(bare(name)) or self.taken.get(folded(name))

@@ -1,11 +1,7 @@
 """Staged content on disk: what a change request proposes, with the base images it was made from.
 
-A staged folder holds ``rows.parquet``, ``base_files.parquet`` and, written last, ``manifest.json`` with the checksums
-of all. Columns of ``rows.parquet``, sorted by key: ``n`` (0, 1, …), ``op`` (insert, update, delete as against the
-base), ``absent`` (positions of columns that an inserted row did not give), ``rekeyed`` (the ``n`` of the row that this
-one's content left or went to), ``base_file`` and ``base_row`` where the row stood (see ``pinning``), ``k<i>`` the key
-columns, ``b<i>`` the base image, ``p<i>`` the proposed values. ``i`` is the position in ``Staged.schema``: the table's
-columns at the base version, then the new ones.
+A staged folder holds ``rows.parquet`` (see ``layout``), ``base_files.parquet`` (see ``pinning``) and, written last,
+``manifest.json`` with the checksums of all.
 """
 
 from __future__ import annotations
@@ -26,11 +22,13 @@ from merging.model import ChangedRow, Operation, Page, Sides, ValueGroup
 from merging.sql.cursors import make_cursor, read_cursor
 from merging.sql.equality import differs, same_value
 from merging.sql.quoting import column_sql, literal
-from merging.sql.session import session, tuples
+from merging.sql.session import Session, session, tuples
 from merging.sql.types import delta_field, type_name
+from merging.staging.layout import Layout
 from merging.store.publishing import (
     NewFolder,
     file_facts,
+    flush_file,
     is_sealed,
     local_folder,
     new_folder,
@@ -42,6 +40,8 @@ FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
 BASE_FILES = "base_files.parquet"
+_ROWS_PER_GROUP = 50_000
+_BYTES_PER_GROUP = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,11 @@ class Staged:
             for position, name in enumerate(self.schema.names)
             if name in self.columns and name not in keys
         )
+
+    @property
+    def layout(self) -> Layout:
+        """What the columns of the rows are."""
+        return Layout(self.primary_keys, self.schema, self.base_column_count, self.staged_positions)
 
     def source_sql(self) -> str:
         """The rows as a DuckDB table function."""
@@ -197,6 +202,19 @@ def new_content(destination: str | None, table_uri: str) -> Iterator[NewFolder]:
         place.resolve().parent / "_staging" if destination is None else place, "staged"
     ) as folder:
         yield folder
+
+
+def write_rows(opened: Session, query: str, folder: Path, row_width: int = 0) -> str:
+    """Write ``rows.parquet``, flushed to disk, with the rows of a query in its order (``row_width`` bytes or so a row);
+    return the SQL that reads it.
+    """
+    path = folder / ROWS
+    rows = max(1, min(_ROWS_PER_GROUP, _BYTES_PER_GROUP // max(1, row_width)))
+    opened.execute(
+        f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {rows}, COMPRESSION zstd)"
+    )
+    flush_file(path)
+    return f"read_parquet({literal(str(path))})"
 
 
 def write_manifest(folder: Path, staged: Staged, base_schema_json: str) -> None:

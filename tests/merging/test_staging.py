@@ -19,7 +19,7 @@ import pytest
 import merging
 from merging import StagedCorrupt, StagingRejected
 from merging.sql import parsing
-from merging.staging import recipe
+from merging.staging import layout
 from tests.merging.world import B, World, arrow
 
 UTC = datetime.UTC
@@ -570,7 +570,7 @@ def test_the_digest_is_the_same_in_slices(world: World, monkeypatch: pytest.Monk
     rows = [f"{number * 7919 % 101},{number},text {number}" for number in range(101)]
     path = world.file("x.csv", "id,a,b\n" + "\n".join(rows) + "\n")
     whole = world.stage(path)
-    monkeypatch.setattr(recipe, "_DIGEST_ROWS", 5)
+    monkeypatch.setattr(layout, "_DIGEST_ROWS", 5)
     sliced = world.stage(path)
     assert (sliced.digest, sliced.counts, sliced.cells_updated) == (
         whole.digest,

@@ -1,0 +1,110 @@
+"""The columns of ``rows.parquet``, and what is the same for all content however it was made: its digest, its counts.
+
+``n`` (0, 1, … in the order of the keys), ``op`` (insert, update, delete as against the base), ``absent`` (positions of
+columns that an inserted row did not give), ``rekeyed`` (the ``n`` of the row that this one's content left or went to),
+``base_file`` and ``base_row`` where the row stood (see ``pinning``), ``k<i>`` the key columns, ``b<i>`` the base image,
+``p<i>`` the proposed values. ``i`` is a position in the schema: the table's columns at the base version, then the new
+ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from merging.model import Operation
+from merging.sql.equality import differs, digest_of, fingerprint
+from merging.sql.session import Session
+from merging.sql.types import null_of, type_name
+
+_DIGEST_ROWS = 200_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of staged rows are: ``staged`` are the positions of the value columns that the content gives
+    values for, ``base_width`` columns of the schema the base version had.
+    """
+
+    keys: tuple[str, ...]
+    schema: pa.Schema
+    base_width: int
+    staged: tuple[int, ...]
+
+    def base(self, position: int) -> str:
+        """SQL of a column's value in the base image."""
+        field = self.schema.field(position)
+        if field.name in self.keys:
+            return f"k{self.keys.index(field.name)}"
+        return f"b{position}" if position < self.base_width else null_of(field.type)
+
+    def differs(self, position: int) -> str:
+        """SQL: the value proposed in a staged column is not that of the base image."""
+        return differs(self.base(position), f"p{position}", self.schema.field(position).type)
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What rows would change: by operation, updated cells by column (those with any)."""
+
+    operations: Mapping[Operation, int]
+    cells_updated: Mapping[str, int]
+    rekeyed: int
+    has_absent: bool
+
+
+def count_rows(opened: Session, rows: str, layout: Layout) -> RowCounts:
+    """Count staged rows and their cells, in one pass."""
+    # One list of counts is planned in linear time.
+    cells = ", ".join(f"count_if(op = 'update' AND {layout.differs(position)})" for position in layout.staged)
+    inserts, updates, deletes, absent, rekeyed, updated = opened.row(
+        "SELECT count(*) FILTER (op = 'insert'), count(*) FILTER (op = 'update'), count(*) FILTER (op = 'delete'), "
+        f"count(absent), count(rekeyed) // 2, [{cells}]::BIGINT[] FROM {rows}"
+    )
+    names = layout.schema.names
+    found = zip(layout.staged, updated, strict=True)
+    return RowCounts(
+        operations={"insert": inserts, "update": updates, "delete": deletes},
+        cells_updated={names[position]: int(number) for position, number in found if number},
+        rekeyed=rekeyed,
+        has_absent=bool(absent),
+    )
+
+
+def content_digest(opened: Session, rows: str, table_id: str, layout: Layout) -> str:
+    """SHA-256 over staged rows in key order: operation, key, base image, proposed values, columns left out."""
+    schema, width = layout.schema, layout.base_width
+    parts = ["op"]
+    parts += [fingerprint(f"k{index}", schema.field(name).type) for index, name in enumerate(layout.keys)]
+    staged = set(layout.staged)
+    for position, field in enumerate(schema):
+        if field.name in layout.keys:
+            continue
+        if position < width:
+            parts.append(fingerprint(f"b{position}", field.type))
+        given = position in staged
+        proposed = fingerprint(f"p{position}", field.type) if given else ""
+        unstaged = fingerprint(f"b{position}", field.type) if position < width else "'~'"
+        left_out = f"coalesce(list_contains(absent, {position}), false)" if given else "true"
+        parts.append(
+            f"CASE WHEN op = 'delete' THEN '' WHEN op = 'insert' AND {left_out} THEN '!' "
+            f"ELSE {proposed if given else unstaged} END"
+        )
+    overall = hashlib.sha256()
+    described = [table_id, *layout.keys]
+    new = sorted(list(schema)[width:], key=lambda field: field.name)
+    described += [f"{field.name} {type_name(field.type)}" for field in new]
+    overall.update("\x00".join(described).encode())
+    # In slices: a sort of all the digests would hold more than a session may for a large upload.
+    [last] = opened.row(f"SELECT coalesce(max(n), -1) FROM {rows}")
+    for start in range(0, last + 1, _DIGEST_ROWS):
+        found = opened.table(
+            f"SELECT {digest_of(parts)} AS d FROM {rows} "
+            f"WHERE n >= {start} AND n < {start + _DIGEST_ROWS} ORDER BY n"
+        )
+        for chunk in found.column("d").chunks:
+            overall.update("".join(chunk.to_pylist()).encode())
+    return overall.hexdigest()

@@ -1,0 +1,146 @@
+"""The rows that change something, numbered in the order of their keys: what is written down in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from merging.sql.equality import digest_of, fingerprint
+from merging.sql.quoting import literal
+from merging.staging.comparison import Comparison
+from merging.staging.layout import Layout
+from merging.staging.pinning import ABSENT
+from merging.staging.workbench import Relation, Workbench
+
+_BYTES_PER_PART = 64 << 20
+_ROWS_PER_VECTOR = 2_048  # what DuckDB hands from one operator to the next
+_KEPT = "(effect <> 'update' OR changed)"
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """The rows in the layout of ``rows.parquet`` less ``rekeyed``; ``noop_rows`` equal their base and are left out."""
+
+    rows: Relation
+    noop_rows: int
+
+
+def order_by_key(bench: Workbench, paired: Relation, comparison: Comparison) -> Ordered:
+    """Drop what changes nothing, number the rest in key order."""
+    total, kept = bench.session.row(f"SELECT count(*), count(*) FILTER ({_KEPT}) FROM {paired.sql}")
+    columns = _columns(comparison)
+    at_once = _BYTES_PER_PART // max(1, bench.row_width)
+    if at_once >= _ROWS_PER_VECTOR:
+        rows = _sorted(bench, paired, columns, comparison.columns.key_cells)
+    else:
+        rows = _in_parts(bench, paired, columns, comparison.columns.key_cells, max(1, at_once))
+    return Ordered(rows, total - kept)
+
+
+def _columns(comparison: Comparison) -> str:
+    columns = comparison.columns
+    parts = ["effect AS op", f"{_absent(comparison)} AS absent"]
+    parts += [f"coalesce(base_file, {ABSENT})::INTEGER AS base_file", "base_row"]
+    parts += [f"{cell} AS k{index}" for index, cell in enumerate(columns.key_cells)]
+    parts += [
+        f"CASE WHEN effect <> 'insert' THEN b{index} END AS b{index}"
+        for index, name in enumerate(columns.schema.names[: columns.base_width])
+        if name not in columns.keys
+    ]
+    parts += [
+        f"CASE WHEN effect = 'delete' THEN NULL WHEN {comparison.keeps_base(column)} "
+        f"THEN {column.base} ELSE {column.cell} END AS p{column.position}"
+        for column in columns.values
+    ]
+    return ", ".join(parts)
+
+
+def _absent(comparison: Comparison) -> str:
+    """SQL: positions of the value columns that an inserted row did not give."""
+    cases = ", ".join(
+        f"CASE WHEN list_contains(absent, {column.place}) THEN {column.position}::SMALLINT END"
+        for column in comparison.columns.values
+    )
+    if not cases or not comparison.leaves_out:
+        return "NULL::SMALLINT[]"
+    listed = f"list_filter([{cases}], lambda position: position IS NOT NULL)"
+    return f"CASE WHEN effect = 'insert' AND absent IS NOT NULL THEN {listed} END"
+
+
+def _sorted(bench: Workbench, paired: Relation, columns: str, key: list[str]) -> Relation:
+    query = f"SELECT {columns} FROM {paired.sql} WHERE {_KEPT} ORDER BY {', '.join(key)}"
+    written = bench.in_order("in_order", query)
+    [path] = written.files
+    return written.made_into(
+        "SELECT file_row_number AS n, * EXCLUDE (file_row_number) "
+        f"FROM read_parquet({literal(str(path))}, file_row_number = true)"
+    )
+
+
+def _in_parts(bench: Workbench, paired: Relation, columns: str, key: list[str], at_once: int) -> Relation:
+    """A sort hands on rows by the thousand: wide ones would not fit. They are numbered by their keys alone and then
+    written by and by, each part with one look at the rows that it can come from.
+    """
+    turns = bench.table(
+        "turns",
+        f"SELECT ordinal AS turn, row_number() OVER (ORDER BY {', '.join(key)}) - 1 AS n "
+        f"FROM {paired.sql} WHERE {_KEPT}",
+    )
+    number = bench.session.number(f"SELECT count(*) FROM {turns.sql}")
+    parts = []
+    for part, start in enumerate(range(0, max(1, number), at_once)):
+        some = f"SELECT turn, n FROM {turns.sql} WHERE n >= {start} AND n < {start + at_once}"
+        first, last = bench.session.row(f"SELECT min(turn), max(turn) FROM ({some})")
+        within = "false" if first is None else f"ordinal BETWEEN {first} AND {last}"
+        query = (
+            f"SELECT n, {columns} FROM {paired.sql} JOIN ({some}) ON ordinal = turn WHERE {within} ORDER BY n"
+        )
+        parts.append(bench.in_order(f"in_order_{part}", query))
+    files = tuple(path for part in parts for path in part.files)
+    return Relation(f"read_parquet([{', '.join(literal(str(path)) for path in files)}])", files)
+
+
+def with_rekeyed(bench: Workbench, ordered: Relation, layout: Layout) -> Relation:
+    """The rows with ``rekeyed``: a deleted and an inserted row of the same content were one row, given another key."""
+    pairs = _rekeyed(bench, ordered, layout)
+    if pairs is None:
+        return ordered.made_into(f"SELECT *, NULL::BIGINT AS rekeyed FROM {ordered.sql}")
+    return ordered.made_into(
+        f"SELECT f.*, r.rekeyed FROM {ordered.sql} f LEFT JOIN {pairs.sql} r USING (n) ORDER BY n"
+    )
+
+
+def _rekeyed(bench: Workbench, ordered: Relation, layout: Layout) -> Relation | None:
+    """The pairs, each way (``n``, ``rekeyed``); None where there can be none."""
+    deleted, inserted = bench.session.row(
+        f"SELECT count(*) FILTER (op = 'delete'), count(*) FILTER (op = 'insert') FROM {ordered.sql}"
+    )
+    positions = [position for position in layout.staged if position < layout.base_width]
+    whole = positions and len(positions) >= layout.base_width - len(layout.keys)
+    if not deleted or not inserted or not whole:
+        return None
+
+    def of(side: str) -> str:
+        types = layout.schema.types
+        return digest_of([fingerprint(f"{side}{position}", types[position]) for position in positions])
+
+    empty = " AND ".join(f"coalesce(b{position}, p{position}) IS NULL" for position in positions)
+    contents = bench.table(
+        "contents",
+        f"SELECT n, op, CASE WHEN op = 'delete' THEN {of('b')} ELSE {of('p')} END AS content "
+        f"FROM {ordered.sql} WHERE op <> 'update' AND NOT ({empty})",
+    )
+
+    def alone(operation: str) -> str:
+        return (
+            f"SELECT content, min(n) AS n FROM {contents.sql} WHERE op = '{operation}' "
+            "GROUP BY content HAVING count(*) = 1"
+        )
+
+    pairs = bench.table(
+        "pairs",
+        f"SELECT d.n AS old, i.n AS new FROM ({alone('delete')}) d JOIN ({alone('insert')}) i USING (content)",
+    )
+    return bench.table(
+        "rekeyed",
+        f"SELECT old AS n, new AS rekeyed FROM {pairs.sql} UNION ALL SELECT new, old FROM {pairs.sql}",
+    )

@@ -1,0 +1,115 @@
+"""Where one staging works: a session, a folder, and the relations that its stages hand on to each other.
+
+Nothing that is as large as the content is held as a table: those crowd out the sort that comes in the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from merging.sql.parsing import shown
+from merging.sql.quoting import literal
+from merging.sql.session import Session
+from merging.staging.mapping import Columns
+from merging.staging.sources import Problems, Source
+
+_ROWS_PER_GROUP = 50_000
+_BYTES_PER_GROUP = 16 << 20
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Rows that one stage hands on to the next: ``sql`` stands behind FROM, ``files`` hold them."""
+
+    sql: str
+    files: tuple[Path, ...] = ()
+
+    def made_into(self, query: str) -> Relation:
+        """Other rows or columns made of the same files."""
+        return Relation(f"({query})", self.files)
+
+    def remove(self) -> None:
+        """Remove the files: nobody reads the rows again."""
+        for path in self.files:
+            os.unlink(path)
+
+
+class Workbench:
+    """The session and the folder of one staging, and how wide the rows of its source are."""
+
+    def __init__(self, opened: Session, folder: Path, source: Source) -> None:
+        self.session = opened
+        self.folder = folder
+        self.source = source
+        # Freed memory goes back at once: what the allocator keeps counts as the process' too.
+        for setting in ("allocator_flush_threshold", "allocator_bulk_deallocation_flush_threshold"):
+            opened.execute(f"SET {setting} = '16MB'")
+        opened.execute("SET allocator_background_threads = true")
+
+    @property
+    def row_width(self) -> int:
+        """About how many bytes a row takes: it carries its base image beside what came."""
+        return 2 * self.source.bytes_read // max(1, self.source.rows_read)
+
+    def in_any_order(self, name: str, query: str) -> Relation:
+        """Write what a query finds to a file, in any order, which takes less memory."""
+        # DuckDB holds whole row groups in memory, and only here bounds them in bytes by itself.
+        size = f"ROW_GROUP_SIZE {_ROWS_PER_GROUP}, ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}"
+        self.session.execute("SET preserve_insertion_order = false")
+        written = self._write(name, query, size)
+        self.session.execute("SET preserve_insertion_order = true")
+        return written
+
+    def in_order(self, name: str, query: str) -> Relation:
+        """Write what a query finds to a file, in its order; row groups by the width of the rows that came so far."""
+        rows = max(1, min(_ROWS_PER_GROUP, _BYTES_PER_GROUP // max(1, self.row_width)))
+        return self._write(name, query, f"ROW_GROUP_SIZE {rows}")
+
+    def _write(self, name: str, query: str, size: str) -> Relation:
+        path = self.folder / f"{name}.parquet"
+        self.session.execute(
+            f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, {size}, COMPRESSION lz4_raw)"
+        )
+        return Relation(f"read_parquet({literal(str(path))})", (path,))
+
+    def table(self, name: str, query: str) -> Relation:
+        """Hold what a query finds in memory: for what is small, or must be looked up by its rows."""
+        self.session.execute(f"CREATE TEMP TABLE {name} AS {query}")
+        return Relation(name)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Rows of the content under inspection: what is wrong with them becomes problems, each with its row."""
+
+    opened: Session
+    rows: Relation
+    columns: Columns
+    problems: Problems
+
+    def refuse(self, code: str, condition: str, message: str, *, column: str | None = None) -> None:
+        """List the rows that fulfil a condition as problems, and count those for which there is no room.
+
+        ``{key}`` and ``{operation}`` in the message stand for the row's.
+        """
+        total = self.opened.number(f"SELECT count(*) FROM {self.rows.sql} WHERE {condition}")
+        if not total:
+            return
+        cells = self.columns.key_cells
+        found = self.opened.rows(
+            f"SELECT ordinal, op, {', '.join(cells)} FROM {self.rows.sql} WHERE {condition} "
+            f"ORDER BY ordinal LIMIT {self.problems.room}"
+        )
+        for row in found:
+            key = key_in_words(self.columns.keys, [row[cell] for cell in cells])
+            told = message.replace("{operation}", shown(row["op"])).replace("{key}", key)
+            self.problems.add(code, told, ordinal=row["ordinal"], column=column)
+        self.problems.count_only(total - len(found))
+
+
+def key_in_words(names: Sequence[str], values: Sequence[object]) -> str:
+    """A row's key as sentences show it: ``id = 3, day = 2024-01-01``."""
+    return ", ".join(f"{name} = {shown(str(value))}" for name, value in zip(names, values, strict=True))

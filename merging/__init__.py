@@ -85,7 +85,7 @@ from merging.sql.session import Limits, set_limits
 from merging.sql.strict_json import read_json
 from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
-from merging.staging.staged import Staged, open_staged
+from merging.staging.staged import Staged, open_for_pages, open_staged
 from merging.store.space import naming_full_disks
 from merging.tables.looking import check_keys, create_table, history, inspect_table, preview
 from merging.tables.maintaining import (
@@ -189,6 +189,7 @@ __all__ = [
     "merge",
     "merges_that_may_hold",
     "naming_full_disks",
+    "open_for_pages",
     "open_staged",
     "parse_suite",
     "plan",

@@ -271,7 +271,7 @@ def changes_page(
     with _naming_missing_content(change_request):
         if change_request.status == Status.MERGED:
             return merging.read_diff(str(audit_folder(change_request)), **filters)
-        return merging.open_staged(revision.location).page(**filters)
+        return merging.open_for_pages(revision.location).page(**filters)
 
 
 def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[merging.ValueGroup, ...]:
@@ -280,7 +280,7 @@ def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[
     if revision is None or change_request.status == Status.MERGED:
         return ()
     with _naming_missing_content(change_request):
-        return merging.open_staged(revision.location).value_groups(limit=limit)
+        return merging.open_for_pages(revision.location).value_groups(limit=limit)
 
 
 @dataclass(frozen=True)

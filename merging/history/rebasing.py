@@ -22,7 +22,8 @@ from merging.sql.equality import same_value
 from merging.sql.types import null_of
 from merging.staging.layout import Layout, content_digest, count_rows
 from merging.staging.pinning import ABSENT, write_base_files
-from merging.staging.staged import Staged, column_ids, new_content, open_staged, write_manifest, write_rows
+from merging.staging.staged import Staged, column_ids, new_content, open_for_pages, write_manifest, write_rows
+from merging.staging.summary import summarize
 from merging.store.publishing import NewFolder
 from merging.threeway.alignment import MergedColumn
 from merging.threeway.plan import MergePlan, plan
@@ -107,7 +108,7 @@ def rebase(request: MergeRequest, destination: str | None = None) -> Rebased:
     """
     with _planned(request) as made, new_content(destination, request.table_uri) as folder:
         result = _write(made, folder)
-    return replace(result, staged=open_staged(str(folder.final)))
+    return replace(result, staged=open_for_pages(str(folder.final)))
 
 
 @contextmanager
@@ -219,6 +220,7 @@ def _write(made: MergePlan, folder: NewFolder) -> Rebased:
     if moved or settled or made.alignment.left_out:
         digest = content_digest(opened, rows, old.table_id, layout)
     counts = count_rows(opened, rows, layout)
+    summary = summarize(opened, folder.path, rows, layout, counts)
     staged = replace(
         old,
         location=str(folder.final),
@@ -234,6 +236,7 @@ def _write(made: MergePlan, folder: NewFolder) -> Rebased:
         rekeyed_rows=counts.rekeyed,
         has_absent=counts.has_absent,
         column_ids=column_ids(base_schema_json),
+        summary=summary,
     )
     write_manifest(folder.path, staged, base_schema_json)
     return Rebased(staged, rows_moved=moved, rows_settled=settled, rows_kept=kept)

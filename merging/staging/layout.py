@@ -34,6 +34,17 @@ class Layout:
     base_width: int
     staged: tuple[int, ...]
 
+    @property
+    def based(self) -> list[int]:
+        """The positions of the value columns that a base image has."""
+        names = self.schema.names[: self.base_width]
+        return [position for position, name in enumerate(names) if name not in self.keys]
+
+    def position(self, name: str) -> int | None:
+        """Where a column is in the schema; None where it is not."""
+        names = self.schema.names
+        return names.index(name) if name in names else None
+
     def base(self, position: int) -> str:
         """SQL of a column's value in the base image."""
         field = self.schema.field(position)

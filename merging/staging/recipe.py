@@ -26,7 +26,8 @@ from merging.staging.ordering import order_by_key, with_rekeyed
 from merging.staging.pairing import pair_with_base
 from merging.staging.pinning import write_base_files
 from merging.staging.sources import OPERATION_COLUMN, Problems, format_of, open_source
-from merging.staging.staged import Staged, column_ids, new_content, open_staged, write_manifest, write_rows
+from merging.staging.staged import Staged, column_ids, new_content, open_for_pages, write_manifest, write_rows
+from merging.staging.summary import Summary, summarize
 from merging.staging.workbench import Inspection, Workbench
 
 
@@ -88,7 +89,7 @@ def stage(
         staged = _described(content, snapshot, str(folder.final), table_uri)
         write_base_files(folder.path, snapshot.files)
         write_manifest(folder.path, staged, snapshot.schema_json)
-    return open_staged(str(folder.final))
+    return open_for_pages(str(folder.final))  # written by us just now
 
 
 def _refuse_reserved(snapshot: Snapshot) -> None:
@@ -106,6 +107,7 @@ class _Content:
     columns: Columns
     digest: str
     counts: RowCounts
+    summary: Summary | None
     noop_rows: int
     duplicate_rows: int
     warnings: tuple[str, ...]
@@ -135,8 +137,9 @@ def _content(bench: Workbench, snapshot: Snapshot, columns: Columns, problems: P
     ordered.rows.remove()
     counts = count_rows(opened, rows, layout)
     digest = content_digest(opened, rows, snapshot.table_id, layout)
+    summary = summarize(opened, bench.folder, rows, layout, counts)
     warnings = (*bench.source.warnings, *typed.warnings, *distinct.warnings, *cut, *_moved(counts.rekeyed))
-    return _Content(columns, digest, counts, ordered.noop_rows, distinct.repeated, warnings)
+    return _Content(columns, digest, counts, summary, ordered.noop_rows, distinct.repeated, warnings)
 
 
 def _refuse(bench: Workbench, problems: Problems) -> None:
@@ -172,4 +175,5 @@ def _described(content: _Content, snapshot: Snapshot, location: str, table_uri: 
         has_absent=content.counts.has_absent,
         warnings=content.warnings,
         column_ids=column_ids(snapshot.schema_json),
+        summary=content.summary,
     )

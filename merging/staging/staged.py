@@ -1,7 +1,7 @@
 """Staged content on disk: what a change request proposes, with the base images it was made from.
 
-A staged folder holds ``rows.parquet`` (see ``layout``), ``base_files.parquet`` (see ``pinning``) and, written last,
-``manifest.json`` with the checksums of all.
+A staged folder holds ``rows.parquet`` (see ``layout``), ``base_files.parquet`` (see ``pinning``), for large content the
+files of its ``summary`` and, written last, ``manifest.json`` with the checksums of all.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import pyarrow as pa
 
 from merging.delta.schema import delta_schema
 from merging.errors import StagedCorrupt
-from merging.model import ChangedRow, Operation, Page, Sides, ValueGroup
-from merging.sql.cursors import make_cursor, read_cursor
-from merging.sql.equality import differs, same_value
+from merging.model import ChangedRow, Operation, Page, ValueGroup
 from merging.sql.quoting import column_sql, literal
-from merging.sql.session import Session, session, tuples
+from merging.sql.session import Session
 from merging.sql.types import delta_field, type_name
 from merging.staging.layout import Layout
+from merging.staging.pages import Pages
+from merging.staging.summary import GROUPS, MARKS, Summary
 from merging.store.publishing import (
     NewFolder,
     file_facts,
@@ -40,7 +40,7 @@ FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
 BASE_FILES = "base_files.parquet"
-_ROWS_PER_GROUP = 50_000
+_ROWS_PER_GROUP = 4_096  # a page of rows that are far apart reads a group for each of them
 _BYTES_PER_GROUP = 16 << 20
 
 
@@ -69,6 +69,7 @@ class Staged:
     has_absent: bool
     warnings: tuple[str, ...]
     column_ids: Mapping[str, int]
+    summary: Summary | None = None
 
     @property
     def rows(self) -> int:
@@ -116,6 +117,12 @@ class Staged:
             return f"k{self.primary_keys.index(name)}"
         return f"b{position}"
 
+    @property
+    def _pages(self) -> Pages:
+        return Pages(
+            self.location, self.source_sql(), self.layout, self.counts, self.cells_updated, self.summary
+        )
+
     def page(
         self,
         *,
@@ -125,71 +132,11 @@ class Staged:
         limit: int = 100,
     ) -> Page[ChangedRow]:
         """Changed rows in key order, base against proposed; filtered by operation or by a changed column."""
-        start = read_cursor(after, "staged", 1)[0] if after else -1
-        conditions = [f"n > {start}"]
-        if operation is not None:
-            conditions.append(f"op = {literal(operation)}")
-        if column is not None:
-            conditions.append(self._changes(column))
-        with session() as opened:
-            opened.expect_columns(len(self.schema))
-            found = opened.table(
-                f"SELECT * FROM {self.source_sql()} WHERE {' AND '.join(conditions)} ORDER BY n LIMIT {limit + 1}"
-            )
-        names = found.column_names
-        rows = [dict(zip(names, values, strict=True)) for values in tuples(found)]
-        items = tuple(self._changed_row(row) for row in rows[:limit])
-        return Page(items, make_cursor("staged", rows[limit - 1]["n"]) if len(rows) > limit else None)
+        return self._pages.page(operation, column, after, limit)
 
     def value_groups(self, limit: int = 50) -> tuple[ValueGroup, ...]:
         """Equal edits taken together, the most frequent first."""
-        groups: list[ValueGroup] = []
-        with session() as opened:
-            # A column without an updated cell has no groups, and wide tables have thousands of those.
-            for name in self.cells_updated:
-                position = self.schema.names.index(name)
-                old = f"b{position}" if position < self.base_column_count else "NULL"
-                found = opened.table(
-                    f"SELECT {old} AS old, p{position} AS new, count(*) AS number FROM {self.source_sql()} "
-                    f"WHERE op = 'update' AND {self._changes(name)} GROUP BY ALL ORDER BY number DESC LIMIT {limit}"
-                )
-                groups += [ValueGroup(name, old, new, rows) for old, new, rows in tuples(found)]
-        groups.sort(key=lambda group: (-group.rows, group.column))
-        return tuple(groups[:limit])
-
-    def _changes(self, column: str) -> str:
-        """SQL: the row changes the column (a deleted row changes all of them)."""
-        if column not in self.schema.names:
-            return "false"
-        position = self.schema.names.index(column)
-        if position not in self.staged_positions:
-            return "op = 'delete'" if position < self.base_column_count else "false"
-        base = f"b{position}" if position < self.base_column_count else "NULL"
-        return f"(op = 'delete' OR {differs(base, f'p{position}', self.schema.field(position).type)})"
-
-    def _changed_row(self, row: Mapping[str, Any]) -> ChangedRow:
-        operation: Operation = row["op"]
-        key = {name: row[f"k{position}"] for position, name in enumerate(self.primary_keys)}
-        base: dict[str, Any] | None = None
-        proposed: dict[str, Any] | None = None
-        if operation != "insert":
-            base = {
-                name: key[name] if name in key else row[f"b{position}"]
-                for position, name in enumerate(self.schema.names[: self.base_column_count])
-            }
-        if operation != "delete":
-            given = {self.schema.names[position]: row[f"p{position}"] for position in self.staged_positions}
-            unstaged = base or {}
-            proposed = {
-                name: key[name] if name in key else given[name] if name in given else unstaged.get(name)
-                for name in self.schema.names
-            }
-        changed = tuple(
-            name
-            for name in self.schema.names
-            if name not in key and not same_value((base or {}).get(name), (proposed or {}).get(name))
-        )
-        return ChangedRow(key, operation, changed, Sides(base, None, proposed))
+        return self._pages.value_groups(limit)
 
 
 @contextmanager
@@ -210,8 +157,10 @@ def write_rows(opened: Session, query: str, folder: Path, row_width: int = 0) ->
     """
     path = folder / ROWS
     rows = max(1, min(_ROWS_PER_GROUP, _BYTES_PER_GROUP // max(1, row_width)))
+    # The second version of the format has encodings for numbers in order and texts alike: smaller, quicker to read.
     opened.execute(
-        f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {rows}, COMPRESSION zstd)"
+        f"COPY ({query}) TO {literal(str(path))} "
+        f"(FORMAT parquet, PARQUET_VERSION V2, ROW_GROUP_SIZE {rows}, COMPRESSION zstd)"
     )
     flush_file(path)
     return f"read_parquet({literal(str(path))})"
@@ -237,17 +186,52 @@ def write_manifest(folder: Path, staged: Staged, base_schema_json: str) -> None:
         "rekeyed_rows": staged.rekeyed_rows,
         "has_absent": staged.has_absent,
         "warnings": list(staged.warnings),
-        "files": {name: file_facts(folder / name) for name in (ROWS, BASE_FILES)},
+        "files": {
+            name: file_facts(folder / name)
+            for name in (ROWS, BASE_FILES, MARKS, GROUPS)
+            if (folder / name).is_file()
+        },
     }
+    if staged.summary is not None:
+        content["summary"] = {
+            "operations": sorted(staged.summary.operations),
+            "columns": sorted(staged.summary.columns),
+        }
     write_json(folder / MANIFEST, sealed(content))
 
 
 def open_staged(location: str) -> Staged:
-    """Open staged content by its location and verify it whole.
+    """Open staged content by its location and verify it whole: for whoever decides by it.
 
     Raises StagedCorrupt when a file is missing, truncated or changed since it was staged.
     """
-    folder = Path(location.removeprefix("file://"))
+    content = _read_manifest(location)
+    for name, facts in content["files"].items():
+        if file_facts(_folder(location) / name) != facts:
+            raise _changed(location, name)
+    return _staged(location, content)
+
+
+def open_for_pages(location: str) -> Staged:
+    """Open staged content to show pages of it: its manifest is verified, of its files only the sizes are, so that a
+    page of large content costs a page. Whoever decides by the content opens it with ``open_staged``.
+
+    Raises StagedCorrupt when the manifest was changed, or a file is missing or truncated.
+    """
+    return _staged(location, _read_manifest(location))
+
+
+def _folder(location: str) -> Path:
+    return Path(location.removeprefix("file://"))
+
+
+def _changed(location: str, name: str) -> StagedCorrupt:
+    return StagedCorrupt(f"The file {name} of the staged content at {location} is truncated or was changed.")
+
+
+def _read_manifest(location: str) -> dict[str, Any]:
+    """The manifest, if it is what was written and the files that it names have their sizes."""
+    folder = _folder(location)
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -265,14 +249,16 @@ def open_staged(location: str) -> Staged:
     for name, facts in content["files"].items():
         if not (folder / name).is_file():
             raise StagedCorrupt(f"The staged content at {location} lacks its file {name}.")
-        if file_facts(folder / name) != facts:
-            raise StagedCorrupt(
-                f"The file {name} of the staged content at {location} is truncated or was changed."
-            )
+        if (folder / name).stat().st_size != facts["size"]:
+            raise _changed(location, name)
+    return content
+
+
+def _staged(location: str, content: Mapping[str, Any]) -> Staged:
     base_schema = delta_schema(json.dumps(content["base_schema"]))
     new_schema = delta_schema(json.dumps({"fields": content["new_fields"]}))
     return Staged(
-        location=str(folder),
+        location=str(_folder(location)),
         digest=content["digest"],
         base_version=content["base_version"],
         table_id=content["table_id"],
@@ -290,7 +276,14 @@ def open_staged(location: str) -> Staged:
         has_absent=content["has_absent"],
         warnings=tuple(content["warnings"]),
         column_ids=column_ids(json.dumps(content["base_schema"])),
+        summary=_summary(content.get("summary")),
     )
+
+
+def _summary(content: Mapping[str, Any] | None) -> Summary | None:
+    if content is None:
+        return None
+    return Summary(frozenset(content["operations"]), frozenset(content["columns"]))
 
 
 def column_ids(schema_json: str) -> dict[str, int]:

@@ -13,8 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.delta.expressions import Expression, computed, condition
-from merging.delta.spark_syntax import NotUnderstood
+from merging.delta.expressions import Expression, NotUnderstood, computed, condition
 
 SESSION_ZONE_PROPERTY = "headgate.sessionTimeZone"
 """The table property that says in which zone the sessions work that write the table; only UTC is taken."""

@@ -11,9 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from merging.delta.expressions import computed, condition, translate
+from merging.delta.expressions import NotUnderstood, computed, condition, translate
 from merging.delta.rules import SESSION_ZONE_PROPERTY, rules_of
-from merging.delta.spark_syntax import NotUnderstood
 from merging.sql.types import delta_field
 from tests.merging.delta.spark_expressions import EXPRESSIONS, IN_UTC, SCHEMA, ours, recorded
 
@@ -137,6 +136,11 @@ REFUSED = {
     "5Z": "the sign '5'",
     "": "'the end' where a value should be",
     "NOT i32": "NOT of a int32",
+    # operators written as functions, with arguments that they do not have
+    "and(flag)": "and with 1 values",
+    "between(i32)": "between with 1 values",
+    "in(i32)": "in with 1 values",
+    "like(s, 'a%')": "like as a function",
     "i32 AND flag": "AND of a int32",
     "(" * 300 + "flag" + ")" * 300: "nested too deeply",
     "NOT " * 300 + "flag": "nested too deeply",

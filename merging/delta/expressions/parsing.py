@@ -10,82 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
-
-class NotUnderstood(ValueError):
-    """The text, or a part of it, is outside of what is read or proved; says what."""
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text in quotes, its escapes resolved."""
-
-    value: str
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number with its suffix ("" where there is none): L, S, Y, D, F, BD."""
-
-    digits: str
-    suffix: str = ""
-
-    @property
-    def value(self) -> Decimal:
-        """The exact value."""
-        return Decimal(self.digits)
-
-
-@dataclass(frozen=True)
-class Word:
-    """NULL, TRUE or FALSE."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Typed:
-    """A literal with its type in front: DATE '2024-01-31'."""
-
-    type: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Name:
-    """A column, or a field within one."""
-
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A function by its name in lower case, or an operator by its sign or words: `+`, `and`, `is null`."""
-
-    name: str
-    arguments: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Cast:
-    """CAST(operand AS type), the type in lower case with its parameters."""
-
-    operand: Node
-    type: str
-    parameters: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Case:
-    """CASE, with an operand where it compares; the branches, and what ELSE says."""
-
-    operand: Node | None
-    branches: tuple[tuple[Node, Node], ...]
-    otherwise: Node | None
-
-
-Node = Text | Number | Word | Typed | Name | Call | Cast | Case
+from merging.delta.expressions.nodes import (
+    Call,
+    Case,
+    Cast,
+    Name,
+    Node,
+    NotUnderstood,
+    Number,
+    Text,
+    Typed,
+    Word,
+)
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -97,8 +34,10 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+
 _COMMENT = re.compile(r"--|/\*")
 _ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t", "%": "\\%", "_": "\\_"}
+
 _RESERVED = frozenset(
     {
         *(
@@ -119,6 +58,7 @@ _RESERVED = frozenset(
         *("from", "interval", "exists", "select", "any", "some", "all"),
     }
 )
+
 _COMPARISONS = frozenset({"=", "==", "<>", "!=", "<", "<=", ">", ">=", "<=>"})
 _DEEPEST = 60
 

@@ -1,5 +1,4 @@
-"""What must be right between the content and its base: operations that fit, values where the table wants some, the
-table's own rules."""
+"""What must be right between the content and its base: operations, values where the table wants some, its rules."""
 
 from __future__ import annotations
 

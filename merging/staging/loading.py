@@ -1,4 +1,4 @@
-"""The first stage: the whole source read in one stream, every cell typed for its column, what could not be listed."""
+"""The source read in one stream, every cell typed for its column; the cells that could not be are listed."""
 
 from __future__ import annotations
 

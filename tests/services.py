@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -209,14 +210,23 @@ def run_suite(arguments: list[str]) -> int:
     results = [
         part("everything within one process, on SQLite", in_process),
         part("the application again, on PostgreSQL", [*in_process, *DATABASE_SUITES], on_postgresql=True),
-        part("separate processes, PostgreSQL and Redis", [*pytest, "-m", "services"], on_postgresql=True),
-        part("the browser", [*pytest, "-m", "e2e"]),
     ]
+    # Both wait more than they work, and one process each: together they take the time of the longer one.
+    with ThreadPoolExecutor(2) as beside:
+        services = beside.submit(
+            part,
+            "separate processes, PostgreSQL and Redis",
+            [*pytest, "-m", "services"],
+            on_postgresql=True,
+            whole_output=True,
+        )
+        browser = beside.submit(part, "the browser", [*pytest, "-m", "e2e"], whole_output=True)
+        results += [services.result(), browser.result()]
     return max(results)
 
 
-def part(title: str, command: list[str], *, on_postgresql: bool = False) -> int:
-    """Run one part of the suite and say how long it took."""
+def part(title: str, command: list[str], *, on_postgresql: bool = False, whole_output: bool = False) -> int:
+    """Run one part of the suite and say how long it took; with ``whole_output`` its output comes at its end."""
     announce(f"{title} …")
     started = time.monotonic()
     try:
@@ -225,13 +235,23 @@ def part(title: str, command: list[str], *, on_postgresql: bool = False) -> int:
             environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings.test"}
             if url:
                 environment["DATABASE_URL"] = url
-            code = subprocess.run(command, cwd=BASE_DIR, env=environment, check=False).returncode
+            done = subprocess.run(
+                command,
+                cwd=BASE_DIR,
+                env=environment,
+                check=False,
+                text=True,
+                stdout=subprocess.PIPE if whole_output else None,
+                stderr=subprocess.STDOUT if whole_output else None,
+            )
     except ServiceMissingError as error:
         announce(f"{'FAILED' if options.services_required() else 'SKIPPED'}: {title}: {error}")
         return 1 if options.services_required() else 0
-    outcome = "passed" if code == 0 else f"FAILED (exit code {code})"
+    if whole_output:
+        sys.stdout.write(done.stdout)
+    outcome = "passed" if done.returncode == 0 else f"FAILED (exit code {done.returncode})"
     announce(f"{title}: {outcome} in {time.monotonic() - started:.0f} s")
-    return code
+    return done.returncode
 
 
 def find_chromium() -> Path:

@@ -2,17 +2,20 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from changerequests.models import ChangeRequest, Comment, MergeRun, Review, Revision
+from changerequests.services.trail import record_event
 from changerequests.states import Status
 from datasets.models import Dataset, DatasetMeta
 from datasets.roles import Role, role_on
@@ -535,6 +538,128 @@ class TestConversation:
             client.post(reverse("comment", args=[change_request.cr_id]), {"body": f"Remark {number}"})
         with django_assert_num_queries(statements):
             client.get(url)
+
+
+class TestLongConversation:
+    """500 events and 250 comments: the first and the newest are shown, and what is between on demand."""
+
+    @pytest.fixture
+    def long(self, change_request: ChangeRequest, author: User) -> ChangeRequest:
+        """After three entries 500 more: four lines and a remark by turns. Every second remark is answered thrice."""
+        threads = Comment.objects.bulk_create(
+            Comment(change_request=change_request, author=author, body=f"Remark {n}.") for n in range(100)
+        )
+        answers = Comment.objects.bulk_create(
+            Comment(change_request=change_request, author=author, body="Yes.", parent=thread)
+            for thread in threads[::2]
+            for _ in range(3)
+        )
+        with transaction.atomic():
+            for thread in threads:
+                for _ in range(4):
+                    record_event(change_request, "merge.brought_forward", author)
+                record_event(change_request, "comment.added", author, {"comment": thread.pk})
+            for answer in answers:
+                record_event(change_request, "comment.added", author, {"comment": answer.pk})
+        return change_request
+
+    @staticmethod
+    def lines(response: Any) -> int:
+        return response.content.decode().count('class="timeline__mark')
+
+    def remarks(self, response: Any) -> list[int]:
+        return [int(n) for n in re.findall(r"Remark (\d+)\.", response.content.decode())]
+
+    def test_fc11_the_first_and_the_newest_are_shown(
+        self,
+        long: ChangeRequest,
+        author: User,
+        signed_in: SignedIn,
+        django_assert_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        client, url = signed_in(author), reverse("change_request", args=[long.cr_id])
+        client.get(url)
+        with django_assert_num_queries(12):
+            page = client.get(url)
+        entries = page.context["entries"]
+        number = len(entries) - 1 + entries[5].hidden
+        assert number == 503
+        assert [type(entry).__name__ for entry in entries] == ["Entry"] * 5 + ["Gap"] + ["Entry"] * 25
+        assert (entries[5].start, entries[5].end) == (5, number - 25)
+        assert self.remarks(page) == [95, 96, 97, 98, 99]
+        assert f"{number - 30} entries are folded away" in text(page)
+        assert "Show the last 40 of them" in text(page)
+        assert len(page.content) < 80_000
+        hidden = Comment.objects.get(body="Remark 50.")
+        assert f'<span id="comment-{hidden.pk}" data-thread="{hidden.pk}"></span>' in text(page)
+
+    def test_fc11_the_link_leads_on_without_javascript(
+        self, long: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        client, url = signed_in(author), reverse("change_request", args=[long.cr_id])
+        end = client.get(url).context["entries"][5].end
+        seen: list[int] = []
+        while end > 5:
+            page = client.get(url, {"until": end})
+            gaps = [entry for entry in page.context["entries"] if hasattr(entry, "hidden")]
+            seen = [*self.remarks(page)[:-5], *seen]
+            assert len(page.content) < 130_000
+            before = [gap for gap in gaps if gap.end < end]
+            end = before[0].end if before else 5
+        assert seen == list(range(95))
+        for other in ("0", "3", "999999", "-1", "x"):
+            assert client.get(url, {"until": other}).status_code == 200
+
+    def test_fc11_with_htmx_a_part_takes_the_place_of_its_gap(
+        self, long: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        client, url = signed_in(author), reverse("change_request", args=[long.cr_id])
+        gap = client.get(url).context["entries"][5]
+        part = client.get(url, {"start": gap.start, "until": gap.end}, headers=HTMX)
+        assert "<html" not in text(part)
+        assert "40 more entries are shown." in text(part)
+        left = part.context["entries"][0]
+        assert (left.start, left.end, len(part.context["entries"])) == (5, gap.end - 40, 41)
+        assert self.remarks(part) == list(range(87, 95))
+        assert f"?start=5&amp;until={gap.end - 40}" in text(part)
+        last = client.get(url, {"start": 5, "until": 20}, headers=HTMX)
+        assert [type(entry).__name__ for entry in last.context["entries"]] == ["Entry"] * 15
+
+    def test_fc11_a_link_to_a_discussion_shows_it(
+        self, long: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        client, url = signed_in(author), reverse("change_request", args=[long.cr_id])
+        thread = Comment.objects.get(body="Remark 50.")
+        page = client.get(url, {"comment": thread.pk})
+        assert [type(entry).__name__ for entry in page.context["entries"]] == (
+            ["Entry"] * 5 + ["Gap"] + ["Entry"] * 40 + ["Gap"] + ["Entry"] * 25
+        )
+        assert f'<li id="comment-{thread.pk}">' in text(page)
+        assert page.content.decode().count(f'id="comment-{thread.pk}"') == 1
+        answered = client.post(
+            reverse("comment", args=[long.cr_id]), {"body": "So it is.", "parent": thread.pk}
+        )
+        assert answered["Location"] == f"{url}?comment={thread.pk}#comment-{thread.pk}"
+        settled = client.post(reverse("settle", args=[long.cr_id, thread.pk]), {"resolved": "true"})
+        assert settled["Location"] == answered["Location"]
+        assert "So it is." in text(client.get(answered["Location"]))
+        newest = Comment.objects.get(body="Remark 99.")
+        for shown_or_unknown in (newest.pk, 10**9):
+            assert len(client.get(url, {"comment": shown_or_unknown}).context["entries"]) == 31
+
+    def test_fc11_what_is_short_is_shown_whole(
+        self, change_request: ChangeRequest, author: User, signed_in: SignedIn
+    ) -> None:
+        client, url = signed_in(author), reverse("change_request", args=[change_request.cr_id])
+        there = len(client.get(url).context["entries"])
+        with transaction.atomic():
+            for _ in range(70 - there):
+                record_event(change_request, "merge.brought_forward", author)
+        assert [hasattr(entry, "hidden") for entry in client.get(url).context["entries"]] == [False] * 70
+        with transaction.atomic():
+            record_event(change_request, "merge.brought_forward", author)
+        folded = client.get(url).context["entries"]
+        assert [entry.hidden for entry in folded if hasattr(entry, "hidden")] == [41]
 
 
 def test_fp6_checks_name_the_rows_that_break_a_rule() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -38,45 +39,127 @@ class Entry:
     resolved_by: str = ""
 
 
-def timeline(change_request: ChangeRequest) -> list[Entry]:
-    """All entries, oldest first, in a fixed number of queries."""
-    events = list(selectors.timeline_of(change_request))
-    comments = {comment.pk: comment for comment in selectors.comments_on(change_request)}
-    approvers = {name for event in events for name in event.data.get("approved_by", ())}
-    names = _names({event.actor for event in events} | approvers)
-    replies: dict[int, list[Reply]] = {}
-    for comment in comments.values():
-        if comment.parent_id is not None:
-            replies.setdefault(comment.parent_id, []).append(Reply(comment, name_of(comment.author)))
-    entries = []
-    for event in events:
-        who = names.get(event.actor, event.actor) or "Headgate"
+@dataclass(frozen=True)
+class Gap:
+    """Entries that are not shown, those from ``start`` to ``end``, and the discussions among them.
+
+    A link shows the last ``offered`` of them.
+    """
+
+    start: int
+    end: int
+    threads: Sequence[int]
+
+    @property
+    def hidden(self) -> int:
+        """How many entries are not shown."""
+        return self.end - self.start
+
+    @property
+    def offered(self) -> int:
+        """How many of them the link shows."""
+        return min(self.hidden, PART_ENTRIES)
+
+
+#: How many entries a page shows at the beginning and at the end, and how many a link shows of those between.
+FIRST_ENTRIES, NEWEST_ENTRIES, PART_ENTRIES = 5, 25, 40
+
+
+def timeline(
+    change_request: ChangeRequest, *, until: int | None = None, comment: int | None = None
+) -> list[Entry | Gap]:
+    """The first entries, the newest, and a part of those between: the one that ends before the entry ``until``, or in
+    which the discussion ``comment`` stands. Oldest first, in a fixed number of queries.
+    """
+    told = _Told(change_request)
+    number = len(told.events)
+    first, newest = min(FIRST_ENTRIES, number), max(number - NEWEST_ENTRIES, 0)
+    if newest - first <= PART_ENTRIES:
+        return told.entries(0, number)
+    place = told.place_of(comment)
+    if place is not None and first <= place < newest:
+        until = place + PART_ENTRIES // 2
+    part = range(newest, newest)
+    if until is not None:
+        end = min(max(until, first + 1), newest)
+        part = range(max(first, end - PART_ENTRIES), end)
+    return [
+        *told.entries(0, first),
+        *told.gap(first, part.start),
+        *told.entries(part.start, part.stop),
+        *told.gap(part.stop, newest),
+        *told.entries(newest, number),
+    ]
+
+
+def timeline_part(change_request: ChangeRequest, *, start: int, until: int) -> list[Entry | Gap]:
+    """The last entries of a gap, after the gap that is left of it: what takes its place in the page."""
+    told = _Told(change_request)
+    end = min(until, len(told.events))
+    middle = max(start, end - PART_ENTRIES)
+    return [*told.gap(start, middle), *told.entries(middle, end)]
+
+
+class _Told:
+    """What a request's events and comments tell. Answers stand with what they answer and are no entries."""
+
+    def __init__(self, change_request: ChangeRequest) -> None:
+        self.change_request = change_request
+        self.comments = {comment.pk: comment for comment in selectors.comments_on(change_request)}
+        self.events = [event for event in selectors.timeline_of(change_request) if self._is_told(event)]
+
+    def _is_told(self, event: Any) -> bool:
+        said = self._said_in(event)
+        return event.action != "comment.added" or (said is not None and said.parent_id is None)
+
+    def _said_in(self, event: Any) -> Comment | None:
+        return self.comments.get(event.data["comment"]) if event.action == "comment.added" else None
+
+    def place_of(self, comment: int | None) -> int | None:
+        """Where a discussion stands among the entries."""
+        said = [self._said_in(event) for event in self.events]
+        return next((place for place, one in enumerate(said) if one is not None and one.pk == comment), None)
+
+    def gap(self, start: int, end: int) -> list[Entry | Gap]:
+        """The gap in place of the entries from ``start`` to ``end``; empty where there are none."""
+        said = (self._said_in(event) for event in self.events[start:end])
+        return [Gap(start, end, [one.pk for one in said if one is not None])] if start < end else []
+
+    def entries(self, start: int, end: int) -> list[Entry | Gap]:
+        """The entries from ``start`` to ``end``."""
+        return [self._entry(event) for event in self.events[start:end]]
+
+    def _entry(self, event: Any) -> Entry:
+        who = self._names.get(event.actor, event.actor) or "Headgate"
+        said = self._said_in(event)
+        if said is not None:
+            return Entry(
+                who,
+                f"commented on the column {said.column}" if said.column else "commented",
+                event.occurred_at,
+                "comment",
+                comment=said,
+                replies=self._replies.get(said.pk, ()),
+                resolved_by=name_of(said.resolved_by) if said.resolved_at else "",
+            )
+        if event.action not in _SENTENCES:
+            return Entry(who, event.action.replace(".", ": ").replace("_", " "), event.occurred_at, "info")
         data: dict[str, Any] = {**event.data}
-        data["approved_by"] = [names.get(name, name) for name in data.get("approved_by", ())]
-        if event.action == "comment.added":
-            said = comments.get(data["comment"])
-            if said is None or said.parent_id is not None:
-                continue
-            place = f" on the column {said.column}" if said.column else ""
-            entries.append(
-                Entry(
-                    who,
-                    f"commented{place}",
-                    event.occurred_at,
-                    "comment",
-                    comment=said,
-                    replies=replies.get(said.pk, ()),
-                    resolved_by=name_of(said.resolved_by) if said.resolved_at else "",
-                )
-            )
-            continue
-        if event.action in _SENTENCES:
-            entries.append(_SENTENCES[event.action](who, event.occurred_at, data, change_request))
-        else:
-            entries.append(
-                Entry(who, event.action.replace(".", ": ").replace("_", " "), event.occurred_at, "info")
-            )
-    return entries
+        data["approved_by"] = [self._names.get(name, name) for name in data.get("approved_by", ())]
+        return _SENTENCES[event.action](who, event.occurred_at, data, self.change_request)
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        approvers = {name for event in self.events for name in event.data.get("approved_by", ())}
+        return _names({event.actor for event in self.events} | approvers)
+
+    @cached_property
+    def _replies(self) -> dict[int, list[Reply]]:
+        replies: dict[int, list[Reply]] = {}
+        for comment in self.comments.values():
+            if comment.parent_id is not None:
+                replies.setdefault(comment.parent_id, []).append(Reply(comment, name_of(comment.author)))
+        return replies
 
 
 def _names(user_names: set[str]) -> dict[str, str]:

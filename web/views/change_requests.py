@@ -26,7 +26,7 @@ from web.view_models.datasets import upload_columns
 from web.view_models.merge_box import merge_box
 from web.view_models.moved import moved_page
 from web.view_models.runs import checks_of
-from web.view_models.timeline import timeline
+from web.view_models.timeline import Entry, timeline, timeline_part
 from web.views.expectations import expectations_context
 from web.views.shared import (
     dataset_at,
@@ -165,7 +165,18 @@ def _upload_page(
 @require_safe
 @signed_in
 def conversation(request: HttpRequest, cr_id: str) -> HttpResponse:
-    """The timeline, the merge box, reviews and comments."""
+    """The timeline, the merge box, reviews and comments; for htmx a part of the timeline that is folded away."""
+    start, until = (whole_number(request.GET.get(name, "")) for name in ("start", "until"))
+    if is_fragment(request) and start is not None and until is not None:
+        facts = facts_at(request, cr_id)
+        entries = timeline_part(facts.change_request, start=start, until=until)
+        context = {
+            "change_request": facts.change_request,
+            "entries": entries,
+            "shown": sum(isinstance(entry, Entry) for entry in entries),
+            "may_comment": facts.contributes,
+        }
+        return render(request, "change_requests/_timeline_part.html", context)
     return _conversation_page(request, cr_id)
 
 
@@ -189,7 +200,11 @@ def _conversation_page(
         "dataset": facts.dataset,
         "head": head(facts, "conversation"),
         "side": side(facts),
-        "entries": timeline(change_request),
+        "entries": timeline(
+            change_request,
+            until=whole_number(request.GET.get("until", "")),
+            comment=whole_number(request.GET.get("comment", "")),
+        ),
         "box": merge_box(facts),
         "may_comment": facts.contributes,
         "may_review": may_review(facts),
@@ -356,9 +371,7 @@ def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
         body=form.cleaned_data["body"],
         parent_id=whole_number(parent),
     )
-    return HttpResponseRedirect(
-        f"{reverse('change_request', args=[cr_id])}#comment-{written.parent_id or written.pk}"
-    )
+    return _to_thread(cr_id, written.parent_id or written.pk)
 
 
 @require_POST
@@ -393,7 +406,13 @@ def settle(request: HttpRequest, cr_id: str, comment_id: int) -> HttpResponse:
     reviews.settle_thread(
         comment_id=get_thread or 0, actor=person(request), resolved=posted(request, "resolved") == "true"
     )
-    return HttpResponseRedirect(f"{reverse('change_request', args=[cr_id])}#comment-{comment_id}")
+    return _to_thread(cr_id, comment_id)
+
+
+def _to_thread(cr_id: str, thread: int) -> HttpResponse:
+    """The conversation where a discussion stands, which may be folded away otherwise."""
+    url = reverse("change_request", args=[cr_id])
+    return HttpResponseRedirect(f"{url}?comment={thread}#comment-{thread}")
 
 
 def _back(cr_id: str) -> HttpResponse:

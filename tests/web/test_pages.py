@@ -249,7 +249,7 @@ class TestDataset:
         url, browser = reverse("members", args=address(dataset)), signed_in(owner)
         browser.get(url)
 
-        with django_assert_num_queries(21):
+        with django_assert_num_queries(12):
             first = browser.get(url)
         second = text(browser.get(url, {"page": "2"}))
         found = text(browser.get(url, {"q": "ANALYST"}))

@@ -5,12 +5,12 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from changerequests import selectors
+from changerequests import queue
 from changerequests.models import (
     ChangeRequest,
     Comment,
@@ -30,6 +30,7 @@ from datasets.admin import OperatorAdmin
 from datasets.errors import DomainError
 from datasets.maintenance import active_run
 from datasets.models import Dataset, MaintenanceRun
+from datasets.work import unattended_under_lease
 
 
 @admin.register(ChangeRequest)
@@ -82,11 +83,15 @@ class StuckFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[MergeRun]) -> QuerySet[MergeRun]:
         if self.value() == "died":
-            return queryset.filter(pk__in=selectors.runs_to_recover().values("pk"))
+            return _unattended(queryset, RunStatus.RUNNING)
         if self.value() == "unheard":
-            waiting = selectors.datasets_with_waiting_runs().values("pk")
-            return queryset.filter(Q(status=RunStatus.QUEUED) & Q(dataset__in=waiting))
+            return _unattended(queryset, RunStatus.QUEUED)
         return queryset
+
+
+def _unattended(queryset: QuerySet[MergeRun], status: RunStatus) -> QuerySet[MergeRun]:
+    found = unattended_under_lease(queue.workable_runs()).filter(status=status)
+    return queryset.filter(pk__in=found.values("pk"))
 
 
 @admin.register(MergeRun)

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunPhase, RunStatus, Status
+from datasets.durable_work import DurableWork
 from datasets.models import Dataset, SuiteVersion
 
 
@@ -354,7 +355,7 @@ class ConflictResolution(models.Model):
         return f"{self.change_request.cr_id} {self.key} {self.column}: {self.choice}"
 
 
-class MergeRun(models.Model):
+class MergeRun(DurableWork):
     """One attempt to merge a change request: durable, claimed by compare-and-set, safe to run twice."""
 
     change_request = models.ForeignKey(ChangeRequest, on_delete=models.PROTECT, related_name="runs")
@@ -382,19 +383,9 @@ class MergeRun(models.Model):
         default=list, help_text="Whose approvals counted when the commit began: what the audit says of them."
     )
     idempotency_key = models.CharField(max_length=200, blank=True)
-    attempt_id = models.CharField(max_length=64, blank=True)
-    attempts = models.PositiveIntegerField(default=0)
-    fence = models.PositiveBigIntegerField(default=0)
-    worker = models.CharField(max_length=200, blank=True)
     cancel_requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
-    queued_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True, blank=True)
-    heartbeat_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
-    error_code = models.CharField(max_length=40, blank=True)
-    error_message = models.TextField(blank=True)
     error_data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     result = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
     suite_version = models.ForeignKey(
@@ -436,11 +427,6 @@ class MergeRun(models.Model):
 
     def __str__(self) -> str:
         return f"run {self.pk} of {self.change_request.cr_id}"
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the run is queued or running."""
-        return self.status in ACTIVE_RUN_STATUSES
 
 
 class RunPhaseTime(models.Model):

@@ -3,20 +3,18 @@
 The rows are the queue; a message only says "look". A lost message costs time, never a merge: the sweep rings again.
 """
 
-import structlog
-from celery import current_app
 from django.db import transaction
-from kombu.exceptions import OperationalError
+from django.db.models import Q, QuerySet
 
 from changerequests.models import MergeRun
 from changerequests.states import RunStatus
-
-logger = structlog.get_logger(__name__)
+from datasets import bells
+from datasets.work import next_in_line
 
 
 def ring(dataset_id: int) -> None:
     """Ask a worker to look at the dataset's queue. A broker that is down is logged; the sweep rings again."""
-    _send("changerequests.merge_next", dataset_id)
+    bells.ring("changerequests.merge_next", dataset_id)
 
 
 def ring_on_commit(dataset_id: int) -> None:
@@ -26,7 +24,7 @@ def ring_on_commit(dataset_id: int) -> None:
 
 def ring_for_maintenance(dataset_id: int) -> None:
     """Ask a worker to look after the dataset's table."""
-    _send("changerequests.maintain", dataset_id)
+    bells.ring("changerequests.maintain", dataset_id)
 
 
 def ring_for_maintenance_on_commit(dataset_id: int) -> None:
@@ -36,28 +34,19 @@ def ring_for_maintenance_on_commit(dataset_id: int) -> None:
 
 def ask_for_check(change_request_id: int) -> None:
     """Ask a worker to plan a change request again, once the surrounding transaction is committed."""
-    transaction.on_commit(lambda: _send("changerequests.check", change_request_id), robust=True)
+    bells.ring_on_commit("changerequests.check", change_request_id)
 
 
 def sweep_on_commit() -> None:
     """Ask for a sweep once the surrounding transaction is committed."""
-    transaction.on_commit(lambda: _send("changerequests.sweep"), robust=True)
-
-
-def _send(task: str, *arguments: int) -> None:
-    try:
-        current_app.send_task(task, args=arguments)
-    except (OperationalError, OSError) as error:
-        logger.warning("bell_not_heard", task=task, arguments=arguments, error=str(error))
+    bells.ring_on_commit("changerequests.sweep")
 
 
 def next_run(dataset_id: int) -> MergeRun | None:
-    """The run to work on now: one that was begun and never finished, else the one that has waited longest.
+    """The run to work on now: one that was begun and never finished, else the one that has waited longest."""
+    return next_in_line(workable_runs().filter(dataset_id=dataset_id))
 
-    None is begun while an operator has to look at what an earlier commit left.
-    """
-    runs = MergeRun.objects.filter(dataset_id=dataset_id).order_by("pk")
-    return (
-        runs.filter(status=RunStatus.RUNNING).first()
-        or runs.filter(status=RunStatus.QUEUED, dataset__meta__difference="").first()
-    )
+
+def workable_runs() -> QuerySet[MergeRun]:
+    """Runs that workers may take up: none is begun while an operator has to look at what an earlier commit left."""
+    return MergeRun.objects.filter(Q(status=RunStatus.RUNNING) | Q(dataset__meta__difference=""))

@@ -14,7 +14,6 @@ from django.db.models import (
     QuerySet,
     Subquery,
 )
-from django.utils import timezone
 
 from audit.selectors import events_of
 from changerequests.models import (
@@ -233,17 +232,3 @@ def comments_on(change_request: ChangeRequest) -> QuerySet[Comment]:
 def open_revert_of(change_request: ChangeRequest) -> ChangeRequest | None:
     """The request that proposes to revert this one and is not finished, if there is one."""
     return change_request.reverted_by.filter(status__in=OPEN_STATUSES).first()
-
-
-def runs_to_recover() -> QuerySet[MergeRun]:
-    """Running merges whose lease nobody holds alive any more."""
-    return MergeRun.objects.filter(status=RunStatus.RUNNING).filter(
-        Q(dataset__lease__holder="") | Q(dataset__lease__expires_at__lte=timezone.now())
-    )
-
-
-def datasets_with_waiting_runs() -> QuerySet[Dataset]:
-    """Datasets with queued runs that may begin, and nobody at work on them."""
-    waiting = MergeRun.objects.filter(dataset=OuterRef("pk"), status=RunStatus.QUEUED)
-    running = MergeRun.objects.filter(dataset=OuterRef("pk"), status=RunStatus.RUNNING)
-    return Dataset.objects.filter(Exists(waiting), meta__difference="").exclude(Exists(running))

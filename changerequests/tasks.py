@@ -3,6 +3,7 @@
 from celery import Task, shared_task
 
 from changerequests.services import adopting, execution, maintenance, plans, retention, waiting
+from datasets import suites
 
 
 @shared_task(name="changerequests.merge_next", bind=True)
@@ -24,6 +25,7 @@ def sweep() -> None:
     execution.sweep()
     adopting.settle_what_is_open()
     maintenance.sweep()
+    suites.sweep_proposals()
     waiting.merge_what_is_ready()
 
 

@@ -218,8 +218,8 @@ class SuiteVersionAdmin(OperatorAdmin):
 class SuiteProposalAdmin(OperatorAdmin):
     """Suites that workers proposed, or were asked to."""
 
-    list_display = ["pk", "dataset", "asked_by", "asked_at", "finished_at", "problem"]
-    list_filter = ["dataset", ("finished_at", admin.EmptyFieldListFilter)]
+    list_display = ["pk", "dataset", "status", "asked_by", "queued_at", "finished_at", "error_message"]
+    list_filter = ["status", "dataset"]
     list_select_related = ["dataset", "asked_by"]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -60,27 +61,33 @@ def release(lease: Lease) -> bool:
 
 
 @contextmanager
-def kept_alive(lease: Lease, on_beat: Callable[[], object]) -> Iterator[None]:
-    """Renew the lease from a thread of its own while the caller works, until it is lost.
+def kept_alive(lease: Lease) -> Iterator[None]:
+    """Renew the lease from a thread of its own while the caller works, until it is lost."""
+    with beating(lambda: renew(lease), dataset_id=lease.dataset_id, holder=lease.holder):
+        yield
 
-    ``on_beat`` runs after each renewal, in that thread.
+
+@contextmanager
+def beating(beat: Callable[[], bool], **whose: Any) -> Iterator[None]:
+    """Call ``beat`` from a thread of its own while the caller works, until it answers that what it holds is lost.
+
+    ``whose`` is what the log says of it.
     """
     stop = threading.Event()
 
-    def beat() -> None:
+    def beat_on() -> None:
         while not stop.wait(HEARTBEAT_SECONDS):
             close_old_connections()
             try:
-                if not renew(lease):
-                    logger.warning("lease_lost", dataset_id=lease.dataset_id, holder=lease.holder)
+                if not beat():
+                    logger.warning("lease_lost", **whose)
                     return
-                on_beat()
             except (DatabaseError, InterfaceError) as error:
                 # It may be back at the next beat, before the lease runs out.
-                logger.warning("heartbeat_missed", dataset_id=lease.dataset_id, error=str(error))
+                logger.warning("heartbeat_missed", error=str(error), **whose)
         connection.close()  # this thread's own, whatever its age
 
-    thread = threading.Thread(target=beat, name=f"heartbeat-{lease.dataset_id}", daemon=True)
+    thread = threading.Thread(target=beat_on, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -89,9 +96,11 @@ def kept_alive(lease: Lease, on_beat: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def expired_or_free() -> Q:
-    """Datasets whose lease nobody alive holds, as a condition on ``Dataset``."""
-    return Q(lease__isnull=True) | Q(lease__holder="") | Q(lease__expires_at__lte=timezone.now())
+def expired_or_free(to_dataset: str = "") -> Q:
+    """That nobody alive holds the lease, as a condition on ``Dataset``, or on what leads ``to_dataset``."""
+    lease = f"{to_dataset}lease"
+    free = Q(**{f"{lease}__isnull": True}) | Q(**{f"{lease}__holder": ""})
+    return free | Q(**{f"{lease}__expires_at__lte": timezone.now()})
 
 
 def _held(lease: Lease):

@@ -9,7 +9,6 @@ What must be kept for change requests is told by the caller (``Needs``): this pa
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,17 +22,19 @@ from django.utils import timezone
 
 import merging
 from audit.services import dataset_stream, record
-from datasets import leases
+from datasets import leases, work
+from datasets.durable_work import WorkStatus
 from datasets.errors import DatasetBusy, DomainError, Forbidden, InvalidInput, MaintenanceStopped
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import is_operator
 from datasets.roles import is_owner
 from datasets.services import installation_identity, note_difference, remember_table
+from datasets.work import Hold
 
 logger = structlog.get_logger(__name__)
 
 Job = MaintenanceRun.Job
-Status = MaintenanceRun.Status
+Status = WorkStatus
 
 #: So many small files make a compaction due.
 MANY_SMALL_FILES = 20
@@ -181,11 +182,11 @@ def latest_runs(dataset: Dataset, *, limit: int) -> list[MaintenanceRun]:
 
 def datasets_with_waiting_runs() -> list[int]:
     """Datasets with a visit that nobody alive works on."""
-    waiting = MaintenanceRun.objects.filter(status__in=MaintenanceRun.ACTIVE).values("dataset")
-    return list(Dataset.objects.filter(leases.expired_or_free(), pk__in=waiting).values_list("pk", flat=True))
+    waiting = work.unattended_under_lease(MaintenanceRun.objects.all())
+    return list(waiting.order_by("dataset").values_list("dataset", flat=True))
 
 
-def work(
+def maintain_next(
     *, dataset_id: int, worker: str, needs_of: Callable[[Dataset], Needs | None]
 ) -> MaintenanceRun | None:
     """Do what waits for a dataset, under its lease; None if nothing does, or others are at work.
@@ -196,47 +197,45 @@ def work(
     claimed = _claim(dataset_id, worker, needs_of)
     if claimed is None:
         return None
-    run, lease, needs = claimed
+    hold, needs = claimed
+    run = hold.work
     with structlog.contextvars.bound_contextvars(maintenance_run_id=run.pk, dataset_id=dataset_id):
         logger.info("maintenance_started", jobs=run.jobs)
         try:
-            with leases.kept_alive(lease, lambda: None):
-                run = _execute(run, lease, needs)
+            with work.kept_alive(hold):
+                _execute(hold, needs)
         finally:
-            leases.release(lease)
+            leases.release(hold.table_lease)
         logger.info("maintenance_ended", status=run.status, error_code=run.error_code, report=run.report)
     return run
 
 
 def _claim(
     dataset_id: int, worker: str, needs_of: Callable[[Dataset], Needs | None]
-) -> tuple[MaintenanceRun, leases.Lease, Needs] | None:
+) -> tuple[Hold[MaintenanceRun], Needs] | None:
     with transaction.atomic():
         lease = leases.acquire(dataset_id, f"maintenance {worker}"[:100], leases.Kind.MAINTENANCE)
         if lease is None:
             return None
         run = _next_run(dataset_id)
         needs = needs_of(run.dataset) if run is not None else None
-        if run is None or needs is None:
+        hold = work.claim(run, worker=worker, lease=lease) if run is not None and needs is not None else None
+        if hold is None or needs is None:
             leases.release(lease)
             return None
-        run.status, run.worker, run.fence = Status.RUNNING, worker, lease.fence
-        run.attempt_id, run.started_at = uuid.uuid4().hex, timezone.now()
-        run.save()
-        return run, lease, needs
+        return hold, needs
 
 
 def _next_run(dataset_id: int) -> MaintenanceRun | None:
     """The run that waits; one that was begun and never ended is ended here, for nobody holds the lease any more."""
-    run = (
+    run = work.next_in_line(
         MaintenanceRun.objects.select_for_update(of=("self",))
         .select_related("dataset__meta", "dataset__project")
-        .filter(dataset=dataset_id, status__in=MaintenanceRun.ACTIVE)
-        .first()
+        .filter(dataset=dataset_id)
     )
     if run is not None and run.status == Status.RUNNING:
         _end(
-            run,
+            Hold(run, run.fence),
             Status.FAILED,
             error_code="interrupted",
             error_message=f"Its worker {run.worker} ended before it had finished. What is still due is done again.",
@@ -245,7 +244,8 @@ def _next_run(dataset_id: int) -> MaintenanceRun | None:
     return run
 
 
-def _execute(run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> MaintenanceRun:
+def _execute(hold: Hold[MaintenanceRun], needs: Needs) -> None:
+    run, lease = hold.work, hold.table_lease
     dataset = run.dataset
     try:
         before = merging.table_condition(dataset.table_uri)
@@ -254,8 +254,7 @@ def _execute(run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> Maintena
             raise MaintenanceStopped(
                 "The table is not the one that was registered; it is left alone. Reconcile the dataset."
             )
-        run.version_before = before.version
-        run.save(update_fields=["version_before"])
+        work.progress(hold, version_before=before.version)
         needs = _with_interrupted(dataset, needs, before.version)
         for job in run.jobs:
             _require_lease(lease)
@@ -264,37 +263,32 @@ def _execute(run: MaintenanceRun, lease: leases.Lease, needs: Needs) -> Maintena
     except merging.CommitDiffers as error:
         with transaction.atomic():
             note_difference(dataset, error.message)
-            return _end(run, Status.FAILED, error_code=error.code, error_message=error.message)
+            _end(hold, Status.FAILED, error_code=error.code, error_message=error.message)
     except merging.MergeError as error:
         logger.warning("maintenance_failed", error=error.message, code=error.code)
-        return _end(run, Status.FAILED, error_code=error.code, error_message=error.message)
+        _end(hold, Status.FAILED, error_code=error.code, error_message=error.message)
     except DomainError as error:
-        return _end(run, Status.FAILED, error_code=error.code, error_message=error.message)
+        _end(hold, Status.FAILED, error_code=error.code, error_message=error.message)
     except Exception as error:
         logger.error("maintenance_failed", exc_info=error)
-        return _end(
-            run,
+        _end(
+            hold,
             Status.FAILED,
             error_code="maintenance_failed",
             error_message="It failed unexpectedly and no row changed. The worker's log says more, under this run's id.",
         )
-    with transaction.atomic():
-        run.version_after, run.row_count = after.version, after.row_count
-        remember_table(dataset, after)
-        return _end(run, Status.SUCCEEDED)
+    else:
+        with transaction.atomic():
+            remember_table(dataset, after)
+            _end(hold, Status.SUCCEEDED, version_after=after.version, row_count=after.row_count)
 
 
-def _end(run: MaintenanceRun, status: Status, **error: str) -> MaintenanceRun:
-    """End the run, by compare-and-set on its fence, and tell the trail, but not of a due visit that found nothing."""
-    run.status, run.finished_at = status, timezone.now()
-    run.error_code, run.error_message = error.get("error_code", ""), error.get("error_message", "")
+def _end(hold: Hold[MaintenanceRun], status: Status, **fields: Any) -> None:
+    """End the run and tell the trail, but not of a due visit that found nothing."""
+    run = hold.work
     with transaction.atomic():
-        mine = MaintenanceRun.objects.select_for_update().filter(
-            pk=run.pk, status=Status.RUNNING, fence=run.fence
-        )
-        if not mine.exists():
-            return MaintenanceRun.objects.get(pk=run.pk)  # it was called dead meanwhile, and that was told
-        run.save()
+        if not work.end(hold, status, report=run.report, **fields):
+            return  # it was called dead meanwhile, and that was told
         if run.requested_by_id is not None or run.error_code or any(map(_did_something, run.report.values())):
             record(
                 stream=dataset_stream(run.dataset_id),
@@ -310,7 +304,6 @@ def _end(run: MaintenanceRun, status: Status, **error: str) -> MaintenanceRun:
                     **({"code": run.error_code, "reason": run.error_message} if run.error_code else {}),
                 },
             )
-    return run
 
 
 def _did_something(report: Mapping[str, Any]) -> bool:

@@ -10,6 +10,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import F, Q
 
+from datasets.durable_work import DurableWork
+
 SLUG = RegexValidator(
     r"^[a-z0-9][a-z0-9_-]*\Z", "Use small letters, digits, - and _, beginning with a letter or digit."
 )
@@ -187,18 +189,22 @@ class SuiteVersion(models.Model):
         return dict(json.loads(self.document))
 
 
-class SuiteProposal(models.Model):
+class SuiteProposal(DurableWork):
     """A wish for a first suite from the table's own data, and what a worker made of it."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="suite_proposals")
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
-    asked_at = models.DateTimeField(auto_now_add=True)
-    finished_at = models.DateTimeField(null=True)
     document = models.TextField(blank=True)
-    problem = models.TextField(blank=True, help_text="Why no suite could be made; empty if it could.")
 
     class Meta:
         ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["dataset"],
+                condition=Q(status__in=DurableWork.ACTIVE),
+                name="one_active_proposal_per_dataset",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"proposal {self.pk}"
@@ -279,7 +285,7 @@ class DatasetLease(models.Model):
         return self.holder or "free"
 
 
-class MaintenanceRun(models.Model):
+class MaintenanceRun(DurableWork):
     """One visit to a table to look after it: asked for by a person or due by the dataset's settings.
 
     Durable like a merge run, and safe to lose: nothing it does changes a row, and what was cut short is due again.
@@ -291,17 +297,8 @@ class MaintenanceRun(models.Model):
         ORPHANS = "orphans", "remove what dead attempts left"
         VACUUM = "vacuum", "remove old files"
 
-    class Status(models.TextChoices):
-        QUEUED = "queued", "queued"
-        RUNNING = "running", "running"
-        SUCCEEDED = "succeeded", "succeeded"
-        FAILED = "failed", "failed"
-
-    ACTIVE = (Status.QUEUED, Status.RUNNING)
-
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="maintenance_runs")
     jobs = models.JSONField(help_text="What is to be done, in this order.")
-    status = models.CharField(max_length=9, choices=Status.choices, default=Status.QUEUED)
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,
@@ -311,27 +308,19 @@ class MaintenanceRun(models.Model):
         help_text="Empty where the dataset's settings asked for it.",
     )
     reason = models.TextField(blank=True)
-    worker = models.CharField(max_length=200, blank=True)
-    attempt_id = models.CharField(max_length=64, blank=True)
-    fence = models.PositiveBigIntegerField(default=0)
-    queued_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
     version_before = models.PositiveBigIntegerField(null=True, blank=True)
     version_after = models.PositiveBigIntegerField(null=True, blank=True)
     row_count = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="The same before and after, or the run failed."
     )
     report = models.JSONField(default=dict, help_text="What each job did.")
-    error_code = models.CharField(max_length=40, blank=True)
-    error_message = models.TextField(blank=True)
 
     class Meta:
         ordering = ["-pk"]
         constraints = [
             models.UniqueConstraint(
                 fields=["dataset"],
-                condition=Q(status__in=("queued", "running")),
+                condition=Q(status__in=DurableWork.ACTIVE),
                 name="one_active_maintenance_per_dataset",
             )
         ]

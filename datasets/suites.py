@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
-from celery import current_app
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 import merging
 from audit.services import dataset_stream, record
+from datasets import bells, work
+from datasets.durable_work import WorkStatus
 from datasets.errors import NotFound, SuiteChanged
 from datasets.models import Dataset, SuiteProposal, SuiteVersion
 from datasets.roles import require_owner
@@ -39,6 +38,8 @@ SuiteProblem = merging.SuiteProblem
 LONGEST_DOCUMENT = 1_000_000
 #: What the form of a dataset without a suite begins with.
 EMPTY_SUITE = '{\n  "name": "",\n  "expectations": []\n}'
+#: For how many proposals one sweep rings.
+RUNG_AT_ONCE = 100
 _LINE = 100
 _PLACE = re.compile(r"expectations\[(\d+)\]")
 
@@ -296,7 +297,7 @@ def ask_for_proposal(*, dataset_id: int, actor: User) -> SuiteProposal:
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
         require_owner(actor, dataset, "change its expectations")
-        proposal = SuiteProposal.objects.filter(dataset=dataset, finished_at__isnull=True).first()
+        proposal = SuiteProposal.objects.filter(dataset=dataset, status__in=SuiteProposal.ACTIVE).first()
         if proposal is None:
             proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=actor)
         proposal_id = proposal.pk
@@ -305,11 +306,8 @@ def ask_for_proposal(*, dataset_id: int, actor: User) -> SuiteProposal:
 
 
 def ring_for_proposal(proposal_id: int) -> None:
-    """Ask a worker to make a proposal. A broker that is down is logged; asking again rings again."""
-    try:
-        current_app.send_task("datasets.propose_suite", args=[proposal_id])
-    except (OperationalError, OSError) as error:
-        logger.warning("bell_not_heard", proposal_id=proposal_id, error=str(error))
+    """Ask a worker to make a proposal. A broker that is down is logged; the sweep rings again."""
+    bells.ring("datasets.propose_suite", proposal_id)
 
 
 def proposal_of(dataset: Dataset, proposal_id: int) -> SuiteProposal:
@@ -320,22 +318,45 @@ def proposal_of(dataset: Dataset, proposal_id: int) -> SuiteProposal:
     return found
 
 
-def make_proposal(proposal_id: int) -> SuiteProposal | None:
-    """Profile the table and store what was found. Called by workers, safe to call again; None if it is gone."""
+def make_proposal(*, proposal_id: int, worker: str) -> SuiteProposal | None:
+    """Profile the table and store what was found. Called by workers, safe to call again.
+
+    None if it is gone, has ended or is in other hands.
+    """
     proposal = SuiteProposal.objects.select_related("dataset").filter(pk=proposal_id).first()
-    if proposal is None or proposal.finished_at is not None:
-        return proposal
-    dataset = proposal.dataset
+    hold = work.claim(proposal, worker=worker) if proposal is not None else None
+    if hold is None:
+        return None
+    with work.kept_alive(hold):
+        _propose(hold)
+    return hold.work
+
+
+def _propose(hold: work.Hold[SuiteProposal]) -> None:
+    dataset = hold.work.dataset
+    if hold.is_worn_out:
+        message = f"Given up after {work.MOST_ATTEMPTS} interrupted attempts. The worker's log says more."
+        work.end(hold, WorkStatus.FAILED, error_code="given_up", error_message=message)
+        return
     try:
         suite = merging.propose_expectations(
             dataset.table_uri, tuple(dataset.primary_keys), name=dataset.slug
         )
-        proposal.document = suite_text(suite)
     except merging.MergeError as error:
-        proposal.problem = error.message
+        work.end(hold, WorkStatus.FAILED, error_code=error.code, error_message=error.message)
     except Exception as error:  # the boundary: whoever waits must hear of it
-        logger.error("proposal_failed", proposal_id=proposal_id, exc_info=error)
-        proposal.problem = "Profiling the table failed unexpectedly. The worker's log says more."
-    proposal.finished_at = timezone.now()
-    proposal.save(update_fields=["document", "problem", "finished_at"])
-    return proposal
+        logger.error("proposal_failed", proposal_id=hold.work.pk, exc_info=error)
+        message = "Profiling the table failed unexpectedly. The worker's log says more."
+        work.end(hold, WorkStatus.FAILED, error_code="proposal_failed", error_message=message)
+    else:
+        work.end(hold, WorkStatus.SUCCEEDED, document=suite_text(suite))
+
+
+def sweep_proposals() -> int:
+    """Ring again for proposals that wait or whose worker died; returns how many."""
+    waiting = work.unattended(SuiteProposal.objects.order_by("pk")).values_list("pk", flat=True)[
+        :RUNG_AT_ONCE
+    ]
+    for proposal_id in waiting:
+        ring_for_proposal(proposal_id)
+    return len(waiting)

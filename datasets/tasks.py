@@ -1,6 +1,6 @@
 """Work on the catalogue: what is due from time to time, and what takes too long for a page."""
 
-from celery import shared_task
+from celery import Task, shared_task
 
 from datasets import services, suites
 
@@ -11,7 +11,7 @@ def reconcile_all() -> None:
     services.reconcile_all()
 
 
-@shared_task(name="datasets.propose_suite")
-def propose_suite(proposal_id: int) -> None:
+@shared_task(name="datasets.propose_suite", bind=True)
+def propose_suite(task: "Task[[int], None]", proposal_id: int) -> None:
     """Profile a table for somebody who asked for a first suite."""
-    suites.make_proposal(proposal_id)
+    suites.make_proposal(proposal_id=proposal_id, worker=task.request.hostname or "direct call")

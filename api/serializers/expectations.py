@@ -71,7 +71,11 @@ class SaveSuiteSerializer(StrictSerializer):
 class SuiteProposalSerializer(serializers.ModelSerializer):
     """A suite from the table's own data; ``document`` is null until a worker has made it."""
 
+    asked_at = serializers.DateTimeField(source="queued_at", read_only=True)
     document = serializers.SerializerMethodField()
+    problem = serializers.CharField(
+        source="error_message", read_only=True, help_text="Why no suite could be made; empty if it could."
+    )
 
     class Meta:
         model = SuiteProposal

@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
 
 import merging
 from changerequests import selectors
@@ -21,7 +20,7 @@ from changerequests.services import execution, plans, settling
 from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus, Status
-from datasets import leases
+from datasets import leases, work
 from datasets.errors import DatasetBusy
 
 logger = structlog.get_logger(__name__)
@@ -62,22 +61,22 @@ def adopt(*, change_request_id: int, standing: Standing, lease: leases.Lease) ->
             )
         if run.pk is not None:
             run = lock_run(run.pk)
-        now = timezone.now()
         run.revision, run.revision_digest = standing.revision, standing.revision.digest
         run.resolutions_digest, run.approved_by = standing.resolutions_digest, standing.approved_by
-        run.status, run.phase = RunStatus.RUNNING, RunPhase.RECORDING
-        run.attempt_id, run.attempts = standing.result.attempt_id, run.attempts + 1
-        run.fence, run.worker = lease.fence, lease.holder
-        run.started_at, run.heartbeat_at = run.started_at or now, now
-        take_transition(change_request, Action.ADOPT)
+        run.phase = RunPhase.RECORDING
         run.save()
+        hold = work.claim(run, worker=lease.holder, lease=lease, attempt_id=standing.result.attempt_id)
+        if hold is None:
+            raise DatasetBusy(f"{run} has ended meanwhile.")
+        take_transition(change_request, Action.ADOPT)
         record_event(
             change_request,
             "merge.adopted",
             None,
             {"run": run.pk, "version": standing.result.merged_version, "proof": standing.proof},
         )
-    return execution.record_merge(run, change_request, standing.result)
+    execution.record_merge(hold, change_request, standing.result)
+    return hold.work
 
 
 def settle_what_is_open() -> int:
@@ -115,7 +114,7 @@ def _settled(change_request_id: int, lease: leases.Lease) -> bool:
     committed = settling.settle(change_request, request, lease)
     if committed is not None:
         standing = Standing(
-            result=execution.result_standing(request, committed),
+            result=execution.result_of_committed(request, committed),
             revision=run.revision,
             requested_by=run.requested_by,
             resolutions_digest=run.resolutions_digest,

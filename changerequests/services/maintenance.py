@@ -66,7 +66,7 @@ def maintain(*, dataset_id: int, worker: str) -> MaintenanceRun | None:
     Merges that waited meanwhile are rung for, and open requests are checked again where the table got a new version.
     """
     maintenance.queue_due(dataset_id)
-    run = maintenance.work(dataset_id=dataset_id, worker=worker, needs_of=needs_of)
+    run = maintenance.maintain_next(dataset_id=dataset_id, worker=worker, needs_of=needs_of)
     if run is not None and run.version_after != run.version_before:
         pending = ChangeRequest.objects.filter(dataset=dataset_id, status=Status.PENDING)
         for pk in pending.values_list("pk", flat=True):

@@ -118,7 +118,7 @@ def propose_upload(
             target = staging_folder(change_request) / uuid.uuid4().hex
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staged.location, target)
-            return adopt(change_request, author, merging.open_staged(str(target)), file_name=file_name)
+            return make_current(change_request, author, merging.open_staged(str(target)), file_name=file_name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -162,7 +162,7 @@ def stage_upload(
         )  # again: it may have moved while the file was read
         if not change_request.revisions.exists():
             _require_changes(staged)
-        return adopt(change_request, actor, staged, file_name=file_name)
+        return make_current(change_request, actor, staged, file_name=file_name)
 
 
 def _require_changes(staged: merging.Staged) -> None:
@@ -204,7 +204,7 @@ def _stage_file(dataset: Dataset, path: Path, folder: Path, **options: Any) -> m
     return staged
 
 
-def adopt(
+def make_current(
     change_request: ChangeRequest,
     actor: User,
     staged: merging.Staged,

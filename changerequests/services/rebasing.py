@@ -104,7 +104,7 @@ def rebase(*, change_request_id: int, actor: User) -> Revision:
                 raise PlanChanged(
                     "New content was uploaded meanwhile. Look at it, then rebase.", moved="revision"
                 )
-            fresh = proposals.adopt(
+            fresh = proposals.make_current(
                 change_request,
                 actor,
                 rebased.staged,

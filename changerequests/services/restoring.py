@@ -106,7 +106,7 @@ def _dataset(dataset: Dataset, numbers: set[int], *, dry_run: bool) -> list[Find
         sentence = "Somebody is at work on it. Stop the workers, then run after_restore again."
         return [Finding("busy", str(dataset), sentence, False)]
     try:
-        with leases.kept_alive(lease, lambda: None):
+        with leases.kept_alive(lease):
             return list(_compare(dataset, numbers, lease))
     finally:
         leases.release(lease)

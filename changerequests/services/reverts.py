@@ -62,7 +62,7 @@ def revert_merge(
             target = storage.staging_folder(revert) / uuid.uuid4().hex
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staged.location, target)
-            proposals.adopt(revert, actor, merging.open_staged(str(target)))
+            proposals.make_current(revert, actor, merging.open_staged(str(target)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return revert

@@ -1,9 +1,9 @@
 """What may still land: a commit that was begun and whose outcome nobody knows yet.
 
 A store that gave up answering may do what it was asked all the same, minutes later. So the version that a commit is put
-as is noted on its request *before* the put (``begin``), and nothing of the request may change (the policies look at
-the note, and the database refuses to edit or close a request that has one) until the log has shown what became of it
-(``settle``): either the merge stands, or it is superseded there and can never land.
+as is noted on its request *before* the put (``note_commit``), and nothing of the request may change (the policies look
+at the note, and the database refuses to edit or close a request that has one) until the log has shown what became of
+it (``settle``): either the merge stands, or it is superseded there and can never land.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from changerequests.states import Status
 from datasets import leases
 
 
-def begin(change_request_id: int, version: int) -> None:
+def note_commit(change_request_id: int, version: int) -> None:
     """Note, before the put, that a commit of the request may land as this version. Call it in a transaction."""
     noted = ChangeRequest.objects.filter(pk=change_request_id, status=Status.MERGING)
     noted.update(unsettled_version=version)
 
 
-def withdraw(change_request_id: int, version: int, before: int | None) -> None:
+def withdraw_note(change_request_id: int, version: int, before: int | None) -> None:
     """Take the note back where the store refused the put for certain; what was noted before it stays."""
     noted = ChangeRequest.objects.filter(pk=change_request_id, unsettled_version=version)
     noted.update(unsettled_version=before)

@@ -157,7 +157,7 @@ def test_a_proposal_is_asked_for_and_polled(dataset: Dataset, owner: User, addre
     client = client_of(owner)
     asked = client.post(f"{address}/proposals")
     assert (asked.status_code, asked.json()["document"]) == (202, None)
-    suites.make_proposal(asked.json()["id"])
+    suites.make_proposal(proposal_id=asked.json()["id"], worker="test")
     made = client.get(asked.headers["Location"]).json()
     assert made["problem"] == ""
     assert made["document"]["expectations"]

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from changerequests import queue
 from changerequests.models import ChangeRequest
 from changerequests.services import maintenance
+from datasets import bells
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import make_operator
 from datasets.roles import Role
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "_send", lambda *_: None)
+    monkeypatch.setattr(bells, "ring", lambda *_: None)
 
 
 @pytest.fixture

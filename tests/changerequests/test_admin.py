@@ -26,6 +26,7 @@ from changerequests.models import ChangeRequest, ConflictResolution, Expectation
 from changerequests.services import conflicts, plans
 from changerequests.services.runs import request_merge
 from changerequests.states import RunStatus
+from datasets import bells
 from datasets.models import Dataset, MaintenanceRun, Project
 from datasets.operators import OPERATORS_GROUP, is_operator, make_operator
 from datasets.roles import Role, role_on
@@ -171,7 +172,7 @@ def test_operators_have_tables_looked_after(
     staff: Client, change_request: ChangeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[object, ...]] = []
-    monkeypatch.setattr(queue, "_send", lambda *message: sent.append(message))
+    monkeypatch.setattr(bells, "ring", lambda *message: sent.append(message))
     monkeypatch.setattr(transaction, "on_commit", lambda function, **_: function())
     address = reverse("admin:datasets_maintenancerun_add")
     asked = {"dataset": change_request.dataset_id, "jobs": ["compaction", "vacuum"], "reason": "slow"}

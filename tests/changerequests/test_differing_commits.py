@@ -18,12 +18,13 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, maintenance, operations, runs, waiting
 from changerequests.services.execution import claiming, running
 from changerequests.states import RunStatus, Status
-from datasets import leases
+from datasets import bells, leases
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset, DatasetMeta, MaintenanceRun
 from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.services import note_difference
+from datasets.work import unattended_under_lease
 from tests.api.clients import client_of
 from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, drain, merge, person_with
 from tests.merging.stores import lose_added_files
@@ -152,12 +153,12 @@ def test_no_merge_follows_until_an_operator_has_looked(
     MergeRun.objects.filter(pk=queued.pk).update(status=RunStatus.QUEUED)  # it was asked for before
 
     assert drain() == []
-    assert list(selectors.datasets_with_waiting_runs()) == []
+    assert list(unattended_under_lease(queue.workable_runs())) == []
     assert [one.code for one in operations.stuck_work()] == ["commit_differs"]
     assert version_of(dataset) == 1
 
     rung: list[str] = []
-    monkeypatch.setattr(queue, "_send", lambda task, *_: rung.append(task))
+    monkeypatch.setattr(bells, "ring", lambda task, *_: rung.append(task))
     with django_capture_on_commit_callbacks(execute=True):
         operations.acknowledge(dataset_id=dataset.pk, actor=adam, reason=" Restored by hand. ")
     assert rung == ["changerequests.sweep"]
@@ -243,7 +244,7 @@ def test_a_merge_that_was_taken_up_looks_again_before_it_commits(
     run = runs.request_merge(change_request_id=pending.pk, actor=owner)
     claimed = claiming.claim(dataset.pk, "first")
     assert claimed is not None
-    leases.release(claimed[1])
+    leases.release(claimed.table_lease)
     note_difference(dataset, "Version 0 is wrong.")
     [ended] = drain("second")
     assert (ended.pk, ended.status) == (run.pk, RunStatus.CANCELLED)

@@ -23,14 +23,15 @@ from changerequests.errors import PlanChanged
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTime
 from changerequests.services import execution, plans, reviews, runs, storage
-from changerequests.services.execution import audit_files, recording
+from changerequests.services.execution import audit_files, recording, running
 from changerequests.services.execution.reporting import Reporter
 from changerequests.states import RunPhase, RunStatus, Status
-from datasets import leases
+from datasets import bells, leases, work
 from datasets.errors import InvalidInput
 from datasets.models import Dataset, DatasetLease
 from datasets.roles import Role
 from datasets.services import change_settings, table_at
+from datasets.work import MOST_ATTEMPTS
 from tests.factories import (
     PLANES,
     ChangeRequestFactory,
@@ -383,7 +384,7 @@ def test_a_run_that_kills_its_worker_is_given_up(
     dataset: Dataset, pending: ChangeRequest, owner: User
 ) -> None:
     run = queued(pending, owner)
-    MergeRun.objects.filter(pk=run.pk).update(attempts=execution.MOST_ATTEMPTS)
+    MergeRun.objects.filter(pk=run.pk).update(attempts=MOST_ATTEMPTS)
 
     drain()
 
@@ -410,6 +411,67 @@ def test_a_worker_that_comes_back_from_the_dead_records_nothing(
     assert drain_once is not None
     assert merging.inspect_table(dataset.table_uri).version == 0
     assert run.merged_version is None
+
+
+def test_two_workers_that_record_one_merge_record_it_once(
+    dataset: Dataset, pending: ChangeRequest, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sleeps after the audit files until its lease has run out, and the second has recorded."""
+    run = queued(pending, owner)
+    quicker: list[Any] = []
+
+    def overtaken(*arguments: Any) -> Any:
+        written = audit_files.write_audit(*arguments)
+        if not quicker:
+            quicker.append("second")
+            let_the_lease_expire(dataset)
+            quicker.append(execution.merge_next(dataset_id=dataset.pk, worker="second"))
+        return written
+
+    monkeypatch.setattr(recording, "write_audit", overtaken)
+    slower = execution.merge_next(dataset_id=dataset.pk, worker="first")
+
+    assert quicker == ["second", run]
+    assert slower is not None
+    run.refresh_from_db()
+    assert (run.status, run.attempts, run.worker, run.merged_version) == (RunStatus.SUCCEEDED, 2, "second", 1)
+    assert (slower.worker, slower.finished_at) == ("second", run.finished_at)  # it says what the row says
+    assert actions_of(pending).count("change_request.merged") == 1
+    assert merging.inspect_table(dataset.table_uri).version == 1
+    assert list(verify_chains()) == []
+
+
+def test_one_hold_records_once(dataset: Dataset, pending: ChangeRequest, owner: User) -> None:
+    queued(pending, owner)
+    recorded: list[Any] = []
+    record_merge = recording.record_merge
+
+    def twice(*arguments: Any) -> None:
+        record_merge(*arguments)
+        recorded.append((actions_of(pending), RunPhaseTime.objects.count()))
+        record_merge(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "record_merge", twice)
+        drain()
+
+    assert recorded == [(actions_of(pending), RunPhaseTime.objects.count())]
+    assert actions_of(pending)[-1] == "change_request.merged"
+
+
+def test_an_interrupted_run_is_taken_up_before_those_that_have_waited_longer(
+    dataset: Dataset, pending: ChangeRequest, owner: User
+) -> None:
+    """A merge that was found standing begins out of turn; where its recording is cut short it comes first."""
+    waiting = queued(pending, owner)
+    interrupted = queued(ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,1\n"), owner)
+    lease = leases.acquire(dataset.pk, "recording what stands")
+    assert work.claim(interrupted, worker="gone", lease=lease) is not None
+    ChangeRequest.objects.filter(pk=interrupted.change_request_id).update(status=Status.MERGING)
+    let_the_lease_expire(dataset)
+
+    assert queue.next_run(dataset.pk) == interrupted
+    assert [(run.pk, run.attempts) for run in drain()] == [(interrupted.pk, 2), (waiting.pk, 1)]
 
 
 def test_a_lost_bell_is_rung_again_by_the_sweep(
@@ -445,7 +507,7 @@ def test_a_broker_that_is_down_loses_no_merge(
     def down(*_: object, **__: object) -> None:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(queue.current_app, "send_task", down)
+    monkeypatch.setattr(bells.current_app, "send_task", down)
 
     queue.ring(pending.dataset_id)
     run = merge(pending, owner)

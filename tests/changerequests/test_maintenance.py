@@ -19,7 +19,6 @@ from django.utils import timezone
 import merging
 from audit.selectors import events_in
 from audit.services import dataset_stream, verify_chains
-from changerequests import queue
 from changerequests.models import MergeRun
 from changerequests.services import (
     blame,
@@ -34,7 +33,7 @@ from changerequests.services import (
 )
 from changerequests.services.execution import claiming
 from changerequests.states import RunStatus
-from datasets import leases
+from datasets import bells, leases
 from datasets.errors import DatasetBusy, Forbidden, InvalidInput, MaintenanceStopped
 from datasets.models import Dataset, DatasetLease, DatasetMeta, MaintenanceRun
 from datasets.operators import make_operator
@@ -59,7 +58,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Messages that would have gone to workers."""
     sent: list[tuple[str, int]] = []
-    monkeypatch.setattr(queue, "_send", lambda task, *arguments: sent.append((task, *arguments)))
+    monkeypatch.setattr(bells, "ring", lambda task, *arguments: sent.append((task, *arguments)))
     return sent
 
 
@@ -243,7 +242,7 @@ def test_a_merge_that_was_cut_short_is_recovered_first(dataset: Dataset, owner: 
     runs.request_merge(change_request_id=change_request.pk, actor=owner)
     claimed = claiming.claim(dataset.pk, "gone")
     assert claimed is not None
-    leases.release(claimed[1])
+    leases.release(claimed.table_lease)
     ask(dataset, owner, "vacuum", "compaction")
     assert work(dataset) is None
     assert MaintenanceRun.objects.get().status == "queued"

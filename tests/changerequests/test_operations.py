@@ -54,7 +54,7 @@ def claim(run: MergeRun) -> leases.Lease:
     claimed = claiming.claim(run.dataset_id, "worker-1")
     assert claimed is not None
     run.refresh_from_db()
-    return claimed[1]
+    return claimed.table_lease
 
 
 def stuck() -> list[tuple[str, str]]:

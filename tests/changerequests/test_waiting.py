@@ -7,9 +7,13 @@ from django.contrib.auth.models import User
 
 from audit.selectors import events_of
 from changerequests import selectors
+from changerequests.blockers import Blocker
 from changerequests.errors import Blocked, InvalidTransition
+from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, MergeRun
+from changerequests.policies import merge_gates
 from changerequests.services import conflicts, plans, proposals, reviews, runs, waiting
+from changerequests.services.locks import lock_change_request
 from changerequests.services.rebasing import rebase
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
 from changerequests.tasks import check, sweep
@@ -98,6 +102,58 @@ def test_what_somebody_has_to_mend_is_no_wait(dataset: Dataset, owner: User) -> 
         waiting.merge_when_ready(change_request_id=change_request.pk, actor=owner)
     assert [blocker.code for blocker in raised.value.blockers] == ["changes_requested"]
     assert not waits_still(change_request)
+
+
+@pytest.mark.parametrize("meanwhile", ["closed", "an objection", "no longer theirs to merge"])
+def test_what_happens_before_the_lock_is_judged_under_it(
+    dataset: Dataset, owner: User, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    change_request = ChangeRequestFactory(dataset=dataset)
+    refused = {"closed": InvalidTransition, "an objection": Blocked}.get(meanwhile, Forbidden)
+
+    def lock_after_it_happened(pk: int) -> ChangeRequest:
+        monkeypatch.undo()
+        _let_happen(meanwhile, change_request, owner)
+        return lock_change_request(pk)
+
+    monkeypatch.setattr(waiting, "lock_change_request", lock_after_it_happened)
+    with pytest.raises(refused):
+        waiting.merge_when_ready(change_request_id=change_request.pk, actor=change_request.author)
+    assert not waits_still(change_request)
+    assert (
+        not events_of("change_request", change_request.cr_id).filter(action="merge.when_ready_asked").exists()
+    )
+
+
+def _let_happen(what: str, change_request: ChangeRequest, owner: User) -> None:
+    if what == "closed":
+        proposals.close(change_request_id=change_request.pk, actor=owner, reason="Not wanted.")
+    elif what == "an objection":
+        reviews.review(
+            change_request_id=change_request.pk, actor=owner, verdict="request_changes", body="Wrong year."
+        )
+    else:
+        give_role(change_request.author, change_request.dataset, Role.VIEWER)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "waits_on"), [("an objection", True), ("no longer theirs to merge", False)]
+)
+def test_a_gate_that_closes_between_the_look_and_the_lock_holds_the_merge_back(
+    waits: ChangeRequest, owner: User, monkeypatch: pytest.MonkeyPatch, meanwhile: str, waits_on: bool
+) -> None:
+    approve(waits, owner)
+
+    def look_before_it_happens(facts: Facts) -> list[Blocker]:
+        found = merge_gates(facts)
+        _let_happen(meanwhile, waits, owner)
+        return found
+
+    monkeypatch.setattr(waiting, "merge_gates", look_before_it_happens)
+    assert waiting.merge_if_ready(change_request_id=waits.pk) is None
+    assert MergeRun.objects.count() == 0
+    assert waits_still(waits) is waits_on
+    assert waits.status == Status.PENDING
 
 
 def test_a_conflict_that_comes_up_holds_it_back(waits: ChangeRequest, dataset: Dataset, owner: User) -> None:

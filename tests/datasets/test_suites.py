@@ -278,7 +278,7 @@ def test_a_worker_proposes_a_suite_that_the_table_satisfies(dataset: Dataset, ow
     tasks.propose_suite(asked.pk)
 
     made = suites.proposal_of(dataset, asked.pk)
-    assert (made.problem, made.finished_at is not None) == ("", True)
+    assert (made.error_message, made.finished_at is not None) == ("", True)
     report = merging.check_table(dataset.table_uri, made.document, ["tailnum"])
     assert {one.state for one in report.results} == {"passed"}
     assert "expect_column_values_to_be_unique" in {one.type for one in report.results}
@@ -303,11 +303,11 @@ def test_a_proposal_that_cannot_be_made_says_why(
 ) -> None:
     asked = suites.ask_for_proposal(dataset_id=dataset.pk, actor=owner)
     with patch.object(merging, "propose_expectations", side_effect=error):
-        suites.make_proposal(asked.pk)
+        suites.make_proposal(proposal_id=asked.pk, worker="test")
     asked.refresh_from_db()
-    assert (asked.problem, asked.document) == (sentence, "")
+    assert (asked.error_message, asked.document) == (sentence, "")
     assert asked.finished_at is not None
-    assert suites.make_proposal(asked.pk + 1) is None
+    assert suites.make_proposal(proposal_id=asked.pk + 1, worker="test") is None
     with pytest.raises(NotFound):
         suites.proposal_of(DatasetFactory(), asked.pk)
 

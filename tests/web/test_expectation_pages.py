@@ -179,7 +179,7 @@ def test_a_proposal_is_waited_for_and_opens_in_the_form(
     assert b'http-equiv="refresh"' in waiting.content
     assert b"every 1s" in client.get(asked.headers["Location"], headers={"HX-Request": "true"}).content
 
-    suites.make_proposal(proposal.pk)
+    suites.make_proposal(proposal_id=proposal.pk, worker="test")
 
     there = client.get(asked.headers["Location"], headers={"HX-Request": "true"})
     assert there.headers["HX-Redirect"] == f"{address}?proposal={proposal.pk}"
@@ -198,7 +198,7 @@ def test_a_proposal_that_failed_says_why(
     client.post(f"{address}propose/")
     proposal = SuiteProposal.objects.get()
     with patch.object(suites.merging, "propose_expectations", side_effect=RuntimeError):
-        suites.make_proposal(proposal.pk)
+        suites.make_proposal(proposal_id=proposal.pk, worker="test")
     said = text_of(client.get(f"{address}proposals/{proposal.pk}/"))
     assert "No suite could be proposed Profiling the table failed unexpectedly." in said
     assert "Ask again" in said

@@ -12,9 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from changerequests import queue
 from changerequests.models import ChangeRequest
 from changerequests.services import maintenance, plans, proposals, reverts
+from datasets import bells
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import make_operator
 from tests.factories import ChangeRequestFactory, approve, fresh, merge
@@ -38,7 +38,7 @@ def content(response: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "_send", lambda *_: None)
+    monkeypatch.setattr(bells, "ring", lambda *_: None)
 
 
 def test_a_row_tells_who_made_its_cells(

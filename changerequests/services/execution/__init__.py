@@ -10,7 +10,7 @@ In the order in which a merge passes them: ``claiming``, ``recovering`` (what st
 
 from changerequests.services.execution.clearing import clear_staged_content
 from changerequests.services.execution.recording import record_merge
-from changerequests.services.execution.recovering import result_standing, sweep
-from changerequests.services.execution.running import MOST_ATTEMPTS, merge_next
+from changerequests.services.execution.recovering import result_of_committed, sweep
+from changerequests.services.execution.running import merge_next
 
-__all__ = ["MOST_ATTEMPTS", "clear_staged_content", "merge_next", "record_merge", "result_standing", "sweep"]
+__all__ = ["clear_staged_content", "merge_next", "record_merge", "result_of_committed", "sweep"]

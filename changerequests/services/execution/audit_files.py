@@ -18,7 +18,7 @@ from datasets.rows import kept
 TOLD_BY_THE_DATABASE = {storage.MERGE_RESULT, "validation.json", "conflicts.json"}
 
 
-def validation_told(change_request: ChangeRequest, result: merging.MergeResult) -> dict[str, Any]:
+def validation_of(change_request: ChangeRequest, result: merging.MergeResult) -> dict[str, Any]:
     """Everything that was checked before the commit, from what the attempt wrote then: whoever records it, and after
     whatever interruption, says the same. Where that is gone, the table's own rules alone.
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from django.db import transaction
-from django.utils import timezone
 
 import merging
 from changerequests import queue
@@ -15,12 +15,13 @@ from changerequests.models import MergeRun
 from changerequests.services import plans, settling
 from changerequests.services.execution.documents import check_document
 from changerequests.services.execution.recording import keep_judgement
-from changerequests.services.locks import lock_change_request, lock_run
+from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunStatus
-from datasets import leases
+from datasets import work
 from datasets.errors import DomainError
 from datasets.rows import storable
+from datasets.work import Hold
 
 logger = structlog.get_logger(__name__)
 
@@ -33,19 +34,30 @@ WHERE_MERGED_OTHERWISE = (
 KEPT_CONFLICTS = 50
 
 
-def end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
+@dataclass(frozen=True)
+class Ending:
+    """How a run ends that merged nothing, and what people read of it.
+
+    ``report`` is what the suite said of the merged result. Where the outcome is not ``settled`` a commit may still
+    land: the note of it stays, and with it everything that it forbids.
+    """
+
+    status: RunStatus
+    code: str
+    message: str
+    data: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] | None = None
+    settled: bool = True
+
+
+def ending_of(error: Exception) -> Ending:
+    """The ending of a run that this error ended."""
     if isinstance(error, RunStopped):
-        return step_back(run, lease, RunStatus.CANCELLED, "cancelled", error.message)
+        return Ending(RunStatus.CANCELLED, "cancelled", error.message)
     if isinstance(error, merging.MergeConflict):
         conflicts = [plans.conflict_document(conflict) for conflict in error.conflicts[:KEPT_CONFLICTS]]
-        return step_back(
-            run,
-            lease,
-            RunStatus.CONFLICTED,
-            error.code,
-            error.message,
-            {"total": error.total, "conflicts": conflicts},
-        )
+        data = {"total": error.total, "conflicts": conflicts}
+        return Ending(RunStatus.CONFLICTED, error.code, error.message, data)
     if isinstance(error, merging.ValidationFailed):
         suite = error.report.expectations
         report = suite.as_json() if suite is not None else None
@@ -54,57 +66,41 @@ def end_with(error: Exception, run: MergeRun, lease: leases.Lease) -> MergeRun:
             "suite_version": report["version"] if report is not None else None,
             "expectations": failures_in(report) if report is not None else [],
         }
-        return step_back(run, lease, RunStatus.INVALID, error.code, error.message, checks, report=report)
+        return Ending(RunStatus.INVALID, error.code, error.message, checks, report)
     if isinstance(error, merging.MergedOtherwise):
-        message = f"{error.message} {WHERE_MERGED_OTHERWISE}"
-        return step_back(run, lease, RunStatus.FAILED, error.code, message, error.data)
+        return Ending(RunStatus.FAILED, error.code, f"{error.message} {WHERE_MERGED_OTHERWISE}", error.data)
     if isinstance(error, GivenUp):
-        return step_back(run, lease, RunStatus.FAILED, "merge_failed", error.message)
+        return Ending(RunStatus.FAILED, "merge_failed", error.message)
     if isinstance(error, merging.MergeError | DomainError):
-        return step_back(run, lease, RunStatus.FAILED, error.code, error.message, error.data)
+        return Ending(RunStatus.FAILED, error.code, error.message, error.data)
     logger.error("merge_failed", exc_info=error)
-    return step_back(
-        run,
-        lease,
+    return Ending(
         RunStatus.FAILED,
         "merge_failed",
         "The merge failed unexpectedly and the table is as it was. The worker's log says more, under this run's id.",
     )
 
 
-def step_back(
-    run: MergeRun,
-    lease: leases.Lease,
-    status: RunStatus,
-    code: str,
-    message: str,
-    data: dict[str, Any] | None = None,
-    *,
-    report: dict[str, Any] | None = None,
-    settled: bool = True,
-) -> MergeRun:
-    """End a run without a merge: the request is pending again, the reason (and ``report``) is on the run.
-
-    Where the outcome is not ``settled`` the note of what may still land stays, and with it everything that it forbids.
-    """
+def step_back(hold: Hold[MergeRun], ending: Ending) -> None:
+    """End a run without a merge: the request is pending again, the reason is on the run."""
+    run, message = hold.work, storable(ending.message)
     with transaction.atomic():
         change_request = lock_change_request(run.change_request_id)
-        run = lock_run(run.pk)
-        if run.status != RunStatus.RUNNING or run.fence != lease.fence:
-            return run  # somebody else has taken over and speaks for it
-        take_transition(
-            change_request, Action.STEP_BACK, **(settling.settled_fields(change_request) if settled else {})
-        )
-        run.status, run.finished_at = status, timezone.now()
-        message = storable(message)
-        run.error_code, run.error_message, run.error_data = code, message, storable(data or {})
-        keep_judgement(run, change_request, report)
-        run.save()
+        error = {
+            "error_code": ending.code,
+            "error_message": message,
+            "error_data": storable(ending.data),
+        }
+        if not work.end(hold, ending.status, **error):
+            return  # somebody else has taken over and speaks for it
+        settled = settling.settled_fields(change_request) if ending.settled else {}
+        take_transition(change_request, Action.STEP_BACK, **settled)
+        keep_judgement(run, change_request, ending.report)
+        run.refresh_from_db(fields=["cancel_requested_by"])
         record_event(
             change_request,
-            f"merge.{status}" if settled else "merge.unsettled",
-            run.cancel_requested_by if status == RunStatus.CANCELLED else None,
-            {"run": run.pk, "code": code, "reason": message},
+            f"merge.{ending.status}" if ending.settled else "merge.unsettled",
+            run.cancel_requested_by if ending.status == RunStatus.CANCELLED else None,
+            {"run": run.pk, "code": ending.code, "reason": message},
         )
         queue.ask_for_check(change_request.pk)
-    return run

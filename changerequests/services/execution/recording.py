@@ -13,40 +13,54 @@ from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
 from changerequests.services import expectations
 from changerequests.services.execution import clearing
-from changerequests.services.execution.audit_files import validation_told, write_audit
+from changerequests.services.execution.audit_files import validation_of, write_audit
 from changerequests.services.execution.documents import result_document
-from changerequests.services.locks import lock_change_request, lock_run
+from changerequests.services.locks import lock_change_request
 from changerequests.services.merged_keys import remember_keys
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus
+from datasets import work
 from datasets.models import Dataset
 from datasets.rows import storable
 from datasets.services import note_difference, remember_table
+from datasets.work import Hold
 
 
 def keep_judgement(run: MergeRun, change_request: ChangeRequest, report: dict[str, Any] | None) -> None:
-    """Keep what the suite said of the merged result with the run, which the caller saves."""
+    """Keep what the suite said of the merged result with the run that has ended."""
     if report is None:
         return
     check = expectations.remember_check(change_request, run.revision, run.resolutions_digest, report, run=run)
     run.suite_version = check.suite_version
+    run.save(update_fields=["suite_version"])
 
 
-def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.MergeResult) -> MergeRun:
+def record_merge(hold: Hold[MergeRun], change_request: ChangeRequest, result: merging.MergeResult) -> None:
     """The commit stands: write the audit files, then say so in the database, in one transaction.
 
-    For a running run of a request that is merging.
+    For the run of a request that is merging. Where somebody else has taken the run over, it is theirs to record.
     """
+    run = hold.work
     info = merging.inspect_table(change_request.dataset.table_uri)
     committed_at = _committed_at(change_request.dataset, result.merged_version)
-    validation = validation_told(change_request, result)
+    validation = validation_of(change_request, result)
     run.refresh_from_db(fields=["approved_by"])  # as it was when the commit began
     folder, hashes = write_audit(run, change_request, result, validation)
     with transaction.atomic():
         change_request = lock_change_request(change_request.pk)
-        run = lock_run(run.pk)
-        if run.status != RunStatus.RUNNING:
-            return run  # recorded already
+        ended = work.end(
+            hold,
+            RunStatus.SUCCEEDED,
+            phase=RunPhase.DONE,
+            merged_version=result.merged_version,
+            rows_affected=result.rows_affected,
+            bytes_written=result.bytes_written,
+            result=storable(result_document(result)),
+            error_code=merging.CommitDiffers.code if result.difference else "",
+            error_message=result.difference,
+        )
+        if not ended:
+            return  # it is recorded already, or by whoever has taken it over
         take_transition(
             change_request,
             Action.COMPLETE,
@@ -56,16 +70,7 @@ def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.M
             merge_record=_merge_record(run, change_request, result, folder, hashes),
             unsettled_version=None,
         )
-        run.status, run.phase, run.finished_at = RunStatus.SUCCEEDED, RunPhase.DONE, timezone.now()
-        run.merged_version, run.rows_affected = result.merged_version, result.rows_affected
-        run.bytes_written = result.bytes_written
-        run.result = storable(result_document(result))
-        run.error_code, run.error_message = (
-            merging.CommitDiffers.code if result.difference else "",
-            result.difference,
-        )
         keep_judgement(run, change_request, validation.get("expectations"))
-        run.save()
         RunPhaseTime.objects.bulk_create(
             RunPhaseTime(run=run, phase=phase, seconds=seconds) for phase, seconds in result.phases.items()
         )
@@ -104,7 +109,6 @@ def record_merge(run: MergeRun, change_request: ChangeRequest, result: merging.M
                 {"by": change_request.cr_id, "version": result.merged_version},
             )
         transaction.on_commit(lambda: clearing.after_merge(change_request.pk), robust=True)
-    return run
 
 
 def _committed_at(dataset: Dataset, version: int) -> datetime | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import structlog
 
 import merging
-from changerequests import queue, selectors
+from changerequests import queue
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import settling, storage
 from changerequests.services.execution.clearing import clear_staged_content
 from changerequests.states import Status
-from datasets import leases
+from datasets import work
+from datasets.work import Hold
 
 logger = structlog.get_logger(__name__)
 
@@ -24,22 +25,22 @@ def merge(request: merging.MergeRequest, progress: merging.Progress | None = Non
 
 
 def standing_before(
-    change_request: ChangeRequest, request: merging.MergeRequest, run: MergeRun, lease: leases.Lease
+    change_request: ChangeRequest, request: merging.MergeRequest, hold: Hold[MergeRun]
 ) -> merging.MergeResult | None:
     """The merge of the request that stands already, before this run has done anything; None if there is none.
 
     It may have landed after an earlier run gave up on it: such a request is settled first. And it may be recorded in
     audit files alone, where the database was restored and the table's log has forgotten its marker since.
     """
-    if run.attempts == 1 and change_request.unsettled_version is not None:
-        committed = settling.settle(change_request, request, lease)
+    if hold.work.attempts == 1 and change_request.unsettled_version is not None:
+        committed = settling.settle(change_request, request, hold.table_lease)
         if committed is not None:
-            return result_standing(request, committed)
+            return result_of_committed(request, committed)
         settled = settling.settled_fields(change_request)
         ChangeRequest.objects.filter(pk=change_request.pk, status=Status.MERGING).update(**settled)
         change_request.refresh_from_db(fields=list(settled))
     audited = storage.audited_merge(change_request)
-    return None if audited is None else _result_audited(change_request, request, run, audited)
+    return None if audited is None else _result_audited(change_request, request, hold.work, audited)
 
 
 def _result_audited(
@@ -68,7 +69,9 @@ def _result_audited(
     return merging.result_from_document(audited.document)
 
 
-def result_standing(request: merging.MergeRequest, committed: merging.CommittedMerge) -> merging.MergeResult:
+def result_of_committed(
+    request: merging.MergeRequest, committed: merging.CommittedMerge
+) -> merging.MergeResult:
     """What the merge in the log did. Where neither the log nor the artefacts tell any more, that it stands: a merge
     that happened is recorded, never tried again.
     """
@@ -95,9 +98,9 @@ def result_standing(request: merging.MergeRequest, committed: merging.CommittedM
 
 def sweep() -> int:
     """Bring back what was lost: ring for waiting and interrupted runs, clear staging that was left. Returns rings."""
-    datasets = set(selectors.datasets_with_waiting_runs().values_list("pk", flat=True))
-    datasets |= set(selectors.runs_to_recover().values_list("dataset_id", flat=True))
-    for dataset_id in sorted(datasets):
+    waiting = work.unattended_under_lease(queue.workable_runs())
+    datasets = waiting.order_by("dataset").values_list("dataset", flat=True).distinct()
+    for dataset_id in datasets:
         queue.ring(dataset_id)
     left = ChangeRequest.objects.filter(status=Status.MERGED, staging_removed_at__isnull=True)
     for pk in left.values_list("pk", flat=True)[:100]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
+from django.db.models import Q
 
 from changerequests import policies
 from changerequests.errors import RunStopped
 from changerequests.facts import Facts, facts_of
 from changerequests.models import MergeRun
 from changerequests.services import settling
-from changerequests.states import RunPhase, RunStatus, Status
-from datasets import leases
+from changerequests.states import RunPhase, Status
+from datasets import leases, work
+from datasets.work import Hold
 
 
 class Reporter:
@@ -22,19 +23,16 @@ class Reporter:
     The gates are judged twice: by the ``facts`` with which the run set out, and by fresh ones right before the commit.
     """
 
-    def __init__(self, run: MergeRun, lease: leases.Lease, facts: Facts) -> None:
-        self.run, self.lease, self.facts = run, lease, facts
+    def __init__(self, hold: Hold[MergeRun], facts: Facts) -> None:
+        self.hold, self.run, self.facts = hold, hold.work, facts
         self.deletes: tuple[int, float] = 0, 0.0
 
     def __call__(self, phase: str, **reported: Any) -> None:
         if phase == "uncommitted":
             noted_before = self.facts.change_request.unsettled_version
-            settling.withdraw(self.run.change_request_id, reported["version"], noted_before)
+            settling.withdraw_note(self.run.change_request_id, reported["version"], noted_before)
             return
-        allowed = MergeRun.objects.filter(pk=self.run.pk, status=RunStatus.RUNNING, fence=self.lease.fence)
-        if phase != RunPhase.RECORDING:
-            allowed = allowed.filter(cancel_requested_by__isnull=True)
-        fields: dict[str, Any] = {"phase": phase, "heartbeat_at": timezone.now()}
+        fields: dict[str, Any] = {"phase": phase}
         if phase == RunPhase.WRITING:
             self.deletes = reported["deleted"], reported["deleted_share"]
         if phase in (RunPhase.CHECKING, RunPhase.WRITING):
@@ -43,13 +41,14 @@ class Reporter:
             now = self._facts_now()
             self._must_hold(now)
             fields["approved_by"] = [str(review.reviewer) for review in now.approvals]
-        with transaction.atomic():
-            moved = allowed.update(**fields)
-            if moved and phase == RunPhase.COMMITTING:
-                settling.begin(self.run.change_request_id, reported["version"])
         if phase == RunPhase.RECORDING:
+            work.progress(self.hold, **fields)
             return  # the commit stands; whoever holds the lease records it
-        if not moved or not leases.renew(self.lease):  # late is no harm while nobody else took it
+        with transaction.atomic():
+            moved = work.progress(self.hold, Q(cancel_requested_by__isnull=True), **fields)
+            if moved and phase == RunPhase.COMMITTING:
+                settling.note_commit(self.run.change_request_id, reported["version"])
+        if not moved or not leases.renew(self.hold.table_lease):  # late is no harm while nobody else took it
             raise RunStopped(self._why())
 
     def _facts_now(self) -> Facts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import structlog
-from django.utils import timezone
 
 import merging
 from changerequests import queue
@@ -12,17 +11,15 @@ from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import plans, settling
 from changerequests.services.execution import claiming
-from changerequests.services.execution.ending import end_with, step_back
+from changerequests.services.execution.ending import Ending, ending_of, step_back
 from changerequests.services.execution.recording import record_merge
-from changerequests.services.execution.recovering import merge, result_standing, standing_before
+from changerequests.services.execution.recovering import merge, result_of_committed, standing_before
 from changerequests.services.execution.reporting import Reporter
 from changerequests.states import RunStatus
-from datasets import leases
+from datasets import leases, work
+from datasets.work import MOST_ATTEMPTS, Hold
 
 logger = structlog.get_logger(__name__)
-
-#: How often a run is begun before it is given up: a run that kills its worker must not do so for ever.
-MOST_ATTEMPTS = 5
 
 
 def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
@@ -30,19 +27,18 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
 
     Rings again while runs wait, so that a queue drains one task at a time.
     """
-    claimed = claiming.claim(dataset_id, worker)
-    if claimed is None:
+    hold = claiming.claim(dataset_id, worker)
+    if hold is None:
         return None
-    run, lease = claimed
+    run = hold.work
     with structlog.contextvars.bound_contextvars(run_id=run.pk, cr_id=run.change_request.cr_id):
         logger.info("merge_started", attempt=run.attempts)
         try:
-            alive = MergeRun.objects.filter(pk=run.pk)
-            with leases.kept_alive(lease, lambda: alive.update(heartbeat_at=timezone.now())):
-                run = _execute(run, lease)
+            with work.kept_alive(hold):
+                _execute(hold)
                 _keep_log_short(run)
         finally:
-            leases.release(lease)
+            leases.release(hold.table_lease)
         # Not after an error: what failed to end is taken up by the sweep, without haste.
         if queue.next_run(dataset_id) is not None:
             queue.ring(dataset_id)
@@ -64,30 +60,33 @@ def _keep_log_short(run: MergeRun) -> None:
             logger.info("checkpoint_written", version=written)
 
 
-def _execute(run: MergeRun, lease: leases.Lease) -> MergeRun:
+def _execute(hold: Hold[MergeRun]) -> None:
+    run = hold.work
     change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=run.change_request_id
     )
     request = plans.bare_request_for(change_request, run.revision, run=run)
     try:
-        result = standing_before(change_request, request, run, lease)
+        result = standing_before(change_request, request, hold)
         # Settling may have brought the request to a new generation.
         request = plans.bare_request_for(change_request, run.revision, run=run)
-        if result is None and run.attempts > MOST_ATTEMPTS:
+        if result is None and hold.is_worn_out:
             raise GivenUp(f"Given up after {MOST_ATTEMPTS} interrupted attempts.")
         if result is None:
             facts = facts_of(change_request, run.requested_by)
             result = merge(
                 plans.merge_request_for(change_request, run.revision, run=run, answered=facts.answered),
-                progress=Reporter(run, lease, facts),
+                progress=Reporter(hold, facts),
             )
     except Exception as error:  # noqa: BLE001  (the boundary: whatever happened, the run must end in the truth)
         try:
-            committed = settling.settle(change_request, request, lease)
+            committed = settling.settle(change_request, request, hold.table_lease)
         except OutcomeUnknown as unknown:
-            return step_back(run, lease, RunStatus.FAILED, unknown.code, unknown.message, settled=False)
+            step_back(hold, Ending(RunStatus.FAILED, unknown.code, unknown.message, settled=False))
+            return
         if committed is None:
-            return end_with(error, run, lease)
+            step_back(hold, ending_of(error))
+            return
         logger.warning("merge_interrupted_after_commit", error=str(error), version=committed.version)
-        result = result_standing(request, committed)
-    return record_merge(run, change_request, result)
+        result = result_of_committed(request, committed)
+    record_merge(hold, change_request, result)

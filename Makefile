@@ -8,13 +8,16 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo test test-spark test-corpus test-faults bench check lock clean
+.PHONY: help demo quick test test-spark test-corpus test-faults bench check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: .venv/demo.stamp ## try it: web and worker in this terminal, with demo data (PORT=8123 make demo)
 	@exec $(python) -m demo
+
+quick: .venv/dev.stamp ## static checks and the tests of single parts, in a minute
+	@$(python) -m tests.services quick
 
 test: .venv/dev.stamp ## run every test: engine, application on SQLite and PostgreSQL, browser, real services
 	@tests/install-services

@@ -19,7 +19,7 @@ FORMAT_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
-class Head:
+class ChainHead:
     """Where a chain stood: its newest entry then."""
 
     sequence: int
@@ -31,7 +31,7 @@ class Anchor:
     """One anchor file that was read: the heads in it, and the anchor before it."""
 
     path: Path
-    heads: Mapping[str, Head]
+    heads: Mapping[str, ChainHead]
     previous: str
     previous_sha256: str
 
@@ -54,7 +54,7 @@ def read_anchor(path: Path) -> Anchor:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         heads = {
-            stream: Head(int(head["sequence"]), str(head["hash"]))
+            stream: ChainHead(int(head["sequence"]), str(head["hash"]))
             for stream, head in content["heads"].items()
         }
         return Anchor(path, heads, str(content["previous"]), str(content["previous_sha256"]))
@@ -62,7 +62,7 @@ def read_anchor(path: Path) -> Anchor:
         raise AnchorDamaged(path) from error
 
 
-def document(heads: Mapping[str, Head], *, made_at: str) -> dict[str, Any]:
+def document(heads: Mapping[str, ChainHead], *, made_at: str) -> dict[str, Any]:
     """The content of the next anchor file."""
     paths = anchor_paths()
     return {
@@ -74,9 +74,9 @@ def document(heads: Mapping[str, Head], *, made_at: str) -> dict[str, Any]:
     }
 
 
-def anchored_heads() -> dict[str, Head]:
+def anchored_heads() -> dict[str, ChainHead]:
     """The newest anchored head of every chain. Files that are damaged are left to the verification."""
-    known: dict[str, Head] = {}
+    known: dict[str, ChainHead] = {}
     for path in anchor_paths():
         try:
             known.update(read_anchor(path).heads)

@@ -73,10 +73,10 @@ def anchor_chains() -> Path | None:
     """
     known = anchors.anchored_heads()
     moved = {
-        chain.stream: anchors.Head(chain.last_sequence, chain.last_hash)
+        chain.stream: anchors.ChainHead(chain.last_sequence, chain.last_hash)
         for chain in Chain.objects.order_by("stream")
         if chain.last_sequence
-        and known.get(chain.stream) != anchors.Head(chain.last_sequence, chain.last_hash)
+        and known.get(chain.stream) != anchors.ChainHead(chain.last_sequence, chain.last_hash)
     }
     if not moved or (set(moved) == {INSTALLATION_STREAM} and _only_anchored_since(known)):
         return None
@@ -96,7 +96,7 @@ def anchor_chains() -> Path | None:
     return folder / name
 
 
-def _only_anchored_since(known: Mapping[str, anchors.Head]) -> bool:
+def _only_anchored_since(known: Mapping[str, anchors.ChainHead]) -> bool:
     head = known.get(INSTALLATION_STREAM)
     since = Event.objects.filter(stream=INSTALLATION_STREAM, sequence__gt=head.sequence if head else 0)
     return not since.exclude(action=ANCHORED).exists()
@@ -200,7 +200,7 @@ def lost_heads() -> list[LostHead]:
     ]
 
 
-def _anchored() -> Iterator[tuple[str, str, anchors.Head]]:
+def _anchored() -> Iterator[tuple[str, str, anchors.ChainHead]]:
     """Every head of every anchor file that can be read; ``broken_links`` tells of the others."""
     for path in anchors.anchor_paths():
         try:
@@ -212,8 +212,8 @@ def _anchored() -> Iterator[tuple[str, str, anchors.Head]]:
 
 
 def _not_in_their_chains(
-    some: Sequence[tuple[str, str, anchors.Head]],
-) -> Iterator[tuple[str, str, anchors.Head, str]]:
+    some: Sequence[tuple[str, str, anchors.ChainHead]],
+) -> Iterator[tuple[str, str, anchors.ChainHead, str]]:
     wanted: dict[str, list[int]] = {}
     for _, stream, head in some:
         wanted.setdefault(stream, []).append(head.sequence)

@@ -410,7 +410,7 @@ def _events(
                 action, data = ("comment.added", {"comment": comment}) if comment else ("merge.started", {})
             told[one.dataset_id].append((action, one.cr_id, data))
     left = number - sum(map(len, told.values()))
-    heads: list[dict[str, anchors.Head]] = [{} for _ in range(ANCHOR_FILES)]
+    heads: list[dict[str, anchors.ChainHead]] = [{} for _ in range(ANCHOR_FILES)]
     chains: list[Chain] = []
     for dataset_id, content in told.items():
         chain = Chain(stream=dataset_stream(dataset_id))
@@ -436,7 +436,7 @@ def _insert_chain(
     told: Sequence[tuple[str, str, dict[str, Any]]],
     people: Sequence[User],
     now: datetime,
-    heads: Sequence[dict[str, anchors.Head]],
+    heads: Sequence[dict[str, anchors.ChainHead]],
 ) -> Chain:
     events = []
     for place, (action, subject_id, data) in enumerate(told):
@@ -457,7 +457,7 @@ def _insert_chain(
         chain.last_sequence, chain.last_hash = event.sequence, event.hash
         if (place + 1) % max(1, len(told) // ANCHOR_FILES) == 0:
             anchor = min((place + 1) * ANCHOR_FILES // len(told), ANCHOR_FILES) - 1
-            heads[anchor][chain.stream] = anchors.Head(event.sequence, event.hash)
+            heads[anchor][chain.stream] = anchors.ChainHead(event.sequence, event.hash)
     _insert(events, Event)
     return chain
 

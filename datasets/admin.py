@@ -45,7 +45,7 @@ class OperatorAdmin(ReadOnlyAdmin):
         return is_operator(request.user)
 
 
-class MemberForm(forms.Form):
+class RoleForm(forms.Form):
     """Which user or group gets which role."""
 
     member = forms.ChoiceField()
@@ -86,7 +86,7 @@ class WithMembersAdmin(OperatorAdmin):
         if not self.has_operate_permission(request):
             raise PermissionDenied
         target = get_object_or_404(self.model, pk=pk)
-        form = MemberForm(request.POST or None)
+        form = RoleForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             member, role = form.chosen()
             set_role(member=member, target=target, role=role, actor=request.user)  # type: ignore[arg-type]  # an operator

@@ -27,7 +27,7 @@ _UTC_TIME = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
-class Source:
+class PublishedTable:
     """One of the package's tables: its file, its columns with their types, and its key."""
 
     name: str
@@ -36,7 +36,7 @@ class Source:
     primary_keys: tuple[str, ...]
 
 
-FLIGHTS = Source(
+FLIGHTS = PublishedTable(
     name="flights",
     file="flights.csv.zip",
     columns={
@@ -62,7 +62,7 @@ FLIGHTS = Source(
     },
     primary_keys=("time_hour", "flight", "carrier", "origin"),
 )
-PLANES = Source(
+PLANES = PublishedTable(
     name="planes",
     file="planes.csv",
     columns={
@@ -78,7 +78,7 @@ PLANES = Source(
     },
     primary_keys=("tailnum",),
 )
-AIRPORTS = Source(
+AIRPORTS = PublishedTable(
     name="airports",
     file="airports.csv",
     columns={
@@ -93,7 +93,7 @@ AIRPORTS = Source(
     },
     primary_keys=("faa",),
 )
-WEATHER = Source(
+WEATHER = PublishedTable(
     name="weather",
     file="weather.csv",
     columns={
@@ -122,7 +122,7 @@ class FlightsMissingError(Exception):
     """The package with the data is not installed."""
 
 
-def load(source: Source) -> pa.Table:
+def load(source: PublishedTable) -> pa.Table:
     """The table with its exact types, sorted by its key. Raises ``FlightsMissingError``."""
     table = pyarrow.csv.read_csv(
         io.BytesIO(_content(source.file)),

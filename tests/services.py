@@ -3,7 +3,8 @@
 All of them are private to the test run, listen on the loopback address or a unix socket only, are waited for
 with a bound, and are stopped however the run ends.
 
-As a program: ``python -m tests.services suite`` runs the whole suite (what ``make test`` does);
+As a program: ``python -m tests.services suite`` runs the whole suite (what ``make test`` does), ``quick`` the static
+checks and the tests of single parts (``make quick``);
 ``python -m tests.services with-postgresql COMMAND …`` runs a command with ``DATABASE_URL`` set.
 """
 
@@ -33,6 +34,23 @@ from tests import options
 #: The same application tests on both databases; the engine knows no database, so it is tested once.
 DATABASE_SUITES = tuple(
     f"tests/{name}" for name in ("audit", "datasets", "changerequests", "api", "web", "demo", "config")
+)
+
+#: What `make quick` runs: tests of single parts, a few seconds each.
+QUICK_TESTS = (
+    "tests/architecture/test_class_names.py",
+    "tests/architecture/test_map.py",
+    "tests/architecture/test_model_relations.py",
+    "tests/architecture/test_repository.py",
+    "tests/changerequests/test_facts.py",
+    "tests/config/test_env.py",
+    "tests/merging/delta/test_delta_vectors.py",
+    "tests/merging/expectations/test_kinds.py",
+    "tests/merging/expectations/test_suites.py",
+    "tests/merging/test_values.py",
+    "tests/web/test_cells.py",
+    "tests/web/test_moved.py",
+    "tests/web/test_wording.py",
 )
 
 
@@ -225,6 +243,17 @@ def run_suite(arguments: list[str]) -> int:
     return max(results)
 
 
+def run_quick(arguments: list[str]) -> int:
+    """The static checks, and beside them the tests that need neither a table nor a database row."""
+    started = time.monotonic()
+    checks = subprocess.Popen([BASE_DIR / ".ci" / "static-checks"], stdout=subprocess.PIPE, text=True)
+    results = [part("tests of single parts", [sys.executable, "-m", "pytest", *QUICK_TESTS, *arguments])]
+    said, _ = checks.communicate()
+    sys.stdout.write(said)
+    announce(f"quick: {time.monotonic() - started:.0f} s; `make test` runs every test")
+    return max(*results, checks.returncode)
+
+
 def part(title: str, command: list[str], *, on_postgresql: bool = False, whole_output: bool = False) -> int:
     """Run one part of the suite and say how long it took; with ``whole_output`` its output comes at its end."""
     announce(f"{title} …")
@@ -269,8 +298,10 @@ def announce(line: str) -> None:
 
 def main(arguments: list[str]) -> int:
     match arguments:
-        case ["suite", *options]:
-            return run_suite(options)
+        case ["suite", *rest]:
+            return run_suite(rest)
+        case ["quick", *rest]:
+            return run_quick(rest)
         case ["with-postgresql", _, *_]:
             return part(" ".join(arguments[1:]), arguments[1:], on_postgresql=True)
         case _:

@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Standing:
+class StandingMerge:
     """A merge of a request that stands: what it did, and what is known of how it was asked for."""
 
     result: merging.MergeResult
@@ -39,7 +39,7 @@ class Standing:
     approved_by: list[str] = field(default_factory=list)
 
 
-def adopt(*, change_request_id: int, standing: Standing, lease: leases.Lease) -> MergeRun:
+def adopt(*, change_request_id: int, standing: StandingMerge, lease: leases.Lease) -> MergeRun:
     """Record the merge as the request's own, under the dataset's lease: result, audit files and events as after any
     other. The run that waited or was cut short records it, else one made for it.
 
@@ -113,7 +113,7 @@ def _settled(change_request_id: int, lease: leases.Lease) -> bool:
     request = plans.bare_request_for(change_request, run.revision, run=run)
     committed = settling.settle(change_request, request, lease)
     if committed is not None:
-        standing = Standing(
+        standing = StandingMerge(
             result=execution.result_of_committed(request, committed),
             revision=run.revision,
             requested_by=run.requested_by,

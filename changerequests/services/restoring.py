@@ -21,7 +21,7 @@ from audit.services import INSTALLATION_STREAM, acknowledge_lost_heads, lost_hea
 from changerequests import selectors
 from changerequests.models import ChangeRequest
 from changerequests.services import adopting, agreement, storage
-from changerequests.services.adopting import Standing
+from changerequests.services.adopting import StandingMerge
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event
 from changerequests.states import Status
@@ -36,7 +36,7 @@ HOLDER = "after_restore"
 
 
 @dataclass(frozen=True)
-class Finding:
+class RestoreFinding:
     """One thing that the restore left: ``done`` where it is (or, in a dry run, would be) mended here, else reported.
 
     ``identity`` is whose merge cannot be recorded any more; the trail tells of it once.
@@ -54,7 +54,7 @@ class RestoreReport:
     """What was found, and done unless it was a dry run."""
 
     dry_run: bool
-    findings: tuple[Finding, ...]
+    findings: tuple[RestoreFinding, ...]
 
     @property
     def done(self) -> int:
@@ -67,7 +67,7 @@ def after_restore(*, dry_run: bool) -> RestoreReport:
 
     Safe to call again: what is done, and told in the trail as lost, is not found any more. A dry run writes nothing.
     """
-    findings: list[Finding] = []
+    findings: list[RestoreFinding] = []
     numbers: set[int] = set()
     for dataset in Dataset.objects.select_related("project", "meta").order_by("pk"):
         findings += _dataset(dataset, numbers, dry_run=dry_run)
@@ -98,13 +98,13 @@ def _tell(report: RestoreReport) -> None:
         )
 
 
-def _dataset(dataset: Dataset, numbers: set[int], *, dry_run: bool) -> list[Finding]:
+def _dataset(dataset: Dataset, numbers: set[int], *, dry_run: bool) -> list[RestoreFinding]:
     if dry_run:
         return list(_compare(dataset, numbers, None))
     lease = leases.acquire(dataset.pk, HOLDER)
     if lease is None:
         sentence = "Somebody is at work on it. Stop the workers, then run after_restore again."
-        return [Finding("busy", str(dataset), sentence, False)]
+        return [RestoreFinding("busy", str(dataset), sentence, False)]
     try:
         with leases.kept_alive(lease):
             return list(_compare(dataset, numbers, lease))
@@ -112,16 +112,16 @@ def _dataset(dataset: Dataset, numbers: set[int], *, dry_run: bool) -> list[Find
         leases.release(lease)
 
 
-def _compare(dataset: Dataset, numbers: set[int], lease: leases.Lease | None) -> Iterator[Finding]:
+def _compare(dataset: Dataset, numbers: set[int], lease: leases.Lease | None) -> Iterator[RestoreFinding]:
     try:
         logged = merging.logged_merges(dataset.table_uri, installation_identity())
     except Exception as error:  # noqa: BLE001  (whatever hides the log, the other datasets are looked at)
-        yield Finding("unreadable", str(dataset), f"The table's log could not be read: {error}", False)
+        yield RestoreFinding("unreadable", str(dataset), f"The table's log could not be read: {error}", False)
         return
     numbers |= {number for one in logged.merges if (number := _number(one.cr_id or one.identity))}
     if logged.table_id != dataset.meta.table_id:
         sentence = "The table is not the one that was registered; it was left alone."
-        yield Finding("replaced", str(dataset), sentence, False)
+        yield RestoreFinding("replaced", str(dataset), sentence, False)
         return
     known = {one.identity: one for one in ChangeRequest.objects.filter(dataset=dataset)}
     by_identity: dict[str, list[merging.LoggedMerge]] = {}
@@ -143,7 +143,7 @@ def _request(
     markers: list[merging.LoggedMerge],
     audited: storage.AuditedMerge | None,
     lease: leases.Lease | None,
-) -> Iterator[Finding]:
+) -> Iterator[RestoreFinding]:
     """What the log and the audit files say of one identity, and what becomes of it."""
     merged = next((one for one in reversed(markers) if one.kind == "merge"), None)
     if change_request is None:
@@ -164,7 +164,7 @@ def _unknown(
     markers: list[merging.LoggedMerge],
     merged: merging.LoggedMerge | None,
     audited: storage.AuditedMerge | None,
-) -> Finding | None:
+) -> RestoreFinding | None:
     """A request that was made after the backup; nothing of it can be made anew but by people who know it."""
     known_not = (
         "the database does not know it. The table and the audit folder keep what it changed: tell whoever made it, and "
@@ -173,7 +173,7 @@ def _unknown(
     if merged is not None:
         by = f", asked for by {merged.user}" if merged.user else ""
         sentence = f"It was merged into {dataset} as version {merged.version}{by}; {known_not}"
-        return Finding("unknown", merged.cr_id or merged.identity, sentence, False, merged.identity)
+        return RestoreFinding("unknown", merged.cr_id or merged.identity, sentence, False, merged.identity)
     if audited is not None:
         name, version = (
             audited.document.get("cr_id", audited.identity),
@@ -182,13 +182,13 @@ def _unknown(
         sentence = (
             f"{audited.folder} says that it was merged into {dataset} as version {version}; {known_not}"
         )
-        return Finding("unknown", str(name), sentence, False, audited.identity)
+        return RestoreFinding("unknown", str(name), sentence, False, audited.identity)
     left = [one.identity for one in markers if one.kind == "unknown"]
     if left:
         sentence = (
             f"The table of {dataset} holds its marker, and the commit is no longer in the log; {known_not}"
         )
-        return Finding("unknown", left[-1], sentence, False, left[-1])
+        return RestoreFinding("unknown", left[-1], sentence, False, left[-1])
     return None
 
 
@@ -197,7 +197,7 @@ def _adoptable(
     merged: merging.LoggedMerge | None,
     audited: storage.AuditedMerge | None,
     lease: leases.Lease | None,
-) -> Finding:
+) -> RestoreFinding:
     name = change_request.cr_id
     document: Mapping[str, Any] = audited.document if audited is not None else {}
     version = merged.version if merged is not None else document.get("merged_version")
@@ -208,7 +208,7 @@ def _adoptable(
             f"backup and is lost here. It is {change_request.status} and cannot be merged. Close it, and propose what "
             "is still wanted in a new change request."
         )
-        return Finding("differs", name, sentence, False, change_request.identity)
+        return RestoreFinding("differs", name, sentence, False, change_request.identity)
     sentences = [f"It was {change_request.status} here and is merged as version {version}.", standing.proof]
     if standing.resolutions_digest != change_request.resolutions_digest:
         sentences.append("Choices that were made for its conflicts were lost with the restore.")
@@ -218,19 +218,19 @@ def _adoptable(
         if lease is not None:
             adopting.adopt(change_request_id=change_request.pk, standing=standing, lease=lease)
     except DatasetBusy as error:
-        return Finding("busy", name, error.message, False)
+        return RestoreFinding("busy", name, error.message, False)
     except IntegrityError:
         sentence = (
             f"It is merged as version {version}; close the other open revert of the same request first, then run "
             "after_restore again."
         )
-        return Finding("in_the_way", name, sentence, False)
-    return Finding("adopted", name, " ".join(sentences), True)
+        return RestoreFinding("in_the_way", name, sentence, False)
+    return RestoreFinding("adopted", name, " ".join(sentences), True)
 
 
 def _standing(
     change_request: ChangeRequest, merged: merging.LoggedMerge | None, document: Mapping[str, Any]
-) -> Standing | None:
+) -> StandingMerge | None:
     """The merge that stands, by the log or else by the audit files; None where it is of other content."""
     digest = merged.staged_digest if merged is not None else document.get("revision_digest")
     revision = selectors.current_revision(change_request)
@@ -243,7 +243,7 @@ def _standing(
         proof = "Its audit files tell of it; the log does not any more."
     chosen = merged.resolutions_digest if merged is not None else document.get("resolutions_digest")
     user = User.objects.filter(username=merged.user if merged else document.get("requested_by")).first()
-    return Standing(
+    return StandingMerge(
         result=result,
         revision=revision,
         requested_by=user or change_request.author,
@@ -256,7 +256,7 @@ def _standing(
 
 def _brought_forward(
     change_request: ChangeRequest, newest: merging.LoggedMerge, lease: leases.Lease | None
-) -> Finding:
+) -> RestoreFinding:
     """The log is past the generation that the database remembers, by a marker that merged nothing."""
     name = change_request.cr_id
     if newest.kind == "unknown":
@@ -264,7 +264,7 @@ def _brought_forward(
             f"The table holds a marker of its generation {newest.generation}, and neither the log nor audit files tell "
             "whether it was merged. It was left as it is; compare its content with the table."
         )
-        return Finding("untold", name, sentence, False, change_request.identity)
+        return RestoreFinding("untold", name, sentence, False, change_request.identity)
     generation = newest.generation + 1
     if lease is not None:
         with transaction.atomic():
@@ -272,7 +272,7 @@ def _brought_forward(
             ChangeRequest.objects.filter(pk=locked.pk).update(merge_generation=generation)
             record_event(locked, "merge.brought_forward", None, {"generation": generation})
     sentence = f"Attempts on it were superseded after the backup; it goes on as generation {generation}."
-    return Finding("brought_forward", name, sentence, True)
+    return RestoreFinding("brought_forward", name, sentence, True)
 
 
 def _number(name: str) -> int | None:
@@ -291,7 +291,7 @@ def _numbers_of_folders() -> Iterator[int]:
                 yield number
 
 
-def _numbers(seen: set[int], *, dry_run: bool) -> Iterator[Finding]:
+def _numbers(seen: set[int], *, dry_run: bool) -> Iterator[RestoreFinding]:
     """Let the next request have a number that none had, in no table and no folder."""
     highest, last = max(seen, default=0), _last_number()
     if highest <= last:
@@ -301,7 +301,7 @@ def _numbers(seen: set[int], *, dry_run: bool) -> Iterator[Finding]:
     sentence = (
         f"Numbers up to CR-{highest} were given before the restore; the next request is CR-{highest + 1}."
     )
-    yield Finding("numbers", f"CR-{highest + 1}", sentence, True)
+    yield RestoreFinding("numbers", f"CR-{highest + 1}", sentence, True)
 
 
 def _last_number() -> int:
@@ -333,7 +333,7 @@ def _sequence(cursor: Any, table: str) -> str:
     return str(cursor.fetchone()[0])
 
 
-def _anchors(*, dry_run: bool) -> Iterator[Finding]:
+def _anchors(*, dry_run: bool) -> Iterator[RestoreFinding]:
     """Entries of the trail that were anchored after the backup and are lost: from now on their loss is part of it."""
     lost = lost_heads()
     if not lost:
@@ -341,4 +341,4 @@ def _anchors(*, dry_run: bool) -> Iterator[Finding]:
     if not dry_run:
         acknowledge_lost_heads(lost)
     sentence = f"{len(lost)} anchored entries of the trail were lost with the restore; the trail says so from now on."
-    yield Finding("trail", "audit", sentence, True)
+    yield RestoreFinding("trail", "audit", sentence, True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from merging.delta.log import Commit, list_commits, load_state, read_commit
+from merging.delta.log import LoggedCommit, list_commits, load_state, read_commit
 from merging.delta.snapshot import FoundTransaction
 from merging.store.stores import open_store
 
@@ -79,7 +79,7 @@ def find_transaction(
     return None
 
 
-def _log_version(commit: Commit) -> LogVersion:
+def _log_version(commit: LoggedCommit) -> LogVersion:
     info = commit.info
     operation = _text(info, "operation")
     metrics = info.get("operationMetrics")
@@ -118,5 +118,5 @@ def _text(info: Mapping[str, Any], *names: str) -> str:
     return ""
 
 
-def _moment(commit: Commit) -> datetime:
+def _moment(commit: LoggedCommit) -> datetime:
     return datetime.fromtimestamp(commit.timestamp_ms / 1000, tz=UTC)

@@ -41,7 +41,7 @@ _NAMED = re.compile(r"(\d{20})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class LoggedCommit:
     """One version's JSON commit: its actions in order, the commitInfo apart, and when the file was made.
 
     `actions` are the JSON objects of its lines, whose numbers are `lines`; `read` gives them as values.
@@ -94,10 +94,10 @@ class TableState:
     files: dict[tuple[str, str | None], DataFile] = field(default_factory=dict)
     transactions: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
-    commits: dict[int, Commit] = field(default_factory=dict)
+    commits: dict[int, LoggedCommit] = field(default_factory=dict)
     checkpoint_version: int | None = None
 
-    def apply(self, commit: Commit) -> None:
+    def apply(self, commit: LoggedCommit) -> None:
         """Advance by one commit. Raises TableChanged where an action is damaged."""
         for action in commit.read():
             self.take(action)
@@ -179,7 +179,7 @@ def load_tombstones(store: TableStore, version: int) -> list[RemovedFile]:
     return [action for action in found if isinstance(action, RemovedFile)]
 
 
-def read_commit(store: TableStore, version: int, modified_ms: int = 0) -> Commit:
+def read_commit(store: TableStore, version: int, modified_ms: int = 0) -> LoggedCommit:
     """One JSON commit; FileNotFoundError when it is not there, TableChanged when it is not JSON objects by lines."""
     actions, lines = [], []
     for number, line in enumerate(store.read(commit_path(version)).splitlines(), 1):
@@ -193,7 +193,7 @@ def read_commit(store: TableStore, version: int, modified_ms: int = 0) -> Commit
     if not actions:
         # No writer commits nothing; what a store without atomic writes shows of a commit in the making is empty.
         raise damaged_commit(store.uri, version, 1, Damaged("it is empty"))
-    return Commit(version, tuple(actions), commit_info(iter(actions)), modified_ms, lines, store.uri)
+    return LoggedCommit(version, tuple(actions), commit_info(iter(actions)), modified_ms, lines, store.uri)
 
 
 def damaged_commit(uri: str, version: int, line: int, damage: Damaged) -> TableChanged:

@@ -27,7 +27,7 @@ _UTC = frozenset({"utc", "etc/utc", "gmt", "z", "+00:00"})
 
 
 @dataclass(frozen=True)
-class Condition:
+class RowRule:
     """What must be true of every row that is written; NULL breaks it, as in Delta's own writers.
 
     `name` is `check:` and the constraint's name, or `invariant:` and the column's.
@@ -51,7 +51,7 @@ class TableRules:
     `compared_otherwise`: columns whose values Spark does not compare as they are stored, and why.
     """
 
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowRule, ...]
     generated: Mapping[str, Expression]
     refused: tuple[str, ...]
     compared_otherwise: Mapping[str, str]
@@ -67,7 +67,7 @@ def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str])
         for item in fields
         if _GENERATED in (item.get("metadata") or {})
     }
-    conditions: list[Condition] = []
+    conditions: list[RowRule] = []
     generated: dict[str, Expression] = {}
     refused: list[str] = []
     for name, text in generated_texts.items():
@@ -82,7 +82,7 @@ def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str])
     for kind, name, text in [*_constraints(properties), *_invariants(fields)]:
         try:
             made = condition(text, schema, unproved=unproved, zone=zone)
-            conditions.append(Condition(f"{kind}:{name}", made))
+            conditions.append(RowRule(f"{kind}:{name}", made))
         except NotUnderstood as reason:
             what = "CHECK constraint" if kind == "check" else "invariant of column"
             refused.append(f"{what} {name} ({text}): {reason}")

@@ -23,7 +23,7 @@ from merging.delta.features import (
 )
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
-from merging.delta.log import Commit, TableState, load_state, read_commit
+from merging.delta.log import LoggedCommit, TableState, load_state, read_commit
 from merging.delta.partitions import in_zone, is_instant
 from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
@@ -230,7 +230,7 @@ class Snapshot:
         """Whether the table lets checkpoints leave old transaction markers out."""
         return MARKER_RETENTION in self.properties
 
-    def _commit_with(self, application_id: str, version: int | None) -> tuple[int, Commit] | None:
+    def _commit_with(self, application_id: str, version: int | None) -> tuple[int, LoggedCommit] | None:
         """The newest commit with the marker (of that version, or of any), and the marker's version."""
         for number in range(self.version, -1, -1):
             commit = self.state.commits.get(number)

@@ -8,7 +8,7 @@ import pyarrow.compute
 import pytest
 
 from demo import flights
-from demo.flights import AIRPORTS, FLIGHTS, PLANES, SOURCES, WEATHER, Source
+from demo.flights import AIRPORTS, FLIGHTS, PLANES, SOURCES, WEATHER, PublishedTable
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,10 @@ def tables() -> dict[str, pa.Table]:
             },
         ),
     ],
-    ids=lambda value: value.name if isinstance(value, Source) else "",
+    ids=lambda value: value.name if isinstance(value, PublishedTable) else "",
 )
 def test_rows_and_nulls(
-    tables: dict[str, pa.Table], source: Source, rows: int, nulls: dict[str, int]
+    tables: dict[str, pa.Table], source: PublishedTable, rows: int, nulls: dict[str, int]
 ) -> None:
     table = tables[source.name]
     assert table.num_rows == rows
@@ -58,7 +58,7 @@ def test_rows_and_nulls(
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-def test_types_and_keys_are_exact(tables: dict[str, pa.Table], source: Source) -> None:
+def test_types_and_keys_are_exact(tables: dict[str, pa.Table], source: PublishedTable) -> None:
     table = tables[source.name]
     assert {field.name: field.type for field in table.schema} == source.columns
     keys = table.select(source.primary_keys)

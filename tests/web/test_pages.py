@@ -584,7 +584,9 @@ class TestLongConversation:
         entries = page.context["entries"]
         number = len(entries) - 1 + entries[5].hidden
         assert number == 503
-        assert [type(entry).__name__ for entry in entries] == ["Entry"] * 5 + ["Gap"] + ["Entry"] * 25
+        assert [type(entry).__name__ for entry in entries] == ["TimelineEntry"] * 5 + ["Gap"] + [
+            "TimelineEntry"
+        ] * 25
         assert (entries[5].start, entries[5].end) == (5, number - 25)
         assert self.remarks(page) == [95, 96, 97, 98, 99]
         assert f"{number - 30} entries are folded away" in text(page)
@@ -623,7 +625,7 @@ class TestLongConversation:
         assert self.remarks(part) == list(range(87, 95))
         assert f"?start=5&amp;until={gap.end - 40}" in text(part)
         last = client.get(url, {"start": 5, "until": 20}, headers=HTMX)
-        assert [type(entry).__name__ for entry in last.context["entries"]] == ["Entry"] * 15
+        assert [type(entry).__name__ for entry in last.context["entries"]] == ["TimelineEntry"] * 15
 
     def test_fc11_a_link_to_a_discussion_shows_it(
         self, long: ChangeRequest, author: User, signed_in: SignedIn
@@ -632,7 +634,7 @@ class TestLongConversation:
         thread = Comment.objects.get(body="Remark 50.")
         page = client.get(url, {"comment": thread.pk})
         assert [type(entry).__name__ for entry in page.context["entries"]] == (
-            ["Entry"] * 5 + ["Gap"] + ["Entry"] * 40 + ["Gap"] + ["Entry"] * 25
+            ["TimelineEntry"] * 5 + ["Gap"] + ["TimelineEntry"] * 40 + ["Gap"] + ["TimelineEntry"] * 25
         )
         assert f'<li id="comment-{thread.pk}">' in text(page)
         assert page.content.decode().count(f'id="comment-{thread.pk}"') == 1

@@ -17,7 +17,7 @@ from web.wording import listed, name_of
 
 
 @dataclass(frozen=True)
-class KeyField:
+class KeyInput:
     """One key column in the form that asks for a row."""
 
     name: str
@@ -26,17 +26,17 @@ class KeyField:
     value: str
 
 
-def key_fields(dataset: Dataset, given: Mapping[str, str]) -> list[KeyField]:
+def key_fields(dataset: Dataset, given: Mapping[str, str]) -> list[KeyInput]:
     """The key columns with what the address gives for them."""
     types = types_of(dataset)
     return [
-        KeyField(name, KEY_PARAMETER + name, types.get(name, ""), given.get(KEY_PARAMETER + name, ""))
+        KeyInput(name, KEY_PARAMETER + name, types.get(name, ""), given.get(KEY_PARAMETER + name, ""))
         for name in dataset.primary_keys
     ]
 
 
 @dataclass(frozen=True)
-class Source:
+class CellSource:
     """A change request as the source of a value."""
 
     cr_id: str
@@ -51,12 +51,12 @@ class CellLine:
     column: str
     is_numeric: bool
     value: SafeString
-    source: Source | None
+    source: CellSource | None
     who: str
     when: datetime | None
     version: int | None
     approved_by: str
-    through: tuple[Source, ...]
+    through: tuple[CellSource, ...]
     from_outside: bool
 
 
@@ -73,7 +73,7 @@ class CellChange:
 class ChangeEntry:
     """One change of the row, with everything that the trail keeps of it."""
 
-    source: Source
+    source: CellSource
     what: str
     sign: str
     operation: str
@@ -86,7 +86,7 @@ class ChangeEntry:
     description: str
     message: str
     override_reason: str
-    reverts: Source | None
+    reverts: CellSource | None
     cells: tuple[CellChange, ...]
     row_decision: str
     changed_outside: str
@@ -140,8 +140,8 @@ def _full_names(changes: Iterable[RowChange]) -> dict[str, str]:
     return {user.get_username(): name_of(user) for user in User.objects.filter(username__in=mentioned)}
 
 
-def _source(cr_id: str, title: str) -> Source:
-    return Source(cr_id, reverse("change_request", args=[cr_id]), title)
+def _source(cr_id: str, title: str) -> CellSource:
+    return CellSource(cr_id, reverse("change_request", args=[cr_id]), title)
 
 
 def _people(usernames: Iterable[str], names: Mapping[str, str]) -> str:

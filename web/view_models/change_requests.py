@@ -14,7 +14,7 @@ from web.wording import name_of
 
 
 @dataclass(frozen=True)
-class Head:
+class PageHead:
     """Title, status, tabs and what the reader may do."""
 
     status: StatusChip
@@ -52,7 +52,7 @@ class Side:
     reverts: ChangeRequest | None
 
 
-def head(facts: Facts, current: str) -> Head:
+def head(facts: Facts, current: str) -> PageHead:
     """The head of a change request's page."""
     change_request, dataset, revision = facts.change_request, facts.dataset, facts.revision
     check, run = facts.plan_check, facts.run
@@ -64,7 +64,7 @@ def head(facts: Facts, current: str) -> Head:
         ("conflicts", "Conflicts", "conflicts", "conflict", conflicts),
         ("checks", "Checks", "checks", "shield", None),
     ]
-    return Head(
+    return PageHead(
         status=status_chip(change_request),
         author=name_of(change_request.author),
         dataset_url=reverse("dataset", args=[dataset.project.slug, dataset.slug]),

@@ -42,7 +42,7 @@ class RowCell:
 
 
 @dataclass(frozen=True)
-class FailingRow:
+class ShownFailingRow:
     """One failing row: its cells, and whether the change brings the failure."""
 
     cells: tuple[RowCell, ...]
@@ -54,7 +54,7 @@ class RowsTable:
     """Failing rows: the columns that were judged first, since they are what somebody has to mend, then the key."""
 
     columns: tuple[tuple[str, bool, bool], ...]
-    rows: tuple[FailingRow, ...]
+    rows: tuple[ShownFailingRow, ...]
     page: FailingRows
 
 
@@ -227,7 +227,7 @@ def _table(change_request: ChangeRequest, page: FailingRows, judged: Sequence[st
             else:
                 html = cell_html(row["values"][name], types.get(name, "string"))
             cells.append(RowCell(html, is_key, numeric))
-        rows.append(FailingRow(tuple(cells), row["new"]))
+        rows.append(ShownFailingRow(tuple(cells), row["new"]))
     return RowsTable(columns, tuple(rows), page)
 
 

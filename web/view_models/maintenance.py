@@ -35,7 +35,7 @@ JOBS = (
 
 
 @dataclass(frozen=True)
-class Condition:
+class ShownCondition:
     """How worn a table is; ``obstacles`` says why it cannot be compacted here."""
 
     files: int
@@ -52,14 +52,14 @@ class Condition:
     obstacles: str
 
 
-def condition_of(dataset: Dataset) -> Condition:
+def condition_of(dataset: Dataset) -> ShownCondition:
     """The dry run, as the page shows it. Raises the engine's errors where the table cannot be read."""
     survey = maintenance.survey(dataset)
     found = survey.condition
     advice = ""
     if is_worn(found) and not dataset.compact_files:
         advice = "Compaction would make merges and reads of this table quicker, and its setting is off."
-    return Condition(
+    return ShownCondition(
         files=found.files,
         small_files=found.small_files,
         advice=advice,

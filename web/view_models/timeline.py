@@ -23,7 +23,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TimelineEntry:
     """One point of the timeline: who, what as the rest of the sentence, when; ``quote`` is what they wrote."""
 
     who: str
@@ -67,7 +67,7 @@ FIRST_ENTRIES, NEWEST_ENTRIES, PART_ENTRIES = 5, 25, 40
 
 def timeline(
     change_request: ChangeRequest, *, until: int | None = None, comment: int | None = None
-) -> list[Entry | Gap]:
+) -> list[TimelineEntry | Gap]:
     """The first entries, the newest, and a part of those between: the one that ends before the entry ``until``, or in
     which the discussion ``comment`` stands. Oldest first, in a fixed number of queries.
     """
@@ -92,7 +92,7 @@ def timeline(
     ]
 
 
-def timeline_part(change_request: ChangeRequest, *, start: int, until: int) -> list[Entry | Gap]:
+def timeline_part(change_request: ChangeRequest, *, start: int, until: int) -> list[TimelineEntry | Gap]:
     """The last entries of a gap, after the gap that is left of it: what takes its place in the page."""
     told = _Told(change_request)
     end = min(until, len(told.events))
@@ -120,20 +120,20 @@ class _Told:
         said = [self._said_in(event) for event in self.events]
         return next((place for place, one in enumerate(said) if one is not None and one.pk == comment), None)
 
-    def gap(self, start: int, end: int) -> list[Entry | Gap]:
+    def gap(self, start: int, end: int) -> list[TimelineEntry | Gap]:
         """The gap in place of the entries from ``start`` to ``end``; empty where there are none."""
         said = (self._said_in(event) for event in self.events[start:end])
         return [Gap(start, end, [one.pk for one in said if one is not None])] if start < end else []
 
-    def entries(self, start: int, end: int) -> list[Entry | Gap]:
+    def entries(self, start: int, end: int) -> list[TimelineEntry | Gap]:
         """The entries from ``start`` to ``end``."""
         return [self._entry(event) for event in self.events[start:end]]
 
-    def _entry(self, event: Any) -> Entry:
+    def _entry(self, event: Any) -> TimelineEntry:
         who = self._names.get(event.actor, event.actor) or "Headgate"
         said = self._said_in(event)
         if said is not None:
-            return Entry(
+            return TimelineEntry(
                 who,
                 f"commented on the column {said.column}" if said.column else "commented",
                 event.occurred_at,
@@ -143,7 +143,9 @@ class _Told:
                 resolved_by=name_of(said.resolved_by) if said.resolved_at else "",
             )
         if event.action not in _SENTENCES:
-            return Entry(who, event.action.replace(".", ": ").replace("_", " "), event.occurred_at, "info")
+            return TimelineEntry(
+                who, event.action.replace(".", ": ").replace("_", " "), event.occurred_at, "info"
+            )
         data: dict[str, Any] = {**event.data}
         data["approved_by"] = [self._names.get(name, name) for name in data.get("approved_by", ())]
         return _SENTENCES[event.action](who, event.occurred_at, data, self.change_request)
@@ -167,17 +169,19 @@ def _names(user_names: set[str]) -> dict[str, str]:
     return {user.username: name_of(user) for user in people}
 
 
-Sentence = Callable[[str, datetime, Mapping[str, Any], ChangeRequest], Entry]
+Sentence = Callable[[str, datetime, Mapping[str, Any], ChangeRequest], TimelineEntry]
 
 
 def _plain(sentence: str, icon: str, tone: str = "", quote: str = "") -> Sentence:
-    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
-        return Entry(who, sentence, when, icon, tone, str(data.get(quote, "")) if quote else "")
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
+        return TimelineEntry(who, sentence, when, icon, tone, str(data.get(quote, "")) if quote else "")
 
     return entry
 
 
-def _staged(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+def _staged(
+    who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
+) -> TimelineEntry:
     counts = [
         counted(data["rows_inserted"], "new row") if data["rows_inserted"] else "",
         counted(data["rows_updated"], "changed row") if data["rows_updated"] else "",
@@ -188,7 +192,7 @@ def _staged(who: str, when: datetime, data: Mapping[str, Any], change_request: C
     again = "" if data["revision"] == 1 else ", which replaces the one before"
     base = f"(base: version {data['base_version']})"
     sentence = f"uploaded revision {data['revision']}{file} with {content}{again} {base}"
-    return Entry(
+    return TimelineEntry(
         who,
         sentence,
         when,
@@ -199,9 +203,11 @@ def _staged(who: str, when: datetime, data: Mapping[str, Any], change_request: C
     )
 
 
-def _rebased(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+def _rebased(
+    who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
+) -> TimelineEntry:
     sentence = f"refreshed the base to version {data['base_version']}, as revision {data['revision']}"
-    return Entry(
+    return TimelineEntry(
         who,
         sentence,
         when,
@@ -215,26 +221,30 @@ def _rebased(who: str, when: datetime, data: Mapping[str, Any], change_request: 
 def _other_request(sentence: str, field: str, icon: str) -> Sentence:
     """A sentence that ends with a link to another change request."""
 
-    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
         url = reverse("change_request", args=[data[field]])
-        return Entry(who, sentence, when, icon, "warn", link=url, link_text=data[field])
+        return TimelineEntry(who, sentence, when, icon, "warn", link=url, link_text=data[field])
 
     return entry
 
 
 def _review(verb: str, icon: str, tone: str) -> Sentence:
-    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
-        return Entry(who, f"{verb} revision {data['revision']}", when, icon, tone, data.get("body", ""))
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
+        return TimelineEntry(
+            who, f"{verb} revision {data['revision']}", when, icon, tone, data.get("body", "")
+        )
 
     return entry
 
 
-def _resolved(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+def _resolved(
+    who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
+) -> TimelineEntry:
     chosen = sum(data["choices"].values())
     columns = f" in {listed(data['columns'])}" if data.get("columns") else ""
     left = data.get("unresolved", 0)
     rest = "none is left" if left == 0 else f"{counted(left, 'conflict')} {'is' if left == 1 else 'are'} left"
-    return Entry(
+    return TimelineEntry(
         who,
         f"chose values for {counted(chosen, 'conflict')}{columns}; {rest}",
         when,
@@ -244,7 +254,9 @@ def _resolved(who: str, when: datetime, data: Mapping[str, Any], change_request:
     )
 
 
-def _requested(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+def _requested(
+    who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
+) -> TimelineEntry:
     sentence = "asked for the merge"
     if data.get("requested_for"):
         sentence += f" in the name of {data['requested_for']}"
@@ -259,7 +271,7 @@ def _requested(who: str, when: datetime, data: Mapping[str, Any], change_request
     if loud:
         sentence += " " + "; ".join(loud)
     quote = data.get("override_reason") or data.get("message") or ""
-    return Entry(
+    return TimelineEntry(
         who,
         sentence,
         when,
@@ -271,10 +283,12 @@ def _requested(who: str, when: datetime, data: Mapping[str, Any], change_request
     )
 
 
-def _answered(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+def _answered(
+    who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
+) -> TimelineEntry:
     broken = counted(len(data["expectations"]), "broken expectation")
     sentences = " ".join(one["message"] for one in data["expectations"])
-    return Entry(
+    return TimelineEntry(
         who,
         f"answered for {broken} of version {data['suite_version']}: {sentences}",
         when,
@@ -287,8 +301,8 @@ def _answered(who: str, when: datetime, data: Mapping[str, Any], change_request:
 
 
 def _ended(sentence: str, tone: str) -> Sentence:
-    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> Entry:
-        return Entry(
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
+        return TimelineEntry(
             who,
             sentence,
             when,
@@ -302,7 +316,9 @@ def _ended(sentence: str, tone: str) -> Sentence:
     return entry
 
 
-def _merged(who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest) -> Entry:
+def _merged(
+    who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
+) -> TimelineEntry:
     counts = listed(
         part
         for part in (
@@ -316,7 +332,7 @@ def _merged(who: str, when: datetime, data: Mapping[str, Any], change_request: C
     sentence = (
         f"merged this as version {data['version']}: {counts or 'the table already had every value'}{approved}"
     )
-    return Entry(
+    return TimelineEntry(
         who,
         sentence,
         when,

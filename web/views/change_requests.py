@@ -26,7 +26,7 @@ from web.view_models.datasets import upload_columns
 from web.view_models.merge_box import merge_box
 from web.view_models.moved import moved_page
 from web.view_models.runs import checks_of
-from web.view_models.timeline import Entry, timeline, timeline_part
+from web.view_models.timeline import TimelineEntry, timeline, timeline_part
 from web.views.expectations import expectations_context
 from web.views.shared import (
     dataset_at,
@@ -173,7 +173,7 @@ def conversation(request: HttpRequest, cr_id: str) -> HttpResponse:
         context = {
             "change_request": facts.change_request,
             "entries": entries,
-            "shown": sum(isinstance(entry, Entry) for entry in entries),
+            "shown": sum(isinstance(entry, TimelineEntry) for entry in entries),
             "may_comment": facts.contributes,
         }
         return render(request, "change_requests/_timeline_part.html", context)

@@ -38,7 +38,7 @@ SEEDED = "demo.seeded"
 class DemoDataset:
     """How one of the tables is registered."""
 
-    source: flights.Source
+    source: flights.PublishedTable
     description: str
     settings: dict[str, Any]
 

@@ -38,7 +38,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Typed:
+class TypedText:
     """A literal with its type in front: DATE '2024-01-31'."""
 
     type: str
@@ -78,4 +78,4 @@ class Case:
     otherwise: Node | None
 
 
-Node = Text | Number | Word | Typed | Name | Call | Cast | Case
+Node = Text | Number | Word | TypedText | Name | Call | Cast | Case

@@ -20,7 +20,7 @@ from merging.delta.expressions.nodes import (
     NotUnderstood,
     Number,
     Text,
-    Typed,
+    TypedText,
     Word,
 )
 
@@ -287,7 +287,7 @@ class _Parser:
             self.take()
             return Call(word, () if self.closes() else self.arguments())
         if self.peek().kind == "text":
-            return Typed(word, _unescaped(self.take().text))
+            return TypedText(word, _unescaped(self.take().text))
         # Columns are often called so, and outside of CASE it is a word like others.
         if word in _RESERVED and not (word == "end" and not self.cases):
             raise NotUnderstood(f"{token.text.upper()} in this place")

@@ -23,7 +23,7 @@ from merging.delta.expressions.nodes import (
     NotUnderstood,
     Number,
     Text,
-    Typed,
+    TypedText,
     Word,
 )
 from merging.delta.expressions.texts import like_pattern
@@ -93,7 +93,7 @@ class Translator:
                 return Value("NULL", NULL)
             case Word(name):
                 return Value(name, BOOLEAN, constant=name == "true")
-            case Typed(kind, text):
+            case TypedText(kind, text):
                 return self.moments.literal(kind, text)
             case Name(parts):
                 return self.name(parts)

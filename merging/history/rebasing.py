@@ -28,7 +28,7 @@ from merging.store.publishing import NewFolder
 from merging.threeway.alignment import MergedColumn
 from merging.threeway.plan import MergePlan, plan
 from merging.threeway.request import MergeRequest
-from merging.threeway.rows import SIDE_LETTERS, current_edits, disagree, edits
+from merging.threeway.sides import SIDE_LETTERS, current_edits, disagree, edits
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def changes_under(request: MergeRequest, *, examples: int = 100) -> Underneath:
             version=made.version,
             rows_moved=opened.number("SELECT count(*) FROM moves WHERE moved"),
             rows_settled=opened.number("SELECT count(*) FROM moves WHERE settled"),
-            conflicts=made.conflict_count,
+            conflicts=len(made.conflicts),
             cells_moved={name: number for name, number in moved.items() if number},
             cells_edited={name: number for name, number in edited.items() if number},
             columns_gained=tuple(

@@ -14,7 +14,7 @@ from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 from merging.sql.types import null_of, type_name
 from merging.threeway.alignment import Alignment
-from merging.threeway.rows import table_columns_sql
+from merging.threeway.merged import table_columns_sql
 
 
 def check_merged(

@@ -1,0 +1,190 @@
+"""What Current and Proposed both changed: found, counted and read page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from merging.model import Choice, Conflict, ConflictKind, ConflictPolicy, Page, Resolution, Row
+from merging.sql.cursors import make_cursor, read_cursor
+from merging.sql.equality import digest_of, fingerprint
+from merging.sql.failures import naming_engine_failures
+from merging.sql.session import Session
+from merging.sql.values import stored_value
+from merging.threeway.alignment import Alignment, MergedColumn
+from merging.threeway.resolutions import ROW, chosen_value, legal_choices
+from merging.threeway.sides import SIDE_LETTERS, any_of, current_edits, disagree, edits, images_of, key_of
+
+_ITERATION_PAGE = 500
+
+
+def _cell_conflict(column: MergedColumn) -> tuple[str, str]:
+    """SQL predicates of a cell's conflicts in updated and in added rows."""
+    update = f"op = 'update' AND here AND {edits(column)} AND {disagree(column)}"
+    if column.in_base:
+        update += f" AND {current_edits(column)}"
+    elif not column.gained_on_both_sides:
+        update = "false"
+    insert = f"op = 'insert' AND here AND NOT a{column.position} AND {disagree(column)}"
+    return update, "false" if column.added else insert
+
+
+def find_conflicts(
+    opened: Session, alignment: Alignment, policy: ConflictPolicy, *, untouched: bool = False
+) -> int:
+    """Fill ``conflicts`` and return how many there are; none where no staged row was touched since the base."""
+    opened.execute(
+        "CREATE TABLE conflicts(n BIGINT, col INTEGER, kind VARCHAR, digest VARCHAR, choice VARCHAR, pick BIGINT)"
+    )
+    if untouched:
+        return 0
+    staged = [column for column in alignment.values if column.staged]
+    base_columns = [column for column in alignment.values if column.in_base]
+    modified = any_of([current_edits(column) for column in base_columns])
+    touched = any_of([edits(column) for column in staged if column.in_base])
+    row_kinds = [
+        (f"op = 'update' AND NOT here AND {touched}", "delete/modify"),
+        (f"op = 'delete' AND here AND {modified}", "modify/delete"),
+    ]
+    if policy == "row":
+        clashing = any_of(
+            [f"({edits(column)} AND {disagree(column)})" for column in staged if not column.added]
+        )
+        added = any_of(
+            [f"(NOT a{column.position} AND {disagree(column)})" for column in staged if not column.added]
+        )
+        row_kinds.append((f"op = 'update' AND here AND {modified} AND {clashing}", "modify/modify"))
+        row_kinds.append((f"op = 'insert' AND here AND {added}", "add/add"))
+    row_digest = digest_of(
+        ["'row'", *_keys_of(alignment), "op", "here::VARCHAR"]
+        + [
+            fingerprint(f"{side}{column.position}", column.type)
+            for column in alignment.values
+            for side in ("b", "c", *("p" if column.staged else ""))
+        ]
+    )
+    cases = " ".join(f"WHEN {condition} THEN '{kind}'" for condition, kind in row_kinds)
+    opened.execute(
+        f"INSERT INTO conflicts SELECT n, {ROW}, kind, {row_digest}, NULL, NULL "
+        f"FROM (SELECT *, CASE {cases} END AS kind FROM joined) WHERE kind IS NOT NULL"
+    )
+    if policy == "cell":
+        for column in staged:
+            update, insert = _cell_conflict(column)
+            digest = digest_of(
+                ["'cell'", *_keys_of(alignment), f"'{column.name.encode().hex()}'"]
+                + [fingerprint(f"{side}{column.position}", column.type) for side in SIDE_LETTERS]
+            )
+            opened.execute(
+                f"INSERT INTO conflicts SELECT n, {column.position}, "
+                f"CASE op WHEN 'insert' THEN 'add/add' ELSE 'modify/modify' END, {digest}, NULL, NULL "
+                f"FROM joined WHERE ({update}) OR ({insert})"
+            )
+    return opened.number("SELECT count(*) FROM conflicts")
+
+
+def _keys_of(alignment: Alignment) -> list[str]:
+    types = {column.name: column.type for column in alignment.columns}
+    return [fingerprint(f"k{index}", types[name]) for index, name in enumerate(alignment.keys)]
+
+
+class Conflicts:
+    """The conflicts of a plan in key order, resolved ones included (``choice`` tells). Counted exactly, paged.
+
+    While the schema is in conflict only those conflicts are here: they come first.
+    """
+
+    def __init__(
+        self,
+        opened: Session,
+        alignment: Alignment,
+        resolutions: Sequence[Resolution] = (),
+        *,
+        found: int = 0,
+        resolved: int = 0,
+    ) -> None:
+        self._session = opened
+        self._alignment = alignment
+        self._resolutions = resolutions
+        self._number = len(alignment.conflicts) or found
+        self._resolved = resolved
+
+    def __len__(self) -> int:
+        return self._number
+
+    @property
+    def unresolved(self) -> int:
+        """How many still wait for a choice."""
+        return self._number - self._resolved
+
+    def choices(self) -> Iterator[tuple[str, Choice | None, Any]]:
+        """Of every conflict in rows its ``inputs_digest``, what was chosen, and a custom choice's value as given."""
+        if self._alignment.conflicts or not self._number:
+            return
+        for digest, choice, pick in self._session.connection.execute(
+            "SELECT digest, choice, pick FROM conflicts ORDER BY n, col"
+        ).fetchall():
+            yield digest, choice, self._resolutions[pick].value if choice == "custom" else None
+
+    def __iter__(self) -> Iterator[Conflict]:
+        after = None
+        while True:
+            page = self.page(after=after, limit=_ITERATION_PAGE)
+            yield from page.items
+            if page.next is None:
+                return
+            after = page.next
+
+    @naming_engine_failures()
+    def page(
+        self,
+        after: str | None = None,
+        limit: int = 100,
+        column: str | None = None,
+        *,
+        unresolved_only: bool = False,
+    ) -> Page[Conflict]:
+        """Conflicts from a cursor on, all or those of one column."""
+        if self._alignment.conflicts:
+            start = read_cursor(after, "schema", 1)[0] if after else 0
+            chosen = [one for one in self._alignment.conflicts if column is None or one.column == column]
+            rest = make_cursor("schema", start + limit) if len(chosen) > start + limit else None
+            return Page(tuple(chosen[start : start + limit]), rest)
+        if not self._number:
+            return Page(())
+        n, col = read_cursor(after, "conflicts", 2) if after else (-1, ROW)
+        conditions = [f"(x.n > {n} OR (x.n = {n} AND x.col > {col}))"]
+        if column is not None:
+            positions = [one.position for one in self._alignment.columns if one.name == column] or [-2]
+            conditions.append(f"x.col = {positions[0]}")
+        if unresolved_only:
+            conditions.append("x.choice IS NULL")
+        found = self._session.rows(
+            "SELECT x.col, x.kind, x.digest, x.choice, x.pick, j.* FROM conflicts x JOIN joined j ON j.n = x.n "
+            f"WHERE {' AND '.join(conditions)} ORDER BY x.n, x.col LIMIT {limit + 1}"
+        )
+        items = tuple(self._conflict(row) for row in found[:limit])
+        last = found[limit - 1] if len(found) > limit else None
+        return Page(items, make_cursor("conflicts", last["n"], last["col"]) if last else None)
+
+    def _conflict(self, row: Mapping[str, Any]) -> Conflict:
+        kind: ConflictKind = row["kind"]
+        offered = legal_choices(kind, row=row["col"] == ROW)
+        key, digest, choice = key_of(row, self._alignment), row["digest"], row["choice"]
+        if row["col"] == ROW:
+            images = images_of(row, self._alignment)
+            moved = self._key_at(row["rekeyed"]) if kind == "modify/delete" else None
+            return Conflict(key, None, kind, images, digest, offered, choice=choice, rekeyed_to=moved)
+        column = self._alignment.columns[row["col"]]
+        cells = SIDE_LETTERS.map(lambda side: row[f"{side}{column.position}"])
+        value = None
+        if choice == "custom":
+            value = stored_value(chosen_value(self._resolutions[row["pick"]], column), column.type)
+        return Conflict(key, column.name, kind, cells, digest, offered, choice=choice, value=value)
+
+    def _key_at(self, number: int | None) -> Row | None:
+        if number is None:
+            return None
+        keys = ", ".join(f"k{place}" for place in range(len(self._alignment.keys)))
+        found = self._session.rows(f"SELECT {keys} FROM joined WHERE n = {number}")
+        return key_of(found[0], self._alignment) if found else None

@@ -1,0 +1,227 @@
+"""The rows of the merge in ``merged``: each cell's value, what becomes of the row, and how many of each there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from merging.delta import RowChanges, Snapshot
+from merging.delta.column_rules import ColumnRules
+from merging.model import Resolution
+from merging.sql.equality import differs
+from merging.sql.quoting import column_sql
+from merging.sql.session import Session
+from merging.threeway.alignment import Alignment, MergedColumn
+from merging.threeway.resolutions import ROW, Default, choices_of
+from merging.threeway.sides import any_of, edits
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What the merge does to the table, in numbers. ``rows_agreed`` of its rows are in the table as proposed already:
+    they are not changed and wait for no choice.
+    """
+
+    rows_added: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    rows_agreed: int = 0
+    cells_updated: Mapping[str, int] = field(default_factory=dict)
+
+
+def merge_rows(
+    opened: Session,
+    alignment: Alignment,
+    resolutions: Sequence[Resolution],
+    *,
+    unresolved: Default,
+    check: bool,
+) -> None:
+    """Fill ``merged`` with the rows that the merge changes.
+
+    ``unresolved``: whose value stands where nobody chose. Without ``check`` there are no conflicts and Proposed
+    wins in every staged cell.
+    """
+    conflicted = (
+        {
+            int(number)
+            for (number,) in opened.connection.execute("SELECT DISTINCT col FROM conflicts").fetchall()
+        }
+        if check
+        else set()
+    )
+    joins = []
+    row_choice = "NULL"
+    if ROW in conflicted:
+        joins.append(
+            f"LEFT JOIN (SELECT n, coalesce(choice, '{unresolved}') AS choice FROM conflicts WHERE col = {ROW}) r "
+            "ON r.n = j.n"
+        )
+        row_choice = "r.choice"
+    values = []
+    for column in alignment.columns:
+        if column.name in alignment.keys:
+            values.append(f"k{alignment.keys.index(column.name)} AS m{column.position}")
+            continue
+        alias = None
+        if column.position in conflicted:
+            alias = f"x{column.position}"
+            joins.append(
+                f"LEFT JOIN {choices_of(opened, column, resolutions, unresolved)} {alias} ON {alias}.n = j.n"
+            )
+        values.append(f"{_merged_value(column, alias, row_choice)} AS m{column.position}")
+    present = _present(row_choice, check=check)
+    staged = [column for column in alignment.values if column.staged]
+    updated = "".join(
+        f", {differs(f'm{column.position}', f'c{column.position}', column.type)} AS u{column.position}"
+        for column in staged
+    )
+    any_updated = any_of([f"u{column.position}" for column in staged])
+    currents = "".join(f", j.c{column.position}" for column in alignment.values)
+    keys = "".join(f", j.k{place}" for place in range(len(alignment.keys)))
+    opened.execute(
+        "CREATE TABLE merged AS SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
+        f"WHEN here AND NOT present THEN 'delete' WHEN present AND {any_updated} THEN 'update' END AS action "
+        f"FROM (SELECT *{updated} FROM (SELECT j.n, j.file_index, j.row_number, j.here, {present} AS present, "
+        f"{', '.join(values)}{keys}{currents} FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL"
+        f"{' ORDER BY n' if joins else ''}"
+    )
+
+
+def _merged_value(column: MergedColumn, alias: str | None, row_choice: str) -> str:
+    """SQL of a cell's merged value."""
+    position = column.position
+    current, base = f"j.c{position}", f"j.b{position}"
+    if not column.staged:
+        return f"CASE WHEN here THEN {current} ELSE {base} END"
+    proposed = f"p{position}"
+    chosen = proposed
+    if alias is not None:
+        chosen = (
+            f"CASE {alias}.choice WHEN 'current' THEN {current} WHEN 'base' THEN {base} "
+            f"WHEN 'custom' THEN {alias}.value ELSE {proposed} END"
+        )
+    kept = f"WHEN here AND {row_choice} = 'current' THEN {current} " if row_choice != "NULL" else ""
+    return (
+        f"CASE WHEN NOT here THEN {proposed} WHEN op = 'delete' THEN {current} {kept}"
+        f"WHEN op = 'insert' THEN CASE WHEN a{position} THEN {current} ELSE {chosen} END "
+        f"WHEN {edits(column)} THEN {chosen} ELSE {current} END"
+    )
+
+
+def _present(row_choice: str, *, check: bool) -> str:
+    """SQL: the row is in the merged table."""
+    if not check:
+        return "op <> 'delete'"
+    returns = f"coalesce({row_choice} IN ('keep', 'proposed'), false)"
+    stays = f"coalesce({row_choice} IN ('keep', 'current'), false)"
+    return f"CASE op WHEN 'insert' THEN true WHEN 'update' THEN here OR {returns} ELSE here AND {stays} END"
+
+
+def store_as_table(
+    opened: Session, alignment: Alignment, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
+) -> None:
+    """Give merged cells the form that the table has them in: padded where it pads, computed where it computes."""
+    _pad_texts(opened, alignment, rules)
+    _compute_generated(opened, alignment, snapshot)
+
+
+def _pad_texts(opened: Session, alignment: Alignment, rules: Mapping[str, ColumnRules]) -> None:
+    """Give cells of char(n) that change the form in which the table stores them, chosen values too."""
+    for column in alignment.values:
+        known = rules.get(column.name)
+        if known is not None and known.pads and column.staged:
+            cell = f"m{column.position}"
+            opened.execute(
+                f"UPDATE merged SET {cell} = {known.stored(cell)} "
+                f"WHERE action = 'insert' OR (action = 'update' AND u{column.position})"
+            )
+
+
+def _compute_generated(opened: Session, alignment: Alignment, snapshot: Snapshot) -> None:
+    """Give the columns that the table computes the values that follow from the merged rows.
+
+    A row that cannot be judged gets NULL there, and fails its check. A key is its row's own: it is checked alone.
+    """
+    for name, expression in snapshot.rules.generated.items():
+        if name not in alignment.keys:
+            doubtful, value = expression.doubtful(alignment.merged_sql), expression.sql(alignment.merged_sql)
+            opened.execute(
+                f"UPDATE merged SET {alignment.merged_sql(name)} = CASE WHEN {doubtful} THEN NULL ELSE {value} END "
+                "WHERE action <> 'delete'"
+            )
+
+
+def updates(column: MergedColumn, alignment: Alignment, snapshot: Snapshot) -> str | None:
+    """SQL that is true of merged rows in which a column's cell changes; None for columns whose cells never do."""
+    if column.staged:
+        return f"u{column.position}"
+    if column.name in snapshot.rules.generated and column.name not in alignment.keys:
+        return differs(f"m{column.position}", f"c{column.position}", column.type)
+    return None
+
+
+def count_effect(
+    opened: Session, alignment: Alignment, snapshot: Snapshot, *, staged_rows: int, conflicts: int
+) -> Effect:
+    """Count what ``merged`` holds, of ``staged_rows`` with ``conflicts``."""
+    changing = [
+        (column, updated) for column in alignment.values if (updated := updates(column, alignment, snapshot))
+    ]
+    inserts, updated_rows, deletes, *cells = opened.counts(
+        "FROM merged",
+        [f"action = '{action}'" for action in ("insert", "update", "delete")]
+        + [f"action = 'update' AND {updated}" for _, updated in changing],
+    )
+    in_conflict = 0
+    if conflicts:
+        in_conflict = opened.number(
+            "SELECT count(DISTINCT n) FROM conflicts WHERE n NOT IN (SELECT n FROM merged)"
+        )
+    return Effect(
+        rows_added=inserts,
+        rows_updated=updated_rows,
+        rows_deleted=deletes,
+        rows_agreed=staged_rows - inserts - updated_rows - deletes - in_conflict,
+        cells_updated={
+            column.name: number for (column, _), number in zip(changing, cells, strict=True) if number
+        },
+    )
+
+
+def table_columns_sql(alignment: Alignment, side: str) -> str:
+    """SQL list of whole rows under the labels of the table's columns: side ``m`` (merged) or ``c`` (current)."""
+    parts = []
+    for column in alignment.columns:
+        if side == "c" and column.name in alignment.keys:
+            expression = f"k{alignment.keys.index(column.name)}"
+        else:
+            expression = f"{side}{column.position}"
+        parts.append(f"{expression} AS {column_sql(column.name)}")
+    return ", ".join(parts)
+
+
+def row_changes(opened: Session, alignment: Alignment, effect: Effect) -> RowChanges:
+    """Views of what the merge removes and adds, as the border to Delta takes them."""
+    merged = table_columns_sql(alignment, "m")
+    # A new column has no current value, so images of before carry NULL there.
+    current = table_columns_sql(alignment, "c")
+    views = {
+        "removed_rows": "SELECT file_index, row_number FROM merged WHERE action <> 'insert'",
+        "added_rows": f"SELECT {merged} FROM merged WHERE action <> 'delete'",
+        "inserted_rows": f"SELECT {merged} FROM merged WHERE action = 'insert'",
+        "updated_after": f"SELECT {merged} FROM merged WHERE action = 'update'",
+        "updated_before": f"SELECT {current} FROM merged WHERE action = 'update'",
+        "deleted_rows": f"SELECT {current} FROM merged WHERE action = 'delete'",
+    }
+    for name, query in views.items():
+        opened.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
+    return RowChanges(
+        removed="removed_rows" if effect.rows_updated or effect.rows_deleted else None,
+        added="added_rows" if effect.rows_updated or effect.rows_added else None,
+        inserted="inserted_rows",
+        updated_before="updated_before",
+        updated_after="updated_after",
+        deleted="deleted_rows",
+        key_columns=alignment.keys,
+    )

@@ -1,0 +1,80 @@
+"""The rows of a plan, page by page: what the merge changes, and what leaves one key for another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from merging.model import ChangedRow, Operation, Page, RekeyedRow
+from merging.sql.cursors import make_cursor, read_cursor
+from merging.sql.equality import differs, same_value
+from merging.sql.quoting import literal
+from merging.sql.session import Session
+from merging.threeway.alignment import Alignment
+from merging.threeway.sides import image_of, images_of, key_of
+
+
+def changed_rows(
+    opened: Session,
+    alignment: Alignment,
+    *,
+    operation: Operation | None,
+    column: str | None,
+    after: str | None,
+    limit: int,
+) -> Page[ChangedRow]:
+    """Rows that the merge changes in the table, in key order, with all four images."""
+    conditions = [f"m.n > {read_cursor(after, 'plan', 1)[0] if after else -1}"]
+    if operation is not None:
+        conditions.append(f"m.action = {literal(operation)}")
+    if column is not None:
+        conditions.append(_changes_column(alignment, column))
+    images = ", ".join(f"m{column.position}" for column in alignment.columns)
+    found = opened.rows(
+        f"SELECT j.*, m.action, {images} FROM merged m JOIN joined j ON j.n = m.n "
+        f"WHERE {' AND '.join(conditions)} ORDER BY m.n LIMIT {limit + 1}"
+    )
+    items = tuple(_changed_row(row, alignment) for row in found[:limit])
+    return Page(items, make_cursor("plan", found[limit - 1]["n"]) if len(found) > limit else None)
+
+
+def _changes_column(alignment: Alignment, name: str) -> str:
+    for column in alignment.values:
+        if column.name == name:
+            position = column.position
+            changed = differs(f"m.m{position}", f"j.c{position}", column.type)
+            return f"(m.action = 'delete' OR {changed})"
+    return "false"
+
+
+def _changed_row(row: Mapping[str, Any], alignment: Alignment) -> ChangedRow:
+    operation: Operation = row["action"]
+    sides = images_of(row, alignment)
+    merged = image_of(row, alignment, "m") if operation != "delete" else None
+    values = alignment.values
+    if operation == "update":
+        changed = tuple(
+            column.name
+            for column in values
+            if not same_value(row[f"m{column.position}"], row[f"c{column.position}"])
+        )
+    else:
+        side = merged or sides.current or {}
+        changed = tuple(column.name for column in values if side.get(column.name) is not None)
+    return ChangedRow(key_of(row, alignment), operation, changed, sides, merged)
+
+
+def rekeyed_rows(opened: Session, alignment: Alignment, limit: int) -> tuple[RekeyedRow, ...]:
+    """Rows whose content leaves one key for another in this request."""
+    keys = [f"k{place}" for place in range(len(alignment.keys))]
+    old, new = ", ".join(f"o.{key} AS o_{key}" for key in keys), ", ".join(f"j.{key}" for key in keys)
+    found = opened.rows(
+        f"SELECT {old}, {new} FROM joined o JOIN joined j ON j.n = o.rekeyed "
+        f"WHERE o.op = 'delete' ORDER BY o.n LIMIT {limit}"
+    )
+    return tuple(
+        RekeyedRow(
+            {name: row[f"o_k{place}"] for place, name in enumerate(alignment.keys)}, key_of(row, alignment)
+        )
+        for row in found
+    )

@@ -1,0 +1,145 @@
+"""Base, Current and Proposed of every staged row, side by side in one table, and how they are read back from it.
+
+Per cell, NULL-safely, in the merged column's type: ``current = proposed → it``, ``current = base → proposed``,
+``proposed = base → current``, otherwise that cell is in conflict and the row's other cells merge all the same. Rows:
+delete/delete is clean, modify/delete and delete/modify conflict (only columns that the base had count as modified),
+add/add is clean where equal and conflicts per cell where not. This is what Dolt's ``processColumn`` does, on cells.
+
+The rules are DuckDB SQL over tables of one session (out of core where they must be), each in the order of ``n``; ``i``
+is the position of the merged column, ``j`` the place of the key:
+
+- ``joined``, made here: n, op, here, file_index, row_number, rekeyed, ``k<j>`` keys, ``b<i>`` ``c<i>`` ``p<i>`` values,
+  ``a<i>`` left out;
+- ``conflicts`` (see ``conflicts`` and ``resolutions``): n, col, kind, digest, choice, pick;
+- ``merged`` (see ``merged``): n, file_index, row_number, action, ``k<j>`` keys, ``c<i>`` and ``m<i>`` values before and
+  after, ``u<i>`` changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from merging.delta import fetch
+from merging.delta.snapshot import Snapshot
+from merging.model import Row, Sides
+from merging.sql.equality import differs
+from merging.sql.quoting import column_sql
+from merging.sql.session import Session
+from merging.staging.pinning import Standing, file_index_sql, find_standing, locate_held
+from merging.staging.staged import Staged
+from merging.threeway.alignment import Alignment, MergedColumn, base_sql, current_sql, proposed_sql
+
+SIDE_LETTERS = Sides("b", "c", "p")
+"""What the columns of ``joined`` begin with that hold a side's values."""
+
+
+def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment: Alignment) -> Standing:
+    """Find the current rows of the staged keys and put the three images side by side in ``joined``.
+
+    A row that stands where it stood at the base has its base image as current image: it is not read again.
+    Raises DuplicateKeys when the table holds several rows of a staged key.
+    """
+    standing = find_standing(opened, staged, snapshot)
+    if standing.pinned and any(not column.in_base and not column.added for column in alignment.values):
+        # The table gained columns since: base images do not tell what they hold.
+        locate_held(opened, staged, standing)
+        standing = replace(standing, pinned=False, located=standing.located + standing.held)
+    keys = list(staged.primary_keys)
+    sources = [f"{staged.source_sql()} s"]
+    here, file_index, row_number = [], [], []
+    if standing.pinned:
+        here.append("h.n IS NOT NULL" if standing.lost else "s.op <> 'insert'")
+        file_index.append("h.file_index" if standing.lost else file_index_sql(standing))
+        row_number.append("h.row_number" if standing.lost else "s.base_row")
+        if standing.lost:
+            sources.append("LEFT JOIN held h ON h.n = s.n")
+    if standing.located or not standing.pinned:
+        fetch(opened.connection, snapshot, "located", snapshot.schema.names, "current_rows")
+        here.append("c.file_index IS NOT NULL")
+        file_index.append("c.file_index")
+        row_number.append("c.row_number")
+        on = " AND ".join(f"s.k{index} = c.{column_sql(name)}" for index, name in enumerate(keys))
+        sources.append(f"LEFT JOIN current_rows c ON {on}")
+    columns = ["s.n", "s.op", f"({' OR '.join(here)}) AS here"]
+    columns += [f"coalesce({', '.join(file_index)}) AS file_index"]
+    columns += [f"coalesce({', '.join(row_number)}) AS row_number", "s.rekeyed"]
+    columns += [f"s.k{index}" for index in range(len(keys))]
+    for column in alignment.values:
+        base = base_sql(column, staged)
+        if len(here) == 2:
+            current = f"CASE WHEN {here[0]} THEN {base} ELSE {current_sql(column)} END"
+        elif not standing.pinned:
+            current = current_sql(column)
+        else:
+            current = f"CASE WHEN {here[0]} THEN {base} END" if standing.lost else base
+        columns.append(f"{base} AS b{column.position}")
+        columns.append(f"{current} AS c{column.position}")
+        if column.staged:
+            columns.append(f"{proposed_sql(column)} AS p{column.position}")
+            columns.append(f"{_absent_sql(column, staged)} AS a{column.position}")
+    select = f"SELECT {', '.join(columns)} FROM {' '.join(sources)}"
+    if standing.untouched:
+        opened.execute(f"CREATE VIEW joined AS {select}")
+    else:
+        opened.execute(f"CREATE TABLE joined AS {select} ORDER BY s.n")
+    return standing
+
+
+def _absent_sql(column: MergedColumn, staged: Staged) -> str:
+    if not staged.has_absent:
+        return "false"
+    return f"coalesce(list_contains(s.absent, {column.staged_position}), false)"
+
+
+def edits(column: MergedColumn) -> str:
+    """SQL: Proposed says something new of the cell."""
+    if not column.in_base:
+        return f"(op = 'update' AND p{column.position} IS NOT NULL)"
+    return differs(f"p{column.position}", f"b{column.position}", column.type)
+
+
+def current_edits(column: MergedColumn) -> str:
+    return differs(f"c{column.position}", f"b{column.position}", column.type)
+
+
+def disagree(column: MergedColumn) -> str:
+    return differs(f"p{column.position}", f"c{column.position}", column.type)
+
+
+def any_of(conditions: Sequence[str]) -> str:
+    """SQL: one of the conditions holds."""
+    return f"({' OR '.join(conditions)})" if conditions else "false"
+
+
+def key_of(row: Mapping[str, Any], alignment: Alignment) -> Row:
+    """The key of a row of ``joined`` by its columns."""
+    return {name: row[f"k{place}"] for place, name in enumerate(alignment.keys)}
+
+
+def images_of(row: Mapping[str, Any], alignment: Alignment) -> Sides[Row | None]:
+    """A row of ``joined`` as it is on each side, None where it is not there."""
+    return Sides(
+        image_of(row, alignment, "b") if row["op"] != "insert" else None,
+        image_of(row, alignment, "c") if row["here"] else None,
+        image_of(row, alignment, "p") if row["op"] != "delete" else None,
+    )
+
+
+def image_of(row: Mapping[str, Any], alignment: Alignment, side: str) -> Row:
+    """One image of a row (of ``merged`` as side ``m``), without the columns that its side does not know."""
+    key = key_of(row, alignment)
+    image: Row = {}
+    for column in alignment.columns:
+        position = column.position
+        if column.name in key:
+            image[column.name] = key[column.name]
+        elif (side == "b" and not column.in_base) or (side == "c" and column.added):
+            continue
+        elif side == "p" and not column.staged:
+            if column.in_base or row["op"] == "insert":
+                image[column.name] = row[f"b{position}"]
+        else:
+            image[column.name] = row[f"{side}{position}"]
+    return image

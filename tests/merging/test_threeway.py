@@ -359,6 +359,44 @@ def test_choices_hold_only_while_their_values_stand(world: World) -> None:
     assert world.merge(staged, resolutions=chosen).marker_only
 
 
+def test_a_plan_with_another_value_is_another_plan(world: World) -> None:
+    """What was looked at is what is merged: the digest tells one chosen value from another, and from NULL."""
+    staged = world.stage([{"id": 1, "a": 12}])
+    world.set_current(with_rows(B, {"id": 1, "a": 11}))
+    with world.plan(staged) as plan:
+        [conflict] = plan.conflicts
+    digests = []
+    for value in (7, 8, None, 7):
+        with world.plan(staged, resolutions=resolve([conflict], "custom", value)) as plan:
+            [chosen] = plan.conflicts
+            assert (chosen.choice, chosen.value, plan.unresolved) == ("custom", value, 0)
+            digests.append(plan.digest)
+    assert digests[3] == digests[0]
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize(
+    ("choice", "agreed", "updated"), [(None, 1, 0), ("current", 1, 0), ("proposed", 1, 1)]
+)
+def test_rows_in_conflict_are_not_counted_as_agreed(
+    world: World, choice: str | None, agreed: int, updated: int
+) -> None:
+    """Row 1 is in conflict in two cells, row 2 is in the table as proposed already, row 9 is new."""
+    staged = world.stage([{"id": 1, "a": 12, "b": "p"}, {"id": 2, "a": 77, "b": "y"}, {"id": 9, "a": 9}])
+    world.set_current(with_rows(B, {"id": 1, "a": 11, "b": "c"}, {"id": 2, "a": 77, "b": "y"}))
+    with world.plan(staged) as plan:
+        conflicts = list(plan.conflicts)
+    assert [(one.key, one.column) for one in conflicts] == [({"id": 1}, "a"), ({"id": 1}, "b")]
+    chosen = resolve(conflicts, choice) if choice else []
+    with world.plan(staged, resolutions=chosen) as plan:
+        assert (plan.rows_added, plan.rows_updated, plan.rows_deleted, plan.rows_agreed) == (
+            1,
+            updated,
+            0,
+            agreed,
+        )
+
+
 def test_illegal_choices_are_named(world: World) -> None:
     staged = world.stage([{"id": 1, "a": 12}, {"id": 2, "b": "z"}])
     world.set_current(with_rows(B, {"id": 1, "a": 11}, delete=[2]))

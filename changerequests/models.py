@@ -256,6 +256,8 @@ class Review(models.Model):
     entitled: bool
     #: Whether the reviewer made one of the choices that stand for the request's conflicts. The same.
     chose: bool
+    #: The number of its revision. The same.
+    revision_number: int
 
     class Verdict(models.TextChoices):
         APPROVE = "approve", "approve"
@@ -300,6 +302,13 @@ class Comment(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(resolved_at__isnull=True) | Q(parent__isnull=True), name="only_threads_resolve"
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["change_request", "parent"],  # alone, the request loses against the index of parents
+                condition=Q(parent__isnull=True, resolved_at__isnull=True),
+                name="open_threads",
             )
         ]
 

@@ -1,6 +1,6 @@
 """Questions about change requests; each name says the question. Nothing here writes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -10,6 +10,7 @@ from django.db.models import (
     ExpressionWrapper,
     F,
     OuterRef,
+    Prefetch,
     Q,
     QuerySet,
     Subquery,
@@ -33,12 +34,18 @@ from datasets.roles import Role, datasets_with_role, holds_role, role_on
 
 
 def visible_change_requests(user: User) -> QuerySet[ChangeRequest]:
-    """Every change request to a dataset that the person may see, without what only its own pages show."""
-    return (
-        ChangeRequest.objects.filter(dataset__in=datasets_with_role(user).values("pk"))
-        .select_related("dataset__project", "dataset__meta", "author")
-        .defer("merge_record", "dataset__meta__schema_json")
-    )
+    """Every change request to a dataset that the person may see. Lists choose a page of them by primary key, and load
+    that with ``change_requests_listed``: rows that no page shows are neither joined nor sorted with all that they hold.
+    """
+    return ChangeRequest.objects.filter(dataset__in=datasets_with_role(user).values("pk"))
+
+
+def change_requests_listed(pks: Sequence[int]) -> list[ChangeRequest]:
+    """These requests in this order, with what their gates look at; each dataset is loaded once."""
+    datasets = Dataset.objects.select_related("project", "meta").defer("meta__schema_json")
+    found = ChangeRequest.objects.filter(pk__in=pks).defer("merge_record")
+    rows = {one.pk: one for one in found.prefetch_related(Prefetch("dataset", queryset=datasets))}
+    return [rows[pk] for pk in pks if pk in rows]
 
 
 def change_request_called(cr_id: str) -> ChangeRequest | None:
@@ -62,7 +69,7 @@ def _of_suite_that_holds() -> Q:
 
 def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
     """Verdicts on these requests, oldest first, comments apart; each with whether its reviewer is ``entitled`` to it
-    still, and ``chose`` values for conflicts."""
+    still, and ``chose`` values for conflicts, and the number of its revision."""
     entitled = holds_role(
         Role.CONTRIBUTOR,
         user="reviewer",
@@ -72,11 +79,15 @@ def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
     chosen = ConflictResolution.objects.filter(
         change_request=OuterRef("change_request"), chosen_by=OuterRef("reviewer"), is_current=True
     )
-    facts = {"entitled": ExpressionWrapper(entitled, BooleanField()), "chose": Exists(chosen)}
+    facts = {
+        "entitled": ExpressionWrapper(entitled, BooleanField()),
+        "chose": Exists(chosen),
+        "revision_number": F("revision__number"),
+    }
     return (
         Review.objects.filter(change_request__in=change_requests)
         .exclude(verdict=Review.Verdict.COMMENT)
-        .select_related("reviewer", "revision")
+        .select_related("reviewer")
         .annotate(**facts)  # the model declares them
         .order_by("pk")
     )
@@ -110,20 +121,14 @@ def change_requests_awaiting_review(user: User) -> QuerySet[ChangeRequest]:
     """Pending requests of others, on datasets where the person may review, without a verdict of theirs on the
     current revision."""
     judged = Review.objects.filter(
-        change_request=OuterRef("pk"),
+        change_request__status=Status.PENDING,
         reviewer=user,
         change_request__revisions__is_current=True,
         change_request__revisions__digest=F("revision_digest"),
     ).exclude(verdict=Review.Verdict.COMMENT)
-    return (
-        visible_change_requests(user)
-        .filter(
-            status=Status.PENDING,
-            dataset__in=datasets_with_role(user, Role.CONTRIBUTOR).values("pk"),
-        )
-        .exclude(author=user)
-        .exclude(Exists(judged))
-    )
+    theirs = datasets_with_role(user, Role.CONTRIBUTOR).values("pk")
+    waiting = ChangeRequest.objects.filter(status=Status.PENDING, dataset__in=theirs)
+    return waiting.exclude(author=user).exclude(pk__in=judged.values("change_request"))
 
 
 def change_requests_of(user: User) -> QuerySet[ChangeRequest]:

@@ -1,8 +1,10 @@
 """Change requests: what they are, say and change."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
+from django.db.models import prefetch_related_objects
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -216,7 +218,18 @@ class ChangeRequestSerializer(serializers.ModelSerializer):
         """Change requests from their facts, in this order."""
         facts = {one.change_request.pk: one for one in found}
         requests = [one.change_request for one in facts.values()]
+        prefetch_related_objects(requests, "author")
         return [*cls(requests, many=True, context={"facts": facts}).data]
+
+    @cached_property
+    def revision_summary(self) -> RevisionSummarySerializer:
+        """One for all rows of a list: to make a serializer costs more than to use it."""
+        return RevisionSummarySerializer()
+
+    @cached_property
+    def plan_summary(self) -> PlanSummarySerializer:
+        """The same for plans."""
+        return PlanSummarySerializer()
 
     def facts(self, change_request: ChangeRequest) -> Facts:
         found: Facts = self.context["facts"][change_request.pk]
@@ -243,12 +256,12 @@ class ChangeRequestSerializer(serializers.ModelSerializer):
     @extend_schema_field(RevisionSummarySerializer(allow_null=True))
     def get_revision(self, change_request: ChangeRequest) -> Any:
         revision = self.facts(change_request).revision
-        return RevisionSummarySerializer(revision).data if revision else None
+        return self.revision_summary.to_representation(revision) if revision else None
 
     @extend_schema_field(PlanSummarySerializer(allow_null=True))
     def get_plan(self, change_request: ChangeRequest) -> Any:
         check = self.facts(change_request).plan_check
-        return PlanSummarySerializer(check).data if check else None
+        return self.plan_summary.to_representation(check) if check else None
 
     def get_open_threads(self, change_request: ChangeRequest) -> int:
         return self.facts(change_request).open_threads
@@ -291,6 +304,12 @@ class ReviewSerializer(serializers.ModelSerializer):
         ]
 
 
+class VerdictSerializer(ReviewSerializer):
+    """The same among the facts of a request, where the number of the revision came along."""
+
+    revision = serializers.IntegerField(source="revision_number", read_only=True)
+
+
 class ChangeRequestDetailSerializer(ChangeRequestSerializer):
     """A change request with the blockers of every action for the caller: an empty list means that it is possible."""
 
@@ -313,7 +332,7 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
 
     @extend_schema_field(ReviewSerializer(many=True))
     def get_verdicts(self, change_request: ChangeRequest) -> Any:
-        return ReviewSerializer(self.facts(change_request).verdicts, many=True).data
+        return VerdictSerializer(self.facts(change_request).verdicts, many=True).data
 
     def get_approvals(self, change_request: ChangeRequest) -> int:
         return len(self.facts(change_request).approvals)

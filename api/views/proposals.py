@@ -39,7 +39,7 @@ from api.serializers.proposals import (
 )
 from api.views.shared import IdFilter, actor_of, validated
 from changerequests import selectors
-from changerequests.facts import facts_of_many, visible_facts
+from changerequests.facts import facts_listed, visible_facts
 from changerequests.models import ChangeRequest, choices
 from changerequests.services import plans, proposals, rebasing, reverts, reviews, storage
 from changerequests.states import Status
@@ -115,8 +115,8 @@ class ChangeRequestViewSet(GenericViewSet):
     @extend_schema(responses=ChangeRequestSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Change requests, newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
-        found = facts_of_many(page, actor_of(request))
+        chosen = self.paginate_queryset(self.filter_queryset(self.get_queryset()).values("pk")) or []
+        found = facts_listed([one["pk"] for one in chosen], actor_of(request))
         return self.get_paginated_response(ChangeRequestSerializer.of_many(found))
 
     @extend_schema(request=CreateChangeRequestSerializer, responses={201: ChangeRequestDetailSerializer})

@@ -366,11 +366,11 @@ def test_lists_cost_the_same_whatever_their_length(
         ChangeRequestFactory.create(dataset=dataset, author=author)
     client = client_of(author)
     client.get("/api/v1/change_requests")  # the content types of roles are looked up once in a process
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(12):
         assert len(client.get("/api/v1/change_requests").json()["results"]) == 2
     for _ in range(3):
         approve(ChangeRequestFactory.create(dataset=dataset, author=author), person_with(Role.OWNER, dataset))
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(12):
         assert len(client.get("/api/v1/change_requests").json()["results"]) == 5
 
 

@@ -17,7 +17,7 @@ from audit.selectors import events_of
 from audit.services import verify
 from changerequests import selectors
 from changerequests.errors import Blocked, ExpectationsFailed, PlanChanged
-from changerequests.facts import expectation_check_to_show, facts_of, facts_of_many
+from changerequests.facts import expectation_check_to_show, facts_listed, facts_of
 from changerequests.models import ChangeRequest, ExpectationCheck, ExpectationOverride, MergeRun
 from changerequests.policies import blockers
 from changerequests.services import execution, expectations, plans, rebasing, runs, storage
@@ -622,9 +622,10 @@ def test_a_list_of_requests_costs_the_same_with_expectations(
     for requests in (1, 3):
         while ChangeRequest.objects.count() < requests:
             proposing(dataset, TOO_MANY_SEATS)
-        with django_assert_num_queries(11) as listed:
+        with django_assert_num_queries(13) as listed:
             asker = fresh(owner)
-            found = facts_of_many(selectors.change_requests_to(fresh_dataset(dataset), asker), asker)
+            pks = selectors.change_requests_to(fresh_dataset(dataset), asker).values_list("pk", flat=True)
+            found = facts_listed(list(pks), asker)
             assert [len(facts.unanswered_failures) for facts in found] == [1] * requests
         assert not any('"report"' in query["sql"] for query in listed.captured_queries)
 

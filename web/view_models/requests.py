@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.contrib.auth.models import User
+from django.db.models import prefetch_related_objects
 from django.urls import reverse
 
 from changerequests import policies
 from changerequests.blockers import Blocker
-from changerequests.facts import Facts, facts_of_many
+from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.states import Status
 from web.wording import name_of
@@ -70,23 +70,20 @@ class RequestRow:
     run: MergeRun | None
     gates: tuple[Blocker, ...]
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether every gate holds and nothing is under way."""
-        return self.change_request.status == Status.PENDING and not self.gates
 
-    @property
-    def is_blocked(self) -> bool:
-        """Whether somebody has to do something before it can merge."""
-        return self.change_request.status == Status.PENDING and bool(self.gates) and self.run is None
+def gates_in_the_way(facts: Facts) -> tuple[Blocker, ...]:
+    """What keeps a pending request from its merge, what somebody can mend first; empty for others.
+
+    The delete guard is not in anybody's way: whoever merges types the dataset's name in the dialog.
+    """
+    found = policies.merge_gates(facts) if facts.status == Status.PENDING else []
+    gates = [gate for gate in found if gate.code not in ("delete_guard", "run_active")]
+    return tuple(sorted(gates, key=lambda gate: gate.kind != "fix"))
 
 
 def request_row(facts: Facts) -> RequestRow:
-    """A row of a list; asks the database nothing more."""
+    """A row of a list."""
     change_request, revision, dataset = facts.change_request, facts.revision, facts.dataset
-    found = policies.merge_gates(facts) if facts.status == Status.PENDING else []
-    # The delete guard is not in anybody's way: whoever merges types the dataset's name in the dialog.
-    gates = [gate for gate in found if gate.code not in ("delete_guard", "run_active")]
     return RequestRow(
         cr_id=change_request.cr_id,
         title=change_request.title,
@@ -100,10 +97,12 @@ def request_row(facts: Facts) -> RequestRow:
         if revision
         else None,
         run=facts.run,
-        gates=tuple(sorted(gates, key=lambda gate: gate.kind != "fix")),
+        gates=gates_in_the_way(facts),
     )
 
 
-def request_rows(change_requests: Iterable[ChangeRequest], reader: User) -> list[RequestRow]:
-    """Rows of a list, in its order, in a fixed number of statements."""
-    return [request_row(facts) for facts in facts_of_many(change_requests, reader)]
+def request_rows(found: Iterable[Facts]) -> list[RequestRow]:
+    """Rows of a list, in its order, in one statement for the names of their authors."""
+    listed = list(found)
+    prefetch_related_objects([facts.change_request for facts in listed], "author")
+    return [request_row(facts) for facts in listed]

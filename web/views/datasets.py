@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from changerequests import selectors
+from changerequests.facts import facts_listed
 from changerequests.states import Status
 from datasets import services
 from datasets.errors import NotFound
@@ -144,13 +145,13 @@ def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) 
         found = found.filter(status=status)
     else:
         status = "all"
-    page = Paginator(found, REQUEST_ROWS).get_page(request.GET.get("page"))
+    page = Paginator(found.values_list("pk", flat=True), REQUEST_ROWS).get_page(request.GET.get("page"))
     return dataset_page(
         request,
         dataset,
         "change_requests",
         {
-            "rows": request_rows(page.object_list, person(request)),
+            "rows": request_rows(facts_listed(list(page.object_list), person(request))),
             "page": page,
             "status": status,
             "statuses": [("open", "Open"), ("merged", "Merged"), ("closed", "Closed"), ("all", "All")],

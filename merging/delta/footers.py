@@ -1,7 +1,7 @@
 """What a data file itself says it holds: its Parquet footer, read once a process.
 
 Statistics in the log only bound values; which columns a file has, how they nest, their field ids and the calendar
-of their dates stand in its footer alone. Files with the same columns share one `Layout`.
+of their dates stand in its footer alone. Files with the same columns share one `FileLayout`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class FileField:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class FileLayout:
     """The columns of a file, in their order, by place; files with equal columns share one object."""
 
     signature: str
@@ -105,11 +105,11 @@ class Footer:
     """Rows of a file, and what it holds."""
 
     rows: int
-    layout: Layout
+    layout: FileLayout
 
 
 _FOOTERS: Remembered[Footer] = Remembered(_REMEMBERED)
-_LAYOUTS: Remembered[Layout] = Remembered(_REMEMBERED_LAYOUTS)
+_LAYOUTS: Remembered[FileLayout] = Remembered(_REMEMBERED_LAYOUTS)
 _FIELDS: Remembered[tuple[FileField, ...]] = Remembered(_REMEMBERED_LAYOUTS)
 
 
@@ -177,7 +177,7 @@ def _parsed(metadata: pq.FileMetaData) -> Footer:
     signature = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
     layout = _LAYOUTS.get(signature)
     if layout is None:
-        layout = _LAYOUTS.put(signature, Layout(signature, arrow.remove_metadata(), calendar))
+        layout = _LAYOUTS.put(signature, FileLayout(signature, arrow.remove_metadata(), calendar))
     return Footer(metadata.num_rows, layout)
 
 
@@ -200,7 +200,7 @@ def calendar_of(metadata: pq.FileMetaData) -> Calendar:
 
 
 def file_fields(
-    connection: duckdb.DuckDBPyConnection, layout: Layout, engine_path: str
+    connection: duckdb.DuckDBPyConnection, layout: FileLayout, engine_path: str
 ) -> tuple[FileField, ...]:
     """The columns of a layout as DuckDB reads them; `engine_path` is any file of that layout.
 

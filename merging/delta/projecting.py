@@ -15,7 +15,7 @@ from datetime import date
 import pyarrow as pa
 
 from merging.delta.fields import MappingMode, TableField
-from merging.delta.footers import Calendar, FileField, Layout
+from merging.delta.footers import Calendar, FileField, FileLayout
 from merging.errors import UnsupportedTable
 from merging.sql.failures import REFUSAL
 from merging.sql.quoting import literal
@@ -49,7 +49,7 @@ _UTC = frozenset(
 class _Reading:
     """What the parts of a projection have in common."""
 
-    layout: Layout
+    layout: FileLayout
     mode: MappingMode
     file: str
 
@@ -60,7 +60,7 @@ class _Reading:
 
 
 def project(
-    layout: Layout,
+    layout: FileLayout,
     stored: Sequence[FileField],
     wanted: Sequence[TableField],
     mode: MappingMode,

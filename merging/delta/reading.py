@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from merging.delta.footers import FileField, Layout, file_fields, read_footers
+from merging.delta.footers import FileField, FileLayout, file_fields, read_footers
 from merging.delta.projecting import can_be_named, project
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
@@ -182,7 +182,7 @@ class _Leg:
 
     expressions: Mapping[str, str]
     by_name: bool
-    layouts: list[Layout] = field(default_factory=list)
+    layouts: list[FileLayout] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     types: dict[str, str] = field(default_factory=dict)
 
@@ -193,7 +193,7 @@ def _legs(
     """The scans that read `files`: one for each layout, or for all layouts that can be told by the names of their
     columns (`union_by_name`), which is what most tables are."""
     wanted = [one for one in snapshot.fields if one.name in stored]
-    by_layout: dict[str, tuple[Layout, list[int]]] = {}
+    by_layout: dict[str, tuple[FileLayout, list[int]]] = {}
     for index, footer in zip(
         files, read_footers(snapshot.store, [snapshot.files[i] for i in files]), strict=True
     ):

@@ -38,7 +38,7 @@ PAGES = (
     "/datasets/new-york-2013/flights/new/",
     "/no-such-page/",
 )
-REQUEST_PAGES = ("", "changes/?view=groups", "conflicts/", "checks/", "upload/", "merge/")
+REQUEST_PAGES = ("", "changes/?view=groups", "conflicts/", "checks/", "moved/", "upload/", "merge/")
 DIFFS = ("changes/", "changes/?columns=all")
 CONFLICTING = "Count midnight to the day before: 2400 becomes 2359"
 DELETING = "Drop the flights that never left"

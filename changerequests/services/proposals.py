@@ -157,9 +157,8 @@ def stage_upload(
     )
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        require(
-            facts_of(change_request, actor), Action.STAGE
-        )  # again: it may have moved while the file was read
+        # Again: it may have moved while the file was read.
+        require(facts_of(change_request, actor), Action.STAGE)
         if not change_request.revisions.exists():
             _require_changes(staged)
         return make_current(change_request, actor, staged, file_name=file_name)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from audit.selectors import events_of
 from audit.services import verify
 from changerequests import selectors
-from changerequests.models import ChangeRequest, MergeRun
+from changerequests.models import ChangeRequest, MergeRun, Revision
 from changerequests.services import plans, proposals, runs, storage
 from changerequests.services.blame import row_history
 from changerequests.services.retention import Policy, apply_retention, configured_policy
@@ -146,6 +146,19 @@ def test_replaced_revisions_go_and_the_current_one_stays(dataset: Dataset) -> No
     current = selectors.current_revision(ChangeRequest.objects.get(pk=change_request.pk))
     assert current is not None
     assert Path(current.location).is_dir()
+
+
+def test_a_replaced_revision_that_shares_its_place_with_the_current_one_stays(dataset: Dataset) -> None:
+    change_request = ChangeRequestFactory(dataset=dataset)
+    stage_csv(change_request, "tailnum,seats\nN1,150\n")
+    current = selectors.current_revision(change_request)
+    assert current is not None
+    Revision.objects.filter(is_current=False).update(location=current.location)
+    with time_machine.travel(timezone.now() + timedelta(days=31)):
+        assert [kind for kind, _ in kinds()] == ["orphan"]  # the place that no revision names any more
+    assert Path(current.location).is_dir()
+    with plans.plan_of(change_request) as plan:
+        assert plan.rows_updated == 1
 
 
 def test_closed_requests_give_their_content_up_and_reopen_as_empty_drafts(dataset: Dataset) -> None:

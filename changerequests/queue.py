@@ -37,6 +37,11 @@ def ask_for_check(change_request_id: int) -> None:
     bells.ring_on_commit("changerequests.check", change_request_id)
 
 
+def ask_for_check_of_pending(dataset_id: int) -> None:
+    """Ask a worker to plan those pending requests again that the moves of the dataset's table concern."""
+    bells.ring_on_commit("changerequests.check_pending", dataset_id)
+
+
 def sweep_on_commit() -> None:
     """Ask for a sweep once the surrounding transaction is committed."""
     bells.ring_on_commit("changerequests.sweep")

@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from changerequests.services import adopting, execution, maintenance, plans, retention, waiting
+from changerequests.services import adopting, execution, maintenance, outdated, plans, retention, waiting
 from datasets import suites
 
 
@@ -14,9 +14,16 @@ def merge_next(task: "Task[[int], None]", dataset_id: int) -> None:
 
 @shared_task(name="changerequests.check")
 def check(change_request_id: int) -> None:
-    """Plan a change request on the table as it is now, and queue its merge if it only waited for that."""
-    plans.check(change_request_id=change_request_id)
+    """Plan a change request unless its numbers are current, and queue its merge if it only waited for that."""
+    plans.check_if_outdated(change_request_id=change_request_id)
     waiting.merge_if_ready(change_request_id=change_request_id)
+
+
+@shared_task(name="changerequests.check_pending")
+def check_pending(dataset_id: int) -> None:
+    """Plan the pending requests that the moves of a table concern, and queue what only waited for that."""
+    outdated.check_pending(dataset_id=dataset_id)
+    waiting.merge_what_is_ready(dataset_id=dataset_id)
 
 
 @shared_task(name="changerequests.sweep")

@@ -54,7 +54,7 @@ from merging.expectations.report import ValidationFailed, ValidationReport
 from merging.expectations.rules import ExpectationRules
 from merging.expectations.tables import check_table, propose_expectations
 from merging.history.diffs import read_diff
-from merging.history.keys import key_filters, merges_that_may_hold
+from merging.history.keys import contents_touched, key_filters, merges_that_may_hold
 from merging.history.rebasing import Rebased, Underneath, changes_under, rebase
 from merging.history.reverting import invert
 from merging.history.tracing import TracedRow, trace_row
@@ -175,6 +175,7 @@ __all__ = [
     "check_keys",
     "check_table",
     "compact",
+    "contents_touched",
     "create_table",
     "explain",
     "find_merge",

@@ -10,7 +10,7 @@ from audit.selectors import events_in
 from audit.services import dataset_stream
 from changerequests import queue
 from changerequests.models import ChangeRequest, MergeRun, Revision
-from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
+from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus
 from datasets import maintenance
 from datasets.maintenance import Needs, Survey
 from datasets.models import Dataset, MaintenanceRun
@@ -63,14 +63,12 @@ def request_maintenance(*, dataset_id: int, actor: User, jobs: list[str], reason
 def maintain(*, dataset_id: int, worker: str) -> MaintenanceRun | None:
     """Do what waits for a dataset or is due by its settings; None if that is nothing, or others are at work.
 
-    Merges that waited meanwhile are rung for, and open requests are checked again where the table got a new version.
+    Merges that waited meanwhile are rung for, and pending requests looked at where the table got a new version.
     """
     maintenance.queue_due(dataset_id)
     run = maintenance.maintain_next(dataset_id=dataset_id, worker=worker, needs_of=needs_of)
     if run is not None and run.version_after != run.version_before:
-        pending = ChangeRequest.objects.filter(dataset=dataset_id, status=Status.PENDING)
-        for pk in pending.values_list("pk", flat=True):
-            queue.ask_for_check(pk)
+        queue.ask_for_check_of_pending(dataset_id)
     if run is not None and queue.next_run(dataset_id) is not None:
         queue.ring(dataset_id)
     return run

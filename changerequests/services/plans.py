@@ -237,6 +237,16 @@ def _numbers(plan: merging.MergePlan) -> dict[str, Any]:
     }
 
 
+def check_if_outdated(*, change_request_id: int) -> PlanCheck | None:
+    """The check of a draft or pending request, made now unless its numbers are current; None if it is neither."""
+    change_request = (
+        ChangeRequest.objects.select_related("dataset__meta", "dataset__project")
+        .filter(pk=change_request_id, status__in=[Status.DRAFT, Status.PENDING])
+        .first()
+    )
+    return fresh_check(facts_of(change_request)) if change_request is not None else None
+
+
 def fresh_check(facts: Facts) -> PlanCheck | None:
     """The check in numbers, made again if the table or the content moved since the last one."""
     known = facts.plan_check

@@ -275,7 +275,9 @@ def submit(*, change_request_id: int, actor: User) -> ChangeRequest:
             actor,
             {"revision": facts.revision.number if facts.revision else None},
         )
-        queue.ask_for_check(change_request.pk)
+        check = facts.plan_check  # none: the upload has asked for it
+        if check is not None and check.table_version < facts.dataset.meta.delta_version:
+            queue.ask_for_check(change_request.pk)
     return change_request
 
 

@@ -253,6 +253,8 @@ def cancel_run(*, run_id: int, actor: User) -> MergeRun:
             record_event(change_request, "merge.cancel_requested", actor, {"run": run.pk})
         run.save()
         queue.ring_on_commit(run.dataset_id)
+        if queue.next_run(run.dataset_id) is None:  # those before it left the check to it
+            queue.ask_for_check_of_pending(run.dataset_id)
     return run
 
 

@@ -109,8 +109,10 @@ def merge_if_ready(*, change_request_id: int) -> MergeRun | None:
     return None
 
 
-def merge_what_is_ready() -> int:
-    """Queue every waiting merge that nothing stands in the way of; returns how many. Called by the sweep."""
+def merge_what_is_ready(*, dataset_id: int | None = None) -> int:
+    """Queue every waiting merge (of one dataset) that nothing stands in the way of; returns how many."""
     waiting = ChangeRequest.objects.filter(status=Status.PENDING, merge_when_ready_by__isnull=False)
+    if dataset_id is not None:
+        waiting = waiting.filter(dataset=dataset_id)
     ordered = waiting.order_by("merge_when_ready_at", "pk").values_list("pk", flat=True)
     return sum(merge_if_ready(change_request_id=pk) is not None for pk in ordered)

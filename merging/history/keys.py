@@ -1,4 +1,4 @@
-"""Which merges changed a row, from small filters of their keys, so that its history opens those alone."""
+"""Which merges changed a row, and which staged contents change rows that merges changed: by their keys alone."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+import duckdb
+
 from merging.errors import StagedCorrupt
 from merging.executing.artefacts import IMAGES, KEYS
 from merging.history.diffs import summary_of
 from merging.sql.bloom import make_filter, passing
 from merging.sql.quoting import literal
 from merging.sql.session import Session, session
+from merging.staging.staged import ROWS
 
 Name = TypeVar("Name")
 
@@ -50,3 +53,31 @@ def merges_that_may_hold(filters: Iterable[tuple[Name, bytes]], key: Mapping[str
     """
     with session() as opened:
         return list(passing(opened, filters, key))
+
+
+def contents_touched(contents: Mapping[Name, str], artefacts: Iterable[str]) -> set[Name]:
+    """The names of the staged contents (by their locations) that are for a row which one of the merges changed.
+
+    Reads nothing but key columns. Where they cannot be read or compared, every content counts as touched.
+    """
+    images = [str(Path(location) / IMAGES) for location in artefacts]
+    rows = {name: str(Path(location) / ROWS) for name, location in contents.items()}
+    if not images:
+        return set()
+    with session() as opened:
+        try:
+            changed = f"read_parquet([{', '.join(map(literal, images))}])"
+            described = opened.rows(f"DESCRIBE SELECT COLUMNS('^k[0-9]+$') FROM {changed}")
+            keys = [one["column_name"] for one in described]
+            opened.execute(f"CREATE TEMP TABLE changed AS SELECT {', '.join(keys)} FROM {changed}")
+            on = " AND ".join(f"s.{key} IS NOT DISTINCT FROM c.{key}" for key in keys)
+            return {
+                name
+                for name, path in rows.items()
+                if opened.number(
+                    f"SELECT count(*) FROM (SELECT 1 FROM read_parquet({literal(path)}) s SEMI JOIN changed c ON {on} "
+                    "LIMIT 1)"
+                )
+            }
+        except duckdb.Error:
+            return set(contents)

@@ -136,7 +136,7 @@ def test_an_owner_has_a_table_compacted(dataset: Dataset, owner: User, rung: lis
     assert (report["files_removed"], report["files_added"], report["vectors_folded"]) == (2, 1, 1)
     assert rows_of(dataset) == before
     assert DatasetMeta.objects.get(dataset=dataset).delta_version == 2
-    assert rung == [("changerequests.check", pending.pk)]
+    assert rung == [("changerequests.check_pending", dataset.pk)]
     assert actions(dataset) == ["maintenance.requested", "maintenance.succeeded"]
     [entry] = merging.history(dataset.table_uri, limit=1)
     assert (entry.operation, entry.user) == ("OPTIMIZE", owner.get_username())

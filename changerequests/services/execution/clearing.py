@@ -18,10 +18,8 @@ def after_merge(change_request_id: int) -> None:
     """What may wait until the merge is recorded: clear the staging, check again what the table's move touches."""
     clear_staged_content(change_request_id=change_request_id)
     change_request = ChangeRequest.objects.get(pk=change_request_id)
-    for other in ChangeRequest.objects.filter(
-        dataset=change_request.dataset_id, status=Status.PENDING
-    ).values_list("pk", flat=True):
-        queue.ask_for_check(other)
+    if queue.next_run(change_request.dataset_id) is None:  # else after the last of them
+        queue.ask_for_check_of_pending(change_request.dataset_id)
 
 
 def clear_staged_content(*, change_request_id: int) -> bool:

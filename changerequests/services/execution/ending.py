@@ -9,7 +9,6 @@ import structlog
 from django.db import transaction
 
 import merging
-from changerequests import queue
 from changerequests.errors import GivenUp, RunStopped, failures_in
 from changerequests.models import MergeRun
 from changerequests.services import plans, settling
@@ -103,4 +102,3 @@ def step_back(hold: Hold[MergeRun], ending: Ending) -> None:
             run.cancel_requested_by if ending.status == RunStatus.CANCELLED else None,
             {"run": run.pk, "code": ending.code, "reason": message},
         )
-        queue.ask_for_check(change_request.pk)

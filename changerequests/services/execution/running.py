@@ -42,6 +42,8 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
         # Not after an error: what failed to end is taken up by the sweep, without haste.
         if queue.next_run(dataset_id) is not None:
             queue.ring(dataset_id)
+        elif run.status != RunStatus.SUCCEEDED:  # a merge has asked for it when it was recorded
+            queue.ask_for_check_of_pending(dataset_id)
         logger.info("merge_ended", status=run.status, error_code=run.error_code, version=run.merged_version)
     return run
 

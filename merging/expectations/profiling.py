@@ -13,7 +13,7 @@ from typing import Any
 from merging.expectations.catalogue import CATALOGUE
 from merging.expectations.expectation import Entry
 from merging.expectations.profile import ColumnFacts, Proposal, TableFacts
-from merging.expectations.values import ORDERED, columns_of, family, missing
+from merging.expectations.values import ORDERED, columns_of, family, missing, selectable
 from merging.model import Column
 from merging.sql.quoting import column_label, column_sql
 from merging.sql.session import Session
@@ -30,7 +30,7 @@ def propose_suite(
 
     ``relation`` is a name or a SELECT.
     """
-    source = f"({relation})" if relation.lstrip()[:7].upper() == "SELECT " else relation
+    source = selectable(relation)
     columns = columns_of(opened.connection, source)
     facts = _facts(opened, source, columns)
     few = [column.name for column in columns if _has_few_values(column, facts)]

@@ -31,8 +31,33 @@ from merging.delta.vectors import VectorDescriptor
 _MOST_RECORDS = 2**53
 
 
+class _LoggedFile:
+    """What files that the log adds and removes have in common."""
+
+    __slots__ = ()
+
+    logged_path: str
+    vector: VectorDescriptor | None
+
+    @property
+    def path(self) -> str:
+        """The path in the store, relative to the table's root, or absolute."""
+        return urllib.parse.unquote(self.logged_path)
+
+    @property
+    def identity(self) -> tuple[str, str | None]:
+        """What the log knows the file by: path and vector."""
+        return self.logged_path, self.vector.unique_id if self.vector else None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The paths of its bytes: its own, and that of its vector where that stands in a file."""
+        vector = self.vector.file_path if self.vector else None
+        return (self.path,) if vector is None else (self.path, vector)
+
+
 @dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(_LoggedFile):
     """One active data file. `partition_values` are strings by (physical) column name, as in the log.
 
     `stats_json` is the raw statistics text; `num_records` the physical row count, None when the log does
@@ -49,16 +74,6 @@ class DataFile:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def path(self) -> str:
-        """The path in the store, relative to the table's root, or absolute."""
-        return urllib.parse.unquote(self.logged_path)
-
-    @property
-    def identity(self) -> tuple[str, str | None]:
-        """What the log knows the file by: path and vector."""
-        return self.logged_path, self.vector.unique_id if self.vector else None
-
-    @property
     def dead_rows(self) -> int:
         """How many of its rows its vector marks as gone."""
         return self.vector.cardinality if self.vector else 0
@@ -69,22 +84,12 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
-class RemovedFile:
+class RemovedFile(_LoggedFile):
     """A data file that a version removed: its path as the log spells it, its vector, when it was removed."""
 
     logged_path: str
     vector: VectorDescriptor | None
     deleted_ms: int
-
-    @property
-    def path(self) -> str:
-        """The path in the store, relative to the table's root, or absolute."""
-        return urllib.parse.unquote(self.logged_path)
-
-    @property
-    def identity(self) -> tuple[str, str | None]:
-        """What the log knows the file by: path and vector."""
-        return self.logged_path, self.vector.unique_id if self.vector else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -111,17 +111,23 @@ def _body(
         "txnId": prepared.commit_token,
     }
     marker = {"appId": application_id, "version": generation, "lastUpdated": now}
-    lines = [{"commitInfo": info}, *_leading(prepared.actions), {"txn": marker}, *_rest(prepared.actions)]
+    return log_lines(
+        [{"commitInfo": info}, *_first(prepared.actions), {"txn": marker}, *_rest(prepared.actions)]
+    )
+
+
+def log_lines(actions: Iterable[Mapping[str, Any]]) -> bytes:
+    """Actions as a commit's file holds them: one a line."""
     return "".join(
-        json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n" for line in lines
+        json.dumps(action, separators=(",", ":"), ensure_ascii=False) + "\n" for action in actions
     ).encode()
 
 
-def _leading(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+def _first(actions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [action for action in actions if "protocol" in action or "metaData" in action]
 
 
-def _rest(actions: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+def _rest(actions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [action for action in actions if "protocol" not in action and "metaData" not in action]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from merging.delta.committing import ENGINE, may_still_land, put_commit
+from merging.delta.committing import ENGINE, log_lines, may_still_land, put_commit
 from merging.delta.log import TableState, list_commits
 from merging.delta.snapshot import Snapshot, snapshot_in, snapshot_of
 from merging.delta.writing import PreparedCommit, prepare_first
@@ -120,9 +120,8 @@ def create_in(
 
 def _put_first(store: TableStore, prepared: PreparedCommit, actions: Sequence[Mapping[str, Any]]) -> None:
     """Commit version 0. Its files go only where they are nobody's for certain: not while the put may land."""
-    body = "".join(json.dumps(action, separators=(",", ":"), ensure_ascii=False) + "\n" for action in actions)
     try:
-        put_commit(store, 0, body.encode(), prepared.commit_token)
+        put_commit(store, 0, log_lines(actions), prepared.commit_token)
     except VersionMoved as error:
         store.delete(prepared.paths)
         raise _taken(store.uri) from error

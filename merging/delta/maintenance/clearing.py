@@ -101,14 +101,7 @@ def find_orphans(
 
 def named_files(snapshot: Snapshot) -> set[str]:
     """The data files and vectors of a snapshot, relative to the table's root."""
-    store = snapshot.store
-    named = set()
-    for file in snapshot.files:
-        named.add(store.relative(file.path))
-        vector = file.vector.file_path if file.vector else None
-        if vector is not None:
-            named.add(store.relative(vector))
-    return named
+    return {snapshot.store.relative(place) for file in snapshot.files for place in file.places}
 
 
 def _needed(snapshot: Snapshot, protect: Iterable[Snapshot], horizon: int) -> set[str]:
@@ -119,15 +112,12 @@ def _needed(snapshot: Snapshot, protect: Iterable[Snapshot], horizon: int) -> se
 
 
 def _recently_removed(store: TableStore, snapshot: Snapshot, horizon: int) -> set[str]:
-    named = set()
-    for removed in load_tombstones(store, snapshot.version):
-        if removed.deleted_ms < horizon:
-            continue
-        named.add(store.relative(removed.path))
-        vector = removed.vector.file_path if removed.vector else None
-        if vector is not None:
-            named.add(store.relative(vector))
-    return named
+    return {
+        store.relative(place)
+        for removed in load_tombstones(store, snapshot.version)
+        if removed.deleted_ms >= horizon
+        for place in removed.places
+    }
 
 
 def _spared(path: str) -> bool:

@@ -70,20 +70,13 @@ def changes_under(request: MergeRequest, *, examples: int = 100) -> Underneath:
     with _planned(request) as made:
         opened = made.session
         based = [column for column in made.alignment.values if column.in_base]
-        moved = {
-            column.name: opened.number(
-                f"SELECT count(*) FROM moves WHERE here AND op <> 'insert' AND {current_edits(column)}"
-            )
+        stood = "here AND op <> 'insert'"
+        edited_here = [
+            f"(op = 'delete' OR {edits(column) if column.staged else 'false'}) AND {current_edits(column)}"
             for column in based
-        }
-        edited = {
-            column.name: opened.number(
-                "SELECT count(*) FROM moves WHERE here AND op <> 'insert' "
-                f"AND {current_edits(column)} AND (op = 'delete' OR {edits(column) if column.staged else 'false'})"
-            )
-            for column in based
-            if moved[column.name]
-        }
+        ]
+        moved = opened.counts(f"FROM moves WHERE {stood}", [current_edits(column) for column in based])
+        edited = opened.counts(f"FROM moves WHERE {stood}", edited_here)
         found = opened.rows(f"SELECT * FROM moves WHERE moved ORDER BY n LIMIT {examples}")
         return Underneath(
             base_version=made.staged.base_version,
@@ -91,13 +84,17 @@ def changes_under(request: MergeRequest, *, examples: int = 100) -> Underneath:
             rows_moved=opened.number("SELECT count(*) FROM moves WHERE moved"),
             rows_settled=opened.number("SELECT count(*) FROM moves WHERE settled"),
             conflicts=len(made.conflicts),
-            cells_moved={name: number for name, number in moved.items() if number},
-            cells_edited={name: number for name, number in edited.items() if number},
+            cells_moved=_by_name(based, moved),
+            cells_edited=_by_name(based, edited),
             columns_gained=tuple(
                 column.name for column in made.alignment.values if not column.in_base and not column.added
             ),
             examples=tuple(_example(made, row) for row in found),
         )
+
+
+def _by_name(columns: Sequence[MergedColumn], numbers: Sequence[int]) -> dict[str, int]:
+    return {column.name: number for column, number in zip(columns, numbers, strict=True) if number}
 
 
 def rebase(request: MergeRequest, destination: str | None = None) -> Rebased:
@@ -108,7 +105,7 @@ def rebase(request: MergeRequest, destination: str | None = None) -> Rebased:
     """
     with _planned(request) as made, new_content(destination, request.table_uri) as folder:
         result = _write(made, folder)
-    return replace(result, staged=open_for_pages(str(folder.final)))
+    return replace(result, staged=open_for_pages(str(folder.final)))  # written by us just now
 
 
 @contextmanager
@@ -120,7 +117,9 @@ def _planned(request: MergeRequest) -> Iterator[MergePlan]:
 
 
 def _compare(made: MergePlan) -> None:
-    """Make ``moves``: ``joined`` with what became of each row: moved, in conflict, settled (in the table already)."""
+    """Make ``fates``, what became of each row: moved, in conflict, settled (in the table already); and ``moves``,
+    ``joined`` with them.
+    """
     if made.alignment.conflicts:
         raise MergeConflict(made.unresolved_conflicts(), total=made.unresolved)
     values = made.alignment.values
@@ -131,12 +130,14 @@ def _compare(made: MergePlan) -> None:
         " OR ".join(f"(NOT a{column.position} AND {disagree(column)})" for column in staged) or "false"
     )
     made.session.execute(
-        "CREATE TEMP TABLE moves AS SELECT *, "
+        "CREATE TEMP TABLE fates AS SELECT n, conflicted, "
         f"CASE op WHEN 'insert' THEN here ELSE NOT here OR {moved} END AS moved, "
         f"NOT conflicted AND CASE op WHEN 'update' THEN NOT here OR NOT ({update_open}) "
         f"WHEN 'insert' THEN here AND NOT ({insert_open}) ELSE NOT here END AS settled "
         "FROM (SELECT *, n IN (SELECT n FROM conflicts) AS conflicted FROM joined)"
     )
+    # Not a copy of the rows, which are as wide as three images.
+    made.session.execute("CREATE TEMP VIEW moves AS SELECT * FROM joined JOIN fates USING (n)")
 
 
 def _example(made: MergePlan, row: Mapping[str, Any]) -> ChangedRow:
@@ -163,83 +164,102 @@ def _example(made: MergePlan, row: Mapping[str, Any]) -> ChangedRow:
     return ChangedRow(key, operation, changed, Sides(base, current, proposed))
 
 
+@dataclass(frozen=True)
+class _Target:
+    """The columns of the rebased content: those that the table has now, then those that stay ``new``."""
+
+    columns: tuple[MergedColumn, ...]
+    new: tuple[MergedColumn, ...]
+    base_schema_json: str
+    layout: Layout
+
+
+def _target(made: MergePlan, rows_kept: int) -> _Target:
+    columns = made.alignment.values
+    # In a base image a column that the table gained would be NULL for the rows in conflict, as if it had been there:
+    # the conflict in it would be gone, and with it what was chosen. It stays new.
+    new = tuple(column for column in columns if column.added or (rows_kept and column.gained_on_both_sides))
+    base_schema_json = _without({column.name for column in new}, made.snapshot.schema_json)
+    base = delta_schema(base_schema_json)
+    schema = pa.schema([*base, *(pa.field(column.name, column.type, nullable=True) for column in new)])
+    places = {name: place for place, name in enumerate(schema.names)}
+    staged = tuple(places[column.name] for column in columns if column.staged)
+    return _Target(
+        columns, new, base_schema_json, Layout(made.staged.primary_keys, schema, len(base), staged)
+    )
+
+
 def _write(made: MergePlan, folder: NewFolder) -> Rebased:
     """Write the content whole, with its manifest: the rows on today's base images, in the columns that the table has
     now.
     """
-    opened, old, snapshot = made.session, made.staged, made.snapshot
-    columns = made.alignment.values
+    opened, old = made.session, made.staged
     moved, settled, kept = opened.row(
-        "SELECT count(*) FILTER (moved), count(*) FILTER (settled), count(*) FILTER (conflicted) FROM moves"
+        "SELECT count(*) FILTER (moved), count(*) FILTER (settled), count(*) FILTER (conflicted) FROM fates"
     )
-    # In a base image a column that the table gained would be NULL for the rows in conflict, as if it had been there:
-    # the conflict in it would be gone, and with it what was chosen. It stays new.
-    new = [column for column in columns if column.added or (kept and column.gained_on_both_sides)]
-    base_schema_json = _without({column.name for column in new}, snapshot.schema_json)
-    base_schema = delta_schema(base_schema_json)
-    schema = pa.schema([*base_schema, *(pa.field(column.name, column.type, nullable=True) for column in new)])
-    places = {name: place for place, name in enumerate(schema.names)}
-    # A kept row stays as it was made; any other takes the present row, and proposes only what it edits.
-    keep = "(conflicted OR (op = 'insert' AND NOT here))"
-    parts = [
-        "row_number() OVER (ORDER BY n) - 1 AS n",
-        "n AS old_n",
-        "CASE WHEN op = 'insert' AND here AND NOT conflicted THEN 'update' ELSE op END AS op",
-        f"CASE WHEN {keep} AND op = 'insert' THEN {_absent(columns, places)} END AS absent",
-        "rekeyed AS old_rekeyed",
-        # Where a kept row stands is not what its base says.
-        f"CASE WHEN conflicted THEN NULL WHEN here THEN file_index ELSE {ABSENT} END::INTEGER AS base_file",
-        "CASE WHEN here AND NOT conflicted THEN row_number END AS base_row",
-    ]
-    parts += [f"k{place}" for place in range(len(old.primary_keys))]
-    for column in columns:
-        base, current, proposed = (f"{side}{column.position}" for side in SIDE_LETTERS)
-        place = places[column.name]
-        if column not in new:
-            parts.append(f"CASE WHEN {keep} THEN {base} ELSE {current} END AS b{place}")
-        if column in new:
-            parts.append(f"{proposed} AS p{place}")
-        elif column.staged:
-            edited = f"CASE WHEN op = 'insert' THEN NOT a{column.position} ELSE {edits(column)} END"
-            parts.append(
-                f"CASE WHEN op = 'delete' THEN {null_of(column.type)} WHEN {keep} OR {edited} THEN {proposed} "
-                f"ELSE {current} END AS p{place}"
-            )
-    opened.execute(f"CREATE TEMP TABLE kept_rows AS SELECT {', '.join(parts)} FROM moves WHERE NOT settled")
-    opened.execute(
-        "CREATE TEMP TABLE final AS SELECT r.* EXCLUDE (old_n, old_rekeyed), other.n AS rekeyed "
-        "FROM kept_rows r LEFT JOIN kept_rows other ON other.old_n = r.old_rekeyed"
-    )
-    rows = write_rows(opened, "SELECT * FROM final ORDER BY n", folder.path)
-    write_base_files(folder.path, snapshot.files)
-    staged_columns = [column for column in columns if column.staged]
-    names = {column.name for column in staged_columns} | set(old.primary_keys)
-    places_staged = tuple(places[column.name] for column in staged_columns)
-    layout = Layout(old.primary_keys, schema, len(base_schema), places_staged)
+    target = _target(made, kept)
+    layout, names = target.layout, target.layout.schema.names
+    rows = write_rows(opened, _rebased_sql(target), folder.path)
+    write_base_files(folder.path, made.snapshot.files)
     digest = old.digest
     if moved or settled or made.alignment.left_out:
         digest = content_digest(opened, rows, old.table_id, layout)
     counts = count_rows(opened, rows, layout)
-    summary = summarize(opened, folder.path, rows, layout, counts)
+    given = {*old.primary_keys, *(names[position] for position in layout.staged)}
     staged = replace(
         old,
         location=str(folder.final),
         digest=digest,
         base_version=made.version,
-        schema=schema,
-        base_column_count=len(base_schema),
-        columns=tuple(name for name in schema.names if name in names),
-        new_columns=tuple(column.name for column in new),
+        schema=layout.schema,
+        base_column_count=layout.base_width,
+        columns=tuple(name for name in names if name in given),
+        new_columns=tuple(column.name for column in target.new),
         counts=counts.operations,
         cells_updated=counts.cells_updated,
         noop_rows=old.noop_rows + settled,
         rekeyed_rows=counts.rekeyed,
         has_absent=counts.has_absent,
-        column_ids=column_ids(base_schema_json),
-        summary=summary,
+        column_ids=column_ids(target.base_schema_json),
+        summary=summarize(opened, folder.path, rows, layout, counts),
     )
-    write_manifest(folder.path, staged, base_schema_json)
+    write_manifest(folder.path, staged, target.base_schema_json)
     return Rebased(staged, rows_moved=moved, rows_settled=settled, rows_kept=kept)
+
+
+def _rebased_sql(target: _Target) -> str:
+    """SQL of the rows of ``moves`` that are not settled, numbered anew, in the target's layout."""
+    places = {name: place for place, name in enumerate(target.layout.schema.names)}
+    # A kept row stays as it was made; any other takes the present row, and proposes only what it edits.
+    keep = "(conflicted OR (op = 'insert' AND NOT here))"
+    parts = [
+        "place.new_n AS n",
+        "CASE WHEN op = 'insert' AND here AND NOT conflicted THEN 'update' ELSE op END AS op",
+        f"CASE WHEN {keep} AND op = 'insert' THEN {_absent(target.columns, places)} END AS absent",
+        # Where a kept row stands is not what its base says.
+        f"CASE WHEN conflicted THEN NULL WHEN here THEN file_index ELSE {ABSENT} END::INTEGER AS base_file",
+        "CASE WHEN here AND NOT conflicted THEN row_number END AS base_row",
+        *(f"k{place}" for place in range(len(target.layout.keys))),
+    ]
+    for column in target.columns:
+        base, current, proposed = (f"{side}{column.position}" for side in SIDE_LETTERS)
+        place = places[column.name]
+        if column in target.new:
+            parts.append(f"{proposed} AS p{place}")
+            continue
+        parts.append(f"CASE WHEN {keep} THEN {base} ELSE {current} END AS b{place}")
+        if column.staged:
+            edited = f"CASE WHEN op = 'insert' THEN NOT a{column.position} ELSE {edits(column)} END"
+            parts.append(
+                f"CASE WHEN op = 'delete' THEN {null_of(column.type)} WHEN {keep} OR {edited} THEN {proposed} "
+                f"ELSE {current} END AS p{place}"
+            )
+    places_sql = "SELECT n AS old_n, row_number() OVER (ORDER BY n) - 1 AS new_n FROM fates WHERE NOT settled"
+    return (
+        f"WITH places AS ({places_sql}) SELECT {', '.join(parts)}, other.new_n AS rekeyed "
+        "FROM moves JOIN places place ON place.old_n = moves.n "
+        "LEFT JOIN places other ON other.old_n = moves.rekeyed ORDER BY place.new_n"
+    )
 
 
 def _without(names: set[str], schema_json: str) -> str:

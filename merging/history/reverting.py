@@ -6,7 +6,6 @@ version of the table is read, so VACUUM cannot take a revert away.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,18 +14,27 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.delta import open_snapshot
+from merging.delta import Snapshot, locate, open_snapshot
 from merging.delta.keys import check_key_columns
 from merging.delta.schema import delta_schema
+from merging.delta.writing.file_names import attempt_mark
 from merging.errors import StagedCorrupt, TableChanged
 from merging.executing.artefacts import FORMAT_VERSION, IMAGES, SUMMARY
-from merging.model import Operation
-from merging.sql.equality import differs, digest_of, fingerprint
-from merging.sql.quoting import literal
+from merging.sql.equality import differs
+from merging.sql.quoting import any_of, column_sql, literal
 from merging.sql.session import Session, session
-from merging.staging.pinning import write_base_files
-from merging.staging.staged import ROWS, Staged, column_ids, new_content, open_staged, write_manifest
-from merging.store.publishing import file_facts, flush_file
+from merging.staging.layout import Layout, content_digest, count_rows
+from merging.staging.pinning import ABSENT, write_base_files
+from merging.staging.staged import (
+    Staged,
+    column_ids,
+    new_content,
+    open_for_pages,
+    write_manifest,
+    write_rows,
+)
+from merging.staging.summary import summarize
+from merging.store.publishing import file_facts
 
 
 def invert(
@@ -43,7 +51,8 @@ def invert(
     changed cells get their old values. Columns that the merge added stay.
     Raises StagedCorrupt when the artefacts are missing or damaged, TableChanged when the table was created anew.
     """
-    summary = _read_summary(Path(artefacts.removeprefix("file://")))
+    artefacts_folder = Path(artefacts.removeprefix("file://"))
+    summary = _read_summary(artefacts_folder)
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     if snapshot.table_id != summary["table_id"]:
         raise TableChanged(
@@ -63,13 +72,11 @@ def invert(
     with new_content(destination, table_uri) as folder:
         with session() as opened:
             opened.expect_columns(len(schema))
-            staged = _reverse(
-                opened, Path(artefacts.removeprefix("file://")) / IMAGES, folder.path, schema, keys, summary
-            )
+            staged = _reverse(opened, snapshot, artefacts_folder, folder.path, schema, summary)
         ids = column_ids(snapshot.schema_json)
         staged = replace(staged, location=str(folder.final), table_uri=table_uri, column_ids=ids)
         write_manifest(folder.path, staged, _with_ids(schema_json, snapshot.schema_json))
-    return open_staged(str(folder.final))
+    return open_for_pages(str(folder.final))  # written by us just now
 
 
 def _with_ids(schema_json: str, current_json: str) -> str:
@@ -99,88 +106,96 @@ def _read_summary(folder: Path) -> dict[str, Any]:
 
 def _reverse(
     opened: Session,
-    images: Path,
+    snapshot: Snapshot,
+    artefacts: Path,
     folder: Path,
     schema: pa.Schema,
-    keys: tuple[str, ...],
     summary: Mapping[str, Any],
 ) -> Staged:
     """Write the reversed rows: what the merge left is the base, what was before it is proposed."""
-    # Columns that the merge added had no value before: nothing is proposed for them.
-    values = [
-        position
-        for position, field in enumerate(schema)
-        if field.name not in keys and field.name not in summary["added_columns"]
-    ]
-    bases = [position for position, field in enumerate(schema) if field.name not in keys]
-    effect = "CASE op WHEN 'insert' THEN 'delete' WHEN 'delete' THEN 'insert' ELSE 'update' END"
-    columns = ["row_number() OVER () - 1 AS n", f"{effect} AS op", "NULL::SMALLINT[] AS absent"]
-    # Nobody noted where the merge put the rows: they are found by their keys.
-    columns += ["NULL::INTEGER AS base_file", "NULL::BIGINT AS base_row"]
-    columns += [f"k{place}" for place in range(len(keys))]
-    columns += [f"a{position} AS b{position}" for position in bases]
-    columns += [f"b{position} AS p{position}" for position in values]
-    ordered = ", ".join(f"k{place}" for place in range(len(keys)))
-    source = f"(SELECT * FROM read_parquet({literal(str(images))}) ORDER BY {ordered})"
-    opened.execute(f"CREATE TEMP TABLE reversed AS SELECT {', '.join(columns)} FROM {source}")
-    # An update whose only changes were values of added columns has nothing to reverse.
-    changes = " OR ".join(
-        differs(f"b{position}", f"p{position}", schema.field(position).type) for position in values
-    )
-    opened.execute(f"DELETE FROM reversed WHERE op = 'update' AND NOT ({changes or 'false'})")
-    opened.execute(
-        f"COPY (SELECT row_number() OVER (ORDER BY n) - 1 AS n, * EXCLUDE (n), NULL::BIGINT AS rekeyed "
-        f"FROM reversed ORDER BY n) TO {literal(str(folder / ROWS))} (FORMAT parquet, COMPRESSION zstd)"
-    )
-    flush_file(folder / ROWS)
-    write_base_files(folder, ())
-    inserts, updates, deletes = opened.row(
-        "SELECT count(*) FILTER (op = 'insert'), count(*) FILTER (op = 'update'), count(*) FILTER (op = 'delete') "
-        "FROM reversed"
-    )
-    counts: dict[Operation, int] = {"insert": inserts, "update": updates, "delete": deletes}
-    cells = {}
-    for position in values:
-        changed = differs(f"b{position}", f"p{position}", schema.field(position).type)
-        number = opened.number(f"SELECT count(*) FROM reversed WHERE op = 'update' AND {changed}")
-        if number:
-            cells[schema.names[position]] = number
+    layout = _layout(schema, summary)
+    images = f"read_parquet({literal(str(artefacts / IMAGES))})"
+    pins = _pin(opened, snapshot, images, summary)
+    rows = write_rows(opened, _reversed_sql(images, pins, layout), folder)
+    write_base_files(folder, snapshot.files if pins is not None else ())
+    counts = count_rows(opened, rows, layout)
+    given = {*layout.keys, *(schema.names[position] for position in layout.staged)}
     return Staged(
         location=str(folder),
-        digest=_digest(opened, schema, keys, bases, values),
+        digest=content_digest(opened, rows, summary["table_id"], layout),
         base_version=int(summary["version"]),
         table_id=summary["table_id"],
         table_uri="",
-        primary_keys=keys,
+        primary_keys=layout.keys,
         schema=schema,
         base_column_count=len(schema),
-        columns=tuple(
-            schema.names[position]
-            for position in range(len(schema))
-            if position not in set(bases) - set(values)
-        ),
+        columns=tuple(name for name in schema.names if name in given),
         new_columns=(),
-        counts=counts,
-        cells_updated=cells,
+        counts=counts.operations,
+        cells_updated=counts.cells_updated,
         noop_rows=0,
         duplicate_rows=0,
         rekeyed_rows=0,
         has_absent=False,
         warnings=(),
         column_ids={},
+        summary=summarize(opened, folder, rows, layout, counts),
     )
 
 
-def _digest(
-    opened: Session, schema: pa.Schema, keys: tuple[str, ...], bases: Sequence[int], values: Sequence[int]
-) -> str:
-    parts = ["op"]
-    parts += [fingerprint(f"k{place}", schema.field(name).type) for place, name in enumerate(keys)]
-    parts += [fingerprint(f"b{position}", schema.field(position).type) for position in bases]
-    parts += [fingerprint(f"p{position}", schema.field(position).type) for position in values]
-    overall = hashlib.sha256(b"reverse")
-    for (digest,) in opened.connection.execute(
-        f"SELECT {digest_of(parts)} FROM reversed ORDER BY n"
-    ).fetchall():
-        overall.update(digest.encode())
-    return overall.hexdigest()
+def _layout(schema: pa.Schema, summary: Mapping[str, Any]) -> Layout:
+    """The reverse gives values for what the merge changed: all columns where deleted rows come back, else those with
+    updated cells. Columns that the merge added had no value before: nothing is proposed for them.
+    """
+    keys = tuple(summary["primary_keys"])
+    changed = schema.names if summary["rows_deleted"] else summary["cells_updated"]
+    given = set(changed) - {*keys, *summary["added_columns"]}
+    staged = tuple(position for position, name in enumerate(schema.names) if name in given)
+    return Layout(keys, schema, len(schema), staged)
+
+
+def _pin(opened: Session, snapshot: Snapshot, images: str, summary: Mapping[str, Any]) -> str | None:
+    """A table of where the merge put its rows (file_index, row_number, their keys), found in the files that it wrote.
+    None where that cannot be told: the rows are found by their keys then.
+
+    Only of the version that the merge made: of any later one the keys of deleted rows may be back elsewhere. What the
+    table computes itself is in no image.
+    """
+    if snapshot.version != summary["version"] or snapshot.generated_columns:
+        return None
+    keys = summary["primary_keys"]
+    listed = ", ".join(f"k{place} AS {column_sql(name)}" for place, name in enumerate(keys))
+    opened.execute(f"CREATE TEMP VIEW left_keys AS SELECT {listed} FROM {images} WHERE op <> 'delete'")
+    attempt = summary["attempt_id"]
+    written = [
+        index for index, file in enumerate(snapshot.files) if attempt_mark(file.logged_path) == attempt
+    ]
+    found = locate(opened.connection, snapshot, "left_keys", keys, "left_rows", files=written)
+    return "left_rows" if found.rows == opened.number("SELECT count(*) FROM left_keys") else None
+
+
+def _reversed_sql(images: str, pins: str | None, layout: Layout) -> str:
+    keys = [f"k{place}" for place in range(len(layout.keys))]
+    source, base_file, base_row = f"{images} i", "NULL::INTEGER", "NULL::BIGINT"
+    if pins is not None:
+        on = " AND ".join(
+            f"l.{column_sql(name)} = i.{key}" for name, key in zip(layout.keys, keys, strict=True)
+        )
+        source = f"{images} i LEFT JOIN {pins} l ON {on}"
+        base_file = f"coalesce(l.file_index, {ABSENT})::INTEGER"
+        base_row = "l.row_number"
+    columns = [
+        f"row_number() OVER (ORDER BY {', '.join(keys)}) - 1 AS n",
+        "CASE op WHEN 'insert' THEN 'delete' WHEN 'delete' THEN 'insert' ELSE 'update' END AS op",
+        "NULL::SMALLINT[] AS absent",
+        f"{base_file} AS base_file",
+        f"{base_row} AS base_row",
+        *keys,
+        *(f"a{position} AS b{position}" for position in layout.based),
+        *(f"b{position} AS p{position}" for position in layout.staged),
+        "NULL::BIGINT AS rekeyed",
+    ]
+    # An update whose only changes were values of added columns has nothing to reverse.
+    types = layout.schema.types
+    changes = any_of([differs(f"a{position}", f"b{position}", types[position]) for position in layout.staged])
+    return f"SELECT {', '.join(columns)} FROM {source} WHERE i.op <> 'update' OR {changes} ORDER BY n"

@@ -13,6 +13,9 @@ import pytest
 
 import merging
 from merging import MergeConflict, MergeResult, Staged, StagedCorrupt
+from merging.delta import open_snapshot
+from merging.sql.session import session
+from merging.staging.pinning import find_standing
 from tests.merging.world import B, Row, World, with_rows
 
 CHANGES = pa.table(
@@ -118,3 +121,106 @@ def test_damaged_artefacts_are_refused(world: World, name: str) -> None:
     path.unlink()
     with pytest.raises(StagedCorrupt):
         inverse(world, result)
+
+
+def columns_of(staged: Staged) -> set[str]:
+    """The columns of ``rows.parquet`` that hold images."""
+    return {
+        name
+        for name in pyarrow.parquet.read_schema(staged.rows_path).names
+        if name[0] in "bp" and name[1:].isdigit()
+    }
+
+
+def pins_of(staged: Staged) -> list[tuple[str, bool]]:
+    """Of each row its operation and whether it is known where it stood (or that it stood nowhere)."""
+    rows = pyarrow.parquet.read_table(staged.rows_path, columns=["op", "base_file"]).to_pylist()
+    return [(row["op"], row["base_file"] is not None) for row in rows]
+
+
+def test_a_reverse_gives_values_for_what_the_merge_changed(make_world: Callable[..., World]) -> None:
+    """All columns only where deleted rows come back. The base images are whole in any case."""
+    world = make_world()
+    result = world.merge(world.stage([{"id": 1, "a": 11}, {"id": 4, "a": 40}]))
+    staged = inverse(world, result)
+    assert (staged.columns, staged.counts) == (("id", "a"), {"insert": 0, "update": 1, "delete": 1})
+    assert staged.cells_updated == {"a": 1}
+    assert columns_of(staged) == {"b1", "b2", "b3", "p1"}
+    world.merge(staged, "CR-2")
+    assert world.rows() == B
+    deleting = world.stage(
+        pa.table({"id": [1, 3], "a": pa.array([12, None], pa.int32()), "_op": ["update", "delete"]}),
+        base_version=world.version,
+    )
+    staged = inverse(world, world.merge(deleting, "CR-3"))
+    assert (staged.columns, staged.counts) == (("id", "a", "b", "c"), {"insert": 1, "update": 1, "delete": 0})
+    assert columns_of(staged) == {"b1", "b2", "b3", "p1", "p2", "p3"}
+    world.merge(staged, "CR-4")
+    assert world.rows() == B
+
+
+def test_a_reverse_of_added_rows_gives_no_values(world: World) -> None:
+    result = world.merge(world.stage([{"id": 4, "a": 40}]))
+    staged = inverse(world, result)
+    assert (staged.columns, staged.counts) == (("id",), {"insert": 0, "update": 0, "delete": 1})
+    world.merge(staged, "CR-2")
+    assert world.rows() == B
+
+
+def test_a_reverse_knows_where_the_merge_put_its_rows(make_world: Callable[..., World]) -> None:
+    """So its merge reads nothing of the table."""
+    world = make_world()
+    staged = inverse(world, merged(world))
+    assert pins_of(staged) == [("update", True), ("insert", True), ("delete", True)]
+    with session() as opened:
+        standing = find_standing(opened, staged, open_snapshot(world.uri))
+    assert (standing.pinned, standing.held, standing.located, standing.lost) == (True, 2, 0, 0)
+    world.merge(staged, "CR-2")
+    assert world.rows() == B
+
+
+def test_a_reverse_of_an_older_merge_is_found_by_keys(make_world: Callable[..., World]) -> None:
+    """A key that the merge deleted may be back in a file that a later version would call its own."""
+    world = make_world()
+    result = merged(world)
+    again = world.stage([{"id": 3, "a": 33}, {"id": 2, "b": "since"}], base_version=world.version)
+    world.merge(again, "CR-2")
+    before = world.rows()
+    staged = inverse(world, result)
+    assert pins_of(staged) == [("update", False), ("insert", False), ("delete", False)]
+    with pytest.raises(MergeConflict) as refused:
+        world.merge(staged, "CR-3")
+    [conflict] = refused.value.conflicts
+    assert (conflict.key, conflict.column, conflict.kind) == ({"id": 3}, "a", "add/add")
+    assert world.rows() == before
+
+
+@pytest.mark.parametrize(
+    ("since", "place"),
+    [
+        ({"id": 1, "a": 99}, ({"id": 1}, "a", "modify/modify")),
+        ({"id": 4, "b": "edited"}, ({"id": 4}, None, "modify/delete")),
+        ({"id": 3, "a": 3}, ({"id": 3}, "a", "add/add")),
+    ],
+)
+def test_edits_after_a_pinned_reverse_conflict(
+    make_world: Callable[..., World], since: Row, place: tuple[Row, str | None, str]
+) -> None:
+    world = make_world()
+    staged = inverse(world, merged(world))
+    world.merge(world.stage([since], base_version=world.version), "CR-2")
+    before = world.rows()
+    with pytest.raises(MergeConflict) as refused:
+        world.merge(staged, "CR-3")
+    [conflict] = refused.value.conflicts
+    assert (conflict.key, conflict.column, conflict.kind) == place
+    assert world.rows() == before
+
+
+def test_edits_of_other_columns_stay(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    result = world.merge(world.stage([{"id": 1, "a": 11}]))
+    staged = inverse(world, result)
+    world.merge(world.stage([{"id": 1, "b": "since"}], base_version=world.version), "CR-2")
+    world.merge(staged, "CR-3")
+    assert world.rows() == with_rows(B, {"id": 1, "b": "since"})

@@ -133,7 +133,23 @@ class ChangeRequest(models.Model):
                 name="only_pending_waits_to_merge",
             ),
         ]
-        indexes = [models.Index(fields=["dataset", "status"], name="change_request_by_status")]
+        indexes = [
+            models.Index(fields=["dataset", "status"], name="change_request_by_status"),
+            # What every sweep asks for: a handful of requests among all there ever were.
+            models.Index(
+                fields=["merged_at"],
+                condition=Q(merged_at__isnull=False, staging_removed_at__isnull=True),
+                name="merged_and_not_cleared",
+            ),
+            models.Index(
+                fields=["dataset"], condition=Q(unsettled_version__isnull=False), name="may_still_land"
+            ),
+            models.Index(
+                fields=["merge_when_ready_at"],
+                condition=Q(merge_when_ready_by__isnull=False),
+                name="waits_to_merge",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.cr_id} {self.title}"
@@ -368,7 +384,9 @@ class MergeRun(DurableWork):
     """One attempt to merge a change request: durable, claimed by compare-and-set, safe to run twice."""
 
     change_request = models.ForeignKey(ChangeRequest, on_delete=models.PROTECT, related_name="runs")
-    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="runs")
+    dataset = models.ForeignKey(  # ``merge_runs_of_dataset`` is its index
+        Dataset, on_delete=models.PROTECT, related_name="runs", db_index=False
+    )
     revision = models.ForeignKey(Revision, on_delete=models.PROTECT, related_name="+")
     revision_digest = models.CharField(max_length=100)
     resolutions_digest = models.CharField(max_length=64)
@@ -432,7 +450,10 @@ class MergeRun(DurableWork):
                 name="succeeded_run_has_version",
             ),
         ]
-        indexes = [models.Index(fields=["status", "dataset", "queued_at"], name="merge_run_queue")]
+        indexes = [
+            models.Index(fields=["status", "dataset", "queued_at"], name="merge_run_queue"),
+            models.Index(fields=["dataset", "status"], name="merge_runs_of_dataset"),
+        ]
 
     def __str__(self) -> str:
         return f"run {self.pk} of {self.change_request.cr_id}"

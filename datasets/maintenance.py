@@ -183,7 +183,7 @@ def latest_runs(dataset: Dataset, *, limit: int) -> list[MaintenanceRun]:
 def datasets_with_waiting_runs() -> list[int]:
     """Datasets with a visit that nobody alive works on."""
     waiting = work.unattended_under_lease(MaintenanceRun.objects.all())
-    return list(waiting.order_by("dataset").values_list("dataset", flat=True))
+    return list(waiting.order_by("dataset_id").values_list("dataset_id", flat=True))
 
 
 def maintain_next(

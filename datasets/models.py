@@ -205,6 +205,7 @@ class SuiteProposal(DurableWork):
                 name="one_active_proposal_per_dataset",
             )
         ]
+        indexes = [models.Index(fields=["status"], name="suite_proposal_queue")]
 
     def __str__(self) -> str:
         return f"proposal {self.pk}"
@@ -324,6 +325,7 @@ class MaintenanceRun(DurableWork):
                 name="one_active_maintenance_per_dataset",
             )
         ]
+        indexes = [models.Index(fields=["status", "dataset"], name="maintenance_queue")]
 
     def __str__(self) -> str:
         return f"maintenance {self.pk} of {self.dataset}"

@@ -86,7 +86,8 @@ def settle_what_is_open() -> int:
     """
     unsettled = ChangeRequest.objects.filter(unsettled_version__isnull=False, status=Status.PENDING)
     return sum(
-        _settle(pk, dataset) for pk, dataset in unsettled.order_by("pk").values_list("pk", "dataset_id")
+        _settle(pk, dataset)
+        for pk, dataset in unsettled.order_by("dataset_id", "pk").values_list("pk", "dataset_id")
     )
 
 

@@ -99,10 +99,10 @@ def result_of_committed(
 def sweep() -> int:
     """Bring back what was lost: ring for waiting and interrupted runs, clear staging that was left. Returns rings."""
     waiting = work.unattended_under_lease(queue.workable_runs())
-    datasets = waiting.order_by("dataset").values_list("dataset", flat=True).distinct()
+    datasets = waiting.order_by("dataset_id").values_list("dataset_id", flat=True).distinct()
     for dataset_id in datasets:
         queue.ring(dataset_id)
-    left = ChangeRequest.objects.filter(status=Status.MERGED, staging_removed_at__isnull=True)
-    for pk in left.values_list("pk", flat=True)[:100]:
+    left = ChangeRequest.objects.filter(merged_at__isnull=False, staging_removed_at__isnull=True)
+    for pk in left.order_by("merged_at").values_list("pk", flat=True)[:100]:
         clear_staged_content(change_request_id=pk)
     return len(datasets)

@@ -24,7 +24,8 @@ def lock_change_request(pk: int) -> ChangeRequest:
 def lock_run(pk: int) -> MergeRun:
     """The merge run with its row locked until the transaction ends. Lock its change request first."""
     _require_transaction()
-    return MergeRun.objects.select_for_update().get(pk=pk)
+    locked = MergeRun.objects.select_for_update(of=("self",))
+    return locked.select_related("revision", "requested_by").get(pk=pk)
 
 
 def _require_transaction() -> None:

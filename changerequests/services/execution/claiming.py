@@ -22,6 +22,7 @@ def claim(dataset_id: int, worker: str) -> Hold[MergeRun] | None:
         while (waiting := queue.next_run(dataset_id)) is not None:
             change_request = lock_change_request(waiting.change_request_id)
             run = lock_run(waiting.pk)
+            run.change_request = change_request  # as it is locked, with its dataset and its author
             again = run.status == RunStatus.RUNNING
             hold = work.claim(run, worker=worker, lease=lease, phase=RunPhase.CHECKING)
             if hold is not None:

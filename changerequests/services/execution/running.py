@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import structlog
 
 import merging
 from changerequests import queue
 from changerequests.errors import GivenUp, OutcomeUnknown
 from changerequests.facts import facts_of
-from changerequests.models import ChangeRequest, MergeRun
+from changerequests.models import MergeRun
 from changerequests.services import plans, settling
 from changerequests.services.execution import claiming
 from changerequests.services.execution.ending import Ending, ending_of, step_back
@@ -63,15 +65,12 @@ def _keep_log_short(run: MergeRun) -> None:
 
 
 def _execute(hold: Hold[MergeRun]) -> None:
-    run = hold.work
-    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
-        pk=run.change_request_id
-    )
+    run, change_request = hold.work, hold.work.change_request
     request = plans.bare_request_for(change_request, run.revision, run=run)
     try:
         result = standing_before(change_request, request, hold)
         # Settling may have brought the request to a new generation.
-        request = plans.bare_request_for(change_request, run.revision, run=run)
+        request = replace(request, generation=change_request.merge_generation)
         if result is None and hold.is_worn_out:
             raise GivenUp(f"Given up after {MOST_ATTEMPTS} interrupted attempts.")
         if result is None:

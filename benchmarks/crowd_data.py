@@ -33,12 +33,14 @@ from changerequests.models import (
     ChangeRequest,
     Comment,
     ConflictResolution,
+    MergeFigures,
     MergeRun,
     PlanCheck,
     Review,
     Revision,
     RunPhaseTime,
 )
+from changerequests.services import figures
 from changerequests.services.storage import audit_folder
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets.models import Dataset, DatasetLease, DatasetMeta, Project
@@ -320,16 +322,21 @@ def _contents(requests: Sequence[ChangeRequest], people: Sequence[User], now: da
         ConflictResolution,
     )
     runs = _insert((_run(revision, step, now) for revision in submitted for step in range(2)), MergeRun)
-    phases = (RunPhase.CHECKING, RunPhase.WRITING, RunPhase.COMMITTING)
-    _insert(
+    times = _insert(
         (
             RunPhaseTime(run=run, phase=phase, seconds=run.pk % 100 / 50)
             for run in runs
             if run.status == RunStatus.SUCCEEDED
-            for phase in phases
+            for phase in (RunPhase.CHECKING, RunPhase.WRITING, RunPhase.COMMITTING)
         ),
         RunPhaseTime,
     )
+    totals = {run.dataset_id: MergeFigures(dataset_id=run.dataset_id) for run in runs}
+    for run in runs:
+        figures.add_run(totals[run.dataset_id], run.status, run.rows_affected, run.bytes_written)
+    for time in times:
+        figures.add_phase(totals[time.run.dataset_id], time.phase, time.seconds)
+    _insert(totals.values(), MergeFigures)
 
 
 def _run(revision: Revision, step: int, now: datetime) -> MergeRun:

@@ -18,6 +18,7 @@ from changerequests.models import (
     ExpectationCheck,
     ExpectationOverride,
     MergedKeys,
+    MergeFigures,
     MergeRun,
     PlanCheck,
     Review,
@@ -367,6 +368,14 @@ class ConflictResolutionAdmin(OperatorAdmin):
     list_filter = ["choice", "is_current"]
     list_select_related = ["change_request", "chosen_by"]
     search_fields = ["change_request__title", "chosen_by__username"]
+
+
+@admin.register(MergeFigures)
+class MergeFiguresAdmin(OperatorAdmin):
+    """What the metrics tell, dataset by dataset."""
+
+    list_display = ["dataset", "outcomes", "rows_affected", "bytes_written"]
+    list_select_related = ["dataset"]
 
 
 @admin.register(RunPhaseTime)

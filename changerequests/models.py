@@ -459,8 +459,25 @@ class MergeRun(DurableWork):
         return f"run {self.pk} of {self.change_request.cr_id}"
 
 
+class MergeFigures(models.Model):
+    """How many of a dataset's merges ended how, and what they wrote and took: running totals for the metrics."""
+
+    dataset = models.OneToOneField(
+        Dataset, on_delete=models.CASCADE, related_name="merge_figures", primary_key=True
+    )
+    outcomes = models.JSONField(default=dict, help_text="Ended runs by their status.")
+    rows_affected = models.PositiveBigIntegerField(default=0)
+    bytes_written = models.PositiveBigIntegerField(default=0)
+    phases = models.JSONField(
+        default=dict, help_text="For each phase its seconds, and succeeded runs by how long it took."
+    )
+
+    def __str__(self) -> str:
+        return f"figures of {self.dataset_id}"
+
+
 class RunPhaseTime(models.Model):
-    """How long one phase of a run took; what the metrics add up."""
+    """How long one phase of a run took."""
 
     run = models.ForeignKey(MergeRun, on_delete=models.CASCADE, related_name="phase_times")
     phase = models.CharField(max_length=12, choices=choices(RunPhase))

@@ -15,6 +15,7 @@ from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import CONFLICT_GATE, EXPECTATIONS_GATE, OVERRIDABLE_GATES, may, require
 from changerequests.services import expectations, plans
+from changerequests.services.figures import count_ended_run
 from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import NOT_WAITING, record_event
 from changerequests.states import Action, RunPhase, RunStatus, Status
@@ -248,6 +249,7 @@ def cancel_run(*, run_id: int, actor: User) -> MergeRun:
         if run.status == RunStatus.QUEUED:
             run.status, run.finished_at = RunStatus.CANCELLED, timezone.now()
             run.error_code, run.error_message = "cancelled", f"Cancelled by {actor}."
+            count_ended_run(run)
             record_event(change_request, "merge.cancelled", actor, {"run": run.pk})
         else:
             record_event(change_request, "merge.cancel_requested", actor, {"run": run.pk})

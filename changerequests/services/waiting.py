@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from changerequests import queue
 from changerequests.errors import Blocked, InvalidTransition
-from changerequests.facts import facts_of
+from changerequests.facts import facts_of, facts_of_many
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import blockers, may, merge_gates
 from changerequests.services import plans, runs
@@ -110,9 +110,17 @@ def merge_if_ready(*, change_request_id: int) -> MergeRun | None:
 
 
 def merge_what_is_ready(*, dataset_id: int | None = None) -> int:
-    """Queue every waiting merge (of one dataset) that nothing stands in the way of; returns how many."""
+    """Queue every waiting merge (of one dataset) that nothing stands in the way of; returns how many.
+
+    Those that wait on are looked at together, in a number of statements that does not grow with them.
+    """
     waiting = ChangeRequest.objects.filter(status=Status.PENDING, merge_when_ready_by__isnull=False)
     if dataset_id is not None:
         waiting = waiting.filter(dataset=dataset_id)
-    ordered = waiting.order_by("merge_when_ready_at", "pk").values_list("pk", flat=True)
-    return sum(merge_if_ready(change_request_id=pk) is not None for pk in ordered)
+    related = waiting.select_related("dataset__meta", "dataset__project")
+    due = [
+        facts.change_request.pk
+        for facts in facts_of_many(related.order_by("merge_when_ready_at", "pk"))
+        if facts.run is None and (facts.plan_check is None or not merge_gates(facts))
+    ]
+    return sum(merge_if_ready(change_request_id=pk) is not None for pk in due)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from audit.selectors import events_of
 from changerequests import selectors
@@ -270,3 +272,27 @@ def test_choices_of_others_take_the_wish_back_and_own_ones_do_not(
     assert not waits_still(waits)
     dropped = events_of("change_request", waits.cr_id).get(action="merge.when_ready_dropped")
     assert dropped.data["reason"] == f"{owner} chose values that whoever asked for it has not seen."
+
+
+def test_the_sweep_costs_the_same_however_many_wait(
+    waits: ChangeRequest, dataset: Dataset, owner: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(11):
+        sweep.apply()
+    more = []
+    for place in range(3):
+        one = ChangeRequestFactory(dataset=dataset, csv=f"tailnum,seats\nN2,{place}\n")
+        waiting.merge_when_ready(change_request_id=one.pk, actor=one.author)
+        merge(
+            ChangeRequestFactory(csv="tailnum,seats\nN1,7\n"), User.objects.create_superuser(f"root-{place}")
+        )
+        more.append(one)
+    ChangeRequest.objects.filter(status=Status.MERGED).update(staging_removed_at=timezone.now())
+
+    with django_assert_num_queries(11):
+        sweep.apply()
+
+    assert all(waits_still(one) for one in (waits, *more))
+    approve(more[1], owner)
+    assert waiting.merge_what_is_ready() == 1
+    assert [waits_still(one) for one in more] == [True, False, True]

@@ -1,20 +1,24 @@
 """What a load balancer and an operator ask."""
 
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import OperationalError, connection
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from kombu import Connection
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from changerequests.models import MergeRun
+from changerequests.models import MergeFigures, MergeRun
 from changerequests.services import runs
+from changerequests.services.figures import count_ended_run
 from datasets.roles import Role
 from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, person_with
 
@@ -166,9 +170,67 @@ def test_merges_are_counted_by_outcome_with_rows_bytes_and_seconds() -> None:
 def test_figures_cost_the_same_however_much_was_merged(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(3):  # the totals, how many wait, and since when
         samples()
     change_request = ChangeRequestFactory.create()
     merge(change_request, person_with(Role.OWNER, change_request.dataset))
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(3):
         samples()
+
+
+def test_totals_of_several_datasets_are_told_together_and_never_fall() -> None:
+    for _ in range(2):
+        change_request = ChangeRequestFactory.create()
+        merge(change_request, person_with(Role.OWNER, change_request.dataset))
+    before = samples()
+    assert before["headgate_merge_runs_total", (("outcome", "succeeded"),)] == 2
+    assert before["headgate_merged_rows_total", ()] == 4
+
+    MergeRun.objects.all().delete()  # as retention does with some
+
+    assert samples() == before
+
+
+def test_a_phase_is_counted_by_its_seconds() -> None:
+    dataset = DatasetFactory.create()
+    run = MergeRun(dataset=dataset, status="succeeded", rows_affected=3, bytes_written=7)
+    with transaction.atomic():
+        count_ended_run(run, {"writing": 0.01})
+        count_ended_run(run, {"writing": 0.011})
+        count_ended_run(run, {"writing": 301.0})
+    found = samples()
+    counted = {
+        edge: found["headgate_merge_phase_seconds_bucket", (("le", edge), ("phase", "writing"))]
+        for edge in ("0.01", "0.025", "300.0", "+Inf")
+    }
+    assert counted == {"0.01": 1, "0.025": 2, "300.0": 2, "+Inf": 3}
+    assert found["headgate_merge_phase_seconds_sum", (("phase", "writing"),)] == pytest.approx(301.021)
+    assert found["headgate_merged_rows_total", ()] == 9
+    assert found["headgate_written_bytes_total", ()] == 21
+
+
+def test_an_upgrade_counts_the_runs_that_are_there() -> None:
+    dataset = DatasetFactory.create()
+    owner = person_with(Role.OWNER, dataset)
+    for csv in ("tailnum,seats\nN1,1\n", "tailnum,seats\nN1,2\n"):
+        change_request = ChangeRequestFactory.create(dataset=dataset, csv=csv)
+        runs.request_merge(change_request_id=change_request.pk, actor=owner)
+    drain()
+    cancelled = ChangeRequestFactory.create(dataset=dataset)
+    run = runs.request_merge(change_request_id=cancelled.pk, actor=owner)
+    runs.cancel_run(run_id=run.pk, actor=owner)
+    merge(ChangeRequestFactory.create(), User.objects.create_superuser("root"))
+    waiting = ChangeRequestFactory.create(dataset=dataset)
+    runs.request_merge(change_request_id=waiting.pk, actor=owner)
+    before = MergeFigures.objects.order_by("pk").values()
+    kept = list(before)
+    MergeFigures.objects.all().delete()
+
+    migration = import_module("changerequests.migrations.0012_running_totals")
+    migration.count_what_has_ended(apps, None)
+
+    assert list(before.all()) == kept
+    assert [one["outcomes"] for one in kept] == [
+        {"succeeded": 1, "conflicted": 1, "cancelled": 1},
+        {"succeeded": 1},
+    ]

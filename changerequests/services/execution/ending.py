@@ -14,6 +14,7 @@ from changerequests.models import MergeRun
 from changerequests.services import plans, settling
 from changerequests.services.execution.documents import check_document
 from changerequests.services.execution.recording import keep_judgement
+from changerequests.services.figures import count_ended_run
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunStatus
@@ -92,6 +93,7 @@ def step_back(hold: Hold[MergeRun], ending: Ending) -> None:
         }
         if not work.end(hold, ending.status, **error):
             return  # somebody else has taken over and speaks for it
+        count_ended_run(run)
         settled = settling.settled_fields(change_request) if ending.settled else {}
         take_transition(change_request, Action.STEP_BACK, **settled)
         keep_judgement(run, change_request, ending.report)

@@ -154,7 +154,12 @@ def web_command(*, port: int) -> list[str]:
 
 
 def _stops_with_parent() -> list[str]:
+    """What to put before a command so that it ends with this process. Whoever starts to listen for our end when we are
+    gone already never hears of it, so the shell looks whether we are still there."""
     if sys.platform != "linux":
         return []
     setpriv = shutil.which("setpriv")
-    return [] if setpriv is None else [setpriv, "--pdeathsig", "TERM", "--"]
+    if setpriv is None:
+        return []
+    still_there = 'test "$PPID" = "$0" && exec "$@"'
+    return [setpriv, "--pdeathsig", "TERM", "--", "sh", "-c", still_there, str(os.getpid())]

@@ -52,6 +52,7 @@ class MergePlan:
     conflicts: Conflicts
     effect: Effect
     built_in_checks: tuple[Check, ...]
+    row_count_before: int
     digest: str
 
     @property
@@ -93,11 +94,6 @@ class MergePlan:
     def cells_updated(self) -> Mapping[str, int]:
         """Changed cells of updated rows, by column."""
         return self.effect.cells_updated
-
-    @property
-    def row_count_before(self) -> int:
-        """The table's rows now."""
-        return self.snapshot.row_count
 
     @property
     def row_count_after(self) -> int:
@@ -255,7 +251,9 @@ def _planned(opened: Session, request: MergeRequest, staged: Staged, snapshot: S
     if not alignment.conflicts:
         conflicts, effect, checks = _merge_in_session(opened, request, staged, snapshot, alignment)
     digest = _digest(request, staged, snapshot, alignment, conflicts, effect)
-    return MergePlan(request, staged, snapshot, opened, alignment, conflicts, effect, checks, digest)
+    # Where the log does not tell how many rows there are, their files are asked: a plan that is made is whole.
+    rows = snapshot.row_count
+    return MergePlan(request, staged, snapshot, opened, alignment, conflicts, effect, checks, rows, digest)
 
 
 def _merge_in_session(

@@ -28,7 +28,7 @@ def test_a_tiny_merge_asks_the_same_each_time_and_judges_the_gates_twice() -> No
         assert run is not None
         assert run.status == RunStatus.SUCCEEDED
         asked = [one["sql"] for one in captured.captured_queries if not one["sql"].startswith(TRANSACTION)]
-        assert len(asked) == 67
+        assert len(asked) == 70
         # The role of who asked for it: as it sets out, and right before the commit.
         assert (
             sum(sql.startswith("SELECT") and "guardian_userobjectpermission" in sql[:400] for sql in asked)

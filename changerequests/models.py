@@ -384,9 +384,7 @@ class MergeRun(DurableWork):
     """One attempt to merge a change request: durable, claimed by compare-and-set, safe to run twice."""
 
     change_request = models.ForeignKey(ChangeRequest, on_delete=models.PROTECT, related_name="runs")
-    dataset = models.ForeignKey(  # ``merge_runs_of_dataset`` is its index
-        Dataset, on_delete=models.PROTECT, related_name="runs", db_index=False
-    )
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="runs")
     revision = models.ForeignKey(Revision, on_delete=models.PROTECT, related_name="+")
     revision_digest = models.CharField(max_length=100)
     resolutions_digest = models.CharField(max_length=64)

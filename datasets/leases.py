@@ -76,16 +76,18 @@ def beating(beat: Callable[[], bool], **whose: Any) -> Iterator[None]:
     stop = threading.Event()
 
     def beat_on() -> None:
-        while not stop.wait(HEARTBEAT_SECONDS):
-            close_old_connections()
-            try:
-                if not beat():
-                    logger.warning("lease_lost", **whose)
-                    return
-            except (DatabaseError, InterfaceError) as error:
-                # It may be back at the next beat, before the lease runs out.
-                logger.warning("heartbeat_missed", error=str(error), **whose)
-        connection.close()  # this thread's own, whatever its age
+        try:
+            while not stop.wait(HEARTBEAT_SECONDS):
+                close_old_connections()
+                try:
+                    if not beat():
+                        logger.warning("lease_lost", **whose)
+                        return
+                except (DatabaseError, InterfaceError) as error:
+                    # It may be back at the next beat, before the lease runs out.
+                    logger.warning("heartbeat_missed", error=str(error), **whose)
+        finally:
+            connection.close()  # this thread's own, whatever its age
 
     thread = threading.Thread(target=beat_on, name="heartbeat", daemon=True)
     thread.start()

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.apps import apps
+from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
@@ -37,6 +38,20 @@ def run_of(change_request: ChangeRequest, **fields: Any) -> MergeRun:
 def refused(constraint: str) -> Any:
     """The database refuses, naming the constraint (PostgreSQL) or its columns (SQLite)."""
     return pytest.raises(IntegrityError, match=constraint)
+
+
+def test_every_constraint_and_index_that_the_models_declare_is_in_the_database() -> None:
+    """A migration may take more with it than it says: dropping a column's own index drops partial ones, too."""
+    wanted = {}
+    for model in apps.get_models():
+        if model._meta.app_label in ("audit", "datasets", "changerequests"):
+            declared = [*model._meta.constraints, *model._meta.indexes]
+            wanted[model._meta.db_table] = {one.name for one in declared}
+    with connection.cursor() as cursor:
+        there = {table: set(connection.introspection.get_constraints(cursor, table)) for table in wanted}
+
+    assert sum(map(len, wanted.values())) > 30
+    assert {table: names - there[table] for table, names in wanted.items() if names - there[table]} == {}
 
 
 def test_two_running_merges_of_one_dataset(pending: ChangeRequest) -> None:

@@ -12,12 +12,11 @@ from changerequests.states import Status
 from datasets.models import Dataset
 
 
-def remember_keys(change_request: ChangeRequest, attempt_id: str) -> None:
-    """Keep the filter of a merge with its request, as its attempt left it beside the staged content.
-
-    Where that is gone, the first who asks for the history of a row has it made from the audit files.
+def remember_keys(change_request: ChangeRequest) -> None:
+    """Keep the filter of a recorded merge with its request. Where that fails, the first who asks for the history of a
+    row has it made.
     """
-    _keep({change_request.pk: str(storage.attempts_folder(change_request) / attempt_id)})
+    _keep({change_request.pk: str(storage.audit_folder(change_request))})
 
 
 def merges_that_can_have_changed(dataset: Dataset, key: Mapping[str, Any]) -> list[int]:

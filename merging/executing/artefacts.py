@@ -3,8 +3,8 @@
 Written to ``<destination>/<attempt_id>/`` before the commit, so that a merged request always has them:
 ``diff.parquet`` one row per changed cell (``operation``, the key columns, ``column``, ``old``, ``new`` as text; an
 added or deleted row is one entry without column), ``images.parquet`` whole rows before and after (what ``invert``
-reads), ``validation.json`` all checks of the merged result, ``keys.bloom`` a filter of the keys of the changed rows,
-``summary.json`` the counts, with the checksum of both Parquet files.
+reads), ``validation.json`` all checks of the merged result, ``summary.json`` the
+counts, with the checksum of both Parquet files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from merging.errors import MergeFailed
 from merging.expectations.report import ValidationReport
-from merging.sql.bloom import make_filter
 from merging.sql.quoting import literal, quote
 from merging.sql.types import delta_field, is_text
 from merging.store.publishing import file_facts, flush_file, local_folder, write_json
@@ -30,7 +29,6 @@ DIFF = "diff.parquet"
 IMAGES = "images.parquet"
 SUMMARY = "summary.json"
 VALIDATION = "validation.json"
-KEYS = "keys.bloom"
 FORMAT_VERSION = 1
 
 
@@ -71,8 +69,6 @@ def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
     _copy(plan, _diff_sql(plan), folder / DIFF)
     _copy(plan, _images_sql(plan), folder / IMAGES)
     write_json(folder / VALIDATION, _validation_json(plan.validation))
-    types = {name: plan.alignment.schema.field(name).type for name in plan.staged.primary_keys}
-    (folder / KEYS).write_bytes(make_filter(plan.session, "merged", types))
     summary = {
         "format": FORMAT_VERSION,
         **facts,

@@ -17,7 +17,6 @@ from changerequests.services.execution.audit_files import validation_of, write_a
 from changerequests.services.execution.documents import result_document
 from changerequests.services.figures import count_ended_run
 from changerequests.services.locks import lock_change_request
-from changerequests.services.merged_keys import remember_keys
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus
 from datasets import work
@@ -76,7 +75,6 @@ def record_merge(hold: Hold[MergeRun], change_request: ChangeRequest, result: me
             RunPhaseTime(run=run, phase=phase, seconds=seconds) for phase, seconds in result.phases.items()
         )
         count_ended_run(run, result.phases)
-        remember_keys(change_request, result.attempt_id)
         remember_table(change_request.dataset, info)
         record_event(
             change_request,

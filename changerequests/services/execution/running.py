@@ -17,6 +17,7 @@ from changerequests.services.execution.ending import Ending, ending_of, step_bac
 from changerequests.services.execution.recording import record_merge
 from changerequests.services.execution.recovering import merge, result_of_committed, standing_before
 from changerequests.services.execution.reporting import Reporter
+from changerequests.services.merged_keys import remember_keys
 from changerequests.states import RunStatus
 from datasets import leases, work
 from datasets.work import MOST_ATTEMPTS, Hold
@@ -39,6 +40,7 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
             with work.kept_alive(hold):
                 _execute(hold)
                 _keep_log_short(run)
+                _note_keys(run)
         finally:
             leases.release(hold.table_lease)
         # Not after an error: what failed to end is taken up by the sweep, without haste.
@@ -62,6 +64,16 @@ def _keep_log_short(run: MergeRun) -> None:
     else:
         if written is not None:
             logger.info("checkpoint_written", version=written)
+
+
+def _note_keys(run: MergeRun) -> None:
+    """Keep what later tells that the merge cannot have changed a row: it is recorded, and nothing hangs on this."""
+    if run.status != RunStatus.SUCCEEDED:
+        return
+    try:
+        remember_keys(run.change_request)
+    except merging.MergeError as error:  # the first who asks for a row's history tries again
+        logger.warning("keys_not_noted", error=error.message)
 
 
 def _execute(hold: Hold[MergeRun]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import schemathesis
 from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
-from django.db import close_old_connections, connection, transaction
+from django.db import close_old_connections, transaction
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from knox.models import AuthToken
 from schemathesis.checks import not_a_server_error
@@ -37,8 +37,7 @@ from tests.factories import ChangeRequestFactory, DatasetFactory, fresh, merge, 
 
 pytestmark = pytest.mark.django_db
 
-#: What is asked is how requests are read and answers made, which is the same on both databases: a few suffice there.
-EXAMPLES = 12 if connection.vendor == "sqlite" else 4
+EXAMPLES = 12
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from merging.delta.log import commit_path, read_commit
-from merging.delta.snapshot import Snapshot, snapshot_in
+from merging.delta.snapshot import Snapshot, snapshot_after, snapshot_in
 from merging.delta.vectors import VectorDescriptor
 from merging.delta.writing import PreparedCommit, Step, no_step
 from merging.errors import (
@@ -182,7 +182,7 @@ def verify(prepared: PreparedCommit, committed: Commit) -> Snapshot:
     exactly the rows added and removed. Raises CommitDiffers when they are not.
     """
     before = prepared.snapshot
-    after = snapshot_in(before.store, before.uri, committed.version, before.storage_options)
+    after = snapshot_after(before)
     _require_as_planned(before, prepared.actions, after, prepared.row_count_after)
     return after
 

@@ -12,7 +12,7 @@ import json
 import re
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -106,6 +106,16 @@ class TableState:
         self.commits[commit.version] = commit
         self.version = commit.version
 
+    def copy(self) -> TableState:
+        """One that may advance while this one stays where it is."""
+        return replace(
+            self,
+            files=dict(self.files),
+            transactions=dict(self.transactions),
+            domains=dict(self.domains),
+            commits=dict(self.commits),
+        )
+
     def take(self, action: Action) -> None:
         """Advance by one action."""
         match action:
@@ -165,6 +175,23 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
         )
     if wanted not in state.commits and wanted in listing.commits:
         state.commits[wanted] = read_commit(store, wanted, listing.commits[wanted].modified_ms)
+    return state
+
+
+def load_next_state(store: TableStore, before: TableState) -> TableState:
+    """The state one version later, in two reads: `before`'s own commit, which must be what it was, and the next one.
+
+    Where it is not, or went with a clean-up, all of the log is replayed. Raises as `load_state` does.
+    """
+    version = before.version + 1
+    try:
+        known = before.commits.get(before.version)
+        if known is None or read_commit(store, before.version).actions != known.actions:
+            return load_state(store, version)
+        state = before.copy()
+        state.apply(read_commit(store, version))
+    except FileNotFoundError:
+        return load_state(store, version)
     return state
 
 

@@ -23,7 +23,7 @@ from merging.delta.features import (
 )
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
-from merging.delta.log import LoggedCommit, TableState, load_state, read_commit
+from merging.delta.log import LoggedCommit, TableState, load_next_state, load_state, read_commit
 from merging.delta.partitions import in_zone, is_instant
 from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
@@ -265,6 +265,12 @@ def snapshot_in(
     """The same, in a store that is open already."""
     state = load_state(store, version)
     return snapshot_of(store, table_uri, state, storage_options)
+
+
+def snapshot_after(before: Snapshot) -> Snapshot:
+    """The version that follows, from what is known of this one and the one commit. Raises as `open_snapshot` does."""
+    state = load_next_state(before.store, before.state)
+    return snapshot_of(before.store, before.uri, state, before.storage_options)
 
 
 def snapshot_of(

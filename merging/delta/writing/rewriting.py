@@ -54,12 +54,6 @@ def rewrite_without(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -
             builder.count("numTargetRowsCopied", written.rows)
             builder.count("numTargetFilesAdded", 1)
             builder.add(written, file.partition_values)
-    require_same_content(
-        builder.connection,
-        snapshot,
-        [Rewritten(one.index, one.removed, one.path) for one in rewrites],
-        columns,
-    )
 
 
 def _take_out(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> list[_Rewrite]:
@@ -86,7 +80,9 @@ def _rewrite_file(
         names = [one.name for one in fields]
         source = scan_sql(cursor, snapshot, names, files=[rewrite.index], with_positions=True)
         kept = f"SELECT s.* FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number"
-        return copy_to(cursor, snapshot, kept, fields, rewrite.path, rows_per_group=_ROWS_PER_GROUP)
+        written = copy_to(cursor, snapshot, kept, fields, rewrite.path, rows_per_group=_ROWS_PER_GROUP)
+        require_same_content(cursor, snapshot, Rewritten(rewrite.index, rewrite.removed, rewrite.path), names)
+        return written
 
 
 def rewrite_together(builder: CommitBuilder, group: Sequence[int]) -> None:

@@ -251,3 +251,47 @@ def test_verification_notices_a_commit_that_is_not_what_was_prepared(
     assert caught.value.version == 1
     with pytest.raises(CommitDiffers, match="it has 0 rows where 9 were expected"):
         delta.verify_logged(delta.open_snapshot(uri), 1, 9)
+
+
+def test_verification_reads_two_commits_and_no_checkpoint(
+    make_table: Callable[..., str], merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = make_table(sample(10))
+    merger.merge(uri, delete=[1])
+    deltalake.DeltaTable(uri).create_checkpoint()
+    prepared = merger.prepare(uri, delete=[3])
+    done = delta.commit(prepared, application_id="a", generation=1)
+    read: list[str] = []
+    real = LocalStore.read
+
+    def noting(store: LocalStore, path: str) -> bytes:
+        read.append(path)
+        return real(store, path)
+
+    monkeypatch.setattr(LocalStore, "read", noting)
+    after = delta.verify(prepared, done)
+    assert [path for path in read if path.startswith("_delta_log/")] == [
+        "_delta_log/00000000000000000001.json",
+        "_delta_log/00000000000000000002.json",
+    ]
+    monkeypatch.undo()
+    whole = delta.open_snapshot(uri)
+    assert (after.version, after.files, after.state.transactions, after.row_count) == (
+        whole.version,
+        whole.files,
+        whole.state.transactions,
+        whole.row_count,
+    )
+
+
+def test_verification_reads_all_of_a_log_that_is_not_the_one_it_was(
+    make_table: Callable[..., str], merger: Merger
+) -> None:
+    uri, other = make_table(sample(10)), make_table(sample(20))
+    prepared = merger.prepare(uri, delete=[3])
+    done = delta.commit(prepared, application_id="a", generation=1)
+    first = Path("_delta_log") / f"{0:020d}.json"
+    (Path(uri) / first).write_bytes((Path(other) / first).read_bytes())  # restored from somewhere else
+    with pytest.raises(CommitDiffers, match="its active files are not those before") as caught:
+        delta.verify(prepared, done)
+    assert "it belongs to another table" in str(caught.value)

@@ -12,10 +12,11 @@ from changerequests.models import MergeRun
 from changerequests.selectors import oldest_queued_run
 from changerequests.services.figures import BUCKETS, all_figures
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus
+from datasets.models import DatasetMeta
 
 
 class MergeCollector(Collector):
-    """Merges by outcome, seconds by phase, rows and bytes, and how long the queue has waited."""
+    """Merges by outcome, seconds by phase, rows and bytes, how long the queue has waited, and what waits for an operator."""
 
     def collect(self) -> Iterator[Metric]:
         figures = all_figures()
@@ -48,4 +49,9 @@ class MergeCollector(Collector):
         age = (timezone.now() - oldest.queued_at).total_seconds() if oldest else 0.0
         yield GaugeMetricFamily(
             "headgate_queue_age_seconds", "How long the oldest queued run has waited.", age
+        )
+        yield GaugeMetricFamily(
+            "headgate_differing_datasets",
+            "Datasets that take no merge until an operator has looked: a commit there is not what was merged.",
+            DatasetMeta.objects.exclude(difference="").count(),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,8 @@ from merging.store.files import RangedReader, StoreFileSystem
 from merging.store.publishing import flush_file, flush_folder
 
 LOG_FOLDER = "_delta_log"
+
+_UNLINKED = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 _CLIENT_OPTIONS = frozenset(
     {"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url", "user_agent"}
@@ -48,6 +51,16 @@ class StoredObject:
     path: str
     size: int
     modified_ms: int
+
+
+def is_unlinked(path: str) -> bool:
+    """Whether it is a commit that `LocalStore.put_new` wrote and, killed, neither linked nor removed."""
+    folder, _, name = path.rpartition("/")
+    return folder == LOG_FOLDER and _UNLINKED.fullmatch(name) is not None
+
+
+def _unlinked(name: str) -> str:
+    return f".{name}.{uuid.uuid4().hex}.tmp"
 
 
 class ObjectExists(Exception):
@@ -172,7 +185,7 @@ class LocalStore:
         final = self._full(path)
         folder, name = os.path.split(final)
         os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+        temporary = os.path.join(folder, _unlinked(name))
         try:
             with open(temporary, "xb") as file:
                 file.write(data)

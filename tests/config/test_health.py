@@ -20,6 +20,7 @@ from changerequests.models import MergeFigures, MergeRun
 from changerequests.services import runs
 from changerequests.services.figures import count_ended_run
 from datasets.roles import Role
+from datasets.services.differences import note_difference
 from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, person_with
 
 pytestmark = pytest.mark.django_db
@@ -129,6 +130,14 @@ def test_an_empty_installation_has_figures_too() -> None:
     assert found["headgate_merged_rows_total", ()] == 0
     assert found["headgate_queued_runs", ()] == 0
     assert found["headgate_queue_age_seconds", ()] == 0
+    assert found["headgate_differing_datasets", ()] == 0
+
+
+def test_datasets_whose_commit_differs_are_told() -> None:
+    with transaction.atomic():
+        note_difference(DatasetFactory.create(), "Version 2 has 4 rows where 3 were expected.")
+    DatasetFactory.create()
+    assert samples()["headgate_differing_datasets", ()] == 1
 
 
 def test_merges_are_counted_by_outcome_with_rows_bytes_and_seconds() -> None:
@@ -170,11 +179,11 @@ def test_merges_are_counted_by_outcome_with_rows_bytes_and_seconds() -> None:
 def test_figures_cost_the_same_however_much_was_merged(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    with django_assert_num_queries(3):  # the totals, how many wait, and since when
+    with django_assert_num_queries(4):  # the totals, how many wait, since when, and what differs
         samples()
     change_request = ChangeRequestFactory.create()
     merge(change_request, person_with(Role.OWNER, change_request.dataset))
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         samples()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from merging.delta.log import list_commits, load_tombstones, read_commit
 from merging.delta.snapshot import Snapshot
 from merging.delta.writing import attempt_mark, attempt_marks, holds_mark
-from merging.store.stores import StoredObject, TableStore
+from merging.store.stores import StoredObject, TableStore, is_unlinked
 
 HOUR_MS = 3_600_000
 
@@ -54,7 +54,7 @@ def find_unneeded(
     Left out are: files of this snapshot and of those in `protect` (versions that open requests may still read),
     files that were removed from the table within the retention, files younger than it (a commit may be about
     to name them), files of the running attempts `protect_attempts`, and every folder that begins with "_"
-    except the change data feed.
+    except the change data feed and what a killed writer of ours left beside the log.
     """
     now = int(time.time() * 1000) if now_ms is None else now_ms
     horizon = now - int(retention_hours * HOUR_MS)
@@ -122,6 +122,6 @@ def _recently_removed(store: TableStore, snapshot: Snapshot, horizon: int) -> se
 
 def _spared(path: str) -> bool:
     folders = path.split("/")
-    if folders[0] == "_change_data":
+    if folders[0] == "_change_data" or is_unlinked(path):
         return False
     return any(part.startswith(("_", ".")) and "=" not in part for part in folders)

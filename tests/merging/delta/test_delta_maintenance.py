@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,23 @@ def test_vacuum_deletes_what_no_kept_version_needs(worn_table: str, merger: Merg
     delta.vacuum(snapshot, retention_hours=0, now_ms=FAR)
     assert stored(worn_table) == {snapshot.files[0].path, "_staging/kept.parquet"}
     assert_all_readers_agree(worn_table)
+
+
+def test_what_a_killed_writer_left_beside_the_log_goes(make_table: Callable[..., str]) -> None:
+    uri = make_table(sample(10))
+    program = (
+        "import os, sys; from merging.store.stores import LocalStore; os.link = lambda *_: os._exit(9); "
+        "LocalStore(sys.argv[1]).put_new('_delta_log/00000000000000000001.json', b'{}')"
+    )
+    assert subprocess.run([sys.executable, "-c", program, uri], check=False).returncode == 9
+    log = Path(uri) / "_delta_log"
+    [left] = [path for path in log.iterdir() if path.name.startswith(".")]
+    kept = log / ".00000000000000000001.json.crc"  # Hadoop's: nothing of ours
+    kept.write_bytes(b"crc")
+    snapshot = delta.open_snapshot(uri)
+    assert delta.vacuum(snapshot) == ()  # it may be a commit in the making
+    assert delta.vacuum(snapshot, now_ms=FAR) == (f"_delta_log/{left.name}",)
+    assert (left.exists(), kept.exists()) == (False, True)
 
 
 @pytest.mark.parametrize("start", [True, False])

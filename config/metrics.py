@@ -16,7 +16,7 @@ from datasets.models import DatasetMeta
 
 
 class MergeCollector(Collector):
-    """Merges by outcome, seconds by phase, rows and bytes, how long the queue has waited, and what waits for an operator."""
+    """Merges by outcome, seconds by phase, rows and bytes, how long the queue waits, and what waits for an operator."""
 
     def collect(self) -> Iterator[Metric]:
         figures = all_figures()

@@ -40,6 +40,7 @@ class ProblemSchema(AutoSchema):
             found.append(("403", "Forbidden"))
         if self.method != "GET":
             found += [("403", "Forbidden"), ("409", "Conflict"), ("422", "Unprocessable")]
+            found.append(("413", "TooLarge"))
         elif any(parameter["in"] == "query" for parameter in parameters):
             found.append(("422", "Unprocessable"))
         return found
@@ -233,6 +234,7 @@ _RESPONSES = {
         "`invalid`, `staging_rejected`, `validation_failed`, `suite_rejected` …: what came in does not fit.",
         "UnprocessableAnswer",
     ),
+    "TooLarge": ("`too_large`: the body has more bytes, fields or files than the address takes.", "Problem"),
     "Throttled": ("`throttled`: too many requests; `Retry-After` says how long to wait.", "Problem"),
     "Failed": ("`merge_failed` or a fault of Headgate; the operator finds it by `request_id`.", "Problem"),
 }

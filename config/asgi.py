@@ -5,4 +5,8 @@ from django.core.asgi import get_asgi_application
 from config.env import choose_settings
 
 choose_settings()
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+from config.bodies import BoundedBodies  # noqa: E402  (it imports what Django must have set up)
+
+application = BoundedBodies(django_application)

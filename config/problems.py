@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -64,6 +69,29 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "not_acceptable": 406,
     "unsupported_media_type": 415,
     "throttled": 429,
+    "too_large": 413,
+}
+
+
+class TooLarge(DomainError):
+    """A body with more bytes, fields or files than its address takes."""
+
+    code = "too_large"
+
+    @classmethod
+    def beyond(cls, limit: int) -> "TooLarge":
+        """A body of more than ``limit`` bytes."""
+        return cls(
+            f"The body is larger than {limit:,} bytes. Only uploads and long lists of choices may be larger, from "
+            f"callers who have signed in. Nothing was read of it."
+        )
+
+
+#: What Django says of bodies that it will not read on, in our words.
+_TOO_MANY: Mapping[type[Exception], str] = {
+    RequestDataTooBig: "The fields of the form are too large. Send texts of fewer characters.",
+    TooManyFieldsSent: "The form or the address has too many fields. Send fewer at once.",
+    TooManyFilesSent: "The form has too many files. Send one.",
 }
 
 #: The errors that people can do something about, wherever they were raised.
@@ -77,6 +105,9 @@ def status_of(code: str) -> int:
 
 def problem_of(error: Exception) -> dict[str, Any] | None:
     """The body of the answer for one of our errors; None for errors that are not ours."""
+    for kind, sentence in _TOO_MANY.items():
+        if isinstance(error, kind):
+            error = TooLarge(sentence)
     if not isinstance(error, KNOWN_ERRORS):
         return None
     data = dict(getattr(error, "data", {}))

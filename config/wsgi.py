@@ -5,4 +5,8 @@ from django.core.wsgi import get_wsgi_application
 from config.env import choose_settings
 
 choose_settings()
-application = get_wsgi_application()
+django_application = get_wsgi_application()
+
+from config.bodies import with_lengths  # noqa: E402  (it imports what Django must have set up)
+
+application = with_lengths(django_application)

@@ -56,6 +56,7 @@ class SuiteViewSet(GenericViewSet):
     queryset = SuiteVersion.objects.none()
     serializer_class = SuiteVersionSerializer
     pagination_class = NewestVersions
+    body_limit = "LONG_LIST_LIMIT_BYTES"
 
     @extend_schema(parameters=[DATASET_ID], responses=SuiteDetailSerializer, operation_id="suite")
     def retrieve(self, request: Request, dataset_id: int) -> Response:

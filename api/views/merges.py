@@ -55,6 +55,7 @@ class ConflictViewSet(ViewSet):
     """What Current and Proposed both changed, and what was chosen."""
 
     parser_classes = [CellJSONParser]
+    body_limit = "LONG_LIST_LIMIT_BYTES"
 
     @extend_schema(
         parameters=[ConflictParameters], responses=ConflictsPageSerializer, operation_id="conflicts"

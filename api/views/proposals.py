@@ -296,6 +296,7 @@ class UploadView(ChangeRequestViewSet):
     """Uploads come as forms with a file."""
 
     parser_classes = [MultiPartParser]
+    body_limit = "UPLOAD_LIMIT_BYTES"
 
 
 class OfChangeRequest(GenericViewSet):

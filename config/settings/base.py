@@ -42,6 +42,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -55,6 +56,7 @@ MIDDLEWARE = [
     "django_structlog.middlewares.RequestMiddleware",
     "config.middleware.RequestIdHeaderMiddleware",
     "config.middleware.ProblemPageMiddleware",
+    "config.middleware.RefusedBodyMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -138,6 +140,12 @@ DELTA_DATA_ROOT = ENV.delta_data_root
 #: How long a synchronous merge call waits for the worker before it answers 202 with the run.
 MERGE_WAIT_SECONDS = ENV.merge_wait_seconds
 UPLOAD_LIMIT_BYTES = ENV.upload_limit_bytes
+#: How large the body of a request may be; an operation that takes more names its setting in ``body_limit``.
+BODY_LIMIT_BYTES = 1024**2
+#: Long lists of choices and suites of expectations.
+LONG_LIST_LIMIT_BYTES = 16 * 1024**2
+#: Of a form, what is in fields and not in files.
+DATA_UPLOAD_MAX_MEMORY_SIZE = LONG_LIST_LIMIT_BYTES
 FILE_UPLOAD_HANDLERS = ["config.uploads.UploadOnDisk"]
 
 #: What the engine may take in each process; ``config/apps.py`` hands them in.

@@ -29,6 +29,7 @@ from web.view_models.runs import checks_of
 from web.view_models.timeline import TimelineEntry, timeline, timeline_part
 from web.views.expectations import expectations_context
 from web.views.shared import (
+    body_limit,
     dataset_at,
     facts_at,
     is_fragment,
@@ -46,6 +47,7 @@ SHOWN_PROBLEMS = 200
 SHOWN_MOVED = 50
 
 
+@body_limit("UPLOAD_LIMIT_BYTES")
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
@@ -81,6 +83,7 @@ def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRespo
     return render(request, "change_requests/new.html", context, status=status)
 
 
+@body_limit("UPLOAD_LIMIT_BYTES")
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def upload(request: HttpRequest, cr_id: str) -> HttpResponse:

@@ -19,7 +19,7 @@ from datasets.errors import InvalidInput
 from datasets.rows import parse_json
 from web.view_models.change_requests import head
 from web.view_models.conflicts import bulk_choices, conflict_cards
-from web.views.shared import facts_at, is_fragment, person, posted, request_at, signed_in
+from web.views.shared import body_limit, facts_at, is_fragment, person, posted, request_at, signed_in
 from web.wording import counted
 
 PAGE_CONFLICTS = 25
@@ -73,6 +73,7 @@ def resolve(request: HttpRequest, cr_id: str) -> HttpResponse:
     return _store(request, change_request, lambda: _resolve_card(request, change_request))
 
 
+@body_limit("LONG_LIST_LIMIT_BYTES")
 @require_POST
 @signed_in
 def resolve_column(request: HttpRequest, cr_id: str) -> HttpResponse:

@@ -19,6 +19,7 @@ from web.forms import AnswerForm, SuiteForm
 from web.view_models.change_requests import head
 from web.view_models.expectations import rows_of_expectation, shown_check
 from web.views.shared import (
+    body_limit,
     dataset_at,
     dataset_page,
     facts_at,
@@ -35,6 +36,7 @@ VERSIONS = 20
 TAB = "expectations"
 
 
+@body_limit("LONG_LIST_LIMIT_BYTES")
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def suite(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:

@@ -23,6 +23,16 @@ from web.view_models.datasets import dataset_head
 View = Callable[..., HttpResponseBase]
 
 
+def body_limit(setting: str) -> Callable[[View], View]:
+    """Let a view take bodies as large as a setting says, instead of ``BODY_LIMIT_BYTES``."""
+
+    def marked(view: View) -> View:
+        view.body_limit = setting  # type: ignore[attr-defined]  # read by config.bodies
+        return view
+
+    return marked
+
+
 def signed_in(view: View) -> View:
     """Send people who are not signed in to the sign-in page; a fragment takes its whole page there."""
 

@@ -1,0 +1,150 @@
+"""Bodies of requests, looked at before Django does: how large they may be, and how long they are where nobody says so.
+
+Django reads a whole body to the disk before anything looks at it, and takes one without ``Content-Length`` (chunked)
+for none: its form parser, Django REST framework's ``Request._load_stream`` and the WSGI handler all ask that header.
+So this stands around the ASGI application: too large a body is refused before it is read, or as soon as it is, and a
+chunked one gets the length that it turned out to have, which Django reads after the body.
+"""
+
+import asyncio
+import io
+import itertools
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpResponse
+from django.urls import Resolver404, resolve
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.settings import api_settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[..., Awaitable[None]]
+
+#: In the scope of a request whose body was refused: how many bytes would have been taken.
+REFUSED = "headgate.body_refused"
+#: What a form adds to the file in it: borders, names, the other fields.
+FORM_BYTES = 64 * 1024
+
+
+class BoundedBodies:
+    """An ASGI application whose requests have bodies of a known length, within the bounds of their operation.
+
+    An operation names the setting that bounds its bodies in ``body_limit`` (on the class or function of the view);
+    else it is ``BODY_LIMIT_BYTES``. Bodies above that are taken from callers that are known, and from nobody else.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.application(scope, receive, send)
+        headers = dict(scope["headers"])
+        chunked = b"transfer-encoding" in headers
+        declared = int(headers.get(b"content-length", 0))
+        if not declared and not chunked:
+            return await self.application(scope, receive, send)
+        limit = _limit_of(scope)
+        if limit > settings.BODY_LIMIT_BYTES and (chunked or declared > settings.BODY_LIMIT_BYTES):
+            async with ThreadSensitiveContext():
+                known = await sync_to_async(_is_known)(scope)
+            limit = limit if known else settings.BODY_LIMIT_BYTES
+        limit += FORM_BYTES
+        if declared > limit:
+            return await self._refuse(scope, send, limit)
+        if not chunked:
+            return await self.application(scope, receive, send)
+        headers.pop(b"content-length", None)
+        counted = {**scope, "headers": list(headers.items())}
+        body = _CountedBody(receive, counted["headers"], limit)
+        await self.application(counted, body.receive, send)
+        if body.exceeded:
+            await self._refuse(scope, send, limit)
+        return None
+
+    async def _refuse(self, scope: Scope, send: Send, limit: int) -> None:
+        """Let the application say so, to a request without the body. The server throws away what is still sent."""
+        hidden = (b"content-length", b"transfer-encoding", b"content-type", b"expect")
+        headers = [pair for pair in scope["headers"] if pair[0] not in hidden]
+        messages = itertools.chain([_no_body], itertools.repeat(_never))
+        await self.application({**scope, "headers": headers, REFUSED: limit}, lambda: next(messages)(), send)
+
+
+class _CountedBody:
+    """A chunked body: it ends where the limit does, as if the client had gone, and its length joins the headers."""
+
+    def __init__(self, receive: Receive, headers: list[tuple[bytes, bytes]], limit: int) -> None:
+        self._receive, self._headers, self._limit = receive, headers, limit
+        self._bytes = 0
+        self.exceeded = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._bytes += len(message.get("body", b""))
+            if self._bytes > self._limit:
+                self.exceeded = True
+                return {"type": "http.disconnect"}
+            if not message.get("more_body", False):
+                self._headers.append((b"content-length", str(self._bytes).encode()))
+        return message
+
+
+def _limit_of(scope: Scope) -> int:
+    try:
+        view: Any = resolve(scope["path"].removeprefix(scope.get("root_path", ""))).func
+    except Resolver404:
+        return int(settings.BODY_LIMIT_BYTES)
+    named = getattr(view, "body_limit", None) or getattr(getattr(view, "cls", None), "body_limit", None)
+    return int(getattr(settings, named or "BODY_LIMIT_BYTES"))
+
+
+def _is_known(scope: Scope) -> bool:
+    """Whether the headers carry a token or a session that holds. What it may do is asked later, where it always is."""
+    request = ASGIRequest(scope, io.BytesIO())
+    classes: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+    authenticators = [
+        authenticator()
+        for authenticator in classes
+        if not issubclass(authenticator, SessionAuthentication)  # which reads the body, for its CSRF token
+    ]
+    try:
+        SessionMiddleware(lambda _: HttpResponse()).process_request(request)
+        if get_user(request).is_authenticated:
+            return True
+        return bool(Request(request, authenticators=authenticators).user.is_authenticated)
+    except APIException:
+        return False
+    finally:
+        connections.close_all()
+
+
+async def _no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _never() -> Message:
+    return await asyncio.get_running_loop().create_future()
+
+
+def with_lengths(application: Callable[..., Any]) -> Callable[..., Any]:
+    """A WSGI application that refuses bodies without a length (411): WSGI has no way to read them to their end."""
+
+    def answer(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Any:
+        if "HTTP_TRANSFER_ENCODING" in environ and not environ.get("CONTENT_LENGTH"):
+            start_response("411 Length Required", [("Content-Type", "text/plain"), ("Content-Length", "0")])
+            return [b""]
+        return application(environ, start_response)
+
+    return answer

@@ -1,0 +1,98 @@
+"""One web process under uvicorn for all tests of this folder, on a database and tables of its own."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
+from django.test import override_settings
+from knox.models import AuthToken
+
+from changerequests.models import ChangeRequest
+from datasets.models import Dataset
+from datasets.roles import Role
+from tests import services
+from tests.conftest import connected_database_url
+from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
+from tests.live.server import Connection
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="package")
+def live_root(
+    django_test_environment: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Where the server's tables are; until the end of this folder's tests this process is on the server's database."""
+    folder = tmp_path_factory.mktemp("live")
+    database = connection.settings_dict
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        connection.close()
+        patch.setitem(database, "NAME", str(folder / "live.sqlite3"))
+        call_command("migrate", verbosity=0)
+        yield folder / "delta"
+        connection.close()
+
+
+@pytest.fixture(scope="package")
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that the server logs."""
+    return tmp_path_factory.mktemp("live-log") / "web.log"
+
+
+@pytest.fixture(scope="package")
+def server(live_root: Path, server_log: Path) -> Iterator[str]:
+    """The address of the server, as production has it; nobody works on its queue."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings.dev",
+        "DATABASE_URL": connected_database_url(),
+        "CELERY_BROKER_URL": "memory://",
+        "DELTA_DATA_ROOT": str(live_root),
+    }
+    with services.web_process(environment, server_log) as address:
+        yield address
+
+
+@pytest.fixture
+def delta_data_root(live_root: Path) -> Iterator[Path]:
+    """The server's, instead of a folder for each test."""
+    with override_settings(DELTA_DATA_ROOT=live_root):
+        yield live_root
+
+
+@pytest.fixture(autouse=True)
+def _server_root(delta_data_root: Path) -> None:
+    """Every test here makes tables where the server finds them."""
+
+
+@pytest.fixture(scope="package")
+def dataset(live_root: Path) -> Dataset:
+    """A dataset that the tests of this folder share: none of them merges into it."""
+    with override_settings(DELTA_DATA_ROOT=live_root):
+        made: Dataset = DatasetFactory.create(slug=f"live-{next(_numbers)}")
+    return made
+
+
+@pytest.fixture(scope="package")
+def owner(dataset: Dataset) -> User:
+    """Its owner."""
+    return person_with(Role.OWNER, dataset, username="live-owner")
+
+
+@pytest.fixture
+def draft(dataset: Dataset, owner: User) -> ChangeRequest:
+    """A draft of the owner without content."""
+    made: ChangeRequest = ChangeRequestFactory.create(dataset=dataset, author=owner, csv=None, status="draft")
+    return made
+
+
+@pytest.fixture(scope="package")
+def client(server: str, owner: User) -> Connection:
+    """A caller with a token of the owner."""
+    return Connection(server, token=AuthToken.objects.create(user=owner)[1])

@@ -9,10 +9,16 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 
 from __future__ import annotations
 
+from merging.confinement import Bounds, run_confined
 from merging.errors import (
     CommitDiffers,
     CommitRefused,
     CommitUnknown,
+    ConfinedCancelled,
+    ConfinedDied,
+    ConfinedFailure,
+    ConfinedOutOfMemory,
+    ConfinedTooLong,
     DuplicateKeys,
     InvalidCursor,
     InvalidFilter,
@@ -105,6 +111,7 @@ from merging.threeway.request import MergeRequest
 
 __all__ = [
     "ENGINE_VERSION",
+    "Bounds",
     "ChangedRow",
     "Check",
     "Choice",
@@ -114,6 +121,11 @@ __all__ = [
     "CommitUnknown",
     "CommittedMerge",
     "Compacted",
+    "ConfinedCancelled",
+    "ConfinedDied",
+    "ConfinedFailure",
+    "ConfinedOutOfMemory",
+    "ConfinedTooLong",
     "Conflict",
     "DuplicateKeys",
     "ExpectationReport",
@@ -201,6 +213,7 @@ __all__ = [
     "rebase",
     "remove_files",
     "result_from_document",
+    "run_confined",
     "same_value",
     "set_limits",
     "stage",

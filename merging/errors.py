@@ -172,6 +172,64 @@ class StorageFull(MergeFailed):
     code: ClassVar[str] = "storage_full"
 
 
+class ConfinedFailure(MergeFailed):
+    """Work in a confined process (``merging.confinement``) did not end. Nothing that it did is kept."""
+
+    code: ClassVar[str] = "confined_failed"
+
+
+class ConfinedDied(ConfinedFailure):
+    """The process crashed by a signal, ended with an exit code, or failed by an error that is none of the engine's
+    (``raised``: its kind and place).
+    """
+
+    code: ClassVar[str] = "confined_died"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        signal_number: int | None = None,
+        code: int | None = None,
+        raised: str | None = None,
+    ) -> None:
+        super().__init__(message, data={"signal": signal_number, "exit_code": code})
+        self.signal_number = signal_number
+        self.exit_code = code
+        self.raised = raised
+
+
+class ConfinedTooLong(ConfinedFailure):
+    """It took longer than it was given."""
+
+    code: ClassVar[str] = "confined_too_long"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"It takes longer than the {seconds:g} s that it may take.", data={"seconds": seconds}
+        )
+        self.seconds = seconds
+
+
+class ConfinedOutOfMemory(ConfinedFailure):
+    """It needs more memory than it was given, or than the machine has."""
+
+    code: ClassVar[str] = "confined_out_of_memory"
+
+    def __init__(self, memory_bytes: int) -> None:
+        super().__init__(
+            f"It needs more memory than the {memory_bytes / 1024**2:,.0f} MiB that it may take.",
+            data={"memory_bytes": memory_bytes},
+        )
+        self.memory_bytes = memory_bytes
+
+
+class ConfinedCancelled(ConfinedFailure):
+    """Whoever asked for it no longer wants it."""
+
+    code: ClassVar[str] = "confined_cancelled"
+
+
 class DuplicateKeys(MergeError):
     """The table itself holds several rows with a key that the request touches; which one is meant is
     unknowable.

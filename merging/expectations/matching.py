@@ -6,15 +6,13 @@ judged by Python, in batches.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import pyarrow as pa
 
-from merging.expectations import regex_process
+from merging.confinement import Bounds, run_confined
+from merging.errors import ConfinedTooLong
 from merging.expectations.expectation import Expectation, TextJudge
 from merging.expectations.findings import NotChecked
 from merging.sql.quoting import column_sql
@@ -23,6 +21,8 @@ from merging.sql.session import Session
 _BATCH = 100_000
 REGEX_SECONDS = 5.0
 """How long Python may match one batch of texts with the patterns of an expectation; usual ones take well below 1 s."""
+
+_PLACES = "merging.expectations.regex_process:places"
 
 Wanted = Literal["any", "all", "none"]
 
@@ -63,22 +63,16 @@ def prepare_matching(
 def matched_in_time(patterns: Sequence[str], wanted: Wanted, texts: Sequence[str]) -> list[str]:
     """Which of some texts fail. Raises NotChecked where Python takes too long.
 
-    ``re`` cannot be interrupted, and some patterns take it longer than anybody lives: it works in a process of its
-    own, which is ended when its time is over.
+    ``re`` cannot be interrupted, and some patterns take it longer than anybody lives: it works in a confined process,
+    which is ended when its time is over.
     """
-    question = json.dumps({"patterns": list(patterns), "wanted": wanted, "texts": list(texts)})
+    question = {"patterns": list(patterns), "wanted": wanted, "texts": list(texts)}
     try:
-        answer = subprocess.run(  # noqa: S603 - this project's own file, and nothing of the suite is an argument
-            [sys.executable, "-I", "-S", regex_process.__file__],
-            input=question.encode(),
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=REGEX_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
+        found: list[int] = run_confined(_PLACES, question, Bounds(seconds=REGEX_SECONDS))
+    except ConfinedTooLong:
         noun = "text" if len(texts) == 1 else "texts"
         raise NotChecked(
             f"the pattern takes too long: Python did not match {len(texts):,} {noun} within {REGEX_SECONDS:g} s. "
             "Repetition inside repetition, as in (a+)+, does this; write the pattern without it."
         ) from None
-    return [texts[place] for place in json.loads(answer.stdout)]
+    return [texts[place] for place in found]

@@ -1,14 +1,10 @@
-"""Matching texts with patterns in a process of its own: a program, so that it can be ended when it takes too long.
-
-Reads ``{"patterns": [...], "wanted": "any" | "all" | "none", "texts": [...]}`` from its input and writes the places of
-the texts that fail. It imports nothing of the project, so that it starts at once.
-"""
+"""Matching texts with patterns of users: for a confined process, which can be ended when it takes too long."""
 
 from __future__ import annotations
 
-import json
 import re
-import sys
+from collections.abc import Mapping
+from typing import Any
 
 
 def failing(patterns: list[str], wanted: str, texts: list[str]) -> list[int]:
@@ -20,6 +16,6 @@ def failing(patterns: list[str], wanted: str, texts: list[str]) -> list[int]:
     return [place for place, text in enumerate(texts) if not enough(one.search(text) for one in compiled)]
 
 
-if __name__ == "__main__":
-    question = json.load(sys.stdin.buffer)
-    json.dump(failing(question["patterns"], question["wanted"], question["texts"]), sys.stdout)
+def places(argument: Mapping[str, Any], _: object) -> list[int]:
+    """``failing`` of ``{"patterns": [...], "wanted": "any" | "all" | "none", "texts": [...]}``."""
+    return failing(argument["patterns"], argument["wanted"], argument["texts"])

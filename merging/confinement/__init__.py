@@ -1,0 +1,11 @@
+"""Work on what strangers sent, in a process that may die alone: limited, without network, ended when it must be.
+
+``run_confined`` calls a function of the engine in a child of its own and gives back what it answers.
+"""
+
+from __future__ import annotations
+
+from merging.confinement.bounds import Bounds
+from merging.confinement.calling import run_confined
+
+__all__ = ["Bounds", "run_confined"]

@@ -1,0 +1,126 @@
+"""Functions for confined processes: each does one thing that such a process is for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from merging.errors import DuplicateKeys, StagingRejected
+from merging.model import StagingProblem
+
+Report = Callable[[Mapping[str, Any]], None]
+PROBLEM = StagingProblem("type", "no number", line=3, column="price", value="x")
+KEY = {
+    "day": date(2020, 1, 2),
+    "at": datetime(2020, 1, 2, 3, tzinfo=UTC),
+    "price": Decimal("1.10"),
+    "raw": b"\xff",
+    "list": [1, None],
+}
+
+
+def echo(argument: Any, _: Report) -> Any:
+    return argument
+
+
+def crash(argument: Any, _: Report) -> None:
+    os.kill(os.getpid(), argument.get("signal", signal.SIGSEGV))
+
+
+def hog(_: Any, __: Report) -> None:
+    held = []
+    while True:
+        held.append(bytearray(1 << 24))
+
+
+def native_hog(_: Any, __: Report) -> None:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    while True:
+        ctypes.memset(libc.malloc(1 << 24), 1, 1 << 24)
+
+
+def loop(argument: Any, report: Report) -> None:
+    report({"phase": "began", "pid": os.getpid()})
+    re.match("(a+)+$", "a" * 60 + "b")
+
+
+def tell_and_wait(argument: Any, report: Report) -> None:
+    Path(argument["file"]).write_text(str(os.getpid()), encoding="ascii")
+    time.sleep(60)
+
+
+def count(argument: Any, report: Report) -> str:
+    for number in range(argument["to"]):
+        report({"number": number})
+    return "counted"
+
+
+def raise_rejected(_: Any, __: Report) -> None:
+    raise StagingRejected([PROBLEM], total=7)
+
+
+def raise_duplicates(_: Any, __: Report) -> None:
+    raise DuplicateKeys([KEY], 2)
+
+
+def raise_key_error(_: Any, __: Report) -> None:
+    raise KeyError("a secret cell")
+
+
+def exit(_: Any, __: Report) -> None:
+    sys.exit(3)
+
+
+def exit_at_once(_: Any, __: Report) -> None:
+    os._exit(3)
+
+
+def no_json(_: Any, __: Report) -> Any:
+    return {1, 2}
+
+
+def connect(argument: Any, _: Report) -> None:
+    socket.create_connection(("127.0.0.1", argument.get("port", 80)), timeout=1)
+
+
+def native_connect(argument: Any, _: Report) -> int:
+    """What a native library does, which asks no interpreter: ``socket`` and ``connect`` of the C library."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    address = bytes([2, 0]) + argument["port"].to_bytes(2, "big") + bytes([127, 0, 0, 1]) + bytes(8)
+    return int(libc.connect(libc.socket(2, 1, 0), address, 16))
+
+
+def environment(_: Any, __: Report) -> Any:
+    return dict(os.environ)
+
+
+def program(_: Any, __: Report) -> None:
+    subprocess.run(["true"], check=True)
+
+
+def limits(argument: Any, _: Report) -> Any:
+    """What becomes of a long file, of many open files, and of the descriptors of others."""
+    found: dict[str, Any] = {"open": sorted(int(one) for one in os.listdir("/proc/self/fd"))}
+    try:
+        Path(argument["file"]).write_bytes(bytes(argument["bytes"]))
+    except OSError as error:
+        found["written"] = type(error).__name__
+    try:
+        held = [open(os.devnull, "rb") for _ in range(argument["files"])]  # noqa: SIM115
+        found["opened"] = len(held)
+    except OSError as error:
+        found["opened"] = type(error).__name__
+    return found

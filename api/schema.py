@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 
+from api.authentication import SCHEME_NAME, scope_of
 from changerequests.models import choices
 from changerequests.states import RunPhase, RunStatus, Status
 
@@ -26,7 +27,19 @@ class ProblemSchema(AutoSchema):
             for status, name in self._problems(operation):
                 operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{name}"})
             operation["responses"] = dict(sorted(operation["responses"].items()))
+            self._say_scope(operation)
         return operation
+
+    def _say_scope(self, operation: dict[str, Any]) -> None:
+        """Name the scope in the sentences, and as the role that the token must have (OpenAPI 3.1)."""
+        scope = scope_of(self.view, self.method)
+        if scope is None:
+            return
+        said = operation.get("description", "").rstrip()
+        operation["description"] = f"{said}\n\nA token needs the scope `{scope.value}`.".lstrip()
+        for way in operation.get("security", []):
+            if SCHEME_NAME in way:
+                way[SCHEME_NAME] = [scope.value]
 
     def _problems(self, operation: dict[str, Any]) -> list[tuple[str, str]]:
         parameters = operation.get("parameters", [])
@@ -36,10 +49,10 @@ class ProblemSchema(AutoSchema):
             self.method != "GET" and "/auth/" not in self.path
         ):
             found.append(("404", "NotFound"))
-        if operation["operationId"].endswith("audit_retrieve"):
+        if self.method != "GET" or scope_of(self.view, self.method) is not None:
             found.append(("403", "Forbidden"))
         if self.method != "GET":
-            found += [("403", "Forbidden"), ("409", "Conflict"), ("422", "Unprocessable")]
+            found += [("409", "Conflict"), ("422", "Unprocessable")]
             found.append(("413", "TooLarge"))
         elif any(parameter["in"] == "query" for parameter in parameters):
             found.append(("422", "Unprocessable"))
@@ -224,7 +237,10 @@ _SCHEMAS: dict[str, Any] = {
 
 _RESPONSES = {
     "NotAuthenticated": ("`not_authenticated`: send a token, or sign in.", "Problem"),
-    "Forbidden": ("`forbidden`: the caller may see the thing but not do this.", "Problem"),
+    "Forbidden": (
+        "`forbidden`: the caller may see the thing but not do this; `scope_missing`: the token is not for it.",
+        "Problem",
+    ),
     "NotFound": ("`not_found`: there is no such thing, or the caller may not see it.", "Problem"),
     "Conflict": (
         "`merge_conflict`, `blocked`, `invalid_transition`, `plan_changed`, `dataset_busy`: not as things stand now.",

@@ -16,7 +16,7 @@ from api.views.proposals import (
     RevisionViewSet,
     UploadView,
 )
-from api.views.sign_in import TokenLogoutView, TokenView
+from api.views.sign_in import TokenLogoutView, TokenView, TokenViewSet
 from api.views.tables import TableViewSet, TrailViewSet
 from api.views.unknown import UnknownView
 
@@ -28,6 +28,8 @@ WHOLE: dict[str, Any] = {"pagination_class": None, "filterset_class": None}
 v1 = [
     path("auth/token", TokenView.as_view(), name="token"),
     path("auth/logout", TokenLogoutView.as_view(), name="token-logout"),
+    path("auth/tokens", TokenViewSet.as_view({"get": "list"}), name="tokens"),
+    path("auth/tokens/<uuid:number>", TokenViewSet.as_view({"delete": "destroy"}), name="own-token"),
     path("projects", ProjectViewSet.as_view({"get": "list"}), name="projects"),
     path("projects/<slug:slug>", ProjectViewSet.as_view({"get": "retrieve"}), name="project"),
     path("datasets", DatasetViewSet.as_view({"get": "list", "post": "create"}), name="datasets"),

@@ -31,6 +31,9 @@ class Environment:
     email_url: str = "consolemail://"
     default_from_email: str = "headgate@localhost"
     behind_tls_proxy: bool = True
+    trusted_proxies: list[str] = field(default_factory=list)
+    session_idle_minutes: int = 60
+    session_hours: int = 12
     merge_wait_seconds: int = 60
     upload_limit_bytes: int = 5 * 1024**3
     headgate_engine_memory: str = "1GB"

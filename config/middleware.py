@@ -1,4 +1,4 @@
-"""What surrounds every request: its id in the answer, and our errors as pages."""
+"""What surrounds every request: its id in the answer, our errors as pages, activity, and no caches."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +9,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views import defaults
 
+from accounts.sessions import note_activity
 from config.bodies import REFUSED
-from config.problems import TooLarge, current_request_id, document, problem_of, status_of
+from config.problems import TooLarge, current_request_id, document, headers_of, problem_of, status_of
 
 logger = structlog.get_logger(__name__)
 
@@ -103,18 +104,34 @@ def _page(request: HttpRequest, error: Exception, problem: Mapping[str, Any]) ->
     }
     is_fragment = request.headers.get("HX-Request") == "true"
     templates = ["_problem.html"] if is_fragment else [f"{status}.html", "error.html"]
-    return render(request, templates, context, status=status)
+    page = render(request, templates, context, status=status)
+    for name, value in headers_of(problem).items():
+        page[name] = value
+    return page
 
 
-def locked_out(request: HttpRequest, response: HttpResponse, _: object) -> HttpResponse:
-    """What axes answers after too many failed attempts to sign in: the API has said it already, pages say it here."""
-    if request.path.startswith("/api/"):
+class SessionActivityMiddleware:
+    """Note that a person did something, so that their session does not end as idle."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        note_activity(request)
         return response
-    context = {
-        "status": 429,
-        "message": "Too many failed attempts to sign in. Wait a quarter of an hour, then try again.",
-        "blockers": [],
-        "request_id": current_request_id(),
-        "back": "",
-    }
-    return render(request, "error.html", context, status=429)
+
+
+class NoStoreMiddleware:
+    """Keep every answer out of the caches of browsers and proxies: almost all of them hold rows of some table.
+
+    Files that hold nobody's data are answered before this is asked.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        response["Cache-Control"] = "no-store"
+        return response

@@ -68,6 +68,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "audit_append_only": 500,
     "audit_file_exists": 500,
     "forbidden": 403,
+    "scope_missing": 403,
     "not_found": 404,
     "not_authenticated": 401,
     "method_not_allowed": 405,
@@ -136,6 +137,11 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
     return {**data, **problem}
 
 
+def headers_of(problem: Mapping[str, Any]) -> dict[str, str]:
+    """What an error says in headers, too, on pages as over the API."""
+    return {"Retry-After": str(problem["retry_after"])} if "retry_after" in problem else {}
+
+
 def document(problem: Mapping[str, Any], status: int, request_id: str) -> dict[str, Any]:
     """RFC 9457 members around a problem."""
     return {
@@ -168,6 +174,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
     status = status_of(problem["code"])
     if status >= 500:
         logger.error("request_failed", exc_info=error)
+    headers |= headers_of(problem)
     set_rollback()
     return Response(
         document(problem, status, current_request_id()),

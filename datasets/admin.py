@@ -1,4 +1,4 @@
-"""Operators look at the catalogue, give roles, reconcile tables and manage accounts.
+"""Operators look at the catalogue, give roles and reconcile tables.
 
 Nothing is edited by hand: what changes goes through the services that people and programs use, so that it is checked
 and recorded in the audit trail. Object permissions are given as roles.
@@ -8,20 +8,16 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
-from knox.models import get_token_model
 
 from audit.admin import ReadOnlyAdmin
-from audit.services import INSTALLATION_STREAM, record
 from datasets import services
 from datasets.errors import DomainError
 from datasets.models import (
@@ -253,55 +249,3 @@ class DatasetLeaseAdmin(OperatorAdmin):
     list_filter = [AliveFilter]
     list_select_related = ["dataset"]
     search_fields = ["dataset__name", "holder"]
-
-
-class AccountAdmin(UserAdmin):
-    """Accounts. Operators make and change those of people without staff rights; only superusers give such rights."""
-
-    RESERVED = ("is_staff", "is_superuser", "groups", "user_permissions")
-
-    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        if obj is not None and (obj.is_staff or obj.is_superuser) and not self._is_superuser(request):
-            return False
-        return super().has_change_permission(request, obj)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        reserved = () if self._is_superuser(request) else self.RESERVED
-        return (*super().get_readonly_fields(request, obj), *reserved)
-
-    @transaction.atomic
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
-        """A new password, and its entry in the trail, or neither."""
-        return super().user_change_password(request, id, form_url)
-
-    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:
-        """Keep in the trail who made the account."""
-        self._record(request, obj, "account.made", {})
-        return super().log_addition(request, obj, message)
-
-    def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
-        """Keep in the trail what was changed of an account: a new password opens all that its person may do."""
-        changed = {name for one in message for name in one.get("changed", {}).get("fields", ())}
-        self._record(request, obj, "account.changed", {"changed": sorted(changed)})
-        return super().log_change(request, obj, message)
-
-    @staticmethod
-    def _record(request: HttpRequest, account: User, action: str, data: dict[str, Any]) -> None:
-        record(
-            stream=INSTALLATION_STREAM,
-            action=action,
-            subject_type="user",
-            subject_id=account.get_username(),
-            actor=request.user.get_username(),
-            data=data,
-        )
-
-    @staticmethod
-    def _is_superuser(request: HttpRequest) -> bool:
-        return bool(getattr(request.user, "is_superuser", False))
-
-
-admin.site.unregister(User)
-admin.site.register(User, AccountAdmin)
-# Tokens are made by signing in; a form that makes one without showing it helps nobody.
-admin.site.unregister(get_token_model())

@@ -43,7 +43,6 @@ def operators_group() -> Group:
             | Q(content_type__app_label="datasets", codename="change_installation")
             | Q(content_type__app_label="auth", codename__in=("view_user", "add_user", "change_user"))
             | Q(content_type__app_label="auth", codename="view_group")
-            | Q(content_type__app_label="axes", codename__startswith="view_")
         )
     )
     return group

@@ -148,7 +148,8 @@ def web_command(*, port: int) -> list[str]:
     """The web process on the loopback address; Django itself logs the requests."""
     return [
         *(sys.executable, "-m", "uvicorn", "config.asgi:application"),
-        *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"),
+        *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--no-proxy-headers"),
+        *("--log-level", "warning"),
         *("--timeout-graceful-shutdown", "5"),
     ]
 

@@ -4,8 +4,13 @@ import re
 from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth import authenticate
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.contrib.auth.models import User
+from django.http import HttpRequest
 
+from accounts.scopes import SENTENCES, Scope
+from accounts.tokens import LONGEST_DAYS, USUAL_DAYS
 from changerequests.models import Review
 from datasets.models import Dataset
 from datasets.roles import Role
@@ -22,7 +27,7 @@ def style(form: forms.BaseForm) -> None:
     """Give each control the look of its kind; Django itself sets aria-invalid and aria-describedby."""
     for field in form.fields.values():
         widget = field.widget
-        if isinstance(widget, forms.CheckboxInput | forms.RadioSelect):
+        if isinstance(widget, forms.CheckboxInput | forms.RadioSelect | forms.CheckboxSelectMultiple):
             widget.attrs.setdefault("class", "form-check-input")
         elif isinstance(widget, forms.Select):
             widget.attrs.setdefault("class", "form-select")
@@ -36,6 +41,46 @@ class SignInForm(AuthenticationForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["username"].label = "User name"
+        style(self)
+
+
+class PasswordForm(PasswordChangeForm):
+    """A new password, and the old one, which may be tried as often as signing in."""
+
+    def __init__(self, user: User, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(user, *args, **kwargs)
+        self.request = request
+        self.fields["old_password"].label = "Your password now"
+        self.fields["old_password"].widget.attrs.pop("autofocus", None)
+        self.fields["new_password1"].label = "New password"
+        self.fields["new_password2"].label = "The new password again"
+        style(self)
+
+    def clean_old_password(self) -> str:
+        """Raises ``TooManyAttempts`` like signing in: a browser left open must not be used for guessing."""
+        given: str = self.cleaned_data["old_password"]
+        if authenticate(self.request, username=self.user.get_username(), password=given) is None:
+            raise forms.ValidationError("This is not your password. It is case-sensitive.")
+        return given
+
+
+class TokenForm(forms.Form):
+    """A token's name, what it may do, and how long it lives."""
+
+    name = forms.CharField(max_length=100, label="Name", help_text="What uses it, such as “nightly load”.")
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope.value, f"{scope.value}: {SENTENCES[scope]}") for scope in Scope],
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
+        initial=[Scope.READ.value],
+        error_messages={"required": "Choose what it may do."},
+    )
+    days = forms.IntegerField(
+        min_value=1, max_value=LONGEST_DAYS, initial=USUAL_DAYS, label="Days until it ends"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("auto_id", "token_%s")
+        super().__init__(*args, **kwargs)
         style(self)
 
 

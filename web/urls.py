@@ -4,6 +4,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from web.views import (
+    account,
     audit,
     blame,
     change_requests,
@@ -24,6 +25,11 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("sign-in/", sessions.SignIn.as_view(), name="login"),
     path("sign-out/", LogoutView.as_view(), name="logout"),
+    path("account/", account.account, name="account"),
+    path("account/password/", account.change_password, name="change_password"),
+    path("account/sessions/end/", account.sign_out_everywhere, name="sign_out_everywhere"),
+    path("account/tokens/", account.make_token, name="make_token"),
+    path("account/tokens/<uuid:number>/revoke/", account.revoke_token, name="revoke_token"),
     path("theme/", sessions.switch_theme, name="theme"),
     path("datasets/", datasets.datasets, name="datasets"),
     path("projects/<slug:project_slug>/", datasets.project, name="project"),

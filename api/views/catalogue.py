@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.scopes import Scope
 from api.pagination import EngineCursor, NewestFirst, page_of
 from api.schema import DATASET_ID
 from api.serializers.catalogue import (
@@ -49,6 +50,7 @@ VERSION = OpenApiParameter("version", int, description="A table version; the new
 class ProjectViewSet(GenericViewSet):
     """Projects that the caller may see."""
 
+    scopes = {"list": Scope.READ, "retrieve": Scope.READ}
     queryset = Project.objects.none()
     serializer_class = ProjectSerializer
     pagination_class = NewestFirst
@@ -98,6 +100,18 @@ class HistoryParameters(serializers.Serializer):
 class DatasetViewSet(GenericViewSet):
     """Datasets that the caller may see."""
 
+    scopes = {
+        "list": Scope.READ,
+        "create": Scope.ADMIN,
+        "retrieve": Scope.READ,
+        "partial_update": Scope.ADMIN,
+        "table": Scope.READ,
+        "rows": Scope.READ,
+        "history": Scope.READ,
+        "reconcile": Scope.ADMIN,
+        "members": Scope.READ,
+        "set_member": Scope.ADMIN,
+    }
     queryset = Dataset.objects.none()
     serializer_class = DatasetSerializer
     pagination_class = NewestFirst

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
+from accounts.scopes import Scope
 from api.pagination import NewestFirst, page_of
 from api.schema import CR_ID, DATASET_ID
 from api.serializers.expectations import (
@@ -53,6 +54,14 @@ class NewestVersions(NewestFirst):
 class SuiteViewSet(GenericViewSet):
     """What is expected of a dataset."""
 
+    scopes = {
+        "retrieve": Scope.READ,
+        "update": Scope.ADMIN,
+        "versions": Scope.READ,
+        "version": Scope.READ,
+        "propose": Scope.ADMIN,
+        "proposal": Scope.READ,
+    }
     queryset = SuiteVersion.objects.none()
     serializer_class = SuiteVersionSerializer
     pagination_class = NewestVersions
@@ -169,6 +178,8 @@ class FailingRowParameters(RunParameter):
 @extend_schema(tags=["expectations"], parameters=[CR_ID])
 class ExpectationCheckViewSet(ViewSet):
     """What the dataset's expectations say of a change request."""
+
+    scopes = {"retrieve": Scope.READ, "override": Scope.MERGE, "rows": Scope.READ}
 
     @extend_schema(
         parameters=[RunParameter], responses=ExpectationCheckSerializer, operation_id="expectation_check"

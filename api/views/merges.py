@@ -14,6 +14,7 @@ from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
+from accounts.scopes import Scope
 from api.pagination import EngineCursor, NewestFirst, page_of
 from api.parsers import CellJSONParser
 from api.schema import CR_ID
@@ -54,6 +55,7 @@ class ConflictParameters(EngineCursor):
 class ConflictViewSet(ViewSet):
     """What Current and Proposed both changed, and what was chosen."""
 
+    scopes = {"list": Scope.READ, "resolve": Scope.PROPOSE, "resolve_column": Scope.PROPOSE}
     parser_classes = [CellJSONParser]
     body_limit = "LONG_LIST_LIMIT_BYTES"
 
@@ -106,6 +108,8 @@ class ConflictViewSet(ViewSet):
 class MergeView(APIView):
     """Merging one change request."""
 
+    scopes = {"post": Scope.MERGE}
+
     @extend_schema(
         parameters=[CR_ID, PREFER, IDEMPOTENCY_KEY],
         request=RequestMergeSerializer,
@@ -147,6 +151,8 @@ class MergeView(APIView):
 @extend_schema(tags=["merging"])
 class MergeContractView(APIView):
     """``POST /delta/merge-cr``: the synchronous merge for existing clients."""
+
+    scopes = {"post": Scope.MERGE}
 
     @extend_schema(
         parameters=[IDEMPOTENCY_KEY],
@@ -193,6 +199,7 @@ class MergeRunFilter(django_filters.FilterSet):
 class MergeRunViewSet(GenericViewSet):
     """Merge runs of datasets that the caller may see."""
 
+    scopes = {"list": Scope.READ, "retrieve": Scope.READ, "cancel": Scope.MERGE}
     queryset = MergeRun.objects.none()
     serializer_class = MergeRunSerializer
     pagination_class = NewestFirst

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.scopes import Scope
 from api.pagination import EngineCursor, InOrder, NewestFirst, page_of
 from api.parsers import CellJSONParser
 from api.schema import CR_ID
@@ -101,6 +102,25 @@ class MovedParameters(serializers.Serializer):
 class ChangeRequestViewSet(GenericViewSet):
     """Change requests to datasets that the caller may see."""
 
+    scopes = {
+        "list": Scope.READ,
+        "create": Scope.PROPOSE,
+        "retrieve": Scope.READ,
+        "upload": Scope.PROPOSE,
+        "diff": Scope.READ,
+        "diff_groups": Scope.READ,
+        "plan": Scope.READ,
+        "moved": Scope.READ,
+        "submit": Scope.PROPOSE,
+        "return_to_draft": Scope.PROPOSE,
+        "rebase": Scope.PROPOSE,
+        "revert": Scope.PROPOSE,
+        "close": Scope.PROPOSE,
+        "reopen": Scope.PROPOSE,
+        "settle_thread": Scope.REVIEW,
+        "audit_files": Scope.READ,
+        "audit_file": Scope.READ,
+    }
     queryset = ChangeRequest.objects.none()
     serializer_class = ChangeRequestSerializer
     pagination_class = NewestFirst
@@ -302,6 +322,7 @@ class UploadView(ChangeRequestViewSet):
 class OfChangeRequest(GenericViewSet):
     """A list that belongs to one change request."""
 
+    scopes = {"list": Scope.READ, "create": Scope.REVIEW}
     pagination_class = InOrder
     filter_backends: list[Any] = []
 

@@ -1,24 +1,28 @@
-"""Tokens: get one with user name and password, give it back."""
+"""Tokens: get one with user name and password, see which there are, give them back."""
 
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import extend_schema
-from knox.auth import TokenAuthentication
-from knox.models import get_token_model
-from knox.settings import knox_settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.authentication import BasicAuthentication
-from rest_framework.exceptions import AuthenticationFailed, Throttled
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
-from api.serializers.sign_in import CredentialsSerializer, TokenSerializer
-from api.views.shared import validated
+from accounts.models import Token
+from accounts.scopes import Scope
+from accounts.tokens import make_token, revoke_token, tokens_of
+from api.authentication import TokenAuthentication
+from api.serializers.sign_in import CredentialsSerializer, NewTokenSerializer, TokenSerializer
+from api.views.shared import actor_of, validated
 
 
 class BasicCredentials(BasicAuthentication):
@@ -39,11 +43,8 @@ class BasicCredentialsScheme(OpenApiAuthenticationExtension):
 
 
 def person_of(request: Request, username: str, password: str) -> User:
-    """Who has these credentials. Raises ``AuthenticationFailed``, and ``Throttled`` after too many failures."""
-    plain = request._request  # what counts the failures marks this one
-    user = authenticate(plain, username=username, password=password)
-    if getattr(plain, "axes_locked_out", False):
-        raise Throttled(detail="Too many failed attempts to sign in; try again later.")
+    """Who has these credentials. Raises ``AuthenticationFailed``, and ``TooManyAttempts`` after too many failures."""
+    user = authenticate(request._request, username=username, password=password)
     if not isinstance(user, User):
         raise AuthenticationFailed("User name and password do not fit.")
     return user
@@ -55,17 +56,19 @@ class TokenView(APIView):
 
     authentication_classes = [BasicCredentials]
     permission_classes = [AllowAny]
+    scopes = {"post": None}
 
-    @extend_schema(request=CredentialsSerializer, responses=TokenSerializer, operation_id="create_token")
+    @extend_schema(request=CredentialsSerializer, responses=NewTokenSerializer, operation_id="create_token")
     def post(self, request: Request) -> Response:
         """A new token, for HTTP Basic credentials or a user name and password in the body."""
+        wanted = validated(CredentialsSerializer, request.data)
+        username, password = wanted.pop("username", ""), wanted.pop("password", "")
         user = request.user
         if not isinstance(user, User):
-            credentials = validated(CredentialsSerializer, request.data)
-            user = person_of(request, credentials.get("username", ""), credentials.get("password", ""))
-        made, token = get_token_model().objects.create(user=user, expiry=knox_settings.TOKEN_TTL)
+            user = person_of(request, username, password)
+        made, key = make_token(owner=user, **wanted)
         user_logged_in.send(sender=User, request=request._request, user=user)
-        return Response(TokenSerializer({"token": token, "expiry": made.expiry}).data)
+        return Response(NewTokenSerializer({**TokenSerializer(made).data, "token": key}).data)
 
 
 @extend_schema(tags=["signing in"])
@@ -73,9 +76,33 @@ class TokenLogoutView(APIView):
     """Signing out for programs."""
 
     authentication_classes = [TokenAuthentication]
+    scopes = {"post": None}
 
     @extend_schema(request=None, responses={204: None}, operation_id="delete_token")
     def post(self, request: Request) -> Response:
         """Make the token that is sent worthless."""
-        request.auth.delete()
+        sent = cast(Token, request.auth)  # nothing else signs in here
+        revoke_token(owner=actor_of(request), number=sent.number)
+        return Response(status=204)
+
+
+@extend_schema(tags=["signing in"])
+class TokenViewSet(ViewSet):
+    """The caller's own tokens."""
+
+    scopes = {"list": Scope.ADMIN, "destroy": Scope.ADMIN}
+
+    @extend_schema(responses=TokenSerializer(many=True), operation_id="tokens")
+    def list(self, request: Request) -> Response:
+        """The caller's tokens that open something, newest first; never the keys themselves."""
+        return Response(TokenSerializer(tokens_of(actor_of(request)), many=True).data)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("number", OpenApiTypes.UUID, OpenApiParameter.PATH)],
+        responses={204: None},
+        operation_id="revoke_token",
+    )
+    def destroy(self, request: Request, number: UUID) -> Response:
+        """Make one of the caller's tokens worthless."""
+        revoke_token(owner=actor_of(request), number=number)
         return Response(status=204)

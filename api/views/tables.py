@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.scopes import Scope
 from api.schema import DATASET_ID
 from api.serializers.tables import (
     MaintenanceRunSerializer,
@@ -37,6 +38,13 @@ LINES = {
 @extend_schema(tags=["datasets"])
 class TableViewSet(ViewSet):
     """Datasets that the caller may see."""
+
+    scopes = {
+        "row_history": Scope.READ,
+        "maintenance": Scope.READ,
+        "request_maintenance": Scope.ADMIN,
+        "audit": Scope.ADMIN,
+    }
 
     @extend_schema(parameters=[DATASET_ID, RowKeyParameters], responses=RowHistorySerializer)
     def row_history(self, request: Request, dataset_id: int) -> Response:
@@ -78,6 +86,8 @@ class TableViewSet(ViewSet):
 @extend_schema(tags=["audit"])
 class TrailViewSet(ViewSet):
     """The audit trail of the whole installation."""
+
+    scopes = {"audit": Scope.ADMIN}
 
     @extend_schema(parameters=[WholeTrailParameters], responses=LINES)
     def audit(self, request: Request) -> StreamingHttpResponse:

@@ -1,10 +1,9 @@
 """Settings that every deployment shares. What differs is in ``dev``, ``test`` and ``production``."""
 
-from datetime import timedelta
-
 from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
+from accounts.addresses import TrustedProxies
 from config.env import BASE_DIR, database_settings, mail_settings, read_environment
 from config.logs import logging_settings
 
@@ -24,7 +23,6 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
-    "axes",
     "csp",
     "django_filters",
     "django_htmx",
@@ -36,6 +34,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "audit",
     "datasets",
+    "accounts",
     "changerequests",
     "demo",
     "config",
@@ -45,6 +44,7 @@ MIDDLEWARE = [
     "config.middleware.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.middleware.NoStoreMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -57,7 +57,7 @@ MIDDLEWARE = [
     "config.middleware.RequestIdHeaderMiddleware",
     "config.middleware.ProblemPageMiddleware",
     "config.middleware.RefusedBodyMiddleware",
-    "axes.middleware.AxesMiddleware",
+    "config.middleware.SessionActivityMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -84,8 +84,7 @@ DATABASES = {"default": database_settings(ENV.database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "accounts.backends.GuardedBackend",
     "guardian.backends.ObjectPermissionBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -101,11 +100,12 @@ ANONYMOUS_USER_NAME = None  # nobody sees anything without signing in
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
-AXES_FAILURE_LIMIT = 8
-AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_VERBOSE = False
-AXES_LOCKOUT_CALLABLE = "config.middleware.locked_out"
+#: Whose ``X-Forwarded-For`` is believed where attempts to sign in are counted by address.
+TRUSTED_PROXIES = TrustedProxies.read(ENV.trusted_proxies)
+SESSION_ENGINE = "accounts.sessions"
+SESSION_COOKIE_AGE = ENV.session_hours * 3600
+#: A session ends when its person did nothing for so long.
+SESSION_IDLE_MINUTES = ENV.session_idle_minutes
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -195,10 +195,10 @@ HEARTBEAT_SECONDS = 5.0
 # --- REST API ---------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.authentication.SignedInWithScope"],
     "DEFAULT_SCHEMA_CLASS": "api.schema.ProblemSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -237,7 +237,8 @@ SPECTACULAR_SETTINGS = {
         "api.schema.add_problems",
     ],
 }
-REST_KNOX = {"TOKEN_TTL": timedelta(days=90), "AUTO_REFRESH": False, "AUTH_HEADER_PREFIX": "Token"}
+REST_KNOX = {"AUTO_REFRESH": False, "AUTH_HEADER_PREFIX": "Token"}
+KNOX_TOKEN_MODEL = "accounts.Token"  # noqa: S105  (the name of a model)
 
 vars().update(mail_settings(ENV.email_url))
 DEFAULT_FROM_EMAIL = ENV.default_from_email

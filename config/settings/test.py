@@ -8,7 +8,6 @@ from config.settings.base import *
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_BROKER_URL = "memory://"
 CELERY_BROKER_TRANSPORT_OPTIONS = {}
-AXES_ENABLED = False
 REST_FRAMEWORK = {**REST_FRAMEWORK, "DEFAULT_THROTTLE_CLASSES": []}
 #: Every test gets a folder of its own under this one.
 DELTA_DATA_ROOT = Path(tempfile.gettempdir()) / "headgate-tests"

@@ -3,15 +3,21 @@
 from typing import Any
 
 from django.contrib.auth.models import User
-from knox.models import AuthToken
 from rest_framework.test import APIClient
 
+from accounts.scopes import Scope
+from accounts.tokens import make_token
 
-def client_of(user: User) -> APIClient:
+
+def token_of(user: User, *scopes: Scope) -> str:
+    """The key of a new token of the user, for everything unless scopes are given."""
+    return make_token(owner=user, scopes=scopes or tuple(Scope))[1]
+
+
+def client_of(user: User, *scopes: Scope) -> APIClient:
     """A client that sends a token of the user."""
-    _, token = AuthToken.objects.create(user=user)
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+    client.credentials(HTTP_AUTHORIZATION=f"Token {token_of(user, *scopes)}")
     return client
 
 

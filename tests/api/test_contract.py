@@ -15,7 +15,6 @@ from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, transaction
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from knox.models import AuthToken
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
@@ -33,6 +32,7 @@ from datasets import bells
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
+from tests.api.clients import token_of
 from tests.factories import ChangeRequestFactory, DatasetFactory, fresh, merge, person_with
 
 pytestmark = pytest.mark.django_db
@@ -111,7 +111,7 @@ def test_every_answer_is_one_that_the_document_knows(
 ) -> None:
     monkeypatch.setattr(bells, "ring", lambda *_: None)
     monkeypatch.setattr("changerequests.services.runs.wait_for_run", _at_once)
-    _, token = AuthToken.objects.create(user=owner)
+    token = token_of(owner)
     schema = schemathesis.openapi.from_path(BASE_DIR / "docs" / "openapi.yaml")
     schema.app = _application
     failures, called = [], 0

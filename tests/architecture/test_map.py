@@ -22,7 +22,17 @@ def test_the_page_shows_the_code_as_it_is() -> None:
 
 def test_every_package_and_every_room_is_in_a_picture_and_has_a_sentence() -> None:
     page = PAGE.read_text()
-    for folder in ("config", "demo", "api", "web", "changerequests", "datasets", "merging", "audit"):
+    for folder in (
+        "config",
+        "demo",
+        "api",
+        "web",
+        "changerequests",
+        "accounts",
+        "datasets",
+        "merging",
+        "audit",
+    ):
         assert f'{folder}["{folder}"]' in page
     for room in (path.parent.name for path in (BASE_DIR / "merging").glob("*/__init__.py")):
         assert f'{room}["merging.{room}"]' in page

@@ -16,7 +16,7 @@ from config.env import BASE_DIR, INSECURE_SECRET_KEY, Environment, read_environm
 from merging.sql.session import Session, limits, set_limits
 
 VARIABLE = re.compile(r"`([A-Z_]+)`")
-OURS = ("config", "demo", "api", "web", "changerequests", "datasets", "merging", "audit")
+OURS = ("config", "demo", "api", "web", "changerequests", "accounts", "datasets", "merging", "audit")
 WAYS = ("environ", "environb", "getenv", "getenvb")
 #: Each reads what is its own, and nothing else does.
 READERS = {

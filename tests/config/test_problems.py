@@ -39,7 +39,13 @@ def every_error() -> Iterator[type[Exception]]:
     waiting: list[type[Exception]] = list(KNOWN_ERRORS)
     while waiting:
         kind = waiting.pop()
-        if kind.__module__.partition(".")[0] in ("merging", "audit", "datasets", "changerequests"):
+        if kind.__module__.partition(".")[0] in (
+            "merging",
+            "audit",
+            "datasets",
+            "accounts",
+            "changerequests",
+        ):
             yield kind
         waiting += kind.__subclasses__()
 
@@ -78,7 +84,7 @@ def data_looked_into(source: str) -> list[str]:
 
 def test_what_is_done_after_an_error_is_told_by_its_class_not_by_its_data() -> None:
     root = Path(__file__).parents[2]
-    packages = ("merging", "audit", "datasets", "changerequests", "config", "api", "web", "demo")
+    packages = ("merging", "audit", "datasets", "accounts", "changerequests", "config", "api", "web", "demo")
     found = {
         str(path.relative_to(root)): looked
         for package in packages

@@ -8,12 +8,11 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from knox.models import AuthToken
-
 from changerequests.models import MergeRun
 from changerequests.services import runs
 from changerequests.states import ACTIVE_RUN_STATUSES
 from datasets.models import DatasetLease
+from tests.api.clients import token_of
 from tests.faults.checks import check, check_table
 from tests.faults.orders import FULL, GO_ON, HOLD, KILL, KILL_PARENT, KILL_WORKER, PAUSE
 from tests.faults.steps import STEPS, WEB_STEPS
@@ -189,7 +188,7 @@ def play(world: World, scenario: Scenario) -> Outcome:
 
 def _ask_through_web(world: World, table: Table) -> None:
     """Ask for every merge over HTTP; where the web process dies, ask again with the same key once it is back."""
-    _, token = AuthToken.objects.create(user=world.owner)
+    token = token_of(world.owner)
     for proposal in table.proposals:
         answers = [_post_merge(world, proposal, token)]
         if answers == [None]:

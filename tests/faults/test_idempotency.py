@@ -11,7 +11,6 @@ from celery import current_app
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
-from knox.models import AuthToken
 
 import merging
 from audit.models import Event
@@ -22,6 +21,7 @@ from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests import services
+from tests.api.clients import token_of
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with, rows_of
 from tests.faults.checks import commits_of, read_log
 
@@ -101,7 +101,7 @@ def test_clicks_at_the_same_moment_queue_one_run(
 
 
 def test_calls_at_the_same_moment_answer_the_same_run(change_request: ChangeRequest, owner: User) -> None:
-    _, token = AuthToken.objects.create(user=owner)
+    token = token_of(owner)
 
     def call(_: int) -> tuple[int, int]:
         answer = Client().post(

@@ -11,12 +11,12 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
-from knox.models import AuthToken
 
 from changerequests.models import ChangeRequest
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests import services
+from tests.api.clients import token_of
 from tests.conftest import connected_database_url
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
 from tests.live.server import Connection
@@ -95,4 +95,4 @@ def draft(dataset: Dataset, owner: User) -> ChangeRequest:
 @pytest.fixture(scope="package")
 def client(server: str, owner: User) -> Connection:
     """A caller with a token of the owner."""
-    return Connection(server, token=AuthToken.objects.create(user=owner)[1])
+    return Connection(server, token=token_of(owner))

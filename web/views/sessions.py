@@ -1,10 +1,12 @@
 """Signing in and out, and the theme."""
 
+from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from accounts.guard import remember_browser
 from web import theme
 from web.forms import SignInForm
 from web.views.shared import safe_next
@@ -15,6 +17,12 @@ class SignIn(LoginView):
 
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Signed in: from now on nothing that others try elsewhere keeps the person out of this browser."""
+        response = super().form_valid(form)
+        remember_browser(self.request, response, form.get_user().get_username())
+        return response
 
 
 @require_POST

@@ -1,0 +1,1 @@
+"""Who people are to Headgate: signing in and its limits, sessions, tokens with scopes, accounts."""

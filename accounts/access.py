@@ -1,0 +1,55 @@
+"""The ways in that a person has, as a whole: a new password or the end of the account closes them."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from accounts.models import Session, Token
+from audit.services import INSTALLATION_STREAM, record
+
+
+def change_password(*, user: User, password: str, session_key: str | None) -> None:
+    """The person's own new password: every token ends, and every session but the one of the key.
+
+    The password is validated by the caller's form.
+    """
+    with transaction.atomic():
+        locked = User.objects.select_for_update().get(pk=user.pk)
+        locked.set_password(password)
+        locked.save(update_fields=["password"])
+        user.password = locked.password
+        end_access(user=user, actor=user, action="account.password_changed", spare=session_key)
+
+
+def sign_out_everywhere(*, user: User, session_key: str | None) -> int:
+    """End the person's sessions but the one of the key; how many ended. Tokens stay: they are revoked by name."""
+    with transaction.atomic():
+        ended = _end_sessions(user, session_key)
+        _record("account.signed_out_everywhere", user, user, {"sessions": ended})
+    return ended
+
+
+def end_access(*, user: User, actor: User, action: str, spare: str | None = None) -> None:
+    """End every token and session of a person (but the session of the key ``spare``), and say so in the trail.
+
+    Call it inside the transaction of the change that closes the access.
+    """
+    tokens, _ = Token.objects.filter(user=user).delete()
+    _record(action, user, actor, {"sessions": _end_sessions(user, spare), "tokens": tokens})
+
+
+def _end_sessions(user: User, spare: str | None) -> int:
+    ended, _ = Session.objects.filter(user=user).exclude(session_key=spare or "").delete()
+    return ended
+
+
+def _record(action: str, user: User, actor: User, data: dict[str, Any]) -> None:
+    record(
+        stream=INSTALLATION_STREAM,
+        action=action,
+        subject_type="user",
+        subject_id=user.get_username(),
+        actor=actor.get_username(),
+        data=data,
+    )

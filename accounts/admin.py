@@ -1,0 +1,75 @@
+"""Operators manage accounts; who may come in by which token or session is told, and ended with the account."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+
+from accounts.access import end_access
+from audit.services import INSTALLATION_STREAM, record
+
+
+class AccountAdmin(UserAdmin):
+    """Accounts. Operators make and change those of people without staff rights; only superusers give such rights."""
+
+    RESERVED = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        if obj is not None and (obj.is_staff or obj.is_superuser) and not self._is_superuser(request):
+            return False
+        return super().has_change_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        reserved = () if self._is_superuser(request) else self.RESERVED
+        return (*super().get_readonly_fields(request, obj), *reserved)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Whoever is deactivated loses sessions and tokens at once, and has none when they come back."""
+        super().save_model(request, obj, form, change)
+        if change and "is_active" in form.changed_data and not obj.is_active:
+            self._end_access(request, obj, "account.deactivated")
+
+    @transaction.atomic
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """A new password, and its entry in the trail, or neither."""
+        return super().user_change_password(request, id, form_url)
+
+    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:
+        """Keep in the trail who made the account."""
+        self._record(request, obj, "account.made", {})
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
+        """Keep in the trail what was changed of an account: a new password opens all that its person may do."""
+        changed = {name for one in message for name in one.get("changed", {}).get("fields", ())}
+        self._record(request, obj, "account.changed", {"changed": sorted(changed)})
+        if "password" in changed:
+            self._end_access(request, obj, "account.password_reset")
+        return super().log_change(request, obj, message)
+
+    @staticmethod
+    def _end_access(request: HttpRequest, account: User, action: str) -> None:
+        own = request.session.session_key if account.pk == request.user.pk else None
+        end_access(user=account, actor=request.user, action=action, spare=own)  # type: ignore[arg-type]  # signed in
+
+    @staticmethod
+    def _record(request: HttpRequest, account: User, action: str, data: dict[str, Any]) -> None:
+        record(
+            stream=INSTALLATION_STREAM,
+            action=action,
+            subject_type="user",
+            subject_id=account.get_username(),
+            actor=request.user.get_username(),
+            data=data,
+        )
+
+    @staticmethod
+    def _is_superuser(request: HttpRequest) -> bool:
+        return bool(getattr(request.user, "is_superuser", False))
+
+
+admin.site.unregister(User)
+admin.site.register(User, AccountAdmin)

@@ -1,0 +1,33 @@
+"""Where every password is compared, whether it came by a page, the admin or the API."""
+
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+
+from accounts import guard
+
+
+class GuardedBackend(ModelBackend):
+    """User name and password, as often as the guard lets them be tried. Raises ``TooManyAttempts``."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **_: Any
+    ) -> User | None:
+        if username is None or password is None:
+            return None
+        if request is None:  # a caller inside the process, who asks for nobody outside
+            return super().authenticate(request, username, password)
+        attempt = guard.begin(request, username)
+        user = super().authenticate(request, username, password) if _can_be_a_name(username) else None
+        if user is None:
+            attempt.wrong()
+        else:
+            attempt.right()
+        return user
+
+
+def _can_be_a_name(text: str) -> bool:
+    """Whether a database can be asked for it."""
+    return "\0" not in text and text.isprintable()

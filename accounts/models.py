@@ -1,0 +1,75 @@
+"""Tokens, sessions, and what is counted of failed attempts to sign in."""
+
+import uuid
+from importlib import import_module
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.base_session import AbstractBaseSession
+from django.db import models
+from knox.models import AbstractAuthToken
+
+
+class Token(AbstractAuthToken):
+    """A program's key to the API: what it may be used for, until when, and under which password it was made.
+
+    The key itself is not kept, only its hash (``digest``).
+    """
+
+    number = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=100, blank=True)
+    #: Values of ``Scope``.
+    scopes = models.JSONField(default=list)
+    #: ``password_mark`` of the person when it was made: with another password it opens nothing.
+    password_mark = models.CharField(max_length=64, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(AbstractAuthToken.Meta):
+        abstract = False
+        swappable = "KNOX_TOKEN_MODEL"
+
+    def __str__(self) -> str:
+        return self.name or str(self.number)
+
+
+class Session(AbstractBaseSession):
+    """A browser that is signed in, found by its person; ``accounts.sessions`` keeps the columns up to its content."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    started_at = models.DateTimeField(null=True, blank=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    #: The address and the browser that signed in.
+    address = models.CharField(max_length=45, blank=True)
+    browser = models.CharField(max_length=200, blank=True)
+
+    @classmethod
+    def get_session_store_class(cls) -> type[SessionBase]:
+        store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
+        return store
+
+
+class SignInCount(models.Model):
+    """How many attempts to sign in failed lately, for one key: an account at an address, an address, an account.
+
+    The keys are digests that need the installation's secret: the table tells neither names nor addresses.
+    """
+
+    key = models.CharField(max_length=64, primary_key=True)
+    failures = models.PositiveIntegerField()
+    #: When the count begins anew.
+    ends_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.failures} until {self.ends_at:%Y-%m-%d %H:%M}"
+
+
+class KnownPlace(models.Model):
+    """An address from which an account signed in not long ago, as a digest of both."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    ends_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"known until {self.ends_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,86 @@
+"""Tokens of people's programs: made once, shown once, listed, revoked."""
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from accounts.models import Token
+from accounts.passwords import password_mark
+from accounts.scopes import Scope
+from audit.services import INSTALLATION_STREAM, record
+from datasets.errors import InvalidInput, NotFound
+
+#: How long a token lives at most, and unless somebody says otherwise.
+LONGEST_DAYS, USUAL_DAYS = 366, 90
+#: How many living tokens a person may have.
+MOST_TOKENS = 50
+#: The last use is written down once in this time.
+LAST_USE_EVERY = timedelta(minutes=1)
+
+
+def make_token(
+    *, owner: User, name: str = "", scopes: Collection[Scope] = tuple(Scope), days: int = USUAL_DAYS
+) -> tuple[Token, str]:
+    """A new token and, this once, its key. Raises ``InvalidInput``."""
+    if not scopes:
+        raise InvalidInput("Choose what it may do.", errors={"scopes": ["Choose at least one scope."]})
+    if not 1 <= days <= LONGEST_DAYS:
+        sentence = f"A token lives between 1 and {LONGEST_DAYS} days."
+        raise InvalidInput(sentence, errors={"days": [sentence]})
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=owner.pk)
+        if tokens_of(owner).count() >= MOST_TOKENS:
+            raise InvalidInput(f"You have {MOST_TOKENS} tokens already; revoke some that you do not need.")
+        made, key = Token.objects.create(
+            user=owner,
+            expiry=timedelta(days=days),
+            name=name.strip(),
+            scopes=[scope.value for scope in Scope if scope in scopes],
+            password_mark=password_mark(owner),
+        )
+        _record("token.made", made, {"scopes": made.scopes, "days": days})
+    return made, key
+
+
+def tokens_of(owner: User) -> QuerySet[Token]:
+    """The person's tokens that open something, newest first."""
+    living = Q(expiry__isnull=True) | Q(expiry__gt=timezone.now())
+    found: QuerySet[Token] = Token.objects.filter(living, user=owner, password_mark=password_mark(owner))
+    return found.order_by("-created")
+
+
+def opens(token: Token) -> bool:
+    """Whether the token still opens what its person may do: not once the password is another."""
+    return token.password_mark == password_mark(token.user)
+
+
+def note_use(token: Token) -> None:
+    """Write down that the token was used now, at most once a minute."""
+    now = timezone.now()
+    if token.last_used_at is None or now - token.last_used_at >= LAST_USE_EVERY:
+        Token.objects.filter(pk=token.pk).update(last_used_at=now)
+
+
+def revoke_token(*, owner: User, number: object) -> None:
+    """Make one of the person's own tokens worthless. Raises ``NotFound``."""
+    with transaction.atomic():
+        token = Token.objects.select_for_update().filter(user=owner, number=number).first()
+        if token is None:
+            raise NotFound("You have no such token.")
+        _record("token.revoked", token, {})
+        token.delete()
+
+
+def _record(action: str, token: Token, data: dict[str, object]) -> None:
+    record(
+        stream=INSTALLATION_STREAM,
+        action=action,
+        subject_type="token",
+        subject_id=str(token.number),
+        actor=token.user.get_username(),
+        data={"name": token.name, **data},
+    )

@@ -1,0 +1,91 @@
+"""A person's own account: password, where they are signed in, tokens."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts import access, tokens
+from accounts.scopes import Scope
+from accounts.sessions import sessions_of
+from web.forms import PasswordForm, TokenForm
+from web.views.shared import person, signed_in
+from web.wording import counted
+
+
+@require_safe
+@signed_in
+def account(request: HttpRequest) -> HttpResponse:
+    """Everything that opens the person's account, and how to close it."""
+    return _page(request)
+
+
+@sensitive_post_parameters()
+@require_POST
+@signed_in
+def change_password(request: HttpRequest) -> HttpResponse:
+    """Another password; other sessions and all tokens end with the old one."""
+    form = PasswordForm(person(request), request, request.POST)
+    if not form.is_valid():
+        return _page(request, status=422, password_form=form)
+    access.change_password(
+        user=person(request),
+        password=form.cleaned_data["new_password1"],
+        session_key=request.session.session_key,
+    )
+    update_session_auth_hash(request, person(request))
+    messages.success(request, "Your password is changed. Your other sessions and all your tokens have ended.")
+    return HttpResponseRedirect(reverse("account"))
+
+
+@require_POST
+@signed_in
+def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
+    """End every other session."""
+    ended = access.sign_out_everywhere(user=person(request), session_key=request.session.session_key)
+    messages.success(request, f"{counted(ended, 'other session')} ended.")
+    return HttpResponseRedirect(reverse("account"))
+
+
+@require_POST
+@signed_in
+def make_token(request: HttpRequest) -> HttpResponse:
+    """A new token. Its key is on this page and nowhere else, so the answer is the page itself."""
+    form = TokenForm(request.POST)
+    if not form.is_valid():
+        return _page(request, status=422, token_form=form)
+    made, key = tokens.make_token(
+        owner=person(request),
+        name=form.cleaned_data["name"],
+        scopes=[Scope(name) for name in form.cleaned_data["scopes"]],
+        days=form.cleaned_data["days"],
+    )
+    return _page(request, new_token=made, new_token_key=key)
+
+
+@require_POST
+@signed_in
+def revoke_token(request: HttpRequest, number: UUID) -> HttpResponse:
+    """Make one of the person's tokens worthless."""
+    tokens.revoke_token(owner=person(request), number=number)
+    messages.success(request, "The token is revoked.")
+    return HttpResponseRedirect(reverse("account"))
+
+
+def _page(request: HttpRequest, *, status: int = 200, **context: Any) -> HttpResponse:
+    user = person(request)
+    shown = {
+        "password_form": PasswordForm(user, request),
+        "token_form": TokenForm(),
+        "tokens": tokens.tokens_of(user),
+        "sessions": sessions_of(user),
+        "own_session": request.session.session_key,
+        **context,
+    }
+    return render(request, "account/account.html", shown, status=status)

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from accounts.models import Session, Token
+from accounts.models import BrowserSession, Token
 from audit.services import INSTALLATION_STREAM, record
 
 
@@ -40,7 +40,7 @@ def end_access(*, user: User, actor: User, action: str, spare: str | None = None
 
 
 def _end_sessions(user: User, spare: str | None) -> int:
-    ended, _ = Session.objects.filter(user=user).exclude(session_key=spare or "").delete()
+    ended, _ = BrowserSession.objects.filter(user=user).exclude(session_key=spare or "").delete()
     return ended
 
 

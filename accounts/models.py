@@ -32,7 +32,7 @@ class Token(AbstractAuthToken):
         return self.name or str(self.number)
 
 
-class Session(AbstractBaseSession):
+class BrowserSession(AbstractBaseSession):
     """A browser that is signed in, found by its person; ``accounts.sessions`` keeps the columns up to its content."""
 
     user = models.ForeignKey(

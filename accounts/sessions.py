@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.addresses import address_of
-from accounts.models import Session
+from accounts.models import BrowserSession
 
 _STARTED, _SEEN, _ADDRESS, _BROWSER = "_started", "_seen", "_address", "_browser"
 #: Activity is written down once in this time.
@@ -28,8 +28,8 @@ class SessionStore(DatabaseStore):
     """Database sessions with an idle and an absolute limit for whoever is signed in."""
 
     @classmethod
-    def get_model_class(cls) -> type[Session]:
-        return Session
+    def get_model_class(cls) -> type[BrowserSession]:
+        return BrowserSession
 
     def load(self) -> dict[str, Any]:
         return self._unless_over(super().load())
@@ -42,8 +42,8 @@ class SessionStore(DatabaseStore):
             self[_STARTED] = self[_SEEN] = timezone.now().timestamp()
         super().save(must_create)
 
-    def create_model_instance(self, data: Mapping[str, Any]) -> Session:
-        row: Session = super().create_model_instance(data)  # type: ignore[assignment, arg-type]  # of our model
+    def create_model_instance(self, data: Mapping[str, Any]) -> BrowserSession:
+        row: BrowserSession = super().create_model_instance(data)  # type: ignore[assignment, arg-type]  # of our model
         if SESSION_KEY in data:
             row.user_id = int(data[SESSION_KEY])
             row.started_at, row.last_seen_at = _moment(data, _STARTED), _moment(data, _SEEN)
@@ -86,7 +86,7 @@ def note_activity(request: HttpRequest) -> None:
         session.setdefault(_STARTED, now.timestamp())
 
 
-def sessions_of(user: User) -> QuerySet[Session]:
+def sessions_of(user: User) -> QuerySet[BrowserSession]:
     """The person's browsers that are signed in, the one used last first."""
-    found: QuerySet[Session] = Session.objects.filter(user=user, expire_date__gt=timezone.now())
+    found: QuerySet[BrowserSession] = BrowserSession.objects.filter(user=user, expire_date__gt=timezone.now())
     return found.order_by("-last_seen_at")

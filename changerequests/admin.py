@@ -125,7 +125,7 @@ class MergeRunAdmin(OperatorAdmin):
     ]
     list_select_related = ["change_request", "dataset", "requested_by"]
     search_fields = ["change_request__title", "worker", "attempt_id"]
-    exclude = ["error_data"]  # it holds values of rows, which are the dataset's members' to see
+    exclude = ["error_data", "error_message"]  # they may quote rows, which are the dataset's members' to see
     actions = ["cancel"]
 
     def get_urls(self) -> list[URLPattern]:
@@ -269,8 +269,9 @@ class MergedKeysAdmin(OperatorAdmin):
 
 @admin.register(Revision)
 class RevisionAdmin(OperatorAdmin):
-    """Staged contents."""
+    """Staged contents, without what the upload's warnings quote of it."""
 
+    exclude = ["warnings"]
     list_display = [
         "change_request",
         "number",
@@ -287,8 +288,9 @@ class RevisionAdmin(OperatorAdmin):
 
 @admin.register(PlanCheck)
 class PlanCheckAdmin(OperatorAdmin):
-    """The last check of each request."""
+    """The last check of each request; its code says what stands in the way, its sentence may quote rows."""
 
+    exclude = ["problem"]
     list_display = [
         "change_request",
         "table_version",
@@ -341,8 +343,9 @@ class ExpectationOverrideAdmin(OperatorAdmin):
 
 @admin.register(Review)
 class ReviewAdmin(OperatorAdmin):
-    """Verdicts."""
+    """Verdicts, without what their reasons quote."""
 
+    exclude = ["body"]
     list_display = ["change_request", "reviewer", "verdict", "created_at"]
     list_filter = ["verdict", "created_at"]
     list_select_related = ["change_request", "reviewer"]
@@ -351,8 +354,9 @@ class ReviewAdmin(OperatorAdmin):
 
 @admin.register(Comment)
 class CommentAdmin(OperatorAdmin):
-    """Remarks."""
+    """Remarks: who, when and on which column. Which row, and what is said of it, is the members' to see."""
 
+    exclude = ["row_key", "body"]
     list_display = ["change_request", "author", "column", "resolved_at", "created_at"]
     list_filter = [("resolved_at", admin.EmptyFieldListFilter), "created_at"]
     list_select_related = ["change_request", "author"]

@@ -377,7 +377,7 @@ class ConflictResolution(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.change_request.cr_id} {self.key} {self.column}: {self.choice}"
+        return f"{self.change_request.cr_id} {self.column}: {self.choice}"
 
 
 class MergeRun(DurableWork):

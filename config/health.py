@@ -46,7 +46,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
         try:
             report[name] = check() or "ok"
         except Exception as error:  # noqa: BLE001  (whatever is wrong with a part, the answer is its name)
-            logger.warning("not_ready", part=name, error=str(error))
+            logger.warning("not_ready", part=name, error=error)
             report[name] = f"unavailable: {type(error).__name__}"
     ready = all(word == "ok" for word in report.values())
     return JsonResponse({"ready": ready, **report}, status=200 if ready else 503)

@@ -194,8 +194,9 @@ class DatasetMetaAdmin(OperatorAdmin):
 
 @admin.register(SuiteVersion)
 class SuiteVersionAdmin(OperatorAdmin):
-    """Every version of every dataset's expectations."""
+    """Every version of every dataset's expectations: who and when. The suite itself quotes values of the table."""
 
+    exclude = ["document"]
     list_display = [
         "dataset",
         "number",
@@ -207,13 +208,14 @@ class SuiteVersionAdmin(OperatorAdmin):
     ]
     list_filter = ["dataset", "created_at"]
     list_select_related = ["dataset", "created_by"]
-    search_fields = ["dataset__name", "note", "document"]
+    search_fields = ["dataset__name", "note"]
 
 
 @admin.register(SuiteProposal)
 class SuiteProposalAdmin(OperatorAdmin):
-    """Suites that workers proposed, or were asked to."""
+    """Suites that workers proposed from the table's values, or were asked to; not the suites."""
 
+    exclude = ["document"]
     list_display = ["pk", "dataset", "status", "asked_by", "queued_at", "finished_at", "error_message"]
     list_filter = ["status", "dataset"]
     list_select_related = ["dataset", "asked_by"]

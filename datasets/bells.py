@@ -16,7 +16,7 @@ def ring(task: str, *arguments: int) -> None:
     try:
         current_app.send_task(task, args=arguments)
     except (OperationalError, OSError) as error:
-        logger.warning("bell_not_heard", task=task, arguments=arguments, error=str(error))
+        logger.warning("bell_not_heard", task=task, arguments=arguments, error=error)
 
 
 def ring_on_commit(task: str, *arguments: int) -> None:

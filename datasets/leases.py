@@ -85,7 +85,7 @@ def beating(beat: Callable[[], bool], **whose: Any) -> Iterator[None]:
                         return
                 except (DatabaseError, InterfaceError) as error:
                     # It may be back at the next beat, before the lease runs out.
-                    logger.warning("heartbeat_missed", error=str(error), **whose)
+                    logger.warning("heartbeat_missed", error=error, **whose)
         finally:
             connection.close()  # this thread's own, whatever its age
 

@@ -153,9 +153,7 @@ def queue_due(dataset_id: int) -> MaintenanceRun | None:
     try:
         due = due_jobs(dataset, merging.table_condition(dataset.table_uri))
     except merging.MergeError as error:
-        logger.info(
-            "table_not_surveyed", dataset_id=dataset_id, reason=error.message
-        )  # reconcile tells people
+        logger.info("table_not_surveyed", dataset_id=dataset_id, reason=error)  # reconcile tells people
         return None
     return _queue(dataset, due, None, "") if due else None
 
@@ -265,7 +263,7 @@ def _execute(hold: Hold[MaintenanceRun], needs: Needs) -> None:
             note_difference(dataset, error.message)
             _end(hold, Status.FAILED, error_code=error.code, error_message=error.message)
     except merging.MergeError as error:
-        logger.warning("maintenance_failed", error=error.message, code=error.code)
+        logger.warning("maintenance_failed", error=error, code=error.code)
         _end(hold, Status.FAILED, error_code=error.code, error_message=error.message)
     except DomainError as error:
         _end(hold, Status.FAILED, error_code=error.code, error_message=error.message)

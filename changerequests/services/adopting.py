@@ -100,7 +100,7 @@ def _settle(change_request_id: int, dataset_id: int) -> bool:
             return False
         return _settled(change_request_id, lease)
     except OutcomeUnknown as error:
-        logger.info("still_unsettled", change_request_id=change_request_id, reason=error.message)
+        logger.info("still_unsettled", change_request_id=change_request_id, reason=error)
         return False
     finally:
         leases.release(lease)

@@ -111,7 +111,7 @@ def apply_retention(*, actor: User | None, policy: Policy | None = None, dry_run
             try:
                 done = remove()
             except OSError as error:
-                logger.warning("retention_failed", subject=removal.subject, error=str(error))
+                logger.warning("retention_failed", subject=removal.subject, error=error)
                 failed.append(removal)
                 continue
             if not done:

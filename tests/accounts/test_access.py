@@ -14,7 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import guard
-from accounts.models import Session, Token
+from accounts.models import BrowserSession, Token
 from accounts.scopes import Scope
 from accounts.tokens import MOST_TOKENS, make_token
 from audit.selectors import events_of
@@ -63,7 +63,7 @@ def test_fs9_a_new_password_ends_other_sessions_and_all_tokens(carl: User) -> No
     assert "Your other sessions and all your tokens have ended." in answer.content.decode()
     assert (is_in(here), is_in(elsewhere), opens(program)) == (True, False, False)
     assert Token.objects.count() == 0
-    assert Session.objects.filter(user=carl).count() == 1
+    assert BrowserSession.objects.filter(user=carl).count() == 1
     assert authenticate(None, username="carl", password=SET) == carl
     (event,) = events_of("user", "carl").filter(action="account.password_changed")
     assert (event.actor, event.data) == ("carl", {"sessions": 1, "tokens": 1})
@@ -101,7 +101,7 @@ def test_fs9_a_reset_by_an_operator_ends_sessions_and_tokens(carl: User) -> None
     )
 
     assert (is_in(browser), opens(program)) == (False, False)
-    assert (Token.objects.count(), Session.objects.filter(user=carl).count()) == (0, 0)
+    assert (Token.objects.count(), BrowserSession.objects.filter(user=carl).count()) == (0, 0)
     (event,) = events_of("user", "carl").filter(action="account.password_reset")
     assert (event.actor, event.data) == ("adam", {"sessions": 1, "tokens": 1})
 
@@ -131,7 +131,7 @@ def test_fs9_whoever_is_deactivated_loses_both_at_once_and_has_none_when_they_re
     assert (is_in(browser), opens(program)) == (False, False)
     assert operator.post(page, {**fields, "is_active": "on"}).status_code == 302
     assert (is_in(browser), opens(program)) == (False, False)
-    assert (Token.objects.count(), Session.objects.filter(user=carl).count()) == (0, 0)
+    assert (Token.objects.count(), BrowserSession.objects.filter(user=carl).count()) == (0, 0)
 
 
 def test_fs9_whoever_is_deactivated_by_hand_loses_both_too(carl: User) -> None:

@@ -397,6 +397,7 @@ def test_accounts_that_operators_make_and_change_are_in_the_trail(staff: Client)
     assert told == [
         ("account.made", "adam", {}),
         ("account.changed", "adam", {"changed": ["password"]}),
+        ("account.password_reset", "adam", {"sessions": 0, "tokens": 0}),
     ]
 
 

@@ -60,7 +60,7 @@ def _keep_log_short(run: MergeRun) -> None:
     try:
         written = merging.write_checkpoint(dataset.table_uri, version=run.merged_version)
     except merging.MergeError as error:  # the next maintenance tries again
-        logger.warning("checkpoint_failed", version=run.merged_version, error=error.message)
+        logger.warning("checkpoint_failed", version=run.merged_version, error=error)
     else:
         if written is not None:
             logger.info("checkpoint_written", version=written)
@@ -73,7 +73,7 @@ def _note_keys(run: MergeRun) -> None:
     try:
         remember_keys(run.change_request)
     except merging.MergeError as error:  # the first who asks for a row's history tries again
-        logger.warning("keys_not_noted", error=error.message)
+        logger.warning("keys_not_noted", error=error)
 
 
 def _execute(hold: Hold[MergeRun]) -> None:
@@ -100,6 +100,6 @@ def _execute(hold: Hold[MergeRun]) -> None:
         if committed is None:
             step_back(hold, ending_of(error))
             return
-        logger.warning("merge_interrupted_after_commit", error=str(error), version=committed.version)
+        logger.warning("merge_interrupted_after_commit", error=error, version=committed.version)
         result = result_of_committed(request, committed)
     record_merge(hold, change_request, result)

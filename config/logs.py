@@ -105,7 +105,7 @@ def _error_of(exc_info: Any) -> BaseException | None:
     if isinstance(exc_info, BaseException):
         return exc_info
     if isinstance(exc_info, tuple):
-        return exc_info[1]  # type: ignore[no-any-return]  # logging's triple
+        return exc_info[1]
     return sys.exc_info()[1] if exc_info else None
 
 

@@ -20,7 +20,7 @@ logger = structlog.get_logger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-class RequestLogMiddleware(RequestMiddleware):  # type: ignore[misc]  # untyped
+class RequestLogMiddleware(RequestMiddleware):
     """A line as each request begins and ends: its path alone, since row keys and filters stand in the query."""
 
     @staticmethod

@@ -12,5 +12,10 @@ class CompositionConfig(AppConfig):
     def ready(self) -> None:
         """Hand the engine its limits: it reads neither settings nor environment."""
         merging.set_limits(
-            merging.Limits(settings.ENGINE_MEMORY, settings.STAGING_MEMORY, settings.ENGINE_THREADS)
+            merging.Limits(
+                settings.ENGINE_MEMORY,
+                settings.STAGING_MEMORY,
+                settings.ENGINE_THREADS,
+                **settings.CONTENT_LIMITS,
+            )
         )

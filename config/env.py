@@ -8,6 +8,8 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from merging import ContentLimits
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 #: Shipped for development only; production refuses to start with it.
 INSECURE_SECRET_KEY = "insecure-development-key-never-for-production"  # noqa: S105  (refused by production)
@@ -39,6 +41,24 @@ class Environment:
     headgate_engine_memory: str = "1GB"
     headgate_staging_memory: str = "450MB"
     headgate_engine_threads: int = 2
+    headgate_limit_unpacked_bytes: int = ContentLimits.unpacked_bytes
+    headgate_limit_unpacked_ratio: int = ContentLimits.unpacked_ratio
+    headgate_limit_rows: int = ContentLimits.rows
+    headgate_limit_line_bytes: int = ContentLimits.line_bytes
+    headgate_limit_row_bytes: int = ContentLimits.row_bytes
+    headgate_limit_cell_bytes: int = ContentLimits.cell_bytes
+    headgate_limit_header_bytes: int = ContentLimits.header_bytes
+    headgate_limit_columns: int = ContentLimits.columns
+    headgate_limit_json_depth: int = ContentLimits.json_depth
+    headgate_limit_type_depth: int = ContentLimits.type_depth
+    headgate_limit_json_values: int = ContentLimits.json_values
+    headgate_limit_number_digits: int = ContentLimits.number_digits
+    headgate_limit_sheets: int = ContentLimits.sheets
+    headgate_limit_archive_parts: int = ContentLimits.archive_parts
+    headgate_limit_shared_texts: int = ContentLimits.shared_texts
+    headgate_limit_shared_text_bytes: int = ContentLimits.shared_text_bytes
+    headgate_limit_page_bytes: int = ContentLimits.page_bytes
+    headgate_limit_open_page_bytes: int = ContentLimits.open_page_bytes
 
 
 def read_environment() -> Environment:
@@ -62,6 +82,30 @@ def read_environment() -> Environment:
                     f"{variable} is set to a value that cannot be read: {error}"
                 ) from error
     return Environment(**given)
+
+
+def content_limits(environment: Environment) -> dict[str, int]:
+    """What uploads may hold: the variables ``HEADGATE_LIMIT_…``, by the names of the engine's limits."""
+    return {
+        "unpacked_bytes": environment.headgate_limit_unpacked_bytes,
+        "unpacked_ratio": environment.headgate_limit_unpacked_ratio,
+        "rows": environment.headgate_limit_rows,
+        "line_bytes": environment.headgate_limit_line_bytes,
+        "row_bytes": environment.headgate_limit_row_bytes,
+        "cell_bytes": environment.headgate_limit_cell_bytes,
+        "header_bytes": environment.headgate_limit_header_bytes,
+        "columns": environment.headgate_limit_columns,
+        "json_depth": environment.headgate_limit_json_depth,
+        "type_depth": environment.headgate_limit_type_depth,
+        "json_values": environment.headgate_limit_json_values,
+        "number_digits": environment.headgate_limit_number_digits,
+        "sheets": environment.headgate_limit_sheets,
+        "archive_parts": environment.headgate_limit_archive_parts,
+        "shared_texts": environment.headgate_limit_shared_texts,
+        "shared_text_bytes": environment.headgate_limit_shared_text_bytes,
+        "page_bytes": environment.headgate_limit_page_bytes,
+        "open_page_bytes": environment.headgate_limit_open_page_bytes,
+    }
 
 
 def choose_settings() -> None:

@@ -84,6 +84,7 @@ from merging.model import (
     TableVersion,
     ValueGroup,
 )
+from merging.sql.content_limits import ContentLimits
 from merging.sql.equality import same_value
 from merging.sql.moments import FarDate, FarMoment
 from merging.sql.parsing import Refused
@@ -127,6 +128,7 @@ __all__ = [
     "ConfinedOutOfMemory",
     "ConfinedTooLong",
     "Conflict",
+    "ContentLimits",
     "DuplicateKeys",
     "ExpectationReport",
     "ExpectationResult",

@@ -4,7 +4,7 @@ from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
 from accounts.addresses import TrustedProxies
-from config.env import BASE_DIR, database_settings, mail_settings, read_environment
+from config.env import BASE_DIR, content_limits, database_settings, mail_settings, read_environment
 from config.logs import logging_settings
 
 ENV = read_environment()
@@ -152,6 +152,7 @@ FILE_UPLOAD_HANDLERS = ["config.uploads.UploadOnDisk"]
 ENGINE_MEMORY = ENV.headgate_engine_memory
 STAGING_MEMORY = ENV.headgate_staging_memory
 ENGINE_THREADS = ENV.headgate_engine_threads
+CONTENT_LIMITS = content_limits(ENV)
 
 #: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.
 RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180}

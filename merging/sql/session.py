@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from merging.sql.content_limits import ContentLimits
 from merging.sql.failures import naming_engine_failures
 from merging.sql.quoting import column_named
 from merging.sql.values import python_values
@@ -25,11 +26,12 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(ContentLimits):
     """What every operation of this process may take.
 
     ``memory`` is what DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more.
     ``staging_memory`` is the same for staging, so that any upload is read within 1 GB, readers and Python included.
+    The others are what uploads may hold.
     """
 
     memory: str = "1GB"

@@ -84,7 +84,7 @@ def test_a_value_of_the_wrong_type_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_engine_has_the_limits_of_the_settings() -> None:
     assert limits() == merging.Limits(
-        settings.ENGINE_MEMORY, settings.STAGING_MEMORY, settings.ENGINE_THREADS
+        settings.ENGINE_MEMORY, settings.STAGING_MEMORY, settings.ENGINE_THREADS, **settings.CONTENT_LIMITS
     )
     assert merging.Limits() == merging.Limits("1GB", "450MB", 2), "the page's defaults are the engine's own"
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from merging.sql.session import limits
 from tests.merging.world import STRATEGIES, World
+
+
+@pytest.fixture
+def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets limits of content by their names, for one test."""
+
+    def set_content_limits(**changed: Any) -> None:
+        monkeypatch.setattr("merging.sql.session._limits", dataclasses.replace(limits(), **changed))
+
+    return set_content_limits
 
 
 @pytest.fixture

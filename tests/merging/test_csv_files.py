@@ -347,10 +347,12 @@ def test_fs3_other_formats_under_a_text_name_are_named(world: World, tmp_path: P
     assert read(world.file("x.csv", "PK,PAR1\n1,2\n"))[0] == ("PK", "PAR1")
 
 
-def test_fs3_limits_are_named_with_their_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fs3_limits_are_named_with_their_place(
+    world: World, monkeypatch: pytest.MonkeyPatch, allow: Callable[..., None]
+) -> None:
     long = "x" * (9 << 20)
     assert refused(world.file("x.csv", f"id,t\n1,a\n2,{long}\n3,b\n")) == [(3, "t", "too_long")]
-    monkeypatch.setattr(csv_records, "MAX_RECORD_BYTES", 1 << 20)
+    allow(line_bytes=1 << 20)
     monkeypatch.setattr(csv_records, "BLOCK_BYTES", 1 << 10)
     assert refused(world.file("x.csv", f"id,t\n1,a\n2,{long}\n3,b\n")) == [(3, "t", "too_long")]
     assert refused(world.file("x.csv", f'id,t\n1,a\n2,"{long}')) == [(3, "t", "too_long")]
@@ -361,9 +363,9 @@ def test_fs3_limits_are_named_with_their_place(world: World, monkeypatch: pytest
 
 
 def test_fs3_a_packed_giant_is_refused_before_it_fills_the_memory(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, allow: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(content, "MAX_UNPACKED_BYTES", 2 << 20)
+    allow(unpacked_bytes=2 << 20)
     path = world.file("x.csv.gz", gzip.compress(b"id,b\n" + b"1,z\n" * (600 << 10), 1))
     with pytest.raises(StagingRejected, match="come out of the compressed file") as rejection:
         world.stage(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -83,10 +84,12 @@ def test_fs3_bytes_that_are_no_utf8_are_refused_by_line(world: World) -> None:
         assert refused(world, b'{"id": 2}\r\n\r{"id": 3, "t": "' + bad + b'"}') == [(3, None, "not_utf8")]
 
 
-def test_fs3_lines_beyond_the_limit_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fs3_lines_beyond_the_limit_are_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, allow: Callable[..., None]
+) -> None:
     long = json.dumps({"id": 2, "t": "x" * (9 << 20)})
     assert refused(world, f'{{"id": 3}}\n{long}\n') == [(2, "t", "wrong_type")]
-    monkeypatch.setattr(content, "MAX_RECORD_BYTES", 1 << 20)
+    allow(line_bytes=1 << 20)
     monkeypatch.setattr(content, "BLOCK_BYTES", 1 << 16)
     assert refused(world, f'{{"id": 3}}\n{long}\n') == [(2, None, "too_long")]
     many = json.dumps({f"c{number}": 1 for number in range(20_000)})

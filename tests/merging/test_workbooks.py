@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -515,6 +515,32 @@ def test_fs3_damaged_workbooks_are_refused(world: World) -> None:
         assert problems(world, workbook(world.folder / "y.xlsx", rows))[0][2] == "unreadable"
 
 
+@pytest.mark.parametrize(
+    "sheet",
+    [
+        header("id") + f"<row><c><v>{'9' * 5_000}</v></c></row>",
+        header("id") + f'<row><c t="s"><v>{"9" * 5_000}</v></c></row>',
+        header("id") + f'<row r="{"9" * 5_000}"><c><v>1</v></c></row>',
+        header("id") + f'<row><c r="A{"9" * 5_000}"><v>1</v></c></row>',
+        header("id", "b") + f'<row><c s="{"9" * 5_000}"><v>1</v></c><c r="ZZZ2"><v>1</v></c></row>',
+    ],
+)
+def test_fs3_numbers_of_thousands_of_digits_anywhere_in_a_sheet(world: World, sheet: str) -> None:
+    assert problems(world, workbook(world.folder / "x.xlsx", sheet))
+
+
+def test_fs3_encodings_that_are_none_of_texts_are_refused(world: World) -> None:
+    path = workbook(world.folder / "x.xlsx", header("id"))
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    for encoding in ("rot13", "hex", "none", "utf-7", "cp037"):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in parts.items():
+                said = f'<?xml version="1.0" encoding="{encoding}"?>'.encode()
+                archive.writestr(name, said + data.split(b"?>")[-1] if name.endswith("sheet1.xml") else data)
+        assert problems(world, path)[0][2] == "unreadable"
+
+
 def test_fs3_declarations_are_refused(world: World) -> None:
     path = workbook(world.folder / "x.xlsx", "")
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
@@ -528,26 +554,29 @@ def test_fs3_declarations_are_refused(world: World) -> None:
 
 
 LIMITS: dict[str, tuple[int, str | list[str], Mapping[str, Any]]] = {
-    "MAX_PART_BYTES": (2_000, header("id", "b") + header("x", "y") * 100, {}),
-    "MAX_SHARED_TEXTS": (5, header("id"), {"shared": "<si><t>x</t></si>" * 9}),
-    "MAX_SHARED_BYTES": (500, header("id"), {"shared": f"<si><t>{'x' * 900}</t></si>"}),
+    "unpacked_bytes": (2_000, header("id", "b") + header("x", "y") * 100, {}),
+    "shared_texts": (5, header("id"), {"shared": "<si><t>x</t></si>" * 9}),
+    "shared_text_bytes": (500, header("id"), {"shared": f"<si><t>{'x' * 900}</t></si>"}),
     "MAX_ROWS": (50, header("id") + '<row r="51"/>', {}),
     "MAX_SHEET_COLUMNS": (20, header(*(f"c{number}" for number in range(30))), {}),
-    "MAX_SHEETS": (2, ["", "", ""], {}),
+    "sheets": (2, ["", "", ""], {}),
     "MAX_STYLES": (3, header("id"), {}),
     "MAX_MERGED_RANGES": (1, "<sheetData/>" + '<mergeCell ref="A1:A2"/>' * 2, {}),
     "MAX_DEPTH": (20, "<sheetData>" + "<x>" * 30 + "</x>" * 30 + "</sheetData>", {}),
-    "MAX_CELL_BYTES": (100, header("id", "x" * 200), {}),
+    "cell_bytes": (100, header("id", "x" * 200), {}),
     "MAX_MARKUP_BYTES": (10_000, f'<sheetData><row spans="{"1" * 200_000}"/></sheetData>', {}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_fs3_what_grows_beyond_its_limit_is_refused(
-    world: World, monkeypatch: pytest.MonkeyPatch, limit: str
+    world: World, monkeypatch: pytest.MonkeyPatch, allow: Callable[..., None], limit: str
 ) -> None:
     value, sheet, options = LIMITS[limit]
-    monkeypatch.setattr(spreadsheets, limit, value)
+    if limit.isupper():
+        monkeypatch.setattr(spreadsheets, limit, value)
+    else:
+        allow(**{limit: value})
     path = workbook(world.folder / "x.xlsx", sheet, **options)
     assert problems(world, path)[0][2] in ("too_large", "too_long")
 

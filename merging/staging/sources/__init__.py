@@ -17,7 +17,7 @@ import pyarrow as pa
 from merging.errors import StagingRejected
 from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN, Problems, Source, Targets, refuse
 from merging.staging.sources.columnar import named_failures, open_arrow, open_parquet, open_stream, open_table
-from merging.staging.sources.content import HEAD_BYTES, compression_of, described_format
+from merging.staging.sources.content import HEAD_BYTES, compression_of, described_format, described_text
 from merging.staging.sources.csv_files import open_csv
 from merging.staging.sources.json_lines import open_json_lines
 from merging.staging.sources.workbooks import open_workbook
@@ -104,7 +104,8 @@ def _open_file(
         raise _by_content(path, kind, refusal) from refusal
     known = ", ".join(sorted(set(_EXTENSIONS)))
     with open(path, "rb") as file:
-        found = described_format(path, file.read(HEAD_BYTES))
+        head = file.read(HEAD_BYTES)
+    found = described_format(path, head) or described_text(head)
     reason = f"; it is {found}" if found is not None else ""
     raise refuse(
         "unknown_format", f"the ending of {name} names no format{reason}. Known endings are {known}."
@@ -120,7 +121,8 @@ def _by_content(path: Path, kind: str, refusal: StagingRejected) -> StagingRejec
     compressed = compression_of(head)
     found = described_format(path, head) if compressed is None else f"compressed ({compressed}; unpack it)"
     wanted = {"parquet": "a Parquet file", "arrow": "an Arrow file"}[kind]
-    if found is None or found == wanted:
+    found = found or described_text(head)
+    if found is None or found == wanted or (wanted == "an Arrow file" and found == "a stream of Arrow data"):
         return refusal
     return refuse(
         "wrong_format", f"the file is {found}, not {wanted}; give its name the ending of what it is."

@@ -13,17 +13,15 @@ import pyarrow as pa
 
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
+from merging.sql.content_limits import ContentLimits
 from merging.sql.parsing import NumberText, Refused, cell_value, shown
+from merging.sql.session import limits
 from merging.sql.types import is_nested
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 16 << 20
+BATCH_CELLS = 4_000_000
 OPERATION_COLUMN = "_op"
-MAX_COLUMNS = 10_000
-MAX_CELL_BYTES = 8 << 20
-MAX_JSON_DEPTH = 100
-MAX_NUMBER_DIGITS = 4_300
-"""What Python converts at most; a double of any size has 1,074 digits at most."""
 ABSENT_TYPE = pa.list_(pa.int16())
 REFUSED_TYPE = pa.list_(
     pa.struct([("c", pa.int32()), ("v", pa.string()), ("code", pa.string()), ("message", pa.string())])
@@ -128,10 +126,20 @@ class Source:
             for batch in self.batches:
                 self.rows_read += batch.num_rows
                 self.bytes_read += batch.nbytes
+                self._check_size()
                 yield batch
         except Exception as error:
             self.failure = error
             raise
+
+    def _check_size(self) -> None:
+        if self.rows_read > content_limits().rows:
+            raise beyond("rows", f"there are more than {most('rows')} rows", code="too_many_rows")
+        if self.bytes_read > content_limits().unpacked_bytes:
+            raise beyond(
+                "unpacked_bytes",
+                f"the first {self.rows_read:,} rows take {self.bytes_read:,} bytes together",
+            )
 
 
 Targets = Mapping[str, pa.DataType]
@@ -161,6 +169,29 @@ def refuse(code: str, message: str, *, line: int | None = None, column: str | No
     return StagingRejected([StagingProblem(code, message, line, column)])
 
 
+def content_limits() -> ContentLimits:
+    """What uploads may hold in this process."""
+    return limits()
+
+
+def most(limit: str) -> str:
+    """What a limit allows, as sentences show it: ``8 MiB``, ``10,000``."""
+    value: int = getattr(content_limits(), limit)
+    if not limit.endswith("_bytes"):
+        return f"{value:,}"
+    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if value and value % (1 << shift) == 0:
+            return f"{value >> shift} {unit}"
+    return f"{value:,} bytes"
+
+
+def beyond(
+    limit: str, told: str, *, code: str = "too_large", line: int | None = None, column: str | None = None
+) -> StagingRejected:
+    """The refusal for content beyond a limit of ``ContentLimits``; ``told`` says what is, without a full stop."""
+    return refuse(code, f"{told} (limit {limit}: {most(limit)}).", line=line, column=column)
+
+
 def row_lines(ordinals: set[int]) -> dict[int, int]:
     """Sources without lines: the first row is 1."""
     return {ordinal: ordinal + 1 for ordinal in ordinals}
@@ -168,6 +199,17 @@ def row_lines(ordinals: set[int]) -> dict[int, int]:
 
 def check_header(columns: Iterable[str], line: int | None = None) -> None:
     """Refuse empty and repeated column names, all of them at once."""
+    columns = list(columns)
+    if len(columns) > content_limits().columns:
+        raise beyond(
+            "columns",
+            f"there are more than {most('columns')} columns: {len(columns):,}",
+            code="too_many_columns",
+            line=line,
+        )
+    size = sum(len(name) for name in columns)
+    if size > content_limits().header_bytes:
+        raise beyond("header_bytes", f"the names of the columns take {size:,} characters together", line=line)
     seen: set[str] = set()
     problems = []
     for position, name in enumerate(columns, start=1):
@@ -185,8 +227,6 @@ def check_header(columns: Iterable[str], line: int | None = None) -> None:
                 StagingProblem("repeated_column", "the column stands twice in the header.", line, name)
             )
         seen.add(name)
-    if len(seen) > MAX_COLUMNS:
-        raise refuse("too_many_columns", f"there are more than {MAX_COLUMNS:,} columns.", line=line)
     if not seen:
         problems.append(StagingProblem("no_header", "there are no columns.", line))
     if problems:
@@ -217,7 +257,7 @@ class UnfitJson(ValueError):
     """JSON that cannot be a value of a table; the message is a full sentence."""
 
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+_STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]|,', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -236,9 +276,9 @@ def _no_constant(text: str) -> Any:
 
 
 def _number(digits: str) -> NumberText:
-    if len(digits) > MAX_NUMBER_DIGITS:
+    if len(digits) > content_limits().number_digits:
         raise UnfitJson(
-            f"a number has {len(digits):,} digits; no column holds more than {MAX_NUMBER_DIGITS:,}."
+            f"a number has {len(digits):,} digits (limit number_digits: {most('number_digits')})."
         )
     return NumberText(digits)
 
@@ -248,9 +288,11 @@ def load_json(text: str) -> Any:
 
     Raises RepeatedName, UnfitJson (with a sentence), or another ValueError where it is no JSON.
     """
-    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _depth(text) > MAX_JSON_DEPTH:
-        raise UnfitJson(f"the value is nested more than {MAX_JSON_DEPTH} deep.")
-    number = NumberText if len(text) <= MAX_NUMBER_DIGITS else _number
+    allowed = content_limits()
+    opened = text.count("[") + text.count("{")
+    if opened + text.count(",") > min(allowed.json_depth, allowed.json_values):
+        _refuse_large(text, opened, allowed)
+    number = NumberText if len(text) <= allowed.number_digits else _number
     value = json.loads(
         text,
         parse_int=number,
@@ -263,15 +305,32 @@ def load_json(text: str) -> Any:
     return value
 
 
-def _depth(text: str) -> int:
-    deepest = depth = 0
+def _refuse_large(text: str, opened: int, allowed: ContentLimits) -> None:
+    """Refuse nesting and numbers of values that would cost more than the text, which Python's reader does not count.
+
+    ``opened``: how many brackets open in the text, those in strings counted.
+    """
+    counts_values = opened + text.count(",") > allowed.json_values
+    if not counts_values and opened <= allowed.json_depth:
+        return
+    depth = values = 0
     for match in _STRUCTURE.finditer(text):
-        if match.group() in "[{":
+        found = match.group()
+        if found in "[{":
             depth += 1
-            deepest = max(deepest, depth)
-        elif match.group() in "]}":
+            values += 1
+            if depth > allowed.json_depth:
+                raise UnfitJson(
+                    f"the value is nested more than {most('json_depth')} deep (limit json_depth: {most('json_depth')})."
+                )
+        elif found in "]}":
             depth -= 1
-    return deepest
+        elif found == ",":
+            values += 1
+        if values > allowed.json_values:
+            raise UnfitJson(
+                f"there are more than {most('json_values')} values (limit json_values: {most('json_values')})."
+            )
 
 
 def _refuse_lone_surrogates(value: Any) -> None:

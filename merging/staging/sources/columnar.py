@@ -28,6 +28,7 @@ from merging.errors import StagingRejected
 from merging.model import StagingProblem
 from merging.sql.parsing import shown
 from merging.sql.types import is_text
+from merging.staging.sources.arrow_messages import check_messages
 from merging.staging.sources.base import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -35,21 +36,23 @@ from merging.staging.sources.base import (
     RefusedCells,
     Source,
     Targets,
+    beyond,
     check_header,
+    content_limits,
     numbered,
     refuse,
     row_lines,
 )
+from merging.staging.sources.content import Unpacked
+from merging.staging.sources.parquet_pages import check_pages
 from merging.staging.sources.plain_arrow import (
+    TooManyItems,
     Unsupported,
     batch_row_bytes,
     make_plain,
     plain_type,
     unknown_extensions,
 )
-
-LARGEST_ROW = 128 << 20
-"""The most bytes that a row may take: one row has to be held several times in memory while it is staged."""
 
 _INDEX_LEVEL = re.compile(r"__index_level_[0-9]+__")
 _ENDS_OF_STREAM = (b"\xff\xff\xff\xff\x00\x00\x00\x00", b"\x00\x00\x00\x00")
@@ -103,6 +106,9 @@ def open_parquet(path: Path, targets: Targets) -> Source:
         schema = file.schema_arrow
         check_header(schema.names)
         _check_declared_rows(file)
+        unpacked = Unpacked("the Parquet file", path.stat().st_size)
+        with path.open("rb") as pages:
+            check_pages(pages, file.metadata, unpacked)
     batches = _parquet_batches(path, file)
     calendar = calendar_of(file.metadata)
     if calendar.legacy_days or calendar.legacy_int96:
@@ -168,6 +174,8 @@ def _parquet(path: Path, dictionaries: Sequence[str] = ()) -> arrow_parquet.Parq
 def _check_declared_rows(file: arrow_parquet.ParquetFile) -> None:
     """The footer's counts must agree with each other; what is read is compared with them later."""
     described = file.metadata
+    if described.num_rows > content_limits().rows:
+        raise beyond("rows", f"the file declares {described.num_rows:,} rows", code="too_many_rows")
     total = 0
     for number in range(described.num_row_groups):
         group = described.row_group(number)
@@ -250,6 +258,7 @@ def open_arrow(path: Path, targets: Targets) -> Source:
         mapped = pa.memory_map(str(path))
         is_file = mapped.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
         mapped.seek(0)
+        check_messages(mapped, Unpacked("the Arrow file", path.stat().st_size), is_file=is_file)
         if is_file:
             file = arrow_ipc.open_file(mapped)
             _check_declared_batches(path, mapped, file.num_record_batches)
@@ -373,6 +382,9 @@ def _source(
         for batch in batches:
             if batch.num_rows == 0:
                 continue
+            if start + batch.num_rows > content_limits().rows:
+                told = f"there are {start + batch.num_rows:,} rows or more"
+                raise beyond("rows", told, code="too_many_rows")
             if _plain_types([batch.schema.field(place) for place in places], targets) != kinds:
                 raise refuse("unreadable", "a record batch has other columns than the stream declares.")
             columns = [batch.column(place) for place in places]
@@ -423,8 +435,13 @@ class _PandasIndex:
                 if isinstance(level, str):
                     columns.add(level)
                 elif isinstance(level["name"], str) and level["name"] not in schema.names:
-                    ranges[level["name"]] = range(level["start"], level["stop"], level["step"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+                    declared = range(level["start"], level["stop"], level["step"])
+                    if len(declared) and not all(
+                        -(2**63) <= end < 2**63 for end in (declared[0], declared[-1])
+                    ):
+                        continue
+                    ranges[level["name"]] = declared
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             pass
         return cls(frozenset(columns), ranges)
 
@@ -525,20 +542,35 @@ def _not_utf8(column: pa.Array) -> int | None:
 
 def _slices(columns: Sequence[pa.Array], rows: int, start: int) -> Iterator[tuple[int, int]]:
     """Where to cut a batch, so that no part has more rows or takes more bytes than a batch may."""
-    widths = batch_row_bytes(list(columns))
+    for first in range(0, rows, BATCH_ROWS):
+        number = min(BATCH_ROWS, rows - first)
+        for within, count in _slices_of_few(
+            [column.slice(first, number) for column in columns], number, start + first
+        ):
+            yield first + within, count
+
+
+def _slices_of_few(columns: Sequence[pa.Array], rows: int, start: int) -> Iterator[tuple[int, int]]:
+    try:
+        widths = batch_row_bytes(list(columns))
+    except TooManyItems as error:
+        if rows == 1:
+            raise beyond("row_bytes", str(error), code="row_too_large", line=start + 1) from error
+        # Layouts that share values can hold more than their buffers do: fewer rows hold less.
+        half = rows // 2
+        for first, number in ((0, half), (half, rows - half)):
+            cut = [column.slice(first, number) for column in columns]
+            for within, count in _slices_of_few(cut, number, start + first):
+                yield first + within, count
+        return
     if isinstance(widths, int):
+        _check_width(widths, start)
         at_once = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, widths)))
         for first in range(0, rows, at_once):
             yield first, min(at_once, rows - first)
         return
     widest = pc.max(widths).as_py()
-    if widest > LARGEST_ROW:
-        row = pc.index(widths, widest).as_py()
-        raise refuse(
-            "row_too_large",
-            f"the row takes {widest:,} bytes; a row may take {LARGEST_ROW:,}.",
-            line=start + row + 1,
-        )
+    _check_width(widest, start + pc.index(widths, widest).as_py())
     ends = pc.cumulative_sum(widths)
     first = 0
     while first < rows:
@@ -547,6 +579,27 @@ def _slices(columns: Sequence[pa.Array], rows: int, start: int) -> Iterator[tupl
         last = min(max(fitting, first + 1), first + BATCH_ROWS, rows)
         yield first, last - first
         first = last
+
+
+def _check_width(widest: int, row: int) -> None:
+    if widest > content_limits().row_bytes:
+        told = f"the row takes {widest:,} bytes"
+        raise beyond("row_bytes", told, code="row_too_large", line=row + 1)
+
+
+def _check_cells(name: str, column: pa.Array, start: int) -> None:
+    """Refuse a text, or bytes, that are longer than any cell may be."""
+    if (
+        not (is_text(column.type) or pa.types.is_binary(column.type))
+        or column.nbytes <= content_limits().cell_bytes
+    ):
+        return
+    lengths = pc.binary_length(column)
+    longest = pc.max(lengths).as_py() or 0
+    if longest > content_limits().cell_bytes:
+        told = f"the cell takes {longest:,} bytes"
+        row = start + pc.index(lengths, longest).as_py() + 1
+        raise beyond("cell_bytes", told, code="too_long", line=row, column=name)
 
 
 def _plain_batch(
@@ -558,6 +611,8 @@ def _plain_batch(
         for row, one in refusals.items():
             refused.add(row, place, one.code, one.message, one.value)
     arrays = [array for array, _ in made]
+    for field, array in zip(plain, arrays, strict=True):
+        _check_cells(field.name, array, start)
     arrays += [
         pa.array([declared.start + declared.step * row for row in range(start, start + rows)], pa.int64())
         for declared in counted.values()

@@ -7,6 +7,7 @@ may have been unpacked on its way here.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,11 @@ from typing import Any
 import pyarrow as pa
 
 from merging.errors import StagingRejected
-from merging.staging.sources.base import refuse
+from merging.staging.sources.base import beyond, content_limits, most, refuse
 
 BLOCK_BYTES = 4 << 20
-MAX_UNPACKED_BYTES = 64 << 30
-"""What a compressed file may hold: some thirteen times the largest upload that was measured."""
-MAX_RECORD_BYTES = 64 << 20
-"""A line of JSON, or a record of a CSV; what is read at once must fit in memory several times over."""
+FREE_BYTES = 256 << 20
+"""What may come out of any file, however small it is; what is more is measured by the file's own size."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HEAD_BYTES = 512
@@ -41,6 +40,12 @@ _BINARY_FORMATS = {
     b"7z\xbc\xaf\x27\x1c": "an archive (.7z; unpack it)",
     b"Rar!\x1a\x07": "an archive (.rar; unpack it)",
 }
+_END_OF_DIRECTORY = b"PK\x05\x06"
+_END_OF_DIRECTORY_64 = b"PK\x06\x06"
+_LONGEST_END = 22 + 65_535 + 20 + 56
+_BYTES_A_PART = 1_000
+"""In the directory: 46, its name, and what programs add."""
+_ARROW_STREAM = b"\xff\xff\xff\xff"
 _PASSWORD_PROTECTED = "EncryptedPackage".encode("utf-16-le")
 
 
@@ -70,6 +75,8 @@ def described_format(path: Path, head: bytes) -> str | None:
         # A text may begin with the same letters, but then it holds no NUL.
         if head.startswith(magic) and (b"\x00" in head or not magic.isascii()):
             return phrase
+    if head.startswith(_ARROW_STREAM) and b"\x00" in head:
+        return "a stream of Arrow data"
     if head.startswith(b"%PDF-"):
         return "a PDF document"
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
@@ -77,12 +84,55 @@ def described_format(path: Path, head: bytes) -> str | None:
     return None
 
 
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """A zip archive, after a look at how large its directory is: Python's reader takes all of it at once.
+
+    Raises StagingRejected where it has more parts than any workbook needs, else as ``zipfile`` does. By APPNOTE.TXT
+    (4.3.16) the directory ends with a record of at least 22 bytes, behind which a comment of 65,535 may stand.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - _LONGEST_END))
+        end = file.read()
+    at = end.rfind(_END_OF_DIRECTORY)
+    declared = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+    if at >= 0 and _END_OF_DIRECTORY_64 in end[:at]:
+        at = end.rfind(_END_OF_DIRECTORY_64, 0, at)
+        declared = max(
+            declared if declared < 0xFFFFFFFF else 0, int.from_bytes(end[at + 40 : at + 48], "little")
+        )
+    if declared > content_limits().archive_parts * _BYTES_A_PART:
+        raise beyond("archive_parts", f"the directory of the archive takes {declared:,} bytes")
+    archive = zipfile.ZipFile(path)
+    if len(archive.filelist) > content_limits().archive_parts:
+        archive.close()
+        raise beyond("archive_parts", f"the archive has {len(archive.filelist):,} parts")
+    return archive
+
+
+def described_text(head: bytes) -> str | None:
+    """What kind of text a file is by its first bytes, as a phrase for people; None where it is none."""
+    if not head.strip() or b"\x00" in head or head.startswith(tuple(_BINARY_FORMATS)):
+        return None
+    try:
+        text = head.decode("utf-8", "strict" if len(head) < HEAD_BYTES else "ignore")
+    except UnicodeDecodeError:
+        return None
+    beginning = text.removeprefix("\ufeff").lstrip()
+    if beginning.startswith(("{", "[")):
+        return "JSON"
+    return "text, such as CSV"
+
+
 def _described_archive(path: Path) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             names = {name.lower() for name in archive.namelist()}
-            kind = archive.read("mimetype")[:200] if "mimetype" in names else b""
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError):
+            kind = b""
+            if "mimetype" in archive.namelist():
+                with archive.open("mimetype") as member:
+                    kind = member.read(200)
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError):
         return "a damaged archive"
     if b"opendocument.spreadsheet" in kind:
         return "an OpenDocument spreadsheet, .ods (save it as .xlsx)"
@@ -91,6 +141,28 @@ def _described_archive(path: Path) -> str:
     if any(name.startswith("xl/") for name in names) and "[content_types].xml" in names:
         return "a workbook (.xlsx)"
     return "an archive (.zip; unpack it)"
+
+
+class Unpacked:
+    """How much came out of what is compressed so far: in all, and beside its own size."""
+
+    def __init__(self, what: str, size: int) -> None:
+        self._what = what
+        self._size = size
+        self._total = 0
+
+    def add(self, number: int) -> None:
+        """Count bytes that came out. Raises StagingRejected where they are more than any upload needs."""
+        self._total += number
+        allowed = content_limits()
+        if self._total > allowed.unpacked_bytes:
+            raise beyond("unpacked_bytes", f"more than {most('unpacked_bytes')} come out of {self._what}")
+        if self._total > max(FREE_BYTES, self._size * allowed.unpacked_ratio):
+            raise beyond(
+                "unpacked_ratio",
+                f"more than {allowed.unpacked_ratio} times its own size ({self._size:,} bytes) come out of "
+                f"{self._what}; upload it unpacked, if it is meant so",
+            )
 
 
 class Content:
@@ -107,7 +179,7 @@ class Content:
         if self._compression is None:
             _refuse_other_formats(path, head, wanted)
         self._stream: Any = pa.input_stream(str(path), compression=self._compression)
-        self._unpacked = 0
+        self._unpacked = Unpacked("the compressed file", path.stat().st_size)
         self._begun = self._read(HEAD_BYTES)
         if self._compression is not None:
             _refuse_other_formats(path, self._begun, wanted)
@@ -136,11 +208,8 @@ class Content:
                 f"the compressed file is cut or damaged ({error}); nothing of it was taken. "
                 "Compress it again and upload it whole.",
             ) from error
-        self._unpacked += len(block)
-        if self._compression is not None and self._unpacked > MAX_UNPACKED_BYTES:
-            raise refuse(
-                "too_large", f"more than {MAX_UNPACKED_BYTES >> 30} GiB come out of the compressed file."
-            )
+        if self._compression is not None:
+            self._unpacked.add(len(block))
         return block
 
     def lines(self) -> Iterator[tuple[int, str]]:
@@ -152,10 +221,8 @@ class Content:
             for text in complete:
                 line += 1
                 yield line, _decoded(text, line)
-            if len(rest) > MAX_RECORD_BYTES:
-                raise refuse(
-                    "too_long", f"the line is longer than {MAX_RECORD_BYTES >> 20} MiB.", line=line + 1
-                )
+            if len(rest) > content_limits().line_bytes:
+                raise _too_long(line + 1)
         for text in rest.splitlines():
             line += 1
             yield line, _decoded(text, line)
@@ -167,7 +234,14 @@ def _lines_of(block: bytes) -> list[bytes]:
     return lines if not lines[-1].endswith(b"\n") else [*lines, b""]
 
 
+def _too_long(line: int) -> StagingRejected:
+    told = f"the line is longer than {most('line_bytes')}"
+    return beyond("line_bytes", told, code="too_long", line=line)
+
+
 def _decoded(text: bytes, line: int) -> str:
+    if len(text) > content_limits().line_bytes:
+        raise _too_long(line)
     try:
         return text.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -22,14 +22,16 @@ import pyarrow.csv as arrow_csv
 from merging.sql.parsing import Refused
 from merging.sql.values import arrow_values
 from merging.staging.sources.base import (
-    MAX_CELL_BYTES,
     OPERATION_COLUMN,
     Problems,
     RefusedCells,
     Source,
     Targets,
+    beyond,
     check_header,
+    content_limits,
     is_nested_target,
+    most,
     nested_cell,
     numbered,
     refuse,
@@ -97,6 +99,9 @@ def _header(blocks: Iterator[Block], targets: Targets) -> tuple[_Dialect, Block]
 
 
 def _dialect(record: Block, targets: Targets) -> _Dialect:
+    if len(record.data) > content_limits().header_bytes:
+        told = f"the header takes {len(record.data):,} bytes"
+        raise beyond("header_bytes", told, line=record.first_line)
     possible = []
     faults = []
     for delimiter in _DELIMITERS:
@@ -165,7 +170,7 @@ def _cells(dialect: _Dialect, block: Block, null_token: str, problems: Problems)
         raise RuntimeError(f"{rows} records begin on line {block.first_line}, {table.num_rows} were read")
     if skipped:
         _note_ragged(dialect, block, problems)
-    if len(block.data) > MAX_CELL_BYTES:
+    if len(block.data) > content_limits().cell_bytes:
         _note_long(dialect, block, table, problems)
     return table
 
@@ -186,12 +191,11 @@ def _note_ragged(dialect: _Dialect, block: Block, problems: Problems) -> None:
 def _note_long(dialect: _Dialect, block: Block, table: pa.Table, problems: Problems) -> None:
     for name, column in zip(dialect.names, table.columns, strict=True):
         for row in np.flatnonzero(
-            pc.greater(pc.binary_length(column), MAX_CELL_BYTES).fill_null(False)
+            pc.greater(pc.binary_length(column), content_limits().cell_bytes).fill_null(False)
         ).tolist():
             line = int(_row_lines(dialect, block)[row])
-            problems.add(
-                "too_long", f"the cell is longer than {MAX_CELL_BYTES >> 20} MiB.", line=line, column=name
-            )
+            told = f"the cell is longer than {most('cell_bytes')} (limit cell_bytes: {most('cell_bytes')})."
+            problems.add("too_long", told, line=line, column=name)
 
 
 def _row_lines(dialect: _Dialect, block: Block) -> Positions:

@@ -19,17 +19,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from merging.staging.sources.content import BLOCK_BYTES, MAX_RECORD_BYTES, encoding_problem
+from merging.staging.sources.base import content_limits, most
+from merging.staging.sources.content import BLOCK_BYTES, encoding_problem
 
 _QUOTE, _LF, _CR, _BACKSLASH = b'"'[0], b"\n"[0], b"\r"[0], b"\\"[0]
 _DOUBLED = "a cell with quotes in it stands in double quotes, and those inside are doubled"
 _NEVER_CLOSED = f"the cell begins with a quote that is never closed; {_DOUBLED}."
-_TOO_LONG = f"the row is longer than {MAX_RECORD_BYTES >> 20} MiB."
 _QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"')
 
 Positions = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
+
+
+def _too_long() -> str:
+    return f"the row is longer than {most('line_bytes')} (limit line_bytes: {most('line_bytes')})."
 
 
 class BadRecord(ValueError):
@@ -129,6 +133,7 @@ class Block:
 
     def check(self, delimiter: str) -> None:
         """Raise BadRecord for the first quote that stands where RFC 4180 has none, or for the fault at the end."""
+        self._check_lengths()
         opening, closing = self.quotes[0::2], self.quotes[1::2]
         # There is a line end at the end of the data: behind every closing quote, and as the byte "before" the first.
         before = _stands_beside_quotes(self.bytes[opening - 1], delimiter)
@@ -146,6 +151,14 @@ class Block:
         if self.fault is not None:
             last = self._cell_start(len(opening) - 1) if len(opening) > len(closing) else len(self.data) - 1
             raise BadRecord(*self.fault, last)
+
+    def _check_lengths(self) -> None:
+        longest = content_limits().line_bytes
+        if self.fault is not None or len(self.data) <= longest:
+            return
+        too_long = self.ends - self.starts >= longest
+        if too_long.any():
+            raise BadRecord("too_long", _too_long(), int(self.starts[np.argmax(too_long)]))
 
     def _cell_start(self, index: int) -> int:
         """Where the cell begins that holds the opening quote of this number: doubled quotes inside open again."""
@@ -199,7 +212,7 @@ def read_blocks(read: Callable[[int], bytes]) -> Iterator[Block]:
         if not block and text[-1] not in (_LF, _CR):
             text += b"\n"
         found = _whole_records(text, line, ended=not block)
-        if found is None and block and len(text) <= MAX_RECORD_BYTES:
+        if found is None and block and len(text) <= content_limits().line_bytes:
             rest = text
             continue
         found = found or _unfinished(text, line, ended=not block)
@@ -229,7 +242,7 @@ def _whole_records(text: bytes, line: int, *, ended: bool) -> Block | None:
 
 
 def _unfinished(text: bytes, line: int, *, ended: bool) -> Block:
-    fault = ("unclosed_quote", _NEVER_CLOSED) if ended else ("too_long", _TOO_LONG)
+    fault = ("unclosed_quote", _NEVER_CLOSED) if ended else ("too_long", _too_long())
     whole = text if ended else text.decode("utf-8", "ignore").encode() + b"\n"
     data = np.frombuffer(whole, np.uint8)
     return Block(whole, line, _line_ends(data, ended=True), np.flatnonzero(data == _QUOTE), fault)

@@ -15,9 +15,8 @@ from merging.sql.values import arrow_values
 from merging.staging.sources.base import (
     ABSENT_TYPE,
     BATCH_BYTES,
+    BATCH_CELLS,
     BATCH_ROWS,
-    MAX_CELL_BYTES,
-    MAX_COLUMNS,
     OPERATION_COLUMN,
     CellKind,
     Problems,
@@ -26,15 +25,21 @@ from merging.staging.sources.base import (
     Source,
     Targets,
     UnfitJson,
+    beyond,
     check_header,
+    content_limits,
     is_nested_target,
     load_json,
+    most,
     numbered,
     refuse,
 )
 from merging.staging.sources.content import Content
 
 _BLANKS = " \t\r\n"
+_BYTES_A_VALUE = 60
+_BATCH_MEMORY = 4 * BATCH_BYTES
+"""Of the text and of Python's objects made from it."""
 _ONE_A_LINE = "Write one object a line (JSON lines; in pandas to_json(orient='records', lines=True))."
 _NOT_AN_OBJECT = f'each line must be one JSON object, such as {{"id": 1, "name": "x"}}. {_ONE_A_LINE}'
 
@@ -45,10 +50,17 @@ def open_json_lines(path: Path, targets: Targets, problems: Problems) -> Source:
     Raises StagingRejected where there is no object at all.
     """
     columns: dict[str, None] = {}
+    size = 0
     for line, row, _ in _rows(path, None):
+        size += sum(len(name) for name in row if name not in columns)
         columns.update(dict.fromkeys(row))
-        if len(columns) > MAX_COLUMNS:
-            raise refuse("too_many_columns", f"there are more than {MAX_COLUMNS:,} names.", line=line)
+        if len(columns) > content_limits().columns:
+            told = f"there are more than {most('columns')} names"
+            raise beyond("columns", told, code="too_many_columns", line=line)
+        if size > content_limits().header_bytes:
+            raise beyond(
+                "header_bytes", f"the names of the columns take {size:,} characters together", line=line
+            )
     names = list(columns)
     if not names:
         for _ in _rows(path, problems):
@@ -63,7 +75,7 @@ def open_json_lines(path: Path, targets: Targets, problems: Problems) -> Source:
 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
-        for chunk in _chunks(_rows(path, problems)):
+        for chunk in _chunks(_rows(path, problems), len(names)):
             for place, name in enumerate(names):
                 seen[place].update(_json_kind(row[name]) for _, row in chunk if row.get(name) is not None)
             yield _json_batch(chunk, start, names, kinds, targets, problems)
@@ -85,25 +97,26 @@ def _json_kind(value: Any) -> CellKind:
 
 
 def _rows(path: Path, problems: Problems | None) -> Iterator[tuple[int, dict[str, Any], int]]:
-    """The objects with their lines and the lengths of those. Other lines are noted as problems where wanted."""
+    """The objects with their lines and about what they take in memory. Others are noted as problems where wanted."""
     with Content(path, "JSON lines") as content:
         for line, text in content.lines():
             if text.strip(_BLANKS):
                 row = _json_row(text, line, problems)
                 if row is not None:
-                    yield line, row, len(text)
+                    yield line, row, len(text) + _BYTES_A_VALUE * (text.count(",") + 1)
 
 
 def _chunks(
-    rows: Iterator[tuple[int, dict[str, Any], int]],
+    rows: Iterator[tuple[int, dict[str, Any], int]], width: int
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
-    """Rows for one batch each: so many, and so long together, that a batch fits in memory."""
+    """Rows for one batch each: so many, so wide and so long together, that a batch fits in memory."""
     chunk: list[tuple[int, dict[str, Any]]] = []
     size = 0
+    at_once = max(1, min(BATCH_ROWS, BATCH_CELLS // width))
     for line, row, length in rows:
         chunk.append((line, row))
         size += length
-        if len(chunk) == BATCH_ROWS or size > BATCH_BYTES:
+        if len(chunk) >= at_once or size > _BATCH_MEMORY:
             yield chunk
             chunk, size = [], 0
     if chunk:
@@ -174,8 +187,10 @@ def _json_cell(value: Any, target: pa.DataType | None, is_operation: bool) -> An
     """A JSON value as text of the kind the column wants; nested ones typed. Numbers for texts are refused."""
     if value is None:
         return None
-    if isinstance(value, str) and len(value) > MAX_CELL_BYTES:
-        raise Refused(f"the cell is longer than {MAX_CELL_BYTES >> 20} MiB.")
+    if isinstance(value, str) and len(value) > content_limits().cell_bytes:
+        raise Refused(
+            f"the cell is longer than {most('cell_bytes')} (limit cell_bytes: {most('cell_bytes')})."
+        )
     if target is not None and is_nested(target):
         return cell_value(value, target)
     if isinstance(value, dict | list):

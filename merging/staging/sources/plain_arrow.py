@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from merging.sql.parsing import FIRST_MOMENT, LAST_MOMENT, explain, shown
+from merging.staging.sources.base import content_limits, most
 
-_DEEPEST = 32
 _LARGEST_DECIMAL = 38
 _PLAIN = frozenset(
     {
@@ -61,6 +61,10 @@ _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 class Unsupported(ValueError):
     """A type has no counterpart in a Delta table; the message is the end of a sentence and says the way out."""
+
+
+class TooManyItems(ValueError):
+    """Rows hold more values in lists than may be held at once."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,11 @@ def _plain_field(field: pa.Field, target: pa.DataType | None, path: str, depth: 
     name = extension_name(field)
     if name in _MEANING_LOST:
         raise _unsupported(f"extension type {name}", path, _MEANING_LOST[name])
-    if depth > _DEEPEST:
-        raise Unsupported(f"it is nested more than {_DEEPEST} levels deep; write it flatter.")
+    if depth > content_limits().type_depth:
+        deepest = most("type_depth")
+        raise Unsupported(
+            f"it is nested more than {deepest} levels deep (limit type_depth: {deepest}); write it flatter."
+        )
     return _plain(field.type, target, path, depth)
 
 
@@ -359,6 +366,8 @@ def _items(array: pa.Array) -> _Items:
     used = pc.greater(lengths, 0)
     where = pc.min_max(first.filter(used))
     total = pc.sum(lengths).as_py()
+    if total > content_limits().row_bytes // 8:
+        raise TooManyItems(f"there are {total:,} values in a list or map")
     if where["min"] == where["max"]:
         return _Items(values.slice(where["min"].as_py() or 0, total), None, lengths)
     rows = _rows_of(lengths, total)
@@ -530,7 +539,7 @@ def row_bytes(array: pa.Array) -> pa.Array | int:
         return _list_bytes(array)
     if pa.types.is_fixed_size_binary(data_type):
         return int(data_type.byte_width)
-    return 0 if pa.types.is_null(data_type) else 8
+    return 1 if pa.types.is_null(data_type) else 8
 
 
 def _is_text_or_bytes(data_type: pa.DataType) -> bool:
@@ -543,7 +552,10 @@ def _is_text_or_bytes(data_type: pa.DataType) -> bool:
 
 
 def _gathered_bytes(values: pa.Array, places: pa.Array) -> pa.Array | int:
-    of_values = row_bytes(values)
+    return _at_places(row_bytes(values), places)
+
+
+def _at_places(of_values: pa.Array | int, places: pa.Array) -> pa.Array | int:
     return of_values if isinstance(of_values, int) else of_values.take(places).fill_null(0)
 
 
@@ -558,10 +570,9 @@ def _view_lengths(array: pa.Array) -> pa.Array:
 
 
 def _list_bytes(array: pa.Array) -> pa.Array:
+    of_values = row_bytes(array.values)  # before the places of the items are found, which takes more
     items = _items(array)
-    of_items = (
-        row_bytes(items.values) if items.places is None else _gathered_bytes(items.values, items.places)
-    )
+    of_items = _at_places(of_values, items.places) if items.places is not None else row_bytes(items.values)
     if isinstance(of_items, int):
         return pc.add(pc.multiply(items.lengths, of_items), 4)
     sums = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(of_items)])

@@ -11,6 +11,7 @@ import posixpath
 import re
 import zipfile
 import zlib
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,23 +21,27 @@ from xml.parsers import expat
 
 from merging.errors import StagingRejected
 from merging.sql.parsing import shown
-from merging.staging.sources.base import MAX_CELL_BYTES, refuse
-from merging.staging.sources.content import HEAD_BYTES, described_format
+from merging.staging.sources.base import beyond, content_limits, most, refuse
+from merging.staging.sources.content import (
+    HEAD_BYTES,
+    Unpacked,
+    described_format,
+    described_text,
+    open_archive,
+)
 
-MAX_PART_BYTES = 4 << 30
-"""What one part of the archive may hold, unpacked: a full sheet of a million rows takes about a tenth."""
-MAX_SHARED_TEXTS = 4_000_000
-MAX_SHARED_BYTES = 256 << 20
-MAX_SHEETS = 1_000
 MAX_STYLES = 100_000
 MAX_ROWS = 1_048_576
 MAX_SHEET_COLUMNS = 16_384
 MAX_MERGED_RANGES = 100_000
+MAX_ARRAY_FORMULAS = 1_000
 MAX_DEPTH = 100
 MAX_MARKUP_BYTES = 1 << 20
 """One tag, comment or declaration."""
 
 _FEED = 1 << 16
+_BYTES_A_PIECE = 50
+"""What each piece of a text takes beside its characters: texts may come in millions of empty ones."""
 _MAIN = (
     "http://schemas.openxmlformats.org/spreadsheetml/2006/main ",
     "http://purl.oclc.org/ooxml/spreadsheetml/main ",
@@ -91,9 +96,10 @@ class Workbook:
     def __init__(self, path: Path) -> None:
         _refuse_others(path)
         try:
-            self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise _damaged(path.name, error) from error
+            self._archive = open_archive(path)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise _damaged("its directory", error) from error
+        self._unpacked = Unpacked("the workbook", path.stat().st_size)
         self._parts: dict[str, zipfile.ZipInfo] = {}
         for info in self._archive.infolist():
             if self._parts.setdefault(info.filename.lower().lstrip("/"), info) is not info:
@@ -179,11 +185,7 @@ class Workbook:
             with self._archive.open(info) as file:
                 while piece := file.read(_FEED):
                     size += len(piece)
-                    if size > MAX_PART_BYTES:
-                        raise refuse(
-                            "too_large",
-                            f"{part} of the workbook unpacks to more than {MAX_PART_BYTES:,} bytes.",
-                        )
+                    self._unpacked.add(len(piece))
                     parser.Parse(piece, False)
                     if size - parser.CurrentByteIndex > MAX_MARKUP_BYTES + _FEED:
                         raise refuse(
@@ -198,6 +200,8 @@ class Workbook:
             zlib.error,
             EOFError,
             OSError,
+            LookupError,
+            ValueError,
             NotImplementedError,
             RuntimeError,
         ) as error:
@@ -252,8 +256,8 @@ class Workbook:
                 if kind == "worksheet":
                     visible = attributes.get("state", "visible") == "visible"
                     sheets.append(Sheet(unescaped(attributes.get("name", "")), part, visible))
-                if len(sheets) > MAX_SHEETS:
-                    raise refuse("too_large", f"the workbook has more than {MAX_SHEETS:,} sheets.")
+                if len(sheets) > content_limits().sheets:
+                    raise beyond("sheets", f"the workbook has more than {most('sheets')} sheets")
 
         self._read(self._workbook, start)
         return sheets
@@ -297,14 +301,15 @@ class _SharedTexts:
 
     def __init__(self) -> None:
         self._packed = bytearray()
-        self._ends: list[int] = []
+        self._ends = array("q")
         self._parts: list[str] = []
+        self._size = 0
         self._open = False
         self._phonetic = False
 
     def start(self, tag: str, _: dict[str, str]) -> None:
         if tag == "si":
-            self._parts = []
+            self._parts, self._size = [], 0
         self._phonetic = self._phonetic or tag == "rPh"
         self._open = tag == "t" and not self._phonetic
 
@@ -315,17 +320,22 @@ class _SharedTexts:
         elif tag == "si":
             self._packed += "".join(self._parts).encode()
             self._ends.append(len(self._packed))
-            if len(self._ends) > MAX_SHARED_TEXTS:
-                raise refuse("too_large", f"the workbook has more than {MAX_SHARED_TEXTS:,} shared texts.")
+            self._parts, self._size = [], 0
+            if len(self._ends) > content_limits().shared_texts:
+                told = f"the workbook has more than {most('shared_texts')} shared texts"
+                raise beyond("shared_texts", told)
 
     def text(self, text: str) -> None:
-        if self._open:
-            self._parts.append(text)
-            if len(self._packed) + len(text) > MAX_SHARED_BYTES:
-                raise refuse(
-                    "too_large",
-                    f"the shared texts of the workbook take more than {MAX_SHARED_BYTES >> 20} MiB.",
-                )
+        if not self._open:
+            return
+        self._parts.append(text)
+        self._size += len(text) + _BYTES_A_PIECE
+        if self._size > content_limits().cell_bytes:
+            told = f"shared text {len(self._ends) + 1:,} is longer than {most('cell_bytes')}"
+            raise beyond("cell_bytes", told, code="too_long")
+        if len(self._packed) + self._size > content_limits().shared_text_bytes:
+            told = f"the shared texts of the workbook take more than {most('shared_text_bytes')}"
+            raise beyond("shared_text_bytes", told)
 
     def __getitem__(self, index: int) -> str:
         start = self._ends[index - 1] if index else 0
@@ -354,6 +364,7 @@ class _SheetReader:
         self._rows: list[tuple[int, list[SheetCell]]] = []
         self._row = 0
         self._cells: list[SheetCell] = []
+        self._row_bytes = 0
         self._column = -1
         self._attributes: dict[str, str] = {}
         self._parts: list[str] = []
@@ -384,6 +395,10 @@ class _SheetReader:
             self._has_formula = True
             if attributes.get("t") == "array":
                 self._arrays += _range(attributes.get("ref", ""))
+                if len(self._arrays) > MAX_ARRAY_FORMULAS:
+                    raise refuse(
+                        "too_large", f"the sheet has more than {MAX_ARRAY_FORMULAS:,} array formulas."
+                    )
         elif tag == "rPh":
             self._phonetic = True
         elif tag == "mergeCell":
@@ -413,13 +428,10 @@ class _SheetReader:
     def text(self, text: str) -> None:
         if self._gathers:
             self._parts.append(text)
-            self._size += len(text)
-            if self._size > MAX_CELL_BYTES:
-                raise refuse(
-                    "too_long",
-                    f"cell {cell_name(self._row, self._column)} is longer than {MAX_CELL_BYTES >> 20} MiB.",
-                    line=self._row,
-                )
+            self._size += len(text) + _BYTES_A_PIECE
+            if self._size > content_limits().cell_bytes:
+                told = f"cell {cell_name(self._row, self._column)} is longer than {most('cell_bytes')}"
+                raise beyond("cell_bytes", told, code="too_long", line=self._row)
 
     def _start_row(self, attributes: dict[str, str]) -> None:
         given = attributes.get("r")
@@ -435,8 +447,10 @@ class _SheetReader:
                 "unreadable", f"the workbook is damaged: row {row} comes behind row {self._row}.", line=row
             )
         if row > MAX_ROWS:
-            raise refuse("too_large", f"the sheet has more than {MAX_ROWS:,} rows.", line=row)
-        self._row, self._cells, self._column = row, [], -1
+            raise refuse(
+                "too_large", f"a sheet has {MAX_ROWS:,} rows at most, and this is row {row:,}.", line=row
+            )
+        self._row, self._cells, self._column, self._row_bytes = row, [], -1, 0
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
         reference = _REFERENCE.fullmatch(attributes.get("r", ""))
@@ -453,9 +467,7 @@ class _SheetReader:
                 "unreadable", f"the workbook is damaged: cell {place} is out of order.", line=self._row
             )
         if column >= MAX_SHEET_COLUMNS:
-            raise refuse(
-                "too_large", f"the sheet has more than {MAX_SHEET_COLUMNS:,} columns.", line=self._row
-            )
+            raise refuse("too_large", f"a sheet has {MAX_SHEET_COLUMNS:,} columns at most.", line=self._row)
         self._column, self._attributes, self._parts, self._size = column, attributes, [], 0
         self._in_cell, self._has_value, self._has_formula = True, False, False
 
@@ -471,16 +483,24 @@ class _SheetReader:
             return
         elif kind == "n":
             cell = self._number(text.strip())
+            if len(cell.text) > content_limits().number_digits:
+                told = f"holds a number of {len(cell.text):,} digits (limit number_digits: {most('number_digits')})"
+                cell = SheetCell(self._column, "unreadable", told)
         else:
             cell = self._other(kind, text)
         self._cells.append(cell)
+        self._row_bytes += len(cell.text) + _BYTES_A_PIECE
+        if self._row_bytes > content_limits().line_bytes:
+            raise beyond(
+                "line_bytes", f"the row takes more than {most('line_bytes')}", code="too_long", line=self._row
+            )
 
     def _number(self, text: str) -> SheetCell:
         if self._calculated_when_opened and text == "0" and (self._has_formula or self._in_array()):
             # What XlsxWriter stores for a formula whose result it was not given.
             return SheetCell(self._column, "uncalculated", "")
         style = self._attributes.get("s", "")
-        index = int(style) if style.isascii() and style.isdigit() else -1
+        index = int(style) if style.isascii() and style.isdigit() and len(style) < 10 else -1
         shown_as = self._formats[index] if 0 <= index < len(self._formats) else ""
         return SheetCell(self._column, "number", text, shown_as)
 
@@ -493,11 +513,12 @@ class _SheetReader:
     def _other(self, kind: str, text: str) -> SheetCell:
         if kind == "s":
             number = text.strip()
-            if not (number.isascii() and number.isdigit() and int(number) < len(self._texts)):
+            index = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else -1
+            if not 0 <= index < len(self._texts):
                 return SheetCell(
-                    self._column, "unreadable", f"refers to the shared text {text!r}, which is not there"
+                    self._column, "unreadable", f"refers to the shared text {text[:40]!r}, which is not there"
                 )
-            text = self._texts[int(number)]
+            text = self._texts[index]
         if kind in ("s", "str", "inlineStr"):
             decoded = unescaped(text)
             if _SURROGATES.search(decoded):
@@ -560,7 +581,11 @@ _SCIENTIFIC = re.compile(r"e[+-]", re.IGNORECASE)
 def _format_kind(number: str, code: str | None) -> FormatKind:
     """How a number format shows numbers: as dates, times, both, spans of time, or not so."""
     if code is None:
-        return _BUILT_IN.get(int(number), "") if number.isascii() and number.isdigit() else ""
+        return (
+            _BUILT_IN.get(int(number), "")
+            if number.isascii() and number.isdigit() and len(number) < 10
+            else ""
+        )
     bare = _SCIENTIFIC.sub("", _LITERALS.sub("", code)).split(";")[0].lower()
     if "general" in bare:
         return ""
@@ -582,7 +607,13 @@ def _refuse_others(path: Path) -> None:
         code = "unreadable" if found == "a damaged archive" else "wrong_format"
         raise refuse(code, f"the file is {found}, not a workbook (.xlsx).")
     if found is None:
-        raise refuse("unreadable", "the file is not a readable workbook (.xlsx).")
+        text = described_text(head)
+        told = (
+            f"the file is {text}, not a workbook (.xlsx)"
+            if text
+            else "the file is not a readable workbook (.xlsx)"
+        )
+        raise refuse("unreadable" if text is None else "wrong_format", f"{told}.")
 
 
 def _damaged(part: str, error: BaseException) -> StagingRejected:

@@ -19,6 +19,7 @@ from merging.sql.types import is_nested, is_text, type_name
 from merging.sql.values import arrow_values
 from merging.staging.sources.base import (
     BATCH_BYTES,
+    BATCH_CELLS,
     BATCH_ROWS,
     OPERATION_COLUMN,
     CellKind,
@@ -41,6 +42,9 @@ _DOUBLE_DIGITS = 17
 _LARGEST_EXACT = 2**53
 _LAST_SERIAL = {False: 2_958_465, True: 2_957_003}
 """9999-12-31 by each epoch (1904 or not)."""
+_BYTES_A_CELL = 150
+_BATCH_MEMORY = 4 * BATCH_BYTES
+"""Of texts and of Python's objects round them."""
 _AS_TEXT = "format the cell as Text and write all of it"
 
 Row = tuple[int, list[SheetCell]]
@@ -68,7 +72,7 @@ def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
             rows = book.rows(sheet)
             next(rows, None)
             batch = _Batch(names, types, targets, kinds, problems, epoch_1904=book.epoch_1904)
-            for chunk in _chunks(rows):
+            for chunk in _chunks(rows, len(names)):
                 yield batch.of(chunk, len(line_of))
                 line_of.extend(line for line, _ in chunk)
             last = line_of[-1] if line_of else header_line
@@ -121,14 +125,15 @@ def _names(line: int, header: list[SheetCell], epoch_1904: bool) -> list[str]:
     return names
 
 
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """Rows for one batch each: so many, and so long together, that a batch fits in memory."""
+def _chunks(rows: Iterator[Row], width: int) -> Iterator[list[Row]]:
+    """Rows for one batch each: so many, so wide and so long together, that a batch fits in memory."""
     chunk: list[Row] = []
     size = 0
+    at_once = max(1, min(BATCH_ROWS, BATCH_CELLS // max(1, width)))
     for row in rows:
         chunk.append(row)
-        size += sum(len(cell.text) for cell in row[1])
-        if len(chunk) == BATCH_ROWS or size > BATCH_BYTES:
+        size += sum(len(cell.text) + _BYTES_A_CELL for cell in row[1])
+        if len(chunk) >= at_once or size > _BATCH_MEMORY:
             yield chunk
             chunk, size = [], 0
     if chunk:

@@ -16,6 +16,8 @@ class CompositionConfig(AppConfig):
                 settings.ENGINE_MEMORY,
                 settings.STAGING_MEMORY,
                 settings.ENGINE_THREADS,
+                settings.CHECK_MEMORY,
+                settings.CHECK_SECONDS,
                 **settings.CONTENT_LIMITS,
             )
         )

@@ -41,6 +41,8 @@ class Environment:
     headgate_engine_memory: str = "1GB"
     headgate_staging_memory: str = "450MB"
     headgate_engine_threads: int = 2
+    headgate_check_memory: str = "2GB"
+    headgate_check_seconds: int = 30
     headgate_limit_unpacked_bytes: int = ContentLimits.unpacked_bytes
     headgate_limit_unpacked_ratio: int = ContentLimits.unpacked_ratio
     headgate_limit_rows: int = ContentLimits.rows

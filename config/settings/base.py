@@ -152,6 +152,8 @@ FILE_UPLOAD_HANDLERS = ["config.uploads.UploadOnDisk"]
 ENGINE_MEMORY = ENV.headgate_engine_memory
 STAGING_MEMORY = ENV.headgate_staging_memory
 ENGINE_THREADS = ENV.headgate_engine_threads
+CHECK_MEMORY = ENV.headgate_check_memory
+CHECK_SECONDS = ENV.headgate_check_seconds
 CONTENT_LIMITS = content_limits(ENV)
 
 #: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 _GIB = 1024**3
+_UNITS = {
+    unit: base**power
+    for base, written in ((1000, "{}B"), (1024, "{}iB"))
+    for power, unit in enumerate(("B", *(written.format(letter) for letter in "KMGT")))
+}
+
+
+def bytes_of(size: str) -> int:
+    """A size as settings write it (``450MB``, ``2GB``, ``1.5GiB``) in bytes. Raises ValueError."""
+    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([KMGT]?i?B)\s*", size, re.IGNORECASE)
+    units = {unit.lower(): factor for unit, factor in _UNITS.items()}
+    if found is None or found[2].lower() not in units:
+        raise ValueError(f"{size!r} is no size like 450MB or 2GB")
+    return int(float(found[1]) * units[found[2].lower()])
 
 
 @dataclass(frozen=True)

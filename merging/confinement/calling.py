@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,6 @@ START_SECONDS = 120.0
 """How long a server may take to load the engine and begin a child; a busy machine needs a few seconds."""
 _LOOK_SECONDS = 0.25
 _PIECE = 1 << 20
-_PLAIN_VARIABLES = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 #: Threads and arenas that libraries would set up at the size of the machine, and a limit on memory count.
 _SMALL = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 #: A death with so much of the granted memory in use is taken for want of it.
@@ -54,7 +54,9 @@ def run_confined(
     """Call ``package.module:name`` with the argument in a confined process; returns what it returns. Both are JSON.
 
     The function takes the argument and a callable ``report``; what it reports reaches ``on_progress``. ``is_cancelled``
-    is asked a few times a second. What either of the two raises ends the process and is raised here.
+    is asked a few times a second. What either of the two raises ends the process and is raised here. Where the module
+    has a function ``before_confinement``, it is called once beforehand, in the process that all confined ones of the
+    module come from: what it loads, they have.
 
     Raises the errors of the engine that the function raises; ConfinedDied where it ends in any other way,
     ConfinedTooLong, ConfinedOutOfMemory and ConfinedCancelled.
@@ -214,7 +216,7 @@ class _Server:
                 [sys.executable, "-I", str(program), json.dumps(asked)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**(os.environ if network else _plain_environment()), **_SMALL},
+                env={**os.environ, **_SMALL} if network else {"TMPDIR": tempfile.gettempdir(), **_SMALL},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -239,15 +241,6 @@ class _Server:
         """In a forked process: it is the other one's."""
         self._control.close()
         self._process.returncode = 0
-
-
-def _plain_environment() -> dict[str, str]:
-    """What a process needs to run, and no secret of the one that asks."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _PLAIN_VARIABLES or name.startswith("LC_")
-    }
 
 
 class _Servers:

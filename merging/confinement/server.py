@@ -35,7 +35,9 @@ class _Child:
 def serve(control: int, module: str, parent: int) -> None:
     """Fork a child for each request until whoever started this process is gone."""
     with contextlib.suppress(Exception):  # a child that cannot load it tells why
-        importlib.import_module(module)
+        loaded = importlib.import_module(module)
+        if hasattr(loaded, "before_confinement"):
+            loaded.before_confinement()
     gc.freeze()
     _ForkServer(socket.socket(fileno=control), parent).run()
 

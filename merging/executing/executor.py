@@ -124,7 +124,7 @@ class MergeExecutor:
         if made.unresolved and (made.alignment.conflicts or not request.force_merge):
             raise MergeConflict(made.unresolved_conflicts(), total=made.unresolved)
         self._enter("validating", rows=made.staged.rows)
-        report = made.validation
+        report = made.validate(lambda: self.progress("validating", rows=made.staged.rows))
         if not report.ok and not (request.force_merge and report.can_be_forced):
             raise ValidationFailed(report)
         facts = self._facts(made, report, attempt)

@@ -11,6 +11,7 @@ import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from merging.expectations.cage import Cage
 from merging.expectations.expectation import (
     ColumnsJudge,
     Expectation,
@@ -51,6 +52,7 @@ def check_expectations(
     block_pre_existing: bool = False,
     overridden: Collection[int] = (),
     examples: int = EXAMPLES,
+    while_waiting: Callable[[], None] | None = None,
 ) -> ExpectationReport:
     """Check a suite on a merged result.
 
@@ -65,6 +67,7 @@ def check_expectations(
     that the table already had block like new ones. ``rows_only`` gives a quick answer: what needs a look at the whole
     table or Great Expectations itself is deferred, and says so. An expectation that cannot be checked counts as
     failed. Those whose numbers are ``overridden`` never block. Nothing is written but temporary tables of the session.
+    ``while_waiting`` is called about once a second while a confined process judges; what it raises ends the check.
     """
     started = time.perf_counter()
     source = selectable(merged)
@@ -82,6 +85,7 @@ def check_expectations(
         added_columns=frozenset(added_columns),
         scope="table" if everything else "changes",
         examples=examples,
+        cage=Cage(while_waiting, quick=rows_only),
     )
     all_checked = [Checked(one) for one in suite.expectations]
     for checked in all_checked:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from merging.expectations.cage import Cage
 from merging.expectations.conditions import Condition
 from merging.expectations.findings import Finding
 from merging.expectations.profile import ColumnFacts, Proposal, TableFacts
@@ -84,14 +85,18 @@ def _no_sql(_: Expectation) -> str | None:
 
 @dataclass(frozen=True)
 class TextJudge:
-    """Each row by itself, by the text of its one column: ``failing`` are those of some distinct texts that fail.
+    """Each row by itself, by the text of its one column, judged in a confined process.
 
-    ``in_sql``: a predicate that is true of ASCII texts as they should be, None where SQL cannot tell.
+    ``function`` is called there with ``{"texts": [...]}`` and what ``question`` says of the expectation, and answers
+    with the places of those texts that fail (``cage``). ``in_sql``: a predicate that is true of ASCII texts as they
+    should be, None where SQL cannot tell. ``advice`` is for whoever wrote what takes too long.
     """
 
-    failing: Callable[[Expectation, Sequence[str]], list[str]]
+    function: str
+    question: Callable[[Expectation], Mapping[str, Any]]
     in_sql: Callable[[Expectation], str | None] = _no_sql
     route: Route = "python"
+    advice: str = ""
     level: ClassVar[Level] = "row"
 
 
@@ -247,6 +252,7 @@ class Measured:
     expectation: Expectation
     relation: str
     numbers: Mapping[str, Any]
+    cage: Cage
 
 
 @dataclass(frozen=True)

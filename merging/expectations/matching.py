@@ -1,4 +1,4 @@
-"""Texts that SQL cannot judge, or not alone: each distinct text is judged once, by Python.
+"""Texts that SQL cannot judge, or not alone: each distinct text is judged once, in a confined process.
 
 Regular expressions go to DuckDB where RE2 and Python agree (``regexes``) and the text is ASCII; all other texts are
 judged by Python, in batches.
@@ -6,29 +6,22 @@ judged by Python, in batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
 
+import duckdb
 import pyarrow as pa
 
-from merging.confinement import Bounds, run_confined
-from merging.errors import ConfinedTooLong
+from merging.expectations.cage import Cage
 from merging.expectations.expectation import Expectation, TextJudge
-from merging.expectations.findings import NotChecked
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
 _BATCH = 100_000
-REGEX_SECONDS = 5.0
-"""How long Python may match one batch of texts with the patterns of an expectation; usual ones take well below 1 s."""
-
-_PLACES = "merging.expectations.regex_process:places"
-
-Wanted = Literal["any", "all", "none"]
+_BATCH_CHARACTERS = 16_000_000
 
 
 def prepare_matching(
-    opened: Session, expectation: Expectation, judge: TextJudge, relations: Iterable[str]
+    opened: Session, expectation: Expectation, judge: TextJudge, relations: Iterable[str], cage: Cage
 ) -> str:
     """Judge the texts of the relations; returns the predicate of failing rows (never NULL on judged rows).
 
@@ -36,7 +29,7 @@ def prepare_matching(
     """
     [name] = expectation.columns
     column = column_sql(name)
-    in_sql = judge.in_sql(expectation)
+    in_sql = _taken(opened, judge.in_sql(expectation), column)
     wanted = expectation.judged
     if in_sql is not None:
         wanted += f" AND strlen({column}) <> length({column})"
@@ -47,8 +40,12 @@ def prepare_matching(
     opened.execute(f"CREATE OR REPLACE TEMP TABLE {table}(value VARCHAR)")
     found = opened.connection.execute(sources).fetchall()
     any_bad = False
-    for start in range(0, len(found), _BATCH):
-        bad = judge.failing(expectation, [value for (value,) in found[start : start + _BATCH]])
+    question = judge.question(expectation)
+    for texts in _batches([value for (value,) in found]):
+        places = cage.ask(
+            expectation.number, judge.function, {**question, "texts": texts}, advice=judge.advice
+        )
+        bad = [texts[place] for place in places]
         if bad:
             any_bad = True
             opened.connection.register("judged_texts", pa.table({"value": pa.array(bad, pa.string())}))
@@ -60,19 +57,24 @@ def prepare_matching(
     return f"(CASE WHEN strlen({column}) = length({column}) THEN NOT ({in_sql}) ELSE {by_python} END)"
 
 
-def matched_in_time(patterns: Sequence[str], wanted: Wanted, texts: Sequence[str]) -> list[str]:
-    """Which of some texts fail. Raises NotChecked where Python takes too long.
+def _taken(opened: Session, in_sql: str | None, column: str) -> str | None:
+    """A predicate that DuckDB takes: RE2 refuses patterns that are long when their repetitions are written out."""
+    if in_sql is not None:
+        try:
+            opened.row(f"SELECT {in_sql} FROM (SELECT '' AS {column})")
+        except duckdb.Error:
+            return None
+    return in_sql
 
-    ``re`` cannot be interrupted, and some patterns take it longer than anybody lives: it works in a confined process,
-    which is ended when its time is over.
-    """
-    question = {"patterns": list(patterns), "wanted": wanted, "texts": list(texts)}
-    try:
-        found: list[int] = run_confined(_PLACES, question, Bounds(seconds=REGEX_SECONDS))
-    except ConfinedTooLong:
-        noun = "text" if len(texts) == 1 else "texts"
-        raise NotChecked(
-            f"the pattern takes too long: Python did not match {len(texts):,} {noun} within {REGEX_SECONDS:g} s. "
-            "Repetition inside repetition, as in (a+)+, does this; write the pattern without it."
-        ) from None
-    return [texts[place] for place in found]
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        if batch and (len(batch) == _BATCH or characters + len(text) > _BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(text)
+        characters += len(text)
+    if batch:
+        yield batch

@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from merging.expectations.cage import Cage
 from merging.expectations.expectation import Aggregate, Expectation, Measured, TableMetric
 from merging.expectations.findings import Finding
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
 
-def find_all(opened: Session, expectations: Sequence[Expectation], relation: str) -> Mapping[int, Finding]:
+def find_all(
+    opened: Session, expectations: Sequence[Expectation], relation: str, cage: Cage
+) -> Mapping[int, Finding]:
     """The findings of table-level expectations, by their numbers."""
     numbers = _aggregates(opened, expectations, relation)
     return {
-        one.number: _metric(one).find(Measured(opened, one, relation, numbers[one.number]))
+        one.number: _metric(one).find(Measured(opened, one, relation, numbers[one.number], cage))
         for one in expectations
     }
 

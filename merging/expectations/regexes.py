@@ -39,16 +39,19 @@ def for_re2(pattern: str) -> str | None:
 
     Raises re.error when the pattern is none of Python's.
     """
-    re.compile(pattern)
     if not pattern.isascii():
         return None
-    tree = _parser.parse(pattern)
+    try:
+        # Parsed only: what a pattern compiles to may take long, and is made in a confined process (``cage``).
+        tree = _parser.parse(pattern)
+    except (RecursionError, OverflowError):
+        return None
     flags = tree.state.flags
     if flags & (re.MULTILINE | re.LOCALE):
         return None
     try:
         written = _sequence(list(tree), dotall=bool(flags & re.DOTALL), last=True)
-    except _NoCounterpart:
+    except (_NoCounterpart, RecursionError):
         return None
     return f"(?i:{written})" if flags & re.IGNORECASE else written
 

@@ -31,12 +31,16 @@ class Limits(ContentLimits):
 
     ``memory`` is what DuckDB may hold before it spills; the process as a whole needs a few hundred megabytes more.
     ``staging_memory`` is the same for staging, so that any upload is read within 1 GB, readers and Python included.
+    ``check_memory`` and ``check_seconds`` are what one expectation may take in its confined process, where a pattern, a
+    schema or Great Expectations judges.
     The others are what uploads may hold.
     """
 
     memory: str = "1GB"
     staging_memory: str = "450MB"
     threads: int = 2
+    check_memory: str = "2GB"
+    check_seconds: int = 30
 
 
 _limits = Limits()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from merging.delta import Snapshot, scan_sql
@@ -25,11 +26,12 @@ def check_merged(
     *,
     replaces_rows: bool,
     rows_only: bool = False,
+    while_waiting: Callable[[], None] | None = None,
 ) -> ExpectationReport:
     """Check rules on the table as it would be after the merge whose rows are in ``merged`` of the session.
 
-    ``replaces_rows``: whether the merge updates or deletes any. Raises SuiteRejected when the suite does not fit the
-    merged table's columns.
+    ``replaces_rows``: whether the merge updates or deletes any. ``while_waiting`` as in ``check_expectations``.
+    Raises SuiteRejected when the suite does not fit the merged table's columns.
     """
     suite = rules.suite
     if not isinstance(suite, Suite):
@@ -67,5 +69,6 @@ def check_merged(
         rows_only=rows_only,
         block_pre_existing=rules.block_pre_existing,
         overridden=rules.overridden,
+        while_waiting=while_waiting,
     )
     return replace(report, version=rules.version, table_version=snapshot.version)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -106,19 +106,26 @@ class MergePlan:
         return self.conflicts.unresolved
 
     @cached_property
-    @naming_engine_failures()
     def validation(self) -> ValidationReport:
         """All checks of the merged result. Expectations are judged when this is first asked for.
 
         Raises SuiteRejected when the request's suite does not fit the merged table.
         """
-        report = self.check_expectations()
+        return self.validate()
+
+    def validate(self, while_waiting: Callable[[], None] | None = None) -> ValidationReport:
+        """``validation``, made anew; ``while_waiting`` is called about once a second where it takes long, and what it
+        raises ends it.
+        """
+        report = self.check_expectations(while_waiting=while_waiting)
         if report is None:
             return ValidationReport(self.built_in_checks)
         return ValidationReport((*self.built_in_checks, *report.checks()), report)
 
     @naming_engine_failures()
-    def check_expectations(self, *, rows_only: bool = False) -> ExpectationReport | None:
+    def check_expectations(
+        self, *, rows_only: bool = False, while_waiting: Callable[[], None] | None = None
+    ) -> ExpectationReport | None:
         """Judge the request's suite on the merged result; None without a suite or while the schema is in conflict.
 
         ``rows_only`` gives a quick answer from the changed rows, and defers what needs the whole table.
@@ -133,6 +140,7 @@ class MergePlan:
             rules_of(self.request.expectations),
             replaces_rows=bool(self.rows_updated or self.rows_deleted),
             rows_only=rows_only,
+            while_waiting=while_waiting,
         )
 
     @property

@@ -1,6 +1,7 @@
 """Expectations of a dataset in the life of a change request: checked early, checked in the merge, answered for."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,60 @@ def test_write_skew_is_blocked_and_leaves_everything_as_it_was(dataset: Dataset,
         "merge.invalid"
     )
     assert merging.find_merge(dataset.table_uri, years.cr_id) is None
+
+
+#: A share is one of the whole table, so only the run judges it.
+ENDLESS = expectation(
+    "column_values_to_match_regex", column="manufacturer", regex=r"(?=.)^(X+X+)+Y$", mostly=0.1
+)
+ENDLESS_MAKER = f"tailnum,manufacturer\nN2,{'X' * 60}\n"
+
+
+def test_fs5_a_pattern_that_never_ends_ends_the_run_as_invalid(
+    dataset: Dataset, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("merging.sql.session._limits", merging.Limits(check_seconds=1))
+    change_request = proposing(dataset, ENDLESS_MAKER)
+    expect_of(dataset, ENDLESS)
+    ExpectationCheck.objects.filter(
+        change_request=change_request
+    ).delete()  # as long as nobody has judged the rows, the run is asked for
+    before = everything(dataset, change_request)
+
+    run = merge(change_request, owner)
+
+    assert (run.status, run.error_code) == (RunStatus.INVALID, "validation_failed")
+    assert "manufacturer matches the regular expression (?=.)^(X+X+)+Y$" in run.error_message
+    assert "it was stopped after 1 s" in run.error_message
+    assert everything(dataset, change_request) == before
+
+
+def test_fs5_a_merge_is_cancelled_while_a_pattern_never_ends(
+    dataset: Dataset, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_request = proposing(dataset, ENDLESS_MAKER)
+    expect_of(dataset, ENDLESS)
+    ExpectationCheck.objects.filter(
+        change_request=change_request
+    ).delete()  # as long as nobody has judged the rows, the run is asked for
+    before = everything(dataset, change_request)
+    run = runs.request_merge(change_request_id=change_request.pk, actor=owner)
+    told: list[None] = []
+
+    def cancel_the_second_time() -> None:
+        told.append(None)
+        if len(told) == 2:  # the pattern runs by then
+            runs.cancel_run(run_id=run.pk, actor=owner)
+
+    at_phase(monkeypatch, "validating", cancel_the_second_time)
+    started = time.monotonic()
+
+    drain()
+
+    run.refresh_from_db()
+    assert (run.status, run.error_message) == (RunStatus.CANCELLED, "Cancelled by olivia.")
+    assert time.monotonic() - started < 15
+    assert everything(dataset, change_request) == before
 
 
 def test_what_only_the_whole_table_tells_is_known_after_the_first_try(dataset: Dataset, owner: User) -> None:

@@ -84,9 +84,16 @@ def test_a_value_of_the_wrong_type_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_engine_has_the_limits_of_the_settings() -> None:
     assert limits() == merging.Limits(
-        settings.ENGINE_MEMORY, settings.STAGING_MEMORY, settings.ENGINE_THREADS, **settings.CONTENT_LIMITS
+        settings.ENGINE_MEMORY,
+        settings.STAGING_MEMORY,
+        settings.ENGINE_THREADS,
+        settings.CHECK_MEMORY,
+        settings.CHECK_SECONDS,
+        **settings.CONTENT_LIMITS,
     )
-    assert merging.Limits() == merging.Limits("1GB", "450MB", 2), "the page's defaults are the engine's own"
+    assert merging.Limits() == merging.Limits("1GB", "450MB", 2, "2GB", 30), (
+        "the page's defaults are the engine's own"
+    )
 
 
 def test_sessions_keep_to_the_limits_that_were_set(monkeypatch: pytest.MonkeyPatch) -> None:

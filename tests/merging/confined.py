@@ -103,8 +103,8 @@ def native_connect(argument: Any, _: Report) -> int:
     return int(libc.connect(libc.socket(2, 1, 0), address, 16))
 
 
-def environment(_: Any, __: Report) -> Any:
-    return dict(os.environ)
+def environment(_: Any, __: Report) -> str:
+    return Path("/proc/self/environ").read_text(encoding="utf-8")
 
 
 def program(_: Any, __: Report) -> None:

@@ -53,7 +53,7 @@ def _predicate(on: MergedResult, checked: Checked) -> str:
     if checked.scope == "table":
         relations |= {on.merged, on.before}
     return prepare_matching(
-        on.session, one, judge, sorted(relation for relation in relations if relation is not None)
+        on.session, one, judge, sorted(relation for relation in relations if relation is not None), on.cage
     )
 
 

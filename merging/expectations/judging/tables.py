@@ -41,7 +41,7 @@ def _found(
     if not all_checked:
         return
     try:
-        found = find_all(on.session, [checked.expectation for checked in all_checked], relation)
+        found = find_all(on.session, [checked.expectation for checked in all_checked], relation, on.cage)
     except CANNOT as error:
         if len(all_checked) == 1:
             all_checked[0].error = first_line(error)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from merging.expectations.expectation import (
-    Expectation,
-)
+from merging.expectations.cage import Cage
+from merging.expectations.expectation import Expectation
 from merging.expectations.findings import Counts, Finding, NotChecked
 from merging.expectations.report import FailingRow, Scope
 from merging.model import Column
@@ -53,7 +52,8 @@ class MergedResult:
 
     ``merged``: every row after the merge; ``changed``: those that it adds or updates, as they will be; ``replaced``:
     those that it updates or deletes, as they were; ``before``: every row now. ``scope`` is what is asked for: an
-    expectation that looks at a share of the table looks at all of it in any case.
+    expectation that looks at a share of the table looks at all of it in any case. ``cage`` is where users' patterns are
+    matched.
     """
 
     session: Session
@@ -66,6 +66,7 @@ class MergedResult:
     added_columns: frozenset[str]
     scope: Scope
     examples: int
+    cage: Cage
 
     def scope_of(self, one: Expectation) -> Scope:
         """Which rows an expectation on rows is judged by."""

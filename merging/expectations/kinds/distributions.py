@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from merging.expectations import border
+import pyarrow as pa
+
 from merging.expectations.expectation import Argument, Entry, Measured, TableMetric
 from merging.expectations.findings import Counts, Finding
 from merging.expectations.kinds.arguments import COLUMN, MOSTLY
@@ -14,6 +17,9 @@ from merging.expectations.kinds.predicates import column_of
 from merging.expectations.values import NUMERIC, TEXT
 from merging.expectations.wording import limits
 from merging.sql.quoting import column_sql
+from merging.sql.session import Session
+
+_BATCH = 100_000
 
 
 def _quantiles(found: Measured) -> Finding:
@@ -117,13 +123,23 @@ def _by_great_expectations(found: Measured) -> Finding:
         f"{column_sql(name)}::DOUBLE AS {column_sql(name)}" if kind == "decimal" else column_sql(name)
         for name, kind in expectation.families.items()
     )
-    table = found.opened.table(f"SELECT {listed} FROM {found.relation} WHERE {expectation.domain}")
-    answer = border.validate(expectation, table.rename_columns(list(expectation.families)).to_pandas())
-    result = answer["result"]
-    counts = None
-    if "element_count" in result:
-        counts = Counts(result["element_count"], result["unexpected_count"], result.get("missing_count"))
-    return Finding(answer["success"], result.get("observed_value"), counts)
+    query = f"SELECT {listed} FROM {found.relation} WHERE {expectation.domain}"
+    with tempfile.TemporaryDirectory(prefix="headgate-check-") as folder:
+        file = str(Path(folder) / "column.arrow")
+        _write(found.opened, query, list(expectation.families), file)
+        question = {"type": expectation.type, "kwargs": dict(expectation.kwargs), "file": file}
+        answer = found.cage.ask(expectation.number, "merging.expectations.border:verdict", question)
+    counts = Counts(*answer["counts"]) if answer["counts"] is not None else None
+    return Finding(answer["ok"], answer["observed"], counts)
+
+
+def _write(opened: Session, query: str, names: Sequence[str], file: str) -> None:
+    """The rows of a query as an Arrow file, a batch at a time."""
+    with opened.connection.sql(query).to_arrow_reader(_BATCH) as rows:
+        schema = pa.schema([field.with_name(name) for field, name in zip(rows.schema, names, strict=True)])
+        with pa.ipc.new_file(file, schema) as written:
+            for batch in rows:
+                written.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
 
 
 ENTRIES = (

@@ -1,16 +1,17 @@
 """Whether texts match regular expressions of Python.
 
-They go to DuckDB where RE2 and Python agree (``regexes``) and the text is ASCII; all other texts are matched by Python.
+They go to DuckDB where RE2 and Python agree (``regexes``) and the text is ASCII; all other texts are matched by Python,
+in a confined process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from merging.expectations.confined import Wanted
 from merging.expectations.expectation import Argument, Entry, Expectation, TextJudge
 from merging.expectations.kinds.arguments import ANY_OR_ALL, COLUMN, MOSTLY
 from merging.expectations.kinds.predicates import column_of
-from merging.expectations.matching import Wanted, matched_in_time
 from merging.expectations.regexes import for_re2
 from merging.expectations.values import TEXT
 from merging.expectations.wording import listed
@@ -38,8 +39,10 @@ def _matching(wanted: Callable[[Expectation], Wanted]) -> TextJudge:
         return f"NOT {matches}" if matches is not None and wanted(expectation) == "none" else matches
 
     return TextJudge(
-        lambda one, texts: matched_in_time(_patterns(one), wanted(one), texts),
+        "merging.expectations.confined:unmatched",
+        lambda one: {"patterns": list(_patterns(one)), "wanted": wanted(one)},
         in_sql,
+        advice="Repetition inside repetition, as in (a+)+, takes a pattern for ever; write it without.",
     )
 
 

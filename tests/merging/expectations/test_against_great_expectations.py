@@ -371,7 +371,7 @@ def test_what_we_do_not_judge_is_judged_by_great_expectations_itself() -> None:
     assert compare_all(table, given) == 2
     first, second = our_results(table, given)
     assert (first.checked_by, counted(first).unexpected_count, dict(first.failing_rows[0].key)) == (
-        "great_expectations",
+        "python",
         1,
         {"k": 2},
     )

@@ -7,12 +7,13 @@ from drf_spectacular.utils import OpenApiParameter
 
 from api.authentication import SCHEME_NAME, scope_of
 from changerequests.models import choices
-from changerequests.states import RunPhase, RunStatus, Status
+from changerequests.states import RunPhase, RunStatus, Status, UploadState
 
 #: Sets of values with names of their own in the document.
 STATUSES = choices(Status)
 RUN_STATUSES = choices(RunStatus)
 RUN_PHASES = choices(RunPhase)
+UPLOAD_STATES = choices(UploadState)
 
 CR_ID = OpenApiParameter("cr_id", str, OpenApiParameter.PATH, description="Public id, for example CR-128.")
 DATASET_ID = OpenApiParameter("dataset_id", int, OpenApiParameter.PATH)

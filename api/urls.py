@@ -14,11 +14,11 @@ from api.views.proposals import (
     EventViewSet,
     ReviewViewSet,
     RevisionViewSet,
-    UploadView,
 )
 from api.views.sign_in import TokenLogoutView, TokenView, TokenViewSet
 from api.views.tables import TableViewSet, TrailViewSet
 from api.views.unknown import UnknownView
+from api.views.uploads import ReceivedUploadView, UploadView
 
 DATASET = "datasets/<int:dataset_id>"
 REQUEST = "change_requests/<str:cr_id>"
@@ -69,7 +69,8 @@ v1 = [
         name="change-requests",
     ),
     path(REQUEST, ChangeRequestViewSet.as_view({"get": "retrieve"}), name="change-request"),
-    path(f"{REQUEST}/upload", UploadView.as_view({"post": "upload"}), name="upload"),
+    path(f"{REQUEST}/upload", UploadView.as_view(), name="upload"),
+    path("uploads/<int:upload_id>", ReceivedUploadView.as_view(), name="received-upload"),
     path(f"{REQUEST}/revisions", RevisionViewSet.as_view({"get": "list"}), name="revisions"),
     path(f"{REQUEST}/diff", ChangeRequestViewSet.as_view({"get": "diff"}), name="diff"),
     path(

@@ -21,6 +21,7 @@ RUNS = (
     ("Three-way merge beside doltlite", "threeway"),
     ("Expectations", "expectations", "--rows", "6000000", "--changes", "10000", "--runs", "3"),
     ("Staging", "staging"),
+    ("Uploads", "uploads"),
     ("Queue", "queue_throughput"),
     ("A large installation", "crowd"),
 )

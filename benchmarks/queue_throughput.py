@@ -74,14 +74,14 @@ class Bench:
 
     def request(self, dataset: Dataset, number: int) -> int:
         """A pending request that changes rows of its own; its primary key."""
-        from changerequests.services import proposals
+        from changerequests.services import proposals, staging
 
         made = proposals.create_change_request(dataset=dataset, author=self.owner, title=f"Request {number}")
         path = self.folder / "upload.csv"
         first = number * ROWS_PER_REQUEST
         lines = [f"{row},{number + 1}.5" for row in range(first, first + ROWS_PER_REQUEST)]
         path.write_text("\n".join(["id,value", *lines]) + "\n")
-        proposals.stage_upload(change_request_id=made.pk, actor=self.owner, path=path)
+        staging.stage_at_once(change_request_id=made.pk, actor=self.owner, path=path)
         proposals.submit(change_request_id=made.pk, actor=self.owner)
         return made.pk
 

@@ -84,6 +84,46 @@ class RunEnded(DomainError):
         self.code = code
 
 
+class UploadEnded(DomainError):
+    """An upload ended without a revision; ``code`` and ``data`` are those of what went wrong."""
+
+    code = "upload_failed"
+
+    def __init__(self, message: str, code: str, **data: Any) -> None:
+        super().__init__(message, **data)
+        self.code = code
+
+
+class UploadReplaced(DomainError):
+    """Newer content was uploaded to the same request and staged before this could be."""
+
+    code = "upload_replaced"
+
+
+class UploadLost(DomainError):
+    """The received file is not there any more."""
+
+    code = "upload_lost"
+
+
+class ReaderDied(DomainError):
+    """The process that read an upload died of it."""
+
+    code = "reader_died"
+
+
+class ReaderTookTooLong(ReaderDied):
+    """The process that read an upload was ended because it took longer than an upload may."""
+
+    code = "upload_took_too_long"
+
+
+class ReaderOutOfMemory(ReaderDied):
+    """The process that read an upload was ended because it took more memory than an upload may."""
+
+    code = "upload_out_of_memory"
+
+
 class OutcomeUnknown(DomainError):
     """Whether a commit of the request stands, or may yet land, cannot be told now: its store does not answer."""
 

@@ -9,7 +9,16 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
-from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunPhase, RunStatus, Status
+from changerequests.states import (
+    ACTIVE_RUN_STATUSES,
+    OPEN_STATUSES,
+    RunPhase,
+    RunStatus,
+    Status,
+    UploadPhase,
+    UploadState,
+    UploadStatus,
+)
 from datasets.durable_work import DurableWork
 from datasets.models import Dataset, SuiteVersion
 
@@ -229,6 +238,82 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.change_request.cr_id} revision {self.number}"
+
+
+class Upload(DurableWork):
+    """Bytes that were received and are not believed yet: a worker reads them in a process that may die alone.
+
+    The received file lies under ``token`` in the folder of uploads until the upload has ended. Without a
+    ``change_request`` it is the first content of one: a draft under ``title`` is made once the content is staged.
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="uploads")
+    change_request = models.ForeignKey(
+        ChangeRequest,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="uploads",
+        help_text="Whose content it shall become; empty where a draft is made for it.",
+    )
+    uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    token = models.CharField(max_length=40, unique=True, editable=False, default=new_identity)
+    status = models.CharField(max_length=10, choices=choices(UploadStatus), default=UploadStatus.QUEUED)
+    phase = models.CharField(max_length=10, choices=choices(UploadPhase), blank=True)
+    title = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    merge_schema = models.BooleanField(default=True)
+    file_name = models.CharField(max_length=255, blank=True)
+    file_format = models.CharField(max_length=20, blank=True, help_text="Empty: by the file's name.")
+    null_token = models.TextField(blank=True)
+    column_types = models.JSONField(default=dict, blank=True)
+    pasted = models.TextField(
+        blank=True,
+        help_text="Rows that were typed into the page: shown again where they are refused, forgotten once staged.",
+    )
+    size_bytes = models.PositiveBigIntegerField(help_text="Of the file as it was received.")
+    rows_read = models.PositiveBigIntegerField(default=0)
+    revision = models.OneToOneField(
+        Revision, null=True, blank=True, on_delete=models.CASCADE, related_name="upload"
+    )
+    cancel_requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    error_data = models.JSONField(
+        default=dict, encoder=DjangoJSONEncoder, help_text="Of a refusal: every problem by line and column."
+    )
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status=UploadStatus.STAGED, revision__isnull=False)
+                | (~Q(status=UploadStatus.STAGED) & Q(revision__isnull=True)),
+                name="staged_exactly_with_revision",
+            ),
+            models.CheckConstraint(
+                condition=Q(change_request__isnull=False) | ~Q(title=""), name="upload_has_request_or_title"
+            ),
+        ]
+        indexes = [
+            # What every sweep asks for: a handful among all there ever were.
+            models.Index(
+                fields=["status"],
+                condition=Q(status__in=[UploadStatus.QUEUED, UploadStatus.RUNNING]),
+                name="upload_queue",
+            ),
+            models.Index(fields=["change_request", "uploaded_by"], name="uploads_of_request"),
+        ]
+
+    def __str__(self) -> str:
+        return f"upload {self.pk}"
+
+    @property
+    def state(self) -> UploadState:
+        """Where it stands, in one word."""
+        if self.status == UploadStatus.QUEUED:
+            return UploadState.RECEIVED
+        return UploadState(self.phase if self.status == UploadStatus.RUNNING else self.status)
 
 
 class PlanCheck(models.Model):

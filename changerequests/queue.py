@@ -32,6 +32,16 @@ def ring_for_maintenance_on_commit(dataset_id: int) -> None:
     transaction.on_commit(lambda: ring_for_maintenance(dataset_id), robust=True)
 
 
+def ring_for_upload(upload_id: int) -> None:
+    """Ask a worker to stage an upload."""
+    bells.ring("changerequests.stage_upload", upload_id)
+
+
+def ring_for_upload_on_commit(upload_id: int) -> None:
+    """The same, once the surrounding transaction is committed."""
+    transaction.on_commit(lambda: ring_for_upload(upload_id), robust=True)
+
+
 def ask_for_check(change_request_id: int) -> None:
     """Ask a worker to plan a change request again, once the surrounding transaction is committed."""
     bells.ring_on_commit("changerequests.check", change_request_id)

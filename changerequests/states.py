@@ -114,3 +114,36 @@ class RunPhase(StrEnum):
     COMMITTING = "committing"
     RECORDING = "recording"
     DONE = "done"
+
+
+class UploadStatus(StrEnum):
+    """How far an upload is as a piece of work. The first two are active; ``UploadState`` is what people are told."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STAGED = "staged"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ACTIVE_UPLOAD_STATUSES: Final = (UploadStatus.QUEUED, UploadStatus.RUNNING)
+
+
+class UploadPhase(StrEnum):
+    """What is being done with an upload, in order."""
+
+    READING = "reading"
+    CHECKING = "checking"
+
+
+class UploadState(StrEnum):
+    """Where an upload stands, in words for people and programs: the first three pass, the others are its end."""
+
+    RECEIVED = "received"
+    READING = "reading"
+    CHECKING = "checking"
+    STAGED = "staged"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"

@@ -2,7 +2,16 @@
 
 from celery import Task, shared_task
 
-from changerequests.services import adopting, execution, maintenance, outdated, plans, retention, waiting
+from changerequests.services import (
+    adopting,
+    execution,
+    maintenance,
+    outdated,
+    plans,
+    retention,
+    staging,
+    waiting,
+)
 from datasets import suites
 
 
@@ -10,6 +19,12 @@ from datasets import suites
 def merge_next(task: "Task[[int], None]", dataset_id: int) -> None:
     """Work on the next merge run of a dataset."""
     execution.merge_next(dataset_id=dataset_id, worker=task.request.hostname or "direct call")
+
+
+@shared_task(name="changerequests.stage_upload", bind=True)
+def stage_upload(task: "Task[[int], None]", upload_id: int) -> None:
+    """Read what somebody uploaded, in a process that may die alone."""
+    staging.stage_upload(upload_id=upload_id, worker=task.request.hostname or "direct call")
 
 
 @shared_task(name="changerequests.check")
@@ -33,6 +48,7 @@ def sweep() -> None:
     adopting.settle_what_is_open()
     maintenance.sweep()
     suites.sweep_proposals()
+    staging.sweep_uploads()
     waiting.merge_what_is_ready()
 
 

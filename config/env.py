@@ -38,6 +38,9 @@ class Environment:
     session_hours: int = 12
     merge_wait_seconds: int = 60
     upload_limit_bytes: int = 5 * 1024**3
+    upload_wait_seconds: int = 20
+    staging_seconds: int = 1800
+    staging_process_memory: int = 3 * 1024**3
     headgate_engine_memory: str = "1GB"
     headgate_staging_memory: str = "450MB"
     headgate_engine_threads: int = 2

@@ -1,17 +1,36 @@
-"""Where uploaded files wait until a service has read them."""
+"""Where uploaded files are received: on the disk where they wait for a worker, whatever their size."""
 
-import os
+import tempfile
 from typing import Any
 
-from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 
-#: Of the end of a file's name: more tells no format, and would make the name of the temporary file too long.
-LONGEST_SUFFIX = 20
+from changerequests.services.storage import incoming_folder
+
+
+class FileBesideUploads(TemporaryUploadedFile):
+    """A file that is received; its service links it, and the end of the request removes it here."""
+
+    def __init__(
+        self,
+        name: str | None,
+        content_type: str | None,
+        size: int,
+        charset: str | None,
+        content_type_extra: Any = None,
+    ) -> None:
+        folder = incoming_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        file = tempfile.NamedTemporaryFile(suffix=".upload", dir=folder)  # noqa: SIM115  (closed with the request)
+        UploadedFile.__init__(self, file, name, content_type, size, charset, content_type_extra)
 
 
 class UploadOnDisk(TemporaryFileUploadHandler):
-    """Every upload in a temporary file, whatever its name."""
+    """Every upload in a file beside those that wait."""
 
-    def new_file(self, field_name: str, file_name: str, *args: Any, **kwargs: Any) -> None:
-        stem, suffix = os.path.splitext(file_name)
-        super().new_file(field_name, stem + suffix[:LONGEST_SUFFIX], *args, **kwargs)
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        FileUploadHandler.new_file(self, *args, **kwargs)
+        self.file = FileBesideUploads(
+            self.file_name, self.content_type, 0, self.charset, self.content_type_extra
+        )

@@ -135,10 +135,10 @@ def wait_until(process: ManagedProcess, is_ready: Callable[[], bool], *, seconds
 
 
 def worker_command(*, concurrency: int, beat: bool) -> list[str]:
-    """One Celery worker on both queues; with ``beat`` it also keeps the schedule (only one worker may)."""
+    """One Celery worker on all queues; with ``beat`` it also keeps the schedule (only one worker may)."""
     command = [
         *(sys.executable, "-m", "celery", "--quiet", "-A", "config", "worker"),
-        *("--queues", "merging,maintenance", "--concurrency", str(concurrency)),
+        *("--queues", "merging,maintenance,staging", "--concurrency", str(concurrency)),
         *("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"),
     ]
     return [*command, "--beat"] if beat else command

@@ -92,6 +92,7 @@ from merging.sql.session import Limits, set_limits
 from merging.sql.strict_json import read_json
 from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
+from merging.staging.apart import stage_apart
 from merging.staging.staged import Staged, open_for_pages, open_staged
 from merging.store.space import naming_full_disks
 from merging.tables.looking import check_keys, create_table, history, inspect_table, preview
@@ -219,6 +220,7 @@ __all__ = [
     "same_value",
     "set_limits",
     "stage",
+    "stage_apart",
     "supersede",
     "table_condition",
     "text_form",

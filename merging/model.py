@@ -17,11 +17,12 @@ ConflictKind = Literal["modify/modify", "modify/delete", "delete/modify", "add/a
 Choice = Literal["current", "proposed", "base", "custom", "keep", "delete"]
 ConflictPolicy = Literal["cell", "row"]
 StrategyName = Literal["merge-on-read", "copy-on-write"]
-Phase = Literal["checking", "validating", "writing", "committing", "recording", "uncommitted"]
+Phase = Literal["reading", "checking", "validating", "writing", "committing", "recording", "uncommitted"]
 
 
 class Progress(Protocol):
-    """How a merge tells where it is. Called from the merging thread, in the order of ``Phase`` per attempt.
+    """How a merge tells where it is. Called from the merging thread, in the order of ``Phase`` per attempt. Staging has
+    the phases ``reading`` and ``checking``, and tells the ``rows`` read so far.
 
     ``committing`` is the last call before the put-if-absent of the commit: an exception raised there
     stops the merge, its files are removed and nothing is committed. That is the place to re-check

@@ -1,8 +1,11 @@
 """What every test stands on: no network, a database in a file, tables in a folder of its own."""
 
+import importlib
+import json
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,8 +18,10 @@ from pytest_django import Settings
 
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
 from changerequests import queue
-from changerequests.services import execution
+from changerequests.services import execution, staging
 from demo.processes import ManagedProcess
+from merging.confinement import Bounds, run_confined
+from merging.staging import apart
 from tests import services
 from tests.network_guard import only_loopback
 
@@ -62,6 +67,56 @@ def delta_data_root(tmp_path: Path, settings: Settings) -> Path:
     root = tmp_path / "delta"
     settings.DELTA_DATA_ROOT = root
     return root
+
+
+# --- Staging without a separate worker and without a child ------------------------------------------------
+
+
+def run_in_this_process(
+    function: str,
+    argument: Mapping[str, Any],
+    bounds: Bounds,
+    *,
+    on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> Any:
+    """What ``merging.confinement.run_confined`` does, without a child: only JSON comes in and goes out."""
+    module, _, name = function.partition(":")
+    call = getattr(importlib.import_module(module), name)
+    folder, told = tempfile.tempdir, list[Mapping[str, Any]]()
+    try:
+        return json.loads(json.dumps(call(json.loads(json.dumps(argument)), told.append)))
+    finally:
+        tempfile.tempdir = folder
+        if on_progress is not None:
+            for progress in told:
+                on_progress(progress)
+
+
+@pytest.fixture(autouse=True)
+def staging_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads are read in this process when the bell rings; tests with separate processes or ``deaf_staging`` read none
+    here.
+    """
+    monkeypatch.setattr(apart, "run_confined", run_in_this_process)
+    if not {"broker_url", "deaf_staging"} & set(request.fixturenames):
+        monkeypatch.setattr(
+            queue,
+            "ring_for_upload_on_commit",
+            lambda upload_id: staging.stage_upload(upload_id=upload_id, worker="at once"),
+        )
+
+
+@pytest.fixture
+def child_for_staging(staging_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads are read in a child, as everywhere but in tests."""
+    monkeypatch.setattr(apart, "run_confined", run_confined)
+
+
+@pytest.fixture
+def deaf_staging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker hears of uploads."""
+    monkeypatch.setattr(queue, "ring_for_upload_on_commit", lambda upload_id: None)
 
 
 # --- Merging without a separate worker ------------------------------------------------------------------

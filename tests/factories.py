@@ -18,7 +18,7 @@ from django.db.models import Model
 
 import merging
 from changerequests.models import ChangeRequest, MergeRun, Review
-from changerequests.services import execution, plans, proposals, reviews, runs
+from changerequests.services import execution, plans, proposals, reviews, runs, staging
 from changerequests.services import expectations as expectations_of_requests
 from changerequests.states import ACTIVE_RUN_STATUSES, Status
 from datasets.models import Dataset, Project, SuiteVersion
@@ -175,7 +175,7 @@ def stage_csv(change_request: ChangeRequest, csv: str, *, actor: User | None = N
     path = Path(settings.DELTA_DATA_ROOT) / "uploads" / f"{change_request.cr_id}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(csv)
-    proposals.stage_upload(
+    staging.stage_at_once(
         change_request_id=change_request.pk,
         actor=actor or change_request.author,
         path=path,

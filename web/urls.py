@@ -16,6 +16,7 @@ from web.views import (
     maintenance,
     merges,
     sessions,
+    uploads,
 )
 
 DATASET = "datasets/<slug:project_slug>/<slug:dataset_slug>/"
@@ -51,10 +52,10 @@ urlpatterns = [
     path(DATASET + "members/remove/", datasets.remove_member, name="remove_member"),
     path(DATASET + "settings/", datasets.settings, name="dataset_settings"),
     path(DATASET + "reconcile/", datasets.reconcile, name="reconcile"),
-    path(DATASET + "new/", change_requests.new, name="new_change_request"),
+    path(DATASET + "new/", uploads.new, name="new_change_request"),
     path(REQUEST, change_requests.conversation, name="change_request"),
     path(REQUEST + "merge-box/", change_requests.box, name="merge_box"),
-    path(REQUEST + "upload/", change_requests.upload, name="upload"),
+    path(REQUEST + "upload/", uploads.upload, name="upload"),
     path(REQUEST + "changes/", changes.changes, name="changes"),
     path(REQUEST + "conflicts/", conflicts.conflicts, name="conflicts"),
     path(REQUEST + "conflicts/resolve/", conflicts.resolve, name="resolve"),
@@ -75,6 +76,8 @@ urlpatterns = [
     path(REQUEST + "merge/", merges.merge, name="merge"),
     path(REQUEST + "merge/when-ready/", merges.merge_when_ready, name="merge_when_ready"),
     path(REQUEST + "revert/", merges.revert, name="revert"),
+    path("uploads/<int:upload_id>/", uploads.received, name="received_upload"),
+    path("uploads/<int:upload_id>/cancel/", uploads.cancel, name="cancel_upload"),
     path("merge-runs/<int:run_id>/", merges.run, name="merge_run"),
     path("merge-runs/<int:run_id>/cancel/", merges.cancel, name="cancel_run"),
 ]

@@ -7,10 +7,12 @@ from typing import Any
 from django.db.models import prefetch_related_objects
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.reverse import reverse
 
+from api.schema import UPLOAD_STATES
 from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
 from changerequests.facts import Facts
-from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision
+from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision, Upload
 from changerequests.policies import blockers
 from changerequests.services.rebasing import is_edited
 from changerequests.states import Action
@@ -390,6 +392,99 @@ class UploadSerializer(StrictSerializer):
         required=False,
         help_text='Types of new columns by their names, as JSON: `{"price": "decimal(10,2)"}`.',
     )
+
+
+class ContentErrorSerializer(serializers.Serializer):
+    """One reason why content was refused, at its place."""
+
+    line = serializers.IntegerField(allow_null=True)
+    column = serializers.CharField(allow_null=True)
+    code = serializers.CharField()
+    message = serializers.CharField()
+    value = serializers.CharField(allow_null=True)
+
+
+class UploadProblemSerializer(serializers.Serializer):
+    """What ended an upload that was not staged: as the operation would have answered that waited for it."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+    errors: Any = ContentErrorSerializer(
+        many=True, required=False, help_text="Of refused content: problems by line and column, capped."
+    )
+    total = serializers.IntegerField(required=False, help_text="How many problems there are.")
+
+
+class ReceivedUploadSerializer(serializers.ModelSerializer):
+    """An upload: where it stands, what came of it, and where to go on."""
+
+    state = serializers.ChoiceField(UPLOAD_STATES)
+    dataset = serializers.IntegerField(source="dataset_id")
+    change_request: Any = serializers.SerializerMethodField(
+        help_text="Its change request; null while none was made for it."
+    )
+    revision: Any = serializers.SerializerMethodField(help_text="Number of the revision that it became.")
+    problem: Any = serializers.SerializerMethodField(
+        help_text="Why it was not staged; null where it was not."
+    )
+    uploaded_by = UserField(read_only=True)
+    received_at = serializers.DateTimeField(source="queued_at")
+    cancel_requested = serializers.SerializerMethodField()
+    url: Any = serializers.SerializerMethodField()
+    change_request_url: Any = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Upload
+        fields = [
+            "id",
+            "state",
+            "dataset",
+            "change_request",
+            "revision",
+            "problem",
+            "file_name",
+            "size_bytes",
+            "rows_read",
+            "uploaded_by",
+            "received_at",
+            "finished_at",
+            "cancel_requested",
+            "url",
+            "change_request_url",
+        ]
+
+    @extend_schema_field({"type": ["string", "null"]})
+    def get_change_request(self, upload: Upload) -> str | None:
+        found = _request_of(upload)
+        return found.cr_id if found else None
+
+    @extend_schema_field({"type": ["integer", "null"]})
+    def get_revision(self, upload: Upload) -> int | None:
+        return upload.revision.number if upload.revision else None
+
+    @extend_schema_field(UploadProblemSerializer(allow_null=True))
+    def get_problem(self, upload: Upload) -> Any:
+        if not upload.error_code:
+            return None
+        return {**upload.error_data, "code": upload.error_code, "message": upload.error_message}
+
+    def get_cancel_requested(self, upload: Upload) -> bool:
+        return upload.cancel_requested_by_id is not None
+
+    @extend_schema_field({"type": "string", "format": "uri"})
+    def get_url(self, upload: Upload) -> str:
+        return reverse("api:received-upload", args=[upload.pk], request=self.context["request"])
+
+    @extend_schema_field({"type": ["string", "null"], "format": "uri"})
+    def get_change_request_url(self, upload: Upload) -> str | None:
+        found = _request_of(upload)
+        if found is None:
+            return None
+        return reverse("api:change-request", args=[found.cr_id], request=self.context["request"])
+
+
+def _request_of(upload: Upload) -> ChangeRequest | None:
+    return upload.revision.change_request if upload.revision else upload.change_request
 
 
 class CloseSerializer(StrictSerializer):

@@ -1,10 +1,8 @@
 """Conflicts and their choices, merges and their runs."""
 
-import re
 from typing import Any
 
 import django_filters
-from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -17,6 +15,7 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 from accounts.scopes import Scope
 from api.pagination import EngineCursor, NewestFirst, page_of
 from api.parsers import CellJSONParser
+from api.preferences import PREFER, patience_of
 from api.schema import CR_ID
 from api.serializers.merges import (
     ChoicesSerializer,
@@ -38,9 +37,6 @@ from datasets.roles import datasets_with_role
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key answers the same run."
-)
-PREFER = OpenApiParameter(
-    "Prefer", str, OpenApiParameter.HEADER, description="`wait=30` waits up to 30 s for the end (RFC 7240)."
 )
 RUN_ID = OpenApiParameter("run_id", int, OpenApiParameter.PATH)
 
@@ -140,12 +136,11 @@ class MergeView(APIView):
             override_reason=wanted["reason"],
             requested_for=wanted["requested_by"],
         )
-        headers = {}
-        if seconds := _preferred_wait(request):
-            run = runs.wait_for_run(run.pk, seconds)
-            headers["Preference-Applied"] = f"wait={seconds}"
+        patience = patience_of(request, default=0)
+        if patience.seconds:
+            run = runs.wait_for_run(run.pk, patience.seconds)
         runs.raise_unless_merged(run)
-        return _run_answer(request, run, headers)
+        return _run_answer(request, run, patience.headers)
 
 
 @extend_schema(tags=["merging"])
@@ -239,9 +234,3 @@ def _run_answer(request: Request, run: MergeRun, headers: dict[str, str]) -> Res
         return Response(MergeRunDetailSerializer(run).data, headers=headers)
     address: Any = reverse("api:run", args=[run.pk], request=request)
     return Response(MergeRunDetailSerializer(run).data, status=202, headers={**headers, "Location": address})
-
-
-def _preferred_wait(request: Request) -> int:
-    """Seconds of the header ``Prefer: wait=30`` (RFC 7240), at most what the server grants; 0 without it."""
-    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", request.headers.get("Prefer", ""))
-    return min(int(found[1]), settings.MERGE_WAIT_SECONDS) if found else 0

@@ -1,6 +1,5 @@
 """Change requests: propose, upload, look, review, discuss."""
 
-from pathlib import Path
 from typing import Any
 
 import django_filters
@@ -9,7 +8,6 @@ from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -34,7 +32,6 @@ from api.serializers.proposals import (
     ReviewSerializer,
     RevisionSerializer,
     SettleThreadSerializer,
-    UploadSerializer,
     WriteCommentSerializer,
     WriteReviewSerializer,
 )
@@ -106,7 +103,6 @@ class ChangeRequestViewSet(GenericViewSet):
         "list": Scope.READ,
         "create": Scope.PROPOSE,
         "retrieve": Scope.READ,
-        "upload": Scope.PROPOSE,
         "diff": Scope.READ,
         "diff_groups": Scope.READ,
         "plan": Scope.READ,
@@ -151,31 +147,6 @@ class ChangeRequestViewSet(GenericViewSet):
     def retrieve(self, request: Request, cr_id: str) -> Response:
         """A change request with the blockers of every action for the caller."""
         return self._detail(request, cr_id)
-
-    @extend_schema(
-        parameters=[CR_ID],
-        request={"multipart/form-data": UploadSerializer},
-        responses={201: RevisionSerializer},
-    )
-    def upload(self, request: Request, cr_id: str) -> Response:
-        """Make a file's rows the content of the request: CSV, Parquet, JSON lines, Arrow or XLSX.
-
-        422 `staging_rejected` lists every problem by line and column, 422 `nothing_to_change` says that the rows
-        equal the table (or that there are none) where the request has no content yet; then nothing was staged.
-        """
-        change_request = selectors.visible_change_request(actor_of(request), cr_id)
-        wanted = validated(UploadSerializer, request.data)
-        file = wanted["file"]
-        revision = proposals.stage_upload(
-            change_request_id=change_request.pk,
-            actor=actor_of(request),
-            path=Path(file.temporary_file_path()),
-            file_name=file.name,
-            file_format=wanted.get("file_format"),
-            null_token=wanted["null_token"],
-            column_types=wanted.get("column_types"),
-        )
-        return Response(RevisionSerializer(revision).data, status=201)
 
     @extend_schema(parameters=[CR_ID, DiffParameters], responses=DiffPageSerializer)
     def diff(self, request: Request, cr_id: str) -> Response:
@@ -310,13 +281,6 @@ class ChangeRequestViewSet(GenericViewSet):
     def _detail(self, request: Request, cr_id: str, status: int = 200) -> Response:
         facts = visible_facts(actor_of(request), cr_id)
         return Response(ChangeRequestDetailSerializer.of(facts), status=status)
-
-
-class UploadView(ChangeRequestViewSet):
-    """Uploads come as forms with a file."""
-
-    parser_classes = [MultiPartParser]
-    body_limit = "UPLOAD_LIMIT_BYTES"
 
 
 class OfChangeRequest(GenericViewSet):

@@ -1,15 +1,10 @@
-"""From an idea to a pending request: create, stage content, submit, take back, close, reopen."""
+"""From an idea to a pending request: create, take content up, submit, take back, close, reopen."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
@@ -17,21 +12,16 @@ from django.utils import timezone
 
 import merging
 from changerequests import queue
-from changerequests.errors import NothingToChange
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
-from changerequests.services.storage import staging_folder, uploads_folder
 from changerequests.services.trail import record_event, take_transition, withdraw_merge_when_ready
 from changerequests.states import Action
-from datasets.errors import Forbidden, InvalidInput, TableReplaced
+from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset
 from datasets.roles import may_contribute
 from datasets.rows import storable
-
-#: What ``stage_upload`` raises for content that does not fit; faces catch it without knowing the engine.
-StagingRejected = merging.StagingRejected
 
 
 def create_change_request(
@@ -44,7 +34,7 @@ def create_change_request(
     reverts: ChangeRequest | None = None,
 ) -> ChangeRequest:
     """Begin a draft. Raises ``Forbidden`` for people who may not propose, ``InvalidInput`` without a title."""
-    title = _proposable(dataset, author, title)
+    title = proposable(dataset, author, title)
     with transaction.atomic():
         change_request = ChangeRequest.objects.create(
             dataset=dataset,
@@ -59,7 +49,7 @@ def create_change_request(
     return change_request
 
 
-def _proposable(dataset: Dataset, author: User, title: str) -> str:
+def proposable(dataset: Dataset, author: User, title: str) -> str:
     """The title, where the person may propose under it."""
     if not may_contribute(author, dataset):
         raise Forbidden(
@@ -76,108 +66,13 @@ def _proposable(dataset: Dataset, author: User, title: str) -> str:
     return title
 
 
-def propose_upload(
-    *,
-    dataset: Dataset,
-    author: User,
-    title: str,
-    path: Path,
-    description: str = "",
-    merge_schema: bool = True,
-    file_name: str = "",
-    file_format: str | None = None,
-    null_token: str = "",
-    column_types: Mapping[str, str] | None = None,
-) -> Revision:
-    """Begin a draft with a file's rows as its first revision; where the file is refused there is no draft either.
-
-    Raises as ``create_change_request`` and ``stage_upload`` do.
-    """
-    title = _proposable(dataset, author, title)
-    folder = uploads_folder() / uuid.uuid4().hex
-    try:
-        staged = _stage_file(
-            dataset,
-            path,
-            folder,
-            null_token=null_token,
-            merge_schema=merge_schema,
-            file_format=file_format,
-            file_name=file_name,
-            column_types=column_types,
-        )
-        _require_changes(staged)
-        with transaction.atomic():
-            change_request = create_change_request(
-                dataset=dataset,
-                author=author,
-                title=title,
-                description=description,
-                merge_schema=merge_schema,
-            )
-            target = staging_folder(change_request) / uuid.uuid4().hex
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staged.location, target)
-            return make_current(change_request, author, merging.open_staged(str(target)), file_name=file_name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def stage_upload(
-    *,
-    change_request_id: int,
-    actor: User,
-    path: Path,
-    file_name: str = "",
-    file_format: str | None = None,
-    null_token: str = "",
-    column_types: Mapping[str, str] | None = None,
-) -> Revision:
-    """Make a file's rows the current revision of a draft or pending request.
-
-    The file is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. It is read whole
-    and checked first: ``merging.StagingRejected`` lists every problem by line and column and nothing is staged.
-    In CSV, ``null_token`` (an unquoted field equal to it) stands for NULL; ``column_types`` says the types of new
-    columns. Raises ``NothingToChange`` for a first content that equals the table, ``merging.StorageFull`` where it
-    finds no room.
-    """
-    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
-        pk=change_request_id
-    )
-    require(facts_of(change_request, actor), Action.STAGE)
-    staged = _stage_file(
-        change_request.dataset,
-        path,
-        staging_folder(change_request) / uuid.uuid4().hex,
-        null_token=null_token,
-        merge_schema=change_request.merge_schema,
-        file_format=file_format,
-        file_name=file_name,
-        column_types=column_types,
-    )
-    with transaction.atomic():
-        change_request = lock_change_request(change_request_id)
-        # Again: it may have moved while the file was read.
-        require(facts_of(change_request, actor), Action.STAGE)
-        if not change_request.revisions.exists():
-            _require_changes(staged)
-        return make_current(change_request, actor, staged, file_name=file_name)
-
-
-def _require_changes(staged: merging.Staged) -> None:
-    """Refuse a first content that changes nothing. Later ones may empty a request, which says so."""
-    if _changes_nothing(staged):
-        shutil.rmtree(Path(staged.location).parent, ignore_errors=True)  # made for this content alone
-        raise NothingToChange(
-            _nothing_in(staged), noop_rows=staged.noop_rows, duplicate_rows=staged.duplicate_rows
-        )
-
-
-def _changes_nothing(staged: merging.Staged) -> bool:
+def changes_nothing(staged: merging.Staged) -> bool:
+    """Whether the content leaves the table as it is."""
     return not staged.rows and not staged.new_columns
 
 
-def _nothing_in(staged: merging.Staged) -> str:
+def nothing_in(staged: merging.Staged) -> str:
+    """A sentence on what was read of content that changes nothing."""
     read = staged.noop_rows + staged.duplicate_rows
     if not read:
         return "There is nothing to change: the upload names columns and has no rows."
@@ -185,22 +80,6 @@ def _nothing_in(staged: merging.Staged) -> str:
     return (
         f"There is nothing to change: {rows[0].lower()}{rows[1:]} the table at version {staged.base_version}."
     )
-
-
-def _stage_file(dataset: Dataset, path: Path, folder: Path, **options: Any) -> merging.Staged:
-    size, limit = path.stat().st_size, settings.UPLOAD_LIMIT_BYTES
-    if size > limit:
-        sentence = (
-            f"The file has {size:,} bytes; {limit:,} are possible. Split it into several change requests."
-        )
-        raise InvalidInput(sentence, errors={"file": [sentence]})
-    with merging.naming_full_disks("stage the upload", str(folder.parent)):
-        staged = merging.stage(
-            dataset.table_uri, path, tuple(dataset.primary_keys), destination=str(folder), **options
-        )
-    if staged.table_id != dataset.meta.table_id:
-        raise TableReplaced(f"The table at {dataset.table_uri} is not the one that was registered.")
-    return staged
 
 
 def make_current(
@@ -235,7 +114,7 @@ def make_current(
         columns=[name for name in staged.columns if name not in staged.primary_keys],
         cells_updated=dict(staged.cells_updated),
         new_columns=[{"name": name, "type": kind} for name, kind in staged.new_column_types.items()],
-        warnings=storable([*staged.warnings, *([_nothing_in(staged)] if _changes_nothing(staged) else [])]),
+        warnings=storable([*staged.warnings, *([nothing_in(staged)] if changes_nothing(staged) else [])]),
         file_name=file_name[:255],
         rebased_from=rebased_from,
         # Whoever refreshes the base images edits nothing: the content stays its maker's.

@@ -24,11 +24,17 @@ from django.db.models import Q
 from django.utils import timezone
 
 from audit.services import INSTALLATION_STREAM, record
-from changerequests.models import ChangeRequest, MergeRun, Revision
+from changerequests.models import ChangeRequest, MergeRun, Revision, Upload
 from changerequests.services import storage
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event
-from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
+from changerequests.states import (
+    ACTIVE_RUN_STATUSES,
+    ACTIVE_UPLOAD_STATUSES,
+    OPEN_STATUSES,
+    RunStatus,
+    Status,
+)
 from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import is_operator
@@ -45,8 +51,8 @@ class Policy:
 
     ``archives``: archived content, since the merge. ``orphans``: files that a process which died left behind, since
     they were written. ``closed``: staged content of closed requests, since they were closed. ``superseded``: revisions
-    that a newer one replaced, since they were staged. ``runs``: merges of finished requests that did not succeed, and
-    visits of maintenance.
+    that a newer one replaced, since they were staged. ``runs``: merges of finished requests that did not succeed,
+    visits of maintenance, and uploads that ended.
     """
 
     archives: int
@@ -204,8 +210,10 @@ def _orphans(before: datetime) -> Iterator[Found]:
         if _is_older(folder, before):
             yield from _folder("orphan", folder, "a revert was not finished")
     for folder in _children(storage.uploads_folder()):
-        if _is_older(folder, before):
+        waits = Upload.objects.filter(token=folder.name, status__in=ACTIVE_UPLOAD_STATUSES)
+        if _is_older(folder, before) and not waits.exists():
             yield from _folder("orphan", folder, "an upload was not finished")
+    yield from _never_received(before)
     for root in _children(staging / "change_requests"):
         pk = ChangeRequest.pk_of(root.name)
         revisions = Revision.objects.filter(change_request=pk or 0)
@@ -219,6 +227,26 @@ def _orphans(before: datetime) -> Iterator[Found]:
         for folder in _children(root / "attempts"):
             if pk and _is_older(folder, before) and not _is_merging(pk):
                 yield from _folder("orphan", folder, "a merge was not finished")
+
+
+def _never_received(before: datetime) -> Iterator[Found]:
+    """Files of requests whose web process was ended while they came in."""
+    folder = storage.incoming_folder()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        facts = path.stat()
+        if facts.st_mtime < before.timestamp():
+            removal = Removal(
+                "orphan", f"_staging/incoming/{path.name}", "it never came in whole", facts.st_size
+            )
+            yield removal, partial(_remove_file, path)
+
+
+def _remove_file(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_merging(pk: int) -> bool:
@@ -243,6 +271,10 @@ def _runs(before: datetime) -> Iterator[Found]:
     for visit in visits.order_by("pk").iterator():
         removal = Removal("maintenance", str(visit), f"it ended {visit.status}", 0)
         yield removal, partial(_delete_visit, visit.pk)
+    uploads = Upload.objects.filter(finished_at__lt=before).exclude(status__in=ACTIVE_UPLOAD_STATUSES)
+    for upload in uploads.order_by("pk").iterator():
+        removal = Removal("upload", str(upload.pk), f"it ended {upload.status}", 0)
+        yield removal, partial(_delete_upload, upload.pk)
 
 
 def _delete_run(pk: int) -> bool:
@@ -252,6 +284,11 @@ def _delete_run(pk: int) -> bool:
 
 def _delete_visit(pk: int) -> bool:
     deleted, _ = MaintenanceRun.objects.filter(pk=pk).delete()
+    return deleted > 0
+
+
+def _delete_upload(pk: int) -> bool:
+    deleted, _ = Upload.objects.filter(pk=pk).delete()
     return deleted > 0
 
 

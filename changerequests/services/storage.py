@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from audit.files import audit_root
-from changerequests.models import ChangeRequest
+from changerequests.models import ChangeRequest, Upload
 from datasets.errors import NotFound
 
 
@@ -20,8 +20,18 @@ def staging_folder(change_request: ChangeRequest) -> Path:
 
 
 def uploads_folder() -> Path:
-    """Where content is staged before there is a request for it."""
+    """Where received files lie until they are staged: a folder for each upload."""
     return Path(settings.DELTA_DATA_ROOT) / "_staging" / "uploads"
+
+
+def incoming_folder() -> Path:
+    """Where files are while they come in: on the same disk, so that they are linked to their upload, not copied."""
+    return Path(settings.DELTA_DATA_ROOT) / "_staging" / "incoming"
+
+
+def upload_folder(upload: Upload) -> Path:
+    """The received file of the upload, and what its attempts write. Gone once the upload has ended."""
+    return uploads_folder() / upload.token
 
 
 def archive_folder(change_request: ChangeRequest) -> Path:

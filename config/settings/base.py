@@ -140,6 +140,8 @@ DELTA_DATA_ROOT = ENV.delta_data_root
 #: How long a synchronous merge call waits for the worker before it answers 202 with the run.
 MERGE_WAIT_SECONDS = ENV.merge_wait_seconds
 UPLOAD_LIMIT_BYTES = ENV.upload_limit_bytes
+#: How long the API waits for an upload to be staged before it answers 202 with where to follow it.
+UPLOAD_WAIT_SECONDS = ENV.upload_wait_seconds
 #: How large the body of a request may be; an operation that takes more names its setting in ``body_limit``.
 BODY_LIMIT_BYTES = 1024**2
 #: Long lists of choices and suites of expectations.
@@ -147,6 +149,9 @@ LONG_LIST_LIMIT_BYTES = 16 * 1024**2
 #: Of a form, what is in fields and not in files.
 DATA_UPLOAD_MAX_MEMORY_SIZE = LONG_LIST_LIMIT_BYTES
 FILE_UPLOAD_HANDLERS = ["config.uploads.UploadOnDisk"]
+#: What the process that reads one upload may take: limits of the operating system.
+STAGING_PROCESS_MEMORY = ENV.staging_process_memory
+STAGING_SECONDS = ENV.staging_seconds
 
 #: What the engine may take in each process; ``config/apps.py`` hands them in.
 ENGINE_MEMORY = ENV.headgate_engine_memory
@@ -166,7 +171,10 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "maintenance"
-CELERY_TASK_ROUTES = {"changerequests.merge_next": {"queue": "merging"}}
+CELERY_TASK_ROUTES = {
+    "changerequests.merge_next": {"queue": "merging"},
+    "changerequests.stage_upload": {"queue": "staging"},
+}
 CELERY_TASK_TIME_LIMIT = 3600
 CELERY_TASK_SOFT_TIME_LIMIT = 3540
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -226,6 +234,7 @@ SPECTACULAR_SETTINGS = {
         "ChangeRequestStatus": "api.schema.STATUSES",
         "MergeRunStatus": "api.schema.RUN_STATUSES",
         "MergeRunPhase": "api.schema.RUN_PHASES",
+        "UploadState": "api.schema.UPLOAD_STATES",
         "MemberKind": [("user", "user"), ("group", "group")],
         "MaintenanceJob": "datasets.models.MaintenanceRun.Job",
         "MaintenanceStatus": "datasets.models.MaintenanceRun.Status",

@@ -83,9 +83,7 @@ def stage(
     with new_content(destination, table_uri) as folder:
         with session(memory_limit=limits().staging_memory) as opened:
             bench = Workbench(opened, folder.path, source)
-            if progress is not None:
-                progress("checking", version=snapshot.version)
-            content = _content(bench, snapshot, columns, problems)
+            content = _content(bench, snapshot, columns, problems, progress)
         staged = _described(content, snapshot, str(folder.final), table_uri)
         write_base_files(folder.path, snapshot.files)
         write_manifest(folder.path, staged, snapshot.schema_json)
@@ -113,11 +111,17 @@ class _Content:
     warnings: tuple[str, ...]
 
 
-def _content(bench: Workbench, snapshot: Snapshot, columns: Columns, problems: Problems) -> _Content:
+def _content(
+    bench: Workbench, snapshot: Snapshot, columns: Columns, problems: Problems, progress: Progress | None
+) -> _Content:
     """The stages in their order: each takes what the ones before it found. Raises StagingRejected with all problems."""
     opened = bench.session
     opened.expect_columns(len(columns.schema))
+    if progress is not None:
+        bench.source.tell_rows(lambda rows: progress("reading", rows=rows))
     loaded = load(bench, columns)
+    if progress is not None:
+        progress("checking", rows=bench.source.rows_read)
     list_unreadable(bench, loaded, columns, problems)
     typed = type_new_columns(bench, loaded, columns, zoneless=snapshot.has_zoneless_timestamps)
     columns, loaded = typed.columns, typed.loaded

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 import merging
 from changerequests.models import ChangeRequest, ConflictResolution
-from changerequests.services import proposals
+from changerequests.services import proposals, staging
 from datasets.models import Dataset
 from datasets.roles import Role
 from merging.sql.values import arrow_values, json_form, text_form
@@ -42,7 +42,7 @@ def proposed(dataset: Dataset, row: dict[str, Any]) -> ChangeRequest:
     made = ChangeRequestFactory.create(dataset=dataset, csv=None, status="draft")
     path = Path(dataset.table_uri).parent / f"{made.cr_id}.jsonl"
     path.write_text(json.dumps(json_form(row), allow_nan=False) + "\n")
-    proposals.stage_upload(change_request_id=made.pk, actor=made.author, path=path)
+    staging.stage_at_once(change_request_id=made.pk, actor=made.author, path=path)
     proposals.submit(change_request_id=made.pk, actor=made.author)
     made.refresh_from_db()
     return made

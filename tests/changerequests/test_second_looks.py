@@ -9,10 +9,10 @@ from django.contrib.auth.models import User
 
 import merging
 from audit.selectors import events_of
-from changerequests.errors import Blocked, InvalidTransition, PlanChanged
+from changerequests.errors import Blocked, InvalidTransition, PlanChanged, UploadEnded
 from changerequests.models import ChangeRequest, Revision
 from changerequests.services import proposals, rebasing, runs, storage
-from datasets.errors import Forbidden
+from datasets.errors import DomainError, Forbidden
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.factories import ChangeRequestFactory, DatasetFactory, give_role, merge, person_with, stage_csv
@@ -66,15 +66,16 @@ def told(change_request: ChangeRequest) -> list[str]:
 
 @pytest.mark.parametrize(("move", "error"), MOVES)
 def test_an_upload_is_judged_again_once_it_is_read(
-    dataset: Dataset, move: Meanwhile, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, move: Meanwhile, error: type[DomainError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_request = ChangeRequestFactory.create(dataset=dataset)
     before = list(change_request.revisions.values_list("pk", "is_current"))
-    after(monkeypatch, "stage", lambda: move(change_request))
+    after(monkeypatch, "stage_apart", lambda: move(change_request))
 
-    with pytest.raises(error):
+    with pytest.raises(UploadEnded) as refused:
         stage_csv(change_request, "tailnum,seats\nN1,1\n")
 
+    assert refused.value.code == error.code
     assert list(change_request.revisions.values_list("pk", "is_current")) == before
     assert told(change_request).count("revision.staged") == 1
 

@@ -14,7 +14,7 @@ import merging
 from audit.files import file_sha256
 from audit.services import verify_chains
 from changerequests.models import MergeRun
-from changerequests.services import proposals, reviews, runs
+from changerequests.services import proposals, reviews, runs, staging
 from changerequests.services.storage import audit_folder, staging_folder
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
@@ -66,7 +66,7 @@ def approved_request(dataset: Dataset, author: User, owner: User, tmp_path: Path
     path = tmp_path / "changes.csv"
     path.write_text(csv)
     change_request = proposals.create_change_request(dataset=dataset, author=author, title="Fill in seats")
-    proposals.stage_upload(
+    staging.stage_at_once(
         change_request_id=change_request.pk, actor=author, path=path, file_name="changes.csv"
     )
     proposals.submit(change_request_id=change_request.pk, actor=author)

@@ -10,8 +10,9 @@ import pytest
 import merging
 from audit.errors import AuditFileExists
 from audit.files import write_audit_files
-from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import execution, proposals, runs
+from changerequests.errors import UploadEnded
+from changerequests.models import ChangeRequest, MergeRun, Revision
+from changerequests.services import execution, runs, staging, uploads
 from changerequests.services.execution import claiming
 from changerequests.services.locks import lock_change_request
 from changerequests.states import RunStatus, Status
@@ -167,11 +168,17 @@ def test_an_upload_to_a_full_disk_says_so_and_leaves_nothing(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
+    def propose(path: Path) -> Revision:
+        content = uploads.ReceivedFile(path)
+        draft = uploads.receive_draft(dataset=dataset, author=author, title="Seats", content=content)
+        return staging.staged_at_once(draft)
+
     with monkeypatch.context() as patch:
         patch.setattr("merging.store.publishing.os.fsync", full)
-        with pytest.raises(merging.StorageFull, match="no space left to stage the upload"):
-            proposals.propose_upload(dataset=dataset, author=author, title="Seats", path=path)
+        with pytest.raises(UploadEnded, match="no space left to stage the upload") as refused:
+            propose(path)
+    assert refused.value.code == "storage_full"
     assert ChangeRequest.objects.count() == 0
     assert [found for found in (delta_data_root / "_staging").rglob("*") if found.is_file()] == []
-    revision = proposals.propose_upload(dataset=dataset, author=author, title="Seats", path=path)
+    revision = propose(path)
     assert (revision.number, revision.rows, revision.columns) == (1, 1, ["seats"])

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 import merging
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import proposals, runs
+from changerequests.services import proposals, runs, staging
 from changerequests.states import ACTIVE_RUN_STATUSES
 from config.env import BASE_DIR
 from datasets.models import Dataset, Project
@@ -201,7 +201,7 @@ class World:
         lines += [f"{key},{seats},upsert" for key, seats in (updates | inserts).items()]
         lines += [f"{key},NULL,delete" for key in sorted(deletes)]
         path.write_text("\n".join(lines) + "\n")
-        proposals.stage_upload(
+        staging.stage_at_once(
             change_request_id=change_request.pk, actor=self.author, path=path, null_token="NULL"
         )
         proposals.submit(change_request_id=change_request.pk, actor=self.author)

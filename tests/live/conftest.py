@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 
-from changerequests.models import ChangeRequest
+from changerequests.models import ChangeRequest, Upload
+from changerequests.services import staging
+from changerequests.states import UploadStatus
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests import services
@@ -47,7 +50,7 @@ def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def server(live_root: Path, server_log: Path) -> Iterator[str]:
-    """The address of the server, as production has it; nobody works on its queue."""
+    """The address of the server, as production has it; of its queue only uploads are worked on."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "config.settings.dev",
@@ -69,6 +72,27 @@ def delta_data_root(live_root: Path) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _server_root(delta_data_root: Path) -> None:
     """Every test here makes tables where the server finds them."""
+
+
+@pytest.fixture(autouse=True)
+def staging_worker(delta_data_root: Path) -> Iterator[threading.Event]:
+    """Somebody in this process who reads what the server receives, while the event is set."""
+    ended, awake = threading.Event(), threading.Event()
+    awake.set()
+
+    def work() -> None:
+        while not ended.wait(0.05):
+            if not awake.is_set():
+                continue
+            for upload in Upload.objects.filter(status=UploadStatus.QUEUED):
+                staging.stage_upload(upload_id=upload.pk, worker="beside the server")
+        connection.close()
+
+    thread = threading.Thread(target=work, name="staging")
+    thread.start()
+    yield awake
+    ended.set()
+    thread.join()
 
 
 @pytest.fixture(scope="package")

@@ -513,7 +513,7 @@ class TestConversation:
     @pytest.mark.parametrize(
         ("page", "statements"),
         [
-            ("change_request", 12),
+            ("change_request", 13),
             ("changes", 10),
             ("conflicts", 13),
             ("checks", 10),
@@ -579,7 +579,7 @@ class TestLongConversation:
     ) -> None:
         client, url = signed_in(author), reverse("change_request", args=[long.cr_id])
         client.get(url)
-        with django_assert_num_queries(12):
+        with django_assert_num_queries(13):
             page = client.get(url)
         entries = page.context["entries"]
         number = len(entries) - 1 + entries[5].hidden

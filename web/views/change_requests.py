@@ -1,36 +1,28 @@
-"""A change request: begin one, its conversation, and what moves it through its life."""
+"""A change request: its conversation, and what moves it through its life. It begins in ``uploads``."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from changerequests import policies, selectors
-from changerequests.errors import NothingToChange
 from changerequests.facts import Facts
-from changerequests.models import Revision
-from changerequests.services import plans, proposals, rebasing, reviews
+from changerequests.models import Upload
+from changerequests.services import plans, proposals, rebasing, reviews, uploads
 from changerequests.states import Action, Status
-from datasets.errors import Forbidden, InvalidInput
-from datasets.roles import may_contribute
-from web.forms import CloseForm, CommentForm, NewChangeRequestForm, ReviewForm, UploadForm
+from datasets.errors import InvalidInput
+from web.forms import CloseForm, CommentForm, ReviewForm
 from web.view_models.change_requests import head, may_approve, may_review, side
-from web.view_models.datasets import upload_columns
 from web.view_models.merge_box import merge_box
 from web.view_models.moved import moved_page
 from web.view_models.runs import checks_of
 from web.view_models.timeline import TimelineEntry, timeline, timeline_part
 from web.views.expectations import expectations_context
 from web.views.shared import (
-    body_limit,
-    dataset_at,
     facts_at,
     is_fragment,
     person,
@@ -39,130 +31,9 @@ from web.views.shared import (
     signed_in,
     whole_number,
 )
-from web.wording import counted
 
-#: Problems of an upload that a page lists; all of them are counted.
-SHOWN_PROBLEMS = 200
 #: Rows that the page of what moved lists; all of them are counted.
 SHOWN_MOVED = 50
-
-
-@body_limit("UPLOAD_LIMIT_BYTES")
-@require_http_methods(["GET", "HEAD", "POST"])
-@signed_in
-def new(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
-    """Propose changes: title, reason, and the changed rows."""
-    dataset = dataset_at(request, project_slug, dataset_slug)
-    if not may_contribute(request.user, dataset):
-        raise Forbidden(
-            f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
-        )
-    form = NewChangeRequestForm(request.POST or None, request.FILES or None)
-    rejection = None
-    if request.method == "POST" and form.is_valid():
-        given = {name: form.cleaned_data[name] for name in ("title", "description", "merge_schema")}
-        try:
-            with _content(form) as content:
-                revision = proposals.propose_upload(
-                    dataset=dataset, author=person(request), **given, **content
-                )
-        except proposals.StagingRejected as refused:
-            rejection = refused
-        except NothingToChange as nothing:
-            form.add_error(_place_of_rows(form), nothing.message)
-        else:
-            return _staged(request, revision)
-    context = {
-        "dataset": dataset,
-        "form": form,
-        "columns": upload_columns(dataset),
-        "rejection": rejection,
-        "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
-    }
-    status = 422 if request.method == "POST" else 200
-    return render(request, "change_requests/new.html", context, status=status)
-
-
-@body_limit("UPLOAD_LIMIT_BYTES")
-@require_http_methods(["GET", "HEAD", "POST"])
-@signed_in
-def upload(request: HttpRequest, cr_id: str) -> HttpResponse:
-    """New content for a change request; refused whole, with every problem listed, or staged."""
-    facts = facts_at(request, cr_id)
-    form = UploadForm(request.POST or None, request.FILES or None)
-    if request.method == "POST" and form.is_valid():
-        return _stage(request, facts, form)
-    return _upload_page(request, facts, form, 422 if request.method == "POST" else 200)
-
-
-def _stage(request: HttpRequest, facts: Facts, form: UploadForm) -> HttpResponse:
-    try:
-        with _content(form) as content:
-            revision = proposals.stage_upload(
-                change_request_id=facts.change_request.pk, actor=person(request), **content
-            )
-    except proposals.StagingRejected as rejection:
-        return _upload_page(request, facts, form, 422, rejection)
-    except NothingToChange as nothing:
-        form.add_error(_place_of_rows(form), nothing.message)
-        return _upload_page(request, facts, form, 422)
-    return _staged(request, revision)
-
-
-def _place_of_rows(form: UploadForm) -> str:
-    return "pasted" if form.cleaned_data["file"] is None else "file"
-
-
-def _staged(request: HttpRequest, revision: Revision) -> HttpResponse:
-    rows = counted(revision.rows, "row change")
-    dropped = (
-        f" {counted(revision.noop_rows, 'row')} already equal to the table left out."
-        if revision.noop_rows
-        else ""
-    )
-    messages.success(request, f"Uploaded as revision {revision.number}: {rows}.{dropped}")
-    for column in revision.new_columns:
-        messages.info(request, f"New column {column['name']}: {column['type']}.")
-    for warning in revision.warnings:
-        messages.warning(request, warning)
-    return HttpResponseRedirect(reverse("change_request", args=[revision.change_request.cr_id]))
-
-
-@contextmanager
-def _content(form: UploadForm) -> Iterator[dict[str, Any]]:
-    """What was uploaded or pasted, as a file for the service; it is gone afterwards."""
-    file = form.cleaned_data["file"]
-    options = {name: form.cleaned_data[name] for name in ("null_token", "column_types")}
-    with tempfile.TemporaryDirectory(prefix="headgate-upload-") as folder:
-        if file is None:
-            path = Path(folder) / "pasted.csv"
-            path.write_text(form.cleaned_data["pasted"], encoding="utf-8")
-            yield {"path": path, "file_name": "pasted rows", "file_format": "csv", **options}
-            return
-        path = Path(folder) / f"upload{Path(file.name).suffix.lower()}"
-        with path.open("wb") as target:
-            for chunk in file.chunks():
-                target.write(chunk)
-        yield {"path": path, "file_name": file.name, **options}
-
-
-def _upload_page(
-    request: HttpRequest,
-    facts: Facts,
-    form: UploadForm,
-    status: int,
-    rejection: proposals.StagingRejected | None = None,
-) -> HttpResponse:
-    context = {
-        "change_request": facts.change_request,
-        "dataset": facts.dataset,
-        "head": head(facts, "conversation"),
-        "form": form,
-        "columns": upload_columns(facts.dataset),
-        "rejection": rejection,
-        "problems": rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
-    }
-    return render(request, "change_requests/upload.html", context, status=status)
 
 
 @require_safe
@@ -209,6 +80,7 @@ def _conversation_page(
             comment=whole_number(request.GET.get("comment", "")),
         ),
         "box": merge_box(facts),
+        "not_staged": _not_staged(facts, person(request)),
         "may_comment": facts.contributes,
         "may_review": may_review(facts),
         "may_approve": approving,
@@ -217,6 +89,13 @@ def _conversation_page(
         "close_form": close_form or CloseForm(),
     }
     return render(request, "change_requests/conversation.html", context, status=status)
+
+
+def _not_staged(facts: Facts, sender: User) -> Upload | None:
+    """What the person sent last, where it did not become a revision."""
+    if not facts.contributes or facts.status not in (Status.DRAFT, Status.PENDING):
+        return None
+    return uploads.not_staged(dataset=facts.dataset, change_request=facts.change_request, sender=sender)
 
 
 @require_safe

@@ -19,7 +19,7 @@ import merging
 from audit.selectors import events_of
 from audit.services import INSTALLATION_STREAM, record
 from changerequests.models import ChangeRequest
-from changerequests.services import execution, expectations, plans, proposals, reviews, runs
+from changerequests.services import execution, expectations, plans, proposals, reviews, runs, staging
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset, Project
 from datasets.operators import make_operator
@@ -182,7 +182,7 @@ class Command(BaseCommand):
             with tempfile.TemporaryDirectory(prefix="headgate-demo-") as folder:
                 path = Path(folder) / demo.file_name
                 write_rows(data.sql(demo.rows).to_arrow_table(), path)
-                proposals.stage_upload(
+                staging.stage_at_once(
                     change_request_id=change_request.pk, actor=author, path=path, file_name=demo.file_name
                 )
         if demo.submitted and change_request.status == Status.DRAFT:

@@ -113,6 +113,11 @@ class Source:
     failure: Exception | None = field(default=None, init=False)
     rows_read: int = field(default=0, init=False)
     bytes_read: int = field(default=0, init=False)
+    _told: Callable[[int], None] | None = field(default=None, init=False)
+
+    def tell_rows(self, told: Callable[[int], None]) -> None:
+        """Call ``told`` with the number of rows read so far, after each batch."""
+        self._told = told
 
     def reader(self) -> pa.RecordBatchReader:
         """The stream as DuckDB takes it."""
@@ -127,6 +132,8 @@ class Source:
                 self.rows_read += batch.num_rows
                 self.bytes_read += batch.nbytes
                 self._check_size()
+                if self._told is not None:
+                    self._told(self.rows_read)
                 yield batch
         except Exception as error:
             self.failure = error

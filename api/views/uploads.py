@@ -1,0 +1,97 @@
+"""Uploads: content is received here and read by a worker; this waits, tells where it stands, and cancels."""
+
+from pathlib import Path
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+
+from accounts.scopes import Scope
+from api.preferences import PREFER, patience_of
+from api.schema import CR_ID
+from api.serializers.proposals import ReceivedUploadSerializer, RevisionSerializer, UploadSerializer
+from api.views.shared import actor_of, validated
+from changerequests import selectors
+from changerequests.models import Upload
+from changerequests.services import uploads
+
+UPLOAD_ID = OpenApiParameter("upload_id", int, OpenApiParameter.PATH)
+
+
+@extend_schema(tags=["change requests"])
+class UploadView(APIView):
+    """Uploads come as forms with a file."""
+
+    parser_classes = [MultiPartParser]
+    body_limit = "UPLOAD_LIMIT_BYTES"
+    scopes = {"post": Scope.PROPOSE}
+
+    @extend_schema(
+        parameters=[CR_ID, PREFER],
+        request={"multipart/form-data": UploadSerializer},
+        responses={
+            201: OpenApiResponse(RevisionSerializer, description="Staged; `Location` is the upload."),
+            202: OpenApiResponse(
+                ReceivedUploadSerializer, description="Received and not staged yet; `Location` is the upload."
+            ),
+        },
+        operation_id="change_requests_upload_create",
+    )
+    def post(self, request: Request, cr_id: str) -> Response:
+        """Make a file's rows the content of the request: CSV, Parquet, JSON lines, Arrow or XLSX.
+
+        A worker reads the file. The answer waits for it up to 20 seconds, or as `Prefer` says, then it is 202 and the
+        upload tells how it goes on. 422 `staging_rejected` lists every problem by line and column, 422
+        `nothing_to_change` says that the rows equal the table (or that there are none) where the request has no content
+        yet; then nothing was staged.
+        """
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(UploadSerializer, request.data)
+        file = wanted["file"]
+        upload = uploads.receive(
+            change_request_id=change_request.pk,
+            actor=actor_of(request),
+            content=uploads.ReceivedFile(
+                Path(file.temporary_file_path()),
+                file_name=file.name,
+                file_format=wanted.get("file_format"),
+                null_token=wanted["null_token"],
+                column_types=wanted.get("column_types") or {},
+            ),
+        )
+        patience = patience_of(request, default=settings.UPLOAD_WAIT_SECONDS)
+        upload = uploads.wait_for_upload(upload.pk, patience.seconds)
+        headers = {
+            **patience.headers,
+            "Location": reverse("api:received-upload", args=[upload.pk], request=request),
+        }
+        if upload.is_active:
+            return Response(_document(request, upload), status=202, headers=headers)
+        return Response(RevisionSerializer(uploads.revision_of(upload)).data, status=201, headers=headers)
+
+
+@extend_schema(tags=["change requests"], parameters=[UPLOAD_ID])
+class ReceivedUploadView(APIView):
+    """One upload of the caller, or to a dataset that the caller owns."""
+
+    scopes = {"get": Scope.READ, "delete": Scope.PROPOSE}
+
+    @extend_schema(responses=ReceivedUploadSerializer, operation_id="upload_retrieve")
+    def get(self, request: Request, upload_id: int) -> Response:
+        """Where an upload stands: received, reading, checking, then staged, refused, failed or cancelled."""
+        return Response(_document(request, uploads.visible_upload(actor_of(request), upload_id)))
+
+    @extend_schema(request=None, responses={200: ReceivedUploadSerializer}, operation_id="upload_destroy")
+    def delete(self, request: Request, upload_id: int) -> Response:
+        """Cancel an upload: at once where it waits, as soon as the worker looks where it is being read."""
+        return Response(
+            _document(request, uploads.cancel_upload(upload_id=upload_id, actor=actor_of(request)))
+        )
+
+
+def _document(request: Request, upload: Upload) -> dict[str, object]:
+    return dict(ReceivedUploadSerializer(upload, context={"request": request}).data)

@@ -1,0 +1,315 @@
+"""Uploads on the side of the worker: read in a process that may die alone, judged again, made a revision.
+
+An upload is claimed by compare-and-set and read outside any transaction. What came out is adopted in one: the policies
+are asked again under the lock, and the upload ends in the same breath as its revision begins.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+
+import merging
+from changerequests import queue
+from changerequests.errors import (
+    NothingToChange,
+    ReaderDied,
+    ReaderOutOfMemory,
+    ReaderTookTooLong,
+    UploadEnded,
+    UploadLost,
+    UploadReplaced,
+)
+from changerequests.facts import facts_of
+from changerequests.models import ChangeRequest, Revision, Upload
+from changerequests.policies import require
+from changerequests.services import uploads
+from changerequests.services.locks import lock_change_request
+from changerequests.services.proposals import (
+    changes_nothing,
+    create_change_request,
+    make_current,
+    nothing_in,
+)
+from changerequests.services.storage import staging_folder, upload_folder, uploads_folder
+from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, UploadPhase, UploadStatus
+from datasets import work
+from datasets.errors import DomainError, TableReplaced
+from datasets.models import Dataset
+from datasets.rows import storable
+
+logger = structlog.get_logger(__name__)
+
+#: How often a worker looks whether it shall stop.
+_SECONDS_BETWEEN_LOOKS = 1.0
+#: Uploads that one sweep rings for.
+RUNG_AT_ONCE = 100
+#: Of the process that reads: as many files as any format needs, with room for what DuckDB spills.
+_OPEN_FILES = 1024
+#: No single file that it writes is larger than this many times the largest upload.
+_LARGEST_FILE = 4
+_UNFORESEEN = "Staging failed unexpectedly; nothing was staged. The worker's log says more."
+
+Hold = work.Hold[Upload]
+
+
+class _Taken(Exception):
+    """Somebody else has taken the upload up, or cancelled it: this attempt writes nothing any more."""
+
+
+def stage_upload(*, upload_id: int, worker: str) -> Upload | None:
+    """Read an upload and make it the revision that it was sent for. Called by workers, safe to call again.
+
+    None if it is gone, has ended or is in other hands.
+    """
+    upload = (
+        Upload.objects.select_related("dataset__meta", "dataset__project", "uploaded_by")
+        .filter(pk=upload_id)
+        .first()
+    )
+    hold = work.claim(upload, worker=worker, phase=UploadPhase.READING, rows_read=0) if upload else None
+    if hold is None:
+        return None
+    with work.kept_alive(hold):
+        _stage(hold)
+    if not hold.work.is_active:
+        shutil.rmtree(upload_folder(hold.work), ignore_errors=True)
+    return hold.work
+
+
+def _stage(hold: Hold) -> None:
+    if hold.is_worn_out:
+        message = (
+            f"Given up: {work.MOST_ATTEMPTS} attempts to read it were cut short. It may be what kills its workers; "
+            "the worker's log says more. Nothing was staged."
+        )
+        _end(hold, UploadStatus.FAILED, ReaderDied(message))
+        return
+    try:
+        _adopt(hold, _read(hold))
+    except (_Taken, merging.ConfinedCancelled):
+        _end(hold, UploadStatus.CANCELLED, None)
+    except (merging.MergeFailed, UploadLost) as error:
+        logger.warning("upload_failed", upload_id=hold.work.pk, code=error.code, message=error.message)
+        _end(hold, UploadStatus.FAILED, _told(error))
+    except UploadReplaced as replaced:
+        _end(hold, UploadStatus.CANCELLED, replaced)
+    except (merging.MergeError, DomainError) as refusal:
+        _end(hold, UploadStatus.REFUSED, refusal)
+    except Exception as error:  # the boundary: whoever waits must hear of it
+        logger.error("upload_failed", upload_id=hold.work.pk, exc_info=error)
+        _end(hold, UploadStatus.FAILED, UploadEnded(_UNFORESEEN, UploadEnded.code))
+
+
+def _read(hold: Hold) -> merging.Staged:
+    """The content as a child process staged it, in the folder of the upload."""
+    upload, folder = hold.work, upload_folder(hold.work)
+    received = folder / uploads.CONTENT
+    if not received.is_file():
+        raise UploadLost("The received file is not there any more. Upload it again; nothing was staged.")
+    scratch = Path(tempfile.gettempdir()) / f"headgate-staging-{upload.token}"
+    shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was cut short
+    scratch.mkdir(mode=0o700)
+    try:
+        staged = merging.stage_apart(
+            upload.dataset.table_uri,
+            str(received),
+            tuple(upload.dataset.primary_keys),
+            destination=str(folder / upload.attempt_id),
+            scratch=str(scratch),
+            bounds=bounds_for(upload.dataset),
+            null_token=upload.null_token,
+            merge_schema=upload.merge_schema,
+            file_format=upload.file_format or None,
+            file_name=upload.file_name,
+            column_types=upload.column_types,
+            on_progress=lambda phase, rows: _note_progress(hold, phase, rows),
+            is_cancelled=_looking_now_and_then(lambda: not _is_wanted(hold)),
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if staged.table_id != upload.dataset.meta.table_id:
+        raise TableReplaced(f"The table at {upload.dataset.table_uri} is not the one that was registered.")
+    return staged
+
+
+def bounds_for(dataset: Dataset) -> merging.Bounds:
+    """What the process that reads one upload may take; only tables in an object store need the network."""
+    return merging.Bounds(
+        memory_bytes=settings.STAGING_PROCESS_MEMORY,
+        seconds=settings.STAGING_SECONDS,
+        open_files=_OPEN_FILES,
+        file_bytes=_LARGEST_FILE * settings.UPLOAD_LIMIT_BYTES,
+        network="://" in dataset.table_uri and not dataset.table_uri.startswith("file://"),
+    )
+
+
+def _note_progress(hold: Hold, phase: str, rows: int) -> None:
+    work.progress(hold, phase=UploadPhase(phase), rows_read=rows)
+
+
+def _is_wanted(hold: Hold) -> bool:
+    return hold.rows().filter(cancel_requested_by=None).exists()
+
+
+def _looking_now_and_then(look: Callable[[], bool]) -> Callable[[], bool]:
+    """A look at the database that is asked for many times a second, and taken once in a while."""
+    looked_at, seen = time.monotonic(), False
+
+    def answer() -> bool:
+        nonlocal looked_at, seen
+        now = time.monotonic()
+        if not seen and now - looked_at >= _SECONDS_BETWEEN_LOOKS:
+            looked_at, seen = now, look()
+        return seen
+
+    return answer
+
+
+def _adopt(hold: Hold, staged: merging.Staged) -> None:
+    """Make staged content the revision that the upload was sent for, all in one transaction with the upload's end."""
+    upload = hold.work
+    actor = User.objects.get(pk=upload.uploaded_by_id)  # as the person is now, not when the file came
+    with transaction.atomic():
+        change_request = _request_for(upload, actor, staged)
+        if not work.progress(hold, Q(cancel_requested_by=None)):
+            raise _Taken
+        target = staging_folder(change_request) / uuid.uuid4().hex
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(staged.location, target)
+        try:
+            content = merging.open_for_pages(str(target))
+            revision = make_current(change_request, actor, content, file_name=upload.file_name)
+            if not work.end(hold, UploadStatus.STAGED, revision=revision, pasted=""):
+                raise _Taken
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+
+
+def _request_for(upload: Upload, actor: User, staged: merging.Staged) -> ChangeRequest:
+    """The locked request that the content is for, judged again: it may have moved while the file was read."""
+    if upload.change_request_id is None:
+        _require_changes(staged)
+        return create_change_request(
+            dataset=upload.dataset,
+            author=actor,
+            title=upload.title,
+            description=upload.description,
+            merge_schema=upload.merge_schema,
+        )
+    change_request = lock_change_request(upload.change_request_id)
+    require(facts_of(change_request, actor), Action.STAGE)
+    newer = Upload.objects.filter(change_request=change_request, pk__gt=upload.pk, status=UploadStatus.STAGED)
+    if newer.exists():
+        raise UploadReplaced(
+            f"Newer content was uploaded to {change_request.cr_id} meanwhile, and stands: this is not staged."
+        )
+    if not change_request.revisions.exists():
+        _require_changes(staged)
+    return change_request
+
+
+def _require_changes(staged: merging.Staged) -> None:
+    """Refuse a first content that changes nothing. Later ones may empty a request, which says so."""
+    if changes_nothing(staged):
+        raise NothingToChange(
+            nothing_in(staged), noop_rows=staged.noop_rows, duplicate_rows=staged.duplicate_rows
+        )
+
+
+def _told(
+    error: merging.MergeFailed | UploadLost,
+) -> merging.MergeError | DomainError:
+    """What ended a child, in words for whoever sent the file."""
+    what_now = "Nothing was staged, and nothing else was harmed."
+    if isinstance(error, merging.ConfinedTooLong):
+        return ReaderTookTooLong(
+            f"Reading and checking the file took longer than the {settings.STAGING_SECONDS:,} seconds that an "
+            f"upload may take (STAGING_SECONDS). {what_now} Split the file into several change requests."
+        )
+    if isinstance(error, merging.ConfinedOutOfMemory):
+        return ReaderOutOfMemory(
+            f"Reading the file took more memory than the {settings.STAGING_PROCESS_MEMORY:,} bytes that an upload may "
+            f"take (STAGING_PROCESS_MEMORY). {what_now} Split the file into several change requests."
+        )
+    if isinstance(error, merging.ConfinedDied) and error.raised:
+        return UploadEnded(_UNFORESEEN, UploadEnded.code)
+    if isinstance(error, merging.ConfinedFailure):
+        return ReaderDied(
+            f"The process that read the file died of it: {error.message} {what_now} The file may be damaged: write it "
+            "anew, or in another format, and upload it again."
+        )
+    return error
+
+
+def _end(hold: Hold, status: UploadStatus, error: merging.MergeError | DomainError | None) -> None:
+    """End the upload with what ended it; somebody else who has taken it up speaks for it instead."""
+    upload = hold.work
+    if error is None:
+        upload.refresh_from_db(fields=["cancel_requested_by"])
+        code, message, data = "cancelled", f"Cancelled by {upload.cancel_requested_by}.", {}
+    else:
+        code, message, data = error.code, error.message, dict(error.data)
+    if isinstance(error, merging.StagingRejected):
+        data = {"errors": [vars(problem) for problem in error.problems], "total": error.total}
+    forgotten = {"pasted": ""} if status == UploadStatus.CANCELLED else {}
+    work.end(
+        hold,
+        status,
+        error_code=code,
+        error_message=storable(message),
+        error_data=storable(data),
+        **forgotten,
+    )
+
+
+# --- Without a worker, and what a worker left -------------------------------------------------------------------
+
+
+def stage_at_once(*, change_request_id: int, actor: User, path: Path, **options: Any) -> Revision:
+    """Receive a file and read it here and now, for commands that wait; ``options`` are those of ``ReceivedFile``.
+
+    Raises as ``uploads.receive`` and ``uploads.revision_of`` do.
+    """
+    content = uploads.ReceivedFile(path, **options)
+    upload = uploads.receive(change_request_id=change_request_id, actor=actor, content=content)
+    return staged_at_once(upload)
+
+
+def staged_at_once(upload: Upload) -> Revision:
+    """What a received upload becomes, read here and now unless a worker does."""
+    stage_upload(upload_id=upload.pk, worker="at once")
+    return uploads.revision_of(uploads.wait_for_upload(upload.pk, settings.STAGING_SECONDS))
+
+
+def sweep_uploads() -> int:
+    """Ring again for uploads that wait or whose worker died, and clear what dead ones left; returns how many rang."""
+    waiting = work.unattended(Upload.objects.order_by("pk")).values_list("pk", flat=True)[:RUNG_AT_ONCE]
+    for upload_id in waiting:
+        queue.ring_for_upload(upload_id)
+    _clear_what_ended()
+    return len(waiting)
+
+
+def _clear_what_ended() -> None:
+    """Remove received files whose upload ended without a chance to do so. Those without a row are retention's."""
+    root = uploads_folder()
+    tokens = [child.name for child in root.iterdir()] if root.is_dir() else []
+    if not tokens:
+        return
+    ended = Upload.objects.filter(token__in=tokens).exclude(status__in=ACTIVE_UPLOAD_STATUSES)
+    for token in ended.values_list("token", flat=True):
+        shutil.rmtree(root / token, ignore_errors=True)

@@ -1,0 +1,218 @@
+"""Uploads on the side of whoever sends them: received without a look inside, followed, cancelled.
+
+The rows are read elsewhere: ``services/staging.py`` is what a worker does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.utils import timezone
+
+import merging
+from changerequests import queue
+from changerequests.errors import InvalidTransition, UploadEnded
+from changerequests.facts import facts_of
+from changerequests.models import ChangeRequest, Revision, Upload
+from changerequests.policies import require
+from changerequests.services.proposals import proposable
+from changerequests.services.storage import upload_folder
+from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, UploadStatus
+from datasets.errors import InvalidInput, NotFound
+from datasets.models import Dataset
+from datasets.roles import is_owner, role_on
+from datasets.rows import storable
+
+#: The name of the received file in the folder of its upload; what people call it stands in the row.
+CONTENT = "content"
+#: The ``error_code`` of content that was refused with problems by line and column.
+REJECTED = merging.StagingRejected.code
+
+
+@dataclass(frozen=True)
+class ReceivedFile:
+    """A file that came in, and how it is to be read.
+
+    It is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. In CSV, ``null_token`` (an
+    unquoted field equal to it) stands for NULL; ``column_types`` says the types of new columns. ``pasted`` is the text
+    itself where somebody typed it.
+    """
+
+    path: Path
+    file_name: str = ""
+    file_format: str | None = None
+    null_token: str = ""
+    column_types: Mapping[str, str] = field(default_factory=dict)
+    pasted: str = ""
+
+
+def receive(*, change_request_id: int, actor: User, content: ReceivedFile) -> Upload:
+    """Take a file in as new content of a draft or pending request, and ring a worker.
+
+    Raises ``InvalidInput`` for a file above the limit, what the policies say of ``Action.STAGE``, and
+    ``merging.StorageFull``.
+    """
+    change_request = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
+        pk=change_request_id
+    )
+    require(facts_of(change_request, actor), Action.STAGE)
+    upload = Upload(
+        dataset=change_request.dataset,
+        change_request=change_request,
+        merge_schema=change_request.merge_schema,
+        uploaded_by=actor,
+    )
+    return _received(upload, content)
+
+
+def receive_draft(
+    *,
+    dataset: Dataset,
+    author: User,
+    title: str,
+    content: ReceivedFile,
+    description: str = "",
+    merge_schema: bool = True,
+) -> Upload:
+    """Take a file in as the first content of a draft that is made once it is staged; where it is refused there is no
+    draft either. Raises as ``create_change_request`` and ``receive`` do.
+    """
+    upload = Upload(
+        dataset=dataset,
+        title=proposable(dataset, author, title),
+        description=description,
+        merge_schema=merge_schema,
+        uploaded_by=author,
+    )
+    return _received(upload, content)
+
+
+def _received(upload: Upload, content: ReceivedFile) -> Upload:
+    size, limit = content.path.stat().st_size, settings.UPLOAD_LIMIT_BYTES
+    if size > limit:
+        sentence = (
+            f"The file has {size:,} bytes; {limit:,} are possible. Split it into several change requests."
+        )
+        raise InvalidInput(sentence, errors={"file": [sentence]})
+    upload.size_bytes = size
+    upload.file_name = storable(content.file_name or content.path.name)[:255]
+    upload.file_format = content.file_format or ""
+    upload.null_token = storable(content.null_token)
+    upload.column_types = storable(content.column_types)
+    upload.pasted = storable(content.pasted)
+    folder = upload_folder(upload)
+    try:
+        with merging.naming_full_disks("receive the upload", str(folder.parent)):
+            folder.mkdir(parents=True)
+            _link_or_copy(content.path, folder / CONTENT)
+        with transaction.atomic():
+            upload.save()
+            queue.ring_for_upload_on_commit(upload.pk)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return upload
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Have the file at the target, too: whoever made the source removes it."""
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
+def visible_upload(user: User, upload_id: int) -> Upload:
+    """The upload, for whoever sent it and the owners of its dataset; else ``NotFound``."""
+    found = (
+        Upload.objects.select_related(
+            "dataset__project", "change_request", "uploaded_by", "revision__change_request"
+        )
+        .filter(pk=upload_id)
+        .first()
+    )
+    if found is None or role_on(user, found.dataset) is None or not _concerns(user, found):
+        raise NotFound("There is no such upload, or you may not see it.")
+    return found
+
+
+def _concerns(user: User, upload: Upload) -> bool:
+    return upload.uploaded_by_id == user.pk or is_owner(user, upload.dataset)
+
+
+def not_staged(*, dataset: Dataset, change_request: ChangeRequest | None, sender: User) -> Upload | None:
+    """The sender's last upload to the request (or for a draft) where it was not staged: it is read, or was refused."""
+    sent = Upload.objects.filter(dataset=dataset, change_request=change_request, uploaded_by=sender)
+    last = sent.order_by("-pk").first()
+    return last if last is not None and last.status != UploadStatus.STAGED else None
+
+
+def wait_for_upload(upload_id: int, seconds: float) -> Upload:
+    """The upload once it has ended, or as it stands after ``seconds``.
+
+    Call it outside a transaction: between two looks it holds no connection of the database.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.02
+    while True:
+        upload = Upload.objects.select_related("revision__change_request", "revision__created_by").get(
+            pk=upload_id
+        )
+        if upload.status not in ACTIVE_UPLOAD_STATUSES or time.monotonic() >= deadline:
+            return upload
+        if not connection.in_atomic_block:
+            connection.close()
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.25)
+
+
+def revision_of(upload: Upload) -> Revision:
+    """What an upload that has ended became. Raises what ended it: ``merging.StagingRejected`` with every problem by
+    line and column where the content was refused, else ``UploadEnded``.
+    """
+    if upload.revision is not None:
+        return upload.revision
+    if upload.error_code == REJECTED:
+        raise rejection_of(upload)
+    raise UploadEnded(upload.error_message, upload.error_code, **upload.error_data)
+
+
+def rejection_of(upload: Upload) -> merging.StagingRejected:
+    """The refusal of an upload whose content was refused."""
+    problems = [merging.StagingProblem(**problem) for problem in upload.error_data["errors"]]
+    return merging.StagingRejected(problems, total=upload.error_data["total"])
+
+
+def cancel_upload(*, upload_id: int, actor: User) -> Upload:
+    """Stop an upload that waits at once, or ask the worker that reads it to stop. What was cancelled stays so.
+
+    For whoever may see it. Raises ``InvalidTransition`` where it has ended otherwise.
+    """
+    with transaction.atomic():
+        upload = visible_upload(actor, upload_id)
+        waiting = Upload.objects.filter(pk=upload_id, status=UploadStatus.QUEUED)
+        stopped = waiting.update(
+            status=UploadStatus.CANCELLED,
+            cancel_requested_by=actor,
+            finished_at=timezone.now(),
+            error_code="cancelled",
+            error_message=f"Cancelled by {actor}.",
+            pasted="",
+        )
+        if not stopped:
+            running = Upload.objects.filter(pk=upload_id, status=UploadStatus.RUNNING)
+            stopped = running.update(cancel_requested_by=actor)
+        upload.refresh_from_db()
+        if not stopped and upload.status != UploadStatus.CANCELLED:
+            raise InvalidTransition(f"The upload has ended already: it is {upload.status}.")
+        if not upload.is_active:
+            transaction.on_commit(lambda: shutil.rmtree(upload_folder(upload), ignore_errors=True))
+    return upload

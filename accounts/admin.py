@@ -3,13 +3,16 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts.access import end_access
 from audit.services import INSTALLATION_STREAM, record
+from datasets.owners import keeping_owners, owned_by
 
 
 class AccountAdmin(UserAdmin):
@@ -25,6 +28,29 @@ class AccountAdmin(UserAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         reserved = () if self._is_superuser(request) else self.RESERVED
         return (*super().get_readonly_fields(request, obj), *reserved)
+
+    @transaction.atomic
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Raises ``LastOwner`` where something would lose its owner with the account or its groups."""
+        owned = owned_by(User.objects.filter(pk=unquote(object_id))) if object_id and request.POST else []
+        with keeping_owners(owned):
+            return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Raises ``LastOwner``, as deactivating the account does."""
+        with keeping_owners(owned_by([obj])):
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Raises ``LastOwner`` where something would lose all its owners."""
+        with keeping_owners(owned_by(queryset)):
+            super().delete_queryset(request, queryset)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Whoever is deactivated loses sessions and tokens at once, and has none when they come back."""
@@ -71,5 +97,19 @@ class AccountAdmin(UserAdmin):
         return bool(getattr(request.user, "is_superuser", False))
 
 
+class GroupOfPeopleAdmin(GroupAdmin):
+    """Groups. One by which something is owned goes only when somebody else owns that."""
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        with keeping_owners(owned_by([], [obj])):
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
+        with keeping_owners(owned_by([], queryset)):
+            super().delete_queryset(request, queryset)
+
+
+admin.site.unregister(Group)
+admin.site.register(Group, GroupOfPeopleAdmin)
 admin.site.unregister(User)
 admin.site.register(User, AccountAdmin)

@@ -28,6 +28,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "merge_conflict": 409,
     "blocked": 409,
     "invalid_transition": 409,
+    "last_owner": 409,
     "plan_changed": 409,
     "dataset_busy": 409,
     "maintenance_stopped": 409,

@@ -58,3 +58,15 @@ class MaintenanceStopped(DomainError):
     """A visit to a table stopped before it had finished; nothing it had begun was committed."""
 
     code = "maintenance_stopped"
+
+
+class LastOwner(DomainError):
+    """Somebody is the only owner of something, which must keep one; ``data["targets"]`` names what."""
+
+    code = "last_owner"
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(
+            f"Nobody else owns {', '.join(sorted(names))}. Make somebody else an owner first.",
+            targets=sorted(names),
+        )

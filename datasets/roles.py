@@ -5,6 +5,7 @@ that they, or a group of theirs, hold on the dataset or its project.
 """
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.errors import Forbidden, NotFound
 from datasets.models import Dataset, Project
 from datasets.operators import is_operator
+from datasets.owners import keeping_owners, places_of
 
 Actor = User | AnonymousUser
 Target = TypeVar("Target", bound=Dataset | Project)
@@ -52,14 +54,15 @@ def set_role(
     """Give a member exactly this role on a dataset or project, or none; recorded in the audit trail.
 
     ``actor`` is None for the system (set-up commands). Raises ``Forbidden`` if the actor neither owns the target nor
-    operates the installation.
+    operates the installation, and ``LastOwner`` if nobody would own the target any more.
     """
     with transaction.atomic():
         if actor is not None and role_on(actor, target) is not Role.OWNER and not is_operator(actor):
             raise Forbidden(f"Only owners of {target.name} change who may do what.")
         wanted = set(permissions_of(role, target)) if role else set()
-        for name in permissions_of(Role.OWNER, target):
-            (assign_perm if name in wanted else remove_perm)(name, member, target)
+        with keeping_owners([target]) if actor else nullcontext():
+            for name in permissions_of(Role.OWNER, target):
+                (assign_perm if name in wanted else remove_perm)(name, member, target)
         record(
             stream=dataset_stream(target.pk) if isinstance(target, Dataset) else INSTALLATION_STREAM,
             action="member.role_set",
@@ -81,7 +84,7 @@ def roles_on(user: Actor, targets: Collection[Target]) -> dict[Target, Role | No
         return dict.fromkeys(targets)
     if user.is_superuser:
         return dict.fromkeys(targets, Role.OWNER)
-    places = {target: _places(target) for target in targets}
+    places = {target: places_of(target) for target in targets}
     wanted = Q()
     for model in ("dataset", "project"):
         pks = {pk for found in places.values() for name, pk in found if name == model}
@@ -100,13 +103,6 @@ def roles_on(user: Actor, targets: Collection[Target]) -> dict[Target, Role | No
         return next(holds, None)
 
     return {target: strongest(target) for target in targets}
-
-
-def _places(target: Dataset | Project) -> list[tuple[str, str]]:
-    """Where a role on the target may be held: the model and primary key of the target, and of a dataset's project."""
-    if isinstance(target, Dataset):
-        return [("dataset", str(target.pk)), ("project", str(target.project_id))]
-    return [("project", str(target.pk))]
 
 
 def may_contribute(user: Actor, dataset: Dataset) -> bool:

@@ -6,12 +6,14 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from accounts.scopes import Scope
-from accounts.tokens import make_token
+from accounts.tokens import make_token, note_use
 
 
 def token_of(user: User, *scopes: Scope) -> str:
-    """The key of a new token of the user, for everything unless scopes are given."""
-    return make_token(owner=user, scopes=scopes or tuple(Scope))[1]
+    """The key of a token of the user, for everything unless scopes are given; it was used just now."""
+    made, key = make_token(owner=user, scopes=scopes or tuple(Scope))
+    note_use(made)
+    return key
 
 
 def client_of(user: User, *scopes: Scope) -> APIClient:

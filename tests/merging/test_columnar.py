@@ -23,9 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging import FarDate, StagingRejected
+from merging.confinement import Bounds, run_confined
 from merging.staging import ordering
 from merging.staging.sources import Problems, open_source
 from merging.staging.sources.base import BATCH_BYTES
+from tests.fuzz.mutants import mutant
 from tests.merging.arrow_layouts import built, logical_type, value
 from tests.merging.test_staging import naive, problems, proposed
 from tests.merging.world import World, arrow, same_rows
@@ -543,3 +545,18 @@ def test_fd27_rows_written_in_parts_are_the_same_content(
     assert in_parts.digest == whole.digest
     stored = [arrow_parquet.read_table(Path(one.location) / "rows.parquet") for one in (whole, in_parts)]
     assert stored[0].to_pylist() == stored[1].to_pylist()
+
+
+def test_fs1_size_statistics_that_contradict_the_schema_end_no_process(world: World) -> None:
+    """pyarrow ends the process when it is asked for such a column chunk: the fuzz target's parquet, seed 11, 229."""
+    ending, content = mutant("parquet", 11, 229)
+    told = run_confined(
+        "tests.merging.test_content_limits:stage_in_little_memory",
+        {
+            "table": world.uri,
+            "upload": str(world.file(f"x.{ending}", content)),
+            "destination": str(world.folder / "staged"),
+        },
+        Bounds(),
+    )
+    assert "The content was refused" in told

@@ -44,7 +44,7 @@ from merging.staging.sources.base import (
     row_lines,
 )
 from merging.staging.sources.content import Unpacked
-from merging.staging.sources.parquet_pages import check_pages
+from merging.staging.sources.parquet_pages import RowGroup, check_pages, row_groups_of
 from merging.staging.sources.plain_arrow import (
     TooManyItems,
     Unsupported,
@@ -105,11 +105,12 @@ def open_parquet(path: Path, targets: Targets) -> Source:
         file = _parquet(path)
         schema = file.schema_arrow
         check_header(schema.names)
-        _check_declared_rows(file)
+        groups = row_groups_of(path)
+        _check_declared_rows(file, groups)
         unpacked = Unpacked("the Parquet file", path.stat().st_size)
         with path.open("rb") as pages:
-            check_pages(pages, file.metadata, unpacked)
-    batches = _parquet_batches(path, file)
+            check_pages(pages, groups, unpacked)
+    batches = _parquet_batches(path, file, groups)
     calendar = calendar_of(file.metadata)
     if calendar.legacy_days or calendar.legacy_int96:
         batches = _of_one_calendar(batches)
@@ -171,25 +172,26 @@ def _parquet(path: Path, dictionaries: Sequence[str] = ()) -> arrow_parquet.Parq
     )
 
 
-def _check_declared_rows(file: arrow_parquet.ParquetFile) -> None:
+def _check_declared_rows(file: arrow_parquet.ParquetFile, groups: Sequence[RowGroup]) -> None:
     """The footer's counts must agree with each other; what is read is compared with them later."""
     described = file.metadata
     if described.num_rows > content_limits().rows:
         raise beyond("rows", f"the file declares {described.num_rows:,} rows", code="too_many_rows")
     total = 0
-    for number in range(described.num_row_groups):
-        group = described.row_group(number)
-        total += group.num_rows
-        for place in range(group.num_columns):
-            chunk = group.column(place)
+    for number, group in enumerate(groups, start=1):
+        total += group.rows
+        if len(group.chunks) != described.num_columns or group.rows < 0:
+            told = f"row group {number} has not the columns of the file: it is damaged. Write it again."
+            raise refuse("incomplete", told)
+        for place, chunk in enumerate(group.chunks):
             column = described.schema.column(place)
             repeated = column.max_repetition_level > 0
-            if chunk.num_values == group.num_rows or (repeated and chunk.num_values > group.num_rows):
+            if chunk.values == group.rows or (repeated and chunk.values > group.rows):
                 continue
             raise refuse(
                 "incomplete",
-                f"row group {number + 1} declares {group.num_rows:,} rows, but its column {shown(column.path)} "
-                f"{chunk.num_values:,} values: the file is damaged. Write it again.",
+                f"row group {number} declares {group.rows:,} rows, but its column {shown(column.path)} "
+                f"{chunk.values:,} values: the file is damaged. Write it again.",
                 column=column.path.split(".")[0],
             )
     if total != described.num_rows:
@@ -200,43 +202,41 @@ def _check_declared_rows(file: arrow_parquet.ParquetFile) -> None:
         )
 
 
-def _parquet_batches(path: Path, file: arrow_parquet.ParquetFile) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(
+    path: Path, file: arrow_parquet.ParquetFile, groups: Sequence[RowGroup]
+) -> Iterator[pa.RecordBatch]:
     schema = file.schema_arrow
     texts = [field.name for field in schema if is_text(field.type) or pa.types.is_binary(field.type)]
     folded = _parquet(path, texts) if texts else None
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
+    for number, group in enumerate(groups):
         what = f"row group {number + 1}"
         rows = 0
         with named_failures(what):
-            mean = max(1, group.total_byte_size // max(1, group.num_rows))
+            mean = max(1, group.unpacked // max(1, group.rows))
             at_once = max(1, min(BATCH_ROWS, BATCH_BYTES // mean))
             reader = file
             # A look at the dictionaries costs as much memory as they take: not where rows are wide and few at once.
             if folded is not None and at_once > _FEW_ROWS:
-                widest = _widest_repeats(folded, number, texts)
+                widest = _widest_repeats(folded, group, number, texts)
                 reader = folded if widest * at_once > 4 * BATCH_BYTES else file
             for batch in reader.iter_batches(batch_size=at_once, row_groups=[number]):
                 rows += batch.num_rows
                 yield batch
-        if rows != group.num_rows:
+        if rows != group.rows:
             raise refuse(
                 "incomplete",
-                f"{what} declares {group.num_rows:,} rows and holds {rows:,}: the file is damaged. Write it again.",
+                f"{what} declares {group.rows:,} rows and holds {rows:,}: the file is damaged. Write it again.",
             )
         # What the allocator keeps counts as the process' memory too.
         pa.default_memory_pool().release_unused()
 
 
-def _widest_repeats(folded: arrow_parquet.ParquetFile, number: int, names: Sequence[str]) -> int:
+def _widest_repeats(
+    folded: arrow_parquet.ParquetFile, group: RowGroup, number: int, names: Sequence[str]
+) -> int:
     """The bytes of the longest values in a row group's dictionaries: what each of its rows may repeat."""
-    group = folded.metadata.row_group(number)
     widest = 0
-    wanted = [
-        group.column(place).path_in_schema
-        for place in range(group.num_columns)
-        if group.column(place).has_dictionary_page and group.column(place).path_in_schema in names
-    ]
+    wanted = [chunk.path for chunk in group.chunks if chunk.dictionary is not None and chunk.path in names]
     if not wanted:
         return 0
     first = next(folded.iter_batches(batch_size=1, row_groups=[number], columns=wanted), None)

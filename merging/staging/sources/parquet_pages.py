@@ -1,30 +1,98 @@
-"""What the pages of a Parquet file declare, read from their headers alone, before a reader makes room for it.
+"""What a Parquet file declares, read from its footer and the headers of its pages, before a reader makes room for it.
 
-A footer says what it likes of sizes; a reader allocates what each page header says ("Data Pages" and parquet.thrift of
-parquet-format, in Thrift's compact protocol).
+A footer says what it likes of sizes; a reader allocates what each page header says. And pyarrow ends the process where
+the metadata of one column chunk contradicts itself (its size statistics), so that it is never asked for those. Format:
+parquet.thrift and "Data Pages" of parquet-format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
-
-import pyarrow.parquet as arrow_parquet
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
 
 from merging.sql.parsing import shown
 from merging.staging.sources.base import beyond, content_limits, most, refuse
 from merging.staging.sources.content import Unpacked
+from merging.staging.sources.thrift import I32, I64, LIST, STRUCT, BadThrift, Struct, read_struct
 
 _HEADER_BYTES = (1 << 9, 1 << 14, 16 << 20)
 """How much is read in search of the end of one header: statistics in it may be long."""
-_DEEPEST = 16
-_TYPE, _UNPACKED, _PACKED = 1, 2, 3  # fields of PageHeader
+_TYPE, _UNPACKED, _PACKED = (1, I32), (2, I32), (3, I32)  # of PageHeader
 _DICTIONARY = 2  # of PageType
 
 
-class _Damaged(ValueError):
-    """Bytes that are no header of a page."""
+@dataclass(frozen=True)
+class Chunk:
+    """A column chunk as the footer describes it (ColumnMetaData)."""
+
+    described: Struct
+
+    @cached_property
+    def path(self) -> str:
+        """The names of its column, from the outermost."""
+        parts: list[bytes] = self.described.get((3, LIST), [])
+        return ".".join(part.decode("utf-8", "replace") for part in parts if isinstance(part, bytes))
+
+    @property
+    def values(self) -> int:
+        """How many values it declares, NULLs among them."""
+        return int(self.described.get((5, I64), 0))
+
+    @property
+    def packed(self) -> int:
+        """The bytes of all its pages."""
+        return int(self.described.get((7, I64), 0))
+
+    @property
+    def data_pages(self) -> int:
+        """Where the first page with data stands."""
+        return int(self.described.get((9, I64), 0))
+
+    @property
+    def dictionary(self) -> int | None:
+        """Where its dictionary stands, if it has one."""
+        place: int | None = self.described.get((11, I64))
+        return place
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group as the footer describes it."""
+
+    described: Struct
+
+    @property
+    def rows(self) -> int:
+        """How many rows it declares."""
+        return int(self.described.get((3, I64), 0))
+
+    @property
+    def unpacked(self) -> int:
+        """The bytes that it declares for all its columns."""
+        return int(self.described.get((2, I64), 0))
+
+    @cached_property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """Its column chunks, in the order of the schema's leaves."""
+        return tuple(Chunk(one.get((3, STRUCT), {})) for one in self.described.get((1, LIST), []))
+
+
+def row_groups_of(path: Path) -> list[RowGroup]:
+    """The row groups of a file that a reader has opened. Raises StagingRejected where its footer is damaged."""
+    with path.open("rb") as file:
+        file.seek(-8, 2)
+        length = int.from_bytes(file.read(4), "little")
+        try:
+            file.seek(-8 - length, 2)
+            footer, _ = read_struct(file.read(length))
+            return [RowGroup(one) for one in footer.get((4, LIST), [])]
+        except (BadThrift, IndexError, OSError, AttributeError) as error:
+            raise refuse(
+                "unreadable", "the footer of the Parquet file is damaged. Write it again."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -35,133 +103,56 @@ class _Page:
     unpacked: int
 
 
-def check_pages(file: BinaryIO, metadata: arrow_parquet.FileMetaData, unpacked: Unpacked) -> None:
+def check_pages(file: BinaryIO, groups: list[RowGroup], unpacked: Unpacked) -> None:
     """Refuse pages that no upload needs, by row group and column. ``unpacked`` counts what comes out of all."""
     allowed = content_limits()
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
+    for number, group in enumerate(groups, start=1):
         held = 0
-        for place in range(group.num_columns):
-            chunk = group.column(place)
-            name = str(chunk.path_in_schema)
-            where = f"row group {number + 1}, column {shown(name)}"
+        for chunk in group.chunks:
+            where = f"row group {number}, column {shown(chunk.path)}"
+            name = chunk.path.split(".")[0]
             largest = {True: 0, False: 0}
             try:
                 for page in _pages(file, chunk):
                     if page.unpacked > allowed.page_bytes:
-                        told = f"in {where}, a page declares {page.unpacked:,} bytes"
-                        raise beyond("page_bytes", told, column=name.split(".")[0])
+                        raise beyond(
+                            "page_bytes", f"in {where}, a page declares {page.unpacked:,} bytes", column=name
+                        )
                     largest[page.dictionary] = max(largest[page.dictionary], page.unpacked)
                     unpacked.add(page.unpacked)
-            except _Damaged as error:
-                raise refuse(
-                    "unreadable",
-                    f"{where}: {error}: the file is damaged. Write it again.",
-                    column=name.split(".")[0],
-                ) from error
+            except BadThrift as error:
+                told = f"{where}: the header of a page is damaged ({error}). Write the file again."
+                raise refuse("unreadable", told, column=name) from error
             held += sum(largest.values())
         if held > allowed.open_page_bytes:
-            told = f"row group {number + 1} has pages of {held:,} bytes that must be held at once; write smaller pages"
+            told = f"row group {number} has pages of {held:,} bytes that must be held at once; write smaller pages"
             raise beyond("open_page_bytes", f"{told}, {most('open_page_bytes')} are possible")
 
 
-def _pages(file: BinaryIO, chunk: Any) -> Iterator[_Page]:
-    at = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < (chunk.dictionary_page_offset or 0) < at:
-        at = chunk.dictionary_page_offset
-    end = at + chunk.total_compressed_size
+def _pages(file: BinaryIO, chunk: Chunk) -> Iterator[_Page]:
+    at = chunk.data_pages
+    if chunk.dictionary is not None and 0 < chunk.dictionary < at:
+        at = chunk.dictionary
+    end = at + chunk.packed
     if at < 0:
-        raise _Damaged(f"its pages begin at byte {at}")
+        raise BadThrift(f"its pages begin at byte {at}")
     while at < end:
         header, size = _header(file, at)
-        packed = header.get(_PACKED, -1)
-        unpacked = header.get(_UNPACKED, -1)
+        packed, unpacked = header.get(_PACKED, -1), header.get(_UNPACKED, -1)
         if packed < 0 or unpacked < 0:
-            raise _Damaged(f"the page at byte {at:,} has no size")
+            raise BadThrift(f"the page at byte {at:,} has no size")
         yield _Page(header.get(_TYPE) == _DICTIONARY, unpacked)
         at += size + packed
 
 
-def _header(file: BinaryIO, at: int) -> tuple[dict[int, int], int]:
-    """The numbers of the page header at a place of the file, and how many bytes it takes."""
+def _header(file: BinaryIO, at: int) -> tuple[Struct, int]:
+    """The page header at a place of the file, and how many bytes it takes."""
     for number in _HEADER_BYTES:
         file.seek(at)
         data = file.read(number)
         try:
-            return _numbers(data, 0, 0)
+            return read_struct(data)
         except IndexError:
             if len(data) < number:
                 break
-    raise _Damaged(f"the header of the page at byte {at:,} has no end")
-
-
-# Thrift's compact protocol ("Thrift Compact protocol encoding")
-
-_STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
-_INTEGERS = (4, 5, 6)
-
-
-def _numbers(data: bytes, at: int, depth: int) -> tuple[dict[int, int], int]:
-    """The integers of a struct by the numbers of their fields, and where it ends. IndexError where the data does."""
-    found: dict[int, int] = {}
-    field = 0
-    while True:
-        head = data[at]
-        at += 1
-        kind = head & 15
-        if kind == _STOP:
-            return found, at
-        if head >> 4:
-            field += head >> 4
-        else:
-            field, at = _integer(data, at)
-        if kind in _INTEGERS:
-            found[field], at = _integer(data, at)
-        elif kind not in (_TRUE, _FALSE):  # a truth value is the kind itself
-            at = _behind(data, at, kind, depth)
-
-
-def _behind(data: bytes, at: int, kind: int, depth: int) -> int:
-    """Where a value ends that nobody wants to know."""
-    if depth > _DEEPEST:
-        raise _Damaged("the header of a page is nested without end")
-    if kind in _INTEGERS:
-        return _varint(data, at)[1]
-    if kind in (_TRUE, _FALSE, _BYTE):
-        return at + 1
-    if kind == _DOUBLE:
-        return at + 8
-    if kind == _BINARY:
-        length, at = _varint(data, at)
-        if at + length > len(data):
-            raise IndexError
-        return at + length
-    if kind == _STRUCT:
-        return _numbers(data, at, depth + 1)[1]
-    if kind in (_LIST, _SET):
-        head = data[at]
-        count, at = _varint(data, at + 1) if head >> 4 == 15 else (head >> 4, at + 1)
-        for _ in range(count):
-            at = _behind(data, at, head & 15, depth + 1)
-            if at > len(data):
-                raise IndexError
-        return at
-    raise _Damaged("the header of a page holds what none does")
-
-
-def _integer(data: bytes, at: int) -> tuple[int, int]:
-    number, at = _varint(data, at)
-    return (number >> 1) ^ -(number & 1), at
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, at
-        shift += 7
-        if shift > 63:
-            raise _Damaged("the header of a page holds an endless number")
+    raise BadThrift(f"the one at byte {at:,} has no end")

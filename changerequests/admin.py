@@ -24,6 +24,7 @@ from changerequests.models import (
     Review,
     Revision,
     RunPhaseTime,
+    Upload,
 )
 from changerequests.services import maintenance, operations, plans, runs
 from changerequests.states import RunStatus
@@ -284,6 +285,31 @@ class RevisionAdmin(OperatorAdmin):
     list_filter = ["is_current", "created_at"]
     list_select_related = ["change_request", "created_by"]
     search_fields = ["change_request__title", "digest", "file_name"]
+
+
+@admin.register(Upload)
+class UploadAdmin(OperatorAdmin):
+    """Uploads, newest first: what waits, what is read, how it ended; not what was typed or a refusal quotes."""
+
+    exclude = ["pasted", "error_data", "error_message"]
+    list_display = [
+        "pk",
+        "dataset",
+        "change_request",
+        "status",
+        "phase",
+        "uploaded_by",
+        "size_bytes",
+        "rows_read",
+        "attempts",
+        "worker",
+        "queued_at",
+        "finished_at",
+        "error_code",
+    ]
+    list_filter = ["status", "dataset", "error_code"]
+    list_select_related = ["dataset", "change_request", "uploaded_by"]
+    search_fields = ["file_name", "worker", "token"]
 
 
 @admin.register(PlanCheck)

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts.access import end_access
 from audit.services import INSTALLATION_STREAM, record
+from datasets.evidence import RENAMED, account_rows
 from datasets.owners import keeping_owners, owned_by
 
 
@@ -53,8 +54,13 @@ class AccountAdmin(UserAdmin):
             super().delete_queryset(request, queryset)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Whoever is deactivated loses sessions and tokens at once, and has none when they come back."""
+        """Whoever is deactivated loses sessions and tokens at once, and has none when they come back.
+
+        What an account was called before is kept in the trail: its entries have the name that it had.
+        """
         super().save_model(request, obj, form, change)
+        if change and "username" in form.changed_data:
+            self._record(request, obj, RENAMED, {"before": form.initial["username"]})
         if change and "is_active" in form.changed_data and not obj.is_active:
             self._end_access(request, obj, "account.deactivated")
 
@@ -90,6 +96,7 @@ class AccountAdmin(UserAdmin):
             subject_id=account.get_username(),
             actor=request.user.get_username(),
             data=data,
+            rows=account_rows(account),
         )
 
     @staticmethod

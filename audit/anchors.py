@@ -2,20 +2,32 @@
 
 Whoever can rewrite the database can rewrite a whole chain with fitting hashes, or cut its end off; a chain alone
 cannot tell. Each anchor file holds the heads that moved since the one before, and names that one with its hash, so
-that anchors are themselves a chain. Copy ``audit/anchors/`` to a place that the database's keepers cannot write.
+that anchors are themselves a chain; each is signed with the key of the trail. Send them to a place that the database's
+keepers cannot write (``datasets.anchoring``), or copy ``audit/anchors/`` there.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from audit.chain import canonical_json
 from audit.files import audit_root, file_sha256
+from audit.keys import current_key, key_called
 
 #: The folder of the anchor files below the audit root.
 ANCHORS_FOLDER: Final = "anchors"
 FORMAT_VERSION: Final = 1
+
+
+class Signature(StrEnum):
+    """Whether a holder of the key made an anchor."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    NONE = "none"  # from before there was a key
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,7 @@ class Anchor:
     heads: Mapping[str, ChainHead]
     previous: str
     previous_sha256: str
+    signature: Signature
 
 
 class AnchorDamaged(Exception):
@@ -52,26 +65,55 @@ def anchor_paths() -> list[Path]:
 def read_anchor(path: Path) -> Anchor:
     """One anchor. Raises ``AnchorDamaged``."""
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        return parsed_anchor(path, path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AnchorDamaged(path) from error
+
+
+def parsed_anchor(path: Path, text: str) -> Anchor:
+    """One anchor from its text, wherever that was kept. Raises ``AnchorDamaged``."""
+    try:
+        content: Any = json.loads(text)
         heads = {
             stream: ChainHead(int(head["sequence"]), str(head["hash"]))
             for stream, head in content["heads"].items()
         }
-        return Anchor(path, heads, str(content["previous"]), str(content["previous_sha256"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        previous, digest = str(content["previous"]), str(content["previous_sha256"])
+        return Anchor(path, heads, previous, digest, _signature_of(content))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnchorDamaged(path) from error
+
+
+def is_unsigned(path: Path) -> bool:
+    """Whether the file is from before there was a key, or made to look so."""
+    try:
+        return read_anchor(path).signature is Signature.NONE
+    except AnchorDamaged:
+        return False  # ``broken_links`` names it
+
+
+def _signature_of(content: Mapping[str, Any]) -> Signature:
+    signature = content.get("signature")
+    if signature is None:
+        return Signature.NONE
+    key = key_called(str(content.get("key")))
+    signed = canonical_json({name: value for name, value in content.items() if name != "signature"})
+    right = key is not None and key.has_signed("anchor", signed, str(signature))
+    return Signature.RIGHT if right else Signature.WRONG
 
 
 def document(heads: Mapping[str, ChainHead], *, made_at: str) -> dict[str, Any]:
     """The content of the next anchor file."""
-    paths = anchor_paths()
-    return {
+    paths, key = anchor_paths(), current_key()
+    content = {
         "format": FORMAT_VERSION,
         "made_at": made_at,
         "heads": {stream: {"sequence": head.sequence, "hash": head.hash} for stream, head in heads.items()},
         "previous": paths[-1].name if paths else "",
         "previous_sha256": file_sha256(paths[-1]) if paths else "",
+        "key": key.id,
     }
+    return {**content, "signature": key.sign("anchor", canonical_json(content))}
 
 
 def anchored_heads() -> dict[str, ChainHead]:
@@ -94,6 +136,8 @@ def broken_links() -> Iterator[tuple[Path, str]]:
         except AnchorDamaged:
             yield path, "the anchor cannot be read"
             continue
+        if anchor.signature is Signature.WRONG:
+            yield path, "the anchor is not as somebody with the key signed it"
         if not anchor.previous:
             continue
         before = folder / anchor.previous

@@ -11,10 +11,10 @@ from django.utils.dateparse import parse_date, parse_datetime
 from audit.errors import InvalidMoment
 from audit.models import Event
 
-#: The fields of a line, in its order. With ``audit.chain.event_hash`` a reader can verify each line alone.
+#: The fields of a line, in its order. With ``audit.chain.event_hash`` whoever has the key verifies each line alone.
 FIELDS = (
     "stream", "sequence", "occurred_at", "actor", "action", "subject_type", "subject_id", "data", "request_id",
-    "previous_hash", "hash",
+    "previous_hash", "hash", "key_id", "salt", "rows", "redactions",
 )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def write_audit_files(
     folder.mkdir(parents=True, exist_ok=True)
     hashes = {}
     for name, document in documents.items():
-        hashes[name] = _publish(folder, name, _text(document))
+        hashes[name] = _publish(folder, name, document_bytes(document))
     for name, source in copies.items():
         hashes[name] = _publish(folder, name, source)
     directory = os.open(folder, os.O_RDONLY)
@@ -48,9 +48,21 @@ def write_audit_files(
     return hashes
 
 
+def written_beside(path: Path, content: bytes) -> str:
+    """Write a file that will take another's place where somebody is erased, durably; returns its SHA-256."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    return file_sha256(path)
+
+
 def taken_names(folder: Path, *, documents: Mapping[str, Any], copies: Mapping[str, Path]) -> set[str]:
     """Which of the files stand in the folder with other content: what ``write_audit_files`` would raise for."""
-    digests = {name: hashlib.sha256(_text(document)).hexdigest() for name, document in documents.items()}
+    digests = {
+        name: hashlib.sha256(document_bytes(document)).hexdigest() for name, document in documents.items()
+    }
     digests |= {name: file_sha256(source) for name, source in copies.items()}
     return {
         name
@@ -59,7 +71,8 @@ def taken_names(folder: Path, *, documents: Mapping[str, Any], copies: Mapping[s
     }
 
 
-def _text(document: Any) -> bytes:
+def document_bytes(document: Any) -> bytes:
+    """How a document is written as an audit file."""
     text = json.dumps(document, cls=DjangoJSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
     return f"{text}\n".encode()
 

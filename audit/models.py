@@ -1,7 +1,8 @@
 """Events and the chains that order them.
 
 An event names people and things by value (user name, ``CR-128``), never by foreign key: it must stay true
-when a user is renamed or a dataset is removed, and nothing below may point at what is above.
+when a user is renamed or a dataset is removed, and nothing below may point at what is above. In its hash a name is a
+salted commitment (see ``audit.chain``), so that a person can be erased without breaking a chain.
 """
 
 from typing import Any, NoReturn
@@ -22,6 +23,12 @@ class Chain(models.Model):
     stream = models.CharField(max_length=100, primary_key=True)
     last_sequence = models.PositiveBigIntegerField(default=0)
     last_hash = models.CharField(max_length=64, default="")
+    seal = models.CharField(
+        max_length=100,
+        default="",
+        blank=True,
+        help_text="The key's id and its signature of the head: a head that was set back has none.",
+    )
 
     def __str__(self) -> str:
         return f"{self.stream} at {self.last_sequence}"
@@ -52,6 +59,28 @@ class Event(models.Model):
     request_id = models.CharField(max_length=64, blank=True)
     previous_hash = models.CharField(max_length=64, blank=True)
     hash = models.CharField(max_length=64)
+    key_id = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        help_text="The key of its hash; empty from before there was one.",
+    )
+    salt = models.CharField(
+        max_length=32,
+        blank=True,
+        default="",
+        help_text="Of the commitments that stand for its texts in the hash. Destroyed where somebody is erased.",
+    )
+    rows = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Digests of the database rows that were written with it, see audit.rows.",
+    )
+    redactions = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Where its texts named somebody who was erased: what still proves the others.",
+    )
 
     objects = EventQuerySet.as_manager()
 

@@ -1,13 +1,24 @@
 """Questions that others ask of the trail."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from audit.models import Event, EventQuerySet
 
 
+@dataclass(frozen=True)
+class Seal:
+    """What an entry says of a row that was written with it, and who wrote it."""
+
+    text: str
+    sequence: int
+    actor: str
+
+
 def events_of(subject_type: str, subject_id: str) -> EventQuerySet:
     """The events of one thing, oldest first."""
-    return Event.objects.filter(subject_type=subject_type, subject_id=subject_id).order_by("sequence")
+    found = Event.objects.filter(subject_type=subject_type, subject_id=subject_id)
+    return found.order_by("sequence").defer("salt", "rows", "redactions")
 
 
 def events_of_many(subject_type: str, subject_ids: Iterable[str], action: str) -> EventQuerySet:
@@ -23,6 +34,15 @@ def events_called(action: str) -> EventQuerySet:
 def events_naming_files() -> EventQuerySet:
     """The events that name audit files, with their folder and hashes."""
     return Event.objects.filter(data__has_key="audit_files").order_by("stream", "sequence")
+
+
+def seals_in(stream: str) -> dict[str, Seal]:
+    """What the newest entry of a chain says of each row that its entries vouch for."""
+    found = Event.objects.filter(stream=stream).exclude(rows={}).order_by("sequence")
+    facts = found.values_list("sequence", "actor", "rows").iterator()
+    return {
+        name: Seal(text, sequence, actor) for sequence, actor, rows in facts for name, text in rows.items()
+    }
 
 
 def event_count() -> int:

@@ -5,7 +5,11 @@ installs them; whoever lifts them (``DROP_TRIGGERS``: a restore, a test) does so
 Databases other than PostgreSQL and SQLite have the ORM's guard and the hash chain alone.
 """
 
+import re
+from collections.abc import Iterator
 from typing import Final
+
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 _POSTGRESQL_CREATE: Final = (
     """
@@ -64,3 +68,65 @@ _SQLITE_DROP: Final = (
 #: SQL statements by Django's name of the database.
 CREATE_TRIGGERS: Final = {"postgresql": _POSTGRESQL_CREATE, "sqlite": _SQLITE_CREATE}
 DROP_TRIGGERS: Final = {"postgresql": _POSTGRESQL_DROP, "sqlite": _SQLITE_DROP}
+
+_NAME: Final = re.compile(r"CREATE (?:OR REPLACE )?(?:TRIGGER|FUNCTION) (\w+)")
+_IN_POSTGRESQL: Final = """
+    SELECT trigger.tgname, trigger.tgenabled::text, pg_get_triggerdef(trigger.oid), function.prosrc
+    FROM pg_trigger trigger JOIN pg_proc function ON function.oid = trigger.tgfoid
+    WHERE NOT trigger.tgisinternal AND trigger.tgrelid IN (to_regclass('audit_event'), to_regclass('audit_chain'))
+"""
+
+
+def missing_triggers(connection: BaseDatabaseWrapper) -> Iterator[tuple[str, str]]:
+    """Triggers that do not guard the trail now as they should, each with what is wrong with it; by one statement."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+            yield from _compare_sqlite(dict(cursor.fetchall()))
+    elif connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_IN_POSTGRESQL)
+            yield from _compare_postgresql({row[0]: row[1:] for row in cursor.fetchall()})
+
+
+def _compare_sqlite(found: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for name, statement in _named(_SQLITE_CREATE).items():
+        if name not in found:
+            yield name, "the trigger is missing"
+        elif _one_line(found[name]) != _one_line(statement):
+            yield name, "the trigger was changed"
+
+
+def _compare_postgresql(found: dict[str, tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+    named = _named(_POSTGRESQL_CREATE)
+    bodies = {name: _one_line(text.split("$$")[1]) for name, text in named.items() if text.count("$$") == 2}
+    for name, statement in named.items():
+        if name in bodies:
+            continue
+        if name not in found:
+            yield name, "the trigger is missing"
+            continue
+        enabled, definition, body = found[name]
+        function = statement.rsplit("EXECUTE FUNCTION ", 1)[1].removesuffix("()")
+        if enabled not in ("O", "A"):
+            yield name, "the trigger is switched off"
+        elif _one_line(body) != bodies[function] or not _is_as_made(definition, statement):
+            yield name, "the trigger was changed"
+
+
+def _is_as_made(definition: str, statement: str) -> bool:
+    """Whether PostgreSQL's own spelling of a trigger says the same: events, table, level, function, no condition."""
+
+    def parts(text: str) -> set[str]:
+        plain = re.sub(r"(\w+\.)(?=audit_)", "", _one_line(text))
+        return set(re.findall(r"\w+", plain))
+
+    return parts(definition) == parts(statement)
+
+
+def _named(statements: tuple[str, ...]) -> dict[str, str]:
+    return {found[1]: one for one in statements if (found := _NAME.search(one)) is not None}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -25,10 +25,9 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 
 import merging
 from audit import anchors
-from audit.chain import event_hash
 from audit.files import audit_root, write_audit_files
 from audit.models import Chain, Event
-from audit.services import INSTALLATION_STREAM, dataset_stream
+from audit.services import INSTALLATION_STREAM, dataset_stream, keyed_event, sealed_head
 from changerequests.models import (
     ChangeRequest,
     Comment,
@@ -458,13 +457,15 @@ def _insert_chain(
             "data": data,
             "request_id": "",
             "previous_hash": chain.last_hash,
+            "rows": {},
         }
-        event = Event(**content, hash=event_hash(**content))
+        event = keyed_event(**content)
         events.append(event)
         chain.last_sequence, chain.last_hash = event.sequence, event.hash
         if (place + 1) % max(1, len(told) // ANCHOR_FILES) == 0:
             anchor = min((place + 1) * ANCHOR_FILES // len(told), ANCHOR_FILES) - 1
             heads[anchor][chain.stream] = anchors.ChainHead(event.sequence, event.hash)
+    chain.seal = sealed_head(chain.stream, chain.last_sequence, chain.last_hash)
     _insert(events, Event)
     return chain
 

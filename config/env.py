@@ -1,6 +1,7 @@
 """The one place that reads the process environment, typed and with defaults."""
 
 import os
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from merging import ContentLimits
 BASE_DIR = Path(__file__).resolve().parent.parent
 #: Shipped for development only; production refuses to start with it.
 INSECURE_SECRET_KEY = "insecure-development-key-never-for-production"  # noqa: S105  (refused by production)
+#: The same for the key of the audit trail.
+INSECURE_AUDIT_KEY = "development:insecure-audit-key-never-for-production"
+#: What an id and a secret of the audit trail's keys look like.
+AUDIT_KEY = re.compile(r"([a-z0-9][a-z0-9._-]{0,19}):(\S{32,})")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Environment:
     secret_key: str = INSECURE_SECRET_KEY
     allowed_hosts: list[str] = field(default_factory=lambda: ["localhost", "127.0.0.1", "[::1]"])
     csrf_trusted_origins: list[str] = field(default_factory=list)
+    audit_keys: list[str] = field(default_factory=lambda: [INSECURE_AUDIT_KEY])
+    audit_keys_file: str = ""
     database_url: str = f"sqlite:///{BASE_DIR / 'var' / 'headgate.sqlite3'}"
     celery_broker_url: str = "redis://127.0.0.1:6379/0"
     delta_data_root: Path = Path("/data/delta")
@@ -111,6 +118,27 @@ def content_limits(environment: Environment) -> dict[str, int]:
         "page_bytes": environment.headgate_limit_page_bytes,
         "open_page_bytes": environment.headgate_limit_open_page_bytes,
     }
+
+
+def audit_keys(given: Environment) -> tuple[tuple[str, str], ...]:
+    """The ids and secrets of the audit trail's keys, the one that writes first; a file (one key a line) before the
+    variable. Raises ``ImproperlyConfigured`` without ever telling a secret.
+    """
+    lines, source = given.audit_keys, "AUDIT_KEYS"
+    if given.audit_keys_file:
+        source = "AUDIT_KEYS_FILE"
+        try:
+            lines = Path(given.audit_keys_file).read_text(encoding="utf-8").split()
+        except (OSError, ValueError) as error:
+            raise ImproperlyConfigured(f"{source} names a file that cannot be read: {error}") from error
+    found = [AUDIT_KEY.fullmatch(line) for line in lines]
+    keys = tuple((one[1], one[2]) for one in found if one is not None)
+    if not keys or len(keys) != len(found) or len(dict(keys)) != len(keys):
+        raise ImproperlyConfigured(
+            f"{source} must hold keys of the audit trail as ID:SECRET, the one that writes first: ids of small letters "
+            "and digits, each once, secrets of at least 32 characters without spaces."
+        )
+    return keys
 
 
 def choose_settings() -> None:

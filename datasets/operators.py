@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import Forbidden, InvalidInput
+from datasets.evidence import account_rows
 
 OPERATORS_GROUP = "Operators"
 #: The permission that makes an operator; only this group carries it.
@@ -60,4 +61,5 @@ def make_operator(user: User) -> None:
             subject_type="user",
             subject_id=user.get_username(),
             data={},
+            rows=account_rows(user),
         )

@@ -19,6 +19,7 @@ from guardian.shortcuts import assign_perm, remove_perm
 
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.errors import Forbidden, NotFound
+from datasets.evidence import account_rows, role_called
 from datasets.models import Dataset, Project
 from datasets.operators import is_operator
 from datasets.owners import keeping_owners, places_of
@@ -41,6 +42,11 @@ _PERMISSIONS = {
     Role.OWNER: ("view", "contribute", "own"),
 }
 _STRONGEST_FIRST = ((Role.OWNER, "own"), (Role.CONTRIBUTOR, "contribute"), (Role.VIEWER, "view"))
+
+
+def role_names() -> dict[frozenset[str], str]:
+    """The roles by the verbs of their permissions."""
+    return {frozenset(verbs): role.value for role, verbs in _PERMISSIONS.items()}
 
 
 def permissions_of(role: Role, target: Dataset | Project) -> list[str]:
@@ -70,6 +76,10 @@ def set_role(
             subject_id=str(target.pk),
             actor=actor.get_username() if actor else "",
             data={"member": str(member), "kind": str(member._meta.model_name), "role": role or "none"},
+            rows={
+                role_called(member, str(target._meta.model_name), target.pk): role or "none",
+                **(account_rows(member) if isinstance(member, User) else {}),
+            },
         )
 
 

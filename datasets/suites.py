@@ -24,6 +24,7 @@ from audit.services import dataset_stream, record
 from datasets import bells, work
 from datasets.durable_work import WorkStatus
 from datasets.errors import NotFound, SuiteChanged
+from datasets.evidence import SUITE_VERSION
 from datasets.models import Dataset, SuiteProposal, SuiteVersion
 from datasets.roles import require_owner
 from datasets.rows import column_types
@@ -256,6 +257,7 @@ def save_suite(
                 "restored_from": restored_from,
                 "sha256": hashlib.sha256(text.encode()).hexdigest(),
             },
+            rows=SUITE_VERSION.seal(version),
         )
     return version
 

@@ -96,6 +96,9 @@ class Demo:
             self._broker = EmbeddedBroker(self._folder)
         environment = self._environment(self._broker.url)
         self._manage("bringing the database up to date", environment, "migrate", "--verbosity", "0")
+        self._manage(
+            "sealing what was written before the audit trail's key", environment, "introduce_audit_key"
+        )
         seeded = self._folder / "seeded"
         if not seeded.exists():
             self._manage("loading the flights of 2013 and change requests", environment, "seed_demo")
@@ -114,7 +117,8 @@ class Demo:
         return {
             **self._given.inherited,
             "DJANGO_SETTINGS_MODULE": "config.settings.dev",
-            "SECRET_KEY": secret_key(self._folder / "secret-key"),
+            "SECRET_KEY": own_secret(self._folder / "secret-key"),
+            "AUDIT_KEYS": f"demo:{own_secret(self._folder / 'audit-key')}",
             "DATABASE_URL": f"sqlite:///{quote(str(database))}",
             "CELERY_BROKER_URL": broker_url,
             "DELTA_DATA_ROOT": str(self._folder / "delta"),
@@ -245,8 +249,8 @@ def check_port(port: int) -> None:
             ) from None
 
 
-def secret_key(path: Path) -> str:
-    """The demo's own secret key, made on the first start and readable by this user alone."""
+def own_secret(path: Path) -> str:
+    """A secret of the demo's own, made on the first start and readable by this user alone."""
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -17,6 +17,7 @@ from changerequests import selectors
 from changerequests.errors import OutcomeUnknown
 from changerequests.models import ChangeRequest, MergeRun, Revision
 from changerequests.services import execution, plans, settling
+from changerequests.services.evidence import RUN
 from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus, Status
@@ -74,6 +75,7 @@ def adopt(*, change_request_id: int, standing: StandingMerge, lease: leases.Leas
             "merge.adopted",
             None,
             {"run": run.pk, "version": standing.result.merged_version, "proof": standing.proof},
+            rows=RUN.seal(run),
         )
     execution.record_merge(hold, change_request, standing.result)
     return hold.work

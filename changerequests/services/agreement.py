@@ -7,7 +7,6 @@ or some of them, and nothing is wrong with that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Q
@@ -16,6 +15,7 @@ import merging
 from audit.selectors import events_called, events_naming_files
 from changerequests.models import ChangeRequest
 from changerequests.services import storage
+from changerequests.services.vouched import Disagreement, bent_rows
 from changerequests.states import OPEN_STATUSES, Status
 from datasets.models import Dataset
 from datasets.services import installation_identity
@@ -29,20 +29,13 @@ def merges_told_as_lost() -> frozenset[str]:
     return frozenset(name for event in events_called(RESTORED) for name in event.data["lost"])
 
 
-@dataclass(frozen=True)
-class Disagreement:
-    """Where two tellers differ, and what they say."""
-
-    place: str
-    reason: str
-
-
 def disagreements() -> Iterator[Disagreement]:
-    """Everything in which logs, requests, events and folders differ."""
+    """Everything in which logs, requests, events, folders and rows differ."""
     for dataset in Dataset.objects.select_related("project", "meta").order_by("pk"):
         yield from _of_log(dataset)
     yield from _of_events()
     yield from _of_folders()
+    yield from bent_rows()
 
 
 def _in_flight() -> Q:

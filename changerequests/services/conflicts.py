@@ -18,6 +18,7 @@ from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.policies import require
 from changerequests.services import plans
 from changerequests.services.choices import replace_choices
+from changerequests.services.evidence import CHOICE
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
@@ -152,7 +153,7 @@ def _store(change_request: ChangeRequest, actor: User, chosen: Sequence[_Chosen]
         choices = Counter(row.choice for row in made)
         columns = sorted({row.column for row in made if row.column})
         told = {"choices": dict(choices), "columns": columns, "unresolved": unresolved}
-        record_event(now, "conflicts.resolved", actor, told)
+        record_event(now, "conflicts.resolved", actor, told, rows=CHOICE.seals(made))
         if now.merge_when_ready_by_id != actor.pk:
             withdraw_merge_when_ready(
                 now, reason=f"{actor} chose values that whoever asked for it has not seen."

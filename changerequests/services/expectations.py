@@ -21,6 +21,7 @@ from changerequests.models import (
     MergeRun,
     Revision,
 )
+from changerequests.services.evidence import OVERRIDE
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event
 from changerequests.states import Status
@@ -236,6 +237,7 @@ def give_override(facts: Facts, actor: User, reason: str) -> ExpectationOverride
             "expectations": override.expectations,
             "reason": override.reason,
         },
+        rows=OVERRIDE.seal(override),
     )
     return override
 

@@ -15,6 +15,7 @@ from changerequests import queue
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision
 from changerequests.policies import require
+from changerequests.services.evidence import REQUEST, REVISION
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, take_transition, withdraw_merge_when_ready
 from changerequests.states import Action
@@ -45,7 +46,8 @@ def create_change_request(
             reverts=reverts,
         )
         facts = {"title": title, **({"reverts": reverts.cr_id} if reverts else {})}
-        record_event(change_request, "change_request.created", author, facts)
+        rows = REQUEST.seal(change_request)
+        record_event(change_request, "change_request.created", author, facts, rows=rows)
     return change_request
 
 
@@ -136,6 +138,7 @@ def make_current(
             "file_name": revision.file_name,
             **(facts or {}),
         },
+        rows=REVISION.seal(revision),
     )
     queue.ask_for_check(change_request.pk)
     return revision

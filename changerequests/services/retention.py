@@ -26,6 +26,7 @@ from django.utils import timezone
 from audit.services import INSTALLATION_STREAM, record
 from changerequests.models import ChangeRequest, MergeRun, Revision, Upload
 from changerequests.services import storage
+from changerequests.services.evidence import OUTCOME, RUN
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event
 from changerequests.states import (
@@ -36,6 +37,7 @@ from changerequests.states import (
     Status,
 )
 from datasets.errors import Forbidden, InvalidInput
+from datasets.evidence import REMOVED
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import is_operator
 
@@ -74,12 +76,15 @@ def configured_policy() -> Policy:
 
 @dataclass(frozen=True)
 class Removal:
-    """One thing that goes: what it is, whose, why, and how many bytes it holds."""
+    """One thing that goes: what it is, whose, why, and how many bytes it holds; ``rows`` are those that the trail
+    vouches for.
+    """
 
     kind: str
     subject: str
     reason: str
     size: int
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,7 @@ def apply_retention(*, actor: User | None, policy: Policy | None = None, dry_run
                     "bytes": report.size,
                     "removed": [f"{one.kind} {one.subject}" for one in removals[:NAMED_IN_EVENT]],
                 },
+                rows={name: REMOVED for one in removals for name in one.rows},
             )
     return report
 
@@ -265,7 +271,8 @@ def _runs(before: datetime) -> Iterator[Found]:
         finished_at__lt=before, change_request__status__in=[Status.MERGED, Status.CLOSED]
     ).exclude(status__in=[*ACTIVE_RUN_STATUSES, RunStatus.SUCCEEDED])
     for run in ended.select_related("change_request").order_by("pk").iterator():
-        removal = Removal("run", f"{run.pk} of {run.change_request.cr_id}", f"it ended {run.status}", 0)
+        rows = (RUN.called(run.pk), OUTCOME.called(run.pk))
+        removal = Removal("run", f"{run.pk} of {run.change_request.cr_id}", f"it ended {run.status}", 0, rows)
         yield removal, partial(_delete_run, run.pk)
     visits = MaintenanceRun.objects.filter(finished_at__lt=before).select_related("dataset")
     for visit in visits.order_by("pk").iterator():

@@ -12,6 +12,7 @@ from changerequests.errors import PlanChanged
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Comment, Review
 from changerequests.policies import require
+from changerequests.services.evidence import COMMENT, REVIEW, THREAD
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event
 from changerequests.states import Action
@@ -60,6 +61,7 @@ def review(
             f"review.{_EVENTS[verdict]}",
             actor,
             {"revision": revision.number, "digest": revision.digest, "body": given.body},
+            rows=REVIEW.seal(given),
         )
         _wake(change_request)
     return given
@@ -108,6 +110,7 @@ def comment(
             "comment.added",
             actor,
             {"comment": written.pk, "parent": parent.pk if parent else None, "column": column},
+            rows=COMMENT.seal(written),
         )
     return written
 
@@ -148,6 +151,7 @@ def settle_thread(*, comment_id: int, actor: User, resolved: bool = True) -> Com
             "thread.resolved" if resolved else "thread.reopened",
             actor,
             {"comment": thread.pk},
+            rows=THREAD.seal(thread),
         )
         _wake(change_request)
     return thread

@@ -15,6 +15,7 @@ from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import CONFLICT_GATE, EXPECTATIONS_GATE, OVERRIDABLE_GATES, may, require
 from changerequests.services import expectations, plans
+from changerequests.services.evidence import OUTCOME, RUN
 from changerequests.services.figures import count_ended_run
 from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import NOT_WAITING, record_event
@@ -127,6 +128,7 @@ def request_merge(
                 "override_reason": run.override_reason,
                 "overridden": run.overridden_blockers,
             },
+            rows=RUN.seal(run),
         )
         queue.ring_on_commit(change_request.dataset_id)
     return run
@@ -250,7 +252,7 @@ def cancel_run(*, run_id: int, actor: User) -> MergeRun:
             run.status, run.finished_at = RunStatus.CANCELLED, timezone.now()
             run.error_code, run.error_message = "cancelled", f"Cancelled by {actor}."
             count_ended_run(run)
-            record_event(change_request, "merge.cancelled", actor, {"run": run.pk})
+            record_event(change_request, "merge.cancelled", actor, {"run": run.pk}, rows=OUTCOME.seal(run))
         else:
             record_event(change_request, "merge.cancel_requested", actor, {"run": run.pk})
         run.save()

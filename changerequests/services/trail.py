@@ -19,9 +19,16 @@ NOT_WAITING: Final[Mapping[str, Any]] = {
 
 
 def record_event(
-    change_request: ChangeRequest, action: str, actor: User | None, data: Mapping[str, Any] | None = None
+    change_request: ChangeRequest,
+    action: str,
+    actor: User | None,
+    data: Mapping[str, Any] | None = None,
+    rows: Mapping[str, str] | None = None,
 ) -> None:
-    """Record an event of the change request in the chain of its dataset, in the surrounding transaction."""
+    """Record an event of the change request in the chain of its dataset, in the surrounding transaction.
+
+    ``rows`` are the seals of what was written with it (``evidence``).
+    """
     record(
         stream=dataset_stream(change_request.dataset_id),
         action=action,
@@ -29,6 +36,7 @@ def record_event(
         subject_id=change_request.cr_id,
         actor=actor.get_username() if actor else "",
         data=data,
+        rows=rows,
     )
 
 

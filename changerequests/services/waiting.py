@@ -13,6 +13,7 @@ from changerequests.facts import facts_of, facts_of_many
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import blockers, may, merge_gates
 from changerequests.services import plans, runs
+from changerequests.services.evidence import WAIT
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action, Status
@@ -59,6 +60,7 @@ def merge_when_ready(*, change_request_id: int, actor: User, message: str = "") 
             "merge.when_ready_asked",
             actor,
             {"message": message.strip(), "waiting_for": [blocker.code for blocker in found]},
+            rows=WAIT.seal(change_request),
         )
         queue.ask_for_check(change_request_id)
     return change_request

@@ -4,7 +4,14 @@ from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
 from accounts.addresses import TrustedProxies
-from config.env import BASE_DIR, content_limits, database_settings, mail_settings, read_environment
+from config.env import (
+    BASE_DIR,
+    audit_keys,
+    content_limits,
+    database_settings,
+    mail_settings,
+    read_environment,
+)
 from config.logs import logging_settings
 
 ENV = read_environment()
@@ -137,6 +144,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 
 #: Where tables that Headgate makes, staged content and audit files live.
 DELTA_DATA_ROOT = ENV.delta_data_root
+#: Ids and secrets that the audit trail is written and verified with, the one that writes first.
+AUDIT_KEYS = audit_keys(ENV)
 #: How long a synchronous merge call waits for the worker before it answers 202 with the run.
 MERGE_WAIT_SECONDS = ENV.merge_wait_seconds
 UPLOAD_LIMIT_BYTES = ENV.upload_limit_bytes

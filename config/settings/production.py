@@ -2,11 +2,16 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import BASE_DIR, INSECURE_SECRET_KEY
+from config.env import BASE_DIR, INSECURE_AUDIT_KEY, INSECURE_SECRET_KEY
 from config.settings.base import *
 
 if ENV.secret_key == INSECURE_SECRET_KEY or len(ENV.secret_key) < 50 or len(set(ENV.secret_key)) < 5:
     raise ImproperlyConfigured("SECRET_KEY must be set to a random value of at least 50 characters.")
+if any(f"{key_id}:{secret}" == INSECURE_AUDIT_KEY for key_id, secret in AUDIT_KEYS):
+    raise ImproperlyConfigured(
+        "AUDIT_KEYS or AUDIT_KEYS_FILE must be set: a secret that is not in the database keys the audit trail. "
+        "Make one with: python -c \"import secrets; print('first:' + secrets.token_hex(32))\""
+    )
 if not ENV.allowed_hosts or "*" in ENV.allowed_hosts:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts that Headgate answers for; '*' is refused.")
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":

@@ -13,6 +13,7 @@ from django.db import transaction
 import merging
 from audit.services import dataset_stream, record
 from datasets.errors import Forbidden, InvalidInput, RegistrationRejected
+from datasets.evidence import DATASET
 from datasets.models import Dataset, DatasetLease, DatasetMeta, Project
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
@@ -96,6 +97,7 @@ def register_dataset(
                 "row_count": info.row_count,
                 **({"warnings": list(info.warnings)} if info.warnings else {}),
             },
+            rows=DATASET.seal(dataset),
         )
     return dataset
 

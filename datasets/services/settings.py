@@ -10,6 +10,7 @@ from django.db import transaction
 
 from audit.services import dataset_stream, record
 from datasets.errors import InvalidInput
+from datasets.evidence import DATASET
 from datasets.models import Dataset
 from datasets.roles import require_owner
 from datasets.services.validating import require_valid
@@ -58,5 +59,6 @@ def change_settings(*, dataset_id: int, actor: User, changes: Mapping[str, Any])
                 data={
                     name: {"before": before[name], "after": getattr(dataset, name)} for name in sorted(moved)
                 },
+                rows=DATASET.seal(dataset),
             )
     return dataset

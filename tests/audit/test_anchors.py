@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from audit import services
-from audit.chain import event_hash
+from audit.chain import SEALED_FIELDS
 from audit.files import audit_root, file_sha256, write_audit_files
 from audit.models import Chain, Event
 from audit.services import (
@@ -17,8 +17,10 @@ from audit.services import (
     acknowledge_lost_heads,
     acknowledged_losses,
     anchor_chains,
+    keyed_event,
     lost_heads,
     record,
+    sealed_head,
     verify,
     verify_anchors,
     verify_chains,
@@ -90,29 +92,25 @@ def test_a_chain_that_was_cut_off_is_found() -> None:
         "DELETE FROM audit_event WHERE stream = 'dataset:1' AND sequence = 3",
         f"UPDATE audit_chain SET last_sequence = 2, last_hash = '{events[1].hash}' WHERE stream = 'dataset:1'",
     )
-    assert list(verify_chains()) == []  # the chain alone cannot tell
-    assert list(verify()) == [Break("dataset:1", 3, f"the entry is missing; {path.name} anchored it")]
+    cut = Break(
+        "dataset:1",
+        2,
+        "the head of its chain was set to it without the key: entries after it may have been cut off",
+    )
+    assert list(verify_chains()) == [cut]  # an anchor tells which
+    assert list(verify()) == [cut, Break("dataset:1", 3, f"the entry is missing; {path.name} anchored it")]
 
 
 def test_a_chain_that_was_rewritten_whole_is_found() -> None:
     (event,) = write("dataset:1", 1)
     path = anchored()
-    content = {
-        "stream": "dataset:1",
-        "sequence": 1,
-        "occurred_at": event.occurred_at,
-        "actor": "carl",
-        "action": event.action,
-        "subject_type": event.subject_type,
-        "subject_id": event.subject_id,
-        "data": event.data,
-        "request_id": event.request_id,
-        "previous_hash": "",
-    }
-    forged = event_hash(**content)
+    content = {name: getattr(event, name) for name in SEALED_FIELDS} | {"actor": "carl"}
+    forged = keyed_event(**content)  # as only somebody can who has the key, too
     tamper(
-        f"UPDATE audit_event SET actor = 'carl', hash = '{forged}' WHERE stream = 'dataset:1'",
-        f"UPDATE audit_chain SET last_hash = '{forged}' WHERE stream = 'dataset:1'",
+        f"UPDATE audit_event SET actor = 'carl', hash = '{forged.hash}', salt = '{forged.salt}' "
+        "WHERE stream = 'dataset:1'",
+        f"UPDATE audit_chain SET last_hash = '{forged.hash}', seal = '{sealed_head('dataset:1', 1, forged.hash)}' "
+        "WHERE stream = 'dataset:1'",
     )
     assert list(verify_chains()) == []
     assert list(verify()) == [Break("dataset:1", 1, f"it is not the entry that {path.name} anchored")]
@@ -154,6 +152,7 @@ def test_a_changed_or_missing_anchor_is_named() -> None:
         (first.name, "the anchor is missing"),
         (first.name, "the file is missing"),
         (second.name, "the file was changed"),
+        (second.name, "the anchor is not as somebody with the key signed it"),
         (third.name, "the anchor cannot be read"),
         (third.name, "the file was changed"),
     }
@@ -193,11 +192,14 @@ def test_nothing_is_anchored_before_the_first_event() -> None:
 def test_fd3_heads_that_a_restore_lost_are_told_by_the_trail_itself(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    events = write("dataset:1", 3)
+    write("dataset:1", 2)
+    backup = Chain.objects.get(stream="dataset:1")
+    write("dataset:1", 1)
     anchored()
     tamper(
         "DELETE FROM audit_event WHERE stream = 'dataset:1' AND sequence = 3",
-        f"UPDATE audit_chain SET last_sequence = 2, last_hash = '{events[1].hash}' WHERE stream = 'dataset:1'",
+        f"UPDATE audit_chain SET last_sequence = 2, last_hash = '{backup.last_hash}', seal = '{backup.seal}' "
+        "WHERE stream = 'dataset:1'",
     )
     [lost] = lost_heads()
     assert (lost.stream, lost.sequence) == ("dataset:1", 3)

@@ -7,8 +7,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from audit.chain import event_hash
+from audit.chain import PLAIN_FIELDS, commitments_of, event_hash, plain_hash
 from audit.errors import EventsAreAppendOnly
+from audit.keys import AuditKey
 from audit.models import Chain, Event
 from audit.services import Break, record, verify_chains
 from audit.triggers import DROP_TRIGGERS
@@ -31,12 +32,11 @@ def write(stream: str, count: int) -> list[Event]:
         ]
 
 
-def tamper(sql: str) -> None:
+def tamper(*statements: str) -> None:
     """Change the trail as somebody would who owns the database: by lifting its triggers first."""
     with connection.cursor() as cursor:
-        for statement in DROP_TRIGGERS[connection.vendor]:
+        for statement in (*DROP_TRIGGERS[connection.vendor], *statements):
             cursor.execute(statement)
-        cursor.execute(sql)
 
 
 def test_events_of_a_stream_are_numbered_and_linked() -> None:
@@ -67,11 +67,13 @@ def test_the_hash_covers_every_field() -> None:
         "data": {"b": 1, "a": [None, "ä"]},
         "request_id": "",
         "previous_hash": "",
+        "rows": {"comment 1": "1:a:b"},
     }
-    known = event_hash(**content)
-    assert known == event_hash(**{**content, "data": {"a": [None, "ä"], "b": 1}})
+    key, salted = AuditKey("one", b"secret"), commitments_of("ab" * 16, None)
+    known = event_hash(key, salted, content)
+    assert known == event_hash(key, salted, {**content, "data": {"a": [None, "ä"], "b": 1}})
     others = {
-        event_hash(**{**content, name: value})
+        event_hash(key, salted, {**content, name: value})
         for name, value in {
             "stream": "dataset:2",
             "sequence": 2,
@@ -83,9 +85,14 @@ def test_the_hash_covers_every_field() -> None:
             "data": {"a": [None, "a"], "b": 1},
             "request_id": "r",
             "previous_hash": known,
+            "rows": {"comment 1": "1:a:c"},
         }.items()
+    } | {
+        event_hash(AuditKey("two", b"secret"), salted, content),
+        event_hash(AuditKey("one", b"Secret"), salted, content),
+        event_hash(key, commitments_of("ac" * 16, None), content),
     }
-    assert len(others) == 10
+    assert len(others) == 14
     assert known not in others
 
 
@@ -183,15 +190,21 @@ def test_tampering_is_named(sql: str, expected: list[Break], capsys: pytest.Capt
     assert f"dataset:1 entry {expected[0].sequence}: {expected[0].reason}" in capsys.readouterr().err
 
 
-def test_an_entry_rewritten_with_a_fitting_hash_breaks_the_next() -> None:
-    _, second, _ = write("dataset:1", 3)
-    content = {
-        name: getattr(second, name)
-        for name in (
-            "stream", "sequence", "occurred_at", "action", "subject_type", "subject_id", "data", "request_id",
-            "previous_hash",
-        )
-    }  # fmt: skip
-    forged = event_hash(**content, actor="carl")
-    tamper(f"UPDATE audit_event SET actor = 'carl', hash = '{forged}' WHERE sequence = 2")
-    assert list(verify_chains()) == [Break("dataset:1", 3, "it does not follow the entry before it")]
+def test_fs10_an_entry_rewritten_with_the_hash_that_fitted_before_keys_is_named() -> None:
+    """What a chain without a key could not tell of its last entry, and of a whole chain."""
+    _, second, third = write("dataset:1", 3)
+    content = {name: getattr(second, name) for name in PLAIN_FIELDS} | {"actor": "carl"}
+    forged = plain_hash(content)
+    last = plain_hash({name: getattr(third, name) for name in PLAIN_FIELDS} | {"previous_hash": forged})
+    tamper(
+        f"UPDATE audit_event SET actor = 'carl', hash = '{forged}' WHERE sequence = 2",
+        f"UPDATE audit_event SET previous_hash = '{forged}', hash = '{last}' WHERE sequence = 3",
+        f"UPDATE audit_chain SET last_hash = '{last}'",
+    )
+    assert [(found.sequence, found.reason) for found in verify_chains()][:2] == [
+        (2, "its content was changed"),
+        (3, "its content was changed"),
+    ]
+    # Without the key's id they read as entries from before there was one; none was introduced since.
+    tamper("UPDATE audit_event SET key_id = '', salt = '' WHERE sequence > 1")
+    assert [found.sequence for found in verify_chains()][:2] == [2, 3]

@@ -280,7 +280,10 @@ def test_fd3_a_merge_asked_for_again_after_the_restore_is_recorded_and_not_repea
     assert (ended.pk, ended.status, ended.merged_version) == (run.pk, RunStatus.SUCCEEDED, 1)
     assert seats(dataset)["N1"] == 9
     assert list(verify()) == []
-    assert [one.place for one in agreement.disagreements() if first.cr_id in one.reason + one.place] == []
+    told = {
+        one.place: one.reason for one in agreement.disagreements() if first.cr_id in one.reason + one.place
+    }
+    assert told == {f"run {run.pk} of {first.cr_id}": "no entry vouches for it"}  # it was put there above
 
 
 @pytest.mark.parametrize("status", [Status.DRAFT, Status.CLOSED, Status.MERGING])

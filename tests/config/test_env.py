@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 import merging
-from config.env import BASE_DIR, INSECURE_SECRET_KEY, Environment, read_environment
+from config.env import BASE_DIR, INSECURE_AUDIT_KEY, INSECURE_SECRET_KEY, Environment, read_environment
 from merging.sql.session import Session, limits, set_limits
 
 VARIABLE = re.compile(r"`([A-Z_]+)`")
@@ -46,7 +46,7 @@ def as_documented(default: Any) -> str:
         return str(default).lower()
     text = ",".join(default) if isinstance(default, list) else str(default)
     text = text.replace(f"{BASE_DIR}/", "")
-    return "–" if text in ("", INSECURE_SECRET_KEY) else text
+    return "–" if text in ("", INSECURE_SECRET_KEY, INSECURE_AUDIT_KEY) else text
 
 
 def test_every_variable_is_documented_with_its_default_and_no_other_is() -> None:

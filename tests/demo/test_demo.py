@@ -14,7 +14,7 @@ import pytest
 from config.env import BASE_DIR
 from demo import run as demo
 from demo.processes import ManagedProcess, wait_until
-from demo.run import DemoError, check_packages, check_port, read_port, secret_key, the_only_demo_in
+from demo.run import DemoError, check_packages, check_port, own_secret, read_port, the_only_demo_in
 from tests.services import free_port
 
 
@@ -51,9 +51,9 @@ def test_one_folder_serves_one_demo_at_a_time(tmp_path: Path) -> None:
 
 def test_the_secret_key_is_made_once_and_for_this_user_alone(tmp_path: Path) -> None:
     path = tmp_path / "key"
-    key = secret_key(path)
+    key = own_secret(path)
     assert len(key) >= 64
-    assert secret_key(path) == key
+    assert own_secret(path) == key
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

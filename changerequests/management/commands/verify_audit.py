@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from audit.selectors import event_count
-from audit.services import acknowledged_losses, verify
+from audit.services import acknowledged_losses, verify, verify_triggers
 from changerequests.services.agreement import disagreements, merges_told_as_lost
 
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *_: Any, **__: Any) -> None:
-        breaks = [(found.place, found.reason) for found in verify()]
+        breaks = [(found.place, found.reason) for found in (*verify(), *verify_triggers())]
         differing = [(found.place, found.reason) for found in disagreements()]
         for place, reason in [*breaks, *differing]:
             self.stderr.write(f"{place}: {reason}")

@@ -12,6 +12,7 @@ import merging
 from changerequests.errors import GivenUp, RunStopped, failures_in
 from changerequests.models import MergeRun
 from changerequests.services import plans, settling
+from changerequests.services.evidence import OUTCOME
 from changerequests.services.execution.documents import check_document
 from changerequests.services.execution.recording import keep_judgement
 from changerequests.services.figures import count_ended_run
@@ -97,10 +98,11 @@ def step_back(hold: Hold[MergeRun], ending: Ending) -> None:
         settled = settling.settled_fields(change_request) if ending.settled else {}
         take_transition(change_request, Action.STEP_BACK, **settled)
         keep_judgement(run, change_request, ending.report)
-        run.refresh_from_db(fields=["cancel_requested_by"])
+        run.refresh_from_db(fields=[*OUTCOME.columns])
         record_event(
             change_request,
             f"merge.{ending.status}" if ending.settled else "merge.unsettled",
             run.cancel_requested_by if ending.status == RunStatus.CANCELLED else None,
             {"run": run.pk, "code": ending.code, "reason": message},
+            rows=OUTCOME.seal(run),
         )

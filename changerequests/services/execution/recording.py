@@ -12,6 +12,7 @@ import merging
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
 from changerequests.services import expectations
+from changerequests.services.evidence import MERGE, OUTCOME
 from changerequests.services.execution import clearing
 from changerequests.services.execution.audit_files import validation_of, write_audit
 from changerequests.services.execution.documents import result_document
@@ -44,7 +45,7 @@ def record_merge(hold: Hold[MergeRun], change_request: ChangeRequest, result: me
     info = merging.inspect_table(change_request.dataset.table_uri)
     committed_at = _committed_at(change_request.dataset, result.merged_version)
     validation = validation_of(change_request, result)
-    run.refresh_from_db(fields=["approved_by"])  # as it was when the commit began
+    run.refresh_from_db(fields=["approved_by", "cancel_requested_by"])  # as it was when the commit began
     folder, hashes = write_audit(run, change_request, result, validation)
     with transaction.atomic():
         change_request = lock_change_request(change_request.pk)
@@ -96,6 +97,7 @@ def record_merge(hold: Hold[MergeRun], change_request: ChangeRequest, result: me
                 "audit_folder": folder,
                 "audit_files": hashes,
             },
+            rows={**MERGE.seal(change_request), **OUTCOME.seal(run)},
         )
         if result.difference:
             note_difference(change_request.dataset, result.difference)

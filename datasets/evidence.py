@@ -1,0 +1,96 @@
+"""Which rows of the catalogue the audit trail vouches for, and what it says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from django.contrib.auth.models import Group, User
+from guardian.models import GroupObjectPermission, UserObjectPermission
+
+from audit.rows import RowKind
+from datasets.models import Dataset, SuiteVersion
+
+#: What entries vouch for of a dataset: what it was registered with, and the settings of its owners.
+DATASET: Final = RowKind(
+    "dataset",
+    Dataset,
+    (
+        (
+            "project_id", "slug", "name", "description", "table_uri", "primary_keys", "required_approvals",
+            "contributors_may_merge", "threads_must_be_resolved", "delete_limit", "conflict_policy",
+            "staging_cleanup", "write_checkpoints", "compact_files", "remove_old_files", "keep_files_days",
+            "block_pre_existing", "created_at",
+        ),
+    ),
+)  # fmt: skip
+SUITE_VERSION: Final = RowKind(
+    "suite version",
+    SuiteVersion,
+    (
+        (
+            "dataset_id", "number", "document", "expectation_count", "note", "restored_from", "created_by_id",
+            "created_at",
+        ),
+    ),
+)  # fmt: skip
+#: Passwords and the time of the last visit change without an entry.
+ACCOUNT: Final = RowKind(
+    "account",
+    User,
+    (("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser"),),
+)
+#: What the entry is called that tells of another name of an account.
+RENAMED: Final = "account.renamed"
+#: What an entry holds in the place of a row that was removed by the policy for retention.
+REMOVED: Final = "removed"
+
+
+def account_rows(user: User) -> dict[str, str]:
+    """What an entry holds of an account, with the groups that it is in."""
+    stored = User.objects.get(pk=user.pk)  # whoever holds the object may have held it for long
+    groups = sorted(stored.groups.values_list("pk", flat=True))
+    return {**ACCOUNT.seal(stored), groups_called(user.pk): _groups(groups)}
+
+
+def groups_called(user_id: int) -> str:
+    """The name under which entries hold the groups of an account."""
+    return f"groups of account {user_id}"
+
+
+def role_called(member: User | Group, model: str, pk: object) -> str:
+    """The name under which entries hold the role of a member on a dataset or project."""
+    return f"role of {member._meta.model_name} {member.pk} on {model} {pk}"
+
+
+def memberships_now() -> dict[str, str]:
+    """The groups of every account that is in one, as entries hold them."""
+    found: dict[int, list[int]] = {}
+    for user_id, group_id in User.groups.through.objects.values_list("user_id", "group_id"):
+        found.setdefault(user_id, []).append(group_id)
+    return {groups_called(user_id): _groups(sorted(groups)) for user_id, groups in found.items()}
+
+
+def roles_now(names: Mapping[frozenset[str], str]) -> dict[str, str]:
+    """Every role that somebody holds, as entries hold it; ``names`` are those of sets of verbs."""
+    held: dict[str, set[str]] = {}
+    for place, codename in _permissions():
+        verb, _, model = codename.rpartition("_")
+        if model in ("dataset", "project"):
+            held.setdefault(f"{place[0]} on {model} {place[1]}", set()).add(verb)
+    return {
+        f"role of {place}": names.get(frozenset(verbs), f"none of the roles: {', '.join(sorted(verbs))}")
+        for place, verbs in held.items()
+    }
+
+
+def _permissions() -> Iterator[tuple[tuple[str, str], str]]:
+    facts = ("object_pk", "permission__codename")
+    for pk, target, codename in UserObjectPermission.objects.values_list("user_id", *facts):
+        yield (f"user {pk}", target), codename
+    for pk, target, codename in GroupObjectPermission.objects.values_list("group_id", *facts):
+        yield (f"group {pk}", target), codename
+
+
+def _groups(pks: list[int]) -> str:
+    return ",".join(map(str, pks))

@@ -8,7 +8,7 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo quick test test-spark test-corpus test-fuzz test-faults bench check lock clean
+.PHONY: help demo quick test test-whole test-spark test-corpus test-fuzz test-faults bench check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -22,6 +22,10 @@ quick: .venv/dev.stamp ## static checks and the tests of single parts, in a minu
 test: .venv/dev.stamp ## run every test: engine, application on SQLite and PostgreSQL, browser, real services
 	@tests/install-services
 	@$(python) -m tests.services suite
+
+test-whole: .venv/dev.stamp ## the same with every combination, each on both databases (of them `make test` takes a sample)
+	@tests/install-services
+	@$(python) -m tests.services whole-suite
 
 test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake make tables and read what merges wrote (installs Java and Spark where missing; ONLY=... takes some)
 	@tests/install-spark

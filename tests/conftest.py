@@ -1,5 +1,6 @@
 """What every test stands on: no network, a database in a file, tables in a folder of its own."""
 
+import gc
 import importlib
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import duckdb
 import pytest
 import redis
 from django.db import connection
@@ -22,13 +24,50 @@ from changerequests.services import execution, staging
 from demo.processes import ManagedProcess
 from merging.confinement import Bounds, run_confined
 from merging.staging import apart
-from tests import services
+from tests import options, services
+from tests.asked_statements import asking_something_new, noted, notes_in
+from tests.dealing import dealt
+from tests.lent_engines import END, LentEngines
 from tests.network_guard import only_loopback
 
 # Processes of pytest-xdist have a main module without a file, which PySpark's client (loaded by Great Expectations too)
 # takes for a run of its own doctests, and ends the process.
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = os.devnull
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the run's seed leaves out, and on PostgreSQL what asks it nothing new."""
+    kept: list[pytest.Item] = items
+    if options.SAMPLE_SEED is not None:
+        kept = dealt(kept, options.SAMPLE_SEED)
+    if options.STATEMENTS is not None and connection.vendor == "postgresql":
+        kept = asking_something_new(kept, noted(options.STATEMENTS), options.SAMPLE_SEED or 0)
+    if len(kept) < len(items):
+        kept_ids = set(map(id, kept))
+        config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept_ids])
+        items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays until the end: the garbage collector need not look at it after every test."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At the end all of it goes in order."""
+    gc.unfreeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Note what a test asks of SQLite, where the suite wants to know."""
+    if options.STATEMENTS is None or connection.vendor != "sqlite":
+        return (yield)
+    with notes_in(options.STATEMENTS).of(item.nodeid):
+        return (yield)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -58,6 +97,31 @@ def _flush_reaches_the_trail() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseDatabaseOperations, "execute_sql_flush", without_triggers)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _engines_are_used_again() -> Iterator[None]:
+    engines = LentEngines()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("merging.sql.session.duckdb", engines)
+        patch.setattr("merging.sql.session._end", engines.take_back)
+        yield
+        engines.close()
+
+
+@pytest.fixture
+def new_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions open instances of their own, as they do outside of tests."""
+    monkeypatch.setattr("merging.sql.session.duckdb", duckdb)
+    monkeypatch.setattr("merging.sql.session._end", END)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """No test cuts the power: what has been written is read by the next whether or not the disk has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
         yield
 
 

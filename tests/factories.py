@@ -3,10 +3,6 @@
 Tables, staged content and audit files lie under ``settings.DELTA_DATA_ROOT``, which is a folder of the test's own.
 """
 
-import json
-import shutil
-import tempfile
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +20,7 @@ from changerequests.states import ACTIVE_RUN_STATUSES, Status
 from datasets.models import Dataset, Project, SuiteVersion
 from datasets.roles import Role, set_role
 from datasets.services import register_dataset
+from tests.table_copies import create_as_copy
 
 #: The rows of ``DatasetFactory``'s table unless a test gives others.
 PLANES = pa.table(
@@ -104,7 +101,7 @@ class DatasetFactory(ModelFactory[Dataset]):
     def _create(cls, model_class: type[Dataset], *_: Any, **fields: Any) -> Dataset:
         data, options = fields.pop("data"), fields.pop("table_options")
         table_uri = table_folder(f"{fields['project'].slug}-{fields['slug']}")
-        copy_of_table(table_uri, data, options)
+        create_as_copy(table_uri, data, options)
         return register_dataset(table_uri=str(table_uri), **fields)
 
 
@@ -144,25 +141,6 @@ class ChangeRequestFactory(ModelFactory[ChangeRequest]):
         return model_class.objects.select_related("dataset__project", "dataset__meta").get(
             pk=change_request.pk
         )
-
-
-#: Tables made once a process, by what they are made of; each test gets a copy under an identity of its own.
-_PATTERNS: dict[tuple[int, str], tuple[pa.Table, Path]] = {}
-_FOLDER = tempfile.TemporaryDirectory(prefix="headgate-tables-")
-
-
-def copy_of_table(table_uri: Path, data: pa.Table, options: dict[str, Any]) -> None:
-    """A table with these rows, as ``merging.create_table`` makes it."""
-    key = (id(data), json.dumps(options, sort_keys=True))
-    if key not in _PATTERNS:
-        pattern = Path(_FOLDER.name, uuid.uuid4().hex)
-        merging.create_table(str(pattern), data, **options)
-        _PATTERNS[key] = (data, pattern)  # holding the rows keeps their id from being given again
-    pattern = _PATTERNS[key][1]
-    shutil.copytree(pattern, table_uri)
-    first = table_uri / "_delta_log" / f"{0:020d}.json"
-    identity = merging.inspect_table(str(pattern)).table_id
-    first.write_text(first.read_text().replace(identity, str(uuid.uuid4())))
 
 
 def table_folder(name: str) -> Path:

@@ -1,6 +1,7 @@
 """What whoever runs the tests may set: the one place of the suite that reads variables of its own."""
 
 import os
+from pathlib import Path
 
 
 def services_required() -> bool:
@@ -15,7 +16,7 @@ def browser_required() -> bool:
 
 #: ENGINE_EXAMPLES=500: that many examples of each property, and new ones each time.
 ENGINE_EXAMPLES = int(os.environ["ENGINE_EXAMPLES"]) if "ENGINE_EXAMPLES" in os.environ else None
-#: EVERY_WORD=1: columns named with every word of the engine, not with a third of them.
+#: EVERY_WORD=1: columns named with every word of the engine, not with a sample of them.
 EVERY_WORD = os.environ.get("EVERY_WORD") == "1"
 #: RACE_REQUESTS=20 RACE_SEED=4711: longer races, on other content.
 RACE_REQUESTS = int(os.environ.get("RACE_REQUESTS", "2"))
@@ -24,3 +25,7 @@ RACE_SEED = int(os.environ.get("RACE_SEED", "2013"))
 RECORD_SPARK = os.environ.get("HEADGATE_RECORD_SPARK") == "1"
 #: UPDATE_PICTURES=1: the pictures of the documentation are taken anew.
 UPDATE_PICTURES = os.environ.get("UPDATE_PICTURES") == "1"
+#: SAMPLE_SEED=4711: the sample that a run takes where it cannot take all; `make test` makes one up and prints it.
+SAMPLE_SEED = int(os.environ["SAMPLE_SEED"]) if os.environ.get("SAMPLE_SEED") else None
+#: Where the suite notes which statements each test asks on SQLite, to repeat on PostgreSQL what asks anything new.
+STATEMENTS = Path(os.environ["STATEMENTS"]) if os.environ.get("STATEMENTS") else None

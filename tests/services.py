@@ -3,8 +3,8 @@
 All of them are private to the test run, listen on the loopback address or a unix socket only, are waited for
 with a bound, and are stopped however the run ends.
 
-As a program: ``python -m tests.services suite`` runs the whole suite (what ``make test`` does), ``quick`` the static
-checks and the tests of single parts (``make quick``);
+As a program: ``python -m tests.services suite`` runs the suite (what ``make test`` does), ``whole-suite`` every
+combination (``make test-whole``), ``quick`` the static checks and the tests of single parts (``make quick``);
 ``python -m tests.services with-postgresql COMMAND …`` runs a command with ``DATABASE_URL`` set.
 """
 
@@ -12,6 +12,7 @@ import contextlib
 import http.client
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -222,26 +223,56 @@ def answers_livez(port: int) -> bool:
         connection.close()
 
 
-def run_suite(arguments: list[str]) -> int:
-    """Run every test; the worst exit code of its parts. ``arguments`` go to each pytest."""
+def run_suite(arguments: list[str], *, whole: bool = False) -> int:
+    """Run the tests; the worst exit code of its parts. ``arguments`` go to each pytest.
+
+    A run takes every test, of combinations a sample (``tests.dealing``), and repeats on PostgreSQL what asks it
+    anything new (``tests.asked_statements``); the ``whole`` takes every combination, on both databases.
+    """
+    began = time.monotonic()
     pytest = [sys.executable, "-m", "pytest", *arguments]
-    in_process = [*pytest, "-n", "2", "-m", "not e2e and not services and not spark and not corpus"]
-    results = [
-        part("everything within one process, on SQLite", in_process),
-        part("the application again, on PostgreSQL", [*in_process, *DATABASE_SUITES], on_postgresql=True),
-    ]
-    # Both wait more than they work, and one process each: together they take the time of the longer one.
-    with ThreadPoolExecutor(2) as beside:
-        services = beside.submit(
-            part,
+    in_process = [*pytest, "-n", "2", "--dist", "worksteal"]
+    in_process += ["-m", "not e2e and not services and not spark and not corpus"]
+    with tempfile.TemporaryDirectory(prefix="headgate-statements-") as notes:
+        sampled = {"SAMPLE_SEED": str(_seed()), "STATEMENTS": notes}
+        if whole:
+            sampled = {"SAMPLE_SEED": "", "EVERY_WORD": "1"}
+        if not whole:
+            announce(
+                f"the sample of this run: SAMPLE_SEED={sampled['SAMPLE_SEED']}; `make test-whole` takes all"
+            )
+        results = [part("everything within one process, on SQLite", in_process, variables=sampled)]
+        # What waits for servers and browsers leaves time to the processes beside it.
+        with ThreadPoolExecutor(2) as beside:
+            again = beside.submit(
+                part,
+                "the application again, on PostgreSQL",
+                [*in_process, *DATABASE_SUITES],
+                variables=sampled,
+                on_postgresql=True,
+                whole_output=True,
+            )
+            services = beside.submit(_separate_processes_and_browser, pytest)
+            results += [again.result(), *services.result()]
+    announce(f"all tests: {time.monotonic() - began:.0f} s")
+    return max(results)
+
+
+def _separate_processes_and_browser(pytest: list[str]) -> list[int]:
+    return [
+        part(
             "separate processes, PostgreSQL and Redis",
             [*pytest, "-m", "services"],
             on_postgresql=True,
             whole_output=True,
-        )
-        browser = beside.submit(part, "the browser", [*pytest, "-m", "e2e"], whole_output=True)
-        results += [services.result(), browser.result()]
-    return max(results)
+        ),
+        part("the browser", [*pytest, "-m", "e2e"], whole_output=True),
+    ]
+
+
+def _seed() -> int:
+    """The sample that was asked for, else a new one."""
+    return secrets.randbelow(10_000) if options.SAMPLE_SEED is None else options.SAMPLE_SEED
 
 
 def run_quick(arguments: list[str]) -> int:
@@ -255,14 +286,25 @@ def run_quick(arguments: list[str]) -> int:
     return max(*results, checks.returncode)
 
 
-def part(title: str, command: list[str], *, on_postgresql: bool = False, whole_output: bool = False) -> int:
+def part(
+    title: str,
+    command: list[str],
+    *,
+    variables: Mapping[str, str] | None = None,
+    on_postgresql: bool = False,
+    whole_output: bool = False,
+) -> int:
     """Run one part of the suite and say how long it took; with ``whole_output`` its output comes at its end."""
     announce(f"{title} …")
     started = time.monotonic()
     try:
         with postgresql() if on_postgresql else contextlib.nullcontext("") as url:
             # Importing ``config`` has named the settings of the demo in this process' environment.
-            environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings.test"}
+            environment = {
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": "config.settings.test",
+                **(variables or {}),
+            }
             if url:
                 environment["DATABASE_URL"] = url
             done = subprocess.run(
@@ -301,6 +343,8 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["suite", *rest]:
             return run_suite(rest)
+        case ["whole-suite", *rest]:
+            return run_suite(rest, whole=True)
         case ["quick", *rest]:
             return run_quick(rest)
         case ["with-postgresql", _, *_]:

@@ -136,6 +136,7 @@ def choose(change_request: ChangeRequest, raw: str) -> Any:
     )
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("column", "number", "kept"),
     [
@@ -163,6 +164,7 @@ def test_fd16_numbers_in_choices_are_exact(
     assert listed(conflicting)[1, column]["value"] == kept
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("column", "number"),
     [
@@ -187,6 +189,7 @@ def test_fd16_what_does_not_fit_is_refused(conflicting: ChangeRequest, column: s
     assert ConflictResolution.objects.count() == 0
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "mixed",
     [

@@ -14,7 +14,7 @@ from audit.models import Chain, Event
 from audit.services import Break, record, verify_chains
 from audit.triggers import DROP_TRIGGERS
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def write(stream: str, count: int) -> list[Event]:

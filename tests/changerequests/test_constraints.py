@@ -14,7 +14,7 @@ from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.states import RunStatus, Status
 from tests.factories import ChangeRequestFactory, DatasetFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 @pytest.fixture

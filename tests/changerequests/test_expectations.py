@@ -712,6 +712,7 @@ def test_operators_read_checks_and_overrides_and_write_none(dataset: Dataset, ow
     assert override.reason == "As agreed."
 
 
+@pytest.mark.both_databases
 def test_a_cell_with_a_character_that_postgresql_cannot_hold_stops_nothing() -> None:
     """U+0000 may stand in a table's text; what is kept of it shows U+2400, the merge leaves it alone."""
     makers = pa.array(["A\x00B", "AIRBUS", "BOEING"])

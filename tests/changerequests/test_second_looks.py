@@ -17,7 +17,7 @@ from datasets.models import Dataset
 from datasets.roles import Role
 from tests.factories import ChangeRequestFactory, DatasetFactory, give_role, merge, person_with, stage_csv
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 Meanwhile = Callable[[ChangeRequest], object]
 

@@ -50,6 +50,7 @@ def delta_tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable
     return table_of
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize(("make", "exporter"), _parameters())
 def test_a_table_comes_back_as_it_went_out(
     make: Callable[[], pd.DataFrame],

@@ -22,7 +22,7 @@ from datasets.models import Dataset, DatasetLease, MaintenanceRun, Project, Suit
 from datasets.work import MOST_ATTEMPTS, Hold
 from tests.factories import UserFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def later(seconds: float) -> time_machine.travel:

@@ -1,16 +1,14 @@
 """One of many processes that change a table at the same moment.
 
-A JSON object on standard input says what to do; ``ready`` on standard output, then it waits for a line, so that all
-begin together; then one JSON object tells what came of it.
+It says ``ready`` through its pipe, then it waits for a word, so that all begin together; then it tells what came of it.
 """
 
 from __future__ import annotations
 
-import json
 import random
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 import deltalake
@@ -76,15 +74,10 @@ def write_elsewhere(uri: str, seed: int, steps: int, own_ids: list[int]) -> dict
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {"merge": merge_all, "write": write_elsewhere}
 
 
-def main() -> None:
-    order = json.loads(sys.stdin.readline())
+def carry_out(order: dict[str, Any], pipe: Connection) -> None:
+    """Do what the order says once all others are ready too."""
     action = ACTIONS[order.pop("action")]
     merging.warm_up()
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
-    sys.stdout.write(json.dumps(action(**order)) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    pipe.send("ready")
+    pipe.recv()
+    pipe.send(action(**order))

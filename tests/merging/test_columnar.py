@@ -502,6 +502,7 @@ print(staged.rows, int(peak.split()[1]) // 1024)
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("rows", "width"), [(120_000, 1_400), (300, 400_000), (12, 8_000_000)])
 def test_fd27_wide_texts_are_staged_within_a_gigabyte(world: World, rows: int, width: int) -> None:
     """160 MiB of distinct texts in a file of some megabytes; some of 400 kB, and a few of 8 MB each."""

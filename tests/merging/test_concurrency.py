@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import random
-import subprocess
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import pytest
 
 import merging
 from merging import delta
+from tests.merging import racing
 from tests.merging.delta.delta_tables import assert_all_readers_agree
 from tests.merging.world import STRATEGIES, Row, T, World, arrow, same_rows
 from tests.options import RACE_REQUESTS, RACE_SEED
 
-ROOT = Path(__file__).parents[2]
 PROCESSES = 8
 OWN = 20
 SHARED = range(1_000, 1_010)
@@ -46,37 +45,36 @@ def changes_of(process: int, place: int, chance: random.Random) -> list[Row]:
     return changes
 
 
-def start(order: dict[str, Any]) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.merging.racing"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdin is not None
-    child.stdin.write(json.dumps(order) + "\n")
-    child.stdin.flush()
-    return child
-
-
 def run_together(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What came of each order, carried out by processes that begin at the same moment."""
-    children = [start(order) for order in orders]
+    """What came of each order, carried out by processes that begin at the same moment.
+
+    They are forked from one that has loaded the engine and done nothing yet.
+    """
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.merging.racing"])
+    pipes = [processes.Pipe() for _ in orders]
+    children = [
+        processes.Process(target=racing.carry_out, args=(order, there))
+        for order, (_, there) in zip(orders, pipes, strict=True)
+    ]
     try:
         for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        outcomes = [json.loads(child.communicate(timeout=300)[0]) for child in children]
+            child.start()
+        for here, _ in pipes:
+            assert said_by(here) == "ready"
+        for here, _ in pipes:
+            here.send("go")
+        outcomes: list[dict[str, Any]] = [said_by(here) for here, _ in pipes]
     finally:
         for child in children:
             child.kill()
-            child.wait()
+            child.join()
     return outcomes
+
+
+def said_by(child: Connection) -> Any:
+    assert child.poll(300), "a process says nothing"
+    return child.recv()
 
 
 def replay(world: World, requests: dict[str, list[Row]], merged: dict[str, int]) -> dict[int, Row]:

@@ -48,6 +48,7 @@ class _Failing:
         return fail
 
 
+@pytest.mark.usefixtures("new_engines")
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("when", ["opening", "working"])
 def test_fd27_what_the_engine_has_no_memory_for_is_told_with_the_way_out(

@@ -63,7 +63,11 @@ def test_fd25_frames_without_content_are_passed_over(world: World) -> None:
             "the file is compressed with lz4 (unpack it",
         ),
         ("x.csv", b"7z\xbc\xaf\x27\x1c" + bytes(40), "the file is an archive (.7z; unpack it)"),
-        ("x.parquet", gzip.compress(ROWS), "the file is compressed (gzip; unpack it), not a Parquet file"),
+        (
+            "x.parquet",
+            gzip.compress(ROWS, mtime=0),
+            "the file is compressed (gzip; unpack it), not a Parquet file",
+        ),
         ("x.arrow", b"%PDF-1.7", "the file is a PDF document, not an Arrow file"),
     ],
 )

@@ -14,6 +14,7 @@ import pyarrow as pa
 import merging
 from merging import MergePlan, MergeRequest, MergeResult, Staged
 from merging.sql.equality import same_value
+from tests.table_copies import create_as_copy
 
 STRATEGIES = ("merge-on-read", "copy-on-write")
 Row = dict[str, Any]
@@ -57,13 +58,12 @@ class World:
         self.keys = list(keys)
         self.schema = schema
         self.uri = str(folder / f"table-{uuid.uuid4().hex}")
-        merging.create_table(
-            self.uri,
-            arrow(schema, rows),
-            deletion_vectors=strategy == "merge-on-read",
-            partition_by=partition_by,
-            change_data_feed=change_data_feed,
-        )
+        options = {
+            "deletion_vectors": strategy == "merge-on-read",
+            "partition_by": list(partition_by),
+            "change_data_feed": change_data_feed,
+        }
+        create_as_copy(Path(self.uri), arrow(schema, rows), options)
         self.base_version = self.version
 
     @property

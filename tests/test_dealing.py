@@ -1,0 +1,116 @@
+"""Which tests the suite takes where it takes a sample."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import pytest
+from django.contrib.auth.models import User
+
+from merging.sql import session
+from tests import lent_engines
+from tests.asked_statements import Note, Notes, asking_something_new, noted
+from tests.dealing import dealt
+
+STRATEGIES = ("merge-on-read", "copy-on-write")
+ENGINE = Path(session.__file__).parents[1]
+
+
+def item(name: str, *marks: pytest.Mark, fixtures: tuple[str, ...] = ()) -> Any:
+    marked = {mark.name: mark for mark in marks}
+    path = Path(name.partition("::")[0])
+    return SimpleNamespace(nodeid=name, path=path, fixturenames=fixtures, get_closest_marker=marked.get)
+
+
+def names(items: list[pytest.Item]) -> list[str]:
+    return [one.nodeid for one in items]
+
+
+def test_each_input_has_one_strategy_and_each_strategy_half_of_the_inputs() -> None:
+    product = [item(f"a.py::test[{strategy}-{n}]") for strategy in STRATEGIES for n in range(10)]
+    found = names(dealt(product, 1))
+    assert Counter(name.partition("write-")[2] or name.partition("read-")[2] for name in found) == {
+        f"{n}]": 1 for n in range(10)
+    }
+    assert Counter(strategy for name in found for strategy in STRATEGIES if strategy in name) == {
+        "merge-on-read": 5,
+        "copy-on-write": 5,
+    }
+    assert names(dealt(product, 1)) == found
+    assert set(names(dealt(product, 1))) | set(names(dealt(product, 2))) > set(found)
+
+
+def test_strategies_alone_and_inputs_alone_all_run() -> None:
+    alone = [item(f"a.py::one[{strategy}]") for strategy in STRATEGIES]
+    inputs = [item(f"a.py::two[{n}]") for n in range(3)]
+    assert dealt([*alone, *inputs], 1) == [*alone, *inputs]
+
+
+def test_of_a_sample_so_many_run() -> None:
+    items = [item(f"a.py::test[{n}]", pytest.mark.sample(3).mark) for n in range(10)]
+    assert len(dealt(items, 1)) == 3
+    assert {name for seed in range(40) for name in names(dealt(items, seed))} == set(names(items))
+
+
+def test_each_file_asks_all_that_it_asked() -> None:
+    notes = {
+        "a.py::all": Note(frozenset("ABC"), 9.0),
+        "a.py::some": Note(frozenset("AB"), 0.1),
+        "a.py::rest": Note(frozenset("C"), 0.1),
+        "a.py::nothing": Note(frozenset(), 0.1),
+        "b.py::again": Note(frozenset("A"), 0.1),
+        "b.py::commits": Note(frozenset("A"), 9.0),
+        "b.py::marked": Note(frozenset(), 9.0),
+    }
+    items = [item(name) for name in notes if name[:4] == "a.py" or name == "b.py::again"]
+    assert names(asking_something_new(items, notes, 1)) == ["a.py::some", "a.py::rest", "b.py::again"]
+    items += [
+        item("b.py::commits", fixtures=("transactional_db",)),
+        item("b.py::marked", pytest.mark.both_databases.mark),
+        item("b.py::new"),
+    ]
+    assert names(asking_something_new(items, notes, 1)) == [
+        *("a.py::some", "a.py::rest", "b.py::commits", "b.py::marked", "b.py::new")
+    ]
+
+
+@pytest.mark.django_db
+def test_statements_are_noted_without_the_number_of_their_values(tmp_path: Path) -> None:
+    notes = Notes(tmp_path / "1.jsonl")
+    for test, numbers in (("one", [1]), ("three", [1, 2, 3])):
+        with notes.of(test):
+            assert list(User.objects.filter(pk__in=numbers)) == []
+    found = noted(tmp_path)
+    assert found["one"].statements == found["three"].statements
+    [statement] = found["one"].statements
+    assert statement.endswith("IN ?")
+
+
+def test_a_lent_engine_comes_back_empty_or_not_at_all(tmp_path: Path) -> None:
+    engines = lent_engines.LentEngines()
+    config = {"threads": 1, "memory_limit": "100MB", "temp_directory": str(tmp_path / "spill")}
+    first = engines.connect(":memory:", config)
+    first.execute("CREATE TABLE t AS SELECT 1 AS a")
+    first.execute("CREATE VIEW v AS SELECT * FROM t")
+    engines.take_back(first, str(tmp_path / "spill"))
+    second = engines.connect(":memory:", config)
+    assert second.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (0,)
+    second.execute("SET threads = 2")
+    engines.take_back(second, str(tmp_path / "spill"))
+    third = engines.connect(":memory:", config)
+    assert third.execute("SELECT current_setting('threads')").fetchone() == (1,)
+    engines.take_back(third, str(tmp_path / "spill"))
+    engines.close()
+    with pytest.raises(duckdb.Error):
+        third.execute("SELECT 1")
+
+
+def test_all_that_the_engine_sets_is_compared() -> None:
+    said = "\n".join(path.read_text() for path in sorted(ENGINE.rglob("*.py")))
+    found = set(re.findall(r'[f"(]"?SET ([a-z_]+) = ', said))
+    assert found - {"allocator_background_threads"} == set(lent_engines.SET_FOR_ALL)

@@ -10,7 +10,10 @@ class CompositionConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        """Hand the engine its limits: it reads neither settings nor environment."""
+        """Hand the engine its limits and what tables may do: it reads neither settings nor database."""
+        from datasets.services.reach import may_leave
+
+        merging.set_reach(may_leave)
         merging.set_limits(
             merging.Limits(
                 settings.ENGINE_MEMORY,

@@ -59,6 +59,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "invalid_filter": 422,
     "unsupported_table": 422,
     "table_not_found": 422,
+    "files_elsewhere": 422,
     "staged_corrupt": 500,
     "merge_failed": 500,
     "commit_differs": 500,

@@ -109,6 +109,11 @@ class Dataset(models.Model):
     keep_files_days = models.PositiveSmallIntegerField(
         default=7, validators=[MinValueValidator(1), MaxValueValidator(3650)]
     )
+    files_elsewhere = models.BooleanField(
+        default=False,
+        help_text="Whether the table's log may name files outside of its folder, as that of a shallow clone does. "
+        "For operators alone: whoever sees the dataset sees what those files hold.",
+    )
     block_pre_existing = models.BooleanField(
         default=False,
         help_text="Whether failures of expectations that the table already has stop a merge, too.",

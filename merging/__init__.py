@@ -10,6 +10,7 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 from __future__ import annotations
 
 from merging.confinement import Bounds, run_confined
+from merging.delta import set_reach
 from merging.errors import (
     CommitDiffers,
     CommitRefused,
@@ -20,6 +21,7 @@ from merging.errors import (
     ConfinedOutOfMemory,
     ConfinedTooLong,
     DuplicateKeys,
+    FilesElsewhere,
     InvalidCursor,
     InvalidFilter,
     InvalidKeys,
@@ -136,6 +138,7 @@ __all__ = [
     "ExpectationRules",
     "FarDate",
     "FarMoment",
+    "FilesElsewhere",
     "InvalidCursor",
     "InvalidFilter",
     "InvalidKeys",
@@ -219,6 +222,7 @@ __all__ = [
     "run_confined",
     "same_value",
     "set_limits",
+    "set_reach",
     "stage",
     "stage_apart",
     "supersede",

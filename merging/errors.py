@@ -90,6 +90,22 @@ class TableChanged(MergeError):
     code: ClassVar[str] = "table_changed"
 
 
+class FilesElsewhere(MergeError):
+    """The table's log names files outside of its folder, and it may not. Nothing of them was read."""
+
+    code: ClassVar[str] = "files_elsewhere"
+
+    def __init__(self, table_uri: str, paths: Sequence[str]) -> None:
+        self.paths: tuple[str, ...] = tuple(paths)
+        shown = ", ".join(repr(path[:200]) for path in self.paths[:3])
+        more = f" and {len(self.paths) - 3:,} more" if len(self.paths) > 3 else ""
+        super().__init__(
+            f"The log of {table_uri} names files outside of the table's folder: {shown}{more}. Only tables that an "
+            "operator registered so (shallow clones) may; copy the files into the table, or ask an operator.",
+            data={"table_uri": table_uri, "paths": [path[:200] for path in self.paths[:20]]},
+        )
+
+
 class MergedOtherwise(MergeError):
     """The request's marker in the table's log belongs to a merge of other content. This content was not merged."""
 

@@ -245,7 +245,8 @@ class Check:
 class TableInfo:
     """A Delta table at one version, from its log alone: no data file is read.
 
-    ``warnings`` are sentences on what its owners should know before they rely on it.
+    ``warnings`` are sentences on what its owners should know before they rely on it; ``files_elsewhere`` the paths of
+    its files, as its log spells them, that lie outside of its folder (as those of a shallow clone do).
     """
 
     version: int
@@ -263,6 +264,7 @@ class TableInfo:
     constraints: Mapping[str, str]
     timestamp: datetime | None
     warnings: tuple[str, ...] = ()
+    files_elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

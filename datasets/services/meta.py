@@ -86,6 +86,8 @@ def _remember(
             f"it is {info.table_id}). Register the new table as a dataset of its own."
         )
         info = None
+    elif info is not None and info.files_elsewhere and not dataset.files_elsewhere:
+        problem, info = merging.FilesElsewhere(dataset.table_uri, info.files_elsewhere).message, None
     if info is not None and info.version < meta.delta_version:
         return before, before  # a slower reader must not take back what a merge has recorded meanwhile
     for name, value in (facts_of(info) if info else {}).items():

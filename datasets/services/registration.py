@@ -18,6 +18,7 @@ from datasets.models import Dataset, DatasetLease, DatasetMeta, Project
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
 from datasets.services.meta import facts_of
+from datasets.services.reach import registering
 from datasets.services.validating import require_valid
 
 #: Folders under ``DELTA_DATA_ROOT`` that hold Headgate's own files, not tables.
@@ -42,7 +43,8 @@ def register_dataset(
     obstacle and yet to be known (``table_at(…).warnings``) is told in the event.
 
     ``actor`` is None for the system (commands). Operators register any table that this server reaches, owners of
-    the project those below ``DELTA_DATA_ROOT``: a role in Headgate must not open the server's other files.
+    the project those below ``DELTA_DATA_ROOT`` whose files all lie in their own folder: a role in Headgate must not
+    open the server's other files, nor those of other tables.
     """
     table_uri = canonical_table_uri(table_uri)
     if actor is not None:
@@ -54,8 +56,9 @@ def register_dataset(
         )
         raise InvalidInput(sentence, errors={"table_uri": [sentence]})
     try:
-        info = merging.inspect_table(table_uri)
-        report = merging.check_keys(table_uri, tuple(primary_keys))
+        with registering(by_operator=actor is None or is_operator(actor)):
+            info = merging.inspect_table(table_uri)
+            report = merging.check_keys(table_uri, tuple(primary_keys))
     except merging.MergeError as error:
         raise RegistrationRejected(error.message, **error.data) from error
     if report.null_rows or report.duplicate_keys:
@@ -74,6 +77,7 @@ def register_dataset(
         description=description,
         table_uri=table_uri,
         primary_keys=list(primary_keys),
+        files_elsewhere=bool(info.files_elsewhere),
         **settings,
     )
     require_valid(dataset)
@@ -95,6 +99,7 @@ def register_dataset(
                 "primary_keys": list(primary_keys),
                 "delta_version": info.version,
                 "row_count": info.row_count,
+                **({"files_elsewhere": len(info.files_elsewhere)} if info.files_elsewhere else {}),
                 **({"warnings": list(info.warnings)} if info.warnings else {}),
             },
             rows=DATASET.seal(dataset),

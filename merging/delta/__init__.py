@@ -24,6 +24,7 @@ from merging.delta.maintenance import (
     set_deletion_vectors,
     vacuum,
 )
+from merging.delta.reach import set_reach
 from merging.delta.reading import Located, fetch, locate, scan_sql
 from merging.delta.snapshot import MARKER_RETENTION, FoundTransaction, Snapshot, open_snapshot
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
@@ -65,6 +66,7 @@ __all__ = [
     "read_history",
     "scan_sql",
     "set_deletion_vectors",
+    "set_reach",
     "vacuum",
     "verify",
     "verify_logged",

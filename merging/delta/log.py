@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import re
-import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,6 +31,7 @@ from merging.delta.actions import (
     data_file,
 )
 from merging.delta.damage import Damaged, fields_of, number_of, optional_moment, parse_action, text_of
+from merging.delta.reach import require_inside
 from merging.errors import TableChanged, TableNotFound
 from merging.store.stores import LOG_FOLDER, StoredObject, TableStore
 
@@ -343,8 +343,9 @@ def _checkpoint_actions(store: TableStore, parts: Sequence[str], kinds: Sequence
                 yield from _parquet_actions(content, kinds, sidecars)
     for sidecar in sidecars:
         with _named_checkpoint(store, sidecar):
-            path = sidecar if "/" in sidecar else f"{LOG_FOLDER}/_sidecars/{sidecar}"
-            yield from _parquet_actions(store.read(store.relative(urllib.parse.unquote(path))), kinds, [])
+            named = sidecar if "/" in sidecar else f"{LOG_FOLDER}/_sidecars/{sidecar}"
+            path = store.relative(require_inside(store, named))
+            yield from _parquet_actions(store.read(path), kinds, [])
 
 
 @contextlib.contextmanager

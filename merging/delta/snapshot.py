@@ -25,6 +25,7 @@ from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
 from merging.delta.log import LoggedCommit, TableState, load_next_state, load_state, read_commit
 from merging.delta.partitions import in_zone, is_instant
+from merging.delta.reach import leaving, require_reach
 from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
@@ -79,6 +80,11 @@ class Snapshot:
     def size_bytes(self) -> int:
         """Bytes of the active data files."""
         return sum(file.size for file in self.files)
+
+    @functools.cached_property
+    def files_elsewhere(self) -> tuple[str, ...]:
+        """The paths of its files, as the log spells them, that lie outside of the table's folder."""
+        return tuple(leaving(self.store, self.files))
 
     @functools.cached_property
     def requirements(self) -> Requirements:
@@ -251,7 +257,7 @@ def open_snapshot(
     """The table at `version` (None: the newest), read from its log.
 
     Raises TableNotFound, TableChanged (gap or damage in the log), UnsupportedTable (a reader feature or
-    column type that we cannot read right).
+    column type that we cannot read right), FilesElsewhere (files outside of a table that may not have such).
     """
     return snapshot_in(open_store(table_uri, storage_options), table_uri, version, storage_options)
 
@@ -278,9 +284,11 @@ def snapshot_of(
 ) -> Snapshot:
     """The snapshot of a replayed state.
 
-    Raises TableChanged where its metadata is damaged, UnsupportedTable for what we cannot read right.
+    Raises TableChanged where its metadata is damaged, UnsupportedTable for what we cannot read right, FilesElsewhere
+    where files lie outside of a table that may not have such.
     """
     metadata = state.metadata
+    require_reach(store, state.files.values())
     require_readable(state.protocol, metadata)
     schema_json = metadata["schemaString"]
     partition_columns = tuple(metadata.get("partitionColumns") or ())

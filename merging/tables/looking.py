@@ -42,19 +42,27 @@ def _info(snapshot: Snapshot) -> TableInfo:
         constraints=dict(snapshot.constraints),
         timestamp=snapshot.timestamp,
         warnings=_warnings(snapshot),
+        files_elsewhere=snapshot.files_elsewhere,
     )
 
 
 def _warnings(snapshot: Snapshot) -> tuple[str, ...]:
     """What is legal and yet takes something away that a merge relies on."""
-    if not snapshot.markers_expire:
-        return ()
-    kept = snapshot.properties[MARKER_RETENTION]
-    return (
-        f"The table forgets transaction markers ({MARKER_RETENTION} is {kept}). They are how a merge that was cut "
-        "short knows that it had committed. Take the property out of the table, or set it to more time than a restore "
-        "of the database takes. Merges that are recorded are never repeated.",
-    )
+    found = []
+    if snapshot.files_elsewhere:
+        found.append(
+            f"{len(snapshot.files_elsewhere):,} of the table's {len(snapshot.files):,} files lie outside of its folder "
+            "(it is a shallow clone, say). Whoever may see this dataset sees what they hold, and they go when their "
+            "own table removes them."
+        )
+    if snapshot.markers_expire:
+        kept = snapshot.properties[MARKER_RETENTION]
+        found.append(
+            f"The table forgets transaction markers ({MARKER_RETENTION} is {kept}). They are how a merge that was cut "
+            "short knows that it had committed. Take the property out of the table, or set it to more time than a "
+            "restore of the database takes. Merges that are recorded are never repeated."
+        )
+    return tuple(found)
 
 
 def _columns(snapshot: Snapshot, names: Sequence[str]) -> tuple[Column, ...]:

@@ -24,7 +24,7 @@ from merging.delta.maintenance import (
     set_deletion_vectors,
     vacuum,
 )
-from merging.delta.reach import set_reach
+from merging.delta.reach import may_leave, set_reach
 from merging.delta.reading import Located, fetch, locate, scan_sql
 from merging.delta.snapshot import MARKER_RETENTION, FoundTransaction, Snapshot, open_snapshot
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
@@ -58,6 +58,7 @@ __all__ = [
     "find_transaction",
     "find_unneeded",
     "locate",
+    "may_leave",
     "may_still_land",
     "named_files",
     "only_grew",

@@ -25,16 +25,21 @@ def _anywhere(_: str) -> bool:
     return True
 
 
-_may_leave: Callable[[str], bool] = _anywhere
+_decides: Callable[[str], bool] = _anywhere
 
 
-def set_reach(may_leave: Callable[[str], bool]) -> None:
+def set_reach(decides: Callable[[str], bool]) -> None:
     """Say which tables may name files outside of their folder, by their address. For whoever starts the process.
 
-    Asked only where a log does. Until it is called any table may.
+    Asked where a log does, and for confined processes, which cannot ask. Until it is called any table may.
     """
-    global _may_leave
-    _may_leave = may_leave
+    global _decides
+    _decides = decides
+
+
+def may_leave(table_uri: str) -> bool:
+    """Whether the table may name files outside of its folder."""
+    return _decides(table_uri)
 
 
 def leaves(store: TableStore, path: str) -> bool:
@@ -71,7 +76,7 @@ def leaving(store: TableStore, files: Iterable[DataFile]) -> Iterator[str]:
 def require_reach(store: TableStore, files: Iterable[DataFile]) -> None:
     """Raise FilesElsewhere, with the paths, where files lead out of a table that may not."""
     found = list(leaving(store, files))
-    if found and not _may_leave(store.uri):
+    if found and not may_leave(store.uri):
         raise FilesElsewhere(store.uri, found)
 
 

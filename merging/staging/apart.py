@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merging.confinement import Bounds, run_confined
+from merging.delta import may_leave, set_reach
 from merging.errors import StagedCorrupt
 from merging.model import Phase
 from merging.sql.session import Limits, limits, set_limits
@@ -58,6 +59,8 @@ def stage_apart(
             "destination": destination,
             "scratch": scratch,
             "limits": vars(limits()),
+            # The child cannot ask whoever decides it.
+            "may_leave": may_leave(table_uri),
             "options": {
                 "null_token": null_token,
                 "merge_schema": merge_schema,
@@ -86,6 +89,7 @@ def stage_in_child(
 ) -> dict[str, str]:
     """What the child does: stage, tell how far it is, and name the folder that it made."""
     set_limits(Limits(**argument["limits"]))
+    set_reach(lambda _: bool(argument["may_leave"]))
     tempfile.tempdir = argument["scratch"]
     told_at = 0.0
 

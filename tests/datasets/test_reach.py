@@ -8,6 +8,7 @@ import pytest
 
 import merging
 from audit.selectors import events_of
+from changerequests.errors import UploadEnded
 from changerequests.services import plans
 from datasets import services
 from datasets.errors import RegistrationRejected
@@ -113,11 +114,12 @@ def test_fs6_a_dataset_whose_log_climbs_out_later_is_not_read(secret: Dataset) -
     for opening in (
         lambda: merging.preview(dataset.table_uri, primary_keys=("tailnum",)),
         lambda: merging.inspect_table(dataset.table_uri),
-        lambda: stage_csv(change_request, "tailnum,code\nN2,new\n"),
     ):
         with pytest.raises(merging.FilesElsewhere) as refused:
             opening()
         assert refused.value.paths == (path,)
+    with pytest.raises(UploadEnded, match="names files outside of the table's folder"):
+        stage_csv(change_request, "tailnum,code\nN2,new\n")
     numbers = plans.check(change_request_id=change_request.pk)
     assert numbers is not None
     assert numbers.problem_code == "files_elsewhere"

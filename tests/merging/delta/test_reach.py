@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,7 +84,7 @@ INSIDE = [
 
 
 def decoded(path: str) -> str:
-    return reach.urllib.parse.unquote(path)
+    return urllib.parse.unquote(path)
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
@@ -126,7 +127,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     reach.set_reach(_BEFORE)
 
 
-_BEFORE = reach._may_leave
+_BEFORE = reach._decides
 
 
 def tables(folder: Path) -> tuple[Path, Path]:

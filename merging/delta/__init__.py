@@ -24,7 +24,7 @@ from merging.delta.maintenance import (
     set_deletion_vectors,
     vacuum,
 )
-from merging.delta.reach import may_leave, set_reach
+from merging.delta.reach import may_leave, reach_of, set_reach
 from merging.delta.reading import Located, fetch, locate, scan_sql
 from merging.delta.snapshot import MARKER_RETENTION, FoundTransaction, Snapshot, open_snapshot
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
@@ -64,6 +64,7 @@ __all__ = [
     "only_grew",
     "open_snapshot",
     "prepare",
+    "reach_of",
     "read_history",
     "scan_sql",
     "set_deletion_vectors",

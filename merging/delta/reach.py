@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from merging.delta.actions import DataFile
 from merging.errors import FilesElsewhere
@@ -31,7 +32,7 @@ _decides: Callable[[str], bool] = _anywhere
 def set_reach(decides: Callable[[str], bool]) -> None:
     """Say which tables may name files outside of their folder, by their address. For whoever starts the process.
 
-    Asked where a log does, and for confined processes, which cannot ask. Until it is called any table may.
+    Asked where a log does, and before a table is handed to a confined process. Until it is called any table may.
     """
     global _decides
     _decides = decides
@@ -40,6 +41,17 @@ def set_reach(decides: Callable[[str], bool]) -> None:
 def may_leave(table_uri: str) -> bool:
     """Whether the table may name files outside of its folder."""
     return _decides(table_uri)
+
+
+@contextmanager
+def reach_of(*, leaving: bool) -> Iterator[None]:
+    """The same for all tables that are opened meanwhile: in a confined process, which was told and cannot ask."""
+    before = _decides
+    set_reach(lambda _: leaving)
+    try:
+        yield
+    finally:
+        set_reach(before)
 
 
 def leaves(store: TableStore, path: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merging.confinement import Bounds, run_confined
-from merging.delta import may_leave, set_reach
+from merging.delta import may_leave, reach_of
 from merging.errors import StagedCorrupt
 from merging.model import Phase
 from merging.sql.session import Limits, limits, set_limits
@@ -89,7 +89,6 @@ def stage_in_child(
 ) -> dict[str, str]:
     """What the child does: stage, tell how far it is, and name the folder that it made."""
     set_limits(Limits(**argument["limits"]))
-    set_reach(lambda _: bool(argument["may_leave"]))
     tempfile.tempdir = argument["scratch"]
     told_at = 0.0
 
@@ -100,7 +99,10 @@ def stage_in_child(
             told_at = now
             report({"phase": phase, "rows": facts["rows"]})
 
-    with naming_full_disks("stage the upload", argument["destination"]):
+    with (
+        naming_full_disks("stage the upload", argument["destination"]),
+        reach_of(leaving=bool(argument["may_leave"])),
+    ):
         staged = stage(
             argument["table_uri"],
             argument["path"],

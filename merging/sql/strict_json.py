@@ -7,6 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_DEEPEST = 100
+"""Whatever is done with a value afterwards follows it down, in Python, databases and browsers."""
+_MOST_DIGITS = 4_300
+"""What Python reads and writes (``sys.set_int_max_str_digits``)."""
+
 
 class WrittenNumber(float):
     """A JSON number with a fraction or an exponent that remembers its digits: a decimal cell may need all of them."""
@@ -23,13 +28,13 @@ def read_json(text: str, *, cells: bool = False) -> Any:
     """The value of a JSON text. Raises ValueError with a sentence for people.
 
     Refused beside what is no JSON by RFC 8259 (NaN and Infinity among it): half of a surrogate pair (RFC 7493, 2.1),
-    which UTF-8 cannot hold, numbers beyond those of a double, and nesting deeper than Python follows. The character
+    which UTF-8 cannot hold, numbers beyond those of a double or of thousands of digits, and deep nesting. The character
     U+0000, which PostgreSQL cannot hold, is refused too, unless the text carries ``cells``, which may hold it.
     Numbers with a fraction or an exponent are WrittenNumbers.
     """
     try:
-        value = json.loads(text, parse_float=_number, parse_constant=_no_constant)
-        _refuse_unstorable(value, cells=cells)
+        value = json.loads(text, parse_float=_number, parse_int=_whole_number, parse_constant=_no_constant)
+        _refuse_unstorable(value, _DEEPEST, cells=cells)
     except json.JSONDecodeError as error:
         raise ValueError(f"This is no JSON: {error}") from error
     except RecursionError as error:
@@ -44,19 +49,27 @@ def _number(text: str) -> float:
     return number
 
 
+def _whole_number(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"The number {text[:40]}… has {len(text):,} digits; {_MOST_DIGITS:,} are possible.")
+    return int(text)
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"This is no JSON: {name} is no JSON number")
 
 
-def _refuse_unstorable(value: Any, *, cells: bool) -> None:
+def _refuse_unstorable(value: Any, deeper: int, *, cells: bool) -> None:
+    if deeper <= 0 and isinstance(value, Mapping | list):
+        raise ValueError(f"The JSON is nested too deeply: {_DEEPEST} levels are possible.")
     if isinstance(value, str):
         halved = any("\ud800" <= character <= "\udfff" for character in value)
         if halved or ("\x00" in value and not cells):
             raise ValueError(f"The text {value[:40]!a} holds a character that cannot be stored.")
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            _refuse_unstorable(name, cells=cells)
-            _refuse_unstorable(inner, cells=cells)
+            _refuse_unstorable(name, deeper, cells=cells)
+            _refuse_unstorable(inner, deeper - 1, cells=cells)
     elif isinstance(value, list):
         for inner in value:
-            _refuse_unstorable(inner, cells=cells)
+            _refuse_unstorable(inner, deeper - 1, cells=cells)

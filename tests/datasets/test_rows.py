@@ -47,7 +47,8 @@ def test_what_does_not_fit_names_the_column(given: str, type_name: str) -> None:
         ('{"a": ["\\ud800"]}', "cannot be stored"),
         ('{"a\\u0000": 1}', "cannot be stored"),
         ("[" * 100_000, "nested too deeply"),
-        ("9" * 5000, "4300 digits"),
+        ("[" * 101 + "]" * 101, "nested too deeply: 100 levels"),
+        ("9" * 5000, "5,000 digits; 4,300 are possible"),
     ],
 )
 def test_json_that_cannot_be_kept_is_refused(text: str, sentence: str) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import deltalake
 import duckdb
+import openpyxl
 import polars
 import pyarrow as pa
+import pyarrow.ipc as arrow_ipc
 import pyarrow.parquet as arrow_parquet
 import pytest
 
@@ -162,3 +164,70 @@ def test_fd11_days_in_the_calendar_of_spark_2_are_refused_by_row(tmp_path: Path,
         [problem] = refusal.value.problems
         assert (problem.code, problem.line, problem.column) == ("other_calendar", 3, changed)
     assert world.rows() == []
+
+
+def _whole(file_format: str) -> bytes:
+    """A right file of a format, with nothing at its end that could be missing unnoticed."""
+    table = pa.table({"id": [7, 8], "b": ["x", "y"]})
+    sink = io.BytesIO()
+    if file_format == "parquet":
+        arrow_parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    elif file_format in ("arrow", "feather"):
+        opened = arrow_ipc.new_file if file_format == "arrow" else arrow_ipc.new_stream
+        with opened(sink, table.schema) as writer:
+            writer.write_table(table)
+    elif file_format == "xlsx":
+        book = openpyxl.Workbook()
+        for row in (["id", "b"], [7, "x"], [8, "y"]):
+            book.active.append(row)
+        book.save(sink)
+    elif file_format == "csv.gz":
+        return gzip.compress(b"id,b\n7,x\n") + gzip.compress(b"8,y\n")
+    else:
+        return {"csv": b'id,b\n7,"x"\n8,"y"\n', "jsonl": b'{"id":7,"b":"x"}\n{"id":8,"b":"y"}\n'}[file_format]
+    return sink.getvalue()
+
+
+FORMATS = ("csv", "csv.gz", "jsonl", "xlsx", "parquet", "arrow", "feather")
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_fs3_files_under_the_ending_of_another_format_are_read_or_told_what_they_are(
+    world: World, file_format: str
+) -> None:
+    content = _whole(file_format)
+    told_as = {
+        "csv": "text, such as CSV",
+        "csv.gz": "compressed (gzip",
+        "jsonl": "JSON",
+        "xlsx": "a workbook (.xlsx)",
+        "parquet": "a Parquet file",
+        "arrow": "an Arrow file",
+        "feather": "a stream of Arrow data",
+    }[file_format]
+    texts = {"csv", "csv.gz", "jsonl", "tsv"}
+    arrows = {"arrow", "feather"}
+    for ending in ("csv", "jsonl", "xlsx", "parquet", "arrow", "dat"):
+        if ending == file_format or {ending, file_format} <= arrows:
+            assert world.stage(world.file(f"x.{ending}", content)).rows == 2
+            continue
+        if ending in texts and file_format in texts and {ending, file_format} != {"csv", "jsonl"}:
+            continue
+        with pytest.raises(StagingRejected) as refusal:
+            world.stage(world.file(f"x.{ending}", content))
+        if not (ending in texts and file_format in texts):
+            assert told_as in str(refusal.value)
+
+
+@pytest.mark.parametrize("file_format", ["csv.gz", "xlsx", "parquet", "arrow", "feather"])
+def test_fs3_files_that_were_cut_anywhere_are_refused(world: World, file_format: str) -> None:
+    content = _whole(file_format)
+    before = world.rows()
+    step = max(1, len(content) // 20)
+    for end in [*range(0, len(content), step), *range(len(content) - 6, len(content))]:
+        if file_format == "csv.gz" and end == len(gzip.compress(b"id,b\n7,x\n")):
+            continue  # whole members, and so a whole file
+        with pytest.raises(StagingRejected):
+            world.stage(world.file(f"x.{file_format}", content[:end]))
+    assert world.rows() == before
+    assert world.stage(world.file(f"x.{file_format}", content)).rows == 2

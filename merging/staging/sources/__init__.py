@@ -17,7 +17,7 @@ import pyarrow as pa
 from merging.errors import StagingRejected
 from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN, Problems, Source, Targets, refuse
 from merging.staging.sources.columnar import named_failures, open_arrow, open_parquet, open_stream, open_table
-from merging.staging.sources.content import HEAD_BYTES, compression_of, described_format, described_text
+from merging.staging.sources.content import HEAD_BYTES, described_content
 from merging.staging.sources.csv_files import open_csv
 from merging.staging.sources.json_lines import open_json_lines
 from merging.staging.sources.workbooks import open_workbook
@@ -105,7 +105,7 @@ def _open_file(
     known = ", ".join(sorted(set(_EXTENSIONS)))
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
-    found = described_format(path, head) or described_text(head)
+    found = described_content(path, head)
     reason = f"; it is {found}" if found is not None else ""
     raise refuse(
         "unknown_format", f"the ending of {name} names no format{reason}. Known endings are {known}."
@@ -118,10 +118,8 @@ def _by_content(path: Path, kind: str, refusal: StagingRejected) -> StagingRejec
         return refusal
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
-    compressed = compression_of(head)
-    found = described_format(path, head) if compressed is None else f"compressed ({compressed}; unpack it)"
+    found = described_content(path, head)
     wanted = {"parquet": "a Parquet file", "arrow": "an Arrow file"}[kind]
-    found = found or described_text(head)
     if found is None or found == wanted or (wanted == "an Arrow file" and found == "a stream of Arrow data"):
         return refusal
     return refuse(

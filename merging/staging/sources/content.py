@@ -110,6 +110,14 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     return archive
 
 
+def described_content(path: Path, head: bytes) -> str | None:
+    """What a file is by its first bytes, packed and texts told too, as a phrase for people."""
+    compressed = compression_of(head)
+    if compressed is not None:
+        return f"compressed ({compressed}; unpack it)"
+    return described_format(path, head) or described_text(head)
+
+
 def described_text(head: bytes) -> str | None:
     """What kind of text a file is by its first bytes, as a phrase for people; None where it is none."""
     if not head.strip() or b"\x00" in head or head.startswith(tuple(_BINARY_FORMATS)):

@@ -25,8 +25,8 @@ from merging.staging.sources.base import beyond, content_limits, most, refuse
 from merging.staging.sources.content import (
     HEAD_BYTES,
     Unpacked,
+    described_content,
     described_format,
-    described_text,
     open_archive,
 )
 
@@ -607,7 +607,7 @@ def _refuse_others(path: Path) -> None:
         code = "unreadable" if found == "a damaged archive" else "wrong_format"
         raise refuse(code, f"the file is {found}, not a workbook (.xlsx).")
     if found is None:
-        text = described_text(head)
+        text = described_content(path, head)
         told = (
             f"the file is {text}, not a workbook (.xlsx)"
             if text

@@ -106,3 +106,18 @@ class Event(models.Model):
 
     def delete(self, *_: Any, **__: Any) -> NoReturn:
         raise EventsAreAppendOnly("Audit events are never deleted.")
+
+
+class AnchorTarget(models.Model):
+    """A place elsewhere that is told the anchors: how far it was told, and since when that fails."""
+
+    name = models.CharField(max_length=1000, primary_key=True)
+    delivered = models.CharField(
+        max_length=100, blank=True, default="", help_text="The name of the newest anchor that it was told."
+    )
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    failing_since = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True, default="")
+
+    def __str__(self) -> str:
+        return self.name

@@ -388,6 +388,14 @@ def _anchored() -> Iterator[tuple[str, str, anchors.ChainHead]]:
             yield path.name, stream, head
 
 
+def breaks_of_heads(told_by: str, heads: Mapping[str, anchors.ChainHead]) -> Iterator[Break]:
+    """Heads that somebody else kept, against the chains."""
+    some = [(told_by, stream, head) for stream, head in heads.items()]
+    for start in range(0, len(some), HEADS_AT_ONCE):
+        for _, stream, head, reason in _not_in_their_chains(some[start : start + HEADS_AT_ONCE]):
+            yield Break(stream, head.sequence, reason)
+
+
 def _not_in_their_chains(
     some: Sequence[tuple[str, str, anchors.ChainHead]],
 ) -> Iterator[tuple[str, str, anchors.ChainHead, str]]:

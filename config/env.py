@@ -32,6 +32,9 @@ class Environment:
     csrf_trusted_origins: list[str] = field(default_factory=list)
     audit_keys: list[str] = field(default_factory=lambda: [INSECURE_AUDIT_KEY])
     audit_keys_file: str = ""
+    audit_anchor_store: str = ""
+    audit_anchor_store_options: list[str] = field(default_factory=list)
+    audit_anchor_syslog: str = ""
     database_url: str = f"sqlite:///{BASE_DIR / 'var' / 'headgate.sqlite3'}"
     celery_broker_url: str = "redis://127.0.0.1:6379/0"
     delta_data_root: Path = Path("/data/delta")

@@ -12,6 +12,7 @@ from changerequests.models import MergeRun
 from changerequests.selectors import oldest_queued_run
 from changerequests.services.figures import BUCKETS, all_figures
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus
+from datasets import anchoring
 from datasets.models import DatasetMeta
 
 
@@ -45,6 +46,14 @@ class MergeCollector(Collector):
             "Runs that wait.",
             MergeRun.objects.filter(status=RunStatus.QUEUED).count(),
         )
+        waiting = GaugeMetricFamily(
+            "headgate_audit_anchors_waiting",
+            "Anchors of the audit trail that a place elsewhere was not told yet.",
+            labels=["target"],
+        )
+        for place in anchoring.places():
+            waiting.add_metric([place.place], place.waiting)
+        yield waiting
         oldest = oldest_queued_run()
         age = (timezone.now() - oldest.queued_at).total_seconds() if oldest else 0.0
         yield GaugeMetricFamily(

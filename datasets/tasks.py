@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from datasets import services, suites
+from datasets import anchoring, services, suites
 
 
 @shared_task(name="datasets.reconcile_all")
@@ -15,3 +15,9 @@ def reconcile_all() -> None:
 def propose_suite(task: "Task[[int], None]", proposal_id: int) -> None:
     """Profile a table for somebody who asked for a first suite."""
     suites.make_proposal(proposal_id=proposal_id, worker=task.request.hostname or "direct call")
+
+
+@shared_task(name="datasets.deliver_anchors")
+def deliver_anchors() -> None:
+    """Tell places elsewhere the anchors of the audit trail that they were not told yet."""
+    anchoring.deliver_anchors()

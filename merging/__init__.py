@@ -96,6 +96,7 @@ from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
 from merging.staging.apart import stage_apart
 from merging.staging.staged import Staged, open_for_pages, open_staged
+from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
 from merging.tables.looking import check_keys, create_table, history, inspect_table, preview
 from merging.tables.maintaining import (
@@ -203,6 +204,8 @@ __all__ = [
     "inspect_table",
     "invert",
     "json_form",
+    "keep_file",
+    "kept_files",
     "key_filters",
     "logged_merges",
     "merge",

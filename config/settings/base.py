@@ -146,6 +146,10 @@ SECURE_REFERRER_POLICY = "same-origin"
 DELTA_DATA_ROOT = ENV.delta_data_root
 #: Ids and secrets that the audit trail is written and verified with, the one that writes first.
 AUDIT_KEYS = audit_keys(ENV)
+#: Where else its anchors are told; empty for nowhere.
+AUDIT_ANCHOR_STORE = ENV.audit_anchor_store
+AUDIT_ANCHOR_STORE_OPTIONS = dict(one.split("=", 1) for one in ENV.audit_anchor_store_options)
+AUDIT_ANCHOR_SYSLOG = ENV.audit_anchor_syslog
 #: How long a synchronous merge call waits for the worker before it answers 202 with the run.
 MERGE_WAIT_SECONDS = ENV.merge_wait_seconds
 UPLOAD_LIMIT_BYTES = ENV.upload_limit_bytes
@@ -199,6 +203,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "changerequests.sweep", "schedule": 10.0},
     "reconcile-datasets": {"task": "datasets.reconcile_all", "schedule": 300.0},
     "anchor-audit": {"task": "audit.anchor", "schedule": 3600.0},
+    "deliver-anchors": {"task": "datasets.deliver_anchors", "schedule": 60.0},
     "maintenance": {"task": "changerequests.maintain_all", "schedule": 3600.0},
     "retention": {"task": "changerequests.retention", "schedule": crontab(hour="3", minute="17")},
 }

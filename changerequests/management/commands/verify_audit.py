@@ -1,5 +1,7 @@
 """``manage.py verify_audit``: is the trail whole, and does it say what the tables and the audit files say?"""
 
+from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -7,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from audit.selectors import event_count
 from audit.services import acknowledged_losses, verify, verify_triggers
 from changerequests.services.agreement import disagreements, merges_told_as_lost
+from datasets.anchoring import bent_anchors
 
 
 class Command(BaseCommand):
@@ -16,8 +19,15 @@ class Command(BaseCommand):
         "Each entry, file or merge that was changed, is missing, out of order or told differently is named."
     )
 
-    def handle(self, *_: Any, **__: Any) -> None:
-        breaks = [(found.place, found.reason) for found in (*verify(), *verify_triggers())]
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--heads", type=Path, help="Lines of the syslog that was told the anchors, to compare."
+        )
+
+    def handle(self, *_: Any, heads: Path | None, **__: Any) -> None:
+        breaks = [
+            (found.place, found.reason) for found in (*verify(), *verify_triggers(), *bent_anchors(heads))
+        ]
         differing = [(found.place, found.reason) for found in disagreements()]
         for place, reason in [*breaks, *differing]:
             self.stderr.write(f"{place}: {reason}")

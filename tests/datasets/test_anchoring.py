@@ -1,0 +1,108 @@
+"""Anchors in the keeping of others: told once, again until it is done, and compared with the chains."""
+
+import json
+import socket
+import threading
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from pytest_django import Settings
+
+from audit.services import anchor_chains, record
+from audit.syslog import InvalidReceiver, receiver_of
+from datasets.anchoring import bent_anchors, places
+from datasets.tasks import deliver_anchors
+
+pytestmark = pytest.mark.django_db
+
+
+def anchored() -> Path:
+    with transaction.atomic():
+        record(stream="dataset:1", action="comment.added", subject_type="x", subject_id="x")
+    path = anchor_chains()
+    assert path is not None
+    return path
+
+
+def test_fs10_anchors_are_kept_elsewhere_and_compared(settings: Settings, tmp_path: Path) -> None:
+    place = tmp_path / "kept"
+    settings.AUDIT_ANCHOR_STORE = str(place)
+    first = anchored()
+    deliver_anchors.apply(throw=True)
+    second = anchored()
+    deliver_anchors.apply(throw=True)
+    assert [one.read_bytes() for one in sorted(place.iterdir())] == [first.read_bytes(), second.read_bytes()]
+    assert list(bent_anchors()) == []
+    first.unlink()
+    assert [found.reason for found in bent_anchors()] == [
+        f"the anchor is kept as {place}/{first.name}, and is missing here"
+    ]
+    (place / second.name).unlink()
+    assert f"the anchor was told to {place}, and is not kept there" in [one.reason for one in bent_anchors()]
+
+
+def test_fs10_a_place_that_fails_is_told_and_tried_again(settings: Settings, tmp_path: Path) -> None:
+    place = tmp_path / "kept"
+    place.write_text("in the way")
+    settings.AUDIT_ANCHOR_STORE = str(place)
+    path = anchored()
+    deliver_anchors.apply(throw=True)
+    [told] = places()
+    assert (told.waiting, told.failing_since is not None) == (1, True)
+    with pytest.raises(CommandError):
+        call_command("verify_audit", stdout=StringIO(), stderr=StringIO())
+    place.unlink()
+    deliver_anchors.apply(throw=True)
+    [told] = places()
+    assert (told.waiting, told.newest, told.failing_since, told.error) == (0, path.name, None, "")
+    assert list(bent_anchors()) == []
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "unix"])
+def test_fs10_anchors_are_told_to_a_syslog(transport: str, settings: Settings, tmp_path: Path) -> None:
+    received: list[bytes] = []
+    kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_UNIX if transport == "unix" else socket.AF_INET, kind) as receiver:
+        receiver.settimeout(10)
+        if transport == "unix":
+            receiver.bind(str(tmp_path / "log"))
+            settings.AUDIT_ANCHOR_SYSLOG = f"unix://{tmp_path}/log"
+        else:
+            receiver.bind(("127.0.0.1", 0))
+            settings.AUDIT_ANCHOR_SYSLOG = f"{transport}://127.0.0.1:{receiver.getsockname()[1]}"
+
+        def receive() -> None:
+            if transport == "tcp":
+                with receiver.accept()[0] as sender:
+                    received.append(sender.makefile("rb").read())
+            else:
+                received.append(receiver.recv(65536))
+
+        if transport == "tcp":
+            receiver.listen()
+        listening = threading.Thread(target=receive)
+        listening.start()
+        path = anchored()
+        deliver_anchors.apply(throw=True)
+        listening.join(10)
+    [line] = received
+    header, _, text = line.decode().partition(" anchor - ")
+    framed = header.partition(" ")[2] if transport == "tcp" else header  # its length stands before it
+    assert framed.startswith("<109>1 ")
+    content = json.loads(text)
+    assert content["anchor"] == path.name
+    assert content["heads"]["dataset:1"][0] == 1
+    log = tmp_path / "told.log"
+    log.write_bytes(line + b"\n")
+    assert list(bent_anchors(log)) == []
+    log.write_text(line.decode().replace('"dataset:1":[1,', '"dataset:1":[9,'))
+    assert [found.place for found in bent_anchors(log)] == ["dataset:1 entry 9"]
+
+
+def test_what_is_no_receiver_is_refused() -> None:
+    for address in ("udp://", "http://a", "tcp://host:x", ""):
+        with pytest.raises(InvalidReceiver):
+            receiver_of(address)

@@ -8,18 +8,16 @@ from django.apps.registry import Apps
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-BEFORE = "knox_authtoken"
-
 
 def take_over(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
     """Copy the tokens of installations that have some, and let their old table go."""
     connection = editor.connection
-    if BEFORE not in connection.introspection.table_names():
+    if "knox_authtoken" not in connection.introspection.table_names():
         return
     token = apps.get_model("accounts", "Token")
     passwords = dict(apps.get_model("auth", "User").objects.values_list("pk", "password"))
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT digest, token_key, user_id, created, expiry FROM {BEFORE}")
+        cursor.execute("SELECT digest, token_key, user_id, created, expiry FROM knox_authtoken")
         for digest, token_key, user_id, created, expiry in cursor.fetchall():
             mark = hashlib.sha256(f"token:{passwords[user_id]}".encode()).hexdigest()
             made = token.objects.create(
@@ -33,7 +31,7 @@ def take_over(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
                 password_mark=mark,
             )
             token.objects.filter(pk=made.pk).update(created=_aware(created))
-        cursor.execute(f"DROP TABLE {BEFORE}")
+        cursor.execute("DROP TABLE knox_authtoken")
 
 
 def _aware(moment: object) -> object:

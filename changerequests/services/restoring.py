@@ -312,7 +312,8 @@ def _last_number() -> int:
             cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
             row = cursor.fetchone()
             return int(row[0]) if row else 0
-        cursor.execute(f"SELECT last_value, is_called FROM {_sequence(cursor, table)}")
+        sequence = _sequence(cursor, table)  # as PostgreSQL names it
+        cursor.execute(f"SELECT last_value, is_called FROM {sequence}")  # noqa: S608
         value, called = cursor.fetchone()
         return int(value) if called else int(value) - 1
 

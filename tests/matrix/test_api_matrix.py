@@ -1,0 +1,251 @@
+"""Every operation of the API × everybody who may ask: exact statuses, and that a refusal changed nothing.
+
+``scope`` is the one that a token needs. A token of the owner with that scope alone gets what the owner gets, one with
+another scope alone gets 403; ``-`` is for operations that ask for none.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+from django.core.files.uploadedfile import SimpleUploadedFile
+from rest_framework.test import APIClient
+
+from accounts import tokens
+from accounts.scopes import Scope
+from changerequests.models import MergeRun
+from config.env import BASE_DIR
+from datasets import bells
+from tests.matrix.world import ROLES, Unchanged, World, filled_in, make_world
+
+pytestmark = pytest.mark.django_db
+
+#: operation | anonymous stranger viewer contributor author owner staff | scope
+TABLE = """
+GET /api/v1/audit                                                           | 401 403 403 403 403 403 200 | admin
+POST /api/v1/auth/logout                                                    | 401 204 204 204 204 204 204 | -
+POST /api/v1/auth/token                                                     | 200 200 200 200 200 200 200 | -
+GET /api/v1/auth/tokens                                                     | 401 200 200 200 200 200 200 | admin
+DELETE /api/v1/auth/tokens/{number}                                         | 401 404 404 404 404 204 404 | admin
+GET /api/v1/change_requests                                                 | 401 200 200 200 200 200 200 | read
+POST /api/v1/change_requests                                                | 401 404 403 201 201 201 404 | propose
+GET /api/v1/change_requests/{cr_id}                                         | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/audit                                   | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/audit/{name}                            | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/close                                  | 401 404 403 403 200 200 404 | propose
+GET /api/v1/change_requests/{cr_id}/comments                                | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/comments                               | 401 404 403 201 201 201 404 | review
+GET /api/v1/change_requests/{cr_id}/conflicts                               | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/conflicts                              | 401 404 403 403 200 200 404 | propose
+POST /api/v1/change_requests/{cr_id}/conflicts/bulk                         | 401 404 403 403 200 200 404 | propose
+GET /api/v1/change_requests/{cr_id}/diff                                    | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/diff/groups                             | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/events                                  | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/expectations                            | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/expectations/{number}/rows              | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/expectations/override                  | 401 404 403 403 403 201 404 | merge
+POST /api/v1/change_requests/{cr_id}/merge                                  | 401 404 403 202 202 202 404 | merge
+GET /api/v1/change_requests/{cr_id}/moved                                   | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/plan                                    | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/rebase                                 | 401 404 403 403 200 200 404 | propose
+POST /api/v1/change_requests/{cr_id}/reopen                                 | 401 404 403 403 200 200 404 | propose
+POST /api/v1/change_requests/{cr_id}/return_to_draft                        | 401 404 403 403 200 403 404 | propose
+POST /api/v1/change_requests/{cr_id}/revert                                 | 401 404 403 403 403 201 404 | propose
+GET /api/v1/change_requests/{cr_id}/reviews                                 | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/reviews                                | 401 404 403 201 403 201 404 | review
+GET /api/v1/change_requests/{cr_id}/revisions                               | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/submit                                 | 401 404 403 403 200 200 404 | propose
+POST /api/v1/change_requests/{cr_id}/threads/{comment_id}                   | 401 404 403 200 200 200 404 | review
+POST /api/v1/change_requests/{cr_id}/upload                                 | 401 404 403 403 201 201 404 | propose
+GET /api/v1/datasets                                                        | 401 200 200 200 200 200 200 | read
+POST /api/v1/datasets                                                       | 401 404 403 403 403 201 201 | admin
+GET /api/v1/datasets/{dataset_id}                                           | 401 404 200 200 200 200 404 | read
+PATCH /api/v1/datasets/{dataset_id}                                         | 401 404 403 403 403 200 404 | admin
+GET /api/v1/datasets/{dataset_id}/audit                                     | 401 404 403 403 403 200 404 | admin
+GET /api/v1/datasets/{dataset_id}/history                                   | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/maintenance                               | 401 404 200 200 200 200 404 | read
+POST /api/v1/datasets/{dataset_id}/maintenance                              | 401 404 403 403 403 202 404 | admin
+GET /api/v1/datasets/{dataset_id}/members                                   | 401 404 200 200 200 200 404 | read
+PUT /api/v1/datasets/{dataset_id}/members                                   | 401 404 403 403 403 200 404 | admin
+POST /api/v1/datasets/{dataset_id}/reconcile                                | 401 404 403 200 200 200 404 | admin
+GET /api/v1/datasets/{dataset_id}/rows                                      | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/rows/history                              | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/schema                                    | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/suite                                     | 401 404 200 200 200 200 404 | read
+PUT /api/v1/datasets/{dataset_id}/suite                                     | 401 404 403 403 403 200 404 | admin
+POST /api/v1/datasets/{dataset_id}/suite/proposals                          | 401 404 403 403 403 202 404 | admin
+GET /api/v1/datasets/{dataset_id}/suite/proposals/{proposal_id}             | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/suite/versions                            | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/suite/versions/{number}                   | 401 404 200 200 200 200 404 | read
+GET /api/v1/projects                                                        | 401 200 200 200 200 200 200 | read
+GET /api/v1/projects/{slug}                                                 | 401 404 200 200 200 200 404 | read
+GET /api/v1/runs                                                            | 401 200 200 200 200 200 200 | read
+GET /api/v1/runs/{run_id}                                                   | 401 404 200 200 200 200 404 | read
+POST /api/v1/runs/{run_id}/cancel                                           | 401 404 403 403 200 200 404 | merge
+POST /delta/merge-cr                                                        | 401 404 403 202 202 202 404 | merge
+"""
+
+#: What is sent where an operation takes a body, and addresses where the first of several things is not meant.
+BODIES: dict[str, Any] = {
+    "POST /api/v1/auth/token": {"username": "sam", "password": "password"},
+    "POST /api/v1/change_requests": {"dataset": "<dataset>", "title": "Another"},
+    "POST /api/v1/change_requests/{cr_id}/close": {"reason": "Not now."},
+    "POST /api/v1/change_requests/{cr_id}/comments": {"body": "I see."},
+    "POST /api/v1/change_requests/{cr_id}/conflicts": {
+        "resolutions": [
+            {
+                "key": {"tailnum": "N1"},
+                "column": "seats",
+                "choice": "proposed",
+                "inputs_digest": "<conflict>",
+            }
+        ]
+    },
+    "POST /api/v1/change_requests/{cr_id}/conflicts/bulk": {"column": "seats", "choice": "proposed"},
+    "POST /api/v1/change_requests/{cr_id}/expectations/override": {"reason": "They are right."},
+    "POST /api/v1/change_requests/{cr_id}/reviews": {"verdict": "approve"},
+    "POST /api/v1/change_requests/{cr_id}/threads/{comment_id}": {"resolved": True},
+    "POST /api/v1/datasets": {
+        "project": "<project>",
+        "slug": "others",
+        "name": "Others",
+        "table_uri": "<table>",
+        "primary_keys": ["tailnum"],
+    },
+    "PATCH /api/v1/datasets/{dataset_id}": {"required_approvals": 2},
+    "POST /api/v1/datasets/{dataset_id}/maintenance": {"jobs": ["checkpoint"]},
+    "PUT /api/v1/datasets/{dataset_id}/members": {"kind": "user", "name": "vera", "role": "owner"},
+    "PUT /api/v1/datasets/{dataset_id}/suite": {
+        "document": {"name": "planes", "expectations": []},
+        "version": "<suite>",
+    },
+    "POST /delta/merge-cr": {
+        "project_id": "<project_id>",
+        "dataset_id": "<dataset>",
+        "cr_id": "<pending>",
+        "primary_keys": ["tailnum"],
+    },
+}
+UPLOAD = "POST /api/v1/change_requests/{cr_id}/upload"
+
+#: Which of the world's things an address names; ``cr_id`` is the pending request unless another is meant.
+MEANT = {
+    "dataset_id": "dataset",
+    "slug": "project",
+    "run_id": "run",
+    "comment_id": "remark",
+    "number": "suite",
+    "proposal_id": "proposal",
+    "cr_id": "pending",
+}
+OTHERS = {
+    "cr_id": {
+        "conflicts": "conflicting",
+        "bulk": "conflicting",
+        "reopen": "closed",
+        "revert": "merged",
+        "audit": "merged",
+        "{name}": "merged",
+        "submit": "draft",
+        "upload": "draft",
+        "rebase": "conflicting",
+        "override": "failing",
+        "expectations": "failing",
+        "rows": "failing",
+    }
+}
+QUERIES = {
+    "GET /api/v1/datasets/{dataset_id}/rows/history": '?key={"tailnum": "N1"}',
+}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(bells, "ring", lambda *_: None)
+    monkeypatch.setattr(tokens, "LAST_USE_EVERY", timedelta(days=1))
+    monkeypatch.setattr("changerequests.services.runs.wait_for_run", _at_once)
+    return make_world()
+
+
+def _at_once(run_id: int, seconds: float) -> MergeRun:
+    return MergeRun.objects.select_related("change_request").get(pk=run_id)
+
+
+def rows() -> dict[str, tuple[list[int], str]]:
+    """The table, read: operation to statuses by role, and scope."""
+    found = {}
+    for line in filter(None, map(str.strip, TABLE.splitlines())):
+        operation, statuses, scope = (part.strip() for part in line.split("|"))
+        found[operation] = ([int(status) for status in statuses.split()], scope)
+        assert len(found[operation][0]) == len(ROLES), line
+    return found
+
+
+def operations() -> dict[str, Any]:
+    """The OpenAPI document's operations by method and path."""
+    paths = yaml.safe_load((BASE_DIR / "docs" / "openapi.yaml").read_text())["paths"]
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if method != "parameters"
+    }
+
+
+def test_every_operation_is_in_the_table_with_the_scope_that_the_document_names() -> None:
+    assert rows().keys() == operations().keys()
+    for name, operation in operations().items():
+        needed = [way["knoxApiToken"] for way in operation.get("security", []) if "knoxApiToken" in way]
+        assert rows()[name][1] == (needed[0][0] if needed and needed[0] else "-"), name
+
+
+def test_fs9_the_api_answers_everybody_as_the_table_says_and_refusals_change_nothing(world: World) -> None:
+    unchanged, wrong = Unchanged(), []
+    for operation, (statuses, scope) in rows().items():
+        by_owner = statuses[ROLES.index("owner")]
+        expected = dict(zip(ROLES, statuses, strict=True))
+        for one in Scope:
+            expected[f"token:{one}"] = by_owner if scope in ("-", one) else 403
+        for who, status in expected.items():
+            with unchanged.watched():
+                answered = call(world, operation, who)
+                refused = answered >= 400
+                changed = unchanged.say_what_changed() if refused else ""
+            if not refused and not operation.startswith("GET "):
+                unchanged.allow_files()
+            if answered != status or changed:
+                wrong.append(f"{operation} {who}: {answered}, not {status} {changed}")
+    assert wrong == []
+
+
+def call(world: World, operation: str, who: str) -> int:
+    """The status that somebody gets."""
+    method, path = operation.split()
+    client = APIClient(raise_request_exception=False)
+    if who != "anonymous":
+        client.credentials(HTTP_AUTHORIZATION=f"Token {world.tokens[who]}")
+    last = path.rpartition("/")[2]
+    for name, meant in MEANT.items():
+        if name == "number" and "expectations" in path:
+            meaning: Any = 0
+        elif name == "number" and "auth" in path:
+            meaning = world.names["token"]
+        else:
+            meaning = world.names[OTHERS.get(name, {}).get(last, meant)]
+        path = path.replace(f"{{{name}}}", str(meaning))
+    path = path.replace("{name}", "merge_result.json") + QUERIES.get(operation, "")
+    if operation == UPLOAD:
+        body: Any = {"file": SimpleUploadedFile("years.csv", b"tailnum,seats\nN2,7\n")}
+        answer = client.post(path, body, format="multipart")
+    else:
+        answer = getattr(client, method.lower())(path, *_body(world, operation, method))
+    if getattr(answer, "streaming", False):
+        b"".join(answer.streaming_content)  # type: ignore[attr-defined]  # a streaming answer
+    return int(answer.status_code)
+
+
+def _body(world: World, operation: str, method: str) -> list[Any]:
+    if method in ("GET", "DELETE"):
+        return []
+    return [filled_in(BODIES.get(operation, {}), world.names)]

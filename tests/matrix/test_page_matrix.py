@@ -1,0 +1,232 @@
+"""Every page and every form × everybody who may ask: exact statuses, and that a refusal changed nothing.
+
+302 is where a form goes on after it did what it was for, and for nobody who is signed in the way to the sign-in page.
+"""
+
+from datetime import timedelta
+from http.cookies import SimpleCookie
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from accounts import sessions
+from datasets import bells
+from tests.matrix.world import ROLES, Unchanged, World, filled_in, make_world
+from web.urls import urlpatterns
+
+pytestmark = pytest.mark.django_db
+
+#: method and name of the address | anonymous stranger viewer contributor author owner staff
+TABLE = """
+GET home                     | 302 200 200 200 200 200 200
+GET login                    | 200 302 302 302 302 302 302
+POST login                   | 302 302 302 302 302 302 302
+POST logout                  | 302 302 302 302 302 302 302
+GET account                  | 302 200 200 200 200 200 200
+POST change_password         | 302 302 302 302 302 302 302
+POST sign_out_everywhere     | 302 302 302 302 302 302 302
+POST make_token              | 302 200 200 200 200 200 200
+POST revoke_token            | 302 404 404 404 404 302 404
+POST theme                   | 302 302 302 302 302 302 302
+GET datasets                 | 302 200 200 200 200 200 200
+GET project                  | 302 404 200 200 200 200 404
+GET dataset                  | 302 404 200 200 200 200 404
+GET dataset_at_version       | 302 404 200 200 200 200 404
+GET dataset_schema           | 302 404 200 200 200 200 404
+GET dataset_history          | 302 404 200 200 200 200 404
+GET row_history              | 302 404 200 200 200 200 404
+GET export_audit             | 302 404 403 403 403 200 404
+GET maintenance              | 302 404 200 200 200 200 404
+POST maintenance             | 302 404 403 403 403 302 404
+GET dataset_change_requests  | 302 404 200 200 200 200 404
+GET suite                    | 302 404 200 200 200 200 404
+POST suite                   | 302 404 403 403 403 302 404
+GET suite_history            | 302 404 200 200 200 200 404
+GET suite_version            | 302 404 200 200 200 200 404
+POST restore_suite           | 302 404 403 403 403 302 404
+POST propose_suite           | 302 404 403 403 403 302 404
+GET suite_proposal           | 302 404 200 200 200 200 404
+GET members                  | 302 404 200 200 200 200 404
+POST members                 | 302 404 403 403 403 302 404
+POST remove_member           | 302 404 403 403 403 302 404
+GET dataset_settings         | 302 404 200 200 200 200 404
+POST dataset_settings        | 302 404 403 403 403 302 404
+POST reconcile               | 302 404 403 302 302 302 404
+GET new_change_request       | 302 404 403 200 200 200 404
+POST new_change_request      | 302 404 403 302 302 302 404
+GET change_request           | 302 404 200 200 200 200 404
+GET merge_box                | 302 404 200 200 200 200 404
+GET upload                   | 302 404 200 200 200 200 404
+POST upload                  | 302 404 403 403 302 302 404
+GET changes                  | 302 404 200 200 200 200 404
+GET conflicts                | 302 404 200 200 200 200 404
+POST resolve                 | 302 404 403 403 302 302 404
+POST resolve_column          | 302 404 403 403 302 302 404
+GET checks                   | 302 404 200 200 200 200 404
+POST check_again             | 302 404 403 302 302 302 404
+GET expectation_rows         | 302 404 200 200 200 200 404
+POST override_expectations   | 302 404 403 403 403 302 404
+GET moved                    | 302 404 200 200 200 200 404
+POST rebase                  | 302 404 403 403 302 302 404
+POST submit                  | 302 404 403 403 302 302 404
+POST return_to_draft         | 302 404 403 403 302 403 404
+POST close                   | 302 404 403 403 302 302 404
+POST reopen                  | 302 404 403 403 302 302 404
+POST comment                 | 302 404 403 302 302 302 404
+POST settle                  | 302 404 403 302 302 302 404
+POST review                  | 302 404 403 302 403 302 404
+GET merge                    | 302 404 200 200 200 200 404
+POST merge                   | 302 404 403 302 302 302 404
+POST merge_when_ready        | 302 404 403 302 302 302 404
+POST revert                  | 302 404 403 403 403 302 404
+GET merge_run                | 302 404 200 200 200 200 404
+POST cancel_run              | 302 404 403 403 302 302 404
+"""
+
+#: What forms send.
+FORMS: dict[str, dict[str, Any]] = {
+    "login": {"username": "sam", "password": "password"},
+    "change_password": {
+        "old_password": "password",
+        "new_password1": "a new passphrase 7",
+        "new_password2": "a new passphrase 7",
+    },
+    "make_token": {"name": "load", "scopes": ["read"], "days": "30"},
+    "maintenance": {"jobs": ["checkpoint"], "reason": ""},
+    "members": {"kind": "user", "member": "vera", "role": "contributor"},
+    "remove_member": {"kind": "user", "id": "<vera>"},
+    "dataset_settings": {
+        "name": "planes",
+        "required_approvals": "2",
+        "delete_limit": "0.5",
+        "conflict_policy": "cell",
+        "staging_cleanup": "remove",
+        "keep_files_days": "7",
+    },
+    "suite": {"document": '{"name": "planes", "expectations": []}', "note": "", "edited_number": "<suite>"},
+    "restore_suite": {"edited_number": "<suite>"},
+    "new_change_request": {"title": "Another", "pasted": "tailnum,seats\nN2,7\n"},
+    "upload": {"pasted": "tailnum,seats\nN2,7\n"},
+    "resolve_column": {"column": "seats", "choice": "proposed"},
+    "resolve": {
+        "key": '{"tailnum": "N1"}',
+        "cell": ["0"],
+        "column-0": "seats",
+        "choice-0": "proposed",
+        "inputs-0": "<conflict>",
+    },
+    "override_expectations": {
+        "reason": "They are right.",
+        "suite_number": "<suite>",
+        "revision_digest": "<failing_digest>",
+    },
+    "comment": {"body": "I see."},
+    "settle": {"resolved": "true"},
+    "review": {"verdict": "approve", "revision_digest": ""},
+    "close": {"reason": "Not now."},
+    "merge": {"dataset_name": ""},
+}
+#: Which request a page is asked for, where it is not the pending one.
+REQUESTS = {
+    "conflicts": "conflicting",
+    "resolve": "conflicting",
+    "resolve_column": "conflicting",
+    "rebase": "conflicting",
+    "moved": "conflicting",
+    "reopen": "closed",
+    "revert": "merged",
+    "submit": "draft",
+    "upload": "draft",
+    "expectation_rows": "failing",
+    "override_expectations": "failing",
+}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(bells, "ring", lambda *_: None)
+    monkeypatch.setattr(sessions, "SEEN_EVERY", timedelta(days=1))
+    return make_world()
+
+
+def rows() -> dict[str, list[int]]:
+    """The table, read: method and name to statuses by role."""
+    found = {}
+    for line in filter(None, map(str.strip, TABLE.splitlines())):
+        what, statuses = (part.strip() for part in line.split("|"))
+        found[what] = [int(status) for status in statuses.split()]
+        assert len(found[what]) == len(ROLES), line
+    return found
+
+
+def addresses() -> dict[str, set[str]]:
+    """The names of all addresses of pages, with what stands in them."""
+    return {str(one.name): set(one.pattern.converters) for one in urlpatterns}
+
+
+def test_the_pages_answer_everybody_as_the_table_says_and_refusals_change_nothing(world: World) -> None:
+    people = signed_in(world)
+    unchanged, wrong = Unchanged(), []
+    for what, statuses in rows().items():
+        for who, status in zip(ROLES, statuses, strict=True):
+            with unchanged.watched():
+                answered = call(world, people[who], what)
+                refused = answered >= 400 or who == "anonymous"
+                changed = unchanged.say_what_changed() if refused and what not in PUBLIC else ""
+            if not refused and what.startswith("POST "):
+                unchanged.allow_files()
+            if answered != status or changed:
+                wrong.append(f"{what} {who}: {answered}, not {status} {changed}")
+    assert wrong == []
+
+    asked = {f"{method} {name}" for name in addresses() for method in ("GET", "POST")}
+    assert rows().keys() <= asked
+    assert FORMS.keys() | REQUESTS.keys() <= addresses().keys()
+    for what in sorted(asked - rows().keys()):
+        with unchanged.watched():
+            answered = call(world, people["owner"], what)
+            changed = unchanged.say_what_changed()
+        assert answered in NO_PAGE[what.partition(" ")[0]], f"{what} belongs into the table"
+        assert changed == "", what
+
+
+#: What an address answers that is not in the table: it does nothing, and shows nothing of its own.
+NO_PAGE = {"GET": (302, 303, 405), "POST": (405,)}
+#: What somebody who is not signed in does, and leaves traces of.
+PUBLIC = ("POST login",)
+
+
+def signed_in(world: World) -> dict[str, Client]:
+    """A browser for everybody."""
+    clients = {name: Client(raise_request_exception=False) for name in ROLES}
+    for name, person in world.people.items():
+        clients[name].force_login(person)
+        clients[name].get(reverse("account"))  # from now on it is known where the session began
+    return clients
+
+
+def call(world: World, client: Client, what: str) -> int:
+    """The status that somebody gets."""
+    method, name = what.split()
+    meant = {
+        "project_slug": world.names["project"],
+        "dataset_slug": "planes",
+        "cr_id": world.names[REQUESTS.get(name, "pending")],
+        "run_id": world.names["run"],
+        "comment_id": world.names["remark"],
+        "proposal_id": world.names["proposal"],
+        "version": 0,
+        "number": world.names["token"] if name == "revoke_token" else 0 if "rows" in name else 1,
+    }
+    address = reverse(name, kwargs={part: meant[part] for part in addresses()[name]})
+    cookies = SimpleCookie(client.cookies)
+    if method == "GET":
+        query = {"key": '{"tailnum": "N1"}', "tailnum": "N1"} if name == "row_history" else {}
+        answer = client.get(address, query)
+    else:
+        answer = client.post(address, filled_in(FORMS.get(name, {}), world.names))
+    client.cookies = cookies  # whoever signed out, or got another session, is who they were for the next row
+    answer.getvalue()  # reads what is streamed, too
+    return int(answer.status_code)

@@ -1,0 +1,183 @@
+"""One world for the role matrix: a dataset with requests in every state, a person of each role, and what is there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from accounts.models import Token
+from accounts.scopes import Scope
+from changerequests.models import ChangeRequest
+from changerequests.services import plans, proposals
+from changerequests.services.reviews import comment
+from changerequests.services.runs import request_merge
+from datasets.models import Dataset, SuiteProposal
+from datasets.operators import make_operator
+from datasets.roles import Role
+from tests.api.clients import token_of
+from tests.factories import (
+    PLANES,
+    ChangeRequestFactory,
+    DatasetFactory,
+    UserFactory,
+    copy_of_table,
+    expect_of,
+    expectation,
+    fresh,
+    merge,
+    person_with,
+    table_folder,
+)
+
+#: Who asks, in the order of the tables' columns.
+ROLES = ("anonymous", "stranger", "viewer", "contributor", "author", "owner", "staff")
+
+WRITES = ("INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "REPLACE")
+
+
+@dataclass
+class World:
+    """Who is there, and what addresses and bodies may name."""
+
+    people: dict[str, User]
+    names: dict[str, Any]
+    tokens: dict[str, str] = field(default_factory=dict)
+
+
+def make_world() -> World:
+    """A dataset whose requests are a draft, pending, failing its expectations, in conflict, queued, closed, merged."""
+    dataset: Dataset = DatasetFactory.create(slug="planes", name="planes", threads_must_be_resolved=False)
+    owner = person_with(Role.OWNER, dataset.project, username="olivia")
+    author = person_with(Role.CONTRIBUTOR, dataset, username="carl")
+    people = {
+        "stranger": UserFactory.create(username="sam"),
+        "viewer": person_with(Role.VIEWER, dataset, username="vera"),
+        "contributor": person_with(Role.CONTRIBUTOR, dataset, username="cora"),
+        "author": author,
+        "owner": owner,
+        "staff": UserFactory.create(username="adam"),
+    }
+    make_operator(people["staff"])
+    merged = _request(dataset, author, "tailnum,seats\nN4,1\n")
+    merge(merged, owner)
+    conflicting = _request(dataset, author, "tailnum,seats\nN1,2\n")
+    merge(_request(dataset, author, "tailnum,seats\nN1,3\n"), owner)
+    suite = expect_of(dataset, expectation("column_values_to_be_between", column="seats", max_value=600))
+    failing = _request(dataset, author, "tailnum,seats\nN2,999\n")
+    pending = _request(dataset, author, "tailnum,seats\nN2,3\n")
+    draft = _request(dataset, author, "tailnum,seats\nN3,4\n", status="draft")
+    closed = _request(dataset, author, "tailnum,seats\nN3,5\n")
+    proposals.close(change_request_id=closed.pk, actor=author, reason="No.")
+    queued = _request(dataset, author, "tailnum,seats\nN3,6\n")
+    run = request_merge(change_request_id=queued.pk, actor=author)
+    remark = comment(change_request_id=pending.pk, actor=author, body="Look here.")
+    unregistered = table_folder("unregistered")
+    copy_of_table(unregistered, PLANES, {})
+    conflict = plans.conflicts_page(change_request=conflicting).conflicts[0]
+    proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=owner)
+    world = World(
+        people={name: fresh(person) for name, person in people.items()},
+        names={
+            "dataset": dataset.pk,
+            "project_id": dataset.project_id,
+            "project": dataset.project.slug,
+            "place": f"{dataset.project.slug}/planes",
+            "merged": merged.cr_id,
+            "conflicting": conflicting.cr_id,
+            "failing": failing.cr_id,
+            "pending": pending.cr_id,
+            "draft": draft.cr_id,
+            "closed": closed.cr_id,
+            "queued": queued.cr_id,
+            "run": run.pk,
+            "remark": remark.pk,
+            "suite": suite.number,
+            "proposal": proposal.pk,
+            "vera": people["viewer"].pk,
+            "table": str(unregistered),
+            "failing_digest": failing.revisions.get().digest,
+            "conflict": conflict.inputs_digest,
+        },
+    )
+    for name, person in world.people.items():
+        world.tokens[name] = token_of(person)
+    for scope in Scope:
+        world.tokens[f"token:{scope}"] = token_of(owner, scope)
+    world.names["token"] = Token.objects.get(user=owner, scopes=["read"]).number
+    return world
+
+
+def _request(dataset: Dataset, author: User, csv: str, status: str = "pending") -> ChangeRequest:
+    made: ChangeRequest = ChangeRequestFactory.create(dataset=dataset, author=author, csv=csv, status=status)
+    return made
+
+
+def filled_in(value: Any, names: dict[str, Any]) -> Any:
+    """A body with the world's names in place of ``<name>``; a text that is nothing else becomes what is named."""
+    if isinstance(value, dict):
+        return {key: filled_in(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled_in(inner, names) for inner in value]
+    if isinstance(value, str):
+        for name, meant in names.items():
+            if value == f"<{name}>":
+                return meant
+            value = value.replace(f"<{name}>", str(meant))
+    return value
+
+
+class Unchanged:
+    """Proof that a refused call changed nothing, neither in the database nor among the files.
+
+    The database is compared table by table wherever the call wrote anything at all (most refusals write nothing,
+    which is proof enough), the files always.
+    """
+
+    def __init__(self) -> None:
+        self.before, self.files, self.wrote = _database(), _files(), False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watch one call, and undo what it does to the database."""
+        self.wrote = False
+        with transaction.atomic():
+            with connection.execute_wrapper(self._look):
+                yield
+            transaction.set_rollback(True)
+
+    def say_what_changed(self) -> str:
+        """Within ``watched``, once a call was refused: what it changed all the same; empty if nothing."""
+        found = []
+        if self.wrote:
+            now = _database()
+            found = [table for table, rows in now.items() if rows != self.before.get(table)]
+        if (files := _files()) != self.files:
+            found += [str(path) for path in sorted(files.keys() ^ self.files.keys())] or ["contents of files"]
+        return ", ".join(found)
+
+    def allow_files(self) -> None:
+        """After a call that was let through: what it wrote beside the database stays."""
+        self.files = _files()
+
+    def _look(self, execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        self.wrote = self.wrote or sql.lstrip().upper().startswith(WRITES)
+        return execute(sql, parameters, many, context)
+
+
+def _database() -> dict[str, list[str]]:
+    found = {}
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            found[table] = sorted(map(str, cursor.fetchall()))
+    return found
+
+
+def _files() -> dict[Path, int]:
+    root = Path(settings.DELTA_DATA_ROOT)
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}

@@ -17,7 +17,7 @@ from accounts.scopes import Scope
 from changerequests.models import MergeRun
 from config.env import BASE_DIR
 from datasets import bells
-from tests.matrix.world import ROLES, Unchanged, World, filled_in, make_world
+from tests.matrix.world import ROLES, Unchanged, World, as_it_stands, filled_in, make_world
 
 pytestmark = pytest.mark.django_db
 
@@ -83,6 +83,8 @@ GET /api/v1/projects/{slug}                                                 | 40
 GET /api/v1/runs                                                            | 401 200 200 200 200 200 200 | read
 GET /api/v1/runs/{run_id}                                                   | 401 404 200 200 200 200 404 | read
 POST /api/v1/runs/{run_id}/cancel                                           | 401 404 403 403 200 200 404 | merge
+GET /api/v1/uploads/{upload_id}                                             | 401 404 404 404 200 200 404 | read
+DELETE /api/v1/uploads/{upload_id}                                          | 401 404 404 404 409 409 404 | propose
 POST /delta/merge-cr                                                        | 401 404 403 202 202 202 404 | merge
 """
 
@@ -134,6 +136,7 @@ MEANT = {
     "dataset_id": "dataset",
     "slug": "project",
     "run_id": "run",
+    "upload_id": "upload",
     "comment_id": "remark",
     "number": "suite",
     "proposal_id": "proposal",
@@ -165,6 +168,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(bells, "ring", lambda *_: None)
     monkeypatch.setattr(tokens, "LAST_USE_EVERY", timedelta(days=1))
     monkeypatch.setattr("changerequests.services.runs.wait_for_run", _at_once)
+    monkeypatch.setattr("changerequests.services.uploads.wait_for_upload", as_it_stands)
     return make_world()
 
 

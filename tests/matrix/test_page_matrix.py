@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from accounts import sessions
 from datasets import bells
-from tests.matrix.world import ROLES, Unchanged, World, filled_in, make_world
+from tests.matrix.world import ROLES, Unchanged, World, as_it_stands, filled_in, make_world
 from web.urls import urlpatterns
 
 pytestmark = pytest.mark.django_db
@@ -81,6 +81,8 @@ GET merge                    | 302 404 200 200 200 200 404
 POST merge                   | 302 404 403 302 302 302 404
 POST merge_when_ready        | 302 404 403 302 302 302 404
 POST revert                  | 302 404 403 403 403 302 404
+GET received_upload          | 302 404 404 404 302 302 404
+POST cancel_upload           | 302 404 404 404 409 409 404
 GET merge_run                | 302 404 200 200 200 200 404
 POST cancel_run              | 302 404 403 403 302 302 404
 """
@@ -148,6 +150,7 @@ REQUESTS = {
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(bells, "ring", lambda *_: None)
     monkeypatch.setattr(sessions, "SEEN_EVERY", timedelta(days=1))
+    monkeypatch.setattr("changerequests.services.uploads.wait_for_upload", as_it_stands)
     return make_world()
 
 
@@ -215,6 +218,7 @@ def call(world: World, client: Client, what: str) -> int:
         "dataset_slug": "planes",
         "cr_id": world.names[REQUESTS.get(name, "pending")],
         "run_id": world.names["run"],
+        "upload_id": world.names["upload"],
         "comment_id": world.names["remark"],
         "proposal_id": world.names["proposal"],
         "version": 0,

@@ -12,8 +12,8 @@ from django.db import connection, transaction
 
 from accounts.models import Token
 from accounts.scopes import Scope
-from changerequests.models import ChangeRequest
-from changerequests.services import plans, proposals
+from changerequests.models import ChangeRequest, Upload
+from changerequests.services import plans, proposals, uploads
 from changerequests.services.reviews import comment
 from changerequests.services.runs import request_merge
 from datasets.models import Dataset, SuiteProposal
@@ -79,6 +79,11 @@ def make_world() -> World:
     unregistered = table_folder("unregistered")
     copy_of_table(unregistered, PLANES, {})
     conflict = plans.conflicts_page(change_request=conflicting).conflicts[0]
+    file = Path(settings.DELTA_DATA_ROOT) / "years.csv"
+    file.write_text("tailnum,seats\nN3,7\n")
+    received = uploads.receive(
+        change_request_id=draft.pk, actor=author, content=uploads.ReceivedFile(file, file.name)
+    )
     proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=owner)
     world = World(
         people={name: fresh(person) for name, person in people.items()},
@@ -96,6 +101,7 @@ def make_world() -> World:
             "queued": queued.cr_id,
             "run": run.pk,
             "remark": remark.pk,
+            "upload": received.pk,
             "suite": suite.number,
             "proposal": proposal.pk,
             "vera": people["viewer"].pk,
@@ -110,6 +116,11 @@ def make_world() -> World:
         world.tokens[f"token:{scope}"] = token_of(owner, scope)
     world.names["token"] = Token.objects.get(user=owner, scopes=["read"]).number
     return world
+
+
+def as_it_stands(upload_id: int, seconds: float) -> Upload:
+    """Nobody reads uploads here: waiting for one answers at once how it stands."""
+    return Upload.objects.get(pk=upload_id)
 
 
 def _request(dataset: Dataset, author: User, csv: str, status: str = "pending") -> ChangeRequest:

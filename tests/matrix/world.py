@@ -25,7 +25,6 @@ from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
     UserFactory,
-    copy_of_table,
     expect_of,
     expectation,
     fresh,
@@ -33,6 +32,7 @@ from tests.factories import (
     person_with,
     table_folder,
 )
+from tests.table_copies import create_as_copy
 
 #: Who asks, in the order of the tables' columns.
 ROLES = ("anonymous", "stranger", "viewer", "contributor", "author", "owner", "staff")
@@ -77,7 +77,7 @@ def make_world() -> World:
     run = request_merge(change_request_id=queued.pk, actor=author)
     remark = comment(change_request_id=pending.pk, actor=author, body="Look here.")
     unregistered = table_folder("unregistered")
-    copy_of_table(unregistered, PLANES, {})
+    create_as_copy(unregistered, PLANES, {})
     conflict = plans.conflicts_page(change_request=conflicting).conflicts[0]
     file = Path(settings.DELTA_DATA_ROOT) / "years.csv"
     file.write_text("tailnum,seats\nN3,7\n")

@@ -98,6 +98,26 @@ def test_change_data_feed_has_both_images(kind: str, make_table: Callable[..., s
     assert sorted_rows(images, table.column_names) == after_merge(changed(table, [3]), None, [])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_numbers_of_files_in_the_commit_are_those_of_its_actions(
+    kind: str, make_table: Callable[..., str], merger: Merger
+) -> None:
+    table = sample(40)
+    uri = make_table(table, **KINDS[kind])
+    merger.merge(
+        uri, upsert=pa.concat_tables([changed(table, [3], whole=-1), sample(3, start=100)]), delete=[5]
+    )
+    actions = actions_of(uri, 1)
+    added = {one["path"] for one in of_kind(actions, "add")}
+    removed = {one["path"] for one in of_kind(actions, "remove")}
+    [told] = [one["operationMetrics"] for one in of_kind(actions, "commitInfo")]
+    # A file that gets a vector is removed and added again in the log: it is neither a new one nor a lost one.
+    assert int(told.get("numTargetFilesAdded", 0)) == len(added - removed)
+    assert int(told.get("numTargetFilesRemoved", 0)) == len(removed - added)
+    assert int(told.get("numTargetDeletionVectorsAdded", 0)) == len(added & removed)
+    assert int(told.get("numTargetChangeFilesAdded", 0)) == len(of_kind(actions, "cdc"))
+
+
 def test_merge_on_read_writes_a_vector_and_one_file(make_table: Callable[..., str], merger: Merger) -> None:
     uri = make_table()
     merger.merge(uri, upsert=changed(sample(), [3], whole=-1), delete=[4])

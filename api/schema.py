@@ -172,6 +172,24 @@ _SCHEMAS: dict[str, Any] = {
         conflicts=_list_of("Conflict"),
     ),
     "BlockedProblem": _with("`blocked`: gates stand in the way.", blockers=_list_of("Blocker")),
+    "ChosenMeanwhileProblem": _with(
+        "`plan_changed`, where others chose for conflicts since the caller looked. `choices` is capped, `total` exact.",
+        moved={"type": "string", "const": "choices"},
+        choices=_list_of("ChoiceOfOthers"),
+        total={"type": "integer"},
+    ),
+    "ChoiceOfOthers": {
+        "type": "object",
+        "required": ["key", "column", "choice", "value", "chosen_by", "chosen_at"],
+        "properties": {
+            "key": {"type": "object", "additionalProperties": {}},
+            "column": {"type": ["string", "null"]},
+            "choice": _TEXT,
+            "value": {"description": "The value of a custom choice."},
+            "chosen_by": _TEXT,
+            "chosen_at": {"type": "string", "format": "date-time"},
+        },
+    },
     "InvalidProblem": _with("`invalid`: members of the request do not fit.", errors=_list_of("FieldError")),
     "StagingRejectedProblem": _with(
         "`staging_rejected`: the file was refused whole, nothing was staged. `errors` is capped, `total` exact.",
@@ -219,7 +237,7 @@ _SCHEMAS: dict[str, Any] = {
     "ConflictAnswer": {
         "anyOf": [
             {"$ref": f"#/components/schemas/{name}"}
-            for name in ("MergeConflictProblem", "BlockedProblem", "Problem")
+            for name in ("MergeConflictProblem", "BlockedProblem", "ChosenMeanwhileProblem", "Problem")
         ]
     },
     "UnprocessableAnswer": {

@@ -41,6 +41,16 @@ class PlanChanged(DomainError):
     code = "plan_changed"
 
 
+class ChosenMeanwhile(PlanChanged):
+    """Somebody else chose a value for a conflict since the caller looked at it; nothing was stored.
+
+    ``data["choices"]`` tells of the first of them who chose what, and when; ``data["total"]`` is how many there are.
+    """
+
+    def __init__(self, message: str, choices: Sequence[Mapping[str, Any]], total: int) -> None:
+        super().__init__(message, moved="choices", choices=[dict(one) for one in choices], total=total)
+
+
 class ConflictsDetected(DomainError):
     """The merge would overwrite what others changed; ``data["conflicts"]`` lists the conflicts without a choice."""
 

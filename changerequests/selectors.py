@@ -9,6 +9,7 @@ from django.db.models import (
     Exists,
     ExpressionWrapper,
     F,
+    Max,
     OuterRef,
     Prefetch,
     Q,
@@ -156,6 +157,20 @@ def current_revision(change_request: ChangeRequest) -> Revision | None:
 def current_resolutions(change_request: ChangeRequest) -> list[ConflictResolution]:
     """The choices that stand, in a fixed order. There may be many: gates look at their digest alone."""
     return list(change_request.resolutions.filter(is_current=True).select_related("chosen_by"))
+
+
+def choices_for(
+    change_request: ChangeRequest, key_digests: Collection[str]
+) -> dict[tuple[str, str], ConflictResolution]:
+    """The choices that stand for some rows, by key digest and column."""
+    found = change_request.resolutions.filter(is_current=True, key_digest__in=key_digests)
+    return {(one.key_digest, one.column): one for one in found.select_related("chosen_by")}
+
+
+def newest_choice(change_request: ChangeRequest) -> int:
+    """The id of the choice that was made last; 0 where there is none."""
+    newest: int | None = change_request.resolutions.aggregate(newest=Max("pk"))["newest"]
+    return newest or 0
 
 
 def overrides_in(run: MergeRun, validation: Mapping[str, Any]) -> list[ExpectationOverride]:

@@ -28,6 +28,20 @@ class ConflictSerializer(serializers.Serializer):
     value = AnyValue(allow_null=True, help_text="The value of a custom choice.")
 
 
+class StandingChoiceSerializer(serializers.Serializer):
+    """A choice that stands for a conflict: what was chosen, by whom and when."""
+
+    key = serializers.DictField(child=AnyValue(allow_null=True))
+    column = serializers.CharField(allow_null=True)
+    choice = serializers.ChoiceField(ConflictResolution.Choice.choices)
+    value = AnyValue(allow_null=True, help_text="The value of a custom choice.")
+    chosen_by = serializers.CharField(help_text="User name.")
+    chosen_at = serializers.DateTimeField()
+    digest = serializers.CharField(
+        help_text="Send it back as `seen` with another choice for the same conflict."
+    )
+
+
 @extend_schema_serializer(many=False)
 class ConflictsPageSerializer(serializers.Serializer):
     """A page of conflicts with the exact counts of all of them."""
@@ -36,6 +50,14 @@ class ConflictsPageSerializer(serializers.Serializer):
     total = serializers.IntegerField()
     unresolved = serializers.IntegerField()
     table_version = serializers.IntegerField()
+    selections = serializers.DictField(
+        child=serializers.CharField(),
+        help_text="Of every column with conflicts (empty name: whole rows) what stands for them and their choices; "
+        "send it back as `seen` with a choice for the whole column.",
+    )
+    choices = StandingChoiceSerializer(
+        many=True, help_text="Those that stand for the conflicts of this page."
+    )
     results = ConflictSerializer(many=True)
 
 
@@ -47,6 +69,13 @@ class ChoiceSerializer(StrictSerializer):
     choice = serializers.ChoiceField(ConflictResolution.Choice.choices)
     value = AnyValue(allow_null=True, default=None, help_text="For the choice custom; null is NULL.")
     inputs_digest = serializers.CharField()
+    seen = serializers.CharField(
+        allow_blank=True,
+        allow_null=True,
+        default=None,
+        help_text="The digest of the choice that was read, empty for none; 409 `plan_changed` with who chose what, "
+        "where another choice stands by now. Left out, a choice of somebody else is not replaced.",
+    )
 
 
 class ChoicesSerializer(StrictSerializer):
@@ -61,6 +90,12 @@ class ColumnChoiceSerializer(StrictSerializer):
     column = serializers.CharField(allow_blank=True, help_text="Empty for conflicts of whole rows.")
     choice = serializers.ChoiceField(
         [pair for pair in ConflictResolution.Choice.choices if pair[0] != ConflictResolution.Choice.CUSTOM]
+    )
+    seen = serializers.CharField(
+        allow_null=True,
+        default=None,
+        help_text="What `selections` said of the column; 409 `plan_changed` with who chose what, where its conflicts "
+        "or their choices are others by now.",
     )
 
 

@@ -30,10 +30,11 @@ from api.serializers.merges import (
 )
 from api.views.shared import IdFilter, actor_of, validated
 from changerequests import selectors
-from changerequests.models import ChangeRequest, MergeRun, choices
+from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, choices
 from changerequests.services import conflicts, contract, plans, runs
 from changerequests.states import RunStatus
 from datasets.roles import datasets_with_role
+from datasets.rows import Conflict
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key answers the same run."
@@ -75,12 +76,16 @@ class ConflictViewSet(ViewSet):
             total=page.total,
             unresolved=page.unresolved,
             table_version=page.table_version,
+            selections=page.selections,
+            choices=[_standing(one, chosen) for one in page.conflicts if (chosen := page.chosen_for(one))],
         )
         return Response(ConflictsPageSerializer(answer).data)
 
     @extend_schema(request=ChoicesSerializer, responses=UnresolvedSerializer)
     def resolve(self, request: Request, cr_id: str) -> Response:
-        """Store choices, all or none; `plan_changed` if the values of one moved since they were looked at."""
+        """Store choices, all or none; `plan_changed` if the values of one moved since they were looked at, or if
+        somebody else chose meanwhile: then `choices` tells who chose what, and when.
+        """
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         wanted = validated(ChoicesSerializer, request.data)
         chosen = [conflicts.Choosing(**dict(choice)) for choice in wanted["resolutions"]]
@@ -98,6 +103,19 @@ class ConflictViewSet(ViewSet):
             change_request_id=change_request.pk, actor=actor_of(request), **wanted
         )
         return Response(UnresolvedSerializer({"unresolved": unresolved}).data)
+
+
+def _standing(conflict: Conflict, chosen: ConflictResolution) -> dict[str, Any]:
+    """The choice that stands for a conflict."""
+    return {
+        "key": conflict.key,
+        "column": conflict.column,
+        "choice": conflict.choice,
+        "value": conflict.value,
+        "chosen_by": chosen.chosen_by.get_username(),
+        "chosen_at": chosen.chosen_at,
+        "digest": plans.seen_choice(conflict),
+    }
 
 
 @extend_schema(tags=["merging"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from django.db.models.functions import Concat
 
@@ -20,6 +21,19 @@ def digest_of(choices: Iterable[ConflictResolution]) -> str:
         [one.key_digest, one.column, one.choice, one.value, one.inputs_digest] for one in choices
     )
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() if content else ""
+
+
+def choice_digest(choice: str | None, value: Any) -> str:
+    """What stands for one choice as people see it, whoever made it; empty where there is none.
+
+    ``value`` is that of a custom choice as the database keeps it; other choices have none.
+    """
+    if choice is None:
+        return ""
+    content = json.dumps(
+        [choice, value if choice == ConflictResolution.Choice.CUSTOM else None], sort_keys=True
+    )
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def replace_choices(change_request: ChangeRequest, made: Sequence[ConflictResolution]) -> None:

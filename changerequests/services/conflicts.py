@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,29 +11,35 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 import merging
-from changerequests import queue
-from changerequests.errors import PlanChanged
+from changerequests import queue, selectors
+from changerequests.errors import ChosenMeanwhile, PlanChanged
 from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.policies import require
 from changerequests.services import plans
-from changerequests.services.choices import replace_choices
+from changerequests.services.choices import choice_digest, replace_choices
 from changerequests.services.evidence import CHOICE
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
 from datasets.errors import InvalidInput
-from datasets.rows import keepable, key_digest, shown_json
+from datasets.rows import keepable, kept, key_digest, shown_json
 
 #: How many choices one call may carry.
 MOST_CHOICES = 10_000
+#: How many choices of others an answer tells; their number is exact.
+TOLD_CHOICES = 100
+#: How often choices are planned again because others chose for other conflicts meanwhile.
+MOST_TRIES = 5
 
 
 @dataclass(frozen=True)
 class Choosing:
     """One choice as it comes in: which conflict, what is taken, and which three values were judged.
 
-    ``key`` and ``value`` are in JSON; with ``as_text`` the value is the text of a cell, as a form has it.
+    ``key`` and ``value`` are in JSON; with ``as_text`` the value is the text of a cell, as a form has it. ``seen`` is
+    the digest of the choice that the chooser saw, empty for none. Without it that is what stands when the call begins,
+    unless somebody else chose it: what others chose is replaced only by those who saw it.
     """
 
     key: Mapping[str, Any]
@@ -42,6 +48,7 @@ class Choosing:
     inputs_digest: str
     value: Any = None
     as_text: bool = False
+    seen: str | None = None
 
 
 def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing]) -> int:
@@ -49,17 +56,33 @@ def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing])
 
     Every choice must fit its conflict: ``InvalidInput`` names the first that is not offered, whose key and digest
     belong to different rows, or whose custom value does not fit the column, ``PlanChanged`` one whose values moved
-    since they were looked at. Then none is stored.
+    since they were looked at, ``ChosenMeanwhile`` those for which another choice stands than was seen. Then none is
+    stored.
     """
     if not choices:
         raise InvalidInput("Choose a value for at least one conflict.")
     if len(choices) > MOST_CHOICES:
         raise InvalidInput(f"At most {MOST_CHOICES:,} choices at once; use the choice for a whole column.")
-    change_request = _asked_for(change_request_id, actor)
-    with plans.plan_of(change_request) as plan:
-        standing = _standing(plan)
-        chosen = [_fitting(choosing, standing, plan) for choosing in choices]
-    return _store(change_request, actor, chosen)
+
+    def attempt() -> int | None:
+        change_request = _asked_for(change_request_id, actor)
+        with plans.plan_of(change_request) as plan:
+            standing = _standing(plan)
+            chosen = [_fitting(choosing, standing, plan) for choosing in choices]
+        return _store(change_request, actor, chosen)
+
+    return _stored(attempt)
+
+
+def _stored(attempt: Callable[[], int | None]) -> int:
+    """Try until nobody chose for other conflicts between the plan and the lock. Raises ``PlanChanged``."""
+    for _ in range(MOST_TRIES):
+        left = attempt()
+        if left is not None:
+            return left
+    raise PlanChanged(
+        "Others choose values while you chose. Wait a moment, then choose again.", moved="choices"
+    )
 
 
 def _asked_for(change_request_id: int, actor: User) -> ChangeRequest:
@@ -77,6 +100,21 @@ class _Chosen:
     conflict: merging.Conflict
     choice: str
     value: Any = None
+    seen: str | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return key_digest(self.conflict.key), self.conflict.column or ""
+
+    def may_replace(self, standing: ConflictResolution | None, actor: User) -> bool:
+        """Whether what stands now is what the chooser saw, or is what they want anyway."""
+        now = choice_digest(standing.choice, standing.value) if standing else ""
+        if now == choice_digest(self.choice, keepable(self.value)):
+            return True
+        if self.seen is not None:
+            return now == self.seen
+        before = choice_digest(self.conflict.choice, keepable(self.conflict.value))
+        return now == before and (standing is None or standing.chosen_by_id == actor.pk)
 
 
 def _fitting(
@@ -99,12 +137,12 @@ def _fitting(
             f"{choosing.choice!r} is not offered for {named}: choose one of {', '.join(conflict.legal_choices)}."
         )
     if choosing.choice != ConflictResolution.Choice.CUSTOM:
-        return _Chosen(conflict, choosing.choice)
+        return _Chosen(conflict, choosing.choice, seen=choosing.seen)
     try:
         value = plan.value_of(conflict.column or "", choosing.value, as_text=choosing.as_text)
     except merging.InvalidResolution as error:
         raise InvalidInput(error.message, **error.data) from error
-    return _Chosen(conflict, choosing.choice, value)
+    return _Chosen(conflict, choosing.choice, value, choosing.seen)
 
 
 def _key_of(key: Mapping[str, Any], plan: merging.MergePlan) -> dict[str, Any]:
@@ -114,27 +152,62 @@ def _key_of(key: Mapping[str, Any], plan: merging.MergePlan) -> dict[str, Any]:
         raise InvalidInput(f"The key {_named(key)} is none of this table: {error.message}") from error
 
 
-def resolve_column(*, change_request_id: int, actor: User, column: str, choice: str) -> int:
-    """Make the same choice for every conflict of a column that has none yet; returns how many are left."""
-    change_request = _asked_for(change_request_id, actor)
-    with plans.plan_of(change_request) as plan:
-        standing = _standing(plan)
-    found = [
-        conflict
-        for conflict in standing.values()
-        if (conflict.column or "") == column and conflict.choice is None and choice in conflict.legal_choices
+def resolve_column(
+    *, change_request_id: int, actor: User, column: str, choice: str, seen: str | None = None
+) -> int:
+    """Make the same choice for every conflict of a column that has none yet; returns how many are left.
+
+    ``seen`` is what ``plans.ConflictsPage.selections`` said of the column: where its conflicts or their choices are
+    others now, ``ChosenMeanwhile`` or ``PlanChanged`` says what differs, and nothing is stored. Without it the open
+    conflicts are those that are open when the call begins.
+    """
+
+    def attempt() -> int | None:
+        change_request = _asked_for(change_request_id, actor)
+        with plans.plan_of(change_request) as plan:
+            standing = _standing(plan)
+            if seen is not None:
+                _require_selection(change_request, column, seen, plan.conflicts.digests().get(column, ""))
+        found = [
+            conflict
+            for conflict in standing.values()
+            if (conflict.column or "") == column
+            and conflict.choice is None
+            and choice in conflict.legal_choices
+        ]
+        if not found:
+            raise InvalidInput(f"No open conflict of {column or 'whole rows'} offers the choice {choice!r}.")
+        return _store(change_request, actor, [_Chosen(conflict, choice) for conflict in found])
+
+    return _stored(attempt)
+
+
+def _require_selection(change_request: ChangeRequest, column: str, seen: str, digest: str) -> None:
+    """Compare the conflicts of a column and their choices with what somebody saw of them."""
+    seen_digest, newest = plans.read_selection(seen)
+    if seen_digest == digest:
+        return
+    chosen = [
+        one
+        for one in selectors.current_resolutions(change_request)
+        if one.column == column and one.pk > newest
     ]
-    if not found:
-        raise InvalidInput(f"No open conflict of {column or 'whole rows'} offers the choice {choice!r}.")
-    return _store(change_request, actor, [_Chosen(conflict, choice) for conflict in found])
+    if chosen:
+        raise _chosen_meanwhile(chosen)
+    raise PlanChanged(
+        f"The conflicts of {column or 'whole rows'} are others than those that you looked at: the table or the "
+        "content moved while you chose. Look again, then choose.",
+        moved="table",
+    )
 
 
 def _standing(plan: merging.MergePlan) -> dict[tuple[str, str], merging.Conflict]:
     return {(conflict.inputs_digest, conflict.column or ""): conflict for conflict in plan.conflicts}
 
 
-def _store(change_request: ChangeRequest, actor: User, chosen: Sequence[_Chosen]) -> int:
-    """Plan with the choices in place, then store them all where nothing moved meanwhile.
+def _store(change_request: ChangeRequest, actor: User, chosen: Sequence[_Chosen]) -> int | None:
+    """Plan with the choices in place, then store them all where nothing moved meanwhile; None where others chose for
+    other conflicts meanwhile, and the plan is to be made again.
 
     Planning takes seconds where conflicts are many: it is done before the lock, which every other writer waits for.
     """
@@ -148,7 +221,10 @@ def _store(change_request: ChangeRequest, actor: User, chosen: Sequence[_Chosen]
         now = lock_change_request(change_request.pk)
         standing = facts_of(now, actor)
         require(standing, Action.RESOLVE)
-        _require_unmoved(change_request, plan, standing)
+        _require_unmoved(plan, standing)
+        _require_as_seen(now, actor, chosen)
+        if now.resolutions_digest != change_request.resolutions_digest:
+            return None
         replace_choices(now, made)
         choices = Counter(row.choice for row in made)
         columns = sorted({row.column for row in made if row.column})
@@ -168,7 +244,7 @@ def _as_rows(
     """One row for each conflict, in the order given; of two choices for one conflict the last counts."""
     rows = {}
     for one in chosen:
-        digest, column = key_digest(one.conflict.key), one.conflict.column or ""
+        digest, column = one.place
         rows[digest, column] = ConflictResolution(
             change_request=change_request,
             key=keepable(one.conflict.key),
@@ -182,17 +258,55 @@ def _as_rows(
     return list(rows.values())
 
 
-def _require_unmoved(before: ChangeRequest, plan: merging.MergePlan, now: Facts) -> None:
+def _require_unmoved(plan: merging.MergePlan, now: Facts) -> None:
     """The second look, under the lock: what the plan was made of is what there is. Raises ``PlanChanged``."""
     if now.revision is None or now.revision.digest != plan.staged.digest:
         moved, what = "revision", "New content was uploaded"
-    elif now.resolutions_digest != before.resolutions_digest:
-        moved, what = "choices", "Somebody else chose values"
     elif now.dataset.meta.delta_version > plan.version:
         moved, what = "table", "The table moved"
     else:
         return
     raise PlanChanged(f"{what} while you chose. Look again, then choose.", moved=moved)
+
+
+def _require_as_seen(now: ChangeRequest, actor: User, chosen: Sequence[_Chosen]) -> None:
+    """Compare, under the lock, each choice that would be replaced with the one that was seen."""
+    standing = {(one.key_digest, one.column): one for one in selectors.current_resolutions(now)}
+    differing = {}
+    for one in chosen:
+        found = standing.get(one.place)
+        if found is not None and found.inputs_digest != one.conflict.inputs_digest:
+            found = None  # it judged other values: it does not count, and nobody is shown it
+        if not one.may_replace(found, actor):
+            differing[one.place] = found or one
+    others = [one for one in differing.values() if isinstance(one, ConflictResolution)]
+    if others:
+        raise _chosen_meanwhile(others)
+    if differing:
+        raise PlanChanged("The choice that you saw does not stand any more. Look again.", moved="choices")
+
+
+def _chosen_meanwhile(found: Sequence[ConflictResolution]) -> ChosenMeanwhile:
+    first = found[0]
+    column = first.column or "the row"
+    place = f"{column} at {_named(kept(first.key))}" if first.key else column
+    who = first.chosen_by.get_full_name() or first.chosen_by.get_username()
+    sentence = f"{who} chose {first.choice!r} for {place} at {first.chosen_at:%Y-%m-%d %H:%M} UTC"
+    if len(found) > 1:
+        sentence += f", and {len(found) - 1:,} more choices were made,"
+    told = [
+        {
+            "key": kept(one.key),
+            "column": one.column or None,
+            "choice": one.choice,
+            "value": kept(one.value),
+            "chosen_by": one.chosen_by.get_username(),
+            "chosen_at": one.chosen_at.isoformat(),
+        }
+        for one in found[:TOLD_CHOICES]
+    ]
+    message = f"{sentence} while you chose. Nothing of yours was stored. Look again, then choose."
+    return ChosenMeanwhile(message, told, len(found))
 
 
 def _named(key: Mapping[str, Any]) -> str:

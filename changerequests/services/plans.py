@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from django.contrib.auth.models import User
@@ -17,14 +17,14 @@ from changerequests.errors import ContentMissing, RunStopped
 from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, PlanCheck, Revision
 from changerequests.services import expectations
-from changerequests.services.choices import digest_of
+from changerequests.services.choices import choice_digest, digest_of
 from changerequests.services.locks import lock_change_request
 from changerequests.services.storage import attempts_folder, audit_folder
 from changerequests.states import Status
 from datasets import suites
 from datasets.errors import Forbidden, NotFound, TableReplaced
 from datasets.operators import is_operator
-from datasets.rows import column_types, json_value, kept, storable, typed_key
+from datasets.rows import column_types, json_value, keepable, kept, key_digest, storable, typed_key
 from datasets.services import installation_identity
 
 PAGE_SIZE = 100
@@ -295,13 +295,35 @@ def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[
 
 @dataclass(frozen=True)
 class ConflictsPage:
-    """A page of conflicts in key order with the exact counts of all of them."""
+    """A page of conflicts in key order with the exact counts of all of them.
+
+    ``standing`` are the choices by key digest and column, ``selections`` what was seen of each column (empty for
+    whole rows): send that back with a choice for all of it.
+    """
 
     conflicts: tuple[merging.Conflict, ...]
     next: str | None
     total: int
     unresolved: int
     table_version: int
+    standing: Mapping[tuple[str, str], ConflictResolution] = field(default_factory=dict)
+    selections: Mapping[str, str] = field(default_factory=dict)
+
+    def chosen_for(self, conflict: merging.Conflict) -> ConflictResolution | None:
+        """Who chose what stands for a conflict of this page, and when."""
+        found = self.standing.get((key_digest(conflict.key), conflict.column or ""))
+        return found if conflict.choice is not None else None
+
+
+def seen_choice(conflict: merging.Conflict) -> str:
+    """What stands for the choice that somebody sees for a conflict: send it back with another choice."""
+    return choice_digest(conflict.choice, keepable(conflict.value))
+
+
+def read_selection(seen: str) -> tuple[str, int]:
+    """The digest of a selection, and the newest choice that was made before it was shown."""
+    digest, _, newest = seen.rpartition("-")
+    return digest, int(newest) if newest.isascii() and newest.isdecimal() and len(newest) <= 18 else 0
 
 
 def conflicts_page(
@@ -316,9 +338,18 @@ def conflicts_page(
         return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
     if selectors.current_revision(change_request) is None:
         return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
+    newest = selectors.newest_choice(change_request)  # before the plan: what comes after it was not seen
     with plan_of(change_request) as plan:
         page = plan.conflicts.page(after=after, column=column, limit=limit)
-        return ConflictsPage(page.items, page.next, len(plan.conflicts), plan.unresolved, plan.version)
+        return ConflictsPage(
+            page.items,
+            page.next,
+            len(plan.conflicts),
+            plan.unresolved,
+            plan.version,
+            selectors.choices_for(change_request, {key_digest(one.key) for one in page.items}),
+            {name: f"{digest}-{newest}" for name, digest in plan.conflicts.digests().items()},
+        )
 
 
 def conflict_document(conflict: merging.Conflict) -> dict[str, Any]:

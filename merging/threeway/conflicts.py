@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -125,6 +126,23 @@ class Conflicts:
             "SELECT digest, choice, pick FROM conflicts ORDER BY n, col"
         ).fetchall():
             yield digest, choice, self._resolutions[pick].value if choice == "custom" else None
+
+    def digests(self) -> dict[str, str]:
+        """Of every column with conflicts (empty for whole rows) a digest of which they are and what was chosen."""
+        found: list[tuple[str, str, str]] = []
+        if self._alignment.conflicts:
+            found = [(one.column or "", one.inputs_digest, "") for one in self._alignment.conflicts]
+        elif self._number:
+            names = {column.position: column.name for column in self._alignment.columns}
+            for col, digest, choice, pick in self._session.connection.execute(
+                "SELECT col, digest, choice, pick FROM conflicts ORDER BY n, col"
+            ).fetchall():
+                value = self._resolutions[pick].value if choice == "custom" else None
+                found.append((names.get(col, ""), digest, f"{choice} {value!r}"))
+        digests: dict[str, Any] = {}
+        for column, digest, chosen in found:
+            digests.setdefault(column, hashlib.sha256()).update(f"{digest} {chosen}\n".encode())
+        return {column: whole.hexdigest() for column, whole in digests.items()}
 
     def __iter__(self) -> Iterator[Conflict]:
         after = None

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.django_db
 Choice = ConflictResolution.Choice
 
 #: Of one call: the request and its gates (twice, for the second look), content and choices for two plans, the choices
-#: in three and their digest in two, the event in the audit chain.
-STATEMENTS = 31
+#: in three, those that would be replaced under the lock, their digest in two, the event in the audit chain.
+STATEMENTS = 32
 
 
 def conflicting(rows: int) -> ChangeRequest:
@@ -151,7 +151,7 @@ def test_what_moves_between_the_plan_and_the_lock_is_noticed_under_it(
     monkeypatch.setattr(conflicts, "lock_change_request", late)
     with pytest.raises(PlanChanged, match="while you chose") as refused:
         choose(change_request, choices)
-    assert refused.value.data == {"moved": moved}
+    assert refused.value.data["moved"] == moved
     assert not change_request.resolutions.filter(choice=Choice.PROPOSED).exists()
 
 

@@ -1,17 +1,21 @@
 """Conflicts as cards: one per row, with Base, Current and Proposed of each cell and the choices they leave."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
+from django.contrib.auth.models import User
 from django.utils.safestring import SafeString
 
-from changerequests.models import ChangeRequest
-from changerequests.services.plans import ConflictsPage
+from changerequests.errors import ChosenMeanwhile
+from changerequests.models import ChangeRequest, ConflictResolution
+from changerequests.services.plans import ConflictsPage, seen_choice
 from datasets.rows import Conflict, Row, Sides, json_value, key_digest, same_value, text_value
 from web.cells import absent_html, cell_html
 from web.view_models.datasets import types_of
+from web.wording import name_of
 
 KINDS = {
     "modify/modify": "Both sides changed this value.",
@@ -52,8 +56,44 @@ class RowImage:
 
 
 @dataclass(frozen=True)
+class Picked:
+    """A choice as a form has it: its name, and the text of another value or NULL."""
+
+    choice: str
+    text: str = ""
+    is_null: bool = False
+
+    @property
+    def as_field(self) -> str:
+        """In one hidden field, to tell whether the form was changed."""
+        if self.choice != "custom":
+            return self.choice
+        return "custom NULL" if self.is_null else f"custom: {self.text}"
+
+
+@dataclass(frozen=True)
+class Unsaved:
+    """What somebody chose in the card of a row and could not be stored: it stands in the card again."""
+
+    key_digest: str
+    picked: Mapping[str, Picked]
+
+    def of(self, key_digest: str, column: str) -> Picked | None:
+        """What was chosen for a cell of a row."""
+        return self.picked.get(column) if key_digest == self.key_digest else None
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """The other values that were typed, for where the card has gone."""
+        return tuple(one.text for one in self.picked.values() if one.text)
+
+
+@dataclass(frozen=True)
 class ConflictCell:
-    """One conflicting cell, or the whole row where ``column`` is empty."""
+    """One conflicting cell, or the whole row where ``column`` is empty.
+
+    ``seen`` and ``was`` stand for the choice that is shown as the standing one, ``chosen`` says whose it is.
+    """
 
     position: int
     column: str
@@ -65,6 +105,10 @@ class ConflictCell:
     custom_value: str
     custom_is_null: bool
     images: tuple[RowImage, ...]
+    seen: str
+    was: str
+    chosen: str
+    is_unsaved: bool
 
 
 @dataclass(frozen=True)
@@ -85,9 +129,12 @@ class Bulk:
     column: str
     title: str
     choices: tuple[tuple[str, str], ...]
+    seen: str
 
 
-def conflict_cards(change_request: ChangeRequest, page: ConflictsPage) -> list[ConflictCard]:
+def conflict_cards(
+    change_request: ChangeRequest, page: ConflictsPage, unsaved: Unsaved | None = None
+) -> list[ConflictCard]:
     """Cards in key order; conflicts of one row share a card."""
     types = types_of(change_request.dataset)
     by_row: dict[str, list[Conflict]] = {}
@@ -97,7 +144,8 @@ def conflict_cards(change_request: ChangeRequest, page: ConflictsPage) -> list[C
     for digest, conflicts in by_row.items():
         cells = []
         for conflict in conflicts:
-            cells.append(_cell(conflict, types, position))
+            mine = unsaved.of(digest, conflict.column or "") if unsaved else None
+            cells.append(_cell(conflict, types, position, page.chosen_for(conflict), mine))
             position += 1
         key = conflicts[0].key
         cards.append(
@@ -112,7 +160,15 @@ def conflict_cards(change_request: ChangeRequest, page: ConflictsPage) -> list[C
     return cards
 
 
-def _cell(conflict: Conflict, types: dict[str, str], position: int) -> ConflictCell:
+def _cell(
+    conflict: Conflict,
+    types: dict[str, str],
+    position: int,
+    chosen: ConflictResolution | None,
+    mine: Picked | None,
+) -> ConflictCell:
+    standing = _picked(conflict)
+    shown = mine or standing
     type_name = types.get(conflict.column or "", "string")
     whole_row = conflict.column is None
     values = {} if whole_row else vars(conflict.sides)
@@ -122,12 +178,11 @@ def _cell(conflict: Conflict, types: dict[str, str], position: int) -> ConflictC
             title=CHOICES[choice][0],
             source=CHOICES[choice][1],
             html=cell_html(values[choice]) if choice in values else None,
-            is_chosen=conflict.choice == choice,
+            is_chosen=shown is not None and shown.choice == choice,
         )
         for choice in CHOICES
         if choice in conflict.legal_choices
     )
-    custom = conflict.choice == "custom"
     return ConflictCell(
         position=position,
         column=conflict.column or "",
@@ -136,9 +191,28 @@ def _cell(conflict: Conflict, types: dict[str, str], position: int) -> ConflictC
         inputs_digest=conflict.inputs_digest,
         options=options,
         is_resolved=conflict.choice is not None,
-        custom_value=text_value(conflict.value) if custom else "",
-        custom_is_null=custom and conflict.value is None,
+        custom_value=shown.text if shown else "",
+        custom_is_null=shown is not None and shown.is_null,
         images=_images(conflict, types) if whole_row else (),
+        seen=seen_choice(conflict),
+        was=standing.as_field if standing else "",
+        chosen=chosen_sentence(chosen) if chosen else "",
+        is_unsaved=mine is not None and mine != standing,
+    )
+
+
+def _picked(conflict: Conflict) -> Picked | None:
+    """The choice that stands."""
+    if conflict.choice != "custom":
+        return Picked(conflict.choice) if conflict.choice else None
+    return Picked("custom", text_value(conflict.value), conflict.value is None)
+
+
+def chosen_sentence(chosen: ConflictResolution) -> str:
+    """Who chose what, and when."""
+    at = chosen.chosen_at.astimezone(UTC)
+    return (
+        f"{name_of(chosen.chosen_by)} chose “{CHOICES[chosen.choice][0]}” on {at.day} {at:%b %Y at %H:%M} UTC"
     )
 
 
@@ -160,6 +234,23 @@ def _image_html(name: str, row: Row | None) -> SafeString:
     return absent_html() if row is None else cell_html(row.get(name))
 
 
+def choices_of_others(error: ChosenMeanwhile) -> tuple[str, ...]:
+    """A line for each choice that somebody else made meanwhile, as far as the error tells them."""
+    told = error.data["choices"]
+    people = User.objects.in_bulk({one["chosen_by"] for one in told}, field_name="username")
+    lines = []
+    for one in told:
+        place = ", ".join(f"{name} = {text_value(value)}" for name, value in one["key"].items())
+        choice = CHOICES[one["choice"]][0]
+        if one["choice"] == "custom":
+            choice += f", {'NULL' if one['value'] is None else text_value(one['value'])}"
+        where = " · ".join(filter(None, (place, one["column"])))
+        at = datetime.fromisoformat(one["chosen_at"]).astimezone(UTC)
+        who = name_of(people[one["chosen_by"]])
+        lines.append(f"{where}: {who} chose “{choice}” on {at.day} {at:%b %Y at %H:%M} UTC")
+    return tuple(lines)
+
+
 def bulk_choices(page: ConflictsPage) -> list[Bulk]:
     """Columns of this page that have conflicts without a choice, and what can be chosen for all of them."""
     legal: dict[str, set[str]] = {}
@@ -174,6 +265,7 @@ def bulk_choices(page: ConflictsPage) -> list[Bulk]:
             column,
             column or "whole rows",
             tuple((choice, CHOICES[choice][0]) for choice in CHOICES if choice in choices),
+            page.selections.get(column, ""),
         )
         for column, choices in legal.items()
         if choices

@@ -1,5 +1,6 @@
 """Choosing values where Current and Proposed both changed a cell."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -8,17 +9,17 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from changerequests.errors import PlanChanged
+from changerequests.errors import ChosenMeanwhile, PlanChanged
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest
 from changerequests.policies import blockers
 from changerequests.services import conflicts as services
 from changerequests.services import plans
 from changerequests.states import Action
-from datasets.errors import InvalidInput
-from datasets.rows import parse_json
+from datasets.errors import DomainError, InvalidInput
+from datasets.rows import key_digest, parse_json
 from web.view_models.change_requests import head
-from web.view_models.conflicts import bulk_choices, conflict_cards
+from web.view_models.conflicts import Picked, Unsaved, bulk_choices, choices_of_others, conflict_cards
 from web.views.shared import body_limit, facts_at, is_fragment, person, posted, request_at, signed_in
 from web.wording import counted
 
@@ -37,13 +38,15 @@ def _page(
     facts: Facts,
     *,
     problem: str = "",
+    others: tuple[str, ...] = (),
+    unsaved: Unsaved | None = None,
     saved: str = "",
     status: int = 200,
 ) -> HttpResponse:
     change_request = facts.change_request
     after = request.GET.get("after") or posted(request, "after") or None
     page = plans.conflicts_page(change_request=change_request, after=after, limit=PAGE_CONFLICTS)
-    cards = conflict_cards(change_request, page)
+    cards = conflict_cards(change_request, page, unsaved)
     found = blockers(facts, Action.RESOLVE)
     context = {
         "change_request": change_request,
@@ -57,6 +60,9 @@ def _page(
         "why_not": found[0].sentence if found else "",
         "after": after or "",
         "problem": problem,
+        "others": others,
+        "mine_is_shown": any(cell.is_unsaved for card in cards for cell in card.cells),
+        "typed": unsaved.typed if unsaved else (),
         "saved": saved,
     }
     if is_fragment(request):
@@ -70,7 +76,11 @@ def _page(
 def resolve(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Store the choices of one card."""
     change_request = request_at(request, cr_id)
-    return _store(request, change_request, lambda: _resolve_card(request, change_request))
+    key, picked = _posted_key(request), _posted_choices(request)
+    unsaved = Unsaved(key_digest(key), {column: one for _, column, one in picked})
+    return _store(
+        request, change_request, lambda: _resolve_card(request, change_request, key, picked), unsaved
+    )
 
 
 @body_limit("LONG_LIST_LIMIT_BYTES")
@@ -86,18 +96,30 @@ def resolve_column(request: HttpRequest, cr_id: str) -> HttpResponse:
             actor=person(request),
             column=posted(request, "column"),
             choice=posted(request, "choice"),
+            seen=posted(request, "seen") or None,
         )
 
     return _store(request, change_request, choose)
 
 
-def _store(request: HttpRequest, change_request: ChangeRequest, choose: Any) -> HttpResponse:
+def _store(
+    request: HttpRequest,
+    change_request: ChangeRequest,
+    choose: Callable[[], int],
+    unsaved: Unsaved | None = None,
+) -> HttpResponse:
+    def refused(error: DomainError, status: int, others: tuple[str, ...] = ()) -> HttpResponse:
+        facts = facts_at(request, change_request.cr_id)
+        return _page(request, facts, problem=error.message, others=others, unsaved=unsaved, status=status)
+
     try:
         left = choose()
     except InvalidInput as error:
-        return _page(request, facts_at(request, change_request.cr_id), problem=error.message, status=422)
+        return refused(error, 422)
+    except ChosenMeanwhile as error:
+        return refused(error, 409, choices_of_others(error))
     except PlanChanged as error:
-        return _page(request, facts_at(request, change_request.cr_id), problem=error.message, status=409)
+        return refused(error, 409)
     sentence = (
         "Saved. Every conflict has a choice." if left == 0 else f"Saved. {counted(left, 'conflict')} left."
     )
@@ -109,24 +131,46 @@ def _store(request: HttpRequest, change_request: ChangeRequest, choose: Any) -> 
     return HttpResponseRedirect(f"{reverse('conflicts', args=[change_request.cr_id])}{query}#{anchor}")
 
 
-def _resolve_card(request: HttpRequest, change_request: ChangeRequest) -> int:
-    key = parse_json(posted(request, "key"), "key", cells=True)
-    if not isinstance(key, dict):
-        raise InvalidInput("The key of the row is damaged; reload the page.")
-    choices = []
+def _posted_key(request: HttpRequest) -> dict[str, Any]:
+    """The key of the row; empty where it is damaged, which is told with the choices."""
+    try:
+        key = parse_json(posted(request, "key"), "key", cells=True)
+    except InvalidInput:
+        return {}
+    return key if isinstance(key, dict) else {}
+
+
+def _posted_choices(request: HttpRequest) -> list[tuple[str, str, Picked]]:
+    """Place in the form, column and choice of every cell that has one."""
+    found = []
     for position in request.POST.getlist("cell"):
-        choice = posted(request, f"choice-{position}")
-        if not choice:
-            continue
-        is_null = posted(request, f"null-{position}") == "true"
-        choices.append(
-            services.Choosing(
-                key=key,
-                column=posted(request, f"column-{position}") or None,
-                choice=choice,
-                inputs_digest=posted(request, f"inputs-{position}"),
-                value=None if choice != "custom" or is_null else posted(request, f"value-{position}"),
-                as_text=True,
-            )
+        if choice := posted(request, f"choice-{position}"):
+            is_null = choice == "custom" and posted(request, f"null-{position}") == "true"
+            text = posted(request, f"value-{position}") if choice == "custom" and not is_null else ""
+            found.append((position, posted(request, f"column-{position}"), Picked(choice, text, is_null)))
+    return found
+
+
+def _resolve_card(
+    request: HttpRequest,
+    change_request: ChangeRequest,
+    key: dict[str, Any],
+    picked: list[tuple[str, str, Picked]],
+) -> int:
+    if not key and posted(request, "key") != "{}":
+        raise InvalidInput("The key of the row is damaged; reload the page.")
+    # The other cells of the row go along in the form: what was not touched is nobody's new choice.
+    touched = [one for one in picked if one[2].as_field != posted(request, f"was-{one[0]}")]
+    choices = [
+        services.Choosing(
+            key=key,
+            column=column or None,
+            choice=one.choice,
+            inputs_digest=posted(request, f"inputs-{position}"),
+            value=None if one.choice != "custom" or one.is_null else one.text,
+            as_text=True,
+            seen=posted(request, f"seen-{position}") if f"seen-{position}" in request.POST else None,
         )
+        for position, column, one in touched or picked
+    ]
     return services.resolve(change_request_id=change_request.pk, actor=person(request), choices=choices)

@@ -169,6 +169,8 @@ def choices_for(
 
 def newest_choice(change_request: ChangeRequest) -> int:
     """The id of the choice that was made last; 0 where there is none."""
+    if not change_request.resolutions_digest:
+        return 0
     newest: int | None = change_request.resolutions.aggregate(newest=Max("pk"))["newest"]
     return newest or 0
 

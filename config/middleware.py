@@ -1,10 +1,12 @@
 """What surrounds every request: its id in the answer, our errors as pages, activity, and no caches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views import defaults
@@ -14,6 +16,8 @@ from accounts.addresses import address_of
 from accounts.sessions import note_activity
 from config.bodies import REFUSED
 from config.problems import TooLarge, current_request_id, document, headers_of, problem_of, status_of
+from web.typed import TypedForm, page_of, typed_form
+from web.views.shared import SEND_AS_PAGE
 
 logger = structlog.get_logger(__name__)
 
@@ -72,30 +76,80 @@ class RefusedBodyMiddleware:
 
 
 class ProblemPageMiddleware:
-    """Show our errors as pages: a sentence, the way out, the request's id; as a notice where htmx asked for a part."""
+    """Show our errors as pages: a sentence, the way out, the request's id; as a notice where htmx asked for a part.
+
+    Answers of Django that have a status and nothing to read become pages too.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
+        response = self.get_response(request)
+        if response.status_code < 400 or response.streaming or response.content or _is_for_programs(request):
+            return response
+        page = _problem_page(request, response.status_code, _EMPTY.get(response.status_code, ""))
+        if "Allow" in response:
+            page["Allow"] = response["Allow"]
+        return page
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         problem = problem_of(error)
         return None if problem is None else _page(request, error, problem)
 
 
+#: What Django leaves unsaid.
+_EMPTY = {
+    405: "This address does not take what your browser sent to it. What you were looking for is on another page.",
+}
+
+
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form whose token is not the session's, as after signing in again in another window: all of it can be sent again
+    where it is from a page of ours, else none of it is shown.
+    """
+    logger.warning("csrf_failed", reason=reason)
+    if request.headers.get("HX-Request") == "true":
+        response = _problem_page(request, 403, "This page is older than your last sign-in. Reload it.")
+        response[SEND_AS_PAGE] = "true"
+        return response
+    message = (
+        "The page that you sent this from is older than your last sign-in, or your browser sends no cookies. "
+        "Nothing was done yet."
+    )
+    typed = typed_form(request) if _is_from_here(request) else None
+    return _problem_page(request, 403, message, typed=typed, template="403_csrf.html")
+
+
+def _is_from_here(request: HttpRequest) -> bool:
+    """Whether a page of ours sent the form. Browsers say so of every form; programs that do not need no protection."""
+    source = request.headers.get("Origin") or request.headers.get("Referer")
+    return source is None or urlsplit(source).netloc == request.get_host()
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """What Django found wrong with a request before any of our code saw it: too many fields, a host nobody knows."""
     if problem_of(exception) is not None:
         return answer(request, exception)
-    return defaults.bad_request(request, exception)
+    if isinstance(exception, DisallowedHost) or _is_for_programs(request):
+        return defaults.bad_request(request, exception)
+    return _problem_page(request, 400, "")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """A fault of ours, as a page that has what was typed; where that fails too, as one that needs nothing."""
+    if _is_for_programs(request):
+        return defaults.server_error(request)
+    try:
+        return _problem_page(request, 500, "", typed=typed_form(request))
+    except Exception:  # noqa: BLE001  # whatever broke the page may break this one
+        return defaults.server_error(request)
 
 
 def answer(request: HttpRequest, error: Exception) -> HttpResponse:
     """One of our errors as the caller reads it: problem+json for programs, else a page."""
     problem = problem_of(error) or {}
-    if not request.path_info.startswith(("/api/", "/delta/")):
+    if not _is_for_programs(request):
         return _page(request, error, problem)
     status = status_of(problem["code"])
     return JsonResponse(
@@ -109,19 +163,48 @@ def _page(request: HttpRequest, error: Exception, problem: Mapping[str, Any]) ->
     status = status_of(problem["code"])
     if status >= 500:
         logger.error("request_failed", exc_info=error)
-    context = {
-        "status": status,
-        "message": problem["message"],
-        "blockers": problem.get("blockers", []),
-        "request_id": current_request_id(),
-        "back": request.headers.get("Referer", "") if request.method == "POST" else "",
-    }
-    is_fragment = request.headers.get("HX-Request") == "true"
-    templates = ["_problem.html"] if is_fragment else [f"{status}.html", "error.html"]
-    page = render(request, templates, context, status=status)
+    page = _problem_page(
+        request, status, problem["message"], blockers=problem.get("blockers", []), typed=typed_form(request)
+    )
     for name, value in headers_of(problem).items():
         page[name] = value
     return page
+
+
+def _is_for_programs(request: HttpRequest) -> bool:
+    return request.path_info.startswith(("/api/", "/delta/"))
+
+
+def _problem_page(
+    request: HttpRequest,
+    status: int,
+    message: str,
+    *,
+    blockers: Sequence[Mapping[str, Any]] = (),
+    typed: TypedForm | None = None,
+    template: str = "",
+) -> HttpResponse:
+    """A page for an error, with the form that it was the answer to; for htmx a notice.
+
+    A form that htmx sent stays as it is: its notice stands at the corner.
+    """
+    posting = request.method not in ("GET", "HEAD")
+    back = (request.headers.get("Referer") or page_of(request.path)) if posting else ""
+    context = {
+        "status": status,
+        "message": message,
+        "blockers": blockers,
+        "request_id": current_request_id(),
+        "back": back,
+        "typed": typed,
+    }
+    if request.headers.get("HX-Request") != "true":
+        return render(request, [template or f"{status}.html", "error.html"], context, status=status)
+    if not posting:
+        return render(request, "_problem.html", context, status=status)
+    response = render(request, "_problem_toast.html", context, status=status)
+    response["HX-Retarget"], response["HX-Reswap"] = "#toasts", "beforeend"
+    return response
 
 
 class SessionActivityMiddleware:

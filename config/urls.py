@@ -15,3 +15,4 @@ urlpatterns = [
 ]
 
 handler400 = "config.middleware.bad_request"
+handler500 = "config.middleware.server_error"

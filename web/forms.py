@@ -204,6 +204,7 @@ class ReviewForm(FormWithOwnIds):
         help_text="Needed unless you approve.",
     )
     revision_digest = forms.CharField(widget=forms.HiddenInput, required=False)
+    resolutions_digest = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def without_approval(self) -> None:
         """Offer no approval: for people who look at their own changes."""

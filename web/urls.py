@@ -1,6 +1,5 @@
 """Addresses of the pages."""
 
-from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from web.views import (
@@ -25,7 +24,7 @@ REQUEST = "change-requests/<str:cr_id>/"
 urlpatterns = [
     path("", home.home, name="home"),
     path("sign-in/", sessions.SignIn.as_view(), name="login"),
-    path("sign-out/", LogoutView.as_view(), name="logout"),
+    path("sign-out/", sessions.SignOut.as_view(), name="logout"),
     path("account/", account.account, name="account"),
     path("account/password/", account.change_password, name="change_password"),
     path("account/sessions/end/", account.sign_out_everywhere, name="sign_out_everywhere"),

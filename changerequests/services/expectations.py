@@ -23,6 +23,7 @@ from changerequests.models import (
 )
 from changerequests.services.evidence import OVERRIDE
 from changerequests.services.locks import lock_change_request
+from changerequests.services.seen import require_revision
 from changerequests.services.trail import record_event
 from changerequests.states import Status
 from datasets import suites
@@ -186,10 +187,8 @@ def override_expectations(
         revision = facts.revision
         if suite_number is not None and suite_number != change_request.dataset.suite_number:
             raise suite_moved(change_request.dataset)
-        if revision is not None and revision_digest and revision_digest != revision.digest:
-            raise PlanChanged(
-                "New content was uploaded since you looked at the check. Look again.", moved="revision"
-            )
+        if revision is not None:
+            require_revision(revision, revision_digest, looked="looked at the check", then="answer")
         if change_request.status not in (Status.DRAFT, Status.PENDING):
             raise InvalidInput(f"{change_request.cr_id} is {change_request.status}.")
         if not facts.unanswered_failures:

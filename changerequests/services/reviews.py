@@ -14,6 +14,7 @@ from changerequests.models import ChangeRequest, Comment, Review
 from changerequests.policies import require
 from changerequests.services.evidence import COMMENT, REVIEW, THREAD
 from changerequests.services.locks import lock_change_request
+from changerequests.services.seen import require_revision
 from changerequests.services.trail import record_event
 from changerequests.states import Action
 from datasets.errors import Forbidden, InvalidInput, NotFound
@@ -22,12 +23,19 @@ from datasets.rows import column_types, keepable, typed_key
 
 
 def review(
-    *, change_request_id: int, actor: User, verdict: str, body: str = "", revision_digest: str = ""
+    *,
+    change_request_id: int,
+    actor: User,
+    verdict: str,
+    body: str = "",
+    revision_digest: str = "",
+    resolutions_digest: str | None = None,
 ) -> Review:
     """Give a verdict on the current content and choices.
 
-    ``revision_digest``, when given, must be that of the current content: what was read is what is judged, else
-    ``PlanChanged``. Authors and last editors cannot approve (``Forbidden``).
+    ``revision_digest`` and ``resolutions_digest``, when given, must be those of the current content and choices: what
+    was read is what is judged, else ``PlanChanged`` says what moved. Authors and last editors cannot approve
+    (``Forbidden``).
     """
     if verdict not in Review.Verdict.values:
         raise InvalidInput(f"A verdict is one of {', '.join(Review.Verdict.values)}.")
@@ -41,10 +49,9 @@ def review(
         revision = facts.revision
         if revision is None:
             raise InvalidInput("There is nothing to review: no changes were uploaded yet.")
-        if revision_digest and revision_digest != revision.digest:
-            raise PlanChanged(
-                "New content was uploaded since you opened the page. Look at the changes again, then review."
-            )
+        require_revision(revision, revision_digest, looked="opened the page", then="review")
+        if resolutions_digest is not None and resolutions_digest != change_request.resolutions_digest:
+            raise PlanChanged(_what_was_chosen(change_request), moved="choices")
         if verdict == Review.Verdict.APPROVE and facts.made_the_content:
             raise Forbidden("Your own changes need the approval of somebody else.")
         given = Review.objects.create(
@@ -65,6 +72,15 @@ def review(
         )
         _wake(change_request)
     return given
+
+
+def _what_was_chosen(change_request: ChangeRequest) -> str:
+    last = change_request.resolutions.filter(is_current=True).select_related("chosen_by").latest("pk")
+    who = last.chosen_by.get_full_name() or last.chosen_by.get_username()
+    return (
+        f"{who} chose values for conflicts since you opened the page (last at {last.chosen_at:%Y-%m-%d %H:%M} UTC). "
+        "Look at them, then review."
+    )
 
 
 _EVENTS = {"approve": "approved", "request_changes": "changes_requested", "comment": "commented"}

@@ -18,6 +18,7 @@ from changerequests.services import expectations, plans
 from changerequests.services.evidence import OUTCOME, RUN
 from changerequests.services.figures import count_ended_run
 from changerequests.services.locks import lock_change_request, lock_run
+from changerequests.services.seen import require_revision
 from changerequests.services.trail import NOT_WAITING, record_event
 from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput
@@ -198,11 +199,7 @@ def _compare(facts: Facts, seen: Seen) -> None:
         return
     if seen.suite_number is not None and seen.suite_number != facts.dataset.suite_number:
         raise expectations.suite_moved(facts.dataset)
-    if seen.revision_digest and seen.revision_digest != revision.digest:
-        raise PlanChanged(
-            "New content was uploaded since you looked at the changes. Look again, then merge.",
-            moved="revision",
-        )
+    require_revision(revision, seen.revision_digest, looked="looked at the changes", then="merge")
     if seen.plan_digest and seen.plan_digest != check.plan_digest:
         raise PlanChanged(
             f"The table or the choices moved since you looked at the plan, and the merge would do something else now. "

@@ -51,3 +51,26 @@ document.addEventListener("input", (event) => {
   const radio = event.target.matches("[data-chooses]") && document.getElementById(event.target.dataset.chooses);
   if (radio) radio.checked = true;
 });
+
+// Answers to a form that htmx sent, which cannot be put in the place of a part of the page.
+document.addEventListener("htmx:after:request", (event) => {
+  const { response, sourceElement } = event.detail.ctx;
+  const form = sourceElement?.closest("form");
+  if (response.headers.get("X-Send-As-Page") === "true" && form) {
+    // The session has ended: as a page the same form leads to the sign-in page, with all that it holds.
+    event.preventDefault();
+    if (sourceElement.formAction && sourceElement !== form) form.action = sourceElement.formAction;
+    HTMLFormElement.prototype.submit.call(form);
+  } else if (response.status >= 400 && !response.headers.get("X-Request-ID")) {
+    // Not an answer of Headgate, but of something before it: it would stand where the form is.
+    event.preventDefault();
+    notice(`The server did not answer (${response.status}). Nothing was lost: try again in a moment.`);
+  }
+});
+document.addEventListener("htmx:error", (event) => {
+  if (event.detail.error instanceof TypeError) notice("The server cannot be reached. Nothing was lost: try again.");
+});
+
+function notice(text) {
+  document.dispatchEvent(new CustomEvent("headgate:notice", { detail: { text, level: "error" } }));
+}

@@ -27,9 +27,11 @@ function show({ text, level, href, label }) {
   }
   toast.querySelector("[data-toast-text]").textContent = text;
   const link = toast.querySelector("[data-toast-link]");
-  link.href = href;
-  link.textContent = label;
-  link.hidden = false;
+  if (href) {
+    link.href = href;
+    link.textContent = label;
+    link.hidden = false;
+  }
   // A modal dialog makes the rest of the page inert, so the messages move into it while it is open.
   (document.querySelector("dialog[open]") ?? document.body).append(region);
   region.append(toast);
@@ -42,6 +44,14 @@ if (region) {
   document.addEventListener("click", (event) => {
     event.target.closest("[data-close-toast]")?.closest(".toast-message").remove();
   });
+
+  // What the server puts here itself, in the answer to a form that htmx sent.
+  new MutationObserver(() => {
+    const dialog = document.querySelector("dialog[open]");
+    if (dialog && !dialog.contains(region)) dialog.append(region);
+  }).observe(region, { childList: true });
+
+  document.addEventListener("headgate:notice", (event) => show(event.detail));
 
   document.getElementById("dialog")?.addEventListener("close", () => document.body.append(region));
 

@@ -9,13 +9,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from accounts import access, tokens
 from accounts.scopes import Scope
 from accounts.sessions import sessions_of
 from web.forms import PasswordForm, TokenForm
-from web.views.shared import person, signed_in
+from web.views.shared import form_at, person, signed_in
 from web.wording import counted
 
 
@@ -27,7 +27,7 @@ def account(request: HttpRequest) -> HttpResponse:
 
 
 @sensitive_post_parameters()
-@require_POST
+@form_at("account")
 @signed_in
 def change_password(request: HttpRequest) -> HttpResponse:
     """Another password; other sessions and all tokens end with the old one."""
@@ -44,7 +44,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(reverse("account"))
 
 
-@require_POST
+@form_at("account")
 @signed_in
 def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
     """End every other session."""
@@ -53,7 +53,7 @@ def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(reverse("account"))
 
 
-@require_POST
+@form_at("account")
 @signed_in
 def make_token(request: HttpRequest) -> HttpResponse:
     """A new token. Its key is on this page and nowhere else, so the answer is the page itself."""
@@ -69,7 +69,7 @@ def make_token(request: HttpRequest) -> HttpResponse:
     return _page(request, new_token=made, new_token_key=key)
 
 
-@require_POST
+@form_at("account")
 @signed_in
 def revoke_token(request: HttpRequest, number: UUID) -> HttpResponse:
     """Make one of the person's tokens worthless."""

@@ -7,9 +7,10 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from changerequests import policies, selectors
+from changerequests.errors import PlanChanged
 from changerequests.facts import Facts
 from changerequests.models import Upload
 from changerequests.services import plans, proposals, rebasing, reviews, uploads
@@ -19,11 +20,11 @@ from web.forms import CloseForm, CommentForm, ReviewForm
 from web.view_models.change_requests import head, may_approve, may_review, side
 from web.view_models.merge_box import merge_box
 from web.view_models.moved import moved_page
-from web.view_models.runs import checks_of
 from web.view_models.timeline import TimelineEntry, timeline, timeline_part
-from web.views.expectations import expectations_context
+from web.views.expectations import checks_page
 from web.views.shared import (
     facts_at,
+    form_at,
     is_fragment,
     person,
     posted,
@@ -61,12 +62,19 @@ def _conversation_page(
     comment_form: CommentForm | None = None,
     review_form: ReviewForm | None = None,
     close_form: CloseForm | None = None,
+    moved: str = "",
     status: int = 200,
 ) -> HttpResponse:
     facts = facts_at(request, cr_id)
-    change_request, revision = facts.change_request, facts.revision
+    change_request = facts.change_request
     approving = may_approve(facts)
-    review_form = review_form or ReviewForm(initial={"revision_digest": revision.digest if revision else ""})
+    looked_at = {
+        "revision_digest": facts.revision.digest if facts.revision else "",
+        "resolutions_digest": facts.resolutions_digest,
+    }
+    if moved and review_form is not None:  # the same words, for what this page shows
+        review_form = ReviewForm({**request.POST.dict(), **looked_at})
+    review_form = review_form or ReviewForm(initial=looked_at)
     if not approving:
         review_form.without_approval()
     context = {
@@ -86,6 +94,7 @@ def _conversation_page(
         "may_approve": approving,
         "comment_form": comment_form or CommentForm(),
         "review_form": review_form,
+        "moved": moved,
         "close_form": close_form or CloseForm(),
     }
     return render(request, "change_requests/conversation.html", context, status=status)
@@ -102,6 +111,8 @@ def _not_staged(facts: Facts, sender: User) -> Upload | None:
 @signed_in
 def box(request: HttpRequest, cr_id: str) -> HttpResponse:
     """The merge box alone, for the page that watches a run; once the run has ended the page shows itself again."""
+    if request.headers.get("Sec-Fetch-Dest") == "document":
+        return _back(cr_id)
     facts = facts_at(request, cr_id)
     shown = merge_box(facts)
     context = {"change_request": facts.change_request, "box": shown, "dataset": facts.dataset}
@@ -115,24 +126,10 @@ def box(request: HttpRequest, cr_id: str) -> HttpResponse:
 @signed_in
 def checks(request: HttpRequest, cr_id: str) -> HttpResponse:
     """What was checked, on which version of the table, and with which outcome."""
-    facts = facts_at(request, cr_id)
-    last_run = selectors.latest_run(facts.change_request)
-    context = {
-        "change_request": facts.change_request,
-        "dataset": facts.dataset,
-        "head": head(facts, "checks"),
-        "check": facts.plan_check,
-        "last_run": last_run,
-        "last_checks": checks_of(last_run),
-        "may_check": plans.may_check_again(facts),
-        "is_open": facts.status in (Status.DRAFT, Status.PENDING),
-        "may_rebase": not policies.blockers(facts, Action.REBASE),
-        **expectations_context(facts),
-    }
-    return render(request, "change_requests/checks.html", context)
+    return checks_page(request, facts_at(request, cr_id))
 
 
-@require_POST
+@form_at("checks", "cr_id")
 @signed_in
 def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Plan the merge on the table as it is now and say what came out."""
@@ -168,7 +165,7 @@ def moved(request: HttpRequest, cr_id: str) -> HttpResponse:
     return render(request, "change_requests/moved.html", context)
 
 
-@require_POST
+@form_at("checks", "cr_id")
 @signed_in
 def rebase(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Refresh the base images to the table as it is now."""
@@ -189,7 +186,7 @@ def rebase(request: HttpRequest, cr_id: str) -> HttpResponse:
     return HttpResponseRedirect(reverse("checks", args=[cr_id]))
 
 
-@require_POST
+@form_at("change_request", "cr_id")
 @signed_in
 def submit(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Ask for review."""
@@ -199,7 +196,7 @@ def submit(request: HttpRequest, cr_id: str) -> HttpResponse:
     return _back(cr_id)
 
 
-@require_POST
+@form_at("change_request", "cr_id")
 @signed_in
 def return_to_draft(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Take the request back to work on it."""
@@ -209,7 +206,7 @@ def return_to_draft(request: HttpRequest, cr_id: str) -> HttpResponse:
     return _back(cr_id)
 
 
-@require_POST
+@form_at("change_request", "cr_id")
 @signed_in
 def close(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Withdraw or reject the request."""
@@ -228,7 +225,7 @@ def close(request: HttpRequest, cr_id: str) -> HttpResponse:
     return _back(cr_id)
 
 
-@require_POST
+@form_at("change_request", "cr_id")
 @signed_in
 def reopen(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Take a closed request up again."""
@@ -238,7 +235,7 @@ def reopen(request: HttpRequest, cr_id: str) -> HttpResponse:
     return _back(cr_id)
 
 
-@require_POST
+@form_at("change_request", "cr_id")
 @signed_in
 def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Say something, or answer a discussion."""
@@ -256,7 +253,7 @@ def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
     return _to_thread(cr_id, written.parent_id or written.pk)
 
 
-@require_POST
+@form_at("change_request", "cr_id")
 @signed_in
 def review(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Give a verdict on the content that was shown."""
@@ -271,15 +268,20 @@ def review(request: HttpRequest, cr_id: str) -> HttpResponse:
             verdict=form.cleaned_data["verdict"],
             body=form.cleaned_data["body"],
             revision_digest=form.cleaned_data["revision_digest"],
+            resolutions_digest=form.cleaned_data["resolutions_digest"]
+            if "resolutions_digest" in request.POST
+            else None,
         )
     except InvalidInput as error:
         form.add_error("body", error.message)
         return _conversation_page(request, cr_id, review_form=form, status=422)
+    except PlanChanged as error:
+        return _conversation_page(request, cr_id, review_form=form, moved=error.message, status=409)
     messages.success(request, "Your review is in the timeline.")
     return _back(cr_id)
 
 
-@require_POST
+@form_at("change_request", "cr_id")
 @signed_in
 def settle(request: HttpRequest, cr_id: str, comment_id: int) -> HttpResponse:
     """Mark a discussion as resolved, or open it again."""

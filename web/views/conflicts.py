@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from changerequests.errors import ChosenMeanwhile, PlanChanged
 from changerequests.facts import Facts
@@ -20,7 +20,7 @@ from datasets.errors import DomainError, InvalidInput
 from datasets.rows import key_digest, parse_json
 from web.view_models.change_requests import head
 from web.view_models.conflicts import Picked, Unsaved, bulk_choices, choices_of_others, conflict_cards
-from web.views.shared import body_limit, facts_at, is_fragment, person, posted, request_at, signed_in
+from web.views.shared import body_limit, facts_at, form_at, is_fragment, person, posted, request_at, signed_in
 from web.wording import counted
 
 PAGE_CONFLICTS = 25
@@ -71,7 +71,7 @@ def _page(
     return render(request, "change_requests/conflicts.html", context, status=status)
 
 
-@require_POST
+@form_at("conflicts", "cr_id")
 @signed_in
 def resolve(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Store the choices of one card."""
@@ -84,7 +84,7 @@ def resolve(request: HttpRequest, cr_id: str) -> HttpResponse:
 
 
 @body_limit("LONG_LIST_LIMIT_BYTES")
-@require_POST
+@form_at("conflicts", "cr_id")
 @signed_in
 def resolve_column(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Make one choice for every open conflict of a column."""

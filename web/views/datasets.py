@@ -9,7 +9,7 @@ from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from changerequests import selectors
 from changerequests.facts import facts_listed
@@ -23,7 +23,7 @@ from web.forms import DatasetSettingsForm, MemberForm
 from web.view_models.blame import key_fields
 from web.view_models.datasets import history_rows, preview_table, schema_rows
 from web.view_models.requests import request_rows
-from web.views.shared import dataset_at, dataset_page, person, posted, signed_in, whole_number
+from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
 from web.wording import name_of
 
 PREVIEW_ROWS = 50
@@ -207,7 +207,7 @@ def _give_role(request: HttpRequest, dataset: Dataset, form: MemberForm) -> bool
     return True
 
 
-@require_POST
+@form_at("members", "project_slug", "dataset_slug")
 @signed_in
 def remove_member(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """Take a member's own role on the dataset; what the project gives stays."""
@@ -252,7 +252,7 @@ def settings(request: HttpRequest, project_slug: str, dataset_slug: str) -> Http
     return dataset_page(request, dataset, "settings", {"form": DatasetSettingsForm(instance=dataset)})
 
 
-@require_POST
+@form_at("dataset", "project_slug", "dataset_slug")
 @signed_in
 def reconcile(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """Read the table's log again and say what moved."""

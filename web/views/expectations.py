@@ -1,28 +1,31 @@
 """A dataset's expectations and their history, and what they say of a change request."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
+from changerequests import policies, selectors
 from changerequests.errors import PlanChanged
 from changerequests.facts import Facts, expectation_check_to_show
-from changerequests.services import expectations
+from changerequests.services import expectations, plans
+from changerequests.states import Action, Status
 from datasets import suites
 from datasets.errors import InvalidInput, NotFound, SuiteChanged
 from datasets.models import Dataset, SuiteVersion
 from web.forms import AnswerForm, SuiteForm
+from web.typed import typed_form
 from web.view_models.change_requests import head
 from web.view_models.expectations import rows_of_expectation, shown_check
+from web.view_models.runs import checks_of
 from web.views.shared import (
     body_limit,
     dataset_at,
     dataset_page,
     facts_at,
+    form_at,
     is_fragment,
     person,
     posted,
@@ -143,7 +146,7 @@ def version(request: HttpRequest, project_slug: str, dataset_slug: str, number: 
     return dataset_page(request, dataset, "suite_version", context, tab=TAB)
 
 
-@require_POST
+@form_at("suite_version", "project_slug", "dataset_slug", "number")
 @signed_in
 def restore(request: HttpRequest, project_slug: str, dataset_slug: str, number: int) -> HttpResponse:
     """Make an earlier version hold again, as a new one."""
@@ -167,7 +170,7 @@ def restore(request: HttpRequest, project_slug: str, dataset_slug: str, number: 
     return HttpResponseRedirect(page)
 
 
-@require_POST
+@form_at("suite", "project_slug", "dataset_slug")
 @signed_in
 def propose(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """Ask a worker for a suite from the table's own data, and wait for it on a page of its own."""
@@ -197,17 +200,39 @@ def proposal(request: HttpRequest, project_slug: str, dataset_slug: str, proposa
 # --- Of a change request ------------------------------------------------------------------------------------
 
 
-def expectations_context(facts: Facts, *, form: AnswerForm | None = None) -> dict[str, Any]:
-    """What the checks page says of expectations."""
+def checks_page(
+    request: HttpRequest,
+    facts: Facts,
+    *,
+    answer: AnswerForm | None = None,
+    problem: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """What was checked, on which version of the table, with which outcome; and an answer that was not taken."""
+    last_run = selectors.latest_run(facts.change_request)
     initial = {
         "suite_number": facts.dataset.suite_number,
         "revision_digest": facts.revision.digest if facts.revision else "",
     }
-    return {
+    if answer is not None:  # the same words, for what this page shows
+        answer = AnswerForm({"reason": answer.data.get("reason", ""), **initial})
+    context = {
+        "change_request": facts.change_request,
+        "dataset": facts.dataset,
+        "head": head(facts, "checks"),
+        "check": facts.plan_check,
+        "last_run": last_run,
+        "last_checks": checks_of(last_run),
+        "may_check": plans.may_check_again(facts),
+        "is_open": facts.status in (Status.DRAFT, Status.PENDING),
+        "may_rebase": not policies.blockers(facts, Action.REBASE),
         "suite": suites.active_suite(facts.dataset),
         "judged": shown_check(facts),
-        "answer_form": form or AnswerForm(initial=initial),
+        "answer_form": answer or AnswerForm(initial=initial),
+        "answer_problem": problem,
+        "typed": typed_form(request),
     }
+    return render(request, "change_requests/checks.html", context, status=status)
 
 
 @require_safe
@@ -230,7 +255,7 @@ def rows(request: HttpRequest, cr_id: str, number: int) -> HttpResponse:
     return render(request, "change_requests/expectation_rows.html", context)
 
 
-@require_POST
+@form_at("checks", "cr_id")
 @signed_in
 def override(request: HttpRequest, cr_id: str) -> HttpResponse:
     """An owner answers for what the request breaks, with a reason."""
@@ -247,8 +272,9 @@ def override(request: HttpRequest, cr_id: str) -> HttpResponse:
             revision_digest=form.cleaned_data.get("revision_digest") or "",
         )
     except (InvalidInput, PlanChanged) as error:
-        messages.error(request, error.message)
-        return HttpResponseRedirect(f"{page}#expectations")
+        status = 409 if isinstance(error, PlanChanged) else 422
+        facts = facts_at(request, cr_id)
+        return checks_page(request, facts, answer=form, problem=error.message, status=status)
     messages.success(
         request,
         f"You answer for {counted(len(given.expectations), 'broken expectation')}. A later edit of the content "

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from changerequests import selectors
 from changerequests.errors import Blocked, ExpectationsFailed, PlanChanged
@@ -19,7 +19,17 @@ from datasets.errors import InvalidInput
 from datasets.roles import is_owner
 from web.view_models.merge_dialog import merge_dialog
 from web.view_models.runs import RunPanel, run_panel
-from web.views.shared import facts_at, is_fragment, person, posted, request_at, signed_in, whole_number
+from web.views.shared import (
+    facts_at,
+    form_at,
+    is_fragment,
+    person,
+    posted,
+    request_at,
+    signed_in,
+    whole_number,
+)
+from web.wording import name_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -38,8 +48,15 @@ def merge(request: HttpRequest, cr_id: str) -> HttpResponse:
         return _dialog(request, cr_id, problem=error.message, status=409)
     except (InvalidInput, ExpectationsFailed) as error:
         return _dialog(request, cr_id, problem=error.message, status=422)
+    unsent = ""
+    if run.requested_by_id != person(request).pk:
+        unsent = f"{name_of(run.requested_by)} had asked for this merge already, so yours was not needed."
+        if message := posted(request, "message").strip():
+            unsent += f" Your message does not stand in it: {message}"
     if is_fragment(request):
-        return _panel(request, run)
+        return _panel(request, run, unsent=unsent)
+    if unsent:
+        messages.warning(request, unsent)
     return HttpResponseRedirect(reverse("merge_run", args=[run.pk]))
 
 
@@ -91,7 +108,7 @@ def _dialog(request: HttpRequest, cr_id: str, *, problem: str = "", status: int 
     return render(request, template, context, status=status)
 
 
-@require_POST
+@form_at("merge", "cr_id")
 @signed_in
 def merge_when_ready(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Let the merge begin by itself once nothing has to be waited for; or take that wish back."""
@@ -117,7 +134,7 @@ def merge_when_ready(request: HttpRequest, cr_id: str) -> HttpResponse:
     return HttpResponseRedirect(page)
 
 
-@require_POST
+@form_at("change_request", "cr_id")
 @signed_in
 def revert(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Open a draft with what was there before the merge."""
@@ -139,7 +156,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
     return _panel(request, found, template="merges/run.html")
 
 
-@require_POST
+@form_at("merge_run", "run_id")
 @signed_in
 def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
     """Cancel the run, which is possible until its commit begins."""
@@ -151,7 +168,9 @@ def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
     return HttpResponseRedirect(reverse("merge_run", args=[run_id]))
 
 
-def _panel(request: HttpRequest, found: MergeRun, *, template: str = "merges/_run.html") -> HttpResponse:
+def _panel(
+    request: HttpRequest, found: MergeRun, *, template: str = "merges/_run.html", unsent: str = ""
+) -> HttpResponse:
     user = person(request)
     change_request = found.change_request
     may_cancel = user.pk in (found.requested_by_id, change_request.author_id) or is_owner(
@@ -164,6 +183,7 @@ def _panel(request: HttpRequest, found: MergeRun, *, template: str = "merges/_ru
         "change_request": change_request,
         "dataset": change_request.dataset,
         "in_dialog": is_fragment(request),
+        "unsent": unsent,
         "toast": json.dumps(_toast(panel)) if panel.outcome else "",
     }
     return render(request, template, context)

@@ -1,31 +1,64 @@
 """Signing in and out, and the theme."""
 
+from typing import Any
+
 from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from accounts.guard import remember_browser
 from web import theme
 from web.forms import SignInForm
-from web.views.shared import safe_next
+from web.typed import TypedForm, typed_form
+from web.views.shared import form_at, safe_next
 
 
 class SignIn(LoginView):
-    """User name and password; somebody already signed in goes on to their page."""
+    """User name and password; somebody already signed in goes on to their page.
 
+    What was typed into a form while nobody was signed in goes along, and is shown after that to be sent.
+    """
+
+    http_method_names = ["get", "head", "post"]
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        typed = typed_form(request)
+        if typed is not None and request.user.is_authenticated:  # sent twice, or signed in elsewhere too
+            return _typed_page(request, typed)
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), "typed": typed_form(self.request)}
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Signed in: from now on nothing that others try elsewhere keeps the person out of this browser."""
         response = super().form_valid(form)
+        typed = typed_form(self.request)
+        if typed is not None:
+            response = _typed_page(self.request, typed)
         remember_browser(self.request, response, form.get_user().get_username())
         return response
 
 
-@require_POST
+def _typed_page(request: HttpRequest, typed: TypedForm) -> HttpResponse:
+    return render(request, "typed.html", {"typed": typed})
+
+
+class SignOut(LogoutView):
+    """The end of a session; whoever opens the address is led to the page with its button."""
+
+    http_method_names = ["get", "head", "post"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("home"))
+
+
+@form_at("home")
 def switch_theme(request: HttpRequest) -> HttpResponse:
     """Turn to the next theme and show the page again."""
     response = HttpResponseRedirect(safe_next(request, reverse("home")))

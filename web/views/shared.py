@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -18,9 +19,13 @@ from changerequests.models import ChangeRequest
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import Dataset
 from datasets.roles import is_owner, visible_dataset
+from web.forms import SignInForm
+from web.typed import TypedForm, page_of, typed_form
 from web.view_models.datasets import dataset_head
 
 View = Callable[..., HttpResponseBase]
+#: Tells a form that htmx sent to send itself again as a page, for what can only be answered as one.
+SEND_AS_PAGE = "X-Send-As-Page"
 
 
 def body_limit(setting: str) -> Callable[[View], View]:
@@ -33,20 +38,68 @@ def body_limit(setting: str) -> Callable[[View], View]:
     return marked
 
 
+def form_at(page: str, *arguments: str) -> Callable[[View], View]:
+    """Let a view take forms alone, and lead whoever comes without one to the page with the form.
+
+    ``page`` is the name of its address, ``arguments`` those of its parts that it shares with the view's own.
+    """
+
+    def place(**parts: Any) -> str:
+        return reverse(page, kwargs={name: parts[name] for name in arguments})
+
+    def decorated(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **parts: Any) -> HttpResponseBase:
+            if request.method in ("GET", "HEAD"):
+                return HttpResponseRedirect(place(**parts))
+            if request.method != "POST":
+                return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+            return view(request, *args, **parts)
+
+        guarded.form_is_at = place  # type: ignore[attr-defined]  # read by web.typed
+        return guarded
+
+    return decorated
+
+
 def signed_in(view: View) -> View:
-    """Send people who are not signed in to the sign-in page; a fragment takes its whole page there."""
+    """Send people who are not signed in to the sign-in page, with all that they typed.
+
+    A fragment takes its whole page there; a form that htmx sends is told to send itself as a page.
+    """
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.user.is_authenticated:
             return view(request, *args, **kwargs)
+        form = typed_form(request)
         if is_fragment(request):
-            response = HttpResponse(status=401)
-            response["HX-Redirect"] = reverse("login")
-            return response
-        return redirect_to_login(request.get_full_path())
+            return _fragment_without_session(request, form)
+        if form is not None:
+            return sign_in_with(request, form)
+        return redirect_to_login(
+            page_of(request.path) if request.method == "POST" else request.get_full_path()
+        )
 
     return guarded
+
+
+def _fragment_without_session(request: HttpRequest, form: TypedForm | None) -> HttpResponse:
+    context = {"message": "You are signed out. Reload the page to sign in again."}
+    response = render(request, "_problem.html", context, status=401)
+    if form is not None:
+        response[SEND_AS_PAGE] = "true"
+        return response
+    shown = urlsplit(request.headers.get("HX-Current-URL", ""))
+    page = f"{shown.path}?{shown.query}".rstrip("?") if shown.netloc == request.get_host() else ""
+    response["HX-Redirect"] = f"{reverse('login')}?{urlencode({'next': page})}" if page else reverse("login")
+    return response
+
+
+def sign_in_with(request: HttpRequest, form: TypedForm) -> HttpResponse:
+    """The sign-in page where a form was sent without a session: what was typed goes along."""
+    context = {"form": SignInForm(request), "next": form.page, "typed": form}
+    return render(request, "registration/login.html", context, status=401)
 
 
 def person(request: HttpRequest) -> User:

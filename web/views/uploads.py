@@ -14,7 +14,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from changerequests.facts import Facts, visible_facts
 from changerequests.models import Revision, Upload
@@ -26,7 +26,7 @@ from web.forms import NewChangeRequestForm, UploadForm
 from web.view_models.change_requests import head
 from web.view_models.datasets import upload_columns
 from web.view_models.uploads import upload_panel
-from web.views.shared import body_limit, dataset_at, facts_at, is_fragment, person, signed_in
+from web.views.shared import body_limit, dataset_at, facts_at, form_at, is_fragment, person, signed_in
 from web.wording import counted
 
 #: How long the answer to a form waits for the worker before it leads to the page that shows the progress.
@@ -100,7 +100,7 @@ def received(request: HttpRequest, upload_id: int) -> HttpResponse:
     return _ended(request, found, _form_as_it_was(found))
 
 
-@require_POST
+@form_at("received_upload", "upload_id")
 @signed_in
 def cancel(request: HttpRequest, upload_id: int) -> HttpResponse:
     """Cancel an upload, which is possible until it is staged."""

@@ -1,0 +1,146 @@
+"""Two people at once, each in a browser of their own; and sessions that end while somebody types."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from demo.users import DEMO_PASSWORD
+from tests.e2e.conftest import Person, SignIn
+
+MIDNIGHT = "Count midnight to the day before: 2400 becomes 2359"
+CANCELLED = "Drop the flights that never left"
+#: Choosing plans the merge anew, on whatever machine this runs.
+PATIENT = 30_000
+WORDS = "Where do these come from?\nThe second line."
+
+
+def test_two_people_choose_for_the_same_conflicts(sign_in: SignIn) -> None:
+    carl, olivia = sign_in("carl"), sign_in("olivia", java_script_enabled=False)
+    path = f"{carl.open_request(MIDNIGHT)}conflicts/"
+    for one in (carl, olivia):
+        one.go(path)
+    theirs = olivia.page.locator(".conflict").nth(10)
+    theirs.get_by_label("Keep current").check()
+    theirs.get_by_role("button", name="Save this row").click()
+    expect(olivia.page.get_by_text(re.compile(r"^Saved\."))).to_be_visible(timeout=PATIENT)
+
+    mine = carl.page.locator(".conflict").nth(10)
+    mine.get_by_label("Another value for dep_time").fill("1234")
+    mine.get_by_role("button", name="Save this row").click()
+    expect(carl.page.get_by_role("alert")).to_contain_text("chose “Keep current” on", timeout=PATIENT)
+    expect(mine.get_by_text("not saved yet")).to_be_visible()
+    expect(mine.get_by_label("Another value for dep_time")).to_have_value("1234")
+    mine.get_by_role("button", name="Save this row").click()
+    expect(carl.page.get_by_role("status").filter(has_text="Saved.")).to_be_visible(timeout=PATIENT)
+
+    olivia.page.get_by_role("button", name="Keep current in every open conflict of dep_time").click()
+    expect(olivia.page.get_by_role("alert")).to_contain_text(
+        "chose “Another value, 1234” on", timeout=PATIENT
+    )
+    expect(olivia.page.get_by_role("alert")).to_contain_text("Not saved.")
+
+
+def propose(author: Person, title: str) -> str:
+    """A request of the author's own that waits for review; answers its path."""
+    author.go("/datasets/new-york-2013/airports/new/")
+    author.page.get_by_label("Title").fill(title)
+    author.page.get_by_label("Or paste rows as CSV").fill("faa,name\nJFK,John F. Kennedy\n")
+    author.page.get_by_role("button", name="Create the draft").click()
+    author.page.get_by_role("button", name="Ask for review").click()
+    author.page.get_by_text("waits for review now").wait_for()
+    return author.page.url.removeprefix(author.address)
+
+
+def test_a_review_meets_a_new_revision(sign_in: SignIn) -> None:
+    carl, olivia = sign_in("carl"), sign_in("olivia")
+    path = propose(carl, "Call an airport by its person")
+    olivia.go(path)
+    carl.go(f"{path}upload/")
+    carl.page.get_by_label("Or paste rows as CSV").fill("faa,name\nJFK,John F. Kennedy Int\nLGA,Fiorello\n")
+    carl.page.get_by_role("button", name="Upload").click()
+    carl.page.get_by_text("Uploaded as revision 2").wait_for()
+
+    form = olivia.page.locator("#review-form")
+    form.get_by_label("Request changes").check()
+    form.get_by_label("What you think").fill(WORDS)
+    form.get_by_role("button", name="Send the review").click()
+    expect(form.get_by_role("alert")).to_contain_text("revision 1 became revision 2")
+    expect(form.get_by_label("What you think")).to_have_value(WORDS)
+    expect(form.get_by_label("Request changes")).to_be_checked()
+    form.get_by_role("button", name="Send it for revision 2 as it is now").click()
+    expect(olivia.page.get_by_text("Your review is in the timeline.")).to_be_visible()
+
+
+def test_both_merge(sign_in: SignIn) -> None:
+    carl, olivia = sign_in("carl"), sign_in("olivia")
+    path = propose(carl, "Call an airport by its late president")
+    olivia.go(path)
+    form = olivia.page.locator("#review-form")
+    form.get_by_label("Approve").check()
+    form.get_by_role("button", name="Send the review").click()
+    olivia.page.get_by_text("Your review is in the timeline.").wait_for()
+    for one in (carl, olivia):
+        one.go(path)
+        one.page.locator("#merge-box").get_by_role("link", name="Merge…").click()
+        one.page.get_by_role("dialog").get_by_label("Message").fill("Asked for in a hurry")
+    for one in (carl, olivia):
+        one.page.get_by_role("button", name="Merge 1 row change").click()
+        dialog = one.page.get_by_role("dialog")
+        expect(dialog).to_contain_text(re.compile(r"Merged as v\d+: 1 row"), timeout=PATIENT)
+    carl.go(path)
+    expect(carl.page.get_by_text("asked for the merge")).to_have_count(1)
+
+
+def end_session(person: Person) -> None:
+    """As when the hours of a session are over: the browser has a cookie that opens nothing."""
+    person.context.clear_cookies(name="sessionid")
+
+
+def sign_in_again(page: Page, user_name: str) -> None:
+    expect(page.get_by_text("Your session has ended.")).to_be_visible()
+    page.get_by_label("User name").fill(user_name)
+    page.get_by_label("Password").fill(DEMO_PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="You are signed in again")).to_be_visible()
+
+
+@pytest.mark.parametrize("java_script_enabled", [True, False], ids=["with JavaScript", "without"])
+def test_a_session_ends_in_each_kind_of_form(sign_in: SignIn, java_script_enabled: bool) -> None:
+    olivia = sign_in("olivia", java_script_enabled=java_script_enabled)
+    page, path = olivia.page, olivia.open_request(CANCELLED)
+
+    page.get_by_label("Your comment").fill(WORDS)
+    end_session(olivia)
+    page.get_by_role("button", name="Comment", exact=True).click()
+    sign_in_again(page, "olivia")
+    expect(page.get_by_label("Your text")).to_have_value(WORDS)
+    page.get_by_role("button", name="Send it").click()
+    expect(page.locator(".comment__body").filter(has_text="The second line.").last).to_be_visible()
+
+    olivia.go("/datasets/new-york-2013/airports/new/")
+    page.get_by_label("Title").fill("A title")
+    page.get_by_label("Or paste rows as CSV").fill("faa,name\nJFK,Kennedy\n")
+    end_session(olivia)
+    page.get_by_role("button", name="Create the draft").click()
+    sign_in_again(page, "olivia")
+    expect(page.get_by_label("Title")).to_have_value("A title")
+    expect(page.get_by_label("Pasted rows")).to_have_value("faa,name\nJFK,Kennedy\n")
+
+    # A dialog that htmx put in place sends its form as a page.
+    olivia.go(path)
+    page.locator("#merge-box").get_by_role("link", name="Merge…").click()
+    page.get_by_label(re.compile("^Message")).fill(WORDS)
+    end_session(olivia)
+    page.get_by_role("button", name=re.compile(r"^Merge [\d,]+ row changes")).click()
+    sign_in_again(page, "olivia")
+    expect(page.get_by_label("Message")).to_have_value(WORDS)
+
+    # A part of a page that is asked for without a session takes its page to sign in.
+    if java_script_enabled:
+        olivia.go(path)
+        end_session(olivia)
+        page.locator("#merge-box").get_by_role("link", name="Merge…").click()
+        expect(page.get_by_role("heading", name="Sign in to Headgate")).to_be_visible()
+        expect(page.locator("dialog[open]")).to_have_count(0)
+        assert f"next={path.replace('/', '%2F')}" in page.url

@@ -1,0 +1,164 @@
+"""What somebody typed into a form that could not be taken: it goes along to the page that says so, to be sent again.
+
+A session that ended, a form that is older than the last sign-in, a request that moved meanwhile: whatever the answer
+is, the words are in it, in a form like the one that they came from. Nothing of it is kept on the server.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.http import HttpRequest, QueryDict
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.urls import Resolver404, ResolverMatch, get_script_prefix, resolve, reverse
+
+#: Fields that people type into, with what stands above them; those of a number of alike fields by their beginning.
+TEXTS = {
+    "title": "Title",
+    "body": "Your text",
+    "description": "Description",
+    "reason": "Reason",
+    "message": "Message",
+    "override_reason": "Reason for the override",
+    "pasted": "Pasted rows",
+    "null_token": "What stands for NULL in CSV",
+    "column_types": "Types of new columns",
+    "document": "Suite in JSON",
+    "note": "Why",
+    "dataset_name": "Name of the dataset",
+    "name": "Name",
+    "member": "Name of the member",
+    "value-": "Another value",
+}
+#: What people choose and read again before they send it.
+CHOICES = {"verdict": "Verdict", "role": "Role"}
+#: Addresses of forms that nobody types into.
+_WITHOUT_WORDS = {"logout", "theme"}
+#: How a sign-in form names what goes along with it.
+CARRIED, CARRIED_ACTION, CARRIED_FILE = "typed-", "typed_action", "typed_file"
+
+
+@dataclass(frozen=True)
+class TypedText:
+    """One field that was typed into."""
+
+    name: str
+    label: str
+    text: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class TypedForm:
+    """A form as it was sent: where to, its texts, and all else that goes along unseen."""
+
+    action: str
+    fields: tuple[tuple[str, str], ...]
+    files: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> list[TypedText]:
+        """The fields that people type into."""
+        return [
+            TypedText(name, _label(name), text, min(max(text.count("\n") + 1, len(text) // 80 + 1), 20))
+            for name, text in self.fields
+            if _label(name)
+        ]
+
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """What was chosen, in words."""
+        return [
+            (CHOICES[name], text.replace("_", " ")) for name, text in self.fields if name in CHOICES and text
+        ]
+
+    @property
+    def hidden(self) -> list[tuple[str, str]]:
+        """The fields that nobody types into."""
+        return [(name, text) for name, text in self.fields if not _label(name)]
+
+    @property
+    def carried(self) -> Iterator[tuple[str, str]]:
+        """The form as hidden fields of another one."""
+        yield CARRIED_ACTION, self.action
+        yield from ((CARRIED + name, text) for name, text in self.fields)
+        yield from ((CARRIED_FILE, name) for name in self.files)
+
+    @property
+    def page(self) -> str:
+        """The page that the form is on."""
+        return page_of(self.action)
+
+    @property
+    def holds_words(self) -> bool:
+        """Whether anything in it would be lost."""
+        return bool(self.choices or self.files) or any(one.text.strip() for one in self.texts)
+
+
+def _label(name: str) -> str:
+    if name.startswith("value-"):
+        return TEXTS["value-"]
+    return TEXTS.get(name, "")
+
+
+def typed_form(request: HttpRequest) -> TypedForm | None:
+    """What was typed into the form that was sent; None where that is nothing, or nothing that could be read."""
+    match = _match(request.path_info)
+    if request.method != "POST" or match is None:
+        return None
+    try:
+        posted, files = request.POST, tuple(request.FILES)
+    except (SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError):
+        return None
+    if match.url_name == "login":
+        return carried_form(posted)
+    if any("password" in name for name in posted):
+        return None
+    return _with_words(TypedForm(request.path, _fields(posted), files))
+
+
+def carried_form(posted: QueryDict) -> TypedForm | None:
+    """The form that came along with a sign-in."""
+    action = posted.get(CARRIED_ACTION, "")
+    if _match(action) is None:
+        return None
+    fields = tuple(
+        (name.removeprefix(CARRIED), text) for name, text in _fields(posted) if name.startswith(CARRIED)
+    )
+    return _with_words(TypedForm(action, fields, tuple(posted.getlist(CARRIED_FILE))))
+
+
+def _with_words(form: TypedForm) -> TypedForm | None:
+    return form if form.holds_words else None
+
+
+def _fields(posted: QueryDict) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, text)
+        for name, texts in posted.lists()
+        if name != "csrfmiddlewaretoken"
+        for text in texts
+        if isinstance(text, str)
+    )
+
+
+def _match(path: str) -> ResolverMatch | None:
+    """The view at an address of ours that shows pages."""
+    try:
+        found = resolve("/" + path.removeprefix(get_script_prefix()).lstrip("/"))
+    except Resolver404:
+        return None
+    return (
+        found if found.func.__module__.startswith("web.") and found.url_name not in _WITHOUT_WORDS else None
+    )
+
+
+def page_of(path: str) -> str:
+    """The page that somebody wants who comes to an address: for one that only takes forms, where its form is."""
+    found = _match(path)
+    if found is None:
+        return reverse("home")
+    place: Any = getattr(found.func, "form_is_at", None)
+    return str(place(**found.kwargs)) if place is not None else path

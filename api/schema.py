@@ -16,7 +16,28 @@ RUN_PHASES = choices(RunPhase)
 UPLOAD_STATES = choices(UploadState)
 
 CR_ID = OpenApiParameter("cr_id", str, OpenApiParameter.PATH, description="Public id, for example CR-128.")
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description='The version that was edited, as `ETag` told: `"3"`.',
+)
 DATASET_ID = OpenApiParameter("dataset_id", int, OpenApiParameter.PATH)
+
+
+#: Of every POST that is performed once for each key.
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "schema": {"type": "string", "maxLength": 200},
+    "description": "A retry with the same key and body gets the first answer again for 24 hours, marked by the header "
+    "`Idempotent-Replayed: true`; the same key with another body is 422, and 409 `in_flight` while the first has not "
+    "ended.",
+}
+
+
+#: Of every 201.
+LOCATION = {"description": "Where what was made is found.", "schema": {"type": "string", "format": "uri"}}
 
 
 class ProblemSchema(AutoSchema):
@@ -27,6 +48,10 @@ class ProblemSchema(AutoSchema):
         if operation is not None:
             for status, name in self._problems(operation):
                 operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{name}"})
+            if self.method == "POST" and getattr(self.view, "remembers_answers", False):
+                operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+            if "201" in operation["responses"]:
+                operation["responses"]["201"]["headers"] = {"Location": LOCATION}
             operation["responses"] = dict(sorted(operation["responses"].items()))
             self._say_scope(operation)
         return operation
@@ -44,19 +69,21 @@ class ProblemSchema(AutoSchema):
 
     def _problems(self, operation: dict[str, Any]) -> list[tuple[str, str]]:
         parameters = operation.get("parameters", [])
-        found = [("401", "NotAuthenticated"), ("429", "Throttled"), ("500", "Failed")]
+        found = [("401", "NotAuthenticated"), ("406", "NotAcceptable"), ("422", "Unprocessable")]
+        found += [("429", "Throttled"), ("500", "Failed")]
         # What is named in the address or in the body may not be there, or not for the caller.
         if any(parameter["in"] == "path" for parameter in parameters) or (
             self.method != "GET" and "/auth/" not in self.path
         ):
             found.append(("404", "NotFound"))
+        if any((parameter["in"], parameter["name"]) == ("query", "version") for parameter in parameters):
+            found.append(("410", "Gone"))
+        if any(parameter["name"] == "If-Match" for parameter in parameters):
+            found.append(("412", "Changed"))
         if self.method != "GET" or scope_of(self.view, self.method) is not None:
             found.append(("403", "Forbidden"))
         if self.method != "GET":
-            found += [("409", "Conflict"), ("422", "Unprocessable")]
-            found.append(("413", "TooLarge"))
-        elif any(parameter["in"] == "query" for parameter in parameters):
-            found.append(("422", "Unprocessable"))
+            found += [("409", "Conflict"), ("413", "TooLarge"), ("415", "Unsupported")]
         return found
 
 
@@ -269,6 +296,13 @@ _RESPONSES = {
         "`invalid`, `staging_rejected`, `validation_failed`, `suite_rejected` …: what came in does not fit.",
         "UnprocessableAnswer",
     ),
+    "Gone": ("`version_gone`: the log or the files of this version were cleaned up.", "Problem"),
+    "Changed": (
+        "`suite_changed`, `settings_changed`: somebody changed it since `If-Match` was told.",
+        "Problem",
+    ),
+    "NotAcceptable": ("`not_acceptable`: `Accept` names nothing that is answered here.", "Problem"),
+    "Unsupported": ("`unsupported_media_type`: `Content-Type` is none that is read here.", "Problem"),
     "TooLarge": ("`too_large`: the body has more bytes, fields or files than the address takes.", "Problem"),
     "Throttled": ("`throttled`: too many requests; `Retry-After` says how long to wait.", "Problem"),
     "Failed": ("`merge_failed` or a fault of Headgate; the operator finds it by `request_id`.", "Problem"),

@@ -3,9 +3,10 @@
 from typing import Any
 
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from api.views.catalogue import DatasetViewSet, ProjectViewSet
+from api.views.document import DocumentView
 from api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
 from api.views.merges import ConflictViewSet, MergeContractView, MergeRunViewSet, MergeView
 from api.views.proposals import (
@@ -72,6 +73,7 @@ v1 = [
     path(f"{REQUEST}/upload", UploadView.as_view(), name="upload"),
     path("uploads/<int:upload_id>", ReceivedUploadView.as_view(), name="received-upload"),
     path(f"{REQUEST}/revisions", RevisionViewSet.as_view({"get": "list"}), name="revisions"),
+    path(f"{REQUEST}/revisions/<int:number>", RevisionViewSet.as_view({"get": "retrieve"}), name="revision"),
     path(f"{REQUEST}/diff", ChangeRequestViewSet.as_view({"get": "diff"}), name="diff"),
     path(
         f"{REQUEST}/diff/groups",
@@ -107,6 +109,8 @@ v1 = [
     path(f"{REQUEST}/events", EventViewSet.as_view({"get": "list"}), name="events"),
     path(f"{REQUEST}/reviews", ReviewViewSet.as_view({"get": "list", "post": "create"}), name="reviews"),
     path(f"{REQUEST}/comments", CommentViewSet.as_view({"get": "list", "post": "create"}), name="comments"),
+    path(f"{REQUEST}/reviews/<int:review_id>", ReviewViewSet.as_view({"get": "retrieve"}), name="review"),
+    path(f"{REQUEST}/comments/<int:comment_id>", CommentViewSet.as_view({"get": "retrieve"}), name="comment"),
     path(
         f"{REQUEST}/threads/<int:comment_id>",
         ChangeRequestViewSet.as_view({"post": "settle_thread"}),
@@ -134,7 +138,7 @@ v1 = [
     path("runs", MergeRunViewSet.as_view({"get": "list"}), name="runs"),
     path("runs/<int:run_id>", MergeRunViewSet.as_view({"get": "retrieve"}), name="run"),
     path("runs/<int:run_id>/cancel", MergeRunViewSet.as_view({"post": "cancel"}), name="run-cancel"),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("schema/", DocumentView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
     re_path(r"", UnknownView.as_view(), name="unknown"),
 ]

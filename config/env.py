@@ -36,6 +36,7 @@ class Environment:
     audit_anchor_store_options: list[str] = field(default_factory=list)
     audit_anchor_syslog: str = ""
     database_url: str = f"sqlite:///{BASE_DIR / 'var' / 'headgate.sqlite3'}"
+    database_connections: int = 10
     celery_broker_url: str = "redis://127.0.0.1:6379/0"
     delta_data_root: Path = Path("/data/delta")
     log_format: str = "json"

@@ -11,6 +11,7 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -27,6 +28,7 @@ logger = structlog.get_logger(__name__)
 STATUS_OF_CODE: Mapping[str, int] = {
     "merge_conflict": 409,
     "blocked": 409,
+    "in_flight": 409,
     "invalid_transition": 409,
     "last_owner": 409,
     "plan_changed": 409,
@@ -36,11 +38,13 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "cancelled": 409,
     "version_moved": 409,
     "suite_changed": 412,
+    "settings_changed": 412,
     "table_changed": 409,
     "table_replaced": 409,
     "merged_otherwise": 409,
     "content_missing": 409,
     "outcome_unknown": 503,
+    "unavailable": 503,
     "duplicate_keys": 409,
     "validation_failed": 422,
     "staging_rejected": 422,
@@ -60,6 +64,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "unsupported_table": 422,
     "table_not_found": 422,
     "files_elsewhere": 422,
+    "version_gone": 410,
     "staged_corrupt": 500,
     "merge_failed": 500,
     "commit_differs": 500,
@@ -101,6 +106,12 @@ class TooLarge(DomainError):
         )
 
 
+class Unavailable(DomainError):
+    """The database does not answer, or has no connection free."""
+
+    code = "unavailable"
+
+
 #: What Django says of bodies that it will not read on, in our words.
 _TOO_MANY: Mapping[type[Exception], str] = {
     RequestDataTooBig: "The fields of the form are too large. Send texts of fewer characters.",
@@ -122,6 +133,8 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
     for kind, sentence in _TOO_MANY.items():
         if isinstance(error, kind):
             error = TooLarge(sentence)
+    if isinstance(error, OperationalError | InterfaceError):
+        error = Unavailable("The database does not answer, or is too busy. Try again in a moment.")
     if not isinstance(error, KNOWN_ERRORS):
         return None
     data = dict(getattr(error, "data", {}))

@@ -70,3 +70,15 @@ class LastOwner(DomainError):
             f"Nobody else owns {', '.join(sorted(names))}. Make somebody else an owner first.",
             targets=sorted(names),
         )
+
+
+class InFlight(DomainError):
+    """The same call was sent a moment ago and has not ended yet."""
+
+    code = "in_flight"
+
+
+class SettingsChanged(DomainError):
+    """Somebody changed a dataset's settings since the person looked at them."""
+
+    code = "settings_changed"

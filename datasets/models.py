@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 
 from datasets.durable_work import DurableWork
 
@@ -334,3 +335,25 @@ class MaintenanceRun(DurableWork):
 
     def __str__(self) -> str:
         return f"maintenance {self.pk} of {self.dataset}"
+
+
+class RememberedAnswer(models.Model):
+    """What was answered to a call with an ``Idempotency-Key``; without a status while it has not ended."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    operation = models.CharField(max_length=300, help_text="Method and address.")
+    key = models.CharField(max_length=200)
+    fingerprint = models.CharField(max_length=64, help_text="Digest of what was sent.")
+    status = models.PositiveSmallIntegerField(null=True)
+    headers = models.JSONField(default=dict)
+    body = models.TextField(blank=True)
+    claimed_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "operation", "key"], name="one_answer_per_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.key}"

@@ -21,6 +21,7 @@ from merging.errors import (
     ConfinedOutOfMemory,
     ConfinedTooLong,
     DuplicateKeys,
+    FileMissing,
     FilesElsewhere,
     InvalidCursor,
     InvalidFilter,
@@ -37,6 +38,7 @@ from merging.errors import (
     TableChanged,
     TableNotFound,
     UnsupportedTable,
+    VersionGone,
     VersionMoved,
 )
 from merging.executing.executor import ENGINE_VERSION, MergeExecutor, merge, supersede
@@ -139,6 +141,7 @@ __all__ = [
     "ExpectationRules",
     "FarDate",
     "FarMoment",
+    "FileMissing",
     "FilesElsewhere",
     "InvalidCursor",
     "InvalidFilter",
@@ -189,6 +192,7 @@ __all__ = [
     "ValidationReport",
     "ValueGroup",
     "VersionDiff",
+    "VersionGone",
     "VersionMoved",
     "changes_under",
     "check_keys",

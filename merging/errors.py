@@ -82,6 +82,12 @@ class TableNotFound(MergeError):
     code: ClassVar[str] = "table_not_found"
 
 
+class VersionGone(TableNotFound):
+    """The table had this version once; its log was cleaned up, or its files were vacuumed."""
+
+    code: ClassVar[str] = "version_gone"
+
+
 class TableChanged(MergeError):
     """The table is no longer the one that was staged against: created anew, a key column gone, a gap in
     its log.
@@ -174,6 +180,10 @@ class EngineFailed(MergeFailed):
     """
 
     code: ClassVar[str] = "engine_failed"
+
+
+class FileMissing(MergeFailed):
+    """A file that a version of the table needs is not there."""
 
 
 class StagedCorrupt(MergeFailed):

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from api.serializers.shared import AnyValue, StrictSerializer, UserField
+from api.serializers.shared import AnyValue, StrictSerializer, TypedSerializer, UserField
 from changerequests import selectors
 from changerequests.models import ConflictResolution, MergeRun
 
@@ -265,7 +265,7 @@ class IdentityField(serializers.Field):
         return value
 
 
-class MergeContractSerializer(serializers.Serializer):
+class MergeContractSerializer(TypedSerializer):
     """The request of ``POST /delta/merge-cr``. Members that it does not know are ignored."""
 
     project_id = IdentityField(help_text="Id or slug.")

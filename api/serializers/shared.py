@@ -1,5 +1,6 @@
 """What several serializers need."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
@@ -7,8 +8,24 @@ from rest_framework import serializers
 from datasets.rows import json_value, kept
 
 
-class StrictSerializer(serializers.Serializer):
-    """Input in which a misspelt member is an error, not silence."""
+class TypedSerializer(serializers.Serializer):
+    """Input whose JSON has the types of its document: ``"yes"`` is no boolean, ``"7"`` no number, 7 no text."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        # What comes in forms is text throughout.
+        if isinstance(data, Mapping) and not hasattr(data, "getlist"):
+            wrong = {
+                name: serializers.ErrorDetail(sentence, code="type")
+                for name, field in self.fields.items()
+                if name in data and (sentence := _type_problem(field, data[name]))
+            }
+            if wrong:
+                raise serializers.ValidationError(wrong)
+        return super().to_internal_value(data)
+
+
+class StrictSerializer(TypedSerializer):
+    """The same, in which a misspelt member is an error, not silence."""
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = sorted(set(data) - set(self.fields)) if hasattr(data, "keys") else []
@@ -20,6 +37,23 @@ class StrictSerializer(serializers.Serializer):
                 }
             )
         return super().to_internal_value(data)
+
+
+def _type_problem(field: serializers.Field, value: Any) -> str:
+    if value is None:
+        return ""  # the field itself says whether it may be
+    if isinstance(field, serializers.BooleanField):
+        return "" if isinstance(value, bool) else "Write true or false, without quotes."
+    if isinstance(field, serializers.IntegerField | serializers.FloatField):
+        whole = isinstance(field, serializers.IntegerField)
+        fits = isinstance(value, float | int) and not isinstance(value, bool)
+        kind = "a whole number" if whole else "a number"
+        return "" if fits and (not whole or value == int(value)) else f"Write {kind}, without quotes."
+    if isinstance(field, serializers.CharField | serializers.ChoiceField):
+        return "" if isinstance(value, str) else "Write a text, in quotes."
+    if isinstance(field, serializers.ListField) and isinstance(value, list):
+        return next((sentence for one in value if (sentence := _type_problem(field.child, one))), "")
+    return ""
 
 
 class UserField(serializers.CharField):

@@ -13,7 +13,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.scopes import Scope
 from api.pagination import EngineCursor, NewestFirst, page_of
-from api.schema import DATASET_ID
+from api.schema import DATASET_ID, IF_MATCH
 from api.serializers.catalogue import (
     DatasetDetailSerializer,
     DatasetSerializer,
@@ -27,7 +27,7 @@ from api.serializers.catalogue import (
     SetMemberSerializer,
     TableSerializer,
 )
-from api.views.shared import actor_of, validated
+from api.views.shared import Documented, actor_of, created, validated, versions_matched
 from datasets import services
 from datasets.errors import InvalidInput
 from datasets.models import Dataset, Project
@@ -47,7 +47,7 @@ VERSION = OpenApiParameter("version", int, description="A table version; the new
 
 
 @extend_schema(tags=["projects"])
-class ProjectViewSet(GenericViewSet):
+class ProjectViewSet(Documented, GenericViewSet):
     """Projects that the caller may see."""
 
     scopes = {"list": Scope.READ, "retrieve": Scope.READ}
@@ -97,7 +97,7 @@ class HistoryParameters(serializers.Serializer):
 
 @extend_schema(tags=["datasets"])
 @extend_schema_view(list=extend_schema(responses=DatasetSerializer(many=True)))
-class DatasetViewSet(GenericViewSet):
+class DatasetViewSet(Documented, GenericViewSet):
     """Datasets that the caller may see."""
 
     scopes = {
@@ -144,7 +144,8 @@ class DatasetViewSet(GenericViewSet):
         if project is None:
             raise InvalidInput("There is no such project.", errors={"project": ["There is no such project."]})
         dataset = services.register_dataset(project=project, actor=actor, **wanted)
-        return self._detail(dataset, role_on(actor, dataset), status=201)
+        detail = self._detail(dataset, role_on(actor, dataset))
+        return created(detail.data, "dataset", dataset.pk, request=request, **dict(detail.headers))
 
     @extend_schema(parameters=[DATASET_ID], responses=DatasetDetailSerializer)
     def retrieve(self, request: Request, dataset_id: int) -> Response:
@@ -153,13 +154,20 @@ class DatasetViewSet(GenericViewSet):
         return self._detail(dataset, role_on(actor_of(request), dataset))
 
     @extend_schema(
-        parameters=[DATASET_ID], request=DatasetSettingsSerializer, responses=DatasetDetailSerializer
+        parameters=[DATASET_ID, IF_MATCH],
+        request=DatasetSettingsSerializer,
+        responses=DatasetDetailSerializer,
     )
     def partial_update(self, request: Request, dataset_id: int) -> Response:
-        """Change the rules of a dataset. For owners; recorded with the values before and after."""
+        """Change the rules of a dataset. For owners; recorded with the values before and after.
+
+        With `If-Match`, only if they are still as `ETag` told; else 412 `settings_changed`.
+        """
         dataset = visible_dataset(actor_of(request), dataset_id)
         changes = validated(DatasetSettingsSerializer, request.data, partial=True)
-        services.change_settings(dataset_id=dataset.pk, actor=actor_of(request), changes=changes)
+        services.change_settings(
+            dataset_id=dataset.pk, actor=actor_of(request), changes=changes, edited=versions_matched(request)
+        )
         dataset = visible_dataset(actor_of(request), dataset_id)
         return self._detail(dataset, role_on(actor_of(request), dataset))
 
@@ -247,9 +255,10 @@ class DatasetViewSet(GenericViewSet):
         )
         return Response(_members(dataset))
 
-    def _detail(self, dataset: Dataset, role: Role | None, status: int = 200) -> Response:
+    def _detail(self, dataset: Dataset, role: Role | None) -> Response:
         return Response(
-            DatasetDetailSerializer(dataset, context={"role": role or "none"}).data, status=status
+            DatasetDetailSerializer(dataset, context={"role": role or "none"}).data,
+            headers={"ETag": f'"{services.settings_digest(dataset)}"'},
         )
 
 

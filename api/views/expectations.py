@@ -12,7 +12,7 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from accounts.scopes import Scope
 from api.pagination import NewestFirst, page_of
-from api.schema import CR_ID, DATASET_ID
+from api.schema import CR_ID, DATASET_ID, IF_MATCH
 from api.serializers.expectations import (
     ExpectationCheckSerializer,
     ExpectationOverrideSerializer,
@@ -23,7 +23,7 @@ from api.serializers.expectations import (
     SuiteProposalSerializer,
     SuiteVersionSerializer,
 )
-from api.views.shared import actor_of, validated
+from api.views.shared import Documented, actor_of, created, validated
 from changerequests import selectors
 from changerequests.facts import Facts, expectation_check_to_show, visible_facts
 from changerequests.models import ExpectationCheck
@@ -33,15 +33,8 @@ from datasets.errors import InvalidInput, NotFound
 from datasets.models import SuiteVersion
 from datasets.roles import visible_dataset
 
-IF_MATCH = OpenApiParameter(
-    "If-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description='The version that was edited, as `ETag` told: `"3"`.',
-)
 NUMBER = OpenApiParameter("number", int, OpenApiParameter.PATH)
 PROPOSAL_ID = OpenApiParameter("proposal_id", int, OpenApiParameter.PATH)
-MOVED = OpenApiResponse(description="`suite_changed`: somebody else saved meanwhile.")
 
 
 class NewestVersions(NewestFirst):
@@ -51,7 +44,7 @@ class NewestVersions(NewestFirst):
 
 
 @extend_schema(tags=["expectations"])
-class SuiteViewSet(GenericViewSet):
+class SuiteViewSet(Documented, GenericViewSet):
     """What is expected of a dataset."""
 
     scopes = {
@@ -79,7 +72,7 @@ class SuiteViewSet(GenericViewSet):
     @extend_schema(
         parameters=[DATASET_ID, IF_MATCH],
         request=SaveSuiteSerializer,
-        responses={200: SuiteDetailSerializer, 412: MOVED},
+        responses=SuiteDetailSerializer,
         operation_id="save_suite",
     )
     def update(self, request: Request, dataset_id: int) -> Response:
@@ -176,7 +169,7 @@ class FailingRowParameters(RunParameter):
 
 
 @extend_schema(tags=["expectations"], parameters=[CR_ID])
-class ExpectationCheckViewSet(ViewSet):
+class ExpectationCheckViewSet(Documented, ViewSet):
     """What the dataset's expectations say of a change request."""
 
     scopes = {"retrieve": Scope.READ, "override": Scope.MERGE, "rows": Scope.READ}
@@ -223,7 +216,8 @@ class ExpectationCheckViewSet(ViewSet):
             suite_number=wanted["suite_version"],
             revision_digest=wanted["revision_digest"],
         )
-        return Response(ExpectationOverrideSerializer(given).data, status=201)
+        data = ExpectationOverrideSerializer(given).data
+        return created(data, "expectation-check", cr_id, request=request)
 
 
 def _check(facts: Facts, run: int | None) -> ExpectationCheck:

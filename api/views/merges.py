@@ -9,7 +9,6 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from accounts.scopes import Scope
@@ -28,7 +27,7 @@ from api.serializers.merges import (
     RequestMergeSerializer,
     UnresolvedSerializer,
 )
-from api.views.shared import IdFilter, actor_of, validated
+from api.views.shared import Documented, IdFilter, actor_of, validated
 from changerequests import selectors
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, choices
 from changerequests.services import conflicts, contract, plans, runs
@@ -49,7 +48,7 @@ class ConflictParameters(EngineCursor):
 
 
 @extend_schema(tags=["conflicts"], parameters=[CR_ID])
-class ConflictViewSet(ViewSet):
+class ConflictViewSet(Documented, ViewSet):
     """What Current and Proposed both changed, and what was chosen."""
 
     scopes = {"list": Scope.READ, "resolve": Scope.PROPOSE, "resolve_column": Scope.PROPOSE}
@@ -119,8 +118,10 @@ def _standing(conflict: Conflict, chosen: ConflictResolution) -> dict[str, Any]:
 
 
 @extend_schema(tags=["merging"])
-class MergeView(APIView):
-    """Merging one change request."""
+class MergeView(Documented):
+    """Merging one change request. The run itself remembers the key."""
+
+    remembers_answers = False
 
     scopes = {"post": Scope.MERGE}
 
@@ -162,8 +163,10 @@ class MergeView(APIView):
 
 
 @extend_schema(tags=["merging"])
-class MergeContractView(APIView):
-    """``POST /delta/merge-cr``: the synchronous merge for existing clients."""
+class MergeContractView(Documented):
+    """``POST /delta/merge-cr``: the synchronous merge for existing clients. The run itself remembers the key."""
+
+    remembers_answers = False
 
     scopes = {"post": Scope.MERGE}
 
@@ -209,7 +212,7 @@ class MergeRunFilter(django_filters.FilterSet):
 
 
 @extend_schema(tags=["merging"])
-class MergeRunViewSet(GenericViewSet):
+class MergeRunViewSet(Documented, GenericViewSet):
     """Merge runs of datasets that the caller may see."""
 
     scopes = {"list": Scope.READ, "retrieve": Scope.READ, "cancel": Scope.MERGE}

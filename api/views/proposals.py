@@ -35,7 +35,7 @@ from api.serializers.proposals import (
     WriteCommentSerializer,
     WriteReviewSerializer,
 )
-from api.views.shared import IdFilter, actor_of, validated
+from api.views.shared import Documented, IdFilter, actor_of, created, validated
 from changerequests import selectors
 from changerequests.facts import facts_listed, visible_facts
 from changerequests.models import ChangeRequest, choices
@@ -96,7 +96,7 @@ class MovedParameters(serializers.Serializer):
 
 
 @extend_schema(tags=["change requests"])
-class ChangeRequestViewSet(GenericViewSet):
+class ChangeRequestViewSet(Documented, GenericViewSet):
     """Change requests to datasets that the caller may see."""
 
     scopes = {
@@ -141,7 +141,7 @@ class ChangeRequestViewSet(GenericViewSet):
         wanted = validated(CreateChangeRequestSerializer, request.data)
         dataset = visible_dataset(actor_of(request), wanted.pop("dataset"))
         made = proposals.create_change_request(dataset=dataset, author=actor_of(request), **wanted)
-        return self._detail(request, made.cr_id, status=201)
+        return created(self._detail(request, made.cr_id).data, "change-request", made.cr_id, request=request)
 
     @extend_schema(parameters=[CR_ID], responses=ChangeRequestDetailSerializer)
     def retrieve(self, request: Request, cr_id: str) -> Response:
@@ -211,7 +211,9 @@ class ChangeRequestViewSet(GenericViewSet):
     def revert(self, request: Request, cr_id: str) -> Response:
         """Begin a draft that proposes what was there before the merge. For owners of the dataset."""
         opened = reverts.revert_merge(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
-        return self._detail(request, opened.cr_id, status=201)
+        return created(
+            self._detail(request, opened.cr_id).data, "change-request", opened.cr_id, request=request
+        )
 
     @extend_schema(parameters=[CR_ID], request=CloseSerializer, responses=ChangeRequestDetailSerializer)
     def close(self, request: Request, cr_id: str) -> Response:
@@ -278,22 +280,30 @@ class ChangeRequestViewSet(GenericViewSet):
     def _pk(self, request: Request, cr_id: str) -> int:
         return selectors.visible_change_request(actor_of(request), cr_id).pk
 
-    def _detail(self, request: Request, cr_id: str, status: int = 200) -> Response:
-        facts = visible_facts(actor_of(request), cr_id)
-        return Response(ChangeRequestDetailSerializer.of(facts), status=status)
+    def _detail(self, request: Request, cr_id: str) -> Response:
+        return Response(ChangeRequestDetailSerializer.of(visible_facts(actor_of(request), cr_id)))
 
 
 class OfChangeRequest(GenericViewSet):
     """A list that belongs to one change request."""
 
-    scopes = {"list": Scope.READ, "create": Scope.REVIEW}
+    scopes = {"list": Scope.READ, "retrieve": Scope.READ, "create": Scope.REVIEW}
     pagination_class = InOrder
+    lookup_field = "pk"
     filter_backends: list[Any] = []
 
     def list(self, request: Request, cr_id: str) -> Response:
         found = self.rows(selectors.visible_change_request(actor_of(request), cr_id))
         page = self.paginate_queryset(found)
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def retrieve(self, request: Request, cr_id: str, **place: int) -> Response:
+        found = self.rows(selectors.visible_change_request(actor_of(request), cr_id))
+        [number] = place.values()
+        one = found.filter(**{self.lookup_field: number}).first()
+        if one is None:
+            raise NotFound(f"{cr_id} has no such thing.")
+        return Response(self.get_serializer(one).data)
 
     def rows(self, change_request: ChangeRequest) -> Any:
         raise NotImplementedError
@@ -324,7 +334,7 @@ class ReviewViewSet(OfChangeRequest):
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         wanted = validated(WriteReviewSerializer, request.data)
         given = reviews.review(change_request_id=change_request.pk, actor=actor_of(request), **wanted)
-        return Response(ReviewSerializer(given).data, status=201)
+        return created(ReviewSerializer(given).data, "review", cr_id, given.pk, request=request)
 
 
 @extend_schema(tags=["change requests"], parameters=[CR_ID])
@@ -346,7 +356,7 @@ class CommentViewSet(OfChangeRequest):
         written = reviews.comment(
             change_request_id=change_request.pk, actor=actor_of(request), parent_id=parent_id, **wanted
         )
-        return Response(CommentSerializer(written).data, status=201)
+        return created(CommentSerializer(written).data, "comment", cr_id, written.pk, request=request)
 
 
 @extend_schema(tags=["change requests"], parameters=[CR_ID])
@@ -354,6 +364,7 @@ class RevisionViewSet(OfChangeRequest):
     """Every content that was staged, oldest first."""
 
     serializer_class = RevisionSerializer
+    lookup_field = "number"
 
     def rows(self, change_request: ChangeRequest) -> Any:
         return change_request.revisions.select_related("created_by")

@@ -1,11 +1,22 @@
 """What every view needs: who calls, what came in, which page is wanted."""
 
+import re
 from typing import Any, cast
 
 import django_filters
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
 from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from api.idempotency import once
+from api.operations import AsDocumented, asked_of
+from datasets.errors import InvalidInput
+
+_ENTITY_TAGS = re.compile(r'(?:W/)?"[^"]*"(?:\s*,\s*(?:W/)?"[^"]*")*')
 
 
 class IdFilter(django_filters.NumberFilter):
@@ -15,9 +26,50 @@ class IdFilter(django_filters.NumberFilter):
         super().__init__(min_value=1, max_value=2**63 - 1, decimal_places=0, **options)
 
 
+class Documented(APIView):
+    """An operation that takes what the document says: its query parameters and no others, each media type it names."""
+
+    content_negotiation_class = AsDocumented
+    #: Whether a POST with an ``Idempotency-Key`` is performed once. Never where an answer holds a secret.
+    remembers_answers = True
+    #: Whether performing one waits for another process.
+    waits = False
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        operation = asked_of(request)
+        if operation is not None:
+            operation.require(request.query_params)
+        handler = getattr(self, "post", None)
+        if request.method == "POST" and handler is not None and self.remembers_answers:
+            vars(self)["post"] = once(handler, waits=self.waits)  # what dispatch() calls next
+
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        """The methods of the address, in ``Allow``."""
+        return Response(status=204)
+
+
 def actor_of(request: Request) -> User:
     """Who calls; every view but the signing in is behind ``IsAuthenticated``."""
     return cast(User, request.user)
+
+
+def created(data: Any, name: str, *args: Any, request: Request, **headers: str) -> Response:
+    """201 with the address of what was made: the operation ``name`` of the API with ``args``."""
+    address = reverse(f"api:{name}", args=args, request=request)
+    return Response(data, status=201, headers={"Location": str(address), **headers})
+
+
+def versions_matched(request: Request) -> tuple[str, ...]:
+    """What ``If-Match`` names, without quotes; empty where any version will do."""
+    header = request.headers.get("If-Match", "").strip()
+    if header in ("", "*"):
+        return ()
+    found = _ENTITY_TAGS.fullmatch(header)
+    if found is None:
+        sentence = 'If-Match names versions as ETag told them, in quotes, for example "3".'
+        raise InvalidInput(sentence, errors={"If-Match": [sentence]})
+    return tuple(re.findall(r'"([^"]*)"', header))
 
 
 def validated(serializer: type[Serializer], data: Any, **options: Any) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 from accounts.models import Token
@@ -22,7 +21,7 @@ from accounts.scopes import Scope
 from accounts.tokens import make_token, revoke_token, tokens_of
 from api.authentication import TokenAuthentication
 from api.serializers.sign_in import CredentialsSerializer, NewTokenSerializer, TokenSerializer
-from api.views.shared import actor_of, validated
+from api.views.shared import Documented, actor_of, validated
 
 
 class BasicCredentials(BasicAuthentication):
@@ -51,9 +50,10 @@ def person_of(request: Request, username: str, password: str) -> User:
 
 
 @extend_schema(tags=["signing in"])
-class TokenView(APIView):
+class TokenView(Documented):
     """Signing in for programs."""
 
+    remembers_answers = False  # a token is kept as its hash alone
     authentication_classes = [BasicCredentials]
     permission_classes = [AllowAny]
     scopes = {"post": None}
@@ -72,9 +72,10 @@ class TokenView(APIView):
 
 
 @extend_schema(tags=["signing in"])
-class TokenLogoutView(APIView):
+class TokenLogoutView(Documented):
     """Signing out for programs."""
 
+    remembers_answers = False
     authentication_classes = [TokenAuthentication]
     scopes = {"post": None}
 
@@ -87,7 +88,7 @@ class TokenLogoutView(APIView):
 
 
 @extend_schema(tags=["signing in"])
-class TokenViewSet(ViewSet):
+class TokenViewSet(Documented, ViewSet):
     """The caller's own tokens."""
 
     scopes = {"list": Scope.ADMIN, "destroy": Scope.ADMIN}

@@ -20,7 +20,7 @@ from api.serializers.tables import (
     TrailParameters,
     WholeTrailParameters,
 )
-from api.views.shared import actor_of, validated
+from api.views.shared import Documented, actor_of, validated
 from audit.export import ExportFilter
 from changerequests.services import blame, maintenance
 from datasets.maintenance import latest_runs
@@ -36,7 +36,7 @@ LINES = {
 
 
 @extend_schema(tags=["datasets"])
-class TableViewSet(ViewSet):
+class TableViewSet(Documented, ViewSet):
     """Datasets that the caller may see."""
 
     scopes = {
@@ -84,7 +84,7 @@ class TableViewSet(ViewSet):
 
 
 @extend_schema(tags=["audit"])
-class TrailViewSet(ViewSet):
+class TrailViewSet(Documented, ViewSet):
     """The audit trail of the whole installation."""
 
     scopes = {"audit": Scope.ADMIN}

@@ -8,13 +8,12 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.views import APIView
 
 from accounts.scopes import Scope
 from api.preferences import PREFER, patience_of
 from api.schema import CR_ID
 from api.serializers.proposals import ReceivedUploadSerializer, RevisionSerializer, UploadSerializer
-from api.views.shared import actor_of, validated
+from api.views.shared import Documented, actor_of, validated
 from changerequests import selectors
 from changerequests.models import Upload
 from changerequests.services import uploads
@@ -23,11 +22,12 @@ UPLOAD_ID = OpenApiParameter("upload_id", int, OpenApiParameter.PATH)
 
 
 @extend_schema(tags=["change requests"])
-class UploadView(APIView):
+class UploadView(Documented):
     """Uploads come as forms with a file."""
 
     parser_classes = [MultiPartParser]
     body_limit = "UPLOAD_LIMIT_BYTES"
+    waits = True
     scopes = {"post": Scope.PROPOSE}
 
     @extend_schema(
@@ -75,7 +75,7 @@ class UploadView(APIView):
 
 
 @extend_schema(tags=["change requests"], parameters=[UPLOAD_ID])
-class ReceivedUploadView(APIView):
+class ReceivedUploadView(Documented):
     """One upload of the caller, or to a dataset that the caller owns."""
 
     scopes = {"get": Scope.READ, "delete": Scope.PROPOSE}

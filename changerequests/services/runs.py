@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import close_old_connections, transaction
 from django.utils import timezone
 
 from changerequests import queue
@@ -22,11 +22,9 @@ from changerequests.services.seen import require_revision
 from changerequests.services.trail import NOT_WAITING, record_event
 from changerequests.states import Action, RunPhase, RunStatus, Status
 from datasets.errors import Forbidden, InvalidInput
+from datasets.idempotency import LONGEST_KEY
 from datasets.operators import is_operator
 from datasets.roles import is_owner
-
-#: Characters of an idempotency key.
-LONGEST_KEY = 200
 
 
 @dataclass(frozen=True)
@@ -267,6 +265,7 @@ def wait_for_run(run_id: int, seconds: float) -> MergeRun:
         run = MergeRun.objects.select_related("change_request", "dataset").get(pk=run_id)
         if not run.is_active or time.monotonic() >= deadline:
             return run
+        close_old_connections()  # others need it meanwhile; inside a transaction it stays
         time.sleep(pause)
         pause = min(pause * 1.5, 0.25)
 

@@ -6,7 +6,7 @@ from datasets.services.meta import reconcile, reconcile_all, remember_table
 from datasets.services.projects import create_project
 from datasets.services.reading import history, preview, table_at
 from datasets.services.registration import register_dataset
-from datasets.services.settings import CHANGE_SETTINGS, EDITABLE_SETTINGS, change_settings
+from datasets.services.settings import CHANGE_SETTINGS, EDITABLE_SETTINGS, change_settings, settings_digest
 
 __all__ = [
     "CHANGE_SETTINGS",
@@ -22,5 +22,6 @@ __all__ = [
     "reconcile_all",
     "register_dataset",
     "remember_table",
+    "settings_digest",
     "table_at",
 ]

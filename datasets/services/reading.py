@@ -19,17 +19,28 @@ def preview(
     after: str | None = None,
     limit: int = 50,
 ) -> merging.TablePage:
-    """One page of the table's rows, in key order unless asked otherwise, on any version that is still there."""
-    return merging.preview(
-        dataset.table_uri,
-        version=version,
-        primary_keys=tuple(dataset.primary_keys),
-        order_by=order_by,
-        descending=descending,
-        filters=tuple(filters),
-        after=after,
-        limit=limit,
-    )
+    """One page of the table's rows, in key order unless asked otherwise, on any version that is still there.
+
+    Raises ``merging.VersionGone`` for one whose log or files were cleaned up, and the engine's errors.
+    """
+    try:
+        return merging.preview(
+            dataset.table_uri,
+            version=version,
+            primary_keys=tuple(dataset.primary_keys),
+            order_by=order_by,
+            descending=descending,
+            filters=tuple(filters),
+            after=after,
+            limit=limit,
+        )
+    except merging.FileMissing as error:
+        if version is None or version >= dataset.meta.delta_version:
+            raise
+        raise merging.VersionGone(
+            f"Version {version} of {dataset.name} cannot be shown any more: its files were cleaned up (VACUUM). The "
+            f"newest is {dataset.meta.delta_version}."
+        ) from error
 
 
 def table_at(*, dataset: Dataset, version: int | None = None) -> merging.TableInfo:

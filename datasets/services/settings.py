@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from audit.services import dataset_stream, record
-from datasets.errors import InvalidInput
+from datasets.errors import InvalidInput, SettingsChanged
 from datasets.evidence import DATASET
 from datasets.models import Dataset
 from datasets.roles import require_owner
@@ -35,14 +37,29 @@ EDITABLE_SETTINGS = (
 )
 
 
-def change_settings(*, dataset_id: int, actor: User, changes: Mapping[str, Any]) -> Dataset:
-    """Change a dataset's settings; recorded with the values before and after. For owners."""
+def settings_digest(dataset: Dataset) -> str:
+    """What stands for the settings as they are: another one after every change."""
+    values = [(name, getattr(dataset, name)) for name in EDITABLE_SETTINGS]
+    return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()[:16]
+
+
+def change_settings(
+    *, dataset_id: int, actor: User, changes: Mapping[str, Any], edited: Collection[str] = ()
+) -> Dataset:
+    """Change a dataset's settings; recorded with the values before and after. For owners.
+
+    ``edited`` are digests of the settings that the actor looked at: ``SettingsChanged`` where they are others by now.
+    """
     unknown = sorted(set(changes) - set(EDITABLE_SETTINGS))
     if unknown:
         raise InvalidInput(f"These settings do not exist or cannot be changed: {', '.join(unknown)}.")
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
         require_owner(actor, dataset, CHANGE_SETTINGS)
+        if edited and settings_digest(dataset) not in edited:
+            raise SettingsChanged(
+                "Somebody changed the settings since you looked at them. Look again, then change."
+            )
         before = {name: getattr(dataset, name) for name in changes}
         for name, value in changes.items():
             setattr(dataset, name, value)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
 from merging.delta.actions import DataFile
-from merging.errors import MergeFailed, UnsupportedTable
+from merging.errors import FileMissing, MergeFailed, UnsupportedTable
 from merging.sql.quoting import literal
 from merging.store.stores import TableStore
 
@@ -139,7 +139,8 @@ def read_footer(store: TableStore, file: DataFile) -> Footer:
             )
         return _FOOTERS.put(key, _parsed(pq.read_metadata(io.BytesIO(_footer_of(store, path, size, tail)))))
     except FileNotFoundError as error:
-        raise _broken(store, path, "is missing") from error
+        broken = _broken(store, path, "is missing")
+        raise FileMissing(str(broken), data=broken.data) from error
     except (pa.ArrowException, OSError, BaseError) as error:
         raise _broken(store, path, f"is damaged or out of reach ({str(error).splitlines()[0]})") from error
 

@@ -32,7 +32,7 @@ from merging.delta.actions import (
 )
 from merging.delta.damage import Damaged, fields_of, number_of, optional_moment, parse_action, text_of
 from merging.delta.reach import require_inside
-from merging.errors import TableChanged, TableNotFound
+from merging.errors import TableChanged, TableNotFound, VersionGone
 from merging.store.stores import LOG_FOLDER, StoredObject, TableStore
 
 _COMMIT = re.compile(r"(\d{20})\.json")
@@ -316,7 +316,7 @@ def _require_contiguous(store: TableStore, listing: _Listing, first: int, last: 
     if first == 0 and missing[0] == 0:
         earliest = min([*listing.commits, *(number for number, _ in listing.checkpoints)])
         if earliest > last:
-            raise TableNotFound(
+            raise VersionGone(
                 f"Version {last} of {store.uri} is no longer in the log; the oldest is {earliest}.", data=data
             )
     raise TableChanged(f"The log of {store.uri} has a gap: version {missing[0]} is missing.", data=data)

@@ -19,7 +19,7 @@ import numpy as np
 import pyroaring
 
 from merging.delta.damage import Damaged, fields_of, number_of, text_of
-from merging.errors import MergeFailed
+from merging.errors import FileMissing, MergeFailed
 from merging.store.stores import TableStore
 
 MAGIC = 1681511377
@@ -155,7 +155,8 @@ def _stored_payload(store: TableStore, path: str, descriptor: VectorDescriptor) 
     try:
         stored = store.read_range(store.relative(path), offset, descriptor.size + 8)
     except FileNotFoundError as error:
-        raise _broken(store, descriptor, "its file is missing") from error
+        broken = _broken(store, descriptor, "its file is missing")
+        raise FileMissing(str(broken), data=broken.data) from error
     if len(stored) < descriptor.size + 8:
         raise _broken(store, descriptor, "its file is cut short")
     if struct.unpack_from(">i", stored)[0] != descriptor.size:

@@ -17,7 +17,7 @@ def read_cursor(cursor: str, listing: str, places: int) -> tuple[int, ...]:
     """The places in a cursor. Raises InvalidCursor where it was not made for this listing."""
     try:
         decoded = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidCursor("The page cursor is damaged; start from the first page.") from error
     if (
         not isinstance(decoded, list)

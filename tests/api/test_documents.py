@@ -57,6 +57,11 @@ def test_errors_are_shared_components_of_problem_json(document: Any) -> None:
             "Unprocessable",
             "Throttled",
             "Failed",
+            "Changed",
+            "Gone",
+            "NotAcceptable",
+            "TooLarge",
+            "Unsupported",
         )
     }
     assert document["components"]["schemas"]["Problem"]["required"] == [

@@ -13,15 +13,19 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 
+from accounts.tokens import make_token
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import staging
+from changerequests.services import plans, staging
+from changerequests.services.reviews import comment, review
+from changerequests.services.runs import request_merge
 from changerequests.states import UploadStatus
 from datasets.models import Dataset
 from datasets.roles import Role
+from datasets.suites import ask_for_proposal
 from tests import services
 from tests.api.clients import token_of
 from tests.conftest import connected_database_url
-from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
+from tests.factories import ChangeRequestFactory, DatasetFactory, expect_of, expectation, person_with
 from tests.live.server import Connection
 
 _numbers = itertools.count(1)
@@ -120,3 +124,36 @@ def draft(dataset: Dataset, owner: User) -> ChangeRequest:
 def client(server: str, owner: User) -> Connection:
     """A caller with a token of the owner."""
     return Connection(server, token=token_of(owner))
+
+
+@pytest.fixture(scope="package")
+def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
+    """What stands in the addresses of operations: things that exist."""
+    with override_settings(DELTA_DATA_ROOT=live_root):
+        request: ChangeRequest = ChangeRequestFactory.create(dataset=dataset)
+        expect_of(dataset, expectation("column_values_to_not_be_null", column="tailnum"))
+        asked = comment(change_request_id=request.pk, actor=owner, body="Why?")
+        verdict = review(change_request_id=request.pk, actor=owner, verdict="comment", body="Hm.")
+        proposal = ask_for_proposal(dataset_id=dataset.pk, actor=owner)
+        plans.check(change_request_id=request.pk)
+        run = request_merge(change_request_id=request.pk, actor=owner)
+    return {
+        "dataset_id": str(dataset.pk),
+        "cr_id": request.cr_id,
+        "slug": dataset.project.slug,
+        "run_id": str(run.pk),
+        "upload_id": str(Upload.objects.filter(change_request=request).latest("pk").pk),
+        "comment_id": str(asked.pk),
+        "token": str(make_token(owner=owner)[0].number),
+        "number": "1",
+        "review_id": str(verdict.pk),
+        "proposal_id": str(proposal.pk),
+        "name": "merge_result.json",
+    }
+
+
+@pytest.fixture(scope="package")
+def settings_root(live_root: Path) -> Iterator[None]:
+    """The server's folders in this process, for what is made for several tests."""
+    with override_settings(DELTA_DATA_ROOT=live_root):
+        yield

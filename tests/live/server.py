@@ -41,6 +41,7 @@ class Connection:
     address: str
     token: str = ""
     cookies: str = ""
+    seconds: float = 30
 
     def call(
         self,
@@ -53,7 +54,7 @@ class Connection:
     ) -> Answer:
         """Send a request, in chunks without a length where ``chunked``; names of headers have ``_`` for ``-``."""
         place = urlsplit(self.address)
-        connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=30)
+        connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=self.seconds)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token:
             sent.setdefault("Authorization", f"Token {self.token}")

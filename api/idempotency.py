@@ -1,0 +1,65 @@
+"""POSTs that are sent again with the same ``Idempotency-Key``: the first answer, marked by ``Idempotent-Replayed``."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import UploadedFile
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from datasets.idempotency import Answer, Call, answer_once
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"
+#: Longer addresses lead to nothing.
+_LONGEST_OPERATION = 300
+
+
+def once(handler: Callable[..., Response], *, waits: bool) -> Callable[..., Response]:
+    """The handler of a POST, performed once for each key of a caller; without a key as it is."""
+
+    def answered(request: Request, *args: Any, **kwargs: Any) -> Response:
+        key = request.headers.get(HEADER, "").strip()
+        operation = f"{request.method} {request.path}"
+        if not key or len(operation) > _LONGEST_OPERATION:
+            return handler(request, *args, **kwargs)
+        call = Call(cast(User, request.user), operation, key, _fingerprint(request))
+        answer = answer_once(call, lambda: _answer_of(handler(request, *args, **kwargs)), waits=waits)
+        replayed = {} if answer.is_first else {REPLAYED: "true"}
+        data = json.loads(answer.body) if answer.body else None
+        return Response(data, status=answer.status, headers={**answer.headers, **replayed})
+
+    return answered
+
+
+def _answer_of(response: Response) -> Answer:
+    body = "" if response.data is None else JSONRenderer().render(response.data).decode()
+    headers = {name: value for name, value in response.headers.items() if name != "Content-Type"}
+    return Answer(response.status_code, headers, body)
+
+
+def _fingerprint(request: Request) -> str:
+    """The digest of a body as it is understood: borders of forms and blanks in JSON make no difference."""
+    sent: Any = request.data
+    if hasattr(sent, "lists"):
+        sent = dict(sent.lists())
+    text = json.dumps([_content(sent), sorted(request.query_params.lists())], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _content(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_content(inner) for inner in value]
+    if not isinstance(value, UploadedFile):
+        return getattr(value, "text", value)  # a number by its digits, which a double would lose
+    digest = hashlib.sha256()
+    for chunk in value.chunks():
+        digest.update(chunk)
+    value.seek(0)
+    return [value.name, digest.hexdigest()]

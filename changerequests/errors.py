@@ -146,6 +146,12 @@ class ContentMissing(DomainError):
     code = "content_missing"
 
 
+class ContentMoved(DomainError):
+    """What a request changes was merged or replaced while somebody read it; ``data["moved"]`` says which."""
+
+    code = "content_moved"
+
+
 class GivenUp(DomainError):
     """The run was interrupted so often that it may be what kills its workers."""
 

@@ -104,6 +104,16 @@ class Facts:
         return check if check.resolutions_digest == self.resolutions_digest else None
 
     @property
+    def plan_is_outdated(self) -> bool:
+        """Whether the table moved since ``plan_check`` was made: its numbers are of an earlier version."""
+        check = self.plan_check
+        return (
+            check is not None
+            and self.status in OPEN_STATUSES
+            and check.table_version < self.dataset.meta.delta_version
+        )
+
+    @property
     def expectation_check(self) -> ExpectationCheck | None:
         """What the suite that holds says of the content and choices as they stand; a full check before a quick one.
 

@@ -101,7 +101,7 @@ def merge_gates(facts: Facts, *, dataset_name_typed: str = "") -> list[Blocker]:
     if check is None:
         if facts.revision is not None:
             found.append(
-                Blocker("not_checked", "fix", "The content was not yet checked against the table.", "checks")
+                Blocker("not_checked", "wait", "The content is being checked against the table.", "checks")
             )
     elif check.problem:
         found.append(Blocker(check.problem_code, "fix", check.problem, "checks"))

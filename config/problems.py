@@ -43,6 +43,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "table_replaced": 409,
     "merged_otherwise": 409,
     "content_missing": 409,
+    "content_moved": 409,
     "outcome_unknown": 503,
     "unavailable": 503,
     "duplicate_keys": 409,

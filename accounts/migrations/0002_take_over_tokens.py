@@ -44,6 +44,7 @@ def _aware(moment: object) -> object:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0001_initial")]
+    # Before knox made its own table there is nothing to take over; and afterwards it has to go.
+    dependencies = [("accounts", "0001_initial"), ("knox", "0009_extend_authtoken_field")]
 
     operations = [migrations.RunPython(take_over, migrations.RunPython.noop)]

@@ -185,9 +185,16 @@ class MovedSerializer(serializers.Serializer):
 class PlanSummarySerializer(serializers.ModelSerializer):
     """The last check in the numbers that lists show."""
 
+    outdated = serializers.SerializerMethodField(
+        help_text="Whether the table moved since: the numbers are of `table_version` and may not hold any more."
+    )
+
     class Meta:
         model = PlanCheck
-        fields = ["table_version", "conflicts", "unresolved", "problem_code", "checked_at"]
+        fields = ["table_version", "outdated", "conflicts", "unresolved", "problem_code", "checked_at"]
+
+    def get_outdated(self, check: PlanCheck) -> bool:
+        return bool(self.context.get("outdated", {}).get(check.pk, False))
 
 
 class DatasetReferenceSerializer(serializers.Serializer):
@@ -231,7 +238,10 @@ class ChangeRequestSerializer(serializers.ModelSerializer):
     @cached_property
     def plan_summary(self) -> PlanSummarySerializer:
         """The same for plans."""
-        return PlanSummarySerializer()
+        facts = self.context["facts"]
+        return PlanSummarySerializer(
+            context={"outdated": {pk: one.plan_is_outdated for pk, one in facts.items()}}
+        )
 
     def facts(self, change_request: ChangeRequest) -> Facts:
         found: Facts = self.context["facts"][change_request.pk]

@@ -284,8 +284,8 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
         return Response(ChangeRequestDetailSerializer.of(visible_facts(actor_of(request), cr_id)))
 
 
-class OfChangeRequest(GenericViewSet):
-    """A list that belongs to one change request."""
+class OfChangeRequest(Documented, GenericViewSet):
+    """A list that belongs to one change request, and what is in it, by the parameter of the address."""
 
     scopes = {"list": Scope.READ, "retrieve": Scope.READ, "create": Scope.REVIEW}
     pagination_class = InOrder

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 import merging
 from changerequests import selectors
-from changerequests.errors import ContentMissing, RunStopped
+from changerequests.errors import ContentMissing, ContentMoved, RunStopped
 from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, PlanCheck, Revision
 from changerequests.services import expectations
@@ -113,18 +113,35 @@ def plan_of(
     if revision.table_id != change_request.dataset.meta.table_id:
         raise TableReplaced("The table was dropped and made anew since the changes were staged.")
     with (
-        _naming_missing_content(change_request),
+        naming_missing_content(change_request, revision),
         merging.plan(merge_request_for(change_request, revision, choosing=choosing)) as plan,
     ):
         yield plan
 
 
 @contextmanager
-def _naming_missing_content(change_request: ChangeRequest) -> Iterator[None]:
-    """Say what the files that hold a request's content are, where they are gone or damaged, and what can be done."""
+def naming_missing_content(change_request: ChangeRequest, revision: Revision) -> Iterator[None]:
+    """Say what the files that hold a request's content are, where they are gone or damaged, and what can be done.
+
+    Content goes when its merge is recorded, or when newer content took its place: whoever was just reading it is told
+    so (``ContentMoved``). Raises ``ContentMissing`` where nobody knows why it is gone.
+    """
     try:
         yield
-    except merging.StagedCorrupt as error:
+    except (merging.MergeFailed, FileNotFoundError) as error:
+        now = ChangeRequest.objects.get(pk=change_request.pk)
+        if now.status == Status.MERGED != change_request.status:
+            raise ContentMoved(
+                f"{now.cr_id} was merged a moment ago, as version {now.merged_version}. Look at it again: what it "
+                f"changed is kept.",
+                moved="merged",
+            ) from error
+        if selectors.current_revision(now) != revision:
+            raise ContentMoved(
+                f"The content of {now.cr_id} was replaced a moment ago. Look at it again.", moved="revision"
+            ) from error
+        if not isinstance(error, merging.StagedCorrupt):
+            raise
         merged = change_request.status == Status.MERGED
         raise ContentMissing(
             f"The rows that {change_request.cr_id} {'changed' if merged else 'proposes'} cannot be shown: their files "
@@ -278,7 +295,7 @@ def changes_page(
     if revision is None:
         return merging.Page(())
     filters: dict[str, Any] = {"operation": operation, "column": column, "after": after, "limit": limit}
-    with _naming_missing_content(change_request):
+    with naming_missing_content(change_request, revision):
         if change_request.status == Status.MERGED:
             return merging.read_diff(str(audit_folder(change_request)), **filters)
         return merging.open_for_pages(revision.location).page(**filters)
@@ -289,7 +306,7 @@ def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[
     revision = selectors.current_revision(change_request)
     if revision is None or change_request.status == Status.MERGED:
         return ()
-    with _naming_missing_content(change_request):
+    with naming_missing_content(change_request, revision):
         return merging.open_for_pages(revision.location).value_groups(limit=limit)
 
 

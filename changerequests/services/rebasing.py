@@ -58,9 +58,9 @@ def what_moved(*, change_request: ChangeRequest, rows: int = 100, versions: int 
     """
     if change_request.status not in OPEN_STATUSES:
         raise NotFound(f"{change_request.cr_id} is {change_request.status}: nothing moves under it any more.")
-    found = merging.changes_under(
-        plans.merge_request_for(change_request, _revision(change_request)), examples=rows
-    )
+    revision = _revision(change_request)
+    with plans.naming_missing_content(change_request, revision):
+        found = merging.changes_under(plans.merge_request_for(change_request, revision), examples=rows)
     history = merging.history(change_request.dataset.table_uri, limit=versions) if versions else ()
     return Moved(
         base_version=found.base_version,

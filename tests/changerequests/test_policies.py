@@ -74,14 +74,14 @@ def test_not_checked(dataset: Dataset) -> None:
     change_request = ChangeRequestFactory.create(dataset=dataset)
     PlanCheck.objects.all().delete()
 
-    assert gates(change_request) == {"not_checked": ("fix", False)}
+    assert gates(change_request) == {"not_checked": ("wait", False)}
 
 
 def test_a_check_of_other_content_does_not_count(dataset: Dataset) -> None:
     change_request = ChangeRequestFactory.create(dataset=dataset)
     stage_csv(change_request, "tailnum,seats\nN1,1\n")
 
-    assert gates(change_request) == {"not_checked": ("fix", False)}
+    assert gates(change_request) == {"not_checked": ("wait", False)}
     plans.check(change_request_id=change_request.pk)
     assert gates(change_request) == {}
 
@@ -214,8 +214,8 @@ def test_what_can_be_mended_comes_first(dataset: Dataset) -> None:
     found = blockers(facts_of(change_request, change_request.author), Action.REQUEST_MERGE)
 
     assert [(blocker.code, blocker.kind) for blocker in found] == [
-        ("not_checked", "fix"),
         ("approvals_missing", "wait"),
+        ("not_checked", "wait"),
     ]
 
 

@@ -36,6 +36,7 @@ GET /api/v1/change_requests/{cr_id}/audit/{name}                            | 40
 POST /api/v1/change_requests/{cr_id}/close                                  | 401 404 403 403 200 200 404 | propose
 GET /api/v1/change_requests/{cr_id}/comments                                | 401 404 200 200 200 200 404 | read
 POST /api/v1/change_requests/{cr_id}/comments                               | 401 404 403 201 201 201 404 | review
+GET /api/v1/change_requests/{cr_id}/comments/{comment_id}                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/conflicts                               | 401 404 200 200 200 200 404 | read
 POST /api/v1/change_requests/{cr_id}/conflicts                              | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/conflicts/bulk                         | 401 404 403 403 200 200 404 | propose
@@ -54,7 +55,9 @@ POST /api/v1/change_requests/{cr_id}/return_to_draft                        | 40
 POST /api/v1/change_requests/{cr_id}/revert                                 | 401 404 403 403 403 201 404 | propose
 GET /api/v1/change_requests/{cr_id}/reviews                                 | 401 404 200 200 200 200 404 | read
 POST /api/v1/change_requests/{cr_id}/reviews                                | 401 404 403 201 403 201 404 | review
+GET /api/v1/change_requests/{cr_id}/reviews/{review_id}                     | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/revisions                               | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/revisions/{number}                      | 401 404 200 200 200 200 404 | read
 POST /api/v1/change_requests/{cr_id}/submit                                 | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/threads/{comment_id}                   | 401 404 403 200 200 200 404 | review
 POST /api/v1/change_requests/{cr_id}/upload                                 | 401 404 403 403 201 201 404 | propose
@@ -138,6 +141,7 @@ MEANT = {
     "run_id": "run",
     "upload_id": "upload",
     "comment_id": "remark",
+    "review_id": "verdict",
     "number": "suite",
     "proposal_id": "proposal",
     "cr_id": "pending",

@@ -14,7 +14,7 @@ from accounts.models import Token
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
 from changerequests.services import plans, proposals, uploads
-from changerequests.services.reviews import comment
+from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from datasets.models import Dataset, SuiteProposal
 from datasets.operators import make_operator
@@ -76,6 +76,7 @@ def make_world() -> World:
     queued = _request(dataset, author, "tailnum,seats\nN3,6\n")
     run = request_merge(change_request_id=queued.pk, actor=author)
     remark = comment(change_request_id=pending.pk, actor=author, body="Look here.")
+    verdict = review(change_request_id=pending.pk, actor=people["contributor"], verdict="comment", body="Hm.")
     unregistered = table_folder("unregistered")
     create_as_copy(unregistered, PLANES, {})
     conflict = plans.conflicts_page(change_request=conflicting).conflicts[0]
@@ -101,6 +102,7 @@ def make_world() -> World:
             "queued": queued.cr_id,
             "run": run.pk,
             "remark": remark.pk,
+            "verdict": verdict.pk,
             "upload": received.pk,
             "suite": suite.number,
             "proposal": proposal.pk,

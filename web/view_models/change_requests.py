@@ -57,7 +57,7 @@ def head(facts: Facts, current: str) -> PageHead:
     change_request, dataset, revision = facts.change_request, facts.dataset, facts.revision
     check, run = facts.plan_check, facts.run
     is_open = change_request.status in (Status.DRAFT, Status.PENDING)
-    conflicts = check.conflicts if check is not None and is_open else None
+    conflicts = check.conflicts if check is not None and is_open and not facts.plan_is_outdated else None
     tabs = [
         ("conversation", "Conversation", "change_request", "comment", None),
         ("changes", "Changes", "changes", "table", revision.rows if revision else None),

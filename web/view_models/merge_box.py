@@ -176,7 +176,15 @@ def _held_gates(facts: Facts, failed: list[Blocker]) -> list[Gate]:
         review.verdict != Review.Verdict.REQUEST_CHANGES for review in facts.verdicts
     ):
         held.append(Gate("ok", "Nobody asks for changes."))
-    if check is not None and not check.problem:
+    if check is not None and facts.plan_is_outdated:
+        held.append(
+            Gate(
+                "wait",
+                f"Checked against version {check.table_version} of the table, which is at version "
+                f"{dataset.meta.delta_version} now: it is looked at again.",
+            )
+        )
+    elif check is not None and not check.problem:
         held.append(Gate("ok", f"Checked against version {check.table_version} of the table."))
         if "conflicts_unresolved" not in codes:
             sentence = (

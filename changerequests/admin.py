@@ -333,7 +333,7 @@ class PlanCheckAdmin(OperatorAdmin):
 class ExpectationCheckAdmin(OperatorAdmin):
     """What suites said of revisions, quickly or in a merge run; not the failing rows."""
 
-    exclude = ["report"]
+    exclude = ["failing", "report"]
     list_display = [
         "change_request",
         "revision",

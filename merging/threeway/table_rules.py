@@ -23,13 +23,14 @@ def table_checks(
     broken, rows, distinct = opened.row(
         f"SELECT count(*) FILTER ({nulls}), count(*), count(DISTINCT ({listed})) FROM merged"
     )
+    lacking = rows - distinct + broken
     yield Check(
         "unique_key",
-        rows == distinct and not broken,
-        "Every merged row has a complete key of its own."
-        if rows == distinct and not broken
-        else f"{rows - distinct + broken:,} merged rows lack a key of their own.",
-        rows - distinct + broken,
+        not lacking,
+        f"{lacking:,} merged rows lack a key of their own."
+        if lacking
+        else "Every merged row has a complete key of its own.",
+        lacking,
     )
     for column in alignment.columns:
         if column.nullable or column.added:

@@ -32,6 +32,7 @@ from datasets.models import Dataset, DatasetLease
 from datasets.roles import Role
 from datasets.services import change_settings, table_at
 from datasets.work import MOST_ATTEMPTS
+from merging.errors import MergeFailed
 from tests.factories import (
     PLANES,
     ChangeRequestFactory,
@@ -300,6 +301,20 @@ def test_a_running_merge_stops_before_its_commit(
     assert pending.status == Status.PENDING
     assert merging.inspect_table(dataset.table_uri).version == 0
     assert actions_of(pending)[-2:] == ["merge.cancel_requested", "merge.cancelled"]
+    assert [event.actor for event in events_of("change_request", pending.cr_id)][-2:] == ["olivia", "olivia"]
+
+
+def test_a_merge_that_fails_is_nobodys_deed(
+    pending: ChangeRequest, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise MergeFailed("The files could not be written.")
+
+    monkeypatch.setattr("merging.executing.executor.prepare", fail)
+    queued(pending, owner)
+    drain()
+    event = events_of("change_request", pending.cr_id).get(action="merge.failed")
+    assert event.actor == ""
 
 
 def test_a_run_whose_content_was_replaced_does_not_commit(

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 
 import merging
 from audit.selectors import events_of
-from changerequests.errors import Blocked
+from changerequests.errors import Blocked, OutcomeUnknown
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.policies import blockers
@@ -23,7 +23,9 @@ from changerequests.services import (
     settling,
 )
 from changerequests.services.execution.reporting import Reporter
+from changerequests.services.plans import bare_request_for
 from changerequests.states import Action, RunStatus, Status
+from datasets import leases
 from datasets.models import Dataset
 from datasets.roles import Role
 from merging.errors import MergeFailed
@@ -305,3 +307,29 @@ def test_fd4_an_end_without_a_put_writes_nothing(
     pending.refresh_from_db()
     assert (pending.merge_generation, pending.unsettled_version) == (1, None)
     assert merging.inspect_table(dataset.table_uri).version == 0
+
+
+@pytest.mark.parametrize(("asked", "settled"), [(1, True), (2, False)])
+def test_fd4_a_marker_of_another_merge_settles_a_put_for_a_version_that_is_there(
+    dataset: Dataset,
+    pending: ChangeRequest,
+    owner: User,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int,
+    settled: bool,
+) -> None:
+    merge(ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN4,4\n"), owner)  # version 1
+    ChangeRequest.objects.filter(pk=pending.pk).update(unsettled_version=asked)
+
+    def otherwise(*_: Any, **__: Any) -> None:
+        raise merging.MergedOtherwise("The marker is another merge's.")
+
+    monkeypatch.setattr(merging, "find_merge", otherwise)
+    request = bare_request_for(pending, pending.revisions.get())
+    lease = leases.acquire(dataset.pk, "worker")
+    assert lease is not None
+    if settled:
+        assert settling.settle(pending, request, lease) is None
+    else:
+        with pytest.raises(OutcomeUnknown, match="is not known"):
+            settling.settle(pending, request, lease)

@@ -25,6 +25,7 @@ from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTi
 from changerequests.services import execution, plans, reviews, runs, storage
 from changerequests.services.execution import audit_files, recording, running
 from changerequests.services.execution.reporting import Reporter
+from changerequests.services.plans import checking, planning
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets import bells, leases, work
 from datasets.errors import InvalidInput
@@ -709,7 +710,7 @@ def test_a_run_whose_choices_no_longer_fit_the_table_ends(
         raise InvalidInput("The table has no column seats any more.")
 
     run = runs.request_merge(change_request_id=pending.pk, actor=owner)
-    monkeypatch.setattr(plans, "merge_request_for", gone)
+    monkeypatch.setattr(planning, "merge_request_for", gone)
     drain()
     run.refresh_from_db()
     pending.refresh_from_db()
@@ -721,15 +722,15 @@ def test_a_check_that_ends_after_the_merge_changes_nothing(
     pending: ChangeRequest, owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = PlanCheck.objects.get(pk=pending.pk)
-    numbers = plans._numbers
+    numbers = checking._numbers
 
     def merged_meanwhile(plan: merging.MergePlan) -> dict[str, Any]:
-        monkeypatch.setattr(plans, "_numbers", numbers)
+        monkeypatch.setattr(checking, "_numbers", numbers)
         found = numbers(plan)
         merge(pending, owner)
         return found | {"rows_added": 777}
 
-    monkeypatch.setattr(plans, "_numbers", merged_meanwhile)
+    monkeypatch.setattr(checking, "_numbers", merged_meanwhile)
     assert plans.check(change_request_id=pending.pk) is None
     pending.refresh_from_db()
     assert pending.status == Status.MERGED
@@ -739,16 +740,16 @@ def test_a_check_that_ends_after_the_merge_changes_nothing(
 def test_a_check_of_earlier_content_does_not_replace_a_newer_one(
     pending: ChangeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = plans._numbers
+    numbers = checking._numbers
 
     def staged_meanwhile(plan: merging.MergePlan) -> dict[str, Any]:
-        monkeypatch.setattr(plans, "_numbers", numbers)
+        monkeypatch.setattr(checking, "_numbers", numbers)
         found = numbers(plan)
         stage_csv(pending, "tailnum,seats\nN1,5\n")
         plans.check(change_request_id=pending.pk)
         return found
 
-    monkeypatch.setattr(plans, "_numbers", staged_meanwhile)
+    monkeypatch.setattr(checking, "_numbers", staged_meanwhile)
     answered = plans.check(change_request_id=pending.pk)
     standing = facts_of(ChangeRequest.objects.get(pk=pending.pk)).plan_check
     assert standing is not None

@@ -1,0 +1,46 @@
+"""What a merge would do: the plan on the table as it is now, and the pages that reviewers read.
+
+From below: ``requests``, ``planning``, then ``checking`` and ``pages`` beside each other.
+"""
+
+from changerequests.services.plans.checking import (
+    check,
+    check_again,
+    check_if_outdated,
+    fresh_check,
+    may_check_again,
+)
+from changerequests.services.plans.pages import (
+    ConflictsPage,
+    OpenConflicts,
+    changes_page,
+    conflict_document,
+    conflicts_page,
+    grouped_changes,
+    open_conflicts,
+    read_selection,
+    seen_choice,
+)
+from changerequests.services.plans.planning import naming_missing_content, plan_of
+from changerequests.services.plans.requests import bare_request_for, merge_request_for
+
+__all__ = [
+    "ConflictsPage",
+    "OpenConflicts",
+    "bare_request_for",
+    "changes_page",
+    "check",
+    "check_again",
+    "check_if_outdated",
+    "conflict_document",
+    "conflicts_page",
+    "fresh_check",
+    "grouped_changes",
+    "may_check_again",
+    "merge_request_for",
+    "naming_missing_content",
+    "open_conflicts",
+    "plan_of",
+    "read_selection",
+    "seen_choice",
+]

@@ -1,0 +1,146 @@
+"""The numbers of a plan, remembered with the request and made again when the table, the content or a choice moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+import merging
+from changerequests import selectors
+from changerequests.errors import ContentMissing
+from changerequests.facts import Facts, facts_of
+from changerequests.models import ChangeRequest, PlanCheck
+from changerequests.services import expectations
+from changerequests.services.locks import lock_change_request
+from changerequests.services.plans.planning import plan_of
+from changerequests.states import Status
+from datasets import suites
+from datasets.errors import Forbidden, TableReplaced
+from datasets.operators import is_operator
+from datasets.rows import storable
+
+
+def check(*, change_request_id: int) -> PlanCheck | None:
+    """Plan a draft or pending request on the table as it is now and remember the numbers; None if it is neither.
+
+    Where the request moved meanwhile, or a newer version was checked, that is left alone and answered. The
+    expectations that look at changed rows alone are judged too, and what they said is kept with the revision.
+    """
+    change_request = (
+        ChangeRequest.objects.select_related("dataset__meta", "dataset__project")
+        .filter(pk=change_request_id, status__in=[Status.DRAFT, Status.PENDING])
+        .first()
+    )
+    revision = selectors.current_revision(change_request) if change_request else None
+    if change_request is None or revision is None:
+        return None
+    digest = change_request.resolutions_digest
+    report = None
+    try:
+        with plan_of(change_request) as plan:
+            numbers = _numbers(plan)
+            try:
+                report = plan.check_expectations(rows_only=True)
+            except merging.SuiteRejected as error:
+                numbers |= {"problem": _suite_problem(change_request, error), "problem_code": error.code}
+    except (merging.MergeError, ContentMissing, TableReplaced) as error:
+        numbers = {
+            "problem": error.message,
+            "problem_code": error.code,
+            "table_version": change_request.dataset.meta.delta_version,
+        }
+    numbers = storable(numbers)
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        if change_request.status not in (Status.DRAFT, Status.PENDING):
+            return None
+        now = facts_of(change_request)
+        standing = now.plan_check
+        if now.revision != revision or now.resolutions_digest != digest:
+            return standing
+        made = "plan_digest" in numbers  # a table that cannot be read any more has no version to compare
+        if made and standing is not None and standing.table_version > numbers["table_version"]:
+            return standing
+        if report is not None:
+            expectations.remember_check(change_request, revision, digest, report.as_json())
+        PlanCheck.objects.filter(pk=change_request_id).delete()
+        return PlanCheck.objects.create(
+            change_request_id=change_request_id,
+            revision=revision,
+            resolutions_digest=digest,
+            checked_at=timezone.now(),
+            **numbers,
+        )
+
+
+def may_check_again(facts: Facts) -> bool:
+    """Whether the asker may have the request checked again."""
+    return facts.contributes or (facts.asker is not None and is_operator(facts.asker))
+
+
+def check_again(*, change_request_id: int, actor: User) -> PlanCheck | None:
+    """Plan anew because somebody asked for it: what could not be checked for want of means may be tried again, too.
+
+    For contributors, owners and operators, else ``Forbidden``.
+    """
+    change_request = ChangeRequest.objects.select_related("dataset__project").get(pk=change_request_id)
+    if not may_check_again(facts_of(change_request, actor)):
+        raise Forbidden("To check a request again you need the role of a contributor.")
+    expectations.forget_what_could_not_be_checked(change_request_id)
+    return check(change_request_id=change_request_id)
+
+
+def _suite_problem(change_request: ChangeRequest, error: merging.SuiteRejected) -> str:
+    return (
+        f"The expectations of {change_request.dataset.name} do not fit the table any more; "
+        f"an owner has to edit them. {error.message}"
+    )
+
+
+def _numbers(plan: merging.MergePlan) -> dict[str, Any]:
+    return {
+        "table_version": plan.version,
+        "plan_digest": plan.digest,
+        "strategy": plan.strategy,
+        "rows_added": plan.rows_added,
+        "rows_updated": plan.rows_updated,
+        "rows_deleted": plan.rows_deleted,
+        "rows_agreed": plan.rows_agreed,
+        "cells_updated": dict(plan.cells_updated),
+        "schema_changes": [
+            {"kind": change.kind, "column": change.column, "type": change.type}
+            for change in plan.schema_changes
+        ],
+        "conflicts": len(plan.conflicts),
+        "unresolved": plan.unresolved,
+        "row_count_before": plan.row_count_before,
+        "row_count_after": plan.row_count_after,
+        "deleted_share": plan.deleted_share,
+    }
+
+
+def check_if_outdated(*, change_request_id: int) -> PlanCheck | None:
+    """The check of a draft or pending request, made now unless its numbers are current; None if it is neither."""
+    change_request = (
+        ChangeRequest.objects.select_related("dataset__meta", "dataset__project")
+        .filter(pk=change_request_id, status__in=[Status.DRAFT, Status.PENDING])
+        .first()
+    )
+    return fresh_check(facts_of(change_request)) if change_request is not None else None
+
+
+def fresh_check(facts: Facts) -> PlanCheck | None:
+    """The check in numbers, made again if the table or the content moved since the last one."""
+    known = facts.plan_check
+    if known is not None and not known.problem:
+        try:
+            version = merging.inspect_table(facts.dataset.table_uri).version
+        except merging.MergeError:
+            version = -1
+        unjudged = facts.expectation_check is None and suites.active_suite(facts.dataset) is not None
+        if version == known.table_version and not unjudged:
+            return known
+    return check(change_request_id=facts.change_request.pk)

@@ -1,0 +1,149 @@
+"""What reviewers read: pages of changes, groups of equal edits, conflicts with what stands for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import merging
+from changerequests import selectors
+from changerequests.models import ChangeRequest, ConflictResolution
+from changerequests.services.choices import choice_digest
+from changerequests.services.plans.planning import naming_missing_content, plan_of
+from changerequests.services.storage import audit_folder
+from changerequests.states import Status
+from datasets.rows import json_value, keepable, key_digest
+
+PAGE_SIZE = 100
+#: How many conflicts an error answer lists; the count of rows is exact, and all of them are in their pages.
+LISTED_CONFLICTS = 100
+
+
+def changes_page(
+    *,
+    change_request: ChangeRequest,
+    operation: str | None = None,
+    column: str | None = None,
+    after: str | None = None,
+    limit: int = PAGE_SIZE,
+) -> merging.Page[merging.ChangedRow]:
+    """What the request changes (``before`` and ``after`` of each row), in key order: Base against Proposed while it is
+    open; what was merged, once it is merged.
+
+    Raises ``ContentMissing`` where the files that hold it are gone.
+    """
+    revision = selectors.current_revision(change_request)
+    if revision is None:
+        return merging.Page(())
+    filters: dict[str, Any] = {"operation": operation, "column": column, "after": after, "limit": limit}
+    with naming_missing_content(change_request, revision):
+        if change_request.status == Status.MERGED:
+            return merging.read_diff(str(audit_folder(change_request)), **filters)
+        return merging.open_for_pages(revision.location).page(**filters)
+
+
+def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[merging.ValueGroup, ...]:
+    """The most frequent equal edits of an open request, for reviewers of many rows. Raises ``ContentMissing``."""
+    revision = selectors.current_revision(change_request)
+    if revision is None or change_request.status == Status.MERGED:
+        return ()
+    with naming_missing_content(change_request, revision):
+        return merging.open_for_pages(revision.location).value_groups(limit=limit)
+
+
+@dataclass(frozen=True)
+class ConflictsPage:
+    """A page of conflicts in key order with the exact counts of all of them.
+
+    ``standing`` are the choices by key digest and column, ``selections`` what was seen of each column (empty for
+    whole rows): send that back with a choice for all of it.
+    """
+
+    conflicts: tuple[merging.Conflict, ...]
+    next: str | None
+    total: int
+    unresolved: int
+    table_version: int
+    standing: Mapping[tuple[str, str], ConflictResolution] = field(default_factory=dict)
+    selections: Mapping[str, str] = field(default_factory=dict)
+
+    def chosen_for(self, conflict: merging.Conflict) -> ConflictResolution | None:
+        """Who chose what stands for a conflict of this page, and when."""
+        found = self.standing.get((key_digest(conflict.key), conflict.column or ""))
+        return found if conflict.choice is not None else None
+
+
+def seen_choice(conflict: merging.Conflict) -> str:
+    """What stands for the choice that somebody sees for a conflict: send it back with another choice."""
+    return choice_digest(conflict.choice, keepable(conflict.value))
+
+
+def read_selection(seen: str) -> tuple[str, int]:
+    """The digest of a selection, and the newest choice that was made before it was shown."""
+    digest, _, newest = seen.rpartition("-")
+    return digest, int(newest) if newest.isascii() and newest.isdecimal() and len(newest) <= 18 else 0
+
+
+def conflicts_page(
+    *,
+    change_request: ChangeRequest,
+    after: str | None = None,
+    column: str | None = None,
+    limit: int = PAGE_SIZE,
+) -> ConflictsPage:
+    """The conflicts of an open request with the table as it is now; none before the first upload."""
+    if change_request.status not in (Status.DRAFT, Status.PENDING):
+        return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
+    if selectors.current_revision(change_request) is None:
+        return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
+    newest = selectors.newest_choice(change_request)  # before the plan: what comes after it was not seen
+    with plan_of(change_request) as plan:
+        page = plan.conflicts.page(after=after, column=column, limit=limit)
+        return ConflictsPage(
+            page.items,
+            page.next,
+            len(plan.conflicts),
+            plan.unresolved,
+            plan.version,
+            selectors.choices_for(change_request, {key_digest(one.key) for one in page.items}),
+            {name: f"{digest}-{newest}" for name, digest in plan.conflicts.digests().items()},
+        )
+
+
+def conflict_document(conflict: merging.Conflict) -> dict[str, Any]:
+    """A conflict in JSON values: what a run keeps of it, and an error answer tells."""
+    return {
+        "key": json_value(conflict.key),
+        "column": conflict.column,
+        "kind": conflict.kind,
+        **{name: json_value(value) for name, value in vars(conflict.sides).items()},
+        "inputs_digest": conflict.inputs_digest,
+        "legal_choices": list(conflict.legal_choices),
+        "message": conflict.message,
+        "choice": conflict.choice,
+        "value": json_value(conflict.value),
+    }
+
+
+@dataclass(frozen=True)
+class OpenConflicts:
+    """The conflicts without a choice: how many rows they are in, and the first of them."""
+
+    rows: int
+    listed: tuple[merging.Conflict, ...]
+
+
+def open_conflicts(change_request: ChangeRequest) -> OpenConflicts:
+    """What still needs a choice, with the table as it is now. Raises as ``plan_of`` does."""
+    rows, last_key = 0, None
+    listed: list[merging.Conflict] = []
+    with plan_of(change_request) as plan:
+        for conflict in plan.conflicts:  # in key order, so that equal keys stand together
+            if conflict.choice is not None:
+                continue
+            rows += conflict.key != last_key
+            last_key = conflict.key
+            if len(listed) < LISTED_CONFLICTS:
+                listed.append(conflict)
+    return OpenConflicts(rows, tuple(listed))

@@ -1,0 +1,71 @@
+"""The plan of a request on the table as it is now, and what is said where its content is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import merging
+from changerequests import selectors
+from changerequests.errors import ContentMissing, ContentMoved
+from changerequests.models import ChangeRequest, ConflictResolution, Revision
+from changerequests.services.plans.requests import merge_request_for
+from changerequests.states import Status
+from datasets.errors import NotFound, TableReplaced
+
+
+@contextmanager
+def plan_of(
+    change_request: ChangeRequest, *, choosing: Sequence[ConflictResolution] = ()
+) -> Iterator[merging.MergePlan]:
+    """The plan on the table as it is now; with ``choosing`` as it will be once those choices are made.
+
+    Raises ``NotFound`` before the first upload, ``ContentMissing`` where the staged content is gone, ``TableReplaced``,
+    and the engine's errors.
+    """
+    revision = selectors.current_revision(change_request)
+    if revision is None:
+        raise NotFound("No changes were uploaded yet, so there is nothing to plan.")
+    if revision.table_id != change_request.dataset.meta.table_id:
+        raise TableReplaced("The table was dropped and made anew since the changes were staged.")
+    with (
+        naming_missing_content(change_request, revision),
+        merging.plan(merge_request_for(change_request, revision, choosing=choosing)) as plan,
+    ):
+        yield plan
+
+
+@contextmanager
+def naming_missing_content(change_request: ChangeRequest, revision: Revision) -> Iterator[None]:
+    """Say what the files that hold a request's content are, where they are gone or damaged, and what can be done.
+
+    Content goes when its merge is recorded, or when newer content took its place: whoever was just reading it is told
+    so (``ContentMoved``). Raises ``ContentMissing`` where nobody knows why it is gone.
+    """
+    try:
+        yield
+    except (merging.MergeFailed, FileNotFoundError) as error:
+        now = ChangeRequest.objects.get(pk=change_request.pk)
+        if now.status == Status.MERGED != change_request.status:
+            raise ContentMoved(
+                f"{now.cr_id} was merged a moment ago, as version {now.merged_version}. Look at it again: what it "
+                f"changed is kept.",
+                moved="merged",
+            ) from error
+        if selectors.current_revision(now) != revision:
+            raise ContentMoved(
+                f"The content of {now.cr_id} was replaced a moment ago. Look at it again.", moved="revision"
+            ) from error
+        if not isinstance(error, merging.StagedCorrupt):
+            raise
+        merged = change_request.status == Status.MERGED
+        raise ContentMissing(
+            f"The rows that {change_request.cr_id} {'changed' if merged else 'proposes'} cannot be shown: their files "
+            f"are gone or damaged. {error.message} "
+            + (
+                "The counts and the audit events are kept."
+                if merged
+                else "If the database was restored from a backup, an operator runs manage.py after_restore: it "
+                "may be merged already. Else upload the rows again."
+            )
+        ) from error

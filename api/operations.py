@@ -6,7 +6,7 @@ Both are read from what the document is made of, so that what is documented and 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from threading import Lock
 from typing import Any
 
 from django.http import QueryDict
@@ -97,19 +97,34 @@ class Operation:
             raise InvalidInput(said, errors=errors)
 
 
-@cache
+#: Whoever has drf-spectacular describe anything holds it: the library keeps the view that it looks at, and the classes
+#: that it has found, where all threads see them. Two at once fail, or get what is said of the other's view.
+DESCRIBING = Lock()
+
+_operations: dict[tuple[Callable[..., Any], str, str], Operation | None] = {}
+
+
 def operation_of(callback: Callable[..., Any], route: str, method: str) -> Operation | None:
     """The operation that answers a method at a route of the URL configuration; None where there is none."""
-    generator = SchemaGenerator()
-    actions: Mapping[str, str] | None = getattr(callback, "actions", None)
     view: Any = callback
-    answered = method.lower() in actions if actions is not None else hasattr(view.cls, method.lower())
-    if not answered or method == "OPTIONS":
+    actions: Mapping[str, str] | None = getattr(callback, "actions", None)
+    name = method.lower()
+    answered = name in actions if actions is not None else hasattr(view.cls, name)
+    if not answered or name not in view.cls.http_method_names or name == "options":
         return None
+    asked = callback, route, method
+    if asked not in _operations:  # those who ask for what is known wait for nobody
+        with DESCRIBING:
+            if asked not in _operations:
+                _operations[asked] = _described(*asked)
+    return _operations[asked]
+
+
+def _described(callback: Callable[..., Any], route: str, method: str) -> Operation | None:
     path = "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)
-    found = generator.create_view(callback, method).schema.get_operation(
-        path, path, "/api/v1", method, ComponentRegistry()
-    )
+    generator = SchemaGenerator()  # views refer to what it keeps
+    view = generator.create_view(callback, method)
+    found = view.schema.get_operation(path, path, "/api/v1", method, ComponentRegistry())
     if found is None:
         return None
     return Operation(

@@ -1,7 +1,7 @@
 """Projects: what groups datasets."""
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import Forbidden
@@ -16,14 +16,18 @@ def create_project(*, slug: str, name: str, description: str = "", actor: User |
         raise Forbidden("Only operators make projects.")
     project = Project(slug=slug, name=name, description=description)
     require_valid(project)
-    with transaction.atomic():
-        project.save()
-        record(
-            stream=INSTALLATION_STREAM,
-            action="project.created",
-            subject_type="project",
-            subject_id=str(project.pk),
-            actor=actor.get_username() if actor else "",
-            data={"slug": slug, "name": name},
-        )
+    try:
+        with transaction.atomic():
+            project.save()
+            record(
+                stream=INSTALLATION_STREAM,
+                action="project.created",
+                subject_type="project",
+                subject_id=str(project.pk),
+                actor=actor.get_username() if actor else "",
+                data={"slug": slug, "name": name},
+            )
+    except IntegrityError:  # somebody was faster since the look above
+        require_valid(project)
+        raise
     return project

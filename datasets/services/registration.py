@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings as installation_settings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 import merging
 from audit.services import dataset_stream, record
@@ -50,11 +50,7 @@ def register_dataset(
     if actor is not None:
         _may_register(actor, project, table_uri)
     # Before it is looked into: what it holds is nothing for people who have no role on the dataset that it is.
-    if Dataset.objects.filter(table_uri=table_uri).exists():
-        sentence = (
-            "This table is a dataset already; ask an owner of that dataset or an operator for a role on it."
-        )
-        raise InvalidInput(sentence, errors={"table_uri": [sentence]})
+    _refuse_registered(table_uri)
     try:
         with registering(by_operator=actor is None or is_operator(actor)):
             info = merging.inspect_table(table_uri)
@@ -81,30 +77,43 @@ def register_dataset(
         **settings,
     )
     require_valid(dataset)
-    with transaction.atomic():
-        dataset.save()
-        DatasetLease.objects.create(dataset=dataset)
-        meta = DatasetMeta(dataset=dataset, **facts_of(info))
-        meta.save(force_insert=True)
-        record(
-            stream=dataset_stream(dataset.pk),
-            action="dataset.registered",
-            subject_type="dataset",
-            subject_id=str(dataset.pk),
-            actor=actor.get_username() if actor else "",
-            data={
-                "name": name,
-                "table_uri": table_uri,
-                "table_id": info.table_id,
-                "primary_keys": list(primary_keys),
-                "delta_version": info.version,
-                "row_count": info.row_count,
-                **({"files_elsewhere": len(info.files_elsewhere)} if info.files_elsewhere else {}),
-                **({"warnings": list(info.warnings)} if info.warnings else {}),
-            },
-            rows=DATASET.seal(dataset),
-        )
+    try:
+        with transaction.atomic():
+            dataset.save()
+            DatasetLease.objects.create(dataset=dataset)
+            meta = DatasetMeta(dataset=dataset, **facts_of(info))
+            meta.save(force_insert=True)
+            record(
+                stream=dataset_stream(dataset.pk),
+                action="dataset.registered",
+                subject_type="dataset",
+                subject_id=str(dataset.pk),
+                actor=actor.get_username() if actor else "",
+                data={
+                    "name": name,
+                    "table_uri": table_uri,
+                    "table_id": info.table_id,
+                    "primary_keys": list(primary_keys),
+                    "delta_version": info.version,
+                    "row_count": info.row_count,
+                    **({"files_elsewhere": len(info.files_elsewhere)} if info.files_elsewhere else {}),
+                    **({"warnings": list(info.warnings)} if info.warnings else {}),
+                },
+                rows=DATASET.seal(dataset),
+            )
+    except IntegrityError:  # somebody was faster since the looks above
+        _refuse_registered(table_uri)
+        require_valid(dataset)
+        raise
     return dataset
+
+
+def _refuse_registered(table_uri: str) -> None:
+    if Dataset.objects.filter(table_uri=table_uri).exists():
+        sentence = (
+            "This table is a dataset already; ask an owner of that dataset or an operator for a role on it."
+        )
+        raise InvalidInput(sentence, errors={"table_uri": [sentence]})
 
 
 def canonical_table_uri(table_uri: str) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
 from datasets.rows import json_value, kept
@@ -39,6 +42,17 @@ class StrictSerializer(TypedSerializer):
         return super().to_internal_value(data)
 
 
+class StrictSerializerSchema(OpenApiSerializerExtension):
+    """Says in the OpenAPI document that there are no other members."""
+
+    target_class = StrictSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        found = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**found, "additionalProperties": False} if direction == "request" else dict(found)
+
+
 def _type_problem(field: serializers.Field, value: Any) -> str:
     if value is None:
         return ""  # the field itself says whether it may be
@@ -49,7 +63,7 @@ def _type_problem(field: serializers.Field, value: Any) -> str:
         fits = isinstance(value, float | int) and not isinstance(value, bool)
         kind = "a whole number" if whole else "a number"
         return "" if fits and (not whole or value == int(value)) else f"Write {kind}, without quotes."
-    if isinstance(field, serializers.CharField | serializers.ChoiceField):
+    if isinstance(field, serializers.CharField | serializers.ChoiceField | serializers.DecimalField):
         return "" if isinstance(value, str) else "Write a text, in quotes."
     if isinstance(field, serializers.ListField) and isinstance(value, list):
         return next((sentence for one in value if (sentence := _type_problem(field.child, one))), "")

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from web import cells, theme
 from web.icons import ICONS
+from web.parameters import misfits
 from web.wording import counted
 
 register = template.Library()
@@ -107,6 +108,13 @@ def query(context: RequestContext, **changes: Any) -> str:
             parameters[name] = str(value)
     encoded = parameters.urlencode()
     return f"?{encoded}" if encoded else "?"
+
+
+@register.simple_tag(takes_context=True)
+def address_misfits(context: RequestContext) -> list[str]:
+    """What of the page's address it does not know or cannot take, in sentences."""
+    request = context.get("request")
+    return misfits(request) if request is not None else []
 
 
 @register.simple_tag(takes_context=True)

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from web.parameters import TEXT, asked_with
 from web.views import (
     account,
     audit,
@@ -23,7 +24,7 @@ REQUEST = "change-requests/<str:cr_id>/"
 
 urlpatterns = [
     path("", home.home, name="home"),
-    path("sign-in/", sessions.SignIn.as_view(), name="login"),
+    path("sign-in/", asked_with(next=TEXT)(sessions.SignIn.as_view()), name="login"),
     path("sign-out/", sessions.SignOut.as_view(), name="logout"),
     path("account/", account.account, name="account"),
     path("account/password/", account.change_password, name="change_password"),

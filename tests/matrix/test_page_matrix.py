@@ -210,9 +210,8 @@ def signed_in(world: World) -> dict[str, Client]:
     return clients
 
 
-def call(world: World, client: Client, what: str) -> int:
-    """The status that somebody gets."""
-    method, name = what.split()
+def address_of(world: World, name: str) -> str:
+    """The address of a name, with things that exist."""
     meant = {
         "project_slug": world.names["project"],
         "dataset_slug": "planes",
@@ -224,7 +223,13 @@ def call(world: World, client: Client, what: str) -> int:
         "version": 0,
         "number": world.names["token"] if name == "revoke_token" else 0 if "rows" in name else 1,
     }
-    address = reverse(name, kwargs={part: meant[part] for part in addresses()[name]})
+    return reverse(name, kwargs={part: meant[part] for part in addresses()[name]})
+
+
+def call(world: World, client: Client, what: str) -> int:
+    """The status that somebody gets."""
+    method, name = what.split()
+    address = address_of(world, name)
     cookies = SimpleCookie(client.cookies)
     if method == "GET":
         query = {"key": '{"tailnum": "N1"}', "tailnum": "N1"} if name == "row_history" else {}

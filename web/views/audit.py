@@ -5,14 +5,17 @@ from django.views.decorators.http import require_safe
 
 from audit.export import ExportFilter, moment_of
 from datasets.trail import export_trail
+from web.parameters import TEXT, asked_with, require_fitting
 from web.views.shared import dataset_at, person, signed_in
 
 
+@asked_with(since=TEXT, until=TEXT)
 @require_safe
 @signed_in
 def export(request: HttpRequest, project_slug: str, dataset_slug: str) -> StreamingHttpResponse:
     """Download a range of the dataset's trail as JSON lines; for owners and operators."""
     dataset = dataset_at(request, project_slug, dataset_slug)
+    require_fitting(request)
     wanted = ExportFilter(
         since=moment_of(request.GET.get("since", "")), until=moment_of(request.GET.get("until", ""))
     )

@@ -4,10 +4,13 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from changerequests.services.blame import row_history as history_of
+from web.parameters import asked_with
 from web.view_models.blame import key_fields, row_story
+from web.view_models.datasets import KEY_PARAMETER
 from web.views.shared import dataset_at, dataset_page, signed_in
 
 
+@asked_with(starting=KEY_PARAMETER)
 @require_safe
 @signed_in
 def row_history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:

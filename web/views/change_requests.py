@@ -17,6 +17,7 @@ from changerequests.services import plans, proposals, rebasing, reviews, uploads
 from changerequests.states import Action, Status
 from datasets.errors import InvalidInput
 from web.forms import CloseForm, CommentForm, ReviewForm
+from web.parameters import NUMBER, asked_with
 from web.view_models.change_requests import head, may_approve, may_review, side
 from web.view_models.merge_box import merge_box
 from web.view_models.moved import moved_page
@@ -37,6 +38,7 @@ from web.views.shared import (
 SHOWN_MOVED = 50
 
 
+@asked_with(start=NUMBER, until=NUMBER, comment=NUMBER)
 @require_safe
 @signed_in
 def conversation(request: HttpRequest, cr_id: str) -> HttpResponse:

@@ -6,6 +6,7 @@ from django.views.decorators.http import require_safe
 
 from changerequests.errors import ContentMissing
 from changerequests.services import plans
+from web.parameters import TEXT, asked_with, choice, chosen
 from web.view_models.change_requests import head
 from web.view_models.changes import diff_table, groups
 from web.view_models.datasets import types_of
@@ -15,6 +16,13 @@ PAGE_ROWS = 50
 OPERATIONS = (("", "All"), ("update", "Changed"), ("insert", "New"), ("delete", "Deleted"))
 
 
+@asked_with(
+    kind=choice(*(kind for kind, _ in OPERATIONS if kind)),
+    column=TEXT,
+    view=choice("groups"),
+    columns=choice("all"),
+    after=TEXT,
+)
 @require_safe
 @signed_in
 def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
@@ -24,8 +32,7 @@ def changes(request: HttpRequest, cr_id: str) -> HttpResponse:
     operation = request.GET.get("kind", "")
     operation = operation if operation in dict(OPERATIONS) else ""
     cells = dict(revision.cells_updated) if revision else {}
-    column = request.GET.get("column", "")
-    column = column if column in cells else ""
+    column = chosen(request, "column", sorted(cells))
     grouped = request.GET.get("view") == "groups"
     all_columns = request.GET.get("columns") == "all"
     context = {

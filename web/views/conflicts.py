@@ -18,6 +18,7 @@ from changerequests.services import plans
 from changerequests.states import Action
 from datasets.errors import DomainError, InvalidInput
 from datasets.rows import key_digest, parse_json
+from web.parameters import TEXT, asked_with
 from web.view_models.change_requests import head
 from web.view_models.conflicts import Picked, Unsaved, bulk_choices, choices_of_others, conflict_cards
 from web.views.shared import body_limit, facts_at, form_at, is_fragment, person, posted, request_at, signed_in
@@ -26,6 +27,7 @@ from web.wording import counted
 PAGE_CONFLICTS = 25
 
 
+@asked_with(after=TEXT)
 @require_safe
 @signed_in
 def conflicts(request: HttpRequest, cr_id: str) -> HttpResponse:

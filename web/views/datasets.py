@@ -20,8 +20,9 @@ from datasets.models import Dataset, Project
 from datasets.roles import Role, datasets_with_role, members_of, require_owner, set_role
 from datasets.trail import may_export
 from web.forms import DatasetSettingsForm, MemberForm
+from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice, chosen
 from web.view_models.blame import key_fields
-from web.view_models.datasets import history_rows, preview_table, schema_rows
+from web.view_models.datasets import KEY_PARAMETER, history_rows, preview_table, schema_rows
 from web.view_models.requests import request_rows
 from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
 from web.wording import name_of
@@ -60,6 +61,7 @@ def _listed(request: HttpRequest) -> list[Dataset]:
     )
 
 
+@asked_with(version=NUMBER, sort=TEXT, column=TEXT, value=TEXT, after=TEXT)
 @require_safe
 @signed_in
 def rows(
@@ -67,18 +69,18 @@ def rows(
 ) -> HttpResponse:
     """The table's rows in key order or sorted by a column, now or as they were at a version."""
     dataset = dataset_at(request, project_slug, dataset_slug)
-    chosen = whole_number(request.GET.get("version", ""))
-    if version is None and chosen is not None:
-        return HttpResponseRedirect(reverse("dataset_at_version", args=[project_slug, dataset_slug, chosen]))
-    order = request.GET.get("sort", "")
-    column, wanted = request.GET.get("column", ""), request.GET.get("value", "")
-    names = {field["name"] for field in dataset.meta.schema_json["fields"]}
+    wished = whole_number(request.GET.get("version", ""))
+    if version is None and wished is not None:
+        return HttpResponseRedirect(reverse("dataset_at_version", args=[project_slug, dataset_slug, wished]))
+    names = [field["name"] for field in dataset.meta.schema_json["fields"]]
+    order = chosen(request, "sort", [*names, *(f"-{name}" for name in names)])
+    column, wanted = chosen(request, "column", names), request.GET.get("value", "")
     page = services.preview(
         dataset=dataset,
         version=version,
-        order_by=order.lstrip("-") if order.lstrip("-") in names else None,
-        descending=order.startswith("-"),
-        filters=[(column, "=", wanted)] if column in names and "value" in request.GET else [],
+        order_by=order if order in names else order.removeprefix("-") or None,
+        descending=order.startswith("-") and order not in names,
+        filters=[(column, "=", wanted)] if column and "value" in request.GET else [],
         after=request.GET.get("after") or None,
         limit=PREVIEW_ROWS,
     )
@@ -93,7 +95,7 @@ def rows(
             "next": page.next,
             "column": column,
             "value": wanted,
-            "columns": [field["name"] for field in dataset.meta.schema_json["fields"]],
+            "columns": names,
         },
     )
 
@@ -111,6 +113,7 @@ def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRe
     return dataset_page(request, dataset, "schema", facts)
 
 
+@asked_with(starting=KEY_PARAMETER, before=NUMBER)
 @require_safe
 @signed_in
 def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
@@ -132,6 +135,7 @@ def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
     )
 
 
+@asked_with(status=choice("open", Status.MERGED, Status.CLOSED, "all"), page=PAGE)
 @require_safe
 @signed_in
 def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
@@ -159,6 +163,7 @@ def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) 
     )
 
 
+@asked_with(q=TEXT, page=PAGE)
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def members(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:

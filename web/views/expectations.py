@@ -16,6 +16,7 @@ from datasets import suites
 from datasets.errors import InvalidInput, NotFound, SuiteChanged
 from datasets.models import Dataset, SuiteVersion
 from web.forms import AnswerForm, SuiteForm
+from web.parameters import NUMBER, PAGE, asked_with
 from web.typed import typed_form
 from web.view_models.change_requests import head
 from web.view_models.expectations import rows_of_expectation, shown_check
@@ -39,6 +40,7 @@ VERSIONS = 20
 TAB = "expectations"
 
 
+@asked_with(proposal=NUMBER)
 @body_limit("LONG_LIST_LIMIT_BYTES")
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
@@ -49,11 +51,11 @@ def suite(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRes
     if request.method == "POST":
         return _save(request, dataset, current)
     document = current.document if current is not None else suites.EMPTY_SUITE
-    proposed = request.GET.get("proposal", "")
-    if (proposal_id := whole_number(proposed)) is not None:
+    proposal_id = whole_number(request.GET.get("proposal", ""))
+    if proposal_id is not None:
         proposal = suites.proposal_of(dataset, proposal_id)
         document = proposal.document or document
-    return _suite_page(request, dataset, current, document, proposed=bool(proposed))
+    return _suite_page(request, dataset, current, document, proposed=proposal_id is not None)
 
 
 def _save(request: HttpRequest, dataset: Dataset, current: SuiteVersion | None) -> HttpResponse:
@@ -116,6 +118,7 @@ def _suite_page(
     return dataset_page(request, dataset, TAB, context, status=status)
 
 
+@asked_with(page=PAGE)
 @require_safe
 @signed_in
 def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
@@ -125,6 +128,7 @@ def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
     return dataset_page(request, dataset, "suite_history", {"page": page}, tab=TAB)
 
 
+@asked_with(against=NUMBER)
 @require_safe
 @signed_in
 def version(request: HttpRequest, project_slug: str, dataset_slug: str, number: int) -> HttpResponse:
@@ -235,6 +239,7 @@ def checks_page(
     return render(request, "change_requests/checks.html", context, status=status)
 
 
+@asked_with(start=NUMBER)
 @require_safe
 @signed_in
 def rows(request: HttpRequest, cr_id: str, number: int) -> HttpResponse:

@@ -16,6 +16,7 @@ from changerequests.facts import Facts, facts_listed
 from changerequests.models import ChangeRequest
 from changerequests.states import Status
 from datasets.roles import datasets_with_role
+from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
 from web.view_models.requests import RequestRow, gates_in_the_way, request_rows
 from web.views.shared import person, signed_in, whole_number
 
@@ -62,6 +63,7 @@ _WORDS = {
 }
 
 
+@asked_with(q=TEXT, dataset=NUMBER, show=choice(*_WORDS), page=PAGE)
 @require_safe
 @signed_in
 def home(request: HttpRequest) -> HttpResponse:

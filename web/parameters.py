@@ -19,7 +19,7 @@ _NOTED = "headgate.parameters"
 
 
 @dataclass(frozen=True)
-class Parameter:
+class PageParameter:
     """What a parameter may be: in words, and as a question. Empty stands for not given, as forms send it."""
 
     possible: str
@@ -30,18 +30,18 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
-def choice(*names: str) -> Parameter:
+def choice(*names: str) -> PageParameter:
     """One of these."""
-    return Parameter(", ".join(names), frozenset(names).__contains__)
+    return PageParameter(", ".join(names), frozenset(names).__contains__)
 
 
-NUMBER = Parameter("a whole number", _is_number)
-PAGE = Parameter("a whole number from 1", lambda text: _is_number(text) and int(text) > 0)
+NUMBER = PageParameter("a whole number", _is_number)
+PAGE = PageParameter("a whole number from 1", lambda text: _is_number(text) and int(text) > 0)
 #: Whatever is typed is looked for, or the view itself says that it is not there.
-TEXT = Parameter("any text", lambda text: True)
+TEXT = PageParameter("any text", lambda text: True)
 
 
-def asked_with(*, starting: str = "", **parameters: Parameter) -> Callable[[View], View]:
+def asked_with(*, starting: str = "", **parameters: PageParameter) -> Callable[[View], View]:
     """Declare what a view may be asked; names that begin with ``starting`` are texts. Without it there is nothing."""
 
     def declared(view: View) -> View:
@@ -65,7 +65,7 @@ def chosen(request: HttpRequest, name: str, possible: Collection[str]) -> str:
 def misfits(request: HttpRequest) -> list[str]:
     """A sentence for each parameter of the address that the page does not know, or whose value it cannot take."""
     view: Any = getattr(request.resolver_match, "func", None)
-    declared: Mapping[str, Parameter] = getattr(view, "parameters", {})
+    declared: Mapping[str, PageParameter] = getattr(view, "parameters", {})
     starting = getattr(view, "starting", "")
     noted: Mapping[str, str] = request.META.get(_NOTED, {})
     found = []

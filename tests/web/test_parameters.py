@@ -9,7 +9,7 @@ from django.test import Client
 from datasets import bells
 from tests.matrix.test_page_matrix import address_of, rows
 from tests.matrix.world import World, make_world
-from web.parameters import Parameter
+from web.parameters import PageParameter
 from web.urls import urlpatterns
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +48,7 @@ def test_fh2_every_page_names_parameters_that_it_does_not_know_and_values_that_i
     for name in PAGES:
         if name in NO_NOTICE:
             continue
-        declared: dict[str, Parameter] = getattr(VIEWS[name], "parameters", {})
+        declared: dict[str, PageParameter] = getattr(VIEWS[name], "parameters", {})
         address = address_of(world, name)
         expected = 422 if name in FILES else 200
         status, page = shown(owner, name, address, {"stauts": "draft"})

@@ -60,7 +60,7 @@ def things(crowd: Crowd) -> Iterator[tuple[str, Callable[[], int | None]]]:
 
     def page(address: str, user: User) -> Callable[[], int]:
         client = Client(SERVER_NAME="localhost")
-        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        client.force_login(user)
 
         def get() -> int:
             response = client.get(address)

@@ -243,8 +243,8 @@ def test_fd15_a_refused_file_is_called_as_it_was_uploaded(dataset: Dataset) -> N
     answer = client.post(f"/api/v1/change_requests/{cr_id}/upload", {"file": file}, format="multipart")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["message"] == (
-        "the ending of planes.exe names no format. Known endings are .arrow, .csv, .feather, .ipc, .json, .jsonl, "
-        ".ndjson, .parquet, .pq, .tsv, .txt, .xlsm, .xlsx."
+        "the ending of planes.exe names no format; it is text, such as CSV. Known endings are .arrow, .csv, "
+        ".feather, .ipc, .json, .jsonl, .ndjson, .parquet, .pq, .tsv, .txt, .xlsm, .xlsx."
     )
 
 

@@ -442,7 +442,7 @@ def test_broken_files_are_refused_with_their_place(world: World) -> None:
     ]
     assert problems(world, world.file("x.csv", b"id,b\n1,ok\n2,caf\xe9\n")) == [(3, None, "not_utf8")]
     assert problems(world, world.file("x.parquet", b"PAR1 rubbish")) == [(None, None, "unreadable")]
-    assert problems(world, world.file("x.xlsx", b"rubbish")) == [(None, None, "unreadable")]
+    assert problems(world, world.file("x.xlsx", b"rubbish")) == [(None, None, "wrong_format")]
     assert problems(world, world.file("x.doc", b"rubbish")) == [(None, None, "unknown_format")]
     assert problems(world, world.file("x.jsonl", '{"id": 1}\n[1]\n{"id": 2, "id": 3}\n{"id": NaN}\n{')) == [
         (2, None, "not_an_object"),

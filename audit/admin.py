@@ -15,7 +15,7 @@ from django.utils.functional import cached_property
 
 from audit.errors import InvalidMoment
 from audit.export import ExportFilter, export_lines, moment_of
-from audit.models import Chain, Event
+from audit.models import AnchorTarget, Chain, Event
 from audit.services import verify_chains
 
 logger = structlog.get_logger(__name__)
@@ -138,3 +138,10 @@ class ChainAdmin(ReadOnlyAdmin):
             messages.error(request, f"The audit trail is broken in {len(breaks)} places.")
         else:
             messages.success(request, f"{len(chosen)} chains are whole: every entry is as it was written.")
+
+
+@admin.register(AnchorTarget)
+class AnchorTargetAdmin(ReadOnlyAdmin):
+    """The places elsewhere that are told the anchors, and since when one fails."""
+
+    list_display = ["name", "delivered", "delivered_at", "failing_since", "error"]

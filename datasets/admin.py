@@ -26,6 +26,7 @@ from datasets.models import (
     DatasetMeta,
     Installation,
     Project,
+    RememberedAnswer,
     SuiteProposal,
     SuiteVersion,
 )
@@ -251,3 +252,12 @@ class DatasetLeaseAdmin(OperatorAdmin):
     list_filter = [AliveFilter]
     list_select_related = ["dataset"]
     search_fields = ["dataset__name", "holder"]
+
+
+@admin.register(RememberedAnswer)
+class RememberedAnswerAdmin(ReadOnlyAdmin):
+    """Which calls with an ``Idempotency-Key`` were answered; what was said may hold values of rows and stays unseen."""
+
+    list_display = ["operation", "key", "user", "status", "created_at"]
+    list_select_related = ["user"]
+    exclude = ["headers", "body"]

@@ -25,7 +25,7 @@ from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTi
 from changerequests.services import execution, plans, reviews, runs, storage
 from changerequests.services.execution import audit_files, recording, running
 from changerequests.services.execution.reporting import Reporter
-from changerequests.services.plans import checking, planning
+from changerequests.services.plans import checking
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets import bells, leases, work
 from datasets.errors import InvalidInput
@@ -710,7 +710,7 @@ def test_a_run_whose_choices_no_longer_fit_the_table_ends(
         raise InvalidInput("The table has no column seats any more.")
 
     run = runs.request_merge(change_request_id=pending.pk, actor=owner)
-    monkeypatch.setattr(planning, "merge_request_for", gone)
+    monkeypatch.setattr(plans, "merge_request_for", gone)
     drain()
     run.refresh_from_db()
     pending.refresh_from_db()

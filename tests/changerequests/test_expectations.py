@@ -647,14 +647,14 @@ def test_what_could_not_be_checked_is_tried_again_when_somebody_asks(
     expect_of(dataset, expectation("column_values_to_be_dateutil_parseable", column="manufacturer"))
     change_request = proposing(dataset, "tailnum,manufacturer\nN1,2013-01-01\n")
     assert quick(change_request).deferred == 1
-    from merging.expectations import border
+    from merging.expectations.cage import Cage
     from merging.expectations.findings import NotChecked
 
     def missing(*_: object, **__: object) -> None:
         raise NotChecked("it needs the package great_expectations, which is not installed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(border, "failing_texts", missing)
+        patch.setattr(Cage, "ask", missing)
         run = merge(change_request, owner)
     assert run.status == RunStatus.INVALID
     assert "This could not be checked: it needs the package great_expectations" in run.error_message

@@ -70,7 +70,8 @@ def test_archives_go_after_their_time_and_the_audit_stays(
     change_request = merged(dataset, owner, django_capture_on_commit_callbacks)
     assert kinds() == []
     with time_machine.travel(timezone.now() + LATER):
-        expected = [("archive", f"_archive/change_requests/{change_request.cr_id}")]
+        upload = str(change_request.uploads.get().pk)
+        expected = [("archive", f"_archive/change_requests/{change_request.cr_id}"), ("upload", upload)]
         assert kinds(dry_run=True) == expected
         assert storage.archive_folder(change_request).is_dir()
         assert kinds() == expected
@@ -78,9 +79,9 @@ def test_archives_go_after_their_time_and_the_audit_stays(
     assert not storage.archive_folder(change_request).exists()
     assert list(verify()) == []
     event = events_of("installation", "retention").get()
-    assert event.data["counts"] == {"archive": 1}
+    assert event.data["counts"] == {"archive": 1, "upload": 1}
     assert event.data["bytes"] > 0
-    assert event.data["removed"] == [f"archive _archive/change_requests/{change_request.cr_id}"]
+    assert event.data["removed"] == [f"{kind} {subject}" for kind, subject in expected]
     # Blame and revert need no archive.
     assert len(row_history(dataset=dataset, key={"tailnum": "N3"}).changes) == 1
     assert revert_merge(change_request_id=change_request.pk, actor=owner).reverts == change_request
@@ -90,7 +91,8 @@ def test_open_requests_keep_their_content_however_old(dataset: Dataset) -> None:
     change_request = ChangeRequestFactory(dataset=dataset)
     grow_old(storage.staging_folder(change_request), 1000)
     with time_machine.travel(timezone.now() + LATER):
-        assert kinds() == []
+        upload = str(change_request.uploads.get().pk)
+        assert kinds() == [("upload", upload)]  # how it came, which is told by then
     with plans.plan_of(change_request) as plan:
         assert plan.rows_added == 1
 

@@ -23,8 +23,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services.reviews import comment
+from changerequests.models import ChangeRequest, MergeRun, Review, Upload
+from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from config.env import BASE_DIR
 from config.wsgi import application
@@ -83,6 +83,9 @@ def known(merged: ChangeRequest, conflicting: ChangeRequest, owner: User) -> dic
     """What stands in addresses: things of every kind that exist, and one that does not."""
     waiting: Any = ChangeRequestFactory(dataset=merged.dataset, csv="tailnum,seats\nN2,2\n")
     request_merge(change_request_id=waiting.pk, actor=owner)
+    given = review(
+        change_request_id=conflicting.pk, actor=owner, verdict=Review.Verdict.APPROVE, body="Fine."
+    )
     return {
         "dataset_id": [merged.dataset_id, 10**6],
         "cr_id": [conflicting.cr_id, merged.cr_id, waiting.cr_id, "CR-0"],
@@ -91,6 +94,8 @@ def known(merged: ChangeRequest, conflicting: ChangeRequest, owner: User) -> dic
         "comment_id": [*conflicting.comments.values_list("pk", flat=True), 10**6],
         "number": [1, 99],
         "proposal_id": [10**6],
+        "review_id": [given.pk, 10**6],
+        "upload_id": [*Upload.objects.values_list("pk", flat=True), 10**6],
         "name": ["merge_result.json", "diff.parquet", "nothing"],
     }
 

@@ -267,7 +267,11 @@ def test_choices_of_others_take_the_wish_back_and_own_ones_do_not(
     conflicts.resolve(
         change_request_id=waits.pk,
         actor=owner,
-        choices=[conflicts.Choosing(found.key, "seats", "current", found.inputs_digest)],
+        choices=[
+            conflicts.Choosing(
+                found.key, "seats", "current", found.inputs_digest, seen=plans.seen_choice(found)
+            )
+        ],
     )
     assert not waits_still(waits)
     dropped = events_of("change_request", waits.cr_id).get(action="merge.when_ready_dropped")
@@ -277,7 +281,7 @@ def test_choices_of_others_take_the_wish_back_and_own_ones_do_not(
 def test_the_sweep_costs_the_same_however_many_wait(
     waits: ChangeRequest, dataset: Dataset, owner: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         sweep.apply()
     more = []
     for place in range(3):
@@ -289,7 +293,7 @@ def test_the_sweep_costs_the_same_however_many_wait(
         more.append(one)
     ChangeRequest.objects.filter(status=Status.MERGED).update(staging_removed_at=timezone.now())
 
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         sweep.apply()
 
     assert all(waits_still(one) for one in (waits, *more))

@@ -11,7 +11,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from datasets.idempotency import Answer, Call, answer_once
+from datasets.idempotency import Answer, KeyedCall, answer_once
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
@@ -27,7 +27,7 @@ def once(handler: Callable[..., Response], *, waits: bool) -> Callable[..., Resp
         operation = f"{request.method} {request.path}"
         if not key or len(operation) > _LONGEST_OPERATION:
             return handler(request, *args, **kwargs)
-        call = Call(cast(User, request.user), operation, key, _fingerprint(request))
+        call = KeyedCall(cast(User, request.user), operation, key, _fingerprint(request))
         answer = answer_once(call, lambda: _answer_of(handler(request, *args, **kwargs)), waits=waits)
         replayed = {} if answer.is_first else {REPLAYED: "true"}
         data = json.loads(answer.body) if answer.body else None

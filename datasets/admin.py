@@ -137,7 +137,22 @@ class DatasetAdmin(WithMembersAdmin):
     list_filter = ["project", ("meta__problem", admin.EmptyFieldListFilter), "conflict_policy"]
     list_select_related = ["project", "meta"]
     search_fields = ["name", "slug", "table_uri"]
-    actions = ["reconcile"]
+    actions = ["reconcile", "allow_files_elsewhere", "refuse_files_elsewhere"]
+
+    @admin.action(description="Files elsewhere: let the table's log name them", permissions=["operate"])
+    def allow_files_elsewhere(self, request: HttpRequest, datasets: QuerySet[Dataset]) -> None:
+        """For shallow clones."""
+        self._files_elsewhere(request, datasets, allowed=True)
+
+    @admin.action(description="Files elsewhere: keep the table in its folder", permissions=["operate"])
+    def refuse_files_elsewhere(self, request: HttpRequest, datasets: QuerySet[Dataset]) -> None:
+        """The default."""
+        self._files_elsewhere(request, datasets, allowed=False)
+
+    def _files_elsewhere(self, request: HttpRequest, datasets: QuerySet[Dataset], *, allowed: bool) -> None:
+        for dataset in datasets:
+            services.allow_files_elsewhere(dataset_id=dataset.pk, actor=request.user, allowed=allowed)  # type: ignore[arg-type]  # an operator
+        self.reconcile(request, datasets)
 
     @admin.display(ordering="meta__delta_version")
     def version(self, dataset: Dataset) -> int:

@@ -32,7 +32,7 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True)
-class Call:
+class KeyedCall:
     """A call with a key: whose, to what (method and address), and the digest of what was sent with it."""
 
     user: User
@@ -51,7 +51,7 @@ class Answer:
     is_first: bool = True
 
 
-def answer_once(call: Call, perform: Callable[[], Answer], *, waits: bool = False) -> Answer:
+def answer_once(call: KeyedCall, perform: Callable[[], Answer], *, waits: bool = False) -> Answer:
     """Perform the call, or give its first answer again.
 
     ``waits``: performing waits for another process, so it runs outside a transaction. Raises ``InvalidInput`` where the
@@ -81,13 +81,13 @@ class _OtherBody(InvalidInput):
     """The key stands for a call with another body; that one stays remembered."""
 
 
-def _performed(call: Call, perform: Callable[[], Answer]) -> Answer:
+def _performed(call: KeyedCall, perform: Callable[[], Answer]) -> Answer:
     with transaction.atomic():
         row = _locked(call)
         return _remembered(row) or _remember(row, perform())
 
 
-def _waiting(call: Call, perform: Callable[[], Answer]) -> Answer:
+def _waiting(call: KeyedCall, perform: Callable[[], Answer]) -> Answer:
     with transaction.atomic():
         row = _locked(call)
         if (known := _remembered(row)) is not None:
@@ -99,7 +99,7 @@ def _waiting(call: Call, perform: Callable[[], Answer]) -> Answer:
     return _remember(row, perform())
 
 
-def _locked(call: Call) -> RememberedAnswer:
+def _locked(call: KeyedCall) -> RememberedAnswer:
     try:
         row = _rows(call).select_for_update(nowait=True).first()
     except OperationalError as error:
@@ -126,7 +126,7 @@ def _remember(row: RememberedAnswer, answer: Answer) -> Answer:
     return answer
 
 
-def _rows(call: Call) -> Any:
+def _rows(call: KeyedCall) -> Any:
     return RememberedAnswer.objects.filter(user=call.user, operation=call.operation, key=call.key)
 
 

@@ -41,7 +41,7 @@ CARRIED, CARRIED_ACTION, CARRIED_FILE = "typed-", "typed_action", "typed_file"
 
 
 @dataclass(frozen=True)
-class TypedText:
+class TypedField:
     """One field that was typed into."""
 
     name: str
@@ -59,10 +59,10 @@ class TypedForm:
     files: tuple[str, ...] = ()
 
     @property
-    def texts(self) -> list[TypedText]:
+    def texts(self) -> list[TypedField]:
         """The fields that people type into."""
         return [
-            TypedText(name, _label(name), text, min(max(text.count("\n") + 1, len(text) // 80 + 1), 20))
+            TypedField(name, _label(name), text, min(max(text.count("\n") + 1, len(text) // 80 + 1), 20))
             for name, text in self.fields
             if _label(name)
         ]

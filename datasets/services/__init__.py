@@ -6,12 +6,19 @@ from datasets.services.meta import reconcile, reconcile_all, remember_table
 from datasets.services.projects import create_project
 from datasets.services.reading import history, preview, table_at
 from datasets.services.registration import register_dataset
-from datasets.services.settings import CHANGE_SETTINGS, EDITABLE_SETTINGS, change_settings, settings_digest
+from datasets.services.settings import (
+    CHANGE_SETTINGS,
+    EDITABLE_SETTINGS,
+    allow_files_elsewhere,
+    change_settings,
+    settings_digest,
+)
 
 __all__ = [
     "CHANGE_SETTINGS",
     "EDITABLE_SETTINGS",
     "acknowledge_difference",
+    "allow_files_elsewhere",
     "change_settings",
     "create_project",
     "history",

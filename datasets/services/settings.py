@@ -11,9 +11,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from audit.services import dataset_stream, record
-from datasets.errors import InvalidInput, SettingsChanged
+from datasets.errors import Forbidden, InvalidInput, SettingsChanged
 from datasets.evidence import DATASET
 from datasets.models import Dataset
+from datasets.operators import is_operator
 from datasets.roles import require_owner
 from datasets.services.validating import require_valid
 
@@ -76,6 +77,30 @@ def change_settings(
                 data={
                     name: {"before": before[name], "after": getattr(dataset, name)} for name in sorted(moved)
                 },
+                rows=DATASET.seal(dataset),
+            )
+    return dataset
+
+
+def allow_files_elsewhere(*, dataset_id: int, actor: User, allowed: bool) -> Dataset:
+    """Say whether the log of the dataset's table may name files outside of its folder, as a shallow clone's does.
+
+    For operators (``Forbidden``): whoever sees the dataset sees what those files hold.
+    """
+    if not is_operator(actor):
+        raise Forbidden("Only operators say which tables may name files outside of their folder.")
+    with transaction.atomic():
+        dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
+        if dataset.files_elsewhere != allowed:
+            dataset.files_elsewhere = allowed
+            dataset.save(update_fields=["files_elsewhere"])
+            record(
+                stream=dataset_stream(dataset.pk),
+                action="operator.files_elsewhere_allowed" if allowed else "operator.files_elsewhere_refused",
+                subject_type="dataset",
+                subject_id=str(dataset.pk),
+                actor=actor.get_username(),
+                data={"table_uri": dataset.table_uri},
                 rows=DATASET.seal(dataset),
             )
     return dataset

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from datasets import idempotency
 from datasets.errors import InFlight, InvalidInput
-from datasets.idempotency import Answer, Call, answer_once
+from datasets.idempotency import Answer, KeyedCall, answer_once
 from datasets.models import RememberedAnswer
 from tests.factories import UserFactory
 
@@ -24,8 +24,8 @@ def user() -> User:
     return UserFactory.create()
 
 
-def call_of(user: User, **other: str) -> Call:
-    return Call(user, **{"operation": "POST /things", "key": "k", "fingerprint": "f", **other})
+def call_of(user: User, **other: str) -> KeyedCall:
+    return KeyedCall(user, **{"operation": "POST /things", "key": "k", "fingerprint": "f", **other})
 
 
 def making(name: str = "made") -> Answer:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from django.test import Client
 
 import merging
 from audit.selectors import events_of
+from audit.services import verify
 from changerequests.errors import UploadEnded
 from changerequests.services import plans
 from datasets import services
-from datasets.errors import RegistrationRejected
+from datasets.errors import Forbidden, RegistrationRejected
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
@@ -141,3 +143,28 @@ def test_a_table_elsewhere_that_is_no_clone_and_becomes_one_has_a_problem(
     path = climb_out(dataset.table_uri, secret)
 
     assert path in services.reconcile(dataset_id=dataset.pk).problem
+
+
+def test_fs6_operators_alone_let_a_registered_table_leave_its_folder() -> None:
+    dataset = DatasetFactory.create()
+    owner = person_with(Role.OWNER, dataset)
+    with pytest.raises(Forbidden):
+        services.allow_files_elsewhere(dataset_id=dataset.pk, actor=owner, allowed=True)
+    dataset.refresh_from_db()
+    assert not dataset.files_elsewhere
+    operator = UserFactory.create(username="adam")
+    make_operator(operator)
+    client = Client()
+    client.force_login(operator)
+    for action, allowed in (("allow_files_elsewhere", True), ("refuse_files_elsewhere", False)):
+        client.post(
+            "/admin/datasets/dataset/", {"action": action, "_selected_action": [dataset.pk]}, follow=True
+        )
+        dataset.refresh_from_db()
+        assert dataset.files_elsewhere is allowed
+    told = [event.action for event in events_of("dataset", str(dataset.pk)) if event.actor == "adam"]
+    assert [one for one in told if one.startswith("operator.")] == [
+        "operator.files_elsewhere_allowed",
+        "operator.files_elsewhere_refused",
+    ]
+    assert list(verify()) == []

@@ -1,6 +1,7 @@
 """Every page and every form × everybody who may ask: exact statuses, and that a refusal changed nothing.
 
-302 is where a form goes on after it did what it was for, and for nobody who is signed in the way to the sign-in page.
+302 is where a form goes on after it did what it was for; nobody who is signed in is led to the sign-in page, and gets a
+form that was sent back with it (401).
 """
 
 from datetime import timedelta
@@ -25,10 +26,10 @@ GET login                    | 200 302 302 302 302 302 302
 POST login                   | 302 302 302 302 302 302 302
 POST logout                  | 302 302 302 302 302 302 302
 GET account                  | 302 200 200 200 200 200 200
-POST change_password         | 302 302 302 302 302 302 302
-POST sign_out_everywhere     | 302 302 302 302 302 302 302
-POST make_token              | 302 200 200 200 200 200 200
-POST revoke_token            | 302 404 404 404 404 302 404
+POST change_password         | 401 302 302 302 302 302 302
+POST sign_out_everywhere     | 401 302 302 302 302 302 302
+POST make_token              | 401 200 200 200 200 200 200
+POST revoke_token            | 401 404 404 404 404 302 404
 POST theme                   | 302 302 302 302 302 302 302
 GET datasets                 | 302 200 200 200 200 200 200
 GET project                  | 302 404 200 200 200 200 404
@@ -39,52 +40,52 @@ GET dataset_history          | 302 404 200 200 200 200 404
 GET row_history              | 302 404 200 200 200 200 404
 GET export_audit             | 302 404 403 403 403 200 404
 GET maintenance              | 302 404 200 200 200 200 404
-POST maintenance             | 302 404 403 403 403 302 404
+POST maintenance             | 401 404 403 403 403 302 404
 GET dataset_change_requests  | 302 404 200 200 200 200 404
 GET suite                    | 302 404 200 200 200 200 404
-POST suite                   | 302 404 403 403 403 302 404
+POST suite                   | 401 404 403 403 403 302 404
 GET suite_history            | 302 404 200 200 200 200 404
 GET suite_version            | 302 404 200 200 200 200 404
-POST restore_suite           | 302 404 403 403 403 302 404
-POST propose_suite           | 302 404 403 403 403 302 404
+POST restore_suite           | 401 404 403 403 403 302 404
+POST propose_suite           | 401 404 403 403 403 302 404
 GET suite_proposal           | 302 404 200 200 200 200 404
 GET members                  | 302 404 200 200 200 200 404
-POST members                 | 302 404 403 403 403 302 404
-POST remove_member           | 302 404 403 403 403 302 404
+POST members                 | 401 404 403 403 403 302 404
+POST remove_member           | 401 404 403 403 403 302 404
 GET dataset_settings         | 302 404 200 200 200 200 404
-POST dataset_settings        | 302 404 403 403 403 302 404
-POST reconcile               | 302 404 403 302 302 302 404
+POST dataset_settings        | 401 404 403 403 403 302 404
+POST reconcile               | 401 404 403 302 302 302 404
 GET new_change_request       | 302 404 403 200 200 200 404
-POST new_change_request      | 302 404 403 302 302 302 404
+POST new_change_request      | 401 404 403 302 302 302 404
 GET change_request           | 302 404 200 200 200 200 404
 GET merge_box                | 302 404 200 200 200 200 404
 GET upload                   | 302 404 200 200 200 200 404
-POST upload                  | 302 404 403 403 302 302 404
+POST upload                  | 401 404 403 403 302 302 404
 GET changes                  | 302 404 200 200 200 200 404
 GET conflicts                | 302 404 200 200 200 200 404
-POST resolve                 | 302 404 403 403 302 302 404
-POST resolve_column          | 302 404 403 403 302 302 404
+POST resolve                 | 401 404 403 403 302 302 404
+POST resolve_column          | 401 404 403 403 302 302 404
 GET checks                   | 302 404 200 200 200 200 404
-POST check_again             | 302 404 403 302 302 302 404
+POST check_again             | 401 404 403 302 302 302 404
 GET expectation_rows         | 302 404 200 200 200 200 404
-POST override_expectations   | 302 404 403 403 403 302 404
+POST override_expectations   | 401 404 403 403 403 302 404
 GET moved                    | 302 404 200 200 200 200 404
-POST rebase                  | 302 404 403 403 302 302 404
-POST submit                  | 302 404 403 403 302 302 404
-POST return_to_draft         | 302 404 403 403 302 403 404
-POST close                   | 302 404 403 403 302 302 404
-POST reopen                  | 302 404 403 403 302 302 404
-POST comment                 | 302 404 403 302 302 302 404
-POST settle                  | 302 404 403 302 302 302 404
-POST review                  | 302 404 403 302 403 302 404
+POST rebase                  | 401 404 403 403 302 302 404
+POST submit                  | 401 404 403 403 302 302 404
+POST return_to_draft         | 401 404 403 403 302 403 404
+POST close                   | 401 404 403 403 302 302 404
+POST reopen                  | 401 404 403 403 302 302 404
+POST comment                 | 401 404 403 302 302 302 404
+POST settle                  | 401 404 403 302 302 302 404
+POST review                  | 401 404 403 302 403 302 404
 GET merge                    | 302 404 200 200 200 200 404
-POST merge                   | 302 404 403 302 302 302 404
-POST merge_when_ready        | 302 404 403 302 302 302 404
-POST revert                  | 302 404 403 403 403 302 404
+POST merge                   | 401 404 403 302 302 302 404
+POST merge_when_ready        | 401 404 403 302 302 302 404
+POST revert                  | 401 404 403 403 403 302 404
 GET received_upload          | 302 404 404 404 302 302 404
-POST cancel_upload           | 302 404 404 404 409 409 404
+POST cancel_upload           | 401 404 404 404 409 409 404
 GET merge_run                | 302 404 200 200 200 200 404
-POST cancel_run              | 302 404 403 403 302 302 404
+POST cancel_run              | 401 404 403 403 302 302 404
 """
 
 #: What forms send.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
@@ -41,9 +42,11 @@ def live_root(
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
         connection.close()
         patch.setitem(database, "NAME", str(folder / "live.sqlite3"))
+        ContentType.objects.clear_cache()  # their numbers are the other database's
         call_command("migrate", verbosity=0)
         yield folder / "delta"
         connection.close()
+    ContentType.objects.clear_cache()
 
 
 @pytest.fixture(scope="package")

@@ -12,12 +12,13 @@ from django.utils.safestring import SafeString, mark_safe
 from web import cells, theme
 from web.icons import ICONS
 from web.parameters import misfits
-from web.wording import counted
+from web.wording import browser_in_words, counted
 
 register = template.Library()
 
 register.filter("cell", cells.cell_html)
 register.filter("counted", counted)
+register.filter("browser_in_words", browser_in_words)
 
 
 @register.simple_tag

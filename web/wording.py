@@ -26,3 +26,24 @@ def name_of(user: User | None) -> str:
     if user is None:
         return "Headgate"
     return user.get_full_name() or user.get_username()
+
+
+#: What browsers say of themselves, the more particular first: each claims to be the others, too.
+_BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
+_SYSTEMS = {
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Windows": "Windows",
+    "Mac OS X": "macOS",
+    "Linux": "Linux",
+}
+
+
+def browser_in_words(user_agent: str) -> str:
+    """``Chrome on Linux``; what it says of itself where that is no browser's, and "A browser" where it says nothing."""
+    browser = next((name for mark, name in _BROWSERS.items() if mark in user_agent), "")
+    system = next((name for mark, name in _SYSTEMS.items() if mark in user_agent), "")
+    if not browser:
+        return user_agent or "A browser"
+    return f"{browser} on {system}" if system else browser

@@ -6,7 +6,7 @@ import pytest
 import time_machine
 
 from web.template_tags import moment, number, share, size
-from web.wording import counted, listed
+from web.wording import browser_in_words, counted, listed
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -55,3 +55,27 @@ def test_times_are_relative_while_that_helps(age: timedelta, text: str) -> None:
         html = moment(NOW - age)
     assert f">{text}<" in html
     assert "UTC" in html
+
+
+def test_browsers_are_called_by_their_names() -> None:
+    webkit = "AppleWebKit/537.36 (KHTML, like Gecko)"
+    assert [
+        browser_in_words(agent)
+        for agent in (
+            f"Mozilla/5.0 (X11; Linux x86_64) {webkit} Chrome/156.0.0.0 Safari/537.36",
+            f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {webkit} Chrome/156.0 Safari/537.36 Edg/156.0",
+            f"Mozilla/5.0 (Linux; Android 16) {webkit} Chrome/156.0 Mobile Safari/537.36",
+            f"Mozilla/5.0 (Macintosh; Intel Mac OS X 14_1) {webkit} Version/19.0 Safari/605.1",
+            "Mozilla/5.0 (Windows NT 10.0; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "curl/8.9",
+            "",
+        )
+    ] == [
+        "Chrome on Linux",
+        "Edge on Windows",
+        "Chrome on Android",
+        "Safari on macOS",
+        "Firefox on Windows",
+        "curl/8.9",
+        "A browser",
+    ]

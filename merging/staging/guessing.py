@@ -7,7 +7,7 @@ like, and a number is a number that loses no digit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from merging.staging.sources.base import OPERATION_COLUMN, CellKind
 from merging.staging.workbench import Workbench
 
 _AT_ONCE = 100
+_A_FEW_ROWS = 2_048
 _LARGEST_DECIMAL = 38
 _PLAIN_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"
 _JSON_NUMBER = rf"{_PLAIN_NUMBER}([eE][+-]?[0-9]{{1,9}})?"
@@ -119,31 +120,42 @@ def _guess_types(
         for column in columns
     }
     for start in range(0, len(columns), _AT_ONCE):
-        some = [column for column in columns[start : start + _AT_ONCE] if offers[column.position]]
-        if not some:
-            continue
-        counted = [
-            part
-            for column in some
-            for part in (
-                f"count(v{column.position})",
-                *(f"count(v{column.position}) FILTER ({one.returns})" for one in offers[column.position]),
-            )
-        ]
-        counts = iter(opened.row(f"SELECT {', '.join(counted)} FROM {relation}"))
-        for column in some:
-            given = next(counts)
-            fitting = [next(counts) for _ in offers[column.position]]
-            for one, number in zip(offers[column.position], fitting, strict=True):
-                if given and number == given:
-                    guesses[column.position] = Guess(one.type, one.value)
-                    break
+        some = {column.position: offers[column.position] for column in columns[start : start + _AT_ONCE]}
+        # What a few rows rule out need not be asked of all of them.
+        few = _returning(opened, f"(FROM {relation} LIMIT {_A_FEW_ROWS})", some)
+        possible = {position: found for position, (_, found) in few.items()}
+        for position, (given, found) in _returning(opened, relation, possible).items():
+            if given and found:
+                guesses[position] = Guess(found[0].type, found[0].value)
     for column in columns:
         if kinds.get(column.place) == {"number"} and column.position not in guesses:
             exact = _exact_decimal(opened, relation, column)
             if exact is not None:
                 guesses[column.position] = exact
     return guesses
+
+
+def _returning(
+    opened: Session, relation: str, offers: Mapping[int, Sequence[_Candidate]]
+) -> dict[int, tuple[int, list[_Candidate]]]:
+    """Of each column that has offers: how many cells are not NULL, and the offers that all of them return from."""
+    asked = {position: candidates for position, candidates in offers.items() if candidates}
+    if not asked:
+        return {}
+    counted = [
+        part
+        for position, candidates in asked.items()
+        for part in (
+            f"count(v{position})",
+            *(f"count(v{position}) FILTER ({one.returns})" for one in candidates),
+        )
+    ]
+    counts = iter(opened.row(f"SELECT {', '.join(counted)} FROM {relation}"))
+    answers = {}
+    for position, candidates in asked.items():
+        given = next(counts)
+        answers[position] = given, [one for one in candidates if next(counts) == given]
+    return answers
 
 
 def _candidates(column: InputColumn, kinds: Set[CellKind], *, zoneless: bool) -> Iterator[_Candidate]:
@@ -173,22 +185,21 @@ def _matches(cell: str, pattern: str) -> str:
 
 
 def _of_texts(cell: str, *, zoneless: bool) -> Iterator[_Candidate]:
-    whole, broken = r"0|-?[1-9][0-9]*", r"-?(0|[1-9][0-9]*)\.[0-9]+"
-    yield _candidate(cell, pa.int64(), _matches(cell, whole))
-    yield _candidate(
-        cell, pa.float64(), f"TRY_CAST({cell} AS DOUBLE)::VARCHAR = {cell} AND {_matches(cell, broken)}"
-    )
+    yield _candidate(cell, pa.int64(), f"TRY_CAST({cell} AS BIGINT)::VARCHAR = {cell}")
+    # Written plainly: not 1e+20, nor inf or nan.
+    plain = f"contains({cell}, '.') AND NOT contains({cell}, 'e')"
+    yield _candidate(cell, pa.float64(), f"TRY_CAST({cell} AS DOUBLE)::VARCHAR = {cell} AND {plain}")
     yield _candidate(cell, pa.bool_(), f"{cell} IN ('true', 'false')")
     yield _candidate(cell, pa.date32(), _matches(cell, _DAY))
     # Six digits after the second, or none where they are all zero: so timestamps are given out.
-    plain = f"{cell} NOT LIKE '%.000000%'"
-    yield _candidate(cell, pa.timestamp("us", tz="UTC"), f"{_matches(cell, _MOMENT + 'Z')} AND {plain}")
+    short = f"{cell} NOT LIKE '%.000000%'"
+    yield _candidate(cell, pa.timestamp("us", tz="UTC"), f"{_matches(cell, _MOMENT + 'Z')} AND {short}")
     if zoneless:
-        yield _candidate(cell, pa.timestamp("us"), f"{_matches(cell, _MOMENT)} AND {plain}")
+        yield _candidate(cell, pa.timestamp("us"), f"{_matches(cell, _MOMENT)} AND {short}")
 
 
 def _of_numbers(cell: str) -> Iterator[_Candidate]:
-    yield _candidate(cell, pa.int64(), _matches(cell, r"0|-?[1-9][0-9]*"))
+    yield _candidate(cell, pa.int64(), f"TRY_CAST({cell} AS BIGINT)::VARCHAR = {cell}")
     double = f"TRY_CAST({cell} AS DOUBLE)"
     yield _candidate(
         cell, pa.float64(), f"isfinite({double}) AND {_digits(f'{double}::VARCHAR')} = {_digits(cell)}"

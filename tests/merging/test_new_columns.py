@@ -284,7 +284,13 @@ AS_WRITTEN: dict[str, tuple[list[str], str]] = {
     "plus": (["+4915112345"], "string"),
     "exponent": (["1E5"], "string"),
     "huge": (["1e400"], "string"),
+    "exponent as a double gives it": (["1e-07", "1e+20"], "string"),
+    "no numbers": (["nan", "inf", "-inf"], "string"),
+    "bare point": ([".5", "1."], "string"),
+    "underscore": (["1_000"], "string"),
+    "hexadecimal": (["0x10"], "string"),
     "minus zero": (["-0"], "string"),
+    "fraction minus zero": (["-0.0"], "double"),
     "zero padded": (["007"], "string"),
     "letters": (["T", "F"], "string"),
     "booleans": (["true", "false"], "boolean"),
@@ -313,6 +319,27 @@ def test_fd13_a_type_is_guessed_only_where_every_text_comes_back(
     assert staged.new_column_types == {"n": expected}
     if expected == "string":
         assert [row.proposed["n"] for row in staged.page().items if row.proposed] == values
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("1", "2", "long"),
+        ("1", "1.5", "string"),
+        ("1", "x", "string"),
+        ("1.5", "1e5", "string"),
+        ("", "7", "long"),
+        ("", "2024-01-05", "date"),
+        ("true", "", "boolean"),
+        ("", "", "string"),
+    ],
+)
+def test_fd13_a_type_is_guessed_from_all_rows_not_from_a_few(
+    table: World, first: str, last: str, expected: str
+) -> None:
+    rows = "".join(f"{number},{first}\n" for number in range(3_000))
+    staged = table.stage(table.file("x.csv", f"id,n\n{rows}3000,{last}\n"))
+    assert staged.new_column_types == {"n": expected}
 
 
 def test_fd13_texts_in_json_stay_texts_and_numbers_numbers(table: World) -> None:

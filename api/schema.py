@@ -22,7 +22,18 @@ IF_MATCH = OpenApiParameter(
     OpenApiParameter.HEADER,
     description='The version that was edited, as `ETag` told: `"3"`.',
 )
-DATASET_ID = OpenApiParameter("dataset_id", int, OpenApiParameter.PATH)
+#: Slugs of a project and of one of its datasets.
+DATASET_NAME = "^[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*$"
+#: A dataset; clients that fill in templates of paths write ``%2F`` for the slash.
+DATASET_ADDRESS: dict[str, Any] = {
+    "oneOf": [{"type": "integer"}, {"type": "string", "pattern": DATASET_NAME}]
+}
+DATASET_ID = OpenApiParameter(
+    "dataset_id",
+    DATASET_ADDRESS,
+    OpenApiParameter.PATH,
+    description="The number of the dataset, or `project/slug`, for example `sales/customers`.",
+)
 
 
 #: Of every POST that is performed once for each key.

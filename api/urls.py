@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.urls import include, path, re_path
+from django.urls import include, path, re_path, register_converter
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from api.addresses import DatasetConverter
 from api.views.catalogue import DatasetViewSet, ProjectViewSet
 from api.views.document import DocumentView
 from api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
@@ -21,7 +22,8 @@ from api.views.tables import TableViewSet, TrailViewSet
 from api.views.unknown import UnknownView
 from api.views.uploads import ReceivedUploadView, UploadView
 
-DATASET = "datasets/<int:dataset_id>"
+register_converter(DatasetConverter, "dataset")
+DATASET = "datasets/<dataset:dataset_id>"
 REQUEST = "change_requests/<str:cr_id>"
 #: Short lists that come whole.
 WHOLE: dict[str, Any] = {"pagination_class": None, "filterset_class": None}

@@ -18,6 +18,7 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import assign_perm, remove_perm
 
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
+from datasets.addressing import DatasetAddress, at_address
 from datasets.errors import Forbidden, NotFound
 from datasets.evidence import account_rows, role_called
 from datasets.models import Dataset, Project
@@ -184,9 +185,9 @@ def visible_project(user: User, slug: str) -> Project:
     return project
 
 
-def visible_dataset(user: User, dataset_id: int) -> Dataset:
+def visible_dataset(user: User, address: DatasetAddress) -> Dataset:
     """The dataset, if the person may see it; else ``NotFound``, as if it were not there."""
-    dataset = Dataset.objects.select_related("project", "meta").filter(pk=dataset_id).first()
+    dataset = Dataset.objects.select_related("project", "meta").filter(at_address(address)).first()
     if dataset is None or role_on(user, dataset) is None:
         raise NotFound("There is no such dataset, or you may not see it.")
     return dataset

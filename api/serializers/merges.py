@@ -269,7 +269,7 @@ class MergeContractSerializer(TypedSerializer):
     """The request of ``POST /delta/merge-cr``. Members that it does not know are ignored."""
 
     project_id = IdentityField(help_text="Id or slug.")
-    dataset_id = IdentityField(help_text="Id or slug.")
+    dataset_id = IdentityField(help_text="Id, slug, or project/slug.")
     cr_id = serializers.CharField()
     primary_keys = serializers.ListField(
         child=serializers.CharField(), allow_empty=False, help_text="Must be the dataset's key columns."

@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
+from api.addresses import DatasetField
 from api.schema import UPLOAD_STATES
 from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
 from changerequests.facts import Facts
@@ -361,7 +362,7 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
 class CreateChangeRequestSerializer(StrictSerializer):
     """A new draft."""
 
-    dataset = serializers.IntegerField(help_text="Id of the dataset.")
+    dataset = DatasetField(help_text="Number of the dataset, or `project/slug`.")
     title = serializers.CharField(max_length=200)
     description = serializers.CharField(allow_blank=True, default="")
     merge_schema = serializers.BooleanField(

@@ -29,6 +29,7 @@ from api.serializers.catalogue import (
 )
 from api.views.shared import Documented, actor_of, created, validated, versions_matched
 from datasets import services
+from datasets.addressing import DatasetAddress
 from datasets.errors import InvalidInput
 from datasets.models import Dataset, Project
 from datasets.operators import is_operator
@@ -148,7 +149,7 @@ class DatasetViewSet(Documented, GenericViewSet):
         return created(detail.data, "dataset", dataset.pk, request=request, **dict(detail.headers))
 
     @extend_schema(parameters=[DATASET_ID], responses=DatasetDetailSerializer)
-    def retrieve(self, request: Request, dataset_id: int) -> Response:
+    def retrieve(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """A dataset with its rules, what is known of its table, and the caller's role."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         return self._detail(dataset, role_on(actor_of(request), dataset))
@@ -158,7 +159,7 @@ class DatasetViewSet(Documented, GenericViewSet):
         request=DatasetSettingsSerializer,
         responses=DatasetDetailSerializer,
     )
-    def partial_update(self, request: Request, dataset_id: int) -> Response:
+    def partial_update(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Change the rules of a dataset. For owners; recorded with the values before and after.
 
         With `If-Match`, only if they are still as `ETag` told; else 412 `settings_changed`.
@@ -172,7 +173,7 @@ class DatasetViewSet(Documented, GenericViewSet):
         return self._detail(dataset, role_on(actor_of(request), dataset))
 
     @extend_schema(parameters=[DATASET_ID, VERSION], responses=TableSerializer)
-    def table(self, request: Request, dataset_id: int) -> Response:
+    def table(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """The table's columns, constraints and properties at a version, from its log."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(PreviewParameters, request.query_params)
@@ -196,7 +197,7 @@ class DatasetViewSet(Documented, GenericViewSet):
         ],
         responses=RowPageSerializer,
     )
-    def rows(self, request: Request, dataset_id: int) -> Response:
+    def rows(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Rows of the table in key order, or sorted and filtered, on any version that is still there."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(PreviewParameters, request.query_params)
@@ -219,7 +220,7 @@ class DatasetViewSet(Documented, GenericViewSet):
         return Response(RowPageSerializer(answer).data)
 
     @extend_schema(parameters=[DATASET_ID, HistoryParameters], responses=HistoryPageSerializer)
-    def history(self, request: Request, dataset_id: int) -> Response:
+    def history(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """The table's versions, newest first: which change request or which foreign job wrote each."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(HistoryParameters, request.query_params)
@@ -229,21 +230,21 @@ class DatasetViewSet(Documented, GenericViewSet):
         return Response(HistoryPageSerializer(answer).data)
 
     @extend_schema(parameters=[DATASET_ID], request=None, responses=MetaWithSchemaSerializer)
-    def reconcile(self, request: Request, dataset_id: int) -> Response:
+    def reconcile(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Read the table's log again and bring what is known of the table up to it."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         meta = services.reconcile(dataset_id=dataset.pk, actor=actor_of(request))
         return Response(MetaWithSchemaSerializer(meta).data)
 
     @extend_schema(parameters=[DATASET_ID], responses=MemberSerializer(many=True))
-    def members(self, request: Request, dataset_id: int) -> Response:
+    def members(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Users and groups with a role on the dataset or its project."""
         return Response(_members(visible_dataset(actor_of(request), dataset_id)))
 
     @extend_schema(
         parameters=[DATASET_ID], request=SetMemberSerializer, responses=MemberSerializer(many=True)
     )
-    def set_member(self, request: Request, dataset_id: int) -> Response:
+    def set_member(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Give a user or group exactly this role on the dataset, or none. For owners."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(SetMemberSerializer, request.data)

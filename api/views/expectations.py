@@ -29,6 +29,7 @@ from changerequests.facts import Facts, expectation_check_to_show, visible_facts
 from changerequests.models import ExpectationCheck
 from changerequests.services import expectations
 from datasets import suites
+from datasets.addressing import DatasetAddress
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import SuiteVersion
 from datasets.roles import visible_dataset
@@ -61,7 +62,7 @@ class SuiteViewSet(Documented, GenericViewSet):
     body_limit = "LONG_LIST_LIMIT_BYTES"
 
     @extend_schema(parameters=[DATASET_ID], responses=SuiteDetailSerializer, operation_id="suite")
-    def retrieve(self, request: Request, dataset_id: int) -> Response:
+    def retrieve(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """The suite that holds, with its version in `ETag`; 404 where there never was one."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         version = suites.current_version(dataset)
@@ -75,7 +76,7 @@ class SuiteViewSet(Documented, GenericViewSet):
         responses=SuiteDetailSerializer,
         operation_id="save_suite",
     )
-    def update(self, request: Request, dataset_id: int) -> Response:
+    def update(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Replace the suite by a new version. For owners; `suite_rejected` names every problem at its place."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(SaveSuiteSerializer, request.data)
@@ -91,7 +92,7 @@ class SuiteViewSet(Documented, GenericViewSet):
     @extend_schema(
         parameters=[DATASET_ID], responses=SuiteVersionSerializer(many=True), operation_id="suite_versions"
     )
-    def versions(self, request: Request, dataset_id: int) -> Response:
+    def versions(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Every version: who saved it, when and why."""
         history: QuerySet[SuiteVersion] = suites.suite_history(visible_dataset(actor_of(request), dataset_id))
         return self.get_paginated_response(
@@ -101,7 +102,7 @@ class SuiteViewSet(Documented, GenericViewSet):
     @extend_schema(
         parameters=[DATASET_ID, NUMBER], responses=SuiteDetailSerializer, operation_id="suite_version"
     )
-    def version(self, request: Request, dataset_id: int, number: int) -> Response:
+    def version(self, request: Request, dataset_id: DatasetAddress, number: int) -> Response:
         """One version with its suite. To restore it, save its document again."""
         return _suite(suites.suite_version(visible_dataset(actor_of(request), dataset_id), number))
 
@@ -111,7 +112,7 @@ class SuiteViewSet(Documented, GenericViewSet):
         responses={202: OpenApiResponse(SuiteProposalSerializer, description="Asked for; poll `Location`.")},
         operation_id="propose_suite",
     )
-    def propose(self, request: Request, dataset_id: int) -> Response:
+    def propose(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Ask a worker for a suite from the table's own data. For owners; nothing is saved."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         proposal = suites.ask_for_proposal(dataset_id=dataset.pk, actor=actor_of(request))
@@ -125,7 +126,7 @@ class SuiteViewSet(Documented, GenericViewSet):
         responses=SuiteProposalSerializer,
         operation_id="suite_proposal",
     )
-    def proposal(self, request: Request, dataset_id: int, proposal_id: int) -> Response:
+    def proposal(self, request: Request, dataset_id: DatasetAddress, proposal_id: int) -> Response:
         """A proposal: `document` once a worker has made it, or the `problem` that hindered it."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         return Response(SuiteProposalSerializer(suites.proposal_of(dataset, proposal_id)).data)

@@ -12,6 +12,7 @@ from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from accounts.scopes import Scope
+from api.addresses import OfDatasetFilter
 from api.pagination import EngineCursor, NewestFirst, page_of
 from api.parsers import CellJSONParser
 from api.preferences import PREFER, patience_of
@@ -27,7 +28,7 @@ from api.serializers.merges import (
     RequestMergeSerializer,
     UnresolvedSerializer,
 )
-from api.views.shared import Documented, IdFilter, actor_of, validated
+from api.views.shared import Documented, actor_of, validated
 from changerequests import selectors
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, choices
 from changerequests.services import conflicts, contract, plans, runs
@@ -199,7 +200,7 @@ class MergeContractView(Documented):
 class MergeRunFilter(django_filters.FilterSet):
     """Which runs."""
 
-    dataset = IdFilter(field_name="dataset_id", help_text="Id of the dataset.")
+    dataset = OfDatasetFilter(field_name="dataset")
     status = django_filters.MultipleChoiceFilter(choices=choices(RunStatus), help_text="One or several.")
     change_request = django_filters.CharFilter(method="of_change_request", help_text="For example CR-128.")
 

@@ -14,6 +14,7 @@ from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.scopes import Scope
+from api.addresses import OfDatasetFilter
 from api.pagination import EngineCursor, InOrder, NewestFirst, page_of
 from api.parsers import CellJSONParser
 from api.schema import CR_ID
@@ -35,7 +36,7 @@ from api.serializers.proposals import (
     WriteCommentSerializer,
     WriteReviewSerializer,
 )
-from api.views.shared import Documented, IdFilter, actor_of, created, validated
+from api.views.shared import Documented, actor_of, created, validated
 from changerequests import selectors
 from changerequests.facts import facts_listed, visible_facts
 from changerequests.models import ChangeRequest, choices
@@ -48,7 +49,7 @@ from datasets.roles import visible_dataset
 class ChangeRequestFilter(django_filters.FilterSet):
     """Which change requests."""
 
-    dataset = IdFilter(field_name="dataset_id", help_text="Id of the dataset.")
+    dataset = OfDatasetFilter(field_name="dataset")
     project = django_filters.CharFilter(field_name="dataset__project__slug", help_text="Slug of the project.")
     status = django_filters.MultipleChoiceFilter(choices=choices(Status), help_text="One or several.")
     author = django_filters.CharFilter(field_name="author__username", help_text="User name.")

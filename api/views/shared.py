@@ -3,7 +3,6 @@
 import re
 from typing import Any, cast
 
-import django_filters
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 from rest_framework.request import Request
@@ -17,13 +16,6 @@ from api.operations import AsDocumented, asked_of
 from datasets.errors import InvalidInput
 
 _ENTITY_TAGS = re.compile(r'(?:W/)?"[^"]*"(?:\s*,\s*(?:W/)?"[^"]*")*')
-
-
-class IdFilter(django_filters.NumberFilter):
-    """The id of something: a whole number that a database can hold; another is refused."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(min_value=1, max_value=2**63 - 1, decimal_places=0, **options)
 
 
 class Documented(APIView):

@@ -23,6 +23,7 @@ from api.serializers.tables import (
 from api.views.shared import Documented, actor_of, validated
 from audit.export import ExportFilter
 from changerequests.services import blame, maintenance
+from datasets.addressing import DatasetAddress
 from datasets.maintenance import latest_runs
 from datasets.roles import visible_dataset
 from datasets.trail import export_trail
@@ -47,7 +48,7 @@ class TableViewSet(Documented, ViewSet):
     }
 
     @extend_schema(parameters=[DATASET_ID, RowKeyParameters], responses=RowHistorySerializer)
-    def row_history(self, request: Request, dataset_id: int) -> Response:
+    def row_history(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Blame: which change requests changed which cell of a row, when, by whom, approved by whom and why.
 
         Reverts are followed: a value that one brought back names who made it first.
@@ -57,7 +58,7 @@ class TableViewSet(Documented, ViewSet):
         return Response(RowHistorySerializer(blame.row_history(dataset=dataset, key=wanted["key"])).data)
 
     @extend_schema(parameters=[DATASET_ID], responses=MaintenanceSerializer)
-    def maintenance(self, request: Request, dataset_id: int) -> Response:
+    def maintenance(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """How worn the table is, what looking after it would do now, and the last visits. Writes nothing."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         found = {**vars(maintenance.survey(dataset)), "runs": latest_runs(dataset, limit=RUNS)}
@@ -68,7 +69,7 @@ class TableViewSet(Documented, ViewSet):
         request=RequestMaintenanceSerializer,
         responses={202: MaintenanceRunSerializer},
     )
-    def request_maintenance(self, request: Request, dataset_id: int) -> Response:
+    def request_maintenance(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Have the table looked after once no merge is running. For owners and operators; no row changes."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(RequestMaintenanceSerializer, request.data)
@@ -76,7 +77,7 @@ class TableViewSet(Documented, ViewSet):
         return Response(MaintenanceRunSerializer(run).data, status=202)
 
     @extend_schema(parameters=[DATASET_ID, TrailParameters], responses=LINES)
-    def audit(self, request: Request, dataset_id: int) -> StreamingHttpResponse:
+    def audit(self, request: Request, dataset_id: DatasetAddress) -> StreamingHttpResponse:
         """The dataset's audit trail as JSON lines that can be verified alone. For owners and operators."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = ExportFilter(**validated(TrailParameters, request.query_params))

@@ -87,6 +87,7 @@ def _addressed(actor: User, call: MergeCall) -> ChangeRequest:
     if call.project_id not in (str(dataset.project_id), dataset.project.slug) or call.dataset_id not in (
         str(dataset.pk),
         dataset.slug,
+        f"{dataset.project.slug}/{dataset.slug}",
     ):
         raise NotFound(
             f"There is no change request {call.cr_id} to dataset {call.dataset_id} of {call.project_id}."

@@ -61,6 +61,6 @@ clean: ## remove the environment, the demo's data and every cache
 	@requirements/install demo
 	@touch $@
 
-.venv/dev.stamp: requirements/dev.txt requirements/build.txt requirements/install
+.venv/dev.stamp: requirements/dev.txt requirements/build.txt requirements/install client/pyproject.toml
 	@requirements/install dev
 	@touch .venv/demo.stamp $@

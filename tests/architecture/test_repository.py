@@ -77,7 +77,13 @@ def test_the_locks_hold_every_dependency_in_one_version() -> None:
     extras = project["project"]["optional-dependencies"]
     worker = runtime | {canonical(line) for line in extras["expectations"]}
     demo = worker | {canonical(line) for line in extras["demo"]}
-    dev = demo | {canonical(line) for line in project["dependency-groups"]["dev"]}
+    client = tomllib.loads((BASE_DIR / "client" / "pyproject.toml").read_text())["project"]
+    asked = [
+        project["dependency-groups"]["dev"],
+        client["dependencies"],
+        *client["optional-dependencies"].values(),
+    ]
+    dev = demo | {canonical(line) for lines in asked for line in lines}
 
     for lock, wanted in (("runtime", runtime), ("worker", worker), ("demo", demo), ("dev", dev)):
         assert wanted - locked(lock).keys() == set(), f"requirements/{lock}.txt: run `make lock`"

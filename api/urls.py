@@ -6,10 +6,11 @@ from django.urls import include, path, re_path, register_converter
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from api.addresses import DatasetConverter
-from api.views.catalogue import DatasetViewSet, ProjectViewSet
+from api.views.catalogue import DatasetViewSet
 from api.views.document import DocumentView
 from api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
 from api.views.merges import ConflictViewSet, MergeContractView, MergeRunViewSet, MergeView
+from api.views.projects import GroupViewSet, ProjectViewSet
 from api.views.proposals import (
     ChangeRequestViewSet,
     CommentViewSet,
@@ -25,6 +26,7 @@ from api.views.uploads import ReceivedUploadView, UploadView
 register_converter(DatasetConverter, "dataset")
 DATASET = "datasets/<dataset:dataset_id>"
 REQUEST = "change_requests/<str:cr_id>"
+PROJECT = "projects/<slug:slug>"
 #: Short lists that come whole.
 WHOLE: dict[str, Any] = {"pagination_class": None, "filterset_class": None}
 
@@ -33,8 +35,23 @@ v1 = [
     path("auth/logout", TokenLogoutView.as_view(), name="token-logout"),
     path("auth/tokens", TokenViewSet.as_view({"get": "list"}), name="tokens"),
     path("auth/tokens/<uuid:number>", TokenViewSet.as_view({"delete": "destroy"}), name="own-token"),
-    path("projects", ProjectViewSet.as_view({"get": "list"}), name="projects"),
-    path("projects/<slug:slug>", ProjectViewSet.as_view({"get": "retrieve"}), name="project"),
+    path("groups", GroupViewSet.as_view({"get": "list"}), name="groups"),
+    path("projects", ProjectViewSet.as_view({"get": "list", "post": "create"}), name="projects"),
+    path(
+        PROJECT,
+        ProjectViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="project",
+    ),
+    path(
+        f"{PROJECT}/members",
+        ProjectViewSet.as_view({"get": "members", "put": "set_member"}, **WHOLE),
+        name="project-members",
+    ),
+    path(
+        f"{PROJECT}/members/<str:kind>/<path:member>",
+        ProjectViewSet.as_view({"delete": "remove_member"}, **WHOLE),
+        name="project-member",
+    ),
     path("datasets", DatasetViewSet.as_view({"get": "list", "post": "create"}), name="datasets"),
     path(DATASET, DatasetViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="dataset"),
     path(f"{DATASET}/schema", DatasetViewSet.as_view({"get": "table"}), name="dataset-schema"),
@@ -52,6 +69,11 @@ v1 = [
         f"{DATASET}/members",
         DatasetViewSet.as_view({"get": "members", "put": "set_member"}, **WHOLE),
         name="dataset-members",
+    ),
+    path(
+        f"{DATASET}/members/<str:kind>/<path:member>",
+        DatasetViewSet.as_view({"delete": "remove_member"}, **WHOLE),
+        name="dataset-member",
     ),
     path(f"{DATASET}/suite", SuiteViewSet.as_view({"get": "retrieve", "put": "update"}), name="suite"),
     path(f"{DATASET}/suite/versions", SuiteViewSet.as_view({"get": "versions"}), name="suite-versions"),

@@ -31,6 +31,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "in_flight": 409,
     "invalid_transition": 409,
     "last_owner": 409,
+    "project_not_empty": 409,
     "plan_changed": 409,
     "dataset_busy": 409,
     "maintenance_stopped": 409,

@@ -82,3 +82,9 @@ class SettingsChanged(DomainError):
     """Somebody changed a dataset's settings since the person looked at them."""
 
     code = "settings_changed"
+
+
+class ProjectNotEmpty(DomainError):
+    """A project that still holds datasets, which are not deleted with it."""
+
+    code = "project_not_empty"

@@ -84,6 +84,16 @@ def set_role(
         )
 
 
+def take_every_role(target: Dataset | Project) -> None:
+    """Take away every role that the target gives: what is deleted leaves none for whatever gets its number."""
+    held = {
+        "content_type": ContentType.objects.get_for_model(target),
+        "object_pk": str(target.pk),
+    }
+    UserObjectPermission.objects.filter(**held).delete()
+    GroupObjectPermission.objects.filter(**held).delete()
+
+
 def role_on(user: Actor, target: Dataset | Project) -> Role | None:
     """The strongest role that the person has on the dataset (its project's included), or None."""
     return roles_on(user, [target])[target]
@@ -183,6 +193,27 @@ def visible_project(user: User, slug: str) -> Project:
     if project is None:
         raise NotFound("There is no such project, or you may not see it.")
     return project
+
+
+def project_to_manage(user: User, slug: str) -> Project:
+    """The project, if the person may see it or operates the installation; else ``NotFound``."""
+    found = Project.objects.filter(slug=slug).first() if is_operator(user) else None
+    return found or visible_project(user, slug)
+
+
+def projects_to_list(user: User) -> QuerySet[Project]:
+    """The projects that the person may see or manage: all of them for operators, who make them and give their roles."""
+    return Project.objects.all() if is_operator(user) else visible_projects(user)
+
+
+def manages_members(user: User) -> bool:
+    """Whether the person gives roles anywhere: owners of a dataset or project, and operators."""
+    owning = Q(permission__codename__in=("own_dataset", "own_project"))
+    return (
+        is_operator(user)
+        or UserObjectPermission.objects.filter(owning, user=user).exists()
+        or GroupObjectPermission.objects.filter(owning, group__user=user).exists()
+    )
 
 
 def visible_dataset(user: User, address: DatasetAddress) -> Dataset:

@@ -1,24 +1,14 @@
-"""Projects and datasets."""
+"""Datasets."""
 
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from api.serializers.members import ROLES_OR_NONE
 from api.serializers.shared import AnyValue, StrictSerializer
-from datasets.models import Dataset, DatasetMeta, Project
-from datasets.roles import Role
+from datasets.models import Dataset, DatasetMeta
 from datasets.services import EDITABLE_SETTINGS
-
-ROLES = [(role.value, role.value) for role in Role]
-
-
-class ProjectSerializer(serializers.ModelSerializer):
-    """A group of datasets."""
-
-    class Meta:
-        model = Project
-        fields = ["id", "slug", "name", "description", "created_at"]
 
 
 class MetaSerializer(serializers.ModelSerializer):
@@ -88,7 +78,7 @@ class DatasetDetailSerializer(DatasetSerializer):
             *(name for name in EDITABLE_SETTINGS if name not in DatasetSerializer.Meta.fields),
         ]
 
-    @extend_schema_field(serializers.ChoiceField(ROLES))
+    @extend_schema_field(serializers.ChoiceField(ROLES_OR_NONE))
     def get_role(self, dataset: Dataset) -> str:
         return str(self.context["role"])
 
@@ -171,20 +161,3 @@ class HistoryPageSerializer(serializers.Serializer):
 
     next = serializers.URLField(allow_null=True)
     results = TableVersionSerializer(many=True)
-
-
-class MemberSerializer(serializers.Serializer):
-    """Who has which role on the dataset, and whether the project gives it."""
-
-    kind = serializers.ChoiceField([("user", "user"), ("group", "group")])
-    name = serializers.CharField()
-    role = serializers.ChoiceField(ROLES)
-    inherited = serializers.BooleanField(help_text="Whether the role comes from the project.")
-
-
-class SetMemberSerializer(StrictSerializer):
-    """A member's own role on the dataset; null takes it away."""
-
-    kind = serializers.ChoiceField([("user", "user"), ("group", "group")], default="user")
-    name = serializers.CharField()
-    role = serializers.ChoiceField(ROLES, allow_null=True)

@@ -1,9 +1,6 @@
-"""Projects and datasets."""
-
-from typing import Any
+"""Datasets."""
 
 import django_filters
-from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
@@ -19,14 +16,13 @@ from api.serializers.catalogue import (
     DatasetSerializer,
     DatasetSettingsSerializer,
     HistoryPageSerializer,
-    MemberSerializer,
     MetaWithSchemaSerializer,
-    ProjectSerializer,
     RegisterDatasetSerializer,
     RowPageSerializer,
-    SetMemberSerializer,
     TableSerializer,
 )
+from api.serializers.members import MemberSerializer, SetMemberSerializer
+from api.views.members import MEMBER, member_called, members_told, remove_member
 from api.views.shared import Documented, actor_of, created, validated, versions_matched
 from datasets import services
 from datasets.addressing import DatasetAddress
@@ -36,35 +32,13 @@ from datasets.operators import is_operator
 from datasets.roles import (
     Role,
     datasets_with_role,
-    members_of,
     role_on,
     set_role,
     visible_dataset,
     visible_project,
-    visible_projects,
 )
 
 VERSION = OpenApiParameter("version", int, description="A table version; the newest unless given.")
-
-
-@extend_schema(tags=["projects"])
-class ProjectViewSet(Documented, GenericViewSet):
-    """Projects that the caller may see."""
-
-    scopes = {"list": Scope.READ, "retrieve": Scope.READ}
-    queryset = Project.objects.none()
-    serializer_class = ProjectSerializer
-    pagination_class = NewestFirst
-    lookup_field = "slug"
-
-    def list(self, request: Request) -> Response:
-        """Projects with a role of the caller, or with a dataset that they may see."""
-        page = self.paginate_queryset(visible_projects(actor_of(request)))
-        return self.get_paginated_response(ProjectSerializer(page, many=True).data)
-
-    def retrieve(self, request: Request, slug: str) -> Response:
-        """One project."""
-        return Response(ProjectSerializer(visible_project(actor_of(request), slug)).data)
 
 
 class DatasetFilter(django_filters.FilterSet):
@@ -112,6 +86,7 @@ class DatasetViewSet(Documented, GenericViewSet):
         "reconcile": Scope.ADMIN,
         "members": Scope.READ,
         "set_member": Scope.ADMIN,
+        "remove_member": Scope.ADMIN,
     }
     queryset = Dataset.objects.none()
     serializer_class = DatasetSerializer
@@ -239,7 +214,7 @@ class DatasetViewSet(Documented, GenericViewSet):
     @extend_schema(parameters=[DATASET_ID], responses=MemberSerializer(many=True))
     def members(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Users and groups with a role on the dataset or its project."""
-        return Response(_members(visible_dataset(actor_of(request), dataset_id)))
+        return Response(members_told(visible_dataset(actor_of(request), dataset_id)))
 
     @extend_schema(
         parameters=[DATASET_ID], request=SetMemberSerializer, responses=MemberSerializer(many=True)
@@ -249,12 +224,19 @@ class DatasetViewSet(Documented, GenericViewSet):
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(SetMemberSerializer, request.data)
         set_role(
-            member=_member(wanted["kind"], wanted["name"]),
+            member=member_called(wanted["kind"], wanted["name"]),
             target=dataset,
             role=Role(wanted["role"]) if wanted["role"] else None,
             actor=actor_of(request),
         )
-        return Response(_members(dataset))
+        return Response(members_told(dataset))
+
+    @extend_schema(parameters=[DATASET_ID, *MEMBER], responses={204: None})
+    def remove_member(self, request: Request, dataset_id: DatasetAddress, kind: str, member: str) -> Response:
+        """Take a member's own role on the dataset away. For owners; 409 `last_owner` for the last of them."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        remove_member(actor_of(request), dataset, kind, member)
+        return Response(status=204)
 
     def _detail(self, dataset: Dataset, role: Role | None) -> Response:
         return Response(
@@ -267,30 +249,3 @@ def _filter(text: str) -> tuple[str, str, str]:
     column, _, rest = text.partition(":")
     operator, _, value = rest.partition(":")
     return column, operator, value
-
-
-def _member(kind: str, name: str) -> User | Group:
-    found = (
-        Group.objects.filter(name=name).first()
-        if kind == "group"
-        else User.objects.filter(username=name).first()
-    )
-    if found is None:
-        raise InvalidInput(f"There is no {kind} {name}.", errors={"name": [f"There is no {kind} {name}."]})
-    return found
-
-
-def _members(dataset: Dataset) -> Any:
-    return MemberSerializer(
-        [
-            {
-                "kind": "group" if isinstance(member, Group) else "user",
-                "name": str(member),
-                "role": role,
-                "inherited": target is not dataset,
-            }
-            for target in (dataset, dataset.project)
-            for member, role in members_of(target)
-        ],
-        many=True,
-    ).data

@@ -258,7 +258,8 @@ SPECTACULAR_SETTINGS = {
         "MaintenanceStatus": "datasets.models.MaintenanceRun.Status",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
-        "Role": "api.serializers.catalogue.ROLES",
+        "Role": "api.serializers.members.ROLES",
+        "RoleOrNone": "api.serializers.members.ROLES_OR_NONE",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

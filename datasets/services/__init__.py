@@ -3,7 +3,13 @@
 from datasets.services.differences import acknowledge_difference, note_difference
 from datasets.services.installation import installation_identity
 from datasets.services.meta import reconcile, reconcile_all, remember_table
-from datasets.services.projects import create_project
+from datasets.services.projects import (
+    EDITABLE_OF_PROJECT,
+    change_project,
+    create_project,
+    delete_project,
+    project_digest,
+)
 from datasets.services.reading import history, preview, table_at
 from datasets.services.registration import register_dataset
 from datasets.services.settings import (
@@ -16,15 +22,19 @@ from datasets.services.settings import (
 
 __all__ = [
     "CHANGE_SETTINGS",
+    "EDITABLE_OF_PROJECT",
     "EDITABLE_SETTINGS",
     "acknowledge_difference",
     "allow_files_elsewhere",
+    "change_project",
     "change_settings",
     "create_project",
+    "delete_project",
     "history",
     "installation_identity",
     "note_difference",
     "preview",
+    "project_digest",
     "reconcile",
     "reconcile_all",
     "register_dataset",

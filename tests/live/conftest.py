@@ -152,6 +152,8 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "review_id": str(verdict.pk),
         "proposal_id": str(proposal.pk),
         "name": "merge_result.json",
+        "kind": "user",
+        "member": "nobody",
     }
 
 

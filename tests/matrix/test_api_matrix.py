@@ -71,6 +71,7 @@ GET /api/v1/datasets/{dataset_id}/maintenance                               | 40
 POST /api/v1/datasets/{dataset_id}/maintenance                              | 401 404 403 403 403 202 404 | admin
 GET /api/v1/datasets/{dataset_id}/members                                   | 401 404 200 200 200 200 404 | read
 PUT /api/v1/datasets/{dataset_id}/members                                   | 401 404 403 403 403 200 404 | admin
+DELETE /api/v1/datasets/{dataset_id}/members/{kind}/{member}                | 401 404 403 403 403 204 404 | admin
 POST /api/v1/datasets/{dataset_id}/reconcile                                | 401 404 403 200 200 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/rows                                      | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/rows/history                              | 401 404 200 200 200 200 404 | read
@@ -81,8 +82,15 @@ POST /api/v1/datasets/{dataset_id}/suite/proposals                          | 40
 GET /api/v1/datasets/{dataset_id}/suite/proposals/{proposal_id}             | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/suite/versions                            | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/suite/versions/{number}                   | 401 404 200 200 200 200 404 | read
+GET /api/v1/groups                                                          | 401 403 403 403 403 200 200 | admin
 GET /api/v1/projects                                                        | 401 200 200 200 200 200 200 | read
-GET /api/v1/projects/{slug}                                                 | 401 404 200 200 200 200 404 | read
+POST /api/v1/projects                                                       | 401 403 403 403 403 403 201 | admin
+GET /api/v1/projects/{slug}                                                 | 401 404 200 200 200 200 200 | read
+PATCH /api/v1/projects/{slug}                                               | 401 404 403 403 403 200 200 | admin
+DELETE /api/v1/projects/{slug}                                              | 401 404 403 403 403 409 409 | admin
+GET /api/v1/projects/{slug}/members                                         | 401 404 200 200 200 200 200 | read
+PUT /api/v1/projects/{slug}/members                                         | 401 404 403 403 403 200 200 | admin
+DELETE /api/v1/projects/{slug}/members/{kind}/{member}                      | 401 404 403 403 403 404 404 | admin
 GET /api/v1/runs                                                            | 401 200 200 200 200 200 200 | read
 GET /api/v1/runs/{run_id}                                                   | 401 404 200 200 200 200 404 | read
 POST /api/v1/runs/{run_id}/cancel                                           | 401 404 403 403 200 200 404 | merge
@@ -121,6 +129,9 @@ BODIES: dict[str, Any] = {
     "PATCH /api/v1/datasets/{dataset_id}": {"required_approvals": 2},
     "POST /api/v1/datasets/{dataset_id}/maintenance": {"jobs": ["checkpoint"]},
     "PUT /api/v1/datasets/{dataset_id}/members": {"kind": "user", "name": "vera", "role": "owner"},
+    "POST /api/v1/projects": {"slug": "another", "name": "Another"},
+    "PATCH /api/v1/projects/{slug}": {"name": "Other"},
+    "PUT /api/v1/projects/{slug}/members": {"kind": "user", "name": "vera", "role": "viewer"},
     "PUT /api/v1/datasets/{dataset_id}/suite": {
         "document": {"name": "planes", "expectations": []},
         "version": "<suite>",
@@ -145,6 +156,8 @@ MEANT = {
     "number": "suite",
     "proposal_id": "proposal",
     "cr_id": "pending",
+    "kind": "kind_of_member",
+    "member": "member",
 }
 OTHERS = {
     "cr_id": {

@@ -106,6 +106,8 @@ def make_world() -> World:
             "upload": received.pk,
             "suite": suite.number,
             "proposal": proposal.pk,
+            "kind_of_member": "user",
+            "member": "vera",
             "vera": people["viewer"].pk,
             "table": str(unregistered),
             "failing_digest": failing.revisions.get().digest,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,11 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
+from merging.delta.column_chunks import Chunk, row_groups_in
 from merging.delta.footers import footer_bytes, read_footer
 from merging.delta.reading import named_failures, register_positions, scan_sql
 from merging.delta.snapshot import Snapshot
+from merging.delta.thrift import BadThrift
 from merging.errors import MergeFailed
 from merging.sql.quoting import column_sql, literal
 
@@ -100,8 +103,11 @@ def _bounds_fit(snapshot: Snapshot, one: Rewritten) -> bool:
     file = snapshot.files[one.index]
     if _legacy(snapshot, one):
         return True  # its days have other numbers now
-    old = _column_bounds(snapshot, snapshot.store.relative(file.path))
-    new = _column_bounds(snapshot, one.path)
+    try:
+        old = _column_bounds(snapshot, snapshot.store.relative(file.path))
+        new = _column_bounds(snapshot, one.path)
+    except BadThrift:
+        return False
     gone = len(one.removed) + file.dead_rows
     return all(_fits(old[name], bounds, gone) for name, bounds in new.items() if name in old)
 
@@ -120,33 +126,57 @@ def _fits(old: _Bounds, new: _Bounds, gone: int) -> bool:
 
 
 def _column_bounds(snapshot: Snapshot, path: str) -> dict[str, _Bounds]:
-    """The bounds of the columns that are no texts (whose bounds may be cut) and stand alone, by stored name."""
-    metadata = pq.read_metadata(io.BytesIO(footer_bytes(snapshot.store, path)))
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    """The bounds of the columns that are no texts (whose bounds may be cut) and stand alone, by stored name.
+
+    Raises BadThrift where the footer says of them what cannot be.
+    """
+    footer = footer_bytes(snapshot.store, path)
+    schema = pq.read_metadata(io.BytesIO(footer)).schema
+    groups = row_groups_in(footer[len(b"PAR1") :])
+    if any(len(group.chunks) != len(schema) for group in groups):
+        raise BadThrift("a row group has not the columns of the file")
     found: dict[str, _Bounds] = {}
-    for leaf in range(metadata.num_columns):
-        column = metadata.schema.column(leaf)
+    for leaf in range(len(schema)):
+        column = schema.column(leaf)
         if column.max_repetition_level or column.max_definition_level > 1:
             continue
         bounds = found.setdefault(column.path, _Bounds())
         measure = _measure(column)
         for group in groups:
-            _widen(bounds, group.column(leaf).statistics, measure)
+            _widen(bounds, group.chunks[leaf], measure)
     return found
 
 
-def _measure(column: pq.ColumnSchema) -> Callable[[Any], Any] | None:
+def _measure(column: pq.ColumnSchema) -> Callable[[bytes], Any] | None:
     """What makes numbers of a column's bounds as the footer has them; None where they may be cut.
 
     Never dates and moments of Python's: those end at the years 1 and 9999, columns do not.
     """
-    if column.physical_type in ("BYTE_ARRAY", "INT96"):
-        return None
     if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
         return _unscaled if column.logical_type.type == "DECIMAL" else None
+    plain = _PLAIN.get(column.physical_type)
+    if plain is None:
+        return None
+    into: Callable[[Any], Any] | None = _as_it_is
     if column.logical_type.type == "TIMESTAMP":
-        return _IN_MICROSECONDS.get(json.loads(column.logical_type.to_json())["timeUnit"])
-    return _as_it_is
+        into = _IN_MICROSECONDS.get(json.loads(column.logical_type.to_json())["timeUnit"])
+    return None if into is None else lambda stated: into(_number(plain, stated))
+
+
+#: By the physical types of Parquet: how numbers are encoded plainly ("Plain", parquet-format).
+_PLAIN = {
+    "BOOLEAN": struct.Struct("<?"),
+    "INT32": struct.Struct("<i"),
+    "INT64": struct.Struct("<q"),
+    "FLOAT": struct.Struct("<f"),
+    "DOUBLE": struct.Struct("<d"),
+}
+
+
+def _number(plain: struct.Struct, stated: bytes) -> Any:
+    if len(stated) != plain.size:
+        raise BadThrift(f"a bound of {plain.size} bytes has {len(stated)}")
+    return plain.unpack(stated)[0]
 
 
 def _unscaled(stated: bytes) -> int:
@@ -165,17 +195,18 @@ _IN_MICROSECONDS: dict[str, Callable[[int], int]] = {
 }
 
 
-def _widen(bounds: _Bounds, stated: Any, measure: Callable[[Any], Any] | None) -> None:
-    if stated is None or not stated.has_null_count or bounds.nulls is None:
+def _widen(bounds: _Bounds, chunk: Chunk, measure: Callable[[bytes], Any] | None) -> None:
+    if chunk.nulls is None or bounds.nulls is None:
         bounds.nulls = None
     else:
-        bounds.nulls += stated.null_count
-    if measure is None or stated is None or not stated.has_min_max:
+        bounds.nulls += chunk.nulls
+    stated = None if measure is None else chunk.bounds
+    if measure is None or stated is None:
         # A row group of nothing but NULL has no bounds, and needs none.
-        empty = measure is not None and stated is not None and stated.num_values == 0
+        empty = measure is not None and chunk.nulls == chunk.values
         bounds.bounded = bounds.bounded and empty
         return
-    low, high = measure(stated.min_raw), measure(stated.max_raw)
+    low, high = map(measure, stated)
     bounds.low = low if bounds.low is None else min(bounds.low, low)
     bounds.high = high if bounds.high is None else max(bounds.high, high)
 

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc as arrow_ipc
 import pyarrow.parquet as arrow_parquet
 
+from merging.delta.column_chunks import RowGroup
 from merging.delta.footers import calendar_of
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
@@ -44,7 +45,7 @@ from merging.staging.sources.base import (
     row_lines,
 )
 from merging.staging.sources.content import Unpacked
-from merging.staging.sources.parquet_pages import RowGroup, check_pages, row_groups_of
+from merging.staging.sources.parquet_pages import check_pages, row_groups_of
 from merging.staging.sources.plain_arrow import (
     TooManyItems,
     Unsupported,

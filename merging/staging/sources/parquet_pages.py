@@ -1,83 +1,26 @@
 """What a Parquet file declares, read from its footer and the headers of its pages, before a reader makes room for it.
 
-A footer says what it likes of sizes; a reader allocates what each page header says. And pyarrow ends the process where
-the metadata of one column chunk contradicts itself (its size statistics), so that it is never asked for those. Format:
-parquet.thrift and "Data Pages" of parquet-format.
+A footer says what it likes of sizes; a reader allocates what each page header says. Format: parquet.thrift and "Data
+Pages" of parquet-format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
+from merging.delta.column_chunks import Chunk, RowGroup, row_groups_in
+from merging.delta.thrift import I32, BadThrift, Struct, read_struct
 from merging.sql.parsing import shown
 from merging.staging.sources.base import beyond, content_limits, most, refuse
 from merging.staging.sources.content import Unpacked
-from merging.staging.sources.thrift import I32, I64, LIST, STRUCT, BadThrift, Struct, read_struct
 
 _HEADER_BYTES = (1 << 9, 1 << 14, 16 << 20)
 """How much is read in search of the end of one header: statistics in it may be long."""
 _TYPE, _UNPACKED, _PACKED = (1, I32), (2, I32), (3, I32)  # of PageHeader
 _DICTIONARY = 2  # of PageType
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A column chunk as the footer describes it (ColumnMetaData)."""
-
-    described: Struct
-
-    @cached_property
-    def path(self) -> str:
-        """The names of its column, from the outermost."""
-        parts: list[bytes] = self.described.get((3, LIST), [])
-        return ".".join(part.decode("utf-8", "replace") for part in parts if isinstance(part, bytes))
-
-    @property
-    def values(self) -> int:
-        """How many values it declares, NULLs among them."""
-        return int(self.described.get((5, I64), 0))
-
-    @property
-    def packed(self) -> int:
-        """The bytes of all its pages."""
-        return int(self.described.get((7, I64), 0))
-
-    @property
-    def data_pages(self) -> int:
-        """Where the first page with data stands."""
-        return int(self.described.get((9, I64), 0))
-
-    @property
-    def dictionary(self) -> int | None:
-        """Where its dictionary stands, if it has one."""
-        place: int | None = self.described.get((11, I64))
-        return place
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """A row group as the footer describes it."""
-
-    described: Struct
-
-    @property
-    def rows(self) -> int:
-        """How many rows it declares."""
-        return int(self.described.get((3, I64), 0))
-
-    @property
-    def unpacked(self) -> int:
-        """The bytes that it declares for all its columns."""
-        return int(self.described.get((2, I64), 0))
-
-    @cached_property
-    def chunks(self) -> tuple[Chunk, ...]:
-        """Its column chunks, in the order of the schema's leaves."""
-        return tuple(Chunk(one.get((3, STRUCT), {})) for one in self.described.get((1, LIST), []))
 
 
 def row_groups_of(path: Path) -> list[RowGroup]:
@@ -87,9 +30,8 @@ def row_groups_of(path: Path) -> list[RowGroup]:
         length = int.from_bytes(file.read(4), "little")
         try:
             file.seek(-8 - length, 2)
-            footer, _ = read_struct(file.read(length))
-            return [RowGroup(one) for one in footer.get((4, LIST), [])]
-        except (BadThrift, IndexError, OSError, AttributeError) as error:
+            return row_groups_in(file.read(length))
+        except (BadThrift, OSError) as error:
             raise refuse(
                 "unreadable", "the footer of the Parquet file is damaged. Write it again."
             ) from error

@@ -17,6 +17,7 @@ import pytest
 from merging import delta
 from merging.delta import content_checks
 from merging.delta.snapshot import snapshot_in
+from merging.delta.thrift import BadThrift
 from merging.delta.writing import builder, data_files, rewriting
 from merging.errors import MergeFailed
 from merging.sql.quoting import column_sql
@@ -138,6 +139,31 @@ def test_fd2_every_type_passes_its_check(
     merger.merge(uri, delete=[3, 9])
     delta.compact(merger.connection, delta.open_snapshot(uri), attempt_id="c", application_id="m")
     assert own_rows(uri) == after_merge(sample(40), None, [3, 9])
+
+
+def test_fs1_a_table_file_whose_size_statistics_contradict_it_ends_no_process(
+    tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyarrow ends the process when it is asked for such a column chunk; DuckDB reads the file."""
+    monkeypatch.setattr(content_checks, "SHARE", 0.0)
+    place = local_place(tmp_path)
+    put_table(place, [rows(300)])
+    [path] = Path(place.uri).glob("*.parquet")
+    honest = path.read_bytes()
+    # A histogram of two levels (0 and 300 values) becomes one of a single number, in as many bytes.
+    hostile = honest.replace(b"\x26\x00\xd8\x04", b"\x16\x80\xd8\x04")
+    assert hostile != honest
+    path.write_bytes(hostile)
+    with pytest.raises(OSError, match="histogram size mismatch"):
+        pq.read_table(path)
+    merger.merge(place.uri, delete=[3])
+    assert [row[0] for row in own_rows(place.uri)] == [n for n in range(300) if n != 3]
+
+
+@pytest.mark.parametrize("stated", [b"", b"\x01", b"\x01" * 9], ids=["none", "one byte", "nine bytes"])
+def test_bounds_of_another_width_arouse_suspicion(stated: bytes) -> None:
+    with pytest.raises(BadThrift, match="a bound of 8 bytes has"):
+        content_checks._number(content_checks._PLAIN["INT64"], stated)
 
 
 FAR = pa.table(

@@ -7,13 +7,16 @@ from drf_spectacular.utils import OpenApiParameter
 
 from api.authentication import SCHEME_NAME, scope_of
 from changerequests.models import choices
-from changerequests.states import RunPhase, RunStatus, Status, UploadState
+from changerequests.states import FollowUp, Outcome, RunPhase, RunStatus, Status, UploadKind, UploadState
 
 #: Sets of values with names of their own in the document.
 STATUSES = choices(Status)
 RUN_STATUSES = choices(RunStatus)
 RUN_PHASES = choices(RunPhase)
 UPLOAD_STATES = choices(UploadState)
+UPLOAD_KINDS = choices(UploadKind)
+FOLLOW_UPS = [one for one in choices(FollowUp) if one[0]]
+OUTCOMES = choices(Outcome)
 
 CR_ID = OpenApiParameter("cr_id", str, OpenApiParameter.PATH, description="Public id, for example CR-128.")
 IF_MATCH = OpenApiParameter(

@@ -291,11 +291,12 @@ class RevisionAdmin(OperatorAdmin):
 class UploadAdmin(OperatorAdmin):
     """Uploads, newest first: what waits, what is read, how it ended; not what was typed or a refusal quotes."""
 
-    exclude = ["pasted", "error_data", "error_message"]
+    exclude = ["pasted", "source", "error_data", "error_message"]
     list_display = [
         "pk",
         "dataset",
         "change_request",
+        "kind",
         "status",
         "phase",
         "uploaded_by",
@@ -307,7 +308,7 @@ class UploadAdmin(OperatorAdmin):
         "finished_at",
         "error_code",
     ]
-    list_filter = ["status", "dataset", "error_code"]
+    list_filter = ["status", "kind", "dataset", "error_code"]
     list_select_related = ["dataset", "change_request", "uploaded_by"]
     search_fields = ["file_name", "worker", "token"]
 

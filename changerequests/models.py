@@ -11,10 +11,13 @@ from django.db.models import Q
 
 from changerequests.states import (
     ACTIVE_RUN_STATUSES,
+    KINDS_WITH_SOURCE,
     OPEN_STATUSES,
+    FollowUp,
     RunPhase,
     RunStatus,
     Status,
+    UploadKind,
     UploadPhase,
     UploadState,
     UploadStatus,
@@ -243,8 +246,9 @@ class Revision(models.Model):
 class Upload(DurableWork):
     """Bytes that were received and are not believed yet: a worker reads them in a process that may die alone.
 
-    The received file lies under ``token`` in the folder of uploads until the upload has ended. Without a
-    ``change_request`` it is the first content of one: a draft under ``title`` is made once the content is staged.
+    What came as a file lies under ``token`` in the folder of uploads until the upload has ended; the other kinds have a
+    ``source``. An upload that ``made_request`` is the first content of a draft that was made with it, and that goes
+    with it: where the content is not staged, the draft is removed and ``change_request`` empty again.
     """
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="uploads")
@@ -254,7 +258,14 @@ class Upload(DurableWork):
         blank=True,
         on_delete=models.CASCADE,
         related_name="uploads",
-        help_text="Whose content it shall become; empty where a draft is made for it.",
+        help_text="Whose content it shall become; empty where that was a draft that is removed again.",
+    )
+    made_request = models.BooleanField(
+        default=False, help_text="Whether its change request was made with it, as a draft for this content."
+    )
+    kind = models.CharField(max_length=10, choices=choices(UploadKind), default=UploadKind.FILE)
+    source = models.TextField(
+        blank=True, help_text="The SQL statement or the address of the table; else empty."
     )
     uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     token = models.CharField(max_length=40, unique=True, editable=False, default=new_identity)
@@ -267,11 +278,29 @@ class Upload(DurableWork):
     file_format = models.CharField(max_length=20, blank=True, help_text="Empty: by the file's name.")
     null_token = models.TextField(blank=True)
     column_types = models.JSONField(default=dict, blank=True)
+    follow_up = models.CharField(
+        max_length=20,
+        blank=True,
+        choices=choices(FollowUp),
+        help_text="What shall be done with the request once this is staged, as whoever sent it.",
+    )
+    follow_up_message = models.TextField(blank=True, help_text="Of the merge that was asked for with it.")
+    followed_up = models.JSONField(
+        default=dict,
+        blank=True,
+        encoder=DjangoJSONEncoder,
+        help_text="What of that was done (outcome), and why no more (code, message).",
+    )
+    followed_up_at = models.DateTimeField(
+        null=True, blank=True, help_text="When nothing of it was left to do."
+    )
     pasted = models.TextField(
         blank=True,
         help_text="Rows that were typed into the page: shown again where they are refused, forgotten once staged.",
     )
-    size_bytes = models.PositiveBigIntegerField(help_text="Of the file as it was received.")
+    size_bytes = models.PositiveBigIntegerField(
+        help_text="Of the file as it was received; 0 of what came without one."
+    )
     rows_read = models.PositiveBigIntegerField(default=0)
     revision = models.OneToOneField(
         Revision, null=True, blank=True, on_delete=models.CASCADE, related_name="upload"
@@ -294,6 +323,13 @@ class Upload(DurableWork):
             models.CheckConstraint(
                 condition=Q(change_request__isnull=False) | ~Q(title=""), name="upload_has_request_or_title"
             ),
+            models.CheckConstraint(
+                condition=Q(
+                    kind__in=[kind.value for kind in UploadKind if kind not in KINDS_WITH_SOURCE], source=""
+                )
+                | (Q(kind__in=[kind.value for kind in KINDS_WITH_SOURCE]) & ~Q(source="")),
+                name="upload_has_source_by_its_kind",
+            ),
         ]
         indexes = [
             # What every sweep asks for: a handful among all there ever were.
@@ -302,11 +338,21 @@ class Upload(DurableWork):
                 condition=Q(status__in=[UploadStatus.QUEUED, UploadStatus.RUNNING]),
                 name="upload_queue",
             ),
+            models.Index(
+                fields=["status"],
+                condition=Q(status=UploadStatus.STAGED, followed_up_at__isnull=True) & ~Q(follow_up=""),
+                name="upload_to_follow_up",
+            ),
             models.Index(fields=["change_request", "uploaded_by"], name="uploads_of_request"),
         ]
 
     def __str__(self) -> str:
         return f"upload {self.pk}"
+
+    @property
+    def is_followed_up(self) -> bool:
+        """Whether nothing is left to do of what was asked to follow it."""
+        return not self.follow_up or self.followed_up_at is not None
 
     @property
     def state(self) -> UploadState:

@@ -130,6 +130,39 @@ class UploadStatus(StrEnum):
 ACTIVE_UPLOAD_STATUSES: Final = (UploadStatus.QUEUED, UploadStatus.RUNNING)
 
 
+class UploadKind(StrEnum):
+    """What staging reads: a received file, rows that came as JSON (kept as a file of JSON lines), the answer to a SQL
+    statement, or another Delta table. The last two have a source instead of a file.
+    """
+
+    FILE = "file"
+    ROWS = "rows"
+    SQL = "sql"
+    TABLE = "table"
+
+
+#: The kinds that have a source.
+KINDS_WITH_SOURCE: Final = (UploadKind.SQL, UploadKind.TABLE)
+
+
+class FollowUp(StrEnum):
+    """What shall be done by itself once an upload is staged."""
+
+    NOTHING = ""
+    SUBMIT = "submit"
+    MERGE_WHEN_READY = "merge_when_ready"
+
+
+class Outcome(StrEnum):
+    """How far a proposal that was made in one call has come."""
+
+    READING = "reading"
+    STAGED = "staged"
+    SUBMITTED = "submitted"
+    MERGE_WHEN_READY = "merge_when_ready"
+    NOTHING_TO_CHANGE = "nothing_to_change"
+
+
 class UploadPhase(StrEnum):
     """What is being done with an upload, in order."""
 

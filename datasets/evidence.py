@@ -48,7 +48,7 @@ ACCOUNT: Final = RowKind(
 )
 #: What the entry is called that tells of another name of an account.
 RENAMED: Final = "account.renamed"
-#: What an entry holds in the place of a row that was removed by the policy for retention.
+#: What an entry holds in the place of a row that was removed: by the policy for retention, or as an empty draft.
 REMOVED: Final = "removed"
 
 

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from api.addresses import DatasetField
-from api.schema import UPLOAD_STATES
+from api.schema import FOLLOW_UPS, OUTCOMES, UPLOAD_KINDS, UPLOAD_STATES
 from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision, Upload
@@ -426,6 +426,14 @@ class UploadProblemSerializer(serializers.Serializer):
     total = serializers.IntegerField(required=False, help_text="How many problems there are.")
 
 
+class FollowedUpSerializer(serializers.Serializer):
+    """What was done with a request after its content was staged; why no more where that was not all."""
+
+    outcome = serializers.ChoiceField(OUTCOMES)
+    code = serializers.CharField(required=False)
+    message = serializers.CharField(required=False)
+
+
 class ReceivedUploadSerializer(serializers.ModelSerializer):
     """An upload: where it stands, what came of it, and where to go on."""
 
@@ -439,6 +447,16 @@ class ReceivedUploadSerializer(serializers.ModelSerializer):
         help_text="Why it was not staged; null where it was not."
     )
     uploaded_by = UserField(read_only=True)
+    kind = serializers.ChoiceField(UPLOAD_KINDS)
+    source: Any = serializers.CharField(
+        help_text="The SQL statement or the address of the table; else empty."
+    )
+    follow_up = serializers.ChoiceField(
+        FOLLOW_UPS, allow_blank=True, help_text="What shall be done with the request once this is staged."
+    )
+    followed_up: Any = serializers.SerializerMethodField(
+        help_text="What came of that; null while it was not done, or nothing shall follow."
+    )
     received_at = serializers.DateTimeField(source="queued_at")
     cancel_requested = serializers.SerializerMethodField()
     url: Any = serializers.SerializerMethodField()
@@ -453,6 +471,10 @@ class ReceivedUploadSerializer(serializers.ModelSerializer):
             "change_request",
             "revision",
             "problem",
+            "kind",
+            "source",
+            "follow_up",
+            "followed_up",
             "file_name",
             "size_bytes",
             "rows_read",
@@ -478,6 +500,10 @@ class ReceivedUploadSerializer(serializers.ModelSerializer):
         if not upload.error_code:
             return None
         return {**upload.error_data, "code": upload.error_code, "message": upload.error_message}
+
+    @extend_schema_field(FollowedUpSerializer(allow_null=True))
+    def get_followed_up(self, upload: Upload) -> Any:
+        return upload.followed_up if upload.follow_up and upload.is_followed_up else None
 
     def get_cancel_requested(self, upload: Upload) -> bool:
         return upload.cancel_requested_by_id is not None

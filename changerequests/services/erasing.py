@@ -46,7 +46,9 @@ TEXTS: Final[Mapping[type[models.Model], tuple[str, ...]]] = {
     Revision: ("file_name", "warnings"),
     Review: ("body",),
     Comment: ("body",),
-    Upload: ("title", "description", "file_name", "error_message"),
+    Upload: (
+        "title", "description", "file_name", "error_message", "source", "follow_up_message", "followed_up",
+    ),
     ExpectationOverride: ("reason",),
     MergeRun: (
         "requested_for", "message", "override_reason", "overridden_blockers", "approved_by", "error_message",

@@ -13,13 +13,14 @@ from django.utils import timezone
 import merging
 from changerequests import queue
 from changerequests.facts import facts_of
-from changerequests.models import ChangeRequest, Revision
+from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.policies import require
 from changerequests.services.evidence import REQUEST, REVISION
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, take_transition, withdraw_merge_when_ready
-from changerequests.states import Action
+from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, Status
 from datasets.errors import Forbidden, InvalidInput
+from datasets.evidence import REMOVED
 from datasets.models import Dataset
 from datasets.roles import may_contribute
 from datasets.rows import storable
@@ -49,6 +50,36 @@ def create_change_request(
         rows = REQUEST.seal(change_request)
         record_event(change_request, "change_request.created", author, facts, rows=rows)
     return change_request
+
+
+def remove_if_empty(
+    change_request: ChangeRequest, actor: User | None, facts: Mapping[str, Any] | None = None
+) -> bool:
+    """Remove a locked draft that never had content and that nobody has commented on; False where it is not such a one.
+
+    What was uploaded to it in vain stays, without a request.
+    """
+    if change_request.status != Status.DRAFT or _is_in_use(change_request):
+        return False
+    record_event(
+        change_request,
+        "change_request.removed",
+        actor,
+        {"title": change_request.title, **(facts or {})},
+        rows={REQUEST.called(change_request.pk): REMOVED},
+    )
+    uploaded = Upload.objects.filter(change_request=change_request)
+    uploaded.update(change_request=None, title=change_request.title)
+    change_request.delete()
+    return True
+
+
+def _is_in_use(change_request: ChangeRequest) -> bool:
+    return (
+        change_request.revisions.exists()
+        or change_request.comments.exists()
+        or change_request.uploads.filter(status__in=ACTIVE_UPLOAD_STATUSES).exists()
+    )
 
 
 def proposable(dataset: Dataset, author: User, title: str) -> str:

@@ -35,18 +35,23 @@ from changerequests.errors import (
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.policies import require
-from changerequests.services import uploads
+from changerequests.services import following, uploads
 from changerequests.services.locks import lock_change_request
 from changerequests.services.proposals import (
     changes_nothing,
-    create_change_request,
     make_current,
     nothing_in,
 )
 from changerequests.services.storage import staging_folder, upload_folder, uploads_folder
-from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, UploadPhase, UploadStatus
+from changerequests.states import (
+    ACTIVE_UPLOAD_STATUSES,
+    KINDS_WITH_SOURCE,
+    Action,
+    UploadPhase,
+    UploadStatus,
+)
 from datasets import work
-from datasets.errors import DomainError, TableReplaced
+from datasets.errors import DomainError, InvalidInput, TableReplaced
 from datasets.models import Dataset
 from datasets.rows import storable
 
@@ -72,7 +77,7 @@ class _Taken(Exception):
 def stage_upload(*, upload_id: int, worker: str) -> Upload | None:
     """Read an upload and make it the revision that it was sent for. Called by workers, safe to call again.
 
-    None if it is gone, has ended or is in other hands.
+    What shall follow is done, too. None if it is gone, has ended or is in other hands.
     """
     upload = (
         Upload.objects.select_related("dataset__meta", "dataset__project", "uploaded_by")
@@ -81,9 +86,10 @@ def stage_upload(*, upload_id: int, worker: str) -> Upload | None:
     )
     hold = work.claim(upload, worker=worker, phase=UploadPhase.READING, rows_read=0) if upload else None
     if hold is None:
-        return None
+        return upload if upload is not None and following.follow_up(upload_id=upload.pk) else None
     with work.kept_alive(hold):
         _stage(hold)
+    following.follow_up(upload_id=upload_id)
     if not hold.work.is_active:
         shutil.rmtree(upload_folder(hold.work), ignore_errors=True)
     return hold.work
@@ -115,6 +121,12 @@ def _stage(hold: Hold) -> None:
 
 def _read(hold: Hold) -> merging.Staged:
     """The content as a child process staged it, in the folder of the upload."""
+    if hold.work.kind in KINDS_WITH_SOURCE:
+        raise InvalidInput(f"Proposing by {hold.work.kind} is not possible here. Send rows or a file.")
+    return _read_file(hold)
+
+
+def _read_file(hold: Hold) -> merging.Staged:
     upload, folder = hold.work, upload_folder(hold.work)
     received = folder / uploads.CONTENT
     if not received.is_file():
@@ -201,15 +213,9 @@ def _adopt(hold: Hold, staged: merging.Staged) -> None:
 
 def _request_for(upload: Upload, actor: User, staged: merging.Staged) -> ChangeRequest:
     """The locked request that the content is for, judged again: it may have moved while the file was read."""
-    if upload.change_request_id is None:
+    if upload.change_request_id is None:  # received before drafts were made with their uploads
         _require_changes(staged)
-        return create_change_request(
-            dataset=upload.dataset,
-            author=actor,
-            title=upload.title,
-            description=upload.description,
-            merge_schema=upload.merge_schema,
-        )
+        return uploads.draft_for(upload, actor)
     change_request = lock_change_request(upload.change_request_id)
     require(facts_of(change_request, actor), Action.STAGE)
     newer = Upload.objects.filter(change_request=change_request, pk__gt=upload.pk, status=UploadStatus.STAGED)
@@ -266,14 +272,19 @@ def _end(hold: Hold, status: UploadStatus, error: merging.MergeError | DomainErr
     if isinstance(error, merging.StagingRejected):
         data = {"errors": [vars(problem) for problem in error.problems], "total": error.total}
     forgotten = {"pasted": ""} if status == UploadStatus.CANCELLED else {}
-    work.end(
-        hold,
-        status,
-        error_code=code,
-        error_message=storable(message),
-        error_data=storable(data),
-        **forgotten,
-    )
+    with transaction.atomic():
+        if upload.made_request and upload.change_request_id is not None:
+            lock_change_request(upload.change_request_id)
+        ended = work.end(
+            hold,
+            status,
+            error_code=code,
+            error_message=storable(message),
+            error_data=storable(data),
+            **forgotten,
+        )
+        if ended:
+            uploads.remove_draft_of(upload.pk, code)
 
 
 # --- Without a worker, and what a worker left -------------------------------------------------------------------
@@ -296,12 +307,15 @@ def staged_at_once(upload: Upload) -> Revision:
 
 
 def sweep_uploads() -> int:
-    """Ring again for uploads that wait or whose worker died, and clear what dead ones left; returns how many rang."""
+    """Ring again for uploads that wait, whose worker died, or that something has yet to follow, and clear what dead
+    ones left; returns how many rang.
+    """
     waiting = work.unattended(Upload.objects.order_by("pk")).values_list("pk", flat=True)[:RUNG_AT_ONCE]
-    for upload_id in waiting:
+    staged = following.to_follow_up().order_by("pk").values_list("pk", flat=True)[:RUNG_AT_ONCE]
+    for upload_id in (*waiting, *staged):
         queue.ring_for_upload(upload_id)
     _clear_what_ended()
-    return len(waiting)
+    return len(waiting) + len(staged)
 
 
 def _clear_what_ended() -> None:

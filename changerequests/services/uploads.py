@@ -15,6 +15,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 import merging
@@ -23,9 +24,10 @@ from changerequests.errors import InvalidTransition, UploadEnded
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.policies import require
-from changerequests.services.proposals import proposable
+from changerequests.services.locks import lock_change_request
+from changerequests.services.proposals import create_change_request, remove_if_empty
 from changerequests.services.storage import upload_folder
-from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, UploadStatus
+from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, FollowUp, UploadKind, UploadStatus
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import Dataset
 from datasets.roles import is_owner, role_on
@@ -43,7 +45,7 @@ class ReceivedFile:
 
     It is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. In CSV, ``null_token`` (an
     unquoted field equal to it) stands for NULL; ``column_types`` says the types of new columns. ``pasted`` is the text
-    itself where somebody typed it.
+    itself where somebody typed it. ``kind`` is ``ROWS`` where Headgate wrote the file from rows that came as JSON.
     """
 
     path: Path
@@ -52,10 +54,34 @@ class ReceivedFile:
     null_token: str = ""
     column_types: Mapping[str, str] = field(default_factory=dict)
     pasted: str = ""
+    kind: UploadKind = UploadKind.FILE
 
 
-def receive(*, change_request_id: int, actor: User, content: ReceivedFile) -> Upload:
-    """Take a file in as new content of a draft or pending request, and ring a worker.
+@dataclass(frozen=True)
+class NamedSource:
+    """Content that comes from elsewhere: the answer to a SQL statement (``SQL``) or another Delta table (``TABLE``)."""
+
+    kind: UploadKind
+    source: str
+
+
+Content = ReceivedFile | NamedSource
+
+
+@dataclass(frozen=True)
+class Then:
+    """What shall follow once the content is staged, done as whoever sent it; ``message`` is that of the merge."""
+
+    follow_up: FollowUp = FollowUp.NOTHING
+    message: str = ""
+
+
+#: Where nothing follows: people go on by themselves.
+NOTHING_MORE = Then()
+
+
+def receive(*, change_request_id: int, actor: User, content: Content, then: Then = NOTHING_MORE) -> Upload:
+    """Take content in for a draft or pending request, and ring a worker.
 
     Raises ``InvalidInput`` for a file above the limit, what the policies say of ``Action.STAGE``, and
     ``merging.StorageFull``.
@@ -70,7 +96,7 @@ def receive(*, change_request_id: int, actor: User, content: ReceivedFile) -> Up
         merge_schema=change_request.merge_schema,
         uploaded_by=actor,
     )
-    return _received(upload, content)
+    return _received(upload, content, then)
 
 
 def receive_draft(
@@ -78,24 +104,62 @@ def receive_draft(
     dataset: Dataset,
     author: User,
     title: str,
-    content: ReceivedFile,
+    content: Content,
     description: str = "",
     merge_schema: bool = True,
+    then: Then = NOTHING_MORE,
 ) -> Upload:
-    """Take a file in as the first content of a draft that is made once it is staged; where it is refused there is no
-    draft either. Raises as ``create_change_request`` and ``receive`` do.
+    """Take content in as the first of a draft that is made with it; where the content is not staged in the end, the
+    draft is removed again. Raises as ``create_change_request`` and ``receive`` do.
     """
     upload = Upload(
         dataset=dataset,
-        title=proposable(dataset, author, title),
+        title=title.strip(),
         description=description,
         merge_schema=merge_schema,
         uploaded_by=author,
+        made_request=True,
     )
-    return _received(upload, content)
+    return _received(upload, content, then)
 
 
-def _received(upload: Upload, content: ReceivedFile) -> Upload:
+def _received(upload: Upload, content: Content, then: Then) -> Upload:
+    _describe(upload, content)
+    upload.follow_up, upload.follow_up_message = then.follow_up, storable(then.message.strip())
+    folder = upload_folder(upload)
+    try:
+        with merging.naming_full_disks("receive the upload", str(folder.parent)):
+            folder.mkdir(parents=True)
+            if isinstance(content, ReceivedFile):
+                _link_or_copy(content.path, folder / CONTENT)
+        with transaction.atomic():
+            if upload.made_request:
+                upload.change_request = draft_for(upload, upload.uploaded_by)
+            upload.save()
+            queue.ring_for_upload_on_commit(upload.pk)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return upload
+
+
+def draft_for(upload: Upload, author: User) -> ChangeRequest:
+    """The draft that an upload is the first content of. Raises as ``create_change_request`` does."""
+    return create_change_request(
+        dataset=upload.dataset,
+        author=author,
+        title=upload.title,
+        description=upload.description,
+        merge_schema=upload.merge_schema,
+    )
+
+
+def _describe(upload: Upload, content: Content) -> None:
+    """Write into the row what the content is and how it is to be read. Raises ``InvalidInput`` above the limit."""
+    upload.kind = content.kind
+    if isinstance(content, NamedSource):
+        upload.source, upload.size_bytes = storable(content.source), 0
+        return
     size, limit = content.path.stat().st_size, settings.UPLOAD_LIMIT_BYTES
     if size > limit:
         sentence = (
@@ -108,18 +172,16 @@ def _received(upload: Upload, content: ReceivedFile) -> Upload:
     upload.null_token = storable(content.null_token)
     upload.column_types = storable(content.column_types)
     upload.pasted = storable(content.pasted)
-    folder = upload_folder(upload)
-    try:
-        with merging.naming_full_disks("receive the upload", str(folder.parent)):
-            folder.mkdir(parents=True)
-            _link_or_copy(content.path, folder / CONTENT)
-        with transaction.atomic():
-            upload.save()
-            queue.ring_for_upload_on_commit(upload.pk)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return upload
+
+
+def remove_draft_of(upload_id: int, code: str) -> None:
+    """Remove the draft that was made for an upload which has ended without becoming its content, if nobody has done
+    anything with it since. In the surrounding transaction.
+    """
+    upload = Upload.objects.select_related("uploaded_by").get(pk=upload_id)
+    if upload.made_request and upload.change_request_id is not None:
+        change_request = lock_change_request(upload.change_request_id)
+        remove_if_empty(change_request, None, {"upload": upload.pk, "reason": code})
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -149,8 +211,13 @@ def _concerns(user: User, upload: Upload) -> bool:
 
 
 def not_staged(*, dataset: Dataset, change_request: ChangeRequest | None, sender: User) -> Upload | None:
-    """The sender's last upload to the request (or for a draft) where it was not staged: it is read, or was refused."""
-    sent = Upload.objects.filter(dataset=dataset, change_request=change_request, uploaded_by=sender)
+    """The sender's last upload to the request (or for a new one) where it was not staged: it is read, or refused."""
+    of_request = (
+        Q(made_request=True) | Q(change_request=None)
+        if change_request is None
+        else Q(change_request=change_request)
+    )
+    sent = Upload.objects.filter(of_request, dataset=dataset, uploaded_by=sender)
     last = sent.order_by("-pk").first()
     return last if last is not None and last.status != UploadStatus.STAGED else None
 
@@ -198,6 +265,8 @@ def cancel_upload(*, upload_id: int, actor: User) -> Upload:
     """
     with transaction.atomic():
         upload = visible_upload(actor, upload_id)
+        if upload.made_request and upload.change_request_id is not None:
+            lock_change_request(upload.change_request_id)  # before the upload, as whoever stages it does
         waiting = Upload.objects.filter(pk=upload_id, status=UploadStatus.QUEUED)
         stopped = waiting.update(
             status=UploadStatus.CANCELLED,
@@ -207,7 +276,9 @@ def cancel_upload(*, upload_id: int, actor: User) -> Upload:
             error_message=f"Cancelled by {actor}.",
             pasted="",
         )
-        if not stopped:
+        if stopped:
+            remove_draft_of(upload_id, "cancelled")
+        else:
             running = Upload.objects.filter(pk=upload_id, status=UploadStatus.RUNNING)
             stopped = running.update(cancel_requested_by=actor)
         upload.refresh_from_db()

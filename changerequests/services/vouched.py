@@ -358,5 +358,7 @@ class _Compared:
         kinds = (REQUEST, REVISION, REVIEW, COMMENT, CHOICE, OVERRIDE, RUN, SUITE_VERSION)
         for name, seal in self.seals.items():
             kind = name.rpartition(" ")[0]
+            if seal.text == REMOVED:
+                continue
             if kind in {one.name for one in kinds} and name not in self.seen | self.removed:
                 yield Disagreement(name, f"the row is gone; {_entry(self.stream, seal)} vouches for it")

@@ -11,12 +11,13 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 import merging
-from audit.selectors import event_count
+from audit.selectors import event_count, events_called
 from changerequests import queue
 from changerequests.errors import InvalidTransition, NothingToChange, UploadEnded
 from changerequests.models import ChangeRequest, Upload
 from changerequests.services import retention, staging, uploads
 from changerequests.services.storage import incoming_folder, staging_folder, upload_folder, uploads_folder
+from changerequests.services.vouched import bent_rows
 from changerequests.states import UploadPhase, UploadState, UploadStatus
 from datasets import leases, work
 from datasets.errors import Forbidden, InvalidInput, NotFound
@@ -166,10 +167,10 @@ def test_the_first_content_makes_the_draft(
     received = uploads.receive_draft(
         dataset=dataset, author=author, title=" Seats ", description="Why", content=content_of(tmp_path)
     )
-    assert not ChangeRequest.objects.exists()
-    upload = stage(received)
     made = ChangeRequest.objects.get()
-    assert (made.title, made.description, made.author) == ("Seats", "Why", author)
+    assert received.change_request == made
+    assert (made.title, made.description, made.author, made.status) == ("Seats", "Why", author, "draft")
+    upload = stage(received)
     assert upload.revision == made.revisions.get()
     assert is_cleared(upload)
 
@@ -216,7 +217,7 @@ def test_refused_content_is_told_by_line_and_column(
     assert is_cleared(upload)
 
 
-def test_a_draft_whose_content_is_refused_is_not_made(
+def test_a_draft_whose_content_is_refused_is_removed_again(
     deaf_staging: None, dataset: Dataset, author: User, tmp_path: Path
 ) -> None:
     same = content_of(tmp_path, "tailnum,seats\nN1,149\n")
@@ -224,6 +225,12 @@ def test_a_draft_whose_content_is_refused_is_not_made(
     assert (upload.state, upload.error_code) == (UploadState.REFUSED, NothingToChange.code)
     assert upload.error_data == {"noop_rows": 1, "duplicate_rows": 0}
     assert not ChangeRequest.objects.exists()
+    assert (upload.change_request, upload.title) == (None, "Seats")
+    told = events_called("change_request.removed").get()
+    assert (told.actor, told.data) == (
+        "", {"title": "Seats", "upload": upload.pk, "reason": NothingToChange.code},
+    )  # fmt: skip
+    assert [one for one in bent_rows() if "request" in one.place] == []
     assert is_cleared(upload)
 
 

@@ -25,7 +25,7 @@ class UploadPanel:
 def upload_panel(upload: Upload) -> UploadPanel:
     """The panel of an upload that has not ended."""
     change_request, dataset = upload.change_request, upload.dataset
-    if change_request is not None:
+    if change_request is not None and not upload.made_request:  # a draft of its own may go with it
         subject, back = change_request.cr_id, reverse("change_request", args=[change_request.cr_id])
     else:
         subject, back = dataset.name, reverse("dataset", args=[dataset.project.slug, dataset.slug])

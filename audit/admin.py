@@ -15,7 +15,7 @@ from django.utils.functional import cached_property
 
 from audit.errors import InvalidMoment
 from audit.export import ExportFilter, export_lines, moment_of
-from audit.models import AnchorTarget, Chain, Event
+from audit.models import AnchorTarget, Chain, Event, OutboxEntry
 from audit.services import verify_chains
 
 logger = structlog.get_logger(__name__)
@@ -145,3 +145,13 @@ class AnchorTargetAdmin(ReadOnlyAdmin):
     """The places elsewhere that are told the anchors, and since when one fails."""
 
     list_display = ["name", "delivered", "delivered_at", "failing_since", "error"]
+
+
+@admin.register(OutboxEntry)
+class OutboxEntryAdmin(ReadOnlyAdmin):
+    """Which events people and programs were told of, and which could not be told."""
+
+    list_display = ["event", "dispatched_at", "attempts", "error"]
+    list_filter = [("dispatched_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["event"]
+    ordering = ["-event"]

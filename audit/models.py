@@ -108,6 +108,36 @@ class Event(models.Model):
         raise EventsAreAppendOnly("Audit events are never deleted.")
 
 
+class OutboxEntry(models.Model):
+    """Whether people and programs were told of an event: one entry for each, written with it.
+
+    No part of the trail: it says what became of the news, is changed, and goes after a while.
+    """
+
+    #: Not constrained: whoever tampers with the trail is found by the trail, and nothing else stands on its rows.
+    event = models.OneToOneField(
+        Event, on_delete=models.PROTECT, primary_key=True, related_name="outbox_entry", db_constraint=False
+    )
+    dispatched_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(
+        default=0, help_text="How often it could not be dispatched; see audit.outbox."
+    )
+    error = models.TextField(blank=True, default="")
+
+    class Meta:
+        verbose_name_plural = "outbox entries"
+        indexes = [
+            # What every sweep asks for: a handful among all there ever were.
+            models.Index(
+                fields=["event"], condition=models.Q(dispatched_at__isnull=True), name="outbox_waiting"
+            ),
+            models.Index(fields=["dispatched_at"], name="outbox_dispatched"),
+        ]
+
+    def __str__(self) -> str:
+        return f"outbox entry of event {self.event_id}"
+
+
 class AnchorTarget(models.Model):
     """A place elsewhere that is told the anchors: how far it was told, and since when that fails."""
 

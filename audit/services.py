@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from audit import anchors
+from audit import anchors, outbox
 from audit.chain import (
     PLAIN_FIELDS,
     SEALED_FIELDS,
@@ -55,7 +55,8 @@ def record(
     data: Mapping[str, Any] | None = None,
     rows: Mapping[str, str] | None = None,
 ) -> Event:
-    """Append one event. Call it inside the transaction of the change that it tells of.
+    """Append one event. Call it inside the transaction of the change that it tells of; whoever should know is told
+    once that is committed (``audit.outbox``).
 
     ``actor`` is a user name, empty for the system. ``data`` holds JSON values (dates and decimals are
     converted), never row values. ``rows`` are the seals (``audit.rows``) of the database rows that were written with
@@ -82,6 +83,7 @@ def record(
         last_hash=event.hash,
         seal=sealed_head(stream, event.sequence, event.hash),
     )
+    outbox.put(event)
     return event
 
 

@@ -6,9 +6,9 @@ The rows are the queue; a message only says "look". A lost message costs time, n
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from audit import bells
 from changerequests.models import MergeRun
 from changerequests.states import RunStatus
-from datasets import bells
 from datasets.work import next_in_line
 
 

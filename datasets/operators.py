@@ -38,7 +38,7 @@ def operators_group() -> Group:
     group.permissions.set(
         Permission.objects.filter(
             Q(
-                content_type__app_label__in=("audit", "datasets", "changerequests"),
+                content_type__app_label__in=("audit", "datasets", "changerequests", "notifications"),
                 codename__startswith="view_",
             )
             | Q(content_type__app_label="datasets", codename="change_installation")

@@ -20,8 +20,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 import merging
+from audit import bells
 from audit.services import dataset_stream, record
-from datasets import bells, work
+from datasets import work
 from datasets.durable_work import WorkStatus
 from datasets.errors import NotFound, SuiteChanged
 from datasets.evidence import SUITE_VERSION

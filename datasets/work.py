@@ -126,6 +126,15 @@ def end(hold: Hold[Work], status: str, **fields: Any) -> bool:
     return True
 
 
+def put_back(hold: Hold[Work], **fields: Any) -> bool:
+    """Let it wait again for whoever comes; False, and nothing is written, where somebody else has taken it up."""
+    told = {"status": WorkStatus.QUEUED, "heartbeat_at": None, **fields}
+    if not hold.rows().update(**told):
+        return False
+    _take_over(hold.work, told)
+    return True
+
+
 def unattended(rows: QuerySet[Work]) -> QuerySet[Work]:
     """What waits, or was begun by a worker that gave no sign of life in time. For work without a lease."""
     lost = Q(status=WorkStatus.RUNNING, heartbeat_at__lte=timezone.now() - _lifetime())

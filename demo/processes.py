@@ -138,7 +138,7 @@ def worker_command(*, concurrency: int, beat: bool) -> list[str]:
     """One Celery worker on all queues; with ``beat`` it also keeps the schedule (only one worker may)."""
     command = [
         *(sys.executable, "-m", "celery", "--quiet", "-A", "config", "worker"),
-        *("--queues", "merging,maintenance,staging", "--concurrency", str(concurrency)),
+        *("--queues", "merging,maintenance,staging,notifications", "--concurrency", str(concurrency)),
         *("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"),
     ]
     return [*command, "--beat"] if beat else command

@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "datasets",
     "accounts",
     "changerequests",
+    "notifications",
     "demo",
     "config",
 ]
@@ -190,6 +191,7 @@ CELERY_TASK_DEFAULT_QUEUE = "maintenance"
 CELERY_TASK_ROUTES = {
     "changerequests.merge_next": {"queue": "merging"},
     "changerequests.stage_upload": {"queue": "staging"},
+    "notifications.*": {"queue": "notifications"},
 }
 CELERY_TASK_TIME_LIMIT = 3600
 CELERY_TASK_SOFT_TIME_LIMIT = 3540
@@ -204,6 +206,7 @@ CELERY_TASK_PUBLISH_RETRY = False  # the sweep rings again; a request never wait
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "changerequests.sweep", "schedule": 10.0},
+    "sweep-notifications": {"task": "notifications.sweep", "schedule": 10.0},
     "reconcile-datasets": {"task": "datasets.reconcile_all", "schedule": 300.0},
     "anchor-audit": {"task": "audit.anchor", "schedule": 3600.0},
     "deliver-anchors": {"task": "datasets.deliver_anchors", "schedule": 60.0},

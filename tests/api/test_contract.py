@@ -23,12 +23,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from audit import bells
 from changerequests.models import ChangeRequest, MergeRun, Review, Upload
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from config.env import BASE_DIR
 from config.wsgi import application
-from datasets import bells
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role

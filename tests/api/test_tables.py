@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from audit import bells
 from changerequests.models import ChangeRequest
 from changerequests.services import maintenance
-from datasets import bells
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import make_operator
 from datasets.roles import Role

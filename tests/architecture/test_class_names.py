@@ -7,7 +7,18 @@ from pathlib import Path
 
 from config.env import BASE_DIR
 
-PACKAGES = ("config", "demo", "api", "web", "changerequests", "accounts", "datasets", "merging", "audit")
+PACKAGES = (
+    "config",
+    "demo",
+    "api",
+    "web",
+    "notifications",
+    "changerequests",
+    "accounts",
+    "datasets",
+    "merging",
+    "audit",
+)
 #: Names that others ask for.
 ASKED_FOR = {"Command": "Django finds a management command by this name"}
 

@@ -9,7 +9,18 @@ import pytest
 
 from config.env import BASE_DIR
 
-PACKAGES = ("config", "demo", "api", "web", "changerequests", "accounts", "datasets", "merging", "audit")
+PACKAGES = (
+    "config",
+    "demo",
+    "api",
+    "web",
+    "notifications",
+    "changerequests",
+    "accounts",
+    "datasets",
+    "merging",
+    "audit",
+)
 TYPES_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from {} import {}"
 CONTRACTS = (
     "layers",

@@ -27,6 +27,7 @@ def test_every_package_and_every_room_is_in_a_picture_and_has_a_sentence() -> No
         "demo",
         "api",
         "web",
+        "notifications",
         "changerequests",
         "accounts",
         "datasets",

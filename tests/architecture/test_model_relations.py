@@ -7,7 +7,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 #: Apps that are not named are other people's (users, permissions, sessions) and lie below all of ours.
-LAYERS = {"audit": 1, "merging": 1, "datasets": 2, "accounts": 3, "changerequests": 3}
+LAYERS = {"audit": 1, "merging": 1, "datasets": 2, "accounts": 3, "changerequests": 3, "notifications": 4}
 
 
 def relations_that_point_upward(candidates: Iterable[type[models.Model]]) -> list[str]:

@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from audit import bells
 from audit.admin import BoundedPaginator
 from audit.selectors import events_of
 from audit.services import INSTALLATION_STREAM, Break
@@ -26,7 +27,6 @@ from changerequests.models import ChangeRequest, ConflictResolution, Expectation
 from changerequests.services import conflicts, plans
 from changerequests.services.runs import request_merge
 from changerequests.states import RunStatus
-from datasets import bells
 from datasets.models import Dataset, MaintenanceRun, Project
 from datasets.operators import OPERATORS_GROUP, is_operator, make_operator
 from datasets.roles import Role, role_on

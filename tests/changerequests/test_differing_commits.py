@@ -11,6 +11,7 @@ from django.urls import reverse
 from structlog.testing import capture_logs
 
 import merging
+from audit import bells
 from audit.selectors import events_of
 from changerequests import queue, selectors
 from changerequests.errors import Blocked
@@ -18,7 +19,7 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, maintenance, operations, runs, waiting
 from changerequests.services.execution import claiming, running
 from changerequests.states import RunStatus, Status
-from datasets import bells, leases
+from datasets import leases
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset, DatasetMeta, MaintenanceRun
 from datasets.operators import make_operator

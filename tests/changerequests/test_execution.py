@@ -27,7 +27,7 @@ from changerequests.services.execution import audit_files, recording, running
 from changerequests.services.execution.reporting import Reporter
 from changerequests.services.plans import checking
 from changerequests.states import RunPhase, RunStatus, Status
-from datasets import bells, leases, work
+from datasets import leases, work
 from datasets.errors import InvalidInput
 from datasets.models import Dataset, DatasetLease
 from datasets.roles import Role
@@ -523,7 +523,7 @@ def test_a_broker_that_is_down_loses_no_merge(
     def down(*_: object, **__: object) -> None:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(bells.current_app, "send_task", down)
+    monkeypatch.setattr("audit.bells.current_app.send_task", down)
 
     queue.ring(pending.dataset_id)
     run = merge(pending, owner)

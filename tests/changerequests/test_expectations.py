@@ -235,7 +235,7 @@ def test_saving_a_suite_asks_for_a_check_of_every_open_request(
     merge(merged, person_with(Role.OWNER, dataset))
     asked: list[tuple[str, tuple[int, ...]]] = []
     monkeypatch.setattr(
-        "datasets.bells.current_app.send_task", lambda name, args: asked.append((name, tuple(args)))
+        "audit.bells.current_app.send_task", lambda name, args: asked.append((name, tuple(args)))
     )
     expect_of(dataset, SEATS)
     assert asked == [("changerequests.check", (pk,)) for pk in (change_request.pk + 1, change_request.pk)]

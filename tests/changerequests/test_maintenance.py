@@ -17,6 +17,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 import merging
+from audit import bells
 from audit.selectors import events_in
 from audit.services import dataset_stream, verify_chains
 from changerequests.models import MergeRun
@@ -33,7 +34,7 @@ from changerequests.services import (
 )
 from changerequests.services.execution import claiming
 from changerequests.states import RunStatus
-from datasets import bells, leases
+from datasets import leases
 from datasets.errors import DatasetBusy, Forbidden, InvalidInput, MaintenanceStopped
 from datasets.models import Dataset, DatasetLease, DatasetMeta, MaintenanceRun
 from datasets.operators import make_operator

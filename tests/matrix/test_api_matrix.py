@@ -14,9 +14,9 @@ from rest_framework.test import APIClient
 
 from accounts import tokens
 from accounts.scopes import Scope
+from audit import bells
 from changerequests.models import MergeRun
 from config.env import BASE_DIR
-from datasets import bells
 from tests.matrix.world import ROLES, Unchanged, World, as_it_stands, filled_in, make_world
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts import sessions
-from datasets import bells
+from audit import bells
 from tests.matrix.world import ROLES, Unchanged, World, as_it_stands, filled_in, make_world
 from web.urls import urlpatterns
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from datasets import bells
+from audit import bells
 from tests.matrix.test_page_matrix import address_of, rows
 from tests.matrix.world import World, make_world
 from web.parameters import PageParameter

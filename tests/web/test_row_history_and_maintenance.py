@@ -12,9 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from audit import bells
 from changerequests.models import ChangeRequest
 from changerequests.services import maintenance, plans, proposals, reverts
-from datasets import bells
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import make_operator
 from tests.factories import ChangeRequestFactory, approve, fresh, merge

@@ -1,0 +1,1 @@
+"""What is done with news: dispatched to receivers, delivered, read and kept for a while."""

@@ -1,0 +1,298 @@
+"""A change request: waiting for it, looking at it, choosing, reviewing, merging."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from time import monotonic
+from typing import Any, cast
+
+from headgate import display, models
+from headgate.asynchronous.running import pause
+from headgate.asynchronous.transport import AsyncTransport
+from headgate.choosing import Rule, chosen_by_rule, chosen_in_rows, is_rule, rows_of_choices
+from headgate.content.rows import json_value
+from headgate.errors import HeadgateError, WaitedTooLong, error_of
+from headgate.protocol import API, Call, Parameters, change_request_path, new_key
+from headgate.results import Conflicts, Diff
+
+#: Seconds between two looks at what is waited for: the first and the longest.
+FIRST_LOOK, LONGEST_LOOK = 0.1, 2.0
+
+
+class AsyncChangeRequest:
+    """A proposal of row changes to one dataset. ``data`` is what the server said last; ``refresh()`` asks again."""
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        data: Mapping[str, Any],
+        *,
+        upload: int | None = None,
+        submit: bool = False,
+    ) -> None:
+        self._transport = transport
+        self.data = cast("models.ChangeRequestDetail", data)
+        self._upload = upload
+        self._submit = submit
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.cr_id} {self.status}: {self.title}>"
+
+    def _repr_html_(self) -> str:
+        return display.change_request_html(self.data, self.url)
+
+    @property
+    def cr_id(self) -> str:
+        """The public id, for example ``CR-7``."""
+        return self.data["cr_id"]
+
+    @property
+    def title(self) -> str:
+        """Its title."""
+        return self.data["title"]
+
+    @property
+    def status(self) -> str:
+        """Where it stands: ``draft``, ``pending``, ``merging``, ``merged`` or ``closed``."""
+        return self.data["status"]
+
+    @property
+    def url(self) -> str:
+        """Its page, for people."""
+        return f"{self._transport.settings.address}/change-requests/{self.cr_id}/"
+
+    async def _get(self, *rest: str | int, parameters: Parameters | None = None) -> Any:
+        return (
+            await self._transport.send(Call("GET", change_request_path(self.cr_id, *rest), parameters or {}))
+        ).json()
+
+    async def _post(
+        self, *rest: str | int, json: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        sent = {"Idempotency-Key": new_key(), **(headers or {})}
+        path = change_request_path(self.cr_id, *rest)
+        return (
+            await self._transport.send(Call("POST", path, json={} if json is None else json, headers=sent))
+        ).json()
+
+    async def _act(self, action: str, **members: Any) -> AsyncChangeRequest:
+        self.data = await self._post(action, json=members)
+        return self
+
+    async def refresh(self) -> AsyncChangeRequest:
+        """Ask the server again, blockers included."""
+        self.data = await self._get()
+        return self
+
+    # --- Waiting ------------------------------------------------------------------------------------------
+
+    async def wait(self, timeout: float = 600) -> AsyncChangeRequest:
+        """Wait until its content is staged, and a merge that is under way has ended.
+
+        A server that is away meanwhile is waited for, too. Raises what the content was refused for
+        (``StagingRejected``, ``NothingToChange``, …) or the merge ended with, and ``WaitedTooLong``.
+        """
+        deadline = monotonic() + timeout
+        if self._upload is not None:
+            await self._staged(self._upload, deadline)
+            self._upload = None
+        await self.refresh()
+        if self._submit and self.status == "draft":
+            await self.submit()
+        self._submit = False
+        if self.data["active_run"] is not None:
+            await self._ended(self.data["active_run"], deadline)
+            await self.refresh()
+        return self
+
+    async def _staged(self, number: int, deadline: float) -> models.ReceivedUpload:
+        """The upload once it is staged; raises why it is not."""
+        bar = self._transport.progress()
+        try:
+            seen: models.ReceivedUpload = await self._look_until(
+                f"{API}/uploads/{number}",
+                lambda upload: upload["state"] not in ("received", "reading", "checking"),
+                deadline,
+                lambda upload: bar.update(upload["rows_read"], None, f"{self.cr_id} {upload['state']}"),
+            )
+        finally:
+            bar.close()
+        if seen["state"] != "staged":
+            raise error_of(
+                seen["problem"] or {"code": "upload_failed", "message": f"It was {seen['state']}."}
+            )
+        return seen
+
+    async def _ended(self, number: int, deadline: float) -> models.MergeRunDetail:
+        """The run once it has ended with a merge; raises why it did not."""
+        bar = self._transport.progress()
+        try:
+            run: models.MergeRunDetail = await self._look_until(
+                f"{API}/runs/{number}",
+                lambda run: run["status"] not in ("queued", "running"),
+                deadline,
+                lambda run: bar.update(0, None, f"{self.cr_id} {run['phase']}"),
+            )
+        finally:
+            bar.close()
+        if run["status"] != "succeeded":
+            raise error_of(
+                run["error"] or {"code": "merge_failed", "message": f"The merge is {run['status']}."}
+            )
+        return run
+
+    async def _look_until(
+        self, path: str, has_ended: Callable[[Any], bool], deadline: float, show: Callable[[Any], None]
+    ) -> Any:
+        interval = FIRST_LOOK
+        while True:
+            try:
+                seen = (await self._transport.send(Call("GET", path))).json()
+            except HeadgateError as error:
+                if not error.passes or monotonic() > deadline:
+                    raise
+            else:
+                show(seen)
+                if has_ended(seen):
+                    return seen
+            if monotonic() > deadline:
+                raise WaitedTooLong(f"{self.cr_id} has not got there in time.")
+            await pause(interval)
+            interval = min(interval * 1.5, LONGEST_LOOK)
+
+    # --- What it changes ------------------------------------------------------------------------------------
+
+    async def diff(self, *, operation: str | None = None, column: str | None = None) -> Diff:
+        """What it changes, cell by cell: Base against Proposed; once merged, what the merge changed."""
+        parameters: Parameters = {"limit": 1000, "operation": operation, "column": column}
+        call = Call("GET", change_request_path(self.cr_id, "diff"), parameters)
+        changes = [change async for page in self._transport.pages(call) for change in page["results"]]
+        return Diff(f"{self.cr_id} {self.title}", changes)
+
+    async def plan(self) -> models.Plan:
+        """What a merge would do now."""
+        found: models.Plan = await self._get("plan")
+        return found
+
+    async def revisions(self) -> AsyncIterator[models.Revision]:
+        """Its contents, newest first."""
+        async for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "revisions"))):
+            for found in page["results"]:
+                yield found
+
+    async def events(self) -> AsyncIterator[models.Event]:
+        """Who did what, hash-chained."""
+        async for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "events"))):
+            for found in page["results"]:
+                yield found
+
+    # --- Conflicts ---------------------------------------------------------------------------------------------
+
+    async def conflicts(self, *, column: str | None = None) -> Conflicts:
+        """The conflicts with the table as it is now, those with a choice included."""
+        call = Call("GET", change_request_path(self.cr_id, "conflicts"), {"limit": 1000, "column": column})
+        return Conflicts(
+            self.cr_id, [cast("models.ConflictsPage", page) async for page in self._transport.pages(call)]
+        )
+
+    async def resolve(self, choices: Any) -> int:
+        """Choose for conflicts; gives how many are left without a choice.
+
+        ``choices`` is one choice for all that are open (``"proposed"``), choices by column
+        (``{"seats": "current", None: "keep"}``), a function from a conflict to its choice (or ``("custom", value)``,
+        or None to leave it), or the frame of ``conflicts()`` with ``choice`` and ``value`` filled in. All are stored
+        or none.
+
+        Raises ``PlanChanged`` where values moved or somebody else chose since you looked, ``InvalidResolution``.
+        """
+        conflicts = await self.conflicts()
+        if is_rule(choices):
+            chosen = chosen_by_rule(cast("Rule", choices), conflicts)
+        else:
+            chosen = chosen_in_rows(rows_of_choices(choices), conflicts)
+        if not chosen:
+            return conflicts.unresolved
+        left: models.Unresolved = await self._post("conflicts", json={"resolutions": chosen})
+        return left["unresolved"]
+
+    # --- Review ------------------------------------------------------------------------------------------------
+
+    async def comment(
+        self, body: str, *, key: Mapping[str, Any] | None = None, column: str = "", thread: int | None = None
+    ) -> models.Comment:
+        """Say something: of the request, of a row (``key``), of a cell (``column`` too), or in a ``thread``."""
+        members: dict[str, Any] = {"body": body}
+        if key is not None:
+            members["row_key"] = {name: json_value(value) for name, value in key.items()}
+        if column:
+            members["column"] = column
+        if thread is not None:
+            members["thread"] = thread
+        made: models.Comment = await self._post("comments", json=members)
+        return made
+
+    async def comments(self) -> AsyncIterator[models.Comment]:
+        """What was said."""
+        async for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "comments"))):
+            for found in page["results"]:
+                yield found
+
+    async def review(self, verdict: str, body: str = "") -> models.Review:
+        """Give a verdict on what stands now: ``approve``, ``request_changes`` or ``comment``."""
+        made: models.Review = await self._post("reviews", json={"verdict": verdict, "body": body})
+        return made
+
+    async def reviews(self) -> AsyncIterator[models.Review]:
+        """The verdicts given."""
+        async for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "reviews"))):
+            for found in page["results"]:
+                yield found
+
+    # --- Its life ------------------------------------------------------------------------------------------------
+
+    async def submit(self) -> AsyncChangeRequest:
+        """Ask for review."""
+        return await self._act("submit")
+
+    async def return_to_draft(self) -> AsyncChangeRequest:
+        """Take it back from review."""
+        return await self._act("return_to_draft")
+
+    async def close(self, reason: str = "") -> AsyncChangeRequest:
+        """Give it up; rejecting somebody else's needs a reason."""
+        return await self._act("close", reason=reason)
+
+    async def reopen(self) -> AsyncChangeRequest:
+        """Make it a draft again."""
+        return await self._act("reopen")
+
+    async def merge(
+        self,
+        *,
+        wait: bool = True,
+        timeout: float = 600,
+        message: str = "",
+        reason: str = "",
+        force_merge: bool = False,
+        idempotency_key: str | None = None,
+    ) -> models.MergeRunDetail:
+        """Merge it, a draft after submitting it; gives the run, whose ``result`` has the version that it made.
+
+        Without ``wait`` the run is queued and given as it stands. ``reason`` lets an owner override gates, with
+        ``force_merge`` conflicts too. Raises ``MergeConflict``, ``Blocked``, ``ValidationFailed``, ``WaitedTooLong``, …
+        """
+        if self._upload is not None:
+            await self.wait(timeout)
+        deadline = monotonic() + timeout
+        if self.status == "draft":
+            await self.submit()
+        members = {"message": message, "reason": reason, "force_merge": force_merge}
+        headers = {
+            "Idempotency-Key": idempotency_key or new_key(),
+            "Prefer": f"wait={int(min(timeout, 20))}" if wait else "respond-async",
+        }
+        run: models.MergeRunDetail = await self._post("merge", json=members, headers=headers)
+        if wait and run["status"] in ("queued", "running"):
+            run = await self._ended(run["id"], deadline)
+        await self.refresh()
+        return run

@@ -1,0 +1,1030 @@
+"""What the API answers, as types: plain dictionaries at run time, known to editors and type checkers.
+
+Written by client/write-models from docs/openapi.yaml; not edited by hand. A newer server may answer with more members.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
+
+
+class AuditFile(TypedDict):
+    """One audit file of a merged request."""
+
+    name: str
+    sha256: str
+    url: str
+
+
+BlankEnum = Literal[""]
+
+
+class Blocker(TypedDict):
+    """One reason why an action is not possible now."""
+
+    code: str
+    kind: BlockerKind
+    sentence: str
+    link: str
+    overridable: bool
+
+
+BlockerKind = Literal["fix", "wait"]
+
+
+class Cell(TypedDict):
+    """One changed cell; for inserts ``base`` and for deletes ``proposed`` is null because the row is absent."""
+
+    column: str
+    base: Any
+    proposed: Any
+
+
+class CellOrigin(TypedDict):
+    """Where a cell's value of today comes from."""
+
+    value: Any
+    change_request: str | None
+    through: list[str]
+    from_outside: bool
+
+
+class ChangeRequest(TypedDict):
+    """A proposal of row changes to one dataset, as lists show it."""
+
+    cr_id: str
+    title: str
+    status: NotRequired[ChangeRequestStatus]
+    dataset: DatasetReference
+    author: str
+    revision: RevisionSummary | None
+    plan: PlanSummary | None
+    open_threads: int
+    active_run: int | None
+    merged_version: NotRequired[int | None]
+    merged_at: NotRequired[str | None]
+    created_at: str
+    updated_at: str
+
+
+class ChangeRequestDetail(TypedDict):
+    """A change request with the blockers of every action for the caller: an empty list means that it is possible."""
+
+    cr_id: str
+    title: str
+    status: NotRequired[ChangeRequestStatus]
+    dataset: DatasetReference
+    author: str
+    revision: RevisionSummary | None
+    plan: PlanSummary | None
+    open_threads: int
+    active_run: int | None
+    merged_version: NotRequired[int | None]
+    merged_at: NotRequired[str | None]
+    created_at: str
+    updated_at: str
+    description: NotRequired[str]
+    close_reason: NotRequired[str]
+    merge_schema: NotRequired[bool]
+    merged_by: str | None
+    verdicts: list[Review]
+    approvals: int
+    blockers: dict[str, list[Blocker]]
+
+
+ChangeRequestStatus = Literal["draft", "pending", "merging", "merged", "closed"]
+
+
+class Check(TypedDict):
+    """The outcome of one check of the merged result."""
+
+    name: str
+    ok: bool
+    message: str
+    failures: int
+
+
+class Column(TypedDict):
+    """A column of the table."""
+
+    name: str
+    type: str
+    nullable: bool
+    comment: str
+
+
+class Comment(TypedDict):
+    """A remark on the request, a row or a cell; ``thread`` is null for the first of a thread."""
+
+    id: int
+    thread: int | None
+    author: str
+    body: str
+    row_key: dict[str, Any] | None
+    column: NotRequired[str]
+    resolved_by: str | None
+    resolved_at: NotRequired[str | None]
+    created_at: str
+
+
+class Conflict(TypedDict):
+    """A cell (or, with ``column`` null, a row) that Current and Proposed both changed."""
+
+    key: dict[str, Any]
+    column: str | None
+    kind: str
+    base: Any
+    current: Any
+    proposed: Any
+    inputs_digest: str
+    legal_choices: list[str]
+    message: str
+    choice: str | None
+    value: Any
+
+
+ConflictChoice = Literal["current", "proposed", "base", "custom", "keep", "delete"]
+
+
+ConflictPolicyEnum = Literal["cell", "row"]
+
+
+class ConflictsPage(TypedDict):
+    """A page of conflicts with the exact counts of all of them."""
+
+    next: str | None
+    total: int
+    unresolved: int
+    table_version: int
+    selections: dict[str, str]
+    choices: list[StandingChoice]
+    results: list[Conflict]
+
+
+class ContentError(TypedDict):
+    """ContentError."""
+
+    line: int | None
+    column: str | None
+    code: str
+    message: str
+    value: str | None
+
+
+class Counts(TypedDict):
+    """Counts as Great Expectations gives them."""
+
+    element_count: int
+    missing_count: int | None
+    missing_percent: float | None
+    unexpected_count: int
+    unexpected_percent: float | None
+    unexpected_percent_total: float | None
+
+
+class Dataset(TypedDict):
+    """One Delta table with primary key columns."""
+
+    id: int
+    project: str
+    slug: str
+    name: str
+    description: NotRequired[str]
+    table_uri: str
+    primary_keys: list[str]
+    meta: Meta
+    created_at: str
+
+
+class DatasetDetail(TypedDict):
+    """A dataset with its rules and the caller's role."""
+
+    id: int
+    project: str
+    slug: str
+    name: str
+    description: NotRequired[str]
+    table_uri: str
+    primary_keys: list[str]
+    meta: MetaWithSchema
+    created_at: str
+    role: RoleOrNone
+    required_approvals: NotRequired[int]
+    contributors_may_merge: NotRequired[bool]
+    threads_must_be_resolved: NotRequired[bool]
+    delete_limit: NotRequired[str]
+    conflict_policy: NotRequired[ConflictPolicyEnum]
+    staging_cleanup: NotRequired[StagingCleanupEnum]
+    write_checkpoints: NotRequired[bool]
+    compact_files: NotRequired[bool]
+    remove_old_files: NotRequired[bool]
+    keep_files_days: NotRequired[int]
+    block_pre_existing: NotRequired[bool]
+
+
+class DatasetReference(TypedDict):
+    """Which dataset a change request is for."""
+
+    id: int
+    project: str
+    slug: str
+    name: str
+
+
+class Decision(TypedDict):
+    """What was chosen for a conflict of the row or one of its cells."""
+
+    column: str | None
+    choice: str
+    chosen_by: str
+
+
+class DiffPage(TypedDict):
+    """A page of the cell-level diff in key order."""
+
+    next: str | None
+    results: list[RowChange]
+
+
+class Event(TypedDict):
+    """One entry of the audit trail."""
+
+    sequence: int
+    occurred_at: str
+    actor: str
+    action: str
+    data: dict[str, Any]
+    request_id: str
+    hash: str
+    previous_hash: str
+
+
+class ExpectationCheck(TypedDict):
+    """What the expectations say of a change request: of its changed rows, or (``full``) of the merged result."""
+
+    suite_version: int
+    revision_digest: str
+    table_version: int
+    full: bool
+    run: int | None
+    checked_at: str
+    passed: int
+    warnings: int
+    pre_existing: int
+    deferred: int
+    unanswered: list[int]
+    overrides: list[ExpectationOverride]
+    results: list[ExpectationResult]
+
+
+class ExpectationOverride(TypedDict):
+    """An owner answers for broken expectations, while suite, content and choices stay."""
+
+    suite_version: int
+    revision_digest: str
+    expectations: list[dict[str, Any]]
+    reason: str
+    given_by: str
+    given_at: str
+
+
+class ExpectationResult(TypedDict):
+    """The verdict on one expectation; its rows have an address of their own."""
+
+    number: int
+    type: str
+    columns: list[str]
+    severity: str
+    state: str
+    scope: str
+    blocking: bool
+    overridden: bool
+    message: str
+    observed: Any
+    before: Any
+    counts: Counts | None
+    counts_before: Counts | None
+    new_failures: int
+    pre_existing_failures: int
+    failing_rows_total: int
+    error: str | None
+
+
+class FailingRow(TypedDict):
+    """A row that fails: its key, what was judged, and what stood there before where the change replaces it."""
+
+    key: dict[str, Any]
+    values: dict[str, Any]
+    before: dict[str, Any] | None
+    new: bool
+
+
+class FailingRowsPage(TypedDict):
+    """Failing rows of one expectation, the new ones first; ``total`` is exact, ``kept`` of them are listed."""
+
+    next: str | None
+    total: int
+    kept: int
+    results: list[FailingRow]
+
+
+FollowUpEnum = Literal["submit", "merge_when_ready"]
+
+
+class FollowedUp(TypedDict):
+    """What was done with a request after its content was staged; why no more where that was not all."""
+
+    outcome: OutcomeEnum
+    code: NotRequired[str]
+    message: NotRequired[str]
+
+
+class Group(TypedDict):
+    """People who get roles together."""
+
+    id: int
+    name: str
+    members: int
+
+
+class GroupedChange(TypedDict):
+    """Equal edits of one column: ``column: old -> new, rows``."""
+
+    column: str
+    old: Any
+    new: Any
+    rows: int
+
+
+class HistoryPage(TypedDict):
+    """Versions of the table, newest first."""
+
+    next: str | None
+    results: list[TableVersion]
+
+
+class Maintenance(TypedDict):
+    """The dry run, what is due by the settings, and the last visits, newest first."""
+
+    condition: TableCondition
+    due: list[MaintenanceJob]
+    old_files: RemovableFiles
+    leftover_files: RemovableFiles
+    runs: list[MaintenanceRun]
+
+
+MaintenanceJob = Literal["checkpoint", "compaction", "orphans", "vacuum"]
+
+
+class MaintenanceRun(TypedDict):
+    """One visit to the table."""
+
+    id: int
+    jobs: list[MaintenanceJob]
+    status: NotRequired[MaintenanceStatus]
+    requested_by: str | None
+    reason: NotRequired[str]
+    queued_at: str
+    started_at: NotRequired[str | None]
+    finished_at: NotRequired[str | None]
+    version_before: NotRequired[int | None]
+    version_after: NotRequired[int | None]
+    row_count: NotRequired[int | None]
+    report: dict[str, Any]
+    error_code: NotRequired[str]
+    error_message: NotRequired[str]
+
+
+MaintenanceStatus = Literal["queued", "running", "succeeded", "failed"]
+
+
+class Member(TypedDict):
+    """Who has which role on the dataset or project, and whether the dataset's project gives it."""
+
+    kind: MemberKind
+    name: str
+    role: Role
+    inherited: bool
+
+
+MemberKind = Literal["user", "group"]
+
+
+class MergeResult(TypedDict):
+    """A merge that stands in the table."""
+
+    merged_version: int
+    commit_id: str
+    rows_affected: int
+    rows_agreed: int
+    diff: VersionDiff
+    cells_updated: dict[str, int]
+    strategy: str
+    conflicts_overridden: int
+    validation: list[Check]
+
+
+class MergeRun(TypedDict):
+    """One attempt to merge a change request."""
+
+    id: int
+    change_request: str
+    dataset: int
+    status: NotRequired[MergeRunStatus]
+    phase: NotRequired[MergeRunPhase]
+    requested_by: str
+    requested_for: NotRequired[str]
+    message: NotRequired[str]
+    revision_digest: str
+    suite_version: int | None
+    skip_conflict_check: NotRequired[bool]
+    force_merge: NotRequired[bool]
+    override_reason: NotRequired[str]
+    overridden: list[Overridden]
+    attempts: NotRequired[int]
+    queued_at: str
+    started_at: NotRequired[str | None]
+    finished_at: NotRequired[str | None]
+    error: RunError | None
+    result: MergeResult | None
+
+
+class MergeRunDetail(TypedDict):
+    """A run with its place in the queue."""
+
+    id: int
+    change_request: str
+    dataset: int
+    status: NotRequired[MergeRunStatus]
+    phase: NotRequired[MergeRunPhase]
+    requested_by: str
+    requested_for: NotRequired[str]
+    message: NotRequired[str]
+    revision_digest: str
+    suite_version: int | None
+    skip_conflict_check: NotRequired[bool]
+    force_merge: NotRequired[bool]
+    override_reason: NotRequired[str]
+    overridden: list[Overridden]
+    attempts: NotRequired[int]
+    queued_at: str
+    started_at: NotRequired[str | None]
+    finished_at: NotRequired[str | None]
+    error: RunError | None
+    result: MergeResult | None
+    queue_position: int | None
+
+
+MergeRunPhase = Literal["queued", "checking", "validating", "writing", "committing", "recording", "done"]
+
+
+MergeRunStatus = Literal["queued", "running", "succeeded", "conflicted", "invalid", "failed", "cancelled"]
+
+
+class MergedContract(TypedDict):
+    """The answer of ``POST /delta/merge-cr`` once the merge stands."""
+
+    status: MergedContractStatusEnum
+    merged_version: int
+    commit_id: str
+    rows_affected: int
+    diff: VersionDiff
+    cleanup: bool
+
+
+MergedContractStatusEnum = Literal["ok"]
+
+
+class MergedRowChange(TypedDict):
+    """What one merged change request did to the row."""
+
+    change_request: str
+    title: str
+    description: str
+    version: int
+    merged_at: str | None
+    author: str
+    merged_by: str
+    requested_for: str
+    message: str
+    override_reason: str
+    approved_by: list[str]
+    decisions: list[Decision]
+    reverts: str | None
+    operation: OperationEnum
+    changed: list[str]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    changed_outside: list[str]
+
+
+class Meta(TypedDict):
+    """What is known of the table: right after every merge, reconciled when others write."""
+
+    table_id: str
+    delta_version: int
+    row_count: NotRequired[int | None]
+    size_bytes: int
+    file_count: int
+    partition_columns: NotRequired[Any]
+    strategy: NotRequired[str]
+    problem: NotRequired[str]
+    difference: NotRequired[str]
+    version_timestamp: NotRequired[str | None]
+    checked_at: str
+
+
+class MetaWithSchema(TypedDict):
+    """The same, with the table's schema in Delta's own JSON."""
+
+    table_id: str
+    delta_version: int
+    row_count: NotRequired[int | None]
+    size_bytes: int
+    file_count: int
+    partition_columns: NotRequired[Any]
+    strategy: NotRequired[str]
+    problem: NotRequired[str]
+    difference: NotRequired[str]
+    version_timestamp: NotRequired[str | None]
+    checked_at: str
+    schema_json: Any
+
+
+class Moved(TypedDict):
+    """What happened in the table to the rows of an open request since its base version."""
+
+    base_version: int
+    version: int
+    rows_moved: int
+    rows_settled: int
+    conflicts: int
+    cells_moved: dict[str, int]
+    cells_edited: dict[str, int]
+    columns_gained: list[str]
+    rows: list[MovedRow]
+
+
+class MovedCell(TypedDict):
+    """A cell that moved in the table; where the request changes it too (``edited``), ``proposed`` says to what."""
+
+    column: str
+    base: Any
+    current: Any
+    edited: bool
+    proposed: Any
+
+
+class MovedRow(TypedDict):
+    """A row of the request that is not as it was: updated in the table, or inserted or deleted as a whole."""
+
+    key: dict[str, Any]
+    operation: OperationEnum
+    cells: list[MovedCell]
+
+
+class NewColumn(TypedDict):
+    """A column that the table does not have yet."""
+
+    name: str
+    type: str
+
+
+class NewToken(TypedDict):
+    """A token for the header ``Authorization: Token …``; it is shown once."""
+
+    token: str
+    expiry: str | None
+    number: str
+    name: str
+    scopes: list[ScopesEnum]
+
+
+OperationEnum = Literal["insert", "update", "delete"]
+
+
+OutcomeEnum = Literal["reading", "staged", "submitted", "merge_when_ready", "nothing_to_change"]
+
+
+class Overridden(TypedDict):
+    """A gate that an owner overrode."""
+
+    code: str
+    sentence: str
+
+
+class PaginatedChangeRequestList(TypedDict):
+    """PaginatedChangeRequestList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[ChangeRequest]
+
+
+class PaginatedCommentList(TypedDict):
+    """PaginatedCommentList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Comment]
+
+
+class PaginatedDatasetList(TypedDict):
+    """PaginatedDatasetList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Dataset]
+
+
+class PaginatedEventList(TypedDict):
+    """PaginatedEventList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Event]
+
+
+class PaginatedGroupList(TypedDict):
+    """PaginatedGroupList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Group]
+
+
+class PaginatedMergeRunList(TypedDict):
+    """PaginatedMergeRunList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[MergeRun]
+
+
+class PaginatedProjectList(TypedDict):
+    """PaginatedProjectList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Project]
+
+
+class PaginatedReviewList(TypedDict):
+    """PaginatedReviewList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Review]
+
+
+class PaginatedRevisionList(TypedDict):
+    """PaginatedRevisionList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Revision]
+
+
+class PaginatedSuiteVersionList(TypedDict):
+    """PaginatedSuiteVersionList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[SuiteVersion]
+
+
+class Plan(TypedDict):
+    """What a merge would do on ``table_version``; ``problem`` says why no plan could be made."""
+
+    revision: int
+    revision_digest: str
+    resolutions_digest: str
+    plan_digest: NotRequired[str]
+    table_version: int
+    strategy: NotRequired[str]
+    rows_added: NotRequired[int]
+    rows_updated: NotRequired[int]
+    rows_deleted: NotRequired[int]
+    rows_agreed: NotRequired[int]
+    cells_updated: dict[str, int]
+    schema_changes: list[SchemaChange]
+    conflicts: NotRequired[int]
+    unresolved: NotRequired[int]
+    row_count_before: NotRequired[int]
+    row_count_after: NotRequired[int]
+    deleted_share: NotRequired[float]
+    problem_code: NotRequired[str]
+    problem: NotRequired[str]
+    checked_at: str
+
+
+class PlanSummary(TypedDict):
+    """The last check in the numbers that lists show."""
+
+    table_version: int
+    outdated: bool
+    conflicts: NotRequired[int]
+    unresolved: NotRequired[int]
+    problem_code: NotRequired[str]
+    checked_at: str
+
+
+class Project(TypedDict):
+    """A group of datasets."""
+
+    id: int
+    slug: str
+    name: str
+    description: NotRequired[str]
+    created_at: str
+
+
+class ProjectDetail(TypedDict):
+    """A project with the caller's role."""
+
+    id: int
+    slug: str
+    name: str
+    description: NotRequired[str]
+    created_at: str
+    role: RoleOrNone
+
+
+class ReadExpectation(TypedDict):
+    """One expectation in words."""
+
+    number: int
+    type: str
+    severity: str
+    explanation: str
+    columns: list[str]
+
+
+class ReceivedUpload(TypedDict):
+    """An upload: where it stands, what came of it, and where to go on."""
+
+    id: int
+    state: UploadState
+    dataset: int
+    change_request: str | None
+    revision: int | None
+    problem: UploadProblem | None
+    kind: ReceivedUploadKindEnum
+    source: str
+    follow_up: FollowUpEnum | BlankEnum
+    followed_up: FollowedUp | None
+    file_name: NotRequired[str]
+    size_bytes: int
+    rows_read: NotRequired[int]
+    uploaded_by: str
+    received_at: str
+    finished_at: NotRequired[str | None]
+    cancel_requested: bool
+    url: str
+    change_request_url: str | None
+
+
+ReceivedUploadKindEnum = Literal["file", "rows", "sql", "table"]
+
+
+class RemovableFiles(TypedDict):
+    """Files that would be removed now."""
+
+    files: int
+    size_bytes: int
+
+
+class Review(TypedDict):
+    """A verdict on one revision together with the choices as they stood then."""
+
+    id: int
+    reviewer: str
+    verdict: VerdictEnum
+    body: NotRequired[str]
+    revision: int
+    revision_digest: str
+    resolutions_digest: str
+    created_at: str
+
+
+class Revision(TypedDict):
+    """One immutable staged content."""
+
+    number: int
+    digest: str
+    base_version: int
+    rows: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    noop_rows: int
+    columns: list[str]
+    cells_updated: dict[str, int]
+    new_columns: list[NewColumn]
+    warnings: list[str]
+    file_name: NotRequired[str]
+    created_by: str
+    created_at: str
+
+
+class RevisionSummary(TypedDict):
+    """The current content in numbers."""
+
+    number: int
+    digest: str
+    base_version: int
+    rows: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+
+
+Role = Literal["viewer", "contributor", "owner"]
+
+
+RoleOrNone = Literal["viewer", "contributor", "owner", "none"]
+
+
+class RowChange(TypedDict):
+    """One changed row: its key and the cells that change."""
+
+    key: dict[str, Any]
+    operation: OperationEnum
+    cells: list[Cell]
+
+
+class RowHistory(TypedDict):
+    """Every merged change of a row, oldest first, and the origin of each of its cells of today."""
+
+    key: dict[str, Any]
+    current: dict[str, Any] | None
+    changes: list[MergedRowChange]
+    cells: dict[str, CellOrigin]
+    unreadable: dict[str, str]
+
+
+class RowPage(TypedDict):
+    """Rows of the table in a stable order."""
+
+    next: str | None
+    version: int
+    columns: list[Column]
+    results: list[dict[str, Any]]
+
+
+class RunError(TypedDict):
+    """Why a run ended without a merge; of one that succeeded, how the table differs from what was planned."""
+
+    code: str
+    message: str
+
+
+class SchemaChange(TypedDict):
+    """A change of the table's schema that the merge makes."""
+
+    kind: str
+    column: str
+    type: str
+
+
+ScopesEnum = Literal["read", "propose", "review", "merge", "admin"]
+
+
+StagingCleanupEnum = Literal["remove", "archive"]
+
+
+class StandingChoice(TypedDict):
+    """A choice that stands for a conflict: what was chosen, by whom and when."""
+
+    key: dict[str, Any]
+    column: str | None
+    choice: ConflictChoice
+    value: Any
+    chosen_by: str
+    chosen_at: str
+    digest: str
+
+
+class SuiteDetail(TypedDict):
+    """A version with the suite itself, and each expectation in words."""
+
+    version: int
+    expectation_count: int
+    note: str
+    restored_from: int | None
+    created_by: str
+    created_at: str
+    document: dict[str, Any]
+    expectations: list[ReadExpectation]
+
+
+class SuiteProposal(TypedDict):
+    """A suite from the table's own data; ``document`` is null until a worker has made it."""
+
+    id: int
+    asked_at: str
+    finished_at: str | None
+    document: dict[str, Any] | None
+    problem: str
+
+
+class SuiteVersion(TypedDict):
+    """One version of a dataset's expectations: who saved it, when and why."""
+
+    version: int
+    expectation_count: int
+    note: str
+    restored_from: int | None
+    created_by: str
+    created_at: str
+
+
+class Table(TypedDict):
+    """Schema and properties of the table at one version, from its log."""
+
+    version: int
+    table_id: str
+    columns: list[Column]
+    partition_columns: list[str]
+    row_count: int
+    size_bytes: int
+    file_count: int
+    strategy: str
+    features: list[str]
+    constraints: dict[str, str]
+    properties: dict[str, str]
+    warnings: list[str]
+    timestamp: str | None
+
+
+class TableCondition(TypedDict):
+    """How worn the table is, from its log."""
+
+    version: int
+    row_count: int
+    size_bytes: int
+    files: int
+    small_files: int
+    vectors: int
+    dead_rows: int
+    checkpoint_due: bool
+    obstacles: list[str]
+
+
+class TableVersion(TypedDict):
+    """One commit of the table: which change request or which foreign job wrote it."""
+
+    version: int
+    timestamp: str | None
+    operation: str
+    user: str
+    engine: str
+    change_request: str | None
+    rows_added: int | None
+    rows_updated: int | None
+    rows_deleted: int | None
+
+
+class Token(TypedDict):
+    """A token as the list shows it: not the token itself."""
+
+    number: str
+    name: str
+    scopes: list[ScopesEnum]
+    created: str
+    expiry: str | None
+    last_used_at: str | None
+
+
+class Unresolved(TypedDict):
+    """How many conflicts still need a choice."""
+
+    unresolved: int
+
+
+class UploadProblem(TypedDict):
+    """What ended an upload that was not staged: as the operation would have answered that waited for it."""
+
+    code: str
+    message: str
+    errors: NotRequired[list[ContentError]]
+    total: NotRequired[int]
+
+
+UploadState = Literal["received", "reading", "checking", "staged", "refused", "failed", "cancelled"]
+
+
+VerdictEnum = Literal["approve", "request_changes", "comment"]
+
+
+class VersionDiff(TypedDict):
+    """What the merge did to the table, in rows."""
+
+    version_before: int
+    version_after: int
+    rows_added: int
+    rows_updated: int
+    rows_deleted: int

@@ -1,0 +1,154 @@
+"""What is looked at, as rows: the table's, a diff's, conflicts. Each turns into pandas, Polars or Arrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import pyarrow as pa
+
+from headgate import display, models
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+
+class Tabular:
+    """Something that is a table: ``to_arrow()`` is its own, the others follow from it."""
+
+    def to_arrow(self) -> pa.Table:
+        """As a table of pyarrow."""
+        raise NotImplementedError
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """As a frame of pandas, with the types of Arrow: no integer turns into a float beside missing values."""
+        import pandas
+
+        return self.to_arrow().to_pandas(types_mapper=pandas.ArrowDtype)
+
+    def to_polars(self) -> polars.DataFrame:
+        """As a frame of Polars."""
+        import polars
+
+        frame = polars.from_arrow(self.to_arrow())
+        assert isinstance(frame, polars.DataFrame)  # noqa: S101  (a table never is a series)
+        return frame
+
+
+class Conflicts(Tabular, Sequence[models.Conflict]):
+    """Cells or rows that Current and Proposed both changed, those with a choice included."""
+
+    def __init__(self, cr_id: str, pages: Sequence[models.ConflictsPage]) -> None:
+        self.cr_id = cr_id
+        self._conflicts = [conflict for page in pages for conflict in page["results"]]
+        self.table_version = pages[-1]["table_version"]
+        self.unresolved = pages[-1]["unresolved"]
+        #: What stands for each column with conflicts: to be sent back as ``seen`` with a choice for the column.
+        self.selections: Mapping[str, str] = pages[-1]["selections"]
+        self._standing = {
+            conflict_id(choice): choice["digest"] for page in pages for choice in page["choices"]
+        }
+
+    @overload
+    def __getitem__(self, index: int) -> models.Conflict: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[models.Conflict]: ...
+    def __getitem__(self, index: int | slice) -> models.Conflict | list[models.Conflict]:
+        return self._conflicts[index]
+
+    def __len__(self) -> int:
+        return len(self._conflicts)
+
+    def __iter__(self) -> Iterator[models.Conflict]:
+        return iter(self._conflicts)
+
+    def __repr__(self) -> str:
+        return f"<Conflicts of {self.cr_id}: {len(self)}, {self.unresolved} without a choice>"
+
+    def _repr_html_(self) -> str:
+        return display.conflicts_html(self.cr_id, self._conflicts)
+
+    def seen_for(self, conflict: Mapping[str, Any]) -> str:
+        """The digest of the choice that stands for a conflict; empty where none does."""
+        return self._standing.get(conflict_id(conflict), "")
+
+    def to_arrow(self) -> pa.Table:
+        """One row a conflict: its key, ``column``, ``kind``, the values, ``choice``, ``value``, ``inputs_digest``.
+
+        Values of all columns stand beneath each other, so they are JSON text; ``choice`` and ``value`` may be filled in
+        and given to ``resolve``.
+        """
+        keys = list(self._conflicts[0]["key"]) if self._conflicts else []
+        rows = [
+            {
+                **{name: _key_cell(value) for name, value in one["key"].items()},
+                "column": one["column"],
+                "kind": one["kind"],
+                **{name: json.dumps(one[name]) for name in ("base", "current", "proposed")},
+                "choice": one["choice"],
+                "value": json.dumps(one["value"]) if one["choice"] == "custom" else None,
+                "inputs_digest": one["inputs_digest"],
+            }
+            for one in self._conflicts
+        ]
+        columns = [*keys, "column", "kind", "base", "current", "proposed", "choice", "value", "inputs_digest"]
+        text = [pa.field(name, pa.string()) for name in columns[len(keys) :]]
+        typed = [pa.field(name, _key_type([row[name] for row in rows])) for name in keys]
+        return pa.Table.from_pylist(rows, schema=pa.schema([*typed, *text]))
+
+
+def conflict_id(named: Mapping[str, Any]) -> str:
+    """What tells a conflict or a choice for it from others: its key and column."""
+    return json.dumps([named["key"], named["column"]], sort_keys=True)
+
+
+def _key_cell(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool)) or value is None else json.dumps(value)
+
+
+def _key_type(values: Sequence[Any]) -> pa.DataType:
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return pa.int64()
+    return pa.infer_type(values) if values else pa.string()
+
+
+class Diff(Tabular):
+    """What a change request changes, or two versions differ in: one row for each row changed.
+
+    ``_op``, the key, then ``NAME.base`` and ``NAME.proposed`` for each column that changes somewhere.
+    """
+
+    def __init__(self, title: str, changes: Sequence[models.RowChange]) -> None:
+        self.title = title
+        self.changes = changes
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def __iter__(self) -> Iterator[models.RowChange]:
+        return iter(self.changes)
+
+    def __repr__(self) -> str:
+        return f"<Diff of {self.title}: {len(self)} rows>"
+
+    def _repr_html_(self) -> str:
+        return display.diff_html(self.title, self.changes)
+
+    def to_arrow(self) -> pa.Table:
+        """As a table of pyarrow."""
+        return pa.Table.from_pylist(
+            [
+                {
+                    "_op": change["operation"],
+                    **change["key"],
+                    **{
+                        f"{cell['column']}.{side}": cell[side]
+                        for cell in change["cells"]
+                        for side in ("base", "proposed")
+                    },
+                }
+                for change in self.changes
+            ]
+        )

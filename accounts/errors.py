@@ -26,3 +26,33 @@ class ScopeMissing(DomainError):
             f"The token lacks the scope {scope.value}. Send one that has it; tokens are made on the account page.",
             scope=scope.value,
         )
+
+
+class TooManyDevices(DomainError):
+    """Too many programs wait at one address for their person to let them in."""
+
+    code = "throttled"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            "Too many programs wait to be let in at this address. Let them in or wait ten minutes, then try again.",
+            retry_after=seconds,
+        )
+
+
+class SignInDenied(DomainError):
+    """The person did not let the program in."""
+
+    code = "sign_in_denied"
+
+    def __init__(self) -> None:
+        super().__init__("The person did not let this program in.")
+
+
+class SignInExpired(DomainError):
+    """A program polls with a code that holds no longer."""
+
+    code = "sign_in_expired"
+
+    def __init__(self) -> None:
+        super().__init__("This sign-in is over: nobody decided in time, or its token was taken. Begin again.")

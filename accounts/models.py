@@ -22,6 +22,11 @@ class Token(AbstractAuthToken):
     scopes = models.JSONField(default=list)
     #: ``password_mark`` of the person when it was made: with another password it opens nothing.
     password_mark = models.CharField(max_length=64, editable=False)
+    agent = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="The agent that acts with it in its person's name; empty for people's own programs.",
+    )
     last_used_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(AbstractAuthToken.Meta):
@@ -30,6 +35,32 @@ class Token(AbstractAuthToken):
 
     def __str__(self) -> str:
         return self.name or str(self.number)
+
+
+class DeviceSignIn(models.Model):
+    """A program that waits for its person to let it in from a browser (the device flow of RFC 8628).
+
+    It polls with a code of which only the hash is kept; the person recognises it by ``user_code``.
+    """
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    user_code = models.CharField(max_length=9, unique=True)
+    name = models.CharField(max_length=100, blank=True)
+    #: Values of ``Scope``.
+    scopes = models.JSONField(default=list)
+    days = models.PositiveSmallIntegerField()
+    agent = models.CharField(max_length=100, blank=True)
+    #: Where it was asked from.
+    address = models.CharField(max_length=45, blank=True)
+    expires_at = models.DateTimeField(db_index=True)
+    #: Who let it in; without it nobody has decided, unless it is denied.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    denied = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return self.name or self.user_code
 
 
 class BrowserSession(AbstractBaseSession):

@@ -23,14 +23,18 @@ LAST_USE_EVERY = timedelta(minutes=1)
 
 
 def make_token(
-    *, owner: User, name: str = "", scopes: Collection[Scope] = tuple(Scope), days: int = USUAL_DAYS
+    *,
+    owner: User,
+    name: str = "",
+    scopes: Collection[Scope] = tuple(Scope),
+    days: int = USUAL_DAYS,
+    agent: str = "",
 ) -> tuple[Token, str]:
-    """A new token and, this once, its key. Raises ``InvalidInput``."""
-    if not scopes:
-        raise InvalidInput("Choose what it may do.", errors={"scopes": ["Choose at least one scope."]})
-    if not 1 <= days <= LONGEST_DAYS:
-        sentence = f"A token lives between 1 and {LONGEST_DAYS} days."
-        raise InvalidInput(sentence, errors={"days": [sentence]})
+    """A new token and, this once, its key; what is done with it is marked as done by ``agent`` where one is named.
+
+    Raises ``InvalidInput``.
+    """
+    require_makeable(scopes, days)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=owner.pk)
         if tokens_of(owner).count() >= MOST_TOKENS:
@@ -40,10 +44,25 @@ def make_token(
             expiry=timedelta(days=days),
             name=name.strip(),
             scopes=[scope.value for scope in Scope if scope in scopes],
+            agent=agent.strip(),
             password_mark=password_mark(owner),
         )
-        _record("token.made", made, {"scopes": made.scopes, "days": days})
+        _record("token.made", made, {"scopes": made.scopes, "days": days, **agent_in_data(made)})
     return made, key
+
+
+def require_makeable(scopes: Collection[Scope], days: int) -> None:
+    """Raise ``InvalidInput`` for scopes and days that no token can have."""
+    if not scopes:
+        raise InvalidInput("Choose what it may do.", errors={"scopes": ["Choose at least one scope."]})
+    if not 1 <= days <= LONGEST_DAYS:
+        sentence = f"A token lives between 1 and {LONGEST_DAYS} days."
+        raise InvalidInput(sentence, errors={"days": [sentence]})
+
+
+def agent_in_data(token: Token) -> dict[str, str]:
+    """What events that tell of a token say of its agent."""
+    return {"for_agent": token.agent} if token.agent else {}
 
 
 def tokens_of(owner: User) -> QuerySet[Token]:

@@ -7,6 +7,7 @@ do. A session may do all that its person may.
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from django.contrib.auth.models import User
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
@@ -34,6 +35,8 @@ class TokenAuthentication(KnoxAuthentication):
         if not opens(token):
             raise AuthenticationFailed("Invalid token.")
         note_use(token)
+        if token.agent:
+            structlog.contextvars.bind_contextvars(agent=token.agent)  # events say that it was the agent
         return user, token
 
 

@@ -18,7 +18,14 @@ from api.views.proposals import (
     ReviewViewSet,
     RevisionViewSet,
 )
-from api.views.sign_in import TokenLogoutView, TokenView, TokenViewSet
+from api.views.sign_in import (
+    DeviceSignInView,
+    DeviceTokenView,
+    OwnTokenView,
+    TokenLogoutView,
+    TokenView,
+    TokenViewSet,
+)
 from api.views.tables import TableViewSet, TrailViewSet
 from api.views.unknown import UnknownView
 from api.views.uploads import ReceivedUploadView, UploadView
@@ -32,6 +39,9 @@ WHOLE: dict[str, Any] = {"pagination_class": None, "filterset_class": None}
 
 v1 = [
     path("auth/token", TokenView.as_view(), name="token"),
+    path("auth/device", DeviceSignInView.as_view(), name="device-sign-in"),
+    path("auth/device/token", DeviceTokenView.as_view(), name="device-token"),
+    path("auth/own_token", OwnTokenView.as_view(), name="token-in-use"),
     path("auth/logout", TokenLogoutView.as_view(), name="token-logout"),
     path("auth/tokens", TokenViewSet.as_view({"get": "list"}), name="tokens"),
     path("auth/tokens/<uuid:number>", TokenViewSet.as_view({"delete": "destroy"}), name="own-token"),

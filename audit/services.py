@@ -59,8 +59,10 @@ def record(
     once that is committed (``audit.outbox``).
 
     ``actor`` is a user name, empty for the system. ``data`` holds JSON values (dates and decimals are
-    converted), never row values. ``rows`` are the seals (``audit.rows``) of the database rows that were written with
-    it. Raises ``TransactionManagementError`` outside a transaction.
+    converted), never row values; the name of an agent that acts in the actor's name comes with it (``agent``). ``rows``
+    are the seals (``audit.rows``) of the database rows that were written with it.
+
+    Raises ``TransactionManagementError`` outside a transaction.
     """
     chain, _ = Chain.objects.get_or_create(stream=stream)
     chain = Chain.objects.select_for_update().get(stream=stream)
@@ -72,7 +74,7 @@ def record(
         action=action,
         subject_type=subject_type,
         subject_id=subject_id,
-        data=json.loads(json.dumps(dict(data or {}), cls=DjangoJSONEncoder)),
+        data=json.loads(json.dumps({**(data or {}), **_by_agent()}, cls=DjangoJSONEncoder)),
         request_id=str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64],
         previous_hash=chain.last_hash,
         rows=dict(rows or {}),
@@ -85,6 +87,12 @@ def record(
     )
     outbox.put(event)
     return event
+
+
+def _by_agent() -> dict[str, str]:
+    """What an event says of the agent that acts in its actor's name; nothing where people act themselves."""
+    agent = structlog.contextvars.get_contextvars().get("agent")
+    return {"agent": str(agent)} if agent else {}
 
 
 def keyed_event(**content: Any) -> Event:

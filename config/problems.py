@@ -84,6 +84,8 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "audit_file_exists": 500,
     "forbidden": 403,
     "scope_missing": 403,
+    "sign_in_denied": 403,
+    "sign_in_expired": 410,
     "not_found": 404,
     "not_authenticated": 401,
     "method_not_allowed": 405,

@@ -77,6 +77,12 @@ class TokenForm(forms.Form):
     days = forms.IntegerField(
         min_value=1, max_value=LONGEST_DAYS, initial=USUAL_DAYS, label="Days until it ends"
     )
+    agent = forms.CharField(
+        max_length=100,
+        required=False,
+        label="Agent",
+        help_text="Where an agent acts with it: its name. What it does is marked so.",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("auto_id", "token_%s")

@@ -1,14 +1,16 @@
 """Tokens: get one with user name and password, see which there are, give them back."""
 
 from typing import Any, cast
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
+from django.urls import reverse as pages_reverse
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
@@ -16,11 +18,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts import devices
 from accounts.models import Token
 from accounts.scopes import Scope
 from accounts.tokens import make_token, revoke_token, tokens_of
 from api.authentication import TokenAuthentication
-from api.serializers.sign_in import CredentialsSerializer, NewTokenSerializer, TokenSerializer
+from api.serializers.sign_in import (
+    CredentialsSerializer,
+    DeviceCodeSerializer,
+    DeviceSignInSerializer,
+    NewTokenSerializer,
+    OwnTokenSerializer,
+    StillWaitingSerializer,
+    TokenSerializer,
+    WantedTokenSerializer,
+)
 from api.views.shared import Documented, actor_of, validated
 
 
@@ -68,7 +80,77 @@ class TokenView(Documented):
             user = person_of(request, username, password)
         made, key = make_token(owner=user, **wanted)
         user_logged_in.send(sender=User, request=request._request, user=user)
-        return Response(NewTokenSerializer({**TokenSerializer(made).data, "token": key}).data)
+        return Response(_shown_once(made, key))
+
+
+def _shown_once(made: Token, key: str) -> dict[str, Any]:
+    return NewTokenSerializer({**TokenSerializer(made).data, "token": key}).data
+
+
+@extend_schema(tags=["signing in"])
+class DeviceSignInView(Documented):
+    """Signing in for programs without a password: their person lets them in from a browser."""
+
+    remembers_answers = False
+    authentication_classes = []
+    permission_classes = [AllowAny]
+    scopes = {"post": None}
+
+    @extend_schema(
+        request=WantedTokenSerializer, responses=DeviceSignInSerializer, operation_id="begin_device_sign_in"
+    )
+    def post(self, request: Request) -> Response:
+        """Ask to be let in. Show `user_code` and `verification_uri`, then ask `auth/device/token` for the token."""
+        begun, code = devices.begin(request._request, **validated(WantedTokenSerializer, request.data))
+        page = request.build_absolute_uri(pages_reverse("device"))
+        told = {
+            "device_code": code,
+            "user_code": begun.user_code,
+            "verification_uri": page,
+            "verification_uri_complete": f"{page}?{urlencode({'code': begun.user_code})}",
+            "expires_in": int(devices.LIFETIME.total_seconds()),
+            "interval": devices.INTERVAL,
+        }
+        return Response(DeviceSignInSerializer(told).data)
+
+
+@extend_schema(tags=["signing in"])
+class DeviceTokenView(Documented):
+    """The token of a program that was let in."""
+
+    remembers_answers = False
+    authentication_classes = []
+    permission_classes = [AllowAny]
+    scopes = {"post": None}
+
+    @extend_schema(
+        request=DeviceCodeSerializer,
+        responses={
+            200: NewTokenSerializer,
+            202: OpenApiResponse(StillWaitingSerializer, description="Nobody has decided yet."),
+        },
+        operation_id="take_device_token",
+    )
+    def post(self, request: Request) -> Response:
+        """The token, once: 202 while nobody has decided, 403 `sign_in_denied`, 410 `sign_in_expired`."""
+        taken = devices.take(validated(DeviceCodeSerializer, request.data)["device_code"])
+        if taken is None:
+            told = StillWaitingSerializer({"interval": devices.INTERVAL}).data
+            return Response(told, status=202, headers={"Retry-After": str(devices.INTERVAL)})
+        return Response(_shown_once(*taken))
+
+
+@extend_schema(tags=["signing in"])
+class OwnTokenView(Documented):
+    """What a program can know of its own token."""
+
+    authentication_classes = [TokenAuthentication]
+    scopes = {"get": None}
+
+    @extend_schema(responses=OwnTokenSerializer, operation_id="own_token")
+    def get(self, request: Request) -> Response:
+        """The token that is sent: whose it is, what it may be used for, and until when."""
+        return Response(OwnTokenSerializer(request.auth).data)
 
 
 @extend_schema(tags=["signing in"])

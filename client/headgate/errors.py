@@ -120,6 +120,20 @@ class Forbidden(HeadgateError):
     advice = "Ask an owner of the dataset for the role that may."
 
 
+class SignInDenied(Forbidden):
+    """The person did not let the program in."""
+
+    code = "sign_in_denied"
+    advice = "Run `headgate login` again, and choose “Let it in” in the browser."
+
+
+class SignInExpired(HeadgateError):
+    """Nobody decided in time on letting the program in, or its token was taken already."""
+
+    code = "sign_in_expired"
+    advice = "Run `headgate login` again; the code holds for ten minutes."
+
+
 class ScopeMissing(Forbidden):
     """The token is not for this, whatever its person may; ``scope`` is what it lacks."""
 

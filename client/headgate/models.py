@@ -242,6 +242,17 @@ class Decision(TypedDict):
     chosen_by: str
 
 
+class DeviceSignIn(TypedDict):
+    """How a program that waits to be let in tells its person, and goes on asking (RFC 8628)."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
 class DiffPage(TypedDict):
     """A page of the cell-level diff in key order."""
 
@@ -601,6 +612,7 @@ class NewToken(TypedDict):
     number: str
     name: str
     scopes: list[ScopesEnum]
+    agent: str
 
 
 OperationEnum = Literal["insert", "update", "delete"]
@@ -614,6 +626,19 @@ class Overridden(TypedDict):
 
     code: str
     sentence: str
+
+
+class OwnToken(TypedDict):
+    """The token that is sent, and whose it is."""
+
+    number: str
+    name: str
+    scopes: list[ScopesEnum]
+    created: str
+    expiry: str | None
+    agent: str
+    last_used_at: str | None
+    username: str
 
 
 class PaginatedChangeRequestList(TypedDict):
@@ -908,6 +933,12 @@ class StandingChoice(TypedDict):
     digest: str
 
 
+class StillWaiting(TypedDict):
+    """Nobody has decided yet."""
+
+    interval: int
+
+
 class SuiteDetail(TypedDict):
     """A version with the suite itself, and each expectation in words."""
 
@@ -996,6 +1027,7 @@ class Token(TypedDict):
     scopes: list[ScopesEnum]
     created: str
     expiry: str | None
+    agent: str
     last_used_at: str | None
 
 

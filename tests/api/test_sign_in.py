@@ -36,7 +36,7 @@ def test_a_password_becomes_a_token_that_works_until_it_is_given_back(carl: User
     by_basic = APIClient().post(TOKEN, HTTP_AUTHORIZATION=basic("carl", "headgate-demo"))
 
     assert (by_body.status_code, by_basic.status_code) == (200, 200)
-    assert set(by_body.json()) == {"token", "expiry", "number", "name", "scopes"}
+    assert set(by_body.json()) == {"token", "expiry", "number", "name", "scopes", "agent"}
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Token {by_basic.json()['token']}")
     assert client.get("/api/v1/datasets").status_code == 200

@@ -24,7 +24,10 @@ pytestmark = pytest.mark.django_db
 #: operation | anonymous stranger viewer contributor author owner staff | scope
 TABLE = """
 GET /api/v1/audit                                                           | 401 403 403 403 403 403 200 | admin
+POST /api/v1/auth/device                                                    | 200 200 200 200 200 200 200 | -
+POST /api/v1/auth/device/token                                              | 410 410 410 410 410 410 410 | -
 POST /api/v1/auth/logout                                                    | 401 204 204 204 204 204 204 | -
+GET /api/v1/auth/own_token                                                  | 401 200 200 200 200 200 200 | -
 POST /api/v1/auth/token                                                     | 200 200 200 200 200 200 200 | -
 GET /api/v1/auth/tokens                                                     | 401 200 200 200 200 200 200 | admin
 DELETE /api/v1/auth/tokens/{number}                                         | 401 404 404 404 404 204 404 | admin
@@ -101,6 +104,7 @@ POST /delta/merge-cr                                                        | 40
 
 #: What is sent where an operation takes a body, and addresses where the first of several things is not meant.
 BODIES: dict[str, Any] = {
+    "POST /api/v1/auth/device/token": {"device_code": "nobody polls with it"},
     "POST /api/v1/auth/token": {"username": "sam", "password": "password"},
     "POST /api/v1/change_requests": {"dataset": "<dataset>", "title": "Another"},
     "POST /api/v1/change_requests/{cr_id}/close": {"reason": "Not now."},

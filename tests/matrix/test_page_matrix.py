@@ -28,6 +28,8 @@ POST logout                  | 302 302 302 302 302 302 302
 GET account                  | 302 200 200 200 200 200 200
 POST change_password         | 302 302 302 302 302 302 302
 POST sign_out_everywhere     | 302 302 302 302 302 302 302
+GET device                   | 302 200 200 200 200 200 200
+POST decide_device           | 302 422 422 422 422 422 422
 POST make_token              | 401 200 200 200 200 200 200
 POST revoke_token            | 302 404 404 404 404 302 404
 POST theme                   | 302 302 302 302 302 302 302

@@ -131,6 +131,8 @@ class _Told:
 
     def _entry(self, event: Any) -> TimelineEntry:
         who = self._names.get(event.actor, event.actor) or "Headgate"
+        if "agent" in event.data:
+            who = f"{who} (by the agent {event.data['agent']})"
         said = self._said_in(event)
         if said is not None:
             return TimelineEntry(

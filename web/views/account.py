@@ -11,11 +11,13 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_safe
 
-from accounts import access, tokens
-from accounts.scopes import Scope
+from accounts import access, devices, tokens
+from accounts.scopes import SENTENCES, Scope
 from accounts.sessions import sessions_of
+from datasets.errors import InvalidInput
 from web.forms import PasswordForm, TokenForm
-from web.views.shared import form_at, person, signed_in
+from web.parameters import TEXT, asked_with
+from web.views.shared import form_at, person, posted, signed_in
 from web.wording import counted
 
 
@@ -65,6 +67,7 @@ def make_token(request: HttpRequest) -> HttpResponse:
         name=form.cleaned_data["name"],
         scopes=[Scope(name) for name in form.cleaned_data["scopes"]],
         days=form.cleaned_data["days"],
+        agent=form.cleaned_data["agent"],
     )
     return _page(request, new_token=made, new_token_key=key)
 
@@ -76,6 +79,41 @@ def revoke_token(request: HttpRequest, number: UUID) -> HttpResponse:
     tokens.revoke_token(owner=person(request), number=number)
     messages.success(request, "The token is revoked.")
     return HttpResponseRedirect(reverse("account"))
+
+
+@require_safe
+@signed_in
+@asked_with(code=TEXT)
+def device(request: HttpRequest) -> HttpResponse:
+    """A program waits to be let in: which one it is, and whether the person lets it in."""
+    return _device_page(request, request.GET.get("code", ""))
+
+
+@form_at("device")
+@signed_in
+def decide_device(request: HttpRequest) -> HttpResponse:
+    """The person's decision on a program that waits."""
+    code, let_in = posted(request, "code"), posted(request, "decision") == "let in"
+    try:
+        decided = devices.decide(user_code=code, person=person(request), let_in=let_in)
+    except InvalidInput:
+        return _device_page(request, code, status=422)
+    name = decided.name or "The program"
+    said = f"{name} is let in; go on where it waits." if let_in else f"{name} is not let in."
+    messages.success(request, said)
+    return HttpResponseRedirect(reverse("account"))
+
+
+def _device_page(request: HttpRequest, code: str, *, status: int = 200) -> HttpResponse:
+    shown: dict[str, Any] = {"code": code}
+    if code:
+        try:
+            found = devices.waiting(code)
+        except InvalidInput as error:
+            shown["problem"], status = error.message, 422
+        else:
+            shown |= {"waiting": found, "sentences": [SENTENCES[Scope(name)] for name in found.scopes]}
+    return render(request, "account/device.html", shown, status=status)
 
 
 def _page(request: HttpRequest, *, status: int = 200, **context: Any) -> HttpResponse:

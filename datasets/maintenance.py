@@ -9,6 +9,7 @@ What must be kept for change requests is told by the caller (``Needs``): this pa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,8 +43,9 @@ MANY_SMALL_FILES = 20
 MANY_DEAD_ROWS = 0.1
 #: How often jobs that look at every file of a table are due.
 BETWEEN_CLEARINGS = timedelta(days=1)
+_INTERRUPTED = "interrupted"
 #: How visits end that may yet commit, where the table has not moved.
-MAY_STILL_COMMIT = ("interrupted", "merge_failed")
+MAY_STILL_COMMIT = (_INTERRUPTED, "merge_failed")
 #: How many removed files a report names; it counts all of them.
 NAMED_IN_REPORT = 100
 
@@ -146,9 +148,11 @@ def request_maintenance(
 
 
 def queue_due(dataset_id: int) -> MaintenanceRun | None:
-    """Queue what the dataset's settings make due now; None where that is nothing or a visit waits already."""
+    """Queue what the dataset's settings make due now; None where that is nothing or a visit waits already, and where
+    visits were only cut short of late: what kills its workers waits for somebody to ask for it.
+    """
     dataset = Dataset.objects.get(pk=dataset_id)
-    if active_run(dataset) is not None:
+    if active_run(dataset) is not None or _interrupted_in_a_row(dataset) >= work.MOST_ATTEMPTS:
         return None
     try:
         due = due_jobs(dataset, merging.table_condition(dataset.table_uri))
@@ -232,14 +236,28 @@ def _next_run(dataset_id: int) -> MaintenanceRun | None:
         .filter(dataset=dataset_id)
     )
     if run is not None and run.status == Status.RUNNING:
+        times = _interrupted_in_a_row(run.dataset) + 1
+        told = (
+            f"Visits were cut short {times} times in a row, so none is begun by itself any more: ask for one here once "
+            "the worker's log has told why."
+            if times >= work.MOST_ATTEMPTS
+            else "What is still due is done again."
+        )
         _end(
             Hold(run, run.fence),
             Status.FAILED,
-            error_code="interrupted",
-            error_message=f"Its worker {run.worker} ended before it had finished. What is still due is done again.",
+            error_code=_INTERRUPTED,
+            error_message=f"Its worker {run.worker} ended before it had finished. {told}",
         )
         return None
     return run
+
+
+def _interrupted_in_a_row(dataset: Dataset) -> int:
+    """How many of the last visits ended with their workers, since one that came to its own end; at most five."""
+    ended = MaintenanceRun.objects.filter(dataset=dataset).exclude(status__in=MaintenanceRun.ACTIVE)
+    codes = ended.order_by("-pk").values_list("error_code", flat=True)[: work.MOST_ATTEMPTS]
+    return sum(1 for _ in itertools.takewhile(lambda code: code == _INTERRUPTED, codes))
 
 
 def _execute(hold: Hold[MaintenanceRun], needs: Needs) -> None:

@@ -39,6 +39,7 @@ from datasets.errors import DatasetBusy, Forbidden, InvalidInput, MaintenanceSto
 from datasets.models import Dataset, DatasetLease, DatasetMeta, MaintenanceRun
 from datasets.operators import make_operator
 from datasets.roles import Role
+from datasets.work import MOST_ATTEMPTS
 from merging.delta import commit
 from merging.delta.writing import no_step
 from tests.factories import (
@@ -180,6 +181,40 @@ def test_settings_make_jobs_due_and_off_means_off(dataset: Dataset) -> None:
     assert (Path(dataset.table_uri) / "_delta_log" / f"{21:020d}.checkpoint.parquet").exists()
     assert work(dataset) is None
     assert len(rows_of(dataset)) == 25
+
+
+def test_visits_that_kill_their_workers_are_begun_five_times_then_only_by_request(
+    dataset: Dataset, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Died
+
+    def run_out() -> None:
+        DatasetLease.objects.update(acquired_at="2026-01-01T00:00Z", expires_at="2026-01-01T00:01Z")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "release", lambda _: False)  # the dead give nothing back
+        patch.setattr("datasets.maintenance._execute", die)
+        for _ in range(MOST_ATTEMPTS):
+            with pytest.raises(Died):
+                work(dataset)
+            run_out()
+            assert work(dataset) is None
+            run_out()
+    told = [run.error_message for run in MaintenanceRun.objects.order_by("pk")]
+    assert len(told) == MOST_ATTEMPTS
+    assert ["is done again" in one for one in told] == [True] * (MOST_ATTEMPTS - 1) + [False]
+    assert "cut short 5 times in a row, so none is begun by itself any more: ask for one here" in told[-1]
+    assert work(dataset) is None
+    assert MaintenanceRun.objects.count() == MOST_ATTEMPTS
+    asked = ask(dataset, owner, "checkpoint")
+    assert work(dataset) == asked
+    due = work(dataset)
+    assert due is not None
+    assert (due.requested_by, due.status) == (None, "succeeded")
 
 
 def test_a_merge_writes_a_checkpoint_when_one_is_due(dataset: Dataset, owner: User) -> None:

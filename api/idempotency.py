@@ -23,7 +23,7 @@ def once(handler: Callable[..., Response], *, waits: bool) -> Callable[..., Resp
     """The handler of a POST, performed once for each key of a caller; without a key as it is."""
 
     def answered(request: Request, *args: Any, **kwargs: Any) -> Response:
-        key = request.headers.get(HEADER, "").strip()
+        key = key_of(request)
         operation = f"{request.method} {request.path}"
         if not key or len(operation) > _LONGEST_OPERATION:
             return handler(request, *args, **kwargs)
@@ -34,6 +34,11 @@ def once(handler: Callable[..., Response], *, waits: bool) -> Callable[..., Resp
         return Response(data, status=answer.status, headers={**answer.headers, **replayed})
 
     return answered
+
+
+def key_of(request: Request) -> str:
+    """The key that was sent; empty for none."""
+    return request.headers.get(HEADER, "").strip()
 
 
 def _answer_of(response: Response) -> Answer:

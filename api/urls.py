@@ -18,6 +18,7 @@ from api.views.proposals import (
     ReviewViewSet,
     RevisionViewSet,
 )
+from api.views.proposing import ProposalView
 from api.views.sign_in import (
     DeviceSignInView,
     DeviceTokenView,
@@ -85,6 +86,7 @@ v1 = [
         DatasetViewSet.as_view({"delete": "remove_member"}, **WHOLE),
         name="dataset-member",
     ),
+    path(f"{DATASET}/proposals", ProposalView.as_view(), name="proposals"),
     path(f"{DATASET}/suite", SuiteViewSet.as_view({"get": "retrieve", "put": "update"}), name="suite"),
     path(f"{DATASET}/suite/versions", SuiteViewSet.as_view({"get": "versions"}), name="suite-versions"),
     path(

@@ -294,6 +294,9 @@ class Upload(DurableWork):
     followed_up_at = models.DateTimeField(
         null=True, blank=True, help_text="When nothing of it was left to do."
     )
+    idempotency_key = models.CharField(
+        max_length=200, blank=True, help_text="That the call had which brought it."
+    )
     pasted = models.TextField(
         blank=True,
         help_text="Rows that were typed into the page: shown again where they are refused, forgotten once staged.",
@@ -344,14 +347,21 @@ class Upload(DurableWork):
                 name="upload_to_follow_up",
             ),
             models.Index(fields=["change_request", "uploaded_by"], name="uploads_of_request"),
+            models.Index(
+                fields=["uploaded_by", "idempotency_key"],
+                condition=~Q(idempotency_key=""),
+                name="upload_of_call",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"upload {self.pk}"
 
     @property
-    def is_followed_up(self) -> bool:
-        """Whether nothing is left to do of what was asked to follow it."""
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do: it has ended, and where it is staged what shall follow was done."""
+        if self.status != UploadStatus.STAGED:
+            return not self.is_active
         return not self.follow_up or self.followed_up_at is not None
 
     @property

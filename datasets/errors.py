@@ -88,3 +88,9 @@ class ProjectNotEmpty(DomainError):
     """A project that still holds datasets, which are not deleted with it."""
 
     code = "project_not_empty"
+
+
+class BodyTooLarge(DomainError):
+    """A body of a kind that is held in memory has more bytes than that may have."""
+
+    code = "too_large"

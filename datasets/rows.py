@@ -98,6 +98,11 @@ def parse_json(text: str, field: str, *, cells: bool = False) -> Any:
         raise InvalidInput(str(error), errors={field: [str(error)]}) from error
 
 
+def write_json(value: Any) -> str:
+    """The JSON text of what ``parse_json`` gave, its numbers with all their digits."""
+    return merging.write_json(value)
+
+
 def key_digest(key: Mapping[str, Any]) -> str:
     """A short, exact name for a key, whatever its columns hold."""
     text = json.dumps(json_value(dict(key)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

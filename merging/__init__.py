@@ -93,7 +93,7 @@ from merging.sql.equality import same_value
 from merging.sql.moments import FarDate, FarMoment
 from merging.sql.parsing import Refused
 from merging.sql.session import Limits, set_limits
-from merging.sql.strict_json import read_json
+from merging.sql.strict_json import read_json, write_json
 from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
 from merging.staging.apart import stage_apart
@@ -240,4 +240,5 @@ __all__ = [
     "validate_suite",
     "warm_up",
     "write_checkpoint",
+    "write_json",
 ]

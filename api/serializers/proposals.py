@@ -503,7 +503,7 @@ class ReceivedUploadSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(FollowedUpSerializer(allow_null=True))
     def get_followed_up(self, upload: Upload) -> Any:
-        return upload.followed_up if upload.follow_up and upload.is_followed_up else None
+        return upload.followed_up if upload.follow_up and upload.is_settled else None
 
     def get_cancel_requested(self, upload: Upload) -> bool:
         return upload.cancel_requested_by_id is not None

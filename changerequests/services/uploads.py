@@ -29,6 +29,7 @@ from changerequests.services.proposals import create_change_request, remove_if_e
 from changerequests.services.storage import upload_folder
 from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, FollowUp, UploadKind, UploadStatus
 from datasets.errors import InvalidInput, NotFound
+from datasets.idempotency import KEPT
 from datasets.models import Dataset
 from datasets.roles import is_owner, role_on
 from datasets.rows import storable
@@ -80,7 +81,14 @@ class Then:
 NOTHING_MORE = Then()
 
 
-def receive(*, change_request_id: int, actor: User, content: Content, then: Then = NOTHING_MORE) -> Upload:
+def receive(
+    *,
+    change_request_id: int,
+    actor: User,
+    content: Content,
+    then: Then = NOTHING_MORE,
+    idempotency_key: str = "",
+) -> Upload:
     """Take content in for a draft or pending request, and ring a worker.
 
     Raises ``InvalidInput`` for a file above the limit, what the policies say of ``Action.STAGE``, and
@@ -95,6 +103,7 @@ def receive(*, change_request_id: int, actor: User, content: Content, then: Then
         change_request=change_request,
         merge_schema=change_request.merge_schema,
         uploaded_by=actor,
+        idempotency_key=idempotency_key,
     )
     return _received(upload, content, then)
 
@@ -108,6 +117,7 @@ def receive_draft(
     description: str = "",
     merge_schema: bool = True,
     then: Then = NOTHING_MORE,
+    idempotency_key: str = "",
 ) -> Upload:
     """Take content in as the first of a draft that is made with it; where the content is not staged in the end, the
     draft is removed again. Raises as ``create_change_request`` and ``receive`` do.
@@ -119,6 +129,7 @@ def receive_draft(
         merge_schema=merge_schema,
         uploaded_by=author,
         made_request=True,
+        idempotency_key=idempotency_key,
     )
     return _received(upload, content, then)
 
@@ -141,6 +152,18 @@ def _received(upload: Upload, content: Content, then: Then) -> Upload:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return upload
+
+
+def received_with(key: str, *, dataset: Dataset, sender: User) -> Upload | None:
+    """What a call with the same key brought already, for one whose answer did not get through; not what was refused:
+    such a call may be sent again.
+    """
+    if not key:
+        return None
+    sent = Upload.objects.filter(
+        idempotency_key=key, dataset=dataset, uploaded_by=sender, queued_at__gt=timezone.now() - KEPT
+    )
+    return sent.filter(status__in=(*ACTIVE_UPLOAD_STATUSES, UploadStatus.STAGED)).order_by("-pk").first()
 
 
 def draft_for(upload: Upload, author: User) -> ChangeRequest:
@@ -223,17 +246,17 @@ def not_staged(*, dataset: Dataset, change_request: ChangeRequest | None, sender
 
 
 def wait_for_upload(upload_id: int, seconds: float) -> Upload:
-    """The upload once it has ended, or as it stands after ``seconds``.
+    """The upload once it has ended and what shall follow was done, or as it stands after ``seconds``.
 
     Call it outside a transaction: between two looks it holds no connection of the database.
     """
     deadline = time.monotonic() + seconds
     pause = 0.02
     while True:
-        upload = Upload.objects.select_related("revision__change_request", "revision__created_by").get(
-            pk=upload_id
-        )
-        if upload.status not in ACTIVE_UPLOAD_STATUSES or time.monotonic() >= deadline:
+        upload = Upload.objects.select_related(
+            "change_request", "uploaded_by", "revision__change_request", "revision__created_by"
+        ).get(pk=upload_id)
+        if upload.is_settled or time.monotonic() >= deadline:
             return upload
         if not connection.in_atomic_block:
             connection.close()

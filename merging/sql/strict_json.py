@@ -24,16 +24,36 @@ class WrittenNumber(float):
         return number
 
 
+def write_json(value: Any) -> str:
+    """The text of what ``read_json`` gave, numbers by the digits that they were written with."""
+    if isinstance(value, WrittenNumber):
+        return value.text
+    if isinstance(value, Mapping):
+        return (
+            "{" + ", ".join(f"{json.dumps(name)}: {write_json(inner)}" for name, inner in value.items()) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(write_json, value)) + "]"
+    return json.dumps(value)
+
+
 def read_json(text: str, *, cells: bool = False) -> Any:
     """The value of a JSON text. Raises ValueError with a sentence for people.
 
     Refused beside what is no JSON by RFC 8259 (NaN and Infinity among it): half of a surrogate pair (RFC 7493, 2.1),
     which UTF-8 cannot hold, numbers beyond those of a double or of thousands of digits, and deep nesting. The character
-    U+0000, which PostgreSQL cannot hold, is refused too, unless the text carries ``cells``, which may hold it.
+    U+0000, which PostgreSQL cannot hold, is refused too, unless the text carries ``cells``, which may hold it; and an
+    object that gives a name twice (RFC 7493, 2.3).
     Numbers with a fraction or an exponent are WrittenNumbers.
     """
     try:
-        value = json.loads(text, parse_float=_number, parse_int=_whole_number, parse_constant=_no_constant)
+        value = json.loads(
+            text,
+            parse_float=_number,
+            parse_int=_whole_number,
+            parse_constant=_no_constant,
+            object_pairs_hook=_object,
+        )
         _refuse_unstorable(value, _DEEPEST, cells=cells)
     except json.JSONDecodeError as error:
         raise ValueError(f"This is no JSON: {error}") from error
@@ -53,6 +73,15 @@ def _whole_number(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"The number {text[:40]}… has {len(text):,} digits; {_MOST_DIGITS:,} are possible.")
     return int(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"An object gives the name {twice[:40]!a} twice.")
+    return found
 
 
 def _no_constant(name: str) -> Any:

@@ -15,6 +15,8 @@ from merging.errors import StagedCorrupt
 from merging.model import Phase
 from merging.sql.session import Limits, limits, set_limits
 from merging.staging.recipe import stage
+from merging.staging.sources import format_of
+from merging.staging.sources.content import unpacked_if_binary
 from merging.staging.staged import Staged, open_for_pages
 from merging.store.space import naming_full_disks
 
@@ -103,12 +105,14 @@ def stage_in_child(
         naming_full_disks("stage the upload", argument["destination"]),
         reach_of(leaving=bool(argument["may_leave"])),
     ):
+        options = argument["options"]
+        path = unpacked_if_binary(argument["path"], options["file_format"] or format_of(options["file_name"]))
         staged = stage(
             argument["table_uri"],
-            argument["path"],
+            path,
             argument["primary_keys"],
             destination=argument["destination"],
             progress=tell,
-            **argument["options"],
+            **options,
         )
     return {"folder": os.path.basename(staged.location)}

@@ -87,7 +87,7 @@ def test_a_sender_who_may_not_merge_is_left_with_a_submitted_request(propose: An
     assert upload.followed_up == {
         "outcome": Outcome.SUBMITTED, "code": "forbidden", "message": "You may not merge this change request.",
     }  # fmt: skip
-    assert upload.is_followed_up
+    assert upload.is_settled
     request = request_of(upload)
     assert (request.status, request.merge_when_ready_by) == (Status.PENDING, None)
 
@@ -142,7 +142,7 @@ def test_a_worker_killed_between_staging_and_what_follows_is_replaced_and_it_is_
     upload = propose(owner, MERGE)
     killed_at(at, upload)
     upload.refresh_from_db()
-    assert (upload.state, upload.is_followed_up) == (UploadState.STAGED, False)
+    assert (upload.state, upload.is_settled) == (UploadState.STAGED, False)
     rung: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr("changerequests.queue.ring_for_upload", rung.append)

@@ -75,6 +75,7 @@ POST /api/v1/datasets/{dataset_id}/maintenance                              | 40
 GET /api/v1/datasets/{dataset_id}/members                                   | 401 404 200 200 200 200 404 | read
 PUT /api/v1/datasets/{dataset_id}/members                                   | 401 404 403 403 403 200 404 | admin
 DELETE /api/v1/datasets/{dataset_id}/members/{kind}/{member}                | 401 404 403 403 403 204 404 | admin
+POST /api/v1/datasets/{dataset_id}/proposals                                | 401 404 403 201 201 201 404 | propose
 POST /api/v1/datasets/{dataset_id}/reconcile                                | 401 404 403 200 200 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/rows                                      | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/rows/history                              | 401 404 200 200 200 200 404 | read
@@ -132,6 +133,10 @@ BODIES: dict[str, Any] = {
     },
     "PATCH /api/v1/datasets/{dataset_id}": {"required_approvals": 2},
     "POST /api/v1/datasets/{dataset_id}/maintenance": {"jobs": ["checkpoint"]},
+    "POST /api/v1/datasets/{dataset_id}/proposals": {
+        "title": "Seats",
+        "rows": [{"tailnum": "N1", "seats": 5}],
+    },
     "PUT /api/v1/datasets/{dataset_id}/members": {"kind": "user", "name": "vera", "role": "owner"},
     "POST /api/v1/projects": {"slug": "another", "name": "Another"},
     "PATCH /api/v1/projects/{slug}": {"name": "Other"},

@@ -6,6 +6,8 @@ may have been unpacked on its way here.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -46,6 +48,7 @@ _LONGEST_END = 22 + 65_535 + 20 + 56
 _BYTES_A_PART = 1_000
 """In the directory: 46, its name, and what programs add."""
 _ARROW_STREAM = b"\xff\xff\xff\xff"
+_BINARY = ("parquet", "arrow", "xlsx")
 _PASSWORD_PROTECTED = "EncryptedPackage".encode("utf-16-le")
 
 
@@ -173,6 +176,45 @@ class Unpacked:
             )
 
 
+def unpacked_if_binary(path: str, file_format: str | None) -> str:
+    """Where a file of a format that is read from its end can be read: a packed one is unpacked into the folder for
+    temporary files, whose owner removes it. Others are read as they are: text is unpacked while it is read.
+
+    Raises StagingRejected where it is cut or damaged, or holds more than any upload needs.
+    """
+    with open(path, "rb") as file:
+        compression = compression_of(file.read(HEAD_BYTES))
+    if compression is None or file_format not in _BINARY:
+        return path
+    counted = Unpacked("the compressed file", os.path.getsize(path))
+    with (
+        pa.input_stream(path, compression=compression) as packed,
+        tempfile.NamedTemporaryFile(prefix="unpacked-", delete=False) as unpacked,
+    ):
+        while block := _unpacked_block(packed):
+            counted.add(len(block))
+            unpacked.write(block)
+    return unpacked.name
+
+
+def _unpacked_block(packed: Any) -> bytes:
+    try:
+        block: bytes = packed.read(BLOCK_BYTES)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _damaged(error) from error
+    return block
+
+
+def _damaged(error: OSError) -> StagingRejected:
+    return refuse(
+        "unreadable",
+        f"the compressed file is cut or damaged ({error}); nothing of it was taken. "
+        "Compress it again and upload it whole.",
+    )
+
+
 class Content:
     """The text of an upload as bytes, decompressed where its first bytes say so, without a byte order mark.
 
@@ -211,11 +253,7 @@ class Content:
         except OSError as error:
             if self._compression is None or error.errno is not None:
                 raise
-            raise refuse(
-                "unreadable",
-                f"the compressed file is cut or damaged ({error}); nothing of it was taken. "
-                "Compress it again and upload it whole.",
-            ) from error
+            raise _damaged(error) from error
         if self._compression is not None:
             self._unpacked.add(len(block))
         return block

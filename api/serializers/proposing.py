@@ -1,0 +1,117 @@
+"""Proposals in one call: what may be asked for in each shape of body, and the answer."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from api.schema import OUTCOMES
+from api.serializers.proposals import (
+    ChangeRequestDetailSerializer,
+    ColumnTypesField,
+    ReceivedUploadSerializer,
+    UploadSerializer,
+)
+from api.serializers.shared import AnyValue, StrictSerializer
+
+#: What is said of a request that exists already is not said again with its new content.
+_OF_NEW_REQUESTS = ("title", "description", "merge_schema")
+
+
+class ProposalFields(StrictSerializer):
+    """What is proposed, and what shall follow."""
+
+    title = serializers.CharField(
+        required=False,
+        max_length=200,
+        help_text="Of the new request; needed unless `change_request` is given.",
+    )
+    description = serializers.CharField(required=False, allow_blank=True)
+    merge_schema = serializers.BooleanField(
+        required=False,
+        help_text="Whether new columns in the content are added to the table. True unless given.",
+    )
+    change_request = serializers.CharField(
+        required=False,
+        help_text="A draft or pending request that the content is new content of, for example CR-128.",
+    )
+    submit = serializers.BooleanField(default=False, help_text="Ask for review once the content is staged.")
+    merge_when_ready = serializers.BooleanField(
+        default=False,
+        help_text="Submit it, and let the merge begin by itself once nothing stands in its way. A token needs the "
+        "scope `merge`, too.",
+    )
+    message = serializers.CharField(
+        allow_blank=True, default="", help_text="Of the merge; with `merge_when_ready`."
+    )
+    on_nothing_to_change = serializers.ChoiceField(
+        [("error", "error"), ("ignore", "ignore")],
+        default="error",
+        help_text="What is answered where the content leaves the table as it is: 422 `nothing_to_change`, or 200 with "
+        "that outcome. No new request is left either way.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "change_request" not in attrs:
+            if "title" not in attrs:
+                raise serializers.ValidationError(
+                    {"title": "Give the new change request a title, or name one in change_request."}
+                )
+            return attrs
+        told = "The request has its own; change it there."
+        given = {name: told for name in _OF_NEW_REQUESTS if name in attrs and name in self.initial_data}
+        if given:
+            raise serializers.ValidationError(given)
+        return attrs
+
+
+class FormProposalSerializer(ProposalFields, UploadSerializer):
+    """Fields of a form, with the file."""
+
+
+class ContentProposalSerializer(ProposalFields):
+    """Parameters of an address, where the content is the body."""
+
+    file_name = serializers.CharField(
+        required=False, max_length=255, help_text="What people call the content."
+    )
+    file_format = UploadSerializer().fields["file_format"]
+    null_token = UploadSerializer().fields["null_token"]
+    column_types = ColumnTypesField(
+        required=False,
+        help_text='Types of new columns by their names, as JSON: `{"price": "decimal(10,2)"}`.',
+    )
+
+
+class RowsProposalSerializer(ProposalFields):
+    """A proposal in JSON: exactly one of `rows`, `sql` and `from_table`."""
+
+    rows = serializers.ListField(
+        child=serializers.DictField(child=AnyValue(allow_null=True)),
+        required=False,
+        help_text="Objects with the key columns, any of the other columns, and optionally `_op`. Numbers keep all of "
+        "their digits; what a row leaves out stays as it is.",
+    )
+    sql = serializers.CharField(required=False, help_text="A statement whose answer is the content.")
+    from_table = serializers.CharField(required=False, help_text="The address of another Delta table.")
+    column_types = serializers.DictField(
+        child=serializers.CharField(), required=False, help_text="Types of new columns by their names."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        given = [name for name in ("rows", "sql", "from_table") if name in attrs]
+        if len(given) != 1:
+            told = "Give one of rows, sql and from_table" + (", not several." if given else ".")
+            raise serializers.ValidationError(dict.fromkeys(given or ["rows"], told))
+        if "column_types" in attrs and given != ["rows"]:
+            raise serializers.ValidationError({"column_types": "Only rows need it: the others have types."})
+        return super().validate(attrs)
+
+
+class ProposalSerializer(serializers.Serializer):
+    """What became of a proposal so far."""
+
+    upload = ReceivedUploadSerializer(allow_null=True, help_text="Null where there was nothing to read.")
+    change_request = ChangeRequestDetailSerializer(
+        allow_null=True, help_text="Null where the content changed nothing and no new request is left."
+    )
+    outcome = serializers.ChoiceField(OUTCOMES)

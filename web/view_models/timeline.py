@@ -357,6 +357,8 @@ _SENTENCES: dict[str, Sentence] = {
     "change_request.rejected": _plain("rejected it", "closed", "bad", quote="reason"),
     "change_request.withdrawn": _plain("withdrew it", "closed", quote="reason"),
     "change_request.reopened": _plain("opened it again as a draft", "draft"),
+    "change_request.edited": _plain("changed its title or description", "draft"),
+    "change_request.removed": _plain("removed it, for it never had content", "closed"),
     "change_request.merged": _merged,
     "change_request.revert_opened": _other_request(
         "opened a request that reverts this one", "revert", "undo"

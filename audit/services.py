@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -74,7 +75,7 @@ def record(
         action=action,
         subject_type=subject_type,
         subject_id=subject_id,
-        data=json.loads(json.dumps({**(data or {}), **_by_agent()}, cls=DjangoJSONEncoder)),
+        data=json.loads(json.dumps({**(data or {}), **_of_agent()}, cls=DjangoJSONEncoder)),
         request_id=str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64],
         previous_hash=chain.last_hash,
         rows=dict(rows or {}),
@@ -89,10 +90,19 @@ def record(
     return event
 
 
-def _by_agent() -> dict[str, str]:
-    """What an event says of the agent that acts in its actor's name; nothing where people act themselves."""
-    agent = structlog.contextvars.get_contextvars().get("agent")
-    return {"agent": str(agent)} if agent else {}
+def acting_agent() -> str:
+    """The agent that acts now in its person's name; empty where people act themselves."""
+    return str(structlog.contextvars.get_contextvars().get("agent", ""))
+
+
+def acting_as(agent: str) -> AbstractContextManager[None]:
+    """Let events that are recorded within say that it was this agent; for what is done later for it."""
+    return structlog.contextvars.bound_contextvars(agent=agent)
+
+
+def _of_agent() -> dict[str, str]:
+    agent = acting_agent()
+    return {"agent": agent} if agent else {}
 
 
 def keyed_event(**content: Any) -> Event:

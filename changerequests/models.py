@@ -268,6 +268,9 @@ class Upload(DurableWork):
         blank=True, help_text="The SQL statement or the address of the table; else empty."
     )
     uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    agent = models.CharField(
+        max_length=100, blank=True, help_text="The agent that sent it in the person's name; else empty."
+    )
     token = models.CharField(max_length=40, unique=True, editable=False, default=new_identity)
     status = models.CharField(max_length=10, choices=choices(UploadStatus), default=UploadStatus.QUEUED)
     phase = models.CharField(max_length=10, choices=choices(UploadPhase), blank=True)

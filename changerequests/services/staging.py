@@ -22,6 +22,7 @@ from django.db import transaction
 from django.db.models import Q
 
 import merging
+from audit.services import acting_as
 from changerequests import queue
 from changerequests.errors import (
     NothingToChange,
@@ -84,12 +85,19 @@ def stage_upload(*, upload_id: int, worker: str) -> Upload | None:
         .filter(pk=upload_id)
         .first()
     )
-    hold = work.claim(upload, worker=worker, phase=UploadPhase.READING, rows_read=0) if upload else None
+    if upload is None:
+        return None
+    with acting_as(upload.agent):
+        return _stage_once(upload, worker)
+
+
+def _stage_once(upload: Upload, worker: str) -> Upload | None:
+    hold = work.claim(upload, worker=worker, phase=UploadPhase.READING, rows_read=0)
     if hold is None:
-        return upload if upload is not None and following.follow_up(upload_id=upload.pk) else None
+        return upload if following.follow_up(upload_id=upload.pk) else None
     with work.kept_alive(hold):
         _stage(hold)
-    following.follow_up(upload_id=upload_id)
+    following.follow_up(upload_id=upload.pk)
     if not hold.work.is_active:
         shutil.rmtree(upload_folder(hold.work), ignore_errors=True)
     return hold.work

@@ -19,6 +19,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 import merging
+from audit.services import acting_agent
 from changerequests import queue
 from changerequests.errors import InvalidTransition, UploadEnded
 from changerequests.facts import facts_of
@@ -146,6 +147,7 @@ def _received(upload: Upload, content: Content, then: Then) -> Upload:
         with transaction.atomic():
             if upload.made_request:
                 upload.change_request = draft_for(upload, upload.uploaded_by)
+            upload.agent = acting_agent()
             upload.save()
             queue.ring_for_upload_on_commit(upload.pk)
     except BaseException:

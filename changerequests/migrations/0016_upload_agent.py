@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("changerequests", "0014_proposals_in_one_call"),
+        ("changerequests", "0015_keys_of_calls"),
     ]
 
     operations = [

@@ -1,8 +1,8 @@
 """What each test asks of its database: which tests have something new to ask of another one.
 
 The suite runs every test of the application on SQLite, and notes the statements of each. On PostgreSQL it repeats, of
-each file, tests that together ask all that the file asks. So both databases judge every statement in every setting
-that a file makes, and one of them the many ways to the same statements. Which of those run follows from the seed.
+each area (a folder of tests), tests that together ask all that the area asks. So both databases judge every statement
+as each area asks it, and one of them the many ways to the same statements. Which of those run follows from the seed.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def noted(folder: Path) -> dict[str, Note]:
 def asking_something_new(
     items: Sequence[pytest.Item], notes: Mapping[str, Note], seed: int
 ) -> list[pytest.Item]:
-    """Of each file the tests that ask all that the file asks, the cheapest for what they add.
+    """Of each area the tests that ask all that the area asks, the cheapest for what they add.
 
     And those of no note, those marked ``both_databases``, and those that commit: locks and constraints show there.
     """
-    by_file: dict[Path, list[pytest.Item]] = defaultdict(list)
+    by_area: dict[Path, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        by_file[item.path].append(item)
-    kept = {name for several in by_file.values() for name in _covering(several, notes, seed)}
+        by_area[item.path.parent].append(item)
+    kept = {name for several in by_area.values() for name in _covering(several, notes, seed)}
     return [item for item in items if item.nodeid in kept]
 
 

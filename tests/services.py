@@ -241,19 +241,19 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
             announce(
                 f"the sample of this run: SAMPLE_SEED={sampled['SAMPLE_SEED']}; `make test-whole` takes all"
             )
-        results = [part("everything within one process, on SQLite", in_process, variables=sampled)]
         # What waits for servers and browsers leaves time to the processes beside it.
-        with ThreadPoolExecutor(2) as beside:
-            again = beside.submit(
-                part,
-                "the application again, on PostgreSQL",
-                [*in_process, *DATABASE_SUITES],
-                variables=sampled,
-                on_postgresql=True,
-                whole_output=True,
-            )
+        with ThreadPoolExecutor(1) as beside:
             services = beside.submit(_separate_processes_and_browser, pytest)
-            results += [again.result(), *services.result()]
+            results = [
+                part("everything within one process, on SQLite", in_process, variables=sampled),
+                part(
+                    "the application again, on PostgreSQL",
+                    [*in_process, *DATABASE_SUITES],
+                    variables=sampled,
+                    on_postgresql=True,
+                ),
+                *services.result(),
+            ]
     announce(f"all tests: {time.monotonic() - began:.0f} s")
     return max(results)
 

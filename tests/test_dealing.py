@@ -57,25 +57,27 @@ def test_of_a_sample_so_many_run() -> None:
     assert {name for seed in range(40) for name in names(dealt(items, seed))} == set(names(items))
 
 
-def test_each_file_asks_all_that_it_asked() -> None:
+def test_each_area_asks_all_that_it_asked() -> None:
     notes = {
-        "a.py::all": Note(frozenset("ABC"), 9.0),
-        "a.py::some": Note(frozenset("AB"), 0.1),
-        "a.py::rest": Note(frozenset("C"), 0.1),
-        "a.py::nothing": Note(frozenset(), 0.1),
-        "b.py::again": Note(frozenset("A"), 0.1),
-        "b.py::commits": Note(frozenset("A"), 9.0),
-        "b.py::marked": Note(frozenset(), 9.0),
+        "a/a.py::all": Note(frozenset("ABC"), 9.0),
+        "a/a.py::some": Note(frozenset("AB"), 0.1),
+        "a/b.py::rest": Note(frozenset("C"), 0.1),
+        "a/b.py::nothing": Note(frozenset(), 0.1),
+        "b/c.py::again": Note(frozenset("A"), 0.1),
+        "b/c.py::commits": Note(frozenset("A"), 9.0),
+        "b/c.py::marked": Note(frozenset(), 9.0),
     }
-    items = [item(name) for name in notes if name[:4] == "a.py" or name == "b.py::again"]
-    assert names(asking_something_new(items, notes, 1)) == ["a.py::some", "a.py::rest", "b.py::again"]
+    items = [item(name) for name in notes if name.startswith("a/") or name == "b/c.py::again"]
+    kept = ["a/a.py::some", "a/b.py::rest", "b/c.py::again"]
+    assert names(asking_something_new(items, notes, 1)) == kept
     items += [
-        item("b.py::commits", fixtures=("transactional_db",)),
-        item("b.py::marked", pytest.mark.both_databases.mark),
-        item("b.py::new"),
+        item("b/c.py::commits", fixtures=("transactional_db",)),
+        item("b/c.py::marked", pytest.mark.both_databases.mark),
+        item("b/c.py::new"),
     ]
     assert names(asking_something_new(items, notes, 1)) == [
-        *("a.py::some", "a.py::rest", "b.py::commits", "b.py::marked", "b.py::new")
+        *kept[:2],
+        *("b/c.py::commits", "b/c.py::marked", "b/c.py::new"),
     ]
 
 

@@ -24,7 +24,7 @@ from tests.merging.world import Row, World, resolve, same_rows
 ENGINE = Path(merging.__file__).parent
 COLUMNS_A_TABLE = 70
 #: Tables of other words than the special ones that one run tries; EVERY_WORD=1 tries all.
-ORDINARY_TABLES = 5
+ORDINARY_TABLES = 2
 # What DuckDB's reader of Parquet files, Delta's readers and SQL itself call their own; with labels of other names.
 SPECIAL = [
     *("row_number", "file_row_number", "file_index", "filename", "file_size", "file_last_modified", "rowid"),

@@ -267,6 +267,11 @@ class Upload(DurableWork):
     source = models.TextField(
         blank=True, help_text="The SQL statement or the address of the table; else empty."
     )
+    base_version = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text="The version that another table was made from, where its log does not say.",
+    )
     uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     agent = models.CharField(
         max_length=100, blank=True, help_text="The agent that sent it in the person's name; else empty."

@@ -51,6 +51,7 @@ class Environment:
     upload_limit_bytes: int = 5 * 1024**3
     upload_wait_seconds: int = 20
     staging_seconds: int = 1800
+    query_seconds: int = 120
     staging_process_memory: int = 3 * 1024**3
     headgate_engine_memory: str = "1GB"
     headgate_staging_memory: str = "450MB"

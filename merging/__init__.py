@@ -96,7 +96,7 @@ from merging.sql.session import Limits, set_limits
 from merging.sql.strict_json import read_json, write_json
 from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
-from merging.staging.apart import stage_apart
+from merging.staging.apart import stage_apart, stage_query_apart, stage_table_apart
 from merging.staging.staged import Staged, open_for_pages, open_staged
 from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
@@ -232,6 +232,8 @@ __all__ = [
     "set_reach",
     "stage",
     "stage_apart",
+    "stage_query_apart",
+    "stage_table_apart",
     "supersede",
     "table_condition",
     "text_form",

@@ -91,8 +91,21 @@ class RowsProposalSerializer(ProposalFields):
         help_text="Objects with the key columns, any of the other columns, and optionally `_op`. Numbers keep all of "
         "their digits; what a row leaves out stays as it is.",
     )
-    sql = serializers.CharField(required=False, help_text="A statement whose answer is the content.")
-    from_table = serializers.CharField(required=False, help_text="The address of another Delta table.")
+    sql = serializers.CharField(
+        required=False,
+        trim_whitespace=False,
+        help_text="A SELECT of the keys and new values over the dataset, which it calls `dataset`; or one UPDATE, "
+        "DELETE or INSERT.",
+    )
+    from_table = serializers.CharField(
+        required=False,
+        help_text="The path of a clone or copy of the dataset's table, absolute or below the data folder.",
+    )
+    base_version = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        help_text="The version that the copy was made from, where its log does not say.",
+    )
     column_types = serializers.DictField(
         child=serializers.CharField(), required=False, help_text="Types of new columns by their names."
     )
@@ -102,6 +115,8 @@ class RowsProposalSerializer(ProposalFields):
         if len(given) != 1:
             told = "Give one of rows, sql and from_table" + (", not several." if given else ".")
             raise serializers.ValidationError(dict.fromkeys(given or ["rows"], told))
+        if "base_version" in attrs and given != ["from_table"]:
+            raise serializers.ValidationError({"base_version": "Only from_table has it: all else is new."})
         if "column_types" in attrs and given != ["rows"]:
             raise serializers.ValidationError({"column_types": "Only rows need it: the others have types."})
         return super().validate(attrs)

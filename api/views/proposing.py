@@ -166,7 +166,7 @@ def _content(wanted: dict[str, Any]) -> Iterator[uploads.Content]:
     if "sql" in wanted:
         yield uploads.NamedSource(UploadKind.SQL, wanted["sql"])
     elif "from_table" in wanted:
-        yield uploads.NamedSource(UploadKind.TABLE, wanted["from_table"])
+        yield uploads.NamedSource(UploadKind.TABLE, wanted["from_table"], wanted.get("base_version"))
     elif "rows" in wanted:
         with _written(wanted["rows"]) as path:
             yield uploads.ReceivedFile(

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +24,6 @@ from changerequests import queue
 from changerequests.errors import (
     NothingToChange,
     ReaderDied,
-    ReaderOutOfMemory,
-    ReaderTookTooLong,
     UploadEnded,
     UploadLost,
     UploadReplaced,
@@ -36,8 +31,9 @@ from changerequests.errors import (
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.policies import require
-from changerequests.services import following, uploads
+from changerequests.services import following, reading, uploads
 from changerequests.services.locks import lock_change_request
+from changerequests.services.other_tables import other_table
 from changerequests.services.proposals import (
     changes_nothing,
     make_current,
@@ -46,27 +42,20 @@ from changerequests.services.proposals import (
 from changerequests.services.storage import staging_folder, upload_folder, uploads_folder
 from changerequests.states import (
     ACTIVE_UPLOAD_STATUSES,
-    KINDS_WITH_SOURCE,
     Action,
+    UploadKind,
     UploadPhase,
     UploadStatus,
 )
 from datasets import work
-from datasets.errors import DomainError, InvalidInput, TableReplaced
-from datasets.models import Dataset
+from datasets.errors import DomainError
+from datasets.roles import is_owner
 from datasets.rows import storable
 
 logger = structlog.get_logger(__name__)
 
-#: How often a worker looks whether it shall stop.
-_SECONDS_BETWEEN_LOOKS = 1.0
 #: Uploads that one sweep rings for.
 RUNG_AT_ONCE = 100
-#: Of the process that reads: as many files as any format needs, with room for what DuckDB spills.
-_OPEN_FILES = 1024
-#: No single file that it writes is larger than this many times the largest upload.
-_LARGEST_FILE = 4
-_UNFORESEEN = "Staging failed unexpectedly; nothing was staged. The worker's log says more."
 
 Hold = work.Hold[Upload]
 
@@ -117,62 +106,46 @@ def _stage(hold: Hold) -> None:
         _end(hold, UploadStatus.CANCELLED, None)
     except (merging.MergeFailed, UploadLost) as error:
         logger.warning("upload_failed", upload_id=hold.work.pk, code=error.code, message=error.message)
-        _end(hold, UploadStatus.FAILED, _told(error))
+        _end(hold, UploadStatus.FAILED, reading.told(error, UploadKind(hold.work.kind)))
     except UploadReplaced as replaced:
         _end(hold, UploadStatus.CANCELLED, replaced)
     except (merging.MergeError, DomainError) as refusal:
         _end(hold, UploadStatus.REFUSED, refusal)
     except Exception as error:  # the boundary: whoever waits must hear of it
         logger.error("upload_failed", upload_id=hold.work.pk, exc_info=error)
-        _end(hold, UploadStatus.FAILED, UploadEnded(_UNFORESEEN, UploadEnded.code))
+        _end(hold, UploadStatus.FAILED, UploadEnded(reading.UNFORESEEN, UploadEnded.code))
 
 
 def _read(hold: Hold) -> merging.Staged:
     """The content as a child process staged it, in the folder of the upload."""
-    if hold.work.kind in KINDS_WITH_SOURCE:
-        raise InvalidInput(f"Proposing by {hold.work.kind} is not possible here. Send rows or a file.")
-    return _read_file(hold)
-
-
-def _read_file(hold: Hold) -> merging.Staged:
     upload, folder = hold.work, upload_folder(hold.work)
+    of_upload = reading.Reading(
+        upload.dataset,
+        destination=folder / upload.attempt_id,
+        token=upload.token,
+        merge_schema=upload.merge_schema,
+        on_progress=lambda phase, rows: _note_progress(hold, phase, rows),
+        is_cancelled=reading.now_and_then(lambda: not _is_wanted(hold)),
+    )
+    if upload.kind == UploadKind.SQL:
+        return of_upload.statement(upload.source)
+    if upload.kind == UploadKind.TABLE:
+        actor = User.objects.get(pk=upload.uploaded_by_id)  # as the person is now
+        return of_upload.other_table(
+            other_table(upload.dataset, actor, upload.source),
+            base_version=upload.base_version,
+            # An owner may vouch for a copy whose log does not tell where it comes from.
+            proved_only=not is_owner(actor, upload.dataset),
+        )
     received = folder / uploads.CONTENT
     if not received.is_file():
         raise UploadLost("The received file is not there any more. Upload it again; nothing was staged.")
-    scratch = Path(tempfile.gettempdir()) / f"headgate-staging-{upload.token}"
-    shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was cut short
-    scratch.mkdir(mode=0o700)
-    try:
-        staged = merging.stage_apart(
-            upload.dataset.table_uri,
-            str(received),
-            tuple(upload.dataset.primary_keys),
-            destination=str(folder / upload.attempt_id),
-            scratch=str(scratch),
-            bounds=bounds_for(upload.dataset),
-            null_token=upload.null_token,
-            merge_schema=upload.merge_schema,
-            file_format=upload.file_format or None,
-            file_name=upload.file_name,
-            column_types=upload.column_types,
-            on_progress=lambda phase, rows: _note_progress(hold, phase, rows),
-            is_cancelled=_looking_now_and_then(lambda: not _is_wanted(hold)),
-        )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    if staged.table_id != upload.dataset.meta.table_id:
-        raise TableReplaced(f"The table at {upload.dataset.table_uri} is not the one that was registered.")
-    return staged
-
-
-def bounds_for(dataset: Dataset) -> merging.Bounds:
-    """What the process that reads one upload may take; only tables in an object store need the network."""
-    return merging.Bounds(
-        memory_bytes=settings.STAGING_PROCESS_MEMORY,
-        seconds=settings.STAGING_SECONDS,
-        open_files=_OPEN_FILES,
-        file_bytes=_LARGEST_FILE * settings.UPLOAD_LIMIT_BYTES,
-        network="://" in dataset.table_uri and not dataset.table_uri.startswith("file://"),
+    return of_upload.file(
+        received,
+        null_token=upload.null_token,
+        file_format=upload.file_format or None,
+        file_name=upload.file_name,
+        column_types=upload.column_types,
     )
 
 
@@ -182,20 +155,6 @@ def _note_progress(hold: Hold, phase: str, rows: int) -> None:
 
 def _is_wanted(hold: Hold) -> bool:
     return hold.rows().filter(cancel_requested_by=None).exists()
-
-
-def _looking_now_and_then(look: Callable[[], bool]) -> Callable[[], bool]:
-    """A look at the database that is asked for many times a second, and taken once in a while."""
-    looked_at, seen = time.monotonic(), False
-
-    def answer() -> bool:
-        nonlocal looked_at, seen
-        now = time.monotonic()
-        if not seen and now - looked_at >= _SECONDS_BETWEEN_LOOKS:
-            looked_at, seen = now, look()
-        return seen
-
-    return answer
 
 
 def _adopt(hold: Hold, staged: merging.Staged) -> None:
@@ -242,31 +201,6 @@ def _require_changes(staged: merging.Staged) -> None:
         raise NothingToChange(
             nothing_in(staged), noop_rows=staged.noop_rows, duplicate_rows=staged.duplicate_rows
         )
-
-
-def _told(
-    error: merging.MergeFailed | UploadLost,
-) -> merging.MergeError | DomainError:
-    """What ended a child, in words for whoever sent the file."""
-    what_now = "Nothing was staged, and nothing else was harmed."
-    if isinstance(error, merging.ConfinedTooLong):
-        return ReaderTookTooLong(
-            f"Reading and checking the file took longer than the {settings.STAGING_SECONDS:,} seconds that an "
-            f"upload may take (STAGING_SECONDS). {what_now} Split the file into several change requests."
-        )
-    if isinstance(error, merging.ConfinedOutOfMemory):
-        return ReaderOutOfMemory(
-            f"Reading the file took more memory than the {settings.STAGING_PROCESS_MEMORY:,} bytes that an upload may "
-            f"take (STAGING_PROCESS_MEMORY). {what_now} Split the file into several change requests."
-        )
-    if isinstance(error, merging.ConfinedDied) and error.raised:
-        return UploadEnded(_UNFORESEEN, UploadEnded.code)
-    if isinstance(error, merging.ConfinedFailure):
-        return ReaderDied(
-            f"The process that read the file died of it: {error.message} {what_now} The file may be damaged: write it "
-            "anew, or in another format, and upload it again."
-        )
-    return error
 
 
 def _end(hold: Hold, status: UploadStatus, error: merging.MergeError | DomainError | None) -> None:

@@ -61,10 +61,14 @@ class ReceivedFile:
 
 @dataclass(frozen=True)
 class NamedSource:
-    """Content that comes from elsewhere: the answer to a SQL statement (``SQL``) or another Delta table (``TABLE``)."""
+    """Content that comes from elsewhere: the answer to a SQL statement (``SQL``) or another Delta table (``TABLE``).
+
+    ``base_version`` is the version that the other table was made from, for one whose log does not say.
+    """
 
     kind: UploadKind
     source: str
+    base_version: int | None = None
 
 
 Content = ReceivedFile | NamedSource
@@ -184,6 +188,7 @@ def _describe(upload: Upload, content: Content) -> None:
     upload.kind = content.kind
     if isinstance(content, NamedSource):
         upload.source, upload.size_bytes = storable(content.source), 0
+        upload.base_version = content.base_version
         return
     size, limit = content.path.stat().st_size, settings.UPLOAD_LIMIT_BYTES
     if size > limit:

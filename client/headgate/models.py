@@ -778,6 +778,14 @@ class ProjectDetail(TypedDict):
     role: RoleOrNone
 
 
+class Proposal(TypedDict):
+    """What became of a proposal so far."""
+
+    upload: ReceivedUpload | None
+    change_request: ChangeRequestDetail | None
+    outcome: OutcomeEnum
+
+
 class ReadExpectation(TypedDict):
     """One expectation in words."""
 

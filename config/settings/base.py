@@ -169,6 +169,7 @@ FILE_UPLOAD_HANDLERS = ["config.uploads.UploadOnDisk"]
 #: What the process that reads one upload may take: limits of the operating system.
 STAGING_PROCESS_MEMORY = ENV.staging_process_memory
 STAGING_SECONDS = ENV.staging_seconds
+QUERY_SECONDS = ENV.query_seconds
 
 #: What the engine may take in each process; ``config/apps.py`` hands them in.
 ENGINE_MEMORY = ENV.headgate_engine_memory

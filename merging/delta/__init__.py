@@ -25,8 +25,14 @@ from merging.delta.maintenance import (
     vacuum,
 )
 from merging.delta.reach import may_leave, reach_of, set_reach
-from merging.delta.reading import Located, fetch, locate, scan_sql
-from merging.delta.snapshot import MARKER_RETENTION, FoundTransaction, Snapshot, open_snapshot
+from merging.delta.reading import Located, engine_paths, fetch, locate, scan_sql
+from merging.delta.snapshot import (
+    MARKER_RETENTION,
+    FoundTransaction,
+    Snapshot,
+    open_sealed_snapshot,
+    open_snapshot,
+)
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
@@ -52,6 +58,7 @@ __all__ = [
     "compare",
     "create_table",
     "discard",
+    "engine_paths",
     "fetch",
     "files_to_compact",
     "find_orphans",
@@ -62,6 +69,7 @@ __all__ = [
     "may_still_land",
     "named_files",
     "only_grew",
+    "open_sealed_snapshot",
     "open_snapshot",
     "prepare",
     "reach_of",

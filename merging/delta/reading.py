@@ -260,6 +260,11 @@ def _leg_sql(snapshot: Snapshot, leg: _Leg, columns: Sequence[str]) -> str:
     return f"SELECT {', '.join(selected)} FROM {source}"
 
 
+def engine_paths(snapshot: Snapshot) -> list[str]:
+    """What DuckDB opens to read the data files: all that a session needs that is locked to one snapshot."""
+    return [_engine_path(snapshot, index) for index in range(len(snapshot.files))]
+
+
 def _engine_path(snapshot: Snapshot, index: int) -> str:
     return snapshot.store.engine_path(snapshot.store.relative(snapshot.files[index].path))
 

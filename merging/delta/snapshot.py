@@ -30,7 +30,7 @@ from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
 from merging.errors import TableChanged, UnsupportedTable
-from merging.store.stores import TableStore, open_store
+from merging.store.stores import TableStore, open_sealed, open_store
 
 #: The property of tables that let transaction markers go when checkpoints are written.
 MARKER_RETENTION = "delta.setTransactionRetentionDuration"
@@ -260,6 +260,13 @@ def open_snapshot(
     column type that we cannot read right), FilesElsewhere (files outside of a table that may not have such).
     """
     return snapshot_in(open_store(table_uri, storage_options), table_uri, version, storage_options)
+
+
+def open_sealed_snapshot(
+    table_uri: str, *, version: int | None = None, storage_options: Mapping[str, str] | None = None
+) -> Snapshot:
+    """The same, whose files DuckDB can only read, and by no other names than `engine_paths`: for locked sessions."""
+    return snapshot_in(open_sealed(table_uri, storage_options), table_uri, version, storage_options)
 
 
 def snapshot_in(

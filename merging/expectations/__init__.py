@@ -11,7 +11,6 @@ from merging.expectations.checking import check_expectations
 from merging.expectations.expectation import Expectation
 from merging.expectations.explaining import explain
 from merging.expectations.findings import Counts
-from merging.expectations.locking import lock
 from merging.expectations.profiling import propose_suite
 from merging.expectations.report import ExpectationReport, ExpectationResult, FailingRow
 from merging.expectations.suites import (
@@ -21,6 +20,7 @@ from merging.expectations.suites import (
     parse_suite,
     validate_suite,
 )
+from merging.sql.locking import lock
 
 __all__ = [
     "CATALOGUE",

@@ -7,11 +7,11 @@ from typing import Any
 
 from merging.delta import Snapshot, open_snapshot, scan_sql
 from merging.expectations.checking import check_expectations
-from merging.expectations.locking import lock
 from merging.expectations.profiling import propose_suite
 from merging.expectations.report import ExpectationReport
 from merging.expectations.suites import Suite, parse_suite
 from merging.model import Column
+from merging.sql.locking import lock
 from merging.sql.session import Session, session
 from merging.sql.types import type_name
 

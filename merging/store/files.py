@@ -12,6 +12,7 @@ its local values whenever it lets go of the interpreter.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -142,10 +143,26 @@ class RangedReader:
         return content
 
 
+class LocalReader:
+    """The same of files of this machine, by their whole paths."""
+
+    def known(self, path: str, tail: int = 0) -> KnownObject:
+        """The file's size. Raises FileNotFoundError."""
+        return KnownObject(os.stat(f"/{path}").st_size, None, b"")
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        """The bytes from `start`, `length` of them or up to the file's end. Raises FileNotFoundError."""
+        descriptor = os.open(f"/{path}", os.O_RDONLY)
+        try:
+            return os.pread(descriptor, length, start)
+        finally:
+            os.close(descriptor)
+
+
 class StoreFile:
     """An open object, as DuckDB's Python file systems want one. Its only state is where each thread stands."""
 
-    def __init__(self, reader: RangedReader, path: str) -> None:
+    def __init__(self, reader: RangedReader | LocalReader, path: str) -> None:
         self._reader = reader
         self._path = path
         self._positions: dict[int, int] = {}
@@ -175,7 +192,7 @@ class StoreFileSystem(AbstractFileSystem):
 
     cachable = False
 
-    def __init__(self, reader: RangedReader, protocol: str) -> None:
+    def __init__(self, reader: RangedReader | LocalReader, protocol: str) -> None:
         super().__init__()
         self.reader = reader
         self.protocol = protocol

@@ -23,7 +23,7 @@ import obstore.store
 from obstore.exceptions import AlreadyExistsError, GenericError, NotFoundError
 
 from merging.errors import MergeFailed
-from merging.store.files import RangedReader, StoreFileSystem
+from merging.store.files import LocalReader, RangedReader, StoreFileSystem
 from merging.store.publishing import flush_file, flush_folder
 
 LOG_FOLDER = "_delta_log"
@@ -248,6 +248,23 @@ class LocalStore:
         return path.removeprefix(self._prefix)
 
 
+class SealedStore(LocalStore):
+    """The same folder as one that DuckDB can only read, through a file system of ours: for sessions that are locked to
+    the tables that they were opened on.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.protocol = _own_protocol()
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if not connection.filesystem_is_registered(self.protocol):
+            connection.register_filesystem(StoreFileSystem(LocalReader(), self.protocol))
+
+    def engine_path(self, path: str) -> str:
+        return f"{self.protocol}://{self._full(path).lstrip('/')}"
+
+
 class ObjectStore:
     """A table in an object store, through any obstore store whose prefix is the table's root."""
 
@@ -257,7 +274,7 @@ class ObjectStore:
         self.client = store
         self.uri = uri
         self._scratch = scratch
-        self._protocol = f"headgate{uuid.uuid4().hex[:12]}"
+        self.protocol = _own_protocol()
         self._reader = RangedReader(store, uri)
 
     def _objects(self, prefix: str, offset: str | None = None) -> Iterator[StoredObject]:
@@ -329,11 +346,11 @@ class ObjectStore:
                 obstore.delete(self.client, path)
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if not connection.filesystem_is_registered(self._protocol):
-            connection.register_filesystem(StoreFileSystem(self._reader, self._protocol))
+        if not connection.filesystem_is_registered(self.protocol):
+            connection.register_filesystem(StoreFileSystem(self._reader, self.protocol))
 
     def engine_path(self, path: str) -> str:
-        return f"{self._protocol}://{path}"
+        return f"{self.protocol}://{path}"
 
     def relative(self, path: str) -> str:
         root = self.uri.rstrip("/") + "/"
@@ -354,6 +371,21 @@ def open_store(table_uri: str, storage_options: Mapping[str, str] | None = None)
         path = urllib.parse.unquote(parsed.path) if parsed.scheme == "file" else table_uri
         return LocalStore(Path(os.path.abspath(path)))
     return ObjectStore(obstore.store.from_url(table_uri, **_client_settings(storage_options)), table_uri)
+
+
+def open_sealed(
+    table_uri: str, storage_options: Mapping[str, str] | None = None
+) -> SealedStore | ObjectStore:
+    """The store of a table, which DuckDB can only read, and by no other name than ``protocol``. Raises as `open_store`
+    does.
+    """
+    store = open_store(table_uri, storage_options)
+    return store if isinstance(store, ObjectStore) else SealedStore(Path(store.uri))
+
+
+def _own_protocol() -> str:
+    """How addresses begin that DuckDB opens through one store and no other."""
+    return f"headgate{uuid.uuid4().hex[:12]}"
 
 
 def _client_settings(storage_options: Mapping[str, str] | None) -> dict[str, Any]:

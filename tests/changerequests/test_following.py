@@ -1,12 +1,15 @@
 """What follows an upload once it is staged: done as whoever sent it, with the policies of then, and once."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
+import merging
 from audit.selectors import events_of
 from changerequests.models import ChangeRequest, MergeRun, Upload
 from changerequests.services import following, proposals, reviews, staging, uploads, waiting
@@ -245,14 +248,105 @@ def test_a_draft_that_other_content_is_read_for_stays(propose: Any, author: User
 # --- Kinds ------------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_read_is_refused_clearly_and_leaves_nothing(
+def proposed_by(kind: UploadKind, source: str, dataset: Dataset, person: User, **options: Any) -> Upload:
+    content = uploads.NamedSource(kind, source, **options)
+    return staged(uploads.receive_draft(dataset=dataset, author=person, title="Seats", content=content))
+
+
+def test_a_statement_becomes_the_content_of_a_draft(
     deaf_staging: None, dataset: Dataset, author: User
 ) -> None:
-    content = uploads.NamedSource(UploadKind.SQL, "SELECT 1")
-    upload = staged(uploads.receive_draft(dataset=dataset, author=author, title="Seats", content=content))
-    assert (upload.state, upload.error_message) == (
-        UploadState.REFUSED, "Proposing by sql is not possible here. Send rows or a file.",
-    )  # fmt: skip
+    for name in ("dataset", '"table"', f'"{dataset.slug}"'):
+        statement = f"UPDATE {name} SET seats = seats + 1 WHERE tailnum = 'N1'"
+        upload = proposed_by(UploadKind.SQL, statement, dataset, author)
+        assert upload.state == UploadState.STAGED
+        revision = request_of(upload).revisions.get()
+        assert (revision.rows, revision.rows_updated) == (1, 1)
+
+
+def test_a_statement_that_is_refused_leaves_nothing(
+    deaf_staging: None, dataset: Dataset, author: User
+) -> None:
+    upload = proposed_by(UploadKind.SQL, "SELECT tailnum,\n seets AS seats FROM dataset", dataset, author)
+    assert (upload.state, upload.error_code) == (UploadState.REFUSED, "staging_rejected")
+    [problem] = upload.error_data["errors"]
+    assert (problem["code"], problem["line"], problem["column"]) == ("sql_unknown_column", 2, "2")
+    upload = proposed_by(UploadKind.SQL, "DELETE FROM dataset WHERE false", dataset, author)
+    assert (upload.state, upload.error_code) == (UploadState.REFUSED, "nothing_to_change")
+    assert not ChangeRequest.objects.exists()
+
+
+def test_a_statement_that_takes_too_long_says_so(
+    deaf_staging: None, dataset: Dataset, author: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(*_: Any, **__: Any) -> Any:
+        raise merging.ConfinedTooLong(3)
+
+    monkeypatch.setattr(merging, "stage_query_apart", too_long)
+    upload = proposed_by(UploadKind.SQL, "SELECT 1 AS tailnum", dataset, author)
+    assert upload.state == UploadState.FAILED
+    assert upload.error_message.startswith("Running the statement took longer than the 120 seconds")
+
+
+@pytest.fixture
+def copied(dataset: Dataset, settings: Any) -> Path:
+    """A copy of the dataset's folder below the data root, where N1 has a seat more."""
+    copy = Path(settings.DELTA_DATA_ROOT) / "copies" / f"copy-{dataset.pk}"
+    shutil.copytree(dataset.table_uri, copy)
+    rows = pa.table({"tailnum": ["N1"], "seats": pa.array([99], pa.int64())})
+    staged_rows = merging.stage(str(copy), rows, ["tailnum"])
+    merging.merge(merging.MergeRequest(str(copy), "CR-1", ["tailnum"], staged_rows))
+    return copy
+
+
+def test_a_copy_of_the_table_becomes_the_content_of_a_draft(
+    deaf_staging: None, dataset: Dataset, author: User, copied: Path
+) -> None:
+    for address in (str(copied), f"copies/{copied.name}", f"file://{copied}"):
+        upload = proposed_by(UploadKind.TABLE, address, dataset, author)
+        assert (upload.error_message, upload.state) == ("", UploadState.STAGED)
+        assert request_of(upload).revisions.get().rows_updated == 1
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/etc",
+        "../..",
+        "s3://bucket/x",
+        "nowhere",
+        "audit/x",
+        "_staging/uploads",
+        "",
+        "x\0y",
+        "{own}",
+        "{own}/a",
+    ],
+)
+def test_tables_in_other_places_are_refused_and_leave_nothing(
+    place: str, deaf_staging: None, dataset: Dataset, author: User
+) -> None:
+    upload = proposed_by(UploadKind.TABLE, place.format(own=dataset.table_uri) or " ", dataset, author)
+    assert (upload.state, upload.error_code) == (UploadState.REFUSED, "invalid")
+    assert not ChangeRequest.objects.exists()
+
+
+def test_the_table_of_a_dataset_that_one_may_not_see_is_like_none(
+    deaf_staging: None, dataset: Dataset, author: User, owner: User
+) -> None:
+    other = DatasetFactory.create()
+    upload = proposed_by(UploadKind.TABLE, other.table_uri, dataset, author)
+    assert (upload.state, upload.error_code) == (UploadState.REFUSED, "invalid")
+    assert upload.error_message == f"There is no Delta table at {other.table_uri}, or you may not see it."
+    give_role(author, other, Role.VIEWER)
+    give_role(owner, other, Role.VIEWER)
+    upload = proposed_by(UploadKind.TABLE, other.table_uri, dataset, author)
+    assert "does not show that it was made from this dataset's table" in upload.error_message
+    # An owner of the dataset vouches for a copy, and says what it is a copy of.
+    upload = proposed_by(UploadKind.TABLE, other.table_uri, dataset, owner)
+    assert "say so with base_version" in upload.error_message
+    upload = proposed_by(UploadKind.TABLE, other.table_uri, dataset, owner, base_version=0)
+    assert upload.error_code == "nothing_to_change"
     assert not ChangeRequest.objects.exists()
 
 

@@ -15,7 +15,7 @@ from audit.selectors import event_count, events_called
 from changerequests import queue
 from changerequests.errors import InvalidTransition, NothingToChange, UploadEnded
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import retention, staging, uploads
+from changerequests.services import reading, retention, staging, uploads
 from changerequests.services.storage import incoming_folder, staging_folder, upload_folder, uploads_folder
 from changerequests.services.vouched import bent_rows
 from changerequests.states import UploadPhase, UploadState, UploadStatus
@@ -460,7 +460,7 @@ def test_a_child_is_ended_once_its_upload_is_cancelled(
     receive: Callable[..., Upload], pending: ChangeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = receive()
-    monkeypatch.setattr(staging, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(reading, "_SECONDS_BETWEEN_LOOKS", 0.0)
 
     def asked(*_: Any, is_cancelled: Callable[[], bool], **__: Any) -> None:
         assert not is_cancelled()

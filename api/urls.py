@@ -19,6 +19,7 @@ from api.views.proposals import (
     RevisionViewSet,
 )
 from api.views.proposing import ProposalView
+from api.views.queries import QueriesView, QueryView
 from api.views.sign_in import (
     DeviceSignInView,
     DeviceTokenView,
@@ -107,6 +108,8 @@ v1 = [
     ),
     path(REQUEST, ChangeRequestViewSet.as_view({"get": "retrieve"}), name="change-request"),
     path(f"{REQUEST}/upload", UploadView.as_view(), name="upload"),
+    path(f"{DATASET}/queries", QueriesView.as_view(), name="queries"),
+    path("queries/<int:query_id>", QueryView.as_view(), name="query"),
     path("uploads/<int:upload_id>", ReceivedUploadView.as_view(), name="received-upload"),
     path(f"{REQUEST}/revisions", RevisionViewSet.as_view({"get": "list"}), name="revisions"),
     path(f"{REQUEST}/revisions/<int:number>", RevisionViewSet.as_view({"get": "retrieve"}), name="revision"),

@@ -21,6 +21,7 @@ from changerequests.models import (
     MergeFigures,
     MergeRun,
     PlanCheck,
+    Query,
     Review,
     Revision,
     RunPhaseTime,
@@ -311,6 +312,28 @@ class UploadAdmin(OperatorAdmin):
     list_filter = ["status", "kind", "dataset", "error_code"]
     list_select_related = ["dataset", "change_request", "uploaded_by"]
     search_fields = ["file_name", "worker", "token"]
+
+
+@admin.register(Query)
+class QueryAdmin(OperatorAdmin):
+    """Statements that people tried before proposing them: how it ended; not what they wrote or saw."""
+
+    exclude = ["statement", "result", "error_data", "error_message"]
+    list_display = [
+        "pk",
+        "dataset",
+        "status",
+        "asked_by",
+        "rows_read",
+        "attempts",
+        "worker",
+        "queued_at",
+        "finished_at",
+        "error_code",
+    ]
+    list_filter = ["status", "dataset", "error_code"]
+    list_select_related = ["dataset", "asked_by"]
+    search_fields = ["worker", "token"]
 
 
 @admin.register(PlanCheck)

@@ -380,6 +380,40 @@ class Upload(DurableWork):
         return UploadState(self.phase if self.status == UploadStatus.RUNNING else self.status)
 
 
+class Query(DurableWork):
+    """A statement whose rows somebody wants to see before proposing them, and what a worker found.
+
+    Its texts and rows are the person's own; it is kept for a day.
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="queries")
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    token = models.CharField(max_length=40, unique=True, editable=False, default=new_identity)
+    statement = models.TextField()
+    merge_schema = models.BooleanField(default=True)
+    rows_read = models.PositiveBigIntegerField(default=0)
+    result = models.JSONField(
+        default=dict, help_text="What it would change: counts, columns, warnings, the first rows."
+    )
+    error_data = models.JSONField(
+        default=dict, encoder=DjangoJSONEncoder, help_text="Of a refusal: every problem by line and column."
+    )
+
+    class Meta:
+        ordering = ["-pk"]
+        verbose_name_plural = "queries"
+        indexes = [
+            models.Index(
+                fields=["status"],
+                condition=Q(status__in=DurableWork.ACTIVE),
+                name="query_queue",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"query {self.pk}"
+
+
 class PlanCheck(models.Model):
     """The last plan of a change request in numbers, with everything it depends on.
 

@@ -8,6 +8,7 @@ from changerequests.services import (
     maintenance,
     outdated,
     plans,
+    queries,
     retention,
     staging,
     waiting,
@@ -25,6 +26,12 @@ def merge_next(task: "Task[[int], None]", dataset_id: int) -> None:
 def stage_upload(task: "Task[[int], None]", upload_id: int) -> None:
     """Read what somebody uploaded, in a process that may die alone."""
     staging.stage_upload(upload_id=upload_id, worker=task.request.hostname or "direct call")
+
+
+@shared_task(name="changerequests.answer_query", bind=True)
+def answer_query(task: "Task[[int], None]", query_id: int) -> None:
+    """Look what a statement would change, in a process that may die alone."""
+    queries.answer_query(query_id=query_id, worker=task.request.hostname or "direct call")
 
 
 @shared_task(name="changerequests.check")
@@ -49,6 +56,7 @@ def sweep() -> None:
     maintenance.sweep()
     suites.sweep_proposals()
     staging.sweep_uploads()
+    queries.sweep_queries()
     waiting.merge_what_is_ready()
 
 

@@ -20,7 +20,7 @@ from pytest_django import Settings
 
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
 from changerequests import queue
-from changerequests.services import execution, staging
+from changerequests.services import execution, queries, staging
 from demo.processes import ManagedProcess
 from merging.confinement import Bounds, run_confined
 from merging.staging import apart
@@ -159,8 +159,8 @@ def run_in_this_process(
 
 @pytest.fixture(autouse=True)
 def staging_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uploads are read in this process when the bell rings; tests with separate processes or ``deaf_staging`` read none
-    here.
+    """Uploads and statements are read in this process when the bell rings; tests with separate processes or
+    ``deaf_staging`` read none here.
     """
     monkeypatch.setattr(apart, "run_confined", run_in_this_process)
     if not {"broker_url", "deaf_staging"} & set(request.fixturenames):
@@ -168,6 +168,11 @@ def staging_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
             queue,
             "ring_for_upload_on_commit",
             lambda upload_id: staging.stage_upload(upload_id=upload_id, worker="at once"),
+        )
+        monkeypatch.setattr(
+            queue,
+            "ring_for_query_on_commit",
+            lambda query_id: queries.answer_query(query_id=query_id, worker="at once"),
         )
 
 
@@ -179,8 +184,9 @@ def child_for_staging(staging_at_once: None, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def deaf_staging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker hears of uploads."""
+    """No worker hears of uploads and statements."""
     monkeypatch.setattr(queue, "ring_for_upload_on_commit", lambda upload_id: None)
+    monkeypatch.setattr(queue, "ring_for_query_on_commit", lambda query_id: None)
 
 
 # --- Merging without a separate worker ------------------------------------------------------------------

@@ -27,6 +27,7 @@ from changerequests.models import (
     Comment,
     ExpectationOverride,
     MergeRun,
+    Query,
     Review,
     Revision,
     Upload,
@@ -49,6 +50,7 @@ TEXTS: Final[Mapping[type[models.Model], tuple[str, ...]]] = {
     Upload: (
         "title", "description", "file_name", "error_message", "source", "follow_up_message", "followed_up",
     ),
+    Query: ("statement", "result", "error_message"),
     ExpectationOverride: ("reason",),
     MergeRun: (
         "requested_for", "message", "override_reason", "overridden_blockers", "approved_by", "error_message",

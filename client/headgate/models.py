@@ -353,6 +353,29 @@ class FollowedUp(TypedDict):
     message: NotRequired[str]
 
 
+class Found(TypedDict):
+    """What the statement would change, proposed as it is."""
+
+    version: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    noop_rows: int
+    cells_updated: dict[str, int]
+    columns: list[str]
+    new_columns: dict[str, str]
+    warnings: list[str]
+    rows: list[FoundRow]
+
+
+class FoundRow(TypedDict):
+    """One row that would change: its key and the cells that do."""
+
+    key: dict[str, Any]
+    operation: OperationEnum
+    cells: list[Cell]
+
+
 class Group(TypedDict):
     """People who get roles together."""
 
@@ -784,6 +807,22 @@ class Proposal(TypedDict):
     upload: ReceivedUpload | None
     change_request: ChangeRequestDetail | None
     outcome: OutcomeEnum
+
+
+class Query(TypedDict):
+    """A statement that is tried: where that stands, and what was found."""
+
+    id: int
+    status: MaintenanceStatus
+    dataset: int
+    sql: str
+    merge_schema: NotRequired[bool]
+    rows_read: NotRequired[int]
+    found: Found | None
+    problem: UploadProblem | None
+    asked_at: str
+    finished_at: NotRequired[str | None]
+    url: str
 
 
 class ReadExpectation(TypedDict):

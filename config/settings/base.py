@@ -192,6 +192,7 @@ CELERY_TASK_DEFAULT_QUEUE = "maintenance"
 CELERY_TASK_ROUTES = {
     "changerequests.merge_next": {"queue": "merging"},
     "changerequests.stage_upload": {"queue": "staging"},
+    "changerequests.answer_query": {"queue": "staging"},
     "notifications.*": {"queue": "notifications"},
 }
 CELERY_TASK_TIME_LIMIT = 3600

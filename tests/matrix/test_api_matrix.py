@@ -76,6 +76,7 @@ GET /api/v1/datasets/{dataset_id}/members                                   | 40
 PUT /api/v1/datasets/{dataset_id}/members                                   | 401 404 403 403 403 200 404 | admin
 DELETE /api/v1/datasets/{dataset_id}/members/{kind}/{member}                | 401 404 403 403 403 204 404 | admin
 POST /api/v1/datasets/{dataset_id}/proposals                                | 401 404 403 201 201 201 404 | propose
+POST /api/v1/datasets/{dataset_id}/queries                                  | 401 404 403 200 200 200 404 | propose
 POST /api/v1/datasets/{dataset_id}/reconcile                                | 401 404 403 200 200 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/rows                                      | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/rows/history                              | 401 404 200 200 200 200 404 | read
@@ -95,6 +96,7 @@ DELETE /api/v1/projects/{slug}                                              | 40
 GET /api/v1/projects/{slug}/members                                         | 401 404 200 200 200 200 200 | read
 PUT /api/v1/projects/{slug}/members                                         | 401 404 403 403 403 200 200 | admin
 DELETE /api/v1/projects/{slug}/members/{kind}/{member}                      | 401 404 403 403 403 404 404 | admin
+GET /api/v1/queries/{query_id}                                              | 401 404 404 404 404 200 404 | read
 GET /api/v1/runs                                                            | 401 200 200 200 200 200 200 | read
 GET /api/v1/runs/{run_id}                                                   | 401 404 200 200 200 200 404 | read
 POST /api/v1/runs/{run_id}/cancel                                           | 401 404 403 403 200 200 404 | merge
@@ -108,6 +110,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/auth/device/token": {"device_code": "nobody polls with it"},
     "POST /api/v1/auth/token": {"username": "sam", "password": "password"},
     "POST /api/v1/change_requests": {"dataset": "<dataset>", "title": "Another"},
+    "POST /api/v1/datasets/{dataset_id}/queries": {"sql": "DELETE FROM dataset WHERE tailnum = 'N1'"},
     "POST /api/v1/change_requests/{cr_id}/close": {"reason": "Not now."},
     "POST /api/v1/change_requests/{cr_id}/comments": {"body": "I see."},
     "POST /api/v1/change_requests/{cr_id}/conflicts": {
@@ -160,6 +163,7 @@ MEANT = {
     "slug": "project",
     "run_id": "run",
     "upload_id": "upload",
+    "query_id": "query",
     "comment_id": "remark",
     "review_id": "verdict",
     "number": "suite",

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from accounts.models import Token
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import plans, proposals, uploads
+from changerequests.services import plans, proposals, queries, uploads
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from datasets.models import Dataset, SuiteProposal
@@ -104,6 +104,7 @@ def make_world() -> World:
             "remark": remark.pk,
             "verdict": verdict.pk,
             "upload": received.pk,
+            "query": queries.ask(dataset=dataset, actor=owner, statement="SELECT tailnum FROM dataset").pk,
             "suite": suite.number,
             "proposal": proposal.pk,
             "kind_of_member": "user",

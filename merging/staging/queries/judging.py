@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from merging.errors import StagingRejected
 from merging.sql.parsing import shown
 from merging.sql.session import Session
 from merging.staging.queries.allowed import EXPRESSIONS, FUNCTIONS, PARTS, TABLE_FUNCTIONS
-from merging.staging.queries.places import Place, StatementRefused, did_you_mean, refused
+from merging.staging.queries.places import Place, did_you_mean, refused
 
 Locate = Callable[[int, str], Place | None]
 """Where the author wrote what stands at an offset of the SELECT, or the name that does."""
@@ -23,7 +24,7 @@ Locate = Callable[[int, str], Place | None]
 def judge(
     opened: Session, select: str, names: Collection[str], locate: Locate, *, names_columns: bool = True
 ) -> None:
-    """Raise StatementRefused where the SELECT is or holds anything but what ``allowed`` lists.
+    """Raise StagingRejected where the SELECT is or holds anything but what ``allowed`` lists.
 
     ``names`` are the tables that it may name; with ``names_columns`` each of its columns must have a name.
     """
@@ -137,7 +138,7 @@ class _Judge:
                     self._place(column, ""),
                 )
 
-    def _not_possible(self, node: Mapping[str, Any], what: str) -> StatementRefused:
+    def _not_possible(self, node: Mapping[str, Any], what: str) -> StagingRejected:
         return refused(
             "sql_not_allowed", f"{what} is not possible in a proposal: leave it out.", self._place(node, "")
         )
@@ -146,7 +147,7 @@ class _Judge:
         return self._locate(int(node.get("query_location", -1)), name)
 
 
-def unknown_table(name: str, place: Place | None) -> StatementRefused:
+def unknown_table(name: str, place: Place | None) -> StagingRejected:
     """The refusal of a table that is not the dataset."""
     return refused(
         "sql_unknown_table",

@@ -28,16 +28,13 @@ class Place:
         return cls(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
-class StatementRefused(StagingRejected):
-    """A statement that may not be run, or could not. Its one problem names the line, and as column the character in
-    it.
+def refused(code: str, message: str, place: Place | None = None) -> StagingRejected:
+    """The refusal of a statement for one reason; ``code`` begins with ``sql_``.
+
+    Its one problem names the line of the statement, and as column the character in it.
     """
-
-
-def refused(code: str, message: str, place: Place | None = None) -> StatementRefused:
-    """The refusal of a statement for one reason; ``code`` begins with ``sql_``."""
     line, column = (None, None) if place is None else (place.line, str(place.character))
-    return StatementRefused([StagingProblem(code, message, line, column)])
+    return StagingRejected([StagingProblem(code, message, line, column)])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -17,12 +17,13 @@ import duckdb
 import pyarrow as pa
 
 from merging.delta import Snapshot, engine_paths, scan_sql
+from merging.errors import StagingRejected
 from merging.sql.locking import lock
 from merging.sql.parsing import shown
 from merging.sql.quoting import column_sql, quote
 from merging.sql.session import Session, limits, session
 from merging.staging.queries.judging import judge
-from merging.staging.queries.places import StatementRefused, did_you_mean, refused
+from merging.staging.queries.places import did_you_mean, refused
 from merging.staging.queries.statement import Statement, TableNames, read_statement, too_deep
 from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN
 
@@ -45,7 +46,7 @@ def answer(
 ) -> Iterator[StatementRows]:
     """Run what somebody wrote over the rows of a snapshot that was opened sealed; ``names`` are those of the dataset.
 
-    Raises StatementRefused with the place and the way out, in whatever step; while the rows are read, too.
+    Raises StagingRejected with the place and the way out, in whatever step; while the rows are read, too.
     """
     known = TableNames(
         tables=_distinct((*NAMES, *names)),
@@ -63,7 +64,7 @@ def answer(
 
 
 def judged(written: str, names: TableNames, opened: Session) -> Statement:
-    """What somebody wrote as a SELECT that both judges approve. Raises StatementRefused."""
+    """What somebody wrote as a SELECT that both judges approve. Raises StagingRejected."""
     try:
         statement = read_statement(written, names)
         judge(
@@ -159,7 +160,7 @@ class _Run:
             )
         return list(given)
 
-    def _refusal(self, error: BaseException) -> StatementRefused:
+    def _refusal(self, error: BaseException) -> StagingRejected:
         """What DuckDB says, with its place and what may be meant."""
         told = _told(error)
         kind, message = told.get("exception_type", ""), _first_sentence(told["exception_message"])

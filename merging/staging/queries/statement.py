@@ -70,7 +70,7 @@ class Statement:
 
 
 def read_statement(written: str, names: TableNames) -> Statement:
-    """Read a statement. Raises StatementRefused, with the place in it, for what is no statement that may be run, and
+    """Read a statement. Raises StagingRejected, with the place in it, for what is no statement that may be run, and
     RecursionError where it is nested deeper than Python goes.
     """
     if len(written) > MOST_CHARACTERS:

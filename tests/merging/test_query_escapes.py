@@ -250,6 +250,11 @@ def test_statements_that_no_judge_saw_reach_nothing(
     assert secret_rows.num_rows == 1
 
 
+def test_what_a_statement_spills_is_limited(locked: Session) -> None:
+    [limit] = locked.row("SELECT current_setting('max_temp_directory_size')")
+    assert limit == "7.4 GiB"
+
+
 BOMBS = {
     "rows without end": ("SELECT r AS id FROM range(100000000000) t(r)", merging.ConfinedTooLong),
     "joins of everything with everything": (

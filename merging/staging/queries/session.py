@@ -30,6 +30,9 @@ from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN
 NAMES = ("dataset", "table")
 """What a statement may call its dataset, whatever its own name."""
 
+_MOST_SPILLED = "8GB"
+"""What a statement may spill to disk: else one that sorts without end fills it within its time."""
+
 _FAILURES = (duckdb.Error, pa.ArrowException, OSError, RuntimeError)
 
 
@@ -88,6 +91,7 @@ def prepare(opened: Session, snapshot: Snapshot, tables: Sequence[str]) -> None:
     for name in tables:
         opened.execute(f"CREATE TEMP VIEW {quote(name)} AS SELECT {columns} FROM ({rows})")
     opened.execute("SET errors_as_json = true")
+    opened.execute(f"SET max_temp_directory_size = '{_MOST_SPILLED}'")
     lock(opened, files=engine_paths(snapshot))
 
 

@@ -80,7 +80,10 @@ def note_activity(request: HttpRequest) -> None:
     if _ADDRESS not in session:
         session[_ADDRESS] = address_of(request)
         session[_BROWSER] = request.headers.get("User-Agent", "")[:200]
-    by_itself = request.method == "GET" and request.headers.get("HX-Request") == "true"
+    by_itself = request.method == "GET" and (
+        request.headers.get("HX-Request") == "true"
+        or "text/event-stream" in request.headers.get("Accept", "")
+    )
     if not by_itself and now - _moment(session, _SEEN) >= SEEN_EVERY:
         session[_SEEN] = now.timestamp()
         session.setdefault(_STARTED, now.timestamp())

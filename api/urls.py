@@ -28,14 +28,23 @@ from api.views.sign_in import (
     TokenView,
     TokenViewSet,
 )
+from api.views.streams import RequestStreamView
 from api.views.tables import TableViewSet, TrailViewSet
 from api.views.unknown import UnknownView
 from api.views.uploads import ReceivedUploadView, UploadView
+from api.views.webhooks import (
+    DatasetWebhooksView,
+    ProjectWebhooksView,
+    RepeatView,
+    SecretView,
+    WebhookViewSet,
+)
 
 register_converter(DatasetConverter, "dataset")
 DATASET = "datasets/<dataset:dataset_id>"
 REQUEST = "change_requests/<str:cr_id>"
 PROJECT = "projects/<slug:slug>"
+WEBHOOK = "webhooks/<int:webhook_id>"
 #: Short lists that come whole.
 WHOLE: dict[str, Any] = {"pagination_class": None, "filterset_class": None}
 
@@ -88,6 +97,17 @@ v1 = [
         name="dataset-member",
     ),
     path(f"{DATASET}/proposals", ProposalView.as_view(), name="proposals"),
+    path(f"{DATASET}/webhooks", DatasetWebhooksView.as_view(), name="dataset-webhooks"),
+    path(f"{PROJECT}/webhooks", ProjectWebhooksView.as_view(), name="project-webhooks"),
+    path(
+        WEBHOOK,
+        WebhookViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="webhook",
+    ),
+    path(f"{WEBHOOK}/ping", WebhookViewSet.as_view({"post": "ping"}), name="webhook-ping"),
+    path(f"{WEBHOOK}/rotate_secret", SecretView.as_view(), name="webhook-secret"),
+    path(f"{WEBHOOK}/deliveries", WebhookViewSet.as_view({"get": "deliveries"}), name="webhook-deliveries"),
+    path("deliveries/<int:delivery_id>/repeat", RepeatView.as_view(), name="repeat-delivery"),
     path(f"{DATASET}/suite", SuiteViewSet.as_view({"get": "retrieve", "put": "update"}), name="suite"),
     path(f"{DATASET}/suite/versions", SuiteViewSet.as_view({"get": "versions"}), name="suite-versions"),
     path(
@@ -107,6 +127,7 @@ v1 = [
         name="change-requests",
     ),
     path(REQUEST, ChangeRequestViewSet.as_view({"get": "retrieve"}), name="change-request"),
+    path(f"{REQUEST}/stream", RequestStreamView.as_view(), name="change-request-stream"),
     path(f"{REQUEST}/upload", UploadView.as_view(), name="upload"),
     path(f"{DATASET}/queries", QueriesView.as_view(), name="queries"),
     path("queries/<int:query_id>", QueryView.as_view(), name="query"),

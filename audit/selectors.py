@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from audit.models import Event, EventQuerySet
+from audit.models import Chain, Event, EventQuerySet
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,16 @@ def event_count() -> int:
 def events_in(stream: str) -> EventQuerySet:
     """The events of one chain, oldest first."""
     return Event.objects.filter(stream=stream).order_by("sequence")
+
+
+def heads_of(streams: Iterable[str]) -> dict[str, int]:
+    """The number of the newest entry of each of these chains; a chain's entries become visible in their order."""
+    return dict(Chain.objects.filter(stream__in=list(streams)).values_list("stream", "last_sequence"))
+
+
+def events_after(stream: str, sequence: int, subject_type: str, subject_ids: Iterable[str]) -> EventQuerySet:
+    """The entries of a chain behind a number that are of some things of one kind, oldest first."""
+    found = Event.objects.filter(
+        stream=stream, sequence__gt=sequence, subject_type=subject_type, subject_id__in=list(subject_ids)
+    )
+    return found.order_by("sequence").defer("salt", "rows", "redactions")

@@ -29,7 +29,9 @@ class Environment:
 
     secret_key: str = INSECURE_SECRET_KEY
     allowed_hosts: list[str] = field(default_factory=lambda: ["localhost", "127.0.0.1", "[::1]"])
+    public_url: str = ""
     csrf_trusted_origins: list[str] = field(default_factory=list)
+    encryption_keys: list[str] = field(default_factory=list)
     audit_keys: list[str] = field(default_factory=lambda: [INSECURE_AUDIT_KEY])
     audit_keys_file: str = ""
     audit_anchor_store: str = ""
@@ -43,6 +45,7 @@ class Environment:
     log_level: str = "INFO"
     email_url: str = "consolemail://"
     default_from_email: str = "headgate@localhost"
+    webhook_allowed_networks: list[str] = field(default_factory=list)
     behind_tls_proxy: bool = True
     trusted_proxies: list[str] = field(default_factory=list)
     session_idle_minutes: int = 60
@@ -144,6 +147,15 @@ def audit_keys(given: Environment) -> tuple[tuple[str, str], ...]:
             "and digits, each once, secrets of at least 32 characters without spaces."
         )
     return keys
+
+
+def encryption_keys(given: Environment) -> list[str]:
+    """The secrets that what must be read again is encrypted with, the one that writes first. Raises
+    ``ImproperlyConfigured`` without ever telling one.
+    """
+    if any(len(secret) < 32 for secret in given.encryption_keys):
+        raise ImproperlyConfigured("Each of ENCRYPTION_KEYS must have at least 32 random characters.")
+    return given.encryption_keys
 
 
 def choose_settings() -> None:

@@ -93,6 +93,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "unsupported_media_type": 415,
     "throttled": 429,
     "too_large": 413,
+    "streams_unavailable": 501,
 }
 
 

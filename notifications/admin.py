@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from audit.admin import ReadOnlyAdmin
-from notifications.models import Delivery
+from notifications.models import Delivery, Webhook
 
 
 @admin.register(Delivery)
@@ -13,3 +13,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["pk", "receiver", "event", "status", "attempts", "next_attempt_at", "error_message"]
     list_filter = ["status"]
     search_fields = ["receiver"]
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ReadOnlyAdmin):
+    """Whom datasets and projects tell what happens; never their addresses and secrets."""
+
+    list_display = ["pk", "name", "host", "project", "dataset", "format", "stopped", "failing_since"]
+    list_filter = ["format", "stopped"]
+    list_select_related = ["project", "dataset"]
+    exclude = ["url", "secret", "former_secret"]

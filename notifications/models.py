@@ -1,11 +1,14 @@
 """What the database holds of news on its way to people and programs."""
 
+from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from datasets.durable_work import DurableWork
+from datasets.models import Dataset, Project
+from notifications.formats import Format
 
 
 class Delivery(DurableWork):
@@ -80,3 +83,70 @@ class Delivery(DurableWork):
     def address(self) -> str:
         """What the channel calls the receiver."""
         return self.receiver.partition(":")[2]
+
+
+class Webhook(models.Model):
+    """An address of a program, or of a channel of people, that is told what happens in a dataset or a whole project.
+
+    Its address and its secrets are kept encrypted (``notifications.encryption``): both open something elsewhere.
+    """
+
+    class Stopped(models.TextChoices):
+        """Why nothing is sent."""
+
+        NOT = "", "it is told what happens"
+        BY_OWNER = "by_owner", "an owner switched it off"
+        FAILING = "failing", "it failed for days"
+        GONE = "gone", "it answered that it is gone for good"
+
+    project = models.ForeignKey(
+        Project, null=True, blank=True, on_delete=models.CASCADE, related_name="webhooks"
+    )
+    dataset = models.ForeignKey(
+        Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="webhooks"
+    )
+    name = models.CharField(max_length=100)
+    format = models.CharField(max_length=10, choices=Format.choices, default=Format.JSON)
+    url = models.TextField(help_text="Encrypted.")
+    host = models.CharField(max_length=300, help_text="Scheme and host of the address, for people.")
+    actions = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="What it is told: actions, or groups such as `merge.*`; none for all.",
+    )
+    secret = models.TextField(help_text="Encrypted.")
+    former_secret = models.TextField(blank=True, default="", help_text="Encrypted; signs too, until it ends.")
+    former_secret_ends_at = models.DateTimeField(null=True, blank=True)
+    stopped = models.CharField(max_length=10, choices=Stopped.choices, blank=True, default=Stopped.NOT)
+    failing_since = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    version = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(project__isnull=True) ^ Q(dataset__isnull=True), name="webhook_of_one_place"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def place(self) -> Project | Dataset:
+        """What it is told of."""
+        place = self.dataset or self.project
+        if place is None:
+            raise TypeError(f"Webhook {self.pk} has no place.")
+        return place
+
+    @property
+    def receiver(self) -> str:
+        """What its deliveries call it."""
+        return f"webhook:{self.pk}"
+
+    @property
+    def trial_receiver(self) -> str:
+        """The same for trials, which wait for nothing that waits."""
+        return f"{self.receiver}:trial"

@@ -15,6 +15,8 @@ from changerequests.models import Review
 from datasets.models import Dataset
 from datasets.roles import Role
 from datasets.services import EDITABLE_SETTINGS
+from notifications.channels.reach import LONGEST_URL
+from notifications.formats import Format
 
 UPLOAD_TYPES = ".csv,.tsv,.txt,.parquet,.jsonl,.ndjson,.arrow,.feather,.xlsx,.xlsm,.gz,.bz2,.zst"
 
@@ -88,6 +90,34 @@ class TokenForm(forms.Form):
         kwargs.setdefault("auto_id", "token_%s")
         super().__init__(*args, **kwargs)
         style(self)
+
+
+class WebhookForm(forms.Form):
+    """Whom a dataset tells what happens in it, and what of it."""
+
+    name = forms.CharField(max_length=100, label="Name", help_text="Who listens, such as “nightly pipeline”.")
+    url = forms.CharField(
+        max_length=LONGEST_URL,
+        label="Address",
+        help_text="Kept encrypted and not shown again.",
+        widget=forms.URLInput(
+            attrs={"placeholder": "https://hooks.example.org/headgate", "autocomplete": "off"}
+        ),
+    )
+    format = forms.ChoiceField(choices=Format.choices, label="Format")
+    actions = forms.CharField(
+        required=False,
+        label="Only these events",
+        help_text="Such as change_request.merged or merge.*, with blanks between them. Empty for all.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+    def clean_actions(self) -> list[str]:
+        """The actions, one by one."""
+        return str(self.cleaned_data["actions"]).replace(",", " ").split()
 
 
 class UploadForm(forms.Form):

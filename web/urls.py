@@ -17,6 +17,7 @@ from web.views import (
     merges,
     sessions,
     uploads,
+    webhooks,
 )
 
 DATASET = "datasets/<slug:project_slug>/<slug:dataset_slug>/"
@@ -53,6 +54,17 @@ urlpatterns = [
     path(DATASET + "members/", datasets.members, name="members"),
     path(DATASET + "members/remove/", datasets.remove_member, name="remove_member"),
     path(DATASET + "settings/", datasets.settings, name="dataset_settings"),
+    path(DATASET + "webhooks/", webhooks.webhooks, name="webhooks"),
+    path("webhooks/<int:webhook_id>/", webhooks.webhook, name="webhook"),
+    path("webhooks/<int:webhook_id>/switch/", webhooks.switch_webhook, name="switch_webhook"),
+    path("webhooks/<int:webhook_id>/try/", webhooks.try_webhook, name="try_webhook"),
+    path("webhooks/<int:webhook_id>/secret/", webhooks.rotate_webhook_secret, name="rotate_webhook_secret"),
+    path("webhooks/<int:webhook_id>/remove/", webhooks.remove_webhook, name="remove_webhook"),
+    path(
+        "webhooks/<int:webhook_id>/deliveries/<int:delivery_id>/repeat/",
+        webhooks.repeat_delivery,
+        name="repeat_delivery",
+    ),
     path(DATASET + "reconcile/", datasets.reconcile, name="reconcile"),
     path(DATASET + "new/", uploads.new, name="new_change_request"),
     path(REQUEST, change_requests.conversation, name="change_request"),

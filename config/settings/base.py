@@ -9,16 +9,20 @@ from config.env import (
     audit_keys,
     content_limits,
     database_settings,
+    encryption_keys,
     mail_settings,
     read_environment,
 )
 from config.logs import logging_settings
+from notifications.channels.reach import Reach
 
 ENV = read_environment()
 
 SECRET_KEY = ENV.secret_key
 DEBUG = False
 ALLOWED_HOSTS = ENV.allowed_hosts
+#: Where people find Headgate, without a slash at its end: what messages that leave link to.
+PUBLIC_URL = (ENV.public_url or f"http://{ALLOWED_HOSTS[0].removeprefix('.')}:8000").rstrip("/")
 CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
 
 INSTALLED_APPS = [
@@ -116,6 +120,11 @@ SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_AGE = ENV.session_hours * 3600
 #: A session ends when its person did nothing for so long.
 SESSION_IDLE_MINUTES = ENV.session_idle_minutes
+
+#: What secrets that must be read again are encrypted with, the one that writes first; ``SECRET_KEY`` reads too.
+ENCRYPTION_KEYS = encryption_keys(ENV)
+#: Where webhooks go beside the internet.
+WEBHOOK_REACH = Reach.read(ENV.webhook_allowed_networks)
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -261,6 +270,8 @@ SPECTACULAR_SETTINGS = {
         "MemberKind": [("user", "user"), ("group", "group")],
         "MaintenanceJob": "datasets.models.MaintenanceRun.Job",
         "MaintenanceStatus": "datasets.models.MaintenanceRun.Status",
+        "WebhookFormat": "api.serializers.webhooks.FORMATS",
+        "WebhookStopped": "api.serializers.webhooks.STOPPED",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
         "Role": "api.serializers.members.ROLES",

@@ -19,6 +19,8 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
 if not ENV.celery_broker_url.startswith(("redis://", "rediss://", "redis+socket://", "sentinel://")):
     raise ImproperlyConfigured("CELERY_BROKER_URL must name a Redis or Valkey server in production.")
 
+if not ENV.public_url:
+    PUBLIC_URL = f"https://{ENV.allowed_hosts[0].removeprefix('.')}"
 STATIC_ROOT = BASE_DIR / "var" / "static"  # what `collectstatic` fills when the image is built
 STORAGES = {
     **STORAGES,

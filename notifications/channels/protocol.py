@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 from notifications.models import Delivery
@@ -21,13 +22,24 @@ class Sent:
 
 
 class DeliveryFailed(Exception):
-    """The receiver did not take it; ``retry`` where it may do so later. Its ``message`` is shown to people."""
+    """The receiver did not take it; ``retry`` where it may do so later. Its ``message`` is shown to people.
 
-    def __init__(self, message: str, *, retry: bool, response: Mapping[str, Any] | None = None) -> None:
+    ``pause`` are the seconds that the receiver asks to be left alone for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry: bool,
+        response: Mapping[str, Any] | None = None,
+        pause: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.retry = retry
         self.response = dict(response or {})
+        self.pause = timedelta(seconds=pause or 0)
 
 
 class Channel(Protocol):

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from notifications.channels.protocol import Channel, DeliveryFailed
+from notifications.channels.webhooks import WebhookChannel
 
-CHANNELS: Final[Mapping[str, Channel]] = {}
+CHANNELS: Final[Mapping[str, Channel]] = {"webhook": WebhookChannel()}
 
 
 def channel_called(name: str) -> Channel:

@@ -101,7 +101,9 @@ def _note_failure(hold: work.Hold[Delivery], failure: DeliveryFailed) -> None:
     elif hold.work.queued_at <= timezone.now() - PATIENCE:
         work.end(hold, WorkStatus.FAILED, error_code="given_up", **told)
     else:
-        work.put_back(hold, error_code="not_taken", **told)
+        pause = min(failure.pause, LONGEST_PAUSE)
+        next_attempt = max(hold.work.next_attempt_at, timezone.now() + pause)
+        work.put_back(hold, error_code="not_taken", next_attempt_at=next_attempt, **told)
 
 
 def _next_attempt(attempts: int) -> datetime:

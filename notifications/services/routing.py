@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from notifications.news import News
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """What a router wants delivered: to whom, and what the channel needs to send it."""
-
-    receiver: str
-    payload: Mapping[str, Any] = field(default_factory=dict)
-
+from notifications.services.parcels import Parcel
+from notifications.services.webhooks import webhook_parcels
 
 #: Called in the transaction that dispatches the news; writes what is its own (an inbox) and returns what is to be sent.
 Router = Callable[[News], Iterable[Parcel]]
 
-ROUTERS: Final[tuple[Router, ...]] = ()
+ROUTERS: Final[tuple[Router, ...]] = (webhook_parcels,)

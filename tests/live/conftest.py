@@ -23,6 +23,8 @@ from changerequests.states import UploadStatus
 from datasets.models import Dataset
 from datasets.roles import Role
 from datasets.suites import ask_for_proposal
+from notifications.models import Delivery
+from notifications.services.webhooks import create_webhook
 from tests import services
 from tests.api.clients import token_of
 from tests.conftest import connected_database_url
@@ -140,6 +142,8 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         proposal = ask_for_proposal(dataset_id=dataset.pk, actor=owner)
         plans.check(change_request_id=request.pk)
         run = request_merge(change_request_id=request.pk, actor=owner)
+        hook, _ = create_webhook(actor=owner, place=dataset, name="Here", url="https://hooks.example/")
+        delivery = Delivery.objects.create(receiver=hook.receiver, status="failed")
     return {
         "dataset_id": str(dataset.pk),
         "cr_id": request.cr_id,
@@ -151,6 +155,8 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "number": "1",
         "review_id": str(verdict.pk),
         "proposal_id": str(proposal.pk),
+        "webhook_id": str(hook.pk),
+        "delivery_id": str(delivery.pk),
         "name": "merge_result.json",
         "kind": "user",
         "member": "nobody",

@@ -33,8 +33,12 @@ NO_GUESSES: dict[str, Any] = {"error-feedback": {"enabled": False}}
 ACCEPTED = ["2xx", "401", "403", "404", "409", "410", "412", "422", "429"]
 #: Its number is that of a token, not that of a version.
 TOKEN = "/api/v1/auth/tokens/{number}"
-#: Signing out is left out: it ends the token that every call sends.
-PATHS = sorted(set(yaml.safe_load(DOCUMENT.read_text())["paths"]) - {"/api/v1/auth/logout", TOKEN})
+#: Signing out is left out: it ends the token that every call sends. Streams are, too: their answers do not end.
+PATHS = sorted(
+    path
+    for path in set(yaml.safe_load(DOCUMENT.read_text())["paths"]) - {"/api/v1/auth/logout", TOKEN}
+    if not path.endswith("/stream")
+)
 #: As they are dealt where every border of every parameter is tried.
 PARTS = [*(PATHS[number::10] for number in range(10)), [TOKEN]]
 

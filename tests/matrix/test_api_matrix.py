@@ -61,6 +61,7 @@ POST /api/v1/change_requests/{cr_id}/reviews                                | 40
 GET /api/v1/change_requests/{cr_id}/reviews/{review_id}                     | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/revisions                               | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/revisions/{number}                      | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/stream                                  | 401 404 501 501 501 501 404 | read
 POST /api/v1/change_requests/{cr_id}/submit                                 | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/threads/{comment_id}                   | 401 404 403 200 200 200 404 | review
 POST /api/v1/change_requests/{cr_id}/upload                                 | 401 404 403 403 201 201 404 | propose
@@ -87,6 +88,9 @@ POST /api/v1/datasets/{dataset_id}/suite/proposals                          | 40
 GET /api/v1/datasets/{dataset_id}/suite/proposals/{proposal_id}             | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/suite/versions                            | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/suite/versions/{number}                   | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/webhooks                                  | 401 404 403 403 403 200 404 | admin
+POST /api/v1/datasets/{dataset_id}/webhooks                                 | 401 404 403 403 403 201 404 | admin
+POST /api/v1/deliveries/{delivery_id}/repeat                                | 401 404 403 403 403 202 404 | admin
 GET /api/v1/groups                                                          | 401 403 403 403 403 200 200 | admin
 GET /api/v1/projects                                                        | 401 200 200 200 200 200 200 | read
 POST /api/v1/projects                                                       | 401 403 403 403 403 403 201 | admin
@@ -96,12 +100,20 @@ DELETE /api/v1/projects/{slug}                                              | 40
 GET /api/v1/projects/{slug}/members                                         | 401 404 200 200 200 200 200 | read
 PUT /api/v1/projects/{slug}/members                                         | 401 404 403 403 403 200 200 | admin
 DELETE /api/v1/projects/{slug}/members/{kind}/{member}                      | 401 404 403 403 403 404 404 | admin
+GET /api/v1/projects/{slug}/webhooks                                        | 401 404 403 403 403 200 404 | admin
+POST /api/v1/projects/{slug}/webhooks                                       | 401 404 403 403 403 201 404 | admin
 GET /api/v1/queries/{query_id}                                              | 401 404 404 404 404 200 404 | read
 GET /api/v1/runs                                                            | 401 200 200 200 200 200 200 | read
 GET /api/v1/runs/{run_id}                                                   | 401 404 200 200 200 200 404 | read
 POST /api/v1/runs/{run_id}/cancel                                           | 401 404 403 403 200 200 404 | merge
 GET /api/v1/uploads/{upload_id}                                             | 401 404 404 404 200 200 404 | read
 DELETE /api/v1/uploads/{upload_id}                                          | 401 404 404 404 409 409 404 | propose
+GET /api/v1/webhooks/{webhook_id}                                           | 401 404 403 403 403 200 404 | admin
+PATCH /api/v1/webhooks/{webhook_id}                                         | 401 404 403 403 403 200 404 | admin
+DELETE /api/v1/webhooks/{webhook_id}                                        | 401 404 403 403 403 204 404 | admin
+GET /api/v1/webhooks/{webhook_id}/deliveries                                | 401 404 403 403 403 200 404 | admin
+POST /api/v1/webhooks/{webhook_id}/ping                                     | 401 404 403 403 403 202 404 | admin
+POST /api/v1/webhooks/{webhook_id}/rotate_secret                            | 401 404 403 403 403 200 404 | admin
 POST /delta/merge-cr                                                        | 401 404 403 202 202 202 404 | merge
 """
 
@@ -148,6 +160,9 @@ BODIES: dict[str, Any] = {
         "document": {"name": "planes", "expectations": []},
         "version": "<suite>",
     },
+    "POST /api/v1/datasets/{dataset_id}/webhooks": {"name": "Pipeline", "url": "https://hooks.example.org/x"},
+    "POST /api/v1/projects/{slug}/webhooks": {"name": "Pipeline", "url": "https://hooks.example.org/x"},
+    "PATCH /api/v1/webhooks/{webhook_id}": {"name": "Another"},
     "POST /delta/merge-cr": {
         "project_id": "<project_id>",
         "dataset_id": "<dataset>",
@@ -168,6 +183,8 @@ MEANT = {
     "review_id": "verdict",
     "number": "suite",
     "proposal_id": "proposal",
+    "webhook_id": "webhook",
+    "delivery_id": "delivery",
     "cr_id": "pending",
     "kind": "kind_of_member",
     "member": "member",

@@ -51,6 +51,14 @@ GET suite_version            | 302 404 200 200 200 200 404
 POST restore_suite           | 302 404 403 403 403 302 404
 POST propose_suite           | 302 404 403 403 403 302 404
 GET suite_proposal           | 302 404 200 200 200 200 404
+GET webhooks                 | 302 404 403 403 403 200 404
+POST webhooks                | 401 404 403 403 403 200 404
+GET webhook                  | 302 404 403 403 403 200 404
+POST switch_webhook          | 302 404 403 403 403 302 404
+POST try_webhook             | 302 404 403 403 403 302 404
+POST rotate_webhook_secret   | 302 404 403 403 403 200 404
+POST remove_webhook          | 302 404 403 403 403 302 404
+POST repeat_delivery         | 302 404 403 403 403 302 404
 GET members                  | 302 404 200 200 200 200 404
 POST members                 | 401 404 403 403 403 302 404
 POST remove_member           | 302 404 403 403 403 302 404
@@ -101,6 +109,13 @@ FORMS: dict[str, dict[str, Any]] = {
     "make_token": {"name": "load", "scopes": ["read"], "days": "30"},
     "maintenance": {"jobs": ["checkpoint"], "reason": ""},
     "members": {"kind": "user", "member": "vera", "role": "contributor"},
+    "webhooks": {
+        "name": "Pipeline",
+        "url": "https://hooks.example.org/x",
+        "format": "json",
+        "actions": "merge.*",
+    },
+    "switch_webhook": {"active": "false"},
     "remove_member": {"kind": "user", "id": "<vera>"},
     "dataset_settings": {
         "name": "planes",
@@ -222,6 +237,8 @@ def address_of(world: World, name: str) -> str:
         "run_id": world.names["run"],
         "upload_id": world.names["upload"],
         "comment_id": world.names["remark"],
+        "webhook_id": world.names["webhook"],
+        "delivery_id": world.names["delivery"],
         "proposal_id": world.names["proposal"],
         "version": 0,
         "number": world.names["token"] if name == "revoke_token" else 0 if "rows" in name else 1,

@@ -19,6 +19,8 @@ from changerequests.services.runs import request_merge
 from datasets.models import Dataset, SuiteProposal
 from datasets.operators import make_operator
 from datasets.roles import Role
+from notifications.models import Delivery
+from notifications.services import webhooks
 from tests.api.clients import token_of
 from tests.factories import (
     PLANES,
@@ -86,6 +88,10 @@ def make_world() -> World:
         change_request_id=draft.pk, actor=author, content=uploads.ReceivedFile(file, file.name)
     )
     proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=owner)
+    webhook, _ = webhooks.create_webhook(
+        actor=fresh(owner), place=dataset, name="Here", url="https://hooks.example/"
+    )
+    delivery = Delivery.objects.create(receiver=webhook.receiver, status="failed")
     world = World(
         people={name: fresh(person) for name, person in people.items()},
         names={
@@ -107,6 +113,8 @@ def make_world() -> World:
             "query": queries.ask(dataset=dataset, actor=owner, statement="SELECT tailnum FROM dataset").pk,
             "suite": suite.number,
             "proposal": proposal.pk,
+            "webhook": webhook.pk,
+            "delivery": delivery.pk,
             "kind_of_member": "user",
             "member": "vera",
             "vera": people["viewer"].pk,

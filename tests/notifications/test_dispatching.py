@@ -20,7 +20,7 @@ from notifications.channels.protocol import DeliveryFailed, Sent
 from notifications.models import Delivery
 from notifications.news import News
 from notifications.services import delivering, dispatching
-from notifications.services.routing import Parcel
+from notifications.services.parcels import Parcel
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -36,6 +36,8 @@ def parts(dataset: Dataset, change_request: ChangeRequest, owner: User, deaf_wor
         "proposal_id": 1,
         "comment_id": 1,
         "upload_id": 999,
+        "webhook_id": 999,
+        "delivery_id": 999,
         "token": uuid.uuid4(),
     }
 
@@ -96,6 +98,12 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "sign_out_everywhere": "/account/",
         "make_token": "/account/",
         "revoke_token": "/account/",
+        "decide_device": "/account/device/",
+        "switch_webhook": "/webhooks/999/",
+        "try_webhook": "/webhooks/999/",
+        "rotate_webhook_secret": "/webhooks/999/",
+        "remove_webhook": "/webhooks/999/",
+        "repeat_delivery": "/webhooks/999/",
         "restore_suite": f"{dataset}expectations/versions/1/",
         "propose_suite": f"{dataset}expectations/",
         "remove_member": f"{dataset}members/",

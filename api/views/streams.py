@@ -1,0 +1,91 @@
+"""Server-sent events: news while one listens."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+
+from accounts.models import Token
+from accounts.scopes import Scope
+from api.schema import CR_ID
+from api.views.shared import Documented, actor_of
+from changerequests import selectors
+from datasets.errors import InvalidInput
+from notifications.streams.callers import Caller, SessionCaller, TokenCaller
+from notifications.streams.hub import Listener
+from notifications.streams.news import RequestNews
+from notifications.streams.serving import MEDIA_TYPE, open_stream
+
+_LAST_EVENT = "Last-Event-ID"
+_LONGEST_NUMBER = 18
+RESUMING = [
+    OpenApiParameter(
+        _LAST_EVENT,
+        int,
+        OpenApiParameter.HEADER,
+        description="The `id` of the last event that was read, as browsers send it by themselves: what came since is "
+        "told first.",
+    ),
+    OpenApiParameter(
+        "after", {"type": "integer", "minimum": 0}, description="The same, for a first connection."
+    ),
+]
+
+
+def _answers(description: str) -> dict[Any, Any]:
+    return {
+        (200, MEDIA_TYPE): OpenApiResponse(
+            OpenApiTypes.STR,
+            description=f"{description} Comments come as heartbeats. An event `end` with a `reason` is the last: "
+            "`not_allowed`, `too_slow` or `stopping`.",
+        ),
+        501: OpenApiResponse(description="`streams_unavailable`: the server speaks no ASGI."),
+    }
+
+
+@extend_schema(tags=["events"])
+class RequestStreamView(Documented):
+    """What happens to a change request."""
+
+    scopes = {"get": Scope.READ}
+
+    @extend_schema(
+        parameters=[CR_ID, *RESUMING],
+        responses=_answers(
+            "One event `change_request` for each entry of its timeline: `change_request`, `sequence` (its `id`), "
+            "`occurred_at`, `actor`, `action` and `data`."
+        ),
+        operation_id="stream_change_request",
+    )
+    def get(self, request: Request, cr_id: str) -> HttpResponse:
+        """Listen to a change request. The stream ends when the caller may not see it any more."""
+        found = selectors.visible_change_request(actor_of(request), cr_id)
+        return _stream(request, RequestNews(found.dataset_id, found.cr_id))
+
+
+def _stream(request: Request, news: RequestNews) -> HttpResponse:
+    newest = news.newest()
+    after = _number_after(request)
+    told = newest if after is None else min(after, newest)
+    return open_stream(request._request, Listener(_caller(request), news, told))
+
+
+def _caller(request: Request) -> Caller:
+    person = actor_of(request).pk
+    if isinstance(request.auth, Token):
+        return TokenCaller(person, request.auth.pk)
+    return SessionCaller(person, str(request._request.session.session_key))
+
+
+def _number_after(request: Request) -> int | None:
+    """After which event the caller goes on; None for what is new from now on. Raises ``InvalidInput``."""
+    header = request.headers.get(_LAST_EVENT, "").strip()
+    if not header:
+        after = request.query_params.get("after")
+        return None if after is None else int(after)
+    if not header.isascii() or not header.isdigit() or len(header) > _LONGEST_NUMBER:
+        sentence = "It is the id of an event of this stream, a whole number."
+        raise InvalidInput(sentence, errors={_LAST_EVENT: [sentence]})
+    return int(header)

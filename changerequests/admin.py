@@ -29,6 +29,7 @@ from changerequests.models import (
 )
 from changerequests.services import maintenance, operations, plans, runs
 from changerequests.states import RunStatus
+from datasets import anchoring
 from datasets.admin import OperatorAdmin
 from datasets.errors import DomainError
 from datasets.maintenance import active_run
@@ -167,6 +168,7 @@ class MergeRunAdmin(OperatorAdmin):
             "queue": operations.queued_and_running(),
             "leases": operations.held_leases(),
             "stuck": operations.stuck_work(),
+            "places": anchoring.places(),
             "form": form,
         }
         return TemplateResponse(

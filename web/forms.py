@@ -346,3 +346,7 @@ class DatasetSettingsForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         style(self)
+
+    def differing_from(self, dataset: Dataset) -> list[str]:
+        """The settings that a valid form has other values for than the dataset."""
+        return [name for name, value in self.cleaned_data.items() if getattr(dataset, name) != value]

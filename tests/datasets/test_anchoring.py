@@ -1,22 +1,36 @@
 """Anchors in the keeping of others: told once, again until it is done, and compared with the chains."""
 
+import html
 import json
 import socket
 import threading
+import uuid
+from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.test import Client
+from django.urls import reverse
 from pytest_django import Settings
 
+import merging
 from audit.services import anchor_chains, record
 from audit.syslog import InvalidReceiver, receiver_of
 from datasets.anchoring import bent_anchors, places
 from datasets.tasks import deliver_anchors
+from tests.factories import UserFactory
+from tests.merging.stores import s3_server
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Mapping[str, str]]:
+    with s3_server() as options:
+        yield options
 
 
 def anchored() -> Path:
@@ -59,6 +73,45 @@ def test_fs10_a_place_that_fails_is_told_and_tried_again(settings: Settings, tmp
     [told] = places()
     assert (told.waiting, told.newest, told.failing_since, told.error) == (0, path.name, None, "")
     assert list(bent_anchors()) == []
+
+
+def test_fs10_anchors_are_kept_in_an_object_store(
+    settings: Settings, s3: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that speaks S3, on the loopback address; what it keeps is never replaced."""
+    settings.AUDIT_ANCHOR_STORE = f"s3://tables/anchors-{uuid.uuid4().hex}"
+    settings.AUDIT_ANCHOR_STORE_OPTIONS = {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    first = anchored()
+    deliver_anchors.apply(throw=True)
+    [told] = places()
+    assert (told.waiting, told.failing_since is not None) == (1, True)
+    settings.AUDIT_ANCHOR_STORE_OPTIONS = s3
+    second = anchored()
+    deliver_anchors.apply(throw=True)
+    [told] = places()
+    assert (told.waiting, told.newest, told.failing_since) == (0, second.name, None)
+    assert list(bent_anchors()) == []
+    changed = first.read_bytes() + b" "
+    with pytest.raises(merging.MergeError):
+        merging.keep_file(settings.AUDIT_ANCHOR_STORE, first.name, changed, s3)
+    first.write_bytes(changed)
+    assert any(first.name in found.reason or first.name in found.file for found in bent_anchors())
+
+
+def test_operators_see_places_that_fail(settings: Settings, tmp_path: Path) -> None:
+    place = tmp_path / "kept"
+    place.write_text("in the way")
+    settings.AUDIT_ANCHOR_STORE = str(place)
+    anchored()
+    deliver_anchors.apply(throw=True)
+    client = Client()
+    client.force_login(UserFactory.create(is_staff=True, is_superuser=True))
+    seen = client.get(reverse("admin:changerequests_mergerun_operations")).content.decode()
+    [told] = places()
+    assert "Anchors of the audit trail, kept elsewhere" in seen
+    assert str(place) in seen
+    assert f"{told.failing_since:%Y-%m-%d %H:%M:%S}" in seen
+    assert html.escape(told.error) in seen
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "unix"])

@@ -548,6 +548,14 @@ def test_fd27_rows_written_in_parts_are_the_same_content(
     assert stored[0].to_pylist() == stored[1].to_pylist()
 
 
+def test_fs1_a_row_group_that_is_no_struct_is_refused(world: World) -> None:
+    """The fuzz target's parquet, seed 11, 14897: pyarrow opens it, and our own look at the footer met bytes."""
+    ending, content = mutant("parquet", 11, 14897)
+    with pytest.raises(StagingRejected) as refused:
+        world.stage(world.file(f"x.{ending}", content))
+    assert refused.value.problems[0].code == "unreadable"
+
+
 def test_fs1_size_statistics_that_contradict_the_schema_end_no_process(world: World) -> None:
     """pyarrow ends the process when it is asked for such a column chunk: the fuzz target's parquet, seed 11, 229."""
     ending, content = mutant("parquet", 11, 229)

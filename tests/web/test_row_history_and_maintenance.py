@@ -17,6 +17,7 @@ from changerequests.models import ChangeRequest
 from changerequests.services import maintenance, plans, proposals, reverts
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import make_operator
+from datasets.services import change_settings
 from tests.factories import ChangeRequestFactory, approve, fresh, merge
 from tests.web.conftest import SignedIn
 
@@ -154,6 +155,30 @@ def test_settings_of_maintenance_are_changed_by_owners(
     assert (dataset.write_checkpoints, dataset.compact_files, dataset.remove_old_files) == (True, True, False)
     assert dataset.keep_files_days == 30
     assert signed_in(owner).post(url, {**given, "keep_files_days": "0"}).status_code == 422
+
+
+def test_settings_that_another_owner_saved_meanwhile_are_not_overwritten(
+    dataset: Dataset, owner: User, signed_in: SignedIn
+) -> None:
+    url = page("dataset_settings", dataset)
+    opened = signed_in(owner).get(url).context
+    given = {name: value for name, value in opened["form"].initial.items() if value is not False}
+    mine = {**given, "seen": opened["seen"], "keep_files_days": "30"}
+    theirs = {"required_approvals": 2, "block_pre_existing": True}
+    change_settings(dataset_id=dataset.pk, actor=owner, changes=theirs)
+    refused = signed_in(owner).post(url, mine)
+    assert refused.status_code == 409
+    told = text(refused)
+    assert "Somebody else saved other settings since you opened this page; yours are not saved yet." in told
+    assert "Approvals needed: 2" in told
+    assert "stop a merge, too: on" in told
+    assert refused.context["form"]["keep_files_days"].value() == "30"
+    dataset.refresh_from_db()
+    assert (dataset.required_approvals, dataset.keep_files_days) == (2, Dataset().keep_files_days)
+    again = {**mine, "seen": refused.context["seen"]}
+    assert signed_in(owner).post(url, again).status_code == 302
+    dataset.refresh_from_db()
+    assert (dataset.required_approvals, dataset.keep_files_days) == (given["required_approvals"], 30)
 
 
 def test_owners_take_the_trail_of_their_dataset_out(

@@ -1,5 +1,6 @@
 """Datasets: the list, and for each its rows, schema, history, change requests, members and settings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -15,7 +16,7 @@ from changerequests import selectors
 from changerequests.facts import facts_listed
 from changerequests.states import Status
 from datasets import services
-from datasets.errors import NotFound
+from datasets.errors import NotFound, SettingsChanged
 from datasets.models import Dataset, Project
 from datasets.roles import Role, datasets_with_role, members_of, require_owner, set_role
 from datasets.trail import may_export
@@ -244,17 +245,39 @@ def settings(request: HttpRequest, project_slug: str, dataset_slug: str) -> Http
     dataset = dataset_at(request, project_slug, dataset_slug)
     if request.method == "POST":
         require_owner(request.user, dataset, services.CHANGE_SETTINGS)
+        seen = request.POST.get("seen", "")
         form = DatasetSettingsForm(request.POST, instance=dataset)
-        if form.is_valid():
+        if not form.is_valid():
+            return dataset_page(request, dataset, "settings", {"form": form, "seen": seen}, status=422)
+        try:
             services.change_settings(
                 dataset_id=dataset.pk,
                 actor=person(request),
                 changes={name: form.cleaned_data[name] for name in form.changed_data},
+                edited=(seen,) if seen else (),
             )
-            messages.success(request, "The settings are saved; the audit trail keeps the old ones.")
-            return HttpResponseRedirect(request.path)
-        return dataset_page(request, dataset, "settings", {"form": form}, status=422)
-    return dataset_page(request, dataset, "settings", {"form": DatasetSettingsForm(instance=dataset)})
+        except SettingsChanged:
+            return _settings_changed(request, dataset_at(request, project_slug, dataset_slug), form)
+        messages.success(request, "The settings are saved; the audit trail keeps the old ones.")
+        return HttpResponseRedirect(request.path)
+    context = {"form": DatasetSettingsForm(instance=dataset), "seen": services.settings_digest(dataset)}
+    return dataset_page(request, dataset, "settings", context)
+
+
+def _settings_changed(request: HttpRequest, now: Dataset, form: DatasetSettingsForm) -> HttpResponse:
+    """The form as it was sent, beside what somebody else saved meanwhile; sent again, it replaces that knowingly."""
+    stands = [
+        (form[name].label, _in_words(form, name, getattr(now, name))) for name in form.differing_from(now)
+    ]
+    context = {"form": form, "seen": services.settings_digest(now), "stands": stands}
+    return dataset_page(request, now, "settings", context, status=409)
+
+
+def _in_words(form: DatasetSettingsForm, name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    choices: Mapping[object, str] = dict(getattr(form.fields[name], "choices", ()))
+    return str(choices.get(value, value)) or "nothing"
 
 
 @form_at("dataset", "project_slug", "dataset_slug")

@@ -10,6 +10,13 @@ from api.views.catalogue import DatasetViewSet
 from api.views.document import DocumentView
 from api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
 from api.views.merges import ConflictViewSet, MergeContractView, MergeRunViewSet, MergeView
+from api.views.notifications import (
+    DatasetSubscriptionViewSet,
+    NotificationSettingsViewSet,
+    NotificationViewSet,
+    RequestSubscriptionViewSet,
+    ReviewRequestViewSet,
+)
 from api.views.projects import GroupViewSet, ProjectViewSet
 from api.views.proposals import (
     ChangeRequestViewSet,
@@ -45,6 +52,7 @@ DATASET = "datasets/<dataset:dataset_id>"
 REQUEST = "change_requests/<str:cr_id>"
 PROJECT = "projects/<slug:slug>"
 WEBHOOK = "webhooks/<int:webhook_id>"
+SUBSCRIPTION: dict[str, Any] = {"get": "retrieve", "put": "update", "delete": "destroy"}
 #: Short lists that come whole.
 WHOLE: dict[str, Any] = {"pagination_class": None, "filterset_class": None}
 
@@ -193,6 +201,33 @@ v1 = [
     ),
     path(
         f"{REQUEST}/audit/<str:name>", ChangeRequestViewSet.as_view({"get": "audit_file"}), name="audit-file"
+    ),
+    path(
+        f"{REQUEST}/review_requests",
+        ReviewRequestViewSet.as_view({"get": "list", "post": "create"}, **WHOLE),
+        name="review-requests",
+    ),
+    path(
+        f"{REQUEST}/review_requests/<int:review_request_id>",
+        ReviewRequestViewSet.as_view({"delete": "destroy"}),
+        name="review-request",
+    ),
+    path(
+        f"{REQUEST}/subscription",
+        RequestSubscriptionViewSet.as_view(SUBSCRIPTION),
+        name="request-subscription",
+    ),
+    path(
+        f"{DATASET}/subscription",
+        DatasetSubscriptionViewSet.as_view(SUBSCRIPTION),
+        name="dataset-subscription",
+    ),
+    path("notifications", NotificationViewSet.as_view({"get": "list"}), name="notifications"),
+    path("notifications/read", NotificationViewSet.as_view({"post": "read"}), name="notifications-read"),
+    path(
+        "notification_settings",
+        NotificationSettingsViewSet.as_view({"get": "retrieve", "put": "update"}),
+        name="notification-settings",
     ),
     path("audit", TrailViewSet.as_view({"get": "audit"}), name="audit"),
     path("runs", MergeRunViewSet.as_view({"get": "list"}), name="runs"),

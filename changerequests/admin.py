@@ -23,6 +23,7 @@ from changerequests.models import (
     PlanCheck,
     Query,
     Review,
+    ReviewRequest,
     Revision,
     RunPhaseTime,
     Upload,
@@ -402,6 +403,15 @@ class ReviewAdmin(OperatorAdmin):
     list_filter = ["verdict", "created_at"]
     list_select_related = ["change_request", "reviewer"]
     search_fields = ["change_request__title", "reviewer__username"]
+
+
+@admin.register(ReviewRequest)
+class ReviewRequestAdmin(OperatorAdmin):
+    """Who was asked for a review."""
+
+    list_display = ["change_request", "reviewer", "group", "asked_by", "asked_at"]
+    list_select_related = ["change_request", "reviewer", "group", "asked_by"]
+    search_fields = ["change_request__title", "reviewer__username", "group__name"]
 
 
 @admin.register(Comment)

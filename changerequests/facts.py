@@ -22,6 +22,7 @@ from changerequests.models import (
     MergeRun,
     PlanCheck,
     Review,
+    ReviewRequest,
     Revision,
 )
 from changerequests.states import OPEN_STATUSES, Status
@@ -45,6 +46,7 @@ class Facts:
     role: Role | None = None
     revision: Revision | None = None
     reviews: tuple[Review, ...] = ()
+    review_requests: tuple[ReviewRequest, ...] = ()
     latest_run: MergeRun | None = None
     last_plan_check: PlanCheck | None = None
     suite_checks: tuple[ExpectationCheck, ...] = ()
@@ -179,6 +181,13 @@ class Facts:
         )
 
     @property
+    def owed_reviews(self) -> tuple[ReviewRequest, ...]:
+        """Who was asked for a review and has not judged the current content, while it can be judged."""
+        if self.status is not Status.PENDING:
+            return ()
+        return tuple(one for one in self.review_requests if not one.answered)
+
+    @property
     def objections(self) -> tuple[Review, ...]:
         """Requests for changes that nobody has taken back, by people who may review."""
         return tuple(
@@ -205,6 +214,7 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
     roles = roles_on(asker, {one.dataset for one in requests}) if asker is not None else {}
     revisions = _by_request(Revision.objects.filter(change_request__in=pks, is_current=True))
     reviews = _by_request(selectors.verdicts_on(pks))
+    review_requests = _by_request(selectors.review_requests_of(pks))
     runs = _by_request(selectors.latest_runs_of(pks))
     plan_checks = {check.pk: check for check in PlanCheck.objects.filter(pk__in=pks)}
     suite_checks = _by_request(selectors.counting_expectation_checks(expecting))
@@ -221,6 +231,7 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
             role=roles.get(one.dataset),
             revision=next(iter(revisions.get(one.pk, ())), None),
             reviews=tuple(reviews.get(one.pk, ())),
+            review_requests=tuple(review_requests.get(one.pk, ())),
             latest_run=next(iter(runs.get(one.pk, ())), None),
             last_plan_check=plan_checks.get(one.pk),
             suite_checks=tuple(suite_checks.get(one.pk, ())),

@@ -479,6 +479,43 @@ class Review(models.Model):
         return f"{self.reviewer} {self.verdict} {self.revision}"
 
 
+class ReviewRequest(models.Model):
+    """Somebody, or one of a group, was asked for a review. It stands until it is taken back; whether they still owe it
+    follows from their verdicts."""
+
+    #: Whether the asked person, or somebody of the asked group, judged the current content. Queries set it, see
+    #: ``selectors.review_requests_of``.
+    answered: bool
+
+    change_request = models.ForeignKey(
+        ChangeRequest, on_delete=models.CASCADE, related_name="review_requests"
+    )
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    group = models.ForeignKey("auth.Group", null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    asked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(reviewer__isnull=True) ^ Q(group__isnull=True), name="person_or_group_is_asked"
+            ),
+            models.UniqueConstraint(fields=["change_request", "reviewer"], name="person_asked_once"),
+            models.UniqueConstraint(fields=["change_request", "group"], name="group_asked_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} asked for {self.change_request.cr_id}"
+
+    @property
+    def name(self) -> str:
+        """Who was asked: a user name, or the name of a group."""
+        return str(self.reviewer if self.reviewer_id is not None else self.group)
+
+
 class Comment(models.Model):
     """A remark on the request, one of its rows or one of its cells; the first of a thread can be resolved."""
 

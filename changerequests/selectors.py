@@ -26,6 +26,7 @@ from changerequests.models import (
     ExpectationOverride,
     MergeRun,
     Review,
+    ReviewRequest,
     Revision,
 )
 from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
@@ -90,6 +91,24 @@ def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
         .exclude(verdict=Review.Verdict.COMMENT)
         .select_related("reviewer")
         .annotate(**facts)  # the model declares them
+        .order_by("pk")
+    )
+
+
+def review_requests_of(change_requests: Collection[int]) -> QuerySet[ReviewRequest]:
+    """Who was asked to review these requests, in the order in which they were; each with whether it was ``answered``
+    by a verdict on the current content."""
+    judged = Review.objects.filter(
+        change_request=OuterRef("change_request"),
+        change_request__revisions__is_current=True,
+        change_request__revisions__digest=F("revision_digest"),
+    ).exclude(verdict=Review.Verdict.COMMENT)
+    theirs = Q(reviewer=OuterRef("reviewer")) | Q(reviewer__groups=OuterRef("group"))
+    facts = {"answered": Exists(judged.filter(theirs))}
+    return (
+        ReviewRequest.objects.filter(change_request__in=change_requests)
+        .select_related("reviewer", "group")
+        .annotate(**facts)  # the model declares it
         .order_by("pk")
     )
 

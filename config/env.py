@@ -43,9 +43,11 @@ class Environment:
     delta_data_root: Path = Path("/data/delta")
     log_format: str = "json"
     log_level: str = "INFO"
-    email_url: str = "consolemail://"
+    email_url: str = ""
     default_from_email: str = "headgate@localhost"
     webhook_allowed_networks: list[str] = field(default_factory=list)
+    digest_hour: int = 6
+    notification_days: int = 90
     behind_tls_proxy: bool = True
     trusted_proxies: list[str] = field(default_factory=list)
     session_idle_minutes: int = 60
@@ -183,5 +185,5 @@ def database_settings(url: str) -> dict[str, object]:
 
 
 def mail_settings(url: str) -> dict[str, object]:
-    """Django's ``EMAIL_…`` settings for a mail URL."""
-    return dict(environ.Env.email_url_config(url))
+    """Django's ``EMAIL_…`` settings for a mail URL; without one nothing is sent."""
+    return dict(environ.Env.email_url_config(url or "dummymail://"))

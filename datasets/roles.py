@@ -179,6 +179,19 @@ def holds_role(role: Role, *, user: str, dataset: str, project: str) -> Q:
     return Q(Exists(User.objects.filter(pk=OuterRef(user), is_active=True))) & given
 
 
+def people_with_role(people: Collection[int], dataset: Dataset, role: Role) -> frozenset[int]:
+    """Those of some people, by their primary keys, who are active and hold at least this role on the dataset."""
+    if not people:
+        return frozenset()
+    places = {
+        "asked_dataset": Value(dataset.pk, output_field=BigIntegerField()),
+        "asked_project": Value(dataset.project_id, output_field=BigIntegerField()),
+    }
+    holds = holds_role(role, user="pk", dataset="asked_dataset", project="asked_project")
+    found = User.objects.filter(pk__in=people).annotate(**places).filter(holds)
+    return frozenset(found.values_list("pk", flat=True))
+
+
 def visible_projects(user: User) -> QuerySet[Project]:
     """Projects on which the person has a role, or that hold a dataset they may see."""
     if user.is_superuser:

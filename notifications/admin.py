@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from audit.admin import ReadOnlyAdmin
-from notifications.models import Delivery, Webhook
+from notifications.models import Delivery, Notification, NotificationSetting, Subscription, Webhook
 
 
 @admin.register(Delivery)
@@ -23,3 +23,33 @@ class WebhookAdmin(ReadOnlyAdmin):
     list_filter = ["format", "stopped"]
     list_select_related = ["project", "dataset"]
     exclude = ["url", "secret", "former_secret"]
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    """News in inboxes, newest first."""
+
+    list_display = ["pk", "person", "kind", "reason", "headline", "created_at", "read_at", "for_digest"]
+    list_filter = ["kind", "reason"]
+    list_select_related = ["person"]
+    search_fields = ["person__username"]
+
+
+@admin.register(NotificationSetting)
+class NotificationSettingAdmin(ReadOnlyAdmin):
+    """How people want to be told, where that is not the default."""
+
+    list_display = ["person", "kind", "way"]
+    list_filter = ["kind", "way"]
+    list_select_related = ["person"]
+    search_fields = ["person__username"]
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    """What people watch and mute."""
+
+    list_display = ["person", "change_request", "dataset", "level"]
+    list_filter = ["level"]
+    list_select_related = ["person", "change_request", "dataset__project"]
+    search_fields = ["person__username"]

@@ -1,14 +1,21 @@
 """What the database holds of news on its way to people and programs."""
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from changerequests.models import ChangeRequest
 from datasets.durable_work import DurableWork
 from datasets.models import Dataset, Project
 from notifications.formats import Format
+from notifications.kinds import Kind, Reason, Way
+
+
+def _choices(values: type[Kind] | type[Reason] | type[Way]) -> list[tuple[str, str]]:
+    return [(one.value, one.value.replace("_", " ")) for one in values]
 
 
 class Delivery(DurableWork):
@@ -150,3 +157,80 @@ class Webhook(models.Model):
     def trial_receiver(self) -> str:
         """The same for trials, which wait for nothing that waits."""
         return f"{self.receiver}:trial"
+
+
+class Notification(models.Model):
+    """One piece of news in somebody's inbox: one for each event and person, for the strongest reason."""
+
+    event = models.ForeignKey("audit.Event", on_delete=models.PROTECT, db_constraint=False, related_name="+")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=20, choices=_choices(Kind))
+    reason = models.CharField(max_length=20, choices=_choices(Reason))
+    headline = models.CharField(max_length=600, help_text="What happened, in one line.")
+    change_request = models.ForeignKey(
+        ChangeRequest, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    read_at = models.DateTimeField(null=True, blank=True)
+    for_digest = models.BooleanField(
+        default=False, help_text="Whether it waits to be told in the person's next daily mail."
+    )
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["event", "person"], name="one_notification_per_event_and_person")
+        ]
+        indexes = [
+            models.Index(fields=["person", "-id"], name="inbox"),
+            models.Index(fields=["person"], condition=Q(read_at__isnull=True), name="unread"),
+            models.Index(fields=["person", "id"], condition=Q(for_digest=True), name="for_digest"),
+            models.Index(fields=["created_at"], name="old_notifications"),
+        ]
+
+    def __str__(self) -> str:
+        return f"notification {self.pk}"
+
+
+class NotificationSetting(models.Model):
+    """How somebody wants to be told of one kind of news, where that is not the default."""
+
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=20, choices=_choices(Kind))
+    way = models.CharField(max_length=10, choices=_choices(Way))
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["person", "kind"], name="one_way_per_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.person_id}: {self.kind} by {self.way}"
+
+
+class Subscription(models.Model):
+    """What somebody wants to hear of one request, or of all requests to a dataset; a request's own goes before."""
+
+    class Level(models.TextChoices):
+        WATCH = "watch", "everything"
+        PARTICIPATING = "participating", "what I take part in"
+        MUTE = "mute", "only what I am asked"
+
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    change_request = models.ForeignKey(
+        ChangeRequest, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    level = models.CharField(max_length=15, choices=Level.choices)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(change_request__isnull=True) ^ Q(dataset__isnull=True),
+                name="subscription_to_one_thing",
+            ),
+            models.UniqueConstraint(fields=["person", "change_request"], name="one_subscription_per_request"),
+            models.UniqueConstraint(fields=["person", "dataset"], name="one_subscription_per_dataset"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.person_id}: {self.level}"

@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from notifications.services import delivering, dispatching
+from notifications.services import delivering, digests, dispatching, forgetting
 
 
 @shared_task(name="notifications.dispatch")
@@ -22,3 +22,15 @@ def sweep() -> None:
     """Dispatch and ring for what was lost, or has to be tried again."""
     dispatching.dispatch()
     delivering.sweep()
+
+
+@shared_task(name="notifications.send_digests")
+def send_digests() -> None:
+    """One mail a day for those who want that."""
+    digests.send_digests()
+
+
+@shared_task(name="notifications.forget_old")
+def forget_old() -> None:
+    """Remove what is kept no longer of notifications, deliveries and the outbox."""
+    forgetting.forget_old()

@@ -25,6 +25,7 @@ ICONS = {
     "x-circle": '<circle cx="8" cy="8" r="5.75"/><path d="m6 6 4 4m0-4-4 4"/>',
     "alert": '<path d="M8 2.25 14.25 13.25H1.75zM8 6.5v3M8 11.4v.05"/>',
     "info": '<circle cx="8" cy="8" r="5.75"/><path d="M8 7.5v3.25M8 5.2v.05"/>',
+    "bell": '<path d="M8 2a4 4 0 0 0-4 4v3l-1.5 2.5h11L12 9V6a4 4 0 0 0-4-4z"/><path d="M6.5 13.5h3"/>',
     "clock": '<circle cx="8" cy="8" r="5.75"/><path d="M8 4.75V8l2.25 1.5"/>',
     "up": '<path d="M8 13V3.5m-3.5 3.5L8 3.5l3.5 3.5"/>',
     "down": '<path d="M8 3v9.5m-3.5-3.5L8 12.5l3.5-3.5"/>',

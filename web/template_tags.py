@@ -4,11 +4,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.contrib.auth.models import User
 from django.template.context import RequestContext
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from notifications.selectors import unread_of
 from web import cells, theme
 from web.icons import ICONS
 from web.parameters import misfits
@@ -17,6 +19,16 @@ from web.wording import browser_in_words, counted
 register = template.Library()
 
 register.filter("cell", cells.cell_html)
+
+
+@register.simple_tag(takes_context=True)
+def unread_news(context: RequestContext) -> int:
+    """How much news the person who looks at the page has not read; 0 on pages that no request shows."""
+    request = context.get("request")
+    user = getattr(request, "user", None)
+    return unread_of(user).count() if isinstance(user, User) else 0
+
+
 register.filter("counted", counted)
 register.filter("browser_in_words", browser_in_words)
 

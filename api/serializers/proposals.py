@@ -328,6 +328,9 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
 
     verdicts = serializers.SerializerMethodField(help_text="The newest verdict of each reviewer.")
     approvals = serializers.SerializerMethodField(help_text="How many approvals count for what stands now.")
+    awaited_reviews = serializers.SerializerMethodField(
+        help_text="Who was asked for a review and has not judged the current content: user and group names."
+    )
     blockers = serializers.SerializerMethodField(help_text="Action to what stands in its way.")
     merged_by = UserField(read_only=True, allow_null=True)
 
@@ -340,6 +343,7 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
             "merged_by",
             "verdicts",
             "approvals",
+            "awaited_reviews",
             "blockers",
         ]
 
@@ -349,6 +353,10 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
 
     def get_approvals(self, change_request: ChangeRequest) -> int:
         return len(self.facts(change_request).approvals)
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_awaited_reviews(self, change_request: ChangeRequest) -> list[str]:
+        return [one.name for one in self.facts(change_request).owed_reviews]
 
     @extend_schema_field(serializers.DictField(child=BlockerSerializer(many=True)))
     def get_blockers(self, change_request: ChangeRequest) -> Any:

@@ -58,8 +58,20 @@ TEXTS: Final[Mapping[type[models.Model], tuple[str, ...]]] = {
     MaintenanceRun: ("reason", "error_message"),
     LogEntry: ("object_repr", "change_message"),
 }  # fmt: skip
-#: What opens the account, and says where from: rows of models beside this package, by their labels.
-GONE: Final = ("accounts.Token", "accounts.BrowserSession")
+#: The same of models above this package, by their labels.
+TEXTS_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
+    "notifications.Notification": ("headline",),
+    "notifications.Delivery": ("payload", "response", "error_message"),
+}
+#: What opens the account, says where from, and what it was told: rows of models beside and above this package, by their
+#: labels, with what names the account in them.
+GONE: Final = {
+    "accounts.Token": "user",
+    "accounts.BrowserSession": "user",
+    "notifications.Notification": "person",
+    "notifications.NotificationSetting": "person",
+    "notifications.Subscription": "person",
+}
 SEALED: Final = (*KEPT, MERGE, OUTCOME, WAIT, DATASET, SUITE_VERSION)
 
 
@@ -148,8 +160,8 @@ def _former_names(username: str) -> list[str]:
 
 def _close(user: User, names: Names) -> None:
     """Leave nothing of an account but its number: nobody signs in to it, and no token and no session is left."""
-    for label in GONE:
-        apps.get_model(label)._default_manager.filter(user=user).delete()
+    for label, field in GONE.items():
+        apps.get_model(label)._default_manager.filter(**{field: user}).delete()
     user.username, user.email = names.pseudonym, ""
     user.first_name, user.last_name = "", ""
     user.is_active = user.is_staff = user.is_superuser = False
@@ -161,7 +173,8 @@ def _rows(names: Names, files: Mapping[Path, str], *, dry_run: bool) -> tuple[di
     """Replace the names in every row; the new seals of rows that entries vouch for, and where texts were replaced."""
     seals: dict[str, str] = {}
     texts: list[str] = []
-    for model, fields in TEXTS.items():
+    above = {apps.get_model(label): fields for label, fields in TEXTS_ABOVE.items()}
+    for model, fields in {**TEXTS, **above}.items():
         rows: models.QuerySet[Any] = models.QuerySet(
             model
         )  # past the guards of models that are never changed

@@ -191,6 +191,18 @@ CONTENT_LIMITS = content_limits(ENV)
 #: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.
 RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180}
 
+# --- E-mail -----------------------------------------------------------------------------------------------
+vars().update(mail_settings(ENV.email_url))
+DEFAULT_FROM_EMAIL = ENV.default_from_email
+#: Whether people are told by e-mail; without a mail server the inbox remains.
+SENDS_MAIL = bool(ENV.email_url)
+#: How long a mail server may take to answer.
+EMAIL_TIMEOUT = 20
+#: At which hour (UTC) those who want one mail a day get it.
+DIGEST_HOUR = ENV.digest_hour
+#: After how many days read or old news, and what is kept of deliveries, goes.
+NOTIFICATION_DAYS = ENV.notification_days
+
 # --- Celery: what bites and why is in docs/architecture.md ------------------------------------------------
 CELERY_BROKER_URL = ENV.celery_broker_url
 CELERY_TASK_IGNORE_RESULT = True
@@ -222,6 +234,8 @@ CELERY_BEAT_SCHEDULE = {
     "anchor-audit": {"task": "audit.anchor", "schedule": 3600.0},
     "deliver-anchors": {"task": "datasets.deliver_anchors", "schedule": 60.0},
     "maintenance": {"task": "changerequests.maintain_all", "schedule": 3600.0},
+    "digests": {"task": "notifications.send_digests", "schedule": crontab(hour=str(DIGEST_HOUR), minute="0")},
+    "forget-notifications": {"task": "notifications.forget_old", "schedule": crontab(hour="3", minute="47")},
     "retention": {"task": "changerequests.retention", "schedule": crontab(hour="3", minute="17")},
 }
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0
@@ -272,6 +286,9 @@ SPECTACULAR_SETTINGS = {
         "MaintenanceStatus": "datasets.models.MaintenanceRun.Status",
         "WebhookFormat": "api.serializers.webhooks.FORMATS",
         "WebhookStopped": "api.serializers.webhooks.STOPPED",
+        "NotificationKind": "api.serializers.notifications.KINDS",
+        "NotificationReason": "api.serializers.notifications.NOTIFICATION_REASONS",
+        "NotificationWay": "api.serializers.notifications.WAYS",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
         "Role": "api.serializers.members.ROLES",
@@ -287,8 +304,6 @@ SPECTACULAR_SETTINGS = {
 REST_KNOX = {"AUTO_REFRESH": False, "AUTH_HEADER_PREFIX": "Token"}
 KNOX_TOKEN_MODEL = "accounts.Token"  # noqa: S105  (the name of a model)
 
-vars().update(mail_settings(ENV.email_url))
-DEFAULT_FROM_EMAIL = ENV.default_from_email
 
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 LOGGING = logging_settings(log_format=ENV.log_format, log_level=ENV.log_level)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
+from notifications.channels.mail import MailChannel
 from notifications.channels.protocol import Channel, DeliveryFailed
 from notifications.channels.webhooks import WebhookChannel
 
-CHANNELS: Final[Mapping[str, Channel]] = {"webhook": WebhookChannel()}
+CHANNELS: Final[Mapping[str, Channel]] = {"mail": MailChannel(), "webhook": WebhookChannel()}
 
 
 def channel_called(name: str) -> Channel:

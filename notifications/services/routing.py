@@ -7,9 +7,10 @@ from typing import Final
 
 from notifications.news import News
 from notifications.services.parcels import Parcel
+from notifications.services.people import parcels_for_people
 from notifications.services.webhooks import webhook_parcels
 
 #: Called in the transaction that dispatches the news; writes what is its own (an inbox) and returns what is to be sent.
 Router = Callable[[News], Iterable[Parcel]]
 
-ROUTERS: Final[tuple[Router, ...]] = (webhook_parcels,)
+ROUTERS: Final[tuple[Router, ...]] = (parcels_for_people, webhook_parcels)

@@ -56,6 +56,9 @@ POST /api/v1/change_requests/{cr_id}/rebase                                 | 40
 POST /api/v1/change_requests/{cr_id}/reopen                                 | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/return_to_draft                        | 401 404 403 403 200 403 404 | propose
 POST /api/v1/change_requests/{cr_id}/revert                                 | 401 404 403 403 403 201 404 | propose
+GET /api/v1/change_requests/{cr_id}/review_requests                         | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/review_requests                        | 401 404 403 200 200 200 404 | propose
+DELETE /api/v1/change_requests/{cr_id}/review_requests/{review_request_id}  | 401 404 403 204 204 204 404 | propose
 GET /api/v1/change_requests/{cr_id}/reviews                                 | 401 404 200 200 200 200 404 | read
 POST /api/v1/change_requests/{cr_id}/reviews                                | 401 404 403 201 403 201 404 | review
 GET /api/v1/change_requests/{cr_id}/reviews/{review_id}                     | 401 404 200 200 200 200 404 | read
@@ -63,6 +66,9 @@ GET /api/v1/change_requests/{cr_id}/revisions                               | 40
 GET /api/v1/change_requests/{cr_id}/revisions/{number}                      | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/stream                                  | 401 404 501 501 501 501 404 | read
 POST /api/v1/change_requests/{cr_id}/submit                                 | 401 404 403 403 200 200 404 | propose
+GET /api/v1/change_requests/{cr_id}/subscription                            | 401 404 200 200 200 200 404 | read
+PUT /api/v1/change_requests/{cr_id}/subscription                            | 401 404 200 200 200 200 404 | review
+DELETE /api/v1/change_requests/{cr_id}/subscription                         | 401 404 204 204 204 204 404 | review
 POST /api/v1/change_requests/{cr_id}/threads/{comment_id}                   | 401 404 403 200 200 200 404 | review
 POST /api/v1/change_requests/{cr_id}/upload                                 | 401 404 403 403 201 201 404 | propose
 GET /api/v1/datasets                                                        | 401 200 200 200 200 200 200 | read
@@ -82,6 +88,9 @@ POST /api/v1/datasets/{dataset_id}/reconcile                                | 40
 GET /api/v1/datasets/{dataset_id}/rows                                      | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/rows/history                              | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/schema                                    | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/subscription                              | 401 404 200 200 200 200 404 | read
+PUT /api/v1/datasets/{dataset_id}/subscription                              | 401 404 200 200 200 200 404 | review
+DELETE /api/v1/datasets/{dataset_id}/subscription                           | 401 404 204 204 204 204 404 | review
 GET /api/v1/datasets/{dataset_id}/suite                                     | 401 404 200 200 200 200 404 | read
 PUT /api/v1/datasets/{dataset_id}/suite                                     | 401 404 403 403 403 200 404 | admin
 POST /api/v1/datasets/{dataset_id}/suite/proposals                          | 401 404 403 403 403 202 404 | admin
@@ -92,6 +101,10 @@ GET /api/v1/datasets/{dataset_id}/webhooks                                  | 40
 POST /api/v1/datasets/{dataset_id}/webhooks                                 | 401 404 403 403 403 201 404 | admin
 POST /api/v1/deliveries/{delivery_id}/repeat                                | 401 404 403 403 403 202 404 | admin
 GET /api/v1/groups                                                          | 401 403 403 403 403 200 200 | admin
+GET /api/v1/notification_settings                                           | 401 200 200 200 200 200 200 | read
+PUT /api/v1/notification_settings                                           | 401 200 200 200 200 200 200 | admin
+GET /api/v1/notifications                                                   | 401 200 200 200 200 200 200 | read
+POST /api/v1/notifications/read                                             | 401 200 200 200 200 200 200 | review
 GET /api/v1/projects                                                        | 401 200 200 200 200 200 200 | read
 POST /api/v1/projects                                                       | 401 403 403 403 403 403 201 | admin
 GET /api/v1/projects/{slug}                                                 | 401 404 200 200 200 200 200 | read
@@ -137,7 +150,11 @@ BODIES: dict[str, Any] = {
     },
     "POST /api/v1/change_requests/{cr_id}/conflicts/bulk": {"column": "seats", "choice": "proposed"},
     "POST /api/v1/change_requests/{cr_id}/expectations/override": {"reason": "They are right."},
+    "POST /api/v1/change_requests/{cr_id}/review_requests": {"users": ["cora"]},
     "POST /api/v1/change_requests/{cr_id}/reviews": {"verdict": "approve"},
+    "PUT /api/v1/change_requests/{cr_id}/subscription": {"level": "watch"},
+    "PUT /api/v1/datasets/{dataset_id}/subscription": {"level": "mute"},
+    "PUT /api/v1/notification_settings": {"merged": "email"},
     "POST /api/v1/change_requests/{cr_id}/threads/{comment_id}": {"resolved": True},
     "POST /api/v1/datasets": {
         "project": "<project>",
@@ -181,6 +198,7 @@ MEANT = {
     "query_id": "query",
     "comment_id": "remark",
     "review_id": "verdict",
+    "review_request_id": "asked",
     "number": "suite",
     "proposal_id": "proposal",
     "webhook_id": "webhook",

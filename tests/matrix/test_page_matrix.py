@@ -32,6 +32,12 @@ GET device                   | 302 200 200 200 200 200 200
 POST decide_device           | 302 422 422 422 422 422 422
 POST make_token              | 401 200 200 200 200 200 200
 POST revoke_token            | 302 404 404 404 404 302 404
+GET inbox                    | 302 200 200 200 200 200 200
+POST read_notifications      | 302 302 302 302 302 302 302
+GET notification_settings    | 302 200 200 200 200 200 200
+POST notification_settings   | 302 302 302 302 302 302 302
+GET unsubscribe              | 200 200 200 200 200 200 200
+POST unsubscribe             | 200 200 200 200 200 200 200
 POST theme                   | 302 302 302 302 302 302 302
 GET datasets                 | 302 200 200 200 200 200 200
 GET project                  | 302 404 200 200 200 200 404
@@ -65,6 +71,7 @@ POST remove_member           | 302 404 403 403 403 302 404
 GET dataset_settings         | 302 404 200 200 200 200 404
 POST dataset_settings        | 401 404 403 403 403 302 404
 POST reconcile               | 302 404 403 302 302 302 404
+POST subscribe_to_dataset    | 302 404 302 302 302 302 404
 GET new_change_request       | 302 404 403 200 200 200 404
 POST new_change_request      | 401 404 403 302 302 302 404
 GET change_request           | 302 404 200 200 200 200 404
@@ -88,6 +95,9 @@ POST reopen                  | 302 404 403 403 302 302 404
 POST comment                 | 401 404 403 302 302 302 404
 POST settle                  | 302 404 403 302 302 302 404
 POST review                  | 401 404 403 302 403 302 404
+POST ask_for_review          | 302 404 403 302 302 302 404
+POST withdraw_review_request | 302 404 403 302 302 302 404
+POST subscribe               | 302 404 302 302 302 302 404
 GET merge                    | 302 404 200 200 200 200 404
 POST merge                   | 302 404 403 302 302 302 404
 POST merge_when_ready        | 302 404 403 302 302 302 404
@@ -145,6 +155,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "comment": {"body": "I see."},
     "settle": {"resolved": "true"},
     "review": {"verdict": "approve", "revision_digest": ""},
+    "ask_for_review": {"users": "cora", "groups": ""},
+    "subscribe": {"level": "watch"},
+    "subscribe_to_dataset": {"level": "mute"},
+    "notification_settings": {"merged": "email"},
     "close": {"reason": "Not now."},
     "merge": {"dataset_name": ""},
 }
@@ -216,7 +230,7 @@ def test_the_pages_answer_everybody_as_the_table_says_and_refusals_change_nothin
 #: What an address answers that is not in the table: it does nothing, and shows nothing of its own.
 NO_PAGE = {"GET": (302, 303, 405), "POST": (405,)}
 #: What somebody who is not signed in does, and leaves traces of.
-PUBLIC = ("POST login",)
+PUBLIC = ("POST login", "POST unsubscribe")
 
 
 def signed_in(world: World) -> dict[str, Client]:
@@ -239,6 +253,8 @@ def address_of(world: World, name: str) -> str:
         "comment_id": world.names["remark"],
         "webhook_id": world.names["webhook"],
         "delivery_id": world.names["delivery"],
+        "asked_id": world.names["asked"],
+        "token": world.names["farewell"],
         "proposal_id": world.names["proposal"],
         "version": 0,
         "number": world.names["token"] if name == "revoke_token" else 0 if "rows" in name else 1,

@@ -13,14 +13,17 @@ from django.db import connection, transaction
 from accounts.models import Token
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import plans, proposals, queries, uploads
+from changerequests.services import asking, plans, proposals, queries, uploads
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from datasets.models import Dataset, SuiteProposal
 from datasets.operators import make_operator
 from datasets.roles import Role
+from notifications.kinds import Kind
 from notifications.models import Delivery
 from notifications.services import webhooks
+from notifications.unsubscribing import Farewell
+from notifications.unsubscribing import token_of as farewell_token
 from tests.api.clients import token_of
 from tests.factories import (
     PLANES,
@@ -79,6 +82,7 @@ def make_world() -> World:
     run = request_merge(change_request_id=queued.pk, actor=author)
     remark = comment(change_request_id=pending.pk, actor=author, body="Look here.")
     verdict = review(change_request_id=pending.pk, actor=people["contributor"], verdict="comment", body="Hm.")
+    [asked] = asking.ask_for_review(change_request_id=pending.pk, actor=author, users=["olivia"])
     unregistered = table_folder("unregistered")
     create_as_copy(unregistered, PLANES, {})
     conflict = plans.conflicts_page(change_request=conflicting).conflicts[0]
@@ -109,6 +113,8 @@ def make_world() -> World:
             "run": run.pk,
             "remark": remark.pk,
             "verdict": verdict.pk,
+            "asked": asked.pk,
+            "farewell": farewell_token(Farewell(people["viewer"].pk, (Kind.MERGED,))),
             "upload": received.pk,
             "query": queries.ask(dataset=dataset, actor=owner, statement="SELECT tailnum FROM dataset").pk,
             "suite": suite.number,

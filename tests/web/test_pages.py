@@ -161,11 +161,11 @@ class TestHome:
     ) -> None:
         client = signed_in(owner)
         client.get(reverse("home"))  # the content types of roles are looked up once in a process
-        with django_assert_num_queries(16):
+        with django_assert_num_queries(18):
             client.get(reverse("home"))
         for _ in range(4):
             approve(ChangeRequestFactory(dataset=change_request.dataset, author=fresh(author)), owner)
-        with django_assert_num_queries(16):
+        with django_assert_num_queries(18):
             client.get(reverse("home"))
 
 
@@ -249,7 +249,7 @@ class TestDataset:
         url, browser = reverse("members", args=address(dataset)), signed_in(owner)
         browser.get(url)
 
-        with django_assert_num_queries(12):
+        with django_assert_num_queries(13):
             first = browser.get(url)
         second = text(browser.get(url, {"page": "2"}))
         found = text(browser.get(url, {"q": "ANALYST"}))
@@ -513,12 +513,12 @@ class TestConversation:
     @pytest.mark.parametrize(
         ("page", "statements"),
         [
-            ("change_request", 13),
-            ("changes", 10),
-            ("conflicts", 13),
-            ("checks", 10),
-            ("upload", 9),
-            ("merge_box", 9),
+            ("change_request", 16),
+            ("changes", 12),
+            ("conflicts", 15),
+            ("checks", 12),
+            ("upload", 11),
+            ("merge_box", 10),
         ],
     )
     def test_its_queries_do_not_grow_with_the_conversation(
@@ -579,7 +579,7 @@ class TestLongConversation:
     ) -> None:
         client, url = signed_in(author), reverse("change_request", args=[long.cr_id])
         client.get(url)
-        with django_assert_num_queries(13):
+        with django_assert_num_queries(16):
             page = client.get(url)
         entries = page.context["entries"]
         number = len(entries) - 1 + entries[5].hidden

@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from changerequests import policies
 from changerequests.facts import Facts
-from changerequests.models import ChangeRequest, MergeRun, Review, Revision
+from changerequests.models import ChangeRequest, MergeRun, Review, ReviewRequest, Revision
 from changerequests.states import Action, Status
 from web.view_models.datasets import Tab
 from web.view_models.requests import StatusChip, Tally, status_chip
@@ -43,6 +43,8 @@ class Side:
     """The column beside the conversation."""
 
     reviewers: tuple[Reviewer, ...]
+    asked: tuple[ReviewRequest, ...]
+    may_ask: bool
     may_upload: bool
     may_submit: bool
     may_return_to_draft: bool
@@ -108,6 +110,8 @@ def side(facts: Facts) -> Side:
 
     return Side(
         reviewers=tuple(reviewers),
+        asked=tuple(one for one in facts.review_requests if not one.answered),
+        may_ask=facts.contributes and facts.status in (Status.DRAFT, Status.PENDING),
         may_upload=possible(Action.STAGE),
         may_submit=possible(Action.SUBMIT),
         may_return_to_draft=possible(Action.RETURN_TO_DRAFT),

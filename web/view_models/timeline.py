@@ -181,6 +181,14 @@ def _plain(sentence: str, icon: str, tone: str = "", quote: str = "") -> Sentenc
     return entry
 
 
+def _asking(sentence: str, icon: str) -> Sentence:
+    def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
+        asked = listed([*data.get("users", ()), *data.get("groups", ())])
+        return TimelineEntry(who, sentence.format(asked), when, icon)
+
+    return entry
+
+
 def _staged(
     who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
 ) -> TimelineEntry:
@@ -393,6 +401,8 @@ _SENTENCES: dict[str, Sentence] = {
     ),
     "merge.when_ready_withdrawn": _plain("took back the wish to merge it as soon as it is ready", "clock"),
     "merge.when_ready_dropped": _plain("gave up the waiting merge", "clock", "warn", quote="reason"),
+    "review.requested": _asking("asked {} for a review", "people"),
+    "review.request_withdrawn": _asking("asks {} no more for a review", "people"),
     "staging.removed": _plain("removed the uploaded content; the audit files keep what was merged", "file"),
     "staging.archived": _plain("archived the uploaded content", "file"),
 }

@@ -13,9 +13,10 @@ from changerequests import policies, selectors
 from changerequests.errors import PlanChanged
 from changerequests.facts import Facts
 from changerequests.models import Upload
-from changerequests.services import plans, proposals, rebasing, reviews, uploads
+from changerequests.services import asking, plans, proposals, rebasing, reviews, uploads
 from changerequests.states import Action, Status
 from datasets.errors import InvalidInput
+from notifications.services.preferences import subscription_to
 from web.forms import CloseForm, CommentForm, ReviewForm
 from web.parameters import NUMBER, asked_with
 from web.view_models.change_requests import head, may_approve, may_review, side
@@ -84,6 +85,7 @@ def _conversation_page(
         "dataset": facts.dataset,
         "head": head(facts, "conversation"),
         "side": side(facts),
+        "subscription": subscription_to(person=person(request), to=change_request),
         "entries": timeline(
             change_request,
             until=whole_number(request.GET.get("until", "")),
@@ -303,3 +305,30 @@ def _to_thread(cr_id: str, thread: int) -> HttpResponse:
 
 def _back(cr_id: str) -> HttpResponse:
     return HttpResponseRedirect(reverse("change_request", args=[cr_id]))
+
+
+@form_at("change_request", "cr_id")
+@signed_in
+def ask_for_review(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Ask people and groups, by their names, for a review."""
+    users, groups = (
+        [one.strip() for one in posted(request, name).split(",") if one.strip()]
+        for name in ("users", "groups")
+    )
+    change_request = request_at(request, cr_id)
+    asking.ask_for_review(
+        change_request_id=change_request.pk, actor=person(request), users=users, groups=groups
+    )
+    messages.success(request, "Asked for a review.")
+    return _back(cr_id)
+
+
+@form_at("change_request", "cr_id")
+@signed_in
+def withdraw_review_request(request: HttpRequest, cr_id: str, asked_id: int) -> HttpResponse:
+    """Take back that somebody was asked."""
+    change_request = request_at(request, cr_id)
+    asking.withdraw_review_request(
+        change_request_id=change_request.pk, review_request_id=asked_id, actor=person(request)
+    )
+    return _back(cr_id)

@@ -155,6 +155,7 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "number": "1",
         "review_id": str(verdict.pk),
         "proposal_id": str(proposal.pk),
+        "query_id": "1",
         "webhook_id": str(hook.pk),
         "delivery_id": str(delivery.pk),
         "name": "merge_result.json",

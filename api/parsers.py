@@ -1,16 +1,17 @@
 """How bodies are read."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django.conf import settings
 from django.utils.datastructures import MultiValueDict
 from rest_framework.exceptions import UnsupportedMediaType
-from rest_framework.parsers import FileUploadParser, JSONParser
+from rest_framework.parsers import BaseParser, FileUploadParser, JSONParser
 from rest_framework.request import Request
 
 from datasets.errors import BodyTooLarge, InvalidInput
-from datasets.rows import parse_json
+from datasets.rows import FileFormat, parse_json
 
 #: The media types of content that comes as a body of its own, and the formats that they name; the last names none.
 CONTENT_TYPES: Final[Mapping[str, str]] = {
@@ -116,3 +117,28 @@ def _refuse_encoded(request: Request) -> None:
         raise UnsupportedMediaType(
             request.content_type, "Only content that is a body of its own may be encoded, and only with gzip."
         )
+
+
+class CSVParser(BaseParser):
+    """A file as it came, for whoever has it read apart."""
+
+    media_type = "text/csv"
+    file_format = FileFormat.CSV
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        return ChoicesFile(self.file_format, stream.read())
+
+
+class ParquetParser(CSVParser):
+    """The same in Parquet."""
+
+    media_type = "application/vnd.apache.parquet"
+    file_format = FileFormat.PARQUET
+
+
+@dataclass(frozen=True)
+class ChoicesFile:
+    """A small file in a body; nobody has looked into it."""
+
+    file_format: FileFormat
+    content: bytes

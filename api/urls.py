@@ -27,6 +27,7 @@ from api.views.proposals import (
 )
 from api.views.proposing import ProposalView
 from api.views.queries import QueriesView, QueryView
+from api.views.rows import DifferenceViewSet, RowsViewSet
 from api.views.sign_in import (
     DeviceSignInView,
     DeviceTokenView,
@@ -84,7 +85,8 @@ v1 = [
     path("datasets", DatasetViewSet.as_view({"get": "list", "post": "create"}), name="datasets"),
     path(DATASET, DatasetViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="dataset"),
     path(f"{DATASET}/schema", DatasetViewSet.as_view({"get": "table"}), name="dataset-schema"),
-    path(f"{DATASET}/rows", DatasetViewSet.as_view({"get": "rows"}), name="dataset-rows"),
+    path(f"{DATASET}/rows", RowsViewSet.as_view({"get": "rows"}), name="dataset-rows"),
+    path(f"{DATASET}/compare", RowsViewSet.as_view({"get": "compare"}), name="dataset-compare"),
     path(f"{DATASET}/rows/history", TableViewSet.as_view({"get": "row_history"}), name="row-history"),
     path(f"{DATASET}/audit", TableViewSet.as_view({"get": "audit"}), name="dataset-audit"),
     path(
@@ -141,8 +143,13 @@ v1 = [
     path("queries/<int:query_id>", QueryView.as_view(), name="query"),
     path("uploads/<int:upload_id>", ReceivedUploadView.as_view(), name="received-upload"),
     path(f"{REQUEST}/revisions", RevisionViewSet.as_view({"get": "list"}), name="revisions"),
+    path(
+        f"{REQUEST}/revisions/compare",
+        DifferenceViewSet.as_view({"get": "compare"}),
+        name="revisions-compare",
+    ),
     path(f"{REQUEST}/revisions/<int:number>", RevisionViewSet.as_view({"get": "retrieve"}), name="revision"),
-    path(f"{REQUEST}/diff", ChangeRequestViewSet.as_view({"get": "diff"}), name="diff"),
+    path(f"{REQUEST}/diff", DifferenceViewSet.as_view({"get": "diff"}), name="diff"),
     path(
         f"{REQUEST}/diff/groups",
         ChangeRequestViewSet.as_view({"get": "diff_groups"}, **WHOLE),
@@ -151,7 +158,7 @@ v1 = [
     path(f"{REQUEST}/plan", ChangeRequestViewSet.as_view({"get": "plan"}), name="plan"),
     path(
         f"{REQUEST}/conflicts",
-        ConflictViewSet.as_view({"get": "list", "post": "resolve"}),
+        ConflictViewSet.as_view({"get": "list", "post": "resolve", "put": "resolve_by_file"}),
         name="conflicts",
     ),
     path(

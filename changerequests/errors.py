@@ -146,6 +146,12 @@ class ContentMissing(DomainError):
     code = "content_missing"
 
 
+class ContentGone(DomainError):
+    """The content of a revision that was replaced long ago is not kept any more."""
+
+    code = "content_gone"
+
+
 class ContentMoved(DomainError):
     """What a request changes was merged or replaced while somebody read it; ``data["moved"]`` says which."""
 

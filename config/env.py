@@ -55,6 +55,8 @@ class Environment:
     merge_wait_seconds: int = 60
     upload_limit_bytes: int = 5 * 1024**3
     upload_wait_seconds: int = 20
+    downloads_at_once: int = 4
+    download_stall_seconds: int = 60
     staging_seconds: int = 1800
     query_seconds: int = 120
     staging_process_memory: int = 3 * 1024**3

@@ -92,6 +92,8 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "not_acceptable": 406,
     "unsupported_media_type": 415,
     "throttled": 429,
+    "too_many_downloads": 503,
+    "content_gone": 410,
     "too_large": 413,
     "streams_unavailable": 501,
 }

@@ -16,6 +16,10 @@ from datasets.errors import InvalidInput
 
 # What the engine tells, for faces that do not know it.
 ChangedRow = merging.ChangedRow
+Differences = merging.Differences
+FileFormat = merging.FileFormat
+RowStream = merging.RowStream
+encoded = merging.encoded
 Conflict = merging.Conflict
 FarMoment = merging.FarMoment
 Page = merging.Page

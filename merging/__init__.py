@@ -63,6 +63,14 @@ from merging.expectations import (
 from merging.expectations.report import ValidationFailed, ValidationReport
 from merging.expectations.rules import ExpectationRules
 from merging.expectations.tables import check_table, propose_expectations
+from merging.history.comparing import (
+    Differences,
+    changes_merged,
+    changes_staged,
+    compare_staged,
+    compare_versions,
+)
+from merging.history.conflicts import stream_conflicts
 from merging.history.diffs import read_diff
 from merging.history.keys import contents_touched, key_filters, merges_that_may_hold
 from merging.history.rebasing import Rebased, Underneath, changes_under, rebase
@@ -89,14 +97,17 @@ from merging.model import (
     ValueGroup,
 )
 from merging.sql.content_limits import ContentLimits
+from merging.sql.encodings import FileFormat, encoded
 from merging.sql.equality import same_value
 from merging.sql.moments import FarDate, FarMoment
 from merging.sql.parsing import Refused
 from merging.sql.session import Limits, set_limits
+from merging.sql.streams import RowStream, StreamEnded
 from merging.sql.strict_json import read_json, write_json
 from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
 from merging.staging.apart import stage_apart, stage_query_apart, stage_table_apart
+from merging.staging.choices import ChoiceLine, read_choices
 from merging.staging.staged import Staged, open_for_pages, open_staged
 from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
@@ -112,6 +123,7 @@ from merging.tables.maintaining import (
     table_condition,
     write_checkpoint,
 )
+from merging.tables.streaming import stream_rows
 from merging.tables.warming import warm_up
 from merging.threeway.plan import MergePlan, plan
 from merging.threeway.request import MergeRequest
@@ -122,6 +134,7 @@ __all__ = [
     "ChangedRow",
     "Check",
     "Choice",
+    "ChoiceLine",
     "Column",
     "CommitDiffers",
     "CommitRefused",
@@ -135,12 +148,14 @@ __all__ = [
     "ConfinedTooLong",
     "Conflict",
     "ContentLimits",
+    "Differences",
     "DuplicateKeys",
     "ExpectationReport",
     "ExpectationResult",
     "ExpectationRules",
     "FarDate",
     "FarMoment",
+    "FileFormat",
     "FileMissing",
     "FilesElsewhere",
     "InvalidCursor",
@@ -169,6 +184,7 @@ __all__ = [
     "RemovableFiles",
     "Resolution",
     "Row",
+    "RowStream",
     "SchemaChange",
     "Sides",
     "Staged",
@@ -176,6 +192,7 @@ __all__ = [
     "StagingProblem",
     "StagingRejected",
     "StorageFull",
+    "StreamEnded",
     "Suite",
     "SuiteProblem",
     "SuiteRejected",
@@ -194,12 +211,17 @@ __all__ = [
     "VersionDiff",
     "VersionGone",
     "VersionMoved",
+    "changes_merged",
+    "changes_staged",
     "changes_under",
     "check_keys",
     "check_table",
     "compact",
+    "compare_staged",
+    "compare_versions",
     "contents_touched",
     "create_table",
+    "encoded",
     "explain",
     "find_merge",
     "find_orphaned_files",
@@ -221,6 +243,7 @@ __all__ = [
     "plan",
     "preview",
     "propose_expectations",
+    "read_choices",
     "read_diff",
     "read_json",
     "rebase",
@@ -234,6 +257,8 @@ __all__ = [
     "stage_apart",
     "stage_query_apart",
     "stage_table_apart",
+    "stream_conflicts",
+    "stream_rows",
     "supersede",
     "table_condition",
     "text_form",

@@ -2,11 +2,46 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.serializers.shared import AnyValue, StrictSerializer
 from datasets.models import MaintenanceRun
-from datasets.rows import parse_json
+from datasets.rows import json_value, parse_json
+
+
+class ComparedCellSerializer(serializers.Serializer):
+    """One cell that differs; null where the row is absent, too."""
+
+    column = serializers.CharField()
+
+    def get_fields(self) -> dict[str, Any]:
+        sides = {
+            name: AnyValue(allow_null=True) for name in ("from", "to")
+        }  # a word of Python's is none of a field
+        return {**super().get_fields(), **sides}
+
+
+class ComparedRowSerializer(serializers.Serializer):
+    """One row that differs: its key and the cells that do."""
+
+    key = serializers.DictField(child=AnyValue(allow_null=True))
+    operation = serializers.ChoiceField([(name, name) for name in ("insert", "update", "delete")])
+    cells = serializers.SerializerMethodField()
+
+    @extend_schema_field(ComparedCellSerializer(many=True))
+    def get_cells(self, row: Any) -> list[dict[str, Any]]:
+        before, after = json_value(row.before or {}), json_value(row.after or {})
+        return [
+            {"column": column, "from": before.get(column), "to": after.get(column)} for column in row.changed
+        ]
+
+
+class ComparisonPageSerializer(serializers.Serializer):
+    """A page of differing rows in key order."""
+
+    next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    results = ComparedRowSerializer(many=True)
 
 
 class RowKeyParameters(serializers.Serializer):

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.scopes import Scope
-from api.pagination import EngineCursor, NewestFirst, page_of
+from api.pagination import NewestFirst, page_of
 from api.schema import DATASET_ID, IF_MATCH
 from api.serializers.catalogue import (
     DatasetDetailSerializer,
@@ -18,7 +18,6 @@ from api.serializers.catalogue import (
     HistoryPageSerializer,
     MetaWithSchemaSerializer,
     RegisterDatasetSerializer,
-    RowPageSerializer,
     TableSerializer,
 )
 from api.serializers.members import MemberSerializer, SetMemberSerializer
@@ -55,12 +54,10 @@ class DatasetFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class PreviewParameters(EngineCursor):
-    """Which rows of the table, in which order."""
+class VersionParameters(serializers.Serializer):
+    """Which version of the table."""
 
     version = serializers.IntegerField(min_value=0, required=False)
-    order_by = serializers.CharField(required=False)
-    descending = serializers.BooleanField(default=False)
 
 
 class HistoryParameters(serializers.Serializer):
@@ -81,7 +78,6 @@ class DatasetViewSet(Documented, GenericViewSet):
         "retrieve": Scope.READ,
         "partial_update": Scope.ADMIN,
         "table": Scope.READ,
-        "rows": Scope.READ,
         "history": Scope.READ,
         "reconcile": Scope.ADMIN,
         "members": Scope.READ,
@@ -151,48 +147,10 @@ class DatasetViewSet(Documented, GenericViewSet):
     def table(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """The table's columns, constraints and properties at a version, from its log."""
         dataset = visible_dataset(actor_of(request), dataset_id)
-        wanted = validated(PreviewParameters, request.query_params)
+        wanted = validated(VersionParameters, request.query_params)
         return Response(
             TableSerializer(services.table_at(dataset=dataset, version=wanted.get("version"))).data
         )
-
-    @extend_schema(
-        parameters=[
-            DATASET_ID,
-            PreviewParameters,
-            OpenApiParameter(
-                "filter",
-                str,
-                many=True,
-                description=(
-                    "`column:operator:value`, repeatable; operators `=`, `!=`, `<`, `<=`, `>`, `>=`, `contains`, "
-                    "`is null`, `is not null`."
-                ),
-            ),
-        ],
-        responses=RowPageSerializer,
-    )
-    def rows(self, request: Request, dataset_id: DatasetAddress) -> Response:
-        """Rows of the table in key order, or sorted and filtered, on any version that is still there."""
-        dataset = visible_dataset(actor_of(request), dataset_id)
-        wanted = validated(PreviewParameters, request.query_params)
-        page = services.preview(
-            dataset=dataset,
-            version=wanted.get("version"),
-            order_by=wanted.get("order_by"),
-            descending=wanted["descending"],
-            filters=[_filter(text) for text in request.query_params.getlist("filter")],
-            after=wanted.get("cursor"),
-            limit=wanted["limit"],
-        )
-        answer = page_of(
-            request,
-            page.rows,
-            page.next,
-            version=page.version,
-            columns=page.columns,
-        )
-        return Response(RowPageSerializer(answer).data)
 
     @extend_schema(parameters=[DATASET_ID, HistoryParameters], responses=HistoryPageSerializer)
     def history(self, request: Request, dataset_id: DatasetAddress) -> Response:
@@ -243,9 +201,3 @@ class DatasetViewSet(Documented, GenericViewSet):
             DatasetDetailSerializer(dataset, context={"role": role or "none"}).data,
             headers={"ETag": f'"{services.settings_digest(dataset)}"'},
         )
-
-
-def _filter(text: str) -> tuple[str, str, str]:
-    column, _, rest = text.partition(":")
-    operator, _, value = rest.partition(":")
-    return column, operator, value

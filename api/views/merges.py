@@ -1,11 +1,14 @@
 """Conflicts and their choices, merges and their runs."""
 
-from typing import Any
+import builtins
+from typing import Any, cast
 
 import django_filters
 from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -13,8 +16,9 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from accounts.scopes import Scope
 from api.addresses import OfDatasetFilter
+from api.downloads import FORMAT, Download, format_of, pages_or_files, place_for_download
 from api.pagination import EngineCursor, NewestFirst, page_of
-from api.parsers import CellJSONParser
+from api.parsers import CellJSONParser, ChoicesFile, CSVParser, ParquetParser
 from api.preferences import PREFER, patience_of
 from api.schema import CR_ID
 from api.serializers.merges import (
@@ -52,17 +56,33 @@ class ConflictParameters(EngineCursor):
 class ConflictViewSet(Documented, ViewSet):
     """What Current and Proposed both changed, and what was chosen."""
 
-    scopes = {"list": Scope.READ, "resolve": Scope.PROPOSE, "resolve_column": Scope.PROPOSE}
+    scopes = {
+        "list": Scope.READ,
+        "resolve": Scope.PROPOSE,
+        "resolve_by_file": Scope.PROPOSE,
+        "resolve_column": Scope.PROPOSE,
+    }
     parser_classes = [CellJSONParser]
     body_limit = "LONG_LIST_LIMIT_BYTES"
 
     @extend_schema(
-        parameters=[ConflictParameters], responses=ConflictsPageSerializer, operation_id="conflicts"
+        parameters=[ConflictParameters, FORMAT],
+        responses=pages_or_files(
+            ConflictsPageSerializer,
+            "A conflict in each row: the key columns, `column`, `kind`, `base`, `current`, `proposed`, `choice`, "
+            "`value`, `inputs_digest`, `seen`; values as text.",
+        ),
+        operation_id="conflicts",
     )
-    def list(self, request: Request, cr_id: str) -> Response:
+    def list(self, request: Request, cr_id: str) -> Response | Download:
         """The conflicts with the table as it is now, resolved ones included."""
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         wanted = validated(ConflictParameters, request.query_params)
+        file_format = format_of(request)
+        if file_format is not None:
+            with place_for_download() as place:
+                stream = plans.all_conflicts(change_request, column=wanted.get("column"))
+                return Download(request, stream, file_format, f"{cr_id}-conflicts", place)
         page = plans.conflicts_page(
             change_request=change_request,
             after=wanted.get("cursor"),
@@ -93,6 +113,33 @@ class ConflictViewSet(Documented, ViewSet):
             change_request_id=change_request.pk, actor=actor_of(request), choices=chosen
         )
         return Response(UnresolvedSerializer({"unresolved": unresolved}).data)
+
+    @extend_schema(
+        request={CSVParser.media_type: OpenApiTypes.BINARY, ParquetParser.media_type: OpenApiTypes.BINARY},
+        responses=UnresolvedSerializer,
+        operation_id="conflicts_update",
+    )
+    def resolve_by_file(self, request: Request, cr_id: str) -> Response:
+        """Store the choices of a file, all or none: a download of the conflicts with `choice` and `value` filled in.
+
+        Lines without a choice are left out. 422 `staging_rejected` tells every line that does not fit, 409
+        `plan_changed` the lines whose values moved. A choice of somebody else is replaced where `seen` names it.
+        """
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        received = cast(ChoicesFile, request.data)
+        unresolved = conflicts.resolve_by_file(
+            change_request_id=change_request.pk,
+            actor=actor_of(request),
+            content=received.content,
+            file_format=received.file_format,
+        )
+        return Response(UnresolvedSerializer({"unresolved": unresolved}).data)
+
+    def get_parsers(self) -> "builtins.list[BaseParser]":
+        """Files are put, choices in JSON are posted."""
+        if getattr(self.request, "method", None) == "PUT":
+            return [CSVParser(), ParquetParser()]
+        return [*super().get_parsers()]
 
     @extend_schema(request=ColumnChoiceSerializer, responses=UnresolvedSerializer)
     def resolve_column(self, request: Request, cr_id: str) -> Response:

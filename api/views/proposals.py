@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.scopes import Scope
 from api.addresses import OfDatasetFilter
-from api.pagination import EngineCursor, InOrder, NewestFirst, page_of
+from api.pagination import InOrder, NewestFirst
 from api.parsers import CellJSONParser
 from api.schema import CR_ID
 from api.serializers.proposals import (
@@ -25,7 +25,6 @@ from api.serializers.proposals import (
     CloseSerializer,
     CommentSerializer,
     CreateChangeRequestSerializer,
-    DiffPageSerializer,
     EventSerializer,
     GroupedChangeSerializer,
     MovedSerializer,
@@ -75,15 +74,6 @@ class ChangeRequestFilter(django_filters.FilterSet):
         return found.filter(pk__in=awaiting) if wanted else found.exclude(pk__in=awaiting)
 
 
-class DiffParameters(EngineCursor):
-    """Which changed rows."""
-
-    operation = serializers.ChoiceField(
-        [(name, name) for name in ("insert", "update", "delete")], required=False
-    )
-    column = serializers.CharField(required=False, help_text="Only rows in which this column changes.")
-
-
 class GroupParameters(serializers.Serializer):
     """How many groups."""
 
@@ -104,7 +94,6 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
         "list": Scope.READ,
         "create": Scope.PROPOSE,
         "retrieve": Scope.READ,
-        "diff": Scope.READ,
         "diff_groups": Scope.READ,
         "plan": Scope.READ,
         "moved": Scope.READ,
@@ -148,20 +137,6 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
     def retrieve(self, request: Request, cr_id: str) -> Response:
         """A change request with the blockers of every action for the caller."""
         return self._detail(request, cr_id)
-
-    @extend_schema(parameters=[CR_ID, DiffParameters], responses=DiffPageSerializer)
-    def diff(self, request: Request, cr_id: str) -> Response:
-        """What the request changes, cell by cell: Base against Proposed; once merged, what the merge changed."""
-        change_request = selectors.visible_change_request(actor_of(request), cr_id)
-        wanted = validated(DiffParameters, request.query_params)
-        page = plans.changes_page(
-            change_request=change_request,
-            operation=wanted.get("operation"),
-            column=wanted.get("column"),
-            after=wanted.get("cursor"),
-            limit=wanted["limit"],
-        )
-        return Response(DiffPageSerializer(page_of(request, page.items, page.next)).data)
 
     @extend_schema(
         parameters=[CR_ID, GroupParameters], responses=GroupedChangeSerializer(many=True), filters=False

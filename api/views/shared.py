@@ -9,10 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.serializers import Serializer
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from api.conditional import NotModified, is_known, tag_of, unmodified, without_what_is_known
 from api.idempotency import once
 from api.operations import AsDocumented, asked_of
+from api.throttling import limits_told
 from datasets.errors import InvalidInput
 
 _ENTITY_TAGS = re.compile(r'(?:W/)?"[^"]*"(?:\s*,\s*(?:W/)?"[^"]*")*')
@@ -26,6 +29,35 @@ class Documented(APIView):
     remembers_answers = True
     #: Whether performing one waits for another process.
     waits = False
+
+    #: Actions whose answers get an ``ETag`` by their content.
+    tagged: tuple[str, ...] = ()
+    _tag = ""
+
+    def known(self, request: Request, *facts: Any) -> None:
+        """Say what the answer depends on, before it is made: ends with 304 where the caller has it."""
+        self._tag = tag_of(*facts)
+        if is_known(request, self._tag):
+            raise NotModified(self._tag)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, NotModified):
+            return unmodified(exc.tag)
+        return super().handle_exception(exc)
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        self._throttles: list[BaseThrottle] = super().get_throttles()
+        return self._throttles
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._tag and response.status_code == 200:
+            response.headers.setdefault("ETag", f'"{self._tag}"')
+        if isinstance(response, Response):
+            by_content = getattr(self, "action", None) in self.tagged
+            response = without_what_is_known(request, response, by_content=by_content)
+        for name, told in limits_told(getattr(self, "_throttles", ())).items():
+            response.headers[name] = told
+        return super().finalize_response(request, response, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -23,10 +25,15 @@ from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
 from datasets.errors import InvalidInput
-from datasets.rows import keepable, kept, key_digest, shown_json
+from datasets.rows import json_value, keepable, kept, key_digest, shown_json
 
 #: How many choices one call may carry.
 MOST_CHOICES = 10_000
+#: How many choices a file may hold.
+MOST_FILED_CHOICES = 100_000
+#: How many lines that do not fit are told; their number is exact.
+MOST_TOLD_LINES = 1_000
+_FILE_BOUNDS = merging.Bounds(memory_bytes=2 * 1024**3, seconds=30)
 #: How many choices of others an answer tells; their number is exact.
 TOLD_CHOICES = 100
 #: How often choices are planned again because others chose for other conflicts meanwhile.
@@ -72,6 +79,66 @@ def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing])
         return _store(change_request, actor, chosen)
 
     return _stored(attempt)
+
+
+def resolve_by_file(*, change_request_id: int, actor: User, content: bytes, file_format: str) -> int:
+    """Store the choices of a CSV or Parquet file, as a download of conflicts has them; returns how many conflicts are
+    left without one. It is read by a confined process.
+
+    All are stored or none: raises as ``resolve`` does, but tells every line that does not fit
+    (``merging.StagingRejected``; ``PlanChanged`` with ``errors`` where all of them are about values that moved).
+    """
+    change_request = _asked_for(change_request_id, actor)
+    keys = change_request.dataset.primary_keys
+    with tempfile.TemporaryDirectory(prefix="headgate-choices-") as folder:
+        path = Path(folder) / "choices"
+        path.write_bytes(content)
+        read = merging.read_choices(
+            str(path), file_format, keys, bounds=_FILE_BOUNDS, scratch=folder, most=MOST_FILED_CHOICES
+        )
+    if not read:
+        raise InvalidInput("The file chooses nothing: its column choice is empty throughout.")
+
+    def attempt() -> int | None:
+        asked = _asked_for(change_request_id, actor)
+        with plans.plan_of(asked) as plan:
+            standing = _standing(plan)
+            chosen = _fitting_lines(read, standing, plan)
+        return _store(asked, actor, chosen)
+
+    return _stored(attempt)
+
+
+def _fitting_lines(
+    lines: Sequence[merging.ChoiceLine],
+    standing: Mapping[tuple[str, str], merging.Conflict],
+    plan: merging.MergePlan,
+) -> list[_Chosen]:
+    chosen, problems, moved = [], [], 0
+    for one in lines:
+        conflict = standing.get((one.inputs_digest, one.column or ""))
+        key = one.key if conflict is None or len(one.key) == len(conflict.key) else json_value(conflict.key)
+        choosing = Choosing(
+            key, one.column, one.choice, one.inputs_digest, one.value, as_text=True, seen=one.seen
+        )
+        try:
+            chosen.append(_fitting(choosing, standing, plan))
+        except (InvalidInput, PlanChanged) as error:
+            moved += isinstance(error, PlanChanged)
+            problems.append(
+                merging.StagingProblem(error.code, error.message, one.line, one.column, one.choice)
+            )
+    if problems and moved == len(problems):
+        errors = [vars(one) for one in problems[:TOLD_CHOICES]]
+        raise PlanChanged(
+            f"{problems[0].describe()} Nothing of the file was stored.",
+            moved="table",
+            errors=errors,
+            total=moved,
+        )
+    if problems:
+        raise merging.StagingRejected(problems[:MOST_TOLD_LINES], total=len(problems))
+    return chosen
 
 
 def _stored(attempt: Callable[[], int | None]) -> int:

@@ -168,6 +168,9 @@ MERGE_WAIT_SECONDS = ENV.merge_wait_seconds
 UPLOAD_LIMIT_BYTES = ENV.upload_limit_bytes
 #: How long the API waits for an upload to be staged before it answers 202 with where to follow it.
 UPLOAD_WAIT_SECONDS = ENV.upload_wait_seconds
+#: How many files of rows one web process streams at once, and how long one waits for a caller who reads nothing.
+DOWNLOADS_AT_ONCE = ENV.downloads_at_once
+DOWNLOAD_STALL_SECONDS = ENV.download_stall_seconds
 #: How large the body of a request may be; an operation that takes more names its setting in ``body_limit``.
 BODY_LIMIT_BYTES = 1024**2
 #: Long lists of choices and suites of expectations.

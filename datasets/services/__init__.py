@@ -10,7 +10,14 @@ from datasets.services.projects import (
     delete_project,
     project_digest,
 )
-from datasets.services.reading import history, preview, table_at
+from datasets.services.reading import (
+    compare_versions,
+    history,
+    newest_version,
+    preview,
+    stream_rows,
+    table_at,
+)
 from datasets.services.registration import register_dataset
 from datasets.services.settings import (
     CHANGE_SETTINGS,
@@ -28,10 +35,12 @@ __all__ = [
     "allow_files_elsewhere",
     "change_project",
     "change_settings",
+    "compare_versions",
     "create_project",
     "delete_project",
     "history",
     "installation_identity",
+    "newest_version",
     "note_difference",
     "preview",
     "project_digest",
@@ -40,5 +49,6 @@ __all__ = [
     "register_dataset",
     "remember_table",
     "settings_digest",
+    "stream_rows",
     "table_at",
 ]

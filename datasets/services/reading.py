@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import merging
 from datasets.errors import TableReplaced
@@ -15,6 +16,7 @@ def preview(
     version: int | None = None,
     order_by: str | None = None,
     descending: bool = False,
+    columns: Sequence[str] | None = None,
     filters: Sequence[tuple[str, str, str]] = (),
     after: str | None = None,
     limit: int = 50,
@@ -23,17 +25,65 @@ def preview(
 
     Raises ``merging.VersionGone`` for one whose log or files were cleaned up, and the engine's errors.
     """
-    try:
+    with _naming_gone_versions(dataset, version):
         return merging.preview(
             dataset.table_uri,
             version=version,
             primary_keys=tuple(dataset.primary_keys),
             order_by=order_by,
             descending=descending,
+            columns=columns,
             filters=tuple(filters),
             after=after,
             limit=limit,
         )
+
+
+def stream_rows(
+    *,
+    dataset: Dataset,
+    version: int | None = None,
+    order_by: str | None = None,
+    descending: bool = False,
+    columns: Sequence[str] | None = None,
+    filters: Sequence[tuple[str, str, str]] = (),
+) -> merging.RowStream:
+    """All rows that ``preview`` would show page by page, to be closed by the caller; in the order of the table's files
+    unless asked otherwise. Raises as ``preview`` does.
+    """
+    with _naming_gone_versions(dataset, version):
+        return merging.stream_rows(
+            dataset.table_uri,
+            version=version,
+            primary_keys=tuple(dataset.primary_keys),
+            order_by=order_by,
+            descending=descending,
+            columns=columns,
+            filters=tuple(filters),
+        )
+
+
+def compare_versions(*, dataset: Dataset, before: int, after: int) -> merging.Differences:
+    """What differs between two versions of the table, in either order, to be closed by the caller.
+
+    Raises ``merging.VersionGone``, ``merging.TableChanged`` and the engine's errors.
+    """
+    with _naming_gone_versions(dataset, min(before, after)):
+        return merging.compare_versions(
+            dataset.table_uri, primary_keys=tuple(dataset.primary_keys), before=before, after=after
+        )
+
+
+def newest_version(dataset: Dataset) -> int:
+    """The newest version of the table, from its log."""
+    return merging.inspect_table(dataset.table_uri).version
+
+
+@contextmanager
+def _naming_gone_versions(dataset: Dataset, version: int | None) -> Iterator[None]:
+    """Say of a file that is gone that its version is."""
+    try:
+        yield
     except merging.FileMissing as error:
         if version is None or version >= dataset.meta.delta_version:
             raise

@@ -8,7 +8,7 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,11 @@ class Session:
         counted = ", ".join(f"count_if({condition})" for condition in conditions)
         [found] = self.row(f"SELECT [{counted}] {query}")
         return [int(number or 0) for number in found]  # NULL where there are no rows
+
+    def interrupt(self) -> None:
+        """End the statement that runs, from another thread; nothing where none runs, or the session has ended."""
+        with suppress(duckdb.ConnectionException):
+            self.connection.interrupt()
 
     def close(self) -> None:
         """End the connection and remove what it spilled. Closing twice is fine."""

@@ -122,7 +122,7 @@ def python_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     numbered = _by_number(data_type)
     if numbered == data_type and not _holds_map(data_type):
         return list(column.to_pylist())
-    if not is_nested(data_type) and _within_python(column, data_type, numbered):
+    if not is_nested(data_type) and fits_python(column):
         return list(column.to_pylist())
     return [_from_numbers(value, data_type) for value in column.cast(numbered).to_pylist()]
 
@@ -164,8 +164,10 @@ def _holds_map(data_type: pa.DataType) -> bool:
     return any(_holds_map(data_type.field(index).type) for index in range(data_type.num_fields))
 
 
-def _within_python(column: pa.ChunkedArray | pa.Array, data_type: pa.DataType, numbered: pa.DataType) -> bool:
-    bounds = pc.min_max(column.cast(numbered)).as_py()
+def fits_python(column: pa.ChunkedArray | pa.Array) -> bool:
+    """Whether all days or moments of the column lie in Python's calendar."""
+    data_type = column.type
+    bounds = pc.min_max(column.cast(_by_number(data_type))).as_py()
     if bounds["min"] is None:
         return True
     first, last = (FIRST_DAY, LAST_DAY) if pa.types.is_date32(data_type) else (FIRST_MOMENT, LAST_MOMENT)

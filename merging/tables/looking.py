@@ -162,10 +162,10 @@ def preview(
     check_key_columns(snapshot.schema, keys)
     wanted = [name for name in snapshot.schema.names if columns is None or name in columns]
     for name in [*(columns or ()), *([order_by] if order_by else ())]:
-        _known(snapshot, name)
+        known_type(snapshot, name)
     order = ([order_by] if order_by and order_by not in keys[:1] else []) + keys
     order = list(dict.fromkeys(order))
-    conditions = [_filter_sql(snapshot, *one) for one in filters]
+    conditions = [filter_sql(snapshot, *one) for one in filters]
     if after is not None:
         conditions.append(
             _after_sql(snapshot, order, descending, order_by, _read_place(snapshot, after, order))
@@ -194,14 +194,16 @@ def preview(
     return TablePage(shown_rows, place, snapshot.version, _columns(snapshot, wanted))
 
 
-def _known(snapshot: Snapshot, name: str) -> pa.DataType:
+def known_type(snapshot: Snapshot, name: str) -> pa.DataType:
+    """The type of a column that a caller names. Raises InvalidFilter where there is none."""
     if name not in snapshot.schema.names:
         raise InvalidFilter(f"The table has no column {name}.", data={"column": name})
     return snapshot.schema.field(name).type
 
 
-def _filter_sql(snapshot: Snapshot, name: str, operator: str, value: Any) -> str:
-    data_type = _known(snapshot, name)
+def filter_sql(snapshot: Snapshot, name: str, operator: str, value: Any) -> str:
+    """SQL of one condition on rows. Raises InvalidFilter where it does not fit."""
+    data_type = known_type(snapshot, name)
     if operator == "is null":
         return f"{column_sql(name)} IS NULL"
     if operator == "is not null":

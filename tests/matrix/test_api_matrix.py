@@ -41,6 +41,7 @@ GET /api/v1/change_requests/{cr_id}/comments                                | 40
 POST /api/v1/change_requests/{cr_id}/comments                               | 401 404 403 201 201 201 404 | review
 GET /api/v1/change_requests/{cr_id}/comments/{comment_id}                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/conflicts                               | 401 404 200 200 200 200 404 | read
+PUT /api/v1/change_requests/{cr_id}/conflicts                               | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/conflicts                              | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/conflicts/bulk                         | 401 404 403 403 200 200 404 | propose
 GET /api/v1/change_requests/{cr_id}/diff                                    | 401 404 200 200 200 200 404 | read
@@ -64,6 +65,7 @@ POST /api/v1/change_requests/{cr_id}/reviews                                | 40
 GET /api/v1/change_requests/{cr_id}/reviews/{review_id}                     | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/revisions                               | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/revisions/{number}                      | 401 404 200 200 200 200 404 | read
+GET /api/v1/change_requests/{cr_id}/revisions/compare                       | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/stream                                  | 401 404 501 501 501 501 404 | read
 POST /api/v1/change_requests/{cr_id}/submit                                 | 401 404 403 403 200 200 404 | propose
 GET /api/v1/change_requests/{cr_id}/subscription                            | 401 404 200 200 200 200 404 | read
@@ -76,6 +78,7 @@ POST /api/v1/datasets                                                       | 40
 GET /api/v1/datasets/{dataset_id}                                           | 401 404 200 200 200 200 404 | read
 PATCH /api/v1/datasets/{dataset_id}                                         | 401 404 403 403 403 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/audit                                     | 401 404 403 403 403 200 404 | admin
+GET /api/v1/datasets/{dataset_id}/compare                                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/history                                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/maintenance                               | 401 404 200 200 200 200 404 | read
 POST /api/v1/datasets/{dataset_id}/maintenance                              | 401 404 403 403 403 202 404 | admin
@@ -223,7 +226,10 @@ OTHERS = {
         "rows": "failing",
     }
 }
+CHOICES_FILED = "PUT /api/v1/change_requests/{cr_id}/conflicts"
 QUERIES = {
+    "GET /api/v1/datasets/{dataset_id}/compare": "?from=0&to=1",
+    "GET /api/v1/change_requests/{cr_id}/revisions/compare": "?from=1&to=1",
     "GET /api/v1/datasets/{dataset_id}/rows/history": '?key={"tailnum": "N1"}',
 }
 
@@ -307,6 +313,9 @@ def call(world: World, operation: str, who: str) -> int:
     if operation == UPLOAD:
         body: Any = {"file": SimpleUploadedFile("years.csv", b"tailnum,seats\nN2,7\n")}
         answer = client.post(path, body, format="multipart")
+    elif operation == CHOICES_FILED:
+        file = f"inputs_digest,column,choice\n{world.names['conflict']},seats,proposed\n"
+        answer = client.put(path, file.encode(), content_type="text/csv")
     else:
         answer = getattr(client, method.lower())(path, *_body(world, operation, method))
     if getattr(answer, "streaming", False):

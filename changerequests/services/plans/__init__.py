@@ -1,6 +1,6 @@
 """What a merge would do: the plan on the table as it is now, and the pages that reviewers read.
 
-From below: ``requests``, ``planning``, then ``checking`` and ``pages`` beside each other.
+From below: ``requests``, ``planning``, then ``checking`` and ``pages`` beside each other, and ``exports``.
 """
 
 from changerequests.services.plans.checking import (
@@ -9,6 +9,11 @@ from changerequests.services.plans.checking import (
     check_if_outdated,
     fresh_check,
     may_check_again,
+)
+from changerequests.services.plans.exports import (
+    all_changes,
+    all_conflicts,
+    compare_revisions,
 )
 from changerequests.services.plans.pages import (
     ConflictsPage,
@@ -19,6 +24,7 @@ from changerequests.services.plans.pages import (
     grouped_changes,
     open_conflicts,
     read_selection,
+    revision_called,
     seen_choice,
 )
 from changerequests.services.plans.planning import naming_missing_content, plan_of
@@ -27,11 +33,14 @@ from changerequests.services.plans.requests import bare_request_for, merge_reque
 __all__ = [
     "ConflictsPage",
     "OpenConflicts",
+    "all_changes",
+    "all_conflicts",
     "bare_request_for",
     "changes_page",
     "check",
     "check_again",
     "check_if_outdated",
+    "compare_revisions",
     "conflict_document",
     "conflicts_page",
     "fresh_check",
@@ -42,5 +51,6 @@ __all__ = [
     "open_conflicts",
     "plan_of",
     "read_selection",
+    "revision_called",
     "seen_choice",
 ]

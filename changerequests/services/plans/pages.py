@@ -8,11 +8,12 @@ from typing import Any
 
 import merging
 from changerequests import selectors
-from changerequests.models import ChangeRequest, ConflictResolution
+from changerequests.models import ChangeRequest, ConflictResolution, Revision
 from changerequests.services.choices import choice_digest
-from changerequests.services.plans.planning import naming_missing_content, plan_of
+from changerequests.services.plans.planning import naming_gone_content, naming_missing_content, plan_of
 from changerequests.services.storage import audit_folder
 from changerequests.states import Status
+from datasets.errors import NotFound
 from datasets.rows import json_value, keepable, key_digest
 
 PAGE_SIZE = 100
@@ -23,24 +24,38 @@ LISTED_CONFLICTS = 100
 def changes_page(
     *,
     change_request: ChangeRequest,
+    number: int | None = None,
     operation: str | None = None,
     column: str | None = None,
     after: str | None = None,
     limit: int = PAGE_SIZE,
 ) -> merging.Page[merging.ChangedRow]:
     """What the request changes (``before`` and ``after`` of each row), in key order: Base against Proposed while it is
-    open; what was merged, once it is merged.
+    open; what was merged, once it is merged. With ``number`` what that revision changes.
 
-    Raises ``ContentMissing`` where the files that hold it are gone.
+    Raises ``ContentMissing`` where the files that hold it are gone, ``NotFound`` and ``ContentGone`` for a revision
+    that is not there, or not kept.
     """
-    revision = selectors.current_revision(change_request)
+    current = selectors.current_revision(change_request)
+    revision = current if number is None else revision_called(change_request, number)
     if revision is None:
         return merging.Page(())
     filters: dict[str, Any] = {"operation": operation, "column": column, "after": after, "limit": limit}
+    if revision != current:
+        with naming_gone_content(change_request, revision):
+            return merging.open_for_pages(revision.location).page(**filters)
     with naming_missing_content(change_request, revision):
         if change_request.status == Status.MERGED:
             return merging.read_diff(str(audit_folder(change_request)), **filters)
         return merging.open_for_pages(revision.location).page(**filters)
+
+
+def revision_called(change_request: ChangeRequest, number: int) -> Revision:
+    """The revision with this number. Raises ``NotFound``."""
+    found = change_request.revisions.select_related("created_by").filter(number=number).first()
+    if found is None:
+        raise NotFound(f"{change_request.cr_id} has no revision {number}.")
+    return found
 
 
 def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[merging.ValueGroup, ...]:

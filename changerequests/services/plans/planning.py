@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import merging
 from changerequests import selectors
-from changerequests.errors import ContentMissing, ContentMoved
+from changerequests.errors import ContentGone, ContentMissing, ContentMoved
 from changerequests.models import ChangeRequest, ConflictResolution, Revision
 from changerequests.services.plans.requests import merge_request_for
 from changerequests.states import Status
@@ -33,6 +33,18 @@ def plan_of(
         merging.plan(merge_request_for(change_request, revision, choosing=choosing)) as plan,
     ):
         yield plan
+
+
+@contextmanager
+def naming_gone_content(change_request: ChangeRequest, revision: Revision) -> Iterator[None]:
+    """Say of content that is not what would be merged that it is not kept (``ContentGone``), where it is gone."""
+    try:
+        yield
+    except merging.StagedCorrupt as error:
+        raise ContentGone(
+            f"The content of revision {revision.number} of {change_request.cr_id} is not kept any more: it was merged, "
+            "or replaced long ago. Its counts are."
+        ) from error
 
 
 @contextmanager

@@ -1,0 +1,190 @@
+"""Rows as files: which format a caller wants, and the answer that streams them.
+
+A download has a thread of its own from its first byte to its last, and no connection to the database meanwhile. It ends
+with its caller: when they leave, and when they read nothing for ``DOWNLOAD_STALL_SECONDS``.
+"""
+
+import asyncio
+import re
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connections
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.request import Request
+
+from datasets.errors import DomainError, InvalidInput
+from datasets.rows import FileFormat, RowStream, encoded
+
+JSON = "application/json"
+MEDIA_TYPES = {
+    FileFormat.CSV: "text/csv",
+    FileFormat.PARQUET: "application/vnd.apache.parquet",
+    FileFormat.ARROW: "application/vnd.apache.arrow.stream",
+}
+_BY_MEDIA_TYPE = {media_type: file_format for file_format, media_type in MEDIA_TYPES.items()}
+FORMAT = OpenApiParameter(
+    "format",
+    str,
+    enum=["json", *FileFormat],
+    description="Pages in JSON, or all rows as a file in one stream; goes before `Accept`.",
+)
+#: What is sent at once: whoever does not take so much in ``DOWNLOAD_STALL_SECONDS`` has gone.
+_PIECE = 256 << 10
+#: What pages have and files have not.
+_OF_PAGES = ("cursor", "limit")
+_UNFIT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class TooManyDownloads(DomainError):
+    """This web process streams as many files as it may."""
+
+    code = "too_many_downloads"
+
+
+def pages_or_files(page: Any, description: str) -> dict[Any, Any]:
+    """For the document: the answers of an operation that gives pages in JSON, and files."""
+    files: dict[Any, Any] = {
+        (200, media_type): OpenApiResponse(OpenApiTypes.BINARY, description=description)
+        for media_type in MEDIA_TYPES.values()
+    }
+    return {(200, JSON): page, **files}
+
+
+def format_of(request: Request) -> FileFormat | None:
+    """The format of a file that the caller wants, by ``format`` or ``Accept``; None for pages in JSON.
+
+    Raises ``InvalidInput`` where a file is asked for by the page.
+    """
+    named = request.query_params.get("format")
+    if named is not None:
+        wanted = None if named == "json" else FileFormat(named)
+    else:
+        preferred = request._request.get_preferred_type([JSON, *_BY_MEDIA_TYPE])
+        wanted = _BY_MEDIA_TYPE.get(preferred or JSON)
+    if wanted is not None:
+        paged = [name for name in _OF_PAGES if name in request.query_params]
+        if paged:
+            sentence = "A file has all rows: it is of pages in JSON."
+            raise InvalidInput(sentence, errors={name: [sentence] for name in paged})
+    return wanted
+
+
+class _Places:
+    """How many downloads are under way in this process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._taken = 0
+
+    def take(self) -> None:
+        with self._lock:
+            if self._taken >= settings.DOWNLOADS_AT_ONCE:
+                raise TooManyDownloads(
+                    "This server streams as many files as it may. Try again in a moment.", retry_after=5
+                )
+            self._taken += 1
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._taken -= 1
+
+
+_PLACES = _Places()
+
+
+class DownloadPlace:
+    """One of the places for downloads; given back when it is left, or forgotten."""
+
+    def __init__(self) -> None:
+        _PLACES.take()
+        self.leave = weakref.finalize(self, _PLACES.give_back)
+
+
+@contextmanager
+def place_for_download() -> Iterator[DownloadPlace]:
+    """A place, taken before rows are opened, and left where they cannot be. Raises ``TooManyDownloads``."""
+    place = DownloadPlace()
+    try:
+        yield place
+    except BaseException:
+        place.leave()
+        raise
+
+
+class Download(StreamingHttpResponse):
+    """The answer that streams rows as a file, and ends them with itself."""
+
+    def __init__(
+        self,
+        request: Request,
+        stream: RowStream,
+        file_format: FileFormat,
+        name: str,
+        place: DownloadPlace,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._rows = stream
+        self._place = place
+        file_name = f"{_UNFIT_IN_NAMES.sub('-', name)}.{file_format}"
+        super().__init__(
+            () if request.method == "HEAD" else self._pieces(file_format),
+            content_type=MEDIA_TYPES[file_format],
+            headers={"Content-Disposition": f'attachment; filename="{file_name}"', **(headers or {})},
+        )
+        if stream.version is not None:
+            self["Headgate-Version"] = str(stream.version)
+        self._resource_closers.append(self._end)  # type: ignore[attr-defined]  # Django's own, not in its stubs
+
+    def _pieces(self, file_format: FileFormat) -> Iterator[bytes]:
+        try:
+            for written in encoded(self._rows.schema, self._rows.batches, file_format):
+                for start in range(0, len(written), _PIECE):
+                    yield written[start : start + _PIECE]
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._rows.close()
+        self._place.leave()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await sync_to_async(_leave_the_database)()
+        pieces: Iterator[bytes] = self._iterator  # type: ignore[attr-defined]  # as the middleware left it
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="download")
+        try:
+            while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
+                with _taken_in_time(loop):
+                    yield self.make_bytes(piece)
+        finally:
+            self._rows.stop()
+            await loop.run_in_executor(thread, self._end)  # behind what the thread was asked before
+            thread.shutdown(wait=False)
+
+
+@contextmanager
+def _taken_in_time(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """End the answer where its caller does not take what is sent inside."""
+    task = asyncio.current_task()
+    gone = loop.call_later(settings.DOWNLOAD_STALL_SECONDS, task.cancel) if task else None
+    try:
+        yield
+    finally:
+        if gone is not None:
+            gone.cancel()
+
+
+def _leave_the_database() -> None:
+    """Let others have the connection of this request's thread while its rows are streamed."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

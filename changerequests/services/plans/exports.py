@@ -1,0 +1,60 @@
+"""Changes and conflicts as files: whole, while the database waits for nobody.
+
+What a stream or a comparison needs of the database is read before it is handed out.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import merging
+from changerequests import selectors
+from changerequests.models import ChangeRequest
+from changerequests.services.plans.pages import revision_called, seen_choice
+from changerequests.services.plans.planning import naming_gone_content, naming_missing_content, plan_of
+from changerequests.services.storage import audit_folder
+from changerequests.states import Status
+from datasets.errors import NotFound
+
+
+def all_changes(change_request: ChangeRequest, number: int | None = None) -> merging.Differences:
+    """What the request changes, or one revision of it: Base against Proposed; once merged, what the merge changed. To
+    be closed by the caller.
+
+    Raises ``NotFound`` for one without content, ``ContentGone``, ``ContentMissing`` and ``ContentMoved``.
+    """
+    current = selectors.current_revision(change_request)
+    revision = current if number is None else revision_called(change_request, number)
+    if revision is None:
+        raise NotFound(f"Nothing was uploaded to {change_request.cr_id} yet.")
+    if revision != current:
+        with naming_gone_content(change_request, revision):
+            return merging.changes_staged(revision.location)
+    with naming_missing_content(change_request, revision):
+        if change_request.status == Status.MERGED:
+            return merging.changes_merged(str(audit_folder(change_request)))
+        return merging.changes_staged(revision.location)
+
+
+def compare_revisions(change_request: ChangeRequest, before: int, after: int) -> merging.Differences:
+    """What two revisions of the request propose differently; to be closed by the caller.
+
+    Raises ``NotFound`` and ``ContentGone``.
+    """
+    revisions = [revision_called(change_request, number) for number in (before, after)]
+    for revision in revisions:
+        with naming_gone_content(change_request, revision):
+            merging.open_for_pages(revision.location)
+    return merging.compare_staged(*(revision.location for revision in revisions))
+
+
+def all_conflicts(change_request: ChangeRequest, *, column: str | None = None) -> merging.RowStream:
+    """The conflicts of an open request with the table as it is now, all or those of a column, as rows of a file; to be
+    closed by the caller. Raises as ``plan_of`` does, ``NotFound`` once the request is merged or closed.
+    """
+    if change_request.status not in (Status.DRAFT, Status.PENDING):
+        raise NotFound(f"{change_request.cr_id} is not open: it has no conflicts.")
+    with ExitStack() as opened:
+        plan = opened.enter_context(plan_of(change_request))
+        ending = opened.pop_all()
+    return merging.stream_conflicts(plan, column=column, seen=seen_choice, close=ending.close)

@@ -47,7 +47,7 @@ def _key_html(key: Mapping[str, Any]) -> str:
     return ", ".join(f"{escape(name)}&nbsp;{value_html(value)}" for name, value in key.items())
 
 
-def diff_html(title: str, changes: Sequence[models.RowChange]) -> str:
+def diff_html(title: str, changes: Iterable[models.RowChange], total: int) -> str:
     """Changed rows, cell by cell."""
     rows = (
         (
@@ -57,8 +57,8 @@ def diff_html(title: str, changes: Sequence[models.RowChange]) -> str:
         )
         for change in changes
     )
-    caption = f"<b>{escape(title)}</b>: {len(changes):,} changed row{'s' * (len(changes) != 1)}"
-    return _table(caption, ("", "Row", "Cells"), rows, len(changes))
+    caption = f"<b>{escape(title)}</b>: {total:,} changed row{'s' * (total != 1)}"
+    return _table(caption, ("", "Row", "Cells"), rows, total)
 
 
 def _cell_html(cell: models.Cell, operation: str) -> str:

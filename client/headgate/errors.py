@@ -338,6 +338,13 @@ class DatasetBusy(HeadgateError):
     advice = "Try again when it has ended."
 
 
+class ProjectNotEmpty(HeadgateError):
+    """The project still has datasets."""
+
+    code = "project_not_empty"
+    advice = "Move or remove its datasets first."
+
+
 class LastOwner(HeadgateError):
     """Somebody must own it."""
 
@@ -392,6 +399,13 @@ class ContentMissing(HeadgateError):
 
     code = "content_missing"
     advice = "Propose the rows again."
+
+
+class ContentGone(HeadgateError):
+    """The content of an older revision was cleaned up."""
+
+    code = "content_gone"
+    advice = "Look at the newest revision."
 
 
 class ContentMoved(HeadgateError):
@@ -600,6 +614,19 @@ class Unavailable(HeadgateError):
     code = "unavailable"
     advice = "Try again in a moment."
     passes = True
+
+
+class TooManyDownloads(Unavailable):
+    """The server streams as many files as it may."""
+
+    code = "too_many_downloads"
+
+
+class StreamsUnavailable(HeadgateError):
+    """The server runs without ASGI, and so sends no news in a stream."""
+
+    code = "streams_unavailable"
+    advice = "Ask from time to time instead."
 
 
 class OutcomeUnknown(HeadgateError):

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from typing_extensions import NotRequired
 
 
+class Answer(TypedDict):
+    """What a receiver answered."""
+
+    status: int
+    excerpt: str
+    milliseconds: int
+
+
 class AuditFile(TypedDict):
     """One audit file of a merged request."""
 
@@ -92,6 +100,7 @@ class ChangeRequestDetail(TypedDict):
     merged_by: str | None
     verdicts: list[Review]
     approvals: int
+    awaited_reviews: list[str]
     blockers: dict[str, list[Blocker]]
 
 
@@ -128,6 +137,28 @@ class Comment(TypedDict):
     resolved_by: str | None
     resolved_at: NotRequired[str | None]
     created_at: str
+
+
+class ComparedCell(TypedDict):
+    """One cell that differs; null where the row is absent, too."""
+
+    column: str
+    to: Any
+
+
+class ComparedRow(TypedDict):
+    """One row that differs: its key and the cells that do."""
+
+    key: dict[str, Any]
+    operation: OperationEnum
+    cells: list[ComparedCell]
+
+
+class ComparisonPage(TypedDict):
+    """A page of differing rows in key order."""
+
+    next: str | None
+    results: list[ComparedRow]
 
 
 class Conflict(TypedDict):
@@ -240,6 +271,22 @@ class Decision(TypedDict):
     column: str | None
     choice: str
     chosen_by: str
+
+
+class Delivery(TypedDict):
+    """One message on its way to a webhook."""
+
+    id: int
+    kind: str
+    event: str | None
+    status: MaintenanceStatus
+    attempts: NotRequired[int]
+    queued_at: str
+    next_attempt_at: str | None
+    finished_at: NotRequired[str | None]
+    response: Answer | None
+    error: str
+    repeats: int | None
 
 
 class DeviceSignIn(TypedDict):
@@ -400,6 +447,9 @@ class HistoryPage(TypedDict):
     results: list[TableVersion]
 
 
+LevelEnum = Literal["watch", "participating", "mute"]
+
+
 class Maintenance(TypedDict):
     """The dry run, what is due by the settings, and the last visits, newest first."""
 
@@ -433,6 +483,13 @@ class MaintenanceRun(TypedDict):
 
 
 MaintenanceStatus = Literal["queued", "running", "succeeded", "failed"]
+
+
+class MarkedRead(TypedDict):
+    """How many were unread before, and how many still are."""
+
+    marked: int
+    unread: int
 
 
 class Member(TypedDict):
@@ -638,6 +695,88 @@ class NewToken(TypedDict):
     agent: str
 
 
+class NewWebhook(TypedDict):
+    """A webhook with its secret, which is told this once."""
+
+    id: int
+    name: str
+    project: str | None
+    dataset: str | None
+    host: str
+    format: WebhookFormat
+    actions: list[str]
+    is_active: bool
+    stopped: WebhookStopped | None
+    failing_since: NotRequired[str | None]
+    former_secret_ends_at: str
+    created_by: str
+    created_at: str
+    secret: str
+
+
+class Notification(TypedDict):
+    """One piece of news: what happened, why the caller is told, and what to do next."""
+
+    id: int
+    kind: NotificationKind
+    reason: NotificationReason
+    headline: str
+    why: str
+    what_to_do: str
+    action: str
+    actor: str
+    change_request: str | None
+    dataset: int | None
+    occurred_at: str
+    read_at: NotRequired[str | None]
+
+
+NotificationKind = Literal[
+    "review_requested",
+    "mentioned",
+    "conversation",
+    "reviewed",
+    "changed",
+    "state",
+    "merged",
+    "merge_stopped",
+    "dataset",
+    "access",
+]
+
+
+NotificationReason = Literal[
+    "concerned",
+    "review_requested",
+    "mentioned",
+    "merger",
+    "author",
+    "thread",
+    "participant",
+    "owner",
+    "watching",
+    "watching_dataset",
+]
+
+
+class NotificationSettings(TypedDict):
+    """How to be told of each kind; in a change those that are left out stay as they are."""
+
+    review_requested: NotRequired[NotificationWay]
+    mentioned: NotRequired[NotificationWay]
+    conversation: NotRequired[NotificationWay]
+    reviewed: NotRequired[NotificationWay]
+    changed: NotRequired[NotificationWay]
+    state: NotRequired[NotificationWay]
+    merged: NotRequired[NotificationWay]
+    merge_stopped: NotRequired[NotificationWay]
+    dataset: NotRequired[NotificationWay]
+    access: NotRequired[NotificationWay]
+
+
+NotificationWay = Literal["inbox", "email", "digest", "off"]
+
+
 OperationEnum = Literal["insert", "update", "delete"]
 
 
@@ -688,6 +827,14 @@ class PaginatedDatasetList(TypedDict):
     results: list[Dataset]
 
 
+class PaginatedDeliveryList(TypedDict):
+    """PaginatedDeliveryList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Delivery]
+
+
 class PaginatedEventList(TypedDict):
     """PaginatedEventList."""
 
@@ -710,6 +857,14 @@ class PaginatedMergeRunList(TypedDict):
     next: NotRequired[str]
     previous: NotRequired[str]
     results: list[MergeRun]
+
+
+class PaginatedNotificationList(TypedDict):
+    """PaginatedNotificationList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Notification]
 
 
 class PaginatedProjectList(TypedDict):
@@ -882,6 +1037,17 @@ class Review(TypedDict):
     created_at: str
 
 
+class ReviewRequest(TypedDict):
+    """Somebody, or one of a group, was asked for a review."""
+
+    id: int
+    user: str | None
+    group: str | None
+    asked_by: str
+    asked_at: str
+    answered: bool
+
+
 class Revision(TypedDict):
     """One immutable staged content."""
 
@@ -984,6 +1150,12 @@ class StillWaiting(TypedDict):
     """Nobody has decided yet."""
 
     interval: int
+
+
+class Subscription(TypedDict):
+    """What the caller wants to hear."""
+
+    level: LevelEnum
 
 
 class SuiteDetail(TypedDict):
@@ -1107,3 +1279,27 @@ class VersionDiff(TypedDict):
     rows_added: int
     rows_updated: int
     rows_deleted: int
+
+
+class Webhook(TypedDict):
+    """A webhook, without its address and secret: they open something elsewhere, and are told to nobody again."""
+
+    id: int
+    name: str
+    project: str | None
+    dataset: str | None
+    host: str
+    format: WebhookFormat
+    actions: list[str]
+    is_active: bool
+    stopped: WebhookStopped | None
+    failing_since: NotRequired[str | None]
+    former_secret_ends_at: str
+    created_by: str
+    created_at: str
+
+
+WebhookFormat = Literal["json", "slack", "teams"]
+
+
+WebhookStopped = Literal["by_owner", "failing", "gone"]

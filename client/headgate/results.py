@@ -115,40 +115,36 @@ def _key_type(values: Sequence[Any]) -> pa.DataType:
 
 
 class Diff(Tabular):
-    """What a change request changes, or two versions differ in: one row for each row changed.
+    """What a change request changes: one row for each row changed.
 
-    ``_op``, the key, then ``NAME.base`` and ``NAME.proposed`` for each column that changes somewhere.
+    As a table: ``_op``, the key, then for each column that changes somewhere its two values, called by its name and,
+    behind a dot, the side. Iterated over: one by one, with the cells that change.
     """
 
     def __init__(self, title: str, changes: Sequence[models.RowChange]) -> None:
         self.title = title
-        self.changes = changes
+        self._changes = changes
 
     def __len__(self) -> int:
-        return len(self.changes)
+        return len(self._changes)
 
     def __iter__(self) -> Iterator[models.RowChange]:
-        return iter(self.changes)
+        return iter(self._changes)
 
     def __repr__(self) -> str:
         return f"<Diff of {self.title}: {len(self)} rows>"
 
     def _repr_html_(self) -> str:
-        return display.diff_html(self.title, self.changes)
+        return display.diff_html(self.title, self._changes, len(self))
 
     def to_arrow(self) -> pa.Table:
-        """As a table of pyarrow."""
-        return pa.Table.from_pylist(
-            [
-                {
-                    "_op": change["operation"],
-                    **change["key"],
-                    **{
-                        f"{cell['column']}.{side}": cell[side]
-                        for cell in change["cells"]
-                        for side in ("base", "proposed")
-                    },
-                }
-                for change in self.changes
-            ]
-        )
+        """As a table of pyarrow, its values in the form that the API gives them."""
+        return pa.Table.from_pylist([_flat(change) for change in self._changes])
+
+
+def _flat(change: models.RowChange) -> dict[str, Any]:
+    flat: dict[str, Any] = {"_op": change["operation"], **change["key"]}
+    for cell in change["cells"]:
+        flat[f"{cell['column']}.base"] = cell["base"]
+        flat[f"{cell['column']}.proposed"] = cell["proposed"]
+    return flat

@@ -28,7 +28,7 @@ from notifications.services.webhooks import create_webhook
 from tests import services
 from tests.api.clients import token_of
 from tests.conftest import connected_database_url
-from tests.factories import ChangeRequestFactory, DatasetFactory, expect_of, expectation, person_with
+from tests.factories import ChangeRequestFactory, DatasetFactory, drain, expect_of, expectation, person_with
 from tests.live.server import Connection
 
 _numbers = itertools.count(1)
@@ -100,6 +100,23 @@ def staging_worker(delta_data_root: Path) -> Iterator[threading.Event]:
     thread = threading.Thread(target=work, name="staging")
     thread.start()
     yield awake
+    ended.set()
+    thread.join()
+
+
+@pytest.fixture
+def merging_worker(staging_worker: threading.Event) -> Iterator[None]:
+    """Somebody in this process who merges what the server queues."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(0.05):
+            drain("beside the server")
+        connection.close()
+
+    thread = threading.Thread(target=work, name="merging")
+    thread.start()
+    yield
     ended.set()
     thread.join()
 

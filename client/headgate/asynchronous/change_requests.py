@@ -28,12 +28,10 @@ class AsyncChangeRequest:
         data: Mapping[str, Any],
         *,
         upload: int | None = None,
-        submit: bool = False,
     ) -> None:
         self._transport = transport
         self.data = cast("models.ChangeRequestDetail", data)
         self._upload = upload
-        self._submit = submit
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.cr_id} {self.status}: {self.title}>"
@@ -84,6 +82,10 @@ class AsyncChangeRequest:
         self.data = await self._get()
         return self
 
+    def expect(self, upload: int | None) -> None:
+        """An upload that is waited for next."""
+        self._upload = upload
+
     # --- Waiting ------------------------------------------------------------------------------------------
 
     async def wait(self, timeout: float = 600) -> AsyncChangeRequest:
@@ -94,12 +96,14 @@ class AsyncChangeRequest:
         """
         deadline = monotonic() + timeout
         if self._upload is not None:
-            await self._staged(self._upload, deadline)
+            upload = await self._staged(self._upload, deadline)
             self._upload = None
-        await self.refresh()
-        if self._submit and self.status == "draft":
-            await self.submit()
-        self._submit = False
+            await self.refresh()
+            followed_up = upload.get("followed_up")
+            if followed_up is not None and followed_up.get("code"):
+                raise error_of(cast("Mapping[str, Any]", followed_up))
+        else:
+            await self.refresh()
         if self.data["active_run"] is not None:
             await self._ended(self.data["active_run"], deadline)
             await self.refresh()
@@ -111,7 +115,7 @@ class AsyncChangeRequest:
         try:
             seen: models.ReceivedUpload = await self._look_until(
                 f"{API}/uploads/{number}",
-                lambda upload: upload["state"] not in ("received", "reading", "checking"),
+                _has_settled,
                 deadline,
                 lambda upload: bar.update(upload["rows_read"], None, f"{self.cr_id} {upload['state']}"),
             )
@@ -296,3 +300,10 @@ class AsyncChangeRequest:
             run = await self._ended(run["id"], deadline)
         await self.refresh()
         return run
+
+
+def _has_settled(upload: models.ReceivedUpload) -> bool:
+    """Whether an upload has ended, and with it what was asked to follow."""
+    if upload["state"] in ("received", "reading", "checking"):
+        return False
+    return upload["state"] != "staged" or not upload["follow_up"] or upload["followed_up"] is not None

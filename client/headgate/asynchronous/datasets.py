@@ -8,9 +8,10 @@ from typing import Any, Literal, overload
 
 from headgate import models
 from headgate.asynchronous.change_requests import AsyncChangeRequest
-from headgate.asynchronous.proposing import Proposal, propose
+from headgate.asynchronous.proposing import Proposal, propose_rows, propose_source
 from headgate.asynchronous.transport import AsyncTransport
 from headgate.content.rows import json_value
+from headgate.errors import ContentUnusable
 from headgate.protocol import API, Call, Parameters, dataset_path
 
 
@@ -61,7 +62,7 @@ class AsyncDataset:
     ) -> AsyncIterator[AsyncChangeRequest]:
         """What is or was proposed to it, newest first."""
         parameters: Parameters = {
-            "dataset": (await self.details())["id"],
+            "dataset": self.name,
             "status": list(status),
             "author": author,
             "mine": mine,
@@ -73,55 +74,83 @@ class AsyncDataset:
     @overload
     async def propose(
         self,
-        rows: Any,
+        rows: Any = ...,
         *,
-        title: str,
-        description: str = ...,
-        file_format: str | None = ...,
-        null_token: str | None = ...,
-        column_types: Mapping[str, str] | None = ...,
-        merge_schema: bool = ...,
-        submit: bool = ...,
         on_nothing_to_change: Literal["error"] = ...,
+        title: str | None = ...,
+        description: str = ...,
+        sql: str | None = ...,
+        from_table: str | None = ...,
+        change_request: str | None = ...,
+        submit: bool = ...,
+        merge_when_ready: bool = ...,
+        message: str = ...,
+        merge_schema: bool = ...,
+        file_format: str | None = ...,
+        null_token: str = ...,
+        column_types: Mapping[str, str] | None = ...,
         idempotency_key: str | None = ...,
     ) -> AsyncChangeRequest: ...
     @overload
     async def propose(
         self,
-        rows: Any,
+        rows: Any = ...,
         *,
-        title: str,
-        description: str = ...,
-        file_format: str | None = ...,
-        null_token: str | None = ...,
-        column_types: Mapping[str, str] | None = ...,
-        merge_schema: bool = ...,
-        submit: bool = ...,
         on_nothing_to_change: Literal["ignore"],
+        title: str | None = ...,
+        description: str = ...,
+        sql: str | None = ...,
+        from_table: str | None = ...,
+        change_request: str | None = ...,
+        submit: bool = ...,
+        merge_when_ready: bool = ...,
+        message: str = ...,
+        merge_schema: bool = ...,
+        file_format: str | None = ...,
+        null_token: str = ...,
+        column_types: Mapping[str, str] | None = ...,
         idempotency_key: str | None = ...,
     ) -> AsyncChangeRequest | None: ...
     async def propose(
         self,
-        rows: Any,
+        rows: Any = None,
         *,
-        title: str,
-        description: str = "",
-        file_format: str | None = None,
-        null_token: str | None = None,
-        column_types: Mapping[str, str] | None = None,
-        merge_schema: bool = True,
-        submit: bool = False,
         on_nothing_to_change: Literal["error", "ignore"] = "error",
+        title: str | None = None,
+        description: str = "",
+        sql: str | None = None,
+        from_table: str | None = None,
+        change_request: str | None = None,
+        submit: bool = False,
+        merge_when_ready: bool = False,
+        message: str = "",
+        merge_schema: bool = True,
+        file_format: str | None = None,
+        null_token: str = "",
+        column_types: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> AsyncChangeRequest | None:
         """Propose rows: the key columns, any of the others, and optionally ``_op``.
 
         ``rows`` is a path, a frame of pandas or Polars, what pyarrow has, a list of dictionaries, or a generator of
-        any of them, which is never held in memory. The answer comes when the content has arrived: ``wait()`` for it
-        to be read. The same content under the same title is the same proposal, however often it is sent.
+        any of them, which is never held in memory; instead of them a statement (``sql``) or another Delta table
+        (``from_table``) may say what is proposed. ``change_request`` names one that the
+        rows are new content of.
 
-        Raises ``ContentUnusable`` before anything is sent.
+        The answer comes when the content has arrived: ``wait()`` for it to be read. With ``on_nothing_to_change``
+        "ignore" it comes when it was read, and is None where it changes nothing. The same content under the same title
+        is the same proposal, however often it is sent.
+
+        Raises ``ContentUnusable`` before anything is sent, ``NothingToChange``.
         """
+        sources = {"rows": rows, "sql": sql, "from_table": from_table}
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) != 1:
+            raise ContentUnusable(
+                f"Give one of rows, sql and from_table, not {' and '.join(given) or 'none'}."
+            )
+        if change_request is None and not title:
+            raise ContentUnusable("Give the change request a title, or name one in change_request.")
         proposal = Proposal(
             dataset=self.name,
             title=title,
@@ -131,7 +160,14 @@ class AsyncDataset:
             column_types=column_types,
             merge_schema=merge_schema,
             submit=submit,
+            merge_when_ready=merge_when_ready,
+            message=message,
+            change_request=change_request,
             on_nothing_to_change=on_nothing_to_change,
             idempotency_key=idempotency_key,
         )
-        return await propose(self._transport, proposal, rows)
+        if sql is not None:
+            return await propose_source(self._transport, proposal, sql=sql)
+        if from_table is not None:
+            return await propose_source(self._transport, proposal, from_table=from_table)
+        return await propose_rows(self._transport, proposal, rows)

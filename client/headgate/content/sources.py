@@ -39,7 +39,7 @@ FORMATS = {
 PACKED = (".gz", ".bz2", ".zst")
 
 
-def content_of(rows: Any, *, file_format: str | None = None) -> Content:
+def content_of(rows: Any, file_format: str | None = None) -> Content:
     """Anything that holds rows as a file that can be sent. Raises ``ContentUnusable``; then nothing is left behind.
 
     A path stays where it is. The content of others is in the temporary folder until it is closed.
@@ -170,7 +170,7 @@ def _of_pandas(frame: Any) -> pa.RecordBatchReader:
     try:
         schema = pa.Schema.from_pandas(frame, preserve_index=False).remove_metadata()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise ContentUnusable(_sentence(error)) from error
+        raise ContentUnusable(_of_column(frame, error)) from error
 
     def batches() -> Iterator[pa.RecordBatch]:
         for start in range(0, len(frame), BATCH_ROWS):
@@ -178,6 +178,20 @@ def _of_pandas(frame: Any) -> pa.RecordBatchReader:
             yield pa.RecordBatch.from_pandas(piece, schema=schema, preserve_index=False)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _of_column(frame: Any, error: Exception) -> str:
+    """What is wrong, and with which column."""
+    name = next((name for name in frame.columns if not _has_one_type(frame[name])), None)
+    return _sentence(error) if name is None else f"The column {name} has no one type: {_sentence(error)}"
+
+
+def _has_one_type(column: Any) -> bool:
+    try:
+        pa.Array.from_pandas(column)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return False
+    return True
 
 
 def _sentence(error: Exception) -> str:

@@ -29,12 +29,10 @@ class ChangeRequest:
         data: Mapping[str, Any],
         *,
         upload: int | None = None,
-        submit: bool = False,
     ) -> None:
         self._transport = transport
         self.data = cast("models.ChangeRequestDetail", data)
         self._upload = upload
-        self._submit = submit
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.cr_id} {self.status}: {self.title}>"
@@ -83,6 +81,10 @@ class ChangeRequest:
         self.data = self._get()
         return self
 
+    def expect(self, upload: int | None) -> None:
+        """An upload that is waited for next."""
+        self._upload = upload
+
     # --- Waiting ------------------------------------------------------------------------------------------
 
     def wait(self, timeout: float = 600) -> ChangeRequest:
@@ -93,12 +95,14 @@ class ChangeRequest:
         """
         deadline = monotonic() + timeout
         if self._upload is not None:
-            self._staged(self._upload, deadline)
+            upload = self._staged(self._upload, deadline)
             self._upload = None
-        self.refresh()
-        if self._submit and self.status == "draft":
-            self.submit()
-        self._submit = False
+            self.refresh()
+            followed_up = upload.get("followed_up")
+            if followed_up is not None and followed_up.get("code"):
+                raise error_of(cast("Mapping[str, Any]", followed_up))
+        else:
+            self.refresh()
         if self.data["active_run"] is not None:
             self._ended(self.data["active_run"], deadline)
             self.refresh()
@@ -110,7 +114,7 @@ class ChangeRequest:
         try:
             seen: models.ReceivedUpload = self._look_until(
                 f"{API}/uploads/{number}",
-                lambda upload: upload["state"] not in ("received", "reading", "checking"),
+                _has_settled,
                 deadline,
                 lambda upload: bar.update(upload["rows_read"], None, f"{self.cr_id} {upload['state']}"),
             )
@@ -295,3 +299,10 @@ class ChangeRequest:
             run = self._ended(run["id"], deadline)
         self.refresh()
         return run
+
+
+def _has_settled(upload: models.ReceivedUpload) -> bool:
+    """Whether an upload has ended, and with it what was asked to follow."""
+    if upload["state"] in ("received", "reading", "checking"):
+        return False
+    return upload["state"] != "staged" or not upload["follow_up"] or upload["followed_up"] is not None

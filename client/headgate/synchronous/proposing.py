@@ -8,12 +8,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headgate import models
 from headgate.content.sent import Content
 from headgate.content.sources import content_of
-from headgate.protocol import API, Call, change_request_path, dataset_path, derived_key
+from headgate.errors import HeadgateError, NotFound, NothingToChange
+from headgate.protocol import (
+    API,
+    Answer,
+    Call,
+    Parameters,
+    change_request_path,
+    dataset_path,
+    derived_key,
+    new_key,
+)
 from headgate.synchronous.change_requests import ChangeRequest
 from headgate.synchronous.running import apart
 from headgate.synchronous.transport import Transport
+
+#: Where an upload has ended without a revision.
+ENDED = ("refused", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -21,45 +35,124 @@ class Proposal:
     """What is asked for, apart from the content."""
 
     dataset: str
-    title: str
+    title: str | None
     description: str
     file_format: str | None
-    null_token: str | None
+    null_token: str
     column_types: Mapping[str, str] | None
     merge_schema: bool
     submit: bool
+    merge_when_ready: bool
+    message: str
+    change_request: str | None
     on_nothing_to_change: str
     idempotency_key: str | None
 
+    @property
+    def members(self) -> dict[str, Any]:
+        """What is said in every shape of body."""
+        said: dict[str, Any] = {"submit": self.submit, "merge_when_ready": self.merge_when_ready}
+        if self.change_request is not None:
+            said["change_request"] = self.change_request
+        else:
+            said |= {
+                "title": self.title,
+                "description": self.description or None,
+                "merge_schema": self.merge_schema,
+            }
+        if self.message:
+            said["message"] = self.message
+        said["on_nothing_to_change"] = self.on_nothing_to_change
+        return {name: value for name, value in said.items() if value is not None}
 
-def propose(transport: Transport, proposal: Proposal, rows: Any) -> ChangeRequest | None:
-    """Write the content, send it, and give its change request."""
-    content = apart(lambda: content_of(rows, file_format=proposal.file_format))
-    with content:
-        return _send(transport, proposal, content)
+
+def propose_rows(transport: Transport, proposal: Proposal, rows: Any) -> ChangeRequest | None:
+    """Write the content, send it, and give its change request; None where nothing is to change and that is no error.
+
+    Raises ``ContentUnusable`` before anything is sent.
+    """
+    with apart(content_of, rows, proposal.file_format) as content:
+        return _sent(transport, proposal, content)
 
 
-def _send(transport: Transport, proposal: Proposal, content: Content) -> ChangeRequest:
-    dataset = (transport.send(Call("GET", dataset_path(proposal.dataset)))).json()
-    key = proposal.idempotency_key or derived_key(content.digest, dataset["id"], proposal.title)
-    draft = {
-        "dataset": dataset["id"],
-        "title": proposal.title,
-        "description": proposal.description,
-        "merge_schema": proposal.merge_schema,
-    }
-    headers = {"Idempotency-Key": derived_key(key, "draft")}
-    made = (transport.send(Call("POST", f"{API}/change_requests", json=draft, headers=headers))).json()
-    form = {"file_format": content.file_format, "null_token": proposal.null_token}
-    if proposal.column_types:
-        form["column_types"] = json.dumps(dict(proposal.column_types))
+def propose_source(transport: Transport, proposal: Proposal, **source: str) -> ChangeRequest | None:
+    """Propose what a statement or another table says: the server reads it."""
     call = Call(
         "POST",
-        change_request_path(made["cr_id"], "upload"),
-        content=content,
-        form={name: value for name, value in form.items() if value is not None},
-        headers={"Idempotency-Key": derived_key(key, "content"), "Prefer": "respond-async"},
+        dataset_path(proposal.dataset, "proposals"),
+        json={**proposal.members, **source},
+        headers={"Idempotency-Key": proposal.idempotency_key or new_key(), "Prefer": "respond-async"},
     )
-    received = transport.send(call)
-    upload = int(received.headers["location"].rstrip("/").rpartition("/")[2])
-    return ChangeRequest(transport, made, upload=upload, submit=proposal.submit)
+    return _change_request(transport, proposal, (transport.send(call)).json())
+
+
+def _sent(transport: Transport, proposal: Proposal, content: Content) -> ChangeRequest | None:
+    parameters: dict[str, Any] = {
+        **proposal.members,
+        "file_name": content.name,
+        "file_format": content.file_format,
+        "null_token": proposal.null_token or None,
+        "column_types": json.dumps(dict(proposal.column_types)) if proposal.column_types else None,
+    }
+    key = proposal.idempotency_key or derived_key(
+        content.digest,
+        proposal.dataset,
+        proposal.title,
+        proposal.change_request,
+        sorted(proposal.members.items()),
+    )
+    while True:
+        answer = _send_content(transport, proposal.dataset, content, parameters, key)
+        document = answer.json()
+        if proposal.idempotency_key or not answer.is_replayed or _still_holds(transport, document):
+            return _change_request(transport, proposal, document)
+        # It was proposed before and came to nothing, or was closed or merged since: it is meant anew.
+        key = derived_key(key, "after", (document["upload"] or {}).get("id"))
+
+
+def _send_content(
+    transport: Transport, dataset: str, content: Content, parameters: Parameters, key: str
+) -> Answer:
+    bar, done = transport.progress(), 0
+
+    def sent(size: int) -> None:
+        nonlocal done
+        done = (done + size) % (content.size + 1)  # sent again from the beginning where the connection broke
+        bar.update(done, content.size, f"sending {content.name}")
+
+    headers = {"Idempotency-Key": key, "Prefer": "respond-async"}
+    path = dataset_path(dataset, "proposals")
+    try:
+        return transport.send(Call("POST", path, parameters, content=content, headers=headers), sent=sent)
+    finally:
+        bar.close()
+
+
+def _still_holds(transport: Transport, document: models.Proposal) -> bool:
+    """Whether what an earlier call was answered is still under way or open."""
+    upload, named = document["upload"], document["change_request"]
+    if upload is None or named is None:
+        return False
+    try:
+        seen = (transport.send(Call("GET", f"{API}/uploads/{upload['id']}"))).json()
+        found = (transport.send(Call("GET", change_request_path(named["cr_id"])))).json()
+    except NotFound:
+        return False
+    return seen["state"] not in ENDED and found["status"] not in ("closed", "merged")
+
+
+def _change_request(
+    transport: Transport, proposal: Proposal, document: models.Proposal
+) -> ChangeRequest | None:
+    if document["change_request"] is None:
+        return None
+    upload = document["upload"]
+    made = ChangeRequest(transport, document["change_request"], upload=upload["id"] if upload else None)
+    if proposal.on_nothing_to_change == "ignore":
+        try:
+            made.wait()
+        except NothingToChange:
+            return None
+        except HeadgateError:
+            made.expect(upload["id"] if upload else None)  # it is raised again to whoever waits
+    return made

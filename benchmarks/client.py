@@ -1,0 +1,125 @@
+"""What it costs to push a million rows from Python: ``python -m benchmarks.client``.
+
+A Parquet file of 1,000,000 rows and 10 columns is proposed by the client, in a process of its own, to a web process
+(uvicorn, with a worker of its own for all queues). Printed are
+
+- how long until it is staged, the client's import left out,
+- the client's most resident memory (VmHWM), and by how much the web process grew.
+
+Bars: staged within 15 s, the client below 300 MB, the web process grows by less than 50 MB. Ends with 1
+where one is not kept. On SQLite and the embedded broker, or with ``--postgresql`` on PostgreSQL and Redis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import django
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from django.core.management import call_command
+
+from benchmarks.uploads import Web, draft, installation, write_rows
+from demo.processes import ManagedProcess, wait_until, web_command
+from tests import services
+
+MOST_SECONDS = 15.0
+MOST_CLIENT_BYTES = 300_000_000
+MOST_GROWTH_BYTES = 50_000_000
+
+#: What the client's process does; it knows nothing of the server's code.
+PUSH = """
+import json, sys, time
+import headgate
+address, token, path = json.loads(sys.argv[1])
+with headgate.Client(address, token) as hg:
+    began = time.monotonic()
+    made = hg.dataset("bench/large").propose(path, title=path)
+    sent = time.monotonic() - began
+    made.wait()
+    took = time.monotonic() - began
+    rows = made.data["revision"]["rows"]
+lines = open("/proc/self/status").read().splitlines()
+peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+print(json.dumps({"sent": sent, "took": took, "rows": rows, "peak": peak}))
+"""
+
+
+def push(web: Web, path: Path) -> dict[str, Any]:
+    """Let a client push a file; what it measured, and by how much the web process grew."""
+    before = web.peak()
+    options = json.dumps([web.address, web.token, str(path)])
+    environment = {**os.environ, "PYTHONPATH": "client"}
+    done = subprocess.run(
+        [sys.executable, "-c", PUSH, options], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    return {**json.loads(done.stdout), "grown": web.peak() - before}
+
+
+def write_parquet(folder: Path, rows: int) -> Path:
+    """A file of so many rows and ten columns."""
+    text, path = folder / f"{rows}.csv", folder / f"{rows}.parquet"
+    write_rows(text, rows)
+    pq.write_table(pa.csv.read_csv(text), path)
+    return path
+
+
+@contextlib.contextmanager
+def served(folder: Path, environment: dict[str, str], token: str) -> Iterator[Web]:
+    """The web process and a worker."""
+    port = services.free_port()
+    with services.worker_process({**environment, "LOG_LEVEL": "INFO"}, folder / "worker.log"):
+        web = ManagedProcess("web", web_command(port=port), environment=environment, log=folder / "web.log")
+        try:
+            wait_until(web, lambda: services.answers_livez(port), seconds=60)
+            yield Web(f"http://127.0.0.1:{port}", web.pid, token)
+        finally:
+            web.stop(seconds=10)
+
+
+def main() -> int:
+    """Start everything, push once, and end with 1 where a bar is not kept."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--postgresql", action="store_true")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="headgate-bench-") as name,
+        installation(Path(name), postgresql=options.postgresql) as environment,
+    ):
+        folder = Path(name)
+        os.environ.update(environment)
+        django.setup()
+        call_command("migrate", verbosity=0)
+        _, token, _ = draft(folder)
+        small, whole = write_parquet(folder, 10), write_parquet(folder, options.rows)
+        with served(folder, environment, token) as web:
+            push(web, small)  # the first starts what readers are forked from
+            measured = push(web, whole)
+    print(
+        f"{measured['rows']:,} rows: sent in {measured['sent']:.1f} s, staged in {measured['took']:.1f} s\n"
+        f"client: {measured['peak'] / 1e6:.0f} MB; web process: grown by {measured['grown'] / 1e6:.1f} MB",
+        flush=True,
+    )
+    kept = (
+        measured["took"] < MOST_SECONDS
+        and measured["peak"] < MOST_CLIENT_BYTES
+        and measured["grown"] < MOST_GROWTH_BYTES
+    )
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """Reads that a caller has already: ``ETag`` and ``If-None-Match`` (RFC 9110, 13.1.2), in one place.
 
-A view that knows cheaply what its answer depends on says so before it works (``known``); of other answers that name
-their ``ETag``, and of those that a view lists as ``tagged``, only the way is saved.
+A view that knows cheaply what its answer depends on says so before it works (``known``); of answers that a view lists
+as ``tagged`` only the way is saved.
 """
 
 import hashlib
@@ -43,16 +43,18 @@ def is_known(request: Request, tag: str) -> bool:
     return request.method in _READS and (asked.strip() == "*" or tag in _TAGS.findall(asked))
 
 
-def without_what_is_known(request: Request, response: Response, *, by_content: bool) -> Response:
-    """The answer, or 304 where the caller has it; ``by_content`` gives it a tag if it has none."""
+def without_what_is_known(request: Request, response: Response) -> Response:
+    """An answer tagged by its content, or 304 where the caller has it. A tag that it has already, which stands for what
+    is edited and not for all that is told, goes before a dot: ``If-Match`` looks at that part alone.
+    """
     if request.method not in _READS or response.status_code != 200:
         return response
-    if by_content and "ETag" not in response:
-        response["ETag"] = f'"{tag_of(response.data)}"'
-    found = _TAGS.fullmatch(response.get("ETag", ""))
-    if found is None or not is_known(request, found[1]):
-        return response
-    return unmodified(found[1])
+    edited = response.get("ETag", "").strip('"')
+    tag = f"{edited}.{tag_of(response.data)}" if edited else tag_of(response.data)
+    if is_known(request, tag):
+        return unmodified(tag)
+    response["ETag"] = f'"{tag}"'
+    return response
 
 
 def unmodified(tag: str) -> Response:

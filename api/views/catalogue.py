@@ -72,6 +72,7 @@ class HistoryParameters(serializers.Serializer):
 class DatasetViewSet(Documented, GenericViewSet):
     """Datasets that the caller may see."""
 
+    tagged = ("retrieve",)
     scopes = {
         "list": Scope.READ,
         "create": Scope.ADMIN,

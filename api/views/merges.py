@@ -263,6 +263,7 @@ class MergeRunFilter(django_filters.FilterSet):
 class MergeRunViewSet(Documented, GenericViewSet):
     """Merge runs of datasets that the caller may see."""
 
+    tagged = ("retrieve",)
     scopes = {"list": Scope.READ, "retrieve": Scope.READ, "cancel": Scope.MERGE}
     queryset = MergeRun.objects.none()
     serializer_class = MergeRunSerializer

@@ -46,6 +46,7 @@ class ProjectFilter(django_filters.FilterSet):
 class ProjectViewSet(Documented, GenericViewSet):
     """Projects that the caller may see; operators see all of them, and nothing of what is in them."""
 
+    tagged = ("retrieve",)
     scopes = {
         "list": Scope.READ,
         "create": Scope.ADMIN,

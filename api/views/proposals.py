@@ -90,6 +90,7 @@ class MovedParameters(serializers.Serializer):
 class ChangeRequestViewSet(Documented, GenericViewSet):
     """Change requests to datasets that the caller may see."""
 
+    tagged = ("retrieve",)
     scopes = {
         "list": Scope.READ,
         "create": Scope.PROPOSE,

@@ -52,9 +52,8 @@ class Documented(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self._tag and response.status_code == 200:
             response.headers.setdefault("ETag", f'"{self._tag}"')
-        if isinstance(response, Response):
-            by_content = getattr(self, "action", None) in self.tagged
-            response = without_what_is_known(request, response, by_content=by_content)
+        if getattr(self, "action", None) in self.tagged and isinstance(response, Response):
+            response = without_what_is_known(request, response)
         for name, told in limits_told(getattr(self, "_throttles", ())).items():
             response.headers[name] = told
         return super().finalize_response(request, response, *args, **kwargs)
@@ -85,7 +84,7 @@ def created(data: Any, name: str, *args: Any, request: Request, **headers: str) 
 
 
 def versions_matched(request: Request) -> tuple[str, ...]:
-    """What ``If-Match`` names, without quotes; empty where any version will do."""
+    """What ``If-Match`` names of what is edited, without quotes; empty where any version will do."""
     header = request.headers.get("If-Match", "").strip()
     if header in ("", "*"):
         return ()
@@ -93,7 +92,7 @@ def versions_matched(request: Request) -> tuple[str, ...]:
     if found is None:
         sentence = 'If-Match names versions as ETag told them, in quotes, for example "3".'
         raise InvalidInput(sentence, errors={"If-Match": [sentence]})
-    return tuple(re.findall(r'"([^"]*)"', header))
+    return tuple(tag.partition(".")[0] for tag in re.findall(r'"([^"]*)"', header))
 
 
 def validated(serializer: type[Serializer], data: Any, **options: Any) -> dict[str, Any]:

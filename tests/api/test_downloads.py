@@ -211,6 +211,27 @@ def test_what_a_caller_has_is_not_sent_again(dataset: Dataset, viewer: APIClient
     assert viewer.get(addresses[2], headers={"if-none-match": tags[addresses[2]]}).status_code == 304
 
 
+def test_a_dataset_is_sent_again_when_its_table_moved_and_edited_by_what_was_seen(dataset: Dataset) -> None:
+    person = person_with(Role.OWNER, dataset)
+    owner = client_of(person)
+    address = f"/api/v1/datasets/{dataset.pk}"
+    seen = owner.get(address).headers["ETag"]
+    assert owner.get(address, headers={"if-none-match": seen}).status_code == 304
+    request = ChangeRequestFactory(dataset=dataset, status="pending")
+    of_request = f"/api/v1/change_requests/{request.cr_id}"
+    tag = owner.get(of_request).headers["ETag"]
+    assert owner.get(of_request, headers={"if-none-match": tag}).status_code == 304
+    merge(request, person)
+    moved = owner.get(address, headers={"if-none-match": seen})
+    assert (moved.status_code, moved.json()["meta"]["delta_version"]) == (200, 1)
+    assert owner.get(of_request, headers={"if-none-match": tag}).status_code == 200
+    # What was edited did not move: the rules.
+    changed = owner.patch(address, {"name": "Planes"}, headers={"if-match": seen})
+    assert (changed.status_code, changed.json()["name"]) == (200, "Planes")
+    again = owner.patch(address, {"name": "Others"}, headers={"if-match": seen})
+    assert problem(again) == (412, "settings_changed")
+
+
 def test_answers_tell_how_many_calls_are_left(
     dataset: Dataset, viewer: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

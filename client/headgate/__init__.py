@@ -85,7 +85,7 @@ from headgate.errors import (
     WaitedTooLong,
 )
 from headgate.protocol import Retries
-from headgate.results import Conflicts, Diff
+from headgate.results import Conflicts, Diff, Rows
 from headgate.synchronous.change_requests import ChangeRequest
 from headgate.synchronous.client import Client
 from headgate.synchronous.datasets import Dataset
@@ -147,6 +147,7 @@ __all__ = [
     "ProjectNotEmpty",
     "ReaderDied",
     "Retries",
+    "Rows",
     "RunStopped",
     "ScopeMissing",
     "ServerFailed",

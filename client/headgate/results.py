@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import pyarrow as pa
 
 from headgate import display, models
+from headgate.downloads import Download
 
 if TYPE_CHECKING:
     import pandas
@@ -114,37 +115,89 @@ def _key_type(values: Sequence[Any]) -> pa.DataType:
     return pa.infer_type(values) if values else pa.string()
 
 
-class Diff(Tabular):
-    """What a change request changes: one row for each row changed.
+class Rows(Tabular):
+    """Rows of a table, of one version."""
 
-    As a table: ``_op``, the key, then for each column that changes somewhere its two values, called by its name and,
-    behind a dot, the side. Iterated over: one by one, with the cells that change.
+    def __init__(self, name: str, found: Download) -> None:
+        self.name = name
+        self._found = found
+
+    def __repr__(self) -> str:
+        return f"<Rows of {self.name}, version {self.version}>"
+
+    @property
+    def version(self) -> int | None:
+        """The version of the table that they are read from."""
+        return self._found.version
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Their columns."""
+        return self._found.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows batch by batch, for those who cannot hold all of them."""
+        return self._found.batches()
+
+    def to_arrow(self) -> pa.Table:
+        """As a table of pyarrow."""
+        return self._found.table()
+
+
+class Diff(Tabular):
+    """What a change request changes, or two versions or revisions differ in: one row for each row changed.
+
+    As a table: ``_op``, the key, then for each column that differs somewhere its two values, called by its name and,
+    behind a dot, the side. Iterated over: one by one, with the cells that differ.
     """
 
-    def __init__(self, title: str, changes: Sequence[models.RowChange]) -> None:
+    def __init__(self, title: str, found: Download) -> None:
         self.title = title
-        self._changes = changes
+        self._found = found
+        self._operation, *names = found.schema.names
+        self._pairs = _pairs_at_the_end(names)
+        self._keys = names[: len(names) - 2 * len(self._pairs)]
 
     def __len__(self) -> int:
-        return len(self._changes)
+        return sum(batch.num_rows for batch in self._found.batches())
 
     def __iter__(self) -> Iterator[models.RowChange]:
-        return iter(self._changes)
+        for batch in self._found.batches():
+            for row in batch.to_pylist():
+                yield self._change(row)
 
     def __repr__(self) -> str:
         return f"<Diff of {self.title}: {len(self)} rows>"
 
     def _repr_html_(self) -> str:
-        return display.diff_html(self.title, self._changes, len(self))
+        return display.diff_html(self.title, iter(self), len(self))
+
+    def _change(self, row: Mapping[str, Any]) -> models.RowChange:
+        operation = row[self._operation]
+        cells: list[models.Cell] = [
+            {"column": before.rpartition(".")[0], "base": row[before], "proposed": row[after]}
+            for before, after in self._pairs
+            if operation != "update" or not _same(row[before], row[after])
+        ]
+        return {"operation": operation, "key": {name: row[name] for name in self._keys}, "cells": cells}
 
     def to_arrow(self) -> pa.Table:
-        """As a table of pyarrow, its values in the form that the API gives them."""
-        return pa.Table.from_pylist([_flat(change) for change in self._changes])
+        """As a table of pyarrow."""
+        return self._found.table()
 
 
-def _flat(change: models.RowChange) -> dict[str, Any]:
-    flat: dict[str, Any] = {"_op": change["operation"], **change["key"]}
-    for cell in change["cells"]:
-        flat[f"{cell['column']}.base"] = cell["base"]
-        flat[f"{cell['column']}.proposed"] = cell["proposed"]
-    return flat
+def _pairs_at_the_end(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The columns that are two values of one column, from the end as long as they are."""
+    pairs: list[tuple[str, str]] = []
+    while len(names) >= 2:
+        before, after = names[-2:]
+        if "." not in before or before.rpartition(".")[0] != after.rpartition(".")[0]:
+            break
+        pairs.insert(0, (before, after))
+        names = names[:-2]
+    return pairs
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one; NaN is itself."""
+    return bool(one == other or (one != one and other != other))

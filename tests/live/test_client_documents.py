@@ -1,6 +1,7 @@
-"""What docs/client.md shows works, block by block."""
+"""What docs/client.md and the example notebook show works, block by block."""
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,20 @@ def blocks_of(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
-def run(code: str, names: dict[str, Any]) -> None:
-    """Run a block."""
-    exec(compile(ast.parse(code), "block", "exec"), names)  # noqa: S102  (our own documents)
+def cells_of(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def run(code: str, names: dict[str, Any]) -> Any:
+    """Run a block; gives the value of a last line that is an expression, as notebooks do."""
+    parsed = ast.parse(code)
+    last = parsed.body[-1] if parsed.body else None
+    if not isinstance(last, ast.Expr):
+        exec(compile(parsed, "block", "exec"), names)  # noqa: S102  (our own documents)
+        return None
+    exec(compile(ast.Module(parsed.body[:-1], []), "block", "exec"), names)  # noqa: S102
+    return eval(compile(ast.Expression(last.value), "block", "eval"), names)  # noqa: S307
 
 
 @pytest.fixture
@@ -39,3 +51,15 @@ def test_the_page_works(names: dict[str, Any]) -> None:
     for block in blocks:
         run(block.replace("aviation/planes", f"{names['project']}/planes"), names)
     names["hg"].close()
+
+
+def test_the_notebook_works(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADGATE_URL", names["address"])
+    monkeypatch.setenv("HEADGATE_TOKEN", names["token"])
+    shown = []
+    for cell in cells_of(BASE_DIR / "docs" / "notebooks" / "propose_and_merge.ipynb"):
+        value = run(cell.replace("aviation/planes", f"{names['project']}/planes"), names)
+        if hasattr(value, "_repr_html_"):
+            shown.append(value._repr_html_())
+    names["hg"].close()
+    assert any("→" in html for html in shown), "a diff is shown"

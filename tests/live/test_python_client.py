@@ -22,7 +22,7 @@ from changerequests.models import ChangeRequest, Upload
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import token_of
-from tests.factories import PLANES, ChangeRequestFactory, DatasetFactory, merge, person_with, rows_of
+from tests.factories import ChangeRequestFactory, DatasetFactory, person_with, rows_of
 
 pytestmark = pytest.mark.usefixtures("merging_worker")
 
@@ -90,11 +90,34 @@ def test_from_frame_to_merge(hg: headgate.Client, planes: Dataset) -> None:
     assert history["changes"][0]["change_request"] == change_request.cr_id
 
 
+def test_every_kind_of_value_comes_back_as_it_was(server: str, kinds: Dataset) -> None:
+    with client_for(server, kinds) as hg:
+        dataset = hg.dataset(name_of(kinds))
+        rows = dataset.rows()
+        found = rows.to_arrow().sort_by("id")
+        assert rows.version == 0
+        assert [str(row) for row in found.to_pylist()] == [str(row) for row in KINDS.to_pylist()]
+        assert rows.to_polars().height == 3
+        assert str(rows.to_pandas()["id"].dtype) == "int64[pyarrow]"
+
+        for whole in (found, rows.to_polars(), found.to_pylist(), iter(found.to_batches())):
+            with pytest.raises(headgate.NothingToChange):
+                dataset.propose(whole, title="The same", only_changes=True)
+        changed = found.set_column(1, "price", pa.array([Decimal("0.11"), None, None], pa.decimal128(12, 2)))
+        small = dataset.propose(changed, title="Prices", only_changes=True).wait()
+        revision = small.data["revision"]
+        assert revision is not None
+        assert revision["rows"] == 2
+        assert Upload.objects.latest("pk").rows_read in (0, 2)
+        assert small.diff().to_arrow().column_names == ["_op", "id", "price.base", "price.proposed"]
+
+
 def test_nothing_is_left_of_what_changes_nothing(hg: headgate.Client, planes: Dataset) -> None:
     dataset = hg.dataset(name_of(planes))
-    whole = PLANES
+    whole = dataset.rows().to_arrow()
     before = ChangeRequest.objects.count()
     assert dataset.propose(whole, title="Nightly", on_nothing_to_change="ignore") is None
+    assert dataset.propose(whole, title="Nightly", only_changes=True, on_nothing_to_change="ignore") is None
     with pytest.raises(headgate.NothingToChange):
         dataset.propose(whole, title="Nightly 2").wait()
     assert ChangeRequest.objects.count() == before
@@ -141,18 +164,16 @@ def test_a_file_is_sent_as_it_is_and_submitted(hg: headgate.Client, planes: Data
     assert [change["key"] for change in more.diff()] == [{"tailnum": "N2"}]
 
 
-def conflicting(planes: Dataset) -> ChangeRequest:
+def conflicting(hg: headgate.Client, planes: Dataset) -> headgate.ChangeRequest:
     """A request in conflict over the seats of N1 and N2."""
-    csv = "tailnum,seats\nN1,1\nN2,2\n"
-    made: ChangeRequest = ChangeRequestFactory.create(dataset=planes, csv=csv)
+    made = ChangeRequestFactory.create(dataset=planes, csv="tailnum,seats\nN1,1\nN2,2\n")
     other = ChangeRequestFactory.create(dataset=planes, csv="tailnum,seats\nN1,11\nN2,12\n")
-    merge(other, person_with(Role.OWNER, planes))
-    return made
+    hg.change_request(other.cr_id).merge()
+    return hg.change_request(made.cr_id)
 
 
 def test_conflicts_are_chosen_by_rule_and_in_a_frame(hg: headgate.Client, planes: Dataset) -> None:
-    made = conflicting(planes)
-    change_request = hg.change_request(made.cr_id)
+    change_request = conflicting(hg, planes)
     with pytest.raises(headgate.Blocked) as caught:
         change_request.merge()
     assert [one["code"] for one in caught.value.blockers] == ["conflicts_unresolved"]
@@ -174,7 +195,7 @@ def test_conflicts_are_chosen_by_rule_and_in_a_frame(hg: headgate.Client, planes
 def test_a_choice_for_no_conflict_is_refused_and_nothing_is_stored(
     hg: headgate.Client, planes: Dataset
 ) -> None:
-    change_request = hg.change_request(conflicting(planes).cr_id)
+    change_request = conflicting(hg, planes)
     rows = [
         {"tailnum": "N1", "column": "seats", "choice": "current"},
         {"tailnum": "N7", "column": "seats", "choice": "current"},
@@ -238,6 +259,9 @@ def test_rights_are_those_of_the_token(server: str, planes: Dataset) -> None:
         assert caught.value.scope == "propose"
         with pytest.raises(headgate.NotFound):
             hg.dataset("no/such").details()
+        assert polars.from_arrow(
+            dataset.rows(columns=["tailnum"], filter=["tailnum:=:N1"]).to_arrow()
+        ).shape == (1, 1)
     with headgate.Client(server, "wrong", progress=False) as hg, pytest.raises(headgate.NotAuthenticated):
         hg.dataset(name_of(planes)).details()
     assert not ChangeRequest.objects.filter(dataset=planes).exists()
@@ -258,12 +282,16 @@ def test_the_same_awaited(server: str, planes: Dataset, person_token: str) -> No
     async def go() -> tuple[str, list[bool]]:
         async with headgate.AsyncClient(server, person_token, progress=False) as hg:
             dataset = hg.dataset(name_of(planes))
-            rows = polars.DataFrame({"tailnum": ["N1"], "seats": [4]})
-            made = await dataset.propose(rows, title="Awaited")
+            made = await dataset.propose(polars.DataFrame({"tailnum": ["N1"], "seats": [4]}), title="Awaited")
             await made.wait()
             diff = await made.diff()
             await made.merge()
-            nothing = await dataset.propose(rows, title="Awaited again", on_nothing_to_change="ignore")
+            nothing = await dataset.propose(
+                (await dataset.rows()).to_arrow(),
+                title="All",
+                only_changes=True,
+                on_nothing_to_change="ignore",
+            )
             return made.status, [len(diff) == 1, nothing is None]
 
     assert asyncio.run(go()) == ("merged", [True, True])

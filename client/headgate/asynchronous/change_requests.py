@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any, cast
 
 from headgate import display, models
+from headgate.asynchronous.reading import download
 from headgate.asynchronous.running import pause
 from headgate.asynchronous.transport import AsyncTransport
 from headgate.choosing import Rule, chosen_by_rule, chosen_in_rows, is_rule, rows_of_choices
@@ -166,12 +167,23 @@ class AsyncChangeRequest:
 
     # --- What it changes ------------------------------------------------------------------------------------
 
-    async def diff(self, *, operation: str | None = None, column: str | None = None) -> Diff:
+    async def diff(
+        self, *, operation: str | None = None, column: str | None = None, revision: int | None = None
+    ) -> Diff:
         """What it changes, cell by cell: Base against Proposed; once merged, what the merge changed."""
-        parameters: Parameters = {"limit": 1000, "operation": operation, "column": column}
+        parameters: Parameters = {"operation": operation, "column": column, "revision": revision}
         call = Call("GET", change_request_path(self.cr_id, "diff"), parameters)
-        changes = [change async for page in self._transport.pages(call) for change in page["results"]]
-        return Diff(f"{self.cr_id} {self.title}", changes)
+        return Diff(
+            f"{self.cr_id} {self.title}", await download(self._transport, call, f"reading {self.cr_id}")
+        )
+
+    async def compare_revisions(self, before: int, after: int) -> Diff:
+        """What two of its revisions propose differently."""
+        call = Call(
+            "GET", change_request_path(self.cr_id, "revisions", "compare"), {"from": before, "to": after}
+        )
+        found = await download(self._transport, call, f"comparing {self.cr_id}")
+        return Diff(f"{self.cr_id}, revision {before} to {after}", found)
 
     async def plan(self) -> models.Plan:
         """What a merge would do now."""

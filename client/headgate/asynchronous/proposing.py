@@ -9,8 +9,11 @@ from typing import Any
 
 from headgate import models
 from headgate.asynchronous.change_requests import AsyncChangeRequest
+from headgate.asynchronous.reading import download
 from headgate.asynchronous.running import apart
 from headgate.asynchronous.transport import AsyncTransport
+from headgate.comparing import Comparison, columns_to_compare
+from headgate.content.rereading import Rereadable, rereadable
 from headgate.content.sent import Content
 from headgate.content.sources import content_of
 from headgate.errors import HeadgateError, NotFound, NothingToChange
@@ -65,12 +68,24 @@ class Proposal:
         return {name: value for name, value in said.items() if value is not None}
 
 
-async def propose_rows(transport: AsyncTransport, proposal: Proposal, rows: Any) -> AsyncChangeRequest | None:
+async def propose_rows(
+    transport: AsyncTransport, proposal: Proposal, rows: Any, *, only_changes: bool
+) -> AsyncChangeRequest | None:
     """Write the content, send it, and give its change request; None where nothing is to change and that is no error.
 
-    Raises ``ContentUnusable`` before anything is sent.
+    Raises ``ContentUnusable`` before anything is sent, ``NothingToChange`` where nothing differs.
     """
-    with await apart(content_of, rows, proposal.file_format) as content:
+    if only_changes:
+        content = await _content_that_differs(transport, proposal, rows)
+        if content is None:
+            if proposal.on_nothing_to_change == "ignore":
+                return None
+            raise NothingToChange(
+                "Every row that was proposed stands in the table already. Nothing was sent."
+            )
+    else:
+        content = await apart(content_of, rows, proposal.file_format)
+    with content:
         return await _sent(transport, proposal, content)
 
 
@@ -159,3 +174,29 @@ async def _change_request(
         except HeadgateError:
             made.expect(upload["id"] if upload else None)  # it is raised again to whoever waits
     return made
+
+
+async def _content_that_differs(transport: AsyncTransport, proposal: Proposal, rows: Any) -> Content | None:
+    """The rows that differ from the table's, as a file; None where none does."""
+    details: models.DatasetDetail = (await transport.send(Call("GET", dataset_path(proposal.dataset)))).json()
+    schema: models.Table = (
+        await transport.send(Call("GET", dataset_path(proposal.dataset, "schema")))
+    ).json()
+    keys, known = details["primary_keys"], [column["name"] for column in schema["columns"]]
+    with await apart(rereadable, rows, proposal.file_format) as proposed:
+        columns = columns_to_compare(proposed.schema, known, keys)
+        parameters: Parameters = {
+            "format": "arrow",
+            "columns": columns,
+            "filter": await apart(proposed.key_range, keys),
+            "version": details["meta"]["delta_version"],
+        }
+        call = Call("GET", dataset_path(proposal.dataset, "rows"), parameters)
+        with await download(transport, call, f"reading {proposal.dataset}") as current:
+            return await apart(_differing, proposed, current, columns, keys)
+
+
+def _differing(proposed: Rereadable, current: Any, columns: list[str], keys: list[str]) -> Content | None:
+    table = current.schema_of(columns)
+    kept = Comparison(table, keys).differing(proposed.batches, current.batches())
+    return proposed.content_of(kept)

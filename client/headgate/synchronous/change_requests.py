@@ -13,6 +13,7 @@ from headgate.content.rows import json_value
 from headgate.errors import HeadgateError, WaitedTooLong, error_of
 from headgate.protocol import API, Call, Parameters, change_request_path, new_key
 from headgate.results import Conflicts, Diff
+from headgate.synchronous.reading import download
 from headgate.synchronous.running import pause
 from headgate.synchronous.transport import Transport
 
@@ -165,12 +166,21 @@ class ChangeRequest:
 
     # --- What it changes ------------------------------------------------------------------------------------
 
-    def diff(self, *, operation: str | None = None, column: str | None = None) -> Diff:
+    def diff(
+        self, *, operation: str | None = None, column: str | None = None, revision: int | None = None
+    ) -> Diff:
         """What it changes, cell by cell: Base against Proposed; once merged, what the merge changed."""
-        parameters: Parameters = {"limit": 1000, "operation": operation, "column": column}
+        parameters: Parameters = {"operation": operation, "column": column, "revision": revision}
         call = Call("GET", change_request_path(self.cr_id, "diff"), parameters)
-        changes = [change for page in self._transport.pages(call) for change in page["results"]]
-        return Diff(f"{self.cr_id} {self.title}", changes)
+        return Diff(f"{self.cr_id} {self.title}", download(self._transport, call, f"reading {self.cr_id}"))
+
+    def compare_revisions(self, before: int, after: int) -> Diff:
+        """What two of its revisions propose differently."""
+        call = Call(
+            "GET", change_request_path(self.cr_id, "revisions", "compare"), {"from": before, "to": after}
+        )
+        found = download(self._transport, call, f"comparing {self.cr_id}")
+        return Diff(f"{self.cr_id}, revision {before} to {after}", found)
 
     def plan(self) -> models.Plan:
         """What a merge would do now."""

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from headgate import models
 from headgate.content.rows import json_value
 from headgate.errors import ContentUnusable
 from headgate.protocol import API, Call, Parameters, dataset_path
+from headgate.results import Diff, Rows
 from headgate.synchronous.change_requests import ChangeRequest
 from headgate.synchronous.proposing import Proposal, propose_rows, propose_source
+from headgate.synchronous.reading import download
 from headgate.synchronous.transport import Transport
 
 
@@ -70,6 +72,35 @@ class Dataset:
             for found in page["results"]:
                 yield ChangeRequest(self._transport, found)
 
+    def rows(
+        self,
+        *,
+        version: int | None = None,
+        columns: Sequence[str] = (),
+        filter: Sequence[str] = (),
+        order_by: str | None = None,
+        descending: bool | None = None,
+    ) -> Rows:
+        """The table's rows, all that the filters (``column:operator:value``) let through, on any version still there.
+
+        They are streamed into a temporary file, however many there are. Raises ``VersionGone``, ``InvalidFilter``.
+        """
+        parameters: Parameters = {
+            "version": version,
+            "columns": list(columns),
+            "filter": list(filter),
+            "order_by": order_by,
+            "descending": descending,
+        }
+        call = Call("GET", dataset_path(self.name, "rows"), parameters)
+        return Rows(self.name, download(self._transport, call, f"reading {self.name}"))
+
+    def compare(self, before: int, after: int) -> Diff:
+        """What differs between two versions of the table."""
+        call = Call("GET", dataset_path(self.name, "compare"), {"from": before, "to": after})
+        found = download(self._transport, call, f"comparing {self.name}")
+        return Diff(f"{self.name}, version {before} to {after}", found)
+
     @overload
     def propose(
         self,
@@ -80,6 +111,7 @@ class Dataset:
         description: str = ...,
         sql: str | None = ...,
         from_table: str | None = ...,
+        only_changes: bool = ...,
         change_request: str | None = ...,
         submit: bool = ...,
         merge_when_ready: bool = ...,
@@ -100,6 +132,7 @@ class Dataset:
         description: str = ...,
         sql: str | None = ...,
         from_table: str | None = ...,
+        only_changes: bool = ...,
         change_request: str | None = ...,
         submit: bool = ...,
         merge_when_ready: bool = ...,
@@ -119,6 +152,7 @@ class Dataset:
         description: str = "",
         sql: str | None = None,
         from_table: str | None = None,
+        only_changes: bool = False,
         change_request: str | None = None,
         submit: bool = False,
         merge_when_ready: bool = False,
@@ -133,8 +167,8 @@ class Dataset:
 
         ``rows`` is a path, a frame of pandas or Polars, what pyarrow has, a list of dictionaries, or a generator of
         any of them, which is never held in memory; instead of them a statement (``sql``) or another Delta table
-        (``from_table``) may say what is proposed. ``change_request`` names one that the
-        rows are new content of.
+        (``from_table``) may say what is proposed. With ``only_changes`` rows that equal the table are left out before
+        anything is sent. ``change_request`` names one that the rows are new content of.
 
         The answer comes when the content has arrived: ``wait()`` for it to be read. With ``on_nothing_to_change``
         "ignore" it comes when it was read, and is None where it changes nothing. The same content under the same title
@@ -169,4 +203,4 @@ class Dataset:
             return propose_source(self._transport, proposal, sql=sql)
         if from_table is not None:
             return propose_source(self._transport, proposal, from_table=from_table)
-        return propose_rows(self._transport, proposal, rows)
+        return propose_rows(self._transport, proposal, rows, only_changes=only_changes)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate import models
+from headgate.comparing import Comparison, columns_to_compare
+from headgate.content.rereading import Rereadable, rereadable
 from headgate.content.sent import Content
 from headgate.content.sources import content_of
 from headgate.errors import HeadgateError, NotFound, NothingToChange
@@ -23,6 +25,7 @@ from headgate.protocol import (
     new_key,
 )
 from headgate.synchronous.change_requests import ChangeRequest
+from headgate.synchronous.reading import download
 from headgate.synchronous.running import apart
 from headgate.synchronous.transport import Transport
 
@@ -66,12 +69,24 @@ class Proposal:
         return {name: value for name, value in said.items() if value is not None}
 
 
-def propose_rows(transport: Transport, proposal: Proposal, rows: Any) -> ChangeRequest | None:
+def propose_rows(
+    transport: Transport, proposal: Proposal, rows: Any, *, only_changes: bool
+) -> ChangeRequest | None:
     """Write the content, send it, and give its change request; None where nothing is to change and that is no error.
 
-    Raises ``ContentUnusable`` before anything is sent.
+    Raises ``ContentUnusable`` before anything is sent, ``NothingToChange`` where nothing differs.
     """
-    with apart(content_of, rows, proposal.file_format) as content:
+    if only_changes:
+        content = _content_that_differs(transport, proposal, rows)
+        if content is None:
+            if proposal.on_nothing_to_change == "ignore":
+                return None
+            raise NothingToChange(
+                "Every row that was proposed stands in the table already. Nothing was sent."
+            )
+    else:
+        content = apart(content_of, rows, proposal.file_format)
+    with content:
         return _sent(transport, proposal, content)
 
 
@@ -156,3 +171,27 @@ def _change_request(
         except HeadgateError:
             made.expect(upload["id"] if upload else None)  # it is raised again to whoever waits
     return made
+
+
+def _content_that_differs(transport: Transport, proposal: Proposal, rows: Any) -> Content | None:
+    """The rows that differ from the table's, as a file; None where none does."""
+    details: models.DatasetDetail = (transport.send(Call("GET", dataset_path(proposal.dataset)))).json()
+    schema: models.Table = (transport.send(Call("GET", dataset_path(proposal.dataset, "schema")))).json()
+    keys, known = details["primary_keys"], [column["name"] for column in schema["columns"]]
+    with apart(rereadable, rows, proposal.file_format) as proposed:
+        columns = columns_to_compare(proposed.schema, known, keys)
+        parameters: Parameters = {
+            "format": "arrow",
+            "columns": columns,
+            "filter": apart(proposed.key_range, keys),
+            "version": details["meta"]["delta_version"],
+        }
+        call = Call("GET", dataset_path(proposal.dataset, "rows"), parameters)
+        with download(transport, call, f"reading {proposal.dataset}") as current:
+            return apart(_differing, proposed, current, columns, keys)
+
+
+def _differing(proposed: Rereadable, current: Any, columns: list[str], keys: list[str]) -> Content | None:
+    table = current.schema_of(columns)
+    kept = Comparison(table, keys).differing(proposed.batches, current.batches())
+    return proposed.content_of(kept)

@@ -312,7 +312,7 @@ _RESPONSES = {
     ),
     "Gone": ("`version_gone`: the log or the files of this version were cleaned up.", "Problem"),
     "Changed": (
-        "`suite_changed`, `settings_changed`: somebody changed it since `If-Match` was told.",
+        "`suite_changed`, `settings_changed`, `request_changed`: somebody changed it since `If-Match` was told.",
         "Problem",
     ),
     "NotAcceptable": ("`not_acceptable`: `Accept` names nothing that is answered here.", "Problem"),

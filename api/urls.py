@@ -136,7 +136,11 @@ v1 = [
         ChangeRequestViewSet.as_view({"get": "list", "post": "create"}),
         name="change-requests",
     ),
-    path(REQUEST, ChangeRequestViewSet.as_view({"get": "retrieve"}), name="change-request"),
+    path(
+        REQUEST,
+        ChangeRequestViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="change-request",
+    ),
     path(f"{REQUEST}/stream", RequestStreamView.as_view(), name="change-request-stream"),
     path(f"{REQUEST}/upload", UploadView.as_view(), name="upload"),
     path(f"{DATASET}/queries", QueriesView.as_view(), name="queries"),

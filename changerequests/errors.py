@@ -94,6 +94,12 @@ class RunEnded(DomainError):
         self.code = code
 
 
+class RequestChanged(DomainError):
+    """Somebody else changed the title or description of a request, or its content, since the caller looked."""
+
+    code = "request_changed"
+
+
 class UploadEnded(DomainError):
     """An upload ended without a revision; ``code`` and ``data`` are those of what went wrong."""
 

@@ -21,6 +21,8 @@ CONFLICT_GATE = "conflicts_unresolved"
 EXPECTATIONS_GATE = "expectations_failed"
 
 _VERBS = {
+    Action.EDIT: "change the title and description of",
+    Action.REMOVE: "remove",
     Action.STAGE: "change the content of",
     Action.REBASE: "rebase",
     Action.SUBMIT: "submit",
@@ -66,6 +68,8 @@ def blockers(facts: Facts, action: Action, *, dataset_name_typed: str = "") -> l
         )
     if action is Action.SUBMIT:
         found += _nothing_staged(facts)
+    if action is Action.REMOVE and facts.revision is not None:
+        found.append(Blocker("has_content", "fix", "It has content. Close it instead.", "conversation"))
     if action is Action.REOPEN:
         found += _other_revert_open(facts)
     if action is Action.REBASE and facts.revision is None:
@@ -78,6 +82,8 @@ def blockers(facts: Facts, action: Action, *, dataset_name_typed: str = "") -> l
 
 
 _PARTICIPLES = {
+    Action.EDIT: "edited",
+    Action.REMOVE: "removed",
     Action.STAGE: "changed",
     Action.REBASE: "rebased",
     Action.SUBMIT: "submitted",

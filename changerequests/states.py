@@ -25,6 +25,8 @@ OPEN_STATUSES: Final = (Status.DRAFT, Status.PENDING, Status.MERGING)
 class Action(StrEnum):
     """What people and the system do to a change request."""
 
+    EDIT = "edit"
+    REMOVE = "remove"
     STAGE = "stage"
     REBASE = "rebase"
     SUBMIT = "submit"
@@ -52,6 +54,9 @@ class Transition:
 
 
 TRANSITIONS: Final = (
+    Transition(Status.DRAFT, Action.EDIT, Status.DRAFT, "Its title or description is changed."),
+    Transition(Status.PENDING, Action.EDIT, Status.PENDING, "Its title or description is changed."),
+    Transition(Status.DRAFT, Action.REMOVE, Status.DRAFT, "It never had content, and is gone."),
     Transition(Status.DRAFT, Action.STAGE, Status.DRAFT, "New content becomes the current revision."),
     Transition(Status.DRAFT, Action.REBASE, Status.DRAFT, "Its base images follow the table."),
     Transition(Status.DRAFT, Action.SUBMIT, Status.PENDING, "The author asks for review."),

@@ -40,6 +40,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "version_moved": 409,
     "suite_changed": 412,
     "settings_changed": 412,
+    "request_changed": 412,
     "table_changed": 409,
     "table_replaced": 409,
     "merged_otherwise": 409,

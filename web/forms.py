@@ -249,6 +249,14 @@ class ReviewForm(FormWithOwnIds):
             verdict.choices = self.VERDICTS[1:]
 
 
+class WordsForm(FormWithOwnIds):
+    """The title and description of a request, as they are to be; ``edited`` is what the person looked at."""
+
+    title = forms.CharField(max_length=200, label="Title")
+    description = forms.CharField(label="Why", required=False, widget=forms.Textarea(attrs={"rows": 4}))
+    edited = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
 class CloseForm(FormWithOwnIds):
     """Why a request is closed."""
 

@@ -22,6 +22,8 @@ from datasets.rows import json_value, parse_json
 
 #: What people do; the rest is the system's.
 PEOPLES_ACTIONS = (
+    Action.EDIT,
+    Action.REMOVE,
     Action.STAGE,
     Action.REBASE,
     Action.SUBMIT,
@@ -365,6 +367,13 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
             action.value: BlockerSerializer(blockers(facts, action), many=True).data
             for action in PEOPLES_ACTIONS
         }
+
+
+class EditChangeRequestSerializer(StrictSerializer):
+    """What is to be changed of a request's words; what is left out stays."""
+
+    title = serializers.CharField(required=False, max_length=200)
+    description = serializers.CharField(required=False, allow_blank=True)
 
 
 class CreateChangeRequestSerializer(StrictSerializer):

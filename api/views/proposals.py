@@ -1,5 +1,6 @@
 """Change requests: propose, upload, look, review, discuss."""
 
+import hashlib
 from typing import Any
 
 import django_filters
@@ -8,6 +9,7 @@ from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -17,7 +19,7 @@ from accounts.scopes import Scope
 from api.addresses import OfDatasetFilter
 from api.pagination import InOrder, NewestFirst
 from api.parsers import CellJSONParser
-from api.schema import CR_ID
+from api.schema import CR_ID, IF_MATCH
 from api.serializers.proposals import (
     AuditFileSerializer,
     ChangeRequestDetailSerializer,
@@ -25,6 +27,7 @@ from api.serializers.proposals import (
     CloseSerializer,
     CommentSerializer,
     CreateChangeRequestSerializer,
+    EditChangeRequestSerializer,
     EventSerializer,
     GroupedChangeSerializer,
     MovedSerializer,
@@ -35,7 +38,7 @@ from api.serializers.proposals import (
     WriteCommentSerializer,
     WriteReviewSerializer,
 )
-from api.views.shared import Documented, actor_of, created, validated
+from api.views.shared import Documented, actor_of, created, validated, versions_matched
 from changerequests import selectors
 from changerequests.facts import facts_listed, visible_facts
 from changerequests.models import ChangeRequest, choices
@@ -95,6 +98,8 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
         "list": Scope.READ,
         "create": Scope.PROPOSE,
         "retrieve": Scope.READ,
+        "partial_update": Scope.PROPOSE,
+        "destroy": Scope.PROPOSE,
         "diff_groups": Scope.READ,
         "plan": Scope.READ,
         "moved": Scope.READ,
@@ -138,6 +143,31 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
     def retrieve(self, request: Request, cr_id: str) -> Response:
         """A change request with the blockers of every action for the caller."""
         return self._detail(request, cr_id)
+
+    @extend_schema(
+        parameters=[CR_ID, IF_MATCH],
+        request=EditChangeRequestSerializer,
+        responses=ChangeRequestDetailSerializer,
+    )
+    def partial_update(self, request: Request, cr_id: str) -> Response:
+        """Change the title or description of a draft or pending request. For its author and owners.
+
+        With `If-Match`, only if both are still as they were when `ETag` was told; else 412 `request_changed`. The
+        timeline has them as they were before.
+        """
+        pk = self._pk(request, cr_id)
+        wanted = validated(EditChangeRequestSerializer, request.data)
+        edited = [tag.partition(".")[0] for tag in versions_matched(request)]
+        proposals.edit(change_request_id=pk, actor=actor_of(request), edited=edited, **wanted)
+        return self._detail(request, cr_id)
+
+    @extend_schema(
+        parameters=[CR_ID], request=None, responses={204: OpenApiResponse(description="It is gone.")}
+    )
+    def destroy(self, request: Request, cr_id: str) -> Response:
+        """Remove a draft that never had content, for good; 409 `blocked` where it had some, or comments."""
+        proposals.remove_draft(change_request_id=self._pk(request, cr_id), actor=actor_of(request))
+        return Response(status=204)
 
     @extend_schema(
         parameters=[CR_ID, GroupParameters], responses=GroupedChangeSerializer(many=True), filters=False
@@ -258,7 +288,12 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
         return selectors.visible_change_request(actor_of(request), cr_id).pk
 
     def _detail(self, request: Request, cr_id: str) -> Response:
-        return Response(ChangeRequestDetailSerializer.of(visible_facts(actor_of(request), cr_id)))
+        facts = visible_facts(actor_of(request), cr_id)
+        data = ChangeRequestDetailSerializer.of(facts)
+        # Two parts: what If-Match guards is the words alone, and the whole is what a reader may have already.
+        content = hashlib.sha256(JSONRenderer().render(data)).hexdigest()[:32]
+        tag = f'"{proposals.words_digest(facts.change_request)}.{content}"'
+        return Response(data, headers={"ETag": tag})
 
 
 class OfChangeRequest(Documented, GenericViewSet):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -12,6 +13,8 @@ from django.utils import timezone
 
 import merging
 from changerequests import queue
+from changerequests.blockers import Blocker
+from changerequests.errors import Blocked, RequestChanged
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.policies import require
@@ -52,6 +55,64 @@ def create_change_request(
     return change_request
 
 
+def edit(
+    *,
+    change_request_id: int,
+    actor: User,
+    title: str | None = None,
+    description: str | None = None,
+    edited: Collection[str] = (),
+) -> ChangeRequest:
+    """Change the title or description of a draft or pending request. For its author and owners.
+
+    ``edited`` are digests of the words that the actor looked at (``words_digest``): ``RequestChanged`` where they are
+    others by now.
+    """
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(facts_of(change_request, actor), Action.EDIT)
+        if edited and words_digest(change_request) not in edited:
+            raise RequestChanged(
+                f"Somebody else changed the title or description of {change_request.cr_id} meanwhile. Read it again."
+            )
+        wanted = {
+            "title": change_request.title if title is None else _fitting(title),
+            "description": change_request.description if description is None else storable(description),
+        }
+        before = {name: getattr(change_request, name) for name in wanted}
+        changed = [name for name, value in wanted.items() if value != before[name]]
+        if not changed:
+            return change_request
+        for name in changed:
+            setattr(change_request, name, wanted[name])
+        change_request.save(update_fields=[*changed, "updated_at"])
+        facts = {
+            "before": {name: before[name] for name in changed},
+            "after": {name: wanted[name] for name in changed},
+        }
+        record_event(change_request, "change_request.edited", actor, facts, rows=REQUEST.seal(change_request))
+    return change_request
+
+
+def words_digest(change_request: ChangeRequest) -> str:
+    """A name for the title and description as they stand."""
+    words = f"{len(change_request.title)} {change_request.title} {change_request.description}"
+    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def remove_draft(*, change_request_id: int, actor: User) -> None:
+    """Remove a draft that never had content, for good. For its author and owners.
+
+    Raises ``Blocked`` where it had some, is being read some, or where somebody has commented on it.
+    """
+    with transaction.atomic():
+        change_request = lock_change_request(change_request_id)
+        require(facts_of(change_request, actor), Action.REMOVE)
+        if not remove_if_empty(change_request, actor):
+            sentence = f"{change_request.cr_id} had content, has comments, or an upload to it is being read. Close it instead."
+            raise Blocked(sentence, [Blocker("has_content", "fix", sentence, "conversation")])
+
+
 def remove_if_empty(
     change_request: ChangeRequest, actor: User | None, facts: Mapping[str, Any] | None = None
 ) -> bool:
@@ -88,6 +149,10 @@ def proposable(dataset: Dataset, author: User, title: str) -> str:
         raise Forbidden(
             f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
         )
+    return _fitting(title)
+
+
+def _fitting(title: str) -> str:
     title = title.strip()
     if not title:
         raise InvalidInput(

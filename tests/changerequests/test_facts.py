@@ -213,9 +213,10 @@ def test_every_action_in_every_status_for_everybody() -> None:
     authors = {Action.RETURN_TO_DRAFT}
     contributors = {Action.REVIEW, Action.REQUEST_MERGE}
     exists = {
-        Status.DRAFT: {"stage", "rebase", "submit", "close", "adopt"},
+        Status.DRAFT: {"edit", "remove", "stage", "rebase", "submit", "close", "adopt"},
         Status.PENDING: {
             *(
+                "edit",
                 "stage",
                 "rebase",
                 "review",
@@ -244,6 +245,7 @@ def test_every_action_in_every_status_for_everybody() -> None:
         expected = [
             *(["invalid_transition"] if action.value not in exists[status] else []),
             *(["forbidden"] if not allowed else []),
+            *(["has_content"] if action is Action.REMOVE else []),
         ]
         assert may(facts, action) is allowed, (status, action, role, asker)
         assert sorted(codes(facts, action)) == sorted(expected), (status, action, role, asker)

@@ -20,6 +20,9 @@ from tests.factories import ChangeRequestFactory, DatasetFactory, merge, person_
 
 #: The life cycle once more, written down by hand from the design: what is not here must not exist.
 EXPECTED = {
+    (Status.DRAFT, Action.EDIT): Status.DRAFT,
+    (Status.PENDING, Action.EDIT): Status.PENDING,
+    (Status.DRAFT, Action.REMOVE): Status.DRAFT,
     (Status.DRAFT, Action.STAGE): Status.DRAFT,
     (Status.DRAFT, Action.SUBMIT): Status.PENDING,
     (Status.DRAFT, Action.CLOSE): Status.CLOSED,
@@ -43,6 +46,7 @@ EXPECTED = {
 }
 PAIRS = list(product(Status, Action))
 PEOPLES_ACTIONS = (
+    Action.EDIT,
     Action.STAGE,
     Action.REBASE,
     Action.SUBMIT,
@@ -103,6 +107,8 @@ def do(action: Action, change_request: ChangeRequest, person: User) -> object:
         case Action.STAGE:
             stage_csv(change_request, "tailnum,seats\nN1,1\n", actor=person)
             return None
+        case Action.EDIT:
+            return proposals.edit(**target, title="Other words")
         case Action.REBASE:
             return rebasing.rebase(**target)
         case Action.REVERT:

@@ -34,6 +34,8 @@ DELETE /api/v1/auth/tokens/{number}                                         | 40
 GET /api/v1/change_requests                                                 | 401 200 200 200 200 200 200 | read
 POST /api/v1/change_requests                                                | 401 404 403 201 201 201 404 | propose
 GET /api/v1/change_requests/{cr_id}                                         | 401 404 200 200 200 200 404 | read
+PATCH /api/v1/change_requests/{cr_id}                                       | 401 404 403 403 200 200 404 | propose
+DELETE /api/v1/change_requests/{cr_id}                                      | 401 404 403 403 409 409 404 | propose
 GET /api/v1/change_requests/{cr_id}/audit                                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/audit/{name}                            | 401 404 200 200 200 200 404 | read
 POST /api/v1/change_requests/{cr_id}/close                                  | 401 404 403 403 200 200 404 | propose
@@ -140,6 +142,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/change_requests": {"dataset": "<dataset>", "title": "Another"},
     "POST /api/v1/datasets/{dataset_id}/queries": {"sql": "DELETE FROM dataset WHERE tailnum = 'N1'"},
     "POST /api/v1/change_requests/{cr_id}/close": {"reason": "Not now."},
+    "PATCH /api/v1/change_requests/{cr_id}": {"description": "Why"},
     "POST /api/v1/change_requests/{cr_id}/comments": {"body": "I see."},
     "POST /api/v1/change_requests/{cr_id}/conflicts": {
         "resolutions": [

@@ -88,6 +88,8 @@ GET expectation_rows         | 302 404 200 200 200 200 404
 POST override_expectations   | 401 404 403 403 403 302 404
 GET moved                    | 302 404 200 200 200 200 404
 POST rebase                  | 302 404 403 403 302 302 404
+POST edit                    | 401 404 403 403 302 302 404
+POST remove                  | 302 404 403 403 409 409 404
 POST submit                  | 302 404 403 403 302 302 404
 POST return_to_draft         | 302 404 403 403 302 403 404
 POST close                   | 401 404 403 403 302 302 404
@@ -160,6 +162,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "subscribe_to_dataset": {"level": "mute"},
     "notification_settings": {"merged": "email"},
     "close": {"reason": "Not now."},
+    "edit": {"title": "Other words", "description": "Why"},
     "merge": {"dataset_name": ""},
 }
 #: Which request a page is asked for, where it is not the pending one.
@@ -172,6 +175,7 @@ REQUESTS = {
     "reopen": "closed",
     "revert": "merged",
     "submit": "draft",
+    "remove": "draft",
     "upload": "draft",
     "expectation_rows": "failing",
     "override_expectations": "failing",

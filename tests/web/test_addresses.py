@@ -117,6 +117,8 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "submit": request,
         "return_to_draft": request,
         "close": request,
+        "edit": request,
+        "remove": request,
         "reopen": request,
         "comment": request,
         "settle": request,

@@ -55,6 +55,7 @@ FORMS = [
     ("request comments/", {"body": WORDS, "parent": "7"}, "body"),
     ("request review/", {"verdict": "request_changes", "body": WORDS, "revision_digest": "d"}, "body"),
     ("request close/", {"reason": WORDS}, "reason"),
+    ("request edit/", {"title": "A title", "description": WORDS}, "description"),
     ("request checks/override/", {"reason": WORDS, "suite_number": "1", "revision_digest": "d"}, "reason"),
     ("request merge/", {"message": WORDS, "plan_digest": "d"}, "message"),
     ("request merge/", {"override": "true", "override_reason": WORDS}, "override_reason"),

@@ -48,6 +48,8 @@ class Side:
     may_upload: bool
     may_submit: bool
     may_return_to_draft: bool
+    may_edit: bool
+    may_remove: bool
     may_close: bool
     may_reopen: bool
     is_author: bool
@@ -115,6 +117,8 @@ def side(facts: Facts) -> Side:
         may_upload=possible(Action.STAGE),
         may_submit=possible(Action.SUBMIT),
         may_return_to_draft=possible(Action.RETURN_TO_DRAFT),
+        may_edit=possible(Action.EDIT),
+        may_remove=possible(Action.REMOVE),
         may_close=possible(Action.CLOSE),
         may_reopen=possible(Action.REOPEN),
         is_author=facts.is_author,

@@ -10,14 +10,14 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from changerequests import policies, selectors
-from changerequests.errors import PlanChanged
+from changerequests.errors import PlanChanged, RequestChanged
 from changerequests.facts import Facts
-from changerequests.models import Upload
+from changerequests.models import ChangeRequest, Upload
 from changerequests.services import asking, plans, proposals, rebasing, reviews, uploads
 from changerequests.states import Action, Status
 from datasets.errors import InvalidInput
 from notifications.services.preferences import subscription_to
-from web.forms import CloseForm, CommentForm, ReviewForm
+from web.forms import CloseForm, CommentForm, ReviewForm, WordsForm
 from web.parameters import NUMBER, asked_with
 from web.view_models.change_requests import head, may_approve, may_review, side
 from web.view_models.merge_box import merge_box
@@ -65,6 +65,7 @@ def _conversation_page(
     comment_form: CommentForm | None = None,
     review_form: ReviewForm | None = None,
     close_form: CloseForm | None = None,
+    words_form: WordsForm | None = None,
     moved: str = "",
     status: int = 200,
 ) -> HttpResponse:
@@ -100,8 +101,19 @@ def _conversation_page(
         "review_form": review_form,
         "moved": moved,
         "close_form": close_form or CloseForm(),
+        "words_form": words_form or _words_form(change_request),
     }
     return render(request, "change_requests/conversation.html", context, status=status)
+
+
+def _words_form(change_request: ChangeRequest) -> WordsForm:
+    return WordsForm(
+        initial={
+            "title": change_request.title,
+            "description": change_request.description,
+            "edited": proposals.words_digest(change_request),
+        }
+    )
 
 
 def _not_staged(facts: Facts, sender: User) -> Upload | None:
@@ -208,6 +220,39 @@ def return_to_draft(request: HttpRequest, cr_id: str) -> HttpResponse:
     proposals.return_to_draft(change_request_id=change_request.pk, actor=person(request))
     messages.success(request, f"{cr_id} is a draft again.")
     return _back(cr_id)
+
+
+@form_at("change_request", "cr_id")
+@signed_in
+def edit(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Change the title or description."""
+    change_request = request_at(request, cr_id)
+    form = WordsForm(request.POST)
+    if not form.is_valid():
+        return _conversation_page(request, cr_id, words_form=form, status=422)
+    edited = [form.cleaned_data.pop("edited")]
+    try:
+        proposals.edit(
+            change_request_id=change_request.pk,
+            actor=person(request),
+            edited=[one for one in edited if one],
+            **form.cleaned_data,
+        )
+    except RequestChanged as error:
+        form.add_error(None, error.message)
+        return _conversation_page(request, cr_id, words_form=form, status=412)
+    messages.success(request, "The title and description are changed.")
+    return _back(cr_id)
+
+
+@form_at("change_request", "cr_id")
+@signed_in
+def remove(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """Remove a draft that never had content."""
+    facts = facts_at(request, cr_id)
+    proposals.remove_draft(change_request_id=facts.change_request.pk, actor=person(request))
+    messages.success(request, f"{cr_id} is gone.")
+    return HttpResponseRedirect(reverse("dataset", args=[facts.dataset.project.slug, facts.dataset.slug]))
 
 
 @form_at("change_request", "cr_id")

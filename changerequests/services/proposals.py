@@ -109,7 +109,7 @@ def remove_draft(*, change_request_id: int, actor: User) -> None:
         change_request = lock_change_request(change_request_id)
         require(facts_of(change_request, actor), Action.REMOVE)
         if not remove_if_empty(change_request, actor):
-            sentence = f"{change_request.cr_id} had content, has comments, or an upload to it is being read. Close it instead."
+            sentence = f"{change_request.cr_id} had content, has comments, or is given content now. Close it instead."
             raise Blocked(sentence, [Blocker("has_content", "fix", sentence, "conversation")])
 
 

@@ -39,7 +39,7 @@ from api.views.sign_in import (
 from api.views.streams import RequestStreamView
 from api.views.tables import TableViewSet, TrailViewSet
 from api.views.unknown import UnknownView
-from api.views.uploads import ReceivedUploadView, UploadView
+from api.views.uploads import ReceivedUploadView, StagedRowsView, UploadView
 from api.views.webhooks import (
     DatasetWebhooksView,
     ProjectWebhooksView,
@@ -142,6 +142,7 @@ v1 = [
         name="change-request",
     ),
     path(f"{REQUEST}/stream", RequestStreamView.as_view(), name="change-request-stream"),
+    path(f"{REQUEST}/staged_rows", StagedRowsView.as_view(), name="staged-rows"),
     path(f"{REQUEST}/upload", UploadView.as_view(), name="upload"),
     path(f"{DATASET}/queries", QueriesView.as_view(), name="queries"),
     path("queries/<int:query_id>", QueryView.as_view(), name="query"),

@@ -316,6 +316,14 @@ class Upload(DurableWork):
     revision = models.OneToOneField(
         Revision, null=True, blank=True, on_delete=models.CASCADE, related_name="upload"
     )
+    edits = models.ForeignKey(
+        Revision,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        help_text="The content that it holds with some rows edited: on the same base, and only while that stands.",
+    )
     cancel_requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )

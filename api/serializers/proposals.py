@@ -541,6 +541,33 @@ def _request_of(upload: Upload) -> ChangeRequest | None:
     return upload.revision.change_request if upload.revision else upload.change_request
 
 
+class StagedRowsSerializer(serializers.Serializer):
+    """A page of staged rows in key order."""
+
+    next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    results = serializers.ListField(child=serializers.DictField(child=AnyValue(allow_null=True)))
+
+
+class EditRowsSerializer(StrictSerializer):
+    """What is to become of single rows."""
+
+    rows = serializers.ListField(
+        child=serializers.DictField(child=AnyValue(allow_null=True)),
+        default=list,
+        help_text="Rows with their keys, the values that change, and optionally `_op`.",
+    )
+    remove = serializers.ListField(
+        child=serializers.DictField(child=AnyValue(allow_null=True)),
+        default=list,
+        help_text="Keys of rows that the content shall not have any more.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs["rows"] and not attrs["remove"]:
+            raise serializers.ValidationError({"rows": "Give rows to edit, or keys to remove."})
+        return attrs
+
+
 class CloseSerializer(StrictSerializer):
     """Why the request is closed; needed to reject somebody else's."""
 

@@ -10,13 +10,21 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from accounts.scopes import Scope
+from api.pagination import EngineCursor, page_of
+from api.parsers import LongListJSONParser
 from api.preferences import PREFER, patience_of
-from api.schema import CR_ID
-from api.serializers.proposals import ReceivedUploadSerializer, RevisionSerializer, UploadSerializer
-from api.views.shared import Documented, actor_of, validated
+from api.schema import CR_ID, IF_MATCH
+from api.serializers.proposals import (
+    EditRowsSerializer,
+    ReceivedUploadSerializer,
+    RevisionSerializer,
+    StagedRowsSerializer,
+    UploadSerializer,
+)
+from api.views.shared import Documented, actor_of, validated, versions_matched
 from changerequests import selectors
 from changerequests.models import Upload
-from changerequests.services import uploads
+from changerequests.services import plans, staged_rows, uploads
 
 UPLOAD_ID = OpenApiParameter("upload_id", int, OpenApiParameter.PATH)
 
@@ -63,15 +71,72 @@ class UploadView(Documented):
                 column_types=wanted.get("column_types") or {},
             ),
         )
-        patience = patience_of(request, default=settings.UPLOAD_WAIT_SECONDS)
-        upload = uploads.wait_for_upload(upload.pk, patience.seconds)
-        headers = {
-            **patience.headers,
-            "Location": reverse("api:received-upload", args=[upload.pk], request=request),
-        }
-        if upload.is_active:
-            return Response(_document(request, upload), status=202, headers=headers)
-        return Response(RevisionSerializer(uploads.revision_of(upload)).data, status=201, headers=headers)
+        return _answer(request, upload)
+
+
+@extend_schema(tags=["change requests"], parameters=[CR_ID])
+class StagedRowsView(Documented):
+    """The rows of a request's content, one by one."""
+
+    parser_classes = [LongListJSONParser]
+    body_limit = "LONG_LIST_LIMIT_BYTES"
+    scopes = {"get": Scope.READ, "patch": Scope.PROPOSE}
+
+    @extend_schema(parameters=[EngineCursor], responses=StagedRowsSerializer, operation_id="staged_rows_list")
+    def get(self, request: Request, cr_id: str) -> Response:
+        """The staged rows of an open request in key order, as they can be sent again: `_op`, the key, the values given.
+
+        `ETag` is the digest of the content.
+        """
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(EngineCursor, request.query_params)
+        revision = staged_rows.content_of(change_request)
+        page = plans.changes_page(
+            change_request=change_request, after=wanted.get("cursor"), limit=wanted["limit"]
+        )
+        found = page_of(request, map(staged_rows.row_as_sent, page.items), page.next)
+        return Response(StagedRowsSerializer(found).data, headers={"ETag": f'"{revision.digest}"'})
+
+    @extend_schema(
+        parameters=[IF_MATCH, PREFER],
+        request=EditRowsSerializer,
+        responses={
+            201: OpenApiResponse(RevisionSerializer, description="Staged; `Location` is the upload."),
+            202: OpenApiResponse(
+                ReceivedUploadSerializer, description="Received and not staged yet; `Location` is the upload."
+            ),
+        },
+        operation_id="staged_rows_edit",
+    )
+    def patch(self, request: Request, cr_id: str) -> Response:
+        """Edit, add and take out single rows of the content: a new revision on the same base.
+
+        A row that is there keeps the values that its edit leaves out, unless `_op` says another operation. With
+        `If-Match`, only while the content is the one that `ETag` told of; else 412 `request_changed`. For content of up
+        to 50,000 rows that was not rebased; other content is sent whole.
+        """
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(EditRowsSerializer, request.data)
+        upload = staged_rows.edit_rows(
+            change_request_id=change_request.pk,
+            actor=actor_of(request),
+            seen=versions_matched(request),
+            **wanted,
+        )
+        return _answer(request, upload)
+
+
+def _answer(request: Request, upload: Upload) -> Response:
+    """The revision that an upload became, or the upload where that takes longer than the caller waits."""
+    patience = patience_of(request, default=settings.UPLOAD_WAIT_SECONDS)
+    upload = uploads.wait_for_upload(upload.pk, patience.seconds)
+    headers = {
+        **patience.headers,
+        "Location": reverse("api:received-upload", args=[upload.pk], request=request),
+    }
+    if upload.is_active:
+        return Response(_document(request, upload), status=202, headers=headers)
+    return Response(RevisionSerializer(uploads.revision_of(upload)).data, status=201, headers=headers)
 
 
 @extend_schema(tags=["change requests"], parameters=[UPLOAD_ID])

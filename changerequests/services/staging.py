@@ -146,6 +146,7 @@ def _read(hold: Hold) -> merging.Staged:
         file_format=upload.file_format or None,
         file_name=upload.file_name,
         column_types=upload.column_types,
+        base_version=upload.edits.base_version if upload.edits is not None else None,
     )
 
 
@@ -189,6 +190,12 @@ def _request_for(upload: Upload, actor: User, staged: merging.Staged) -> ChangeR
     if newer.exists():
         raise UploadReplaced(
             f"Newer content was uploaded to {change_request.cr_id} meanwhile, and stands: this is not staged."
+        )
+    if upload.edits_id is not None and not change_request.revisions.filter(
+        pk=upload.edits_id, is_current=True
+    ):
+        raise UploadReplaced(
+            f"{change_request.cr_id} does not hold the content any more whose rows were edited. Read them again."
         )
     if not change_request.revisions.exists():
         _require_changes(staged)

@@ -47,7 +47,8 @@ class ReceivedFile:
 
     It is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. In CSV, ``null_token`` (an
     unquoted field equal to it) stands for NULL; ``column_types`` says the types of new columns. ``pasted`` is the text
-    itself where somebody typed it. ``kind`` is ``ROWS`` where Headgate wrote the file from rows that came as JSON.
+    itself where somebody typed it. ``kind`` is ``ROWS`` where Headgate wrote the file from rows that came as JSON; ``edits``
+    is the content that it has some rows edited of.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class ReceivedFile:
     column_types: Mapping[str, str] = field(default_factory=dict)
     pasted: str = ""
     kind: UploadKind = UploadKind.FILE
+    edits: Revision | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def _describe(upload: Upload, content: Content) -> None:
             f"The file has {size:,} bytes; {limit:,} are possible. Split it into several change requests."
         )
         raise InvalidInput(sentence, errors={"file": [sentence]})
-    upload.size_bytes = size
+    upload.size_bytes, upload.edits = size, content.edits
     upload.file_name = storable(content.file_name or content.path.name)[:255]
     upload.file_format = content.file_format or ""
     upload.null_token = storable(content.null_token)

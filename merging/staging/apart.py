@@ -77,6 +77,7 @@ def stage_apart(
     destination: str,
     scratch: str,
     bounds: Bounds,
+    base_version: int | None = None,
     null_token: str = "",
     merge_schema: bool = True,
     file_format: str | None = None,
@@ -95,6 +96,7 @@ def stage_apart(
         primary_keys,
         path=path,
         options={
+            "base_version": base_version,
             "null_token": null_token,
             "merge_schema": merge_schema,
             "file_format": file_format,

@@ -69,6 +69,8 @@ GET /api/v1/change_requests/{cr_id}/revisions                               | 40
 GET /api/v1/change_requests/{cr_id}/revisions/{number}                      | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/revisions/compare                       | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/stream                                  | 401 404 501 501 501 501 404 | read
+GET /api/v1/change_requests/{cr_id}/staged_rows                             | 401 404 200 200 200 200 404 | read
+PATCH /api/v1/change_requests/{cr_id}/staged_rows                           | 401 404 403 403 201 201 404 | propose
 POST /api/v1/change_requests/{cr_id}/submit                                 | 401 404 403 403 200 200 404 | propose
 GET /api/v1/change_requests/{cr_id}/subscription                            | 401 404 200 200 200 200 404 | read
 PUT /api/v1/change_requests/{cr_id}/subscription                            | 401 404 200 200 200 200 404 | review
@@ -142,6 +144,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/change_requests": {"dataset": "<dataset>", "title": "Another"},
     "POST /api/v1/datasets/{dataset_id}/queries": {"sql": "DELETE FROM dataset WHERE tailnum = 'N1'"},
     "POST /api/v1/change_requests/{cr_id}/close": {"reason": "Not now."},
+    "PATCH /api/v1/change_requests/{cr_id}/staged_rows": {"rows": [{"tailnum": "N2", "seats": 8}]},
     "PATCH /api/v1/change_requests/{cr_id}": {"description": "Why"},
     "POST /api/v1/change_requests/{cr_id}/comments": {"body": "I see."},
     "POST /api/v1/change_requests/{cr_id}/conflicts": {

@@ -47,8 +47,8 @@ class ReceivedFile:
 
     It is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. In CSV, ``null_token`` (an
     unquoted field equal to it) stands for NULL; ``column_types`` says the types of new columns. ``pasted`` is the text
-    itself where somebody typed it. ``kind`` is ``ROWS`` where Headgate wrote the file from rows that came as JSON; ``edits``
-    is the content that it has some rows edited of.
+    itself where somebody typed it. ``kind`` is ``ROWS`` where Headgate wrote the file from rows that came as JSON;
+    ``edits`` is the content that it holds with some rows edited.
     """
 
     path: Path

@@ -194,5 +194,4 @@ def test_values_of_other_rows_stay_exactly_as_they_are() -> None:
     after = rows_of(made)
     assert [row for row in after if row["id"] != 3] == [row for row in before if row["id"] != 3]
     assert edit(made, rows=[{"id": 3, "a.b/ç": ""}]).status_code == 201
-    digests = list(made.revisions.order_by("number").values_list("digest", flat=True))
-    assert digests[0] == digests[2] != digests[1]
+    assert rows_of(made) == before

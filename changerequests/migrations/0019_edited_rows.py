@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("changerequests", "0017_queries"),
+        ("changerequests", "0018_review_requests"),
     ]
 
     operations = [

@@ -49,7 +49,7 @@ def test_the_page_works(names: dict[str, Any]) -> None:
     blocks = blocks_of(BASE_DIR / "docs" / "client.md")
     assert len(blocks) > 8
     for block in blocks:
-        run(block.replace("aviation/planes", f"{names['project']}/planes"), names)
+        run(block.replace("new-york-2013/planes", f"{names['project']}/planes"), names)
     names["hg"].close()
 
 
@@ -58,7 +58,7 @@ def test_the_notebook_works(names: dict[str, Any], monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HEADGATE_TOKEN", names["token"])
     shown = []
     for cell in cells_of(BASE_DIR / "docs" / "notebooks" / "propose_and_merge.ipynb"):
-        value = run(cell.replace("aviation/planes", f"{names['project']}/planes"), names)
+        value = run(cell.replace("new-york-2013/planes", f"{names['project']}/planes"), names)
         if hasattr(value, "_repr_html_"):
             shown.append(value._repr_html_())
     names["hg"].close()

@@ -443,6 +443,13 @@ class SettingsChanged(HeadgateError):
     advice = "Read it again, and change what is there now."
 
 
+class RequestChanged(HeadgateError):
+    """Somebody changed the request, or what it holds, since you looked (If-Match)."""
+
+    code = "request_changed"
+    advice = "Read it again, and change what is there now."
+
+
 class VersionGone(HeadgateError):
     """The table had this version once; its log or its files were cleaned up."""
 

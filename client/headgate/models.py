@@ -1131,6 +1131,13 @@ class SchemaChange(TypedDict):
 ScopesEnum = Literal["read", "propose", "review", "merge", "admin"]
 
 
+class StagedRows(TypedDict):
+    """A page of staged rows in key order."""
+
+    next: str | None
+    results: list[dict[str, Any]]
+
+
 StagingCleanupEnum = Literal["remove", "archive"]
 
 

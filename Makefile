@@ -8,7 +8,7 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo quick test test-whole test-spark test-corpus test-fuzz test-faults bench check lock clean
+.PHONY: help demo quick test test-whole test-spark test-corpus test-recipes test-fuzz test-faults bench check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -34,6 +34,10 @@ test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake make tables and 
 test-corpus: .venv/dev.stamp ## export 29 public tables with every tool in every format and upload them again
 	@tests/install-corpus
 	@$(python) -m pytest -n 2 -m corpus tests/corpus
+
+test-recipes: .venv/dev.stamp ## run docs/recipes.md with Airflow and Dagster (installs them apart)
+	@tests/install-recipes
+	@$(python) -m pytest -m recipes tests/live
 
 test-fuzz: .venv/dev.stamp ## stage 20,000 damaged files of each format in confined processes (FILES=1000 SEED=7 FORMATS=csv,arrow)
 	@$(python) -m tests.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(FORMATS),--formats $(FORMATS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from time import monotonic
 from typing import Any, Literal, overload
 
 from headgate import models
@@ -11,9 +12,10 @@ from headgate.asynchronous.change_requests import AsyncChangeRequest
 from headgate.asynchronous.proposing import Proposal, propose_rows, propose_source
 from headgate.asynchronous.reading import download
 from headgate.asynchronous.transport import AsyncTransport
+from headgate.asynchronous.waiting import look_until
 from headgate.content.rows import json_value
-from headgate.errors import ContentUnusable
-from headgate.protocol import API, Call, Parameters, dataset_path
+from headgate.errors import ContentUnusable, error_of
+from headgate.protocol import API, Call, Parameters, dataset_path, new_key
 from headgate.results import Diff, Rows
 
 
@@ -101,6 +103,30 @@ class AsyncDataset:
         call = Call("GET", dataset_path(self.name, "compare"), {"from": before, "to": after})
         found = await download(self._transport, call, f"comparing {self.name}")
         return Diff(f"{self.name}, version {before} to {after}", found)
+
+    async def preview(self, sql: str, *, merge_schema: bool = True, timeout: float = 600) -> models.Found:
+        """What a statement would change, proposed as it is; nothing is proposed.
+
+        Raises ``StagingRejected`` with the line and character of what the statement may not say, ``WaitedTooLong``.
+        """
+        call = Call(
+            "POST",
+            dataset_path(self.name, "queries"),
+            json={"sql": sql, "merge_schema": merge_schema},
+            headers={"Idempotency-Key": new_key(), "Prefer": "respond-async"},
+        )
+        tried: models.Query = (await self._transport.send(call)).json()
+        if tried["status"] in ("queued", "running"):
+            tried = await look_until(
+                self._transport,
+                f"{API}/queries/{tried['id']}",
+                lambda query: query["status"] not in ("queued", "running"),
+                monotonic() + timeout,
+                lambda query: None,
+            )
+        if tried["found"] is None:
+            raise error_of(tried["problem"] or {"code": "upload_failed", "message": "The statement failed."})
+        return tried["found"]
 
     @overload
     async def propose(

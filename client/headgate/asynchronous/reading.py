@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pyarrow as pa
@@ -41,3 +42,17 @@ async def download(transport: AsyncTransport, call: Call, description: str) -> D
         raise
     finally:
         bar.close()
+
+
+async def digest_of(transport: AsyncTransport, call: Call) -> str:
+    """The SHA-256 of a file of the server, which is not kept."""
+    path = temporary_file(".audit")
+    try:
+        await transport.download(replace(call, headers={"Accept": "*/*"}), path, received=lambda size: None)
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        return digest.hexdigest()
+    finally:
+        path.unlink(missing_ok=True)

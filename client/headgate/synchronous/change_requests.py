@@ -3,22 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any, cast
 
 from headgate import display, models
 from headgate.choosing import Rule, chosen_by_rule, chosen_in_rows, is_rule, rows_of_choices
 from headgate.content.rows import json_value
-from headgate.errors import HeadgateError, WaitedTooLong, error_of
+from headgate.errors import AuditFailed, error_of
 from headgate.protocol import API, Call, Parameters, change_request_path, new_key
 from headgate.results import Conflicts, Diff
-from headgate.synchronous.reading import download
-from headgate.synchronous.running import pause
+from headgate.synchronous.reading import digest_of, download
 from headgate.synchronous.transport import Transport
-
-#: Seconds between two looks at what is waited for: the first and the longest.
-FIRST_LOOK, LONGEST_LOOK = 0.1, 2.0
+from headgate.synchronous.waiting import look_until
 
 
 class ChangeRequest:
@@ -113,7 +110,8 @@ class ChangeRequest:
         """The upload once it is staged; raises why it is not."""
         bar = self._transport.progress()
         try:
-            seen: models.ReceivedUpload = self._look_until(
+            seen: models.ReceivedUpload = look_until(
+                self._transport,
                 f"{API}/uploads/{number}",
                 _has_settled,
                 deadline,
@@ -131,7 +129,8 @@ class ChangeRequest:
         """The run once it has ended with a merge; raises why it did not."""
         bar = self._transport.progress()
         try:
-            run: models.MergeRunDetail = self._look_until(
+            run: models.MergeRunDetail = look_until(
+                self._transport,
                 f"{API}/runs/{number}",
                 lambda run: run["status"] not in ("queued", "running"),
                 deadline,
@@ -144,25 +143,6 @@ class ChangeRequest:
                 run["error"] or {"code": "merge_failed", "message": f"The merge is {run['status']}."}
             )
         return run
-
-    def _look_until(
-        self, path: str, has_ended: Callable[[Any], bool], deadline: float, show: Callable[[Any], None]
-    ) -> Any:
-        interval = FIRST_LOOK
-        while True:
-            try:
-                seen = (self._transport.send(Call("GET", path))).json()
-            except HeadgateError as error:
-                if not error.passes or monotonic() > deadline:
-                    raise
-            else:
-                show(seen)
-                if has_ended(seen):
-                    return seen
-            if monotonic() > deadline:
-                raise WaitedTooLong(f"{self.cr_id} has not got there in time.")
-            pause(interval)
-            interval = min(interval * 1.5, LONGEST_LOOK)
 
     # --- What it changes ------------------------------------------------------------------------------------
 
@@ -198,6 +178,27 @@ class ChangeRequest:
         for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "events"))):
             for found in page["results"]:
                 yield found
+
+    def verify(self) -> list[str]:
+        """Compare its audit files, as the server has them now, with the hashes that the audit trail names.
+
+        Gives the names of the files. Raises ``AuditFailed`` with the first that is not what was written, and
+        ``NotFound`` while it is not merged.
+        """
+        named = {
+            name: digest
+            for event in self.events()
+            for name, digest in (event["data"].get("audit_files") or {}).items()
+        }
+        files: list[models.AuditFile] = self._get("audit")
+        missing = sorted(set(named) - {file["name"] for file in files})
+        if missing:
+            raise AuditFailed(f"The audit trail of {self.cr_id} names {missing[0]}, which is not there.")
+        for file in files:
+            digest = digest_of(self._transport, Call("GET", self._transport.path_of(file["url"])))
+            if named.get(file["name"]) != digest:
+                raise AuditFailed(f"{file['name']} of {self.cr_id} is not what the audit trail names.")
+        return [file["name"] for file in files]
 
     # --- Conflicts ---------------------------------------------------------------------------------------------
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import monotonic
 from typing import Any, Literal, overload
 
 from headgate import models
 from headgate.content.rows import json_value
-from headgate.errors import ContentUnusable
-from headgate.protocol import API, Call, Parameters, dataset_path
+from headgate.errors import ContentUnusable, error_of
+from headgate.protocol import API, Call, Parameters, dataset_path, new_key
 from headgate.results import Diff, Rows
 from headgate.synchronous.change_requests import ChangeRequest
 from headgate.synchronous.proposing import Proposal, propose_rows, propose_source
 from headgate.synchronous.reading import download
 from headgate.synchronous.transport import Transport
+from headgate.synchronous.waiting import look_until
 
 
 class Dataset:
@@ -100,6 +102,30 @@ class Dataset:
         call = Call("GET", dataset_path(self.name, "compare"), {"from": before, "to": after})
         found = download(self._transport, call, f"comparing {self.name}")
         return Diff(f"{self.name}, version {before} to {after}", found)
+
+    def preview(self, sql: str, *, merge_schema: bool = True, timeout: float = 600) -> models.Found:
+        """What a statement would change, proposed as it is; nothing is proposed.
+
+        Raises ``StagingRejected`` with the line and character of what the statement may not say, ``WaitedTooLong``.
+        """
+        call = Call(
+            "POST",
+            dataset_path(self.name, "queries"),
+            json={"sql": sql, "merge_schema": merge_schema},
+            headers={"Idempotency-Key": new_key(), "Prefer": "respond-async"},
+        )
+        tried: models.Query = (self._transport.send(call)).json()
+        if tried["status"] in ("queued", "running"):
+            tried = look_until(
+                self._transport,
+                f"{API}/queries/{tried['id']}",
+                lambda query: query["status"] not in ("queued", "running"),
+                monotonic() + timeout,
+                lambda query: None,
+            )
+        if tried["found"] is None:
+            raise error_of(tried["problem"] or {"code": "upload_failed", "message": "The statement failed."})
+        return tried["found"]
 
     @overload
     def propose(

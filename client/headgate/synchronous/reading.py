@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pyarrow as pa
@@ -40,3 +41,17 @@ def download(transport: Transport, call: Call, description: str) -> Download:
         raise
     finally:
         bar.close()
+
+
+def digest_of(transport: Transport, call: Call) -> str:
+    """The SHA-256 of a file of the server, which is not kept."""
+    path = temporary_file(".audit")
+    try:
+        transport.download(replace(call, headers={"Accept": "*/*"}), path, received=lambda size: None)
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        return digest.hexdigest()
+    finally:
+        path.unlink(missing_ok=True)

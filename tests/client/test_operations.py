@@ -49,6 +49,7 @@ ANY_ANSWER = {
     "columns": [{"name": "id"}],
     "meta": {"delta_version": 1},
     "result": None,
+    "found": {},
 }
 #: What methods need that have arguments without a default.
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -62,9 +63,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "comment": {"body": "b"},
     "review": {"verdict": "comment"},
     "resolve": {"choices": "proposed"},
+    "preview": {"sql": "SELECT 1"},
     "audit_file": {"name": "merge_result.json"},
 }
-LOCAL = {"close", "dataset", "request", "expect"}
+#: What asks nothing, or more than one answer for all can be: `verify` is tried against the server itself.
+LOCAL = {"close", "dataset", "request", "expect", "verify"}
 
 
 class Recorder(httpx.BaseTransport):

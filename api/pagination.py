@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.utils.encoding import iri_to_uri
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
@@ -70,3 +71,11 @@ def page_of(
         **facts,
         "results": list(items),
     }
+
+
+def links_of(data: Any) -> str:
+    """The pages beside this one, as the header ``Link`` tells them (RFC 8288); empty where an answer is no page."""
+    if not isinstance(data, Mapping) or "results" not in data:
+        return ""
+    found = [(data.get(name), relation) for name, relation in (("next", "next"), ("previous", "prev"))]
+    return ", ".join(f'<{iri_to_uri(address)}>; rel="{relation}"' for address, relation in found if address)

@@ -22,6 +22,7 @@ RUNS = (
     ("Expectations", "expectations", "--rows", "6000000", "--changes", "10000", "--runs", "3"),
     ("Staging", "staging"),
     ("Uploads", "uploads"),
+    ("Downloads", "downloads"),
     ("The Python client", "client"),
     ("Queue", "queue_throughput"),
     ("A large installation", "crowd"),

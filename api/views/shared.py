@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from api.conditional import NotModified, is_known, tag_of, unmodified, without_what_is_known
 from api.idempotency import once
 from api.operations import AsDocumented, asked_of
+from api.pagination import links_of
 from api.throttling import limits_told
 from datasets.errors import InvalidInput
 
@@ -54,6 +55,8 @@ class Documented(APIView):
             response.headers.setdefault("ETag", f'"{self._tag}"')
         if getattr(self, "action", None) in self.tagged and isinstance(response, Response):
             response = without_what_is_known(request, response)
+        if isinstance(response, Response) and (links := links_of(response.data)):
+            response["Link"] = links
         for name, told in limits_told(getattr(self, "_throttles", ())).items():
             response.headers[name] = told
         return super().finalize_response(request, response, *args, **kwargs)

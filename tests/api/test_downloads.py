@@ -147,6 +147,21 @@ def test_versions_are_compared(dataset: Dataset, viewer: APIClient) -> None:
     assert problem(viewer.get(address, {"from": 0})) == (422, "invalid")
 
 
+def test_pages_are_linked(dataset: Dataset, viewer: APIClient) -> None:
+    for address in (
+        f"/api/v1/datasets/{dataset.pk}/rows?filter=seats:>:1&limit=3",
+        "/api/v1/datasets?limit=1",
+    ):
+        DatasetFactory(project=dataset.project)
+        answer = viewer.get(address)
+        told = answer.json()["next"]
+        assert answer.headers.get("Link") == (f'<{told}>; rel="next"' if told else None)
+    first = viewer.get(f"/api/v1/datasets/{dataset.pk}/rows?limit=3")
+    assert first.headers["Link"] == f'<{first.json()["next"]}>; rel="next"'
+    last = viewer.get(first.json()["next"])
+    assert (last.json()["next"], "Link" in last.headers) == (None, False)
+
+
 def test_a_diff_is_the_same_file_before_and_after_the_merge(dataset: Dataset, viewer: APIClient) -> None:
     request = ChangeRequestFactory(dataset=dataset, status="pending")
     address = f"/api/v1/change_requests/{request.cr_id}/diff"

@@ -43,7 +43,7 @@ MOST_GROWTH_BYTES = 50_000_000
 PUSH = """
 import json, sys, time
 import headgate
-address, token, path, only_changes, merge = json.loads(sys.argv[1])
+address, token, path, only_changes = json.loads(sys.argv[1])
 with headgate.Client(address, token) as hg:
     began = time.monotonic()
     made = hg.dataset("bench/large").propose(path, title=path, only_changes=only_changes)
@@ -51,23 +51,31 @@ with headgate.Client(address, token) as hg:
     made.wait()
     took = time.monotonic() - began
     rows = made.data["revision"]["rows"]
-    if merge:
-        made.merge()
 lines = open("/proc/self/status").read().splitlines()
 peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-print(json.dumps({"sent": sent, "took": took, "rows": rows, "peak": peak}))
+print(json.dumps({"sent": sent, "took": took, "rows": rows, "peak": peak, "cr_id": made.cr_id}))
 """
 
 
-def push(web: Web, path: Path, *, only_changes: bool, merge: bool) -> dict[str, Any]:
+def push(web: Web, path: Path, *, only_changes: bool) -> dict[str, Any]:
     """Let a client push a file; what it measured, and by how much the web process grew."""
     before = web.peak()
-    options = json.dumps([web.address, web.token, str(path), only_changes, merge])
+    options = json.dumps([web.address, web.token, str(path), only_changes])
     environment = {**os.environ, "PYTHONPATH": "client"}
     done = subprocess.run(
         [sys.executable, "-c", PUSH, options], check=True, stdout=subprocess.PIPE, text=True, env=environment
     )
     return {**json.loads(done.stdout), "grown": web.peak() - before}
+
+
+def merge(web: Web, cr_id: str) -> None:
+    """Merge a request, whose approvals its owner overrides: nobody else is there."""
+    place = f"/api/v1/change_requests/{cr_id}"
+    web.call("POST", f"{place}/submit")
+    body, kind = json.dumps({"reason": "Only measured"}), "application/json"
+    status, run = web.call("POST", f"{place}/merge", body, **{"Content-Type": kind, "Prefer": "wait=60"})
+    if status != 200:
+        raise RuntimeError(f"the merge was answered {status}: {run}")
 
 
 def write_parquet(folder: Path, rows: int) -> tuple[Path, Path]:
@@ -115,10 +123,11 @@ def main() -> int:
         small = folder / "small.parquet"
         pq.write_table(pq.read_table(whole).slice(0, 10), small)
         with served(folder, environment, token) as web:
-            push(web, small, only_changes=False, merge=False)  # the first starts what readers are forked from
-            first = push(web, whole, only_changes=False, merge=True)
+            push(web, small, only_changes=False)  # the first starts what readers are forked from
+            first = push(web, whole, only_changes=False)
             _print(f"{options.rows:,} rows, {whole.stat().st_size:,} bytes of Parquet", first)
-            second = push(web, changed, only_changes=True, merge=False)
+            merge(web, first["cr_id"])
+            second = push(web, changed, only_changes=True)
             _print(f"the same again, only what differs: {second['rows']:,} rows", second)
     kept = (
         first["took"] < MOST_SECONDS

@@ -27,7 +27,8 @@ class Download:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, batch by batch, from the beginning each time."""
-        with pa.memory_map(str(self._path)) as mapped, pa.ipc.open_stream(mapped) as stream:
+        # Not mapped: what was read of a map counts as memory until it is closed.
+        with pa.OSFile(str(self._path)) as file, pa.ipc.open_stream(file) as stream:
             yield from stream
 
     def table(self) -> pa.Table:

@@ -273,4 +273,4 @@ def wait_for_run(run_id: int, seconds: float) -> MergeRun:
 def raise_unless_merged(run: MergeRun) -> None:
     """Turn a run that ended without a merge into the error that ended it."""
     if run.status != RunStatus.SUCCEEDED and not run.is_active:
-        raise RunEnded(run.error_message, run.error_code or "merge_failed", **run.error_data)
+        raise RunEnded(run.error_message, run.error_code, **run.error_data)

@@ -19,11 +19,11 @@ import merging
 from audit.selectors import events_of
 from audit.services import verify, verify_chains
 from changerequests import queue
-from changerequests.errors import PlanChanged
+from changerequests.errors import PlanChanged, RunEnded
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTime
 from changerequests.services import execution, plans, reviews, runs, storage
-from changerequests.services.execution import audit_files, recording, running
+from changerequests.services.execution import audit_files, clearing, recording, running
 from changerequests.services.execution.reporting import Reporter
 from changerequests.services.plans import checking
 from changerequests.states import RunPhase, RunStatus, Status
@@ -114,6 +114,26 @@ def test_a_merge_is_recorded_everywhere(
     assert {"checking", "writing", "committing"} <= set(phases)
     assert merging.history(pending.dataset.table_uri, limit=1)[0].cr_id == pending.cr_id
     assert list(verify_chains()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_merge_is_over_whatever_fails_in_clearing_up_after_it(
+    pending: ChangeRequest, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[int] = []
+
+    def fail(change_request_id: int) -> None:
+        raise OSError("the staged files cannot be removed")
+
+    monkeypatch.setattr(clearing, "after_merge", fail)
+    monkeypatch.setattr(running, "_note_keys", lambda run: noted.append(run.pk))
+
+    run = merge(pending, owner)
+
+    pending.refresh_from_db()
+    assert (run.status, run.attempts, noted) == (RunStatus.SUCCEEDED, 1, [run.pk])
+    assert (pending.status, pending.staging_removed_at) == (Status.MERGED, None)
+    assert actions_of(pending)[-1] == "change_request.merged"
 
 
 def test_audit_files_say_what_happened_and_their_hashes_are_in_the_trail(
@@ -394,6 +414,16 @@ def test_a_worker_that_died_before_the_commit_is_replaced(
 
     run.refresh_from_db()
     assert (run.status, run.attempts, run.merged_version) == (RunStatus.SUCCEEDED, 2, 1)
+
+
+def test_who_waited_for_a_run_is_told_what_ended_it() -> None:
+    ended = MergeRun(status=RunStatus.FAILED, error_code="merge_conflict", error_data={"total": 3})
+    ended.error_message = "3 cells were changed on both sides."
+    with pytest.raises(RunEnded, match="3 cells were changed") as caught:
+        runs.raise_unless_merged(ended)
+    assert (caught.value.code, caught.value.data) == ("merge_conflict", {"total": 3})
+    for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED):
+        runs.raise_unless_merged(MergeRun(status=status))
 
 
 def test_a_run_that_kills_its_worker_is_given_up(

@@ -20,6 +20,7 @@ from audit.files import audit_root
 from audit.models import Event
 from audit.services import anchor_chains, verify
 from changerequests.models import ChangeRequest, MergeRun
+from changerequests.selectors import expectation_check_of_merge
 from changerequests.services import agreement, plans, proposals, restoring, runs, storage
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
@@ -28,6 +29,8 @@ from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
     drain,
+    expect_of,
+    expectation,
     merge,
     person_with,
     rows_of,
@@ -374,6 +377,30 @@ def test_fp11_a_merge_that_only_the_audit_files_know_is_not_repeated(
     assert (again(second).status, again(second).merged_version) == (Status.MERGED, 2)
     assert merging.inspect_table(dataset.table_uri).version == version
     assert seats(dataset)["N1"] == 9
+    assert list(verify()) == []
+
+
+def test_fp11_what_the_suite_said_of_a_merge_is_taken_from_its_audit_files(
+    dataset: Dataset, owner: User, backup: Backup, caplog: pytest.LogCaptureFixture
+) -> None:
+    expect_of(dataset, expectation("column_values_to_be_between", column="seats", max_value=400))
+    request = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,1\n")
+    run = runs.request_merge(change_request_id=request.pk, actor=owner)
+    backup.take()
+    drain()
+    said_then = expectation_check_of_merge(request)
+    assert said_then is not None
+    backup.restore()
+    _forget_markers(dataset)
+    assert expectation_check_of_merge(request) is None
+    [ended] = drain()
+    assert (ended.pk, ended.status, ended.merged_version) == (run.pk, "succeeded", 1)
+    said_again = expectation_check_of_merge(request)
+    assert said_again is not None
+    assert (said_again.report, said_again.run_id) == (said_then.report, run.pk)
+    assert "merge_known_from_audit_files" in [
+        r.msg["event"] for r in caplog.records if isinstance(r.msg, dict)
+    ]
     assert list(verify()) == []
 
 

@@ -309,6 +309,22 @@ def test_fd4_an_end_without_a_put_writes_nothing(
     assert merging.inspect_table(dataset.table_uri).version == 0
 
 
+def test_fd4_a_put_that_a_full_store_refused_leaves_nothing_to_settle(
+    dataset: Dataset, pending: ChangeRequest, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "put_new", full)
+        assert merge(pending, owner).status == RunStatus.FAILED
+    pending.refresh_from_db()
+    assert (pending.status, pending.merge_generation, pending.unsettled_version) == (Status.PENDING, 1, None)
+    assert merging.inspect_table(dataset.table_uri).version == 0
+    stage_csv(pending, "tailnum,seats\nN2,2\n")
+    assert merge(pending, owner).merged_version == 1
+
+
 @pytest.mark.parametrize(("asked", "settled"), [(1, True), (2, False)])
 def test_fd4_a_marker_of_another_merge_settles_a_put_for_a_version_that_is_there(
     dataset: Dataset,

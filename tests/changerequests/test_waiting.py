@@ -8,7 +8,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from audit.selectors import events_of
-from changerequests import selectors
+from changerequests import queue, selectors
 from changerequests.blockers import Blocker
 from changerequests.errors import Blocked, InvalidTransition
 from changerequests.facts import Facts
@@ -78,6 +78,18 @@ def test_it_waits_for_an_approval_and_merges_by_itself(waits: ChangeRequest, own
     assert (waits.status, waits.merged_version) == (Status.MERGED, 1)
     actions = [event.action for event in events_of("change_request", waits.cr_id)]
     assert actions.index("merge.when_ready_asked") < actions.index("merge.requested")
+
+
+def test_reviews_and_settled_discussions_ring_for_what_waits(
+    waits: ChangeRequest, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[int] = []
+    monkeypatch.setattr(queue, "ask_for_check", rung.append)
+    thread = reviews.comment(change_request_id=waits.pk, actor=owner, body="Is this the right plane?")
+    approve(waits, owner)
+    assert rung == [waits.pk]
+    reviews.settle_thread(comment_id=thread.pk, actor=owner)
+    assert rung == [waits.pk] * 2
 
 
 def test_the_sweep_finds_it_where_the_bell_was_lost(waits: ChangeRequest, owner: User) -> None:
@@ -276,6 +288,19 @@ def test_choices_of_others_take_the_wish_back_and_own_ones_do_not(
     assert not waits_still(waits)
     dropped = events_of("change_request", waits.cr_id).get(action="merge.when_ready_dropped")
     assert dropped.data["reason"] == f"{owner} chose values that whoever asked for it has not seen."
+
+
+def test_a_move_of_one_table_queues_what_waits_for_that_table(waits: ChangeRequest, owner: User) -> None:
+    elsewhere = ChangeRequestFactory(
+        csv="tailnum,seats\nN1,7\n", dataset=DatasetFactory(required_approvals=1)
+    )
+    waiting.merge_when_ready(change_request_id=elsewhere.pk, actor=elsewhere.author)
+    approve(waits, owner)
+    approve(elsewhere, person_with(Role.OWNER, elsewhere.dataset))
+
+    assert waiting.merge_what_is_ready(dataset_id=waits.dataset_id) == 1
+
+    assert (waits_still(waits), waits_still(elsewhere)) == (False, True)
 
 
 def test_the_sweep_costs_the_same_however_many_wait(

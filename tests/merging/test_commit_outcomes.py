@@ -124,6 +124,22 @@ def test_a_full_store_refuses_for_certain(world: World, monkeypatch: pytest.Monk
     assert (world.version, world.rows()) == (0, B)
 
 
+def test_what_is_taken_back_is_the_version_that_was_announced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.set_current(with_rows(B, {"id": 2, "a": 22}))
+    told: list[tuple[str, int]] = []
+
+    def note(phase: str, **facts: Any) -> None:
+        if phase in ("committing", "uncommitted"):
+            told.append((phase, facts["version"]))
+
+    monkeypatch.setattr(LocalStore, "put_new", failing_put(OSError(28, "No space left on device")))
+    with pytest.raises(CommitRefused):
+        MergeExecutor(world.request(world.stage(CHANGE)), note).run()
+    assert told == [("committing", 2), ("uncommitted", 2)]
+
+
 def test_a_mistake_of_ours_is_not_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise TypeError("not a string")

@@ -130,6 +130,30 @@ def test_a_column_gained_since_is_read_for_rows_that_stayed(make_world: Callable
     assert rows[8]["d"] == "new"
 
 
+def test_a_column_gained_since_is_read_for_content_of_which_nobody_noted_where_it_stood(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    staged = world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}])
+    wider = T.append(pa.field("d", pa.string()))
+    deltalake.write_deltalake(
+        world.uri, arrow(wider, [{"id": 8, "d": "new"}]), mode="append", schema_mode="merge"
+    )
+    assert outcome(world, without_pins(staged)) == outcome(world, staged)
+
+
+def test_rows_that_stayed_are_told_without_their_files(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    staged = world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}])
+    for file in Path(world.uri).glob("*.parquet"):
+        file.unlink()
+    with world.plan(staged) as made:
+        assert {row.key["id"]: row.merged for row in made.rows().items} == {
+            1: {"id": 1, "a": 11, "b": "x", "c": 1.5},
+            9: {"id": 9, "a": 90, "b": None, "c": None},
+        }
+
+
 def test_a_vacuumed_vector_only_costs_time(world: World) -> None:
     world.merge(world.stage([{"id": 1, "a": 1}]), "CR-2")
     world.base_version = world.version

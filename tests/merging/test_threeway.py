@@ -471,6 +471,8 @@ def test_proposed_wins_when_told_to(make_world: Callable[..., World], option: st
     forced: dict[str, Any] = {option: True}
     with world.plan(staged, **forced) as plan:
         assert len(plan.conflicts) == (3 if option == "force_merge" else 0)
+        assert len(tuple(plan.conflicts)) == len(tuple(plan.conflicts.choices())) == len(plan.conflicts)
+        assert set(plan.conflicts.digests()) == ({"", "a"} if option == "force_merge" else set())
     result = world.merge(staged, **forced)
     assert result.conflicts_overridden == (3 if option == "force_merge" else 0)
     assert world.rows() == [

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from merging import delta
+from merging.delta.writing.changes import classify
 from merging.errors import MergeFailed, UnsupportedTable
 from tests.merging.delta.delta_tables import (
     ODD,
@@ -355,3 +356,20 @@ def test_tables_that_nobody_can_read_are_refused_by_name(
     with pytest.raises(UnsupportedTable) as caught:
         delta.open_snapshot(uri)
     assert caught.value.features == (feature,)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        delta.RowChanges("gone", "new", inserted="new", key_columns=("id",)),
+        delta.RowChanges("gone", "new", updated_before="gone", updated_after="new"),
+        delta.RowChanges(None, None),
+    ],
+    ids=["inserted", "updated", "nothing"],
+)
+def test_rows_whose_kinds_are_told_are_not_told_apart_again(
+    told: delta.RowChanges, make_table: Callable[..., str], merger: Merger
+) -> None:
+    """Reading them would fail: there are no such relations."""
+    snapshot = delta.open_snapshot(make_table(sample(2)))
+    assert classify(merger.connection, snapshot, snapshot.schema, told) is told

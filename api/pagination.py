@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.utils.dateparse import parse_datetime
 from django.utils.encoding import iri_to_uri
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
@@ -13,7 +14,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from datasets.errors import InvalidInput
 
-#: Every list is ordered by its ids.
+#: Where a page of a list begins that is ordered by its ids.
 _ID = re.compile(r"[0-9]{1,18}")
 
 
@@ -40,18 +41,57 @@ class NewestFirst(CursorPagination):
     def decode_cursor(self, request: Request) -> Any:
         try:
             cursor = super().decode_cursor(request)
-            if cursor is not None and cursor.position is not None and not _ID.fullmatch(str(cursor.position)):
+            position = None if cursor is None else cursor.position
+            if position is not None and not self.is_position(str(position)):
                 raise NotFound
         except NotFound:  # DRF's word for it; the list is there, only the cursor is damaged
             sentence = "The page cursor is damaged; start from the first page."
             raise InvalidInput(sentence, errors={"cursor": [sentence]}) from None
         return cursor
 
+    def is_position(self, text: str) -> bool:
+        """Whether a page may begin there."""
+        return _ID.fullmatch(text) is not None
+
 
 class InOrder(NewestFirst):
     """Fifty at a time, oldest first."""
 
     ordering = "pk"
+
+
+class InChosenOrder(NewestFirst):
+    """Fifty at a time, in the order that the caller chooses from the view's ``orders``: parameter value to fields.
+
+    The first is what comes without ``order_by``.
+    """
+
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
+        orders: Mapping[str, tuple[str, ...]] = view.orders
+        return orders[request.query_params.get("order_by", next(iter(orders)))]
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """The document's, with the orders that there are."""
+        orders = list(view.orders)
+        return [
+            *super().get_schema_operation_parameters(view),
+            {
+                "name": "order_by",
+                "required": False,
+                "in": "query",
+                "description": "`-` is for the newest or last first.",
+                "schema": {"type": "string", "enum": orders, "default": orders[0]},
+            },
+        ]
+
+    def is_position(self, text: str) -> bool:
+        first = self.ordering[0].lstrip("-")
+        if first.endswith("_at"):
+            try:
+                return parse_datetime(text) is not None
+            except ValueError:
+                return False
+        return super().is_position(text) if first == "pk" else "\x00" not in text
 
 
 class EngineCursor(serializers.Serializer):

@@ -7,7 +7,16 @@ from drf_spectacular.utils import OpenApiParameter
 
 from api.authentication import SCHEME_NAME, scope_of
 from changerequests.models import choices
-from changerequests.states import FollowUp, Outcome, RunPhase, RunStatus, Status, UploadKind, UploadState
+from changerequests.states import (
+    FollowUp,
+    Outcome,
+    Readiness,
+    RunPhase,
+    RunStatus,
+    Status,
+    UploadKind,
+    UploadState,
+)
 
 #: Sets of values with names of their own in the document.
 STATUSES = choices(Status)
@@ -17,6 +26,7 @@ UPLOAD_STATES = choices(UploadState)
 UPLOAD_KINDS = choices(UploadKind)
 FOLLOW_UPS = [one for one in choices(FollowUp) if one[0]]
 OUTCOMES = choices(Outcome)
+READINESS = choices(Readiness)
 
 CR_ID = OpenApiParameter("cr_id", str, OpenApiParameter.PATH, description="Public id, for example CR-128.")
 IF_MATCH = OpenApiParameter(
@@ -50,10 +60,6 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
 }
 
 
-#: Of every 201.
-LOCATION = {"description": "Where what was made is found.", "schema": {"type": "string", "format": "uri"}}
-
-
 class ProblemSchema(AutoSchema):
     """Adds the problem+json answers that an operation can give, by what it needs."""
 
@@ -64,8 +70,6 @@ class ProblemSchema(AutoSchema):
                 operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{name}"})
             if self.method == "POST" and getattr(self.view, "remembers_answers", False):
                 operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
-            if "201" in operation["responses"]:
-                operation["responses"]["201"]["headers"] = {"Location": LOCATION}
             operation["responses"] = dict(sorted(operation["responses"].items()))
             self._say_scope(operation)
         return operation
@@ -84,7 +88,7 @@ class ProblemSchema(AutoSchema):
     def _problems(self, operation: dict[str, Any]) -> list[tuple[str, str]]:
         parameters = operation.get("parameters", [])
         found = [("401", "NotAuthenticated"), ("406", "NotAcceptable"), ("422", "Unprocessable")]
-        found += [("429", "Throttled"), ("500", "Failed")]
+        found += [("429", "Throttled"), ("500", "Failed"), ("503", "Unavailable")]
         # What is named in the address or in the body may not be there, or not for the caller.
         if any(parameter["in"] == "path" for parameter in parameters) or (
             self.method != "GET" and "/auth/" not in self.path
@@ -94,10 +98,12 @@ class ProblemSchema(AutoSchema):
             found.append(("410", "Gone"))
         if any(parameter["name"] == "If-Match" for parameter in parameters):
             found.append(("412", "Changed"))
+        found += getattr(self.view, "further_problems", ())
         if self.method != "GET" or scope_of(self.view, self.method) is not None:
             found.append(("403", "Forbidden"))
         if self.method != "GET":
             found += [("409", "Conflict"), ("413", "TooLarge"), ("415", "Unsupported")]
+            found.append(("507", "Full"))
         return found
 
 
@@ -310,7 +316,11 @@ _RESPONSES = {
         "`invalid`, `staging_rejected`, `validation_failed`, `suite_rejected` …: what came in does not fit.",
         "UnprocessableAnswer",
     ),
-    "Gone": ("`version_gone`: the log or the files of this version were cleaned up.", "Problem"),
+    "Gone": (
+        "`version_gone`: the log or the files of this version were cleaned up; `sign_in_expired`: nobody let the "
+        "program in in time.",
+        "Problem",
+    ),
     "Changed": (
         "`suite_changed`, `settings_changed`, `request_changed`: somebody changed it since `If-Match` was told.",
         "Problem",
@@ -319,5 +329,11 @@ _RESPONSES = {
     "Unsupported": ("`unsupported_media_type`: `Content-Type` is none that is read here.", "Problem"),
     "TooLarge": ("`too_large`: the body has more bytes, fields or files than the address takes.", "Problem"),
     "Throttled": ("`throttled`: too many requests; `Retry-After` says how long to wait.", "Problem"),
+    "Unavailable": (
+        "`unavailable`: the database does not answer or is too busy, try again; `outcome_unknown`: the table's store "
+        "does not say whether a commit took place.",
+        "Problem",
+    ),
+    "Full": ("`storage_full`: a disk or quota of Headgate is full; nothing was changed.", "Problem"),
     "Failed": ("`merge_failed` or a fault of Headgate; the operator finds it by `request_id`.", "Problem"),
 }

@@ -9,7 +9,13 @@ from api.addresses import DatasetConverter
 from api.views.catalogue import DatasetViewSet
 from api.views.document import DocumentView
 from api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
-from api.views.merges import ConflictViewSet, MergeContractView, MergeRunViewSet, MergeView
+from api.views.merges import (
+    ConflictViewSet,
+    MergeContractView,
+    MergeRunViewSet,
+    MergeView,
+    MergeWhenReadyView,
+)
 from api.views.notifications import (
     DatasetSubscriptionViewSet,
     NotificationSettingsViewSet,
@@ -32,6 +38,8 @@ from api.views.sign_in import (
     DeviceSignInView,
     DeviceTokenView,
     OwnTokenView,
+    PasswordView,
+    SessionViewSet,
     TokenLogoutView,
     TokenView,
     TokenViewSet,
@@ -65,6 +73,8 @@ v1 = [
     path("auth/logout", TokenLogoutView.as_view(), name="token-logout"),
     path("auth/tokens", TokenViewSet.as_view({"get": "list"}), name="tokens"),
     path("auth/tokens/<uuid:number>", TokenViewSet.as_view({"delete": "destroy"}), name="own-token"),
+    path("auth/password", PasswordView.as_view(), name="password"),
+    path("auth/sessions", SessionViewSet.as_view({"get": "list", "delete": "destroy"}), name="sessions"),
     path("groups", GroupViewSet.as_view({"get": "list"}), name="groups"),
     path("projects", ProjectViewSet.as_view({"get": "list", "post": "create"}), name="projects"),
     path(
@@ -160,7 +170,7 @@ v1 = [
         ChangeRequestViewSet.as_view({"get": "diff_groups"}, **WHOLE),
         name="diff-groups",
     ),
-    path(f"{REQUEST}/plan", ChangeRequestViewSet.as_view({"get": "plan"}), name="plan"),
+    path(f"{REQUEST}/plan", ChangeRequestViewSet.as_view({"get": "plan", "post": "check"}), name="plan"),
     path(
         f"{REQUEST}/conflicts",
         ConflictViewSet.as_view({"get": "list", "post": "resolve", "put": "resolve_by_file"}),
@@ -208,6 +218,7 @@ v1 = [
     path(f"{REQUEST}/rebase", ChangeRequestViewSet.as_view({"post": "rebase"}), name="rebase"),
     path(f"{REQUEST}/revert", ChangeRequestViewSet.as_view({"post": "revert"}), name="revert"),
     path(f"{REQUEST}/merge", MergeView.as_view(), name="merge"),
+    path(f"{REQUEST}/merge_when_ready", MergeWhenReadyView.as_view(), name="merge-when-ready"),
     path(
         f"{REQUEST}/audit", ChangeRequestViewSet.as_view({"get": "audit_files"}, **WHOLE), name="audit-files"
     ),

@@ -418,7 +418,7 @@ class ReviewRequestAdmin(OperatorAdmin):
 class CommentAdmin(OperatorAdmin):
     """Remarks: who, when and on which column. Which row, and what is said of it, is the members' to see."""
 
-    exclude = ["row_key", "body"]
+    exclude = ["row_key", "body", "cell", "suggestion"]
     list_display = ["change_request", "author", "column", "resolved_at", "created_at"]
     list_filter = [("resolved_at", admin.EmptyFieldListFilter), "created_at"]
     list_select_related = ["change_request", "author"]

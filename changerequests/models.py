@@ -147,6 +147,8 @@ class ChangeRequest(models.Model):
         ]
         indexes = [
             models.Index(fields=["dataset", "status"], name="change_request_by_status"),
+            models.Index(fields=["updated_at"], name="change_request_by_update"),
+            models.Index(fields=["created_at"], name="change_request_by_creation"),
             # What every sweep asks for: a handful of requests among all there ever were.
             models.Index(
                 fields=["merged_at"],
@@ -535,6 +537,23 @@ class Comment(models.Model):
     body = models.TextField()
     row_key = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
     column = models.CharField(max_length=255, blank=True)
+    revision = models.ForeignKey(
+        Revision,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Of a remark on a row or cell: the content that it was written about.",
+    )
+    cell = models.JSONField(
+        null=True,
+        blank=True,
+        encoder=DjangoJSONEncoder,
+        help_text="What that content did there: operation, and of a cell its base and its proposed value.",
+    )
+    suggestion = models.JSONField(
+        null=True, blank=True, encoder=DjangoJSONEncoder, help_text="Another value for the cell."
+    )
     resolved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -679,6 +698,7 @@ class MergeRun(DurableWork):
         indexes = [
             models.Index(fields=["status", "dataset", "queued_at"], name="merge_run_queue"),
             models.Index(fields=["dataset", "status"], name="merge_runs_of_dataset"),
+            models.Index(fields=["queued_at"], name="merge_runs_by_moment"),
         ]
 
     def __str__(self) -> str:

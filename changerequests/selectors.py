@@ -120,7 +120,9 @@ def latest_runs_of(change_requests: Collection[int]) -> QuerySet[MergeRun]:
     return found.defer("result", "error_data")
 
 
-def counting_expectation_checks(change_requests: Collection[int]) -> QuerySet[ExpectationCheck]:
+def counting_expectation_checks(
+    change_requests: Collection[int] | QuerySet[Any, Any],
+) -> QuerySet[ExpectationCheck]:
     """Checks of current content by the suite that holds, without their reports, which may be large."""
     return (
         ExpectationCheck.objects.filter(
@@ -267,7 +269,7 @@ def timeline_of(change_request: ChangeRequest) -> QuerySet[Any]:
 
 def comments_on(change_request: ChangeRequest) -> QuerySet[Comment]:
     """All comments, threads first to last, with their authors."""
-    return change_request.comments.select_related("author", "resolved_by", "parent")
+    return change_request.comments.select_related("author", "resolved_by", "parent", "revision")
 
 
 def open_revert_of(change_request: ChangeRequest) -> ChangeRequest | None:

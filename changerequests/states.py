@@ -22,6 +22,19 @@ class Status(StrEnum):
 OPEN_STATUSES: Final = (Status.DRAFT, Status.PENDING, Status.MERGING)
 
 
+class Readiness(StrEnum):
+    """Where a request that was submitted stands, in one word: the first of these that holds. Derived, never stored."""
+
+    MERGING = "merging"
+    QUEUED = "queued"
+    CHECKING = "checking"
+    CONFLICTS = "conflicts"
+    CHANGES_REQUESTED = "changes_requested"
+    BLOCKED = "blocked"
+    NEEDS_REVIEW = "needs_review"
+    READY = "ready"
+
+
 class Action(StrEnum):
     """What people and the system do to a change request."""
 

@@ -12,7 +12,7 @@ from datasets.errors import InvalidInput
 #: What an address looks like. A project whose slug is all digits does not begin one: ``7/rows`` is about number 7, and
 #: its datasets are named by their numbers.
 NAME_PATTERN = r"(?![0-9]+/)[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*"
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _NAME = re.compile(NAME_PATTERN)
 
 

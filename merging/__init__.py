@@ -111,6 +111,7 @@ from merging.staging.choices import ChoiceLine, read_choices
 from merging.staging.staged import Staged, open_for_pages, open_staged
 from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
+from merging.tables.creating import TableProblem, create_empty_table, new_table_problems
 from merging.tables.looking import check_keys, create_table, history, inspect_table, preview
 from merging.tables.maintaining import (
     Compacted,
@@ -201,6 +202,7 @@ __all__ = [
     "TableInfo",
     "TableNotFound",
     "TablePage",
+    "TableProblem",
     "TableVersion",
     "TracedRow",
     "Underneath",
@@ -220,6 +222,7 @@ __all__ = [
     "compare_staged",
     "compare_versions",
     "contents_touched",
+    "create_empty_table",
     "create_table",
     "encoded",
     "explain",
@@ -237,6 +240,7 @@ __all__ = [
     "merge",
     "merges_that_may_hold",
     "naming_full_disks",
+    "new_table_problems",
     "open_for_pages",
     "open_staged",
     "parse_suite",

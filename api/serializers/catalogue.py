@@ -91,17 +91,57 @@ class DatasetSettingsSerializer(StrictSerializer, serializers.ModelSerializer):
         fields = [*EDITABLE_SETTINGS]
 
 
+class NewColumnOfTableSerializer(StrictSerializer):
+    """A column of a new table."""
+
+    name = serializers.CharField(max_length=255, trim_whitespace=False)
+    type = serializers.CharField(
+        max_length=40,
+        help_text="As Delta names it: string, long, integer, short, byte, float, double, boolean, binary, date, "
+        "timestamp, timestamp_ntz, decimal(10,2).",
+    )
+    nullable = serializers.BooleanField(default=True, help_text="Key columns never are.")
+
+
+class NewTableSerializer(StrictSerializer):
+    """The table that is made for a dataset, without rows."""
+
+    columns: Any = NewColumnOfTableSerializer(many=True)
+    partition_by = serializers.ListField(
+        child=serializers.CharField(), default=list, help_text="Names of columns."
+    )
+    deletion_vectors = serializers.BooleanField(
+        default=True, help_text="Whether merges mark rows instead of writing their files again."
+    )
+    change_data_feed = serializers.BooleanField(default=False)
+
+
 class RegisterDatasetSerializer(StrictSerializer, serializers.ModelSerializer):
-    """An existing Delta table that becomes a dataset."""
+    """A Delta table that becomes a dataset: one that exists (``table_uri``), or one that is made (``schema``)."""
 
     project = serializers.CharField(help_text="Slug of the project.")
-    table_uri = serializers.CharField(max_length=1000, help_text="Path or URI of the Delta table.")
+    table_uri = serializers.CharField(
+        max_length=1000,
+        required=False,
+        help_text="Path or URI of the Delta table. Of a table that is made: where it shall lie; below "
+        "`DELTA_DATA_ROOT` unless given.",
+    )
+    schema = NewTableSerializer(
+        required=False, help_text="What is made where no table exists; leave it out for one that does."
+    )
     primary_keys = serializers.ListField(child=serializers.CharField(), allow_empty=False)
 
     class Meta:
         model = Dataset
-        fields = ["project", "slug", "table_uri", "primary_keys", *EDITABLE_SETTINGS]
+        fields = ["project", "slug", "table_uri", "schema", "primary_keys", *EDITABLE_SETTINGS]
         validators: list[object] = []  # a taken slug is told by the service, which every face calls
+
+    def validate(self, attrs: Any) -> Any:
+        if "table_uri" not in attrs and "schema" not in attrs:
+            raise serializers.ValidationError(
+                {"table_uri": "Name a table that exists, or give the schema of one that is to be made."}
+            )
+        return attrs
 
 
 class ColumnSerializer(serializers.Serializer):

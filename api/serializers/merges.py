@@ -226,6 +226,11 @@ class RequestMergeSerializer(StrictSerializer):
     table_version = serializers.IntegerField(
         required=False, allow_null=True, help_text="409 plan_changed if it moved."
     )
+    suite_version = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        help_text="Number of the expectations that were looked at; 409 plan_changed if others hold by now.",
+    )
     dataset_name = serializers.CharField(
         allow_blank=True,
         default="",
@@ -250,6 +255,12 @@ class RequestMergeSerializer(StrictSerializer):
         max_length=150,
         help_text="Recorded beside the caller; only owners may name somebody else.",
     )
+
+
+class MergeWhenReadySerializer(StrictSerializer):
+    """What the merge shall say of itself."""
+
+    message = serializers.CharField(allow_blank=True, default="")
 
 
 @extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})

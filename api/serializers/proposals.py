@@ -10,15 +10,15 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from api.addresses import DatasetField
-from api.schema import FOLLOW_UPS, OUTCOMES, UPLOAD_KINDS, UPLOAD_STATES
+from api.schema import FOLLOW_UPS, OUTCOMES, READINESS, UPLOAD_KINDS, UPLOAD_STATES
 from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision, Upload
-from changerequests.policies import blockers
+from changerequests.policies import blockers, readiness
 from changerequests.services.rebasing import is_edited
 from changerequests.states import Action
 from datasets.errors import InvalidInput
-from datasets.rows import json_value, parse_json
+from datasets.rows import json_value, kept, parse_json
 
 #: What people do; the rest is the system's.
 PEOPLES_ACTIONS = (
@@ -217,6 +217,9 @@ class ChangeRequestSerializer(serializers.ModelSerializer):
     author = UserField(read_only=True)
     revision = serializers.SerializerMethodField()
     plan = serializers.SerializerMethodField(help_text="The last check on the table, if it still holds.")
+    readiness = serializers.SerializerMethodField(
+        help_text="Where a submitted request stands, in one word; null for drafts and what is finished."
+    )
     open_threads = serializers.SerializerMethodField()
     active_run = serializers.SerializerMethodField(help_text="Id of the queued or running merge.")
 
@@ -256,6 +259,7 @@ class ChangeRequestSerializer(serializers.ModelSerializer):
             "cr_id",
             "title",
             "status",
+            "readiness",
             "dataset",
             "author",
             "revision",
@@ -277,6 +281,10 @@ class ChangeRequestSerializer(serializers.ModelSerializer):
     def get_plan(self, change_request: ChangeRequest) -> Any:
         check = self.facts(change_request).plan_check
         return self.plan_summary.to_representation(check) if check else None
+
+    @extend_schema_field(serializers.ChoiceField(READINESS, allow_null=True))
+    def get_readiness(self, change_request: ChangeRequest) -> str | None:
+        return readiness(self.facts(change_request))
 
     def get_open_threads(self, change_request: ChangeRequest) -> int:
         return self.facts(change_request).open_threads
@@ -325,6 +333,14 @@ class VerdictSerializer(ReviewSerializer):
     revision = serializers.IntegerField(source="revision_number", read_only=True)
 
 
+class WaitingMergeSerializer(serializers.Serializer):
+    """Who wants the request merged as soon as nothing has to be waited for."""
+
+    asked_by = UserField(source="merge_when_ready_by")
+    asked_at = serializers.DateTimeField(source="merge_when_ready_at")
+    message = serializers.CharField(source="merge_when_ready_message", allow_blank=True)
+
+
 class ChangeRequestDetailSerializer(ChangeRequestSerializer):
     """A change request with the blockers of every action for the caller: an empty list means that it is possible."""
 
@@ -335,6 +351,7 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
     )
     blockers = serializers.SerializerMethodField(help_text="Action to what stands in its way.")
     merged_by = UserField(read_only=True, allow_null=True)
+    merge_when_ready = serializers.SerializerMethodField(help_text="Null where nobody asked for that.")
 
     class Meta(ChangeRequestSerializer.Meta):
         fields = [
@@ -343,11 +360,17 @@ class ChangeRequestDetailSerializer(ChangeRequestSerializer):
             "close_reason",
             "merge_schema",
             "merged_by",
+            "merge_when_ready",
             "verdicts",
             "approvals",
             "awaited_reviews",
             "blockers",
         ]
+
+    @extend_schema_field(WaitingMergeSerializer(allow_null=True))
+    def get_merge_when_ready(self, change_request: ChangeRequest) -> Any:
+        waits = change_request.merge_when_ready_by_id is not None
+        return WaitingMergeSerializer(change_request).data if waits else None
 
     @extend_schema_field(ReviewSerializer(many=True))
     def get_verdicts(self, change_request: ChangeRequest) -> Any:
@@ -582,10 +605,45 @@ class WriteReviewSerializer(StrictSerializer):
     revision_digest = serializers.CharField(
         allow_blank=True, default="", help_text="Of the content that was read; 409 if it moved meanwhile."
     )
+    resolutions_digest = serializers.CharField(
+        allow_blank=True,
+        allow_null=True,
+        default=None,
+        help_text="Of the choices that were read (`resolutions_digest` of the plan), empty for none; 409 if others "
+        "stand by now.",
+    )
+
+
+class CommentedCellSerializer(serializers.Serializer):
+    """What the content did to the row, or cell, that a remark is about, when it was written."""
+
+    operation = serializers.ChoiceField([(name, name) for name in ("insert", "update", "delete")])
+    base = AnyValue(allow_null=True, help_text="Of the column; null where the remark is on a row.")
+    proposed = AnyValue(allow_null=True)
+
+
+class SuggestionSerializer(serializers.Serializer):
+    """Another value for the cell."""
+
+    value = AnyValue(allow_null=True)
 
 
 class CommentSerializer(serializers.ModelSerializer):
     """A remark on the request, a row or a cell; ``thread`` is null for the first of a thread."""
+
+    revision = serializers.IntegerField(
+        source="revision.number",
+        read_only=True,
+        allow_null=True,
+        default=None,
+        help_text="Of a remark on a row or cell: the content that it was written about.",
+    )
+    cell = serializers.SerializerMethodField(
+        help_text="What that content did there; null where it did nothing, and for other remarks."
+    )
+    suggestion = serializers.SerializerMethodField(
+        help_text="Another value for the cell, if one was offered."
+    )
 
     author = UserField(read_only=True)
     thread = serializers.IntegerField(source="parent_id", allow_null=True, read_only=True)
@@ -601,21 +659,45 @@ class CommentSerializer(serializers.ModelSerializer):
             "body",
             "row_key",
             "column",
+            "revision",
+            "cell",
+            "suggestion",
             "resolved_by",
             "resolved_at",
             "created_at",
         ]
 
+    @extend_schema_field(CommentedCellSerializer(allow_null=True))
+    def get_cell(self, comment: Comment) -> Any:
+        told = {"base": None, "proposed": None, **kept(comment.cell)} if comment.cell else None
+        return told and CommentedCellSerializer(told).data
+
+    @extend_schema_field(SuggestionSerializer(allow_null=True))
+    def get_suggestion(self, comment: Comment) -> Any:
+        return {"value": kept(comment.suggestion["value"])} if comment.suggestion else None
+
+
+class WriteSuggestionSerializer(StrictSerializer):
+    """A value that the content should propose instead; null is NULL."""
+
+    value = AnyValue(allow_null=True)
+
 
 class WriteCommentSerializer(StrictSerializer):
     """A remark, or the answer to one."""
 
-    body = serializers.CharField()
+    body = serializers.CharField(allow_blank=True, help_text="May be empty with a suggestion.")
     thread = serializers.IntegerField(
         required=False, allow_null=True, help_text="The comment that is answered."
     )
     row_key = serializers.DictField(child=AnyValue(allow_null=True), required=False, allow_null=True)
     column = serializers.CharField(allow_blank=True, default="", max_length=255)
+    suggestion = WriteSuggestionSerializer(
+        required=False, allow_null=True, help_text="Another value for the cell; needs `row_key` and `column`."
+    )
+    revision_digest = serializers.CharField(
+        allow_blank=True, default="", help_text="Of the content that was read; 409 if it moved meanwhile."
+    )
 
 
 class SettleThreadSerializer(StrictSerializer):

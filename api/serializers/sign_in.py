@@ -63,6 +63,22 @@ class StillWaitingSerializer(serializers.Serializer):
     interval = serializers.IntegerField(help_text="Seconds to wait before the next question.")
 
 
+class PasswordSerializer(StrictSerializer):
+    """Another password for the caller."""
+
+    old_password = serializers.CharField(trim_whitespace=False, write_only=True)
+    new_password = serializers.CharField(trim_whitespace=False, write_only=True, max_length=4096)
+
+
+class SessionSerializer(serializers.Serializer):
+    """A browser in which the caller is signed in."""
+
+    started_at = serializers.DateTimeField(allow_null=True)
+    last_seen_at = serializers.DateTimeField(allow_null=True)
+    address = serializers.CharField(allow_blank=True)
+    browser = serializers.CharField(allow_blank=True)
+
+
 class NewTokenSerializer(serializers.Serializer):
     """A token for the header ``Authorization: Token …``; it is shown once."""
 

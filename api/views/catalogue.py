@@ -1,7 +1,7 @@
 """Datasets."""
 
 import django_filters
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -9,7 +9,8 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.scopes import Scope
-from api.pagination import NewestFirst, page_of
+from api.filters import since, until
+from api.pagination import InChosenOrder, page_of
 from api.schema import DATASET_ID, IF_MATCH
 from api.serializers.catalogue import (
     DatasetDetailSerializer,
@@ -20,7 +21,7 @@ from api.serializers.catalogue import (
     RegisterDatasetSerializer,
     TableSerializer,
 )
-from api.serializers.members import MemberSerializer, SetMemberSerializer
+from api.serializers.members import ROLES, MemberSerializer, SetMemberSerializer
 from api.views.members import MEMBER, member_called, members_told, remove_member
 from api.views.shared import Documented, actor_of, created, validated, versions_matched
 from datasets import services
@@ -46,12 +47,23 @@ class DatasetFilter(django_filters.FilterSet):
     project = django_filters.CharFilter(field_name="project__slug", help_text="Slug of the project.")
     slug = django_filters.CharFilter()
     search = django_filters.CharFilter(
-        field_name="name", lookup_expr="icontains", help_text="Part of the name."
+        method="only_telling", help_text="Part of the name, the slug or the description."
     )
+    role = django_filters.ChoiceFilter(
+        choices=ROLES, method="only_with_role", help_text="Those on which the caller has at least this role."
+    )
+    created_since, created_until = since("created_at"), until("created_at")
 
     class Meta:
         model = Dataset
         fields: list[str] = []
+
+    def only_telling(self, found: QuerySet[Dataset], _: str, text: str) -> QuerySet[Dataset]:
+        told = Q(name__icontains=text) | Q(slug__icontains=text) | Q(description__icontains=text)
+        return found.filter(told)
+
+    def only_with_role(self, found: QuerySet[Dataset], _: str, role: str) -> QuerySet[Dataset]:
+        return found.filter(pk__in=datasets_with_role(self.request.user, Role(role)).values("pk"))
 
 
 class VersionParameters(serializers.Serializer):
@@ -87,7 +99,15 @@ class DatasetViewSet(Documented, GenericViewSet):
     }
     queryset = Dataset.objects.none()
     serializer_class = DatasetSerializer
-    pagination_class = NewestFirst
+    pagination_class = InChosenOrder
+    orders = {
+        "-number": ("-pk",),
+        "number": ("pk",),
+        "name": ("name", "pk"),
+        "-name": ("-name", "-pk"),
+        "-created": ("-created_at", "-pk"),
+        "created": ("created_at", "pk"),
+    }
     filterset_class = DatasetFilter
     lookup_url_kwarg = "dataset_id"
 
@@ -105,9 +125,10 @@ class DatasetViewSet(Documented, GenericViewSet):
 
     @extend_schema(request=RegisterDatasetSerializer, responses={201: DatasetDetailSerializer})
     def create(self, request: Request) -> Response:
-        """Register an existing Delta table. For owners of the project and operators.
+        """Register an existing Delta table, or make one with a `schema`. For owners of the project and operators.
 
-        422 names the feature that cannot be written, or the rows whose keys are NULL or not unique.
+        422 names the feature that cannot be written, the rows whose keys are NULL or not unique, or what of the schema
+        is not possible. The first content of a new table comes with a change request, as every other.
         """
         wanted = validated(RegisterDatasetSerializer, request.data)
         actor, slug = actor_of(request), wanted.pop("project")
@@ -116,7 +137,13 @@ class DatasetViewSet(Documented, GenericViewSet):
         )
         if project is None:
             raise InvalidInput("There is no such project.", errors={"project": ["There is no such project."]})
-        dataset = services.register_dataset(project=project, actor=actor, **wanted)
+        made = wanted.pop("schema", None)
+        if made is None:
+            dataset = services.register_dataset(project=project, actor=actor, **wanted)
+        else:
+            columns = [services.NewColumn(comment="", **column) for column in made.pop("columns")]
+            table = services.NewTable(columns=columns, **made)
+            dataset = services.create_dataset(project=project, actor=actor, table=table, **wanted)
         detail = self._detail(dataset, role_on(actor, dataset))
         return created(detail.data, "dataset", dataset.pk, request=request, **dict(detail.headers))
 

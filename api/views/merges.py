@@ -16,8 +16,10 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from accounts.scopes import Scope
 from api.addresses import OfDatasetFilter
+from api.connections import gone_event
 from api.downloads import FORMAT, Download, format_of, pages_or_files, place_for_download
-from api.pagination import EngineCursor, NewestFirst, page_of
+from api.filters import since, until
+from api.pagination import EngineCursor, InChosenOrder, page_of
 from api.parsers import CellJSONParser, ChoicesFile, CSVParser, ParquetParser
 from api.preferences import PREFER, patience_of
 from api.schema import CR_ID
@@ -29,19 +31,30 @@ from api.serializers.merges import (
     MergedContractSerializer,
     MergeRunDetailSerializer,
     MergeRunSerializer,
+    MergeWhenReadySerializer,
     RequestMergeSerializer,
     UnresolvedSerializer,
 )
+from api.serializers.proposals import ChangeRequestDetailSerializer
 from api.views.shared import Documented, actor_of, validated
 from changerequests import selectors
+from changerequests.facts import visible_facts
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, choices
-from changerequests.services import conflicts, contract, plans, runs
+from changerequests.services import conflicts, contract, plans, runs, waiting
 from changerequests.states import RunStatus
 from datasets.roles import datasets_with_role
 from datasets.rows import Conflict
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key answers the same run."
+)
+FOREVER = "forever"
+WAIT = OpenApiParameter(
+    "wait",
+    str,
+    enum=[FOREVER],
+    description="Wait until the merge has ended, however long that takes, instead of answering 202 after "
+    "`MERGE_WAIT_SECONDS`.",
 )
 RUN_ID = OpenApiParameter("run_id", int, OpenApiParameter.PATH)
 
@@ -193,6 +206,7 @@ class MergeView(Documented):
                 revision_digest=wanted["revision_digest"],
                 plan_digest=wanted["plan_digest"],
                 table_version=wanted.get("table_version"),
+                suite_number=wanted.get("suite_version"),
             ),
             message=wanted["message"],
             idempotency_key=request.headers.get("Idempotency-Key", "").strip(),
@@ -219,7 +233,7 @@ class MergeContractView(Documented):
     scopes = {"post": Scope.MERGE}
 
     @extend_schema(
-        parameters=[IDEMPOTENCY_KEY],
+        parameters=[IDEMPOTENCY_KEY, WAIT],
         request=MergeContractSerializer,
         responses={
             200: OpenApiResponse(MergedContractSerializer, description="The merge stands."),
@@ -231,17 +245,51 @@ class MergeContractView(Documented):
         operation_id="merge_cr",
     )
     def post(self, request: Request) -> Response:
-        """Merge a change request and wait for the end. Merging twice answers the first result again."""
+        """Merge a change request and wait for the end. Merging twice answers the first result again.
+
+        With `?wait=forever` there is no 202: the answer comes when the merge has ended. Whoever leaves meanwhile ends
+        the waiting, not the merge, and may ask again.
+        """
         call = contract.MergeCall(**validated(MergeContractSerializer, request.data))
         run = contract.merge_and_wait(
             actor=actor_of(request),
             call=call,
             idempotency_key=request.headers.get("Idempotency-Key", "").strip(),
+            for_ever=request.query_params.get("wait") == FOREVER,
+            gone=gone_event(request),
         )
         if run.is_active:
             return _run_answer(request, run, {})
         answer = {"status": "ok", **(run.result or {}), "cleanup": contract.is_cleaned_up(run)}
         return Response(MergedContractSerializer(answer).data)
+
+
+@extend_schema(tags=["merging"], parameters=[CR_ID])
+class MergeWhenReadyView(Documented):
+    """The wish to merge once nothing has to be waited for."""
+
+    scopes = {"put": Scope.MERGE, "delete": Scope.MERGE}
+
+    @extend_schema(request=MergeWhenReadySerializer, responses=ChangeRequestDetailSerializer)
+    def put(self, request: Request, cr_id: str) -> Response:
+        """Let the merge begin by itself once the last `wait` is over; at once where there is none.
+
+        409 `blocked` with what somebody has to mend first. New content, choices of others, going back to draft and
+        closing take the wish back.
+        """
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(MergeWhenReadySerializer, request.data)
+        waiting.merge_when_ready(
+            change_request_id=change_request.pk, actor=actor_of(request), message=wanted["message"]
+        )
+        return Response(ChangeRequestDetailSerializer.of(visible_facts(actor_of(request), cr_id)))
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, cr_id: str) -> Response:
+        """Take the wish back. For whoever may merge the request, and its author."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        waiting.stop_waiting(change_request_id=change_request.pk, actor=actor_of(request))
+        return Response(status=204)
 
 
 class MergeRunFilter(django_filters.FilterSet):
@@ -250,6 +298,8 @@ class MergeRunFilter(django_filters.FilterSet):
     dataset = OfDatasetFilter(field_name="dataset")
     status = django_filters.MultipleChoiceFilter(choices=choices(RunStatus), help_text="One or several.")
     change_request = django_filters.CharFilter(method="of_change_request", help_text="For example CR-128.")
+    requested_by = django_filters.CharFilter(field_name="requested_by__username", help_text="User name.")
+    queued_since, queued_until = since("queued_at"), until("queued_at")
 
     class Meta:
         model = MergeRun
@@ -267,7 +317,13 @@ class MergeRunViewSet(Documented, GenericViewSet):
     scopes = {"list": Scope.READ, "retrieve": Scope.READ, "cancel": Scope.MERGE}
     queryset = MergeRun.objects.none()
     serializer_class = MergeRunSerializer
-    pagination_class = NewestFirst
+    pagination_class = InChosenOrder
+    orders = {
+        "-number": ("-pk",),
+        "number": ("pk",),
+        "-queued": ("-queued_at", "-pk"),
+        "queued": ("queued_at", "pk"),
+    }
     filterset_class = MergeRunFilter
     lookup_url_kwarg = "run_id"
 
@@ -280,7 +336,7 @@ class MergeRunViewSet(Documented, GenericViewSet):
 
     @extend_schema(responses=MergeRunSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Runs, newest first."""
+        """Runs, newest first unless asked otherwise."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(MergeRunSerializer(page, many=True).data)
 

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 import django_filters
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -17,7 +17,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.scopes import Scope
 from api.addresses import OfDatasetFilter
-from api.pagination import InOrder, NewestFirst
+from api.filters import since, until
+from api.pagination import InChosenOrder, InOrder
 from api.parsers import CellJSONParser
 from api.schema import CR_ID, IF_MATCH
 from api.serializers.proposals import (
@@ -43,7 +44,8 @@ from changerequests import selectors
 from changerequests.facts import facts_listed, visible_facts
 from changerequests.models import ChangeRequest, choices
 from changerequests.services import plans, proposals, rebasing, reverts, reviews, storage
-from changerequests.states import Status
+from changerequests.services.readiness import having_readiness
+from changerequests.states import Readiness, Status
 from datasets.errors import NotFound
 from datasets.roles import visible_dataset
 
@@ -59,13 +61,29 @@ class ChangeRequestFilter(django_filters.FilterSet):
     needs_review = django_filters.BooleanFilter(
         method="only_awaiting_review", help_text="Those that await a verdict of the caller."
     )
+    readiness = django_filters.MultipleChoiceFilter(
+        choices=choices(Readiness),
+        method="only_standing_so",
+        help_text="One or several. Where a submitted request stands: the first of these words that holds.",
+    )
+    created_since, created_until = since("created_at"), until("created_at")
+    updated_since, updated_until = since("updated_at"), until("updated_at")
     search = django_filters.CharFilter(
-        field_name="title", lookup_expr="icontains", help_text="Part of the title."
+        method="only_telling", help_text="Part of the title or the description, or a public id."
     )
 
     class Meta:
         model = ChangeRequest
         fields: list[str] = []
+
+    def only_standing_so(
+        self, found: QuerySet[ChangeRequest], _: str, wanted: list[str]
+    ) -> QuerySet[ChangeRequest]:
+        return having_readiness(found, [Readiness(one) for one in wanted]) if wanted else found
+
+    def only_telling(self, found: QuerySet[ChangeRequest], _: str, text: str) -> QuerySet[ChangeRequest]:
+        told = Q(title__icontains=text) | Q(description__icontains=text)
+        return found.filter(told | Q(pk=ChangeRequest.pk_of(text.strip().upper()) or 0))
 
     def only_mine(self, found: QuerySet[ChangeRequest], _: str, wanted: bool) -> QuerySet[ChangeRequest]:
         return found.filter(author=self.request.user) if wanted else found.exclude(author=self.request.user)
@@ -102,6 +120,7 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
         "destroy": Scope.PROPOSE,
         "diff_groups": Scope.READ,
         "plan": Scope.READ,
+        "check": Scope.PROPOSE,
         "moved": Scope.READ,
         "submit": Scope.PROPOSE,
         "return_to_draft": Scope.PROPOSE,
@@ -115,7 +134,15 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
     }
     queryset = ChangeRequest.objects.none()
     serializer_class = ChangeRequestSerializer
-    pagination_class = NewestFirst
+    pagination_class = InChosenOrder
+    orders = {
+        "-number": ("-pk",),
+        "number": ("pk",),
+        "-created": ("-created_at", "-pk"),
+        "created": ("created_at", "pk"),
+        "-updated": ("-updated_at", "-pk"),
+        "updated": ("updated_at", "pk"),
+    }
     filterset_class = ChangeRequestFilter
     lookup_url_kwarg = "cr_id"
 
@@ -126,8 +153,13 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
 
     @extend_schema(responses=ChangeRequestSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Change requests, newest first."""
-        chosen = self.paginate_queryset(self.filter_queryset(self.get_queryset()).values("pk")) or []
+        """Change requests, newest first unless asked otherwise."""
+        chosen = (
+            self.paginate_queryset(
+                self.filter_queryset(self.get_queryset()).values("pk", "created_at", "updated_at")
+            )
+            or []
+        )
         found = facts_listed([one["pk"] for one in chosen], actor_of(request))
         return self.get_paginated_response(ChangeRequestSerializer.of_many(found))
 
@@ -186,6 +218,17 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
         check = plans.fresh_check(facts) or facts.plan_check
         if check is None:
             raise NotFound(f"Nothing was uploaded to {cr_id} yet, so there is nothing to plan.")
+        return Response(PlanSerializer(check).data)
+
+    @extend_schema(parameters=[CR_ID], request=None, responses=PlanSerializer)
+    def check(self, request: Request, cr_id: str) -> Response:
+        """Plan anew on the table as it is now, and try again what could not be checked. For contributors."""
+        pk = self._pk(request, cr_id)
+        check = plans.check_again(change_request_id=pk, actor=actor_of(request))
+        if check is None:
+            raise NotFound(
+                f"There is nothing to check: {cr_id} is finished, or nothing was uploaded to it yet."
+            )
         return Response(PlanSerializer(check).data)
 
     @extend_schema(parameters=[CR_ID, MovedParameters], responses=MovedSerializer)
@@ -364,9 +407,13 @@ class CommentViewSet(OfChangeRequest):
         """Say something about the request, a row or a cell, or answer a thread."""
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         wanted = validated(WriteCommentSerializer, request.data)
-        parent_id = wanted.pop("thread", None)
+        parent_id, offered = wanted.pop("thread", None), wanted.pop("suggestion", None)
         written = reviews.comment(
-            change_request_id=change_request.pk, actor=actor_of(request), parent_id=parent_id, **wanted
+            change_request_id=change_request.pk,
+            actor=actor_of(request),
+            parent_id=parent_id,
+            suggestion=reviews.Suggestion(offered["value"]) if offered else None,
+            **wanted,
         )
         return created(CommentSerializer(written).data, "comment", cr_id, written.pk, request=request)
 

@@ -1,12 +1,14 @@
-"""Tokens: get one with user name and password, see which there are, give them back."""
+"""What opens an account: tokens, passwords, sessions of browsers."""
 
 from typing import Any, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.contrib.auth import authenticate
+from django.contrib.auth import authenticate, update_session_auth_hash
 from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import validate_password
 from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ValidationError
 from django.urls import reverse as pages_reverse
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
@@ -18,9 +20,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import devices
+from accounts import access, devices
 from accounts.models import Token
 from accounts.scopes import Scope
+from accounts.sessions import sessions_of
 from accounts.tokens import make_token, revoke_token, tokens_of
 from api.authentication import TokenAuthentication
 from api.serializers.sign_in import (
@@ -29,11 +32,14 @@ from api.serializers.sign_in import (
     DeviceSignInSerializer,
     NewTokenSerializer,
     OwnTokenSerializer,
+    PasswordSerializer,
+    SessionSerializer,
     StillWaitingSerializer,
     TokenSerializer,
     WantedTokenSerializer,
 )
 from api.views.shared import Documented, actor_of, validated
+from datasets.errors import InvalidInput
 
 
 class BasicCredentials(BasicAuthentication):
@@ -118,6 +124,7 @@ class DeviceSignInView(Documented):
 class DeviceTokenView(Documented):
     """The token of a program that was let in."""
 
+    further_problems = [("410", "Gone")]
     remembers_answers = False
     authentication_classes = []
     permission_classes = [AllowAny]
@@ -188,4 +195,52 @@ class TokenViewSet(Documented, ViewSet):
     def destroy(self, request: Request, number: UUID) -> Response:
         """Make one of the caller's tokens worthless."""
         revoke_token(owner=actor_of(request), number=number)
+        return Response(status=204)
+
+
+@extend_schema(tags=["signing in"])
+class PasswordView(Documented):
+    """The caller's password."""
+
+    remembers_answers = False
+    scopes = {"post": Scope.ADMIN}
+
+    @extend_schema(request=PasswordSerializer, responses={204: None}, operation_id="change_password")
+    def post(self, request: Request) -> Response:
+        """Another password. Every token ends with the old one, that of this call too, and every other session."""
+        wanted = validated(PasswordSerializer, request.data)
+        user = actor_of(request)
+        if (
+            authenticate(request._request, username=user.get_username(), password=wanted["old_password"])
+            is None
+        ):
+            sentence = "This is not your password. It is case-sensitive."
+            raise InvalidInput(sentence, errors={"old_password": [sentence]})
+        try:
+            validate_password(wanted["new_password"], user)
+        except ValidationError as error:
+            raise InvalidInput(" ".join(error.messages), errors={"new_password": error.messages}) from error
+        own_session = None if request.auth else request._request.session.session_key
+        access.change_password(user=user, password=wanted["new_password"], session_key=own_session)
+        if own_session:
+            update_session_auth_hash(request._request, user)
+        return Response(status=204)
+
+
+@extend_schema(tags=["signing in"])
+class SessionViewSet(Documented, ViewSet):
+    """The browsers in which the caller is signed in."""
+
+    scopes = {"list": Scope.ADMIN, "destroy": Scope.ADMIN}
+
+    @extend_schema(responses=SessionSerializer(many=True), operation_id="sessions")
+    def list(self, request: Request) -> Response:
+        """Where the caller is signed in, the browser used last first."""
+        return Response(SessionSerializer(sessions_of(actor_of(request)), many=True).data)
+
+    @extend_schema(responses={204: None}, operation_id="sign_out_everywhere")
+    def destroy(self, request: Request) -> Response:
+        """Sign out everywhere: every session ends but that of this call. Tokens stay."""
+        own_session = None if request.auth else request._request.session.session_key
+        access.sign_out_everywhere(user=actor_of(request), session_key=own_session)
         return Response(status=204)

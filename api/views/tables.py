@@ -1,12 +1,14 @@
 """What is told of a table beyond its rows: who made a row what it is, how worn the table is, the trail."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.reverse import reverse
 from rest_framework.viewsets import ViewSet
 
 from accounts.scopes import Scope
@@ -74,7 +76,8 @@ class TableViewSet(Documented, ViewSet):
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(RequestMaintenanceSerializer, request.data)
         run = maintenance.request_maintenance(dataset_id=dataset.pk, actor=actor_of(request), **wanted)
-        return Response(MaintenanceRunSerializer(run).data, status=202)
+        address: Any = reverse("api:dataset-maintenance", args=[dataset.pk], request=request)
+        return Response(MaintenanceRunSerializer(run).data, status=202, headers={"Location": address})
 
     @extend_schema(parameters=[DATASET_ID, TrailParameters], responses=LINES)
     def audit(self, request: Request, dataset_id: DatasetAddress) -> StreamingHttpResponse:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Event
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -39,8 +41,16 @@ class MergeCall:
     reason: str = ""
 
 
-def merge_and_wait(*, actor: User, call: MergeCall, idempotency_key: str = "") -> MergeRun:
-    """Merge and wait for the end, at most ``MERGE_WAIT_SECONDS``: the run succeeded, or is still active.
+def merge_and_wait(
+    *,
+    actor: User,
+    call: MergeCall,
+    idempotency_key: str = "",
+    for_ever: bool = False,
+    gone: Event | None = None,
+) -> MergeRun:
+    """Merge and wait for the end, at most ``MERGE_WAIT_SECONDS`` unless it is ``for_ever``: the run succeeded, or is
+    still active. Nobody waits any more once ``gone`` is set: the caller has left. The merge goes on.
 
     A second call answers the first result. Raises ``NotFound``, ``InvalidInput``, ``Forbidden``, ``Blocked``,
     ``InvalidTransition``, ``PlanChanged``, ``ConflictsDetected`` and, for runs that ended otherwise, ``RunEnded``.
@@ -62,7 +72,7 @@ def merge_and_wait(*, actor: User, call: MergeCall, idempotency_key: str = "") -
         if any(blocker.code == CONFLICT_GATE for blocker in blocked.blockers):
             _raise_conflicts(change_request, blocked)
         raise
-    run = runs.wait_for_run(run.pk, settings.MERGE_WAIT_SECONDS)
+    run = runs.wait_for_run(run.pk, math.inf if for_ever else settings.MERGE_WAIT_SECONDS, gone=gone)
     if run.status == RunStatus.CONFLICTED:
         _raise_conflicts(change_request, None)
     runs.raise_unless_merged(run)

@@ -62,8 +62,14 @@ REVIEW: Final = RowKind(
 COMMENT: Final = RowKind(
     "comment",
     Comment,
-    (("change_request_id", "parent_id", "author_id", "body", "row_key", "column", "created_at"),),
-)
+    (
+        ("change_request_id", "parent_id", "author_id", "body", "row_key", "column", "created_at"),
+        (
+            "change_request_id", "parent_id", "author_id", "body", "row_key", "column", "created_at",
+            "revision_id", "cell", "suggestion",
+        ),
+    ),
+)  # fmt: skip
 #: Whether the discussion that a comment began is settled.
 THREAD: Final = RowKind("thread", Comment, (("resolved_by_id", "resolved_at"),))
 CHOICE: Final = RowKind(

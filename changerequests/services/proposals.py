@@ -20,7 +20,7 @@ from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.policies import require
 from changerequests.services.evidence import REQUEST, REVISION
 from changerequests.services.locks import lock_change_request
-from changerequests.services.trail import record_event, take_transition, withdraw_merge_when_ready
+from changerequests.services.trail import record_event, take_transition, touch, withdraw_merge_when_ready
 from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, Status
 from datasets.errors import Forbidden, InvalidInput
 from datasets.evidence import REMOVED
@@ -196,6 +196,7 @@ def make_current(
     number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
     if rebased_from is None or rebased_from.digest != staged.digest:
         withdraw_merge_when_ready(change_request, reason="It was asked for with other content.")
+    touch(change_request)
     change_request.revisions.filter(is_current=True).update(is_current=False)
     revision = Revision.objects.create(
         change_request=change_request,

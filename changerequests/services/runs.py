@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -25,6 +26,9 @@ from datasets.errors import Forbidden, InvalidInput
 from datasets.idempotency import LONGEST_KEY
 from datasets.operators import is_operator
 from datasets.roles import is_owner
+
+#: How long whoever waits for a run looks four times a second; afterwards it is every other second.
+SOON_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -257,17 +261,21 @@ def cancel_run(*, run_id: int, actor: User) -> MergeRun:
     return run
 
 
-def wait_for_run(run_id: int, seconds: float) -> MergeRun:
-    """The run once it has ended, or as it stands after ``seconds``. Call it outside a transaction."""
-    deadline = time.monotonic() + seconds
+def wait_for_run(run_id: int, seconds: float, *, gone: Event | None = None) -> MergeRun:
+    """The run once it has ended, or as it stands after ``seconds`` (``math.inf`` for ever), or once ``gone`` is set:
+    whoever waited hears no answer any more. Call it outside a transaction: between two looks it holds no connection
+    of the database.
+    """
+    began = time.monotonic()
+    left = gone or Event()
     pause = 0.02
     while True:
         run = MergeRun.objects.select_related("change_request", "dataset").get(pk=run_id)
-        if not run.is_active or time.monotonic() >= deadline:
+        if not run.is_active or left.is_set() or time.monotonic() - began >= seconds:
             return run
         close_old_connections()  # others need it meanwhile; inside a transaction it stays
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.25)
+        left.wait(pause)
+        pause = min(pause * 1.5, 0.25 if time.monotonic() - began < SOON_SECONDS else 2.0)
 
 
 def raise_unless_merged(run: MergeRun) -> None:

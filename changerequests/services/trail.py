@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from audit.services import dataset_stream, record
 from changerequests.errors import InvalidTransition
@@ -59,9 +60,17 @@ def withdraw_merge_when_ready(
         record_event(change_request, "merge.when_ready_dropped", None, facts)
 
 
+def touch(change_request: ChangeRequest) -> None:
+    """Remember that something happened to a locked request; of a closed one the moment stays that it was closed."""
+    ChangeRequest.objects.filter(pk=change_request.pk).exclude(status=Status.CLOSED).update(
+        updated_at=timezone.now()
+    )
+
+
 def take_transition(change_request: ChangeRequest, action: Action, **fields: Any) -> None:
     """Take the transition by compare-and-set on the status. Raises ``InvalidTransition`` if somebody was faster."""
     target = target_of(change_request.status, action)
+    fields.setdefault("updated_at", timezone.now())
     if target != Status.PENDING:
         fields |= NOT_WAITING
     moved = target is not None and ChangeRequest.objects.filter(

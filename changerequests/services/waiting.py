@@ -11,7 +11,7 @@ from changerequests import queue
 from changerequests.errors import Blocked, InvalidTransition
 from changerequests.facts import facts_of, facts_of_many
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.policies import blockers, may, merge_gates
+from changerequests.policies import blockers, may, merge_gates, raise_first
 from changerequests.services import plans, runs
 from changerequests.services.evidence import WAIT
 from changerequests.services.locks import lock_change_request
@@ -37,11 +37,8 @@ def merge_when_ready(*, change_request_id: int, actor: User, message: str = "") 
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
         found = blockers(facts_of(change_request, actor), Action.REQUEST_MERGE)
-        for blocker in found:
-            if blocker.code == "forbidden":
-                raise Forbidden(blocker.sentence)
-            if blocker.code == "invalid_transition":
-                raise InvalidTransition(blocker.sentence)
+        raise_first(found, Forbidden, "forbidden")
+        raise_first(found, InvalidTransition, "invalid_transition")
         in_the_way = [
             blocker
             for blocker in found
@@ -49,6 +46,11 @@ def merge_when_ready(*, change_request_id: int, actor: User, message: str = "") 
         ]
         if in_the_way:
             raise Blocked(" ".join(blocker.sentence for blocker in in_the_way), in_the_way)
+        if (change_request.merge_when_ready_by_id, change_request.merge_when_ready_message) == (
+            actor.pk,
+            message.strip(),
+        ):
+            return change_request  # the same wish, sent again
         change_request.merge_when_ready_by = actor
         change_request.merge_when_ready_at = timezone.now()
         change_request.merge_when_ready_message = message.strip()

@@ -66,6 +66,7 @@ class ChangeRequest(TypedDict):
     cr_id: str
     title: str
     status: NotRequired[ChangeRequestStatus]
+    readiness: Readiness | None
     dataset: DatasetReference
     author: str
     revision: RevisionSummary | None
@@ -84,6 +85,7 @@ class ChangeRequestDetail(TypedDict):
     cr_id: str
     title: str
     status: NotRequired[ChangeRequestStatus]
+    readiness: Readiness | None
     dataset: DatasetReference
     author: str
     revision: RevisionSummary | None
@@ -98,6 +100,7 @@ class ChangeRequestDetail(TypedDict):
     close_reason: NotRequired[str]
     merge_schema: NotRequired[bool]
     merged_by: str | None
+    merge_when_ready: WaitingMerge | None
     verdicts: list[Review]
     approvals: int
     awaited_reviews: list[str]
@@ -134,9 +137,20 @@ class Comment(TypedDict):
     body: str
     row_key: dict[str, Any] | None
     column: NotRequired[str]
+    revision: int | None
+    cell: CommentedCell | None
+    suggestion: Suggestion | None
     resolved_by: str | None
     resolved_at: NotRequired[str | None]
     created_at: str
+
+
+class CommentedCell(TypedDict):
+    """What the content did to the row, or cell, that a remark is about, when it was written."""
+
+    operation: OperationEnum
+    base: Any
+    proposed: Any
 
 
 class ComparedCell(TypedDict):
@@ -990,6 +1004,11 @@ class ReadExpectation(TypedDict):
     columns: list[str]
 
 
+Readiness = Literal[
+    "merging", "queued", "checking", "conflicts", "changes_requested", "blocked", "needs_review", "ready"
+]
+
+
 class ReceivedUpload(TypedDict):
     """An upload: where it stands, what came of it, and where to go on."""
 
@@ -1131,6 +1150,15 @@ class SchemaChange(TypedDict):
 ScopesEnum = Literal["read", "propose", "review", "merge", "admin"]
 
 
+class Session(TypedDict):
+    """A browser in which the caller is signed in."""
+
+    started_at: str | None
+    last_seen_at: str | None
+    address: str
+    browser: str
+
+
 class StagedRows(TypedDict):
     """A page of staged rows in key order."""
 
@@ -1163,6 +1191,12 @@ class Subscription(TypedDict):
     """What the caller wants to hear."""
 
     level: LevelEnum
+
+
+class Suggestion(TypedDict):
+    """Another value for the cell."""
+
+    value: Any
 
 
 class SuiteDetail(TypedDict):
@@ -1286,6 +1320,14 @@ class VersionDiff(TypedDict):
     rows_added: int
     rows_updated: int
     rows_deleted: int
+
+
+class WaitingMerge(TypedDict):
+    """Who wants the request merged as soon as nothing has to be waited for."""
+
+    asked_by: str
+    asked_at: str
+    message: str
 
 
 class Webhook(TypedDict):

@@ -284,6 +284,7 @@ SPECTACULAR_SETTINGS = {
         "MergeRunStatus": "api.schema.RUN_STATUSES",
         "MergeRunPhase": "api.schema.RUN_PHASES",
         "UploadState": "api.schema.UPLOAD_STATES",
+        "Readiness": "api.schema.READINESS",
         "MemberKind": [("user", "user"), ("group", "group")],
         "MaintenanceJob": "datasets.models.MaintenanceRun.Job",
         "MaintenanceStatus": "datasets.models.MaintenanceRun.Status",
@@ -302,6 +303,8 @@ SPECTACULAR_SETTINGS = {
         "api.schema.drop_column_bounds",
         "api.schema.say_any_value_once",
         "api.schema.add_problems",
+        "api.headers.say_headers",
+        "api.examples.add_examples",
     ],
 }
 REST_KNOX = {"AUTO_REFRESH": False, "AUTH_HEADER_PREFIX": "Token"}

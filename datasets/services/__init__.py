@@ -1,5 +1,6 @@
 """What people do with datasets: register, change settings, reconcile with the table, look at rows and history."""
 
+from datasets.services.creation import NewColumn, NewTable, create_dataset
 from datasets.services.differences import acknowledge_difference, note_difference
 from datasets.services.installation import installation_identity
 from datasets.services.meta import reconcile, reconcile_all, remember_table
@@ -31,11 +32,14 @@ __all__ = [
     "CHANGE_SETTINGS",
     "EDITABLE_OF_PROJECT",
     "EDITABLE_SETTINGS",
+    "NewColumn",
+    "NewTable",
     "acknowledge_difference",
     "allow_files_elsewhere",
     "change_project",
     "change_settings",
     "compare_versions",
+    "create_dataset",
     "create_project",
     "delete_project",
     "history",

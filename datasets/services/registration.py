@@ -34,6 +34,7 @@ def register_dataset(
     primary_keys: Sequence[str],
     description: str = "",
     actor: User | None = None,
+    made_for_it: bool = False,
     **settings: Any,
 ) -> Dataset:
     """Make an existing Delta table a dataset.
@@ -42,15 +43,16 @@ def register_dataset(
     ``RegistrationRejected`` says which feature, column or rows are in the way, and nothing is recorded. What is no
     obstacle and yet to be known (``table_at(…).warnings``) is told in the event.
 
+    ``made_for_it`` tells the trail that Headgate has just made the table.
     ``actor`` is None for the system (commands). Operators register any table that this server reaches, owners of
     the project those below ``DELTA_DATA_ROOT`` whose files all lie in their own folder: a role in Headgate must not
     open the server's other files, nor those of other tables.
     """
     table_uri = canonical_table_uri(table_uri)
     if actor is not None:
-        _may_register(actor, project, table_uri)
+        may_register(actor, project, table_uri)
     # Before it is looked into: what it holds is nothing for people who have no role on the dataset that it is.
-    _refuse_registered(table_uri)
+    refuse_registered(table_uri)
     try:
         with registering(by_operator=actor is None or is_operator(actor)):
             info = merging.inspect_table(table_uri)
@@ -96,19 +98,21 @@ def register_dataset(
                     "primary_keys": list(primary_keys),
                     "delta_version": info.version,
                     "row_count": info.row_count,
+                    **({"table_created": True} if made_for_it else {}),
                     **({"files_elsewhere": len(info.files_elsewhere)} if info.files_elsewhere else {}),
                     **({"warnings": list(info.warnings)} if info.warnings else {}),
                 },
                 rows=DATASET.seal(dataset),
             )
     except IntegrityError:  # somebody was faster since the looks above
-        _refuse_registered(table_uri)
+        refuse_registered(table_uri)
         require_valid(dataset)
         raise
     return dataset
 
 
-def _refuse_registered(table_uri: str) -> None:
+def refuse_registered(table_uri: str) -> None:
+    """Raise ``InvalidInput`` where the table is a dataset already, whoever may see it."""
     if Dataset.objects.filter(table_uri=table_uri).exists():
         sentence = (
             "This table is a dataset already; ask an owner of that dataset or an operator for a role on it."
@@ -122,7 +126,8 @@ def canonical_table_uri(table_uri: str) -> str:
     return address.rstrip("/") if "://" in address else str(Path(address).resolve())
 
 
-def _may_register(actor: User, project: Project, table_uri: str) -> None:
+def may_register(actor: User, project: Project, table_uri: str) -> None:
+    """Raise ``Forbidden`` for whoever may not make a dataset of a table at this address in the project."""
     if is_operator(actor):
         return
     if role_on(actor, project) is not Role.OWNER:

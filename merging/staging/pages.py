@@ -12,6 +12,7 @@ from merging.sql.cursors import make_cursor, read_cursor
 from merging.sql.equality import same_value
 from merging.sql.quoting import literal
 from merging.sql.session import Session, session, tuples
+from merging.sql.values import sql_form
 from merging.staging.layout import Layout
 from merging.staging.summary import GROUPS, MOST_GROUPS, Summary, groups_sql, marked_sql
 
@@ -44,6 +45,21 @@ class Pages:
         rows = [dict(zip(names, values, strict=True)) for values in tuples(found)]
         items = tuple(self._changed_row(row) for row in rows[:limit])
         return Page(items, make_cursor(_LISTING, rows[limit - 1]["n"]) if len(rows) > limit else None)
+
+    def row(self, key: Mapping[str, Any]) -> ChangedRow | None:
+        """The row of a key, with values of the key columns' types; None where it is not among the rows."""
+        types = [self.layout.schema.field(name).type for name in self.layout.keys]
+        conditions = [
+            f"k{place} = {sql_form(key[name], kind)}"
+            for place, (name, kind) in enumerate(zip(self.layout.keys, types, strict=True))
+        ]
+        with session() as opened:
+            opened.expect_columns(len(self.layout.schema))
+            found = opened.table(
+                f"SELECT {self._columns()} FROM {self.rows} WHERE {' AND '.join(conditions)}"
+            )
+        rows = [dict(zip(found.column_names, values, strict=True)) for values in tuples(found)]
+        return self._changed_row(rows[0]) if rows else None
 
     def _where(
         self, opened: Session, operation: Operation | None, column: str | None, start: int, number: int

@@ -134,6 +134,10 @@ class Staged:
         """Changed rows in key order, base against proposed; filtered by operation or by a changed column."""
         return self._pages.page(operation, column, after, limit)
 
+    def row(self, key: Mapping[str, Any]) -> ChangedRow | None:
+        """What the content does to the row of a key (values of the key columns' types); None where it does nothing."""
+        return self._pages.row(key)
+
     def value_groups(self, limit: int = 50) -> tuple[ValueGroup, ...]:
         """Equal edits taken together, the most frequent first."""
         return self._pages.value_groups(limit)

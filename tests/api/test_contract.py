@@ -165,6 +165,6 @@ def _application(environ: Any, start_response: Any) -> list[bytes]:
         answer.close()
 
 
-def _at_once(run_id: int, seconds: float) -> MergeRun:
+def _at_once(run_id: int, seconds: float, **_: Any) -> MergeRun:
     """Nobody works here: waiting for a run answers how it stands."""
     return MergeRun.objects.select_related("change_request").get(pk=run_id)

@@ -102,7 +102,7 @@ def test_fh2_every_parameter_is_typed(client: Connection, known: dict[str, str])
 @pytest.mark.parametrize(
     ("query", "name", "possible"),
     [
-        ("stauts=draft", "stauts", "author, cursor, dataset"),
+        ("stauts=draft", "stauts", "author, created_since"),
         ("mine=1", "mine", "true and false"),
         ("mine=", "mine", "leave it out"),
         ("limit=abc", "limit", "from 1 to 200"),

@@ -28,6 +28,9 @@ POST /api/v1/auth/device                                                    | 20
 POST /api/v1/auth/device/token                                              | 410 410 410 410 410 410 410 | -
 POST /api/v1/auth/logout                                                    | 401 204 204 204 204 204 204 | -
 GET /api/v1/auth/own_token                                                  | 401 200 200 200 200 200 200 | -
+POST /api/v1/auth/password                                                  | 401 204 204 204 204 204 204 | admin
+GET /api/v1/auth/sessions                                                   | 401 200 200 200 200 200 200 | admin
+DELETE /api/v1/auth/sessions                                                | 401 204 204 204 204 204 204 | admin
 POST /api/v1/auth/token                                                     | 200 200 200 200 200 200 200 | -
 GET /api/v1/auth/tokens                                                     | 401 200 200 200 200 200 200 | admin
 DELETE /api/v1/auth/tokens/{number}                                         | 401 404 404 404 404 204 404 | admin
@@ -53,8 +56,11 @@ GET /api/v1/change_requests/{cr_id}/expectations                            | 40
 GET /api/v1/change_requests/{cr_id}/expectations/{number}/rows              | 401 404 200 200 200 200 404 | read
 POST /api/v1/change_requests/{cr_id}/expectations/override                  | 401 404 403 403 403 201 404 | merge
 POST /api/v1/change_requests/{cr_id}/merge                                  | 401 404 403 202 202 202 404 | merge
+PUT /api/v1/change_requests/{cr_id}/merge_when_ready                        | 401 404 403 200 200 200 404 | merge
+DELETE /api/v1/change_requests/{cr_id}/merge_when_ready                     | 401 404 403 204 204 204 404 | merge
 GET /api/v1/change_requests/{cr_id}/moved                                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/plan                                    | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/plan                                   | 401 404 403 200 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/rebase                                 | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/reopen                                 | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/return_to_draft                        | 401 404 403 403 200 403 404 | propose
@@ -141,6 +147,7 @@ POST /delta/merge-cr                                                        | 40
 BODIES: dict[str, Any] = {
     "POST /api/v1/auth/device/token": {"device_code": "nobody polls with it"},
     "POST /api/v1/auth/token": {"username": "sam", "password": "password"},
+    "POST /api/v1/auth/password": {"old_password": "password", "new_password": "a new passphrase 7"},
     "POST /api/v1/change_requests": {"dataset": "<dataset>", "title": "Another"},
     "POST /api/v1/datasets/{dataset_id}/queries": {"sql": "DELETE FROM dataset WHERE tailnum = 'N1'"},
     "POST /api/v1/change_requests/{cr_id}/close": {"reason": "Not now."},
@@ -249,7 +256,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return make_world()
 
 
-def _at_once(run_id: int, seconds: float) -> MergeRun:
+def _at_once(run_id: int, seconds: float, **_: Any) -> MergeRun:
     return MergeRun.objects.select_related("change_request").get(pk=run_id)
 
 
@@ -263,9 +270,12 @@ def rows() -> dict[str, tuple[list[int], str]]:
     return found
 
 
+DOCUMENT = yaml.safe_load((BASE_DIR / "docs" / "openapi.yaml").read_text())
+
+
 def operations() -> dict[str, Any]:
     """The OpenAPI document's operations by method and path."""
-    paths = yaml.safe_load((BASE_DIR / "docs" / "openapi.yaml").read_text())["paths"]
+    paths = DOCUMENT["paths"]
     return {
         f"{method.upper()} {path}": operation
         for path, methods in paths.items()
@@ -326,7 +336,22 @@ def call(world: World, operation: str, who: str) -> int:
         answer = getattr(client, method.lower())(path, *_body(world, operation, method))
     if getattr(answer, "streaming", False):
         b"".join(answer.streaming_content)  # type: ignore[attr-defined]  # a streaming answer
+    unknown = answer.headers.keys() & TOLD - headers_of(operation, str(answer.status_code))
+    assert not unknown, f"{operation} {who}: {answer.status_code} with {unknown}"
     return int(answer.status_code)
+
+
+#: Headers that mean something to callers.
+TOLD = {"Location", "ETag", "Retry-After", "Idempotent-Replayed", "Preference-Applied", "WWW-Authenticate"}
+
+
+def headers_of(operation: str, status: str) -> set[str]:
+    """The headers that the document knows of an answer, which must be there."""
+    response = operations()[operation]["responses"].get(status)
+    assert response is not None, f"{operation} answers {status}, which the document does not know"
+    if "$ref" in response:
+        response = DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    return set(response["headers"])
 
 
 def _body(world: World, operation: str, method: str) -> list[Any]:

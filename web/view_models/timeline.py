@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from changerequests import selectors
 from changerequests.models import ChangeRequest, Comment
+from datasets.rows import kept, text_value
 from web.wording import counted, listed, name_of
 
 
@@ -20,6 +21,43 @@ class Reply:
 
     comment: Comment
     author: str
+
+
+@dataclass(frozen=True)
+class CellQuote:
+    """What a remark is about: the row by its key, the column, the values as they were then, the value it suggests."""
+
+    key: str
+    column: str = ""
+    before: str | None = None
+    after: str | None = None
+    revision: int | None = None
+    suggestion: str | None = None
+
+
+def cell_quote(comment: Comment) -> CellQuote | None:
+    """The quote of a remark on a row or cell; None for other remarks."""
+    if not comment.row_key:
+        return None
+    cell = kept(comment.cell) if comment.cell else {}
+    of_cell = bool(comment.column) and bool(cell)
+    return CellQuote(
+        key=", ".join(f"{name} {_shown(value)}" for name, value in kept(comment.row_key).items()),
+        column=comment.column,
+        before=_shown(cell["base"]) if of_cell and cell["operation"] != "insert" else None,
+        after=_shown(cell["proposed"]) if of_cell and cell["operation"] != "delete" else None,
+        revision=comment.revision.number if comment.revision else None,
+        suggestion=_shown(kept(comment.suggestion["value"])) if comment.suggestion else None,
+    )
+
+
+def _shown(value: Any) -> str:
+    text = "NULL" if value is None else text_value(value)
+    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+
+
+#: Characters of a value that a quote shows.
+LONGEST_QUOTE = 200
 
 
 @dataclass(frozen=True)
@@ -35,6 +73,7 @@ class TimelineEntry:
     link: str = ""
     link_text: str = ""
     comment: Comment | None = None
+    cell: CellQuote | None = None
     replies: Sequence[Reply] = field(default=())
     resolved_by: str = ""
 
@@ -137,10 +176,11 @@ class _Told:
         if said is not None:
             return TimelineEntry(
                 who,
-                f"commented on the column {said.column}" if said.column else "commented",
+                _commented(said),
                 event.occurred_at,
                 "comment",
                 comment=said,
+                cell=cell_quote(said),
                 replies=self._replies.get(said.pk, ()),
                 resolved_by=name_of(said.resolved_by) if said.resolved_at else "",
             )
@@ -164,6 +204,14 @@ class _Told:
             if comment.parent_id is not None:
                 replies.setdefault(comment.parent_id, []).append(Reply(comment, name_of(comment.author)))
         return replies
+
+
+def _commented(said: Comment) -> str:
+    if said.suggestion:
+        return "suggested another value"
+    if said.row_key:
+        return "commented on a cell" if said.column else "commented on a row"
+    return f"commented on the column {said.column}" if said.column else "commented"
 
 
 def _names(user_names: set[str]) -> dict[str, str]:

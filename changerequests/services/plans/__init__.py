@@ -26,6 +26,7 @@ from changerequests.services.plans.pages import (
     read_selection,
     revision_called,
     seen_choice,
+    staged_row,
 )
 from changerequests.services.plans.planning import naming_missing_content, plan_of
 from changerequests.services.plans.requests import bare_request_for, merge_request_for
@@ -53,4 +54,5 @@ __all__ = [
     "read_selection",
     "revision_called",
     "seen_choice",
+    "staged_row",
 ]

@@ -58,6 +58,19 @@ def revision_called(change_request: ChangeRequest, number: int) -> Revision:
     return found
 
 
+def staged_row(*, change_request: ChangeRequest, key: Mapping[str, Any]) -> merging.ChangedRow | None:
+    """What the content of an open request does to the row of a key, in its columns' types; None where it does nothing,
+    where nothing was uploaded yet and where the content is gone.
+    """
+    revision = selectors.current_revision(change_request)
+    if revision is None:
+        return None
+    try:
+        return merging.open_for_pages(revision.location).row(key)
+    except merging.StagedCorrupt:
+        return None
+
+
 def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[merging.ValueGroup, ...]:
     """The most frequent equal edits of an open request, for reviewers of many rows. Raises ``ContentMissing``."""
     revision = selectors.current_revision(change_request)

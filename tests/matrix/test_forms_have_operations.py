@@ -1,0 +1,283 @@
+"""Everything that people do on the pages, programs do: each form of a page has its operation of the API.
+
+The pages of the matrix are asked for as several people see them, and every form and button in them is looked up in
+``OPERATIONS``: which operation does the same, and which of its members and parameters take what the fields hold. A new
+form, a new field and an operation that is not in the document fail.
+"""
+
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from django.test import Client
+from django.urls import resolve
+
+from config.env import BASE_DIR
+from datasets.services import EDITABLE_SETTINGS
+from tests.matrix.test_api_matrix import operations
+from tests.matrix.test_page_matrix import address_of, rows, signed_in
+from tests.matrix.test_page_matrix import world as page_world
+from tests.matrix.world import World
+
+pytestmark = pytest.mark.django_db
+world = page_world
+
+#: Fields that carry no meaning of their own: Django's token, and where the page goes on.
+OF_PAGES = {"csrfmiddlewaretoken", "next", "theme"}
+#: What only a page has, and why no program needs it.
+NO_OPERATION = {
+    "POST theme": "how pages look in this browser",
+    "GET device": "where a person types the code that a program shows",
+    "POST decide_device": "a person lets a program in; a program that could would let itself in",
+}
+
+SCHEMAS = yaml.safe_load((BASE_DIR / "docs" / "openapi.yaml").read_text())["components"]["schemas"]
+
+CR = "/api/v1/change_requests/{cr_id}"
+DATASET = "/api/v1/datasets/{dataset_id}"
+#: Fields that are told apart by their names alone: one for each kind of news.
+EVERY = "*"
+UPLOADED = {
+    "file": "file",
+    "pasted": "file",
+    "null_token": "null_token",
+    "column_types": "column_types",
+}
+
+#: method and name of the form's address -> operation, and field -> member, parameter or header of it (``-``: what the
+#: page alone needs; ``path``: it stands in the operation's address; ``operation``: it chooses another operation).
+OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "POST login": ("POST /api/v1/auth/token", {"username": "username", "password": "password"}),
+    "POST logout": ("POST /api/v1/auth/logout", {}),
+    "POST change_password": (
+        "POST /api/v1/auth/password",
+        {"old_password": "old_password", "new_password1": "new_password", "new_password2": "new_password"},
+    ),
+    "POST sign_out_everywhere": ("DELETE /api/v1/auth/sessions", {}),
+    "POST make_token": (
+        "POST /api/v1/auth/token",
+        {"name": "name", "scopes": "scopes", "days": "days", "agent": "agent"},
+    ),
+    "POST revoke_token": ("DELETE /api/v1/auth/tokens/{number}", {}),
+    "GET home": ("GET /api/v1/change_requests", {"dataset": "dataset", "q": "search"}),
+    "GET dataset": (
+        f"GET {DATASET}/rows",
+        {"column": "filter", "value": "filter", "version": "version"},
+    ),
+    "GET dataset_at_version": (f"GET {DATASET}/rows", {"column": "filter", "value": "filter"}),
+    "GET export_audit": (f"GET {DATASET}/audit", {"since": "since", "until": "until"}),
+    "GET row_history": (f"GET {DATASET}/rows/history", {"key-N": "key"}),
+    "GET changes": (f"GET {CR}/diff", {"column": "column"}),
+    "POST maintenance": (f"POST {DATASET}/maintenance", {"jobs": "jobs", "reason": "reason"}),
+    "POST suite": (
+        f"PUT {DATASET}/suite",
+        {"document": "document", "note": "note", "edited_number": "version", "action": "-"},
+    ),
+    "POST restore_suite": (f"PUT {DATASET}/suite", {"edited_number": "version", "note": "note"}),
+    "POST propose_suite": (f"POST {DATASET}/suite/proposals", {}),
+    "POST members": (f"PUT {DATASET}/members", {"kind": "kind", "member": "name", "role": "role"}),
+    "POST remove_member": (f"DELETE {DATASET}/members/{{kind}}/{{member}}", {"kind": "path", "id": "path"}),
+    "POST dataset_settings": (
+        f"PATCH {DATASET}",
+        {**{name: name for name in EDITABLE_SETTINGS}, "seen": "If-Match"},
+    ),
+    "POST reconcile": (f"POST {DATASET}/reconcile", {}),
+    "POST new_change_request": (
+        f"POST {CR}/upload",
+        {**UPLOADED, "title": "operation", "description": "operation", "merge_schema": "operation"},
+    ),
+    "POST upload": (f"POST {CR}/upload", UPLOADED),
+    "POST resolve": (
+        f"POST {CR}/conflicts",
+        {
+            "key": "key",
+            "cell": "resolutions",
+            "column-N": "column",
+            "choice-N": "choice",
+            "value-N": "value",
+            "null-N": "value",
+            "inputs-N": "inputs_digest",
+            "seen-N": "seen",
+            "was-N": "-",
+            "after": "-",
+            "anchor": "-",
+        },
+    ),
+    "POST resolve_column": (
+        f"POST {CR}/conflicts/bulk",
+        {"column": "column", "choice": "choice", "seen": "seen", "after": "-"},
+    ),
+    "POST check_again": (f"POST {CR}/plan", {}),
+    "POST override_expectations": (
+        f"POST {CR}/expectations/override",
+        {"reason": "reason", "suite_number": "suite_version", "revision_digest": "revision_digest"},
+    ),
+    "POST rebase": (f"POST {CR}/rebase", {}),
+    "POST edit": (f"PATCH {CR}", {"title": "title", "description": "description", "edited": "If-Match"}),
+    "POST remove": (f"DELETE {CR}", {}),
+    "POST submit": (f"POST {CR}/submit", {}),
+    "POST return_to_draft": (f"POST {CR}/return_to_draft", {}),
+    "POST close": (f"POST {CR}/close", {"reason": "reason"}),
+    "POST reopen": (f"POST {CR}/reopen", {}),
+    "POST comment": (f"POST {CR}/comments", {"body": "body", "parent": "thread"}),
+    "POST settle": (f"POST {CR}/threads/{{comment_id}}", {"resolved": "resolved"}),
+    "POST review": (
+        f"POST {CR}/reviews",
+        {
+            "verdict": "verdict",
+            "body": "body",
+            "revision_digest": "revision_digest",
+            "resolutions_digest": "resolutions_digest",
+        },
+    ),
+    "POST merge": (
+        f"POST {CR}/merge",
+        {
+            "message": "message",
+            "dataset_name": "dataset_name",
+            "idempotency_key": "Idempotency-Key",
+            "revision_digest": "revision_digest",
+            "plan_digest": "plan_digest",
+            "table_version": "table_version",
+            "suite_number": "suite_version",
+            "force": "force_merge",
+            "override": "reason",
+            "override_reason": "reason",
+        },
+    ),
+    "POST merge_when_ready": (f"PUT {CR}/merge_when_ready", {"message": "message", "stop": "operation"}),
+    "POST revert": (f"POST {CR}/revert", {}),
+    "POST cancel_upload": ("DELETE /api/v1/uploads/{upload_id}", {}),
+    "POST read_notifications": ("POST /api/v1/notifications/read", {"notification": "notifications"}),
+    "POST notification_settings": ("PUT /api/v1/notification_settings", {EVERY: "operation"}),
+    "POST unsubscribe": ("PUT /api/v1/notification_settings", {EVERY: "operation"}),
+    "POST subscribe": (f"PUT {CR}/subscription", {"level": "level"}),
+    "POST subscribe_to_dataset": (f"PUT {DATASET}/subscription", {"level": "level"}),
+    "POST ask_for_review": (f"POST {CR}/review_requests", {"users": "users", "groups": "groups"}),
+    "POST withdraw_review_request": (f"DELETE {CR}/review_requests/{{review_request_id}}", {}),
+    "POST webhooks": (
+        f"POST {DATASET}/webhooks",
+        {"name": "name", "url": "url", "format": "format", "actions": "actions"},
+    ),
+    "POST switch_webhook": ("PATCH /api/v1/webhooks/{webhook_id}", {"active": "is_active"}),
+    "POST try_webhook": ("POST /api/v1/webhooks/{webhook_id}/ping", {}),
+    "POST rotate_webhook_secret": ("POST /api/v1/webhooks/{webhook_id}/rotate_secret", {}),
+    "POST remove_webhook": ("DELETE /api/v1/webhooks/{webhook_id}", {}),
+    "POST repeat_delivery": ("POST /api/v1/deliveries/{delivery_id}/repeat", {}),
+    "POST cancel_run": ("POST /api/v1/runs/{run_id}/cancel", {}),
+}
+#: Fields whose names end in a number: one for each row of what the page shows.
+NUMBERED = ("column-", "choice-", "inputs-", "value-", "seen-", "null-", "was-", "key-")
+
+
+class Forms(HTMLParser):
+    """The forms of a page: method and address of each, with the names of its fields and of buttons that send it."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self.at = at
+        self.found: list[tuple[str, set[str]]] = []
+        self._fields: set[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._fields = set()
+            self.found.append((self._target(given.get("method", "get"), given.get("action")), self._fields))
+        elif tag in ("input", "select", "textarea", "button") and self._fields is not None:
+            if "name" in given:
+                self._fields.add(given["name"])
+            if "formaction" in given:
+                self.found.append((self._target("post", given["formaction"]), set()))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._fields = None
+
+    def _target(self, method: str, action: str | None) -> str:
+        path = urlsplit(action or self.at).path or urlsplit(self.at).path
+        return f"{method.upper()} {resolve(path).url_name}"
+
+
+def pages_of(world: World, client: Client) -> dict[str, str]:
+    """Every page of the matrix and each tab of a request in each state, as somebody sees it."""
+    found = {}
+    for what in rows():
+        method, name = what.split()
+        if method != "GET" or name in ("export_audit",):
+            continue
+        places = [address_of(world, name)]
+        if "/change-requests/CR-" in places[0]:
+            rest = places[0].split("/change-requests/CR-")[1].partition("/")[2]
+            places = [
+                f"/change-requests/{world.names[state]}/{rest}"
+                for state in ("pending", "draft", "conflicting", "failing", "queued", "closed", "merged")
+            ]
+        for place in places:
+            query = {"key": '{"tailnum": "N1"}', "tailnum": "N1"} if name == "row_history" else {}
+            answer = client.get(place, query)
+            if answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html"):
+                found[place] = answer.content.decode()
+    return found
+
+
+def fields_by_form(world: World) -> dict[str, set[str]]:
+    """Every form that somebody sees, with all fields that it ever has."""
+    seen: dict[str, set[str]] = {}
+    people = signed_in(world)
+    pages = [("/sign-in/", people["anonymous"].get("/sign-in/").content.decode())]
+    for who in ("author", "owner"):
+        pages += pages_of(world, people[who]).items()
+    for place, page in pages:
+        forms = Forms(place)
+        forms.feed(page)
+        for target, fields in forms.found:
+            seen.setdefault(target, set()).update(fields - OF_PAGES)
+    return {target: {_plain(one) for one in fields} for target, fields in seen.items()}
+
+
+def _plain(field: str) -> str:
+    return next((start + "N" for start in NUMBERED if field.startswith(start)), field)
+
+
+def taken_by(operation: Any) -> set[str]:
+    """The names of all that an operation takes: parameters and members of its body, at any depth of one list."""
+    found = {one["name"] for one in operation.get("parameters", [])}
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        found |= _members(content["schema"])
+    return found
+
+
+def _members(schema: Any) -> set[str]:
+    if "$ref" in schema:
+        schema = SCHEMAS[schema["$ref"].rpartition("/")[2]]
+    found = set()
+    for name, inner in schema.get("properties", {}).items():
+        found.add(name)
+        if inner.get("type") == "array":
+            found |= _members(inner["items"])
+    return found
+
+
+def test_every_form_of_a_page_has_an_operation_that_takes_its_fields(world: World) -> None:
+    documented, seen = operations(), fields_by_form(world)
+    missing = sorted(seen.keys() - OPERATIONS.keys() - NO_OPERATION.keys())
+    assert missing == [], "forms without an operation: add it to the API, then here"
+    for target, fields in sorted(seen.items()):
+        if target in NO_OPERATION:
+            continue
+        name, mapped = OPERATIONS[target]
+        assert name in documented, f"{target}: there is no operation {name}"
+        if EVERY in mapped:
+            continue
+        assert fields <= mapped.keys(), f"{target}: {sorted(fields - mapped.keys())} have no place in {name}"
+        takes = taken_by(documented[name]) | {"-", "path", "operation"}
+        wanted = {mapped[field] for field in fields}
+        assert wanted <= takes, f"{name} does not take {sorted(wanted - takes)}"
+
+
+def test_every_address_that_takes_a_form_is_in_the_table() -> None:
+    sent = {what for what in rows() if what.startswith("POST ")}
+    assert sent == {one for one in OPERATIONS.keys() | NO_OPERATION.keys() if one.startswith("POST ")}

@@ -29,7 +29,7 @@ KINDS: Final = {
     Kind.STATE: "Requests submitted, taken back, closed, reopened or reverted",
     Kind.MERGED: "Merges",
     Kind.MERGE_STOPPED: "Merges that did not happen",
-    Kind.DATASET: "Settings, expectations and care of datasets",
+    Kind.DATASET: "Settings, expectations, webhooks and care of datasets",
     Kind.ACCESS: "Your roles and your account",
 }
 
@@ -82,7 +82,7 @@ REASONS: Final = {
     Reason.AUTHOR: "You are told because you wrote the request.",
     Reason.THREAD: "You are told because you take part in the discussion.",
     Reason.PARTICIPANT: "You are told because you take part in the request.",
-    Reason.OWNER: "You are told because you own the dataset.",
+    Reason.OWNER: "You are told because you own the dataset or its project.",
     Reason.WATCHING: "You are told because you watch the request.",
     Reason.WATCHING_DATASET: "You are told because you watch the dataset.",
 }

@@ -80,6 +80,7 @@ RULES: Final[Mapping[str, AudienceRule]] = {
     "dataset.settings_changed": AudienceRule(Kind.DATASET, (_R.OWNER, _R.WATCHING_DATASET)),
     "dataset.suite_saved": AudienceRule(Kind.DATASET, (_R.OWNER, _R.WATCHING_DATASET)),
     "maintenance.failed": AudienceRule(Kind.DATASET, (_R.OWNER,)),
+    "webhook.stopped": AudienceRule(Kind.DATASET, (_R.OWNER,)),
     "member.role_set": AudienceRule(Kind.ACCESS, (_R.CONCERNED,)),
     "account.password_changed": AudienceRule(Kind.ACCESS, (_R.CONCERNED,)),
     "operator.made": AudienceRule(Kind.ACCESS, (_R.CONCERNED,)),
@@ -128,6 +129,7 @@ _BY_ACTION: Final = {
     "merge.unsettled": "Wait: it is not known yet whether the merge stands, and Headgate finds out by itself.",
     "merge.differs": "An operator has to look at the table.",
     "maintenance.failed": "Look at the maintenance of the dataset.",
+    "webhook.stopped": "Look at what it answered last, mend its receiver or its address, and switch it on again.",
 }
 
 

@@ -46,6 +46,7 @@ _HAPPENED: Final = {
     "merge.unsettled": "It is not known yet whether {request} was merged",
     "merge.differs": "The table is not what the merge of {request} planned",
     "maintenance.failed": "Maintenance of {dataset} failed",
+    "webhook.stopped": "The webhook {webhook} of {place} was switched off: it took nothing any more",
 }
 
 
@@ -56,6 +57,7 @@ def headline(news: News) -> str:
         "request": f"{request.cr_id} {request.title}" if request is not None else news.subject_id,
         "dataset": news.dataset.name if news.dataset is not None else "a dataset",
         "place": _place(news),
+        "webhook": str(news.data.get("name", "")),
     }
     if news.action in _HAPPENED:
         return _HAPPENED[news.action].format(**parts)

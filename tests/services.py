@@ -35,7 +35,17 @@ from tests import options
 #: The same application tests on both databases; the engine knows no database, so it is tested once.
 DATABASE_SUITES = tuple(
     f"tests/{name}"
-    for name in ("audit", "accounts", "datasets", "changerequests", "api", "web", "demo", "config")
+    for name in (
+        "audit",
+        "accounts",
+        "datasets",
+        "changerequests",
+        "notifications",
+        "api",
+        "web",
+        "demo",
+        "config",
+    )
 )
 
 #: What `make quick` runs: tests of single parts, a few seconds each.

@@ -58,10 +58,12 @@ TEXTS: Final[Mapping[type[models.Model], tuple[str, ...]]] = {
     MaintenanceRun: ("reason", "error_message"),
     LogEntry: ("object_repr", "change_message"),
 }  # fmt: skip
-#: The same of models above this package, by their labels.
+#: The same of models above this package, and of one that its own package alone imports, by their labels.
 TEXTS_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
     "notifications.Notification": ("headline",),
     "notifications.Delivery": ("payload", "response", "error_message"),
+    "notifications.Webhook": ("name",),
+    "audit.OutboxEntry": ("error",),
 }
 #: What opens the account, says where from, and what it was told: rows of models beside and above this package, by their
 #: labels, with what names the account in them.

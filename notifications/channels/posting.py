@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,7 +48,7 @@ def post(target: Target, *, body: bytes, headers: Mapping[str, str], reach: Reac
     """Send one POST. Raises ``AddressRefused`` before anything is sent, and ``NotReached``."""
     deadline = _Deadline(SECONDS)
     try:
-        addresses = reach.addresses_of(target)
+        addresses = _looked_up(target, reach, deadline)
     except (OSError, UnicodeError) as error:
         raise NotReached(f"The name {target.host} could not be looked up.") from error
     try:
@@ -74,6 +76,24 @@ class _Deadline:
         if left <= 0:
             raise TimeoutError
         return left
+
+
+def _looked_up(target: Target, reach: Reach, deadline: _Deadline) -> list[Address]:
+    """The judged addresses of the target, as long as time is left.
+
+    The operating system's look-up cannot be ended: it is waited for in a thread, which ends with it. Raises what
+    ``Reach.addresses_of`` does, and ``TimeoutError``.
+    """
+    found: Future[list[Address]] = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result(reach.addresses_of(target))
+        except BaseException as error:  # noqa: BLE001  (whatever it is, it is raised to whoever waits)
+            found.set_exception(error)
+
+    threading.Thread(target=look_up, name="look-up", daemon=True).start()
+    return found.result(deadline.left())
 
 
 def _connected(target: Target, addresses: Sequence[Address], deadline: _Deadline) -> socket.socket:

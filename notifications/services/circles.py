@@ -104,7 +104,8 @@ def _thread(news: News) -> Iterable[int]:
 
 
 def _owners(news: News) -> Iterable[int]:
-    return owners_of(news.dataset).values_list("pk", flat=True) if news.dataset is not None else []
+    place = news.dataset or news.project
+    return owners_of(place).values_list("pk", flat=True) if place is not None else []
 
 
 def _watching(news: News) -> Iterable[int]:

@@ -208,6 +208,23 @@ def test_a_name_that_has_no_address_is_told_as_such(monkeypatch: pytest.MonkeyPa
         sent_to("https://gone.example/")
 
 
+def test_looking_a_name_up_counts_as_the_rest_does(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+        answered.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    started = time.monotonic()
+    try:
+        with pytest.raises(NotReached, match=r"slow\.example could not be looked up"):
+            sent_to("https://slow.example/")
+        assert time.monotonic() - started < 5
+    finally:
+        answered.set()
+
+
 # --- TLS: the address is pinned, the certificate is judged by the name ------------------------------------
 
 

@@ -99,6 +99,11 @@ SILENT = {
             Circle(ANN, {Reason.CONCERNED: {BOB}}, muted={BOB}),
             [(BOB, Kind.ACCESS, Reason.CONCERNED)],
         ),
+        (
+            "webhook.stopped",
+            Circle(None, {Reason.OWNER: {ANN, BOB}, Reason.WATCHING_DATASET: {CEM}}, muted={BOB}),
+            [(ANN, Kind.DATASET, Reason.OWNER)],
+        ),
         ("merge.requested", Circle(ANN, {Reason.AUTHOR: {BOB}}), []),
         ("something.else", Circle(ANN, {Reason.AUTHOR: {BOB}}), []),
     ],

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import models
 from django.utils import timezone
 from pytest_django import Settings
 
 from audit import bells
-from audit.models import Event
+from audit.models import Event, OutboxEntry
 from changerequests.models import ChangeRequest
 from changerequests.services import proposals
+from changerequests.services.erasing import TEXTS_ABOVE, erase_person
 from changerequests.services.reviews import comment
 from config.env import BASE_DIR
 from datasets.durable_work import WorkStatus
@@ -27,7 +30,8 @@ from datasets.models import Dataset
 from datasets.roles import Role
 from notifications.channels import posting
 from notifications.channels.reach import Reach
-from notifications.models import Delivery, Webhook
+from notifications.kinds import Reason
+from notifications.models import Delivery, Notification, Webhook
 from notifications.services import delivering, dispatching, webhooks
 from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, person_with
 from tests.notifications.receivers import Behaviour, Receiver, answering, receiver, sending
@@ -314,6 +318,10 @@ def test_one_that_fails_for_days_is_switched_off_and_owners_hear_of_it(
     assert told.stream == f"dataset:{dataset.pk}"
     assert told.data["host"] == f"http://127.0.0.1:{one.port}"
     assert (told.data["reason"], told.data["message"]) == ("failing", "It answered 503.")
+    dispatching.dispatch()
+    assert [(news.person, news.headline) for news in Notification.objects.filter(event=told)] == [
+        (owner, "The webhook Pipeline of Planes was switched off: it took nothing any more")
+    ]
     asked = len(one.received)
     with later(days=3, hours=4):
         opened(dataset, owner, "Unheard")
@@ -341,6 +349,54 @@ def test_one_that_says_that_it_is_gone_is_switched_off_at_once(
         "It answered 410: it is gone for good.",
         "The webhook was switched off; nothing was sent.",
     }
+
+
+def test_owners_of_a_project_hear_of_its_webhooks_and_others_do_not(
+    dataset: Dataset, owner: User, one: Receiver
+) -> None:
+    boss = person_with(Role.OWNER, dataset.project)
+    webhooks.create_webhook(actor=boss, place=dataset.project, name="Fleet's", url=one.url)
+    one.behave = answering(410)
+    opened(dataset, owner, "Two")
+    deliver_all()
+    dispatching.dispatch()
+    [news] = Notification.objects.filter(event__action="webhook.stopped")
+    assert (news.person, news.reason, news.dataset) == (boss, Reason.OWNER, None)
+    assert news.headline == "The webhook Fleet's of Fleet was switched off: it took nothing any more"
+
+
+def test_names_in_what_is_kept_of_news_are_erased(dataset: Dataset, owner: User, one: Receiver) -> None:
+    webhook, _ = hooked(owner, dataset, one)
+    webhooks.change_webhook(webhook_id=webhook.pk, actor=owner, changes={"name": "What olivia reads"})
+    heirs = person_with(Role.OWNER, dataset)
+    one.behave = answering(410, b"olivia is gone")
+    opened(dataset, owner, "Two")
+    deliver_all()
+    dispatching.dispatch()
+    OutboxEntry.objects.update(error="No such user: olivia")
+    pseudonym = erase_person(username="olivia", reason="They asked for it.").pseudonym
+    kept = [str(list(model.objects.values())) for model in (Webhook, Delivery, Notification, OutboxEntry)]
+    assert "olivia" not in "".join(kept)
+    assert Webhook.objects.get().name == f"What {pseudonym} reads"
+    news = Notification.objects.get(person=heirs, event__action="webhook.stopped")
+    assert f"The webhook What {pseudonym} reads of Planes" in news.headline
+
+
+def test_every_text_of_notifications_is_erased_or_none_of_people() -> None:
+    texts = {
+        f"{model.__name__}.{field.name}"
+        for model in apps.get_app_config("notifications").get_models()
+        for field in model._meta.get_fields()
+        if isinstance(field, models.CharField | models.TextField | models.JSONField) and not field.choices
+    }
+    erased = {
+        f"{label.partition('.')[2]}.{field}" for label, fields in TEXTS_ABOVE.items() for field in fields
+    }
+    of_machines = {
+        *("Delivery.receiver", "Delivery.worker", "Delivery.attempt_id", "Delivery.error_code"),
+        *("Webhook.url", "Webhook.host", "Webhook.actions", "Webhook.secret", "Webhook.former_secret"),
+    }
+    assert texts - erased == of_machines
 
 
 def test_an_address_that_turns_private_is_refused_and_nothing_is_sent(

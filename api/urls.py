@@ -44,7 +44,7 @@ from api.views.sign_in import (
     TokenView,
     TokenViewSet,
 )
-from api.views.streams import RequestStreamView
+from api.views.streams import InboxStreamView, RequestStreamView
 from api.views.tables import TableViewSet, TrailViewSet
 from api.views.unknown import UnknownView
 from api.views.uploads import ReceivedUploadView, StagedRowsView, UploadView
@@ -245,6 +245,7 @@ v1 = [
         DatasetSubscriptionViewSet.as_view(SUBSCRIPTION),
         name="dataset-subscription",
     ),
+    path("stream", InboxStreamView.as_view(), name="stream"),
     path("notifications", NotificationViewSet.as_view({"get": "list"}), name="notifications"),
     path("notifications/read", NotificationViewSet.as_view({"post": "read"}), name="notifications-read"),
     path(

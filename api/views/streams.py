@@ -15,7 +15,7 @@ from changerequests import selectors
 from datasets.errors import InvalidInput
 from notifications.streams.callers import Caller, SessionCaller, TokenCaller
 from notifications.streams.hub import Listener
-from notifications.streams.news import RequestNews
+from notifications.streams.news import InboxNews, RequestNews, StreamNews
 from notifications.streams.serving import MEDIA_TYPE, open_stream
 
 _LAST_EVENT = "Last-Event-ID"
@@ -65,7 +65,26 @@ class RequestStreamView(Documented):
         return _stream(request, RequestNews(found.dataset_id, found.cr_id))
 
 
-def _stream(request: Request, news: RequestNews) -> HttpResponse:
+@extend_schema(tags=["notifications"])
+class InboxStreamView(Documented):
+    """What the caller is told."""
+
+    scopes = {"get": Scope.READ}
+
+    @extend_schema(
+        parameters=RESUMING,
+        responses=_answers(
+            "One event `notification` for each that comes into the caller's inbox: its fields as in the list of "
+            "notifications, and `unread`, how many the caller has not read now. Its `id` is that of the notification."
+        ),
+        operation_id="stream_notifications",
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """Listen to what comes into the caller's inbox. The stream ends when the token or the session does."""
+        return _stream(request, InboxNews(actor_of(request).pk))
+
+
+def _stream(request: Request, news: StreamNews) -> HttpResponse:
     newest = news.newest()
     after = _number_after(request)
     told = newest if after is None else min(after, newest)

@@ -22,7 +22,7 @@ from django.db import connections
 
 from datasets.errors import DomainError
 from notifications.streams.callers import Caller
-from notifications.streams.news import RequestNews, entries_of_requests, frames
+from notifications.streams.news import StreamNews, entries_of, frames
 
 logger = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class Listener:
     """One open stream: who hears what, how far they were told, and what waits to be sent."""
 
     caller: Caller
-    news: RequestNews
+    news: StreamNews
     told: int
     judged_at: float = field(default_factory=time.monotonic)
     waiting: asyncio.Queue[bytes | End] = field(default_factory=lambda: asyncio.Queue(MOST_WAITING + 1))
@@ -167,10 +167,10 @@ def look_for(here: Mapping[Listener, tuple[int, float]], *, now: float) -> dict[
     """What is new for listeners that were told up to a number and judged at a time: those alone that something is new
     for, or that are to be judged again.
     """
-    lowest: dict[RequestNews, int] = {}
+    lowest: dict[StreamNews, int] = {}
     for listener, (told, _) in here.items():
         lowest[listener.news] = min(told, lowest.get(listener.news, told))
-    new = entries_of_requests(lowest)
+    new = entries_of(lowest)
     may = _Permissions()
     found = {}
     for listener, (told, judged_at) in here.items():
@@ -190,7 +190,7 @@ class _Permissions:
 
     def __init__(self) -> None:
         self._accounts: dict[Caller, User | None] = {}
-        self._heard: dict[tuple[int, RequestNews], bool] = {}
+        self._heard: dict[tuple[int, StreamNews], bool] = {}
 
     def hear(self, listener: Listener) -> bool:
         """Whether the listener's token or session holds, and its person may see what it hears."""

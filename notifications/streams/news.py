@@ -9,11 +9,16 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Max
 
 from audit import selectors as trail
 from audit.services import dataset_stream
 from datasets.models import Dataset
 from datasets.roles import role_on
+from notifications.kinds import REASONS, Kind, Reason
+from notifications.models import Notification
+from notifications.recipients import next_step
+from notifications.selectors import inbox_of, unread_of
 
 #: How many events one look tells of one chain, or of one kind of news.
 AT_ONCE: Final = 500
@@ -51,7 +56,89 @@ class RequestNews:
         return trail.heads_of([stream]).get(stream, 0)
 
 
-def entries_of_requests(seen: Mapping[RequestNews, int]) -> dict[RequestNews, tuple[list[StreamEntry], int]]:
+@dataclass(frozen=True)
+class InboxNews:
+    """What comes into the inbox of one person, numbered as all notifications are.
+
+    Dispatchers wait for each other, so notifications come in the order of their numbers.
+    """
+
+    person: int
+
+    def may_be_heard_by(self, person: User) -> bool:
+        """Whether it is the person's own inbox. Which of its messages they may see is asked with each."""
+        return person.pk == self.person
+
+    def newest(self) -> int:
+        """The number of what anybody was told last."""
+        return Notification.objects.aggregate(newest=Max("pk"))["newest"] or 0
+
+
+StreamNews = RequestNews | InboxNews
+#: What is new of each, and how far that is.
+Found = dict[StreamNews, tuple[list[StreamEntry], int]]
+
+
+def entries_of(seen: Mapping[StreamNews, int]) -> Found:
+    """What is new since the numbers up to which each was told, and how far that is; those alone that are behind."""
+    requests = {news: number for news, number in seen.items() if isinstance(news, RequestNews)}
+    inboxes = {news: number for news, number in seen.items() if isinstance(news, InboxNews)}
+    return {**entries_of_requests(requests), **entries_of_inboxes(inboxes)}
+
+
+def entries_of_inboxes(seen: Mapping[InboxNews, int]) -> Found:
+    """What came into inboxes since the numbers up to which each was told, and how far that is.
+
+    One query for the number of the newest, mostly one for whom it concerns, and some for each of those.
+    """
+    newest = next(iter(seen)).newest() if seen else 0
+    behind: dict[int, set[int]] = {}  # people by how far they were told: nearly all as far as the last look
+    for news, number in seen.items():
+        if number < newest:
+            behind.setdefault(number, set()).add(news.person)
+    told: set[int] = set()
+    for number, people in behind.items():
+        new = Notification.objects.filter(person__in=people, pk__gt=number, pk__lte=newest)
+        told |= set(new.order_by().values_list("person", flat=True).distinct())
+    accounts = User.objects.in_bulk(told)
+    found: Found = {}
+    for news, number in seen.items():
+        if news.person in accounts:
+            found[news] = _entries_for(accounts[news.person], number, newest)
+        elif number < newest:
+            found[news] = ([], newest)
+    return found
+
+
+def _entries_for(person: User, after: int, newest: int) -> tuple[list[StreamEntry], int]:
+    """What the person was told in between and may still see."""
+    new = inbox_of(person).filter(pk__gt=after, pk__lte=newest).order_by("pk")
+    rows = list(new[:AT_ONCE])
+    unread = unread_of(person).count() if rows else 0
+    until = rows[-1].pk if len(rows) == AT_ONCE else newest
+    return [StreamEntry(row.pk, "notification", _message(row, unread)) for row in rows], until
+
+
+def _message(notification: Notification, unread: int) -> Mapping[str, Any]:
+    event, request = notification.event, notification.change_request
+    return {
+        "id": notification.pk,
+        "kind": notification.kind,
+        "reason": notification.reason,
+        "headline": notification.headline,
+        "why": REASONS[Reason(notification.reason)],
+        "what_to_do": next_step(event.action, Kind(notification.kind)),
+        "action": event.action,
+        "actor": event.actor,
+        "change_request": request.cr_id if request is not None else None,
+        "dataset": notification.dataset_id,
+        "occurred_at": event.occurred_at,
+        "read_at": notification.read_at,
+        "unread": unread,
+    }
+
+
+def entries_of_requests(seen: Mapping[RequestNews, int]) -> Found:
     """What happened to requests since the numbers up to which each was told, and how far that is.
 
     One query for the heads of all their chains, and one for each chain that grew.
@@ -59,7 +146,7 @@ def entries_of_requests(seen: Mapping[RequestNews, int]) -> dict[RequestNews, tu
     by_chain: dict[str, list[RequestNews]] = {}
     for news in seen:
         by_chain.setdefault(dataset_stream(news.dataset), []).append(news)
-    found: dict[RequestNews, tuple[list[StreamEntry], int]] = {}
+    found: Found = {}
     for stream, head in trail.heads_of(by_chain).items():
         behind = [news for news in by_chain[stream] if seen[news] < head]
         if behind:
@@ -67,9 +154,7 @@ def entries_of_requests(seen: Mapping[RequestNews, int]) -> dict[RequestNews, tu
     return found
 
 
-def _entries_in(
-    stream: str, head: int, seen: Mapping[RequestNews, int]
-) -> dict[RequestNews, tuple[list[StreamEntry], int]]:
+def _entries_in(stream: str, head: int, seen: Mapping[RequestNews, int]) -> Found:
     requests = [news.cr_id for news in seen]
     rows = list(trail.events_after(stream, min(seen.values()), "change_request", requests)[:AT_ONCE])
     until = rows[-1].sequence if len(rows) == AT_ONCE else max([head, *(row.sequence for row in rows[-1:])])

@@ -20,12 +20,17 @@ from rest_framework.test import APIClient
 
 from accounts.models import Token
 from accounts.sessions import SessionStore
+from audit.models import Event
 from changerequests.models import ChangeRequest
 from changerequests.services.reviews import comment
 from config.env import BASE_DIR
 from datasets.models import Dataset
 from datasets.roles import Role, set_role
 from demo.processes import ManagedProcess, wait_until, web_command
+from notifications.models import Notification
+from notifications.selectors import unread_of
+from notifications.services import dispatching
+from notifications.services.preferences import subscribe
 from notifications.streams import hub
 from tests import services
 from tests.api.clients import token_of
@@ -118,6 +123,43 @@ def test_what_happens_is_told_at_once_and_what_was_missed_first(
         assert [stream.said()["sequence"] - told["sequence"] for _ in range(2)] == [1, 2]
     with listening(server, f"{path}?after={first['id']}", **by(owner)) as stream:
         assert stream.said()["sequence"] == told["sequence"] + 1
+
+
+def test_what_comes_into_an_inbox_is_told_to_its_person_alone(
+    server: str, dataset: Dataset, draft: ChangeRequest, owner: User
+) -> None:
+    writer, gone = person_with(Role.CONTRIBUTOR, dataset), person_with(Role.VIEWER, dataset)
+    for person in (owner, gone):
+        subscribe(person=person, to=draft, level="watch")
+    dispatching.dispatch()
+    path = "/api/v1/stream"
+    with listening(server, path, **by(owner)) as mine, listening(server, path, **by(gone)) as other:
+        said(draft, writer, "One")
+        dispatching.dispatch()
+        first = mine.next()
+        assert first["event"] == "notification"
+        told = json.loads(first["data"])
+        news = Notification.objects.get(pk=told["id"])
+        assert (news.person, first["id"], told["unread"]) == (owner, str(news.pk), unread_of(owner).count())
+        assert (told["action"], told["change_request"]) == ("comment.added", draft.cr_id)
+        of_list = Connection(server, token=token_of(owner)).call("GET", "/api/v1/notifications").json()
+        moving = {"unread": 0, "occurred_at": ""}  # streams tell times to the millisecond
+        assert {**told, **moving} == {**of_list["results"][0], **moving}
+        assert Notification.objects.get(pk=other.said()["id"]).person == gone
+        set_role(member=gone, target=dataset, role=None, actor=owner)
+        said(draft, writer, "Two")
+        dispatching.dispatch()
+        assert mine.said()["unread"] == told["unread"] + 1
+        untold = iter(Event.objects.exclude(pk=news.event_id).values_list("pk", flat=True)[:3])
+        late = {"person": gone, "kind": news.kind, "reason": news.reason, "headline": "Late"}
+        Notification.objects.create(event_id=next(untold), dataset=dataset, **late)
+        Notification.objects.create(event_id=next(untold), **late)
+        assert other.said()["dataset"] is None, "what they may not see any more is not told"
+        Token.objects.filter(user=gone).delete()
+        Notification.objects.create(event_id=next(untold), **late)
+        assert other.next()["event"] == "end"
+    with listening(server, path, **by(owner), Last_Event_ID=first["id"]) as stream:
+        assert stream.said()["unread"] == told["unread"] + 1
 
 
 def test_a_number_that_is_none_is_refused_and_head_opens_nothing(server: str, owner: User, path: str) -> None:

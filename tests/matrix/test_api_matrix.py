@@ -132,6 +132,7 @@ GET /api/v1/queries/{query_id}                                              | 40
 GET /api/v1/runs                                                            | 401 200 200 200 200 200 200 | read
 GET /api/v1/runs/{run_id}                                                   | 401 404 200 200 200 200 404 | read
 POST /api/v1/runs/{run_id}/cancel                                           | 401 404 403 403 200 200 404 | merge
+GET /api/v1/stream                                                          | 401 501 501 501 501 501 501 | read
 GET /api/v1/uploads/{upload_id}                                             | 401 404 404 404 200 200 404 | read
 DELETE /api/v1/uploads/{upload_id}                                          | 401 404 404 404 409 409 404 | propose
 GET /api/v1/webhooks/{webhook_id}                                           | 401 404 403 403 403 200 404 | admin

@@ -17,6 +17,7 @@ from django.test import override_settings
 from accounts.tokens import make_token
 from changerequests.models import ChangeRequest, Upload
 from changerequests.services import plans, staging
+from changerequests.services.asking import ask_for_review
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from changerequests.states import UploadStatus
@@ -159,6 +160,8 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         proposal = ask_for_proposal(dataset_id=dataset.pk, actor=owner)
         plans.check(change_request_id=request.pk)
         run = request_merge(change_request_id=request.pk, actor=owner)
+        reviewer = person_with(Role.CONTRIBUTOR, dataset)
+        [wanted] = ask_for_review(change_request_id=request.pk, actor=owner, users=[reviewer.get_username()])
         hook, _ = create_webhook(actor=owner, place=dataset, name="Here", url="https://hooks.example/")
         delivery = Delivery.objects.create(receiver=hook.receiver, status="failed")
     return {
@@ -171,6 +174,7 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "token": str(make_token(owner=owner)[0].number),
         "number": "1",
         "review_id": str(verdict.pk),
+        "review_request_id": str(wanted.pk),
         "proposal_id": str(proposal.pk),
         "query_id": "1",
         "webhook_id": str(hook.pk),

@@ -181,7 +181,9 @@ def test_fh5_options_anywhere(client: Connection, known: dict[str, str]) -> None
 
 def test_fh5_head_is_get_without_the_body(client: Connection, known: dict[str, str]) -> None:
     for operation in ALL:
-        if operation.method == "GET":
+        if operation.method == "GET" and not operation.path.endswith(
+            "/stream"
+        ):  # a stream ends with its caller
             place = address(operation, known)
             head, got = client.call("HEAD", place), client.call("GET", place)
             assert (head.status, head.body) == (got.status, b""), operation

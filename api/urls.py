@@ -47,7 +47,7 @@ from api.views.sign_in import (
 from api.views.streams import InboxStreamView, RequestStreamView
 from api.views.tables import TableViewSet, TrailViewSet
 from api.views.unknown import UnknownView
-from api.views.uploads import ReceivedUploadView, StagedRowsView, UploadView
+from api.views.uploads import ReceivedUploadView, StagedRowsView, TakeSuggestionView, UploadView
 from api.views.webhooks import (
     DatasetWebhooksView,
     ProjectWebhooksView,
@@ -152,6 +152,7 @@ v1 = [
         name="change-request",
     ),
     path(f"{REQUEST}/stream", RequestStreamView.as_view(), name="change-request-stream"),
+    path(f"{REQUEST}/comments/<int:comment_id>/take", TakeSuggestionView.as_view(), name="suggestion-take"),
     path(f"{REQUEST}/staged_rows", StagedRowsView.as_view(), name="staged-rows"),
     path(f"{REQUEST}/upload", UploadView.as_view(), name="upload"),
     path(f"{DATASET}/queries", QueriesView.as_view(), name="queries"),

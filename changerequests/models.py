@@ -554,6 +554,14 @@ class Comment(models.Model):
     suggestion = models.JSONField(
         null=True, blank=True, encoder=DjangoJSONEncoder, help_text="Another value for the cell."
     )
+    taken = models.ForeignKey(
+        Upload,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="What takes the suggestion over into the content.",
+    )
     resolved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )

@@ -269,7 +269,7 @@ def timeline_of(change_request: ChangeRequest) -> QuerySet[Any]:
 
 def comments_on(change_request: ChangeRequest) -> QuerySet[Comment]:
     """All comments, threads first to last, with their authors."""
-    return change_request.comments.select_related("author", "resolved_by", "parent", "revision")
+    return change_request.comments.select_related("author", "resolved_by", "parent", "revision", "taken")
 
 
 def open_revert_of(change_request: ChangeRequest) -> ChangeRequest | None:

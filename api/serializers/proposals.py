@@ -626,6 +626,9 @@ class SuggestionSerializer(serializers.Serializer):
     """Another value for the cell."""
 
     value = AnyValue(allow_null=True)
+    taken = serializers.BooleanField(
+        help_text="Whether it was taken over into the content, or is about to be."
+    )
 
 
 class CommentSerializer(serializers.ModelSerializer):
@@ -674,7 +677,12 @@ class CommentSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(SuggestionSerializer(allow_null=True))
     def get_suggestion(self, comment: Comment) -> Any:
-        return {"value": kept(comment.suggestion["value"])} if comment.suggestion else None
+        if comment.suggestion is None:
+            return None
+        taken = comment.taken is not None and (
+            comment.taken.is_active or comment.taken.revision_id is not None
+        )
+        return {"value": json_value(kept(comment.suggestion["value"])), "taken": taken}
 
 
 class WriteSuggestionSerializer(StrictSerializer):

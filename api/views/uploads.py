@@ -24,7 +24,8 @@ from api.serializers.proposals import (
 from api.views.shared import Documented, actor_of, validated, versions_matched
 from changerequests import selectors
 from changerequests.models import Upload
-from changerequests.services import plans, staged_rows, uploads
+from changerequests.services import plans, staged_rows, suggestions, uploads
+from datasets.errors import NotFound
 
 UPLOAD_ID = OpenApiParameter("upload_id", int, OpenApiParameter.PATH)
 
@@ -124,6 +125,38 @@ class StagedRowsView(Documented):
             **wanted,
         )
         return _answer(request, upload)
+
+
+@extend_schema(
+    tags=["change requests"],
+    parameters=[CR_ID, OpenApiParameter("comment_id", int, OpenApiParameter.PATH)],
+)
+class TakeSuggestionView(Documented):
+    """Another value that somebody suggested for a cell."""
+
+    waits = True
+    scopes = {"post": Scope.PROPOSE}
+
+    @extend_schema(
+        parameters=[PREFER],
+        request=None,
+        responses={
+            201: OpenApiResponse(RevisionSerializer, description="Staged; `Location` is the upload."),
+            202: OpenApiResponse(
+                ReceivedUploadSerializer, description="Not staged yet; `Location` is the upload."
+            ),
+        },
+        operation_id="suggestion_take",
+    )
+    def post(self, request: Request, cr_id: str, comment_id: int) -> Response:
+        """Take a suggestion over: a new revision that proposes the value. For the author and owners, once.
+
+        409 `plan_changed` where the content proposes another value by now than the one that it was suggested for.
+        """
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        if not selectors.comments_on(change_request).filter(pk=comment_id).exists():
+            raise NotFound("There is no such comment.")
+        return _answer(request, suggestions.take(comment_id=comment_id, actor=actor_of(request)))
 
 
 def _answer(request: Request, upload: Upload) -> Response:

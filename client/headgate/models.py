@@ -1197,6 +1197,7 @@ class Suggestion(TypedDict):
     """Another value for the cell."""
 
     value: Any
+    taken: bool
 
 
 class SuiteDetail(TypedDict):

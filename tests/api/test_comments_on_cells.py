@@ -80,8 +80,8 @@ def test_a_remark_stays_as_it_was_when_other_content_comes(client: APIClient, pe
 def test_another_value_is_suggested(client: APIClient, pending: ChangeRequest) -> None:
     made = client.post(place(pending), {**on("N1", column="seats", suggestion={"value": 155}), "body": ""})
     null = client.post(place(pending), on("N1", column="seats", suggestion={"value": None}))
-    assert (made.status_code, made.json()["suggestion"]) == (201, {"value": 155})
-    assert null.json()["suggestion"] == {"value": None}
+    assert (made.status_code, made.json()["suggestion"]) == (201, {"value": 155, "taken": False})
+    assert null.json()["suggestion"] == {"value": None, "taken": False}
 
 
 @pytest.mark.parametrize(
@@ -142,3 +142,44 @@ def test_the_page_tells_key_and_values(client: APIClient, reviewer: User, pendin
     assert "<ins>150</ins>" in told
     assert "Suggested: <ins>155</ins>" in told
     assert "(revision 1)" in told
+
+
+def test_a_suggestion_is_taken_once_by_the_author(client: APIClient, pending: ChangeRequest) -> None:
+    made = client.post(place(pending), on("N1", column="seats", suggestion={"value": 155})).json()
+    address, author = f"{place(pending)}/{made['id']}", client_of(pending.author)
+
+    assert problem(client.post(f"{address}/take")) == (403, "forbidden")
+    taken = author.post(f"{address}/take")
+    again = author.post(f"{address}/take")
+
+    assert (taken.status_code, taken.json()["number"], taken.json()["rows"]) == (201, 2, 3)
+    assert taken.headers["Location"].rpartition("/")[0].endswith("/api/v1/uploads")
+    assert problem(again) == (409, "invalid_transition")
+    diff = author.get(f"/api/v1/change_requests/{pending.cr_id}/diff").json()["results"]
+    seats = [cell for row in diff for cell in row["cells"] if cell["column"] == "seats"]
+    assert [(one["base"], one["proposed"]) for one in seats] == [(149, 155), (182, None), (None, 7)]
+    assert client.get(address).json()["suggestion"] == {"value": 155, "taken": True}
+    events = author.get(f"/api/v1/change_requests/{pending.cr_id}/events").json()["results"]
+    assert [event["actor"] for event in events if event["action"] == "suggestion.taken"] == [
+        pending.author.get_username()
+    ]
+    assert pending.revisions.count() == 2
+
+
+def test_null_is_taken_too(client: APIClient, pending: ChangeRequest) -> None:
+    made = client.post(place(pending), on("N1", column="seats", suggestion={"value": None})).json()
+    assert client_of(pending.author).post(f"{place(pending)}/{made['id']}/take").status_code == 201
+    diff = client.get(f"/api/v1/change_requests/{pending.cr_id}/diff").json()["results"]
+    [seats] = [cell for cell in diff[0]["cells"] if cell["column"] == "seats"]
+    assert (seats["base"], seats["proposed"]) == (149, None)
+
+
+def test_what_was_suggested_for_another_value_is_not_taken(client: APIClient, pending: ChangeRequest) -> None:
+    made = client.post(place(pending), on("N1", column="seats", suggestion={"value": 155})).json()
+    plain = client.post(place(pending), on("N1", column="seats")).json()
+    stage_csv(pending, "tailnum,seats\nN1,160\n")
+    author = client_of(pending.author)
+    assert problem(author.post(f"{place(pending)}/{made['id']}/take")) == (409, "plan_changed")
+    assert problem(author.post(f"{place(pending)}/{plain['id']}/take")) == (404, "not_found")
+    assert pending.revisions.count() == 2
+    assert client.get(f"{place(pending)}/{made['id']}").json()["suggestion"]["taken"] is False

@@ -45,6 +45,7 @@ POST /api/v1/change_requests/{cr_id}/close                                  | 40
 GET /api/v1/change_requests/{cr_id}/comments                                | 401 404 200 200 200 200 404 | read
 POST /api/v1/change_requests/{cr_id}/comments                               | 401 404 403 201 201 201 404 | review
 GET /api/v1/change_requests/{cr_id}/comments/{comment_id}                   | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/comments/{comment_id}/take             | 401 404 404 404 404 404 404 | propose
 GET /api/v1/change_requests/{cr_id}/conflicts                               | 401 404 200 200 200 200 404 | read
 PUT /api/v1/change_requests/{cr_id}/conflicts                               | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/conflicts                              | 401 404 403 403 200 200 404 | propose

@@ -427,6 +427,7 @@ _SENTENCES: dict[str, Sentence] = {
     "review.commented": _review("reviewed", "comment", ""),
     "thread.resolved": _plain("marked a discussion as resolved", "check"),
     "thread.reopened": _plain("opened a discussion again", "comment"),
+    "suggestion.taken": _plain("took a suggested value over", "check", "good"),
     "conflicts.resolved": _resolved,
     "expectations.overridden": _answered,
     "merge.requested": _requested,

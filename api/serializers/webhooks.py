@@ -28,7 +28,9 @@ class WebhookSerializer(serializers.ModelSerializer):
     is_active = serializers.SerializerMethodField()
     stopped = serializers.SerializerMethodField(help_text="Why nothing is sent; null where it is.")
     created_by = serializers.SerializerMethodField()
-    former_secret_ends_at = serializers.DateTimeField(help_text="Until then the secret before signs, too.")
+    former_secret_ends_at = serializers.DateTimeField(
+        allow_null=True, help_text="Until then the secret before signs, too."
+    )
 
     class Meta:
         model = Webhook

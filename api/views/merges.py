@@ -1,7 +1,7 @@
 """Conflicts and their choices, merges and their runs."""
 
 import builtins
-from typing import Any, cast
+from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
@@ -42,6 +42,7 @@ from changerequests.facts import visible_facts
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, choices
 from changerequests.services import conflicts, contract, plans, runs, waiting
 from changerequests.states import RunStatus
+from datasets.errors import InvalidInput
 from datasets.roles import datasets_with_role
 from datasets.rows import Conflict
 
@@ -139,7 +140,10 @@ class ConflictViewSet(Documented, ViewSet):
         `plan_changed` the lines whose values moved. A choice of somebody else is replaced where `seen` names it.
         """
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
-        received = cast(ChoicesFile, request.data)
+        received = request.data
+        if not isinstance(received, ChoicesFile):  # a body of no bytes is never parsed
+            sentence = "The body is empty: send the file with the choices."
+            raise InvalidInput(sentence, errors={"file": [sentence]})
         unresolved = conflicts.resolve_by_file(
             change_request_id=change_request.pk,
             actor=actor_of(request),

@@ -722,7 +722,7 @@ class NewWebhook(TypedDict):
     is_active: bool
     stopped: WebhookStopped | None
     failing_since: NotRequired[str | None]
-    former_secret_ends_at: str
+    former_secret_ends_at: str | None
     created_by: str
     created_at: str
     secret: str
@@ -1344,7 +1344,7 @@ class Webhook(TypedDict):
     is_active: bool
     stopped: WebhookStopped | None
     failing_since: NotRequired[str | None]
-    former_secret_ends_at: str
+    former_secret_ends_at: str | None
     created_by: str
     created_at: str
 

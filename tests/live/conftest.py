@@ -15,8 +15,8 @@ from django.db import connection
 from django.test import override_settings
 
 from accounts.tokens import make_token
-from changerequests.models import ChangeRequest, Upload
-from changerequests.services import plans, staging
+from changerequests.models import ChangeRequest, Query, Upload
+from changerequests.services import plans, queries, staging
 from changerequests.services.asking import ask_for_review
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
@@ -96,6 +96,8 @@ def staging_worker(delta_data_root: Path) -> Iterator[threading.Event]:
                 continue
             for upload in Upload.objects.filter(status=UploadStatus.QUEUED):
                 staging.stage_upload(upload_id=upload.pk, worker="beside the server")
+            for query in Query.objects.filter(status=Query.Status.QUEUED):
+                queries.answer_query(query_id=query.pk, worker="beside the server")
         connection.close()
 
     thread = threading.Thread(target=work, name="staging")

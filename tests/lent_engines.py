@@ -28,8 +28,9 @@ _LEFT_BEHIND = """
 """
 #: What the engine sets for a whole instance, but for what staging sets each time.
 SET_FOR_ALL = (
-    *("allowed_directories", "disabled_optimizers", "enable_external_access", "lock_configuration"),
-    *("memory_limit", "preserve_insertion_order", "threads"),
+    *("allow_community_extensions", "allowed_directories", "allowed_paths", "disabled_optimizers"),
+    *("enable_external_access", "errors_as_json", "lock_configuration", "max_temp_directory_size"),
+    *("memory_limit", "preserve_insertion_order", "python_enable_replacements", "threads"),
 )
 _SETTINGS = "SELECT " + ", ".join(f"current_setting('{name}')" for name in SET_FOR_ALL)
 
@@ -44,6 +45,8 @@ class _Instance:
 @dataclass
 class LentEngines:
     """Stands in for ``duckdb`` in ``merging.sql.session``; ``take_back`` for its ``_end``."""
+
+    ConnectionException = duckdb.ConnectionException
 
     _idle: dict[str, list[_Instance]] = field(default_factory=lambda: defaultdict(list))
     _lent: dict[int, _Instance] = field(default_factory=dict)

@@ -416,6 +416,8 @@ def test_the_detail_tells_the_blockers_of_each_action(dataset: Dataset) -> None:
         "close": [],
         "reopen": ["invalid_transition"],
         "revert": ["invalid_transition", "forbidden"],
+        "edit": [],
+        "remove": ["invalid_transition", "has_content"],
     }
     assert detail["approvals"] == 0
 

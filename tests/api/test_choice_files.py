@@ -85,6 +85,7 @@ def test_every_line_that_does_not_fit_is_told_and_none_is_stored(owner: APIClien
 def test_what_is_no_file_of_choices_is_refused(owner: APIClient, address: str) -> None:
     assert problem(put(owner, address, "tailnum,choice\nN1,current\n")) == (422, "staging_rejected")
     assert problem(owner.put(address, {"resolutions": []})) == (415, "unsupported_media_type")
+    assert problem(owner.put(address, b"", content_type="text/csv")) == (422, "invalid")
     broken = owner.put(address, b"PAR1 and no more", content_type="application/vnd.apache.parquet")
     assert problem(broken) == (422, "staging_rejected")
     assert not ConflictResolution.objects.exists()

@@ -95,6 +95,12 @@ def known(merged: ChangeRequest, conflicting: ChangeRequest, owner: User) -> dic
         "number": [1, 99],
         "proposal_id": [10**6],
         "review_id": [given.pk, 10**6],
+        "review_request_id": [10**6],
+        "query_id": [10**6],
+        "webhook_id": [10**6],
+        "delivery_id": [10**6],
+        "kind": ["user", "group"],
+        "member": ["nobody-such", owner.username],
         "upload_id": [*Upload.objects.values_list("pk", flat=True), 10**6],
         "name": ["merge_result.json", "diff.parquet", "nothing"],
     }
@@ -124,7 +130,7 @@ def test_every_answer_is_one_that_the_document_knows(
     for found in schema.get_all_operations():
         assert isinstance(found, Ok), found
         operation = found.ok()
-        if operation.path in LEFT_OUT:
+        if operation.path in LEFT_OUT or operation.path.endswith("/stream"):  # streams want ASGI: tests/live
             continue
 
         @seed(2013)

@@ -22,7 +22,7 @@ Choice = ConflictResolution.Choice
 
 #: Of one call: the request and its gates (twice, for the second look), content and choices for two plans, the choices
 #: in three, those that would be replaced under the lock, their digest in two, the event in the audit chain.
-STATEMENTS = 32
+STATEMENTS = 35
 
 
 def conflicting(rows: int) -> ChangeRequest:

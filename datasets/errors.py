@@ -1,5 +1,6 @@
 """Errors of the catalogue. They carry a stable code and data, and know nothing of HTTP."""
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -30,6 +31,12 @@ class InvalidInput(DomainError):
     """What was entered does not fit; ``data["errors"]`` maps fields to sentences where it applies."""
 
     code = "invalid"
+
+    @property
+    def by_field(self) -> Mapping[str | None, list[str]]:
+        """The sentences for each field of a form; under None what is of no field."""
+        found: Mapping[str | None, list[str]] = self.data.get("errors", {None: [self.message]})
+        return found
 
 
 class RegistrationRejected(InvalidInput):

@@ -66,13 +66,14 @@ def place(server: str, planes: Dataset, tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "planes.csv").write_text("tailnum,seats\nN1,99\n")
     programs = tmp_path / "bin"
     programs.mkdir()
+    paths = f"{programs}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
     command = f'#!/bin/sh\nexec "{sys.executable}" -m headgate.cli "$@"\n'
     (programs / "headgate").write_text(command)
     (programs / "headgate").chmod(0o755)
     person = person_with(Role.CONTRIBUTOR, planes)
     environment = {
         **os.environ,
-        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PATH": paths,
         "HEADGATE_URL": server,
         "HEADGATE_TOKEN": token_of(person, Scope.READ, Scope.PROPOSE, Scope.MERGE),
         "DATASET": f"{planes.project.slug}/{planes.slug}",

@@ -42,7 +42,7 @@ def _made(request: HttpRequest, dataset: Dataset, form: WebhookForm) -> tuple[We
     try:
         return services.create_webhook(actor=person(request), place=dataset, **form.cleaned_data)
     except InvalidInput as error:
-        for field, sentences in error.data.get("errors", {None: [error.message]}).items():
+        for field, sentences in error.by_field.items():
             form.add_error(field, sentences)
         return None
 

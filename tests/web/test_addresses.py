@@ -38,6 +38,7 @@ def parts(dataset: Dataset, change_request: ChangeRequest, owner: User, deaf_wor
         "upload_id": 999,
         "webhook_id": 999,
         "delivery_id": 999,
+        "asked_id": 999,
         "token": uuid.uuid4(),
     }
 
@@ -99,6 +100,11 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "make_token": "/account/",
         "revoke_token": "/account/",
         "decide_device": "/account/device/",
+        "read_notifications": "/inbox/",
+        "ask_for_review": request,
+        "withdraw_review_request": request,
+        "subscribe": request,
+        "subscribe_to_dataset": dataset,
         "switch_webhook": "/webhooks/999/",
         "try_webhook": "/webhooks/999/",
         "rotate_webhook_secret": "/webhooks/999/",

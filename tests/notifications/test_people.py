@@ -425,3 +425,14 @@ def test_the_pages_show_and_keep_what_one_is_told(
     assert "was asked" in browser.get(reverse("change_request", args=[request_.cr_id])).text
     browser.post(reverse("withdraw_review_request", args=[request_.cr_id, asked.pk]))
     assert ReviewRequest.objects.count() == 0
+
+
+@pytest.mark.parametrize("sends_mail", [True, False])
+def test_the_settings_say_when_no_mail_is_sent(
+    request_: ChangeRequest, settings: Any, sends_mail: bool
+) -> None:
+    settings.SENDS_MAIL = sends_mail
+    browser = Client()
+    browser.force_login(request_.author)
+    page = browser.get(reverse("notification_settings")).text
+    assert ("sends no e-mail yet" in page) is not sends_mail

@@ -1,5 +1,6 @@
 """The inbox, how people are told, and the way out of mails."""
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -93,7 +94,8 @@ def settings_page(request: HttpRequest) -> HttpResponse:
     ways = ways_of([person(request).pk])[person(request).pk]
     rows = [{"kind": kind.value, "title": title, "way": ways[kind].value} for kind, title in KINDS.items()]
     choices = [(way.value, title) for way, title in WAYS.items()]
-    return render(request, "notifications/settings.html", {"rows": rows, "choices": choices})
+    shown = {"rows": rows, "choices": choices, "sends_mail": settings.SENDS_MAIL}
+    return render(request, "notifications/settings.html", shown)
 
 
 @form_at("change_request", "cr_id")

@@ -87,6 +87,19 @@ def test_from_standard_input_to_the_merged_table(terminal: Terminal, planes: Dat
     assert terminal.json("verify", cr_id)["files"]
 
 
+def test_a_statement_is_looked_at_before_it_is_proposed(terminal: Terminal, planes: Dataset) -> None:
+    statement = "UPDATE dataset SET seats = 7 WHERE tailnum = 'N1'"
+    looked = terminal.run("sql", name_of(planes), statement)
+    assert looked.exit_code == 0, looked.output
+    assert "Would change 1 updated at version 0." in looked.stdout
+    assert "tailnum=N1" in looked.stdout
+    assert terminal.json("sql", name_of(planes), statement)["rows_updated"] == 1
+    assert not ChangeRequest.objects.filter(dataset=planes).exists()
+    assert terminal.json("sql", name_of(planes), statement, "-t", "Seats")["status"] == "draft"
+    misspelt = terminal.run("sql", name_of(planes), f'UPDATE "{planes.slug}" SET setas = 7 WHERE true')
+    assert (misspelt.exit_code, "seats" in misspelt.stderr) == (4, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text", "code", "said"),
     [

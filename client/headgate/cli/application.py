@@ -107,7 +107,8 @@ def login(
     asked: Asked = context.obj
     place = canonical(address or asked.server or "")
     if token:
-        key = typer.prompt("Token", hide_input=True, err=True).strip()
+        piped = not sys.stdin.isatty()
+        key = (sys.stdin.readline() if piped else typer.prompt("Token", hide_input=True, err=True)).strip()
     else:
         key = signing_in.by_device(
             place, scopes=scope or _usual_scopes(agent), days=days, agent=agent, tell=_tell_where
@@ -224,6 +225,14 @@ def diff(
     if asked.output.as_json:
         asked.output.tell("", changes)
         return
+    if not changes:
+        asked.output.tell(f"{cr_id} changes nothing.", changes)
+        return
+    _tell_cells(asked, changes)
+
+
+def _tell_cells(asked: Asked, changes: Any) -> None:
+    """Changed rows, a line for each cell."""
     rows = [
         {
             "": change["operation"],
@@ -235,7 +244,7 @@ def diff(
         for change in changes
         for cell in (change["cells"] or [{"column": "", "base": "", "proposed": ""}])
     ]
-    asked.output.rows(("", "row", "column", "base", "proposed"), rows, nothing=f"{cr_id} changes nothing.")
+    asked.output.rows(("", "row", "column", "base", "proposed"), rows, nothing="Nothing changes.")
 
 
 def _text(value: Any) -> str:
@@ -370,7 +379,7 @@ def sql(
         target = client.dataset(dataset)
         if not title:
             looked = target.preview(text, timeout=timeout)
-            asked.output.tell(json.dumps(looked, indent=2, ensure_ascii=False), looked)
+            _tell_preview(asked, looked)
             return
         made = target.propose(
             sql=text,
@@ -381,6 +390,19 @@ def sql(
             on_nothing_to_change=_one_of(on_nothing_to_change, "error", "ignore"),
         )
         _tell_proposed(asked, made, wait=wait, timeout=timeout)
+
+
+def _tell_preview(asked: Asked, found: Any) -> None:
+    if asked.output.as_json:
+        asked.output.tell("", dict(found))
+        return
+    counts = [f"{found[f'rows_{kind}']:,} {kind}" for kind in KINDS if found[f"rows_{kind}"]]
+    would = f"Would change {', '.join(counts)}" if counts else "Would change nothing"
+    asked.output.tell(f"{would} at version {found['version']}. Give --title to propose it.", found)
+    for warning in found["warnings"]:
+        asked.output.tell(warning, found)
+    if found["rows"]:
+        _tell_cells(asked, found["rows"])
 
 
 def _tell_proposed(asked: Asked, made: Any, *, wait: bool, timeout: float) -> None:

@@ -638,6 +638,9 @@ class ConflictResolution(models.Model):
 class MergeRun(DurableWork):
     """One attempt to merge a change request: durable, claimed by compare-and-set, safe to run twice."""
 
+    #: How many runs of its dataset end before it. Queries set it, see ``selectors.latest_runs_of``.
+    ahead: int
+
     change_request = models.ForeignKey(ChangeRequest, on_delete=models.PROTECT, related_name="runs")
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="runs")
     revision = models.ForeignKey(Revision, on_delete=models.PROTECT, related_name="+")

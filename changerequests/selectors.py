@@ -6,9 +6,11 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db.models import (
     BooleanField,
+    Count,
     Exists,
     ExpressionWrapper,
     F,
+    IntegerField,
     Max,
     OuterRef,
     Prefetch,
@@ -16,6 +18,7 @@ from django.db.models import (
     QuerySet,
     Subquery,
 )
+from django.db.models.functions import Coalesce
 
 from audit.selectors import events_of
 from changerequests.models import (
@@ -114,10 +117,17 @@ def review_requests_of(change_requests: Collection[int]) -> QuerySet[ReviewReque
 
 
 def latest_runs_of(change_requests: Collection[int]) -> QuerySet[MergeRun]:
-    """The newest merge run of each of these requests, without its result and errors, which may be large."""
+    """The newest merge run of each of these requests, without its result and errors, which may be large; each with how
+    many of its dataset's runs end before it (``ahead``).
+    """
     newest = MergeRun.objects.filter(change_request=OuterRef("change_request")).order_by("-pk").values("pk")
     found = MergeRun.objects.filter(change_request__in=change_requests, pk=Subquery(newest[:1]))
-    return found.defer("result", "error_data")
+    before = MergeRun.objects.filter(
+        dataset=OuterRef("dataset"), status__in=ACTIVE_RUN_STATUSES, pk__lt=OuterRef("pk")
+    )
+    number = before.order_by().values("dataset").annotate(number=Count("pk")).values("number")
+    ahead = Coalesce(Subquery(number, output_field=IntegerField()), 0)
+    return found.defer("result", "error_data").annotate(ahead=ahead)
 
 
 def counting_expectation_checks(

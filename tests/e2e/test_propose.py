@@ -23,9 +23,9 @@ def test_problems_are_listed_and_corrected(sign_in: SignIn) -> None:
 
     page.get_by_label("Or paste rows as CSV").fill("faa,alt\nJFK,14\nLGA,21\n")
     page.get_by_role("button", name="Create the draft").click()
-    expect(page.locator(".page-meta .chip")).to_have_text("Draft")
+    expect(page.locator(".strip .chip")).to_have_text("Draft")
     page.get_by_role("button", name="Ask for review").click()
-    expect(page.locator(".page-meta .chip")).to_have_text("Pending")
+    expect(page.locator(".strip .chip")).to_have_text("Needs review")
 
     page.get_by_label("Your comment").fill("The charts of 2013 say so.")
     page.get_by_role("button", name="Comment", exact=True).click()

@@ -9,15 +9,16 @@ from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, MergeRun, Review, ReviewRequest, Revision
 from changerequests.states import Action, Status
 from web.view_models.datasets import Tab
-from web.view_models.requests import StatusChip, Tally, status_chip
+from web.view_models.requests import Tally
+from web.view_models.strip import Strip, strip
 from web.wording import name_of
 
 
 @dataclass(frozen=True)
 class PageHead:
-    """Title, status, tabs and what the reader may do."""
+    """Title, where the request stands, tabs."""
 
-    status: StatusChip
+    strip: Strip
     author: str
     dataset_url: str
     project_url: str
@@ -25,7 +26,6 @@ class PageHead:
     tally: Tally | None
     revision: Revision | None
     run: MergeRun | None
-    may_merge_now: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def head(facts: Facts, current: str) -> PageHead:
         ("checks", "Checks", "checks", "shield", None),
     ]
     return PageHead(
-        status=status_chip(change_request),
+        strip=strip(facts, current),
         author=name_of(change_request.author),
         dataset_url=reverse("dataset", args=[dataset.project.slug, dataset.slug]),
         project_url=reverse("project", args=[dataset.project.slug]),
@@ -83,9 +83,6 @@ def head(facts: Facts, current: str) -> PageHead:
         else None,
         revision=revision,
         run=run,
-        may_merge_now=facts.status == Status.PENDING
-        and run is None
-        and policies.may(facts, Action.REQUEST_MERGE),
     )
 
 

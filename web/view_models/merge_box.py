@@ -6,10 +6,11 @@ from typing import Literal
 from django.urls import reverse
 
 from changerequests import policies
-from changerequests.blockers import Blocker, Place
+from changerequests.blockers import Blocker
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, Review
 from changerequests.states import Action, RunStatus, Status
+from web.view_models.requests import place_url
 from web.wording import counted, listed, name_of
 
 State = Literal["fix", "wait", "confirm", "ok"]
@@ -147,16 +148,6 @@ def _failed_gates(change_request: ChangeRequest, failed: list[Blocker]) -> list[
         for blocker in failed
     ]
     return sorted(gates, key=lambda gate: ("fix", "wait", "confirm").index(gate.state))
-
-
-def place_url(change_request: ChangeRequest, place: Place) -> str:
-    """Where a blocker is mended."""
-    dataset = change_request.dataset
-    if place == "dataset":
-        return reverse("dataset", args=[dataset.project.slug, dataset.slug])
-    if place == "conversation":
-        return reverse("change_request", args=[change_request.cr_id])
-    return reverse(place, args=[change_request.cr_id])
 
 
 def _held_gates(facts: Facts, failed: list[Blocker]) -> list[Gate]:

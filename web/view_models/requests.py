@@ -1,43 +1,106 @@
-"""Change requests as lists show them."""
+"""Change requests as lists show them, and where each stands: its chip, and in short what is in its way."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from django.db.models import prefetch_related_objects
 from django.urls import reverse
 
 from changerequests import policies
-from changerequests.blockers import Blocker
+from changerequests.blockers import Blocker, Place
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.states import Status
-from web.wording import name_of
-
-#: status -> the word on its chip, the chip's colour, its icon
-STATUSES = {
-    Status.DRAFT: ("Draft", "draft", "draft"),
-    Status.PENDING: ("Pending", "pending", "pending"),
-    Status.MERGING: ("Merging", "merging", "merging"),
-    Status.MERGED: ("Merged", "merged", "merged"),
-    Status.CLOSED: ("Closed", "closed", "closed"),
-}
+from changerequests.states import Readiness, Status
+from web.wording import counted, name_of, ordinal
 
 
 @dataclass(frozen=True)
-class StatusChip:
-    """A status as text, colour and icon."""
+class ReadinessChip:
+    """Where a request stands as a word, a colour and an icon."""
 
     word: str
     colour: str
     icon: str
 
 
-def status_chip(change_request: ChangeRequest) -> StatusChip:
-    """The chip of a change request; a merged one names its version."""
-    word, colour, icon = STATUSES[Status(change_request.status)]
-    if change_request.status == Status.MERGED:
-        word = f"Merged as v{change_request.merged_version}"
-    return StatusChip(word, colour, icon)
+#: What is not on its way to a merge.
+_STATUSES = {
+    Status.DRAFT: ReadinessChip("Draft", "draft", "draft"),
+    Status.CLOSED: ReadinessChip("Closed", "closed", "closed"),
+}
+READINESS = {
+    Readiness.READY: ReadinessChip("Ready", "good", "check-circle"),
+    Readiness.NEEDS_REVIEW: ReadinessChip("Needs review", "pending", "eye"),
+    Readiness.CHANGES_REQUESTED: ReadinessChip("Changes requested", "bad", "x-circle"),
+    Readiness.CONFLICTS: ReadinessChip("Conflicts", "bad", "conflict"),
+    Readiness.BLOCKED: ReadinessChip("Blocked", "bad", "alert"),
+    Readiness.CHECKING: ReadinessChip("Checking", "warn", "refresh"),
+    Readiness.QUEUED: ReadinessChip("Queued", "warn", "clock"),
+    Readiness.MERGING: ReadinessChip("Merging", "warn", "merging"),
+}
+
+
+def readiness_chip(facts: Facts) -> ReadinessChip:
+    """The chip of a change request; a merged one names its version, a queued one its place."""
+    stands = policies.readiness(facts)
+    if stands is Readiness.QUEUED and facts.run is not None and facts.run.ahead:
+        return replace(READINESS[stands], word=f"Queued {ordinal(facts.run.ahead + 1)}")
+    if stands is not None:
+        return READINESS[stands]
+    if facts.status is Status.MERGED:
+        return ReadinessChip(f"Merged as v{facts.change_request.merged_version}", "merged", "merged")
+    return _STATUSES[facts.status]
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """What keeps a request from its merge, in a few words: to fix or to wait for, and where."""
+
+    kind: Literal["fix", "wait"]
+    words: str
+    url: str
+
+
+def obstacles(facts: Facts) -> tuple[Obstacle, ...]:
+    """What is in the way of a pending request, what somebody can mend first, each in a few words."""
+    return tuple(
+        Obstacle(gate.kind, _in_short(gate, facts), place_url(facts.change_request, gate.link))
+        for gate in gates_in_the_way(facts)
+    )
+
+
+def _in_short(gate: Blocker, facts: Facts) -> str:
+    check = facts.plan_check
+    if gate.code == "approvals_missing":
+        missing = facts.dataset.required_approvals - len(facts.approvals)
+        return f"Needs {counted(missing, 'approval')}"
+    if gate.code == policies.CONFLICT_GATE and check is not None:
+        return counted(check.unresolved, "conflict")
+    if gate.code == policies.EXPECTATIONS_GATE:
+        return counted(len(facts.unanswered_failures), "broken expectation")
+    if gate.code == "threads_open":
+        return counted(facts.open_threads, "open discussion")
+    return _SHORT.get(gate.code, gate.sentence)
+
+
+#: The gates whose words hold no number. ``changes_requested`` names a person, and is short already.
+_SHORT = {
+    "nothing_staged": "No row changes yet",
+    "not_checked": "Being checked",
+    "table_not_writable": "The table cannot be used",
+    "commit_differs": "An operator has to look at the table",
+}
+
+
+def place_url(change_request: ChangeRequest, place: Place) -> str:
+    """Where a blocker is mended."""
+    dataset = change_request.dataset
+    if place == "dataset":
+        return reverse("dataset", args=[dataset.project.slug, dataset.slug])
+    if place == "conversation":
+        return reverse("change_request", args=[change_request.cr_id])
+    return reverse(place, args=[change_request.cr_id])
 
 
 @dataclass(frozen=True)
@@ -64,11 +127,11 @@ class RequestRow:
     dataset: str
     dataset_url: str
     author: str
-    status: StatusChip
+    chip: ReadinessChip
     change_request: ChangeRequest
     tally: Tally | None
     run: MergeRun | None
-    gates: tuple[Blocker, ...]
+    obstacles: tuple[Obstacle, ...]
 
 
 def gates_in_the_way(facts: Facts) -> tuple[Blocker, ...]:
@@ -91,13 +154,13 @@ def request_row(facts: Facts) -> RequestRow:
         dataset=dataset.name,
         dataset_url=reverse("dataset", args=[dataset.project.slug, dataset.slug]),
         author=name_of(change_request.author),
-        status=status_chip(change_request),
+        chip=readiness_chip(facts),
         change_request=change_request,
         tally=Tally(revision.rows_inserted, revision.rows_updated, revision.rows_deleted)
         if revision
         else None,
         run=facts.run,
-        gates=gates_in_the_way(facts),
+        obstacles=obstacles(facts),
     )
 
 

@@ -68,6 +68,10 @@ def _end_of(data: Mapping[str, Any]) -> datetime:
     return min(idle, _moment(data, _STARTED) + timedelta(seconds=settings.SESSION_COOKIE_AGE))
 
 
+#: The header of what an open page asks for by itself, where that is a whole page.
+BY_ITSELF = "X-Headgate-By-Itself"
+
+
 def note_activity(request: HttpRequest) -> None:
     """Write down where a session was begun and that its person did something.
 
@@ -82,6 +86,7 @@ def note_activity(request: HttpRequest) -> None:
         session[_BROWSER] = request.headers.get("User-Agent", "")[:200]
     by_itself = request.method == "GET" and (
         request.headers.get("HX-Request") == "true"
+        or BY_ITSELF in request.headers
         or "text/event-stream" in request.headers.get("Accept", "")
     )
     if not by_itself and now - _moment(session, _SEEN) >= SEEN_EVERY:

@@ -1,10 +1,11 @@
 """Questions about change requests; each name says the question. Nothing here writes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import (
+    BigIntegerField,
     BooleanField,
     Count,
     Exists,
@@ -17,6 +18,7 @@ from django.db.models import (
     Q,
     QuerySet,
     Subquery,
+    Value,
 )
 from django.db.models.functions import Coalesce
 
@@ -51,6 +53,30 @@ def change_requests_listed(pks: Sequence[int]) -> list[ChangeRequest]:
     found = ChangeRequest.objects.filter(pk__in=pks).defer("merge_record")
     rows = {one.pk: one for one in found.prefetch_related(Prefetch("dataset", queryset=datasets))}
     return [rows[pk] for pk in pks if pk in rows]
+
+
+def titles_of_visible(user: User, cr_ids: Iterable[str]) -> dict[str, str]:
+    """The titles of those of some requests, by public id, that the person may see."""
+    pks = [pk for pk in map(ChangeRequest.pk_of, cr_ids) if pk is not None]
+    found = visible_change_requests(user).filter(pk__in=pks)
+    return {one.cr_id: one.title for one in found.only("pk", "title")}
+
+
+def people_called(
+    names: Collection[str], dataset: Dataset, *, or_seeing_it: Collection[str] = ()
+) -> QuerySet[User]:
+    """The people with these user names; and those with the other names as far as they may see the dataset."""
+    named = User.objects.filter(username__in=set(names) - {""})
+    if not or_seeing_it:
+        return named
+    places = {
+        "asked_dataset": Value(dataset.pk, output_field=BigIntegerField()),
+        "asked_project": Value(dataset.project_id, output_field=BigIntegerField()),
+    }
+    sees = holds_role(Role.VIEWER, user="pk", dataset="asked_dataset", project="asked_project")
+    return User.objects.annotate(**places).filter(
+        Q(username__in=set(names) - {""}) | Q(sees, username__in=set(or_seeing_it))
+    )
 
 
 def change_request_called(cr_id: str) -> ChangeRequest | None:
@@ -126,8 +152,8 @@ def latest_runs_of(change_requests: Collection[int]) -> QuerySet[MergeRun]:
         dataset=OuterRef("dataset"), status__in=ACTIVE_RUN_STATUSES, pk__lt=OuterRef("pk")
     )
     number = before.order_by().values("dataset").annotate(number=Count("pk")).values("number")
-    ahead = Coalesce(Subquery(number, output_field=IntegerField()), 0)
-    return found.defer("result", "error_data").annotate(ahead=ahead)
+    ahead = {"ahead": Coalesce(Subquery(number, output_field=IntegerField()), 0)}
+    return found.defer("result", "error_data").annotate(**ahead)
 
 
 def counting_expectation_checks(
@@ -161,18 +187,6 @@ def change_requests_awaiting_review(user: User) -> QuerySet[ChangeRequest]:
     theirs = datasets_with_role(user, Role.CONTRIBUTOR).values("pk")
     waiting = ChangeRequest.objects.filter(status=Status.PENDING, dataset__in=theirs)
     return waiting.exclude(author=user).exclude(pk__in=judged.values("change_request"))
-
-
-def change_requests_of(user: User) -> QuerySet[ChangeRequest]:
-    """What the person authored and is not finished."""
-    return (
-        visible_change_requests(user).filter(author=user).exclude(status__in=[Status.MERGED, Status.CLOSED])
-    )
-
-
-def change_requests_lately_merged(user: User) -> QuerySet[ChangeRequest]:
-    """Merged requests, newest first."""
-    return visible_change_requests(user).filter(status=Status.MERGED).order_by("-merged_at")
 
 
 def change_requests_to(dataset: Dataset, user: User) -> QuerySet[ChangeRequest]:

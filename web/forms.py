@@ -209,44 +209,25 @@ class FormWithOwnIds(forms.Form):
         style(self)
 
 
-class CommentForm(FormWithOwnIds):
-    """A remark on the request."""
+class Composer(FormWithOwnIds):
+    """What somebody says to a request: a comment, or a verdict on the content that they looked at."""
 
     body = forms.CharField(
         label="Your comment",
-        widget=forms.Textarea(attrs={"rows": 3}),
-        error_messages={"required": "Write a comment first."},
-    )
-
-
-class ReviewForm(FormWithOwnIds):
-    """A verdict with its reason."""
-
-    VERDICTS = (
-        (Review.Verdict.APPROVE.value, "Approve: this content may be merged"),
-        (Review.Verdict.REQUEST_CHANGES.value, "Request changes: it must not be merged as it is"),
-        (Review.Verdict.COMMENT.value, "Comment: no verdict yet"),
-    )
-    verdict = forms.ChoiceField(
-        choices=VERDICTS,
-        widget=forms.RadioSelect,
-        label="Verdict",
-        error_messages={"required": "Choose a verdict."},
-    )
-    body = forms.CharField(
-        label="What you think",
         required=False,
-        widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Needed unless you approve.",
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text="Markdown. CR-7 and @name become links. An approval needs no words.",
     )
+    verdict = forms.ChoiceField(choices=Review.Verdict.choices, required=False)
     revision_digest = forms.CharField(widget=forms.HiddenInput, required=False)
     resolutions_digest = forms.CharField(widget=forms.HiddenInput, required=False)
 
-    def without_approval(self) -> None:
-        """Offer no approval: for people who look at their own changes."""
-        verdict = self.fields["verdict"]
-        if isinstance(verdict, forms.ChoiceField):
-            verdict.choices = self.VERDICTS[1:]
+    def clean(self) -> dict[str, Any]:
+        """A comment has words; what a verdict needs, the service knows."""
+        cleaned = super().clean() or {}
+        if not cleaned.get("verdict") and not cleaned.get("body") and "body" not in self.errors:
+            self.add_error("body", "Write a comment first.")
+        return cleaned
 
 
 class WordsForm(FormWithOwnIds):
@@ -255,6 +236,14 @@ class WordsForm(FormWithOwnIds):
     title = forms.CharField(max_length=200, label="Title")
     description = forms.CharField(label="Why", required=False, widget=forms.Textarea(attrs={"rows": 4}))
     edited = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
+class GalleryForm(FormWithOwnIds):
+    """One field of each kind, for the gallery."""
+
+    title = forms.CharField(label="Title", help_text="What changes, in a few words.")
+    why = forms.CharField(label="Why", required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    kind = forms.ChoiceField(label="Kind", choices=[("rows", "rows"), ("file", "a file")])
 
 
 class CloseForm(FormWithOwnIds):

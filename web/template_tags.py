@@ -2,17 +2,21 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.contrib.auth.models import User
 from django.template.context import RequestContext
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from datasets.models import Dataset
 from notifications.selectors import unread_of
 from web import cells, theme
 from web.icons import ICONS
+from web.markdown import Named, rendered
 from web.parameters import misfits
 from web.wording import browser_in_words, counted
 
@@ -29,7 +33,27 @@ def unread_news(context: RequestContext) -> int:
     return unread_of(user).count() if isinstance(user, User) else 0
 
 
+@register.simple_tag(takes_context=True)
+def news_url(context: RequestContext) -> str:
+    """Where an open page hears of news: of its reader's inbox, and of the dataset that it shows; empty for nobody."""
+    request = context.get("request")
+    if not isinstance(getattr(request, "user", None), User):
+        return ""
+    dataset = context.get("dataset")
+    return reverse("news") + (
+        f"?{urlencode({'dataset': dataset.pk})}" if isinstance(dataset, Dataset) else ""
+    )
+
+
 register.filter("counted", counted)
+
+
+@register.filter
+def markdown(text: str, named: Named | None = None) -> SafeString:
+    """A text that somebody wrote, as it is read; ``named`` is what it may link to."""
+    return rendered(text, named)
+
+
 register.filter("browser_in_words", browser_in_words)
 
 
@@ -62,6 +86,12 @@ def difference(old: Any, new: Any) -> SafeString:
 def number(value: int | None) -> str:
     """A whole number with thousands separators; an en dash where it is not known."""
     return "–" if value is None else f"{value:,}"
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    """The words of a text, to go through them."""
+    return text.split()
 
 
 @register.filter

@@ -88,7 +88,7 @@ def _stream(request: Request, news: StreamNews) -> HttpResponse:
     newest = news.newest()
     after = _number_after(request)
     told = newest if after is None else min(after, newest)
-    return open_stream(request._request, Listener(_caller(request), news, told))
+    return open_stream(request._request, Listener(_caller(request), {news: told}))
 
 
 def _caller(request: Request) -> Caller:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.utils import timezone
 
+from changerequests.models import ChangeRequest
 from changerequests.states import Status
 from notifications.kinds import Way
 from notifications.models import Notification
@@ -46,6 +49,26 @@ def parcels_for_people(news: News) -> Iterable[Parcel]:
         for one in made
         if one.person_id in at_once
     ]
+
+
+def told_of_merge(change_request: ChangeRequest, merger: User) -> list[User]:
+    """Who else is told once the person has merged the request, by name."""
+    news = News(
+        event_id=0,
+        action="change_request.merged",
+        occurred_at=timezone.now(),
+        actor=merger.get_username(),
+        subject_type="change_request",
+        subject_id=change_request.cr_id,
+        data={"asked_by": merger.get_username()},
+        change_request=change_request,
+        dataset=change_request.dataset,
+        project=change_request.dataset.project,
+    )
+    told = recipients(news.action, circle_of(news))
+    ways = ways_of({one.person for one in told})
+    reached = {one.person for one in told if ways[one.person][one.kind] is not Way.OFF} - {merger.pk}
+    return sorted(User.objects.filter(pk__in=reached), key=lambda user: user.get_full_name() or user.username)
 
 
 def _is_of_a_draft(news: News) -> bool:

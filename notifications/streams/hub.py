@@ -22,7 +22,7 @@ from django.db import connections
 
 from datasets.errors import DomainError
 from notifications.streams.callers import Caller
-from notifications.streams.news import StreamNews, entries_of, frames
+from notifications.streams.news import StreamEntry, StreamNews, entries_of, frames
 
 logger = structlog.get_logger(__name__)
 
@@ -55,11 +55,10 @@ class End(StrEnum):
 
 @dataclass(eq=False)
 class Listener:
-    """One open stream: who hears what, how far they were told, and what waits to be sent."""
+    """One open stream: who hears what, how far they were told of each, and what waits to be sent."""
 
     caller: Caller
-    news: StreamNews
-    told: int
+    told: Mapping[StreamNews, int]
     judged_at: float = field(default_factory=time.monotonic)
     waiting: asyncio.Queue[bytes | End] = field(default_factory=lambda: asyncio.Queue(MOST_WAITING + 1))
 
@@ -71,7 +70,7 @@ class Heard:
     allowed: bool
     judged: bool
     content: bytes
-    told: int
+    told: Mapping[StreamNews, int]
 
 
 class Hub:
@@ -155,7 +154,7 @@ class Hub:
         listener.waiting.put_nowait(end)  # its place is kept free
 
 
-def _look_for(here: Mapping[Listener, tuple[int, float]]) -> dict[Listener, Heard]:
+def _look_for(here: Mapping[Listener, Known]) -> dict[Listener, Heard]:
     """One look at the database, in a thread that keeps nothing."""
     try:
         return look_for(here, now=time.monotonic())
@@ -163,26 +162,35 @@ def _look_for(here: Mapping[Listener, tuple[int, float]]) -> dict[Listener, Hear
         connections.close_all()
 
 
-def look_for(here: Mapping[Listener, tuple[int, float]], *, now: float) -> dict[Listener, Heard]:
-    """What is new for listeners that were told up to a number and judged at a time: those alone that something is new
+def look_for(here: Mapping[Listener, Known], *, now: float) -> dict[Listener, Heard]:
+    """What is new for listeners that were told up to numbers and judged at a time: those alone that something is new
     for, or that are to be judged again.
     """
     lowest: dict[StreamNews, int] = {}
-    for listener, (told, _) in here.items():
-        lowest[listener.news] = min(told, lowest.get(listener.news, told))
+    for told, _ in here.values():
+        for news, number in told.items():
+            lowest[news] = min(number, lowest.get(news, number))
     new = entries_of(lowest)
     may = _Permissions()
     found = {}
     for listener, (told, judged_at) in here.items():
-        entries, until = new.get(listener.news, ([], told))
-        entries = [entry for entry in entries if entry.number > told]
+        entries: list[StreamEntry] = []
+        until = dict(told)
+        for news, number in told.items():
+            more, reached = new.get(news, ([], number))
+            entries += [entry for entry in more if entry.number > number]
+            until[news] = max(reached, number)
         is_due = now - judged_at >= JUDGED_SECONDS
         if entries or is_due:
             allowed = may.hear(listener)
-            found[listener] = Heard(allowed, True, frames(entries) if allowed else b"", max(until, told))
-        elif until > told:
+            found[listener] = Heard(allowed, True, frames(entries) if allowed else b"", until)
+        elif until != told:
             found[listener] = Heard(True, False, b"", until)
     return found
+
+
+#: How far a listener was told of each of its news, and when it was judged last.
+Known = tuple[Mapping[StreamNews, int], float]
 
 
 class _Permissions:
@@ -193,13 +201,16 @@ class _Permissions:
         self._heard: dict[tuple[int, StreamNews], bool] = {}
 
     def hear(self, listener: Listener) -> bool:
-        """Whether the listener's token or session holds, and its person may see what it hears."""
+        """Whether the listener's token or session holds, and its person may see all that it hears."""
         if listener.caller not in self._accounts:
             self._accounts[listener.caller] = listener.caller.account()
         person = self._accounts[listener.caller]
         if person is None:
             return False
-        asked = person.pk, listener.news
+        return all(self._may_hear(person, news) for news in listener.told)
+
+    def _may_hear(self, person: User, news: StreamNews) -> bool:
+        asked = person.pk, news
         if asked not in self._heard:
-            self._heard[asked] = listener.news.may_be_heard_by(person)
+            self._heard[asked] = news.may_be_heard_by(person)
         return self._heard[asked]

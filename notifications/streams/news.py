@@ -47,13 +47,11 @@ class RequestNews:
 
     def may_be_heard_by(self, person: User) -> bool:
         """Whether the person may see the request."""
-        dataset = Dataset.objects.select_related("project").filter(pk=self.dataset).first()
-        return dataset is not None and role_on(person, dataset) is not None
+        return _sees(person, self.dataset)
 
     def newest(self) -> int:
         """The number of what happened last."""
-        stream = dataset_stream(self.dataset)
-        return trail.heads_of([stream]).get(stream, 0)
+        return _head_of(self.dataset)
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,32 @@ class InboxNews:
         return Notification.objects.aggregate(newest=Max("pk"))["newest"] or 0
 
 
-StreamNews = RequestNews | InboxNews
+@dataclass(frozen=True)
+class DatasetNews:
+    """That something happened in a dataset, for pages, which look for themselves what; numbered as its chain."""
+
+    dataset: int
+
+    def may_be_heard_by(self, person: User) -> bool:
+        """Whether the person may see the dataset."""
+        return _sees(person, self.dataset)
+
+    def newest(self) -> int:
+        """The number of what happened last."""
+        return _head_of(self.dataset)
+
+
+def _sees(person: User, dataset_id: int) -> bool:
+    dataset = Dataset.objects.select_related("project").filter(pk=dataset_id).first()
+    return dataset is not None and role_on(person, dataset) is not None
+
+
+def _head_of(dataset_id: int) -> int:
+    stream = dataset_stream(dataset_id)
+    return trail.heads_of([stream]).get(stream, 0)
+
+
+StreamNews = RequestNews | InboxNews | DatasetNews
 #: What is new of each, and how far that is.
 Found = dict[StreamNews, tuple[list[StreamEntry], int]]
 
@@ -83,7 +106,8 @@ def entries_of(seen: Mapping[StreamNews, int]) -> Found:
     """What is new since the numbers up to which each was told, and how far that is; those alone that are behind."""
     requests = {news: number for news, number in seen.items() if isinstance(news, RequestNews)}
     inboxes = {news: number for news, number in seen.items() if isinstance(news, InboxNews)}
-    return {**entries_of_requests(requests), **entries_of_inboxes(inboxes)}
+    datasets = {news: number for news, number in seen.items() if isinstance(news, DatasetNews)}
+    return {**entries_of_requests(requests), **entries_of_inboxes(inboxes), **entries_of_datasets(datasets)}
 
 
 def entries_of_inboxes(seen: Mapping[InboxNews, int]) -> Found:
@@ -135,6 +159,17 @@ def _message(notification: Notification, unread: int) -> Mapping[str, Any]:
         "occurred_at": event.occurred_at,
         "read_at": notification.read_at,
         "unread": unread,
+    }
+
+
+def entries_of_datasets(seen: Mapping[DatasetNews, int]) -> Found:
+    """Which datasets something happened in since the numbers up to which each was told. One query."""
+    chains = {dataset_stream(news.dataset): news for news in seen}
+    heads = trail.heads_of(chains) if chains else {}
+    return {
+        chains[stream]: ([StreamEntry(head, "dataset", {"sequence": head})], head)
+        for stream, head in heads.items()
+        if seen[chains[stream]] < head
     }
 
 

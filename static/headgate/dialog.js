@@ -25,6 +25,6 @@ if (dialog && content) {
   dialog.addEventListener("close", () => {
     const stale = content.querySelector("[data-reload-on-close]") !== null;
     content.replaceChildren();
-    if (stale) window.location.reload();
+    if (stale) document.dispatchEvent(new CustomEvent("headgate:stale"));
   });
 }

@@ -53,6 +53,18 @@ if (region) {
 
   document.addEventListener("headgate:notice", (event) => show(event.detail));
 
+  // The end of a merge that one asked for, or of one's own request, is told on whatever page one is.
+  document.addEventListener("headgate:told", ({ detail: { kind, reason, headline, change_request } }) => {
+    const isEnd = ["merged", "merge_stopped"].includes(kind) && ["merger", "author"].includes(reason);
+    if (!isEnd || document.querySelector(`[data-run-of="${change_request}"]`)) return; // its own panel says it
+    show({
+      text: headline,
+      level: kind === "merged" ? "success" : "error",
+      href: template.dataset.requestUrl.replace("CR-0", change_request),
+      label: `Open ${change_request}`,
+    });
+  });
+
   document.getElementById("dialog")?.addEventListener("close", () => document.body.append(region));
 
   new MutationObserver((records) => {

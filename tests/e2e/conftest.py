@@ -114,7 +114,7 @@ class Person:
 
     def open_request(self, title: str) -> str:
         """Find a change request by its title from the first page and open it; answers its path."""
-        self.go(f"/?show=all&q={title}")
+        self.go(f"/?q={title}")
         self.page.get_by_role("link", name=title, exact=True).click()
         self.page.get_by_role("heading", name=title).wait_for()
         return self.page.url.removeprefix(self.address)

@@ -16,10 +16,14 @@ RULES = {
     # With forced colours the person's own palette is what shows; axe-core reads the colours of the style sheet.
     "forced": {"rules": {"color-contrast": {"enabled": False}}},
 }
-WIDTHS = (320, 360, 768, 1440)
+WIDTHS = (320, 360, 768, 1440, 1920)
 PAGES = (
     "/",
-    "/?show=blocked",
+    "/?state=all&q=nothing+at+all",
+    "/inbox/",
+    "/account/",
+    "/account/notifications/",
+    "/gallery/",
     "/datasets/",
     "/projects/new-york-2013/",
     "/datasets/new-york-2013/flights/",

@@ -61,14 +61,13 @@ def test_a_review_meets_a_new_revision(sign_in: SignIn) -> None:
     carl.page.get_by_role("button", name="Upload").click()
     carl.page.get_by_text("Uploaded as revision 2").wait_for()
 
-    form = olivia.page.locator("#review-form")
-    form.get_by_label("Request changes").check()
-    form.get_by_label("What you think").fill(WORDS)
-    form.get_by_role("button", name="Send the review").click()
+    form = olivia.page.locator("#composer")
+    form.get_by_label("Your comment").fill(WORDS)
+    form.get_by_role("button", name="Request changes").click()
     expect(form.get_by_role("alert")).to_contain_text("revision 1 became revision 2")
-    expect(form.get_by_label("What you think")).to_have_value(WORDS)
-    expect(form.get_by_label("Request changes")).to_be_checked()
-    form.get_by_role("button", name="Send it for revision 2 as it is now").click()
+    expect(form.get_by_label("Your comment")).to_have_value(WORDS)
+    expect(form.get_by_role("button", name="Approve revision 2 as it is now")).to_be_visible()
+    form.get_by_role("button", name="Request changes").click()
     expect(olivia.page.get_by_text("Your review is in the timeline.")).to_be_visible()
 
 
@@ -76,9 +75,7 @@ def test_both_merge(sign_in: SignIn) -> None:
     carl, olivia = sign_in("carl"), sign_in("olivia")
     path = propose(carl, "Call an airport by its late president")
     olivia.go(path)
-    form = olivia.page.locator("#review-form")
-    form.get_by_label("Approve").check()
-    form.get_by_role("button", name="Send the review").click()
+    olivia.page.get_by_role("button", name="Approve").click()
     olivia.page.get_by_text("Your review is in the timeline.").wait_for()
     for one in (carl, olivia):
         one.go(path)

@@ -37,6 +37,16 @@ SCHEMAS = yaml.safe_load((BASE_DIR / "docs" / "openapi.yaml").read_text())["comp
 
 CR = "/api/v1/change_requests/{cr_id}"
 DATASET = "/api/v1/datasets/{dataset_id}"
+#: The groups of the first page are whose turn it is and who wrote it.
+HOME = {
+    "dataset": "dataset",
+    "q": "search",
+    "state": "status",
+    "stands": "readiness",
+    "group": "needs_review",
+}
+#: What the composer sends along, which is for its other buttons.
+VERDICT = {"verdict": "-", "revision_digest": "-", "resolutions_digest": "-"}
 #: Fields that are told apart by their names alone: one for each kind of news.
 EVERY = "*"
 UPLOADED = {
@@ -61,7 +71,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
         {"name": "name", "scopes": "scopes", "days": "days", "agent": "agent"},
     ),
     "POST revoke_token": ("DELETE /api/v1/auth/tokens/{number}", {}),
-    "GET home": ("GET /api/v1/change_requests", {"dataset": "dataset", "q": "search"}),
+    "GET home": ("GET /api/v1/change_requests", HOME),
     "GET dataset": (
         f"GET {DATASET}/rows",
         {"column": "filter", "value": "filter", "version": "version"},
@@ -121,7 +131,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "POST return_to_draft": (f"POST {CR}/return_to_draft", {}),
     "POST close": (f"POST {CR}/close", {"reason": "reason"}),
     "POST reopen": (f"POST {CR}/reopen", {}),
-    "POST comment": (f"POST {CR}/comments", {"body": "body", "parent": "thread"}),
+    "POST comment": (f"POST {CR}/comments", {"body": "body", "parent": "thread", **VERDICT}),
     "POST settle": (f"POST {CR}/threads/{{comment_id}}", {"resolved": "resolved"}),
     "POST review": (
         f"POST {CR}/reviews",

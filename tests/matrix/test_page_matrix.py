@@ -32,6 +32,9 @@ GET device                   | 302 200 200 200 200 200 200
 POST decide_device           | 302 422 422 422 422 422 422
 POST make_token              | 401 200 200 200 200 200 200
 POST revoke_token            | 302 404 404 404 404 302 404
+GET gallery                  | 302 404 404 404 404 404 200
+GET news                     | 302 501 501 501 501 501 501
+GET bell                     | 302 200 200 200 200 200 200
 GET inbox                    | 302 200 200 200 200 200 200
 POST read_notifications      | 302 302 302 302 302 302 302
 GET notification_settings    | 302 200 200 200 200 200 200

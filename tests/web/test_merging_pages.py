@@ -201,7 +201,7 @@ def test_no_cancel_once_the_commit_began(
     assert client.post(reverse("cancel_run", args=[run.pk])).status_code == 409
 
 
-def test_the_merge_box_watches_a_run_and_shows_the_page_again_at_its_end(
+def test_the_merge_box_watches_a_run_and_shows_its_end(
     change_request: ChangeRequest, owner: User, signed_in: SignedIn
 ) -> None:
     client = signed_in(owner)
@@ -210,9 +210,10 @@ def test_the_merge_box_watches_a_run_and_shows_the_page_again_at_its_end(
     assert "The merge is under way" in page
     assert '<meta http-equiv="refresh" content="3">' in page
     watching = client.get(reverse("merge_box", args=[change_request.cr_id]), headers=HTMX)
-    assert "HX-Refresh" not in watching
+    assert 'data-live-every="1"' in text(watching)
     drain()
-    assert client.get(reverse("merge_box", args=[change_request.cr_id]), headers=HTMX)["HX-Refresh"] == "true"
+    ended = text(client.get(reverse("merge_box", args=[change_request.cr_id])))
+    assert ("Merged as version 1" in ended, "data-live-every" in ended) == (True, False)
 
 
 def test_a_run_that_conflicts_says_what_to_do(

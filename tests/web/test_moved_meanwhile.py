@@ -15,7 +15,7 @@ def test_a_review_of_an_earlier_revision_is_sent_for_the_new_one(
     change_request: ChangeRequest, owner: User, author: User, signed_in: SignedIn
 ) -> None:
     olivia, page = signed_in(owner), f"/change-requests/{change_request.cr_id}/"
-    action, fields = form_in(olivia.get(page), 'id="review-form"')
+    action, fields = f"{page}review/", form_in(olivia.get(page), 'id="composer"')[1]
     stage_csv(change_request, OTHER_CONTENT, actor=author)
 
     moved = olivia.post(action, {**fields, "verdict": "request_changes", "body": WORDS})
@@ -24,8 +24,8 @@ def test_a_review_of_an_earlier_revision_is_sent_for_the_new_one(
     assert (moved.status_code, Review.objects.exists()) == (409, False)
     assert "revision 1 became revision 2 (Carl Castillo, " in said
     assert "3 updated and 0 deleted rows" in said
-    assert "Send it for revision 2 as it is now" in said
-    action, again = form_in(moved, 'id="review-form"')
+    assert "Approve revision 2 as it is now" in said
+    again = form_in(moved, 'id="composer"')[1]
     assert again["body"] == WORDS
     assert olivia.post(action, {**again, "verdict": "request_changes"}).status_code == 302
     given = Review.objects.get()
@@ -36,7 +36,7 @@ def test_a_review_before_choices_that_were_not_seen_is_told_of_them(
     change_request: ChangeRequest, owner: User, signed_in: SignedIn
 ) -> None:
     olivia, page = signed_in(owner), f"/change-requests/{change_request.cr_id}/"
-    action, fields = form_in(olivia.get(page), 'id="review-form"')
+    action, fields = f"{page}review/", form_in(olivia.get(page), 'id="composer"')[1]
     choice = {"key": {"tailnum": "N1"}, "key_digest": "k", "column": "seats", "choice": "current"}
     change_request.resolutions.create(**choice, inputs_digest="i", chosen_by=owner)
     ChangeRequest.objects.update(resolutions_digest="moved")
@@ -45,7 +45,7 @@ def test_a_review_before_choices_that_were_not_seen_is_told_of_them(
 
     assert (moved.status_code, Review.objects.exists()) == (409, False)
     assert "Olivia Okafor chose values for conflicts since you opened the page" in moved.content.decode()
-    action, again = form_in(moved, 'id="review-form"')
+    again = form_in(moved, 'id="composer"')[1]
     assert olivia.post(action, {**again, "verdict": "approve"}).status_code == 302
 
 

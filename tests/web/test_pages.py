@@ -22,6 +22,7 @@ from datasets.roles import Role, role_on
 from tests.factories import ChangeRequestFactory, GroupFactory, approve, fresh, give_role, merge, person_with
 from tests.web.conftest import SignedIn
 from web.forms import UploadForm
+from web.view_models import home
 from web.view_models.datasets import UploadColumn, computed_columns, upload_columns
 from web.view_models.runs import checks_of
 
@@ -114,42 +115,62 @@ def test_the_content_security_policy_allows_this_site_alone(
 
 
 class TestHome:
-    def test_each_request_stands_where_it_belongs(
-        self, change_request: ChangeRequest, author: User, owner: User, signed_in: SignedIn
+    @staticmethod
+    def groups(response: Any) -> dict[str, list[str]]:
+        """Which requests stand in which group."""
+        return {str(group.name): [row.cr_id for row in group.rows] for group in response.context["groups"]}
+
+    def test_each_request_stands_once_in_the_group_that_it_is_to_the_reader(
+        self, change_request: ChangeRequest, author: User, owner: User, viewer: User, signed_in: SignedIn
     ) -> None:
         Dataset.objects.update(required_approvals=1)
-        words = text(signed_in(owner).get(reverse("home")))
-        review = words[words.index('id="section-review"') : words.index('id="section-mine"')]
-        blocked = words[words.index('id="section-blocked"') : words.index('id="section-merged"')]
-        assert change_request.title in review
-        assert "1 more approval of this content needed" in blocked
-        mine = text(signed_in(author).get(reverse("home")))
-        assert (
-            change_request.title in mine[mine.index('id="section-mine"') : mine.index('id="section-ready"')]
-        )
-
-    def test_it_says_where_it_looked_at_the_newest_requests_only(
-        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        client = signed_in(owner)
-        assert "pending requests were looked at" not in text(client.get(reverse("home")))
-        monkeypatch.setattr("web.views.home.MOST_PENDING", 1)
-        ChangeRequestFactory(dataset=change_request.dataset)
-        words = text(client.get(reverse("home")))
-        assert words.count("The newest 1 of 2 pending requests were looked at.") == 2
-        mine = text(client.get("/?show=mine"))
-        assert "pending requests were looked at" not in mine
+        page, own = reverse("home"), [change_request.cr_id]
+        assert self.groups(signed_in(owner).get(page)) == {"for_you": own}
+        assert "Needs 1 approval" in text(signed_in(owner).get(page))
+        assert self.groups(signed_in(author).get(page)) == {"yours": own}
+        assert self.groups(signed_in(viewer).get(page)) == {"others": own}
+        approve(change_request, owner)
+        words = text(signed_in(owner).get(page))
+        assert self.groups(signed_in(owner).get(page)) == {"others": own}
+        assert ("Ready" in words, "Needs 1 approval" in words) == (True, False)
 
     def test_search_and_filter_are_in_the_address(
         self, change_request: ChangeRequest, owner: User, signed_in: SignedIn
     ) -> None:
+        client, own = signed_in(owner), {"for_you": [change_request.cr_id]}
+        for found in (
+            "q=two+planes",
+            f"q={change_request.cr_id.lower()}",
+            "stands=ready",
+            "state=all",
+            "q=carl",
+        ):
+            assert self.groups(client.get(f"/?{found}")) == own, found
+        for nothing in (
+            "q=nothing",
+            "stands=conflicts",
+            "state=merged",
+            f"dataset={change_request.dataset_id + 1}",
+        ):
+            response = client.get(f"/?{nothing}")
+            assert (self.groups(response), "No change request matches" in text(response)) == ({}, True)
+        merge(change_request, owner)
+        assert self.groups(client.get("/")) == {}
+        assert "No change request is open" in text(client.get("/"))
+        assert self.groups(client.get("/?q=planes")) == {
+            "others": [change_request.cr_id]
+        }  # a search looks at all
+
+    def test_a_long_group_has_pages_of_its_own(
+        self, change_request: ChangeRequest, owner: User, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("web.view_models.home.PAGE_ROWS", 1)
+        monkeypatch.setitem(home._GROUPS, home.Group.FOR_YOU, ("For you", "eye", 1))
+        newer = ChangeRequestFactory(dataset=change_request.dataset)
         client = signed_in(owner)
-        assert change_request.title in text(client.get("/?show=all&q=two+planes"))
-        assert change_request.title in text(client.get(f"/?show=all&q={change_request.cr_id.lower()}"))
-        assert "No change request matches." in text(client.get("/?show=all&q=nothing"))
-        assert "No change request matches." in text(
-            client.get(f"/?show=all&dataset={change_request.dataset_id + 1}")
-        )
+        assert "Show all 2" in text(client.get("/"))
+        assert self.groups(client.get("/?group=for_you")) == {"for_you": [newer.cr_id]}
+        assert self.groups(client.get("/?group=for_you&page=2")) == {"for_you": [change_request.cr_id]}
 
     def test_its_queries_do_not_grow_with_the_requests(
         self,
@@ -161,11 +182,11 @@ class TestHome:
     ) -> None:
         client = signed_in(owner)
         client.get(reverse("home"))  # the content types of roles are looked up once in a process
-        with django_assert_num_queries(18):
+        with django_assert_num_queries(17):
             client.get(reverse("home"))
         for _ in range(4):
             approve(ChangeRequestFactory(dataset=change_request.dataset, author=fresh(author)), owner)
-        with django_assert_num_queries(18):
+        with django_assert_num_queries(17):
             client.get(reverse("home"))
 
 
@@ -636,7 +657,7 @@ class TestLongConversation:
         assert [type(entry).__name__ for entry in page.context["entries"]] == (
             ["TimelineEntry"] * 5 + ["Gap"] + ["TimelineEntry"] * 40 + ["Gap"] + ["TimelineEntry"] * 25
         )
-        assert f'<li id="comment-{thread.pk}">' in text(page)
+        assert f'<li id="comment-{thread.pk}" data-live="comment-{thread.pk}">' in text(page)
         assert page.content.decode().count(f'id="comment-{thread.pk}"') == 1
         answered = client.post(
             reverse("comment", args=[long.cr_id]), {"body": "So it is.", "parent": thread.pk}

@@ -15,8 +15,9 @@ from web.urls import urlpatterns
 pytestmark = pytest.mark.django_db
 
 WRONG = "-no-such-value"
-#: A part of a page, and an upload that has ended, which leads on: neither has room for a notice.
-NO_NOTICE = ("merge_box", "received_upload")
+#: Parts of pages, a stream, and an upload that has ended, which leads on: none has room for a notice. The gallery is
+#: not for owners.
+NO_NOTICE = ("merge_box", "bell", "news", "received_upload", "gallery")
 #: A file has none either: 422.
 FILES = ("export_audit",)
 VIEWS: dict[str, Any] = {str(one.name): one.callback for one in urlpatterns}
@@ -75,8 +76,12 @@ def test_fh2_what_is_possible_is_said(world: World, owner: Client) -> None:
         ("dataset", {"sort": "taxes"}, "sort cannot be “taxes”; this was left aside. Possible: "),
         ("dataset", {"column": "taxes", "value": "1"}, "column cannot be “taxes”"),
         ("changes", {"column": "taxes"}, "column cannot be “taxes”"),
-        ("home", {"mine": "1"}, "There is no parameter “mine” here. Possible: dataset, page, q, show."),
-        ("home", {"page": "abc", "show": "all"}, "page cannot be “abc”; this was left aside."),
+        (
+            "home",
+            {"mine": "1"},
+            "There is no parameter “mine” here. Possible: dataset, group, page, q, stands, state.",
+        ),
+        ("home", {"page": "abc", "state": "all"}, "page cannot be “abc”; this was left aside."),
         ("row_history", {"tailnum": "N1"}, "Possible: key-…."),
         ("datasets", {"q": "<b>"}, "There is no parameter “q” here. Possible: none."),
     ]
@@ -90,7 +95,7 @@ def test_fh2_what_fits_is_said_nothing_about(world: World, owner: Client) -> Non
         ("dataset", {"sort": "-seats", "column": "tailnum", "value": "N1"}),
         ("dataset_change_requests", {"status": "merged", "page": "1"}),
         ("row_history", {"key-tailnum": "N1"}),
-        ("home", {"show": "mine", "page": "1", "q": "x"}),
+        ("home", {"group": "yours", "page": "1", "q": "x"}),
         ("changes", {"view": "groups"}),
     ]:
         status, page = shown(owner, name, address_of(world, name), query)

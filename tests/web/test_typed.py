@@ -109,7 +109,7 @@ def test_a_comment_is_sent_after_signing_in_again(change_request: ChangeRequest,
     client = Client(enforce_csrf_checks=True)
     page = f"/change-requests/{change_request.cr_id}/"
     client.force_login(known)
-    _, fields = form_in(client.get(page), 'id="comment-form"')
+    _, fields = form_in(client.get(page), 'id="composer"')
     client.cookies.pop("sessionid")
 
     sign_in, carried = form_in(client.post(f"{page}comments/", {**fields, "body": WORDS}), "/sign-in/")

@@ -64,7 +64,8 @@ class MergeBox:
 
     state: Literal["ready", "blocked", "waiting", "running", "merged", "closed", "draft"]
     title: str
-    gates: tuple[Gate, ...]
+    failed: tuple[Gate, ...]
+    held: tuple[Gate, ...]
     run: MergeRun | None
     last_run: MergeRun | None
     last_run_title: str
@@ -81,13 +82,14 @@ def merge_box(facts: Facts) -> MergeBox:
     """The box as this person sees it."""
     change_request, last_run = facts.change_request, facts.latest_run
     failed = _without_run(policies.merge_gates(facts)) if facts.status in _OPEN else []
-    gates = tuple(_failed_gates(change_request, failed)) + tuple(_held_gates(facts, failed))
+    gates = _failed_gates(change_request, failed) + _held_gates(facts, failed)
     standing = [blocker for blocker in failed if blocker.code != "delete_guard"]
     state, title = _state(facts, standing)
     return MergeBox(
         state=state,
         title=title,
-        gates=gates,
+        failed=tuple(gate for gate in gates if gate.state != "ok"),
+        held=tuple(gate for gate in gates if gate.state == "ok"),
         run=facts.run,
         last_run=last_run if last_run is not None and _is_told(last_run) else None,
         last_run_title="The merge stands, and the table is not what was planned."

@@ -37,7 +37,8 @@ class MergeDialog:
     strategy: str
     cells: int
     row_changes: int
-    gates: tuple[Gate, ...]
+    failed: tuple[Gate, ...]
+    held: tuple[Gate, ...]
     has_failed_gates: bool
     only_waiting: bool
     may_merge: bool
@@ -75,7 +76,8 @@ def merge_dialog(facts: Facts) -> MergeDialog:
         strategy=STRATEGIES.get(check.strategy, "") if check else "",
         cells=sum(check.cells_updated.values()) if check else 0,
         row_changes=row_changes,
-        gates=tuple(gate for gate in box.gates if guard is None or gate.sentence != guard.sentence),
+        failed=tuple(gate for gate in box.failed if guard is None or gate.sentence != guard.sentence),
+        held=box.held,
         has_failed_gates=bool(standing),
         only_waiting=bool(standing) and all(blocker.kind == "wait" for blocker in standing),
         may_merge=policies.may(facts, Action.REQUEST_MERGE),

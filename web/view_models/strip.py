@@ -8,7 +8,7 @@ from django.urls import reverse
 from changerequests import policies
 from changerequests.facts import Facts
 from changerequests.models import Review
-from changerequests.states import Action, Status
+from changerequests.states import Action, Readiness, Status
 from web.view_models.requests import Obstacle, ReadinessChip, obstacles, readiness_chip
 from web.wording import name_of
 
@@ -31,14 +31,23 @@ class Strip:
     obstacles: tuple[Obstacle, ...]
     sentence: str
     step: NextStep | None
+    #: Whether it stands so only for a while, without anybody doing anything.
+    passes: bool
 
 
 def strip(facts: Facts, page: str) -> Strip:
     """The strip as the person sees it on one of the request's pages; asks the database nothing."""
     found = obstacles(facts) if facts.run is None else ()
     return Strip(
-        chip=readiness_chip(facts), obstacles=found, sentence=_sentence(facts), step=_next_step(facts, page)
+        chip=readiness_chip(facts),
+        obstacles=found,
+        sentence=_sentence(facts),
+        step=_next_step(facts, page),
+        passes=policies.readiness(facts) in _PASSING or facts.plan_is_outdated,
     )
+
+
+_PASSING = (Readiness.CHECKING, Readiness.QUEUED, Readiness.MERGING)
 
 
 def _sentence(facts: Facts) -> str:

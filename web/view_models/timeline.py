@@ -1,7 +1,10 @@
 """The conversation: every event of a change request as a sentence, with comments and verdicts in full."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -12,6 +15,7 @@ from django.urls import reverse
 from changerequests import selectors
 from changerequests.models import ChangeRequest, Comment
 from datasets.rows import kept, text_value
+from web.markdown import Named, people_named, requests_named
 from web.wording import counted, listed, name_of
 
 
@@ -62,7 +66,10 @@ LONGEST_QUOTE = 200
 
 @dataclass(frozen=True)
 class TimelineEntry:
-    """One point of the timeline: who, what as the rest of the sentence, when; ``quote`` is what they wrote."""
+    """One point of the timeline: who, what as the rest of the sentence, when; ``quote`` is what they wrote.
+
+    ``event`` is the number by which an open page knows it again.
+    """
 
     who: str
     sentence: str
@@ -76,6 +83,62 @@ class TimelineEntry:
     cell: CellQuote | None = None
     replies: Sequence[Reply] = field(default=())
     resolved_by: str = ""
+    event: int = 0
+    words: Sequence[WordsBefore] = field(default=())
+    files: Sequence[AuditFile] = field(default=())
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is a line of the system that few look for: it says nothing of anybody's, and nothing is wrong."""
+        return self.tone in ("", "info") and not (self.comment or self.quote or self.words)
+
+
+@dataclass(frozen=True)
+class WordsBefore:
+    """A title or description as it was before somebody changed it, and after."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class AuditFile:
+    """A file that the audit keeps of a merge."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Quiet lines that follow each other, of which only the last is shown."""
+
+    entries: Sequence[TimelineEntry]
+
+    @property
+    def event(self) -> int:
+        """The number of the first: by it an open page knows the fold again."""
+        return self.entries[0].event
+
+
+#: So many quiet lines after each other are shown; of more all but the last are folded.
+MOST_QUIET = 2
+
+
+def folded(entries: Iterable[TimelineEntry | Gap]) -> list[TimelineEntry | Gap | Fold]:
+    """The same with quiet lines folded."""
+    shown: list[TimelineEntry | Gap | Fold] = []
+    for is_quiet, group in itertools.groupby(
+        entries, lambda entry: isinstance(entry, TimelineEntry) and entry.is_quiet
+    ):
+        lines = list(group)
+        quiet = [entry for entry in lines if isinstance(entry, TimelineEntry)]
+        if is_quiet and len(lines) > MOST_QUIET:
+            shown += [Fold(quiet[:-1]), quiet[-1]]
+        else:
+            shown += lines
+    return shown
 
 
 @dataclass(frozen=True)
@@ -104,13 +167,26 @@ class Gap:
 FIRST_ENTRIES, NEWEST_ENTRIES, PART_ENTRIES = 5, 25, 40
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """What is shown of a conversation, and what its texts name that the reader may see."""
+
+    entries: list[TimelineEntry | Gap]
+    named: Named
+
+
 def timeline(
-    change_request: ChangeRequest, *, until: int | None = None, comment: int | None = None
-) -> list[TimelineEntry | Gap]:
+    change_request: ChangeRequest, reader: User, *, until: int | None = None, comment: int | None = None
+) -> Timeline:
     """The first entries, the newest, and a part of those between: the one that ends before the entry ``until``, or in
     which the discussion ``comment`` stands. Oldest first, in a fixed number of queries.
     """
     told = _Told(change_request)
+    entries = _window(told, until=until, comment=comment)
+    return Timeline(entries, told.named_in(entries, reader))
+
+
+def _window(told: _Told, *, until: int | None, comment: int | None) -> list[TimelineEntry | Gap]:
     number = len(told.events)
     first, newest = min(FIRST_ENTRIES, number), max(number - NEWEST_ENTRIES, 0)
     if newest - first <= PART_ENTRIES:
@@ -131,12 +207,13 @@ def timeline(
     ]
 
 
-def timeline_part(change_request: ChangeRequest, *, start: int, until: int) -> list[TimelineEntry | Gap]:
+def timeline_part(change_request: ChangeRequest, reader: User, *, start: int, until: int) -> Timeline:
     """The last entries of a gap, after the gap that is left of it: what takes its place in the page."""
     told = _Told(change_request)
     end = min(until, len(told.events))
     middle = max(start, end - PART_ENTRIES)
-    return [*told.gap(start, middle), *told.entries(middle, end)]
+    entries = [*told.gap(start, middle), *told.entries(middle, end)]
+    return Timeline(entries, told.named_in(entries, reader))
 
 
 class _Told:
@@ -183,19 +260,43 @@ class _Told:
                 cell=cell_quote(said),
                 replies=self._replies.get(said.pk, ()),
                 resolved_by=name_of(said.resolved_by) if said.resolved_at else "",
+                event=event.pk,
             )
         if event.action not in _SENTENCES:
             return TimelineEntry(
-                who, event.action.replace(".", ": ").replace("_", " "), event.occurred_at, "info"
+                who,
+                event.action.replace(".", ": ").replace("_", " "),
+                event.occurred_at,
+                "info",
+                event=event.pk,
             )
         data: dict[str, Any] = {**event.data}
         data["approved_by"] = [self._names.get(name, name) for name in data.get("approved_by", ())]
-        return _SENTENCES[event.action](who, event.occurred_at, data, self.change_request)
+        told = _SENTENCES[event.action](who, event.occurred_at, data, self.change_request)
+        return replace(told, event=event.pk)
 
     @cached_property
     def _names(self) -> dict[str, str]:
         approvers = {name for event in self.events for name in event.data.get("approved_by", ())}
-        return _names({event.actor for event in self.events} | approvers)
+        actors = {event.actor for event in self.events} | approvers
+        people = selectors.people_called(actors, self.change_request.dataset, or_seeing_it=self._mentioned)
+        return {user.username: name_of(user) for user in people}
+
+    @cached_property
+    def _mentioned(self) -> list[str]:
+        return people_named([self.change_request.description, *(one.body for one in self.comments.values())])
+
+    def named_in(self, entries: Iterable[TimelineEntry | Gap], reader: User) -> Named:
+        """The requests and people that texts name and the reader may see. One query, where they name other requests."""
+        shown = [entry for entry in entries if isinstance(entry, TimelineEntry)]
+        texts = [self.change_request.description, *(entry.quote for entry in shown)]
+        for entry in shown:
+            texts += [said.body for said in (entry.comment, *(one.comment for one in entry.replies)) if said]
+        here = self.change_request
+        others = [name for name in requests_named(texts) if name != here.cr_id]
+        titles = selectors.titles_of_visible(reader, others) if others else {}
+        people = {name: self._names[name] for name in people_named(texts) if name in self._names}
+        return Named({here.cr_id: here.title, **titles}, people)
 
     @cached_property
     def _replies(self) -> dict[int, list[Reply]]:
@@ -214,11 +315,6 @@ def _commented(said: Comment) -> str:
     return f"commented on the column {said.column}" if said.column else "commented"
 
 
-def _names(user_names: set[str]) -> dict[str, str]:
-    people = User.objects.filter(username__in=user_names - {""})
-    return {user.username: name_of(user) for user in people}
-
-
 Sentence = Callable[[str, datetime, Mapping[str, Any], ChangeRequest], TimelineEntry]
 
 
@@ -227,6 +323,13 @@ def _plain(sentence: str, icon: str, tone: str = "", quote: str = "") -> Sentenc
         return TimelineEntry(who, sentence, when, icon, tone, str(data.get(quote, "")) if quote else "")
 
     return entry
+
+
+def _edited(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
+    before, after = data.get("before") or {}, data.get("after") or {}
+    names = [name for name in ("title", "description") if name in before]
+    words = [WordsBefore(name.capitalize(), str(before[name]), str(after.get(name, ""))) for name in names]
+    return TimelineEntry(who, f"changed its {listed(names) or 'words'}", when, "pencil", words=words)
 
 
 def _asking(sentence: str, icon: str) -> Sentence:
@@ -398,6 +501,10 @@ def _merged(
         "merged",
         link=reverse("dataset_at_version", args=[*_address(change_request), data["version"]]),
         link_text="See the table",
+        files=[
+            AuditFile(name, reverse("api:audit-file", args=[change_request.cr_id, name]))
+            for name in sorted((change_request.merge_record or {}).get("audit_files", ()))
+        ],
     )
 
 
@@ -413,7 +520,7 @@ _SENTENCES: dict[str, Sentence] = {
     "change_request.rejected": _plain("rejected it", "closed", "bad", quote="reason"),
     "change_request.withdrawn": _plain("withdrew it", "closed", quote="reason"),
     "change_request.reopened": _plain("opened it again as a draft", "draft"),
-    "change_request.edited": _plain("changed its title or description", "draft"),
+    "change_request.edited": _edited,
     "change_request.removed": _plain("removed it, for it never had content", "closed"),
     "change_request.merged": _merged,
     "change_request.revert_opened": _other_request(

@@ -17,12 +17,12 @@ from changerequests.services import asking, plans, proposals, rebasing, reviews,
 from changerequests.states import Action, Status
 from datasets.errors import InvalidInput
 from notifications.services.preferences import subscription_to
-from web.forms import CloseForm, CommentForm, ReviewForm, WordsForm
+from web.forms import CloseForm, Composer, WordsForm
 from web.parameters import NUMBER, asked_with
 from web.view_models.change_requests import head, may_approve, may_review, side
 from web.view_models.merge_box import merge_box
 from web.view_models.moved import moved_page
-from web.view_models.timeline import TimelineEntry, timeline, timeline_part
+from web.view_models.timeline import TimelineEntry, folded, timeline, timeline_part
 from web.views.expectations import checks_page
 from web.views.shared import (
     facts_at,
@@ -47,11 +47,13 @@ def conversation(request: HttpRequest, cr_id: str) -> HttpResponse:
     start, until = (whole_number(request.GET.get(name, "")) for name in ("start", "until"))
     if is_fragment(request) and start is not None and until is not None:
         facts = facts_at(request, cr_id)
-        entries = timeline_part(facts.change_request, start=start, until=until)
+        part = timeline_part(facts.change_request, person(request), start=start, until=until)
         context = {
             "change_request": facts.change_request,
-            "entries": entries,
-            "shown": sum(isinstance(entry, TimelineEntry) for entry in entries),
+            "entries": part.entries,
+            "lines": folded(part.entries),
+            "named": part.named,
+            "shown": sum(isinstance(entry, TimelineEntry) for entry in part.entries),
             "may_comment": facts.contributes,
         }
         return render(request, "change_requests/_timeline_part.html", context)
@@ -62,8 +64,7 @@ def _conversation_page(
     request: HttpRequest,
     cr_id: str,
     *,
-    comment_form: CommentForm | None = None,
-    review_form: ReviewForm | None = None,
+    composer: Composer | None = None,
     close_form: CloseForm | None = None,
     words_form: WordsForm | None = None,
     moved: str = "",
@@ -76,29 +77,29 @@ def _conversation_page(
         "revision_digest": facts.revision.digest if facts.revision else "",
         "resolutions_digest": facts.resolutions_digest,
     }
-    if moved and review_form is not None:  # the same words, for what this page shows
-        review_form = ReviewForm({**request.POST.dict(), **looked_at})
-    review_form = review_form or ReviewForm(initial=looked_at)
-    if not approving:
-        review_form.without_approval()
+    if moved and composer is not None:  # the same words, for what this page shows
+        composer = Composer({**request.POST.dict(), **looked_at})
+    told = timeline(
+        change_request,
+        person(request),
+        until=whole_number(request.GET.get("until", "")),
+        comment=whole_number(request.GET.get("comment", "")),
+    )
     context = {
         "change_request": change_request,
         "dataset": facts.dataset,
         "head": head(facts, "conversation"),
         "side": side(facts),
         "subscription": subscription_to(person=person(request), to=change_request),
-        "entries": timeline(
-            change_request,
-            until=whole_number(request.GET.get("until", "")),
-            comment=whole_number(request.GET.get("comment", "")),
-        ),
+        "entries": told.entries,
+        "lines": folded(told.entries),
+        "named": told.named,
         "box": merge_box(facts),
         "not_staged": _not_staged(facts, person(request)),
         "may_comment": facts.contributes,
         "may_review": may_review(facts),
         "may_approve": approving,
-        "comment_form": comment_form or CommentForm(),
-        "review_form": review_form,
+        "composer": composer or Composer(initial=looked_at),
         "moved": moved,
         "close_form": close_form or CloseForm(),
         "words_form": words_form or _words_form(change_request),
@@ -126,16 +127,12 @@ def _not_staged(facts: Facts, sender: User) -> Upload | None:
 @require_safe
 @signed_in
 def box(request: HttpRequest, cr_id: str) -> HttpResponse:
-    """The merge box alone, for the page that watches a run; once the run has ended the page shows itself again."""
+    """The merge box alone, for pages that are open; as a page of its own it is the conversation."""
     if request.headers.get("Sec-Fetch-Dest") == "document":
         return _back(cr_id)
     facts = facts_at(request, cr_id)
-    shown = merge_box(facts)
-    context = {"change_request": facts.change_request, "box": shown, "dataset": facts.dataset}
-    response = render(request, "merges/_merge_box.html", context)
-    if shown.run is None:
-        response["HX-Refresh"] = "true"
-    return response
+    context = {"change_request": facts.change_request, "box": merge_box(facts), "dataset": facts.dataset}
+    return render(request, "merges/_merge_box.html", context)
 
 
 @require_safe
@@ -289,9 +286,9 @@ def reopen(request: HttpRequest, cr_id: str) -> HttpResponse:
 def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Say something, or answer a discussion."""
     change_request = request_at(request, cr_id)
-    form = CommentForm(request.POST)
+    form = Composer(request.POST)
     if not form.is_valid():
-        return _conversation_page(request, cr_id, comment_form=form, status=422)
+        return _conversation_page(request, cr_id, composer=form, status=422)
     parent = posted(request, "parent")
     written = reviews.comment(
         change_request_id=change_request.pk,
@@ -307,9 +304,9 @@ def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
 def review(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Give a verdict on the content that was shown."""
     change_request = request_at(request, cr_id)
-    form = ReviewForm(request.POST)
+    form = Composer(request.POST)
     if not form.is_valid():
-        return _conversation_page(request, cr_id, review_form=form, status=422)
+        return _conversation_page(request, cr_id, composer=form, status=422)
     try:
         reviews.review(
             change_request_id=change_request.pk,
@@ -323,9 +320,9 @@ def review(request: HttpRequest, cr_id: str) -> HttpResponse:
         )
     except InvalidInput as error:
         form.add_error("body", error.message)
-        return _conversation_page(request, cr_id, review_form=form, status=422)
+        return _conversation_page(request, cr_id, composer=form, status=422)
     except PlanChanged as error:
-        return _conversation_page(request, cr_id, review_form=form, moved=error.message, status=409)
+        return _conversation_page(request, cr_id, composer=form, moved=error.message, status=409)
     messages.success(request, "Your review is in the timeline.")
     return _back(cr_id)
 

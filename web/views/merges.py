@@ -17,6 +17,7 @@ from changerequests.services import plans, reverts, runs, waiting
 from changerequests.states import Status
 from datasets.errors import InvalidInput
 from datasets.roles import is_owner
+from notifications.services.people import told_of_merge
 from web.view_models.merge_dialog import merge_dialog
 from web.view_models.runs import RunPanel, run_panel
 from web.views.shared import (
@@ -29,7 +30,7 @@ from web.views.shared import (
     signed_in,
     whole_number,
 )
-from web.wording import name_of
+from web.wording import counted, listed, name_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -103,9 +104,21 @@ def _dialog(request: HttpRequest, cr_id: str, *, problem: str = "", status: int 
         "message": posted(request, "message"),
         "dataset_name_typed": posted(request, "dataset_name"),
         "in_dialog": is_fragment(request),
+        "told": _named([name_of(one) for one in told_of_merge(facts.change_request, person(request))]),
     }
     template = "merges/_merge_dialog.html" if is_fragment(request) else "merges/merge.html"
     return render(request, template, context, status=status)
+
+
+#: So many people are named; of more, how many there are.
+NAMED_PEOPLE = 5
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - NAMED_PEOPLE
+    return listed(
+        [*names[:NAMED_PEOPLE], *([counted(more, "other") if more > 1 else names[-1]] if more > 0 else [])]
+    )
 
 
 @form_at("merge", "cr_id")

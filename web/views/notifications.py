@@ -13,7 +13,7 @@ from datasets.errors import NotFound
 from notifications.kinds import KINDS, REASONS, Kind, Reason, Way
 from notifications.models import Notification, Subscription
 from notifications.recipients import next_step
-from notifications.selectors import inbox_of, ways_of
+from notifications.selectors import inbox_of, unread_of, ways_of
 from notifications.services import preferences
 from notifications.services.inbox import mark_read
 from notifications.unsubscribing import farewell_of
@@ -62,6 +62,15 @@ def inbox(request: HttpRequest) -> HttpResponse:
         "notifications/inbox.html",
         {"page": page, "entries": entries, "only_unread": only_unread},
     )
+
+
+@require_safe
+@signed_in
+def bell(request: HttpRequest) -> HttpResponse:
+    """How much the person has not read, for pages that are open; as a page of its own it is the inbox."""
+    if request.headers.get("Sec-Fetch-Dest") == "document":
+        return HttpResponseRedirect(reverse("inbox"))
+    return render(request, "notifications/_bell.html", {"unread": unread_of(person(request)).count()})
 
 
 def _link(one: Notification) -> str:

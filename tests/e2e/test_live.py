@@ -1,0 +1,94 @@
+"""Pages that follow what others do: two browsers, nothing loaded again, no focus and no word lost; and how quick."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Person, SignIn
+from tests.e2e.test_beside import PATIENT, propose
+
+#: Kept from the moment that a page begins: how it moved and how long its scripts worked.
+OBSERVE = """
+window.seen = { shift: 0, tasks: [], paint: 0 };
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.seen.shift += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) window.seen.tasks.push(entry.duration);
+}).observe({ type: "longtask", buffered: true });
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) window.seen.paint = entry.startTime;
+}).observe({ type: "largest-contentful-paint", buffered: true });
+"""
+
+
+def stays(page: Page) -> None:
+    """Mark the document: the mark is gone once the page is loaded again."""
+    page.evaluate("document.documentElement.dataset.stays = 'yes'")
+
+
+def test_a_page_follows_what_others_do(sign_in: SignIn) -> None:
+    carl, olivia = sign_in("carl"), sign_in("olivia")
+    path = propose(carl, "Follow what others do")
+    for one in (carl, olivia):
+        one.go(path)
+        stays(one.page)
+    chip, unread = carl.page.locator(".strip .chip"), carl.page.locator(".bell__count")
+    before = int(unread.inner_text())
+    carl.page.get_by_label("Your comment").fill("I am still writing")
+    carl.page.get_by_label("Your comment").focus()
+
+    olivia.page.get_by_label("Your comment").fill("Looks **right**.")
+    olivia.page.get_by_role("button", name="Approve").click()
+    expect(chip).to_have_text("Ready", timeout=PATIENT)
+    expect(carl.page.locator(".timeline").get_by_text("Looks right.")).to_be_visible(timeout=PATIENT)
+    expect(carl.page.locator("#merge-box-title")).to_contain_text("Ready to merge", timeout=PATIENT)
+    expect(unread).not_to_have_text(str(before), timeout=PATIENT)
+    expect(carl.page.get_by_label("Your comment")).to_be_focused()
+    expect(carl.page.get_by_label("Your comment")).to_have_value("I am still writing")
+    assert carl.page.evaluate("document.documentElement.dataset.stays") == "yes"
+
+    # The end of a merge is told on whatever page one is.
+    carl.page.locator("#merge-box").get_by_role("link", name="Merge…").click()
+    carl.page.get_by_role("button", name="Merge 1 row change").click()
+    carl.page.get_by_role("heading", name=re.compile("^Merging|is merged")).wait_for()
+    carl.go("/datasets/")
+    stays(carl.page)
+    toast = carl.page.locator(".toast-message").filter(has_text="merged")
+    expect(toast).to_be_visible(timeout=PATIENT)
+    expect(toast.get_by_role("link")).to_have_attribute("href", path)
+    assert carl.page.evaluate("document.documentElement.dataset.stays") == "yes"
+    olivia.page.get_by_role("link", name="Conversation").wait_for()
+    expect(olivia.page.locator(".strip .chip")).to_have_text(re.compile("Merged as v"), timeout=PATIENT)
+
+
+def seen(page: Page) -> dict[str, Any]:
+    page.wait_for_timeout(300)
+    found: dict[str, Any] = page.evaluate("window.seen")
+    return found
+
+
+@pytest.mark.parametrize("place", ["/", "/inbox/"])
+def test_a_page_is_light_and_does_not_move(sign_in: SignIn, place: str) -> None:
+    vera = sign_in("vera")
+    fresh = vera.context.new_page()
+    fresh.add_init_script(OBSERVE)
+    fresh.goto(vera.address + place)
+    fresh.wait_for_load_state("networkidle")
+    found = seen(fresh)
+    assert found["shift"] == 0
+    assert found["paint"] > 0
+    assert [duration for duration in found["tasks"] if duration > 50] == []
+
+
+def test_the_pages_of_a_request_do_not_move(sign_in: SignIn) -> None:
+    vera: Person = sign_in("vera")
+    path = vera.open_request("Count midnight to the day before: 2400 becomes 2359")
+    fresh = vera.context.new_page()
+    fresh.add_init_script(OBSERVE)
+    for rest in ("", "changes/", "checks/"):
+        fresh.goto(vera.address + path + rest)
+        found = seen(fresh)
+        assert (rest, found["shift"], found["tasks"]) == (rest, 0, [])

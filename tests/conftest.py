@@ -14,19 +14,24 @@ from urllib.parse import quote
 import duckdb
 import pytest
 import redis
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
 from pytest_django import Settings
 
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
 from changerequests import queue
+from changerequests.models import ChangeRequest
 from changerequests.services import execution, queries, staging
+from datasets.models import Dataset
+from datasets.roles import Role
 from demo.processes import ManagedProcess
 from merging.confinement import Bounds, run_confined
 from merging.staging import apart
 from tests import options, services
 from tests.asked_statements import asking_something_new, noted, notes_in
 from tests.dealing import dealt
+from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
 from tests.lent_engines import END, LentEngines
 from tests.network_guard import only_loopback
 
@@ -131,6 +136,36 @@ def delta_data_root(tmp_path: Path, settings: Settings) -> Path:
     root = tmp_path / "delta"
     settings.DELTA_DATA_ROOT = root
     return root
+
+
+# --- A dataset and its people ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dataset(db: None) -> Dataset:
+    """A table of planes; Olivia owns it, Carl proposes to it, Vera reads it."""
+    return DatasetFactory.create(slug="planes", name="planes")
+
+
+@pytest.fixture
+def owner(dataset: Dataset) -> User:
+    return person_with(Role.OWNER, dataset, username="olivia", first_name="Olivia", last_name="Okafor")
+
+
+@pytest.fixture
+def author(dataset: Dataset) -> User:
+    return person_with(Role.CONTRIBUTOR, dataset, username="carl", first_name="Carl", last_name="Castillo")
+
+
+@pytest.fixture
+def viewer(dataset: Dataset) -> User:
+    return person_with(Role.VIEWER, dataset, username="vera")
+
+
+@pytest.fixture
+def pending(dataset: Dataset) -> ChangeRequest:
+    """A request that is ready to be merged."""
+    return ChangeRequestFactory.create(dataset=dataset)
 
 
 # --- Staging without a separate worker and without a child ------------------------------------------------

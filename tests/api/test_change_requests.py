@@ -19,7 +19,6 @@ from datasets.roles import Role
 from tests.api.clients import client_of, problem
 from tests.factories import (
     ChangeRequestFactory,
-    DatasetFactory,
     approve,
     expect_of,
     expectation,
@@ -31,11 +30,6 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 
 CSV = b"tailnum,year,manufacturer,seats\nN3,2002,EMBRAER,55\nN5,2013,AIRBUS,200\n"
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
 
 
 @pytest.fixture

@@ -9,14 +9,9 @@ from changerequests.models import ChangeRequest, ConflictResolution
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of, problem
-from tests.factories import ChangeRequestFactory, DatasetFactory, merge, person_with
+from tests.factories import ChangeRequestFactory, merge, person_with
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory()
 
 
 @pytest.fixture

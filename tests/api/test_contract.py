@@ -33,7 +33,7 @@ from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
 from tests.api.clients import token_of
-from tests.factories import ChangeRequestFactory, DatasetFactory, fresh, merge, person_with
+from tests.factories import ChangeRequestFactory, fresh, merge, person_with
 
 pytestmark = pytest.mark.django_db
 
@@ -46,12 +46,6 @@ CHECKS = [
 ]
 #: Ends the token that every call sends.
 LEFT_OUT = ("/api/v1/auth/logout",)
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    made: Dataset = DatasetFactory()
-    return made
 
 
 @pytest.fixture

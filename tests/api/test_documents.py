@@ -57,6 +57,8 @@ def test_errors_are_shared_components_of_problem_json(document: Any) -> None:
             "Unprocessable",
             "Throttled",
             "Failed",
+            "Full",
+            "Unavailable",
             "Changed",
             "Gone",
             "NotAcceptable",

@@ -34,11 +34,6 @@ PARQUET = "application/vnd.apache.parquet"
 
 
 @pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory()
-
-
-@pytest.fixture
 def viewer(dataset: Dataset) -> APIClient:
     return client_of(person_with(Role.VIEWER, dataset))
 

@@ -13,7 +13,6 @@ from datasets.roles import Role
 from tests.api.clients import client_of, problem
 from tests.factories import (
     ChangeRequestFactory,
-    DatasetFactory,
     drain,
     expect_of,
     expectation,
@@ -26,16 +25,6 @@ pytestmark = pytest.mark.django_db
 SEATS = expectation("column_values_to_be_between", column="seats", min_value=10, max_value=400)
 UNIQUE_SEATS = expectation("column_values_to_be_unique", column="seats")
 SUITE = {"name": "planes", "expectations": [SEATS]}
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create(name="planes")
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia")
 
 
 @pytest.fixture

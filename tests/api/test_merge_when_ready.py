@@ -27,11 +27,6 @@ def pending(dataset: Dataset) -> ChangeRequest:
     return made
 
 
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
-
-
 def place(change_request: ChangeRequest) -> str:
     return f"/api/v1/change_requests/{change_request.cr_id}/merge_when_ready"
 

@@ -11,11 +11,6 @@ from tests.api.clients import client_of, problem
 from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, person_with
 
 
-@pytest.fixture
-def pending(db: None) -> ChangeRequest:
-    return ChangeRequestFactory.create()
-
-
 def url(change_request: ChangeRequest) -> str:
     return f"/api/v1/change_requests/{change_request.cr_id}/merge"
 

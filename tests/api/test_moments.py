@@ -12,14 +12,9 @@ from changerequests.models import ChangeRequest, PlanCheck
 from datasets.models import DatasetMeta
 from datasets.roles import Role
 from tests.api.clients import client_of, problem
-from tests.factories import ChangeRequestFactory, merge, person_with, stage_csv
+from tests.factories import merge, person_with, stage_csv
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def pending() -> ChangeRequest:
-    return ChangeRequestFactory.create()
 
 
 def place(change_request: ChangeRequest) -> str:

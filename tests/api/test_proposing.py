@@ -37,11 +37,6 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture
-def author(dataset: Dataset) -> User:
-    return person_with(Role.CONTRIBUTOR, dataset, username="carl")
-
-
-@pytest.fixture
 def owner(dataset: Dataset) -> User:
     return person_with(Role.OWNER, dataset, username="olga")
 

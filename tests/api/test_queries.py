@@ -26,16 +26,6 @@ pytestmark = pytest.mark.django_db
 UPDATE = "UPDATE dataset SET seats = seats * 2 WHERE tailnum IN ('N1', 'N2')"
 
 
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
-def author(dataset: Dataset) -> User:
-    return person_with(Role.CONTRIBUTOR, dataset, username="carl")
-
-
 def tried(person: User, dataset: Dataset, sql: str, **body: Any) -> Any:
     address = f"/api/v1/datasets/{dataset.project.slug}/{dataset.slug}/queries"
     return client_of(person).post(address, {"sql": sql, **body}, format="json")

@@ -21,16 +21,6 @@ CSV = "tailnum,seats,_op\nN1,1,upsert\nN2,,delete\nN9,9,insert\n"
 
 
 @pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
-def author(dataset: Dataset) -> User:
-    return person_with(Role.CONTRIBUTOR, dataset, username="carl")
-
-
-@pytest.fixture
 def pending(dataset: Dataset, author: User) -> ChangeRequest:
     return ChangeRequestFactory.create(dataset=dataset, author=author, csv=CSV)
 

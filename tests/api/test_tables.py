@@ -11,16 +11,13 @@ from changerequests.models import ChangeRequest
 from changerequests.services import maintenance
 from datasets.models import Dataset, MaintenanceRun
 from datasets.operators import make_operator
-from datasets.roles import Role
 from tests.api.clients import client_of, problem
 from tests.factories import (
     ChangeRequestFactory,
-    DatasetFactory,
     UserFactory,
     approve,
     fresh,
     merge,
-    person_with,
 )
 
 pytestmark = pytest.mark.django_db
@@ -29,22 +26,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bells, "ring", lambda *_: None)
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    made: Dataset = DatasetFactory()
-    return made
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia")
-
-
-@pytest.fixture
-def viewer(dataset: Dataset) -> User:
-    return person_with(Role.VIEWER, dataset, username="vera")
 
 
 @pytest.fixture

@@ -14,22 +14,12 @@ from datasets.models import Dataset
 from datasets.roles import Role
 from merging.staging import apart
 from tests.api.clients import client_of, problem
-from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
+from tests.factories import person_with
 
 pytestmark = pytest.mark.django_db
 
 CSV = b"tailnum,seats\nN1,1\n"
 NO_WAIT = "respond-async"
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
-def pending(dataset: Dataset) -> ChangeRequest:
-    return ChangeRequestFactory.create(dataset=dataset)
 
 
 def sent(change_request: ChangeRequest, content: bytes = CSV, *, prefer: str = "") -> Any:

@@ -32,16 +32,6 @@ def dataset() -> Dataset:
     return DatasetFactory(delete_limit=1)
 
 
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia")
-
-
-@pytest.fixture
-def author(dataset: Dataset) -> User:
-    return person_with(Role.CONTRIBUTOR, dataset, username="carl")
-
-
 def merged(dataset: Dataset, author: User, csv: str, **options: str) -> ChangeRequest:
     change_request = ChangeRequestFactory(dataset=dataset, author=author, csv=csv)
     run = merge(change_request, author, **options)

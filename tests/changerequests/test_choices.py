@@ -15,20 +15,9 @@ from changerequests.services.choices import digest_of
 from changerequests.states import RunStatus, Status
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
-from datasets.roles import Role
-from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, person_with, rows_of
+from tests.factories import ChangeRequestFactory, drain, merge, rows_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
 
 
 @pytest.fixture

@@ -17,11 +17,6 @@ from tests.factories import ChangeRequestFactory, DatasetFactory
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
-@pytest.fixture
-def pending() -> ChangeRequest:
-    return ChangeRequestFactory.create()
-
-
 def run_of(change_request: ChangeRequest, **fields: Any) -> MergeRun:
     revision = current_revision(change_request)
     assert revision is not None

@@ -23,24 +23,13 @@ from datasets import leases
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset, DatasetMeta, MaintenanceRun
 from datasets.operators import make_operator
-from datasets.roles import Role
 from datasets.services import note_difference
 from datasets.work import unattended_under_lease
 from tests.api.clients import client_of
-from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, drain, merge, person_with
+from tests.factories import ChangeRequestFactory, UserFactory, drain, merge
 from tests.merging.stores import lose_added_files
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create(name="planes")
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
 
 
 @pytest.fixture
@@ -48,11 +37,6 @@ def adam() -> User:
     operator = UserFactory.create(username="adam")
     make_operator(operator)
     return User.objects.get(pk=operator.pk)
-
-
-@pytest.fixture
-def pending(dataset: Dataset) -> ChangeRequest:
-    return ChangeRequestFactory.create(dataset=dataset)
 
 
 @pytest.fixture

@@ -50,21 +50,6 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia")
-
-
-@pytest.fixture
-def pending(dataset: Dataset) -> ChangeRequest:
-    return ChangeRequestFactory.create(dataset=dataset)
-
-
 def actions_of(change_request: ChangeRequest) -> list[str]:
     return list(events_of("change_request", change_request.cr_id).values_list("action", flat=True))
 

@@ -64,16 +64,6 @@ TOO_MANY_SEATS = "tailnum,seats\nN1,999\nN2,183\n"
 
 
 @pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create(name="planes")
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia")
-
-
-@pytest.fixture
 def contributor(dataset: Dataset) -> User:
     return person_with(Role.CONTRIBUTOR, dataset, username="connie")
 
@@ -238,7 +228,8 @@ def test_saving_a_suite_asks_for_a_check_of_every_open_request(
         "audit.bells.current_app.send_task", lambda name, args: asked.append((name, tuple(args)))
     )
     expect_of(dataset, SEATS)
-    assert asked == [("changerequests.check", (pk,)) for pk in (change_request.pk + 1, change_request.pk)]
+    checks = [ring for ring in asked if ring[0] == "changerequests.check"]
+    assert checks == [("changerequests.check", (pk,)) for pk in (change_request.pk + 1, change_request.pk)]
 
 
 def test_a_suite_that_does_not_fit_the_table_any_more_is_said(dataset: Dataset, owner: User) -> None:

@@ -35,11 +35,6 @@ def owner(dataset: Dataset) -> User:
 
 
 @pytest.fixture
-def author(dataset: Dataset) -> User:
-    return person_with(Role.CONTRIBUTOR, dataset, username="carl")
-
-
-@pytest.fixture
 def propose(deaf_staging: None, dataset: Dataset, tmp_path: Path) -> Any:
     """A draft with content that no worker has heard of."""
 

@@ -17,16 +17,6 @@ from tests.factories import ChangeRequestFactory, DatasetFactory, approve, fresh
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
-
-
 def test_facts_of_a_list_are_those_of_each_request(
     dataset: Dataset, owner: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

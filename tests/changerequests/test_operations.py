@@ -20,20 +20,9 @@ from datasets import leases
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset, DatasetLease
 from datasets.operators import make_operator
-from datasets.roles import Role
-from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, drain, merge, person_with
+from tests.factories import ChangeRequestFactory, UserFactory, drain, merge
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory(name="planes")
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
 
 
 @pytest.fixture

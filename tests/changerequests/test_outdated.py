@@ -37,11 +37,6 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
-
-
-@pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Every message that asks for a check."""
     found: list[tuple[str, int]] = []

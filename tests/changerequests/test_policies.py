@@ -39,11 +39,6 @@ def dataset() -> Dataset:
     return DatasetFactory.create(name="Planes")
 
 
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
-
-
 def gates(change_request: ChangeRequest, **options: str) -> dict[str, tuple[str, bool]]:
     """The gates that stand now: code -> (fix or wait, overridable)."""
     fresh = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(

@@ -36,11 +36,6 @@ def dataset() -> Dataset:
     return DatasetFactory(data=data, primary_keys=("id",), delete_limit=1)
 
 
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
-
-
 def proposed(dataset: Dataset, csv: str) -> ChangeRequest:
     return ChangeRequestFactory(dataset=dataset, csv=csv)
 

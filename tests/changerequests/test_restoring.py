@@ -100,11 +100,6 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
     return DatasetFactory.create(table_options={"deletion_vectors": request.param})
 
 
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia")
-
-
 def seats(dataset: Dataset) -> dict[str, int]:
     return {row["tailnum"]: row["seats"] for row in rows_of(dataset)}
 

@@ -25,8 +25,7 @@ from changerequests.tasks import apply_retention as task
 from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset
 from datasets.operators import make_operator
-from datasets.roles import Role
-from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, merge, person_with, stage_csv
+from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, merge, stage_csv
 
 pytestmark = pytest.mark.django_db
 
@@ -36,11 +35,6 @@ LATER = timedelta(days=400)
 @pytest.fixture
 def dataset() -> Dataset:
     return DatasetFactory(staging_cleanup=Dataset.StagingCleanup.ARCHIVE)
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
 
 
 def merged(dataset: Dataset, owner: User, django_capture_on_commit_callbacks: Any) -> ChangeRequest:

@@ -40,11 +40,6 @@ def dataset() -> Dataset:
     return DatasetFactory(data=data, primary_keys=("id",), delete_limit=1)
 
 
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
-
-
 def rows(dataset: Dataset) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in rows_of(dataset)]
 

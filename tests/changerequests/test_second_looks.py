@@ -15,21 +15,11 @@ from changerequests.services import proposals, rebasing, runs, storage
 from datasets.errors import DomainError, Forbidden
 from datasets.models import Dataset
 from datasets.roles import Role
-from tests.factories import ChangeRequestFactory, DatasetFactory, give_role, merge, person_with, stage_csv
+from tests.factories import ChangeRequestFactory, give_role, merge, stage_csv
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 Meanwhile = Callable[[ChangeRequest], object]
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
 
 
 def closed(change_request: ChangeRequest) -> None:

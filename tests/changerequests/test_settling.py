@@ -27,7 +27,6 @@ from changerequests.services.plans import bare_request_for
 from changerequests.states import Action, RunStatus, Status
 from datasets import leases
 from datasets.models import Dataset
-from datasets.roles import Role
 from merging.errors import MergeFailed
 from merging.store.stores import LocalStore, ObjectExists
 from tests.factories import (
@@ -35,7 +34,6 @@ from tests.factories import (
     DatasetFactory,
     drain,
     merge,
-    person_with,
     rows_of,
     stage_csv,
 )
@@ -46,11 +44,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(params=[True, False], ids=["merge-on-read", "copy-on-write"])
 def dataset(request: pytest.FixtureRequest) -> Dataset:
     return DatasetFactory.create(table_options={"deletion_vectors": request.param})
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia")
 
 
 @pytest.fixture

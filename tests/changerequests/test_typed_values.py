@@ -16,9 +16,8 @@ from changerequests.services.blame import row_history
 from changerequests.services.rebasing import what_moved
 from changerequests.states import RunStatus
 from datasets.models import Dataset
-from datasets.roles import Role
 from datasets.rows import Sides, same_value
-from tests.factories import ChangeRequestFactory, DatasetFactory, merge, person_with
+from tests.factories import ChangeRequestFactory, DatasetFactory, merge
 from web.view_models.conflicts import conflict_cards
 
 pytestmark = pytest.mark.django_db
@@ -44,11 +43,6 @@ def dataset() -> Dataset:
         data=pa.Table.from_pylist([{"day": DAY, **FIRST}], schema=schema), primary_keys=("day",)
     )
     return made
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
 
 
 def proposed(dataset: Dataset, row: dict[str, Any]) -> ChangeRequest:

@@ -37,11 +37,6 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture
-def author(dataset: Dataset) -> User:
-    return person_with(Role.CONTRIBUTOR, dataset, username="carl")
-
-
-@pytest.fixture
 def pending(dataset: Dataset, author: User) -> ChangeRequest:
     return ChangeRequestFactory.create(dataset=dataset, author=author)
 

@@ -46,11 +46,6 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
-
-
-@pytest.fixture
 def waits(dataset: Dataset) -> ChangeRequest:
     """A request whose merge waits for an approval."""
     change_request = ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,150\n")

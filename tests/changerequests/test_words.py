@@ -16,19 +16,9 @@ from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of, problem
-from tests.factories import ChangeRequestFactory, DatasetFactory, merge, person_with
+from tests.factories import ChangeRequestFactory, merge, person_with
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
-def author(dataset: Dataset) -> User:
-    return person_with(Role.CONTRIBUTOR, dataset, username="carl")
 
 
 @pytest.fixture

@@ -34,11 +34,6 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
 def known(dataset: Dataset) -> tuple[int, int | None, str]:
     dataset.meta.refresh_from_db()
     return dataset.meta.delta_version, dataset.meta.row_count, dataset.meta.problem

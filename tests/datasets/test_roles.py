@@ -33,11 +33,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def dataset() -> Dataset:
-    return DatasetFactory.create()
-
-
-@pytest.fixture
 def other(dataset: Dataset) -> Dataset:
     """Another dataset of the same project."""
     return DatasetFactory.create(project=dataset.project)

@@ -45,11 +45,6 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia", first_name="Olivia", last_name="Okafor")
-
-
-@pytest.fixture
 def save(dataset: Dataset, owner: User) -> Callable[..., SuiteVersion]:
     def saved(*expectations: dict[str, Any], edited_number: int = 0, **options: Any) -> SuiteVersion:
         return suites.save_suite(

@@ -13,7 +13,7 @@ from changerequests.states import RunStatus
 from datasets.roles import Role
 from tests import services
 from tests.api.clients import token_of
-from tests.factories import ChangeRequestFactory, person_with
+from tests.factories import person_with
 from tests.live.server import Answer, Connection
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
@@ -21,11 +21,6 @@ pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 PEOPLE = 50
 #: What the web process may open, and how many of the people wait for a merge meanwhile.
 CONNECTIONS, WAITING = 4, 12
-
-
-@pytest.fixture
-def pending() -> ChangeRequest:
-    return ChangeRequestFactory.create()
 
 
 @pytest.fixture

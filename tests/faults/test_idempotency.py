@@ -19,10 +19,9 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, runs
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
-from datasets.roles import Role
 from tests import services
 from tests.api.clients import token_of
-from tests.factories import ChangeRequestFactory, DatasetFactory, person_with, rows_of
+from tests.factories import ChangeRequestFactory, DatasetFactory, rows_of
 from tests.faults.checks import commits_of, read_log
 
 Answer = TypeVar("Answer")
@@ -42,11 +41,6 @@ def dataset() -> Dataset:
 def change_request(dataset: Dataset) -> ChangeRequest:
     made: Any = ChangeRequestFactory(dataset=dataset)
     return made
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
 
 
 @pytest.fixture(autouse=True)

@@ -18,9 +18,8 @@ from changerequests.services import runs
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
 from config.env import BASE_DIR
 from datasets.models import Dataset
-from datasets.roles import Role
 from demo.processes import ManagedProcess, wait_until, worker_command
-from tests.factories import ChangeRequestFactory, DatasetFactory, person_with, rows_of
+from tests.factories import ChangeRequestFactory, rows_of
 from tests.faults.orders import HOLD, ORDERS_VARIABLE, Orders
 
 pytestmark = pytest.mark.services
@@ -63,17 +62,6 @@ def start(process_environment: dict[str, str], orders: Orders, tmp_path: Path) -
             return worker
 
         yield started
-
-
-@pytest.fixture
-def dataset(transactional_db: None) -> Dataset:
-    made: Dataset = DatasetFactory()
-    return made
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset)
 
 
 @pytest.fixture

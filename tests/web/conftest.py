@@ -8,31 +8,9 @@ from django.test import Client
 
 from changerequests.models import ChangeRequest
 from datasets.models import Dataset
-from datasets.roles import Role
-from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
+from tests.factories import ChangeRequestFactory
 
 SignedIn = Callable[[User], Client]
-
-
-@pytest.fixture
-def dataset(db: None) -> Dataset:
-    made: Dataset = DatasetFactory(slug="planes", name="planes")
-    return made
-
-
-@pytest.fixture
-def owner(dataset: Dataset) -> User:
-    return person_with(Role.OWNER, dataset, username="olivia", first_name="Olivia", last_name="Okafor")
-
-
-@pytest.fixture
-def author(dataset: Dataset) -> User:
-    return person_with(Role.CONTRIBUTOR, dataset, username="carl", first_name="Carl", last_name="Castillo")
-
-
-@pytest.fixture
-def viewer(dataset: Dataset) -> User:
-    return person_with(Role.VIEWER, dataset, username="vera")
 
 
 @pytest.fixture

@@ -137,6 +137,21 @@ def typed_key(key: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any
     return typed
 
 
+def typed_row(stored: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
+    """Cells that were kept as JSON as Python values of their columns' types, for people to read.
+
+    What does not fit its column, since the table has another by now or the type is a nested one, stays as it was kept.
+    """
+    return {name: _typed_or_kept(value, types.get(name, "")) for name, value in stored.items()}
+
+
+def _typed_or_kept(value: Any, type_name: str) -> Any:
+    try:
+        return typed_value(value, type_name)
+    except InvalidInput:
+        return value
+
+
 def shown_json(value: Any) -> str:
     """A JSON value as a sentence may quote it: cut, and with nothing in it that cannot be stored."""
     text = json.dumps(json_value(value))

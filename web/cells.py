@@ -10,8 +10,7 @@ from typing import Any
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from datasets.errors import InvalidInput
-from datasets.rows import FarMoment, json_value, text_value, typed_value
+from datasets.rows import FarMoment, json_value, text_value
 
 #: Longer text is cut on the page; downloads and the API give it whole.
 LONGEST_TEXT = 400
@@ -45,15 +44,10 @@ _ALWAYS_MARKED = re.compile(
 )
 
 
-def cell_html(value: Any, type_name: str = "string") -> SafeString:
-    """One value as it is read on a page; NULL and empty text are told apart.
-
-    ``type_name`` is the column's type, for a value that was kept as JSON; what the engine gives tells its own.
-    """
+def cell_html(value: Any) -> SafeString:
+    """One value as it is read on a page; NULL and empty text are told apart."""
     if value is None:
         return _NULL
-    if isinstance(value, str) and type_name != "string":
-        return format_html('<span class="cell">{}</span>', readable(value, type_name))
     if value == "" and isinstance(value, str):
         return _EMPTY
     text = cell_text(value)
@@ -90,23 +84,13 @@ def cell_text(value: Any) -> str:
     return text_value(value)
 
 
-def readable(value: str, type_name: str) -> str:
-    """A JSON text that stands for a value of another type, as people read it: timestamps without the T."""
-    if type_name in ("timestamp", "timestamp_ntz"):
-        try:
-            return _moment(typed_value(value, type_name))
-        except InvalidInput:
-            return value
-    return value
-
-
-def difference_html(old: Any, new: Any, type_name: str = "string") -> SafeString:
+def difference_html(old: Any, new: Any) -> SafeString:
     """An old value above a new one, with a note where the eye could not tell them apart."""
     note = invisible_difference(old, new)
     return format_html(
         '<span class="diff"><del>{}</del><ins>{}</ins>{}</span>',
-        cell_html(old, type_name),
-        cell_html(new, type_name),
+        cell_html(old),
+        cell_html(new),
         format_html('<span class="diff__note">{}</span>', note) if note else "",
     )
 

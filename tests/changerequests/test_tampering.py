@@ -58,7 +58,9 @@ UNSEALED: Final = {
         "staging_removed_at": "says that files are gone",
         "updated_at": "moves with every change",
     },
-    Comment: {"taken_id": "names an upload, which is forgotten one day; the content that came of it is vouched for"},
+    Comment: {
+        "taken_id": "names an upload, which is forgotten one day; the content that came of it is vouched for"
+    },
     Revision: {"is_current": "compared with the numbers"},
     ConflictResolution: {"is_current": "in the digest of the choices that stand"},
     MergeRun: {

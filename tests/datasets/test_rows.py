@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from datasets.errors import InvalidInput
-from datasets.rows import parse_json, typed_key
+from datasets.rows import json_value, parse_json, typed_key, typed_row
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,23 @@ def test_json_that_cannot_be_kept_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence):
         parse_json(text, "key")
     assert parse_json('{"a": "\\ud83d\\ude00"}', "key") == {"a": "\U0001f600"}
+
+
+def test_rows_that_were_kept_are_typed_again() -> None:
+    row = {
+        "long": 2**62,
+        "decimal(38,2)": Decimal("12345678901234567890.10"),
+        "double": float("inf"),
+        "date": date(1582, 10, 15),
+        "timestamp": datetime(2013, 1, 4, 13, tzinfo=UTC),
+        "timestamp_ntz": datetime(2013, 1, 4, 13),  # noqa: DTZ001 - it has no zone
+        "binary": b"\x00\xff",
+        "string": "2013-01-04T13:00:00+00:00",
+        "boolean": None,
+    }
+    assert typed_row(json_value(row), {name: name for name in row}) == row
+
+
+def test_what_does_not_fit_its_column_any_more_stays_as_it_was_kept() -> None:
+    kept = {"now a number": "N1", "gone": "x", "nested": [1]}
+    assert typed_row(kept, {"now a number": "long", "nested": "array"}) == kept

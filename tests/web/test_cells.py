@@ -58,16 +58,6 @@ def test_long_text_is_cut_and_counted() -> None:
     assert "x" * (LONGEST_TEXT + 1) not in html
 
 
-def test_values_from_json_are_read_by_their_type() -> None:
-    assert (
-        cell_html("2013-01-04T13:00:00+00:00", "timestamp")
-        == '<span class="cell">2013-01-04 13:00 UTC</span>'
-    )
-    assert cell_html("2013-01-04T13:00:00+00:00", "string") == (
-        '<span class="cell">2013-01-04T13:00:00+00:00</span>'
-    )
-
-
 @pytest.mark.parametrize(
     ("old", "new", "note"),
     [

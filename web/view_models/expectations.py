@@ -12,6 +12,7 @@ from changerequests.facts import Facts, expectation_check_to_show
 from changerequests.models import ChangeRequest, ExpectationCheck, ExpectationOverride
 from changerequests.services.expectations import FailingRows, failing_rows
 from changerequests.states import Status
+from datasets.rows import typed_row
 from datasets.suites import active_suite
 from web.cells import cell_html, difference_html
 from web.view_models.datasets import is_numeric, types_of
@@ -217,15 +218,16 @@ def _table(change_request: ChangeRequest, page: FailingRows, judged: Sequence[st
     columns = tuple((name, name in keys, is_numeric(types.get(name, ""))) for name in [*values, *keys])
     rows = []
     for row in page.rows:
-        before = row["before"]
+        key, after = typed_row(row["key"], types), typed_row(row["values"], types)
+        before = None if row["before"] is None else typed_row(row["before"], types)
         cells = []
         for name, is_key, numeric in columns:
             if is_key:
-                html = cell_html(row["key"].get(name), types.get(name, "string"))
-            elif before is not None and before[name] != row["values"][name]:
-                html = difference_html(before[name], row["values"][name], types.get(name, "string"))
+                html = cell_html(key.get(name))
+            elif before is not None and before[name] != after[name]:
+                html = difference_html(before[name], after[name])
             else:
-                html = cell_html(row["values"][name], types.get(name, "string"))
+                html = cell_html(after[name])
             cells.append(RowCell(html, is_key, numeric))
         rows.append(ShownFailingRow(tuple(cells), row["new"]))
     return RowsTable(columns, tuple(rows), page)

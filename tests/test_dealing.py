@@ -81,6 +81,14 @@ def test_each_area_asks_all_that_it_asked() -> None:
     ]
 
 
+def test_of_those_that_commit_each_run_takes_a_third() -> None:
+    items = [item(f"a/a.py::test[{n}]", fixtures=("transactional_db",)) for n in range(10)]
+    notes = {name: Note(frozenset(), 1.0) for name in names(items)}
+    assert len(asking_something_new(items, notes, 1)) == 4
+    taken = {name for seed in range(20) for name in names(asking_something_new(items, notes, seed))}
+    assert taken == set(notes)
+
+
 @pytest.mark.django_db
 def test_statements_are_noted_without_the_number_of_their_values(tmp_path: Path) -> None:
     notes = Notes(tmp_path / "1.jsonl")

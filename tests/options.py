@@ -16,8 +16,6 @@ def browser_required() -> bool:
 
 #: ENGINE_EXAMPLES=500: that many examples of each property, and new ones each time.
 ENGINE_EXAMPLES = int(os.environ["ENGINE_EXAMPLES"]) if "ENGINE_EXAMPLES" in os.environ else None
-#: EVERY_WORD=1: columns named with every word of the engine, not with a sample of them.
-EVERY_WORD = os.environ.get("EVERY_WORD") == "1"
 #: RACE_REQUESTS=20 RACE_SEED=4711: longer races, on other content.
 RACE_REQUESTS = int(os.environ.get("RACE_REQUESTS", "2"))
 RACE_SEED = int(os.environ.get("RACE_SEED", "2013"))

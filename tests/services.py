@@ -246,7 +246,7 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
     with tempfile.TemporaryDirectory(prefix="headgate-statements-") as notes:
         sampled = {"SAMPLE_SEED": str(_seed()), "STATEMENTS": notes}
         if whole:
-            sampled = {"SAMPLE_SEED": "", "EVERY_WORD": "1"}
+            sampled = {"SAMPLE_SEED": ""}
         if not whole:
             announce(
                 f"the sample of this run: SAMPLE_SEED={sampled['SAMPLE_SEED']}; `make test-whole` takes all"

@@ -84,6 +84,7 @@ def test_another_value_is_suggested(client: APIClient, pending: ChangeRequest) -
     assert null.json()["suggestion"] == {"value": None, "taken": False}
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("sent", "field"),
     [

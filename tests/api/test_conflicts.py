@@ -111,6 +111,7 @@ def test_a_custom_null_is_a_value(conflicting: ChangeRequest) -> None:
     assert rows_of(conflicting.dataset)[0]["year"] is None
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

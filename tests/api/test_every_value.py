@@ -136,6 +136,7 @@ def choose(change_request: ChangeRequest, raw: str) -> Any:
     )
 
 
+@pytest.mark.sample(3)
 @pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("column", "number", "kept"),

@@ -97,6 +97,7 @@ def test_ids_may_be_slugs_or_texts(change_request: ChangeRequest) -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("members", "expected"),
     [

@@ -72,6 +72,7 @@ def written(found: list[str]) -> list[str]:
     return [sql.split('"')[1] for sql in found if sql.startswith(("INSERT", "UPDATE", "DELETE"))]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("choice", [Choice.PROPOSED, Choice.CUSTOM])
 def test_a_thousand_choices_take_the_statements_of_one(choice: str) -> None:
     one, thousand = conflicting(1), conflicting(1_000)

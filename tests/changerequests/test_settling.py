@@ -171,6 +171,7 @@ def resolve(pending: ChangeRequest, owner: User) -> object:
     )
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("change", [edit, close, reject, to_draft, rebase, resolve])
 def test_fd4_nothing_changes_while_a_put_may_land(
     dataset: Dataset,

@@ -131,7 +131,7 @@ def do(action: Action, change_request: ChangeRequest, person: User) -> object:
 
 
 @pytest.mark.django_db
-@pytest.mark.sample(25)
+@pytest.mark.sample(10)
 @pytest.mark.parametrize(("status", "action"), list(product(Status, PEOPLES_ACTIONS)))
 def test_services_follow_the_table(status: Status, action: Action) -> None:
     change_request, person = in_status(status)

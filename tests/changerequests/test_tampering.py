@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
+from zlib import crc32
 
 import pytest
 from django.contrib.auth.models import User
@@ -37,6 +38,7 @@ from datasets.evidence import ACCOUNT, DATASET, SUITE_VERSION
 from datasets.models import Dataset, SuiteVersion
 from datasets.roles import Role
 from datasets.services import change_settings
+from tests import options
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -499,6 +501,11 @@ def other_value(field: models.Field[Any, Any], value: Any, pks: list[int]) -> An
     return f"{value or ''}x"[-(field.max_length or 1000) :]
 
 
+def is_tried(column: str) -> bool:
+    """Whether this run bends the column: all, or where it takes a sample a third of them."""
+    return options.SAMPLE_SEED is None or crc32(f"{options.SAMPLE_SEED} {column}".encode()) % 3 == 0
+
+
 def test_fs10_no_column_of_an_audited_row_changes_unseen(world: World) -> None:
     """Every column of every row that the trail vouches for, one at a time."""
     unseen, tried = [], 0
@@ -521,6 +528,8 @@ def test_fs10_no_column_of_an_audited_row_changes_unseen(world: World) -> None:
                     continue
                 related = field.related_model
                 pks = accounts if related is User else list(range(1, 10)) if related else []
+                if not is_tried(f"{kind.name} {field.attname}"):
+                    continue
                 value = other_value(field, getattr(found, field.attname), pks)
                 if (
                     isinstance(found, ChangeRequest)
@@ -550,7 +559,7 @@ def test_fs10_no_column_of_an_audited_row_changes_unseen(world: World) -> None:
                     if not list(vouched.bent_rows()):
                         unseen.append((kind.name, found.pk, column, value))
     assert unseen == []
-    assert tried > 120
+    assert tried > (120 if options.SAMPLE_SEED is None else 25)
 
 
 def test_every_column_is_vouched_for_or_excused() -> None:

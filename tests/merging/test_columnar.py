@@ -171,6 +171,7 @@ TAKEN: list[tuple[str, pa.Array, Any]] = [
 ]
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(("column", "given", "wanted"), TAKEN)
 def test_fd11_fd28_foreign_types_are_taken_exactly(
     nested: World, column: str, given: pa.Array, wanted: Any

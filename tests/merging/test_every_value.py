@@ -142,6 +142,7 @@ def test_fd23_every_type_is_paged(borders: BorderWorld, descending: bool) -> Non
         assert ordered[-1][name] is None
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", KEYS)
 def test_fd12_fd23_keys_of_every_type(make_borders: Callable[..., BorderWorld], name: str) -> None:
     values = BORDERS[name].values

@@ -91,6 +91,7 @@ def test_an_equal_decimal_is_no_edit(make_world: MakeWorld, mirrored: bool) -> N
     assert world.rows() == base[1:]
 
 
+@pytest.mark.sample(5)
 @BOTH_WAYS
 @pytest.mark.parametrize(
     ("base", "one", "other"),

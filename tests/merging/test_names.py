@@ -17,14 +17,10 @@ from hypothesis import strategies as st
 
 import merging
 from merging.sql.quoting import column_label, column_named
-from tests import options
-from tests.dealing import shuffled
 from tests.merging.world import Row, World, resolve, same_rows
 
 ENGINE = Path(merging.__file__).parent
 COLUMNS_A_TABLE = 70
-#: Tables of other words than the special ones that one run tries; EVERY_WORD=1 tries all.
-ORDINARY_TABLES = 2
 # What DuckDB's reader of Parquet files, Delta's readers and SQL itself call their own; with labels of other names.
 SPECIAL = [
     *("row_number", "file_row_number", "file_index", "filename", "file_size", "file_last_modified", "rowid"),
@@ -129,14 +125,7 @@ def test_no_label_is_a_word_of_sql() -> None:
 
 
 def tables() -> Iterator[Any]:
-    special = {word.casefold() for word in SPECIAL}
-    ordinary = [
-        str(number) for number, names in enumerate(CHUNKS) if special.isdisjoint(map(str.casefold, names))
-    ]
-    left_out = () if options.EVERY_WORD else shuffled(ordinary, options.SAMPLE_SEED or 0)[ORDINARY_TABLES:]
     for number, names in enumerate(CHUNKS):
-        if str(number) in left_out:
-            continue  # all that are known to have met are tried each time
         strategy = ("merge-on-read", "copy-on-write")[number % 2]
         yield pytest.param(["id", *names], ["id"], [], strategy, id=f"values-{number}")
     for strategy in ("merge-on-read", "copy-on-write"):
@@ -148,6 +137,7 @@ def tables() -> Iterator[Any]:
             )
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(("names", "keys", "partition", "strategy"), list(tables()))
 def test_fd1_columns_may_have_any_name_of_the_engines(
     names: list[str], keys: list[str], partition: list[str], strategy: str, tmp_path: Path

@@ -78,6 +78,7 @@ def test_large_content_has_a_summary(large: Staged) -> None:
     assert Counter(row["op"] for row in marks) == {"delete": 7, "insert": 50, "update": 15}
 
 
+@pytest.mark.sample(16)
 @pytest.mark.parametrize("known", [True, False], ids=["with summary", "without"])
 @pytest.mark.parametrize("column", [None, "b", "c", "new", "id", "nowhere"])
 @pytest.mark.parametrize("operation", [None, "insert", "update", "delete"])

@@ -179,6 +179,7 @@ def test_vectors_folded_away_are_files_that_the_base_did_not_have(world: World) 
     assert [row["a"] for row in world.rows()] == [2, 22, 30]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("seed", range(12))
 def test_the_plan_is_the_one_of_a_full_search(make_world: Callable[..., World], seed: int) -> None:
     """Random histories of our merges, foreign appends, deletes, updates, compactions and restores."""

@@ -73,6 +73,7 @@ DIRECTIONS = [
 ]
 
 
+@pytest.mark.sample(40)
 @pytest.mark.parametrize(("case_id", "mirrored"), DIRECTIONS)
 def test_case(make_world: Callable[..., World], case_id: str, mirrored: bool) -> None:
     case = CASES[case_id]

@@ -225,6 +225,7 @@ VALUES: list[tuple[pa.DataType, Any, Any, Any]] = [
 ]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("strategy", ["merge-on-read", "copy-on-write"])
 @pytest.mark.parametrize(("kind", "base", "current", "proposed"), VALUES, ids=lambda value: str(value)[:24])
 def test_equal_values_agree(
@@ -262,6 +263,7 @@ CLASHES: list[tuple[pa.DataType, Any, Any, Any]] = [
 ]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(("kind", "base", "current", "proposed"), CLASHES, ids=lambda value: str(value)[:24])
 def test_different_values_conflict(
     tmp_path: Path, kind: pa.DataType, base: Any, current: Any, proposed: Any

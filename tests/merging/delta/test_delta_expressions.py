@@ -25,6 +25,7 @@ def test_every_expression_was_put_to_spark() -> None:
     assert sum(len(answers) for answers in ANSWERS.values()) > 25_000
 
 
+@pytest.mark.sample(60)
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_fp6_an_expression_means_what_spark_said(expression: str) -> None:
     assert {str(n): value for n, value in ours(expression).items()} == ANSWERS[expression]

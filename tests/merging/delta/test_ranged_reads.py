@@ -92,6 +92,7 @@ def test_fd2_scan_locate_and_fetch_give_every_cell_of_many_row_groups(
             assert rows_of(connection, snapshot, "FROM images").equals(wanted)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("vectors", [True, False], ids=["vectors", "rewrite"])
 @pytest.mark.parametrize("kind", PLACES)
 def test_fd2_merge_compare_and_compact_keep_every_cell(

@@ -318,7 +318,7 @@ def test_all_supported_expectations_are_compared() -> None:
     assert compared | without_oracle == set(CATALOGUE)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("count", "seed", "missing", "step"),
     [

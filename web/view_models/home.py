@@ -36,7 +36,7 @@ _STATUSES = {
 }
 
 
-class Group(StrEnum):
+class RequestGroup(StrEnum):
     """What a request is to the reader."""
 
     FOR_YOU = "for_you"
@@ -46,9 +46,9 @@ class Group(StrEnum):
 
 #: Title and icon of each group, and how many of it the overview shows.
 _GROUPS = {
-    Group.FOR_YOU: ("For you", "eye", 10),
-    Group.YOURS: ("Yours", "person", 10),
-    Group.OTHERS: ("Others", "people", 25),
+    RequestGroup.FOR_YOU: ("For you", "eye", 10),
+    RequestGroup.YOURS: ("Yours", "person", 10),
+    RequestGroup.OTHERS: ("Others", "people", 25),
 }
 #: Rows of a group on a page of its own.
 PAGE_ROWS = 25
@@ -62,7 +62,7 @@ class HomeFilter:
     dataset: int | None = None
     state: State | None = None
     stands: Readiness | None = None
-    group: Group | None = None
+    group: RequestGroup | None = None
 
     @property
     def effective_state(self) -> State:
@@ -79,7 +79,7 @@ class HomeFilter:
 class HomeGroup:
     """One group and those of its requests that are shown."""
 
-    name: Group
+    name: RequestGroup
     title: str
     icon: str
     rows: list[RequestRow]
@@ -97,11 +97,11 @@ def home_groups(reader: User, wanted: HomeFilter, page: str | None) -> list[Home
     found = _found(reader, wanted)
     awaiting = Q(pk__in=selectors.change_requests_awaiting_review(reader).values("pk"))
     members = {
-        Group.FOR_YOU: found.filter(awaiting),
-        Group.YOURS: found.filter(author=reader),
-        Group.OTHERS: found.exclude(awaiting).exclude(author=reader),
+        RequestGroup.FOR_YOU: found.filter(awaiting),
+        RequestGroup.YOURS: found.filter(author=reader),
+        RequestGroup.OTHERS: found.exclude(awaiting).exclude(author=reader),
     }
-    names = [wanted.group] if wanted.group else list(Group)
+    names = [wanted.group] if wanted.group else list(RequestGroup)
     chosen = {name: _chosen(name, members[name].order_by("-pk"), wanted, page) for name in names}
     pks = sorted({pk for pks, _, _ in chosen.values() for pk in pks})
     rows = {row.change_request.pk: row for row in request_rows(facts_listed(pks, reader))}
@@ -133,7 +133,9 @@ def _named(text: str) -> Q:
 Chosen = tuple[list[int], int, Page[Any] | None]
 
 
-def _chosen(name: Group, members: QuerySet[ChangeRequest], wanted: HomeFilter, number: str | None) -> Chosen:
+def _chosen(
+    name: RequestGroup, members: QuerySet[ChangeRequest], wanted: HomeFilter, number: str | None
+) -> Chosen:
     pks = members.values_list("pk", flat=True)
     if wanted.group:
         page: Page[Any] = Paginator(pks, PAGE_ROWS).get_page(number)
@@ -143,7 +145,7 @@ def _chosen(name: Group, members: QuerySet[ChangeRequest], wanted: HomeFilter, n
     return first[:most], len(first) if len(first) <= most else pks.count(), None
 
 
-def _group(name: Group, chosen: Chosen, rows: Mapping[int, RequestRow]) -> HomeGroup:
+def _group(name: RequestGroup, chosen: Chosen, rows: Mapping[int, RequestRow]) -> HomeGroup:
     title, icon, _ = _GROUPS[name]
     pks, total, page = chosen
     return HomeGroup(name, title, icon, [rows[pk] for pk in pks if pk in rows], total, page)

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from changerequests.states import Readiness
 from datasets.roles import datasets_with_role
 from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
-from web.view_models.home import STATES, Group, HomeFilter, State, home_groups
+from web.view_models.home import STATES, HomeFilter, RequestGroup, State, home_groups
 from web.view_models.requests import READINESS
 from web.views.shared import person, signed_in, whole_number
 
@@ -22,7 +22,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
     dataset=NUMBER,
     state=choice(*State),
     stands=choice(*Readiness),
-    group=choice(*Group),
+    group=choice(*RequestGroup),
     page=PAGE,
 )
 @require_safe
@@ -35,7 +35,7 @@ def home(request: HttpRequest) -> HttpResponse:
         dataset=whole_number(request.GET.get("dataset", "")),
         state=_one_of(State, request.GET.get("state", "")),
         stands=_one_of(Readiness, request.GET.get("stands", "")),
-        group=_one_of(Group, request.GET.get("group", "")),
+        group=_one_of(RequestGroup, request.GET.get("group", "")),
     )
     context = {
         "groups": home_groups(reader, wanted, request.GET.get("page")),

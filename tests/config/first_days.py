@@ -33,7 +33,7 @@ def fill() -> None:
     below = [leaf for leaf in executor.loader.graph.leaf_nodes() if leaf[0] in BELOW]
     executor.migrate([*below, *FIRST])
     apps = MigrationExecutor(connection).loader.project_state([*below, *FIRST]).apps
-    models = SimpleNamespace(**{model.__name__: model.objects for model in apps.get_models()})
+    models = SimpleNamespace(**{model.__name__: model._default_manager for model in apps.get_models()})
     olivia = models.User.create(username="olivia", password="md5$x$y", is_superuser=True, is_staff=True)
     carl = models.User.create(username="carl", password="md5$x$z")
     project = models.Project.create(slug="first", name="First")

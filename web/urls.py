@@ -79,6 +79,7 @@ urlpatterns = [
     path(DATASET + "subscription/", notifications.subscribe_to_dataset, name="subscribe_to_dataset"),
     path(DATASET + "new/", uploads.new, name="new_change_request"),
     path(REQUEST, change_requests.conversation, name="change_request"),
+    path(REQUEST + "standing/", change_requests.standing, name="standing"),
     path(REQUEST + "merge-box/", change_requests.box, name="merge_box"),
     path(REQUEST + "upload/", uploads.upload, name="upload"),
     path(REQUEST + "changes/", changes.changes, name="changes"),

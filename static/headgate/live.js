@@ -49,8 +49,9 @@ function isInUse(part) {
 
 // ---- putting parts in place
 
-// Hidden fields against forged requests differ from answer to answer.
-const sameBut = (part) => part.outerHTML.replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "");
+// Hidden fields against forged requests differ from answer to answer, and so does how long ago something was.
+const PASSING = /name="csrfmiddlewaretoken" value="[^"]*"|(?<=<time [^>]*>)[^<]*/g;
+const sameBut = (part) => part.outerHTML.replace(PASSING, "");
 const shown = new WeakMap();
 
 function keepOpen(old, fresh) {
@@ -74,7 +75,10 @@ function put(old, fresh) {
   shown.set(node, next);
   window.htmx?.process(node);
   const said = node.querySelector("[data-live-said]")?.dataset.liveSaid;
-  if (said && before && said !== before) say(said);
+  if (said && before && said !== before) {
+    say(said);
+    news(); // what ended by itself, such as a check, concerns the other parts, too
+  }
 }
 
 function say(text) {
@@ -198,6 +202,8 @@ function follow() {
 }
 
 if (source) {
+  // As the server sent it: scripts may have changed parts of it since.
+  for (const part of document.querySelectorAll("[data-live]")) shown.set(part, sameBut(part));
   listen();
   document.addEventListener("visibilitychange", follow);
   window.addEventListener("pagehide", leave);

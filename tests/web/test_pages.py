@@ -297,7 +297,7 @@ class TestDataset:
     ) -> None:
         url, page = reverse("reconcile", args=address(dataset)), reverse("dataset", args=address(dataset))
         assert signed_in(viewer).post(url).status_code == 403
-        assert "Reconcile" not in text(signed_in(viewer).get(page))
+        assert "Look for outside changes" not in text(signed_in(viewer).get(page))
         response = signed_in(author).post(url, follow=True)
         assert "Nothing moved: the table is at version 0, as known." in text(response)
 
@@ -539,6 +539,7 @@ class TestConversation:
             ("conflicts", 15),
             ("checks", 12),
             ("upload", 11),
+            ("standing", 10),
             ("merge_box", 10),
         ],
     )

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 WRONG = "-no-such-value"
 #: Parts of pages, a stream, and an upload that has ended, which leads on: none has room for a notice. The gallery is
 #: not for owners.
-NO_NOTICE = ("merge_box", "bell", "news", "received_upload", "gallery")
+NO_NOTICE = ("merge_box", "standing", "bell", "news", "received_upload", "gallery")
 #: A file has none either: 422.
 FILES = ("export_audit",)
 VIEWS: dict[str, Any] = {str(one.name): one.callback for one in urlpatterns}

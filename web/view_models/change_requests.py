@@ -19,6 +19,8 @@ class PageHead:
     """Title, where the request stands, tabs."""
 
     strip: Strip
+    #: Where an open page asks for the strip and the tabs alone.
+    standing_url: str
     author: str
     dataset_url: str
     project_url: str
@@ -56,26 +58,31 @@ class Side:
     reverts: ChangeRequest | None
 
 
+#: The pages of a request: title, address and icon of each.
+TABS = {
+    "conversation": ("Conversation", "change_request", "comment"),
+    "changes": ("Changes", "changes", "table"),
+    "conflicts": ("Conflicts", "conflicts", "conflict"),
+    "checks": ("Checks", "checks", "shield"),
+}
+
+
 def head(facts: Facts, current: str) -> PageHead:
     """The head of a change request's page."""
     change_request, dataset, revision = facts.change_request, facts.dataset, facts.revision
     check, run = facts.plan_check, facts.run
     is_open = change_request.status in (Status.DRAFT, Status.PENDING)
     conflicts = check.conflicts if check is not None and is_open and not facts.plan_is_outdated else None
-    tabs = [
-        ("conversation", "Conversation", "change_request", "comment", None),
-        ("changes", "Changes", "changes", "table", revision.rows if revision else None),
-        ("conflicts", "Conflicts", "conflicts", "conflict", conflicts),
-        ("checks", "Checks", "checks", "shield", None),
-    ]
+    counts = {"changes": revision.rows if revision else None, "conflicts": conflicts}
     return PageHead(
         strip=strip(facts, current),
+        standing_url=reverse("standing", args=[change_request.cr_id]) + f"?page={current}",
         author=name_of(change_request.author),
         dataset_url=reverse("dataset", args=[dataset.project.slug, dataset.slug]),
         project_url=reverse("project", args=[dataset.project.slug]),
         tabs=tuple(
-            Tab(title, reverse(url, args=[change_request.cr_id]), icon, name == current, count)
-            for name, title, url, icon, count in tabs
+            Tab(title, reverse(url, args=[change_request.cr_id]), icon, name == current, counts.get(name))
+            for name, (title, url, icon) in TABS.items()
             if name != "conflicts" or is_open
         ),
         tally=Tally(revision.rows_inserted, revision.rows_updated, revision.rows_deleted)

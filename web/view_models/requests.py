@@ -64,10 +64,13 @@ class Obstacle:
 
 def obstacles(facts: Facts) -> tuple[Obstacle, ...]:
     """What is in the way of a pending request, what somebody can mend first, each in a few words."""
-    return tuple(
+    gates = policies.merge_gates(facts) if facts.status is Status.PENDING else []
+    found = [
         Obstacle(gate.kind, _in_short(gate, facts), place_url(facts.change_request, gate.link))
-        for gate in gates_in_the_way(facts)
-    )
+        for gate in gates
+        if gate.code != "run_active"
+    ]
+    return tuple(sorted(found, key=lambda obstacle: obstacle.kind != "fix"))
 
 
 def _in_short(gate: Blocker, facts: Facts) -> str:
@@ -77,6 +80,8 @@ def _in_short(gate: Blocker, facts: Facts) -> str:
         return f"Needs {counted(missing, 'approval')}"
     if gate.code == policies.CONFLICT_GATE and check is not None:
         return counted(check.unresolved, "conflict")
+    if gate.code == "delete_guard" and check is not None:
+        return f"Deletes {check.deleted_share:.1%} of the table"
     if gate.code == policies.EXPECTATIONS_GATE:
         return counted(len(facts.unanswered_failures), "broken expectation")
     if gate.code == "threads_open":
@@ -132,16 +137,6 @@ class RequestRow:
     tally: Tally | None
     run: MergeRun | None
     obstacles: tuple[Obstacle, ...]
-
-
-def gates_in_the_way(facts: Facts) -> tuple[Blocker, ...]:
-    """What keeps a pending request from its merge, what somebody can mend first; empty for others.
-
-    The delete guard is not in anybody's way: whoever merges types the dataset's name in the dialog.
-    """
-    found = policies.merge_gates(facts) if facts.status == Status.PENDING else []
-    gates = [gate for gate in found if gate.code not in ("delete_guard", "run_active")]
-    return tuple(sorted(gates, key=lambda gate: gate.kind != "fix"))
 
 
 def request_row(facts: Facts) -> RequestRow:

@@ -18,8 +18,8 @@ from changerequests.states import Action, Status
 from datasets.errors import InvalidInput
 from notifications.services.preferences import subscription_to
 from web.forms import CloseForm, Composer, WordsForm
-from web.parameters import NUMBER, asked_with
-from web.view_models.change_requests import head, may_approve, may_review, side
+from web.parameters import NUMBER, asked_with, choice
+from web.view_models.change_requests import TABS, head, may_approve, may_review, side
 from web.view_models.merge_box import merge_box
 from web.view_models.moved import moved_page
 from web.view_models.timeline import TimelineEntry, folded, timeline, timeline_part
@@ -122,6 +122,19 @@ def _not_staged(facts: Facts, sender: User) -> Upload | None:
     if not facts.contributes or facts.status not in (Status.DRAFT, Status.PENDING):
         return None
     return uploads.not_staged(dataset=facts.dataset, change_request=facts.change_request, sender=sender)
+
+
+@asked_with(page=choice(*TABS))
+@require_safe
+@signed_in
+def standing(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """The strip and the tabs of one of the pages alone, for pages that are open; as a page it is the conversation."""
+    if request.headers.get("Sec-Fetch-Dest") == "document":
+        return _back(cr_id)
+    facts = facts_at(request, cr_id)
+    shown = head(facts, request.GET.get("page", ""))
+    context = {"change_request": facts.change_request, "dataset": facts.dataset, "head": shown}
+    return render(request, "change_requests/_standing.html", context)
 
 
 @require_safe

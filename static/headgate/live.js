@@ -4,7 +4,8 @@
 //   data-live="strip"           as the same address of the page shows it
 //   data-live-from="/address/"  as this address answers it, for parts that are cheaper to ask for alone
 //   data-live-every="2"         also every so many seconds, while what it shows passes by itself
-//   data-live-list              its children with data-live of their own: new ones come in between
+//   data-live-list              its children with data-live of their own: new ones come in between, and those that
+//                               stand within another now (data-live-was) go
 //
 // Nothing is put in place of what somebody is using: what has the focus, a text that was typed, a selection.
 // Parts that htmx asks for themselves listen to headgate:news from:body.
@@ -86,12 +87,16 @@ function say(text) {
   if (region) region.textContent = text;
 }
 
+const childCalled = (list, name) => list.querySelector(`:scope > [data-live="${CSS.escape(name)}"]`);
+
 function fill(list, fresh) {
   let previous = null;
+  // What is folded away now stood by itself before.
+  for (const folded of fresh.querySelectorAll("[data-live-was]")) childCalled(list, folded.dataset.liveWas)?.remove();
   for (const child of fresh.children) {
     const name = child.dataset.live;
     if (!name) continue;
-    const here = list.querySelector(`:scope > [data-live="${CSS.escape(name)}"]`);
+    const here = childCalled(list, name);
     if (here) {
       previous = here;
     } else {

@@ -23,7 +23,6 @@ PAGES = (
     "/inbox/",
     "/account/",
     "/account/notifications/",
-    "/gallery/",
     "/datasets/",
     "/projects/new-york-2013/",
     "/datasets/new-york-2013/flights/",
@@ -108,6 +107,9 @@ def test_no_page_is_wider_than_its_window(sign_in: SignIn) -> None:
 
 def test_forced_colours_keep_every_state_readable(sign_in: SignIn) -> None:
     olivia = sign_in("olivia", forced_colors="active")
+    for path in ("/", "/inbox/", "/datasets/new-york-2013/flights/expectations/"):
+        olivia.go(path)
+        assert violations(olivia.page, "forced") == [], path
     olivia.open_request(CONFLICTING)
     assert violations(olivia.page, "forced") == []
     marks = olivia.page.locator("#merge-box .gates .chip")

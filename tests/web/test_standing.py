@@ -59,7 +59,7 @@ def test_the_strip_says_state_obstacles_and_the_next_step_of_each_reader(
         body="Why?",
         revision_digest=digest,
     )
-    asked = "Changes requested", ["Olivia Okafor asked for changes.", "Needs 1 approval"]
+    asked = "Changes requested", ["Olivia Okafor asked for changes", "Needs 1 approval"]
     assert says(change_request, author) == (*asked, "Replace the content")
     assert says(change_request, owner) == (*asked, "")
     approve(change_request, owner)

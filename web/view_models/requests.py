@@ -86,7 +86,7 @@ def _in_short(gate: Blocker, facts: Facts) -> str:
         return counted(len(facts.unanswered_failures), "broken expectation")
     if gate.code == "threads_open":
         return counted(facts.open_threads, "open discussion")
-    return _SHORT.get(gate.code, gate.sentence)
+    return _SHORT.get(gate.code, gate.sentence.rstrip("."))
 
 
 #: The gates whose words hold no number. ``changes_requested`` names a person, and is short already.

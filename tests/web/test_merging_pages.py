@@ -334,8 +334,8 @@ def test_what_moved_is_said_beside_the_base_and_in_the_dialog(
     assert sentence in whole
     assert "The base is version 0, the table is at version 1." in whole
     assert '<th scope="row">seats</th> <td class="num">1 cell</td>' in whole
-    assert "Refresh the base" in whole
-    assert "Refresh the base" not in text(signed_in(viewer).get(page))
+    assert "Update to version " in whole
+    assert "Update to version " not in text(signed_in(viewer).get(page))
 
 
 def test_what_cannot_be_said_is_a_notice_in_the_part_and_a_page_by_itself(
@@ -367,7 +367,7 @@ def test_the_base_is_refreshed(
     merge(ChangeRequestFactory(dataset=dataset, author=author, csv="tailnum,seats\nN1,150\n"), owner)
     client, url = signed_in(author), reverse("rebase", args=[change_request.cr_id])
     client.post(reverse("check_again", args=[change_request.cr_id]))
-    assert "Refresh the base" in text(client.get(reverse("checks", args=[change_request.cr_id])))
+    assert "Update to version " in text(client.get(reverse("checks", args=[change_request.cr_id])))
     rebased = text(client.post(url, follow=True))
     assert "The base is version 1 now. No row moved, so approvals stay." in rebased
     assert "The base is version 1 already." in text(client.post(url, follow=True))

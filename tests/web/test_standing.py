@@ -76,7 +76,7 @@ def test_a_draft_and_a_closed_request_say_who_goes_on(
     assert says(change_request, author) == ("Draft", [], "Ask for review")
     assert says(change_request, viewer) == ("Draft", [], "")
     proposals.close(change_request_id=change_request.pk, actor=author, reason="")
-    assert says(change_request, author) == ("Closed", [], "Open again as a draft")
+    assert says(change_request, author) == ("Closed", [], "Reopen")
     empty = ChangeRequestFactory(dataset=change_request.dataset, author=author, csv=None, status="draft")
     assert says(empty, author) == ("Draft", [], "Upload changes")
     assert says(empty, author, "upload") == ("Draft", [], "")

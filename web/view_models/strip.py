@@ -80,7 +80,7 @@ def _next_step(facts: Facts, page: str) -> NextStep | None:
     if facts.status is Status.CLOSED:
         if not possible(Action.REOPEN):
             return None
-        return NextStep("form", "Open again as a draft", reverse("reopen", args=own), "undo")
+        return NextStep("form", "Reopen", reverse("reopen", args=own), "undo")
     if facts.run is not None:
         return NextStep("page", "Watch the merge", reverse("merge_run", args=[facts.run.pk]), "merging")
     if facts.status is Status.DRAFT:

@@ -165,7 +165,7 @@ class TestHome:
         self, change_request: ChangeRequest, owner: User, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("web.view_models.home.PAGE_ROWS", 1)
-        monkeypatch.setitem(home._GROUPS, home.Group.FOR_YOU, ("For you", "eye", 1))
+        monkeypatch.setitem(home._GROUPS, home.RequestGroup.FOR_YOU, ("For you", "eye", 1))
         newer = ChangeRequestFactory(dataset=change_request.dataset)
         client = signed_in(owner)
         assert "Show all 2" in text(client.get("/"))

@@ -7,6 +7,7 @@ allowed. ``CR-128`` and ``@name`` are links where the reader may see what they n
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import nh3
@@ -61,12 +62,26 @@ def people_named(texts: Iterable[str]) -> list[str]:
     return sorted({name for text in texts for name in mentioned_names(text)})[:MOST_NAMED]
 
 
+#: What a text names, and the words for it.
+Pairs = tuple[tuple[str, str], ...]
+
+
 def rendered(text: str, named: Named | None = None) -> SafeString:
     """A text as HTML that is safe to show."""
     if len(text) > LONGEST:
         return format_html('<p class="prose__long">{}</p>', text)
+    known = named or Named()
+    requests = tuple(
+        (name, known.requests[name]) for name in requests_named([text]) if name in known.requests
+    )
+    people = tuple((name, known.people[name]) for name in people_named([text]) if name in known.people)
+    return _clean_html(text, requests, people)
+
+
+@lru_cache(maxsize=256)  # open pages ask for the same texts again and again
+def _clean_html(text: str, requests: Pairs, people: Pairs) -> SafeString:
     tokens = _parser.parse(text)
-    _make_links(tokens, named or Named())
+    _make_links(tokens, Named(dict(requests), dict(people)))
     html = _parser.renderer.render(tokens, _parser.options, {})
     clean = nh3.clean(
         html,

@@ -119,6 +119,11 @@ def remember_browser(request: HttpRequest, response: HttpResponse, username: str
     )
 
 
+def is_known_browser(request: HttpRequest) -> bool:
+    """Whether somebody signed in with the caller's browser lately, whoever it was."""
+    return _browser(request) is not None
+
+
 def _limits(request: HttpRequest, account: str, address: str) -> list[Limit]:
     """What an attempt is held against, the strict one first."""
     browser = _browser(request)

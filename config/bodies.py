@@ -25,13 +25,16 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
+from accounts.guard import is_known_browser
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[..., Awaitable[None]]
 
-#: In the scope of a request whose body was refused: how many bytes would have been taken.
+#: In the scope of a request whose body was refused: how many bytes would have been taken. Most such bodies are not
+#: read; forms of our pages are, up to what long lists may have, so that what somebody typed is in the answer.
 REFUSED = "headgate.body_refused"
 #: What a form adds to the file in it: borders, names, the other fields.
 FORM_BYTES = 64 * 1024
@@ -41,7 +44,8 @@ class BoundedBodies:
     """An ASGI application whose requests have bodies of a known length, within the bounds of their operation.
 
     An operation names the setting that bounds its bodies in ``body_limit`` (on the class or function of the view);
-    else it is ``BODY_LIMIT_BYTES``. Bodies above that are taken from callers that are known, and from nobody else.
+    else it is ``BODY_LIMIT_BYTES``. Bodies above that are taken from callers that are known, and from nobody else: by
+    their token or session, and on pages by their browser, for a session may have ended while somebody typed.
     """
 
     def __init__(self, application: Application) -> None:
@@ -55,16 +59,20 @@ class BoundedBodies:
         declared = int(headers.get(b"content-length", 0))
         if not declared and not chunked:
             return await self.application(scope, receive, send)
-        limit = _limit_of(scope)
-        if limit > settings.BODY_LIMIT_BYTES and (chunked or declared > settings.BODY_LIMIT_BYTES):
+        view = _view_at(scope)
+        limit, is_page = _limit_of(view), _is_page(view)
+        read = max(limit, settings.LONG_LIST_LIMIT_BYTES) if is_page and not chunked else limit
+        if read > settings.BODY_LIMIT_BYTES and (chunked or declared > settings.BODY_LIMIT_BYTES):
             async with ThreadSensitiveContext():
-                known = await sync_to_async(_is_known)(scope)
-            limit = limit if known else settings.BODY_LIMIT_BYTES
-        limit += FORM_BYTES
-        if declared > limit:
+                known = await sync_to_async(_is_known)(scope, by_browser=is_page)
+            if not known:
+                limit = read = settings.BODY_LIMIT_BYTES
+        limit, read = limit + FORM_BYTES, read + FORM_BYTES
+        if declared > read:
             return await self._refuse(scope, send, limit)
         if not chunked:
-            return await self.application(scope, receive, send)
+            beyond = {REFUSED: limit} if declared > limit else {}
+            return await self.application({**scope, **beyond}, receive, send)
         headers.pop(b"content-length", None)
         counted = {**scope, "headers": list(headers.items())}
         body = _CountedBody(receive, counted["headers"], limit)
@@ -101,18 +109,29 @@ class _CountedBody:
         return message
 
 
-def _limit_of(scope: Scope) -> int:
+def _view_at(scope: Scope) -> Any:
     try:
-        view: Any = resolve(scope["path"].removeprefix(scope.get("root_path", ""))).func
+        return resolve(scope["path"].removeprefix(scope.get("root_path", ""))).func
     except Resolver404:
-        return int(settings.BODY_LIMIT_BYTES)
+        return None
+
+
+def _is_page(view: Any) -> bool:
+    return str(getattr(view, "__module__", "")).startswith("web.")
+
+
+def _limit_of(view: Any) -> int:
     named = getattr(view, "body_limit", None) or getattr(getattr(view, "cls", None), "body_limit", None)
     return int(getattr(settings, named or "BODY_LIMIT_BYTES"))
 
 
-def _is_known(scope: Scope) -> bool:
-    """Whether the headers carry a token or a session that holds. What it may do is asked later, where it always is."""
+def _is_known(scope: Scope, *, by_browser: bool) -> bool:
+    """Whether the headers carry a token or a session that holds, or (``by_browser``) are of a browser in which somebody
+    signed in lately. What it may do is asked later, where it always is.
+    """
     request = ASGIRequest(scope, io.BytesIO())
+    if by_browser and is_known_browser(request):
+        return True
     classes: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
     authenticators = [
         authenticator()

@@ -41,6 +41,7 @@ class Environment:
     database_connections: int = 10
     celery_broker_url: str = "redis://127.0.0.1:6379/0"
     delta_data_root: Path = Path("/data/delta")
+    table_places: list[str] = field(default_factory=list)
     log_format: str = "json"
     log_level: str = "INFO"
     email_url: str = ""
@@ -151,6 +152,16 @@ def audit_keys(given: Environment) -> tuple[tuple[str, str], ...]:
             "and digits, each once, secrets of at least 32 characters without spaces."
         )
     return keys
+
+
+def table_places(given: Environment) -> list[str]:
+    """Folders and addresses that tables may lie in. Raises ``ImproperlyConfigured`` for a relative folder."""
+    for place in given.table_places:
+        if "://" not in place and not Path(place).is_absolute():
+            raise ImproperlyConfigured(
+                f"TABLE_PLACES names {place!r}, which is neither an absolute folder nor an address."
+            )
+    return given.table_places
 
 
 def encryption_keys(given: Environment) -> list[str]:

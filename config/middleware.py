@@ -16,6 +16,7 @@ from accounts.addresses import address_of
 from accounts.sessions import note_activity
 from config.bodies import REFUSED
 from config.problems import TooLarge, current_request_id, document, headers_of, problem_of, status_of
+from config.uploads import NamesOfFiles
 from web.typed import TypedForm, page_of, typed_form
 from web.views.shared import SEND_AS_PAGE
 
@@ -64,8 +65,24 @@ class ProbeMiddleware:
         return self.get_response(request)
 
 
+class StrangersFilesMiddleware:
+    """Keep nothing of files in forms that are sent without a session: what was typed beside them comes back."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if (
+            request.content_type == "multipart/form-data"
+            and not _is_for_programs(request)
+            and not request.user.is_authenticated
+        ):
+            request.upload_handlers = [NamesOfFiles(request)]
+        return self.get_response(request)
+
+
 class RefusedBodyMiddleware:
-    """Say 413 where ``BoundedBodies`` did not read the body."""
+    """Say 413 where ``BoundedBodies`` found the body too large."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -106,7 +123,7 @@ _EMPTY = {
 
 def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form whose token is not the session's, as after signing in again in another window: all of it can be sent again
-    where it is from a page of ours, else none of it is shown.
+    where it is from a page of ours, by whom that was made for, else none of it is shown.
     """
     logger.warning("csrf_failed", reason=reason)
     if request.headers.get("HX-Request") == "true":

@@ -3,7 +3,7 @@
 import tempfile
 from typing import Any
 
-from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 
 from changerequests.services.storage import incoming_folder
@@ -34,3 +34,13 @@ class UploadOnDisk(TemporaryFileUploadHandler):
         self.file = FileBesideUploads(
             self.file_name, self.content_type, 0, self.charset, self.content_type_extra
         )
+
+
+class NamesOfFiles(FileUploadHandler):
+    """Of every file its name alone: for forms of people who are not signed in, who are asked for it again."""
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Throw away what comes."""
+
+    def file_complete(self, file_size: int) -> UploadedFile:
+        return SimpleUploadedFile(self.file_name or "file", b"")

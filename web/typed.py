@@ -2,6 +2,9 @@
 
 A session that ended, a form that is older than the last sign-in, a request that moved meanwhile: whatever the answer
 is, the words are in it, in a form like the one that they came from. Nothing of it is kept on the server.
+
+Two people may use one browser, one after the other. Every form of our pages says, signed, whom it was made for
+(``{% csrf_token %}`` of ``web.form_tags`` writes it), and what one of them typed is never shown to the other.
 """
 
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.signing import BadSignature, Signer
 from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -36,6 +40,8 @@ TEXTS = {
 CHOICES = {"verdict": "Verdict", "role": "Role"}
 #: Addresses of forms that nobody types into.
 _WITHOUT_WORDS = {"logout", "theme"}
+#: The field of every form that says whom it was made for.
+TYPED_BY = "typed_by"
 #: How a sign-in form names what goes along with it.
 CARRIED, CARRIED_ACTION, CARRIED_FILE = "typed-", "typed_action", "typed_file"
 
@@ -52,11 +58,15 @@ class TypedField:
 
 @dataclass(frozen=True)
 class TypedForm:
-    """A form as it was sent: where to, its texts, and all else that goes along unseen."""
+    """A form as it was sent: where to, its texts, and all else that goes along unseen.
+
+    ``typed_by`` is the signed mark of whom it was made for, empty where it has none.
+    """
 
     action: str
     fields: tuple[tuple[str, str], ...]
     files: tuple[str, ...] = ()
+    typed_by: str = ""
 
     @property
     def texts(self) -> list[TypedField]:
@@ -83,6 +93,7 @@ class TypedForm:
     def carried(self) -> Iterator[tuple[str, str]]:
         """The form as hidden fields of another one."""
         yield CARRIED_ACTION, self.action
+        yield TYPED_BY, self.typed_by
         yield from ((CARRIED + name, text) for name, text in self.fields)
         yield from ((CARRIED_FILE, name) for name in self.files)
 
@@ -103,8 +114,26 @@ def _label(name: str) -> str:
     return TEXTS.get(name, "")
 
 
+def mark_of(user_id: int) -> str:
+    """What a form holds that was made for an account."""
+    return _signer().sign(str(user_id))
+
+
+def _signer() -> Signer:
+    return Signer(salt="web.typed")
+
+
 def typed_form(request: HttpRequest) -> TypedForm | None:
-    """What was typed into the form that was sent; None where that is nothing, or nothing that could be read."""
+    """What was typed into the form that was sent, as far as whoever sent it may read it.
+
+    None where that is nothing, or nothing that could be read, and where somebody else typed it. Where nobody is signed
+    in the form says by ``typed_by`` who may see it after that.
+    """
+    form = _sent_form(request)
+    return form if form is not None and _may_be_shown(form, request) else None
+
+
+def _sent_form(request: HttpRequest) -> TypedForm | None:
     match = _match(request.path_info)
     if request.method != "POST" or match is None:
         return None
@@ -113,13 +142,31 @@ def typed_form(request: HttpRequest) -> TypedForm | None:
     except (SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError):
         return None
     if match.url_name == "login":
-        return carried_form(posted)
+        return _carried_form(posted)
     if any("password" in name for name in posted):
         return None
-    return _with_words(TypedForm(request.path, _fields(posted), files))
+    return _with_words(TypedForm(request.path, _fields(posted), files, posted.get(TYPED_BY, "")))
 
 
-def carried_form(posted: QueryDict) -> TypedForm | None:
+def _may_be_shown(form: TypedForm, request: HttpRequest) -> bool:
+    """Whether nobody is signed in, or whoever is typed it: by its mark, or because the form is one of their session."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return True
+    if form.typed_by:
+        return _maker_of(form) == str(user.pk)
+    is_of_session = bool(getattr(request, "csrf_processing_done", False))
+    return is_of_session and form.action == request.path
+
+
+def _maker_of(form: TypedForm) -> str:
+    try:
+        return _signer().unsign(form.typed_by)
+    except BadSignature:
+        return ""
+
+
+def _carried_form(posted: QueryDict) -> TypedForm | None:
     """The form that came along with a sign-in."""
     action = posted.get(CARRIED_ACTION, "")
     if _match(action) is None:
@@ -127,7 +174,8 @@ def carried_form(posted: QueryDict) -> TypedForm | None:
     fields = tuple(
         (name.removeprefix(CARRIED), text) for name, text in _fields(posted) if name.startswith(CARRIED)
     )
-    return _with_words(TypedForm(action, fields, tuple(posted.getlist(CARRIED_FILE))))
+    files = tuple(posted.getlist(CARRIED_FILE))
+    return _with_words(TypedForm(action, fields, files, posted.get(TYPED_BY, "")))
 
 
 def _with_words(form: TypedForm) -> TypedForm | None:
@@ -138,7 +186,7 @@ def _fields(posted: QueryDict) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, text)
         for name, texts in posted.lists()
-        if name != "csrfmiddlewaretoken"
+        if name not in ("csrfmiddlewaretoken", TYPED_BY)
         for text in texts
         if isinstance(text, str)
     )

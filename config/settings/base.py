@@ -12,6 +12,7 @@ from config.env import (
     encryption_keys,
     mail_settings,
     read_environment,
+    table_places,
 )
 from config.logs import logging_settings
 from notifications.channels.reach import Reach
@@ -68,6 +69,7 @@ MIDDLEWARE = [
     "config.middleware.RequestLogMiddleware",
     "config.middleware.RequestIdHeaderMiddleware",
     "config.middleware.ProblemPageMiddleware",
+    "config.middleware.StrangersFilesMiddleware",
     "config.middleware.RefusedBodyMiddleware",
     "config.middleware.SessionActivityMiddleware",
 ]
@@ -87,6 +89,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
+            "builtins": ["web.form_tags"],
             "libraries": {"headgate": "web.template_tags"},
         },
     }
@@ -157,6 +160,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 
 #: Where tables that Headgate makes, staged content and audit files live.
 DELTA_DATA_ROOT = ENV.delta_data_root
+#: Where else tables may lie; empty: wherever operators register them.
+TABLE_PLACES = table_places(ENV)
 #: Ids and secrets that the audit trail is written and verified with, the one that writes first.
 AUDIT_KEYS = audit_keys(ENV)
 #: Where else its anchors are told; empty for nowhere.

@@ -10,11 +10,27 @@ function release(form) {
   }
 }
 
+// What is typed into one form reaches the server up to here (LONG_LIST_LIMIT_BYTES, with room for the rest of the form).
+const MOST_TYPED_BYTES = 15_000_000;
+
+function typedBytes(form) {
+  const texts = [...form.querySelectorAll("textarea")].map((one) => one.value);
+  if (texts.reduce((sum, text) => sum + text.length, 0) * 9 < MOST_TYPED_BYTES) return 0;
+  if (form.enctype === "multipart/form-data") return new Blob(texts).size;
+  return texts.reduce((sum, text) => sum + encodeURIComponent(text.toWellFormed?.() ?? text).length, 0);
+}
+
 document.addEventListener(
   "submit",
   (event) => {
     const form = event.target;
     if (form.method !== "post" || form.dataset.themeForm !== undefined) return;
+    if (typedBytes(form) > MOST_TYPED_BYTES) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      notice("This text is too long for a form: at most 15 MB can be sent. Save it as a file, and upload that instead.");
+      return;
+    }
     if (submitted.has(form)) {
       event.preventDefault();
       event.stopImmediatePropagation();

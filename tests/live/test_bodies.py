@@ -4,11 +4,16 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from django.contrib.auth.models import User
+from django.core.signing import TimestampSigner
 
+from accounts.guard import BROWSER_COOKIE
 from changerequests.models import ChangeRequest
+from changerequests.services.storage import incoming_folder
 from config.bodies import with_lengths
 from datasets.models import Dataset
 from tests.live.server import Connection, form_with
+from web.typed import TYPED_BY, mark_of
 
 CSV = b"tailnum,seats\nN1,7\n"
 
@@ -100,6 +105,32 @@ def test_fs12_nobody_known_sends_no_file(server: str, client: Connection, draft:
     body, kind = form_with("planes.csv", CSV + b"\n" * 2_000_000)
     assert Connection(server).call("POST", upload, body, chunked=True, Content_Type=kind).status == 413
     assert client.call("POST", upload, body, chunked=True, Content_Type=kind).status == 201
+
+
+def test_fs12_a_form_of_a_page_comes_back_whole_from_browsers_that_are_known(
+    server: str, draft: ChangeRequest, owner: User
+) -> None:
+    words, page = "w" * 3_000_000, f"/change-requests/{draft.cr_id}/comments/"
+    fields = {"body": words, TYPED_BY: mark_of(owner.pk), "csrfmiddlewaretoken": "a" * 32}
+    body, kind = form_with("planes.csv", CSV, **fields)
+    known = f"csrftoken={'a' * 32}; {BROWSER_COOKIE}={TimestampSigner(salt='accounts.browser').sign('one')}"
+
+    ended = Connection(server, cookies=known).call("POST", page, body, Content_Type=kind)
+    assert (ended.status, ended.headers["content-type"]) == (413, "text/html; charset=utf-8")
+    assert words in ended.body.decode()
+    assert Connection(server, cookies=f"csrftoken={'a' * 32}").declare("POST", page, len(body)).status == 413
+    forged = known.replace("one:", "two:")
+    assert Connection(server, cookies=forged).declare("POST", page, len(body)).status == 413
+
+    # Where files may be sent, the words beside them come back, and of the file its name alone.
+    incoming = incoming_folder()
+    body, kind = form_with(
+        "planes.csv", CSV + b"\n" * 20_000_000, **{**fields, "body": "", "title": "A title"}
+    )
+    new = f"/datasets/{draft.dataset.project.slug}/{draft.dataset.slug}/new/"
+    ended = Connection(server, cookies=known).call("POST", new, body, Content_Type=kind)
+    assert (ended.status, "A title" in ended.body.decode()) == (401, True)
+    assert not incoming.exists() or not list(incoming.iterdir())
 
 
 def test_fs12_a_page_says_it_as_a_page(client: Connection) -> None:

@@ -15,6 +15,7 @@ from changerequests.models import ChangeRequest, Comment
 from changerequests.services import proposals, reviews
 from datasets.models import Dataset
 from tests.web.conftest import SignedIn
+from web.typed import TYPED_BY, mark_of
 
 PASSWORD = "correct horse battery staple"
 WORDS = 'Why 3 < 4 & "so on"?\r\nIn the second line: ünï.'
@@ -50,6 +51,11 @@ def form_in(answer: HttpResponseBase, marker: str) -> tuple[str, dict[str, str]]
     return action[1], {name: unescape(text) for name, text in {**fields, **texts}.items()}
 
 
+def typed_in(sent: dict[str, str]) -> dict[str, str]:
+    """What a form sends but for what every form has."""
+    return {name: text for name, text in sent.items() if name not in ("csrfmiddlewaretoken", TYPED_BY)}
+
+
 FORMS = [
     ("request comments/", {"body": WORDS}, "body"),
     ("request comments/", {"body": WORDS, "parent": "7"}, "body"),
@@ -80,15 +86,14 @@ def test_what_was_typed_comes_back_after_signing_in(
     for place, typed, text in FORMS:
         client, address = Client(), place_of(place, dataset, change_request)
 
-        ended = client.post(address, typed)
+        ended = client.post(address, {**typed, TYPED_BY: mark_of(known.pk)})
 
         assert (place, ended.status_code, ENDED in ended.content.decode()) == (place, 401, True)
         sign_in, carried = form_in(ended, "/sign-in/")
         back = client.post(sign_in, {**carried, "username": known.username, "password": PASSWORD})
         assert back.status_code == 200
         action, sent = form_in(back, 'id="typed"')
-        sent.pop("csrfmiddlewaretoken")
-        assert (action, sent) == (address, typed)
+        assert (action, typed_in(sent)) == (address, typed)
         assert sent[text] == typed[text]
 
 
@@ -96,7 +101,8 @@ def test_further_attempts_to_sign_in_and_reloads_have_it_too(
     change_request: ChangeRequest, known: User
 ) -> None:
     client, credentials = Client(), {"username": known.username, "password": PASSWORD}
-    ended = client.post(f"/change-requests/{change_request.cr_id}/comments/", {"body": WORDS})
+    typed = {"body": WORDS, TYPED_BY: mark_of(known.pk)}
+    ended = client.post(f"/change-requests/{change_request.cr_id}/comments/", typed)
     sign_in, carried = form_in(ended, "/sign-in/")
     wrong = client.post(sign_in, {**carried, **credentials, "password": "wrong"})
     sign_in, carried = form_in(wrong, "/sign-in/")
@@ -123,7 +129,7 @@ def test_a_comment_is_sent_after_signing_in_again(change_request: ChangeRequest,
 def test_a_file_has_to_be_chosen_again(dataset: Dataset, known: User) -> None:
     client, address = Client(), f"/datasets/{dataset.project.slug}/{dataset.slug}/new/"
     file = SimpleUploadedFile("planes.csv", b"tailnum\nN1\n")
-    ended = client.post(address, {"title": "A title", "file": file})
+    ended = client.post(address, {"title": "A title", "file": file, TYPED_BY: mark_of(known.pk)})
     sign_in, carried = form_in(ended, "/sign-in/")
     back = client.post(sign_in, {**carried, "username": known.username, "password": PASSWORD})
     assert '<input class="form-control"\n               type="file"' in back.content.decode()
@@ -151,13 +157,80 @@ def test_a_sign_in_carries_only_forms_of_our_pages(known: User, carried: dict[st
     assert (answer.status_code, answer.headers.get("Location")) == (302, "/")
 
 
+# --- Two people at one browser --------------------------------------------------------------------------------
+
+
+def test_who_signs_in_next_never_sees_what_somebody_else_typed(
+    change_request: ChangeRequest, known: User, viewer: User
+) -> None:
+    viewer.set_password(PASSWORD)
+    viewer.save()
+    page, other = (
+        f"/change-requests/{change_request.cr_id}/",
+        {"username": viewer.username, "password": PASSWORD},
+    )
+    for marked in (mark_of(known.pk), mark_of(known.pk).replace(":", ":x"), ""):
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(known)
+        _, fields = form_in(client.get(page), 'id="comment-form"')
+        client.cookies.pop("sessionid")
+        ended = client.post(f"{page}comments/", {**fields, "body": WORDS, TYPED_BY: marked})
+        sign_in, carried = form_in(ended, "/sign-in/")
+
+        answer = client.post(sign_in, {**carried, **other}, follow=True)
+
+        assert (answer.status_code, answer.request["PATH_INFO"]) == (200, page)
+        assert "was opened by another account" in answer.content.decode()
+        assert "second line" not in answer.content.decode()
+        # In another window, where the form still stands.
+        again = client.post(f"{page}comments/", {**fields, "body": WORDS})
+        assert (again.status_code, "second line" in again.content.decode()) == (403, False)
+        stale = client.post(sign_in, {**carried, **other, "csrfmiddlewaretoken": "x" * 32})
+        assert (stale.status_code, "second line" in stale.content.decode()) == (403, False)
+    assert not Comment.objects.exists()
+
+
+def test_two_windows_of_one_person_both_keep_their_words(change_request: ChangeRequest, known: User) -> None:
+    client, page = Client(enforce_csrf_checks=True), f"/change-requests/{change_request.cr_id}/"
+    client.force_login(known)
+    _, fields = form_in(client.get(page), 'id="comment-form"')
+    client.cookies.pop("sessionid")
+    credentials = {"username": known.username, "password": PASSWORD}
+    windows = [form_in(client.post(f"{page}comments/", {**fields, "body": one}), "/sign-in/") for one in "ab"]
+
+    for (sign_in, carried), body in zip(windows, "ab", strict=True):
+        back = client.post(sign_in, {**carried, **credentials})
+        action, sent = form_in(back, 'id="typed"')
+        assert (action, sent["body"]) == (f"{page}comments/", body)
+        assert client.post(action, sent).status_code == 302
+
+    assert sorted(Comment.objects.values_list("body", flat=True)) == ["a", "b"]
+
+
+def test_words_for_what_is_gone_by_then_are_shown_and_refused_with_them(
+    dataset: Dataset, change_request: ChangeRequest, known: User
+) -> None:
+    address = f"/change-requests/{change_request.cr_id}/comments/"
+    client = Client()
+    ended = client.post(address, {"body": WORDS, TYPED_BY: mark_of(known.pk)})
+    sign_in, carried = form_in(ended, "/sign-in/")
+    ChangeRequest.objects.filter(pk=change_request.pk).delete()
+    back = client.post(sign_in, {**carried, "username": known.username, "password": PASSWORD})
+    action, sent = form_in(back, 'id="typed"')
+
+    gone = client.post(action, sent)
+
+    assert (gone.status_code, form_in(gone, 'id="typed"')[1]["body"]) == (404, WORDS)
+
+
 # --- Signed in, and refused all the same -----------------------------------------------------------------------
 
 
 def test_a_form_older_than_the_sign_in_is_sent_again(change_request: ChangeRequest, author: User) -> None:
     client, page = Client(enforce_csrf_checks=True), f"/change-requests/{change_request.cr_id}/"
     client.force_login(author)
-    refused = client.post(f"{page}comments/", {"body": WORDS, "csrfmiddlewaretoken": "x" * 32})
+    old = {"body": WORDS, "csrfmiddlewaretoken": "x" * 32, TYPED_BY: mark_of(author.pk)}
+    refused = client.post(f"{page}comments/", old)
     assert (refused.status_code, Comment.objects.exists()) == (403, False)
     action, sent = form_in(refused, 'id="typed"')
     assert client.post(action, sent).status_code == 302
@@ -206,8 +279,7 @@ def test_a_refused_form_shows_what_was_typed(
     refused = signed_in(request.getfixturevalue(who)).post(address, typed)
     assert refused.status_code == status
     action, sent = form_in(refused, 'id="typed"')
-    sent.pop("csrfmiddlewaretoken")
-    assert (action, sent) == (address, typed)
+    assert (action, typed_in(sent)) == (address, typed)
 
 
 def test_a_fault_of_ours_loses_no_word(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -15,11 +16,17 @@ from web.forms import SignInForm
 from web.typed import TypedForm, typed_form
 from web.views.shared import form_at, safe_next
 
+_OF_SOMEBODY_ELSE = (
+    "The form that was sent before you signed in was opened by another account. "
+    "It is not shown, and nothing was sent."
+)
+
 
 class SignIn(LoginView):
     """User name and password; somebody already signed in goes on to their page.
 
-    What was typed into a form while nobody was signed in goes along, and is shown after that to be sent.
+    What was typed into a form while nobody was signed in goes along, and is shown after that to be sent: to the account
+    that had opened the form, and to no other.
     """
 
     http_method_names = ["get", "head", "post"]
@@ -37,10 +44,13 @@ class SignIn(LoginView):
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Signed in: from now on nothing that others try elsewhere keeps the person out of this browser."""
+        came_along = typed_form(self.request) is not None
         response = super().form_valid(form)
         typed = typed_form(self.request)
         if typed is not None:
             response = _typed_page(self.request, typed)
+        elif came_along:
+            messages.warning(self.request, _OF_SOMEBODY_ELSE)
         remember_browser(self.request, response, form.get_user().get_username())
         return response
 

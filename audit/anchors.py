@@ -20,6 +20,7 @@ from audit.keys import current_key, key_called
 #: The folder of the anchor files below the audit root.
 ANCHORS_FOLDER: Final = "anchors"
 FORMAT_VERSION: Final = 1
+_NO_SEQUENCE: Final = 2**63
 
 
 class Signature(StrEnum):
@@ -66,7 +67,7 @@ def read_anchor(path: Path) -> Anchor:
     """One anchor. Raises ``AnchorDamaged``."""
     try:
         return parsed_anchor(path, path.read_text(encoding="utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise AnchorDamaged(path) from error
 
 
@@ -75,13 +76,19 @@ def parsed_anchor(path: Path, text: str) -> Anchor:
     try:
         content: Any = json.loads(text)
         heads = {
-            stream: ChainHead(int(head["sequence"]), str(head["hash"]))
-            for stream, head in content["heads"].items()
+            stream: parsed_head(head["sequence"], head["hash"]) for stream, head in content["heads"].items()
         }
         previous, digest = str(content["previous"]), str(content["previous_sha256"])
         return Anchor(path, heads, previous, digest, _signature_of(content))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AnchorDamaged(path) from error
+
+
+def parsed_head(sequence: Any, digest: Any) -> ChainHead:
+    """A head as a document tells it. Raises ``ValueError`` for what is none."""
+    if type(sequence) is not int or not 0 < sequence < _NO_SEQUENCE:
+        raise ValueError("the head of a chain has a sequence")
+    return ChainHead(sequence, str(digest))
 
 
 def is_unsigned(path: Path) -> bool:
@@ -129,8 +136,9 @@ def anchored_heads() -> dict[str, ChainHead]:
 
 def broken_links() -> Iterator[tuple[Path, str]]:
     """Anchor files that are damaged, or changed or missing as told by the anchor after them, with the reason."""
-    folder = audit_root() / ANCHORS_FOLDER
+    folder, last = audit_root() / ANCHORS_FOLDER, ""
     for path in anchor_paths():
+        before_it, last = last, path.name
         try:
             anchor = read_anchor(path)
         except AnchorDamaged:
@@ -138,10 +146,11 @@ def broken_links() -> Iterator[tuple[Path, str]]:
             continue
         if anchor.signature is Signature.WRONG:
             yield path, "the anchor is not as somebody with the key signed it"
-        if not anchor.previous:
-            continue
         before = folder / anchor.previous
-        if not before.is_file():
+        if anchor.previous and not before.is_file():
             yield before, f"the anchor is missing; {path.name} follows it"
-        elif file_sha256(before) != anchor.previous_sha256:
+        elif anchor.previous and file_sha256(before) != anchor.previous_sha256:
             yield before, f"the anchor was changed after {path.name} was made"
+        elif anchor.previous != before_it:
+            told = f"it follows {anchor.previous}" if anchor.previous else "it follows none"
+            yield path, f"the anchor stands where it was not made: {told}, and {before_it} is before it"

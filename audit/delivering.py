@@ -140,11 +140,8 @@ def breaks_of_told(lines: Iterable[str]) -> Iterator[Break]:
             continue
         try:
             content = json.loads(begins + text)
-            heads = {
-                stream: anchors.ChainHead(int(head[0]), str(head[1]))
-                for stream, head in content["heads"].items()
-            }
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            heads = {stream: anchors.parsed_head(*head) for stream, head in content["heads"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             yield Break("", 0, "a line of the syslog cannot be read", file=line.strip()[:200])
             continue
         yield from breaks_of_heads(f"the syslog, of {content['anchor']}", heads)

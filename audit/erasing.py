@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import normalize
 
 from django.db import connection
 from django.db.models import QuerySet
@@ -35,7 +36,8 @@ OF_ROWS: Final = frozenset({"key", "value", "base", "current", "proposed", "chec
 @dataclass(frozen=True)
 class Names:
     """What a person was called, and what stands in its place. A text is replaced where it is one of the names, and
-    inside of it where a name stands as a word.
+    inside of it where a name stands as a word or is called (``@name``). Addresses of mail are the same in capitals,
+    and letters with accents however they are put together.
     """
 
     names: tuple[str, ...]
@@ -43,9 +45,13 @@ class Names:
     _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        longest_first = sorted({name for name in self.names if name}, key=len, reverse=True)
-        words = "|".join(map(re.escape, longest_first))
-        pattern = re.compile(rf"(?<![\w@+-])(?<!\w\.)(?:{words})(?![\w@+-]|\.\w)")
+        forms = {normalize(form, name) for name in self.names if name for form in ("NFC", "NFD")}
+        longest_first = sorted(forms, key=len, reverse=True)
+        words = "|".join(
+            f"(?i:{re.escape(name)})" if "@" in name else re.escape(name) for name in longest_first
+        )
+        # Behind an @ that begins a word it is a mention; within a word it is part of an address.
+        pattern = re.compile(rf"(?<![\w+-])(?<![\w.+-]@)(?<!@@)(?<!\w\.)(?:{words})(?![\w@+-]|\.\w)")
         object.__setattr__(self, "_pattern", pattern)
 
     def replaced(self, text: str) -> str:

@@ -35,26 +35,30 @@ from changerequests.models import (
 from changerequests.services.evidence import KEPT, MERGE, OUTCOME, WAIT
 from datasets.errors import InvalidInput
 from datasets.evidence import ACCOUNT, DATASET, RENAMED, SUITE_VERSION, account_rows
-from datasets.models import Dataset, MaintenanceRun, SuiteVersion
+from datasets.models import Dataset, MaintenanceRun, Project, RememberedAnswer, SuiteVersion
 from datasets.owners import keeping_owners, owned_by
 from datasets.services import installation_identity
 
 #: Where people write, or are named by value; all else names accounts by their numbers.
 TEXTS: Final[Mapping[type[models.Model], tuple[str, ...]]] = {
-    Dataset: ("description",),
+    Project: ("name", "description"),
+    Dataset: ("name", "description"),
     SuiteVersion: ("note",),
     ChangeRequest: ("title", "description", "close_reason", "merge_when_ready_message", "merge_record"),
     Revision: ("file_name", "warnings"),
     Review: ("body",),
     Comment: ("body",),
     Upload: (
-        "title", "description", "file_name", "error_message", "source", "follow_up_message", "followed_up",
+        "title", "description", "file_name", "agent", "error_message", "error_data", "source", "follow_up_message",
+        "followed_up",
     ),
-    Query: ("statement", "result", "error_message"),
+    Query: ("statement", "result", "error_message", "error_data"),
     ExpectationOverride: ("reason",),
     MergeRun: (
         "requested_for", "message", "override_reason", "overridden_blockers", "approved_by", "error_message",
+        "error_data",
     ),
+    RememberedAnswer: ("body",),
     MaintenanceRun: ("reason", "error_message"),
     LogEntry: ("object_repr", "change_message"),
 }  # fmt: skip
@@ -64,12 +68,17 @@ TEXTS_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
     "notifications.Delivery": ("payload", "response", "error_message"),
     "notifications.Webhook": ("name",),
     "audit.OutboxEntry": ("error",),
+    "accounts.Token": ("name", "agent"),
+    "accounts.DeviceSignIn": ("name", "agent"),
 }
-#: What opens the account, says where from, and what it was told: rows of models beside and above this package, by their
-#: labels, with what names the account in them.
+#: What opens the account, says where from, what it was told and what it is asked for: rows by the labels of their
+#: models, with what names the account in them.
 GONE: Final = {
     "accounts.Token": "user",
+    "accounts.DeviceSignIn": "user",
     "accounts.BrowserSession": "user",
+    "changerequests.ReviewRequest": "reviewer",
+    "datasets.RememberedAnswer": "user",
     "notifications.Notification": "person",
     "notifications.NotificationSetting": "person",
     "notifications.Subscription": "person",
@@ -121,6 +130,8 @@ def erase_person(
     with transaction.atomic():
         files = rewritten_files(names, dry_run=dry_run)
         seals, texts = _rows(names, files, dry_run=dry_run)
+        if user is not None:
+            texts += _pasted(user, dry_run=dry_run)
         if user is not None and not dry_run:
             with keeping_owners(owned_by([user])):
                 _close(user, names)
@@ -201,6 +212,15 @@ def _rows(names: Names, files: Mapping[Path, str], *, dry_run: bool) -> tuple[di
                 if kind.model is model:
                     seals |= kind.seal(row)
     return seals, texts
+
+
+def _pasted(user: User, *, dry_run: bool) -> list[str]:
+    """Forget what the person pasted into uploads that were not staged: it was kept to be shown to them again."""
+    kept = Upload.objects.filter(uploaded_by=user).exclude(pasted="")
+    places = [f"{Upload._meta.verbose_name} {pk}: pasted" for pk in kept.values_list("pk", flat=True)]
+    if not dry_run:
+        kept.update(pasted="")
+    return places
 
 
 def _with_digests_of(files: Mapping[Path, str], record: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,13 @@ import obstore.exceptions
 from merging.errors import MergeFailed
 from merging.store.stores import ObjectExists, open_store
 
+#: What is put into a bucket that locks its objects has a checksum, or S3 refuses it.
+_OF_S3 = {"aws_checksum_algorithm": "sha256"}
+
+
+def _options(place: str, options: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    return {**_OF_S3, **(options or {})} if place.startswith(("s3://", "s3a://")) else options
+
 
 def keep_file(place: str, name: str, content: bytes, options: Mapping[str, str] | None = None) -> None:
     """Put a file into a folder or object store, unless it is there already; durable when this returns.
@@ -16,7 +23,7 @@ def keep_file(place: str, name: str, content: bytes, options: Mapping[str, str] 
     Raises ``MergeFailed`` where the place cannot be written, or holds other content under the name.
     """
     try:
-        store = open_store(place, options)
+        store = open_store(place, _options(place, options))
         try:
             store.put_new(name, content)
         except ObjectExists:

@@ -9,8 +9,9 @@ from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from audit import services
-from audit.chain import SEALED_FIELDS
+from audit.chain import SEALED_FIELDS, canonical_json
 from audit.files import audit_root, file_sha256, write_audit_files
+from audit.keys import AuditKey
 from audit.models import Chain, Event
 from audit.services import (
     Break,
@@ -156,6 +157,90 @@ def test_a_changed_or_missing_anchor_is_named() -> None:
         (third.name, "the anchor cannot be read"),
         (third.name, "the file was changed"),
     }
+
+
+def test_an_anchor_that_is_put_where_it_was_not_made_is_named() -> None:
+    """Copies of one's own anchors are signed right: what tells is what each of them follows."""
+    paths = []
+    for _ in range(3):
+        write("dataset:1", 1)
+        paths.append(anchored())
+    first, second, third = paths
+    assert list(verify_anchors()) == []
+
+    def found() -> set[tuple[str, str]]:
+        return {(Path(one.file).name, one.reason.partition(":")[0]) for one in verify_anchors() if one.file}
+
+    kept = {path: path.read_bytes() for path in paths}
+    for replayed, name in ((first, "29990101T000000.000000Z.json"), (second, f"{third.stem}0.json")):
+        copy = third.with_name(name)
+        copy.write_bytes(kept[replayed])
+        assert found() == {(name, "the anchor stands where it was not made")}
+        copy.unlink()
+    second.write_bytes(kept[third])
+    third.write_bytes(kept[second])
+    assert second.name in {name for name, _ in found()}
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert list(verify_anchors()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"heads": {"dataset:1": {"seq',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"heads": {"dataset:1": {"sequence": 1e400, "hash": ""}}, "previous": "", "previous_sha256": ""}',
+        b'{"heads": {"dataset:1": {"sequence": 1'
+        + b"0" * 40
+        + b', "hash": ""}}, "previous": "", "previous_sha256": ""}',
+        b'{"heads": {"dataset:1": {"sequence": -1, "hash": ""}}, "previous": "", "previous_sha256": ""}',
+        b'{"heads": [], "previous": "", "previous_sha256": ""}',
+    ],
+    ids=["empty", "truncated", "binary", "deep", "endless", "too large", "negative", "list"],
+)
+def test_an_anchor_of_any_content_is_named_and_ends_nothing(content: bytes) -> None:
+    write("dataset:1", 1)
+    path = anchored()
+    path.write_bytes(content)
+
+    assert [(Path(one.file).name, one.reason) for one in verify_anchors()] == [
+        (path.name, "the anchor cannot be read")
+    ]
+    write("dataset:1", 1)
+    assert anchored() != path
+
+
+@pytest.mark.parametrize("key_id", ["elsewhere", None], ids=["unknown key", "a key called as ours"])
+def test_an_anchor_of_another_installation_is_named(key_id: str | None) -> None:
+    write("dataset:1", 2)
+    path = anchored()
+    content = json.loads(path.read_text())
+    del content["signature"]
+    content["key"] = key_id or content["key"]
+    other = AuditKey(content["key"], b"k" * 40)
+    path.write_text(json.dumps({**content, "signature": other.sign("anchor", canonical_json(content))}))
+
+    assert [one.reason for one in verify_anchors()] == [
+        "the anchor is not as somebody with the key signed it"
+    ]
+
+
+def test_an_anchor_of_another_installation_with_the_same_key_is_named() -> None:
+    """As a copy of an installation has it: its chains went on otherwise."""
+    write("dataset:1", 1)
+    anchored()
+    sid = transaction.savepoint()
+    write("dataset:1", 1)
+    of_the_copy = anchored()
+    kept = of_the_copy.read_bytes()
+    transaction.savepoint_rollback(sid)
+    write("dataset:1", 1)
+    of_the_copy.write_bytes(kept)
+
+    assert f"it is not the entry that {of_the_copy.name} anchored" in [one.reason for one in verify_anchors()]
 
 
 def test_audit_files_are_compared_with_the_hashes_in_their_event(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import StringIO
 from typing import Any
 
@@ -11,15 +12,18 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.utils import timezone
 
 from audit.erasing import Names, put_files
 from audit.files import audit_root
 from audit.models import Chain, Event
 from audit.services import anchor_chains, verify_triggers
-from changerequests.models import ChangeRequest
+from changerequests.models import ChangeRequest, ReviewRequest, Upload
 from changerequests.services import reviews, storage
 from changerequests.services.erasing import erase_person
+from changerequests.states import UploadStatus
 from datasets.errors import InvalidInput
+from datasets.models import Project, RememberedAnswer
 from tests.changerequests.test_tampering import World, named, rewritten, taken_back, world
 from tests.factories import fresh
 
@@ -39,6 +43,36 @@ def kept_texts() -> str:
     return "\n".join((*rows, *files))
 
 
+def kept_beside_the_trail(world: World) -> None:
+    """What Headgate keeps of carl in rows that no entry vouches for."""
+    dataset, carl, rita = world.merged.dataset, fresh(world.carl), fresh(world.rita)
+    Project.objects.filter(pk=dataset.project_id).update(description="Ask @carl.")
+    Upload.objects.create(
+        dataset=dataset,
+        uploaded_by=carl,
+        token="t" * 32,
+        status=UploadStatus.REFUSED,
+        title="Of carl",
+        agent="carl's agent",
+        pasted="name\ncarl",
+        error_data={"errors": [{"message": "carl, line 2", "value": "N1"}], "total": 1},
+    )
+    for user, name in ((carl, "mine"), (rita, "for carl")):
+        RememberedAnswer.objects.create(
+            user=user, operation="POST /x", key="key", status=201, body='{"author": "carl"}', fingerprint="f"
+        )
+        apps.get_model("accounts.DeviceSignIn").objects.create(
+            digest=str(user.pk),
+            user_code=str(user.pk),
+            user=user,
+            name=name,
+            days=1,
+            expires_at=timezone.now(),
+        )
+        ReviewRequest.objects.create(change_request=world.waiting, reviewer=user, asked_by=rita)
+    apps.get_model("accounts.Token").objects.create(user=rita, name="for carl", agent="carl's helper")
+
+
 def said(*arguments: str) -> str:
     out = StringIO()
     call_command("erase_person", *arguments, stdout=out)
@@ -46,7 +80,8 @@ def said(*arguments: str) -> str:
 
 
 def test_fs13_a_person_is_erased_and_every_chain_stays_whole(world: World) -> None:
-    body = "As carl said (carl@example.org), and Carl Carlsson too; carla did not."
+    body = "As carl said (Carl@example.org), and Carl Carlsson too; carla did not. @carl?"
+    kept_beside_the_trail(world)
     reviews.comment(change_request_id=world.waiting.pk, actor=fresh(world.rita), body=body)
     apps.get_model("accounts.Token").objects.create(user=world.carl)
     anchor_chains()
@@ -58,6 +93,7 @@ def test_fs13_a_person_is_erased_and_every_chain_stays_whole(world: World) -> No
 
     would = said("carl", "--dry-run")
     assert "would be replaced in comment" in would
+    assert re.search(r"would be replaced in upload \d+: pasted", would)
     assert f"would be replaced in {world.stream} entry {approval.sequence}: /actor" in would
     assert f"would be replaced in {storage.audit_folder(world.merged)}/merge_result.json" in would
     assert kept_texts() == before
@@ -68,9 +104,15 @@ def test_fs13_a_person_is_erased_and_every_chain_stays_whole(world: World) -> No
     after = kept_texts()
     pseudonym = User.objects.get(pk=world.carl.pk).username
     assert f"the person is {pseudonym} now" in done
-    for name in ("carl@", "Carl", "'carl'", '"carl"', " carl "):
+    for name in ("carl@", "Carl", "'carl'", '"carl"', " carl ", "@carl", "carl's", "carl,"):
         assert name not in after, [line for line in after.splitlines() if name in line][:3]
-    assert f"As {pseudonym} said ({pseudonym}), and {pseudonym} too; carla did not." in after
+    assert f"As {pseudonym} said ({pseudonym}), and {pseudonym} too; carla did not. @{pseudonym}?" in after
+    assert [one.user for one in RememberedAnswer.objects.all()] == [world.rita]
+    assert [one.reviewer for one in ReviewRequest.objects.all()] == [world.rita]
+    upload = Upload.objects.get(token="t" * 32)
+    assert (upload.pasted, upload.agent) == ("", f"{pseudonym}'s agent")
+    assert upload.error_data == {"errors": [{"message": f"{pseudonym}, line 2", "value": "N1"}], "total": 1}
+    upload.delete()
     assert named() == []
     assert list(verify_triggers()) == []
     # Each entry has the hash that it had, and what others did is proved by it as before.
@@ -146,14 +188,17 @@ def test_fs13_nobody_is_erased_from_a_broken_trail_and_only_who_is_there(world: 
         ("carl", "X"),
         ("Ask carl.", "Ask X."),
         ("carl.b, carl-b and carla", "carl.b, carl-b and carla"),
-        ("b.carl and @carl", "b.carl and @carl"),
+        ("b.carl and b@carl", "b.carl and b@carl"),
+        ("@carl, look. (@carl) @@carl", "@X, look. (@X) @@X"),
+        ("Carl@Example.ORG wrote, Carl did not", "X wrote, Carl did not"),
+        ("Ren\u00e9 and Rene\u0301", "X and X"),
         ("carl@example.org wrote", "X wrote"),
         ("(Carl Carlsson)", "(X)"),
         ("carl, carl; carl!", "X, X; X!"),
     ],
 )
 def test_fs13_a_name_is_replaced_where_it_is_a_word(text: str, expected: str) -> None:
-    names = Names(("carl", "carl@example.org", "Carl Carlsson", ""), "X")
+    names = Names(("carl", "carl@example.org", "Carl Carlsson", "Ren\u00e9", ""), "X")
     assert names.replaced(text) == expected
 
 

@@ -1,5 +1,6 @@
 """Anchors in the keeping of others: told once, again until it is done, and compared with the chains."""
 
+import base64
 import html
 import json
 import socket
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 
+import boto3
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
@@ -17,6 +19,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 import merging
+from audit.files import file_sha256
 from audit.services import anchor_chains, record
 from audit.syslog import InvalidReceiver, receiver_of
 from datasets.anchoring import bent_anchors, places
@@ -96,6 +99,25 @@ def test_fs10_anchors_are_kept_in_an_object_store(
         merging.keep_file(settings.AUDIT_ANCHOR_STORE, first.name, changed, s3)
     first.write_bytes(changed)
     assert any(first.name in found.reason or first.name in found.file for found in bent_anchors())
+
+
+def test_fs10_what_is_put_into_s3_has_a_checksum(settings: Settings, s3: Mapping[str, str]) -> None:
+    """Buckets that lock what is put ask for one."""
+    prefix = f"anchors-{uuid.uuid4().hex}"
+    settings.AUDIT_ANCHOR_STORE, settings.AUDIT_ANCHOR_STORE_OPTIONS = f"s3://tables/{prefix}", s3
+    path = anchored()
+
+    deliver_anchors.apply(throw=True)
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3["AWS_ENDPOINT_URL"],
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        region_name="us-east-1",
+    )
+    kept = client.head_object(Bucket="tables", Key=f"{prefix}/{path.name}", ChecksumMode="ENABLED")
+    assert base64.b64decode(kept["ChecksumSHA256"]).hex() == file_sha256(path)
 
 
 def test_operators_see_places_that_fail(settings: Settings, tmp_path: Path) -> None:

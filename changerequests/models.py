@@ -231,6 +231,9 @@ class Revision(models.Model):
     )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    checks_cut_short = models.PositiveSmallIntegerField(
+        default=0, help_text="Checks of it that were begun since the last one that came to its end."
+    )
 
     class Meta:
         ordering = ["change_request", "-number"]

@@ -20,6 +20,8 @@ cleaning, cleaned       before and after the staged content is removed
 releasing               before the lease is given back
 ======================  ================================================================================
 
+Outside of merges: ``planning``, before a check plans a request.
+
 In the web process: ``requesting`` in the transaction that queues a run, ``ringing`` between its commit and its
 message, ``rung`` after it.
 """
@@ -36,6 +38,7 @@ from changerequests import queue
 from changerequests.services import storage
 from changerequests.services.execution import audit_files, claiming, clearing, recording
 from changerequests.services.execution.reporting import Reporter
+from changerequests.services.plans import checking
 from changerequests.services.trail import record_event
 from datasets import leases
 from merging.delta import commit
@@ -85,6 +88,7 @@ def install() -> None:
     _wrap(clearing, "after_merge", orders, before="recorded")
     _wrap(storage, "clear_staging", orders, before="cleaning", after="cleaned")
     _wrap(leases, "release", orders, before="releasing")
+    _wrap(checking, "plan_of", orders, before="planning")
     _wrap(
         merging.executing.executor,
         "write_artefacts",

@@ -13,14 +13,16 @@ from django.contrib.auth.models import User
 
 import merging
 from audit.services import verify
-from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import runs
+from changerequests import queue
+from changerequests.models import ChangeRequest, MergeRun, PlanCheck, Revision
+from changerequests.services import plans, runs
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
 from config.env import BASE_DIR
+from datasets import work
 from datasets.models import Dataset
 from demo.processes import ManagedProcess, wait_until, worker_command
 from tests.factories import ChangeRequestFactory, rows_of
-from tests.faults.orders import HOLD, ORDERS_VARIABLE, Orders
+from tests.faults.orders import HOLD, KILL, ORDERS_VARIABLE, Orders
 
 pytestmark = pytest.mark.services
 
@@ -168,3 +170,30 @@ def test_a_merge_that_is_cut_short_is_recovered(
     assert MergeRun.objects.get(pk=queued[0].pk).status == RunStatus.RUNNING
     start("second")
     require_all_merged_once(dataset, queued, [2, 1])
+
+
+def test_a_check_that_ends_its_worker_each_time_is_given_up_and_tried_again_where_somebody_asks(
+    start: Start, orders: Orders, dataset: Dataset, owner: User
+) -> None:
+    request: Any = ChangeRequestFactory(dataset=dataset)
+    PlanCheck.objects.all().delete()
+    deaths = 2
+    Revision.objects.update(checks_cut_short=work.MOST_ATTEMPTS - deaths)  # as if it had died of it before
+    orders.give("planning", *[KILL] * deaths)
+    start("first")
+
+    queue.ask_for_check(
+        request.pk
+    )  # one message: the broker gives it again to whoever takes it after a death
+
+    until(lambda: PlanCheck.objects.filter(pk=request.pk).exists(), "the check is given up")
+    given_up = PlanCheck.objects.get(pk=request.pk)
+    assert (given_up.problem_code, given_up.table_version) == ("check_given_up", dataset.meta.delta_version)
+    assert "5 attempts were cut short" in given_up.problem
+    assert orders.obeyed() == [word for _ in range(deaths) for word in ("planning", KILL)]
+
+    again = plans.check_again(change_request_id=request.pk, actor=owner)
+    assert again is not None
+    assert "A worker checks it again" in again.problem
+    until(lambda: PlanCheck.objects.get(pk=request.pk).problem == "", "a worker checked it")
+    assert Revision.objects.get(change_request=request).checks_cut_short == 0

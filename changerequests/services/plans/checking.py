@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 import merging
-from changerequests import selectors
+from changerequests import queue, selectors
 from changerequests.errors import ContentMissing
 from changerequests.facts import Facts, facts_of
-from changerequests.models import ChangeRequest, PlanCheck
+from changerequests.models import ChangeRequest, PlanCheck, Revision
 from changerequests.services import expectations
 from changerequests.services.locks import lock_change_request
 from changerequests.services.plans.planning import plan_of
 from changerequests.states import Status
-from datasets import suites
+from datasets import suites, work
 from datasets.errors import Forbidden, TableReplaced
 from datasets.operators import is_operator
 from datasets.rows import storable
+
+#: The ``problem_code`` of content whose checks ended their workers each time.
+GIVEN_UP: Final = "check_given_up"
+_GIVEN_UP = (
+    f"It could not be checked: {work.MOST_ATTEMPTS} attempts were cut short, each with its worker. It may be what "
+    "kills them, for want of memory above all; the worker's log says more. Ask to check it again, or propose fewer "
+    "rows at once."
+)
+_CHECKED_AGAIN = "A worker checks it again, after attempts that were cut short: look again in a while."
 
 
 def check(*, change_request_id: int) -> PlanCheck | None:
@@ -28,6 +40,7 @@ def check(*, change_request_id: int) -> PlanCheck | None:
 
     Where the request moved meanwhile, or a newer version was checked, that is left alone and answered. The
     expectations that look at changed rows alone are judged too, and what they said is kept with the revision.
+    Content whose checks were cut short too often is not planned again: what kills its workers must not do so for ever.
     """
     change_request = (
         ChangeRequest.objects.select_related("dataset__meta", "dataset__project")
@@ -39,19 +52,11 @@ def check(*, change_request_id: int) -> PlanCheck | None:
         return None
     digest = change_request.resolutions_digest
     report = None
-    try:
-        with plan_of(change_request) as plan:
-            numbers = _numbers(plan)
-            try:
-                report = plan.check_expectations(rows_only=True)
-            except merging.SuiteRejected as error:
-                numbers |= {"problem": _suite_problem(change_request, error), "problem_code": error.code}
-    except (merging.MergeError, ContentMissing, TableReplaced) as error:
-        numbers = {
-            "problem": error.message,
-            "problem_code": error.code,
-            "table_version": change_request.dataset.meta.delta_version,
-        }
+    if revision.checks_cut_short >= work.MOST_ATTEMPTS:
+        numbers = _problem(change_request, GIVEN_UP, _GIVEN_UP)
+    else:
+        with _counted(revision):
+            numbers, report = _planned(change_request)
     numbers = storable(numbers)
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
@@ -76,6 +81,36 @@ def check(*, change_request_id: int) -> PlanCheck | None:
         )
 
 
+@contextmanager
+def _counted(revision: Revision) -> Iterator[None]:
+    """Count a check of a revision as cut short until it ends, however it does: a process that dies leaves it so."""
+    counted = Revision.objects.filter(pk=revision.pk)
+    counted.update(checks_cut_short=F("checks_cut_short") + 1)
+    try:
+        yield
+    finally:
+        counted.update(checks_cut_short=0)
+
+
+def _planned(change_request: ChangeRequest) -> tuple[dict[str, Any], merging.ValidationReport | None]:
+    """The numbers of the plan, or why there is none; and what the expectations said of its rows."""
+    try:
+        with plan_of(change_request) as plan:
+            numbers, report = _numbers(plan), None
+            try:
+                report = plan.check_expectations(rows_only=True)
+            except merging.SuiteRejected as error:
+                numbers |= {"problem": _suite_problem(change_request, error), "problem_code": error.code}
+            return numbers, report
+    except (merging.MergeError, ContentMissing, TableReplaced) as error:
+        return _problem(change_request, error.code, error.message), None
+
+
+def _problem(change_request: ChangeRequest, code: str, sentence: str) -> dict[str, Any]:
+    version = change_request.dataset.meta.delta_version
+    return {"problem": sentence, "problem_code": code, "table_version": version}
+
+
 def may_check_again(facts: Facts) -> bool:
     """Whether the asker may have the request checked again."""
     return facts.contributes or (facts.asker is not None and is_operator(facts.asker))
@@ -84,12 +119,22 @@ def may_check_again(facts: Facts) -> bool:
 def check_again(*, change_request_id: int, actor: User) -> PlanCheck | None:
     """Plan anew because somebody asked for it: what could not be checked for want of means may be tried again, too.
 
-    For contributors, owners and operators, else ``Forbidden``.
+    Content whose checks ended their workers is not planned here, but left to a worker again, as the answer says. For
+    contributors, owners and operators, else ``Forbidden``.
     """
     change_request = ChangeRequest.objects.select_related("dataset__project").get(pk=change_request_id)
-    if not may_check_again(facts_of(change_request, actor)):
+    facts = facts_of(change_request, actor)
+    if not may_check_again(facts):
         raise Forbidden("To check a request again you need the role of a contributor.")
     expectations.forget_what_could_not_be_checked(change_request_id)
+    standing = facts.plan_check
+    if standing is not None and standing.problem_code == GIVEN_UP:
+        standing.problem, standing.checked_at = _CHECKED_AGAIN, timezone.now()
+        with transaction.atomic():
+            Revision.objects.filter(pk=standing.revision_id).update(checks_cut_short=0)
+            standing.save(update_fields=["problem", "checked_at"])
+            queue.ask_for_check(change_request_id)
+        return standing
     return check(change_request_id=change_request_id)
 
 
@@ -134,7 +179,10 @@ def check_if_outdated(*, change_request_id: int) -> PlanCheck | None:
 
 def fresh_check(facts: Facts) -> PlanCheck | None:
     """The check in numbers, made again if the table or the content moved since the last one."""
-    known = facts.plan_check
+    known, revision = facts.plan_check, facts.revision
+    worn_out = revision is not None and revision.checks_cut_short >= work.MOST_ATTEMPTS
+    if known is not None and known.problem_code == GIVEN_UP and worn_out:
+        return known
     if known is not None and not known.problem:
         try:
             version = merging.inspect_table(facts.dataset.table_uri).version

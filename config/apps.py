@@ -11,9 +11,9 @@ class CompositionConfig(AppConfig):
 
     def ready(self) -> None:
         """Hand the engine its limits and what tables may do: it reads neither settings nor database."""
-        from datasets.services.reach import may_leave
+        from datasets.services.reach import may_leave, why_not
 
-        merging.set_reach(may_leave)
+        merging.set_reach(may_leave, why_not)
         merging.set_limits(
             merging.Limits(
                 settings.ENGINE_MEMORY,

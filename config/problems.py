@@ -67,6 +67,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "unsupported_table": 422,
     "table_not_found": 422,
     "files_elsewhere": 422,
+    "table_elsewhere": 422,
     "version_gone": 410,
     "staged_corrupt": 500,
     "merge_failed": 500,

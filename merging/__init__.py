@@ -9,7 +9,7 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 
 from __future__ import annotations
 
-from merging.confinement import Bounds, run_confined
+from merging.confinement import Bounds, has_syscall_filter, run_confined
 from merging.delta import set_reach
 from merging.errors import (
     CommitDiffers,
@@ -36,6 +36,7 @@ from merging.errors import (
     StagingRejected,
     StorageFull,
     TableChanged,
+    TableElsewhere,
     TableNotFound,
     UnsupportedTable,
     VersionGone,
@@ -199,6 +200,7 @@ __all__ = [
     "SuiteRejected",
     "TableChanged",
     "TableCondition",
+    "TableElsewhere",
     "TableInfo",
     "TableNotFound",
     "TablePage",
@@ -229,6 +231,7 @@ __all__ = [
     "find_merge",
     "find_orphaned_files",
     "find_unneeded_files",
+    "has_syscall_filter",
     "history",
     "inspect_table",
     "invert",

@@ -112,6 +112,18 @@ class FilesElsewhere(MergeError):
         )
 
 
+class TableElsewhere(MergeError):
+    """The table lies where it may not, or does not any more: by a link, or by a setting. Nothing of it was read."""
+
+    code: ClassVar[str] = "table_elsewhere"
+
+    def __init__(self, table_uri: str, reason: str) -> None:
+        super().__init__(
+            f"The table {table_uri} is not opened, and nothing of it was read. {reason}",
+            data={"table_uri": table_uri},
+        )
+
+
 class MergedOtherwise(MergeError):
     """The request's marker in the table's log belongs to a merge of other content. This content was not merged."""
 

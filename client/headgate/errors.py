@@ -278,6 +278,13 @@ class FilesElsewhere(HeadgateError):
     advice = "Ask an operator to allow it for this table."
 
 
+class TableElsewhere(HeadgateError):
+    """The table lies in a place that the installation does not read, or does not any more."""
+
+    code = "table_elsewhere"
+    advice = "Ask an operator: the table's folder became a link, or TABLE_PLACES was narrowed."
+
+
 # --- Not as things stand now ---------------------------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
-"""Which tables may name files outside of their folder: those that operators registered so."""
+"""Where tables may lie, and which may name files outside of their folder: those that operators registered so."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,39 @@ def registering(*, by_operator: bool) -> Iterator[None]:
         yield
     finally:
         _operator_registers.reset(before)
+
+
+def why_not(table_uri: str) -> str:
+    """Why a table may not be opened where it lies, in a sentence; empty where it may. The engine asks each time.
+
+    Below ``DELTA_DATA_ROOT`` and the places of ``TABLE_PLACES`` they may, and anywhere while that is empty. The folder
+    of a dataset is where it was when it was registered: no link, neither it nor any above it.
+    """
+    address = table_uri.removeprefix("file://")
+    if "://" in address:
+        allowed = any(_is_below(address, place) for place in settings.TABLE_PLACES)
+        return "" if allowed or not settings.TABLE_PLACES else _NOT_IN_PLACES
+    written = Path(os.path.abspath(address))
+    led_to = written.resolve()
+    if led_to != written and Dataset.objects.filter(table_uri=str(written)).exists():
+        return (
+            "Its folder is reached by a link, which it was not when it was registered; put the table back, or "
+            "register it where it is."
+        )
+    folders = [settings.DELTA_DATA_ROOT, *(one for one in settings.TABLE_PLACES if "://" not in one)]
+    inside = any(led_to.is_relative_to(Path(one).resolve()) for one in folders)
+    return "" if inside or not settings.TABLE_PLACES else _NOT_IN_PLACES
+
+
+_NOT_IN_PLACES = (
+    "It lies outside of the places that this installation takes tables from (TABLE_PLACES); "
+    "an operator can add its place."
+)
+
+
+def _is_below(address: str, place: str) -> bool:
+    root = place.rstrip("/")
+    return (address == root or address.startswith(f"{root}/")) and ".." not in address.split("/")
 
 
 def may_leave(table_uri: str) -> bool:

@@ -24,7 +24,7 @@ from merging.delta.maintenance import (
     set_deletion_vectors,
     vacuum,
 )
-from merging.delta.reach import may_leave, reach_of, set_reach
+from merging.delta.reach import may_leave, place_of, reach_of, set_reach
 from merging.delta.reading import Located, engine_paths, fetch, locate, scan_sql
 from merging.delta.snapshot import (
     MARKER_RETENTION,
@@ -71,6 +71,7 @@ __all__ = [
     "only_grew",
     "open_sealed_snapshot",
     "open_snapshot",
+    "place_of",
     "prepare",
     "reach_of",
     "read_history",

@@ -15,10 +15,10 @@ from typing import Any
 
 from merging.delta.actions import DataFile
 from merging.delta.log import list_commits, load_state, read_commit
-from merging.delta.reach import leaves, reach_of
+from merging.delta.reach import leaves, open_table, reach_of
 from merging.delta.snapshot import Snapshot, snapshot_of
 from merging.errors import FilesElsewhere
-from merging.store.stores import TableStore, open_store
+from merging.store.stores import TableStore
 
 _BY_PATH = re.compile(r"delta\.`(?P<path>(?:[^`]|``)+)`")
 
@@ -41,7 +41,7 @@ def open_clone(
 
     Raises as `open_snapshot` does, and FilesElsewhere where files lie in a third place.
     """
-    store = open_store(clone_uri, storage_options)
+    store = open_table(clone_uri, storage_options)
     state = load_state(store)
     elsewhere = [
         path

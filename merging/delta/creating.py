@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from merging.delta.committing import ENGINE, log_lines, may_still_land, put_commit
 from merging.delta.log import TableState, list_commits
+from merging.delta.reach import open_table
 from merging.delta.snapshot import Snapshot, snapshot_in, snapshot_of
 from merging.delta.writing import PreparedCommit, prepare_first
 from merging.errors import MergeFailed, UnsupportedTable, VersionMoved
 from merging.sql.types import delta_field, has_type
-from merging.store.stores import TableStore, open_store, probe
+from merging.store.stores import TableStore, probe
 
 
 def create_table(
@@ -39,7 +40,7 @@ def create_table(
     (CommitUnknown where it may be there yet); UnsupportedTable for column types Delta has not.
     """
     return create_in(
-        open_store(table_uri, storage_options),
+        open_table(table_uri, storage_options),
         table_uri,
         data,
         partition_by=partition_by,

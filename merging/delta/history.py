@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from merging.delta.log import LoggedCommit, list_commits, load_state, read_commit
+from merging.delta.reach import open_table
 from merging.delta.snapshot import FoundTransaction
-from merging.store.stores import open_store
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_history(
 
     Raises TableNotFound when there is no log.
     """
-    store = open_store(table_uri, storage_options)
+    store = open_table(table_uri, storage_options)
     commits = list_commits(store)
     if not commits:
         load_state(store)  # a log that was cleaned up to a checkpoint is a table without commits to tell of
@@ -69,7 +69,7 @@ def find_transaction(
     storage_options: Mapping[str, str] | None = None,
 ) -> FoundTransaction | None:
     """The newest marker of `application_id` in commits above `since_version`: cheap while waiting for one's own."""
-    store = open_store(table_uri, storage_options)
+    store = open_table(table_uri, storage_options)
     commits = list_commits(store, start_after=since_version)
     for number in sorted(commits, reverse=True):
         found = read_commit(store, number, commits[number].modified_ms)

@@ -1,20 +1,22 @@
-"""Where the files of a table may lie: in its own folder, or anywhere that its log says.
+"""Where a table may lie, and where its files may: in its own folder, or anywhere that its log says.
 
 A log may name files by absolute paths and other addresses: shallow clones do. Whoever can write a log below a folder
-that Headgate reads could so show the rows of other people's tables. So the process that uses the engine says which
-tables may, and every opening of a table looks.
+that Headgate reads could so show the rows of other people's tables; so could whoever puts a link in the place of a
+table's folder. So the process that uses the engine says which places and which logs it takes, and every opening of a
+table looks (``open_table``): what held when a table was registered need not hold any more.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from merging.delta.actions import DataFile
-from merging.errors import FilesElsewhere
-from merging.store.stores import TableStore
+from merging.errors import FilesElsewhere, TableElsewhere
+from merging.store.stores import ObjectStore, SealedStore, TableStore, open_sealed, open_store
 
 _SCHEME = re.compile(r"file:|[A-Za-z][A-Za-z0-9+.-]*:/", re.IGNORECASE)
 #: What is in no path that is plainly inside; the others are looked at closely.
@@ -26,16 +28,44 @@ def _anywhere(_: str) -> bool:
     return True
 
 
+def _nothing_wrong(_: str) -> str:
+    return ""
+
+
 _decides: Callable[[str], bool] = _anywhere
+_judges: Callable[[str], str] = _nothing_wrong
 
 
-def set_reach(decides: Callable[[str], bool]) -> None:
-    """Say which tables may name files outside of their folder, by their address. For whoever starts the process.
+def set_reach(decides: Callable[[str], bool], judges: Callable[[str], str] = _nothing_wrong) -> None:
+    """Say what tables may, by their address. For whoever starts the process; until it is called they may all.
 
-    Asked where a log does, and before a table is handed to a confined process. Until it is called any table may.
+    ``decides`` whether a table may name files outside of its folder: asked where its log does, and before it is handed
+    to a confined process. ``judges`` why a table may not be opened where it lies, in a sentence, empty where it may:
+    asked before anything of it is read, each time.
     """
-    global _decides
-    _decides = decides
+    global _decides, _judges
+    _decides, _judges = decides, judges
+
+
+def require_place(table_uri: str) -> None:
+    """Raise TableElsewhere, before anything is read, where a table lies where it may not, or not any more."""
+    reason = _judges(table_uri)
+    if reason:
+        raise TableElsewhere(table_uri, reason)
+
+
+def open_table(table_uri: str, storage_options: Mapping[str, str] | None = None) -> TableStore:
+    """The store of a table: every opening comes by here. Raises TableElsewhere, and as ``open_store`` does."""
+    require_place(table_uri)
+    return open_store(table_uri, storage_options)
+
+
+def open_sealed_table(
+    table_uri: str, storage_options: Mapping[str, str] | None = None
+) -> SealedStore | ObjectStore:
+    """The same, as ``open_sealed`` has it."""
+    require_place(table_uri)
+    return open_sealed(table_uri, storage_options)
 
 
 def may_leave(table_uri: str) -> bool:
@@ -43,15 +73,37 @@ def may_leave(table_uri: str) -> bool:
     return _decides(table_uri)
 
 
+def place_of(table_uri: str) -> str:
+    """Where a table lies that may be opened: the folder at the end of all links, or the address. Raises TableElsewhere.
+
+    For whoever lets a confined process open it, which shall find it there (``reach_of``).
+    """
+    require_place(table_uri)
+    return _led_to(table_uri)
+
+
+def _led_to(table_uri: str) -> str:
+    return table_uri if "://" in table_uri else os.path.realpath(table_uri)
+
+
 @contextmanager
-def reach_of(*, leaving: bool) -> Iterator[None]:
-    """The same for all tables that are opened meanwhile: in a confined process, which was told and cannot ask."""
-    before = _decides
-    set_reach(lambda _: leaving)
+def reach_of(*, leaving: bool, places: Mapping[str, str] | None = None) -> Iterator[None]:
+    """What all tables that are opened meanwhile may: for a confined process, which was told and cannot ask.
+
+    ``places`` are those of tables that were judged (``place_of``), by their address; without it the judgement stays.
+    """
+    before = _decides, _judges
+    judged = places or {}
+
+    def still_there(table_uri: str) -> str:
+        moved = _led_to(table_uri) != judged.get(table_uri, _led_to(table_uri))
+        return "Its folder became a link to another place just now." if moved else ""
+
+    set_reach(lambda _: leaving, before[1] if places is None else still_there)
     try:
         yield
     finally:
-        set_reach(before)
+        set_reach(*before)
 
 
 def leaves(store: TableStore, path: str) -> bool:

@@ -25,12 +25,12 @@ from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
 from merging.delta.log import LoggedCommit, TableState, load_next_state, load_state, read_commit
 from merging.delta.partitions import in_zone, is_instant
-from merging.delta.reach import leaving, require_reach
+from merging.delta.reach import leaving, open_sealed_table, open_table, require_reach
 from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
 from merging.errors import TableChanged, UnsupportedTable
-from merging.store.stores import TableStore, open_sealed, open_store
+from merging.store.stores import TableStore
 
 #: The property of tables that let transaction markers go when checkpoints are written.
 MARKER_RETENTION = "delta.setTransactionRetentionDuration"
@@ -257,16 +257,17 @@ def open_snapshot(
     """The table at `version` (None: the newest), read from its log.
 
     Raises TableNotFound, TableChanged (gap or damage in the log), UnsupportedTable (a reader feature or
-    column type that we cannot read right), FilesElsewhere (files outside of a table that may not have such).
+    column type that we cannot read right), FilesElsewhere (files outside of a table that may not have such),
+    TableElsewhere (it lies where it may not).
     """
-    return snapshot_in(open_store(table_uri, storage_options), table_uri, version, storage_options)
+    return snapshot_in(open_table(table_uri, storage_options), table_uri, version, storage_options)
 
 
 def open_sealed_snapshot(
     table_uri: str, *, version: int | None = None, storage_options: Mapping[str, str] | None = None
 ) -> Snapshot:
     """The same, whose files DuckDB can only read, and by no other names than `engine_paths`: for locked sessions."""
-    return snapshot_in(open_sealed(table_uri, storage_options), table_uri, version, storage_options)
+    return snapshot_in(open_sealed_table(table_uri, storage_options), table_uri, version, storage_options)
 
 
 def snapshot_in(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from merging.confinement import Bounds, run_confined
-from merging.delta import may_leave, open_sealed_snapshot, reach_of
+from merging.delta import may_leave, open_sealed_snapshot, place_of, reach_of
 from merging.errors import StagedCorrupt
 from merging.model import Phase
 from merging.sql.session import Limits, limits, set_limits
@@ -45,7 +45,9 @@ class Apart:
     is_cancelled: Callable[[], bool] | None = None
 
     def stage(self, function: str, table_uri: str, primary_keys: Sequence[str], **asked: Any) -> Staged:
-        """What the child staged. Raises what it raises, and ``Confined…`` where it did not come to its end."""
+        """What the child staged. Raises what it raises, ``Confined…`` where it did not come to its end, and
+        TableElsewhere before there is one.
+        """
         told = run_confined(
             _CHILD.format(function),
             {
@@ -56,6 +58,7 @@ class Apart:
                 "limits": vars(limits()),
                 # The child cannot ask whoever decides it.
                 "may_leave": may_leave(table_uri),
+                "places": {uri: place_of(uri) for uri in (table_uri, asked.get("other_uri")) if uri},
                 **asked,
             },
             self.bounds,
@@ -226,7 +229,7 @@ def _confined(argument: Mapping[str, Any], report: Report) -> Iterator[dict[str,
 
     with (
         naming_full_disks("stage the upload", argument["destination"]),
-        reach_of(leaving=bool(argument["may_leave"])),
+        reach_of(leaving=bool(argument["may_leave"]), places=argument["places"]),
     ):
         yield {"destination": argument["destination"], "progress": tell, **argument["options"]}
 

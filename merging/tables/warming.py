@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from merging.delta import reach_of
 from merging.executing.executor import merge
 from merging.staging import stage
 from merging.tables.looking import create_table
@@ -19,7 +20,11 @@ def warm_up() -> None:
     A fresh process needs about a second for it, which its first merge would need otherwise. For worker processes; call
     it after the fork, never before.
     """
-    with tempfile.TemporaryDirectory(prefix="headgate-warm-up-") as folder:
+    # Of a table of one's own nobody need be asked where it lies.
+    with (
+        tempfile.TemporaryDirectory(prefix="headgate-warm-up-") as folder,
+        reach_of(leaving=False, places={}),
+    ):
         table = str(Path(folder) / "table")
         create_table(table, pa.table({"key": [1], "value": ["a"]}))
         proposed = pa.table({"key": [1], "value": ["b"]})

@@ -6,17 +6,20 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 import merging
 from audit.selectors import events_of
 from audit.services import verify
 from changerequests.errors import UploadEnded
+from changerequests.models import ChangeRequest
 from changerequests.services import plans
 from datasets import services
 from datasets.errors import Forbidden, RegistrationRejected
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
+from datasets.services.reach import why_not
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -168,3 +171,73 @@ def test_fs6_operators_alone_let_a_registered_table_leave_its_folder() -> None:
         "operator.files_elsewhere_refused",
     ]
     assert list(verify()) == []
+
+
+# --- Where the table itself lies ---------------------------------------------------------------------------------
+
+
+def refused_everywhere(dataset: Dataset, change_request: ChangeRequest, reason: str) -> None:
+    """Every way into a table is refused with the reason."""
+    table, keys = dataset.table_uri, ("tailnum",)
+    revision = change_request.revisions.get()
+    request = merging.MergeRequest(table, change_request.cr_id, keys, merging.open_staged(revision.location))
+    for opening in (
+        lambda: merging.inspect_table(table),
+        lambda: merging.preview(table, primary_keys=keys),
+        lambda: merging.check_keys(table, keys),
+        lambda: merging.history(table),
+        lambda: merging.logged_merges(table, "installation"),
+        lambda: merging.plan(request),
+        lambda: merging.merge(request),
+        lambda: merging.stage(table, SECRET, keys),
+    ):
+        with pytest.raises(merging.TableElsewhere, match=reason):
+            opening()
+    with pytest.raises(UploadEnded, match=reason):
+        stage_csv(change_request, "tailnum,code\nN2,new\n")
+    numbers = plans.check(change_request_id=change_request.pk)
+    assert numbers is not None
+    assert (numbers.problem_code, reason in numbers.problem) == ("table_elsewhere", True)
+    assert reason in services.reconcile(dataset_id=dataset.pk).problem
+
+
+def test_a_dataset_whose_folder_became_a_link_is_not_read(secret: Dataset) -> None:
+    dataset = DatasetFactory.create(data=SECRET, primary_keys=["tailnum"])
+    change_request = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,code\nN1,new\n")
+    before = sorted(path.name for path in Path(secret.table_uri).rglob("*"))
+    folder = Path(dataset.table_uri)
+    folder.rename(folder.with_name(f"{folder.name}-away"))
+    folder.symlink_to(secret.table_uri)
+
+    refused_everywhere(dataset, change_request, "reached by a link")
+    assert sorted(path.name for path in Path(secret.table_uri).rglob("*")) == before
+
+    folder.unlink()
+    folder.with_name(f"{folder.name}-away").rename(folder)
+    assert services.reconcile(dataset_id=dataset.pk).problem == ""
+
+
+def test_a_dataset_outside_of_the_places_of_tables_is_not_read(tmp_path: Path, settings: Settings) -> None:
+    table = str(tmp_path / "elsewhere" / "planes")
+    merging.create_table(table, SECRET)
+    settings.TABLE_PLACES = [str(tmp_path / "elsewhere")]
+    dataset = services.register_dataset(
+        project=ProjectFactory.create(), slug="p", name="p", table_uri=table, primary_keys=["tailnum"]
+    )
+    change_request = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,code\nN1,new\n")
+
+    settings.TABLE_PLACES = [str(tmp_path / "else"), "s3://lake/gold"]
+
+    refused_everywhere(dataset, change_request, "outside of the places")
+    with pytest.raises(RegistrationRejected, match="outside of the places"):
+        services.register_dataset(
+            project=ProjectFactory.create(),
+            slug="p",
+            name="p",
+            table_uri=f"{table}-2",
+            primary_keys=["tailnum"],
+        )
+    for address in ("s3://lake/gold", "s3://lake/gold/planes"):
+        assert why_not(address) == ""
+    for address in ("s3://lake/golden", "s3://lake/gold/../silver", "gs://lake/gold"):
+        assert "outside of the places" in why_not(address)

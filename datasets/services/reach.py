@@ -42,7 +42,10 @@ def why_not(table_uri: str) -> str:
             "Its folder is reached by a link, which it was not when it was registered; put the table back, or "
             "register it where it is."
         )
-    folders = [settings.DELTA_DATA_ROOT, *(one for one in settings.TABLE_PLACES if "://" not in one)]
+    folders: list[str | Path] = [
+        settings.DELTA_DATA_ROOT,
+        *(one for one in settings.TABLE_PLACES if "://" not in one),
+    ]
     inside = any(led_to.is_relative_to(Path(one).resolve()) for one in folders)
     return "" if inside or not settings.TABLE_PLACES else _NOT_IN_PLACES
 

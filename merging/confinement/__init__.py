@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from merging.confinement.bounds import Bounds
 from merging.confinement.calling import run_confined
+from merging.confinement.syscalls import has_syscall_filter
 
-__all__ = ["Bounds", "run_confined"]
+__all__ = ["Bounds", "has_syscall_filter", "run_confined"]

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from merging.confinement.bounds import Bounds
 from merging.confinement.crossing import Frames, error_document, frame
+from merging.confinement.syscalls import filter_calls
 from merging.errors import MergeError
 
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
@@ -61,6 +62,7 @@ def work(conversation: int, function: str, bounds: Bounds) -> NoReturn:
         _limit(bounds)
         if not bounds.network:
             sys.addaudithook(_refuse)
+        filter_calls(network=bounds.network)
         _answer(spoken, _outcome(spoken, function))
     finally:
         os._exit(0)

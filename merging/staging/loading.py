@@ -49,6 +49,7 @@ def load(bench: Workbench, columns: Columns) -> Loaded:
         rows = bench.in_any_order(
             "loaded",
             f"SELECT ordinal, absent, {operation} AS op, {', '.join(values)}, {bad} AS bad FROM source",
+            read_often=True,
         )
     except Exception:
         if source.failure is not None:

@@ -18,6 +18,8 @@ from merging.staging.sources import Problems, Source
 
 _ROWS_PER_GROUP = 50_000
 _BYTES_PER_GROUP = 16 << 20
+#: To find the different values of a column costs more than it saves whoever reads them once.
+_NO_DICTIONARIES = "DICTIONARY_SIZE_LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,19 @@ class Workbench:
         """About how many bytes a row takes: it carries its base image beside what came."""
         return 2 * self.source.bytes_read // max(1, self.source.rows_read)
 
-    def in_any_order(self, name: str, query: str) -> Relation:
+    def in_any_order(self, name: str, query: str, *, read_often: bool = False) -> Relation:
         """Write what a query finds to a file, in any order, which takes less memory."""
         # DuckDB holds whole row groups in memory, and only here bounds them in bytes by itself.
         size = f"ROW_GROUP_SIZE {_ROWS_PER_GROUP}, ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}"
         self.session.execute("SET preserve_insertion_order = false")
-        written = self._write(name, query, size)
+        written = self._write(name, query, size if read_often else f"{size}, {_NO_DICTIONARIES}")
         self.session.execute("SET preserve_insertion_order = true")
         return written
 
     def in_order(self, name: str, query: str) -> Relation:
         """Write what a query finds to a file, in its order; row groups by the width of the rows that came so far."""
         rows = max(1, min(_ROWS_PER_GROUP, _BYTES_PER_GROUP // max(1, self.row_width)))
-        return self._write(name, query, f"ROW_GROUP_SIZE {rows}")
+        return self._write(name, query, f"ROW_GROUP_SIZE {rows}, {_NO_DICTIONARIES}")
 
     def _write(self, name: str, query: str, size: str) -> Relation:
         path = self.folder / f"{name}.parquet"

@@ -8,12 +8,14 @@ from django.contrib.auth.models import User
 from changerequests.errors import Blocked
 from changerequests.models import ChangeRequest, PlanCheck, Revision
 from changerequests.services import plans, runs
-from changerequests.services.plans import checking
+from changerequests.services.plans.planning import plan_of
 from datasets import work
 from datasets.roles import Role
 from tests.factories import ChangeRequestFactory, person_with, stage_csv
 
 pytestmark = pytest.mark.django_db
+
+PLAN_OF = "changerequests.services.plans.checking.plan_of"
 
 
 @pytest.fixture
@@ -29,20 +31,20 @@ def cut_short(change_request: ChangeRequest) -> int:
 def test_a_check_is_counted_while_it_runs_and_no_longer(
     request_: ChangeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted, planned = [], checking.plan_of
+    counted = []
 
     def seen(change_request: ChangeRequest) -> Any:
         counted.append(cut_short(change_request))
-        return planned(change_request)
+        return plan_of(change_request)
 
-    monkeypatch.setattr(checking, "plan_of", seen)
+    monkeypatch.setattr(PLAN_OF, seen)
     plans.check(change_request_id=request_.pk)
     assert (counted, cut_short(request_)) == ([1], 0)
 
     def broken(_: ChangeRequest) -> Any:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(checking, "plan_of", broken)
+    monkeypatch.setattr(PLAN_OF, broken)
     with pytest.raises(RuntimeError):
         plans.check(change_request_id=request_.pk)
     assert cut_short(request_) == 0  # it failed, and nobody died of it
@@ -54,9 +56,14 @@ def test_content_whose_checks_were_cut_short_too_often_is_not_planned_again(
     owner: User = person_with(Role.OWNER, request_.dataset)
     Revision.objects.update(checks_cut_short=work.MOST_ATTEMPTS)
     PlanCheck.objects.all().delete()
-    planned, asked = [], []
-    real = checking.plan_of
-    monkeypatch.setattr(checking, "plan_of", lambda one: planned.append(one) or real(one))
+    planned: list[ChangeRequest] = []
+    asked: list[int] = []
+
+    def noted(change_request: ChangeRequest) -> Any:
+        planned.append(change_request)
+        return plan_of(change_request)
+
+    monkeypatch.setattr(PLAN_OF, noted)
     monkeypatch.setattr("changerequests.queue.ask_for_check", asked.append)
 
     for _ in range(2):

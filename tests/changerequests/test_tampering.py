@@ -63,7 +63,10 @@ UNSEALED: Final = {
     Comment: {
         "taken_id": "names an upload, which is forgotten one day; the content that came of it is vouched for"
     },
-    Revision: {"is_current": "compared with the numbers"},
+    Revision: {
+        "is_current": "compared with the numbers",
+        "checks_cut_short": "of checks, which are made anew",
+    },
     ConflictResolution: {"is_current": "in the digest of the choices that stand"},
     MergeRun: {
         "phase": "progress",

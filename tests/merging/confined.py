@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
@@ -101,6 +102,38 @@ def native_connect(argument: Any, _: Report) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     address = bytes([2, 0]) + argument["port"].to_bytes(2, "big") + bytes([127, 0, 0, 1]) + bytes(8)
     return int(libc.connect(libc.socket(2, 1, 0), address, 16))
+
+
+def native_calls(_: Any, __: Report) -> dict[str, int]:
+    """What the kernel says to native code that wants out: 0 where it lets it, else the number of the error."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    nothing = (ctypes.c_char_p * 1)(None)
+
+    def said(call: Callable[[], int]) -> int:
+        ctypes.set_errno(0)
+        return ctypes.get_errno() if call() < 0 else 0
+
+    def forked() -> int:
+        pid = int(libc.fork())
+        if pid == 0:
+            os._exit(0)
+        return pid
+
+    found = {
+        "socket": said(lambda: libc.socket(2, 1, 0)),
+        "socketpair": said(lambda: libc.socketpair(1, 1, 0, (ctypes.c_int * 2)())),
+        "exec": said(lambda: libc.execve(b"/bin/true", nothing, nothing)),
+        "fork": said(forked),
+        "signal to others": said(lambda: libc.kill(os.getppid(), 0)),
+        "signal to itself": said(lambda: libc.kill(os.getpid(), 0)),
+        "io_uring": said(lambda: libc.syscall(425, 1, ctypes.create_string_buffer(120))),
+        "ptrace": said(lambda: libc.ptrace(0, 0, 0, 0)),
+        "new namespaces": said(lambda: libc.unshare(0x10000000)),
+    }
+    thread = threading.Thread(target=lambda: found.update({"thread": 0}))
+    thread.start()
+    thread.join()
+    return found
 
 
 def environment(_: Any, __: Report) -> str:

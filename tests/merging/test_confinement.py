@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from merging import errors
 from merging.confinement import Bounds, run_confined
 from merging.confinement.crossing import BadFrame, Frames, error_document, error_from, frame
+from merging.confinement.syscalls import filter_calls, has_syscall_filter
 from merging.model import Conflict, Sides, StagingProblem
 from tests.merging import confined
 
@@ -55,6 +57,31 @@ def test_it_answers_with_json() -> None:
     argument = {"text": "ä\ud800", "number": 1.5, "list": [None, True, {"deep": []}]}
 
     assert run("echo", argument) == argument
+
+
+def test_the_kernel_refuses_native_code_what_a_confined_process_gave_up() -> None:
+    assert has_syscall_filter()
+    refused = dict.fromkeys(
+        ("socket", "socketpair", "exec", "fork", "signal to others", "io_uring", "ptrace", "new namespaces"),
+        errno.EPERM,
+    )
+
+    assert run("native_calls") == {**refused, "signal to itself": 0, "thread": 0}
+
+    with_network = run(
+        "native_calls", bounds=Bounds(memory_bytes=SMALL.memory_bytes, seconds=20, network=True)
+    )
+    assert with_network == {**refused, "socket": 0, "socketpair": 0, "signal to itself": 0, "thread": 0}
+
+
+@pytest.mark.parametrize("machine", ["riscv64", "i686"])
+def test_a_machine_whose_calls_are_not_known_has_no_filter(
+    machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+
+    assert not has_syscall_filter()
+    assert not filter_calls(network=False)
 
 
 def test_large_arguments_and_answers_pass() -> None:

@@ -172,7 +172,7 @@ def test_who_signs_in_next_never_sees_what_somebody_else_typed(
     for marked in (mark_of(known.pk), mark_of(known.pk).replace(":", ":x"), ""):
         client = Client(enforce_csrf_checks=True)
         client.force_login(known)
-        _, fields = form_in(client.get(page), 'id="comment-form"')
+        _, fields = form_in(client.get(page), 'id="composer"')
         client.cookies.pop("sessionid")
         ended = client.post(f"{page}comments/", {**fields, "body": WORDS, TYPED_BY: marked})
         sign_in, carried = form_in(ended, "/sign-in/")
@@ -193,7 +193,7 @@ def test_who_signs_in_next_never_sees_what_somebody_else_typed(
 def test_two_windows_of_one_person_both_keep_their_words(change_request: ChangeRequest, known: User) -> None:
     client, page = Client(enforce_csrf_checks=True), f"/change-requests/{change_request.cr_id}/"
     client.force_login(known)
-    _, fields = form_in(client.get(page), 'id="comment-form"')
+    _, fields = form_in(client.get(page), 'id="composer"')
     client.cookies.pop("sessionid")
     credentials = {"username": known.username, "password": PASSWORD}
     windows = [form_in(client.post(f"{page}comments/", {**fields, "body": one}), "/sign-in/") for one in "ab"]

@@ -93,7 +93,9 @@ def _in_short(gate: Blocker, facts: Facts) -> str:
 _SHORT = {
     "nothing_staged": "No row changes yet",
     "not_checked": "Being checked",
+    "check_given_up": "Could not be checked",
     "table_not_writable": "The table cannot be used",
+    "table_elsewhere": "The table cannot be used",
     "commit_differs": "An operator has to look at the table",
 }
 

@@ -70,7 +70,7 @@ def check(*, change_request_id: int) -> PlanCheck | None:
         if made and standing is not None and standing.table_version > numbers["table_version"]:
             return standing
         if report is not None:
-            expectations.remember_check(change_request, revision, digest, report.as_json())
+            expectations.remember_check(change_request, revision, digest, report)
         PlanCheck.objects.filter(pk=change_request_id).delete()
         return PlanCheck.objects.create(
             change_request_id=change_request_id,
@@ -92,16 +92,17 @@ def _counted(revision: Revision) -> Iterator[None]:
         counted.update(checks_cut_short=0)
 
 
-def _planned(change_request: ChangeRequest) -> tuple[dict[str, Any], merging.ValidationReport | None]:
-    """The numbers of the plan, or why there is none; and what the expectations said of its rows."""
+def _planned(change_request: ChangeRequest) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The numbers of the plan, or why there is none; and the report of the expectations on its rows."""
     try:
         with plan_of(change_request) as plan:
-            numbers, report = _numbers(plan), None
+            numbers = _numbers(plan)
             try:
                 report = plan.check_expectations(rows_only=True)
             except merging.SuiteRejected as error:
-                numbers |= {"problem": _suite_problem(change_request, error), "problem_code": error.code}
-            return numbers, report
+                problem = {"problem": _suite_problem(change_request, error), "problem_code": error.code}
+                return numbers | problem, None
+            return numbers, None if report is None else report.as_json()
     except (merging.MergeError, ContentMissing, TableReplaced) as error:
         return _problem(change_request, error.code, error.message), None
 

@@ -179,8 +179,13 @@ v1 = [
     ),
     path(
         f"{REQUEST}/conflicts/bulk",
-        ConflictViewSet.as_view({"post": "resolve_column"}),
+        ConflictViewSet.as_view({"post": "resolve_matching"}),
         name="conflicts-bulk",
+    ),
+    path(
+        f"{REQUEST}/conflicts/undo",
+        ConflictViewSet.as_view({"post": "undo"}),
+        name="conflicts-undo",
     ),
     path(
         f"{REQUEST}/expectations",

@@ -25,6 +25,7 @@ RUNS = (
     ("Downloads", "downloads"),
     ("The Python client", "client"),
     ("Queue", "queue_throughput"),
+    ("Conflicts", "conflicts"),
     ("A large installation", "crowd"),
 )
 

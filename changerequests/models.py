@@ -614,6 +614,14 @@ class ConflictResolution(models.Model):
     value = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
     inputs_digest = models.CharField(max_length=100)
     is_current = models.BooleanField(default=True)
+    replaced = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="What stood for the conflict before: undoing this choice lets it stand again.",
+    )
     chosen_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     chosen_at = models.DateTimeField(auto_now_add=True)
 

@@ -212,6 +212,17 @@ def choices_for(
     return {(one.key_digest, one.column): one for one in found.select_related("chosen_by")}
 
 
+def standing_choices(change_request: ChangeRequest) -> list[tuple[str, str, str, Any]]:
+    """Input digest, column, choice and value of every choice that stands: what conflicts are read with."""
+    found = change_request.resolutions.filter(is_current=True).order_by("pk")
+    return list(found.values_list("inputs_digest", "column", "choice", "value"))
+
+
+def schema_choices(change_request: ChangeRequest, key_digest: str) -> list[ConflictResolution]:
+    """The choices that stand for conflicts of the schema, whose key is empty."""
+    return list(change_request.resolutions.filter(is_current=True, key_digest=key_digest))
+
+
 def newest_choice(change_request: ChangeRequest) -> int:
     """The id of the choice that was made last; 0 where there is none."""
     if not change_request.resolutions_digest:

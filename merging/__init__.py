@@ -76,13 +76,16 @@ from merging.history.diffs import read_diff
 from merging.history.keys import contents_touched, key_filters, merges_that_may_hold
 from merging.history.rebasing import Rebased, Underneath, changes_under, rebase
 from merging.history.reverting import invert
-from merging.history.tracing import TracedRow, trace_row
+from merging.history.tracing import TracedRow, trace_row, trace_rows
 from merging.model import (
     ChangedRow,
     Check,
     Choice,
     Column,
     Conflict,
+    ConflictFilter,
+    ConflictKind,
+    Held,
     KeyReport,
     Page,
     Progress,
@@ -127,6 +130,13 @@ from merging.tables.maintaining import (
 )
 from merging.tables.streaming import stream_rows
 from merging.tables.warming import warm_up
+from merging.threeway.kept_conflicts import (
+    ConflictColumn,
+    KeptConflicts,
+    StandingChoice,
+    keep_conflicts,
+    open_conflicts,
+)
 from merging.threeway.plan import MergePlan, plan
 from merging.threeway.request import MergeRequest
 
@@ -149,6 +159,9 @@ __all__ = [
     "ConfinedOutOfMemory",
     "ConfinedTooLong",
     "Conflict",
+    "ConflictColumn",
+    "ConflictFilter",
+    "ConflictKind",
     "ContentLimits",
     "Differences",
     "DuplicateKeys",
@@ -160,10 +173,12 @@ __all__ = [
     "FileFormat",
     "FileMissing",
     "FilesElsewhere",
+    "Held",
     "InvalidCursor",
     "InvalidFilter",
     "InvalidKeys",
     "InvalidResolution",
+    "KeptConflicts",
     "KeyReport",
     "Limits",
     "LoggedMerge",
@@ -193,6 +208,7 @@ __all__ = [
     "StagedCorrupt",
     "StagingProblem",
     "StagingRejected",
+    "StandingChoice",
     "StorageFull",
     "StreamEnded",
     "Suite",
@@ -236,6 +252,7 @@ __all__ = [
     "inspect_table",
     "invert",
     "json_form",
+    "keep_conflicts",
     "keep_file",
     "kept_files",
     "key_filters",
@@ -244,6 +261,7 @@ __all__ = [
     "merges_that_may_hold",
     "naming_full_disks",
     "new_table_problems",
+    "open_conflicts",
     "open_for_pages",
     "open_staged",
     "parse_suite",
@@ -270,6 +288,7 @@ __all__ = [
     "table_condition",
     "text_form",
     "trace_row",
+    "trace_rows",
     "typed_value",
     "validate_suite",
     "warm_up",

@@ -144,7 +144,8 @@ class Conflict(_Sided[Any]):
 
     ``kind`` reads Current/Proposed. For rows the three sides are whole rows (None where absent); for ``schema`` they
     are the column's types, and ``key`` is empty. ``inputs_digest`` stands for the three. ``value`` is what a ``custom``
-    choice puts in their place.
+    choice puts in their place. ``beside`` is how many other cells of the row the merge changes without a conflict,
+    where that was counted.
     """
 
     key: Row
@@ -157,6 +158,27 @@ class Conflict(_Sided[Any]):
     choice: Choice | None = None
     value: Any = None
     rekeyed_to: Row | None = None
+    beside: int = 0
+
+
+@dataclass(frozen=True)
+class Held:
+    """Exactly this value, NULL included: in JSON, or with ``as_text`` the text of a cell."""
+
+    value: Any
+    as_text: bool = False
+
+
+@dataclass(frozen=True)
+class ConflictFilter:
+    """Which conflicts: those of a column (empty for whole rows), of a kind, in which a side holds a value; all of them
+    where it says nothing. Values go with their column.
+    """
+
+    column: str | None = None
+    kind: ConflictKind | None = None
+    current: Held | None = None
+    proposed: Held | None = None
 
 
 @dataclass(frozen=True)

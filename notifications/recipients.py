@@ -68,6 +68,7 @@ RULES: Final[Mapping[str, AudienceRule]] = {
     "revision.staged": AudienceRule(Kind.CHANGED, _AROUND),
     "revision.rebased": AudienceRule(Kind.CHANGED, (_R.WATCHING,)),
     "conflicts.resolved": AudienceRule(Kind.CHANGED, _AROUND),
+    "conflicts.undone": AudienceRule(Kind.CHANGED, _AROUND),
     "expectations.overridden": AudienceRule(Kind.REVIEWED, (_R.AUTHOR, _R.OWNER, _R.WATCHING)),
     "merge.conflicted": AudienceRule(Kind.MERGE_STOPPED, _ENDED, own_end=True),
     "merge.invalid": AudienceRule(Kind.MERGE_STOPPED, _ENDED, own_end=True),

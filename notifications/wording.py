@@ -28,6 +28,7 @@ _DID: Final = {
     "revision.staged": "uploaded new content to {request}",
     "revision.rebased": "updated {request} to the table of today",
     "conflicts.resolved": "chose values for conflicts of {request}",
+    "conflicts.undone": "took back choices for conflicts of {request}",
     "expectations.overridden": "answers for expectations that {request} breaks",
     "merge.cancelled": "cancelled the merge of {request}",
     "operator.cancelled": "cancelled the merge of {request}",

@@ -1,6 +1,6 @@
 """Conflicts, choices, merges and their runs."""
 
-from typing import Any
+from typing import Any, get_args
 
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
@@ -8,6 +8,10 @@ from rest_framework import serializers
 from api.serializers.shared import AnyValue, StrictSerializer, TypedSerializer, UserField
 from changerequests import selectors
 from changerequests.models import ConflictResolution, MergeRun
+from datasets.rows import ConflictKind
+
+#: First what became of it in the table, then in the request.
+CONFLICT_KINDS = [(kind, kind) for kind in get_args(ConflictKind)]
 
 
 class ConflictSerializer(serializers.Serializer):
@@ -26,6 +30,9 @@ class ConflictSerializer(serializers.Serializer):
     message = serializers.CharField(allow_blank=True)
     choice = serializers.CharField(allow_null=True, help_text="The choice that stands.")
     value = AnyValue(allow_null=True, help_text="The value of a custom choice.")
+    beside = serializers.IntegerField(
+        help_text="How many other cells of the row the request changes and that merge without a conflict."
+    )
 
 
 class StandingChoiceSerializer(serializers.Serializer):
@@ -49,7 +56,17 @@ class ConflictsPageSerializer(serializers.Serializer):
     next = serializers.URLField(allow_null=True)
     total = serializers.IntegerField()
     unresolved = serializers.IntegerField()
+    matching = serializers.IntegerField(help_text="How many conflicts the parameters let through.")
     table_version = serializers.IntegerField()
+    offered = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="For how many of those that match and are open each choice can be made.",
+    )
+    selection = serializers.CharField(
+        allow_blank=True,
+        help_text="What stands for those that match and their choices; send it back as `seen` with a choice for all of "
+        "them.",
+    )
     selections = serializers.DictField(
         child=serializers.CharField(),
         help_text="Of every column with conflicts (empty name: whole rows) what stands for them and their choices; "
@@ -84,19 +101,54 @@ class ChoicesSerializer(StrictSerializer):
     resolutions = ChoiceSerializer(many=True, allow_empty=False)
 
 
-class ColumnChoiceSerializer(StrictSerializer):
-    """The same choice for every conflict of a column that has none yet."""
+class ManyChoiceSerializer(StrictSerializer):
+    """The same choice for every conflict that fits, has none yet and offers it; without a filter for all of them."""
 
-    column = serializers.CharField(allow_blank=True, help_text="Empty for conflicts of whole rows.")
+    column = serializers.CharField(
+        required=False, allow_blank=True, help_text="Those of a column; empty for conflicts of whole rows."
+    )
+    kind = serializers.ChoiceField(CONFLICT_KINDS, required=False, help_text="First Current, then Proposed.")
+    current = AnyValue(
+        required=False,
+        allow_null=True,
+        help_text="Those whose Current is this value; null is NULL. With `column`.",
+    )
+    proposed = AnyValue(
+        required=False,
+        allow_null=True,
+        help_text="Those whose Proposed is this value; null is NULL. With `column`.",
+    )
     choice = serializers.ChoiceField(
         [pair for pair in ConflictResolution.Choice.choices if pair[0] != ConflictResolution.Choice.CUSTOM]
     )
     seen = serializers.CharField(
         allow_null=True,
         default=None,
-        help_text="What `selections` said of the column; 409 `plan_changed` with who chose what, where its conflicts "
-        "or their choices are others by now.",
+        help_text="What `selection` said of this filter, or `selections` of the column; 409 `plan_changed` with who "
+        "chose what, where its conflicts or their choices are others by now.",
     )
+
+
+class ChosenForManySerializer(serializers.Serializer):
+    """What a choice for many did."""
+
+    chosen = serializers.IntegerField(help_text="How many conflicts it was made for.")
+    unresolved = serializers.IntegerField(help_text="How many conflicts still need a choice.")
+    undo = serializers.CharField(help_text="Send it to `conflicts/undo` to take it back.")
+
+
+class UndoSerializer(StrictSerializer):
+    """Which choice for many."""
+
+    undo = serializers.CharField(max_length=80, help_text="As its answer named it.")
+
+
+class UndoneSerializer(serializers.Serializer):
+    """What undoing did."""
+
+    restored = serializers.IntegerField(help_text="How many conflicts are as they were before.")
+    kept = serializers.IntegerField(help_text="How many stay, since somebody chose for them meanwhile.")
+    unresolved = serializers.IntegerField(help_text="How many conflicts still need a choice.")
 
 
 class UnresolvedSerializer(serializers.Serializer):

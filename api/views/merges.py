@@ -1,6 +1,7 @@
 """Conflicts and their choices, merges and their runs."""
 
 import builtins
+from collections.abc import Mapping
 from typing import Any
 
 import django_filters
@@ -24,15 +25,19 @@ from api.parsers import CellJSONParser, ChoicesFile, CSVParser, ParquetParser
 from api.preferences import PREFER, patience_of
 from api.schema import CR_ID
 from api.serializers.merges import (
+    CONFLICT_KINDS,
     ChoicesSerializer,
-    ColumnChoiceSerializer,
+    ChosenForManySerializer,
     ConflictsPageSerializer,
+    ManyChoiceSerializer,
     MergeContractSerializer,
     MergedContractSerializer,
     MergeRunDetailSerializer,
     MergeRunSerializer,
     MergeWhenReadySerializer,
     RequestMergeSerializer,
+    UndoneSerializer,
+    UndoSerializer,
     UnresolvedSerializer,
 )
 from api.serializers.proposals import ChangeRequestDetailSerializer
@@ -44,7 +49,7 @@ from changerequests.services import conflicts, contract, plans, runs, waiting
 from changerequests.states import RunStatus
 from datasets.errors import InvalidInput
 from datasets.roles import datasets_with_role
-from datasets.rows import Conflict
+from datasets.rows import Conflict, ConflictFilter, Held
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key answers the same run."
@@ -61,9 +66,32 @@ RUN_ID = OpenApiParameter("run_id", int, OpenApiParameter.PATH)
 
 
 class ConflictParameters(EngineCursor):
-    """Which conflicts."""
+    """Which conflicts: all that fit. Values go with the column that they are of."""
 
-    column = serializers.CharField(required=False)
+    column = serializers.CharField(
+        required=False, allow_blank=True, help_text="Those of a column; empty for whole rows."
+    )
+    kind = serializers.ChoiceField(CONFLICT_KINDS, required=False, help_text="First Current, then Proposed.")
+    current = serializers.CharField(
+        required=False, trim_whitespace=False, help_text="Current is this value, as the text of a cell."
+    )
+    current_null = serializers.BooleanField(required=False, help_text="Current is NULL.")
+    proposed = serializers.CharField(
+        required=False, trim_whitespace=False, help_text="Proposed is this value, as the text of a cell."
+    )
+    proposed_null = serializers.BooleanField(required=False, help_text="Proposed is NULL.")
+    unresolved = serializers.BooleanField(required=False, help_text="Only those without a choice.")
+
+
+def _filter_of(wanted: Mapping[str, Any]) -> ConflictFilter:
+    """The filter in the parameters of an address."""
+
+    def held(side: str) -> Held | None:
+        if wanted.get(f"{side}_null"):
+            return Held(None)
+        return Held(wanted[side], as_text=True) if side in wanted else None
+
+    return ConflictFilter(wanted.get("column"), wanted.get("kind"), held("current"), held("proposed"))
 
 
 @extend_schema(tags=["conflicts"], parameters=[CR_ID])
@@ -74,7 +102,8 @@ class ConflictViewSet(Documented, ViewSet):
         "list": Scope.READ,
         "resolve": Scope.PROPOSE,
         "resolve_by_file": Scope.PROPOSE,
-        "resolve_column": Scope.PROPOSE,
+        "resolve_matching": Scope.PROPOSE,
+        "undo": Scope.PROPOSE,
     }
     parser_classes = [CellJSONParser]
     body_limit = "LONG_LIST_LIMIT_BYTES"
@@ -95,13 +124,15 @@ class ConflictViewSet(Documented, ViewSet):
         file_format = format_of(request)
         if file_format is not None:
             with place_for_download() as place:
-                stream = plans.all_conflicts(change_request, column=wanted.get("column"))
+                stream = plans.all_conflicts(change_request, _filter_of(wanted))
                 return Download(request, stream, file_format, f"{cr_id}-conflicts", place)
         page = plans.conflicts_page(
             change_request=change_request,
+            wanted=_filter_of(wanted),
+            unresolved_only=wanted.get("unresolved", False),
             after=wanted.get("cursor"),
-            column=wanted.get("column"),
             limit=wanted["limit"],
+            by_column=True,
         )
         answer = page_of(
             request,
@@ -110,6 +141,9 @@ class ConflictViewSet(Documented, ViewSet):
             total=page.total,
             unresolved=page.unresolved,
             table_version=page.table_version,
+            matching=page.matching,
+            offered=page.offered,
+            selection=page.selection,
             selections=page.selections,
             choices=[_standing(one, chosen) for one in page.conflicts if (chosen := page.chosen_for(one))],
         )
@@ -158,15 +192,32 @@ class ConflictViewSet(Documented, ViewSet):
             return [CSVParser(), ParquetParser()]
         return [*super().get_parsers()]
 
-    @extend_schema(request=ColumnChoiceSerializer, responses=UnresolvedSerializer)
-    def resolve_column(self, request: Request, cr_id: str) -> Response:
-        """Make the same choice for every conflict of a column that has none yet."""
+    @extend_schema(request=ManyChoiceSerializer, responses=ChosenForManySerializer)
+    def resolve_matching(self, request: Request, cr_id: str) -> Response:
+        """Make the same choice for every conflict that a filter finds (a column, a kind, a value of Current or
+        Proposed), that has none yet and offers it. `undo` in the answer takes it back.
+        """
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
-        wanted = validated(ColumnChoiceSerializer, request.data)
-        unresolved = conflicts.resolve_column(
-            change_request_id=change_request.pk, actor=actor_of(request), **wanted
+        wanted = validated(ManyChoiceSerializer, request.data)
+        sides = {side: Held(wanted[side]) for side in ("current", "proposed") if side in wanted}
+        done = conflicts.resolve_matching(
+            change_request_id=change_request.pk,
+            actor=actor_of(request),
+            wanted=ConflictFilter(wanted.get("column"), wanted.get("kind"), **sides),
+            choice=wanted["choice"],
+            seen=wanted["seen"],
         )
-        return Response(UnresolvedSerializer({"unresolved": unresolved}).data)
+        return Response(ChosenForManySerializer(done).data)
+
+    @extend_schema(request=UndoSerializer, responses=UndoneSerializer)
+    def undo(self, request: Request, cr_id: str) -> Response:
+        """Let what stood before a choice of yours for many stand again, wherever nobody chose since."""
+        change_request = selectors.visible_change_request(actor_of(request), cr_id)
+        wanted = validated(UndoSerializer, request.data)
+        done = conflicts.undo(
+            change_request_id=change_request.pk, actor=actor_of(request), name=wanted["undo"]
+        )
+        return Response(UndoneSerializer(done).data)
 
 
 def _standing(conflict: Conflict, chosen: ConflictResolution) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db.models.functions import Concat
+from django.db.models import Exists, OuterRef, QuerySet
 
 from changerequests.models import ChangeRequest, ConflictResolution
 
@@ -36,19 +36,36 @@ def choice_digest(choice: str | None, value: Any) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def replace_choices(change_request: ChangeRequest, made: Sequence[ConflictResolution]) -> None:
+def replace_choices(
+    change_request: ChangeRequest,
+    made: Sequence[ConflictResolution],
+    standing: Mapping[tuple[str, str], ConflictResolution],
+) -> None:
     """Let new choices stand for a locked request, one for each conflict; those that they replace stay as history.
 
-    A fixed number of statements, however many choices there are.
+    ``standing`` are the choices that stand for the same conflicts, by key digest and column. A fixed number of
+    statements, however many choices there are.
     """
     for one in made:
         one.is_current = False  # until those that stand for the same conflicts do not any more
+        one.replaced = standing.get((one.key_digest, one.column))
     first = ConflictResolution.objects.bulk_create(made)[0].pk
-    mine = change_request.resolutions.annotate(place=Concat("key_digest", "column"))
-    replaced = mine.filter(pk__gte=first).values("place")
-    mine.filter(is_current=True, place__in=replaced).update(is_current=False)
-    change_request.resolutions.filter(pk__gte=first).update(is_current=True)
+    mine = change_request.resolutions.filter(pk__gte=first)
+    replaced = mine.filter(replaced__isnull=False).values("replaced")
+    change_request.resolutions.filter(is_current=True, pk__in=replaced).update(is_current=False)
+    mine.update(is_current=True)
     resolutions_moved(change_request)
+
+
+def take_choices_back(change_request: ChangeRequest, taken: QuerySet[ConflictResolution]) -> int:
+    """Let what stood before stand again for those of these choices of a locked request that still stand; how many."""
+    restored = taken.filter(is_current=True).update(is_current=False)
+    mine = ConflictResolution.objects.filter(change_request=change_request)
+    now = mine.filter(key_digest=OuterRef("key_digest"), column=OuterRef("column"), is_current=True)
+    before = mine.filter(pk__in=taken.filter(replaced__isnull=False).values("replaced"))
+    before.filter(~Exists(now)).update(is_current=True)
+    resolutions_moved(change_request)
+    return restored
 
 
 def resolutions_moved(change_request: ChangeRequest) -> None:

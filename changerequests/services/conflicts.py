@@ -1,10 +1,14 @@
-"""Choices for conflicts: one by one, or a whole column at once."""
+"""Choices for conflicts: one by one, by a file, or for all that a filter lets through; and taking the last back."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,10 @@ from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.policies import require
 from changerequests.services import plans
-from changerequests.services.choices import choice_digest, replace_choices
+from changerequests.services.choices import choice_digest, replace_choices, take_choices_back
 from changerequests.services.evidence import CHOICE
 from changerequests.services.locks import lock_change_request
+from changerequests.services.storage import choice_file
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
 from datasets.errors import InvalidInput
@@ -33,11 +38,13 @@ MOST_CHOICES = 10_000
 MOST_FILED_CHOICES = 100_000
 #: How many lines that do not fit are told; their number is exact.
 MOST_TOLD_LINES = 1_000
+#: How long a file waits between being looked at and being stored.
+SECONDS_KEPT = 24 * 3600
 _FILE_BOUNDS = merging.Bounds(memory_bytes=2 * 1024**3, seconds=30)
 #: How many choices of others an answer tells; their number is exact.
 TOLD_CHOICES = 100
-#: How often choices are planned again because others chose for other conflicts meanwhile.
-MOST_TRIES = 5
+#: Of so many rows the choices that stand are asked for by their keys, of more all of them are read.
+_ASKED_BY_KEY = 500
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,53 @@ class Choosing:
     seen: str | None = None
 
 
+@dataclass(frozen=True)
+class ChosenForMany:
+    """What a choice for all that a filter lets through did: for how many, how many are left, and by which name it can
+    be undone.
+    """
+
+    chosen: int
+    unresolved: int
+    undo: str
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What undoing did: how many conflicts are as they were before, and how many stay because somebody chose since."""
+
+    restored: int
+    kept: int
+    unresolved: int
+
+
+@dataclass(frozen=True)
+class FiledChoice:
+    """What a line of a file would choose for its conflict; ``value`` is that of another value."""
+
+    line: int
+    conflict: merging.Conflict
+    choice: str
+    value: Any
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether that is what stands already."""
+        now = choice_digest(self.conflict.choice, keepable(self.conflict.value))
+        return now == choice_digest(self.choice, keepable(self.value))
+
+
+@dataclass(frozen=True)
+class FileLooked:
+    """What a file would choose, and every line that does not fit, of which the first are told: with one of those
+    nothing of it can be stored.
+    """
+
+    choices: tuple[FiledChoice, ...]
+    problems: tuple[merging.StagingProblem, ...]
+    problem_total: int
+
+
 def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing]) -> int:
     """Store choices for conflicts that are there now; returns how many conflicts are left without one.
 
@@ -69,16 +123,14 @@ def resolve(*, change_request_id: int, actor: User, choices: Sequence[Choosing])
     if not choices:
         raise InvalidInput("Choose a value for at least one conflict.")
     if len(choices) > MOST_CHOICES:
-        raise InvalidInput(f"At most {MOST_CHOICES:,} choices at once; use the choice for a whole column.")
-
-    def attempt() -> int | None:
-        change_request = _asked_for(change_request_id, actor)
-        with plans.plan_of(change_request) as plan:
-            standing = _standing(plan)
-            chosen = [_fitting(choosing, standing, plan) for choosing in choices]
-        return _store(change_request, actor, chosen)
-
-    return _stored(attempt)
+        raise InvalidInput(
+            f"At most {MOST_CHOICES:,} choices at once; use the choice for all that a filter finds."
+        )
+    change_request = _asked_for(change_request_id, actor)
+    with plans.conflicts_of(change_request) as found:
+        standing = found.at(one.inputs_digest for one in choices)
+        chosen = [_fitting(choosing, standing, found) for choosing in choices]
+        return _store(change_request, actor, chosen, found).unresolved
 
 
 def resolve_by_file(*, change_request_id: int, actor: User, content: bytes, file_format: str) -> int:
@@ -89,67 +141,119 @@ def resolve_by_file(*, change_request_id: int, actor: User, content: bytes, file
     (``merging.StagingRejected``; ``PlanChanged`` with ``errors`` where all of them are about values that moved).
     """
     change_request = _asked_for(change_request_id, actor)
-    keys = change_request.dataset.primary_keys
+    read = _read_file(change_request, content, file_format)
+    with plans.conflicts_of(change_request) as found:
+        filed = _fitting_lines(read, found)
+        _require_all_fit(filed)
+        return _store(change_request, actor, filed.chosen, found).unresolved
+
+
+def look_at_file(*, change_request_id: int, actor: User, content: bytes, file_format: str) -> FileLooked:
+    """What ``resolve_by_file`` would store, and what does not fit. Nothing is stored.
+
+    Raises ``InvalidInput`` for a file that chooses nothing.
+    """
+    change_request = _asked_for(change_request_id, actor)
+    if not content:
+        raise InvalidInput("Choose the file with the choices first.")
+    try:
+        read = _read_file(change_request, content, file_format)
+    except merging.StagingRejected as error:
+        return FileLooked((), error.problems, error.total)
+    with plans.conflicts_of(change_request) as found:
+        filed = _fitting_lines(read, found)
+    choices = [
+        FiledChoice(line, one.conflict, one.choice, one.value)
+        for line, one in zip(filed.lines, filed.chosen, strict=True)
+    ]
+    return FileLooked(tuple(choices), tuple(filed.problems[:MOST_TOLD_LINES]), len(filed.problems))
+
+
+def keep_file(*, change_request_id: int, actor: User, content: bytes) -> str:
+    """Keep a file of choices until it is stored; returns the name to ask for it by. Those of yesterday are removed."""
+    change_request = _asked_for(change_request_id, actor)
+    name = hashlib.sha256(content).hexdigest()
+    path = choice_file(change_request, name)
+    with merging.naming_full_disks("keep the file", str(path.parent)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    yesterday = time.time() - SECONDS_KEPT
+    for other in path.parent.iterdir():
+        if other.stat().st_mtime < yesterday:
+            other.unlink(missing_ok=True)
+    return name
+
+
+def kept_file(*, change_request_id: int, actor: User, name: str) -> bytes:
+    """A file of choices that was looked at. Raises ``InvalidInput`` where it is not kept any more."""
+    change_request = _asked_for(change_request_id, actor)
+    if re.fullmatch("[0-9a-f]{64}", name):
+        with suppress(FileNotFoundError):
+            return choice_file(change_request, name).read_bytes()
+    raise InvalidInput("The file is not kept any more. Choose it again.")
+
+
+def _read_file(change_request: ChangeRequest, content: bytes, file_format: str) -> list[merging.ChoiceLine]:
     with tempfile.TemporaryDirectory(prefix="headgate-choices-") as folder:
         path = Path(folder) / "choices"
         path.write_bytes(content)
         read = merging.read_choices(
-            str(path), file_format, keys, bounds=_FILE_BOUNDS, scratch=folder, most=MOST_FILED_CHOICES
+            str(path),
+            file_format,
+            change_request.dataset.primary_keys,
+            bounds=_FILE_BOUNDS,
+            scratch=folder,
+            most=MOST_FILED_CHOICES,
         )
     if not read:
         raise InvalidInput("The file chooses nothing: its column choice is empty throughout.")
-
-    def attempt() -> int | None:
-        asked = _asked_for(change_request_id, actor)
-        with plans.plan_of(asked) as plan:
-            standing = _standing(plan)
-            chosen = _fitting_lines(read, standing, plan)
-        return _store(asked, actor, chosen)
-
-    return _stored(attempt)
+    return read
 
 
-def _fitting_lines(
-    lines: Sequence[merging.ChoiceLine],
-    standing: Mapping[tuple[str, str], merging.Conflict],
-    plan: merging.MergePlan,
-) -> list[_Chosen]:
-    chosen, problems, moved = [], [], 0
-    for one in lines:
+@dataclass(frozen=True)
+class _Filed:
+    """The lines of a file that fit, with what they choose, and the others with why; ``moved`` of those are about values
+    that moved.
+    """
+
+    lines: list[int]
+    chosen: list[_Chosen]
+    problems: list[merging.StagingProblem]
+    moved: int
+
+
+def _fitting_lines(read: Sequence[merging.ChoiceLine], found: merging.KeptConflicts) -> _Filed:
+    standing = found.at(one.inputs_digest for one in read)
+    lines, chosen, problems, moved = [], [], [], 0
+    for one in read:
         conflict = standing.get((one.inputs_digest, one.column or ""))
         key = one.key if conflict is None or len(one.key) == len(conflict.key) else json_value(conflict.key)
         choosing = Choosing(
             key, one.column, one.choice, one.inputs_digest, one.value, as_text=True, seen=one.seen
         )
         try:
-            chosen.append(_fitting(choosing, standing, plan))
+            chosen.append(_fitting(choosing, standing, found))
+            lines.append(one.line)
         except (InvalidInput, PlanChanged) as error:
             moved += isinstance(error, PlanChanged)
             problems.append(
                 merging.StagingProblem(error.code, error.message, one.line, one.column, one.choice)
             )
-    if problems and moved == len(problems):
+    return _Filed(lines, chosen, problems, moved)
+
+
+def _require_all_fit(filed: _Filed) -> None:
+    problems = filed.problems
+    if problems and filed.moved == len(problems):
         errors = [vars(one) for one in problems[:TOLD_CHOICES]]
         raise PlanChanged(
             f"{problems[0].describe()} Nothing of the file was stored.",
             moved="table",
             errors=errors,
-            total=moved,
+            total=filed.moved,
         )
     if problems:
         raise merging.StagingRejected(problems[:MOST_TOLD_LINES], total=len(problems))
-    return chosen
-
-
-def _stored(attempt: Callable[[], int | None]) -> int:
-    """Try until nobody chose for other conflicts between the plan and the lock. Raises ``PlanChanged``."""
-    for _ in range(MOST_TRIES):
-        left = attempt()
-        if left is not None:
-            return left
-    raise PlanChanged(
-        "Others choose values while you chose. Wait a moment, then choose again.", moved="choices"
-    )
 
 
 def _asked_for(change_request_id: int, actor: User) -> ChangeRequest:
@@ -187,14 +291,14 @@ class _Chosen:
 def _fitting(
     choosing: Choosing,
     standing: Mapping[tuple[str, str], merging.Conflict],
-    plan: merging.MergePlan,
+    found: merging.KeptConflicts,
 ) -> _Chosen:
     place = f" at {_named(choosing.key)}" if choosing.key else ""  # a conflict of the schema has no row
     named = f"{choosing.column or 'the row'}{place}"
     conflict = standing.get((choosing.inputs_digest, choosing.column or ""))
     if conflict is None:
         raise PlanChanged(f"The values of {named} moved since you looked at them. Look again, then choose.")
-    if not merging.same_value(_key_of(choosing.key, plan), conflict.key):
+    if not merging.same_value(_key_of(choosing.key, found), conflict.key):
         raise InvalidInput(
             f"The digest given for {named} is that of another row, {_named(conflict.key)}: "
             "key, column and inputs_digest of a choice are those of one conflict."
@@ -206,103 +310,147 @@ def _fitting(
     if choosing.choice != ConflictResolution.Choice.CUSTOM:
         return _Chosen(conflict, choosing.choice, seen=choosing.seen)
     try:
-        value = plan.value_of(conflict.column or "", choosing.value, as_text=choosing.as_text)
+        value = found.value_of(conflict.column or "", choosing.value, as_text=choosing.as_text)
     except merging.InvalidResolution as error:
         raise InvalidInput(error.message, **error.data) from error
     return _Chosen(conflict, choosing.choice, value, choosing.seen)
 
 
-def _key_of(key: Mapping[str, Any], plan: merging.MergePlan) -> dict[str, Any]:
+def _key_of(key: Mapping[str, Any], found: merging.KeptConflicts) -> dict[str, Any]:
     try:
-        return {name: plan.value_of(name, value) for name, value in key.items()}
+        return {name: found.value_of(name, value) for name, value in key.items()}
     except merging.InvalidResolution as error:
         raise InvalidInput(f"The key {_named(key)} is none of this table: {error.message}") from error
 
 
-def resolve_column(
-    *, change_request_id: int, actor: User, column: str, choice: str, seen: str | None = None
-) -> int:
-    """Make the same choice for every conflict of a column that has none yet; returns how many are left.
+def resolve_matching(
+    *,
+    change_request_id: int,
+    actor: User,
+    wanted: merging.ConflictFilter,
+    choice: str,
+    seen: str | None = None,
+) -> ChosenForMany:
+    """Make the same choice for every conflict that a filter lets through, that has none yet and that offers it.
 
-    ``seen`` is what ``plans.ConflictsPage.selections`` said of the column: where its conflicts or their choices are
+    ``seen`` is what ``plans.ConflictsPage.selection`` said of the filter: where its conflicts or their choices are
     others now, ``ChosenMeanwhile`` or ``PlanChanged`` says what differs, and nothing is stored. Without it the open
-    conflicts are those that are open when the call begins.
+    conflicts are those that are open when the call begins. Raises the engine's ``InvalidFilter``.
     """
-
-    def attempt() -> int | None:
-        change_request = _asked_for(change_request_id, actor)
-        with plans.plan_of(change_request) as plan:
-            standing = _standing(plan)
-            if seen is not None:
-                _require_selection(change_request, column, seen, plan.conflicts.digests().get(column, ""))
-        found = [
-            conflict
-            for conflict in standing.values()
-            if (conflict.column or "") == column
-            and conflict.choice is None
-            and choice in conflict.legal_choices
+    change_request = _asked_for(change_request_id, actor)
+    with plans.conflicts_of(change_request) as found:
+        if seen is not None:
+            _require_selection(change_request, wanted, seen, found.selection(wanted))
+        chosen = [
+            _Chosen(conflict, choice)
+            for conflict in found.matching(wanted, unresolved_only=True)
+            if choice in conflict.legal_choices
         ]
-        if not found:
-            raise InvalidInput(f"No open conflict of {column or 'whole rows'} offers the choice {choice!r}.")
-        return _store(change_request, actor, [_Chosen(conflict, choice) for conflict in found])
-
-    return _stored(attempt)
+        if not chosen:
+            raise InvalidInput(f"No open conflict{_of(wanted)} offers the choice {choice!r}.")
+        return _store(change_request, actor, chosen, found)
 
 
-def _require_selection(change_request: ChangeRequest, column: str, seen: str, digest: str) -> None:
-    """Compare the conflicts of a column and their choices with what somebody saw of them."""
+def _of(wanted: merging.ConflictFilter) -> str:
+    if wanted == plans.ALL_CONFLICTS:
+        return ""
+    if wanted.kind is None and wanted.current is None and wanted.proposed is None:
+        return f" of {wanted.column or 'whole rows'}"
+    return " that the filter finds"
+
+
+def _require_selection(
+    change_request: ChangeRequest, wanted: merging.ConflictFilter, seen: str, digest: str
+) -> None:
+    """Compare the conflicts that a filter lets through and their choices with what somebody saw of them."""
     seen_digest, newest = plans.read_selection(seen)
     if seen_digest == digest:
         return
-    chosen = [
-        one
-        for one in selectors.current_resolutions(change_request)
-        if one.column == column and one.pk > newest
-    ]
-    if chosen:
+    later = change_request.resolutions.filter(is_current=True, pk__gt=newest).select_related("chosen_by")
+    if wanted.column is not None:
+        later = later.filter(column=wanted.column)
+    if chosen := list(later.order_by("pk")):
         raise _chosen_meanwhile(chosen)
     raise PlanChanged(
-        f"The conflicts of {column or 'whole rows'} are others than those that you looked at: the table or the "
-        "content moved while you chose. Look again, then choose.",
+        f"The conflicts{_of(wanted)} are others than those that you looked at: the table or the "
+        "content moved while you chose, or a choice was undone. Look again, then choose.",
         moved="table",
     )
 
 
-def _standing(plan: merging.MergePlan) -> dict[tuple[str, str], merging.Conflict]:
-    return {(conflict.inputs_digest, conflict.column or ""): conflict for conflict in plan.conflicts}
-
-
-def _store(change_request: ChangeRequest, actor: User, chosen: Sequence[_Chosen]) -> int | None:
-    """Plan with the choices in place, then store them all where nothing moved meanwhile; None where others chose for
-    other conflicts meanwhile, and the plan is to be made again.
-
-    Planning takes seconds where conflicts are many: it is done before the lock, which every other writer waits for.
+def undo(*, change_request_id: int, actor: User, name: str) -> Undone:
+    """Let what stood before a choice of one's own for many stand again (``ChosenForMany.undo``), wherever nobody chose
+    since. Raises ``InvalidInput`` where nothing of it stands any more.
     """
+    change_request = _asked_for(change_request_id, actor)
+    first, _, last = name.partition("-")
+    span = [int(part) for part in (first, last) if part.isascii() and part.isdecimal() and len(part) <= 18]
+    if len(span) != 2:
+        raise InvalidInput(f"{name[:80]!r} is no choice that can be undone.")
+    with plans.conflicts_of(change_request) as found, transaction.atomic():
+        now = lock_change_request(change_request.pk)
+        require(facts_of(now, actor), Action.RESOLVE)
+        made = now.resolutions.filter(pk__range=span, chosen_by=actor)
+        total = made.count()
+        restored = take_choices_back(now, made)
+        if not restored:
+            raise InvalidInput("There is nothing left to undo: none of these choices stands any more.")
+        of_schema = made.filter(key_digest=key_digest({})).exists()
+        unresolved = _unresolved(now, found, of_schema=of_schema)
+        told = {"restored": restored, "kept": total - restored, "unresolved": unresolved}
+        record_event(now, "conflicts.undone", actor, told)
+        _choices_moved(now, actor)
+    return Undone(restored, total - restored, unresolved)
+
+
+def _store(
+    change_request: ChangeRequest, actor: User, chosen: Sequence[_Chosen], found: merging.KeptConflicts
+) -> ChosenForMany:
+    """Store choices where nothing moved since they were looked at; the second look is taken under the lock."""
     made = _as_rows(change_request, actor, chosen)
-    try:
-        with plans.plan_of(change_request, choosing=made) as plan:
-            unresolved = plan.unresolved
-    except merging.InvalidResolution as error:
-        raise InvalidInput(error.message, **error.data) from error
     with transaction.atomic():
         now = lock_change_request(change_request.pk)
-        standing = facts_of(now, actor)
-        require(standing, Action.RESOLVE)
-        _require_unmoved(plan, standing)
-        _require_as_seen(now, actor, chosen)
-        if now.resolutions_digest != change_request.resolutions_digest:
-            return None
-        replace_choices(now, made)
+        facts = facts_of(now, actor)
+        require(facts, Action.RESOLVE)
+        _require_unmoved(found, facts)
+        standing = _standing(now, made)
+        _require_as_seen(standing, actor, chosen)
+        replace_choices(now, made, standing)
+        unresolved = _unresolved(now, found, of_schema=any(not one.key for one in made))
         choices = Counter(row.choice for row in made)
         columns = sorted({row.column for row in made if row.column})
         told = {"choices": dict(choices), "columns": columns, "unresolved": unresolved}
         record_event(now, "conflicts.resolved", actor, told, rows=CHOICE.seals(made))
-        if now.merge_when_ready_by_id != actor.pk:
-            withdraw_merge_when_ready(
-                now, reason=f"{actor} chose values that whoever asked for it has not seen."
-            )
-        queue.ask_for_check(now.pk)
-    return unresolved
+        _choices_moved(now, actor)
+    return ChosenForMany(len(made), unresolved, f"{made[0].pk}-{made[-1].pk}")
+
+
+def _unresolved(now: ChangeRequest, found: merging.KeptConflicts, *, of_schema: bool) -> int:
+    """How many conflicts are left with the choices that a locked request has now. A choice for the schema lets other
+    conflicts be found.
+    """
+    if of_schema:
+        with plans.conflicts_of(now) as after:
+            return after.unresolved
+    found.choose(plans.choices_standing(now))
+    return found.unresolved
+
+
+def _choices_moved(now: ChangeRequest, actor: User) -> None:
+    """What follows from other choices for a locked request."""
+    if now.merge_when_ready_by_id != actor.pk:
+        withdraw_merge_when_ready(now, reason=f"{actor} chose values that whoever asked for it has not seen.")
+    queue.ask_for_check(now.pk)
+
+
+def _standing(
+    now: ChangeRequest, made: Sequence[ConflictResolution]
+) -> dict[tuple[str, str], ConflictResolution]:
+    """The choices that stand for the rows that are chosen for, and maybe for others."""
+    digests = {one.key_digest for one in made}
+    if len(digests) <= _ASKED_BY_KEY:
+        return selectors.choices_for(now, digests)
+    return {(one.key_digest, one.column): one for one in selectors.current_resolutions(now)}
 
 
 def _as_rows(
@@ -325,20 +473,21 @@ def _as_rows(
     return list(rows.values())
 
 
-def _require_unmoved(plan: merging.MergePlan, now: Facts) -> None:
-    """The second look, under the lock: what the plan was made of is what there is. Raises ``PlanChanged``."""
-    if now.revision is None or now.revision.digest != plan.staged.digest:
+def _require_unmoved(found: merging.KeptConflicts, now: Facts) -> None:
+    """The second look, under the lock: what was in conflict is what is. Raises ``PlanChanged``."""
+    if now.revision is None or now.revision.digest != found.staged_digest:
         moved, what = "revision", "New content was uploaded"
-    elif now.dataset.meta.delta_version > plan.version:
+    elif now.dataset.meta.delta_version > found.version:
         moved, what = "table", "The table moved"
     else:
         return
     raise PlanChanged(f"{what} while you chose. Look again, then choose.", moved=moved)
 
 
-def _require_as_seen(now: ChangeRequest, actor: User, chosen: Sequence[_Chosen]) -> None:
+def _require_as_seen(
+    standing: Mapping[tuple[str, str], ConflictResolution], actor: User, chosen: Sequence[_Chosen]
+) -> None:
     """Compare, under the lock, each choice that would be replaced with the one that was seen."""
-    standing = {(one.key_digest, one.column): one for one in selectors.current_resolutions(now)}
     differing = {}
     for one in chosen:
         found = standing.get(one.place)

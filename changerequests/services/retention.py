@@ -227,12 +227,17 @@ def _orphans(before: datetime) -> Iterator[Found]:
         for folder in _children(root):
             needed = any(location.is_relative_to(folder.resolve()) for location in known)
             if not needed and _is_older(folder, before):
-                yield from _folder("orphan", folder, "an upload was not finished")
+                yield from _folder("orphan", folder, _why_there(folder))
     for root in _children(Path(settings.DELTA_DATA_ROOT) / "audit" / "change_requests"):
         pk = ChangeRequest.pk_of(root.name)
         for folder in _children(root / "attempts"):
             if pk and _is_older(folder, before) and not _is_merging(pk):
                 yield from _folder("orphan", folder, "a merge was not finished")
+
+
+def _why_there(folder: Path) -> str:
+    kept = folder.name in (storage.KEPT_CONFLICTS, storage.CHOICE_FILES)
+    return "it was kept for its pages" if kept else "an upload was not finished"
 
 
 def _never_received(before: datetime) -> Iterator[Found]:

@@ -13,10 +13,23 @@ from audit.files import audit_root
 from changerequests.models import ChangeRequest, Upload
 from datasets.errors import NotFound
 
+#: Beside the staged revisions of a request.
+KEPT_CONFLICTS, CHOICE_FILES = "conflicts", "choice_files"
+
 
 def staging_folder(change_request: ChangeRequest) -> Path:
     """Staged revisions of the request. Outside table folders, so that no VACUUM reaches it."""
     return Path(settings.DELTA_DATA_ROOT) / "_staging" / "change_requests" / change_request.cr_id
+
+
+def conflicts_folder(change_request: ChangeRequest) -> Path:
+    """The conflicts of the request with the table as it was lately, for their pages."""
+    return staging_folder(change_request) / KEPT_CONFLICTS
+
+
+def choice_file(change_request: ChangeRequest, digest: str) -> Path:
+    """Where a file of choices lies between being looked at and being stored, by the SHA-256 of its content."""
+    return staging_folder(change_request) / CHOICE_FILES / digest
 
 
 def uploads_folder() -> Path:

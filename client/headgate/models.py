@@ -119,6 +119,14 @@ class Check(TypedDict):
     failures: int
 
 
+class ChosenForMany(TypedDict):
+    """What a choice for many did."""
+
+    chosen: int
+    unresolved: int
+    undo: str
+
+
 class Column(TypedDict):
     """A column of the table."""
 
@@ -189,6 +197,7 @@ class Conflict(TypedDict):
     message: str
     choice: str | None
     value: Any
+    beside: int
 
 
 ConflictChoice = Literal["current", "proposed", "base", "custom", "keep", "delete"]
@@ -203,7 +212,10 @@ class ConflictsPage(TypedDict):
     next: str | None
     total: int
     unresolved: int
+    matching: int
     table_version: int
+    offered: dict[str, int]
+    selection: str
     selections: dict[str, str]
     choices: list[StandingChoice]
     results: list[Conflict]
@@ -1290,6 +1302,14 @@ class Token(TypedDict):
     expiry: str | None
     agent: str
     last_used_at: str | None
+
+
+class Undone(TypedDict):
+    """What undoing did."""
+
+    restored: int
+    kept: int
+    unresolved: int
 
 
 class Unresolved(TypedDict):

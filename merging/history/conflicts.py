@@ -12,30 +12,30 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
-from merging.model import Conflict
+from merging.model import Conflict, ConflictFilter
 from merging.sql.streams import RowStream
 from merging.sql.values import arrow_values, text_form
 from merging.staging.choices import CHOICE_COLUMNS, free_names
-from merging.threeway.plan import MergePlan
+from merging.threeway.kept_conflicts import KeptConflicts
 
 _ROWS = 1_000
 
 
 def stream_conflicts(
-    plan: MergePlan,
+    found: KeptConflicts,
+    wanted: ConflictFilter,
     *,
-    column: str | None = None,
     seen: Callable[[Conflict], str],
     close: Callable[[], None],
 ) -> RowStream:
-    """All conflicts or those of a column, in key order; ``seen`` names the choice that stands for one, ``close`` ends
-    the plan with the stream.
+    """The conflicts that a filter lets through, in key order; ``seen`` names the choice that stands for one, ``close``
+    ends ``found`` with the stream.
     """
-    keys = [] if plan.alignment.conflicts else list(plan.staged.primary_keys)
+    keys = [] if found.alignment.conflicts else list(found.alignment.keys)
     names = free_names(keys)
     schema = pa.schema(
         [
-            *(plan.alignment.schema.field(name).remove_metadata() for name in keys),
+            *(found.alignment.schema.field(name).remove_metadata() for name in keys),
             *(pa.field(names[name], pa.string()) for name in CHOICE_COLUMNS),
         ]
     )
@@ -43,14 +43,14 @@ def stream_conflicts(
     def batches() -> Iterator[pa.RecordBatch]:
         after = None
         while True:
-            page = plan.conflicts.page(after=after, limit=_ROWS, column=column)
+            page = found.page(wanted, after=after, limit=_ROWS)
             if page.items:
                 yield _batch(page.items, keys, schema, seen)
             if page.next is None:
                 return
             after = page.next
 
-    return RowStream(schema, plan.version, batches(), plan.session.interrupt, close)
+    return RowStream(schema, found.version, batches(), found.interrupt, close)
 
 
 def _batch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -127,23 +126,6 @@ class Conflicts:
         ).fetchall():
             yield digest, choice, self._resolutions[pick].value if choice == "custom" else None
 
-    def digests(self) -> dict[str, str]:
-        """Of every column with conflicts (empty for whole rows) a digest of which they are and what was chosen."""
-        found: list[tuple[str, str, str]] = []
-        if self._alignment.conflicts:
-            found = [(one.column or "", one.inputs_digest, "") for one in self._alignment.conflicts]
-        elif self._number:
-            names = {column.position: column.name for column in self._alignment.columns}
-            for col, digest, choice, pick in self._session.connection.execute(
-                "SELECT col, digest, choice, pick FROM conflicts ORDER BY n, col"
-            ).fetchall():
-                value = self._resolutions[pick].value if choice == "custom" else None
-                found.append((names.get(col, ""), digest, f"{choice} {value!r}"))
-        digests: dict[str, Any] = {}
-        for column, digest, chosen in found:
-            digests.setdefault(column, hashlib.sha256()).update(f"{digest} {chosen}\n".encode())
-        return {column: whole.hexdigest() for column, whole in digests.items()}
-
     def __iter__(self) -> Iterator[Conflict]:
         after = None
         while True:
@@ -158,23 +140,16 @@ class Conflicts:
         self,
         after: str | None = None,
         limit: int = 100,
-        column: str | None = None,
         *,
         unresolved_only: bool = False,
     ) -> Page[Conflict]:
-        """Conflicts from a cursor on, all or those of one column."""
+        """Conflicts from a cursor on."""
         if self._alignment.conflicts:
-            start = read_cursor(after, "schema", 1)[0] if after else 0
-            chosen = [one for one in self._alignment.conflicts if column is None or one.column == column]
-            rest = make_cursor("schema", start + limit) if len(chosen) > start + limit else None
-            return Page(tuple(chosen[start : start + limit]), rest)
+            return page_of_schema(self._alignment.conflicts, after, limit)
         if not self._number:
             return Page(())
         n, col = read_cursor(after, "conflicts", 2) if after else (-1, ROW)
         conditions = [f"(x.n > {n} OR (x.n = {n} AND x.col > {col}))"]
-        if column is not None:
-            positions = [one.position for one in self._alignment.columns if one.name == column] or [-2]
-            conditions.append(f"x.col = {positions[0]}")
         if unresolved_only:
             conditions.append("x.choice IS NULL")
         found = self._session.rows(
@@ -186,23 +161,40 @@ class Conflicts:
         return Page(items, make_cursor("conflicts", last["n"], last["col"]) if last else None)
 
     def _conflict(self, row: Mapping[str, Any]) -> Conflict:
-        kind: ConflictKind = row["kind"]
-        offered = legal_choices(kind, row=row["col"] == ROW)
-        key, digest, choice = key_of(row, self._alignment), row["digest"], row["choice"]
-        if row["col"] == ROW:
-            images = images_of(row, self._alignment)
-            moved = self._key_at(row["rekeyed"]) if kind == "modify/delete" else None
-            return Conflict(key, None, kind, images, digest, offered, choice=choice, rekeyed_to=moved)
-        column = self._alignment.columns[row["col"]]
-        cells = SIDE_LETTERS.map(lambda side: row[f"{side}{column.position}"])
-        value = None
-        if choice == "custom":
-            value = stored_value(chosen_value(self._resolutions[row["pick"]], column), column.type)
-        return Conflict(key, column.name, kind, cells, digest, offered, choice=choice, value=value)
+        given = self._resolutions[row["pick"]] if row["choice"] == "custom" else None
+        return conflict_of(self._session, self._alignment, row, given)
 
-    def _key_at(self, number: int | None) -> Row | None:
-        if number is None:
-            return None
-        keys = ", ".join(f"k{place}" for place in range(len(self._alignment.keys)))
-        found = self._session.rows(f"SELECT {keys} FROM joined WHERE n = {number}")
-        return key_of(found[0], self._alignment) if found else None
+
+def page_of_schema(found: Sequence[Conflict], after: str | None, limit: int) -> Page[Conflict]:
+    """A page of conflicts of the schema, which are few and in nobody's rows."""
+    start = read_cursor(after, "schema", 1)[0] if after else 0
+    rest = make_cursor("schema", start + limit) if len(found) > start + limit else None
+    return Page(tuple(found[start : start + limit]), rest)
+
+
+def conflict_of(
+    opened: Session, alignment: Alignment, row: Mapping[str, Any], custom: Resolution | None
+) -> Conflict:
+    """A conflict from its line in ``conflicts`` and the row of ``joined`` that it is in; ``custom`` is the choice of
+    another value, if it is that.
+    """
+    kind: ConflictKind = row["kind"]
+    offered = legal_choices(kind, row=row["col"] == ROW)
+    key, digest, choice = key_of(row, alignment), row["digest"], row["choice"]
+    beside = row.get("beside", 0)
+    if row["col"] == ROW:
+        images = images_of(row, alignment)
+        moved = _key_at(opened, alignment, row["rekeyed"]) if kind == "modify/delete" else None
+        return Conflict(key, None, kind, images, digest, offered, choice=choice, rekeyed_to=moved)
+    column = alignment.columns[row["col"]]
+    cells = SIDE_LETTERS.map(lambda side: row[f"{side}{column.position}"])
+    value = stored_value(chosen_value(custom, column), column.type) if custom is not None else None
+    return Conflict(key, column.name, kind, cells, digest, offered, choice=choice, value=value, beside=beside)
+
+
+def _key_at(opened: Session, alignment: Alignment, number: int | None) -> Row | None:
+    if number is None:
+        return None
+    keys = ", ".join(f"k{place}" for place in range(len(alignment.keys)))
+    found = opened.rows(f"SELECT {keys} FROM joined WHERE n = {number}")
+    return key_of(found[0], alignment) if found else None

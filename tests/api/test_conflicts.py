@@ -50,6 +50,7 @@ def test_conflicts_are_listed_with_their_three_values(conflicting: ChangeRequest
         "legal_choices": ["current", "proposed", "base", "custom"],
         "choice": None,
         "value": None,
+        "beside": 0,
     }
     assert [c["column"] for c in page["results"]] == ["year", "seats", "seats"]
     assert [
@@ -82,7 +83,7 @@ def test_choices_are_stored_together_and_the_merge_follows_them(conflicting: Cha
     bulk = client.post(address(conflicting, "/bulk"), {"column": "seats", "choice": "proposed"})
 
     assert (stored.status_code, stored.json()) == (200, {"unresolved": 1})
-    assert (bulk.status_code, bulk.json()) == (200, {"unresolved": 0})
+    assert (bulk.status_code, bulk.json()["chosen"], bulk.json()["unresolved"]) == (200, 1, 0)
     assert other["choice"] is None
     chosen = client.get(address(conflicting)).json()["results"]
     assert [(c["choice"], c["value"]) for c in chosen] == [
@@ -98,6 +99,30 @@ def test_choices_are_stored_together_and_the_merge_follows_them(conflicting: Cha
         (None, 55),
         (2011, 4),
     ]
+
+
+def test_a_filter_finds_what_a_choice_for_many_takes_and_its_undo_takes_back(
+    conflicting: ChangeRequest,
+) -> None:
+    client = client_of(conflicting.author)
+
+    found = client.get(
+        address(conflicting, "?column=seats&current=20&kind=modify/modify&unresolved=true")
+    ).json()
+    assert (found["total"], found["matching"], found["offered"]["base"]) == (3, 1, 1)
+    wanted = {"column": "seats", "kind": "modify/modify", "current": 20, "proposed": 2}
+    done = client.post(
+        address(conflicting, "/bulk"), {**wanted, "choice": "base", "seen": found["selection"]}
+    )
+    assert (done.status_code, done.json()["chosen"], done.json()["unresolved"]) == (200, 1, 2)
+    undone = client.post(address(conflicting, "/undo"), {"undo": done.json()["undo"]})
+    assert undone.json() == {"restored": 1, "kept": 0, "unresolved": 3}
+    assert client.get(address(conflicting, "?column=seats&current_null=true")).json()["matching"] == 0
+    assert problem(client.get(address(conflicting, "?current=5"))) == (422, "invalid_filter")
+    assert problem(client.post(address(conflicting, "/bulk"), {"proposed": 5, "choice": "base"})) == (
+        422,
+        "invalid_filter",
+    )
 
 
 def test_a_custom_null_is_a_value(conflicting: ChangeRequest) -> None:

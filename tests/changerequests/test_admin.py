@@ -30,6 +30,7 @@ from changerequests.states import RunStatus
 from datasets.models import Dataset, MaintenanceRun, Project
 from datasets.operators import OPERATORS_GROUP, is_operator, make_operator
 from datasets.roles import Role, role_on
+from datasets.rows import ConflictFilter
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -369,8 +370,11 @@ def test_operators_see_no_values_of_rows(staff: Client) -> None:
     judged = ExpectationCheck.objects.get(change_request=change_request)
     assert "987654" in json.dumps(judged.report)
     merge(other, owner)
-    conflicts.resolve_column(
-        change_request_id=change_request.pk, actor=owner, column="seats", choice="proposed"
+    conflicts.resolve_matching(
+        change_request_id=change_request.pk,
+        actor=owner,
+        wanted=ConflictFilter(column="seats"),
+        choice="proposed",
     )
     run = merge(change_request, owner, override_reason="Look.")
     MergeRun.objects.filter(pk=run.pk).update(error_data={"conflicts": [{"proposed": 987654}]})

@@ -15,6 +15,7 @@ from changerequests.services.choices import digest_of
 from changerequests.states import RunStatus, Status
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
+from datasets.rows import ConflictFilter
 from tests.factories import ChangeRequestFactory, drain, merge, rows_of
 
 pytestmark = pytest.mark.django_db
@@ -56,8 +57,11 @@ def test_the_digest_follows_every_choice(conflicting: ChangeRequest) -> None:
     assert kept(conflicting) not in ("", first)
     choose(conflicting, "proposed", "N1")
     assert kept(conflicting) == first
-    conflicts.resolve_column(
-        change_request_id=conflicting.pk, actor=conflicting.author, column="seats", choice="current"
+    conflicts.resolve_matching(
+        change_request_id=conflicting.pk,
+        actor=conflicting.author,
+        wanted=ConflictFilter(column="seats"),
+        choice="current",
     )
     standing = list(ConflictResolution.objects.filter(is_current=True))
     assert len(standing) == 2
@@ -81,8 +85,11 @@ def test_choices_that_are_taken_back_leave_the_digest(conflicting: ChangeRequest
 def test_other_choices_than_the_run_was_asked_for_with_are_not_merged(
     conflicting: ChangeRequest, owner: User, dataset: Dataset
 ) -> None:
-    conflicts.resolve_column(
-        change_request_id=conflicting.pk, actor=conflicting.author, column="seats", choice="proposed"
+    conflicts.resolve_matching(
+        change_request_id=conflicting.pk,
+        actor=conflicting.author,
+        wanted=ConflictFilter(column="seats"),
+        choice="proposed",
     )
     before = rows_of(dataset)
     run = runs.request_merge(change_request_id=conflicting.pk, actor=owner)

@@ -1,6 +1,7 @@
 """Choosing values for conflicts: a fixed number of statements, planned before the lock, looked at again under it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,15 +15,19 @@ from changerequests.models import ChangeRequest, ConflictResolution
 from changerequests.services import conflicts, locks, plans
 from changerequests.services.choices import digest_of
 from datasets.roles import Role
+from datasets.rows import ConflictFilter
+from merging.threeway import kept_conflicts
+from merging.threeway import plan as plans_of_engine
 from tests.factories import ChangeRequestFactory, DatasetFactory, merge, person_with, stage_csv
 
 pytestmark = pytest.mark.django_db
 
 Choice = ConflictResolution.Choice
 
-#: Of one call: the request and its gates (twice, for the second look), content and choices for two plans, the choices
-#: in three, those that would be replaced under the lock, their digest in two, the event in the audit chain.
-STATEMENTS = 35
+#: Of one call: the request and its gates (twice, for the second look), the content, the choices for its conflicts
+#: (twice), those that stand for the same conflicts, the new ones in three, their digest in two, the event in the
+#: audit chain.
+STATEMENTS = 34
 
 
 def conflicting(rows: int) -> ChangeRequest:
@@ -94,30 +99,36 @@ def test_a_whole_column_takes_as_many() -> None:
         change_request = conflicting(rows)
         assert change_request.author.pk  # it is loaded
         with CaptureQueriesContext(connection) as captured:
-            left = conflicts.resolve_column(
+            left = conflicts.resolve_matching(
                 change_request_id=change_request.pk,
                 actor=change_request.author,
-                column="seats",
+                wanted=ConflictFilter(column="seats"),
                 choice="proposed",
             )
-        assert (left, len(standing(change_request))) == (0, rows)
+        assert (left.chosen, left.unresolved, len(standing(change_request))) == (rows, 0, rows)
         counts.append(len(captured))
     assert counts == [STATEMENTS, STATEMENTS]
 
 
-def test_both_plans_are_made_before_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_plan_is_made_for_a_version_of_the_table_and_before_the_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     change_request = conflicting(2)
-    choices = choices_for(change_request, Choice.CUSTOM)
     depth = len(connection.savepoint_ids)
     made: list[int] = []
-    plan = merging.plan
+    plan = plans_of_engine.plan_on
 
-    def planned(request: merging.MergeRequest) -> merging.MergePlan:
+    def planned(*asked: Any) -> merging.MergePlan:
         made.append(len(connection.savepoint_ids) - depth)
-        return plan(request)
+        return plan(*asked)
 
-    monkeypatch.setattr(merging, "plan", planned)
+    monkeypatch.setattr(kept_conflicts, "plan_on", planned)
+    choices = choices_for(change_request, Choice.CUSTOM)
     assert choose(change_request, choices) == 0
+    assert choose(change_request, choices_for(change_request, Choice.CURRENT)) == 0
+    assert made == [0]
+    other_merge(change_request)
+    assert len(choices_for(change_request, Choice.CURRENT)) == 2
     assert made == [0, 0]
 
 

@@ -14,6 +14,7 @@ from changerequests.services import conflicts, locks, plans
 from changerequests.services.conflicts import Choosing
 from datasets.models import Dataset
 from datasets.roles import Role
+from datasets.rows import ConflictFilter
 from tests.factories import ChangeRequestFactory, DatasetFactory, merge, person_with, stage_csv
 
 CSV = "tailnum,year,seats\nN1,1,1\nN2,2004,2\n"
@@ -49,7 +50,7 @@ def page_of(change_request: ChangeRequest) -> plans.ConflictsPage:
     again = ChangeRequest.objects.select_related("dataset__meta", "dataset__project").get(
         pk=change_request.pk
     )
-    return plans.conflicts_page(change_request=again)
+    return plans.conflicts_page(change_request=again, by_column=True)
 
 
 def choosing(change_request: ChangeRequest, place: int, choice: str, **more: object) -> Choosing:
@@ -171,9 +172,13 @@ def test_the_second_look_under_the_lock(
     def attempt() -> int:
         if not whole_column:
             return choose(conflicting, carl, mine)
-        return conflicts.resolve_column(
-            change_request_id=conflicting.pk, actor=carl, column="year", choice="proposed", seen=seen
-        )
+        return conflicts.resolve_matching(
+            change_request_id=conflicting.pk,
+            actor=carl,
+            wanted=ConflictFilter(column="year"),
+            choice="proposed",
+            seen=seen,
+        ).unresolved
 
     monkeypatch.setattr(conflicts, "lock_change_request", late)
     if meanwhile is for_the_same:
@@ -184,31 +189,17 @@ def test_the_second_look_under_the_lock(
     assert standing(conflicting) == stands
 
 
-def test_others_who_choose_without_end_are_told_of(
-    conflicting: ChangeRequest, olivia: User, carl: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine, lock = choosing(conflicting, 0, "proposed"), locks.lock_change_request
-    monkeypatch.setattr(conflicts, "MOST_TRIES", 1)
-
-    def late(pk: int) -> ChangeRequest:
-        with monkeypatch.context() as patch:
-            patch.setattr(conflicts, "lock_change_request", lock)
-            choose(conflicting, olivia, choosing(conflicting, 2, "current"))
-        return lock(pk)
-
-    monkeypatch.setattr(conflicts, "lock_change_request", late)
-    with pytest.raises(PlanChanged, match="Others choose values"):
-        choose(conflicting, carl, mine)
-    assert [stood for stood in standing(conflicting) if stood[2] == str(carl)] == []
-
-
 # --- A whole column ------------------------------------------------------------------------------------------
 
 
 def column_of(change_request: ChangeRequest, actor: User, seen: str | None) -> int:
-    return conflicts.resolve_column(
-        change_request_id=change_request.pk, actor=actor, column="seats", choice="proposed", seen=seen
-    )
+    return conflicts.resolve_matching(
+        change_request_id=change_request.pk,
+        actor=actor,
+        wanted=ConflictFilter(column="seats"),
+        choice="proposed",
+        seen=seen,
+    ).unresolved
 
 
 def test_a_choice_for_a_column_is_refused_whole_with_what_differs(

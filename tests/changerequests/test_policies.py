@@ -18,6 +18,7 @@ from changerequests.states import Action, Status
 from datasets.errors import Forbidden
 from datasets.models import Dataset
 from datasets.roles import Role
+from datasets.rows import ConflictFilter
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -130,8 +131,11 @@ def test_approvals_are_bound_to_the_choices(dataset: Dataset, owner: User) -> No
     plans.check(change_request_id=change_request.pk)
     assert gates(change_request) == {"conflicts_unresolved": ("fix", True)}
 
-    conflicts.resolve_column(
-        change_request_id=change_request.pk, actor=change_request.author, column="seats", choice="proposed"
+    conflicts.resolve_matching(
+        change_request_id=change_request.pk,
+        actor=change_request.author,
+        wanted=ConflictFilter(column="seats"),
+        choice="proposed",
     )
     plans.check(change_request_id=change_request.pk)
 

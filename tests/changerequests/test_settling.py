@@ -27,6 +27,7 @@ from changerequests.services.plans import bare_request_for
 from changerequests.states import Action, RunStatus, Status
 from datasets import leases
 from datasets.models import Dataset
+from datasets.rows import ConflictFilter
 from merging.errors import MergeFailed
 from merging.store.stores import LocalStore, ObjectExists
 from tests.factories import (
@@ -166,8 +167,11 @@ def rebase(pending: ChangeRequest, owner: User) -> object:
 
 
 def resolve(pending: ChangeRequest, owner: User) -> object:
-    return conflicts.resolve_column(
-        change_request_id=pending.pk, actor=pending.author, column="seats", choice="current"
+    return conflicts.resolve_matching(
+        change_request_id=pending.pk,
+        actor=pending.author,
+        wanted=ConflictFilter(column="seats"),
+        choice="current",
     )
 
 

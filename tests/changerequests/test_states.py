@@ -16,6 +16,7 @@ from changerequests.services.trail import take_transition
 from changerequests.states import TRANSITIONS, Action, RunStatus, Status, sources_of, target_of
 from datasets.errors import InvalidInput
 from datasets.roles import Role
+from datasets.rows import ConflictFilter
 from tests.factories import ChangeRequestFactory, DatasetFactory, merge, person_with, stage_csv
 
 #: The life cycle once more, written down by hand from the design: what is not here must not exist.
@@ -120,7 +121,9 @@ def do(action: Action, change_request: ChangeRequest, person: User) -> object:
         case Action.REVIEW:
             return reviews.review(**target, verdict="comment", body="Hm.")
         case Action.RESOLVE:
-            return conflicts.resolve_column(**target, column="seats", choice="current")
+            return conflicts.resolve_matching(
+                **target, wanted=ConflictFilter(column="seats"), choice="current"
+            )
         case Action.REQUEST_MERGE:
             return runs.request_merge(**target)
         case Action.CLOSE:

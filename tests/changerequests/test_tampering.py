@@ -37,6 +37,7 @@ from changerequests.services.sealing import introduce_audit_key
 from datasets.evidence import ACCOUNT, DATASET, SUITE_VERSION
 from datasets.models import Dataset, SuiteVersion
 from datasets.roles import Role
+from datasets.rows import ConflictFilter
 from datasets.services import change_settings
 from tests import options
 from tests.factories import (
@@ -94,7 +95,9 @@ class World:
         self.merged = ChangeRequestFactory.create(dataset=self.dataset, csv="tailnum,seats\nN1,2\nN4,250\n")
         merge(before, self.olivia)
         pk = self.merged.pk
-        conflicts.resolve_column(change_request_id=pk, actor=self.olivia, column="seats", choice="proposed")
+        conflicts.resolve_matching(
+            change_request_id=pk, actor=self.olivia, wanted=ConflictFilter(column="seats"), choice="proposed"
+        )
         approve(self.merged, self.carl)
         said = reviews.comment(change_request_id=pk, actor=self.rita, body="Why?")
         reviews.comment(change_request_id=pk, actor=self.carl, body="So.", parent_id=said.pk)

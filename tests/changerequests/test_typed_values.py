@@ -18,7 +18,7 @@ from changerequests.states import RunStatus
 from datasets.models import Dataset
 from datasets.rows import Sides, same_value
 from tests.factories import ChangeRequestFactory, DatasetFactory, merge
-from web.view_models.conflicts import conflict_cards
+from web.view_models.conflicts import conflict_lines
 
 pytestmark = pytest.mark.django_db
 
@@ -127,9 +127,8 @@ def test_nan_is_no_change(dataset: Dataset, owner: User) -> None:
 
     page = plans.conflicts_page(change_request=doomed)
     assert [(one.column, one.kind) for one in page.conflicts] == [(None, "modify/delete")]
-    [card] = conflict_cards(doomed, page)
-    [cell] = card.cells
-    assert [(one.column, [strip_tags(side) for side in one.sides]) for one in cell.images] == [
+    [line] = conflict_lines(doomed, page, {})
+    assert [(one.column, [strip_tags(side) for side in one.sides]) for one in line.images] == [
         ("at", ["2024-02-01 00:00 UTC", "2024-02-03 00:00 UTC", "no such row"]),
         ("price", ["0.50", "2.50", "no such row"]),
         ("raw", ["0x00", "0x02", "no such row"]),

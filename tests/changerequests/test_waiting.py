@@ -22,6 +22,7 @@ from changerequests.tasks import check, sweep
 from datasets.errors import Forbidden
 from datasets.models import Dataset
 from datasets.roles import Role
+from datasets.rows import ConflictFilter
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -266,8 +267,11 @@ def test_choices_of_others_take_the_wish_back_and_own_ones_do_not(
 ) -> None:
     other = ChangeRequestFactory(dataset=dataset, csv="tailnum,seats\nN1,151\n")
     merge(other, owner, override_reason="Urgent.")
-    conflicts.resolve_column(
-        change_request_id=waits.pk, actor=waits.author, column="seats", choice="proposed"
+    conflicts.resolve_matching(
+        change_request_id=waits.pk,
+        actor=waits.author,
+        wanted=ConflictFilter(column="seats"),
+        choice="proposed",
     )
     assert waits_still(waits)
     (found,) = plans.conflicts_page(change_request=waits).conflicts

@@ -8,37 +8,10 @@ from playwright.sync_api import Page, expect
 from demo.users import DEMO_PASSWORD
 from tests.e2e.conftest import Person, SignIn
 
-MIDNIGHT = "Count midnight to the day before: 2400 becomes 2359"
 CANCELLED = "Drop the flights that never left"
 #: Choosing plans the merge anew, on whatever machine this runs.
 PATIENT = 30_000
 WORDS = "Where do these come from?\nThe second line."
-
-
-def test_two_people_choose_for_the_same_conflicts(sign_in: SignIn) -> None:
-    carl, olivia = sign_in("carl"), sign_in("olivia", java_script_enabled=False)
-    path = f"{carl.open_request(MIDNIGHT)}conflicts/"
-    for one in (carl, olivia):
-        one.go(path)
-    theirs = olivia.page.locator(".conflict").nth(10)
-    theirs.get_by_label("Keep current").check()
-    theirs.get_by_role("button", name="Save this row").click()
-    expect(olivia.page.get_by_text(re.compile(r"^Saved\."))).to_be_visible(timeout=PATIENT)
-
-    mine = carl.page.locator(".conflict").nth(10)
-    mine.get_by_label("Another value for dep_time").fill("1234")
-    mine.get_by_role("button", name="Save this row").click()
-    expect(carl.page.get_by_role("alert")).to_contain_text("chose “Keep current” on", timeout=PATIENT)
-    expect(mine.get_by_text("not saved yet")).to_be_visible()
-    expect(mine.get_by_label("Another value for dep_time")).to_have_value("1234")
-    mine.get_by_role("button", name="Save this row").click()
-    expect(carl.page.get_by_role("status").filter(has_text="Saved.")).to_be_visible(timeout=PATIENT)
-
-    olivia.page.get_by_role("button", name="Keep current in every open conflict of dep_time").click()
-    expect(olivia.page.get_by_role("alert")).to_contain_text(
-        "chose “Another value, 1234” on", timeout=PATIENT
-    )
-    expect(olivia.page.get_by_role("alert")).to_contain_text("Not saved.")
 
 
 def propose(author: Person, title: str) -> str:

@@ -33,6 +33,7 @@ from changerequests.services import conflicts, execution, proposals, reviews, ru
 from changerequests.states import ACTIVE_RUN_STATUSES, RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
+from datasets.rows import ConflictFilter
 from tests import options
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with, stage_csv
 from tests.faults.checks import commits_of, read_log
@@ -153,8 +154,11 @@ class LifeCycle(RuleBasedStateMachine):
         possible = known.status == Status.PENDING and known.run is None
         if self.attempt(
             possible,
-            lambda: conflicts.resolve_column(
-                change_request_id=known.pk, actor=self.author, column="value", choice=choice
+            lambda: conflicts.resolve_matching(
+                change_request_id=known.pk,
+                actor=self.author,
+                wanted=ConflictFilter(column="value"),
+                choice=choice,
             ),
         ):
             known.judged, known.choice, known.approved = self.values(known), choice, False

@@ -52,6 +52,7 @@ GET /api/v1/change_requests/{cr_id}/conflicts                               | 40
 PUT /api/v1/change_requests/{cr_id}/conflicts                               | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/conflicts                              | 401 404 403 403 200 200 404 | propose
 POST /api/v1/change_requests/{cr_id}/conflicts/bulk                         | 401 404 403 403 200 200 404 | propose
+POST /api/v1/change_requests/{cr_id}/conflicts/undo                         | 401 404 403 403 422 422 404 | propose
 GET /api/v1/change_requests/{cr_id}/diff                                    | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/diff/groups                             | 401 404 200 200 200 200 404 | read
 GET /api/v1/change_requests/{cr_id}/events                                  | 401 404 200 200 200 200 404 | read
@@ -169,6 +170,7 @@ BODIES: dict[str, Any] = {
         ]
     },
     "POST /api/v1/change_requests/{cr_id}/conflicts/bulk": {"column": "seats", "choice": "proposed"},
+    "POST /api/v1/change_requests/{cr_id}/conflicts/undo": {"undo": "1-1"},
     "POST /api/v1/change_requests/{cr_id}/expectations/override": {"reason": "They are right."},
     "POST /api/v1/change_requests/{cr_id}/review_requests": {"users": ["cora"]},
     "POST /api/v1/change_requests/{cr_id}/reviews": {"verdict": "approve"},
@@ -231,6 +233,7 @@ OTHERS = {
     "cr_id": {
         "conflicts": "conflicting",
         "bulk": "conflicting",
+        "undo": "conflicting",
         "reopen": "closed",
         "revert": "merged",
         "audit": "merged",

@@ -99,11 +99,23 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
         {**UPLOADED, "title": "operation", "description": "operation", "merge_schema": "operation"},
     ),
     "POST upload": (f"POST {CR}/upload", UPLOADED),
+    "GET conflicts": (
+        f"GET {CR}/conflicts",
+        {
+            "column": "column",
+            "kind": "kind",
+            "current": "current",
+            "current_null": "current_null",
+            "proposed": "proposed",
+            "proposed_null": "proposed_null",
+            "show": "unresolved",
+        },
+    ),
     "POST resolve": (
         f"POST {CR}/conflicts",
         {
-            "key": "key",
-            "cell": "resolutions",
+            "line": "resolutions",
+            "key-N": "key",
             "column-N": "column",
             "choice-N": "choice",
             "value-N": "value",
@@ -111,14 +123,11 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
             "inputs-N": "inputs_digest",
             "seen-N": "seen",
             "was-N": "-",
-            "after": "-",
-            "anchor": "-",
         },
     ),
-    "POST resolve_column": (
-        f"POST {CR}/conflicts/bulk",
-        {"column": "column", "choice": "choice", "seen": "seen", "after": "-"},
-    ),
+    "POST resolve_matching": (f"POST {CR}/conflicts/bulk", {"choice": "choice", "seen": "seen"}),
+    "POST undo_choices": (f"POST {CR}/conflicts/undo", {"undo": "undo"}),
+    "POST choose_by_file": (f"PUT {CR}/conflicts", {"file": "operation"}),
     "POST check_again": (f"POST {CR}/plan", {}),
     "POST override_expectations": (
         f"POST {CR}/expectations/override",

@@ -85,7 +85,10 @@ POST upload                  | 401 404 403 403 302 302 404
 GET changes                  | 302 404 200 200 200 200 404
 GET conflicts                | 302 404 200 200 200 200 404
 POST resolve                 | 302 404 403 403 302 302 404
-POST resolve_column          | 302 404 403 403 302 302 404
+GET conflict_lines           | 302 404 302 302 302 302 404
+POST resolve_matching        | 302 404 403 403 302 302 404
+POST undo_choices            | 302 404 403 403 422 422 404
+POST choose_by_file          | 302 404 403 403 422 422 404
 GET checks                   | 302 404 200 200 200 200 404
 POST check_again             | 302 404 403 302 302 302 404
 GET expectation_rows         | 302 404 200 200 200 200 404
@@ -145,10 +148,11 @@ FORMS: dict[str, dict[str, Any]] = {
     "restore_suite": {"edited_number": "<suite>"},
     "new_change_request": {"title": "Another", "pasted": "tailnum,seats\nN2,7\n"},
     "upload": {"pasted": "tailnum,seats\nN2,7\n"},
-    "resolve_column": {"column": "seats", "choice": "proposed"},
+    "resolve_matching": {"column": "seats", "choice": "proposed"},
+    "undo_choices": {"undo": "1-1"},
     "resolve": {
-        "key": '{"tailnum": "N1"}',
-        "cell": ["0"],
+        "line": ["0"],
+        "key-0": '{"tailnum": "N1"}',
         "column-0": "seats",
         "choice-0": "proposed",
         "inputs-0": "<conflict>",
@@ -173,7 +177,10 @@ FORMS: dict[str, dict[str, Any]] = {
 REQUESTS = {
     "conflicts": "conflicting",
     "resolve": "conflicting",
-    "resolve_column": "conflicting",
+    "conflict_lines": "conflicting",
+    "resolve_matching": "conflicting",
+    "undo_choices": "conflicting",
+    "choose_by_file": "conflicting",
     "rebase": "conflicting",
     "moved": "conflicting",
     "reopen": "closed",

@@ -256,9 +256,11 @@ def test_conflicts_go_out_and_choices_come_back(
         pa.table({"id": [1, 2], "a": pa.array([11, 21], pa.int32()), "_op": ["update", "update"]})
     )
     world.set_current(with_rows(B, {"id": 1, "a": 12}, delete=[2]))
-    plan = world.plan(staged)
-    stream = merging.stream_conflicts(plan, seen=lambda one: f"seen {one.choice}", close=plan.close)
-    table = table_of(stream)
+    with merging.open_conflicts(world.request(staged), str(tmp_path / "kept"), ()) as found:
+        stream = merging.stream_conflicts(
+            found, merging.ConflictFilter(), seen=lambda one: f"seen {one.choice}", close=found.close
+        )
+        table = table_of(stream)
     assert table.schema.names == [
         "id",
         *(["column", "kind", "base", "current", "proposed", "choice", "value"]),

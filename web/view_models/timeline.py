@@ -415,6 +415,19 @@ def _resolved(
     )
 
 
+def _undone(
+    who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
+) -> TimelineEntry:
+    return TimelineEntry(
+        who,
+        f"took back the choice for {counted(data['restored'], 'conflict')}",
+        when,
+        "undo",
+        link=reverse("conflicts", args=[change_request.cr_id]),
+        link_text="See the conflicts",
+    )
+
+
 def _requested(
     who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
 ) -> TimelineEntry:
@@ -536,6 +549,7 @@ _SENTENCES: dict[str, Sentence] = {
     "thread.reopened": _plain("opened a discussion again", "comment"),
     "suggestion.taken": _plain("took a suggested value over", "check", "good"),
     "conflicts.resolved": _resolved,
+    "conflicts.undone": _undone,
     "expectations.overridden": _answered,
     "merge.requested": _requested,
     "merge.started": _plain("began the merge", "merging"),

@@ -16,10 +16,12 @@ from changerequests.services.plans.exports import (
     compare_revisions,
 )
 from changerequests.services.plans.pages import (
+    ALL_CONFLICTS,
     ConflictsPage,
     OpenConflicts,
     changes_page,
     conflict_document,
+    conflicts_at,
     conflicts_page,
     grouped_changes,
     open_conflicts,
@@ -28,10 +30,16 @@ from changerequests.services.plans.pages import (
     seen_choice,
     staged_row,
 )
-from changerequests.services.plans.planning import naming_missing_content, plan_of
+from changerequests.services.plans.planning import (
+    choices_standing,
+    conflicts_of,
+    naming_missing_content,
+    plan_of,
+)
 from changerequests.services.plans.requests import bare_request_for, merge_request_for
 
 __all__ = [
+    "ALL_CONFLICTS",
     "ConflictsPage",
     "OpenConflicts",
     "all_changes",
@@ -41,8 +49,11 @@ __all__ = [
     "check",
     "check_again",
     "check_if_outdated",
+    "choices_standing",
     "compare_revisions",
     "conflict_document",
+    "conflicts_at",
+    "conflicts_of",
     "conflicts_page",
     "fresh_check",
     "grouped_changes",

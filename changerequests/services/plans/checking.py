@@ -18,7 +18,7 @@ from changerequests.facts import Facts, facts_of
 from changerequests.models import ChangeRequest, PlanCheck, Revision
 from changerequests.services import expectations
 from changerequests.services.locks import lock_change_request
-from changerequests.services.plans.planning import plan_of
+from changerequests.services.plans.planning import keep_conflicts, plan_of
 from changerequests.states import Status
 from datasets import suites, work
 from datasets.errors import Forbidden, TableReplaced
@@ -97,6 +97,7 @@ def _planned(change_request: ChangeRequest) -> tuple[dict[str, Any], dict[str, A
     try:
         with plan_of(change_request) as plan:
             numbers = _numbers(plan)
+            keep_conflicts(change_request, plan)
             try:
                 report = plan.check_expectations(rows_only=True)
             except merging.SuiteRejected as error:

@@ -11,7 +11,7 @@ import merging
 from changerequests import selectors
 from changerequests.models import ChangeRequest
 from changerequests.services.plans.pages import revision_called, seen_choice
-from changerequests.services.plans.planning import naming_gone_content, naming_missing_content, plan_of
+from changerequests.services.plans.planning import conflicts_of, naming_gone_content, naming_missing_content
 from changerequests.services.storage import audit_folder
 from changerequests.states import Status
 from datasets.errors import NotFound
@@ -48,13 +48,14 @@ def compare_revisions(change_request: ChangeRequest, before: int, after: int) ->
     return merging.compare_staged(*(revision.location for revision in revisions))
 
 
-def all_conflicts(change_request: ChangeRequest, *, column: str | None = None) -> merging.RowStream:
-    """The conflicts of an open request with the table as it is now, all or those of a column, as rows of a file; to be
-    closed by the caller. Raises as ``plan_of`` does, ``NotFound`` once the request is merged or closed.
+def all_conflicts(change_request: ChangeRequest, wanted: merging.ConflictFilter) -> merging.RowStream:
+    """The conflicts of an open request with the table as it is now that a filter lets through, as rows of a file; to be
+    closed by the caller. Raises as ``conflicts_of`` does, ``NotFound`` once the request is merged or closed.
     """
     if change_request.status not in (Status.DRAFT, Status.PENDING):
         raise NotFound(f"{change_request.cr_id} is not open: it has no conflicts.")
     with ExitStack() as opened:
-        plan = opened.enter_context(plan_of(change_request))
+        found = opened.enter_context(conflicts_of(change_request))
+        found.count(wanted)  # says now what does not fit
         ending = opened.pop_all()
-    return merging.stream_conflicts(plan, column=column, seen=seen_choice, close=ending.close)
+    return merging.stream_conflicts(found, wanted, seen=seen_choice, close=ending.close)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,12 @@ import merging
 from changerequests import selectors
 from changerequests.models import ChangeRequest, ConflictResolution, Revision
 from changerequests.services.choices import choice_digest
-from changerequests.services.plans.planning import naming_gone_content, naming_missing_content, plan_of
+from changerequests.services.plans.planning import (
+    conflicts_of,
+    naming_gone_content,
+    naming_missing_content,
+    plan_of,
+)
 from changerequests.services.storage import audit_folder
 from changerequests.states import Status
 from datasets.errors import NotFound
@@ -19,6 +24,7 @@ from datasets.rows import json_value, keepable, key_digest
 PAGE_SIZE = 100
 #: How many conflicts an error answer lists; the count of rows is exact, and all of them are in their pages.
 LISTED_CONFLICTS = 100
+ALL_CONFLICTS = merging.ConflictFilter()
 
 
 def changes_page(
@@ -82,10 +88,12 @@ def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[
 
 @dataclass(frozen=True)
 class ConflictsPage:
-    """A page of conflicts in key order with the exact counts of all of them.
+    """A page of conflicts in key order with exact counts: of all of them, and of those that a filter lets through.
 
-    ``standing`` are the choices by key digest and column, ``selections`` what was seen of each column (empty for
-    whole rows): send that back with a choice for all of it.
+    ``standing`` are the choices by key digest and column; ``newest`` is the last choice that was made before the page
+    was. ``selection`` is what was seen of all that the filter lets through: send that back with a choice for all of it.
+    ``selections`` say the same of each column (empty for whole rows). ``offered`` tells for how many of those without a
+    choice each choice can be made.
     """
 
     conflicts: tuple[merging.Conflict, ...]
@@ -94,7 +102,12 @@ class ConflictsPage:
     unresolved: int
     table_version: int
     standing: Mapping[tuple[str, str], ConflictResolution] = field(default_factory=dict)
+    columns: tuple[merging.ConflictColumn, ...] = ()
+    matching: int = 0
+    offered: Mapping[merging.Choice, int] = field(default_factory=dict)
+    selection: str = ""
     selections: Mapping[str, str] = field(default_factory=dict)
+    newest: int = 0
 
     def chosen_for(self, conflict: merging.Conflict) -> ConflictResolution | None:
         """Who chose what stands for a conflict of this page, and when."""
@@ -116,26 +129,66 @@ def read_selection(seen: str) -> tuple[str, int]:
 def conflicts_page(
     *,
     change_request: ChangeRequest,
+    wanted: merging.ConflictFilter = ALL_CONFLICTS,
+    unresolved_only: bool = False,
     after: str | None = None,
-    column: str | None = None,
     limit: int = PAGE_SIZE,
+    by_column: bool = False,
 ) -> ConflictsPage:
-    """The conflicts of an open request with the table as it is now; none before the first upload."""
-    if change_request.status not in (Status.DRAFT, Status.PENDING):
+    """The conflicts of an open request with the table as it is now; none before the first upload. ``by_column`` asks
+    for ``selections``.
+
+    Raises the engine's ``InvalidFilter`` and ``InvalidCursor``, and as ``conflicts_of`` does.
+    """
+    if not _may_conflict(change_request):
         return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
-    if selectors.current_revision(change_request) is None:
-        return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
-    newest = selectors.newest_choice(change_request)  # before the plan: what comes after it was not seen
-    with plan_of(change_request) as plan:
-        page = plan.conflicts.page(after=after, column=column, limit=limit)
+    newest = selectors.newest_choice(change_request)  # before the choices: what comes after it was not seen
+    with conflicts_of(change_request) as found:
+        page = found.page(wanted, after=after, limit=limit, unresolved_only=unresolved_only)
+        columns = found.columns()
         return ConflictsPage(
             page.items,
             page.next,
-            len(plan.conflicts),
-            plan.unresolved,
-            plan.version,
+            sum(one.total for one in columns),
+            sum(one.unresolved for one in columns),
+            found.version,
             selectors.choices_for(change_request, {key_digest(one.key) for one in page.items}),
-            {name: f"{digest}-{newest}" for name, digest in plan.conflicts.digests().items()},
+            columns,
+            found.count(wanted, unresolved_only=unresolved_only),
+            found.offered(wanted),
+            f"{found.selection(wanted)}-{newest}",
+            _selections(found, newest) if by_column else {},
+            newest,
+        )
+
+
+def _selections(found: merging.KeptConflicts, newest: int) -> dict[str, str]:
+    names = {one.column for one in found.columns()}
+    return {name: f"{found.selection(merging.ConflictFilter(column=name))}-{newest}" for name in names}
+
+
+def _may_conflict(change_request: ChangeRequest) -> bool:
+    is_open = change_request.status in (Status.DRAFT, Status.PENDING)
+    return is_open and selectors.current_revision(change_request) is not None
+
+
+def conflicts_at(*, change_request: ChangeRequest, digests: Collection[str]) -> ConflictsPage:
+    """Those of an open request's conflicts that these input digests stand for, as a page of them has them."""
+    if not _may_conflict(change_request):
+        return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
+    newest = selectors.newest_choice(change_request)
+    with conflicts_of(change_request) as found:
+        items = tuple(found.at(digests).values())
+        columns = found.columns()
+        return ConflictsPage(
+            items,
+            None,
+            sum(one.total for one in columns),
+            sum(one.unresolved for one in columns),
+            found.version,
+            selectors.choices_for(change_request, {key_digest(one.key) for one in items}),
+            columns,
+            newest=newest,
         )
 
 

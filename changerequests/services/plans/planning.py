@@ -2,37 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import merging
 from changerequests import selectors
 from changerequests.errors import ContentGone, ContentMissing, ContentMoved
-from changerequests.models import ChangeRequest, ConflictResolution, Revision
-from changerequests.services.plans.requests import merge_request_for
+from changerequests.models import ChangeRequest, Revision
+from changerequests.services.plans.requests import conflicts_request_for, merge_request_for
+from changerequests.services.storage import conflicts_folder
 from changerequests.states import Status
 from datasets.errors import NotFound, TableReplaced
+from datasets.rows import kept
 
 
 @contextmanager
-def plan_of(
-    change_request: ChangeRequest, *, choosing: Sequence[ConflictResolution] = ()
-) -> Iterator[merging.MergePlan]:
-    """The plan on the table as it is now; with ``choosing`` as it will be once those choices are made.
+def plan_of(change_request: ChangeRequest) -> Iterator[merging.MergePlan]:
+    """The plan on the table as it is now.
 
     Raises ``NotFound`` before the first upload, ``ContentMissing`` where the staged content is gone, ``TableReplaced``,
     and the engine's errors.
     """
+    revision = _revision_to_plan(change_request)
+    with (
+        naming_missing_content(change_request, revision),
+        merging.plan(merge_request_for(change_request, revision)) as plan,
+    ):
+        yield plan
+
+
+def _revision_to_plan(change_request: ChangeRequest) -> Revision:
     revision = selectors.current_revision(change_request)
     if revision is None:
         raise NotFound("No changes were uploaded yet, so there is nothing to plan.")
     if revision.table_id != change_request.dataset.meta.table_id:
         raise TableReplaced("The table was dropped and made anew since the changes were staged.")
+    return revision
+
+
+@contextmanager
+def conflicts_of(change_request: ChangeRequest) -> Iterator[merging.KeptConflicts]:
+    """The conflicts of an open request with the table as it is now, and the choices that stand for them. A plan is made
+    only where nobody made one for this version of the table. Raises as ``plan_of`` does.
+    """
+    revision = _revision_to_plan(change_request)
     with (
         naming_missing_content(change_request, revision),
-        merging.plan(merge_request_for(change_request, revision, choosing=choosing)) as plan,
+        merging.open_conflicts(
+            conflicts_request_for(change_request, revision),
+            str(conflicts_folder(change_request)),
+            choices_standing(change_request),
+        ) as found,
     ):
-        yield plan
+        yield found
+
+
+def choices_standing(change_request: ChangeRequest) -> list[merging.StandingChoice]:
+    """The choices that stand now, as the engine lays them over conflicts."""
+    return [
+        merging.StandingChoice(digest, column, choice, kept(value))
+        for digest, column, choice, value in selectors.standing_choices(change_request)
+    ]
+
+
+def keep_conflicts(change_request: ChangeRequest, plan: merging.MergePlan) -> None:
+    """Leave the conflicts of a plan, where it has any, for whoever looks at them next."""
+    if len(plan.conflicts):
+        merging.keep_conflicts(plan, str(conflicts_folder(change_request)))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, R
 from changerequests.services import expectations
 from changerequests.services.choices import digest_of
 from changerequests.services.storage import attempts_folder
-from datasets.rows import column_types, kept, typed_key
+from datasets.rows import column_types, kept, key_digest, typed_key
 from datasets.services import installation_identity
 
 
@@ -56,10 +56,9 @@ def merge_request_for(
     *,
     run: MergeRun | None = None,
     answered: Collection[int] = (),
-    choosing: Sequence[ConflictResolution] = (),
 ) -> merging.MergeRequest:
-    """The engine's request for a revision with the choices that stand, and those that somebody is about to make laid
-    over them; for a run, with its options and attempt, and the numbers of the expectations that owners answer for.
+    """The engine's request for a revision with the choices that stand; for a run, with its options and attempt, and the
+    numbers of the expectations that owners answer for.
 
     Raises ``InvalidInput`` for choices that do not fit the table's columns any more, and ``RunStopped`` where they are
     not those that the run was asked for with.
@@ -70,8 +69,18 @@ def merge_request_for(
         raise RunStopped("The choices moved after the merge was asked for.")
     return replace(
         bare_request_for(change_request, revision, run=run),
-        resolutions=tuple(_resolution(resolution, types) for resolution in (*chosen, *choosing)),
+        resolutions=tuple(_resolution(resolution, types) for resolution in chosen),
         expectations=expectations.rules_for(change_request.dataset, answered=answered),
+    )
+
+
+def conflicts_request_for(change_request: ChangeRequest, revision: Revision) -> merging.MergeRequest:
+    """The engine's request for what is in conflict, which no choice for rows and cells changes."""
+    types = column_types(change_request.dataset.meta.schema_json)
+    chosen = selectors.schema_choices(change_request, key_digest({}))
+    return replace(
+        bare_request_for(change_request, revision),
+        resolutions=tuple(_resolution(resolution, types) for resolution in chosen),
     )
 
 

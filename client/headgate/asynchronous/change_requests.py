@@ -232,6 +232,27 @@ class AsyncChangeRequest:
         left: models.Unresolved = await self._post("conflicts", json={"resolutions": chosen})
         return left["unresolved"]
 
+    async def resolve_matching(
+        self, choice: str, where: Mapping[str, Any] | None = None, *, seen: str | None = None
+    ) -> models.ChosenForMany:
+        """Make one choice for every open conflict that fits; ``undo_choices`` takes it back.
+
+        ``where`` may name a ``column`` (empty for whole rows), a ``kind`` (``"modify/modify"``) and, with the column,
+        the value of ``current`` or ``proposed`` (None is NULL): ``{"column": "seats", "current": 0}``. ``seen`` is what
+        ``selection`` said of that filter.
+
+        Raises ``PlanChanged`` where the conflicts or their choices are others than ``seen`` says, ``Invalid`` where no
+        open conflict offers the choice.
+        """
+        asked = {**(where or {}), "choice": choice, "seen": seen}
+        done: models.ChosenForMany = await self._post("conflicts/bulk", json=asked)
+        return done
+
+    async def undo_choices(self, chosen: models.ChosenForMany) -> models.Undone:
+        """Let what stood before ``resolve_matching`` stand again, wherever nobody chose since."""
+        done: models.Undone = await self._post("conflicts/undo", json={"undo": chosen["undo"]})
+        return done
+
     # --- Review ------------------------------------------------------------------------------------------------
 
     async def comment(

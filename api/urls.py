@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from api.addresses import DatasetConverter
 from api.views.catalogue import DatasetViewSet
 from api.views.document import DocumentView
+from api.views.edits import EditsView, ProposeEditsView, RedoView, ReplaceView, UndoView
 from api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
 from api.views.merges import (
     ConflictViewSet,
@@ -96,6 +97,11 @@ v1 = [
     path(DATASET, DatasetViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="dataset"),
     path(f"{DATASET}/schema", DatasetViewSet.as_view({"get": "table"}), name="dataset-schema"),
     path(f"{DATASET}/rows", RowsViewSet.as_view({"get": "rows"}), name="dataset-rows"),
+    path(f"{DATASET}/edits", EditsView.as_view(), name="edits"),
+    path(f"{DATASET}/edits/undo", UndoView.as_view(), name="edits-undo"),
+    path(f"{DATASET}/edits/redo", RedoView.as_view(), name="edits-redo"),
+    path(f"{DATASET}/edits/replace", ReplaceView.as_view(), name="edits-replace"),
+    path(f"{DATASET}/edits/propose", ProposeEditsView.as_view(), name="edits-propose"),
     path(f"{DATASET}/compare", RowsViewSet.as_view({"get": "compare"}), name="dataset-compare"),
     path(f"{DATASET}/rows/history", TableViewSet.as_view({"get": "row_history"}), name="row-history"),
     path(f"{DATASET}/audit", TableViewSet.as_view({"get": "audit"}), name="dataset-audit"),

@@ -15,6 +15,9 @@ from changerequests.models import (
     ChangeRequest,
     Comment,
     ConflictResolution,
+    EditedRow,
+    Edits,
+    EditStep,
     ExpectationCheck,
     ExpectationOverride,
     MergedKeys,
@@ -337,6 +340,35 @@ class QueryAdmin(OperatorAdmin):
     list_filter = ["status", "dataset", "error_code"]
     list_select_related = ["dataset", "asked_by"]
     search_fields = ["worker", "token"]
+
+
+@admin.register(Edits)
+class EditsAdmin(OperatorAdmin):
+    """What people edit and have not proposed: whose and how long ago; what they typed is theirs."""
+
+    list_display = ["pk", "dataset", "person", "upload", "created_at", "updated_at"]
+    list_filter = ["dataset"]
+    list_select_related = ["dataset", "person", "upload"]
+    search_fields = ["person__username"]
+
+
+@admin.register(EditedRow)
+class EditedRowAdmin(OperatorAdmin):
+    """How much of which rows is edited; not the rows, which are the dataset's members' to see."""
+
+    exclude = ["key", "values", "seen"]
+    list_display = ["pk", "edits", "operation", "changes", "version"]
+    list_filter = ["operation"]
+    list_select_related = ["edits__dataset", "edits__person"]
+
+
+@admin.register(EditStep)
+class EditStepAdmin(OperatorAdmin):
+    """How far back edits can be undone."""
+
+    exclude = ["rows"]
+    list_display = ["pk", "edits", "number", "undone"]
+    list_select_related = ["edits__dataset", "edits__person"]
 
 
 @admin.register(PlanCheck)

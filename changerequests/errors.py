@@ -100,6 +100,18 @@ class RequestChanged(DomainError):
     code = "request_changed"
 
 
+class EditsProposed(DomainError):
+    """Somebody's edits stand still, because what proposes them is being read."""
+
+    code = "edits_proposed"
+
+
+class EditsMoved(DomainError):
+    """What was counted before is not what would be edited any more."""
+
+    code = "edits_moved"
+
+
 class UploadEnded(DomainError):
     """An upload ended without a revision; ``code`` and ``data`` are those of what went wrong."""
 

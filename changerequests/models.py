@@ -275,7 +275,8 @@ class Upload(DurableWork):
     base_version = models.PositiveBigIntegerField(
         null=True,
         blank=True,
-        help_text="The version that another table was made from, where its log does not say.",
+        help_text="The version that another table was made from, where its log does not say; of somebody's edits, the "
+        "version that they were made on.",
     )
     uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     agent = models.CharField(
@@ -425,6 +426,94 @@ class Query(DurableWork):
 
     def __str__(self) -> str:
         return f"query {self.pk}"
+
+
+class Edits(models.Model):
+    """What one person edited of a dataset's rows and has not proposed yet: the tray. Nobody else sees it."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="edits")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="edits")
+    upload = models.ForeignKey(
+        Upload,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="What proposes them, or tried to: once it is staged they are gone, until it ends they stand still.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-updated_at"]
+        verbose_name_plural = "edits"
+        constraints = [
+            models.UniqueConstraint(fields=["dataset", "person"], name="one_tray_of_a_person_and_dataset")
+        ]
+        indexes = [models.Index(fields=["updated_at"], name="edits_by_update")]
+
+    def __str__(self) -> str:
+        return f"edits of {self.dataset} by {self.person}"
+
+    @property
+    def is_proposed(self) -> bool:
+        """Whether an upload that proposes them is under way, so that they stand still."""
+        return self.upload is not None and self.upload.is_active
+
+
+class EditedRow(models.Model):
+    """One row of somebody's edits: what is to become of it, and what stood in the table when it was first edited.
+
+    ``values`` are what was typed, by column, in the column's form where it fits and as text where it does not yet:
+    nothing typed is lost. ``version`` and ``digest`` name the row as it was looked at.
+    """
+
+    class Operation(models.TextChoices):
+        INSERT = "insert", "added"
+        UPDATE = "update", "edited"
+        DELETE = "delete", "deleted"
+
+    edits = models.ForeignKey(Edits, on_delete=models.CASCADE, related_name="rows")
+    name = models.CharField(
+        max_length=64,
+        help_text="The digest of its key; of an added row, whose key may change, a random name.",
+    )
+    operation = models.CharField(max_length=6, choices=Operation.choices)
+    key = models.JSONField(default=dict, help_text="Its key by column; empty for an added row.")
+    values = models.JSONField(default=dict)
+    seen = models.JSONField(default=dict, help_text="What the table had in the edited columns.")
+    version = models.PositiveBigIntegerField(help_text="The table version that was looked at.")
+    digest = models.CharField(
+        max_length=64, blank=True, help_text="Of the whole row as it was; empty for one that is added."
+    )
+    changes = models.PositiveIntegerField(
+        default=1, help_text="Edited cells; 1 for a row that is added or deleted."
+    )
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["edits", "name"], name="edited_row_once")]
+
+    def __str__(self) -> str:
+        return f"row {self.name} of edits {self.edits_id}"
+
+
+class EditStep(models.Model):
+    """One thing that somebody did to their edits, to be undone and done again: rows by name, before and after it."""
+
+    edits = models.ForeignKey(Edits, on_delete=models.CASCADE, related_name="steps")
+    number = models.PositiveIntegerField()
+    rows = models.JSONField(
+        help_text="Name of a row -> what stood of it before and after; null where nothing did."
+    )
+    undone = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["edits", "number"]
+        constraints = [models.UniqueConstraint(fields=["edits", "number"], name="edit_step_number")]
+
+    def __str__(self) -> str:
+        return f"step {self.number} of edits {self.edits_id}"
 
 
 class PlanCheck(models.Model):

@@ -41,6 +41,8 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "suite_changed": 412,
     "settings_changed": 412,
     "request_changed": 412,
+    "edits_proposed": 409,
+    "edits_moved": 412,
     "table_changed": 409,
     "table_replaced": 409,
     "merged_otherwise": 409,

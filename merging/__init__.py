@@ -116,6 +116,7 @@ from merging.staging.staged import Staged, open_for_pages, open_staged
 from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
 from merging.tables.creating import TableProblem, create_empty_table, new_table_problems
+from merging.tables.editing import BrokenRule, EditedTable, open_for_editing
 from merging.tables.looking import check_keys, create_table, history, inspect_table, preview
 from merging.tables.maintaining import (
     Compacted,
@@ -143,6 +144,7 @@ from merging.threeway.request import MergeRequest
 __all__ = [
     "ENGINE_VERSION",
     "Bounds",
+    "BrokenRule",
     "ChangedRow",
     "Check",
     "Choice",
@@ -165,6 +167,7 @@ __all__ = [
     "ContentLimits",
     "Differences",
     "DuplicateKeys",
+    "EditedTable",
     "ExpectationReport",
     "ExpectationResult",
     "ExpectationRules",
@@ -262,6 +265,7 @@ __all__ = [
     "naming_full_disks",
     "new_table_problems",
     "open_conflicts",
+    "open_for_editing",
     "open_for_pages",
     "open_staged",
     "parse_suite",

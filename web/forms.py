@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from accounts.scopes import SENTENCES, Scope
 from accounts.tokens import LONGEST_DAYS, USUAL_DAYS
 from changerequests.models import Review
+from changerequests.services.replacing import LONGEST as LONGEST_REPLACED
 from datasets.models import Dataset
 from datasets.roles import Role
 from datasets.services import EDITABLE_SETTINGS
@@ -198,6 +199,48 @@ class NewChangeRequestForm(UploadForm):
         help_text="Otherwise an unknown column is refused.",
     )
     field_order = ("title", "description", "file", "pasted", "null_token", "column_types", "merge_schema")
+
+
+class ProposeEditsForm(forms.Form):
+    """The change request that somebody's edits become."""
+
+    title = forms.CharField(max_length=200, label="Title", help_text="What changes, in a few words.")
+    description = forms.CharField(
+        label="Why",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="Reviewers read this first: where the new values come from, and what depends on them.",
+    )
+    submit = forms.BooleanField(
+        label="Ask for review at once", required=False, initial=True, help_text="Otherwise it is a draft."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+
+class ReplaceForm(forms.Form):
+    """What is looked for in a column, and what takes its place."""
+
+    column = forms.ChoiceField(label="Column")
+    find = forms.CharField(label="Find", strip=False, max_length=LONGEST_REPLACED)
+    replace = forms.CharField(
+        label="Replace with", strip=False, required=False, max_length=LONGEST_REPLACED, empty_value=""
+    )
+    with_null = forms.BooleanField(
+        label="Replace with NULL", required=False, help_text="Takes the place of whole cells."
+    )
+    match_case = forms.BooleanField(label="Match case", required=False)
+    whole_cell = forms.BooleanField(label="Match whole cells", required=False)
+    counted = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, columns: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        column = self.fields["column"]
+        if isinstance(column, forms.ChoiceField):
+            column.choices = [(name, name) for name in columns]
+        style(self)
 
 
 class FormWithOwnIds(forms.Form):

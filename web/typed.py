@@ -35,6 +35,8 @@ TEXTS = {
     "name": "Name",
     "member": "Name of the member",
     "value-": "Another value",
+    "find": "Find",
+    "replace": "Replace with",
 }
 #: What people choose and read again before they send it.
 CHOICES = {"verdict": "Verdict", "role": "Role"}

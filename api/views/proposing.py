@@ -93,7 +93,7 @@ class ProposalView(Documented):
         if upload.error_code == NothingToChange.code:
             refusal = NothingToChange(upload.error_message, **upload.error_data)
             return _nothing(request, upload, refusal, ignoring, patience)
-        return _answer(request, upload, patience)
+        return answer(request, upload, patience)
 
 
 def _wanted(request: Request) -> dict[str, Any]:
@@ -205,8 +205,11 @@ def _nothing(
     return Response(_document(request, upload, Outcome.NOTHING_TO_CHANGE), headers=patience.headers)
 
 
-def _answer(request: Request, upload: Upload, patience: Patience) -> Response:
-    """202 while something is left to do, 201 once all that is possible was done. Raises what ended the upload."""
+def answer(request: Request, upload: Upload, patience: Patience) -> Response:
+    """The answer to a proposal: 202 while something is left to do, 201 once all that is possible was done.
+
+    Raises what ended the upload.
+    """
     if not upload.is_settled:
         outcome, status = Outcome.STAGED if upload.revision else Outcome.READING, 202
         location = reverse("api:received-upload", args=[upload.pk], request=request)

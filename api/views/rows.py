@@ -122,7 +122,7 @@ class RowsViewSet(Documented, ViewSet):
             "order_by": wanted.get("order_by"),
             "descending": wanted["descending"],
             "columns": request.query_params.getlist("columns") or None,
-            "filters": [_filter(text) for text in request.query_params.getlist("filter")],
+            "filters": [filter_of(text) for text in request.query_params.getlist("filter")],
         }
         self.known(request, dataset.meta.table_id, asked["version"], *address_facts(request))
         if file_format is None:
@@ -235,7 +235,8 @@ def _which(wanted: dict[str, Any]) -> dict[str, Any]:
     return {"operation": wanted.get("operation"), "column": wanted.get("column")}
 
 
-def _filter(text: str) -> tuple[str, str, str]:
+def filter_of(text: str) -> tuple[str, str, str]:
+    """The column, operator and value of a filter as addresses write it."""
     column, _, rest = text.partition(":")
     operator, _, value = rest.partition(":")
     return column, operator, value

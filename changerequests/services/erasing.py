@@ -71,9 +71,10 @@ TEXTS_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
     "accounts.Token": ("name", "agent"),
     "accounts.DeviceSignIn": ("name", "agent"),
 }
-#: What opens the account, says where from, what it was told and what it is asked for: rows by the labels of their
-#: models, with what names the account in them.
+#: What opens the account, says where from, what it was told, what it is asked for, and what it typed and never proposed:
+#: rows by the labels of their models, with what names the account in them.
 GONE: Final = {
+    "changerequests.Edits": "person",
     "accounts.Token": "user",
     "accounts.DeviceSignIn": "user",
     "accounts.BrowserSession": "user",

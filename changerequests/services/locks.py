@@ -1,10 +1,12 @@
 """Named row locks, always taken in this order: lease, change request, merge run. Outside a transaction they raise."""
 
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.transaction import TransactionManagementError
 
-from changerequests.models import ChangeRequest, MergeRun
+from changerequests.models import ChangeRequest, Edits, MergeRun
 from datasets.errors import NotFound
+from datasets.models import Dataset
 
 
 def lock_change_request(pk: int) -> ChangeRequest:
@@ -26,6 +28,13 @@ def lock_run(pk: int) -> MergeRun:
     _require_transaction()
     locked = MergeRun.objects.select_for_update(of=("self",))
     return locked.select_related("revision", "requested_by").get(pk=pk)
+
+
+def lock_edits(dataset: Dataset, person: User) -> Edits:
+    """The person's edits of the dataset, made where there are none, locked until the transaction ends."""
+    _require_transaction()
+    made, _ = Edits.objects.get_or_create(dataset=dataset, person=person)
+    return Edits.objects.select_for_update(of=("self",)).select_related("upload").get(pk=made.pk)
 
 
 def _require_transaction() -> None:

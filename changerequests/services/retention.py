@@ -24,7 +24,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from audit.services import INSTALLATION_STREAM, record
-from changerequests.models import ChangeRequest, MergeRun, Revision, Upload
+from changerequests.models import ChangeRequest, Edits, MergeRun, Revision, Upload
 from changerequests.services import storage
 from changerequests.services.evidence import OUTCOME, RUN
 from changerequests.services.locks import lock_change_request
@@ -54,7 +54,8 @@ class Policy:
     ``archives``: archived content, since the merge. ``orphans``: files that a process which died left behind, since
     they were written. ``closed``: staged content of closed requests, since they were closed. ``superseded``: revisions
     that a newer one replaced, since they were staged. ``runs``: merges of finished requests that did not succeed,
-    visits of maintenance, and uploads that ended.
+    visits of maintenance, and uploads that ended. ``edits``: what people edited in rows and never proposed, since they
+    last touched it.
     """
 
     archives: int
@@ -62,6 +63,7 @@ class Policy:
     closed: int
     superseded: int
     runs: int
+    edits: int
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -156,6 +158,7 @@ def _find(policy: Policy, now: datetime) -> Iterator[Found]:
     yield from _superseded(now - timedelta(days=policy.superseded))
     yield from _orphans(now - timedelta(days=policy.orphans))
     yield from _runs(now - timedelta(days=policy.runs))
+    yield from _edits(now - timedelta(days=policy.edits))
 
 
 def _archives(before: datetime) -> Iterator[Found]:
@@ -287,6 +290,18 @@ def _runs(before: datetime) -> Iterator[Found]:
     for upload in uploads.order_by("pk").iterator():
         removal = Removal("upload", str(upload.pk), f"it ended {upload.status}", 0)
         yield removal, partial(_delete_upload, upload.pk)
+
+
+def _edits(before: datetime) -> Iterator[Found]:
+    """Trays that nobody touches any more; their page tells from when on."""
+    for edits in Edits.objects.filter(updated_at__lt=before).select_related("dataset").order_by("pk"):
+        removal = Removal("edits", f"{edits.pk} of {edits.dataset}", "nobody touched them", 0)
+        yield removal, partial(_delete_edits, edits.pk, before)
+
+
+def _delete_edits(pk: int, before: datetime) -> bool:
+    deleted, _ = Edits.objects.filter(pk=pk, updated_at__lt=before).delete()
+    return deleted > 0
 
 
 def _delete_run(pk: int) -> bool:

@@ -29,7 +29,7 @@ from changerequests.errors import (
     UploadReplaced,
 )
 from changerequests.facts import facts_of
-from changerequests.models import ChangeRequest, Revision, Upload
+from changerequests.models import ChangeRequest, Edits, Revision, Upload
 from changerequests.policies import require
 from changerequests.services import following, reading, uploads
 from changerequests.services.locks import lock_change_request
@@ -146,7 +146,7 @@ def _read(hold: Hold) -> merging.Staged:
         file_format=upload.file_format or None,
         file_name=upload.file_name,
         column_types=upload.column_types,
-        base_version=upload.edits.base_version if upload.edits is not None else None,
+        base_version=upload.edits.base_version if upload.edits is not None else upload.base_version,
     )
 
 
@@ -174,6 +174,7 @@ def _adopt(hold: Hold, staged: merging.Staged) -> None:
             revision = make_current(change_request, actor, content, file_name=upload.file_name)
             if not work.end(hold, UploadStatus.STAGED, revision=revision, pasted=""):
                 raise _Taken
+            Edits.objects.filter(upload=upload).delete()
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise

@@ -23,7 +23,7 @@ from audit.services import acting_agent
 from changerequests import queue
 from changerequests.errors import InvalidTransition, UploadEnded
 from changerequests.facts import facts_of
-from changerequests.models import ChangeRequest, Revision, Upload
+from changerequests.models import ChangeRequest, Edits, Revision, Upload
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
 from changerequests.services.proposals import create_change_request, remove_if_empty
@@ -48,7 +48,8 @@ class ReceivedFile:
     It is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. In CSV, ``null_token`` (an
     unquoted field equal to it) stands for NULL; ``column_types`` says the types of new columns. ``pasted`` is the text
     itself where somebody typed it. ``kind`` is ``ROWS`` where Headgate wrote the file from rows that came as JSON;
-    ``edits`` is the content that it holds with some rows edited.
+    ``edits`` is the content that it holds with some rows edited. ``tray`` are somebody's edits that it holds, made on
+    ``base_version`` of the table: they go once it is staged.
     """
 
     path: Path
@@ -59,6 +60,8 @@ class ReceivedFile:
     pasted: str = ""
     kind: UploadKind = UploadKind.FILE
     edits: Revision | None = None
+    tray: Edits | None = None
+    base_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ def _received(upload: Upload, content: Content, then: Then) -> Upload:
                 upload.change_request = draft_for(upload, upload.uploaded_by)
             upload.agent = acting_agent()
             upload.save()
+            if isinstance(content, ReceivedFile) and content.tray is not None:
+                Edits.objects.filter(pk=content.tray.pk).update(upload=upload)
             queue.ring_for_upload_on_commit(upload.pk)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -198,7 +203,7 @@ def _describe(upload: Upload, content: Content) -> None:
             f"The file has {size:,} bytes; {limit:,} are possible. Split it into several change requests."
         )
         raise InvalidInput(sentence, errors={"file": [sentence]})
-    upload.size_bytes, upload.edits = size, content.edits
+    upload.size_bytes, upload.edits, upload.base_version = size, content.edits, content.base_version
     upload.file_name = storable(content.file_name or content.path.name)[:255]
     upload.file_format = content.file_format or ""
     upload.null_token = storable(content.null_token)

@@ -457,6 +457,20 @@ class RequestChanged(HeadgateError):
     advice = "Read it again, and change what is there now."
 
 
+class EditsProposed(HeadgateError):
+    """Your edits of the dataset stand still: what proposes them is being read."""
+
+    code = "edits_proposed"
+    advice = "Wait for the upload to end, then look at the edits again."
+
+
+class EditsMoved(HeadgateError):
+    """What you counted before is not what would be replaced any more."""
+
+    code = "edits_moved"
+    advice = "Look again what would be replaced."
+
+
 class VersionGone(HeadgateError):
     """The table had this version once; its log or its files were cleaned up."""
 

@@ -197,7 +197,7 @@ CHECK_SECONDS = ENV.headgate_check_seconds
 CONTENT_LIMITS = content_limits(ENV)
 
 #: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.
-RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180}
+RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180, "edits": 90}
 
 # --- E-mail -----------------------------------------------------------------------------------------------
 vars().update(mail_settings(ENV.email_url))

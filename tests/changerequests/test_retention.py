@@ -222,6 +222,8 @@ def test_operators_apply_it_and_nobody_else(owner: User) -> None:
     operator = UserFactory()
     make_operator(operator)
     assert apply_retention(actor=User.objects.get(pk=operator.pk)).removals == ()
-    assert configured_policy() == Policy(archives=365, orphans=2, closed=90, superseded=30, runs=180)
+    assert configured_policy() == Policy(
+        archives=365, orphans=2, closed=90, superseded=30, runs=180, edits=90
+    )
     with pytest.raises(InvalidInput):
-        Policy(archives=0, orphans=2, closed=90, superseded=30, runs=180)
+        Policy(archives=0, orphans=2, closed=90, superseded=30, runs=180, edits=90)

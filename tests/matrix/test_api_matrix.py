@@ -93,6 +93,13 @@ GET /api/v1/datasets/{dataset_id}                                           | 40
 PATCH /api/v1/datasets/{dataset_id}                                         | 401 404 403 403 403 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/audit                                     | 401 404 403 403 403 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/compare                                   | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/edits                                     | 401 404 403 200 200 200 404 | propose
+PATCH /api/v1/datasets/{dataset_id}/edits                                   | 401 404 403 200 200 200 404 | propose
+POST /api/v1/datasets/{dataset_id}/edits/undo                               | 401 404 403 200 200 200 404 | propose
+POST /api/v1/datasets/{dataset_id}/edits/redo                               | 401 404 403 200 200 200 404 | propose
+POST /api/v1/datasets/{dataset_id}/edits/replace                            | 401 404 403 200 200 200 404 | propose
+DELETE /api/v1/datasets/{dataset_id}/edits                                  | 401 404 403 204 204 204 404 | propose
+POST /api/v1/datasets/{dataset_id}/edits/propose                            | 401 404 403 422 422 422 404 | propose
 GET /api/v1/datasets/{dataset_id}/history                                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/maintenance                               | 401 404 200 200 200 200 404 | read
 POST /api/v1/datasets/{dataset_id}/maintenance                              | 401 404 403 403 403 202 404 | admin
@@ -155,6 +162,13 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/auth/password": {"old_password": "password", "new_password": "a new passphrase 7"},
     "POST /api/v1/change_requests": {"dataset": "<dataset>", "title": "Another"},
     "POST /api/v1/datasets/{dataset_id}/queries": {"sql": "DELETE FROM dataset WHERE tailnum = 'N1'"},
+    "PATCH /api/v1/datasets/{dataset_id}/edits": {"changes": [{"add": {"tailnum": "N77"}}]},
+    "POST /api/v1/datasets/{dataset_id}/edits/replace": {
+        "columns": ["manufacturer"],
+        "find": "BOEING",
+        "replace": "B",
+    },
+    "POST /api/v1/datasets/{dataset_id}/edits/propose": {"title": "What I edited"},
     "POST /api/v1/change_requests/{cr_id}/close": {"reason": "Not now."},
     "PATCH /api/v1/change_requests/{cr_id}/staged_rows": {"rows": [{"tailnum": "N2", "seats": 8}]},
     "PATCH /api/v1/change_requests/{cr_id}": {"description": "Why"},

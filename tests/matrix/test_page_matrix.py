@@ -49,6 +49,17 @@ GET dataset_at_version       | 302 404 200 200 200 200 404
 GET dataset_schema           | 302 404 200 200 200 200 404
 GET dataset_history          | 302 404 200 200 200 200 404
 GET row_history              | 302 404 200 200 200 200 404
+GET edit_rows                | 302 404 403 200 200 200 404
+GET edit_row                 | 302 404 403 200 200 200 404
+POST edit_row                | 401 404 403 302 302 302 404
+GET replace_in_rows          | 302 404 403 200 200 200 404
+POST replace_in_rows         | 401 404 403 302 302 302 404
+GET edits                    | 302 404 403 200 200 200 404
+POST undo_edits              | 302 404 403 302 302 302 404
+POST redo_edits              | 302 404 403 302 302 302 404
+POST settle_edits            | 302 404 403 302 302 302 404
+POST discard_edits           | 302 404 403 302 302 302 404
+POST propose_edits           | 401 404 403 422 422 422 404
 GET export_audit             | 302 404 403 403 403 200 404
 GET maintenance              | 302 404 200 200 200 200 404
 POST maintenance             | 302 404 403 403 403 302 404
@@ -145,6 +156,10 @@ FORMS: dict[str, dict[str, Any]] = {
         "keep_files_days": "7",
     },
     "suite": {"document": '{"name": "planes", "expectations": []}', "note": "", "edited_number": "<suite>"},
+    "edit_row": {"column-3": "seats", "value-3": "5", "was-3": "null"},
+    "replace_in_rows": {"column": "manufacturer", "find": "BOEING", "replace": "B", "action": "replace"},
+    "settle_edits": {"row": "new-1", "action": "restore"},
+    "propose_edits": {"title": "What I edited"},
     "restore_suite": {"edited_number": "<suite>"},
     "new_change_request": {"title": "Another", "pasted": "tailnum,seats\nN2,7\n"},
     "upload": {"pasted": "tailnum,seats\nN2,7\n"},

@@ -12,6 +12,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from changerequests.models import ChangeRequest
+from changerequests.services.edits import Counts, counts_of, edits_of
 from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.operators import is_operator
@@ -48,12 +49,14 @@ class DatasetHead:
     may_contribute: bool
     may_reconcile: bool
     role: str
+    tray: Counts
 
 
 def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
     """The head of a dataset's page as the person sees it."""
     address = [dataset.project.slug, dataset.slug]
     role = role_on(user, dataset)
+    contributes = role in (Role.CONTRIBUTOR, Role.OWNER)
     open_requests = ChangeRequest.objects.filter(
         dataset=dataset, status__in=[Status.DRAFT, Status.PENDING, Status.MERGING]
     ).count()
@@ -71,9 +74,10 @@ def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
             Tab(title, reverse(url, args=address), icon, name == current, count)
             for name, title, url, icon, count in tabs
         ),
-        may_contribute=role in (Role.CONTRIBUTOR, Role.OWNER),
-        may_reconcile=role in (Role.CONTRIBUTOR, Role.OWNER) or is_operator(user),
+        may_contribute=contributes,
+        may_reconcile=contributes or is_operator(user),
         role=role.value if role else "",
+        tray=counts_of(edits_of(dataset, user)) if contributes else Counts(),
     )
 
 

@@ -1,0 +1,855 @@
+// Rows edited in place: an enhancement over the table of "Edit rows here", which stays the path without scripts.
+// What is typed goes to the server action by action (one action is one step of undo), and waits in this browser until
+// the server has it: a lost connection or an ended session loses nothing.
+import { readTsv, writeTsv } from "./tsv.js";
+
+const NUMERIC = /^(byte|short|integer|long|float|double|decimal)/;
+const PAGE = 200;
+const NEW = "new-";
+
+/** JSON whose numbers keep all of their digits: those that a double cannot hold become texts. */
+function readJson(text) {
+  return JSON.parse(text, (_, value, context) => {
+    const exact = typeof value !== "number" || context?.source === undefined || String(value) === context.source;
+    return exact || Number(context.source) === value && Math.abs(value) < Number.MAX_SAFE_INTEGER ? value : context.source;
+  });
+}
+
+function textOf(value) {
+  if (value === null || value === undefined) return "";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+class SignedOut extends Error {}
+
+/** The rows of a dataset and the person's tray of edits. */
+class Tray {
+  constructor(place) {
+    this.api = place.dataset.api;
+    this.rowsAt = place.dataset.rows;
+    this.token = place.querySelector("[name=csrfmiddlewaretoken]").value;
+    this.isStaged = false;
+  }
+
+  async call(method, address, body) {
+    const answer = await fetch(address, {
+      method,
+      credentials: "same-origin",
+      headers: {
+        Accept: "application/json",
+        "X-CSRFToken": this.token,
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    if (answer.status === 401 || (answer.status === 403 && (await answer.clone().text()).includes("CSRF"))) throw new SignedOut();
+    const told = answer.status === 204 ? {} : readJson(await answer.text());
+    if (!answer.ok) throw Object.assign(new Error(told.message || `The server answered ${answer.status}.`), { code: told.code });
+    return told;
+  }
+
+  page(address) {
+    return this.call("GET", address);
+  }
+
+  first(order, filter) {
+    const asked = new URLSearchParams({ limit: String(PAGE) });
+    if (order) {
+      const backwards = order.startsWith("-");
+      asked.set("order_by", backwards ? order.slice(1) : order);
+      if (backwards) asked.set("descending", "true");
+    }
+    if (filter) asked.append("filter", `${filter[0]}:=:${filter[1]}`);
+    return this.page(`${this.rowsAt}?${asked}`);
+  }
+
+  tray() {
+    return this.call("GET", this.api);
+  }
+
+  send(changes, version) {
+    return this.call("PATCH", this.api, version === null ? { changes } : { changes, version });
+  }
+
+  walk(back) {
+    return this.call("POST", `${this.api}/${back ? "undo" : "redo"}`);
+  }
+
+  replace(asked) {
+    return this.call("POST", `${this.api}/replace`, asked);
+  }
+}
+
+class Grid {
+  constructor(place) {
+    this.place = place;
+    this.columns = JSON.parse(document.getElementById("grid-columns").textContent);
+    this.keys = this.columns.filter((column) => column.key).map((column) => column.name);
+    this.source = new Tray(place);
+    this.rows = new Map(); // by the grid's own number of a row
+    this.byKey = new Map();
+    this.byName = new Map();
+    this.counter = 0;
+    this.next = null;
+    this.version = null;
+    this.kept = `headgate-edits ${this.source.api}`;
+    this.queue = JSON.parse(sessionStorage.getItem(this.kept) || "[]");
+    this.names = {};
+    this.sending = false;
+    this.late = new Set();
+  }
+
+  // --- Beginning ---------------------------------------------------------------------------------------------------
+
+  async start() {
+    const filtered = this.place.dataset.filtered === "true";
+    this.filter = filtered ? [this.place.dataset.filterColumn, this.place.dataset.filterValue] : null;
+    const [page, tray] = await Promise.all([
+      this.source.first(this.place.dataset.sort, this.filter),
+      this.source.tray(),
+    ]);
+    this.version = page.version;
+    this.next = page.next;
+    const data = page.results.map((values) => this.rowOf(values));
+    this.place.querySelector("[data-grid-plain]").hidden = true;
+    this.place.querySelector("[data-grid-bar]").hidden = false;
+    const target = this.place.querySelector("[data-grid-table]");
+    target.hidden = false;
+    await this.build(target, data);
+    this.take(tray);
+    this.listen(target);
+    for (const action of this.queue) this.showAgain(action);
+    this.flush();
+  }
+
+  rowOf(values, name = "") {
+    const row = { id: ++this.counter, name, base: values, edits: {}, told: {}, operation: name.startsWith(NEW) ? "insert" : "" };
+    this.rows.set(row.id, row);
+    if (row.operation !== "insert") this.byKey.set(this.keyText(values), row);
+    return { id: row.id };
+  }
+
+  keyText(values) {
+    return JSON.stringify(this.keys.map((name) => textOf(values[name])));
+  }
+
+  build(target, data) {
+    const columns = this.columns.map((column, number) => ({
+      title: column.name,
+      field: `c${number}`,
+      formatter: (cell) => this.format(cell, column),
+      editor: (cell, onRendered, success, cancel) => this.editor(cell, column, onRendered, success, cancel),
+      editable: (cell) => this.mayEdit(this.rows.get(cell.getData().id), column),
+      hozAlign: NUMERIC.test(column.type) ? "right" : "left",
+      headerHozAlign: NUMERIC.test(column.type) ? "right" : "left",
+      headerSort: false,
+      minWidth: 80,
+      maxInitialWidth: 320,
+      cssClass: column.key ? "is-key" : "",
+      titleFormatter: () => this.head(column),
+    }));
+    this.table = new Tabulator(target, {
+      data,
+      index: "id",
+      columns,
+      height: "62vh",
+      nestedFieldSeparator: false,
+      layout: "fitDataFill",
+      selectableRange: 1,
+      selectableRangeColumns: true,
+      selectableRangeRows: true,
+      editTriggerEvent: "dblclick",
+      columnDefaults: { resizable: "header" },
+      rowHeader: { title: "", titleFormatter: () => Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: "What is edited" }), headerSort: false, resizable: false, frozen: true, width: 44, hozAlign: "center", formatter: (cell) => this.mark(cell) },
+      placeholder: "No rows",
+      headerSortClickElement: "icon",
+    });
+    target.setAttribute("aria-label", `Rows of ${this.place.dataset.name}, to be edited`);
+    return new Promise((done) => this.table.on("tableBuilt", done));
+  }
+
+  head(column) {
+    const head = document.createElement("span");
+    head.className = "grid-head";
+    head.append(Object.assign(document.createElement("span"), { textContent: column.name }));
+    const type = Object.assign(document.createElement("span"), { className: "type", textContent: column.key ? `${column.type}, key` : column.type });
+    head.append(type);
+    return head;
+  }
+
+  // --- Showing -----------------------------------------------------------------------------------------------------
+
+  valueOf(row, name) {
+    return name in row.edits ? row.edits[name] : row.base[name] ?? null;
+  }
+
+  mayEdit(row, column) {
+    return row && !column.computed && row.operation !== "delete" && (row.operation === "insert" || !column.key);
+  }
+
+  format(cell, column) {
+    const row = this.rows.get(cell.getData().id);
+    const element = cell.getElement();
+    const value = this.valueOf(row, column.name);
+    const told = row.told[column.name] || {};
+    const edited = row.operation !== "insert" && column.name in row.edits;
+    element.classList.toggle("is-edited", edited);
+    element.classList.toggle("is-wrong", Boolean(told.problem));
+    element.classList.toggle("is-moved", Boolean(told.moved));
+    const notes = [told.problem];
+    if (told.moved) notes.push(`Somebody changed it to ${textOf(told.current) || "NULL"} since you edited it.`);
+    if (edited) notes.push(`In the table: ${row.base[column.name] === null ? "NULL" : textOf(row.base[column.name]) || "empty text"}`);
+    element.title = notes.filter(Boolean).join("\n");
+    const shown = document.createElement("span");
+    if (value === null || value === "") {
+      shown.className = "null";
+      shown.textContent = value === null ? (row.operation === "insert" && !column.nullable ? "" : "NULL") : "empty text";
+    } else {
+      shown.className = "grid-value";
+      shown.textContent = textOf(value);
+    }
+    if (!told.problem) return shown;
+    const both = document.createElement("span");
+    both.className = "grid-wrong";
+    both.append(shown, Object.assign(document.createElement("span"), { className: "grid-problem", textContent: told.problem }));
+    return both;
+  }
+
+  mark(cell) {
+    const row = this.rows.get(cell.getData().id);
+    const element = cell.getElement();
+    const line = cell.getRow().getElement();
+    const edited = Object.keys(row.edits).length > 0;
+    const sign = { insert: "+", delete: "−" }[row.operation] || (edited ? "~" : "");
+    line.classList.toggle("is-added", row.operation === "insert");
+    line.classList.toggle("is-deleted", row.operation === "delete");
+    element.title = row.problem || (row.gone ? "Somebody deleted this row since you edited it." : "");
+    element.classList.toggle("is-wrong", Boolean(row.problem) || Boolean(row.gone));
+    const words = { "+": "added", "−": "deleted", "~": "edited" }[sign] || "as in the table";
+    const shown = document.createElement("span");
+    shown.append(Object.assign(document.createElement("span"), { textContent: sign, ariaHidden: "true" }));
+    shown.append(Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: words }));
+    return shown;
+  }
+
+  redraw(row) {
+    const open = this.table.modules.edit.currentCell;
+    if (open && open.row.getData().id === row.id) {
+      this.late.add(row); // it would take the editor away, and what is being typed
+      return;
+    }
+    const shown = this.table.getRow(row.id);
+    if (shown) shown.reformat();
+  }
+
+  say(text, level = "") {
+    const place = this.place.querySelector("[data-grid-said]");
+    place.textContent = text;
+    place.classList.toggle("is-bad", level === "bad");
+  }
+
+  count(counts) {
+    const words = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+    const status = this.place.querySelector("[data-grid-status]");
+    status.textContent = counts.rows ? `${words(counts.changes, "change")} in ${words(counts.rows, "row")}` : "No changes yet";
+    const propose = this.place.querySelector("[data-grid-propose]");
+    propose.textContent = `Propose ${words(counts.changes, "change")}`;
+    for (const [name, possible] of [["undo", counts.undo], ["redo", counts.redo]]) {
+      this.place.querySelector(`[data-do=${name}]`).setAttribute("aria-disabled", String(!possible));
+    }
+  }
+
+  // --- What the server tells ---------------------------------------------------------------------------------------
+
+  take(tray, fresh = []) {
+    const added = [...(tray.added || [])];
+    for (const id of fresh) {
+      const row = this.rows.get(id);
+      const name = added.shift();
+      if (!name) continue;
+      this.names[id] = name;
+      if (row) {
+        row.name = name;
+        this.byName.set(name, row);
+      }
+    }
+    for (const name of tray.restored || []) this.restore(name);
+    const insertions = [];
+    for (const told of tray.rows) {
+      let row = this.byName.get(told.name) || (told.operation !== "insert" && this.byKey.get(this.keyText(told.key)));
+      if (!row && told.operation === "insert") {
+        insertions.push(this.rowOf({}, told.name));
+        row = this.rows.get(this.counter);
+      }
+      if (!row) continue; // of another page
+      this.byName.set(told.name, row);
+      Object.assign(row, { name: told.name, operation: told.operation === "update" ? "" : told.operation, problem: told.problem, gone: told.gone });
+      const waiting = this.waitingFor(row.id);
+      row.told = Object.fromEntries(told.cells.map((cell) => [cell.column, cell]));
+      row.edits = { ...Object.fromEntries(told.cells.filter((cell) => cell.value !== null || cell.seen !== null || told.operation === "insert").map((cell) => [cell.column, cell.value])), ...waiting };
+      for (const cell of told.cells) if (!(cell.column in row.edits)) row.edits[cell.column] = cell.value;
+      this.redraw(row);
+    }
+    if (insertions.length) this.table.addData(insertions, true);
+    this.count(tray.counts);
+    if (tray.overwritten?.length) {
+      const one = tray.overwritten[0];
+      this.say(`${one.column} held ${textOf(one.before) || "NULL"} by then, from another window. Undo brings it back.`);
+    } else if (tray.failure) {
+      this.say(tray.failure, "bad");
+    } else if (this.version !== null && tray.version > this.version) {
+      this.say(`The table is at version ${tray.version} by now. Reload to see its rows.`);
+    } else if (tray.problems) {
+      this.say("What is marked in red does not fit yet.", "bad");
+    } else {
+      this.say("");
+    }
+  }
+
+  restore(name) {
+    const row = this.byName.get(name);
+    if (!row) return;
+    this.byName.delete(name);
+    if (row.operation === "insert") {
+      this.table.deleteRow(row.id);
+      this.rows.delete(row.id);
+      return;
+    }
+    Object.assign(row, { name: "", operation: "", edits: { ...this.waitingFor(row.id) }, told: {}, problem: "", gone: false });
+    this.redraw(row);
+  }
+
+  // --- Sending: one action after the other -------------------------------------------------------------------------
+
+  waitingFor(id) {
+    const found = {};
+    for (const action of this.sending ? this.queue.slice(1) : this.queue) {
+      for (const one of action) if (one.id === id && one.set) Object.assign(found, one.set);
+    }
+    return found;
+  }
+
+  do(action) {
+    if (!action.length) return;
+    this.queue.push(action);
+    this.keep();
+    this.flush();
+  }
+
+  keep() {
+    if (this.queue.length) sessionStorage.setItem(this.kept, JSON.stringify(this.queue));
+    else sessionStorage.removeItem(this.kept);
+  }
+
+  async flush() {
+    if (this.sending) return;
+    this.sending = true;
+    try {
+      while (this.queue.length) {
+        this.say("Keeping…");
+        const action = this.queue[0];
+        const fresh = action.filter((one) => one.add).map((one) => one.id);
+        const changes = action.map((one) => this.change(one)).filter(Boolean);
+        const told = changes.length ? await this.source.send(changes, this.version) : null;
+        this.queue.shift();
+        this.keep();
+        this.sending = this.queue.length > 0; // what waits is laid over what was told
+        if (told) this.take(told, fresh);
+        this.sending = true;
+      }
+      this.retry = 1000;
+    } catch (error) {
+      this.failed(error);
+    } finally {
+      this.sending = false;
+    }
+  }
+
+  change(one) {
+    if (one.add) return { add: one.add };
+    const name = this.names[one.id] || this.rows.get(one.id)?.name;
+    const isNew = !one.key;
+    if (isNew && !name) return null;
+    const place = isNew ? { row: name } : { key: one.key };
+    if (one.set) return { ...place, set: one.set, ...(one.seen ? { seen: one.seen } : {}) };
+    return one.remove ? { ...place, delete: true } : { ...place, restore: one.restore };
+  }
+
+  failed(error) {
+    if (error instanceof SignedOut) {
+      const here = `${location.pathname}${location.search}`;
+      this.say("You are signed out. What you typed waits here. ", "bad");
+      const link = Object.assign(document.createElement("a"), { href: `${this.place.dataset.login}?next=${encodeURIComponent(here)}`, textContent: "Sign in and go on" });
+      this.place.querySelector("[data-grid-said]").append(link);
+    } else if (error instanceof TypeError) {
+      this.say("The server cannot be reached. What you typed waits here and is sent again.", "bad");
+      this.retry = Math.min((this.retry || 1000) * 2, 30000);
+      setTimeout(() => this.flush(), this.retry);
+    } else {
+      // Refused: it is taken back on the page, and told; what was kept before stays.
+      const [action] = this.queue.splice(0, 1);
+      this.keep();
+      this.takeBack(action || []);
+      this.say(error.message, "bad");
+      if (this.queue.length) setTimeout(() => this.flush());
+    }
+  }
+
+  takeBack(action) {
+    for (const one of action) {
+      const row = this.rows.get(one.id);
+      if (!row) continue;
+      if (one.add) {
+        this.table.deleteRow(row.id);
+        this.rows.delete(row.id);
+        continue;
+      }
+      for (const name of Object.keys(one.set || {})) {
+        if (row.told[name]) row.edits[name] = row.told[name].value;
+        else delete row.edits[name];
+      }
+      if (one.remove) row.operation = "";
+      this.redraw(row);
+    }
+  }
+
+  /** What waited in this browser when the page was left, laid over what the server told. */
+  showAgain(action) {
+    for (const one of action) {
+      if (one.add) {
+        this.table.addData([this.rowOf({}, `${NEW}here`)], true);
+        const row = this.rows.get(this.counter);
+        Object.assign(row, { name: "", edits: { ...one.add } });
+        one.id = row.id;
+      } else if (one.key) {
+        const row = this.byKey.get(this.keyText(one.key));
+        if (!row) continue;
+        one.id = row.id;
+        if (one.set) Object.assign(row.edits, one.set);
+        if (one.remove) row.operation = "delete";
+        this.redraw(row);
+      }
+    }
+  }
+
+  // --- Editing -----------------------------------------------------------------------------------------------------
+
+  key(row) {
+    return row.operation === "insert" ? undefined : Object.fromEntries(this.keys.map((name) => [name, row.base[name]]));
+  }
+
+  set(row, column, value) {
+    const before = this.valueOf(row, column.name);
+    const same = value === before || (value !== null && before !== null && textOf(value) === textOf(before));
+    if (same || !this.mayEdit(row, column)) return null;
+    row.edits[column.name] = value;
+    delete row.told[column.name];
+    return { id: row.id, key: this.key(row), set: { [column.name]: value }, seen: { [column.name]: before } };
+  }
+
+  /** Changes of several cells of one row become one. */
+  together(changes) {
+    const found = new Map();
+    for (const one of changes.filter(Boolean)) {
+      const known = found.get(one.id);
+      if (known?.set && one.set) {
+        Object.assign(known.set, one.set);
+        Object.assign(known.seen, one.seen);
+      } else {
+        found.set(one.id, one);
+      }
+    }
+    return [...found.values()];
+  }
+
+  /** What a typed or pasted text is to the column: nothing is NULL, but for texts. */
+  read(text, column) {
+    return text === "" && column.type !== "string" ? null : text;
+  }
+
+  editor(cell, column, onRendered, success, cancel) {
+    const row = this.rows.get(cell.getData().id);
+    const before = this.valueOf(row, column.name);
+    const begun = this.typed ?? null;
+    this.typed = null;
+    const input = column.type === "boolean" ? this.choice(before) : this.input(column, before, begun);
+    input.setAttribute("aria-label", `${column.name}, ${column.type}`);
+    let ended = false;
+    const end = (keep, move) => {
+      if (ended) return;
+      ended = true;
+      const text = input.value;
+      const untouched = begun === null && text === textOf(before);
+      if (keep && !untouched) {
+        const value = column.type === "boolean" ? (text === "" ? null : text === "true") : this.read(text, column);
+        const change = this.set(row, column, value);
+        success(row.id + ":" + this.queue.length);
+        if (change) this.do([change]);
+        this.redraw(row);
+      } else {
+        cancel();
+      }
+      setTimeout(() => {
+        for (const one of this.late) this.redraw(one);
+        this.late.clear();
+        if (move) this.move(move);
+      });
+    };
+    input.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter" && !(event.shiftKey || event.altKey)) {
+        event.preventDefault();
+        end(true, "down");
+      } else if (event.key === "Enter") {
+        event.preventDefault();
+        input.setRangeText?.("\n", input.selectionStart, input.selectionEnd, "end");
+      } else if (event.key === "Tab") {
+        event.preventDefault();
+        end(true, event.shiftKey ? "left" : "right");
+      } else if (event.key === "Escape") {
+        event.preventDefault();
+        end(false);
+      }
+    });
+    input.addEventListener("blur", () => end(true));
+    onRendered(() => {
+      input.focus({ preventScroll: true });
+      if (begun === null && input.select) input.select();
+    });
+    return input;
+  }
+
+  choice(before) {
+    const input = document.createElement("select");
+    for (const [value, words] of [["", "NULL"], ["true", "true"], ["false", "false"]]) input.append(new Option(words, value));
+    input.value = textOf(before);
+    return input;
+  }
+
+  input(column, before, begun) {
+    const text = begun ?? textOf(before);
+    const day = column.type === "date" && begun === null && (text === "" || /^\d{4}-\d\d-\d\d$/.test(text));
+    const input = document.createElement(column.type === "string" || typeof before === "object" && before !== null ? "textarea" : "input");
+    if (input.tagName === "INPUT") input.type = day ? "date" : "text";
+    if (NUMERIC.test(column.type)) input.inputMode = "decimal";
+    if (column.type.startsWith("timestamp")) input.placeholder = "2024-02-01T13:45:00" + (column.type === "timestamp" ? "Z" : "");
+    input.spellcheck = false;
+    input.value = text;
+    return input;
+  }
+
+  // --- The chosen block --------------------------------------------------------------------------------------------
+
+  get block() {
+    const [range] = this.table.getRanges();
+    if (!range) return { rows: [], columns: [] };
+    const rows = range.getRows().map((row) => this.rows.get(row.getData().id)).filter(Boolean);
+    const columns = range.getColumns().map((column) => this.columnOf(column.getField())).filter(Boolean);
+    return { rows, columns };
+  }
+
+  columnOf(field) {
+    return /^c\d+$/.test(field || "") ? this.columns[Number(field.slice(1))] : null;
+  }
+
+  move(direction) {
+    this.table.modules.selectRange.navigate(false, false, direction);
+  }
+
+  cellsDo(what) {
+    const { rows, columns } = this.block;
+    const changes = rows.flatMap((row) => columns.map((column) => what(row, column)));
+    for (const row of rows) this.redraw(row);
+    this.do(this.together(changes));
+  }
+
+  clear() {
+    this.cellsDo((row, column) => this.set(row, column, column.type === "string" ? "" : null));
+  }
+
+  setNull() {
+    this.cellsDo((row, column) => this.set(row, column, null));
+  }
+
+  fill() {
+    const { rows, columns } = this.block;
+    if (rows.length < 2) return this.say("Choose a block of several rows: its first row is filled down.");
+    const [top, ...others] = rows;
+    const changes = others.flatMap((row) => columns.map((column) => this.set(row, column, this.valueOf(top, column.name))));
+    for (const row of others) this.redraw(row);
+    this.do(this.together(changes));
+  }
+
+  add() {
+    const [first] = this.addRows([{}]);
+    this.do([{ id: first.id, add: {} }]);
+    this.table.scrollToRow(first.id, "top", true);
+    const shown = this.table.getRow(first.id).getCells().find((cell) => cell.getField() === "c0");
+    this.table.getRanges()[0]?.setBounds(shown, shown);
+    this.table.rowManager.element.focus();
+  }
+
+  addRows(list) {
+    const made = list.map((cells) => {
+      const data = this.rowOf({}, `${NEW}here`);
+      Object.assign(this.rows.get(data.id), { name: "", edits: { ...cells } });
+      return data;
+    });
+    this.table.addData([...made].reverse(), true);
+    return made.map((data) => this.rows.get(data.id));
+  }
+
+  remove() {
+    const changes = this.block.rows.filter((row) => row.operation !== "delete").map((row) => {
+      const change = { id: row.id, key: this.key(row), remove: true };
+      if (row.operation !== "insert") Object.assign(row, { operation: "delete", edits: {}, told: {} });
+      this.redraw(row);
+      return change;
+    });
+    this.do(changes);
+  }
+
+  restoreBlock() {
+    const { rows, columns } = this.block;
+    const changes = rows.filter((row) => row.name).map((row) => ({
+      id: row.id,
+      key: this.key(row),
+      restore: row.operation === "delete" ? [] : columns.map((column) => column.name),
+    }));
+    this.do(changes);
+  }
+
+  async walk(back) {
+    if (this.queue.length) await this.flush();
+    try {
+      this.take(await this.source.walk(back));
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  copied() {
+    const { rows, columns } = this.block;
+    return writeTsv(rows.map((row) => columns.map((column) => textOf(this.valueOf(row, column.name)))));
+  }
+
+  async paste(text) {
+    const block = readTsv(text);
+    const { rows: chosen, columns: across } = this.block;
+    if (!block.length || !chosen.length) return;
+    const single = block.length === 1 && block[0].length === 1;
+    const height = single ? chosen.length : block.length;
+    const width = single ? across.length : Math.max(...block.map((line) => line.length));
+    const shown = () => this.table.getRows("active").map((row) => this.rows.get(row.getData().id));
+    const top = shown().indexOf(chosen[0]);
+    while (this.next && shown().length < top + height) await this.more();
+    const columns = this.columns.slice(this.columns.indexOf(across[0]), this.columns.indexOf(across[0]) + width);
+    const targets = shown().slice(top, top + height);
+    let fixed = 0;
+    const changes = targets.flatMap((row, down) =>
+      columns.map((column, right) => {
+        const value = this.read(single ? block[0][0] : block[down][right] ?? "", column);
+        if (!this.mayEdit(row, column)) {
+          if (textOf(value) !== textOf(this.valueOf(row, column.name))) fixed += 1;
+          return null;
+        }
+        return this.set(row, column, value);
+      }),
+    );
+    const beyond = block.slice(targets.length).map((line) =>
+      Object.fromEntries(columns.flatMap((column, right) => (column.computed ? [] : [[column.name, this.read(line[right] ?? "", column)]]))),
+    );
+    const added = single || !beyond.length ? [] : this.addRows(beyond);
+    for (const row of targets) this.redraw(row);
+    const adding = added.map((row, number) => ({ id: row.id, add: beyond[number] }));
+    const [wide, most] = [Math.max(...block.map((line) => line.length)), columns.length];
+    const notes = [];
+    if (fixed) notes.push(`${fixed} cells of keys stay as they are: a key names its row.`);
+    if (!single && wide > most) notes.push(`${wide - most} columns did not fit beside the others.`);
+    this.do([...this.together(changes), ...adding]);
+    if (notes.length) document.dispatchEvent(new CustomEvent("headgate:notice", { detail: { text: notes.join(" "), level: "warning" } }));
+  }
+
+  async more() {
+    if (!this.next || this.loading) return this.loading;
+    this.loading = this.source.page(this.next).then(async (page) => {
+      this.next = page.next;
+      const data = page.results.map((values) => this.rowOf(values));
+      await this.table.addData(data);
+      const tray = await this.source.tray();
+      this.take(tray);
+    });
+    try {
+      await this.loading;
+    } catch (error) {
+      this.failed(error);
+    } finally {
+      this.loading = null;
+    }
+    return undefined;
+  }
+
+  // --- Listening ---------------------------------------------------------------------------------------------------
+
+  listen(target) {
+    const holder = this.table.rowManager.element;
+    holder.setAttribute("tabindex", "0");
+    holder.setAttribute("role", "rowgroup");
+    holder.firstElementChild.setAttribute("role", "presentation");
+    holder.addEventListener("keydown", (event) => this.pressed(event), true);
+    holder.addEventListener("scroll", () => {
+      if (holder.scrollTop + holder.clientHeight > holder.scrollHeight - 400) this.more();
+    });
+    target.addEventListener("copy", (event) => {
+      if (this.editing) return;
+      event.clipboardData.setData("text/plain", this.copied());
+      event.preventDefault();
+    });
+    document.addEventListener("paste", (event) => {
+      if (this.editing || !target.contains(document.activeElement)) return;
+      event.preventDefault();
+      this.paste(event.clipboardData.getData("text/plain"));
+    });
+    this.place.querySelector("[data-grid-bar]").addEventListener("click", (event) => {
+      const name = event.target.closest("[data-do]")?.dataset.do;
+      if (name) this.perform(name);
+    });
+    window.addEventListener("beforeunload", (event) => {
+      if (this.queue.length && this.sending) event.preventDefault();
+    });
+    this.listenToReplace();
+  }
+
+  get editing() {
+    return Boolean(this.table.modules.edit.currentCell);
+  }
+
+  perform(name) {
+    const done = {
+      undo: () => this.walk(true),
+      redo: () => this.walk(false),
+      add: () => this.add(),
+      delete: () => this.remove(),
+      null: () => this.setNull(),
+      fill: () => this.fill(),
+      restore: () => this.restoreBlock(),
+      replace: () => document.getElementById("grid-replace").showModal(),
+    };
+    done[name]?.();
+  }
+
+  pressed(event) {
+    if (this.editing) return;
+    const command = event.ctrlKey || event.metaKey;
+    const name = command && { z: event.shiftKey ? "redo" : "undo", y: "redo", d: "fill", h: "replace" }[event.key.toLowerCase()];
+    if (name) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.perform(name);
+    } else if (command || event.altKey) {
+      return;
+    } else if (event.key === "Delete" || event.key === "Backspace") {
+      event.preventDefault();
+      this.clear();
+    } else if (event.key === "F2") {
+      event.preventDefault();
+      this.edit(null);
+    } else if (event.key === "Tab") {
+      // The edges of a row let the focus go on: nobody is caught in the grid.
+      const before = JSON.stringify(this.block.columns.map((column) => column.name));
+      this.move(event.shiftKey ? "left" : "right");
+      if (before !== JSON.stringify(this.block.columns.map((column) => column.name))) event.preventDefault();
+      event.stopPropagation();
+    } else if (event.key.length === 1) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.edit(event.key);
+    }
+  }
+
+  edit(typed) {
+    const active = this.table.modules.selectRange.getActiveCell();
+    if (!active) return;
+    const column = this.columnOf(active.column.getField());
+    const row = this.rows.get(active.row.getData().id);
+    if (!column || !this.mayEdit(row, column)) {
+      if (column?.key) this.say("Keys of existing rows stay: delete the row and add another.");
+      return;
+    }
+    this.typed = typed;
+    this.table.modules.edit.editCell(active);
+  }
+
+  // --- Find and replace --------------------------------------------------------------------------------------------
+
+  listenToReplace() {
+    const dialog = document.getElementById("grid-replace");
+    const field = (name) => dialog.querySelector(`[name=${name}]`);
+    const found = dialog.querySelector("[data-replace-found]");
+    const button = dialog.querySelector("[data-replace-do]");
+    for (const column of this.columns) if (!column.key && !column.computed) field("column").append(new Option(column.name, column.name));
+    let counted = null;
+    const asked = (more) => ({
+      columns: [field("column").value],
+      find: field("find").value,
+      replace: field("replace").value,
+      match_case: field("match_case").checked,
+      whole_cell: field("whole_cell").checked,
+      filter: this.filter ? [`${this.filter[0]}:=:${this.filter[1]}`] : [],
+      ...more,
+    });
+    const forget = () => {
+      counted = null;
+      button.disabled = true;
+      button.textContent = "Replace";
+    };
+    dialog.addEventListener("input", forget);
+    dialog.querySelector("[data-replace-close]").addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => this.table.rowManager.element.focus());
+    const run = async (work) => {
+      try {
+        await work();
+      } catch (error) {
+        forget();
+        found.textContent = error instanceof SignedOut ? "You are signed out: sign in in another window, then try again." : error.message;
+      }
+    };
+    const look = () => run(async () => {
+      const told = await this.source.replace(asked({ look: true }));
+      counted = told.cells;
+      const words = `${told.cells.toLocaleString("en")} ${told.cells === 1 ? "cell" : "cells"}`;
+      button.disabled = !told.cells;
+      button.textContent = `Replace ${words}`;
+      found.textContent = `${words} in ${told.rows.toLocaleString("en")} ${told.rows === 1 ? "row" : "rows"}.`;
+      const list = document.createElement("ul");
+      list.className = "grid-found";
+      for (const one of told.shown.slice(0, 8)) {
+        const line = document.createElement("li");
+        line.append(Object.assign(document.createElement("del"), { textContent: textOf(one.before) }), " → ");
+        line.append(Object.assign(document.createElement("ins"), { textContent: one.after === null ? "NULL" : textOf(one.after) || "empty text" }));
+        list.append(line);
+      }
+      found.append(list);
+    });
+    dialog.querySelector("[data-replace-look]").addEventListener("click", look);
+    dialog.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target.matches("input")) look();
+    });
+    button.addEventListener("click", () => run(async () => {
+      const told = await this.source.replace(asked({ counted }));
+      forget();
+      dialog.close();
+      this.take(told.tray);
+      this.say(`${told.cells.toLocaleString("en")} cells replaced. Undo brings them back.`);
+    }));
+  }
+}
+
+const place = document.querySelector("[data-grid]");
+if (place && window.Tabulator) {
+  new Grid(place).start().catch((error) => {
+    // The table without scripts is still there.
+    place.querySelector("[data-grid-said]").textContent = error.message;
+    place.querySelector("[data-grid-plain]").hidden = false;
+  });
+}

@@ -1,0 +1,234 @@
+"""Rows edited in place: one long path by keyboard and clipboard, and that nothing but the edits reaches the table."""
+
+import re
+import uuid
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.conftest import Person, SignIn
+from tests.e2e.test_accessibility import violations
+
+COLUMNS = [
+    {"name": "id", "type": "long"}, {"name": "name", "type": "string"}, {"name": "seats", "type": "long"},
+    {"name": "price", "type": "decimal(20,2)"}, {"name": "day", "type": "date"}, {"name": "active", "type": "boolean"},
+    {"name": "note", "type": "string"}, {"name": "city", "type": "string"}, {"name": "score", "type": "double"},
+]  # fmt: skip
+ROWS = 260
+
+
+def call(person: Person, method: str, path: str, body: Any = None) -> Any:
+    """An operation of the API, as the page itself would call it."""
+    status, told = person.page.evaluate(
+        """async ([method, path, body]) => {
+          const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+          const headers = { "X-CSRFToken": token, "Content-Type": "application/json", Prefer: "wait=30" };
+          const answer = await fetch("/api/v1/" + path, { method, headers, body: body && JSON.stringify(body) });
+          return [answer.status, await answer.json()];
+        }""",
+        [method, path, body],
+    )
+    assert status < 300, told
+    return told
+
+
+def first_rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number, "name": f"Plane {number}", "seats": number, "price": f"{number}.50", "day": "2024-02-01",
+            "active": number % 2 == 0, "note": None, "city": "New York" if number % 3 else "Newark",
+            "score": number / 4,
+        }
+        for number in range(1, ROWS + 1)
+    ]  # fmt: skip
+
+
+def make_dataset(olivia: Person) -> tuple[int, str]:
+    """A dataset of the test's own, with rows; its number and the address of its pages."""
+    slug = f"grid-{uuid.uuid4().hex[:8]}"
+    made = call(
+        olivia, "POST", "datasets",
+        {
+            "project": "new-york-2013", "slug": slug, "name": slug, "primary_keys": ["id"], "required_approvals": 0,
+            "schema": {"columns": COLUMNS},
+        },
+    )  # fmt: skip
+    merged(olivia, made["id"], {"title": "First rows", "rows": first_rows()})
+    return made["id"], f"/datasets/new-york-2013/{slug}/"
+
+
+def merged(olivia: Person, dataset: int, proposal: dict[str, Any]) -> None:
+    told = call(olivia, "POST", f"datasets/{dataset}/proposals", {**proposal, "submit": True})
+    call(olivia, "POST", f"change_requests/{told['change_request']['cr_id']}/merge", {})
+
+
+def table_of(person: Person, dataset: int) -> dict[int, dict[str, Any]]:
+    page = call(person, "GET", f"datasets/{dataset}/rows?limit=1000")
+    return {row["id"]: row for row in page["results"]}
+
+
+def cell(page: Page, row: int, column: str) -> Locator:
+    """A cell by the row's place and the column's name."""
+    number = [one["name"] for one in COLUMNS].index(column)
+    return page.locator(".grid .tabulator-row").nth(row).locator(f"[tabulator-field=c{number}]")
+
+
+def status(page: Page) -> Locator:
+    return page.locator("[data-grid-status]")
+
+
+def paste(page: Page, text: str) -> None:
+    page.evaluate("text => navigator.clipboard.writeText(text)", text)
+    page.keyboard.press("Control+V")
+
+
+def test_rows_are_edited_pasted_replaced_kept_and_proposed(sign_in: SignIn) -> None:
+    olivia = sign_in("olivia", permissions=["clipboard-read", "clipboard-write"])
+    page = olivia.page
+    dataset, place = make_dataset(olivia)
+    before = table_of(olivia, dataset)
+    olivia.go(place)
+    assert page.evaluate("document.querySelector('script[src*=tabulator]')") is None
+    page.get_by_role("link", name="Edit rows here").click()
+
+    # One cell, by keyboard alone; NULL and empty text are two.
+    cell(page, 0, "name").click()
+    page.keyboard.type("Zeppelin")
+    page.keyboard.press("Enter")
+    expect(cell(page, 0, "name")).to_have_text("Zeppelin")
+    expect(status(page)).to_have_text("1 change in 1 row")
+    page.keyboard.press("Delete")  # Enter led down
+    expect(cell(page, 1, "name")).to_have_text("empty text")
+    page.get_by_role("button", name="Set NULL").click()
+    expect(cell(page, 1, "name")).to_have_text("NULL")
+    expect(status(page)).to_have_text("2 changes in 2 rows")
+    page.get_by_role("button", name="Undo").click()
+    expect(cell(page, 1, "name")).to_have_text("empty text")
+
+    # What does not fit is told at the cell, and kept.
+    cell(page, 2, "seats").click()
+    page.keyboard.press("F2")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("many")
+    page.keyboard.press("Tab")
+    expect(cell(page, 2, "seats")).to_contain_text("expected a number")
+    expect(cell(page, 2, "seats")).to_contain_text("many")
+    page.keyboard.press("Control+Z")
+    expect(cell(page, 2, "seats")).to_have_text("3")
+    page.keyboard.press("Control+Y")
+    expect(cell(page, 2, "seats")).to_contain_text("many")
+    page.keyboard.press("Control+Z")
+
+    # A key stays, and the focus is where it was.
+    cell(page, 0, "id").click()
+    page.keyboard.type("7")
+    expect(page.locator("[data-grid-said]")).to_contain_text("Keys of existing rows stay")
+
+    # A block of 200 × 8 from a spreadsheet, as one step.
+    pasted = [
+        [
+            f"Pasted {n}",
+            str(1000 + n),
+            f"{n}.25",
+            "2024-03-31",
+            "true",
+            'two\nlines, "quoted"',
+            "Boston",
+            "7.125",
+        ]
+        for n in range(200)
+    ]
+    lines = [
+        "\t".join(f'"{one.replace(chr(34), chr(34) * 2)}"' if "\n" in one else one for one in row)
+        for row in pasted
+    ]
+    cell(page, 0, "name").click()
+    paste(page, "\r\n".join(lines) + "\r\n")
+    # Whoever was active already has one cell less to change.
+    expect(status(page)).to_have_text("1,500 changes in 200 rows", timeout=20_000)
+    expect(cell(page, 0, "note")).to_contain_text('two\nlines, "quoted"')
+    page.keyboard.press("Control+Z")
+    expect(status(page)).to_have_text("2 changes in 2 rows")
+    page.keyboard.press("Control+Y")
+    expect(status(page)).to_have_text("1,500 changes in 200 rows")
+
+    # Fill down, and a block copied within the grid.
+    cell(page, 0, "seats").click()
+    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Control+D")
+    expect(cell(page, 2, "seats")).to_have_text("1000")
+    page.keyboard.press("Control+C")
+    page.wait_for_function("async () => (await navigator.clipboard.readText()) === '1000\\n1000\\n1000'")
+
+    # Find and replace over the whole table: counted, shown, done.
+    page.get_by_role("button", name="Find and replace").click()
+    dialog = page.get_by_role("dialog", name="Find and replace")
+    dialog.get_by_label("In", exact=True).select_option("city")
+    dialog.get_by_label("Find").fill("newark")
+    dialog.get_by_label("Replace with").fill("Newark, NJ")
+    dialog.get_by_role("button", name="Look").click()
+    expect(dialog.get_by_role("status")).to_contain_text("20 cells in 20 rows.")
+    dialog.get_by_role("button", name="Replace 20 cells").click()
+    expect(status(page)).to_have_text("1,520 changes in 220 rows")
+
+    # A row that comes and a row that goes.
+    page.get_by_role("button", name="Add a row").click()
+    expect(cell(page, 0, "id")).to_contain_text("is part of the key")
+    page.keyboard.type("9001")
+    page.keyboard.press("Tab")
+    page.keyboard.type("New one")
+    page.keyboard.press("Enter")
+    expect(cell(page, 0, "name")).to_have_text("New one")
+    cell(page, 5, "name").click()
+    page.get_by_role("button", name="Delete rows").click()
+    expect(page.locator(".grid .tabulator-row").nth(5)).to_have_class(re.compile("is-deleted"))
+    expect(status(page)).to_have_text(re.compile(r"1,51\d changes in 221 rows"))
+    expect(page.locator("[data-grid-said]")).to_have_text("")
+    told = status(page).inner_text()
+    assert violations(page) == []
+
+    # It survives a reload, and signing out.
+    page.reload()
+    expect(status(page)).to_have_text(told)
+    expect(cell(page, 0, "name")).to_have_text("New one")
+    page.context.clear_cookies()
+    cell(page, 1, "note").click()
+    page.keyboard.type("typed without a session")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Sign in and go on").click()
+    page.get_by_label("User name").fill("olivia")
+    page.get_by_label("Password").fill("headgate-demo")
+    page.get_by_role("button", name="Sign in").click()
+    expect(cell(page, 1, "note")).to_have_text("typed without a session")
+    expect(status(page)).to_have_text(told)
+    olivia.go(place)
+    expect(page.locator(".tray-line")).to_contain_text(told)
+
+    # Proposed: exactly the edits, and after the merge every other row is as it was.
+    page.get_by_role("link", name=re.compile("^Propose")).click()
+    page.get_by_label("Title").fill("Edited here")
+    page.get_by_role("button", name=re.compile("^Propose")).click()
+    page.get_by_role("heading", name="Edited here").wait_for()
+    cr_id = page.url.rstrip("/").rpartition("/")[2]
+    changes = call(olivia, "GET", f"change_requests/{cr_id}/diff?limit=1000")["results"]
+    assert {kind: sum(one["operation"] == kind for one in changes) for kind in ("insert", "update", "delete")} == {
+        "insert": 1, "update": 219, "delete": 1,
+    }  # fmt: skip
+    call(olivia, "POST", f"change_requests/{cr_id}/merge", {})
+    after = table_of(olivia, dataset)
+    expected = {**before, 9001: {**dict.fromkeys(before[1], None), "id": 9001, "name": "New one"}}
+    for number, row in enumerate(pasted, start=1):
+        values = {
+            "name": row[0], "seats": int(row[1]), "price": row[2], "day": row[3], "active": True, "note": row[5],
+            "city": row[6], "score": 7.125,
+        }  # fmt: skip
+        expected[number] = {**before[number], **values}
+    for number in (1, 2, 3):
+        expected[number]["seats"] = 1000
+    expected[1]["note"] = "typed without a session"
+    for number in range(201, ROWS + 1):
+        if before[number]["city"] == "Newark":
+            expected[number] = {**before[number], "city": "Newark, NJ"}
+    del expected[5]
+    assert after == expected

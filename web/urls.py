@@ -92,6 +92,7 @@ urlpatterns = [
     path(REQUEST + "standing/", change_requests.standing, name="standing"),
     path(REQUEST + "merge-box/", change_requests.box, name="merge_box"),
     path(REQUEST + "upload/", uploads.upload, name="upload"),
+    path(REQUEST + "rows/", editing.staged, name="staged_rows"),
     path(REQUEST + "changes/", changes.changes, name="changes"),
     path(REQUEST + "conflicts/", conflicts.conflicts, name="conflicts"),
     path(REQUEST + "conflicts/resolve/", conflicts.resolve, name="resolve"),

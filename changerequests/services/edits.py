@@ -362,7 +362,7 @@ class _Judging:
         cells += tuple(  # what an added row lacks is told where it should stand
             EditedCell(name, None, None, None, moved=False, problem=problems.pop(name))
             for name in self._table.columns
-            if name in problems
+            if name in problems and row.operation == Operation.INSERT
         )
         gone = row.operation != Operation.INSERT and current is None
         key = kept(row.key) or {name: values.get(name) for name in self._table.keys}
@@ -724,9 +724,7 @@ def failure_of(edits: Edits | None) -> str:
     upload = edits.upload if edits is not None else None
     if upload is None or upload.is_active or upload.status == UploadStatus.STAGED:
         return ""
-    if upload.error_code == uploads.REJECTED:
-        return "; ".join(problem.message for problem in uploads.rejection_of(upload).problems[:3])
-    return upload.error_message
+    return uploads.told_of(upload)
 
 
 def _require_fitting(rows: Sequence[TrayRow]) -> None:

@@ -96,6 +96,37 @@ def edit_rows(
         return uploads.receive(change_request_id=change_request_id, actor=actor, content=content)
 
 
+def row_called(change_request: ChangeRequest, key: Row) -> dict[str, Any] | None:
+    """The row of the content with this key, as it can be sent; None where there is none."""
+    revision = content_of(change_request)
+    types = column_types(change_request.dataset.meta.schema_json)
+    wanted = key_digest(typed_key(key, types))
+    for row in _staged(change_request, revision):
+        if key_digest(typed_key({name: row[name] for name in key}, types)) == wanted:
+            return row
+    return None
+
+
+def typed_cells(change_request: ChangeRequest, cells: Row) -> dict[str, Any]:
+    """Texts that somebody typed, in the forms of their columns.
+
+    Raises ``InvalidInput`` naming each that does not fit.
+    """
+    dataset = change_request.dataset
+    table = merging.open_for_editing(dataset.table_uri, primary_keys=tuple(dataset.primary_keys))
+    typed, errors = {}, {}
+    for name, value in cells.items():
+        try:
+            # A column that the request adds is read like content of its own.
+            typed[name] = json_value(table.typed(name, value)) if name in table.columns else value
+        except merging.Refused as refusal:
+            errors[name] = [str(refusal)]
+    if errors:
+        told = "; ".join(f"{name}: {sentence}" for name, [sentence] in errors.items())
+        raise InvalidInput(told, errors=errors)
+    return typed
+
+
 def _require_editable(change_request: ChangeRequest, revision: Revision, seen: Collection[str]) -> None:
     if seen and revision.digest not in seen:
         raise RequestChanged(f"The content of {change_request.cr_id} is another by now. Read its rows again.")

@@ -295,6 +295,13 @@ def rejection_of(upload: Upload) -> merging.StagingRejected:
     return merging.StagingRejected(problems, total=upload.error_data["total"])
 
 
+def told_of(upload: Upload) -> str:
+    """In a line, why an upload that has ended was not staged."""
+    if upload.error_code == REJECTED:
+        return "; ".join(problem.message for problem in rejection_of(upload).problems[:3])
+    return upload.error_message
+
+
 def cancel_upload(*, upload_id: int, actor: User) -> Upload:
     """Stop an upload that waits at once, or ask the worker that reads it to stop. What was cancelled stays so.
 

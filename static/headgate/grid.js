@@ -20,6 +20,12 @@ function textOf(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
+/** The sentence of a problem, with the first of what is wrong line by line. */
+function said(told) {
+  const errors = (told.code === "staging_rejected" && told.errors) || [];
+  return [told.message, ...errors.slice(0, 3).map((one) => `${one.column ?? ""}: ${one.message}`)].filter(Boolean).join(" ");
+}
+
 class SignedOut extends Error {}
 
 /** The rows of a dataset and the person's tray of edits. */
@@ -28,7 +34,6 @@ class Tray {
     this.api = place.dataset.api;
     this.rowsAt = place.dataset.rows;
     this.token = place.querySelector("[name=csrfmiddlewaretoken]").value;
-    this.isStaged = false;
   }
 
   async call(method, address, body) {
@@ -44,7 +49,7 @@ class Tray {
     });
     if (answer.status === 401 || (answer.status === 403 && (await answer.clone().text()).includes("CSRF"))) throw new SignedOut();
     const told = answer.status === 204 ? {} : readJson(await answer.text());
-    if (!answer.ok) throw Object.assign(new Error(told.message || `The server answered ${answer.status}.`), { code: told.code });
+    if (!answer.ok) throw Object.assign(new Error(said(told) || `The server answered ${answer.status}.`), { code: told.code });
     return told;
   }
 
@@ -80,12 +85,144 @@ class Tray {
   }
 }
 
+/** The staged rows of a request: the edits wait in this browser until they are saved as a new revision. */
+class Staged extends Tray {
+  constructor(place, columns) {
+    super(place);
+    this.columns = columns;
+    this.keys = columns.filter((column) => column.key).map((column) => column.name);
+    this.kept = `headgate-staged ${this.api} ${place.dataset.staged}`;
+    const held = JSON.parse(localStorage.getItem(this.kept) || "null") || {};
+    this.steps = held.steps || [];
+    this.at = held.at || 0;
+    this.count = held.count || 0;
+    this.given = new Map(); // rows as they are staged, by the text of their keys
+    this.doneAt = place.dataset.done;
+    this.shown = place.dataset.staged;
+  }
+
+  async page(address) {
+    const page = await super.page(address);
+    for (const row of page.results) this.given.set(this.keyText(row), row);
+    return { ...page, version: null };
+  }
+
+  async first() {
+    const page = await this.page(`${this.api}?limit=${PAGE}`);
+    while (page.next) {
+      // What is edited row by row is not large: all of it is here, so that every edit finds its row.
+      const more = await this.page(page.next);
+      page.results.push(...more.results);
+      page.next = more.next;
+    }
+    return page;
+  }
+
+  keyText(values) {
+    return JSON.stringify(this.keys.map((name) => textOf(values[name])));
+  }
+
+  /** The rows as edited so far: by name, what was done to each. */
+  get edited() {
+    const found = new Map();
+    for (const step of this.steps.slice(0, this.at)) {
+      for (const change of step) {
+        const name = change.name;
+        const known = found.get(name) || { key: change.key, values: {}, isNew: name.startsWith(NEW) };
+        if (change.set) Object.assign(known.values, change.set);
+        if (change.add) known.values = { ...change.add };
+        if (change.restore) for (const column of change.restore) delete known.values[column];
+        known.gone = change.delete ? true : change.restore?.length === 0 || change.set ? false : known.gone;
+        const nothing = !known.isNew && !known.gone && !Object.keys(known.values).length;
+        if (nothing || (known.isNew && known.gone) || (known.isNew && change.restore?.length === 0)) found.delete(name);
+        else found.set(name, known);
+      }
+    }
+    return found;
+  }
+
+  told(more = {}) {
+    const edited = this.edited;
+    const rows = [...edited].map(([name, row]) => ({
+      name,
+      operation: row.isNew ? "insert" : row.gone ? "delete" : "update",
+      key: row.key || {},
+      cells: Object.entries(row.gone ? {} : row.values).map(([column, value]) => ({ column, value, seen: null, current: null, moved: false, problem: "" })),
+      problem: "",
+      gone: false,
+    }));
+    const changes = [...edited.values()].reduce((sum, row) => sum + (row.isNew || row.gone ? 1 : Object.keys(row.values).length), 0);
+    localStorage.setItem(this.kept, JSON.stringify({ steps: this.steps, at: this.at, count: this.count }));
+    return { version: null, counts: { changes, rows: rows.length, undo: this.at > 0, redo: this.at < this.steps.length }, rows, problems: 0, ...more };
+  }
+
+  async tray() {
+    return this.told();
+  }
+
+  async send(changes) {
+    const before = new Set(this.edited.keys());
+    const added = [];
+    const step = changes.map((change) => {
+      if (!change.add) return { ...change, name: change.row || this.keyText(change.key) };
+      this.count += 1;
+      added.push(`${NEW}${this.count}`);
+      return { ...change, name: added.at(-1) };
+    });
+    this.steps = [...this.steps.slice(0, this.at), step];
+    this.at += 1;
+    return this.told({ added, restored: [...before].filter((name) => !this.edited.has(name)) });
+  }
+
+  async walk(back) {
+    const before = new Set(this.edited.keys());
+    this.at = Math.max(0, Math.min(this.steps.length, this.at + (back ? -1 : 1)));
+    return this.told({ restored: [...before].filter((name) => !this.edited.has(name)) });
+  }
+
+  discard() {
+    localStorage.removeItem(this.kept);
+  }
+
+  /** A value as content has it: nested ones are no texts. */
+  form(name, value) {
+    const column = this.columns.find((one) => one.name === name);
+    if (typeof value !== "string" || !/^(struct|array|map)/.test(column?.type || "")) return value;
+    return JSON.parse(value);
+  }
+
+  async save() {
+    const rows = [];
+    const remove = [];
+    for (const [name, row] of this.edited) {
+      const values = Object.fromEntries(Object.entries(row.values).map(([column, value]) => [column, this.form(column, value)]));
+      if (row.isNew) rows.push(values);
+      else if (row.gone) remove.push(row.key);
+      else {
+        const { _op: operation, ...given } = this.given.get(name);
+        rows.push({ ...given, ...values, _op: operation === "delete" ? "upsert" : operation });
+      }
+    }
+    const answer = await fetch(this.api, {
+      method: "PATCH",
+      credentials: "same-origin",
+      headers: { "X-CSRFToken": this.token, "Content-Type": "application/json", "If-Match": `"${this.shown}"` },
+      body: JSON.stringify({ rows, remove }),
+    });
+    if (answer.status === 401) throw new SignedOut();
+    const told = await answer.json();
+    if (!answer.ok) throw new Error(said(told));
+    this.discard();
+    location.assign(this.doneAt);
+  }
+}
+
 class Grid {
   constructor(place) {
     this.place = place;
     this.columns = JSON.parse(document.getElementById("grid-columns").textContent);
     this.keys = this.columns.filter((column) => column.key).map((column) => column.name);
-    this.source = new Tray(place);
+    this.source = place.dataset.staged ? new Staged(place, this.columns) : new Tray(place);
     this.rows = new Map(); // by the grid's own number of a row
     this.byKey = new Map();
     this.byName = new Map();
@@ -115,6 +252,7 @@ class Grid {
     this.place.querySelector("[data-grid-bar]").hidden = false;
     const target = this.place.querySelector("[data-grid-table]");
     target.hidden = false;
+    this.place.querySelector("[data-grid-tray]").hidden = false;
     await this.build(target, data);
     this.take(tray);
     this.listen(target);
@@ -201,7 +339,10 @@ class Grid {
     if (edited) notes.push(`In the table: ${row.base[column.name] === null ? "NULL" : textOf(row.base[column.name]) || "empty text"}`);
     element.title = notes.filter(Boolean).join("\n");
     const shown = document.createElement("span");
-    if (value === null || value === "") {
+    if (!(column.name in row.edits) && !(column.name in row.base) && row.operation !== "insert") {
+      shown.className = "grid-as-is";
+      shown.textContent = row.base._op === "delete" ? "" : "as in the table";
+    } else if (value === null || value === "") {
       shown.className = "null";
       shown.textContent = value === null ? (row.operation === "insert" && !column.nullable ? "" : "NULL") : "empty text";
     } else {
@@ -220,7 +361,8 @@ class Grid {
     const element = cell.getElement();
     const line = cell.getRow().getElement();
     const edited = Object.keys(row.edits).length > 0;
-    const sign = { insert: "+", delete: "−" }[row.operation] || (edited ? "~" : "");
+    const staged = { insert: "+", delete: "−" }[row.base._op] || "";
+    const sign = { insert: "+", delete: "−" }[row.operation] || (edited ? "~" : staged);
     line.classList.toggle("is-added", row.operation === "insert");
     line.classList.toggle("is-deleted", row.operation === "delete");
     element.title = row.problem || (row.gone ? "Somebody deleted this row since you edited it." : "");
@@ -253,7 +395,8 @@ class Grid {
     const status = this.place.querySelector("[data-grid-status]");
     status.textContent = counts.rows ? `${words(counts.changes, "change")} in ${words(counts.rows, "row")}` : "No changes yet";
     const propose = this.place.querySelector("[data-grid-propose]");
-    propose.textContent = `Propose ${words(counts.changes, "change")}`;
+    propose.textContent = `${this.source instanceof Staged ? "Save" : "Propose"} ${words(counts.changes, "change")}`;
+    propose.setAttribute("aria-disabled", String(!counts.changes));
     for (const [name, possible] of [["undo", counts.undo], ["redo", counts.redo]]) {
       this.place.querySelector(`[data-do=${name}]`).setAttribute("aria-disabled", String(!possible));
     }
@@ -286,8 +429,8 @@ class Grid {
       Object.assign(row, { name: told.name, operation: told.operation === "update" ? "" : told.operation, problem: told.problem, gone: told.gone });
       const waiting = this.waitingFor(row.id);
       row.told = Object.fromEntries(told.cells.map((cell) => [cell.column, cell]));
-      row.edits = { ...Object.fromEntries(told.cells.filter((cell) => cell.value !== null || cell.seen !== null || told.operation === "insert").map((cell) => [cell.column, cell.value])), ...waiting };
-      for (const cell of told.cells) if (!(cell.column in row.edits)) row.edits[cell.column] = cell.value;
+      const typed = told.cells.filter((cell) => cell.value !== null || !cell.problem || told.operation === "update");
+      row.edits = { ...Object.fromEntries(typed.map((cell) => [cell.column, cell.value])), ...waiting };
       this.redraw(row);
     }
     if (insertions.length) this.table.addData(insertions, true);
@@ -689,6 +832,18 @@ class Grid {
     return undefined;
   }
 
+  /** What is to be known of the cell that somebody is on: why it does not fit, or what moved under it. */
+  tell() {
+    const active = this.table.modules.selectRange.getActiveCell();
+    const row = active && this.rows.get(active.row.getData().id);
+    const column = active && this.columnOf(active.column.getField());
+    if (!row || !column || this.sending) return;
+    const told = row.told[column.name];
+    if (told?.problem) this.say(told.problem, "bad");
+    else if (told?.moved) this.say(`Somebody changed it to ${textOf(told.current) || "NULL"} since you edited it.`);
+    else if (row.problem || row.gone) this.say(row.problem || "Somebody deleted this row since you edited it.", "bad");
+  }
+
   // --- Listening ---------------------------------------------------------------------------------------------------
 
   listen(target) {
@@ -717,7 +872,26 @@ class Grid {
     window.addEventListener("beforeunload", (event) => {
       if (this.queue.length && this.sending) event.preventDefault();
     });
-    this.listenToReplace();
+    this.table.on("rangeChanged", () => this.tell());
+    if (this.source instanceof Staged) this.listenToSaving();
+    else this.listenToReplace();
+  }
+
+  listenToSaving() {
+    this.place.querySelector("[data-grid-propose]").addEventListener("click", async (event) => {
+      if (event.target.getAttribute("aria-disabled") === "true") return;
+      this.say("Saving…");
+      try {
+        await this.flush();
+        await this.source.save();
+      } catch (error) {
+        this.failed(error);
+      }
+    });
+    this.place.querySelector("[data-grid-discard]").addEventListener("click", () => {
+      this.source.discard();
+      location.reload();
+    });
   }
 
   get editing() {
@@ -733,7 +907,7 @@ class Grid {
       null: () => this.setNull(),
       fill: () => this.fill(),
       restore: () => this.restoreBlock(),
-      replace: () => document.getElementById("grid-replace").showModal(),
+      replace: () => document.getElementById("grid-replace")?.showModal(),
     };
     done[name]?.();
   }

@@ -93,6 +93,8 @@ GET standing                 | 302 404 200 200 200 200 404
 GET merge_box                | 302 404 200 200 200 200 404
 GET upload                   | 302 404 200 200 200 200 404
 POST upload                  | 401 404 403 403 302 302 404
+GET staged_rows              | 302 404 403 403 200 200 404
+POST staged_rows             | 401 404 403 403 422 422 404
 GET changes                  | 302 404 200 200 200 200 404
 GET conflicts                | 302 404 200 200 200 200 404
 POST resolve                 | 302 404 403 403 302 302 404
@@ -160,6 +162,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "replace_in_rows": {"column": "manufacturer", "find": "BOEING", "replace": "B", "action": "replace"},
     "settle_edits": {"row": "new-1", "action": "restore"},
     "propose_edits": {"title": "What I edited"},
+    "staged_rows": {"column-3": "seats", "value-3": "5"},
     "restore_suite": {"edited_number": "<suite>"},
     "new_change_request": {"title": "Another", "pasted": "tailnum,seats\nN2,7\n"},
     "upload": {"pasted": "tailnum,seats\nN2,7\n"},

@@ -159,3 +159,29 @@ def test_rows_that_are_not_there_are_not_edited(browser: Client, dataset: Datase
 def test_reading_pages_load_no_grid(browser: Client, dataset: Dataset) -> None:
     assert "tabulator" not in browser.get(at(dataset, "dataset")).content.decode()
     assert "tabulator" in browser.get(at(dataset, "edit_rows")).content.decode()
+
+
+def test_the_rows_of_a_draft_are_edited_in_forms(dataset: Dataset, carl: User, browser: Client) -> None:
+    made: ChangeRequest = ChangeRequestFactory.create(dataset=dataset, author=carl)
+    place = reverse("staged_rows", args=[made.cr_id])
+    page = browser.get(place).content.decode()
+    assert f"{place}?key-tailnum=N3" in page
+    row = f"{place}?key-tailnum=N3"
+    assert "2002" in browser.get(row).content.decode()
+    digest = made.revisions.get().digest
+    wrong = browser.post(row, {**form_of(1, "year", "soon", seen="2002"), "edited": digest})
+    assert (wrong.status_code, "expected a number" in wrong.content.decode()) == (422, True)
+    answer = browser.post(row, {**form_of(1, "year", "2003", seen="2002"), "edited": digest})
+    assert answer.headers["Location"] == place
+    late = browser.post(row, {**form_of(1, "year", "2004", seen="2002"), "edited": digest})
+    assert (late.status_code, "is another by now" in late.content.decode()) == (412, True)
+    browser.post(f"{place}?key-tailnum=N5", {"action": "remove"})
+    browser.post(
+        f"{place}?add=row", {**form_of(0, "tailnum", "N8"), **form_of(3, "seats", "8"), "was-0": "null"}
+    )
+    page_of_changes = plans.changes_page(change_request=made, limit=10)
+    assert [(one.operation, one.key["tailnum"], one.proposed) for one in page_of_changes.items] == [
+        ("update", "N3", {"tailnum": "N3", "year": 2003, "manufacturer": "EMBRAER", "seats": 55}),
+        ("insert", "N8", {"tailnum": "N8", "year": None, "manufacturer": None, "seats": 8}),
+    ]
+    assert made.revisions.count() == 4

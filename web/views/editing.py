@@ -10,22 +10,29 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_safe
 
-from changerequests.errors import EditsMoved
-from changerequests.services import edits, replacing, uploads
+from changerequests.errors import EditsMoved, RequestChanged
+from changerequests.facts import Facts
+from changerequests.policies import require
+from changerequests.services import edits, plans, replacing, staged_rows, uploads
+from changerequests.states import Action
 from datasets import services
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset
 from datasets.roles import may_contribute
 from datasets.rows import key_digest, text_value
+from web.cells import cell_html
 from web.forms import ProposeEditsForm, ReplaceForm
-from web.parameters import TEXT, asked_with, chosen
+from web.parameters import TEXT, asked_with, choice, chosen
 from web.view_models.blame import key_fields
+from web.view_models.change_requests import head
 from web.view_models.datasets import KEY_PARAMETER, preview_table, types_of
 from web.view_models.editing import fields_of_columns, row_fields, row_form_url, tray_page
-from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in
+from web.views.shared import dataset_at, dataset_page, facts_at, form_at, person, posted, signed_in
 from web.views.uploads import PATIENCE_SECONDS
 from web.wording import counted
 
@@ -287,6 +294,117 @@ def replace(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
             form.add_error(None, error.message)
             status = 412 if isinstance(error, EditsMoved) else 422
     return dataset_page(request, dataset, "replace", context, tab="rows", status=status)
+
+
+# --- The rows of a draft ----------------------------------------------------------------------------------------------
+
+
+@asked_with(starting=KEY_PARAMETER, after=TEXT, add=choice("row"))
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def staged(request: HttpRequest, cr_id: str) -> HttpResponse:
+    """The rows of a request's content, to be edited: in place where scripts run, else each in a form of its own."""
+    facts = facts_at(request, cr_id)
+    require(facts, Action.STAGE)
+    revision = staged_rows.content_of(facts.change_request)
+    if request.method == "POST":
+        return _save_staged(request, facts)
+    key = _key_asked_for(facts.dataset, request)
+    if key is not None or request.GET.get("add"):
+        return _staged_row_page(request, facts, key)
+    page = plans.changes_page(
+        change_request=facts.change_request, after=request.GET.get("after") or None, limit=ROWS_A_PAGE
+    )
+    rows = [staged_rows.row_as_sent(row) for row in page.items]
+    keys = facts.dataset.primary_keys
+    lines = [
+        {
+            "key": ", ".join(text_value(row[name]) for name in keys),
+            "what": row[staged_rows.OPERATION],
+            "url": _staged_url(facts, row),
+            "cells": [(name, cell_html(value)) for name, value in row.items() if name not in (*keys, "_op")],
+        }
+        for row in rows
+    ]
+    new = [
+        {"name": one["name"], "type": one["type"], "key": False, "computed": "", "nullable": True}
+        for one in revision.new_columns
+    ]
+    return _staged_page(
+        request,
+        facts,
+        {"lines": lines, "next": page.next, "grid_columns": [*fields_of_columns(facts.dataset), *new]},
+    )
+
+
+def _staged_url(facts: Facts, row: Mapping[str, Any]) -> str:
+    parts = {KEY_PARAMETER + name: text_value(row[name]) for name in facts.dataset.primary_keys}
+    return f"{reverse('staged_rows', args=[facts.change_request.cr_id])}?{urlencode(parts)}"
+
+
+def _staged_row_page(
+    request: HttpRequest, facts: Facts, key: dict[str, str] | None, *, problem: str = "", status: int = 200
+) -> HttpResponse:
+    row: Mapping[str, Any] = {}
+    if key is not None:
+        found = staged_rows.row_called(facts.change_request, key)
+        if found is None:
+            raise NotFound(f"{facts.change_request.cr_id} has no such row.")
+        row = found
+    fields = row_fields(facts.dataset, row, None, adding=key is None)
+    context = {"fields": fields, "adding": key is None, "key": ", ".join((key or {}).values()), "row": row}
+    return _staged_page(request, facts, {**context, "problem": problem}, status=status)
+
+
+def _staged_page(
+    request: HttpRequest, facts: Facts, context: dict[str, Any], *, status: int = 200
+) -> HttpResponse:
+    template = (
+        "change_requests/staged_row.html" if "fields" in context else "change_requests/staged_rows.html"
+    )
+    shared = {
+        "change_request": facts.change_request,
+        "dataset": facts.dataset,
+        "head": head(facts, "changes"),
+        "revision": facts.revision,
+        "most_rows": staged_rows.MOST_ROWS,
+    }
+    return render(request, template, {**shared, **context}, status=status)
+
+
+def _save_staged(request: HttpRequest, facts: Facts) -> HttpResponse:
+    key = _key_asked_for(facts.dataset, request)
+    seen = posted(request, "edited")
+    try:
+        rows, remove = [], []
+        if posted(request, "action") == "remove" and key is not None:
+            remove = [key]
+        else:
+            cells, _ = _cells_of(request, types_of(facts.dataset))
+            rows = [{**(key or {}), **staged_rows.typed_cells(facts.change_request, cells)}]
+        upload = staged_rows.edit_rows(
+            change_request_id=facts.change_request.pk,
+            actor=person(request),
+            rows=rows,
+            remove=remove,
+            seen=[seen] if seen else [],
+        )
+    except (InvalidInput, RequestChanged) as error:
+        return _staged_row_page(
+            request,
+            facts,
+            key,
+            problem=error.message,
+            status=412 if isinstance(error, RequestChanged) else 422,
+        )
+    found = uploads.wait_for_upload(upload.pk, PATIENCE_SECONDS)
+    if not found.is_active and found.revision is None:
+        told = uploads.told_of(found)
+        return _staged_row_page(request, facts, key, problem=told, status=422)
+    if found.is_active:
+        return HttpResponseRedirect(reverse("received_upload", args=[found.pk]))
+    messages.success(request, f"Revision {found.revision.number} holds the edited row.")
+    return HttpResponseRedirect(reverse("staged_rows", args=[facts.change_request.cr_id]))
 
 
 def _to_tray(dataset: Dataset) -> HttpResponse:

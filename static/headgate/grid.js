@@ -318,7 +318,8 @@ class Grid {
   // --- Showing -----------------------------------------------------------------------------------------------------
 
   valueOf(row, name) {
-    return name in row.edits ? row.edits[name] : row.base[name] ?? null;
+    if (Object.hasOwn(row.edits, name)) return row.edits[name];
+    return Object.hasOwn(row.base, name) ? row.base[name] : null;
   }
 
   mayEdit(row, column) {
@@ -329,8 +330,8 @@ class Grid {
     const row = this.rows.get(cell.getData().id);
     const element = cell.getElement();
     const value = this.valueOf(row, column.name);
-    const told = row.told[column.name] || {};
-    const edited = row.operation !== "insert" && column.name in row.edits;
+    const told = Object.hasOwn(row.told, column.name) ? row.told[column.name] : {};
+    const edited = row.operation !== "insert" && Object.hasOwn(row.edits, column.name);
     element.classList.toggle("is-edited", edited);
     element.classList.toggle("is-wrong", Boolean(told.problem));
     element.classList.toggle("is-moved", Boolean(told.moved));
@@ -339,7 +340,8 @@ class Grid {
     if (edited) notes.push(`In the table: ${row.base[column.name] === null ? "NULL" : textOf(row.base[column.name]) || "empty text"}`);
     element.title = notes.filter(Boolean).join("\n");
     const shown = document.createElement("span");
-    if (!(column.name in row.edits) && !(column.name in row.base) && row.operation !== "insert") {
+    const isGiven = Object.hasOwn(row.edits, column.name) || Object.hasOwn(row.base, column.name);
+    if (!isGiven && row.operation !== "insert") {
       shown.className = "grid-as-is";
       shown.textContent = row.base._op === "delete" ? "" : "as in the table";
     } else if (value === null || value === "") {
@@ -466,7 +468,7 @@ class Grid {
 
   waitingFor(id) {
     const found = {};
-    for (const action of this.sending ? this.queue.slice(1) : this.queue) {
+    for (const action of this.queue) {
       for (const one of action) if (one.id === id && one.set) Object.assign(found, one.set);
     }
     return found;
@@ -484,8 +486,12 @@ class Grid {
     else sessionStorage.removeItem(this.kept);
   }
 
-  async flush() {
-    if (this.sending) return;
+  flush() {
+    this.running ??= this.drain().finally(() => (this.running = null));
+    return this.running;
+  }
+
+  async drain() {
     this.sending = true;
     try {
       while (this.queue.length) {
@@ -496,9 +502,7 @@ class Grid {
         const told = changes.length ? await this.source.send(changes, this.version) : null;
         this.queue.shift();
         this.keep();
-        this.sending = this.queue.length > 0; // what waits is laid over what was told
-        if (told) this.take(told, fresh);
-        this.sending = true;
+        if (told) this.take(told, fresh); // with what waits laid over it
       }
       this.retry = 1000;
     } catch (error) {
@@ -548,7 +552,7 @@ class Grid {
         continue;
       }
       for (const name of Object.keys(one.set || {})) {
-        if (row.told[name]) row.edits[name] = row.told[name].value;
+        if (Object.hasOwn(row.told, name)) row.edits[name] = row.told[name].value;
         else delete row.edits[name];
       }
       if (one.remove) row.operation = "";
@@ -763,7 +767,13 @@ class Grid {
   }
 
   async walk(back) {
-    if (this.queue.length) await this.flush();
+    await this.flush();
+    if (this.queue.length) {
+      // The server is out of reach: what it has not heard of is taken back here.
+      if (back) this.takeBack(this.queue.pop());
+      this.keep();
+      return;
+    }
     try {
       this.take(await this.source.walk(back));
     } catch (error) {
@@ -889,6 +899,7 @@ class Grid {
       }
     });
     this.place.querySelector("[data-grid-discard]").addEventListener("click", () => {
+      if (!window.confirm("Throw away what you changed here?")) return;
       this.source.discard();
       location.reload();
     });

@@ -396,7 +396,7 @@ def test_retention_clears_what_never_became_an_upload(receive: Callable[..., Upl
     (uploads_folder() / "without-a-row").mkdir()
 
     def applied(days: int) -> None:
-        retention.apply_retention(actor=None, policy=retention.Policy(days, days, days, days, days))
+        retention.apply_retention(actor=None, policy=retention.Policy(days, days, days, days, days, days))
 
     applied(1)
     assert (cut.exists(), (uploads_folder() / "without-a-row").exists()) == (True, True)

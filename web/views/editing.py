@@ -398,11 +398,10 @@ def _save_staged(request: HttpRequest, facts: Facts) -> HttpResponse:
             status=412 if isinstance(error, RequestChanged) else 422,
         )
     found = uploads.wait_for_upload(upload.pk, PATIENCE_SECONDS)
-    if not found.is_active and found.revision is None:
-        told = uploads.told_of(found)
-        return _staged_row_page(request, facts, key, problem=told, status=422)
     if found.is_active:
         return HttpResponseRedirect(reverse("received_upload", args=[found.pk]))
+    if found.revision is None:
+        return _staged_row_page(request, facts, key, problem=uploads.told_of(found), status=422)
     messages.success(request, f"Revision {found.revision.number} holds the edited row.")
     return HttpResponseRedirect(reverse("staged_rows", args=[facts.change_request.cr_id]))
 

@@ -159,7 +159,7 @@ class TrayRow:
 
 
 @dataclass(frozen=True)
-class Counts:
+class TrayCounts:
     """How much there is in a tray, without a look at the table."""
 
     changes: int = 0
@@ -173,7 +173,7 @@ class Tray:
     """Somebody's edits against the table as it is now, at ``version``; ``rows`` may be some of them."""
 
     edits: Edits | None
-    counts: Counts
+    counts: TrayCounts
     version: int
     rows: tuple[TrayRow, ...]
 
@@ -193,13 +193,13 @@ def edits_of(dataset: Dataset, person: User) -> Edits | None:
     return Edits.objects.filter(dataset=dataset, person=person).select_related("upload").first()
 
 
-def counts_of(edits: Edits | None) -> Counts:
+def counts_of(edits: Edits | None) -> TrayCounts:
     """What a tray's line says: "3 changes in 2 rows"."""
     if edits is None:
-        return Counts()
+        return TrayCounts()
     found = edits.rows.aggregate(changes=Sum("changes", default=0), rows=Count("pk"))
     undone = set(edits.steps.values_list("undone", flat=True))
-    return Counts(found["changes"], found["rows"], undo=False in undone, redo=True in undone)
+    return TrayCounts(found["changes"], found["rows"], undo=False in undone, redo=True in undone)
 
 
 def kept_until(edits: Edits) -> Any:

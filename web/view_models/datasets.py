@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from changerequests.models import ChangeRequest
-from changerequests.services.edits import Counts, counts_of, edits_of
+from changerequests.services.edits import TrayCounts, counts_of, edits_of
 from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.operators import is_operator
@@ -49,7 +49,7 @@ class DatasetHead:
     may_contribute: bool
     may_reconcile: bool
     role: str
-    tray: Counts
+    tray: TrayCounts
 
 
 def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
@@ -77,7 +77,7 @@ def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
         may_contribute=contributes,
         may_reconcile=contributes or is_operator(user),
         role=role.value if role else "",
-        tray=counts_of(edits_of(dataset, user)) if contributes else Counts(),
+        tray=counts_of(edits_of(dataset, user)) if contributes else TrayCounts(),
     )
 
 

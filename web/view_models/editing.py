@@ -119,7 +119,7 @@ class TrayPage:
     sentence: str
     changes: str
     lines: tuple[TrayLine, ...]
-    counts: edits.Counts
+    counts: edits.TrayCounts
     problems: str
     moved: str
     kept_until: datetime | None
@@ -127,7 +127,7 @@ class TrayPage:
     failure: str
 
 
-def tray_sentence(counts: edits.Counts) -> str:
+def tray_sentence(counts: edits.TrayCounts) -> str:
     """ "3 changes in 2 rows"."""
     return f"{counted(counts.changes, 'change')} in {counted(counts.rows, 'row')}"
 

@@ -78,9 +78,9 @@ def row_fields(
                 is_long=kind in _LONG,
                 is_boolean=kind == "boolean",
                 is_required=name in required or name in dataset.primary_keys,
-                was=cell_html(standing, kind) if is_edit else "",
+                was=cell_html(standing) if is_edit else "",
                 problem=cell.problem if cell is not None else "",
-                moved=cell_html(cell.current, kind) if cell is not None and cell.moved else "",
+                moved=cell_html(cell.current) if cell is not None and cell.moved else "",
             )
         )
     return fields
@@ -162,11 +162,9 @@ def _line(dataset: Dataset, row: edits.TrayRow, types: Mapping[str, str]) -> Tra
             TrayCellLine(
                 cell.column,
                 is_numeric(types.get(cell.column, "string")),
-                cell_html(cell.value, types.get(cell.column, "string"))
-                if adding
-                else difference_html(cell.seen, cell.value, types.get(cell.column, "string")),
+                cell_html(cell.value) if adding else difference_html(cell.seen, cell.value),
                 cell.problem,
-                cell_html(cell.current, types.get(cell.column, "string")) if cell.moved else "",
+                cell_html(cell.current) if cell.moved else "",
             )
             for cell in row.cells
         ),

@@ -71,7 +71,7 @@ TEXTS_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
     "accounts.Token": ("name", "agent"),
     "accounts.DeviceSignIn": ("name", "agent"),
 }
-#: What opens the account, says where from, what it was told, what it is asked for, and what it typed and never proposed:
+#: What opens the account, says where from, what it was told, what it is asked for and what it typed and never proposed:
 #: rows by the labels of their models, with what names the account in them.
 GONE: Final = {
     "changerequests.Edits": "person",

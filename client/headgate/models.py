@@ -19,6 +19,22 @@ class Answer(TypedDict):
     milliseconds: int
 
 
+class Applied(TypedDict):
+    """The rows that were touched, as they stand now; a row that is not edited any more is among `restored` alone."""
+
+    version: int
+    counts: TrayCounts
+    rows: list[EditedRow]
+    problems: int
+    moved: int
+    kept_until: str | None
+    upload: int | None
+    failure: str
+    added: list[str]
+    restored: list[str]
+    overwritten: list[Overwritten]
+
+
 class AuditFile(TypedDict):
     """One audit file of a merged request."""
 
@@ -333,6 +349,29 @@ class DiffPage(TypedDict):
     results: list[RowChange]
 
 
+class EditedCell(TypedDict):
+    """One edited cell."""
+
+    column: str
+    value: Any
+    seen: Any
+    current: Any
+    moved: bool
+    problem: str
+
+
+class EditedRow(TypedDict):
+    """One edited row."""
+
+    name: str
+    operation: OperationEnum
+    key: dict[str, Any]
+    cells: list[EditedCell]
+    problem: str
+    gone: bool
+    current: dict[str, Any] | None
+
+
 class Event(TypedDict):
     """One entry of the audit trail."""
 
@@ -439,6 +478,16 @@ class Found(TypedDict):
     new_columns: dict[str, str]
     warnings: list[str]
     rows: list[FoundRow]
+
+
+class FoundCell(TypedDict):
+    """A cell that would be replaced."""
+
+    key: dict[str, Any] | None
+    row: str
+    column: str
+    before: Any
+    after: Any
 
 
 class FoundRow(TypedDict):
@@ -816,6 +865,14 @@ class Overridden(TypedDict):
     sentence: str
 
 
+class Overwritten(TypedDict):
+    """A cell that held something else than the caller saw; undoing brings it back."""
+
+    row: str
+    column: str
+    before: Any
+
+
 class OwnToken(TypedDict):
     """The token that is sent, and whose it is."""
 
@@ -1053,6 +1110,15 @@ class RemovableFiles(TypedDict):
 
     files: int
     size_bytes: int
+
+
+class Replaced(TypedDict):
+    """What was found; `tray` where it was replaced."""
+
+    cells: int
+    rows: int
+    shown: list[FoundCell]
+    tray: Applied | None
 
 
 class Review(TypedDict):
@@ -1302,6 +1368,28 @@ class Token(TypedDict):
     expiry: str | None
     agent: str
     last_used_at: str | None
+
+
+class Tray(TypedDict):
+    """Edits of the caller that are not proposed yet, against the table as it is now."""
+
+    version: int
+    counts: TrayCounts
+    rows: list[EditedRow]
+    problems: int
+    moved: int
+    kept_until: str | None
+    upload: int | None
+    failure: str
+
+
+class TrayCounts(TypedDict):
+    """How much there is."""
+
+    changes: int
+    rows: int
+    undo: bool
+    redo: bool
 
 
 class Undone(TypedDict):

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("changerequests", "0022_checks_cut_short"),
+        ("changerequests", "0023_choices_replaced"),
         ("datasets", "0011_remembered_answers"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from accounts.models import BrowserSession, Token
+from accounts.models import BrowserSession, DeviceSignIn, Token
 from audit.services import INSTALLATION_STREAM, record
 
 
@@ -26,6 +26,7 @@ def sign_out_everywhere(*, user: User, session_key: str | None) -> int:
     """End the person's sessions but the one of the key; how many ended. Tokens stay: they are revoked by name."""
     with transaction.atomic():
         ended = _end_sessions(user, session_key)
+        DeviceSignIn.objects.filter(user=user).delete()  # let in by a session that ends, perhaps
         _record("account.signed_out_everywhere", user, user, {"sessions": ended})
     return ended
 
@@ -36,6 +37,9 @@ def end_access(*, user: User, actor: User, action: str, spare: str | None = None
     Call it inside the transaction of the change that closes the access.
     """
     tokens, _ = Token.objects.filter(user=user).delete()
+    DeviceSignIn.objects.filter(
+        user=user
+    ).delete()  # let in, and not taken yet: that token would be a new one
     _record(action, user, actor, {"sessions": _end_sessions(user, spare), "tokens": tokens})
 
 

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts.addresses import address_of
+from accounts.addresses import address_of, network_of
 from accounts.errors import SignInDenied, SignInExpired, TooManyDevices
 from accounts.models import DeviceSignIn, Token
 from accounts.scopes import Scope
@@ -43,10 +43,10 @@ def begin(
 ) -> tuple[DeviceSignIn, str]:
     """A program asks to be let in: what its person will see, and the code that it polls with.
 
-    Raises ``InvalidInput``, and ``TooManyDevices`` where too many wait that were asked for at the same address.
+    Raises ``InvalidInput``, and ``TooManyDevices`` where too many wait that were asked for in the same network.
     """
     require_makeable(scopes, days)
-    address, now = address_of(request), timezone.now()
+    address, now = network_of(address_of(request)), timezone.now()
     code = secrets.token_urlsafe(32)
     with transaction.atomic():
         DeviceSignIn.objects.filter(expires_at__lte=now).delete()
@@ -89,23 +89,30 @@ def take(code: str) -> tuple[Token, str] | None:
     Raises ``SignInDenied``, and ``SignInExpired`` for a code that is unknown, too old, or was taken already.
     """
     with transaction.atomic():
-        begun = DeviceSignIn.objects.select_for_update().filter(digest=_digest(code)).first()
-        if begun is None or begun.expires_at <= timezone.now():
+        rows = DeviceSignIn.objects.filter(digest=_digest(code))
+        seen = rows.first()
+        if seen is None or seen.expires_at <= timezone.now():
             raise SignInExpired
-        if not begun.denied and begun.user is None:
+        if not seen.denied and seen.user_id is None:
             return None
+        # The account first, as whoever ends its access locks it: a program that was let in before gets nothing then.
+        people = User.objects.select_for_update()
+        person = None if seen.user_id is None else people.filter(pk=seen.user_id).first()
+        begun = rows.select_for_update().first()
+        if begun is None:
+            raise SignInExpired
         begun.delete()
-        made = _token_for(begun)
+        made = _token_for(begun, person)
     if made is None:
         raise SignInDenied
     return made
 
 
-def _token_for(begun: DeviceSignIn) -> tuple[Token, str] | None:
-    if begun.user is None or not begun.user.is_active:
+def _token_for(begun: DeviceSignIn, person: User | None) -> tuple[Token, str] | None:
+    if person is None or not person.is_active:
         return None
     return make_token(
-        owner=begun.user,
+        owner=person,
         name=begun.name,
         scopes=[Scope(name) for name in begun.scopes],
         days=begun.days,

@@ -1,26 +1,23 @@
 """Rows as files: which format a caller wants, and the answer that streams them.
 
 A download has a thread of its own from its first byte to its last, and no connection to the database meanwhile. It ends
-with its caller: when they leave, and when they read nothing for ``DOWNLOAD_STALL_SECONDS``.
+with its caller: when they leave, and when they read nothing for ``DOWNLOAD_STALL_SECONDS``. The audit trail is a
+download, too.
 """
 
-import asyncio
 import re
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import connections
-from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 
+from audit.streaming import PIECE, StreamedAnswer, StreamedLines
 from datasets.errors import DomainError, InvalidInput
 from datasets.rows import FileFormat, RowStream, encoded
 
@@ -37,8 +34,6 @@ FORMAT = OpenApiParameter(
     enum=["json", *FileFormat],
     description="Pages in JSON, or all rows as a file in one stream; goes before `Accept`.",
 )
-#: What is sent at once: whoever does not take so much in ``DOWNLOAD_STALL_SECONDS`` has gone.
-_PIECE = 256 << 10
 #: What pages have and files have not.
 _OF_PAGES = ("cursor", "limit")
 _UNFIT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -120,7 +115,7 @@ def place_for_download() -> Iterator[DownloadPlace]:
         raise
 
 
-class Download(StreamingHttpResponse):
+class Download(StreamedAnswer):
     """The answer that streams rows as a file, and ends them with itself."""
 
     def __init__(
@@ -142,49 +137,29 @@ class Download(StreamingHttpResponse):
         )
         if stream.version is not None:
             self["Headgate-Version"] = str(stream.version)
-        self._resource_closers.append(self._end)  # type: ignore[attr-defined]  # Django's own, not in its stubs
 
     def _pieces(self, file_format: FileFormat) -> Iterator[bytes]:
         try:
             for written in encoded(self._rows.schema, self._rows.batches, file_format):
-                for start in range(0, len(written), _PIECE):
-                    yield written[start : start + _PIECE]
+                for start in range(0, len(written), PIECE):
+                    yield written[start : start + PIECE]
         finally:
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def stop(self) -> None:
+        self._rows.stop()
+
+    def end(self) -> None:
         self._rows.close()
         self._place.leave()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        await sync_to_async(_leave_the_database)()
-        pieces: Iterator[bytes] = self._iterator  # type: ignore[attr-defined]  # as the middleware left it
-        loop = asyncio.get_running_loop()
-        thread = ThreadPoolExecutor(1, thread_name_prefix="download")
-        try:
-            while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
-                with _taken_in_time(loop):
-                    yield self.make_bytes(piece)
-        finally:
-            self._rows.stop()
-            await loop.run_in_executor(thread, self._end)  # behind what the thread was asked before
-            thread.shutdown(wait=False)
 
+class TrailDownload(StreamedLines):
+    """The answer that streams entries of the audit trail as JSON lines."""
 
-@contextmanager
-def _taken_in_time(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """End the answer where its caller does not take what is sent inside."""
-    task = asyncio.current_task()
-    gone = loop.call_later(settings.DOWNLOAD_STALL_SECONDS, task.cancel) if task else None
-    try:
-        yield
-    finally:
-        if gone is not None:
-            gone.cancel()
+    def __init__(self, lines: Iterator[str], place: DownloadPlace) -> None:
+        self._place = place
+        super().__init__(lines)
 
-
-def _leave_the_database() -> None:
-    """Let others have the connection of this request's thread while its rows are streamed."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
+    def end(self) -> None:
+        self._place.leave()

@@ -113,6 +113,12 @@ def page_of(
     }
 
 
+def page_both_ways(request: Request, items: Iterable[Any], page: Any, **facts: Any) -> Mapping[str, Any]:
+    """A page of the engine with the addresses of those beside it."""
+    following = page_of(request, items, page.next, **facts)
+    return {**following, "previous": page_of(request, (), page.previous)["next"]}
+
+
 def links_of(data: Any) -> str:
     """The pages beside this one, as the header ``Link`` tells them (RFC 8288); empty where an answer is no page."""
     if not isinstance(data, Mapping) or "results" not in data:

@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
@@ -17,6 +17,7 @@ from audit.errors import InvalidMoment
 from audit.export import ExportFilter, export_lines, moment_of
 from audit.models import AnchorTarget, Chain, Event, OutboxEntry
 from audit.services import verify_chains
+from audit.streaming import StreamedLines
 
 logger = structlog.get_logger(__name__)
 
@@ -112,9 +113,8 @@ class EventAdmin(ReadOnlyAdmin):
             messages.error(request, error.message)
             return HttpResponseRedirect(reverse("admin:audit_event_changelist"))
         logger.info("audit_exported", actor=request.user.get_username(), stream=given["stream"])
-        return StreamingHttpResponse(
+        return StreamedLines(
             export_lines(ExportFilter(since=since, until=until, **given)),
-            content_type="application/x-ndjson",
             headers={"Content-Disposition": 'attachment; filename="audit.jsonl"'},
         )
 

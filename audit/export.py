@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils.dateparse import parse_date, parse_datetime
 
 from audit.errors import InvalidMoment
@@ -16,6 +17,9 @@ FIELDS = (
     "stream", "sequence", "occurred_at", "actor", "action", "subject_type", "subject_id", "data", "request_id",
     "previous_hash", "hash", "key_id", "salt", "rows", "redactions",
 )  # fmt: skip
+
+#: How many entries are read at once.
+_PART = 100
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,18 @@ def export_lines(wanted: ExportFilter) -> Iterator[str]:
         conditions["occurred_at__gte"] = wanted.since
     if wanted.until is not None:
         conditions["occurred_at__lt"] = wanted.until
-    for event in Event.objects.filter(**conditions).order_by("stream", "sequence").iterator():
+    for event in _in_order(Event.objects.filter(**conditions).order_by("stream", "sequence")):
         line = {name: getattr(event, name) for name in FIELDS}
         line["occurred_at"] = event.occurred_at.astimezone(UTC).isoformat(timespec="microseconds")
         yield json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def _in_order(events: QuerySet[Event]) -> Iterator[Event]:
+    """All of them, read in parts, so that nothing of the database is held while somebody takes one."""
+    part = list(events[:_PART])
+    while part:
+        yield from part
+        stream, sequence = part[-1].stream, part[-1].sequence
+        part = list(events.filter(stream=stream, sequence__gt=sequence)[:_PART])
+        if len(part) < _PART:
+            part += events.filter(stream__gt=stream)[: _PART - len(part)]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -173,6 +174,7 @@ class MergeRunAdmin(OperatorAdmin):
             "leases": operations.held_leases(),
             "stuck": operations.stuck_work(),
             "places": anchoring.places(),
+            "sends_mail": settings.SENDS_MAIL,
             "form": form,
         }
         return TemplateResponse(

@@ -122,6 +122,12 @@ class UploadEnded(DomainError):
         self.code = code
 
 
+class TooManyQueries(DomainError):
+    """A person has as many statements tried as one may at once."""
+
+    code = "throttled"
+
+
 class UploadReplaced(DomainError):
     """Newer content was uploaded to the same request and staged before this could be."""
 

@@ -2,8 +2,11 @@
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.checks import register
 
 import merging
+from config.checks import mail_is_on
+from config.engine import engine_limits
 
 
 class CompositionConfig(AppConfig):
@@ -13,14 +16,6 @@ class CompositionConfig(AppConfig):
         """Hand the engine its limits and what tables may do: it reads neither settings nor database."""
         from datasets.services.reach import may_leave, why_not
 
+        register(mail_is_on, deploy=True)
         merging.set_reach(may_leave, why_not)
-        merging.set_limits(
-            merging.Limits(
-                settings.ENGINE_MEMORY,
-                settings.STAGING_MEMORY,
-                settings.ENGINE_THREADS,
-                settings.CHECK_MEMORY,
-                settings.CHECK_SECONDS,
-                **settings.CONTENT_LIMITS,
-            )
-        )
+        merging.set_limits(engine_limits(settings.ENGINE_MEMORY))

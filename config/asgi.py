@@ -10,7 +10,9 @@ django_application = get_asgi_application()
 from config.bodies import BoundedBodies  # noqa: E402  (it imports what Django must have set up)
 from config.connections import WatchedConnections  # noqa: E402
 from config.database import share_connections  # noqa: E402
+from config.engine import limit_web_process  # noqa: E402
 from notifications.streams.serving import EventStreams  # noqa: E402
 
 share_connections()
+limit_web_process()
 application = WatchedConnections(BoundedBodies(EventStreams(django_application)))

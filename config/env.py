@@ -42,6 +42,7 @@ class Environment:
     celery_broker_url: str = "redis://127.0.0.1:6379/0"
     delta_data_root: Path = Path("/data/delta")
     table_places: list[str] = field(default_factory=list)
+    clone_prefixes: list[str] = field(default_factory=list)
     log_format: str = "json"
     log_level: str = "INFO"
     email_url: str = ""
@@ -62,6 +63,7 @@ class Environment:
     query_seconds: int = 120
     staging_process_memory: int = 3 * 1024**3
     headgate_engine_memory: str = "1GB"
+    headgate_web_memory: str = "256MB"
     headgate_staging_memory: str = "450MB"
     headgate_engine_threads: int = 2
     headgate_check_memory: str = "2GB"

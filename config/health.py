@@ -49,6 +49,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
             logger.warning("not_ready", part=name, error=error)
             report[name] = f"unavailable: {type(error).__name__}"
     ready = all(word == "ok" for word in report.values())
+    report["mail"] = "ok" if settings.SENDS_MAIL else "off"  # which hinders nobody, but may be forgotten
     return JsonResponse({"ready": ready, **report}, status=200 if ready else 503)
 
 

@@ -86,7 +86,7 @@ class InFlight(DomainError):
 
 
 class SettingsChanged(DomainError):
-    """Somebody changed a dataset's settings since the person looked at them."""
+    """Somebody changed settings, or who has which role, since the person looked at them."""
 
     code = "settings_changed"
 

@@ -4,6 +4,8 @@ Roles are sets of guardian permissions, given to users or groups. A person's rol
 that they, or a group of theirs, hold on the dataset or its project.
 """
 
+import hashlib
+import json
 from collections.abc import Collection
 from contextlib import nullcontext
 from enum import StrEnum
@@ -19,7 +21,7 @@ from guardian.shortcuts import assign_perm, remove_perm
 
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.addressing import DatasetAddress, at_address
-from datasets.errors import Forbidden, NotFound
+from datasets.errors import Forbidden, NotFound, SettingsChanged
 from datasets.evidence import account_rows, role_called
 from datasets.models import Dataset, Project
 from datasets.operators import is_operator
@@ -55,12 +57,24 @@ def permissions_of(role: Role, target: Dataset | Project) -> list[str]:
     return [f"{verb}_{target._meta.model_name}" for verb in _PERMISSIONS[role]]
 
 
+def members_digest(target: Dataset | Project) -> str:
+    """What stands for the roles that the target itself gives: another one after every change of them."""
+    held = [(member._meta.model_name, member.pk, role) for member, role in members_of(target)]
+    return hashlib.sha256(json.dumps(sorted(held)).encode()).hexdigest()[:16]
+
+
 def set_role(
-    *, member: User | Group, target: Dataset | Project, role: Role | None, actor: User | None
+    *,
+    member: User | Group,
+    target: Dataset | Project,
+    role: Role | None,
+    actor: User | None,
+    edited: Collection[str] = (),
 ) -> None:
     """Give a member exactly this role on a dataset or project, or none; recorded in the audit trail.
 
-    ``actor`` is None for the system (set-up commands). Raises ``Forbidden`` if the actor neither owns the target nor
+    ``actor`` is None for the system (set-up commands). ``edited`` are digests of the members that the actor looked at:
+    ``SettingsChanged`` where they are others by now. Raises ``Forbidden`` if the actor neither owns the target nor
     operates the installation, and ``LastOwner`` if nobody would own the target any more.
     """
     with transaction.atomic():
@@ -68,6 +82,10 @@ def set_role(
             raise Forbidden(f"Only owners of {target.name} change who may do what.")
         wanted = set(permissions_of(role, target)) if role else set()
         with keeping_owners([target]) if actor else nullcontext():
+            if edited and members_digest(target) not in edited:
+                raise SettingsChanged(
+                    f"Somebody changed the members of {target.name} since you looked. Look again, then change."
+                )
             for name in permissions_of(Role.OWNER, target):
                 (assign_perm if name in wanted else remove_perm)(name, member, target)
         record(

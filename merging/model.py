@@ -43,12 +43,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Page(Generic[Item]):
-    """One page of a listing in key order; ``next`` is the opaque cursor of the following page, None at the
-    end.
+    """One page of a listing in key order; ``next`` is the opaque cursor of the following page, None at the end;
+    ``previous`` that of the page before, None at the beginning and where a listing goes forward only.
     """
 
     items: tuple[Item, ...]
     next: str | None = None
+    previous: str | None = None
 
 
 @dataclass(frozen=True)
@@ -307,10 +308,11 @@ class KeyReport:
 
 @dataclass(frozen=True)
 class TablePage:
-    """Rows of a table in a stable order; ``next`` is the cursor of the following page."""
+    """Rows of a table in a stable order; ``next`` and ``previous`` are the cursors of the pages beside it."""
 
     rows: tuple[dict[str, Any], ...]
     next: str | None
+    previous: str | None
     version: int
     columns: tuple[Column, ...]
 

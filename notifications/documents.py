@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from datasets.models import Dataset, Project
 from notifications.formats import Message
 from notifications.links import absolute
 from notifications.news import News
+from notifications.wording import channel_sentence
 
 #: The kind of a document that tells of nothing but itself.
 TRIAL: Final = "ping"
-
-#: What people are told, behind the name of whoever did it. Other news are for programs.
-_SENTENCES: Final[Mapping[str, str]] = {
-    "change_request.created": "opened {subject} as a draft",
-    "change_request.submitted": "asks for review of {subject}",
-    "change_request.returned_to_draft": "took {subject} back to draft",
-    "change_request.rejected": "rejected {subject}",
-    "change_request.withdrawn": "withdrew {subject}",
-    "change_request.reopened": "opened {subject} again",
-    "change_request.merged": "merged {subject}",
-    "change_request.reverted": "reverted {subject}",
-    "review.approved": "approved {subject}",
-    "review.changes_requested": "asked for changes to {subject}",
-    "review.commented": "reviewed {subject}",
-    "comment.added": "commented on {subject}",
-    "merge.conflicted": "stopped the merge of {subject}: it conflicts with newer changes of the table",
-    "merge.invalid": "stopped the merge of {subject}: the merged result broke a rule",
-    "merge.failed": "could not finish the merge of {subject}; the table is as it was",
-    "merge.differs": "found that the table is not what {subject} planned; an operator has to look",
-    "expectations.overridden": "answered for broken expectations of {subject}",
-    "dataset.registered": "registered {subject}",
-    "dataset.settings_changed": "changed the settings of {subject}",
-    "dataset.suite_saved": "changed what is expected of {subject}",
-}
-
-
-def is_for_people(action: str) -> bool:
-    """Whether people are told of it."""
-    return action in _SENTENCES
 
 
 def document_of(news: News) -> dict[str, Any]:
@@ -70,15 +41,9 @@ def document_of(news: News) -> dict[str, Any]:
 def message_of(news: News) -> Message:
     """What people read."""
     request = news.change_request
-    subject = (
-        request.cr_id if request is not None else news.dataset.name if news.dataset is not None else "this"
-    )
-    sentence = _SENTENCES.get(
-        news.action, f"{news.action.replace('_', ' ').replace('.', ': ')} ({{subject}})"
-    )
     places = [place.name for place in (news.project, news.dataset) if place is not None]
     return Message(
-        sentence=f"{news.actor or 'Headgate'} {sentence.replace('{subject}', subject)}",
+        sentence=channel_sentence(news),
         title=request.title if request is not None else "",
         place=" / ".join(places),
         link=_links(news).get("page", ""),

@@ -48,6 +48,7 @@ urlpatterns = [
     path("theme/", sessions.switch_theme, name="theme"),
     path("datasets/", datasets.datasets, name="datasets"),
     path("projects/<slug:project_slug>/", datasets.project, name="project"),
+    path("projects/<slug:project_slug>/webhooks/", webhooks.project_webhooks, name="project_webhooks"),
     path(DATASET, datasets.rows, name="dataset"),
     path(DATASET + "versions/<int:version>/", datasets.rows, name="dataset_at_version"),
     path(DATASET + "schema/", datasets.schema, name="dataset_schema"),

@@ -177,6 +177,7 @@ class RowPageSerializer(serializers.Serializer):
     """Rows of the table in a stable order."""
 
     next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    previous = serializers.URLField(allow_null=True, help_text="Address of the page before.")
     version = serializers.IntegerField(help_text="The table version that the rows are read from.")
     columns = ColumnSerializer(many=True)
     results = serializers.ListField(child=serializers.DictField(child=AnyValue(allow_null=True)))

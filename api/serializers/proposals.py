@@ -568,6 +568,7 @@ class StagedRowsSerializer(serializers.Serializer):
     """A page of staged rows in key order."""
 
     next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    previous = serializers.URLField(allow_null=True, help_text="Address of the page before.")
     results = serializers.ListField(child=serializers.DictField(child=AnyValue(allow_null=True)))
 
 
@@ -759,6 +760,7 @@ class DiffPageSerializer(serializers.Serializer):
     """A page of the cell-level diff in key order."""
 
     next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    previous = serializers.URLField(allow_null=True, help_text="Address of the page before.")
     results = RowChangeSerializer(many=True)
 
 

@@ -41,6 +41,7 @@ class ComparisonPageSerializer(serializers.Serializer):
     """A page of differing rows in key order."""
 
     next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    previous = serializers.URLField(allow_null=True, help_text="Address of the page before.")
     results = ComparedRowSerializer(many=True)
 
 

@@ -22,7 +22,7 @@ from api.serializers.catalogue import (
     TableSerializer,
 )
 from api.serializers.members import ROLES, MemberSerializer, SetMemberSerializer
-from api.views.members import MEMBER, member_called, members_told, remove_member
+from api.views.members import MEMBER, members_answer, remove_member, set_member
 from api.views.shared import Documented, actor_of, created, validated, versions_matched
 from datasets import services
 from datasets.addressing import DatasetAddress
@@ -33,7 +33,6 @@ from datasets.roles import (
     Role,
     datasets_with_role,
     role_on,
-    set_role,
     visible_dataset,
     visible_project,
 )
@@ -84,7 +83,7 @@ class HistoryParameters(serializers.Serializer):
 class DatasetViewSet(Documented, GenericViewSet):
     """Datasets that the caller may see."""
 
-    tagged = ("retrieve",)
+    tagged = ("retrieve", "members")
     scopes = {
         "list": Scope.READ,
         "create": Scope.ADMIN,
@@ -199,30 +198,25 @@ class DatasetViewSet(Documented, GenericViewSet):
 
     @extend_schema(parameters=[DATASET_ID], responses=MemberSerializer(many=True))
     def members(self, request: Request, dataset_id: DatasetAddress) -> Response:
-        """Users and groups with a role on the dataset or its project."""
-        return Response(members_told(visible_dataset(actor_of(request), dataset_id)))
+        """Users and groups with a role on the dataset or its project; `ETag` stands for what the dataset gives."""
+        return members_answer(visible_dataset(actor_of(request), dataset_id))
 
     @extend_schema(
-        parameters=[DATASET_ID], request=SetMemberSerializer, responses=MemberSerializer(many=True)
+        parameters=[DATASET_ID, IF_MATCH],
+        request=SetMemberSerializer,
+        responses=MemberSerializer(many=True),
     )
     def set_member(self, request: Request, dataset_id: DatasetAddress) -> Response:
-        """Give a user or group exactly this role on the dataset, or none. For owners."""
-        dataset = visible_dataset(actor_of(request), dataset_id)
-        wanted = validated(SetMemberSerializer, request.data)
-        set_role(
-            member=member_called(wanted["kind"], wanted["name"]),
-            target=dataset,
-            role=Role(wanted["role"]) if wanted["role"] else None,
-            actor=actor_of(request),
-        )
-        return Response(members_told(dataset))
+        """Give a user or group exactly this role on the dataset, or none. For owners.
 
-    @extend_schema(parameters=[DATASET_ID, *MEMBER], responses={204: None})
+        With `If-Match`, only if its members are still as `ETag` told; else 412 `settings_changed`.
+        """
+        return set_member(request, visible_dataset(actor_of(request), dataset_id))
+
+    @extend_schema(parameters=[DATASET_ID, *MEMBER, IF_MATCH], responses={204: None})
     def remove_member(self, request: Request, dataset_id: DatasetAddress, kind: str, member: str) -> Response:
         """Take a member's own role on the dataset away. For owners; 409 `last_owner` for the last of them."""
-        dataset = visible_dataset(actor_of(request), dataset_id)
-        remove_member(actor_of(request), dataset, kind, member)
-        return Response(status=204)
+        return remove_member(request, visible_dataset(actor_of(request), dataset_id), kind, member)
 
     def _detail(self, dataset: Dataset, role: Role | None) -> Response:
         return Response(

@@ -48,6 +48,7 @@ class NewestVersions(NewestFirst):
 class SuiteViewSet(Documented, GenericViewSet):
     """What is expected of a dataset."""
 
+    tagged = ("retrieve", "version", "proposal")
     scopes = {
         "retrieve": Scope.READ,
         "update": Scope.ADMIN,
@@ -139,7 +140,7 @@ def _suite(version: SuiteVersion) -> Response:
 def _edited_version(request: Request, given: int | None) -> int:
     """The version that the caller edited, from ``If-Match`` or the body; it must be said."""
     header = request.headers.get("If-Match", "").strip()
-    found = re.fullmatch(r'"?(\d{1,9})"?', header)
+    found = re.fullmatch(r'"?(\d{1,9})(?:\.[0-9a-f]+)?"?', header)
     if header and found is None:
         sentence = 'If-Match names one version, for example "3".'
         raise InvalidInput(sentence, errors={"If-Match": [sentence]})

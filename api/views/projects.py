@@ -22,12 +22,12 @@ from api.serializers.members import (
     ProjectSerializer,
     SetMemberSerializer,
 )
-from api.views.members import MEMBER, member_called, members_told, remove_member
+from api.views.members import MEMBER, members_answer, remove_member, set_member
 from api.views.shared import Documented, actor_of, created, validated, versions_matched
 from datasets import services
 from datasets.errors import Forbidden
 from datasets.models import Project
-from datasets.roles import Role, manages_members, project_to_manage, projects_to_list, role_on, set_role
+from datasets.roles import manages_members, project_to_manage, projects_to_list, role_on
 
 
 class ProjectFilter(django_filters.FilterSet):
@@ -46,7 +46,7 @@ class ProjectFilter(django_filters.FilterSet):
 class ProjectViewSet(Documented, GenericViewSet):
     """Projects that the caller may see; operators see all of them, and nothing of what is in them."""
 
-    tagged = ("retrieve",)
+    tagged = ("retrieve", "members")
     scopes = {
         "list": Scope.READ,
         "create": Scope.ADMIN,
@@ -105,26 +105,20 @@ class ProjectViewSet(Documented, GenericViewSet):
     @extend_schema(responses=MemberSerializer(many=True))
     def members(self, request: Request, slug: str) -> Response:
         """Users and groups with a role on the project; it holds for all of its datasets."""
-        return Response(members_told(project_to_manage(actor_of(request), slug)))
+        return members_answer(project_to_manage(actor_of(request), slug))
 
-    @extend_schema(request=SetMemberSerializer, responses=MemberSerializer(many=True))
+    @extend_schema(parameters=[IF_MATCH], request=SetMemberSerializer, responses=MemberSerializer(many=True))
     def set_member(self, request: Request, slug: str) -> Response:
-        """Give a user or group exactly this role on the project, or none. For its owners and operators."""
-        project = project_to_manage(actor_of(request), slug)
-        wanted = validated(SetMemberSerializer, request.data)
-        set_role(
-            member=member_called(wanted["kind"], wanted["name"]),
-            target=project,
-            role=Role(wanted["role"]) if wanted["role"] else None,
-            actor=actor_of(request),
-        )
-        return Response(members_told(project))
+        """Give a user or group exactly this role on the project, or none. For its owners and operators.
 
-    @extend_schema(parameters=[*MEMBER], responses={204: None})
+        With `If-Match`, only if its members are still as `ETag` told; else 412 `settings_changed`.
+        """
+        return set_member(request, project_to_manage(actor_of(request), slug))
+
+    @extend_schema(parameters=[*MEMBER, IF_MATCH], responses={204: None})
     def remove_member(self, request: Request, slug: str, kind: str, member: str) -> Response:
         """Take a member's role on the project away; 409 `last_owner` for the last of its owners."""
-        remove_member(actor_of(request), project_to_manage(actor_of(request), slug), kind, member)
-        return Response(status=204)
+        return remove_member(request, project_to_manage(actor_of(request), slug), kind, member)
 
     def _detail(self, request: Request, project: Project) -> Response:
         role = role_on(actor_of(request), project) or "none"

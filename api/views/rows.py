@@ -12,7 +12,7 @@ from rest_framework.viewsets import ViewSet
 from accounts.scopes import Scope
 from api.conditional import address_facts
 from api.downloads import FORMAT, Download, format_of, pages_or_files, place_for_download
-from api.pagination import EngineCursor, page_of
+from api.pagination import EngineCursor, page_both_ways
 from api.schema import CR_ID, DATASET_ID
 from api.serializers.catalogue import RowPageSerializer
 from api.serializers.proposals import DiffPageSerializer
@@ -127,7 +127,7 @@ class RowsViewSet(Documented, ViewSet):
         self.known(request, dataset.meta.table_id, asked["version"], *address_facts(request))
         if file_format is None:
             page = services.preview(**asked, after=wanted.get("cursor"), limit=wanted["limit"])
-            answer = page_of(request, page.rows, page.next, version=page.version, columns=page.columns)
+            answer = page_both_ways(request, page.rows, page, version=page.version, columns=page.columns)
             return Response(RowPageSerializer(answer).data)
         with place_for_download() as place:
             stream = services.stream_rows(**asked)
@@ -181,7 +181,7 @@ class DifferenceViewSet(Documented, ViewSet):
                 after=wanted.get("cursor"),
                 limit=wanted["limit"],
             )
-            return Response(DiffPageSerializer(page_of(request, page.items, page.next)).data)
+            return Response(DiffPageSerializer(page_both_ways(request, page.items, page)).data)
         with place_for_download() as place:
             found = plans.all_changes(change_request, number)
             stream = found.stream(("base", "proposed"), **_which(wanted))
@@ -216,7 +216,7 @@ class DifferenceViewSet(Documented, ViewSet):
 
 def _comparison_page(request: Request, found: Differences, wanted: dict[str, Any]) -> Response:
     page = found.page(**_which(wanted), after=wanted.get("cursor"), limit=wanted["limit"])
-    return Response(ComparisonPageSerializer(page_of(request, page.items, page.next)).data)
+    return Response(ComparisonPageSerializer(page_both_ways(request, page.items, page)).data)
 
 
 def _content_facts(change_request: ChangeRequest, number: int | None) -> list[Any]:

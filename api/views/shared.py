@@ -31,7 +31,7 @@ class Documented(APIView):
     #: Whether performing one waits for another process.
     waits = False
 
-    #: Actions whose answers get an ``ETag`` by their content.
+    #: Actions whose answers get an ``ETag`` by their content (of views without actions: their methods).
     tagged: tuple[str, ...] = ()
     _tag = ""
 
@@ -53,13 +53,18 @@ class Documented(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self._tag and response.status_code == 200:
             response.headers.setdefault("ETag", f'"{self._tag}"')
-        if getattr(self, "action", None) in self.tagged and isinstance(response, Response):
+        if self._performed(request) in self.tagged and isinstance(response, Response):
             response = without_what_is_known(request, response)
         if isinstance(response, Response) and (links := links_of(response.data)):
             response["Link"] = links
         for name, told in limits_told(getattr(self, "_throttles", ())).items():
             response.headers[name] = told
         return super().finalize_response(request, response, *args, **kwargs)
+
+    def _performed(self, request: Request) -> str | None:
+        method = "get" if request.method == "HEAD" else str(request.method).lower()
+        name: str | None = getattr(self, "action", method)
+        return name
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

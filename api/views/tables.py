@@ -1,9 +1,7 @@
 """What is told of a table beyond its rows: who made a row what it is, how worn the table is, the trail."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -12,6 +10,7 @@ from rest_framework.reverse import reverse
 from rest_framework.viewsets import ViewSet
 
 from accounts.scopes import Scope
+from api.downloads import TrailDownload, place_for_download
 from api.schema import DATASET_ID
 from api.serializers.tables import (
     MaintenanceRunSerializer,
@@ -27,6 +26,7 @@ from audit.export import ExportFilter
 from changerequests.services import blame, maintenance
 from datasets.addressing import DatasetAddress
 from datasets.maintenance import latest_runs
+from datasets.models import Dataset
 from datasets.roles import visible_dataset
 from datasets.trail import export_trail
 
@@ -80,11 +80,11 @@ class TableViewSet(Documented, ViewSet):
         return Response(MaintenanceRunSerializer(run).data, status=202, headers={"Location": address})
 
     @extend_schema(parameters=[DATASET_ID, TrailParameters], responses=LINES)
-    def audit(self, request: Request, dataset_id: DatasetAddress) -> StreamingHttpResponse:
+    def audit(self, request: Request, dataset_id: DatasetAddress) -> TrailDownload:
         """The dataset's audit trail as JSON lines that can be verified alone. For owners and operators."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = ExportFilter(**validated(TrailParameters, request.query_params))
-        return _lines(export_trail(actor=actor_of(request), dataset=dataset, wanted=wanted))
+        return _lines(request, dataset, wanted)
 
 
 @extend_schema(tags=["audit"])
@@ -94,11 +94,13 @@ class TrailViewSet(Documented, ViewSet):
     scopes = {"audit": Scope.ADMIN}
 
     @extend_schema(parameters=[WholeTrailParameters], responses=LINES)
-    def audit(self, request: Request) -> StreamingHttpResponse:
+    def audit(self, request: Request) -> TrailDownload:
         """The audit trail as JSON lines that can be verified without the database. For operators."""
         wanted = ExportFilter(**validated(WholeTrailParameters, request.query_params))
-        return _lines(export_trail(actor=actor_of(request), dataset=None, wanted=wanted))
+        return _lines(request, None, wanted)
 
 
-def _lines(lines: Iterator[str]) -> StreamingHttpResponse:
-    return StreamingHttpResponse(lines, content_type="application/x-ndjson")
+def _lines(request: Request, dataset: Dataset | None, wanted: ExportFilter) -> TrailDownload:
+    lines = export_trail(actor=actor_of(request), dataset=dataset, wanted=wanted)
+    with place_for_download() as place:
+        return TrailDownload(iter(()) if request.method == "HEAD" else lines, place)

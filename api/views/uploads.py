@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from accounts.scopes import Scope
-from api.pagination import EngineCursor, page_of
+from api.pagination import EngineCursor, page_both_ways
 from api.parsers import LongListJSONParser
 from api.preferences import PREFER, patience_of
 from api.schema import CR_ID, IF_MATCH
@@ -95,7 +95,7 @@ class StagedRowsView(Documented):
         page = plans.changes_page(
             change_request=change_request, after=wanted.get("cursor"), limit=wanted["limit"]
         )
-        found = page_of(request, map(staged_rows.row_as_sent, page.items), page.next)
+        found = page_both_ways(request, map(staged_rows.row_as_sent, page.items), page)
         return Response(StagedRowsSerializer(found).data, headers={"ETag": f'"{revision.digest}"'})
 
     @extend_schema(
@@ -176,6 +176,7 @@ def _answer(request: Request, upload: Upload) -> Response:
 class ReceivedUploadView(Documented):
     """One upload of the caller, or to a dataset that the caller owns."""
 
+    tagged = ("get",)
     scopes = {"get": Scope.READ, "delete": Scope.PROPOSE}
 
     @extend_schema(responses=ReceivedUploadSerializer, operation_id="upload_retrieve")

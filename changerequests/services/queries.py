@@ -19,7 +19,7 @@ from django.utils import timezone
 
 import merging
 from changerequests import queue
-from changerequests.errors import ReaderDied, UploadEnded
+from changerequests.errors import ReaderDied, TooManyQueries, UploadEnded
 from changerequests.models import Query
 from changerequests.services import reading
 from changerequests.services.storage import uploads_folder
@@ -35,6 +35,8 @@ logger = structlog.get_logger(__name__)
 
 #: How many changed rows are told.
 ROWS_TOLD = 20
+#: How many one person may have under way.
+MOST_UNDER_WAY = 5
 #: How long what was found is kept.
 KEPT_FOR = timedelta(days=1)
 #: Queries that one sweep rings for.
@@ -44,17 +46,30 @@ Hold = work.Hold[Query]
 
 
 def ask(*, dataset: Dataset, actor: User, statement: str, merge_schema: bool = True) -> Query:
-    """Have a worker look what a statement would change. Raises ``Forbidden`` for whoever may not propose."""
+    """Have a worker look what a statement would change. Raises ``Forbidden`` for whoever may not propose, and
+    ``TooManyQueries``.
+    """
     if not may_contribute(actor, dataset):
         raise Forbidden(
             f"You may not propose changes to {dataset.name}. An owner of the dataset can let you."
         )
     with transaction.atomic():
+        _require_room_for(actor)
         query = Query.objects.create(
             dataset=dataset, asked_by=actor, statement=storable(statement), merge_schema=merge_schema
         )
         queue.ring_for_query_on_commit(query.pk)
     return query
+
+
+def _require_room_for(actor: User) -> None:
+    """Raise ``TooManyQueries`` for whoever has so many under way that others would wait for them."""
+    User.objects.select_for_update().get(pk=actor.pk)  # two at once are counted one after the other
+    under_way = Query.objects.filter(asked_by=actor, status__in=[WorkStatus.QUEUED, WorkStatus.RUNNING])
+    if under_way.count() >= MOST_UNDER_WAY:
+        raise TooManyQueries(
+            f"{MOST_UNDER_WAY} looks of yours are under way already. Wait until one has ended.", retry_after=5
+        )
 
 
 def visible_query(user: User, query_id: int) -> Query:

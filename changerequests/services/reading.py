@@ -66,7 +66,7 @@ class Reading:
     def other_table(self, path: str, *, base_version: int | None, proved_only: bool) -> merging.Staged:
         """What another table changed since the version of the dataset's table that it was made from."""
         table, keys = self._table
-        with self._apart(UploadKind.TABLE) as apart:
+        with self._apart(UploadKind.TABLE, network="://" in path) as apart:
             apart |= {"base_version": base_version, "proved_only": proved_only}
             return self._own(merging.stage_table_apart(table, path, keys, **apart))
 
@@ -75,7 +75,7 @@ class Reading:
         return self.dataset.table_uri, tuple(self.dataset.primary_keys)
 
     @contextmanager
-    def _apart(self, kind: UploadKind) -> Iterator[dict[str, Any]]:
+    def _apart(self, kind: UploadKind, *, network: bool = False) -> Iterator[dict[str, Any]]:
         scratch = Path(tempfile.gettempdir()) / f"headgate-staging-{self.token}"
         shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was cut short
         scratch.mkdir(mode=0o700)
@@ -83,7 +83,7 @@ class Reading:
             yield {
                 "destination": str(self.destination),
                 "scratch": str(scratch),
-                "bounds": bounds_for(self.dataset, kind),
+                "bounds": bounds_for(self.dataset, kind, network=network),
                 "merge_schema": self.merge_schema,
                 "on_progress": self.on_progress,
                 "is_cancelled": self.is_cancelled,
@@ -97,14 +97,16 @@ class Reading:
         return staged
 
 
-def bounds_for(dataset: Dataset, kind: UploadKind = UploadKind.FILE) -> merging.Bounds:
+def bounds_for(
+    dataset: Dataset, kind: UploadKind = UploadKind.FILE, *, network: bool = False
+) -> merging.Bounds:
     """What the process that reads content may take; only tables in an object store need the network."""
     return merging.Bounds(
         memory_bytes=settings.STAGING_PROCESS_MEMORY,
         seconds=_seconds(kind),
         open_files=_OPEN_FILES,
         file_bytes=_LARGEST_FILE * settings.UPLOAD_LIMIT_BYTES,
-        network="://" in dataset.table_uri and not dataset.table_uri.startswith("file://"),
+        network=network or ("://" in dataset.table_uri and not dataset.table_uri.startswith("file://")),
     )
 
 

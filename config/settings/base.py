@@ -162,6 +162,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 DELTA_DATA_ROOT = ENV.delta_data_root
 #: Where else tables may lie; empty: wherever operators register them.
 TABLE_PLACES = table_places(ENV)
+#: Where clones may lie in object stores that people name as content.
+CLONE_PREFIXES = ENV.clone_prefixes
 #: Ids and secrets that the audit trail is written and verified with, the one that writes first.
 AUDIT_KEYS = audit_keys(ENV)
 #: Where else its anchors are told; empty for nowhere.
@@ -190,6 +192,7 @@ QUERY_SECONDS = ENV.query_seconds
 
 #: What the engine may take in each process; ``config/apps.py`` hands them in.
 ENGINE_MEMORY = ENV.headgate_engine_memory
+WEB_MEMORY = ENV.headgate_web_memory
 STAGING_MEMORY = ENV.headgate_staging_memory
 ENGINE_THREADS = ENV.headgate_engine_threads
 CHECK_MEMORY = ENV.headgate_check_memory

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings as installation_settings
 from django.contrib.auth.models import User
-from django.db.models import Q
 
 import merging
 from datasets.errors import InvalidInput, RegistrationRejected
@@ -17,6 +16,7 @@ from datasets.models import Dataset, Project
 from datasets.services.registration import (
     canonical_table_uri,
     may_register,
+    refuse_nested,
     refuse_registered,
     register_dataset,
 )
@@ -56,7 +56,8 @@ def create_dataset(
     address = canonical_table_uri(table_uri or str(root / "tables" / project.slug / slug))
     may_register(actor, project, address)
     refuse_registered(address)
-    _refuse_nested(address)
+    refuse_nested(address)
+    _refuse_taken(address)
     problems = merging.new_table_problems(table.columns, primary_keys, table.partition_by)
     if problems:
         errors: dict[str, list[str]] = {}
@@ -99,8 +100,7 @@ def create_dataset(
     )
 
 
-def _refuse_nested(address: str) -> None:
-    """A table inside of another's folder would be cleared away with what that one does not know."""
+def _refuse_taken(address: str) -> None:
     if (
         "://" not in address
         and Path(address).exists()
@@ -110,8 +110,3 @@ def _refuse_nested(address: str) -> None:
             "There is something at this address already. To make a Delta table a dataset, leave schema out."
         )
         raise RegistrationRejected(sentence, errors={"table_uri": [sentence]})
-    scheme, _, path = address.rpartition("://")
-    above = [f"{scheme}://{one}" if scheme else str(one) for one in PurePosixPath(path).parents]
-    if Dataset.objects.filter(Q(table_uri__in=above) | Q(table_uri__startswith=f"{address}/")).exists():
-        sentence = "The address lies inside of another dataset's table, or around one. Choose another."
-        raise InvalidInput(sentence, errors={"table_uri": [sentence]})

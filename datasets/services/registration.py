@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.conf import settings as installation_settings
@@ -53,6 +53,7 @@ def register_dataset(
         may_register(actor, project, table_uri)
     # Before it is looked into: what it holds is nothing for people who have no role on the dataset that it is.
     refuse_registered(table_uri)
+    refuse_nested(table_uri)
     try:
         with registering(by_operator=actor is None or is_operator(actor)):
             info = merging.inspect_table(table_uri)
@@ -118,6 +119,28 @@ def refuse_registered(table_uri: str) -> None:
             "This table is a dataset already; ask an owner of that dataset or an operator for a role on it."
         )
         raise InvalidInput(sentence, errors={"table_uri": [sentence]})
+
+
+def refuse_nested(table_uri: str) -> None:
+    """Raise ``InvalidInput`` for a table inside of another dataset's folder, or around one, whoever may see that.
+
+    Caring for the outer one would clear away the files of the inner one, which its log does not know.
+    """
+    above = places_above(table_uri)
+    inside = Dataset.objects.filter(table_uri__startswith=f"{table_uri}/").values_list("table_uri", flat=True)
+    if any(one.startswith(f"{table_uri}/") for one in inside):  # SQLite takes large letters for small ones
+        sentence = "Another dataset's table lies inside of this folder. A table has a folder of its own."
+    elif Dataset.objects.filter(table_uri__in=above).exists():
+        sentence = "This folder lies inside of another dataset's table. A table has a folder of its own."
+    else:
+        return
+    raise InvalidInput(sentence, errors={"table_uri": [sentence]})
+
+
+def places_above(table_uri: str) -> list[str]:
+    """The addresses of all folders that a table lies in."""
+    scheme, _, path = table_uri.rpartition("://")
+    return [f"{scheme}://{one}" if scheme else str(one) for one in PurePosixPath(path).parents]
 
 
 def canonical_table_uri(table_uri: str) -> str:

@@ -18,7 +18,7 @@ from merging.delta.log import list_commits, load_state, read_commit
 from merging.delta.reach import leaves, open_table, reach_of
 from merging.delta.snapshot import Snapshot, snapshot_of
 from merging.errors import FilesElsewhere
-from merging.store.stores import TableStore
+from merging.store.stores import CloneStore, ObjectStore, TableStore
 
 _BY_PATH = re.compile(r"delta\.`(?P<path>(?:[^`]|``)+)`")
 
@@ -42,6 +42,8 @@ def open_clone(
     Raises as `open_snapshot` does, and FilesElsewhere where files lie in a third place.
     """
     store = open_table(clone_uri, storage_options)
+    if isinstance(store, ObjectStore):
+        store = CloneStore(store, source.store)
     state = load_state(store)
     elsewhere = [
         path

@@ -21,7 +21,7 @@ from merging.errors import InvalidFilter, InvalidKeys
 from merging.executing.artefacts import IMAGES
 from merging.history.diffs import changed_row, summary_of
 from merging.model import ChangedRow, Operation, Page
-from merging.sql.cursors import make_cursor, read_cursor
+from merging.sql.cursors import NumberedPlace
 from merging.sql.equality import differs
 from merging.sql.quoting import column_label, literal, quote
 from merging.sql.session import Session, tuples
@@ -55,14 +55,15 @@ class Differences:
         limit: int = 100,
     ) -> Page[ChangedRow]:
         """Differing rows in key order (``before``, ``after``), all or those of an operation or a column."""
-        start = read_cursor(after, self.listing, 1)[0] if after else -1
+        place = NumberedPlace.at(after, self.listing)
         found = self.opened.table(
-            f"SELECT * FROM {self.relation} WHERE n > {start} AND {self._condition(operation, column)} "
-            f"ORDER BY n LIMIT {limit + 1}"
+            f"SELECT * FROM {self.relation} WHERE {place.condition('n')} AND {self._condition(operation, column)} "
+            f"ORDER BY {place.order('n')} LIMIT {limit + 1}"
         )
         rows = [dict(zip(found.column_names, values, strict=True)) for values in tuples(found)]
-        items = tuple(changed_row(row, self.schema, list(self.keys), self._values) for row in rows[:limit])
-        return Page(items, make_cursor(self.listing, rows[limit - 1]["n"]) if len(rows) > limit else None)
+        shown = place.shown(rows, limit)
+        items = [changed_row(row, self.schema, list(self.keys), self._values) for row in shown]
+        return place.page(items, [row["n"] for row in shown], more=len(rows) > limit)
 
     def stream(
         self, sides: tuple[str, str], *, operation: Operation | None = None, column: str | None = None

@@ -13,7 +13,7 @@ from merging.delta.schema import delta_schema
 from merging.errors import StagedCorrupt
 from merging.executing.artefacts import FORMAT_VERSION, IMAGES, SUMMARY
 from merging.model import ChangedRow, Operation, Page, Row, Sides
-from merging.sql.cursors import make_cursor, read_cursor
+from merging.sql.cursors import NumberedPlace
 from merging.sql.equality import differs, same_value
 from merging.sql.quoting import literal
 from merging.sql.session import session, tuples
@@ -38,8 +38,8 @@ def read_diff(
     summary, schema = summary_of(folder)
     keys: list[str] = summary["primary_keys"]
     positions = [position for position, field in enumerate(schema) if field.name not in keys]
-    start = read_cursor(after, _LISTING, 1)[0] if after else -1
-    conditions = [f"file_row_number > {start}"]
+    place = NumberedPlace.at(after, _LISTING)
+    conditions = [place.condition("file_row_number")]
     if operation is not None:
         conditions.append(f"op = {literal(operation)}")
     if column is not None:
@@ -48,13 +48,13 @@ def read_diff(
         opened.expect_columns(len(schema))
         found = opened.table(
             f"SELECT * FROM read_parquet({literal(str(folder / IMAGES))}, file_row_number = true) "
-            f"WHERE {' AND '.join(conditions)} ORDER BY file_row_number LIMIT {limit + 1}"
+            f"WHERE {' AND '.join(conditions)} ORDER BY {place.order('file_row_number')} LIMIT {limit + 1}"
         )
     names = found.column_names
     rows = [dict(zip(names, values, strict=True)) for values in tuples(found)]
-    items = tuple(changed_row(row, schema, keys, positions) for row in rows[:limit])
-    more = len(rows) > limit
-    return Page(items, make_cursor(_LISTING, rows[limit - 1]["file_row_number"]) if more else None)
+    shown = place.shown(rows, limit)
+    items = [changed_row(row, schema, keys, positions) for row in shown]
+    return place.page(items, [row["file_row_number"] for row in shown], more=len(rows) > limit)
 
 
 def summary_of(folder: Path) -> tuple[dict[str, Any], pa.Schema]:

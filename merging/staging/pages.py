@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merging.model import ChangedRow, Operation, Page, Row, Sides, ValueGroup
-from merging.sql.cursors import make_cursor, read_cursor
+from merging.sql.cursors import NumberedPlace
 from merging.sql.equality import same_value
 from merging.sql.quoting import literal
 from merging.sql.session import Session, session, tuples
@@ -34,17 +34,19 @@ class Pages:
         self, operation: Operation | None, column: str | None, after: str | None, limit: int
     ) -> Page[ChangedRow]:
         """Changed rows in key order, base against proposed; filtered by operation or by a changed column."""
-        start = read_cursor(after, _LISTING, 1)[0] if after else -1
+        place = NumberedPlace.at(after, _LISTING)
         with session() as opened:
             opened.expect_columns(len(self.layout.schema))
-            where = self._where(opened, operation, column, start, limit + 1)
+            where = self._where(opened, operation, column, place, limit + 1)
             if where is None:
-                return Page((), None)
-            found = opened.table(f"SELECT {self._columns()} FROM {self.rows} WHERE {where} ORDER BY n")
+                return place.page((), (), more=False)
+            order = place.order("n")
+            found = opened.table(f"SELECT {self._columns()} FROM {self.rows} WHERE {where} ORDER BY {order}")
         names = found.column_names
         rows = [dict(zip(names, values, strict=True)) for values in tuples(found)]
-        items = tuple(self._changed_row(row) for row in rows[:limit])
-        return Page(items, make_cursor(_LISTING, rows[limit - 1]["n"]) if len(rows) > limit else None)
+        shown = place.shown(rows, limit)
+        items = [self._changed_row(row) for row in shown]
+        return place.page(items, [row["n"] for row in shown], more=len(rows) > limit)
 
     def row(self, key: Mapping[str, Any]) -> ChangedRow | None:
         """The row of a key, with values of the key columns' types; None where it is not among the rows."""
@@ -62,20 +64,26 @@ class Pages:
         return self._changed_row(rows[0]) if rows else None
 
     def _where(
-        self, opened: Session, operation: Operation | None, column: str | None, start: int, number: int
+        self,
+        opened: Session,
+        operation: Operation | None,
+        column: str | None,
+        place: NumberedPlace,
+        number: int,
     ) -> str | None:
-        """SQL predicate of the next rows by their numbers, so that no other row group is read; None without any."""
+        """SQL predicate of the page's rows by their numbers, so that no other row group is read; None without any."""
         if operation is None and column is None:
-            return f"n > {start} AND n <= {start + number}"
+            return place.among(number)
         matching = self._matching(operation, column)
         if matching is None:
             return None
         found = opened.connection.execute(
-            f"SELECT n FROM {matching} WHERE n > {start} ORDER BY n LIMIT {number}"
+            f"SELECT n FROM {matching} WHERE {place.condition('n')} ORDER BY {place.order('n')} LIMIT {number}"
         ).fetchall()
         if not found:
             return None
-        return f"n >= {found[0][0]} AND n <= {found[-1][0]} AND n IN ({', '.join(str(n) for (n,) in found)})"
+        chosen = sorted(n for (n,) in found)
+        return f"n >= {chosen[0]} AND n <= {chosen[-1]} AND n IN ({', '.join(map(str, chosen))})"
 
     def _matching(self, operation: Operation | None, column: str | None) -> str | None:
         """SQL of the numbers of the rows of an operation that change a column (a deleted row changes all of them);

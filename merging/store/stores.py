@@ -28,6 +28,8 @@ from merging.store.publishing import flush_file, flush_folder
 
 LOG_FOLDER = "_delta_log"
 
+#: A path that says by itself where a file is, whatever table names it.
+_WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
 _UNLINKED = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 _CLIENT_OPTIONS = frozenset(
@@ -359,6 +361,44 @@ class ObjectStore:
         if "://" in path:
             raise MergeFailed(f"{path} lies outside of the table {self.uri}.", data={"path": path})
         return path
+
+
+class CloneStore(ObjectStore):
+    """The store of a clone that reads files of its source, too, which its log names by whole addresses."""
+
+    def __init__(self, clone: ObjectStore, source: TableStore) -> None:
+        super().__init__(clone.client, clone.uri)
+        self._source = source
+
+    def _from_source(self, path: str) -> str | None:
+        """What the source calls a file of its own; None for a file of the clone."""
+        return self._source.relative(path) if _WHOLE.match(path) else None
+
+    def read(self, path: str) -> bytes:
+        there = self._from_source(path)
+        return super().read(path) if there is None else self._source.read(there)
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        there = self._from_source(path)
+        if there is None:
+            return super().read_range(path, offset, length)
+        return self._source.read_range(there, offset, length)
+
+    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+        there = self._from_source(path)
+        return super().read_tail(path, length) if there is None else self._source.read_tail(there, length)
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        super().attach(connection)
+        self._source.attach(connection)
+
+    def engine_path(self, path: str) -> str:
+        there = self._from_source(path)
+        return super().engine_path(path) if there is None else self._source.engine_path(there)
+
+    def relative(self, path: str) -> str:
+        inside = path.removeprefix(self.uri.rstrip("/") + "/")
+        return inside if _WHOLE.match(inside) else super().relative(inside)
 
 
 def open_store(table_uri: str, storage_options: Mapping[str, str] | None = None) -> TableStore:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,15 +10,16 @@ import pyarrow as pa
 from merging import delta
 from merging.delta import MARKER_RETENTION, Snapshot, open_snapshot, scan_sql
 from merging.delta.keys import check_key_columns
-from merging.errors import InvalidCursor, InvalidFilter
+from merging.errors import InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
 from merging.sql.equality import comparable
 from merging.sql.failures import naming_engine_failures
-from merging.sql.parsing import NumberText, Refused, cell_value
+from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_sql
 from merging.sql.session import session
 from merging.sql.types import type_name
-from merging.sql.values import json_form, read_text, sql_form, text_form
+from merging.sql.values import read_text, sql_form, text_form
+from merging.tables.places import RowOrder, beside
 
 _EXAMPLES = 20
 
@@ -151,7 +150,8 @@ def preview(
     limit: int = 50,
     storage_options: Mapping[str, str] | None = None,
 ) -> TablePage:
-    """A page of rows in key order, or in the order of one column and then the keys; NULLs come last.
+    """A page of rows in key order, or in the order of one column and then the keys; NULLs come last. ``after`` is a
+    cursor of a page: its ``next`` or its ``previous``.
 
     ``filters`` are (column, operator, value) with ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``contains`` (text,
     any case), ``is null`` and ``is not null``; all must hold. Only the columns needed to choose the rows are scanned.
@@ -163,35 +163,34 @@ def preview(
     wanted = [name for name in snapshot.schema.names if columns is None or name in columns]
     for name in [*(columns or ()), *([order_by] if order_by else ())]:
         known_type(snapshot, name)
-    order = ([order_by] if order_by and order_by not in keys[:1] else []) + keys
-    order = list(dict.fromkeys(order))
-    conditions = [filter_sql(snapshot, *one) for one in filters]
-    if after is not None:
-        conditions.append(
-            _after_sql(snapshot, order, descending, order_by, _read_place(snapshot, after, order))
-        )
-    scanned = list(dict.fromkeys([*order, *(name for name, _, _ in filters)]))
-    directions = ", ".join(
-        f"{column_sql(name)} {'DESC' if descending and name == (order_by or keys[0]) else 'ASC'} NULLS LAST"
-        for name in order
+    sorted_by = order_by or keys[0]
+    order = RowOrder(
+        snapshot, tuple(dict.fromkeys([sorted_by, *keys])), frozenset([sorted_by] if descending else ())
     )
-    listed = ", ".join(column_sql(name) for name in order)
+    conditions = [filter_sql(snapshot, *one) for one in filters]
+    place = None if after is None else order.place_in(after)
+    if place is not None:
+        conditions.append(place.condition())
+    back = place is not None and place.way.leads_back
+    scanned = list(dict.fromkeys([*order.columns, *(name for name, _, _ in filters)]))
+    listed = ", ".join(column_sql(name) for name in order.columns)
     with session() as opened:
         source = scan_sql(opened.connection, snapshot, scanned, with_positions=True)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         opened.execute(
             f"CREATE TEMP TABLE chosen AS SELECT file_index, row_number, {listed} FROM ({source}) {where} "
-            f"ORDER BY {directions} LIMIT {limit + 1}"
+            f"ORDER BY {order.sql(back=back)} LIMIT {limit + 1}"
         )
-        fetched = list(dict.fromkeys([*wanted, *order]))
+        fetched = list(dict.fromkeys([*wanted, *order.columns]))
         delta.fetch(opened.connection, snapshot, "chosen", fetched, "page_rows")
         rows = opened.user_rows(
-            f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM page_rows ORDER BY {directions}"
+            f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM page_rows ORDER BY {order.sql()}"
         )
     more = len(rows) > limit
-    place = _make_place([rows[limit - 1][name] for name in order], order) if more else None
-    shown_rows = tuple({name: row[name] for name in wanted} for row in rows[:limit])
-    return TablePage(shown_rows, place, snapshot.version, _columns(snapshot, wanted))
+    shown = rows[-limit:] if back else rows[:limit]
+    following, previous = beside(place, order, shown, more=more)
+    shown_rows = tuple({name: row[name] for name in wanted} for row in shown)
+    return TablePage(shown_rows, following, previous, snapshot.version, _columns(snapshot, wanted))
 
 
 def known_type(snapshot: Snapshot, name: str) -> pa.DataType:
@@ -223,49 +222,6 @@ def filter_sql(snapshot: Snapshot, name: str, operator: str, value: Any) -> str:
         raise InvalidFilter(f"Column {name}: {refusal}", data={"column": name}) from refusal
     cell, wanted = comparable(column_sql(name), data_type), comparable(sql_form(typed, data_type), data_type)
     return f"{cell} {_COMPARISONS[operator]} {wanted}"
-
-
-def _after_sql(
-    snapshot: Snapshot, order: Sequence[str], descending: bool, order_by: str | None, place: Sequence[Any]
-) -> str:
-    """SQL: the row comes after a place in the order (NULLs last)."""
-    alternatives = []
-    equal: list[str] = []
-    for name, value in zip(order, place, strict=True):
-        data_type = snapshot.schema.field(name).type
-        backwards = descending and name == (order_by or order[0])
-        text = sql_form(value, data_type)
-        if value is not None:
-            later = f"({column_sql(name)} {'<' if backwards else '>'} {text} OR {column_sql(name)} IS NULL)"
-            alternatives.append(" AND ".join([*equal, later]))
-        equal.append(f"{column_sql(name)} IS NOT DISTINCT FROM {text}")
-    return "(" + " OR ".join(f"({one})" for one in alternatives) + ")" if alternatives else "false"
-
-
-def _make_place(values: Sequence[Any], order: Sequence[str]) -> str:
-    text = json.dumps([list(order), [json_form(value) for value in values]], allow_nan=False)
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_place(snapshot: Snapshot, cursor: str, order: Sequence[str]) -> list[Any]:
-    """The values of the last row of the page before, as the columns have them."""
-    try:
-        names, forms = json.loads(
-            base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)),
-            parse_int=NumberText,
-            parse_float=NumberText,
-        )
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidCursor("The page cursor is damaged; start from the first page.") from error
-    if names != list(order) or not isinstance(forms, list) or len(forms) != len(names):
-        raise InvalidCursor("The page cursor belongs to another listing; start from the first page.")
-    try:
-        return [
-            cell_value(form, snapshot.schema.field(name).type)
-            for name, form in zip(order, forms, strict=True)
-        ]
-    except Refused as error:
-        raise InvalidCursor("The page cursor is damaged; start from the first page.") from error
 
 
 def history(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from merging.model import ChangedRow, Operation, Page, RekeyedRow
-from merging.sql.cursors import make_cursor, read_cursor
+from merging.sql.cursors import NumberedPlace
 from merging.sql.equality import differs, same_value
 from merging.sql.quoting import literal
 from merging.sql.session import Session
@@ -24,7 +24,8 @@ def changed_rows(
     limit: int,
 ) -> Page[ChangedRow]:
     """Rows that the merge changes in the table, in key order, with all four images."""
-    conditions = [f"m.n > {read_cursor(after, 'plan', 1)[0] if after else -1}"]
+    place = NumberedPlace.at(after, "plan")
+    conditions = [place.condition("m.n")]
     if operation is not None:
         conditions.append(f"m.action = {literal(operation)}")
     if column is not None:
@@ -32,10 +33,11 @@ def changed_rows(
     images = ", ".join(f"m{column.position}" for column in alignment.columns)
     found = opened.rows(
         f"SELECT j.*, m.action, {images} FROM merged m JOIN joined j ON j.n = m.n "
-        f"WHERE {' AND '.join(conditions)} ORDER BY m.n LIMIT {limit + 1}"
+        f"WHERE {' AND '.join(conditions)} ORDER BY {place.order('m.n')} LIMIT {limit + 1}"
     )
-    items = tuple(_changed_row(row, alignment) for row in found[:limit])
-    return Page(items, make_cursor("plan", found[limit - 1]["n"]) if len(found) > limit else None)
+    shown = place.shown(found, limit)
+    items = [_changed_row(row, alignment) for row in shown]
+    return place.page(items, [row["n"] for row in shown], more=len(found) > limit)
 
 
 def _changes_column(alignment: Alignment, name: str) -> str:

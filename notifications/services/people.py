@@ -33,7 +33,7 @@ def parcels_for_people(news: News) -> Iterable[Parcel]:
             person_id=one.person,
             kind=one.kind,
             reason=one.reason,
-            headline=headline(news)[:600],
+            headline=headline(news, one.kind)[:600],
             change_request=news.change_request,
             dataset=news.dataset,
             for_digest=settings.SENDS_MAIL and way is Way.DIGEST,

@@ -21,13 +21,13 @@ from datasets.roles import Role, role_on, visible_projects
 from notifications.channels.reach import AddressRefused, require_possible
 from notifications.channels.signing import new_secret
 from notifications.channels.webhooks import record_webhook_event
-from notifications.documents import is_for_people
 from notifications.encryption import SecretUnreadable, encrypted, encrypted_anew
 from notifications.formats import Format
 from notifications.models import Delivery, Webhook
 from notifications.news import News
 from notifications.services import delivering
 from notifications.services.parcels import Parcel
+from notifications.wording import is_for_channels
 
 #: How many webhooks one dataset or project has.
 MOST_WEBHOOKS: Final = 20
@@ -230,7 +230,7 @@ def encrypt_anew() -> tuple[int, list[int]]:
 
 def _wants(webhook: Webhook, action: str) -> bool:
     if not webhook.actions:
-        return webhook.format == Format.JSON or is_for_people(action)
+        return webhook.format == Format.JSON or is_for_channels(action)
     return action in webhook.actions or f"{action.partition('.')[0]}.*" in webhook.actions
 
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import devices
+from accounts import access, devices
 from accounts.models import DeviceSignIn, Token
 from accounts.scopes import Scope
 from audit.selectors import events_of
@@ -101,6 +101,31 @@ def test_somebody_who_was_deactivated_meanwhile_lets_nobody_in(carl: User) -> No
     User.objects.filter(pk=carl.pk).update(is_active=False)
     assert problem(take(told)) == (403, "sign_in_denied")
     assert not Token.objects.exists()
+
+
+@pytest.mark.parametrize("ends", ["password", "everywhere"])
+def test_whoever_ends_the_access_of_an_account_ends_what_was_let_in_and_not_taken_yet(
+    carl: User, ends: str
+) -> None:
+    """A stolen session must not leave a token behind that holds under the new password."""
+    told = begun()
+    decide(carl, told["user_code"])
+    carl.refresh_from_db()
+    if ends == "password":
+        access.change_password(user=carl, password="another passphrase 7", session_key=None)
+    else:
+        access.sign_out_everywhere(user=carl, session_key=None)
+    assert problem(take(told)) == (410, "sign_in_expired")
+    assert not Token.objects.exists()
+
+
+def test_one_network_cannot_fill_the_table() -> None:
+    for number in range(devices.WAITING_LIMIT):
+        asked = APIClient(REMOTE_ADDR=f"2001:db8::{number:x}").post(ASK, {})
+        assert asked.status_code == 200
+    refused = APIClient(REMOTE_ADDR="2001:db8::ffff:1").post(ASK, {})
+    assert problem(refused) == (429, "throttled")
+    assert APIClient(REMOTE_ADDR="2001:db8:1::1").post(ASK, {}).status_code == 200
 
 
 def test_one_address_cannot_fill_the_table() -> None:

@@ -116,9 +116,9 @@ def test_a_full_server_says_when_to_come_back(dataset: Dataset, viewer: APIClien
         assert read(first) == PLANES.to_pylist()
         head = viewer.head(address, {"format": "arrow"})
         assert head.status_code == 200
-        head._end()  # type: ignore[attr-defined]  # as servers do
+        head.end()  # type: ignore[attr-defined]  # as servers do
         unread = viewer.get(address, {"format": "arrow"})
-        unread._end()  # type: ignore[attr-defined]  # a download
+        unread.end()  # type: ignore[attr-defined]  # a download
         assert len(read(viewer.get(address, {"format": "arrow"}))) == 4
     assert downloads._PLACES._taken == 0
 
@@ -156,7 +156,32 @@ def test_pages_are_linked(dataset: Dataset, viewer: APIClient) -> None:
     first = viewer.get(f"/api/v1/datasets/{dataset.pk}/rows?limit=3")
     assert first.headers["Link"] == f'<{first.json()["next"]}>; rel="next"'
     last = viewer.get(first.json()["next"])
-    assert (last.json()["next"], "Link" in last.headers) == (None, False)
+    assert last.json()["next"] is None
+    assert last.headers["Link"] == f'<{last.json()["previous"]}>; rel="prev"'
+    assert viewer.get(last.json()["previous"]).json()["results"] == first.json()["results"]
+
+
+def test_changes_and_comparisons_lead_back(dataset: Dataset, viewer: APIClient) -> None:
+    request = ChangeRequestFactory(dataset=dataset, status="pending")
+    diff = f"/api/v1/change_requests/{request.cr_id}/diff?limit=1"
+    staged = f"/api/v1/change_requests/{request.cr_id}/staged_rows?limit=1"
+    before = [walk_there_and_back(viewer, address) for address in (diff, staged)]
+    merge(request, person_with(Role.OWNER, dataset))
+    assert walk_there_and_back(viewer, diff) == before[0]
+    compared = walk_there_and_back(viewer, f"/api/v1/datasets/{dataset.pk}/compare?from=0&to=1&limit=1")
+    assert [one["key"] for one in compared] == [one["key"] for one in before[0]]
+
+
+def walk_there_and_back(viewer: APIClient, address: str) -> list[Any]:
+    """The two rows of a listing, one a page."""
+    first = viewer.get(address)
+    assert (first.status_code, first.json()["previous"]) == (200, None)
+    second = viewer.get(first.json()["next"])
+    assert second.json()["next"] is None
+    back = viewer.get(second.json()["previous"])
+    assert back.headers["Link"] == f'<{first.json()["next"]}>; rel="next"'
+    assert (back.json()["results"], back.json()["previous"]) == (first.json()["results"], None)
+    return [*first.json()["results"], *second.json()["results"]]
 
 
 def test_a_diff_is_the_same_file_before_and_after_the_merge(dataset: Dataset, viewer: APIClient) -> None:
@@ -214,8 +239,8 @@ def test_what_a_caller_has_is_not_sent_again(dataset: Dataset, viewer: APIClient
         assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tags[address])
         other = viewer.get(address, headers={"if-none-match": '"other"'})
         assert other.status_code == 200
-        getattr(other, "_end", lambda: None)()
-        getattr(answer, "_end", lambda: None)()
+        getattr(other, "end", lambda: None)()
+        getattr(answer, "end", lambda: None)()
     assert len(set(tags.values())) == len(addresses)
     merge(request, person_with(Role.OWNER, dataset))
     for address in (addresses[0], addresses[4]):

@@ -74,7 +74,11 @@ def test_a_suite_is_replaced_by_who_saw_the_one_that_holds(
     wider = {"name": "planes", "expectations": [SEATS, UNIQUE_SEATS]}
     second = client.put(address, {"document": wider}, format="json", HTTP_IF_MATCH='"1"')
     assert second.headers["ETag"] == '"2"'
-    assert client.get(address).json() == second.json()
+    told = client.get(address)
+    assert told.json() == second.json()
+    assert client.get(address, HTTP_IF_NONE_MATCH=told.headers["ETag"]).status_code == 304
+    third = client.put(address, {"document": wider}, format="json", HTTP_IF_MATCH=told.headers["ETag"])
+    assert third.status_code == 200  # and nothing new: the same suite
 
     late = client.put(address, {"document": SUITE}, format="json", HTTP_IF_MATCH='"1"')
     assert problem(late) == (412, "suite_changed")

@@ -63,6 +63,39 @@ def test_operators_make_projects_and_say_who_owns_them(operator: User) -> None:
     assert actions() == [("project.created", "adam")]
 
 
+@pytest.mark.parametrize("of", ["project", "dataset"])
+def test_members_are_changed_by_what_was_seen_of_them(project: Project, owner: User, of: str) -> None:
+    dataset = DatasetFactory.create(project=project)
+    UserFactory.create(username="carl")
+    client = client_of(owner)
+    members = f"{PROJECTS}/sales/members" if of == "project" else f"/api/v1/datasets/{dataset.pk}/members"
+    seen = client.get(members).headers["ETag"]
+    assert client.get(members, headers={"if-none-match": seen}).status_code == 304
+
+    carl = {"name": "carl", "role": "viewer"}
+    made = client.put(members, carl, headers={"if-match": seen})
+    assert made.status_code == 200
+    late = client.put(members, {**carl, "role": "owner"}, headers={"if-match": seen})
+    assert problem(late) == (412, "settings_changed")
+    late = client.delete(f"{members}/user/carl", headers={"if-match": seen})
+    assert problem(late) == (412, "settings_changed")
+    assert "carl" in [one["name"] for one in client.get(members).json() if one["role"] == "viewer"]
+
+    told = client.get(members)
+    assert told.headers["ETag"].strip('"').startswith(made.headers["ETag"].strip('"'))
+    removed = client.delete(f"{members}/user/carl", headers={"if-match": told.headers["ETag"]})
+    assert removed.status_code == 204
+
+
+def test_only_who_gives_roles_learns_who_is_there(project: Project) -> None:
+    dataset = DatasetFactory.create(project=project)
+    client = client_of(person_with(Role.CONTRIBUTOR, dataset))
+    UserFactory.create(username="carl")
+    for name in ("carl", "nobody"):
+        asked = client.put(f"/api/v1/datasets/{dataset.pk}/members", {"name": name, "role": "viewer"})
+        assert problem(asked) == (403, "forbidden")
+
+
 @pytest.mark.parametrize(
     ("sent", "field"),
     [

@@ -14,8 +14,10 @@ import merging
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Query
 from changerequests.services import queries
+from changerequests.services.other_tables import other_table
 from changerequests.services.storage import uploads_folder
 from datasets import work
+from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of
@@ -173,6 +175,49 @@ def test_a_failure_is_told_without_what_it_quotes(
         assert (answer.status_code >= 400, "secret" in json.dumps(answer.json())) == (True, False)
         assert Query.objects.latest("pk").error_code == code
     assert nothing_is_left()
+
+
+def test_what_lies_in_a_folder_of_a_dataset_that_one_does_not_see_is_not_there(
+    dataset: Dataset, author: User
+) -> None:
+    hidden = DatasetFactory.create()
+    inside = Path(hidden.table_uri) / "inside"
+    merging.create_table(str(inside), pa.table({"tailnum": ["N1"], "seats": pa.array([150], pa.int64())}))
+    owner = person_with(Role.OWNER, dataset)
+    address = f"/api/v1/datasets/{dataset.pk}/proposals"
+    body = {"title": "Theirs", "from_table": str(inside), "base_version": 0}
+    refused = client_of(owner).post(address, body, format="json")
+    assert refused.status_code == 422
+    assert "There is no Delta table" in refused.json()["message"]
+    assert not ChangeRequest.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://lake/secrets/x",
+        "s3://lake/clones",
+        "s3://lake/clones/../secrets",
+        "s3://lake/clones/%2e%2e/secrets",
+        "s3://lake/clones//x",
+        "s3://lake/clones-of-others/x",
+        "s3://lake/clones/x?versionId=1",
+        "gs://lake/clones/x",
+        "http://lake/clones/x",
+        "s3://user@lake/clones/x",
+    ],
+)
+def test_clones_lie_where_operators_let_them(dataset: Dataset, settings: Any, address: str) -> None:
+    settings.CLONE_PREFIXES = ["s3://lake/clones/"]
+    owner = person_with(Role.OWNER, dataset)
+    with pytest.raises(InvalidInput, match="other places cannot be read here"):
+        other_table(dataset, owner, address)
+    assert other_table(dataset, owner, "s3://lake/clones/x/") == "s3://lake/clones/x"
+    DatasetFactory.create()
+    Dataset.objects.exclude(pk=dataset.pk).update(table_uri="s3://lake/clones/hidden")
+    for hidden in ("s3://lake/clones/hidden", "s3://lake/clones/hidden/inner"):
+        with pytest.raises(InvalidInput, match="There is no Delta table"):
+            other_table(dataset, owner, hidden)
 
 
 def test_a_copy_of_the_table_is_proposed_over_the_api(dataset: Dataset, author: User, settings: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from celery import current_app
 from django.apps import apps
 from django.contrib.auth.models import User
+from django.core.checks import run_checks
 from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
@@ -25,7 +26,7 @@ from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, 
 
 pytestmark = pytest.mark.django_db
 
-WELL = {"ready": True, "database": "ok", "broker": "ok", "storage": "ok", "queue": "ok"}
+WELL = {"ready": True, "database": "ok", "broker": "ok", "storage": "ok", "queue": "ok", "mail": "off"}
 
 
 def ready() -> tuple[int, dict[str, Any]]:
@@ -51,6 +52,15 @@ def test_everything_is_well_and_the_storage_root_is_made(delta_data_root: Path) 
 
     assert delta_data_root.is_dir()
     assert list(delta_data_root.iterdir()) == []
+
+
+def test_that_mail_is_off_is_said_and_is_no_fault(settings: Settings) -> None:
+    said = [message for message in run_checks(include_deployment_checks=True) if "Mail is off" in message.msg]
+    assert [one.is_serious() for one in said] == [False]
+    settings.SENDS_MAIL = True
+    assert ready() == (200, {**WELL, "mail": "ok"})
+    checked = run_checks(include_deployment_checks=True)
+    assert not [message for message in checked if "Mail is off" in message.msg]
 
 
 def test_a_database_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:

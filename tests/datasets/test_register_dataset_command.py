@@ -1,5 +1,6 @@
 """``register_dataset`` on real tables: what it registers, and what it refuses with which words."""
 
+import shutil
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -66,6 +67,23 @@ def test_keys_with_duplicates_or_nulls_are_refused_with_their_numbers(table: Pat
 
 def test_a_key_column_that_is_not_there_is_named(table: Path) -> None:
     assert "wing" in refused(table, "--key", "wing")
+
+
+def test_a_table_inside_of_another_dataset_s_folder_or_around_it_is_refused(table: Path) -> None:
+    register(table, "--create-project", "Fleet", "--key", "tailnum", "--key", "seat")
+    inner = table / "inner"
+    shutil.copytree(table, inner)
+    outer = table.parent
+    shutil.copytree(table / "_delta_log", outer / "_delta_log")
+    for nested, sentence in ((inner, "inside of another dataset"), (outer, "lies inside of this folder")):
+        with pytest.raises(CommandError, match=sentence):
+            register(nested, "--key", "tailnum", "--key", "seat")
+    assert Dataset.objects.count() == 1
+    beside = Path(f"{table}-2")
+    shutil.copytree(table / "_delta_log", beside / "_delta_log")
+    for file in table.glob("*.parquet"):
+        shutil.copy(file, beside)
+    register(beside, "--key", "tailnum", "--key", "seat")
 
 
 def test_a_folder_that_is_no_delta_table_is_refused(tmp_path: Path) -> None:

@@ -226,6 +226,10 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
         f"POST {DATASET}/webhooks",
         {"name": "name", "url": "url", "format": "format", "actions": "actions"},
     ),
+    "POST project_webhooks": (
+        "POST /api/v1/projects/{slug}/webhooks",
+        {"name": "name", "url": "url", "format": "format", "actions": "actions"},
+    ),
     "POST switch_webhook": ("PATCH /api/v1/webhooks/{webhook_id}", {"active": "is_active"}),
     "POST try_webhook": ("POST /api/v1/webhooks/{webhook_id}/ping", {}),
     "POST rotate_webhook_secret": ("POST /api/v1/webhooks/{webhook_id}/rotate_secret", {}),

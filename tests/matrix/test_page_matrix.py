@@ -73,6 +73,8 @@ POST propose_suite           | 302 404 403 403 403 302 404
 GET suite_proposal           | 302 404 200 200 200 200 404
 GET webhooks                 | 302 404 403 403 403 200 404
 POST webhooks                | 401 404 403 403 403 200 404
+GET project_webhooks         | 302 404 403 403 403 200 404
+POST project_webhooks        | 401 404 403 403 403 200 404
 GET webhook                  | 302 404 403 403 403 200 404
 POST switch_webhook          | 302 404 403 403 403 302 404
 POST try_webhook             | 302 404 403 403 403 302 404
@@ -146,6 +148,12 @@ FORMS: dict[str, dict[str, Any]] = {
         "url": "https://hooks.example.org/x",
         "format": "json",
         "actions": "merge.*",
+    },
+    "project_webhooks": {
+        "name": "All",
+        "url": "https://hooks.example.org/x",
+        "format": "json",
+        "actions": "",
     },
     "switch_webhook": {"active": "false"},
     "remove_member": {"kind": "user", "id": "<vera>"},

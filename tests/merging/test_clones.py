@@ -21,6 +21,7 @@ import merging
 from merging import Bounds, StagingRejected
 from merging.delta import open_snapshot
 from merging.staging.clones import changes_of_clone
+from tests.merging.stores import add_action, parquet, put, put_commit, s3_place, s3_server
 from tests.merging.world import World, arrow
 
 Rows = list[dict[str, Any]]
@@ -238,3 +239,49 @@ def test_damaged_words_on_the_origin_prove_nothing(parameters: Any, world: World
     commit(clone, {"commitInfo": {"operation": "CLONE", "operationParameters": parameters}})
     with pytest.raises(StagingRejected, match="base_version"):
         changes(world, clone)
+
+
+def test_a_shallow_clone_in_an_object_store_is_compared_with_its_source_there() -> None:
+    with s3_server() as options:
+        source, place = "s3://tables/lake/planes", s3_place(options)
+        merging.create_table(source, PLANES, storage_options=dict(options))
+        snapshot = open_snapshot(source, storage_options=dict(options))
+        adds = [
+            {
+                "add": {
+                    "path": f"{source}/{file.logged_path}",
+                    "partitionValues": {},
+                    "size": file.size,
+                    "modificationTime": file.modification_time,
+                    "dataChange": True,
+                }
+            }
+            for file in snapshot.files
+        ]
+        content = parquet(pa.table({"id": [3, 4], "a": [30, 41]}))
+        put(place, "own.parquet", content)
+        parameters = {"source": f"delta.`{source}`", "sourceVersion": "0"}
+        actions = [
+            {"commitInfo": {"operation": "CLONE", "operationParameters": parameters}},
+            {"protocol": dict(snapshot.protocol)},
+            {"metaData": {**snapshot.metadata, "id": str(uuid.uuid4())}},
+            *adds,
+            add_action("own.parquet", content),
+        ]
+        put_commit(place, 0, actions)
+        with changes_of_clone(source, place.uri, ["id"], storage_options=dict(options)) as found:
+            rows = found.rows.read_all().sort_by("id").to_pylist()
+        assert (found.base_version, rows) == (
+            0,
+            [{"id": 3, "a": 30, "_op": "insert"}, {"id": 4, "a": 41, "_op": "insert"}],
+        )
+        elsewhere = [{**adds[0]["add"], "path": "s3://tables/other/x.parquet"}]
+        put_commit(place, 1, [{"add": one} for one in elsewhere])
+        with (
+            pytest.raises(merging.FilesElsewhere),
+            changes_of_clone(source, place.uri, ["id"], storage_options=dict(options)),
+        ):
+            pass
+
+
+PLANES = pa.table({"id": [1, 2], "a": [10, 20]})

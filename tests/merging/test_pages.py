@@ -65,6 +65,26 @@ def walked(staged: Staged, operation: Operation | None, column: str | None, limi
         assert len(page.items) == limit
 
 
+@pytest.mark.parametrize(("operation", "column"), [(None, None), (None, "b"), ("insert", None)])
+def test_pages_lead_back_as_they_led_on(
+    large: Staged, operation: Operation | None, column: str | None
+) -> None:
+    length = 4_999 if column is None and operation is None else 7
+    ahead, after = [], None
+    while True:
+        page = large.page(operation=operation, column=column, after=after, limit=length)
+        ahead.append([row.key["id"] for row in page.items])
+        after = page.next
+        if after is None:
+            break
+    assert len(ahead) > 2
+    behind = []
+    while page.previous is not None:
+        page = large.page(operation=operation, column=column, after=page.previous, limit=length)
+        behind.append([row.key["id"] for row in page.items])
+    assert behind == ahead[-2::-1]
+
+
 def test_large_content_has_a_summary(large: Staged) -> None:
     assert large.counts == {"insert": 50, "update": ROWS - 7, "delete": 7}
     assert large.summary == Summary(frozenset({"insert", "delete"}), frozenset({"b", "new"}))

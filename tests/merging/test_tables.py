@@ -48,7 +48,30 @@ def pages(world: World, **options: Any) -> list[list[Any]]:
         found.append([row["id"] for row in page.rows])
         after = page.next
         if after is None:
+            assert back_from(page, world, **options) == found[-2::-1]
             return found
+
+
+def back_from(page: merging.TablePage, world: World, **options: Any) -> list[list[Any]]:
+    """The pages before a page, the nearest first; each leads on to where one came from."""
+    found = []
+    while page.previous is not None:
+        page = merging.preview(world.uri, primary_keys=world.keys, after=page.previous, limit=3, **options)
+        found.append([row["id"] for row in page.rows])
+        assert page.next is not None
+    return found
+
+
+def test_pages_lead_back_to_rows_that_went_meanwhile_no_more(tmp_path: Path) -> None:
+    rows: list[Row] = [{"id": n, "a": 0, "b": None, "c": None} for n in range(6)]
+    world = World(tmp_path, "merge-on-read", rows=rows)
+    first = merging.preview(world.uri, primary_keys=["id"], limit=3)
+    world.set_current(rows[:3])
+    gone = merging.preview(world.uri, primary_keys=["id"], limit=3, after=first.next)
+    assert (gone.rows, gone.next) == ((), None)
+    back = merging.preview(world.uri, primary_keys=["id"], limit=3, after=gone.previous)
+    assert ([row["id"] for row in back.rows], back.previous) == ([0, 1, 2], None)
+    assert merging.preview(world.uri, primary_keys=["id"], limit=3, after=back.next).rows == ()
 
 
 def test_pages_in_any_order(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_comments_tell_author_mentioned_and_participants_but_nobody_without_a_ro
     reviews.comment(change_request_id=request_.pk, actor=bob, body="@cem, @stranger, @gone and @bob: look.")
     assert told() == {"ann": ("conversation", "author"), "cem": ("mentioned", "mentioned")}
     [one] = inbox_of(cem)
-    assert one.headline == f"bob commented on {request_.cr_id} Fix <the> seats"
+    assert one.headline == f"bob mentioned you in {request_.cr_id} Fix <the> seats"
     Notification.objects.all().delete()
     reviews.comment(change_request_id=request_.pk, actor=request_.author, body="I did.")
     assert told() == {"bob": ("conversation", "participant")}

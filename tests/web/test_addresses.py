@@ -12,7 +12,8 @@ from django.urls.converters import UUIDConverter
 from changerequests.models import ChangeRequest
 from changerequests.services import runs
 from datasets.models import Dataset
-from tests.factories import approve
+from datasets.roles import Role
+from tests.factories import approve, give_role
 from web import urls
 
 pytestmark = pytest.mark.django_db
@@ -25,6 +26,7 @@ AS_A_PAGE = {"Sec-Fetch-Dest": "document"}
 def parts(dataset: Dataset, change_request: ChangeRequest, owner: User, deaf_worker: None) -> dict[str, Any]:
     """What stands in the addresses: something that is there for each part."""
     approve(change_request, owner)
+    give_role(owner, dataset.project, Role.OWNER)  # whose webhooks have a page of their own
     run = runs.request_merge(change_request_id=change_request.pk, actor=owner)
     return {
         "project_slug": dataset.project.slug,

@@ -270,7 +270,7 @@ class TestDataset:
         url, browser = reverse("members", args=address(dataset)), signed_in(owner)
         browser.get(url)
 
-        with django_assert_num_queries(14):  # one for edits of one's own that wait
+        with django_assert_num_queries(15):  # one for edits of one's own that wait, one for what one is told
             first = browser.get(url)
         second = text(browser.get(url, {"page": "2"}))
         found = text(browser.get(url, {"q": "ANALYST"}))

@@ -18,6 +18,7 @@ from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
 from datasets.rows import column_types, text_value
+from notifications.services.preferences import subscription_to
 from web.cells import cell_html, cell_text
 from web.wording import name_of
 
@@ -50,6 +51,7 @@ class DatasetHead:
     may_reconcile: bool
     role: str
     tray: TrayCounts
+    subscription: str
 
 
 def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
@@ -78,6 +80,7 @@ def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
         may_reconcile=contributes or is_operator(user),
         role=role.value if role else "",
         tray=counts_of(edits_of(dataset, user)) if contributes else TrayCounts(),
+        subscription=subscription_to(person=user, to=dataset),
     )
 
 

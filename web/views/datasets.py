@@ -18,7 +18,7 @@ from changerequests.states import Status
 from datasets import services
 from datasets.errors import NotFound, SettingsChanged
 from datasets.models import Dataset, Project
-from datasets.roles import Role, datasets_with_role, members_of, require_owner, set_role
+from datasets.roles import Role, datasets_with_role, members_of, require_owner, role_on, set_role
 from datasets.trail import may_export
 from web.forms import DatasetSettingsForm, MemberForm
 from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice, chosen
@@ -49,7 +49,10 @@ def project(request: HttpRequest, project_slug: str) -> HttpResponse:
     found = [dataset for dataset in _listed(request) if dataset.project.slug == project_slug]
     if not found:
         raise NotFound("There is no such project, or you may not see it.")
-    return render(request, "datasets/datasets.html", {"datasets": found, "project": found[0].project})
+    shown = found[0].project
+    may_manage = role_on(person(request), shown) is Role.OWNER
+    context = {"datasets": found, "project": shown, "may_manage": may_manage}
+    return render(request, "datasets/datasets.html", context)
 
 
 def _listed(request: HttpRequest) -> list[Dataset]:

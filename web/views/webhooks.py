@@ -1,4 +1,4 @@
-"""Webhooks of a dataset, for its owners: whom it tells what happens, and what was sent."""
+"""Webhooks of datasets and projects, for their owners: whom they tell what happens, and what was sent."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from datasets.errors import InvalidInput
-from datasets.models import Dataset
+from datasets.models import Dataset, Project
+from datasets.roles import visible_project
 from notifications.models import Webhook
 from notifications.services import webhooks as services
 from web.forms import WebhookForm
@@ -27,20 +28,35 @@ def webhooks(request: HttpRequest, project_slug: str, dataset_slug: str) -> Http
     dataset = dataset_at(request, project_slug, dataset_slug)
     found = services.webhooks_of(actor=person(request), place=dataset)
     form = WebhookForm(request.POST or None)
-    status = 200
-    if request.method == "POST":
-        made = _made(request, dataset, form) if form.is_valid() else None
-        if made is not None:
-            return _page(request, made[0], secret=made[1])
-        status = 422
-    return dataset_page(
-        request, dataset, "webhooks", {"webhooks": found, "form": form}, status=status, tab="settings"
-    )
+    made = _made(request, dataset, form)
+    if made is not None:
+        return _page(request, made[0], secret=made[1])
+    context = {"webhooks": found, "form": form}
+    status = 422 if request.method == "POST" else 200
+    return dataset_page(request, dataset, "webhooks", context, status=status, tab="settings")
 
 
-def _made(request: HttpRequest, dataset: Dataset, form: WebhookForm) -> tuple[Webhook, str] | None:
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def project_webhooks(request: HttpRequest, project_slug: str) -> HttpResponse:
+    """The same of a whole project, for its owners."""
+    project = visible_project(person(request), project_slug)
+    found = services.webhooks_of(actor=person(request), place=project)
+    form = WebhookForm(request.POST or None)
+    made = _made(request, project, form)
+    if made is not None:
+        return _page(request, made[0], secret=made[1])
+    context = {"project": project, "webhooks": found, "form": form}
+    status = 422 if request.method == "POST" else 200
+    return render(request, "webhooks/project_webhooks.html", context, status=status)
+
+
+def _made(request: HttpRequest, place: Dataset | Project, form: WebhookForm) -> tuple[Webhook, str] | None:
+    """The webhook that the form asks for; None where none was sent, or it does not fit, which it says then."""
+    if request.method != "POST" or not form.is_valid():
+        return None
     try:
-        return services.create_webhook(actor=person(request), place=dataset, **form.cleaned_data)
+        return services.create_webhook(actor=person(request), place=place, **form.cleaned_data)
     except InvalidInput as error:
         for field, sentences in error.by_field.items():
             form.add_error(field, sentences)
@@ -115,4 +131,4 @@ def _page(request: HttpRequest, shown: Webhook, *, secret: str = "") -> HttpResp
 def _address_of(place: Any) -> str:
     if isinstance(place, Dataset):
         return reverse("webhooks", args=[place.project.slug, place.slug])
-    return reverse("project", args=[place.slug])
+    return reverse("project_webhooks", args=[place.slug])

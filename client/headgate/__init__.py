@@ -6,6 +6,8 @@
 from headgate.asynchronous.change_requests import AsyncChangeRequest
 from headgate.asynchronous.client import AsyncClient
 from headgate.asynchronous.datasets import AsyncDataset
+from headgate.asynchronous.places import AsyncProject
+from headgate.asynchronous.webhooks import AsyncWebhook
 from headgate.errors import (
     AuditAppendOnly,
     AuditFailed,
@@ -91,12 +93,16 @@ from headgate.results import Conflicts, Diff, Rows
 from headgate.synchronous.change_requests import ChangeRequest
 from headgate.synchronous.client import Client
 from headgate.synchronous.datasets import Dataset
+from headgate.synchronous.places import Project
+from headgate.synchronous.webhooks import Webhook
 from headgate.version import VERSION as __version__
 
 __all__ = [
     "AsyncChangeRequest",
     "AsyncClient",
     "AsyncDataset",
+    "AsyncProject",
+    "AsyncWebhook",
     "AuditAppendOnly",
     "AuditFailed",
     "AuditFileExists",
@@ -146,6 +152,7 @@ __all__ = [
     "NothingToChange",
     "OutcomeUnknown",
     "PlanChanged",
+    "Project",
     "ProjectNotEmpty",
     "ReaderDied",
     "RequestChanged",
@@ -182,5 +189,6 @@ __all__ = [
     "VersionGone",
     "VersionMoved",
     "WaitedTooLong",
+    "Webhook",
     "__version__",
 ]

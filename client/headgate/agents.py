@@ -8,6 +8,7 @@ one: `headgate login --agent NAME` makes such a token.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from itertools import islice
@@ -34,6 +35,11 @@ Values are exact: send decimals and large numbers as text. After proposing, look
 your person the address of the change request.
 """
 
+UNMARKED = (
+    "This token is no agent's: what is done with it is not marked as an agent's doing. `headgate login --agent NAME` "
+    "makes one whose is."
+)
+
 
 def server_for(client: Client, scopes: Iterable[str]) -> MCPServer:
     """The server with the tools that a token with these scopes has."""
@@ -50,6 +56,8 @@ def serve(settings: Settings) -> None:
     """Serve on standard input and output until the agent goes. Raises ``HeadgateError`` before it begins."""
     with Client(settings.address, settings.token, progress=False) as client:
         own = client.request("GET", "auth/own_token").json()
+        if not own["agent"]:  # standard output is the protocol's
+            sys.stderr.write(UNMARKED + "\n")
         server_for(client, own["scopes"]).run("stdio")
 
 

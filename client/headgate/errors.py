@@ -204,10 +204,25 @@ class InvalidCursor(Invalid):
 
 
 class StagingRejected(HeadgateError):
-    """The content was refused whole and nothing was staged; ``errors`` lists problems by line and column."""
+    """The content was refused whole and nothing was staged; ``errors`` lists problems by line and column.
+
+    Of a statement that was refused, ``column`` is the character in its line.
+    """
 
     code = "staging_rejected"
     advice = "Mend the cells named and propose again."
+
+    @property
+    def of_statement(self) -> bool:
+        """Whether a statement was refused as it is written, and not rows."""
+        return any(str(one.get("code", "")).startswith("sql_") for one in self.errors)
+
+    @property
+    def what_to_do(self) -> str:
+        """The way out."""
+        if self.of_statement:
+            return "Mend the statement at the place that is named, and try again."
+        return self.advice
 
     @property
     def total(self) -> int:

@@ -196,6 +196,7 @@ class ComparisonPage(TypedDict):
     """A page of differing rows in key order."""
 
     next: str | None
+    previous: str | None
     results: list[ComparedRow]
 
 
@@ -346,6 +347,7 @@ class DiffPage(TypedDict):
     """A page of the cell-level diff in key order."""
 
     next: str | None
+    previous: str | None
     results: list[RowChange]
 
 
@@ -1205,6 +1207,7 @@ class RowPage(TypedDict):
     """Rows of the table in a stable order."""
 
     next: str | None
+    previous: str | None
     version: int
     columns: list[Column]
     results: list[dict[str, Any]]
@@ -1241,6 +1244,7 @@ class StagedRows(TypedDict):
     """A page of staged rows in key order."""
 
     next: str | None
+    previous: str | None
     results: list[dict[str, Any]]
 
 

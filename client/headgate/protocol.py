@@ -57,18 +57,19 @@ def _text(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def path_to(address: str, *rest: str | int) -> str:
+    """The address of something beneath another, segment by segment."""
+    return "/".join([address, *(quote(str(one), safe="") for one in rest)])
+
+
 def dataset_path(dataset: str | int, *rest: str | int) -> str:
     """The address of a dataset, by number or ``project/slug``, or of something beneath it."""
-    return "/".join([f"{API}/datasets", quote(str(dataset), safe="/"), *map(_segment, rest)])
+    return path_to(f"{API}/datasets/{quote(str(dataset), safe='/')}", *rest)
 
 
 def change_request_path(cr_id: str, *rest: str | int) -> str:
     """The address of a change request, or of something beneath it."""
-    return "/".join([f"{API}/change_requests", _segment(cr_id), *map(_segment, rest)])
-
-
-def _segment(value: str | int) -> str:
-    return quote(str(value), safe="")
+    return path_to(f"{API}/change_requests", cr_id, *rest)
 
 
 @dataclass(frozen=True)

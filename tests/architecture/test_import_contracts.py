@@ -117,3 +117,25 @@ def test_a_broken_contract_fails(copied_packages: Path, contract: str, module: s
 def test_every_contract_is_broken_by_some_test() -> None:
     marks = test_a_broken_contract_fails.pytestmark  # type: ignore[attr-defined]  # pytest adds it
     assert {case[0] for case in marks[0].args[1]} == set(CONTRACTS)
+
+
+@pytest.mark.parametrize(
+    ("contract", "module", "line"),
+    [
+        ("client-alone", "protocol.py", "from changerequests import states"),
+        ("client-alone", "cli/seeded.py", "import django"),
+        ("client-rooms", "errors.py", TYPES_ONLY.format("headgate.protocol", "Call")),
+        ("client-rooms", "drawer.py", "# a module that no room holds"),
+    ],
+)
+def test_a_broken_contract_of_the_client_fails(tmp_path: Path, contract: str, module: str, line: str) -> None:
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(BASE_DIR / "client" / "headgate", tmp_path / "headgate", ignore=ignore)
+    shutil.copy(BASE_DIR / "client" / "pyproject.toml", tmp_path)
+    path = tmp_path / "headgate" / module
+    path.write_text(f"{path.read_text() if path.exists() else ''}\n{line}\n")
+
+    result = lint_imports(tmp_path, contract)
+
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Contracts: 0 kept, 1 broken." in result.stdout, result.stdout + result.stderr

@@ -14,6 +14,8 @@ PAIRS = [
     (headgate.Client, headgate.AsyncClient),
     (headgate.Dataset, headgate.AsyncDataset),
     (headgate.ChangeRequest, headgate.AsyncChangeRequest),
+    (headgate.Project, headgate.AsyncProject),
+    (headgate.Webhook, headgate.AsyncWebhook),
 ]
 
 

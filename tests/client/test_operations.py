@@ -50,6 +50,9 @@ ANY_ANSWER = {
     "meta": {"delta_version": 1},
     "result": None,
     "found": {},
+    "name": "Pipeline",
+    "host": "hooks.example.org",
+    "secret": "s",
 }
 #: What methods need that have arguments without a default.
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -65,9 +68,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "resolve": {"choices": "proposed"},
     "preview": {"sql": "SELECT 1"},
     "audit_file": {"name": "merge_result.json"},
+    "webhook": {"number": 1},
+    "repeat": {"delivery": 1},
+    "make_webhook": {"url": "https://hooks.example.org", "name": "Pipeline"},
+    "set_member": {"name": "carl", "role": "viewer"},
+    "remove_member": {"name": "carl"},
+    "take": {"comment": 1},
+    "settle": {"comment": 1},
+    "withdraw_review_request": {"number": 1},
 }
 #: What asks nothing, or more than one answer for all can be: `verify` is tried against the server itself.
-LOCAL = {"close", "dataset", "request", "expect", "verify"}
+LOCAL = {"close", "dataset", "project", "request", "expect", "verify"}
 
 
 class Recorder(httpx.BaseTransport):
@@ -85,6 +96,8 @@ class Recorder(httpx.BaseTransport):
                 pass
             kind = {"content-type": "application/vnd.apache.arrow.stream"}
             return httpx.Response(200, content=sink.getvalue().to_pybytes(), headers=kind)
+        if request.method == "GET" and request.url.path.endswith("/webhooks"):
+            return httpx.Response(200, json=[ANY_ANSWER])
         return httpx.Response(200, json=ANY_ANSWER)
 
 
@@ -122,7 +135,8 @@ def test_every_method_calls_an_operation_with_parameters_that_it_takes(
     hg: headgate.Client, recorder: Recorder
 ) -> None:
     change_request = headgate.ChangeRequest(hg._transport, DATA)
-    for thing in (hg, hg.dataset("sales/customers"), change_request):
+    places = [hg.dataset("sales/customers"), hg.project("sales")]
+    for thing in (hg, *places, places[0].webhooks()[0], change_request):
         for name, member in inspect.getmembers(thing, inspect.ismethod):
             if name.startswith("_") or name in LOCAL:
                 continue

@@ -1,10 +1,13 @@
 """HTTP on a socket, as clients speak it that the test client never imitates: chunked bodies, bodies that never come."""
 
+import contextlib
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -113,3 +116,71 @@ def form_with(name: str, content: bytes, **fields: str) -> tuple[bytes, str]:
         + f"\r\n--{border}--\r\n".encode()
     )
     return b"".join(parts), f"multipart/form-data; boundary={border}"
+
+
+def process_at(server: str) -> Path:
+    """The web process in /proc, by the port that it was told."""
+    port = str(urlsplit(server).port).encode()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and port in (folder / "cmdline").read_bytes().split(b"\0"):
+            return folder
+    raise LookupError(server)
+
+
+def peak_of(process: Path) -> int:
+    """The most memory that it had at once, in bytes."""
+    [line] = [line for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+class Door:
+    """A way to a server that can be slammed: every connection through it breaks, and none is taken until it opens."""
+
+    def __init__(self, server: str) -> None:
+        place = urlsplit(server)
+        self._behind = (str(place.hostname), int(place.port or 0))
+        self._port = 0
+        self._pairs: list[socket.socket] = []
+        self._listening: socket.socket | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients find it, open or not."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def open(self) -> None:
+        """Take connections, at the same port each time."""
+        listening = socket.create_server(("127.0.0.1", self._port))
+        self._port = listening.getsockname()[1]
+        self._listening = listening
+        threading.Thread(target=self._take, args=(listening,), daemon=True).start()
+
+    def slam(self) -> None:
+        """Break what goes on, and refuse what comes, as a server that was killed does."""
+        if self._listening is not None:
+            self._listening.shutdown(socket.SHUT_RDWR)
+            self._listening.close()
+            self._listening = None
+        for one in self._pairs:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._pairs.clear()
+
+    def _take(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                caller, _ = listening.accept()
+            except OSError:
+                return
+            behind = socket.create_connection(self._behind)
+            self._pairs += [caller, behind]
+            for source, target in ((caller, behind), (behind, caller)):
+                threading.Thread(target=_carry, args=(source, target), daemon=True).start()
+
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

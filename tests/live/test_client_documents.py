@@ -42,6 +42,7 @@ def names(server: str, delta_data_root: Path, request: pytest.FixtureRequest) ->
     project = ProjectFactory.create(slug=re.sub(r"\W", "-", request.node.name.lower())[:40])
     planes = DatasetFactory.create(project=project, slug="planes")
     owner = person_with(Role.OWNER, planes)
+    person_with(Role.CONTRIBUTOR, planes, username="carl")
     return {"address": server, "token": token_of(owner), "project": project.slug}
 
 

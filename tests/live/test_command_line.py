@@ -18,6 +18,7 @@ from changerequests.models import ChangeRequest
 from config.env import BASE_DIR
 from datasets.models import Dataset
 from datasets.roles import Role
+from notifications.services.dispatching import dispatch
 from tests.api.clients import token_of
 from tests.factories import DatasetFactory, person_with, rows_of
 
@@ -98,6 +99,34 @@ def test_a_statement_is_looked_at_before_it_is_proposed(terminal: Terminal, plan
     assert terminal.json("sql", name_of(planes), statement, "-t", "Seats")["status"] == "draft"
     misspelt = terminal.run("sql", name_of(planes), f'UPDATE "{planes.slug}" SET setas = 7 WHERE true')
     assert (misspelt.exit_code, "seats" in misspelt.stderr) == (4, True)
+    assert "line 1, character" in misspelt.stderr
+    assert "Mend the statement at the place that is named" in misspelt.stderr
+
+
+def test_the_inbox_tells_and_a_merge_is_reverted(
+    terminal: Terminal, planes: Dataset, person: User, server: str
+) -> None:
+    other = person_with(Role.CONTRIBUTOR, planes, username="carla-of-the-inbox")
+    theirs = Terminal({**terminal.environment, "HEADGATE_TOKEN": token_of(other)})
+    dispatch()
+    assert "changed your role" in theirs.run("inbox", "--read").stdout
+    assert "There is nothing new." in theirs.run("inbox").stdout
+    cr_id = theirs.json(
+        "propose", name_of(planes), "-", "-t", "More seats", "--submit", text="tailnum,seats\nN1,99\n"
+    )["cr_id"]
+    terminal.json("merge", cr_id)
+    dispatch()
+    [news] = theirs.json("inbox")
+    assert (news["change_request"], news["kind"], news["read_at"]) == (cr_id, "merged", None)
+    told = theirs.run("inbox", "--read").stdout
+    assert news["headline"] in told
+    assert theirs.json("inbox") == []
+    assert theirs.json("inbox", "--all")[0]["id"] == news["id"]
+
+    back = terminal.json("revert", cr_id, "--submit")
+    assert back["status"] == "pending"
+    assert [change["cells"][0]["proposed"] for change in terminal.json("diff", back["cr_id"])] == [149]
+    assert theirs.run("revert", cr_id).exit_code == Exit.NO_ACCESS
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from changerequests.models import ChangeRequest, Upload
 from changerequests.services.storage import incoming_folder, uploads_folder
 from datasets.models import Dataset
-from tests.live.server import Answer, Connection
+from tests.live.server import Answer, Connection, peak_of, process_at
 
 CSV = b"tailnum,seats\nN1,7\n"
 BLOCK = b"\n" * (1 << 20)
@@ -22,21 +21,6 @@ MIB = 1 << 20
 
 def address(dataset: Dataset, rest: str = "title=Seats") -> str:
     return f"/api/v1/datasets/{dataset.project.slug}/{dataset.slug}/proposals?{rest}"
-
-
-def process_at(server: str) -> Path:
-    """The web process in /proc, by the port that it was told."""
-    port = str(urlsplit(server).port).encode()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and port in (folder / "cmdline").read_bytes().split(b"\0"):
-            return folder
-    raise LookupError(server)
-
-
-def peak_of(process: Path) -> int:
-    """The most memory that it had at once, in bytes."""
-    [line] = [line for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])

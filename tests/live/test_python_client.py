@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -21,8 +23,10 @@ from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
 from datasets.models import Dataset
 from datasets.roles import Role
+from notifications.services.dispatching import dispatch
 from tests.api.clients import token_of
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with, rows_of
+from tests.live.server import Door
 
 pytestmark = pytest.mark.usefixtures("merging_worker")
 
@@ -251,6 +255,83 @@ def test_review_and_the_rest_of_its_life(hg: headgate.Client, planes: Dataset) -
     assert [one["slug"] for one in hg.datasets()] == [planes.slug]
 
 
+def test_people_are_asked_suggest_and_are_told(server: str, hg: headgate.Client, planes: Dataset) -> None:
+    reviewer = person_with(Role.CONTRIBUTOR, planes)
+    made = hg.dataset(name_of(planes)).propose([{"tailnum": "N1", "seats": 5}], title="Five").wait()
+    made.submit()
+    [asked] = made.ask_for_review(reviewer.get_username())
+    assert [one["id"] for one in made.review_requests()] == [asked["id"]]
+    dispatch()
+
+    with headgate.Client(server, token_of(reviewer), progress=False) as theirs:
+        news, *earlier = theirs.notifications(unread=True)
+        assert (news["kind"], news["change_request"]) == ("review_requested", made.cr_id)
+        assert theirs.mark_read([news["id"]])["unread"] == len(earlier)
+        assert theirs.mark_read()["unread"] == 0
+        assert list(theirs.notifications(unread=True)) == []
+        assert theirs.choose_notifications(merged="off")["merged"] == "off"
+        assert theirs.notification_settings()["merged"] == "off"
+        seen = theirs.change_request(made.cr_id)
+        assert seen.subscribe("mute") == seen.subscription() == {"level": "mute"}
+        seen.unsubscribe()
+        assert seen.subscription() == {"level": "participating"}
+        said = seen.comment("Six?", key={"tailnum": "N1"}, column="seats", suggestion=6)
+        assert said["suggestion"] == {"value": 6, "taken": False}
+        with pytest.raises(headgate.Forbidden):
+            seen.take(said["id"])
+
+    made.take(said["id"])
+    assert [cell["proposed"] for change in made.diff() for cell in change["cells"]] == [6]
+    assert made.settle(said["id"])["resolved_at"]
+    assert made.settle(said["id"], resolved=False)["resolved_at"] is None
+    made.withdraw_review_request(asked["id"])
+    assert made.review_requests() == []
+
+
+def test_a_merge_is_reverted_and_a_base_follows(hg: headgate.Client, planes: Dataset) -> None:
+    dataset = hg.dataset(name_of(planes))
+    other = dataset.propose([{"tailnum": "N2", "seats": 2}], title="Two").wait()
+    made = dataset.propose([{"tailnum": "N1", "seats": 5}], title="Five").wait()
+    made.merge(reason="It is a test.")
+    back = made.revert()
+    [change] = back.diff()
+    assert (back.status, change["cells"]) == ("draft", [{"column": "seats", "base": 5, "proposed": 149}])
+    assert other.rebase()["base_version"] == 1
+
+
+def test_members_and_webhooks_are_looked_after(hg: headgate.Client, planes: Dataset) -> None:
+    reader = person_with(Role.VIEWER, DatasetFactory.create()).get_username()
+    owner = person_with(Role.OWNER, planes.project)
+    dataset, project = hg.dataset(name_of(planes)), hg.project(planes.project.slug)
+    assert reader in [one["name"] for one in dataset.set_member(reader, "contributor")]
+    assert owner.get_username() in [one["name"] for one in project.members()]
+    dataset.remove_member(reader)
+    with pytest.raises(headgate.NotFound):
+        dataset.remove_member(reader)
+
+    hook = dataset.make_webhook("https://hooks.example.org/x", name="Pipeline", actions=["merge.*"])
+    assert hook.secret
+    [listed] = dataset.webhooks()
+    assert (listed.number, listed.data["host"], listed.secret) == (
+        hook.number,
+        "https://hooks.example.org",
+        None,
+    )
+    former = hook.secret
+    assert hook.rotate_secret(1) != former
+    assert hook.ping()["kind"] == "ping"
+    [sent] = hg.webhook(hook.number).deliveries()
+    with pytest.raises(headgate.DatasetBusy):
+        hook.repeat(sent["id"])
+    assert hook.change(is_active=False).data["stopped"] == "by_owner"
+    hook.remove()
+    assert dataset.webhooks() == []
+    with pytest.raises(headgate.NotFound):
+        hook.refresh()
+    with pytest.raises(headgate.Forbidden):
+        project.webhooks()
+
+
 def test_rights_are_those_of_the_token(server: str, planes: Dataset) -> None:
     with client_for(server, planes, Scope.READ) as hg:
         dataset = hg.dataset(name_of(planes))
@@ -276,6 +357,27 @@ def test_waiting_ends_in_time_and_nothing_is_lost(
         made.wait(timeout=0.2)
     staging_worker.set()
     assert made.wait().data["revision"] is not None
+
+
+def test_waiting_goes_on_while_the_server_is_away(
+    server: str, planes: Dataset, person_token: str, staging_worker: threading.Event
+) -> None:
+    """Killed amid the waiting, and there again: what was asked for is found, and asked for once."""
+    door = Door(server)
+    door.open()
+    with headgate.Client(door.address, person_token, progress=False) as hg, ThreadPoolExecutor(1) as waiting:
+        staging_worker.clear()
+        made = hg.dataset(name_of(planes)).propose([{"tailnum": "N1", "seats": 3}], title="Slow")
+        waited = waiting.submit(made.wait, timeout=60)
+        time.sleep(0.3)
+        door.slam()
+        staging_worker.set()
+        time.sleep(0.7)
+        assert not waited.done()
+        door.open()
+        assert waited.result(30).data["revision"] is not None
+    door.slam()
+    assert ChangeRequest.objects.filter(dataset=planes).count() == 1
 
 
 def test_the_same_awaited(server: str, planes: Dataset, person_token: str) -> None:

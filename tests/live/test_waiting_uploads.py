@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from changerequests.models import ChangeRequest
+from changerequests.models import ChangeRequest, Query
+from changerequests.services.queries import MOST_UNDER_WAY
+from datasets.models import Dataset
 from tests.live.server import Answer, Connection, form_with
 
 #: More than a pool of threads would have on a small machine.
@@ -19,6 +21,31 @@ def asleep(staging_worker: threading.Event) -> Iterator[threading.Event]:
     staging_worker.clear()
     yield staging_worker
     staging_worker.set()
+
+
+def test_others_are_answered_while_statements_are_tried_and_one_person_tries_few_at_once(
+    client: Connection, dataset: Dataset, asleep: threading.Event
+) -> None:
+    address = f"/api/v1/datasets/{dataset.pk}/queries"
+    body = {"sql": "UPDATE dataset SET seats = 1 WHERE tailnum = 'N1'"}
+
+    def wait() -> Answer:
+        return client.send("POST", address, body, Prefer="wait=15")
+
+    with ThreadPoolExecutor(MOST_UNDER_WAY) as callers:
+        waiting = [callers.submit(wait) for _ in range(MOST_UNDER_WAY)]
+        time.sleep(1)
+        before = Query.objects.count()
+        refused = wait()
+        assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "throttled", "5")
+        assert Query.objects.count() == before
+        assert client.call("GET", "/api/v1/datasets").status == 200
+        assert [one.done() for one in waiting] == [False] * MOST_UNDER_WAY
+        asleep.set()
+        answers = [one.result() for one in waiting]
+    assert {answer.status for answer in answers} == {200}, [answer.body for answer in answers]
+    assert {answer.json()["found"]["rows_updated"] for answer in answers} == {1}
+    assert wait().status == 200
 
 
 def test_others_are_answered_while_uploads_wait(

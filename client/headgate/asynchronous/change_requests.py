@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from time import monotonic
 from typing import Any, cast
 
 from headgate import display, models
 from headgate.asynchronous.reading import digest_of, download
+from headgate.asynchronous.resources import AsyncFollowed
 from headgate.asynchronous.transport import AsyncTransport
 from headgate.asynchronous.waiting import look_until
 from headgate.choosing import Rule, chosen_by_rule, chosen_in_rows, is_rule, rows_of_choices
 from headgate.content.rows import json_value
 from headgate.errors import AuditFailed, error_of
-from headgate.protocol import API, Call, Parameters, change_request_path, new_key
+from headgate.protocol import API, Call, Parameters, change_request_path, new_key, path_to
 from headgate.results import Conflicts, Diff
 
+#: The status of what is not done yet.
+ACCEPTED = 202
 
-class AsyncChangeRequest:
+
+class AsyncChangeRequest(AsyncFollowed):
     """A proposal of row changes to one dataset. ``data`` is what the server said last; ``refresh()`` asks again."""
 
     def __init__(
@@ -27,7 +31,7 @@ class AsyncChangeRequest:
         *,
         upload: int | None = None,
     ) -> None:
-        self._transport = transport
+        super().__init__(transport, change_request_path(data["cr_id"]))
         self.data = cast("models.ChangeRequestDetail", data)
         self._upload = upload
 
@@ -56,20 +60,6 @@ class AsyncChangeRequest:
     def url(self) -> str:
         """Its page, for people."""
         return f"{self._transport.settings.address}/change-requests/{self.cr_id}/"
-
-    async def _get(self, *rest: str | int, parameters: Parameters | None = None) -> Any:
-        return (
-            await self._transport.send(Call("GET", change_request_path(self.cr_id, *rest), parameters or {}))
-        ).json()
-
-    async def _post(
-        self, *rest: str | int, json: Any = None, headers: Mapping[str, str] | None = None
-    ) -> Any:
-        sent = {"Idempotency-Key": new_key(), **(headers or {})}
-        path = change_request_path(self.cr_id, *rest)
-        return (
-            await self._transport.send(Call("POST", path, json={} if json is None else json, headers=sent))
-        ).json()
 
     async def _act(self, action: str, **members: Any) -> AsyncChangeRequest:
         self.data = await self._post(action, json=members)
@@ -172,15 +162,13 @@ class AsyncChangeRequest:
 
     async def revisions(self) -> AsyncIterator[models.Revision]:
         """Its contents, newest first."""
-        async for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "revisions"))):
-            for found in page["results"]:
-                yield found
+        async for found in self._results("revisions"):
+            yield found
 
     async def events(self) -> AsyncIterator[models.Event]:
         """Who did what, hash-chained."""
-        async for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "events"))):
-            for found in page["results"]:
-                yield found
+        async for found in self._results("events"):
+            yield found
 
     async def verify(self) -> list[str]:
         """Compare its audit files, as the server has them now, with the hashes that the audit trail names.
@@ -256,9 +244,18 @@ class AsyncChangeRequest:
     # --- Review ------------------------------------------------------------------------------------------------
 
     async def comment(
-        self, body: str, *, key: Mapping[str, Any] | None = None, column: str = "", thread: int | None = None
+        self,
+        body: str = "",
+        *,
+        key: Mapping[str, Any] | None = None,
+        column: str = "",
+        thread: int | None = None,
+        suggestion: Any = ...,
     ) -> models.Comment:
-        """Say something: of the request, of a row (``key``), of a cell (``column`` too), or in a ``thread``."""
+        """Say something: of the request, of a row (``key``), of a cell (``column`` too), or in a ``thread``.
+
+        ``suggestion`` is a value that the cell should get instead; None is NULL.
+        """
         members: dict[str, Any] = {"body": body}
         if key is not None:
             members["row_key"] = {name: json_value(value) for name, value in key.items()}
@@ -266,14 +263,48 @@ class AsyncChangeRequest:
             members["column"] = column
         if thread is not None:
             members["thread"] = thread
+        if suggestion is not ...:
+            members["suggestion"] = {"value": json_value(suggestion)}
         made: models.Comment = await self._post("comments", json=members)
         return made
 
     async def comments(self) -> AsyncIterator[models.Comment]:
         """What was said."""
-        async for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "comments"))):
-            for found in page["results"]:
-                yield found
+        async for found in self._results("comments"):
+            yield found
+
+    async def take(self, comment: int) -> AsyncChangeRequest:
+        """Take the value over that a comment suggests, by its number: a new revision. For the author and owners.
+
+        Waits until it is staged. Raises ``PlanChanged`` where the content proposes another value by now.
+        """
+        path = path_to(self._address, "comments", comment, "take")
+        headers = {"Idempotency-Key": new_key(), "Prefer": "respond-async"}
+        answer = await self._transport.send(Call("POST", path, headers=headers))
+        if answer.status == ACCEPTED:
+            self.expect(answer.json()["id"])
+        return await self.wait()
+
+    async def settle(self, comment: int, *, resolved: bool = True) -> models.Comment:
+        """Mark a discussion, by the number of its first comment, as resolved; or open it again."""
+        settled: models.Comment = await self._post("threads", comment, json={"resolved": resolved})
+        return settled
+
+    async def ask_for_review(self, *users: str, groups: Iterable[str] = ()) -> list[models.ReviewRequest]:
+        """Ask people, and groups, for a review; gives everybody who is asked now."""
+        asked: list[models.ReviewRequest] = await self._post(
+            "review_requests", json={"users": list(users), "groups": list(groups)}
+        )
+        return asked
+
+    async def review_requests(self) -> list[models.ReviewRequest]:
+        """Who was asked for a review, and whether they judged what stands now."""
+        found: list[models.ReviewRequest] = await self._get("review_requests")
+        return found
+
+    async def withdraw_review_request(self, number: int) -> None:
+        """Take back that somebody was asked, by the ``id`` of the asking."""
+        await self._send("DELETE", "review_requests", number)
 
     async def review(self, verdict: str, body: str = "") -> models.Review:
         """Give a verdict on what stands now: ``approve``, ``request_changes`` or ``comment``."""
@@ -282,9 +313,8 @@ class AsyncChangeRequest:
 
     async def reviews(self) -> AsyncIterator[models.Review]:
         """The verdicts given."""
-        async for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "reviews"))):
-            for found in page["results"]:
-                yield found
+        async for found in self._results("reviews"):
+            yield found
 
     # --- Its life ------------------------------------------------------------------------------------------------
 
@@ -303,6 +333,16 @@ class AsyncChangeRequest:
     async def reopen(self) -> AsyncChangeRequest:
         """Make it a draft again."""
         return await self._act("reopen")
+
+    async def rebase(self) -> models.Revision:
+        """Let its base follow the table: what it does not edit is as it is there now."""
+        made: models.Revision = await self._post("rebase")
+        await self.refresh()
+        return made
+
+    async def revert(self) -> AsyncChangeRequest:
+        """A new draft that proposes what was there before this was merged. For owners of the dataset."""
+        return AsyncChangeRequest(self._transport, await self._post("revert"))
 
     async def merge(
         self,

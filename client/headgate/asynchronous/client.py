@@ -9,8 +9,10 @@ from typing import Any
 from headgate import models
 from headgate.asynchronous.change_requests import AsyncChangeRequest
 from headgate.asynchronous.datasets import AsyncDataset
+from headgate.asynchronous.places import AsyncProject
 from headgate.asynchronous.running import HttpClient
 from headgate.asynchronous.transport import AsyncTransport
+from headgate.asynchronous.webhooks import AsyncWebhook
 from headgate.content.sent import Content
 from headgate.progress import ProgressFactory, Silence, automatic
 from headgate.protocol import API, Answer, Call, Parameters, Retries, change_request_path, new_key
@@ -75,6 +77,10 @@ class AsyncClient:
         """A dataset by ``project/slug`` or number. Nothing is asked yet: ``details()`` says whether it is there."""
         return AsyncDataset(self._transport, name)
 
+    def project(self, slug: str) -> AsyncProject:
+        """A project. Nothing is asked yet: ``details()`` says whether it is there."""
+        return AsyncProject(self._transport, slug)
+
     async def datasets(
         self, *, project: str | None = None, search: str | None = None
     ) -> AsyncIterator[models.Dataset]:
@@ -119,6 +125,36 @@ class AsyncClient:
         async for page in self._transport.pages(Call("GET", f"{API}/change_requests", parameters)):
             for found in page["results"]:
                 yield AsyncChangeRequest(self._transport, found)
+
+    async def webhook(self, number: int) -> AsyncWebhook:
+        """A webhook by its number. Raises ``NotFound`` for those who do not own what it is told of."""
+        answer = await self._transport.send(Call("GET", f"{API}/webhooks/{number}"))
+        return AsyncWebhook(self._transport, answer.json())
+
+    async def notifications(self, *, unread: bool | None = None) -> AsyncIterator[models.Notification]:
+        """What you were told, newest first: all, only what you have not read (``unread=True``), or what you have."""
+        async for page in self._transport.pages(Call("GET", f"{API}/notifications", {"unread": unread})):
+            for found in page["results"]:
+                yield found
+
+    async def mark_read(self, notifications: Iterable[int] | None = None) -> models.MarkedRead:
+        """Mark notifications as read, by their numbers; without them all."""
+        members = {} if notifications is None else {"notifications": list(notifications)}
+        call = Call("POST", f"{API}/notifications/read", json=members, headers={"Idempotency-Key": new_key()})
+        marked: models.MarkedRead = (await self._transport.send(call)).json()
+        return marked
+
+    async def notification_settings(self) -> models.NotificationSettings:
+        """How you are told of each kind."""
+        call = Call("GET", f"{API}/notification_settings")
+        found: models.NotificationSettings = (await self._transport.send(call)).json()
+        return found
+
+    async def choose_notifications(self, **ways: models.NotificationWay) -> models.NotificationSettings:
+        """Choose how to be told of some kinds: ``inbox``, ``email`` at once, ``digest`` once a day, or ``off``."""
+        call = Call("PUT", f"{API}/notification_settings", json=ways)
+        found: models.NotificationSettings = (await self._transport.send(call)).json()
+        return found
 
     async def run(self, number: int) -> models.MergeRunDetail:
         """A merge run by its number."""

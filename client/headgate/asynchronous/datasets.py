@@ -9,8 +9,10 @@ from typing import Any, Literal, overload
 
 from headgate import models
 from headgate.asynchronous.change_requests import AsyncChangeRequest
+from headgate.asynchronous.places import AsyncPlace
 from headgate.asynchronous.proposing import Proposal, propose_rows, propose_source
 from headgate.asynchronous.reading import download
+from headgate.asynchronous.resources import AsyncFollowed
 from headgate.asynchronous.transport import AsyncTransport
 from headgate.asynchronous.waiting import look_until
 from headgate.content.rows import json_value
@@ -19,20 +21,15 @@ from headgate.protocol import API, Call, Parameters, dataset_path, new_key
 from headgate.results import Diff, Rows
 
 
-class AsyncDataset:
+class AsyncDataset(AsyncPlace, AsyncFollowed):
     """One Delta table with key columns, as the server knows it."""
 
     def __init__(self, transport: AsyncTransport, name: str | int) -> None:
-        self._transport = transport
+        super().__init__(transport, dataset_path(name))
         self.name = str(name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
-
-    async def _get(self, *rest: str | int, parameters: Parameters | None = None) -> Any:
-        return (
-            await self._transport.send(Call("GET", dataset_path(self.name, *rest), parameters or {}))
-        ).json()
 
     async def details(self) -> models.DatasetDetail:
         """Its key columns, rules, your role, and what is known of the table. Raises ``NotFound``."""
@@ -46,14 +43,8 @@ class AsyncDataset:
 
     async def history(self) -> AsyncIterator[models.TableVersion]:
         """The table's versions, newest first, with the change request behind each."""
-        async for page in self._transport.pages(Call("GET", dataset_path(self.name, "history"))):
-            for found in page["results"]:
-                yield found
-
-    async def members(self) -> list[models.Member]:
-        """Who has which role."""
-        found: list[models.Member] = await self._get("members")
-        return found
+        async for found in self._results("history"):
+            yield found
 
     async def blame(self, key: Mapping[str, Any]) -> models.RowHistory:
         """Who changed a row: every merged change of it, and for each cell of today where it came from."""

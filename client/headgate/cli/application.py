@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -195,6 +196,35 @@ def status(
         [f"{found.cr_id} {found.title}: {found.status}", *(f"  {one}" for one in waits), found.url]
     )
     asked.output.tell(sentence, dict(found.data))
+
+
+@application.command()
+def inbox(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="What you have read, too.")] = False,
+    read: Annotated[bool, typer.Option("--read", help="Mark what is shown as read.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 50,
+) -> None:
+    """Show what you were told, why, and what to do next."""
+    asked: Asked = context.obj
+    with asked.client() as client:
+        found = list(itertools.islice(client.notifications(unread=None if everything else True), limit))
+        if read and found:
+            client.mark_read([one["id"] for one in found if not one["read_at"]])
+    if asked.output.as_json:
+        asked.output.tell("", found)
+        return
+    rows = [
+        {
+            "when": one["occurred_at"][:16].replace("T", " "),
+            "what": one["headline"],
+            "why": one["why"],
+            "next": one["what_to_do"],
+        }
+        for one in found
+    ]
+    nothing = "Your inbox is empty." if everything else "There is nothing new."
+    asked.output.rows(("when", "what", "why", "next"), rows, nothing=nothing)
 
 
 OPEN = ("draft", "pending", "merging")
@@ -545,6 +575,21 @@ def merge(
         else f"Run {run['id']} is {run['status']}."
     )
     asked.output.tell(sentence, dict(run))
+
+
+@application.command()
+def revert(
+    context: typer.Context,
+    cr_id: CR,
+    submit: SUBMIT = False,
+) -> None:
+    """Begin a change request that proposes what was there before one was merged."""
+    asked: Asked = context.obj
+    with asked.client() as client:
+        made = client.change_request(cr_id).revert()
+        if submit:
+            made.submit()
+    asked.output.tell(f"{made.cr_id} {made.status}: {made.title}\n{made.url}", dict(made.data))
 
 
 @application.command()

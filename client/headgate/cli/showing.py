@@ -76,7 +76,10 @@ def shown(value: Any) -> Text:
 
 
 def _place(problem: Mapping[str, Any]) -> str:
-    parts = [f"line {problem['line']}" if problem.get("line") else "", problem.get("column") or ""]
+    column = str(problem.get("column") or "")
+    if column and str(problem.get("code", "")).startswith("sql_"):
+        column = f"character {column}"
+    parts = [f"line {problem['line']}" if problem.get("line") else "", column]
     place = ", ".join(part for part in parts if part)
     return f"{place}: " if place else ""
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, cast
 
@@ -11,14 +11,18 @@ from headgate import display, models
 from headgate.choosing import Rule, chosen_by_rule, chosen_in_rows, is_rule, rows_of_choices
 from headgate.content.rows import json_value
 from headgate.errors import AuditFailed, error_of
-from headgate.protocol import API, Call, Parameters, change_request_path, new_key
+from headgate.protocol import API, Call, Parameters, change_request_path, new_key, path_to
 from headgate.results import Conflicts, Diff
 from headgate.synchronous.reading import digest_of, download
+from headgate.synchronous.resources import Followed
 from headgate.synchronous.transport import Transport
 from headgate.synchronous.waiting import look_until
 
+#: The status of what is not done yet.
+ACCEPTED = 202
 
-class ChangeRequest:
+
+class ChangeRequest(Followed):
     """A proposal of row changes to one dataset. ``data`` is what the server said last; ``refresh()`` asks again."""
 
     def __init__(
@@ -28,7 +32,7 @@ class ChangeRequest:
         *,
         upload: int | None = None,
     ) -> None:
-        self._transport = transport
+        super().__init__(transport, change_request_path(data["cr_id"]))
         self.data = cast("models.ChangeRequestDetail", data)
         self._upload = upload
 
@@ -57,18 +61,6 @@ class ChangeRequest:
     def url(self) -> str:
         """Its page, for people."""
         return f"{self._transport.settings.address}/change-requests/{self.cr_id}/"
-
-    def _get(self, *rest: str | int, parameters: Parameters | None = None) -> Any:
-        return (
-            self._transport.send(Call("GET", change_request_path(self.cr_id, *rest), parameters or {}))
-        ).json()
-
-    def _post(self, *rest: str | int, json: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        sent = {"Idempotency-Key": new_key(), **(headers or {})}
-        path = change_request_path(self.cr_id, *rest)
-        return (
-            self._transport.send(Call("POST", path, json={} if json is None else json, headers=sent))
-        ).json()
 
     def _act(self, action: str, **members: Any) -> ChangeRequest:
         self.data = self._post(action, json=members)
@@ -169,15 +161,13 @@ class ChangeRequest:
 
     def revisions(self) -> Iterator[models.Revision]:
         """Its contents, newest first."""
-        for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "revisions"))):
-            for found in page["results"]:
-                yield found
+        for found in self._results("revisions"):
+            yield found
 
     def events(self) -> Iterator[models.Event]:
         """Who did what, hash-chained."""
-        for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "events"))):
-            for found in page["results"]:
-                yield found
+        for found in self._results("events"):
+            yield found
 
     def verify(self) -> list[str]:
         """Compare its audit files, as the server has them now, with the hashes that the audit trail names.
@@ -253,9 +243,18 @@ class ChangeRequest:
     # --- Review ------------------------------------------------------------------------------------------------
 
     def comment(
-        self, body: str, *, key: Mapping[str, Any] | None = None, column: str = "", thread: int | None = None
+        self,
+        body: str = "",
+        *,
+        key: Mapping[str, Any] | None = None,
+        column: str = "",
+        thread: int | None = None,
+        suggestion: Any = ...,
     ) -> models.Comment:
-        """Say something: of the request, of a row (``key``), of a cell (``column`` too), or in a ``thread``."""
+        """Say something: of the request, of a row (``key``), of a cell (``column`` too), or in a ``thread``.
+
+        ``suggestion`` is a value that the cell should get instead; None is NULL.
+        """
         members: dict[str, Any] = {"body": body}
         if key is not None:
             members["row_key"] = {name: json_value(value) for name, value in key.items()}
@@ -263,14 +262,48 @@ class ChangeRequest:
             members["column"] = column
         if thread is not None:
             members["thread"] = thread
+        if suggestion is not ...:
+            members["suggestion"] = {"value": json_value(suggestion)}
         made: models.Comment = self._post("comments", json=members)
         return made
 
     def comments(self) -> Iterator[models.Comment]:
         """What was said."""
-        for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "comments"))):
-            for found in page["results"]:
-                yield found
+        for found in self._results("comments"):
+            yield found
+
+    def take(self, comment: int) -> ChangeRequest:
+        """Take the value over that a comment suggests, by its number: a new revision. For the author and owners.
+
+        Waits until it is staged. Raises ``PlanChanged`` where the content proposes another value by now.
+        """
+        path = path_to(self._address, "comments", comment, "take")
+        headers = {"Idempotency-Key": new_key(), "Prefer": "respond-async"}
+        answer = self._transport.send(Call("POST", path, headers=headers))
+        if answer.status == ACCEPTED:
+            self.expect(answer.json()["id"])
+        return self.wait()
+
+    def settle(self, comment: int, *, resolved: bool = True) -> models.Comment:
+        """Mark a discussion, by the number of its first comment, as resolved; or open it again."""
+        settled: models.Comment = self._post("threads", comment, json={"resolved": resolved})
+        return settled
+
+    def ask_for_review(self, *users: str, groups: Iterable[str] = ()) -> list[models.ReviewRequest]:
+        """Ask people, and groups, for a review; gives everybody who is asked now."""
+        asked: list[models.ReviewRequest] = self._post(
+            "review_requests", json={"users": list(users), "groups": list(groups)}
+        )
+        return asked
+
+    def review_requests(self) -> list[models.ReviewRequest]:
+        """Who was asked for a review, and whether they judged what stands now."""
+        found: list[models.ReviewRequest] = self._get("review_requests")
+        return found
+
+    def withdraw_review_request(self, number: int) -> None:
+        """Take back that somebody was asked, by the ``id`` of the asking."""
+        self._send("DELETE", "review_requests", number)
 
     def review(self, verdict: str, body: str = "") -> models.Review:
         """Give a verdict on what stands now: ``approve``, ``request_changes`` or ``comment``."""
@@ -279,9 +312,8 @@ class ChangeRequest:
 
     def reviews(self) -> Iterator[models.Review]:
         """The verdicts given."""
-        for page in self._transport.pages(Call("GET", change_request_path(self.cr_id, "reviews"))):
-            for found in page["results"]:
-                yield found
+        for found in self._results("reviews"):
+            yield found
 
     # --- Its life ------------------------------------------------------------------------------------------------
 
@@ -300,6 +332,16 @@ class ChangeRequest:
     def reopen(self) -> ChangeRequest:
         """Make it a draft again."""
         return self._act("reopen")
+
+    def rebase(self) -> models.Revision:
+        """Let its base follow the table: what it does not edit is as it is there now."""
+        made: models.Revision = self._post("rebase")
+        self.refresh()
+        return made
+
+    def revert(self) -> ChangeRequest:
+        """A new draft that proposes what was there before this was merged. For owners of the dataset."""
+        return ChangeRequest(self._transport, self._post("revert"))
 
     def merge(
         self,

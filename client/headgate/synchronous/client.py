@@ -14,8 +14,10 @@ from headgate.protocol import API, Answer, Call, Parameters, Retries, change_req
 from headgate.settings import find_settings
 from headgate.synchronous.change_requests import ChangeRequest
 from headgate.synchronous.datasets import Dataset
+from headgate.synchronous.places import Project
 from headgate.synchronous.running import HttpClient
 from headgate.synchronous.transport import Transport
+from headgate.synchronous.webhooks import Webhook
 
 
 class Client:
@@ -76,6 +78,10 @@ class Client:
         """A dataset by ``project/slug`` or number. Nothing is asked yet: ``details()`` says whether it is there."""
         return Dataset(self._transport, name)
 
+    def project(self, slug: str) -> Project:
+        """A project. Nothing is asked yet: ``details()`` says whether it is there."""
+        return Project(self._transport, slug)
+
     def datasets(self, *, project: str | None = None, search: str | None = None) -> Iterator[models.Dataset]:
         """The datasets that you have a role on."""
         call = Call("GET", f"{API}/datasets", {"project": project, "search": search})
@@ -118,6 +124,36 @@ class Client:
         for page in self._transport.pages(Call("GET", f"{API}/change_requests", parameters)):
             for found in page["results"]:
                 yield ChangeRequest(self._transport, found)
+
+    def webhook(self, number: int) -> Webhook:
+        """A webhook by its number. Raises ``NotFound`` for those who do not own what it is told of."""
+        answer = self._transport.send(Call("GET", f"{API}/webhooks/{number}"))
+        return Webhook(self._transport, answer.json())
+
+    def notifications(self, *, unread: bool | None = None) -> Iterator[models.Notification]:
+        """What you were told, newest first: all, only what you have not read (``unread=True``), or what you have."""
+        for page in self._transport.pages(Call("GET", f"{API}/notifications", {"unread": unread})):
+            for found in page["results"]:
+                yield found
+
+    def mark_read(self, notifications: Iterable[int] | None = None) -> models.MarkedRead:
+        """Mark notifications as read, by their numbers; without them all."""
+        members = {} if notifications is None else {"notifications": list(notifications)}
+        call = Call("POST", f"{API}/notifications/read", json=members, headers={"Idempotency-Key": new_key()})
+        marked: models.MarkedRead = (self._transport.send(call)).json()
+        return marked
+
+    def notification_settings(self) -> models.NotificationSettings:
+        """How you are told of each kind."""
+        call = Call("GET", f"{API}/notification_settings")
+        found: models.NotificationSettings = (self._transport.send(call)).json()
+        return found
+
+    def choose_notifications(self, **ways: models.NotificationWay) -> models.NotificationSettings:
+        """Choose how to be told of some kinds: ``inbox``, ``email`` at once, ``digest`` once a day, or ``off``."""
+        call = Call("PUT", f"{API}/notification_settings", json=ways)
+        found: models.NotificationSettings = (self._transport.send(call)).json()
+        return found
 
     def run(self, number: int) -> models.MergeRunDetail:
         """A merge run by its number."""

@@ -14,24 +14,23 @@ from headgate.errors import ContentUnusable, error_of
 from headgate.protocol import API, Call, Parameters, dataset_path, new_key
 from headgate.results import Diff, Rows
 from headgate.synchronous.change_requests import ChangeRequest
+from headgate.synchronous.places import Place
 from headgate.synchronous.proposing import Proposal, propose_rows, propose_source
 from headgate.synchronous.reading import download
+from headgate.synchronous.resources import Followed
 from headgate.synchronous.transport import Transport
 from headgate.synchronous.waiting import look_until
 
 
-class Dataset:
+class Dataset(Place, Followed):
     """One Delta table with key columns, as the server knows it."""
 
     def __init__(self, transport: Transport, name: str | int) -> None:
-        self._transport = transport
+        super().__init__(transport, dataset_path(name))
         self.name = str(name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
-
-    def _get(self, *rest: str | int, parameters: Parameters | None = None) -> Any:
-        return (self._transport.send(Call("GET", dataset_path(self.name, *rest), parameters or {}))).json()
 
     def details(self) -> models.DatasetDetail:
         """Its key columns, rules, your role, and what is known of the table. Raises ``NotFound``."""
@@ -45,14 +44,8 @@ class Dataset:
 
     def history(self) -> Iterator[models.TableVersion]:
         """The table's versions, newest first, with the change request behind each."""
-        for page in self._transport.pages(Call("GET", dataset_path(self.name, "history"))):
-            for found in page["results"]:
-                yield found
-
-    def members(self) -> list[models.Member]:
-        """Who has which role."""
-        found: list[models.Member] = self._get("members")
-        return found
+        for found in self._results("history"):
+            yield found
 
     def blame(self, key: Mapping[str, Any]) -> models.RowHistory:
         """Who changed a row: every merged change of it, and for each cell of today where it came from."""

@@ -36,6 +36,7 @@ class EditsView(Documented):
 
     parser_classes = [LongListJSONParser]
     body_limit = "LONG_LIST_LIMIT_BYTES"
+    further_problems = (("410", "Gone"),)
     scopes = {"get": Scope.PROPOSE, "patch": Scope.PROPOSE, "delete": Scope.PROPOSE}
 
     @extend_schema(responses=TraySerializer, operation_id="edits_retrieve")
@@ -106,6 +107,7 @@ class RedoView(Documented):
 class ReplaceView(Documented):
     """Find and replace."""
 
+    further_problems = (("412", "Changed"),)
     scopes = {"post": Scope.PROPOSE}
 
     @extend_schema(request=ReplaceSerializer, responses=ReplacedSerializer, operation_id="edits_replace")

@@ -115,3 +115,19 @@ def test_nobody_sees_anothers_tray(api: APIClient, dataset: Dataset) -> None:
     assert other.get(f"/api/v1/datasets/{dataset.pk}/edits").json()["rows"] == []
     name = EditedRow.objects.get().name
     assert problem(edit(other, dataset, {"row": name, "set": {"seats": 2}})) == (422, "invalid")
+
+
+def test_odd_values_are_kept_or_refused_and_never_fail(api: APIClient, dataset: Dataset) -> None:
+    gone = edit(api, dataset, {"key": {"tailnum": "N1"}, "set": {"seats": 1}}, version=10**15)
+    assert gone.status_code in (410, 422), gone.content
+    nested = edit(api, dataset, {"key": {"tailnum": {"a": [1]}}, "set": {"seats": 1}})
+    assert problem(nested) == (422, "invalid")
+    odd = edit(
+        api, dataset, {"key": {"tailnum": "N1"}, "set": {"seats": [1, {"a": None}], "manufacturer": "\x00"}}
+    )
+    assert odd.status_code == 200, odd.content
+    [row] = odd.json()["rows"]
+    assert {cell["column"]: bool(cell["problem"]) for cell in row["cells"]} == {
+        "seats": True,
+        "manufacturer": False,
+    }

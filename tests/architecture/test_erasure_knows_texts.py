@@ -39,6 +39,8 @@ NO_NAMES = {
     "changerequests.MergeRun": "attempt_id error_code idempotency_key "
     "resolutions_digest result revision_digest worker",
     "changerequests.MergeFigures": "outcomes phases",
+    "changerequests.EditedRow": "digest key name seen values",
+    "changerequests.EditStep": "rows",
     "changerequests.ExpectationCheck": "failing report resolutions_digest",
     "changerequests.ExpectationOverride": "expectations resolutions_digest revision_digest",
     "notifications.Delivery": "attempt_id error_code receiver worker",

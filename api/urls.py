@@ -103,6 +103,7 @@ v1 = [
     path(f"{DATASET}/edits/replace", ReplaceView.as_view(), name="edits-replace"),
     path(f"{DATASET}/edits/propose", ProposeEditsView.as_view(), name="edits-propose"),
     path(f"{DATASET}/compare", RowsViewSet.as_view({"get": "compare"}), name="dataset-compare"),
+    path(f"{DATASET}/go_back", TableViewSet.as_view({"post": "go_back"}), name="go-back"),
     path(f"{DATASET}/rows/history", TableViewSet.as_view({"get": "row_history"}), name="row-history"),
     path(f"{DATASET}/audit", TableViewSet.as_view({"get": "audit"}), name="dataset-audit"),
     path(

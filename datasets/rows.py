@@ -31,6 +31,7 @@ Page = merging.Page
 Row = merging.Row
 Sides = merging.Sides
 ValueGroup = merging.ValueGroup
+VersionSize = merging.VersionSize
 same_value = merging.same_value
 
 

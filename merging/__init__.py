@@ -10,7 +10,7 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 from __future__ import annotations
 
 from merging.confinement import Bounds, has_syscall_filter, run_confined
-from merging.delta import set_reach
+from merging.delta import VersionSize, set_reach
 from merging.errors import (
     CommitDiffers,
     CommitRefused,
@@ -73,6 +73,7 @@ from merging.history.comparing import (
 )
 from merging.history.conflicts import stream_conflicts
 from merging.history.diffs import read_diff
+from merging.history.going_back import stage_version
 from merging.history.keys import contents_touched, key_filters, merges_that_may_hold
 from merging.history.rebasing import Rebased, Underneath, changes_under, rebase
 from merging.history.reverting import invert
@@ -117,7 +118,7 @@ from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
 from merging.tables.creating import TableProblem, create_empty_table, new_table_problems
 from merging.tables.editing import BrokenRule, EditedTable, open_for_editing
-from merging.tables.looking import check_keys, create_table, history, inspect_table, preview
+from merging.tables.looking import check_keys, create_table, history, inspect_table, preview, sizes
 from merging.tables.maintaining import (
     Compacted,
     RemovableFiles,
@@ -234,6 +235,7 @@ __all__ = [
     "VersionDiff",
     "VersionGone",
     "VersionMoved",
+    "VersionSize",
     "changes_merged",
     "changes_staged",
     "changes_under",
@@ -282,10 +284,12 @@ __all__ = [
     "same_value",
     "set_limits",
     "set_reach",
+    "sizes",
     "stage",
     "stage_apart",
     "stage_query_apart",
     "stage_table_apart",
+    "stage_version",
     "stream_conflicts",
     "stream_rows",
     "supersede",

@@ -21,6 +21,7 @@ from web.views import (
     notifications,
     sessions,
     uploads,
+    versions,
     webhooks,
 )
 
@@ -53,6 +54,8 @@ urlpatterns = [
     path(DATASET + "versions/<int:version>/", datasets.rows, name="dataset_at_version"),
     path(DATASET + "schema/", datasets.schema, name="dataset_schema"),
     path(DATASET + "history/", datasets.history, name="dataset_history"),
+    path(DATASET + "compare/", versions.compare, name="compare_versions"),
+    path(DATASET + "go-back/", versions.go_back, name="go_back"),
     path(DATASET + "rows/history/", blame.row_history, name="row_history"),
     path(DATASET + "edit/", editing.edit_rows, name="edit_rows"),
     path(DATASET + "edit/row/", editing.edit_row, name="edit_row"),

@@ -45,6 +45,14 @@ class ComparisonPageSerializer(serializers.Serializer):
     results = ComparedRowSerializer(many=True)
 
 
+class GoBackSerializer(StrictSerializer):
+    """Which version shall be proposed again."""
+
+    version = serializers.IntegerField(min_value=0)
+    title = serializers.CharField(max_length=200, default="", allow_blank=True)
+    description = serializers.CharField(default="", allow_blank=True)
+
+
 class RowKeyParameters(serializers.Serializer):
     """Which row."""
 

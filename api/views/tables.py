@@ -12,7 +12,9 @@ from rest_framework.viewsets import ViewSet
 from accounts.scopes import Scope
 from api.downloads import TrailDownload, place_for_download
 from api.schema import DATASET_ID
+from api.serializers.proposals import ChangeRequestDetailSerializer
 from api.serializers.tables import (
+    GoBackSerializer,
     MaintenanceRunSerializer,
     MaintenanceSerializer,
     RequestMaintenanceSerializer,
@@ -21,9 +23,10 @@ from api.serializers.tables import (
     TrailParameters,
     WholeTrailParameters,
 )
-from api.views.shared import Documented, actor_of, validated
+from api.views.shared import Documented, actor_of, created, validated
 from audit.export import ExportFilter
-from changerequests.services import blame, maintenance
+from changerequests.facts import visible_facts
+from changerequests.services import blame, going_back, maintenance
 from datasets.addressing import DatasetAddress
 from datasets.maintenance import latest_runs
 from datasets.models import Dataset
@@ -44,6 +47,7 @@ class TableViewSet(Documented, ViewSet):
 
     scopes = {
         "row_history": Scope.READ,
+        "go_back": Scope.PROPOSE,
         "maintenance": Scope.READ,
         "request_maintenance": Scope.ADMIN,
         "audit": Scope.ADMIN,
@@ -58,6 +62,21 @@ class TableViewSet(Documented, ViewSet):
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(RowKeyParameters, request.query_params)
         return Response(RowHistorySerializer(blame.row_history(dataset=dataset, key=wanted["key"])).data)
+
+    @extend_schema(
+        parameters=[DATASET_ID], request=GoBackSerializer, responses={201: ChangeRequestDetailSerializer}
+    )
+    def go_back(self, request: Request, dataset_id: DatasetAddress) -> Response:
+        """Begin a draft that proposes the table as it was in a version: the inverse of everything since.
+
+        It takes the same gates as any other; columns that came since stay. 422 `nothing_to_change` where the table is
+        so already, 410 `version_gone` where the files of the version were cleaned up.
+        """
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(GoBackSerializer, request.data)
+        made = going_back.propose_version(dataset_id=dataset.pk, actor=actor_of(request), **wanted)
+        answer = ChangeRequestDetailSerializer.of(visible_facts(actor_of(request), made.cr_id))
+        return created(answer, "change-request", made.cr_id, request=request)
 
     @extend_schema(parameters=[DATASET_ID], responses=MaintenanceSerializer)
     def maintenance(self, request: Request, dataset_id: DatasetAddress) -> Response:

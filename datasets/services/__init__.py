@@ -14,8 +14,10 @@ from datasets.services.projects import (
 from datasets.services.reading import (
     compare_versions,
     history,
+    naming_gone_versions,
     newest_version,
     preview,
+    sizes,
     stream_rows,
     table_at,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "delete_project",
     "history",
     "installation_identity",
+    "naming_gone_versions",
     "newest_version",
     "note_difference",
     "preview",
@@ -53,6 +56,7 @@ __all__ = [
     "register_dataset",
     "remember_table",
     "settings_digest",
+    "sizes",
     "stream_rows",
     "table_at",
 ]

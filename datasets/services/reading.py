@@ -25,7 +25,7 @@ def preview(
 
     Raises ``merging.VersionGone`` for one whose log or files were cleaned up, and the engine's errors.
     """
-    with _naming_gone_versions(dataset, version):
+    with naming_gone_versions(dataset, version):
         return merging.preview(
             dataset.table_uri,
             version=version,
@@ -51,7 +51,7 @@ def stream_rows(
     """All rows that ``preview`` would show page by page, to be closed by the caller; in the order of the table's files
     unless asked otherwise. Raises as ``preview`` does.
     """
-    with _naming_gone_versions(dataset, version):
+    with naming_gone_versions(dataset, version):
         return merging.stream_rows(
             dataset.table_uri,
             version=version,
@@ -68,10 +68,17 @@ def compare_versions(*, dataset: Dataset, before: int, after: int) -> merging.Di
 
     Raises ``merging.VersionGone``, ``merging.TableChanged`` and the engine's errors.
     """
-    with _naming_gone_versions(dataset, min(before, after)):
+    with naming_gone_versions(dataset, min(before, after)):
         return merging.compare_versions(
             dataset.table_uri, primary_keys=tuple(dataset.primary_keys), before=before, after=after
         )
+
+
+def sizes(*, dataset: Dataset, first: int, last: int) -> tuple[merging.VersionSize, ...]:
+    """How many rows and bytes the table had in each version from one to another; nothing where its log does not
+    tell.
+    """
+    return merging.sizes(dataset.table_uri, first=first, last=last)
 
 
 def newest_version(dataset: Dataset) -> int:
@@ -80,7 +87,7 @@ def newest_version(dataset: Dataset) -> int:
 
 
 @contextmanager
-def _naming_gone_versions(dataset: Dataset, version: int | None) -> Iterator[None]:
+def naming_gone_versions(dataset: Dataset, version: int | None) -> Iterator[None]:
     """Say of a file that is gone that its version is."""
     try:
         yield

@@ -11,7 +11,7 @@ from merging.delta.committing import Commit, commit, discard, may_still_land, ve
 from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
 from merging.delta.expressions import Expression
-from merging.delta.history import LogVersion, find_transaction, read_history
+from merging.delta.history import LogVersion, VersionSize, find_transaction, read_history, read_sizes
 from merging.delta.maintenance import (
     Compaction,
     checkpoint_if_due,
@@ -50,6 +50,7 @@ __all__ = [
     "RowChanges",
     "Snapshot",
     "VectorDescriptor",
+    "VersionSize",
     "among_dead",
     "checkpoint_if_due",
     "checkpoint_is_due",
@@ -75,6 +76,7 @@ __all__ = [
     "prepare",
     "reach_of",
     "read_history",
+    "read_sizes",
     "scan_sql",
     "set_deletion_vectors",
     "set_reach",

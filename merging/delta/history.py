@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from merging.delta.log import LoggedCommit, list_commits, load_state, read_commit
+from merging.delta.log import LoggedCommit, TableState, list_commits, load_state, read_commit
 from merging.delta.reach import open_table
 from merging.delta.snapshot import FoundTransaction
+from merging.errors import FileMissing, TableChanged, TableNotFound
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,19 @@ class LogVersion:
     rows_deleted: int | None
     transactions: Mapping[str, int] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VersionSize:
+    """How large a table is in one version, by its log: ``rows`` is None where a file does not say how many it has."""
+
+    version: int
+    rows: int | None
+    size_bytes: int
+
+
+#: So many files, over all versions, are added up; a table of more is not told of.
+_MOST_FILES = 500_000
 
 
 # Metric names of Spark and delta-rs for the same thing, by operation family.
@@ -59,6 +73,34 @@ def read_history(
     return tuple(
         _log_version(read_commit(store, number, commits[number].modified_ms)) for number in numbers[:limit]
     )
+
+
+def read_sizes(
+    table_uri: str, *, first: int, last: int, storage_options: Mapping[str, str] | None = None
+) -> tuple[VersionSize, ...]:
+    """The sizes of the versions from one to another; nothing where the log has not all of them any more, or where the
+    table has so many files that adding them up takes long.
+    """
+    store = open_table(table_uri, storage_options)
+    try:
+        state = load_state(store, first)
+        if len(state.files) * (last - first + 1) > _MOST_FILES:
+            return ()
+        sizes = [_size_of(state)]
+        for number in range(first + 1, last + 1):
+            state.apply(read_commit(store, number))
+            sizes.append(_size_of(state))
+    except (TableNotFound, TableChanged, FileNotFoundError, FileMissing):
+        return ()
+    return tuple(sizes)
+
+
+def _size_of(state: TableState) -> VersionSize:
+    files = state.files.values()
+    counts = [file.num_records for file in files]
+    known = [count for count in counts if count is not None]
+    rows = sum(known) - sum(file.dead_rows for file in files) if len(known) == len(counts) else None
+    return VersionSize(state.version, rows, sum(file.size for file in files))
 
 
 def find_transaction(

@@ -58,7 +58,7 @@ def changes_of_clone(
     _require_keys(clone, primary_keys)
     with session(memory_limit=limits().staging_memory) as opened:
         opened.expect_columns(len(base.schema) + len(clone.schema))
-        comparison = _Comparison(opened, base, clone, primary_keys)
+        comparison = TableComparison(opened, base, clone, primary_keys)
         found = opened.connection.sql(comparison.query()).to_arrow_reader(BATCH_ROWS)
         try:
             yield CloneChanges(version, found)
@@ -99,7 +99,7 @@ def _refused(code: str, message: str) -> StagingRejected:
     return StagingRejected([StagingProblem(code, message)])
 
 
-class _Comparison:
+class TableComparison:
     """The rows of both tables in files that differ, and the SELECT of what is different in them."""
 
     def __init__(self, opened: Session, base: Snapshot, clone: Snapshot, primary_keys: Sequence[str]) -> None:

@@ -224,6 +224,15 @@ def filter_sql(snapshot: Snapshot, name: str, operator: str, value: Any) -> str:
     return f"{cell} {_COMPARISONS[operator]} {wanted}"
 
 
+def sizes(
+    table_uri: str, *, first: int, last: int, storage_options: Mapping[str, str] | None = None
+) -> tuple[delta.VersionSize, ...]:
+    """How many rows and bytes the table had in each version from one to another, from its log; nothing where that
+    cannot be told of all of them.
+    """
+    return delta.read_sizes(table_uri, first=first, last=last, storage_options=storage_options)
+
+
 def history(
     table_uri: str,
     *,

@@ -100,6 +100,7 @@ POST /api/v1/datasets/{dataset_id}/edits/redo                               | 40
 POST /api/v1/datasets/{dataset_id}/edits/replace                            | 401 404 403 200 200 200 404 | propose
 DELETE /api/v1/datasets/{dataset_id}/edits                                  | 401 404 403 204 204 204 404 | propose
 POST /api/v1/datasets/{dataset_id}/edits/propose                            | 401 404 403 422 422 422 404 | propose
+POST /api/v1/datasets/{dataset_id}/go_back                                  | 401 404 403 201 201 201 404 | propose
 GET /api/v1/datasets/{dataset_id}/history                                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/maintenance                               | 401 404 200 200 200 200 404 | read
 POST /api/v1/datasets/{dataset_id}/maintenance                              | 401 404 403 403 403 202 404 | admin
@@ -201,6 +202,7 @@ BODIES: dict[str, Any] = {
     },
     "PATCH /api/v1/datasets/{dataset_id}": {"required_approvals": 2},
     "POST /api/v1/datasets/{dataset_id}/maintenance": {"jobs": ["checkpoint"]},
+    "POST /api/v1/datasets/{dataset_id}/go_back": {"version": 0},
     "POST /api/v1/datasets/{dataset_id}/proposals": {
         "title": "Seats",
         "rows": [{"tailnum": "N1", "seats": 5}],

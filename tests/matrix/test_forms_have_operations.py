@@ -174,6 +174,11 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "POST resolve_matching": (f"POST {CR}/conflicts/bulk", {"choice": "choice", "seen": "seen"}),
     "POST undo_choices": (f"POST {CR}/conflicts/undo", {"undo": "undo"}),
     "POST choose_by_file": (f"PUT {CR}/conflicts", {"file": "operation"}),
+    "GET compare_versions": (
+        f"GET {DATASET}/compare",
+        {"from": "from", "to": "to", "kind": "operation", "column": "column"},
+    ),
+    "POST go_back": (f"POST {DATASET}/go_back", {"version": "version"}),
     "POST check_again": (f"POST {CR}/plan", {}),
     "POST override_expectations": (
         f"POST {CR}/expectations/override",

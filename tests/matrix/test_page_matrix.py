@@ -81,6 +81,8 @@ POST try_webhook             | 302 404 403 403 403 302 404
 POST rotate_webhook_secret   | 302 404 403 403 403 200 404
 POST remove_webhook          | 302 404 403 403 403 302 404
 POST repeat_delivery         | 302 404 403 403 403 302 404
+GET compare_versions         | 302 404 200 200 200 200 404
+POST go_back                 | 302 404 403 302 302 302 404
 GET members                  | 302 404 200 200 200 200 404
 POST members                 | 401 404 403 403 403 302 404
 POST remove_member           | 302 404 403 403 403 302 404
@@ -175,6 +177,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "new_change_request": {"title": "Another", "pasted": "tailnum,seats\nN2,7\n"},
     "upload": {"pasted": "tailnum,seats\nN2,7\n"},
     "resolve_matching": {"column": "seats", "choice": "proposed"},
+    "go_back": {"version": "0"},
     "undo_choices": {"undo": "1-1"},
     "resolve": {
         "line": ["0"],

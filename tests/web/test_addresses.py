@@ -126,6 +126,7 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "reconcile": dataset,
         "merge_box": request,
         "resolve": f"{request}conflicts/",
+        "go_back": f"{dataset}compare/",
         "conflict_lines": f"{request}conflicts/",
         "resolve_matching": f"{request}conflicts/",
         "undo_choices": f"{request}conflicts/",

@@ -25,6 +25,7 @@ from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice, chosen
 from web.view_models.blame import key_fields
 from web.view_models.datasets import KEY_PARAMETER, history_rows, preview_table, schema_rows
 from web.view_models.requests import request_rows
+from web.view_models.versions import sparklines
 from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
 from web.wording import name_of
 
@@ -132,6 +133,9 @@ def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
         "history",
         {
             "versions": history_rows(dataset, versions),
+            "sparklines": sparklines(
+                services.sizes(dataset=dataset, first=oldest, last=versions[0].version) if versions else ()
+            ),
             "next_before": oldest if oldest > 0 and len(versions) == HISTORY_ROWS else None,
             "key_fields": key_fields(dataset, request.GET),
             "may_export": may_export(person(request), dataset),

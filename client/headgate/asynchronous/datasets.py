@@ -95,6 +95,17 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
         found = await download(self._transport, call, f"comparing {self.name}")
         return Diff(f"{self.name}, version {before} to {after}", found)
 
+    async def go_back(self, version: int, *, title: str = "", description: str = "") -> AsyncChangeRequest:
+        """Begin a draft that proposes the table as it was in a version: the inverse of everything since.
+
+        Raises ``NothingToChange`` where the table is so already, ``VersionGone``.
+        """
+        asked = {"version": version, "title": title, "description": description}
+        call = Call(
+            "POST", dataset_path(self.name, "go_back"), json=asked, headers={"Idempotency-Key": new_key()}
+        )
+        return AsyncChangeRequest(self._transport, (await self._transport.send(call)).json())
+
     async def preview(self, sql: str, *, merge_schema: bool = True, timeout: float = 600) -> models.Found:
         """What a statement would change, proposed as it is; nothing is proposed.
 

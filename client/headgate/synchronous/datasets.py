@@ -96,6 +96,17 @@ class Dataset(Place, Followed):
         found = download(self._transport, call, f"comparing {self.name}")
         return Diff(f"{self.name}, version {before} to {after}", found)
 
+    def go_back(self, version: int, *, title: str = "", description: str = "") -> ChangeRequest:
+        """Begin a draft that proposes the table as it was in a version: the inverse of everything since.
+
+        Raises ``NothingToChange`` where the table is so already, ``VersionGone``.
+        """
+        asked = {"version": version, "title": title, "description": description}
+        call = Call(
+            "POST", dataset_path(self.name, "go_back"), json=asked, headers={"Idempotency-Key": new_key()}
+        )
+        return ChangeRequest(self._transport, (self._transport.send(call)).json())
+
     def preview(self, sql: str, *, merge_schema: bool = True, timeout: float = 600) -> models.Found:
         """What a statement would change, proposed as it is; nothing is proposed.
 

@@ -1,0 +1,50 @@
+"""Going back to a version of a table: what would make it so again, as staged content on the table as it is now.
+
+The content merges three-way like any other: what is changed after it was staged conflicts instead of being lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from merging.delta import open_snapshot
+from merging.errors import TableChanged
+from merging.sql.session import limits, session
+from merging.staging.clones import TableComparison
+from merging.staging.recipe import stage
+from merging.staging.sources.base import BATCH_ROWS
+from merging.staging.staged import Staged
+
+
+def stage_version(
+    table_uri: str,
+    version: int,
+    primary_keys: Sequence[str],
+    destination: str,
+    *,
+    storage_options: Mapping[str, str] | None = None,
+) -> Staged:
+    """Stage the inverse of everything since a version: its base is the newest version, its proposal that one.
+
+    Rows that came since are deleted, rows that went are added, cells that changed get their old values. Files that both
+    versions have are not read. Columns that the table gained since stay as they are; those that it lost are new ones.
+    Raises TableChanged where the table was made anew since, FileMissing where files of the version are gone, and as
+    ``stage`` does.
+    """
+    now = open_snapshot(table_uri, storage_options=storage_options)
+    then = open_snapshot(table_uri, version=version, storage_options=storage_options)
+    if now.table_id != then.table_id:
+        raise TableChanged(
+            f"The table was dropped and created anew since version {version}; there is no way back to it.",
+            data={"version": version},
+        )
+    with session(memory_limit=limits().staging_memory) as opened:
+        opened.expect_columns(len(now.schema) + len(then.schema))
+        rows = opened.connection.sql(TableComparison(opened, now, then, primary_keys).query())
+        found = rows.to_arrow_reader(BATCH_ROWS)
+        try:
+            return stage(
+                table_uri, found, primary_keys, now.version, destination, storage_options=storage_options
+            )
+        finally:
+            found.close()

@@ -26,6 +26,8 @@ UPLOAD_STATES = choices(UploadState)
 UPLOAD_KINDS = choices(UploadKind)
 FOLLOW_UPS = [one for one in choices(FollowUp) if one[0]]
 OUTCOMES = choices(Outcome)
+#: Values of cells that no text stands for.
+NO_TEXT = [("null", "null"), ("empty", "empty")]
 READINESS = choices(Readiness)
 
 CR_ID = OpenApiParameter("cr_id", str, OpenApiParameter.PATH, description="Public id, for example CR-128.")

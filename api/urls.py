@@ -34,6 +34,7 @@ from api.views.proposals import (
 )
 from api.views.proposing import ProposalView
 from api.views.queries import QueriesView, QueryView
+from api.views.reviewing import SplitView, ViewedGroupsView
 from api.views.rows import DifferenceViewSet, RowsViewSet
 from api.views.sign_in import (
     DeviceSignInView,
@@ -178,6 +179,8 @@ v1 = [
         ChangeRequestViewSet.as_view({"get": "diff_groups"}, **WHOLE),
         name="diff-groups",
     ),
+    path(f"{REQUEST}/viewed", ViewedGroupsView.as_view(), name="viewed-groups"),
+    path(f"{REQUEST}/split", SplitView.as_view(), name="split"),
     path(f"{REQUEST}/plan", ChangeRequestViewSet.as_view({"get": "plan", "post": "check"}), name="plan"),
     path(
         f"{REQUEST}/conflicts",

@@ -22,6 +22,7 @@ RUNS = (
     ("Expectations", "expectations", "--rows", "6000000", "--changes", "10000", "--runs", "3"),
     ("Staging", "staging"),
     ("Uploads", "uploads"),
+    ("Pages of a million changes", "changes"),
     ("Downloads", "downloads"),
     ("The Python client", "client"),
     ("Queue", "queue_throughput"),

@@ -31,6 +31,7 @@ from changerequests.models import (
     Revision,
     RunPhaseTime,
     Upload,
+    ViewedGroup,
 )
 from changerequests.services import maintenance, operations, plans, runs
 from changerequests.states import RunStatus
@@ -457,6 +458,15 @@ class CommentAdmin(OperatorAdmin):
     list_filter = [("resolved_at", admin.EmptyFieldListFilter), "created_at"]
     list_select_related = ["change_request", "author"]
     search_fields = ["change_request__title", "author__username"]
+
+
+@admin.register(ViewedGroup)
+class ViewedGroupAdmin(OperatorAdmin):
+    """Who has looked at how many groups of changes."""
+
+    list_display = ["change_request", "person", "viewed_at"]
+    list_select_related = ["change_request", "person"]
+    search_fields = ["change_request__title", "person__username"]
 
 
 @admin.register(ConflictResolution)

@@ -229,6 +229,14 @@ class Revision(models.Model):
         related_name="+",
         help_text="The revision whose base images were refreshed to make this one.",
     )
+    split_from = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="parts",
+        help_text="The revision that this one is a part of: what stayed of it, or what was left out of it.",
+    )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     checks_cut_short = models.PositiveSmallIntegerField(
@@ -246,6 +254,13 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.change_request.cr_id} revision {self.number}"
+
+    @property
+    def was_rebased(self) -> bool:
+        """Whether its rows may stand on base images of different versions."""
+        if self.rebased_from_id is not None:
+            return True
+        return self.split_from is not None and self.split_from.was_rebased
 
 
 class Upload(DurableWork):
@@ -677,6 +692,27 @@ class Comment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.author} on {self.change_request.cr_id}"
+
+
+class ViewedGroup(models.Model):
+    """A group of changed rows that somebody has looked at. It counts for the content that it was looked at in."""
+
+    change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="viewed_groups")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    revision_digest = models.CharField(max_length=100)
+    group = models.CharField(max_length=64, help_text="Its name, which the API tells.")
+    viewed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["change_request", "person", "revision_digest", "group"], name="group_viewed_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.person} viewed a group of {self.change_request.cr_id}"
 
 
 class ConflictResolution(models.Model):

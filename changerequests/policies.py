@@ -28,6 +28,7 @@ _VERBS = {
     Action.SUBMIT: "submit",
     Action.RETURN_TO_DRAFT: "take back to draft",
     Action.REVIEW: "review",
+    Action.SPLIT: "leave out a part of",
     Action.RESOLVE: "choose conflicting values of",
     Action.REQUEST_MERGE: "merge",
     Action.CLOSE: "close",
@@ -38,7 +39,7 @@ _VERBS = {
 
 def may(facts: Facts, action: Action) -> bool:
     """Whether the asker is one of those who do this, apart from what the request's state allows."""
-    if action is Action.REVIEW:
+    if action in (Action.REVIEW, Action.SPLIT):
         return facts.contributes
     if action is Action.REQUEST_MERGE:
         return facts.owns or (facts.contributes and facts.dataset.contributors_may_merge)
@@ -74,12 +75,24 @@ def blockers(facts: Facts, action: Action, *, dataset_name_typed: str = "") -> l
         found += _other_revert_open(facts)
     if action is Action.REBASE and facts.revision is None:
         found.append(Blocker("nothing_staged", "fix", "No changes were uploaded yet.", "upload"))
-    if action in (Action.STAGE, Action.REBASE, Action.RETURN_TO_DRAFT, Action.CLOSE, Action.RESOLVE):
+    if action is Action.SPLIT:
+        found += _nothing_staged(facts)
+    if action in _HELD_BY_MERGES:
         found += _active_run(facts) + _unsettled(facts)
     if action is Action.REQUEST_MERGE and facts.status == Status.PENDING:
         found += merge_gates(facts, dataset_name_typed=dataset_name_typed)
     return sorted(found, key=lambda blocker: blocker.kind != "fix")
 
+
+#: What cannot be done while a merge of the request is active, or may have landed.
+_HELD_BY_MERGES = (
+    Action.STAGE,
+    Action.REBASE,
+    Action.RETURN_TO_DRAFT,
+    Action.CLOSE,
+    Action.RESOLVE,
+    Action.SPLIT,
+)
 
 _PARTICIPLES = {
     Action.EDIT: "edited",
@@ -89,6 +102,7 @@ _PARTICIPLES = {
     Action.SUBMIT: "submitted",
     Action.RETURN_TO_DRAFT: "taken back to draft",
     Action.REVIEW: "reviewed",
+    Action.SPLIT: "parted",
     Action.RESOLVE: "given choices for its conflicts",
     Action.REQUEST_MERGE: "merged",
     Action.CLOSE: "closed",

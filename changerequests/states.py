@@ -45,6 +45,7 @@ class Action(StrEnum):
     SUBMIT = "submit"
     RETURN_TO_DRAFT = "return_to_draft"
     REVIEW = "review"
+    SPLIT = "split"
     RESOLVE = "resolve"
     REQUEST_MERGE = "request_merge"
     CLAIM = "claim"
@@ -77,6 +78,9 @@ TRANSITIONS: Final = (
     Transition(Status.PENDING, Action.STAGE, Status.PENDING, "New content replaces what was reviewed."),
     Transition(Status.PENDING, Action.REBASE, Status.PENDING, "Its base images follow the table."),
     Transition(Status.PENDING, Action.REVIEW, Status.PENDING, "A reviewer gives a verdict."),
+    Transition(
+        Status.PENDING, Action.SPLIT, Status.PENDING, "A part of it is left out, for a draft of its own."
+    ),
     Transition(Status.PENDING, Action.RESOLVE, Status.PENDING, "Somebody chooses a value for a conflict."),
     Transition(
         Status.PENDING, Action.RETURN_TO_DRAFT, Status.DRAFT, "The author takes it back to work on it."

@@ -15,7 +15,10 @@ import merging
 from datasets.errors import InvalidInput
 
 # What the engine tells, for faces that do not know it.
+CellText = merging.CellText
 ChangedRow = merging.ChangedRow
+ChangesFilter = merging.ChangesFilter
+ChangesPage = merging.ChangesPage
 Differences = merging.Differences
 FileFormat = merging.FileFormat
 RowStream = merging.RowStream
@@ -27,9 +30,11 @@ Held = merging.Held
 InvalidFilter = merging.InvalidFilter
 InvalidCursor = merging.InvalidCursor
 FarMoment = merging.FarMoment
+LeftOut = merging.LeftOut
 Page = merging.Page
 Row = merging.Row
 Sides = merging.Sides
+SplitCounts = merging.SplitCounts
 ValueGroup = merging.ValueGroup
 VersionSize = merging.VersionSize
 same_value = merging.same_value
@@ -51,6 +56,29 @@ def typed_value(value: Any, type_name: str) -> Any:
         return merging.typed_value(value, type_name)
     except (merging.Refused, merging.UnsupportedTable) as error:
         raise InvalidInput(f"{shown_json(value)} is no {type_name}: {error}") from error
+
+
+def changes_filter(given: Mapping[str, Any]) -> ChangesFilter:
+    """The filter that parameters of addresses and members of bodies name; empty ones name nothing.
+
+    A value is a text; ``old_is`` and ``new_is`` say ``null`` or ``empty`` for those that no text can stand for.
+    """
+
+    def side(name: str) -> CellText | None:
+        said = given.get(f"{name}_is")
+        if said:
+            return CellText(None if said == "null" else "")
+        return CellText(given[name]) if given.get(name) else None
+
+    return ChangesFilter(
+        operation=given.get("operation") or None,
+        column=given.get("column") or None,
+        key=given.get("key") or None,
+        old=side("old"),
+        new=side("new"),
+        became_null=bool(given.get("became_null")),
+        unusual=bool(given.get("unusual")),
+    )
 
 
 def storable(value: Any) -> Any:

@@ -70,16 +70,19 @@ from merging.history.comparing import (
     changes_staged,
     compare_staged,
     compare_versions,
+    read_diff,
 )
 from merging.history.conflicts import stream_conflicts
-from merging.history.diffs import read_diff
 from merging.history.going_back import stage_version
 from merging.history.keys import contents_touched, key_filters, merges_that_may_hold
 from merging.history.rebasing import Rebased, Underneath, changes_under, rebase
 from merging.history.reverting import invert
 from merging.history.tracing import TracedRow, trace_row, trace_rows
 from merging.model import (
+    CellText,
     ChangedRow,
+    ChangesFilter,
+    ChangesPage,
     Check,
     Choice,
     Column,
@@ -88,6 +91,7 @@ from merging.model import (
     ConflictKind,
     Held,
     KeyReport,
+    LeftOut,
     Page,
     Progress,
     RekeyedRow,
@@ -95,6 +99,7 @@ from merging.model import (
     Row,
     SchemaChange,
     Sides,
+    SplitCounts,
     StagingProblem,
     TableInfo,
     TablePage,
@@ -113,6 +118,7 @@ from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
 from merging.staging.apart import stage_apart, stage_query_apart, stage_table_apart
 from merging.staging.choices import ChoiceLine, read_choices
+from merging.staging.splitting import Split, split, split_counts
 from merging.staging.staged import Staged, open_for_pages, open_staged
 from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
@@ -146,7 +152,10 @@ __all__ = [
     "ENGINE_VERSION",
     "Bounds",
     "BrokenRule",
+    "CellText",
     "ChangedRow",
+    "ChangesFilter",
+    "ChangesPage",
     "Check",
     "Choice",
     "ChoiceLine",
@@ -184,6 +193,7 @@ __all__ = [
     "InvalidResolution",
     "KeptConflicts",
     "KeyReport",
+    "LeftOut",
     "Limits",
     "LoggedMerge",
     "LoggedMerges",
@@ -208,6 +218,8 @@ __all__ = [
     "RowStream",
     "SchemaChange",
     "Sides",
+    "Split",
+    "SplitCounts",
     "Staged",
     "StagedCorrupt",
     "StagingProblem",
@@ -285,6 +297,8 @@ __all__ = [
     "set_limits",
     "set_reach",
     "sizes",
+    "split",
+    "split_counts",
     "stage",
     "stage_apart",
     "stage_query_apart",

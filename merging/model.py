@@ -53,6 +53,75 @@ class Page(Generic[Item]):
 
 
 @dataclass(frozen=True)
+class ChangesPage(Page[Item]):
+    """One page of changed rows, and where it is: ``start`` rows that match stand before it, ``total`` match in all."""
+
+    start: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class CellText:
+    """A value as people write it; None stands for NULL, which the empty text is not."""
+
+    text: str | None
+
+
+@dataclass(frozen=True)
+class ChangesFilter:
+    """Which changed rows: those of which everything holds that is named.
+
+    ``key`` is part of the text of one of the key columns, in any case. The others are about one changed cell of the
+    row, that of ``column`` where one is named: ``old`` and ``new`` are its two values, ``became_null`` says that it had
+    a value and has none, ``unusual`` that its new value lies outside the range of the column at the base. A deleted
+    row changes every column.
+    """
+
+    operation: Operation | None = None
+    column: str | None = None
+    key: str | None = None
+    old: CellText | None = None
+    new: CellText | None = None
+    became_null: bool = False
+    unusual: bool = False
+
+    @property
+    def is_of_cells(self) -> bool:
+        """Whether something is asked about the values of a cell."""
+        return self.old is not None or self.new is not None or self.became_null or self.unusual
+
+    @property
+    def lets_all_through(self) -> bool:
+        """Whether nothing is asked."""
+        return self == ChangesFilter()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What of staged content is left out: whole rows by their ``keys`` (typed) and by ``filters``, and of updated rows
+    the cells of ``columns``. Inserted and deleted rows have no part of their own for a column: they stay whole.
+    """
+
+    keys: tuple[Row, ...] = ()
+    filters: tuple[ChangesFilter, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What leaving something out would do: ``rows_left`` go whole and ``rows_parted`` with some of their cells, which
+    are counted by column in ``cells_left`` (of updated rows); ``rows_kept`` stay, those with the rest of their cells
+    included. ``rows_whole`` are inserted and deleted rows that stay although columns are left out.
+    """
+
+    rows_left: int
+    rows_parted: int
+    rows_kept: int
+    rows_whole: int
+    cells_left: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Column:
     """A column as the table has it; ``type`` is Delta's name for it (``long``, ``decimal(15,2)``, ...)."""
 

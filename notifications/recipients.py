@@ -53,6 +53,8 @@ RULES: Final[Mapping[str, AudienceRule]] = {
     "change_request.withdrawn": AudienceRule(Kind.STATE, _AROUND),
     "change_request.rejected": AudienceRule(Kind.STATE, _AROUND),
     "change_request.reopened": AudienceRule(Kind.STATE, _AROUND),
+    "change_request.split": AudienceRule(Kind.CHANGED, (*_AROUND, _R.OWNER)),
+    "change_request.split_off": AudienceRule(Kind.CHANGED, (_R.AUTHOR,)),
     "change_request.revert_opened": AudienceRule(Kind.STATE, (*_AROUND, _R.OWNER)),
     "change_request.reverted": AudienceRule(Kind.STATE, (*_AROUND, _R.OWNER, _R.WATCHING_DATASET)),
     "change_request.merged": AudienceRule(
@@ -120,6 +122,8 @@ _BY_KIND: Final = {
 }
 _BY_ACTION: Final = {
     "change_request.submitted": "It awaits review: look at the changes if you can judge them.",
+    "change_request.split": "Look at what stays: it needs a new review.",
+    "change_request.split_off": "Read why, change what should change, and submit it; or close it.",
     "change_request.rejected": "Read why. The author can reopen it.",
     "review.approved": "Merge it once nothing else stands in the way.",
     "review.changes_requested": "Change what is asked for, or answer in the conversation.",

@@ -43,6 +43,8 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     "change_request.withdrawn": _news("withdrew {request}"),
     "change_request.rejected": _news("rejected {request}"),
     "change_request.reopened": _news("reopened {request}"),
+    "change_request.split": _news("left a part out of {request}"),
+    "change_request.split_off": Wording("made {request} of what was left out of another request"),
     "change_request.revert_opened": Wording("proposes to revert {request}"),
     "change_request.reverted": _news("reverted {request}"),
     "change_request.merged": _news("merged {request}"),

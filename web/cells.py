@@ -14,6 +14,8 @@ from datasets.rows import FarMoment, json_value, text_value
 
 #: Longer text is cut on the page; downloads and the API give it whole.
 LONGEST_TEXT = 400
+#: The most of one value that a page shows where it has room.
+LONGEST_WHOLE = 200_000
 #: More bytes are cut on the page.
 LONGEST_BYTES = 24
 #: Longer text may wrap in its cell.
@@ -60,6 +62,15 @@ def cell_html(value: Any) -> SafeString:
         )
     names = "cell cell--long" if len(text) > LONGEST_LINE else "cell"
     return format_html('<span class="{}">{}</span>', names, _marked(text))
+
+
+def whole_html(value: Any) -> SafeString:
+    """One value with all that it holds, where a page has room for it."""
+    if value is None or value == "":
+        return cell_html(value)
+    text = text_value(value) if isinstance(value, bytes) else cell_text(value)
+    cut = f" … {len(text):,} characters; downloads have them all." if len(text) > LONGEST_WHOLE else ""
+    return format_html('<span class="cell cell--whole">{}</span>{}', _marked(text[:LONGEST_WHOLE]), cut)
 
 
 def absent_html() -> SafeString:

@@ -252,6 +252,49 @@ class FormWithOwnIds(forms.Form):
         style(self)
 
 
+class TalkForm(FormWithOwnIds):
+    """A remark on a row or a cell, or another value for the cell."""
+
+    body = forms.CharField(
+        label="Your comment", required=False, widget=forms.Textarea(attrs={"rows": 2, "data-focus": ""})
+    )
+    suggestion = forms.CharField(
+        label="Another value",
+        required=False,
+        strip=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "class": "form-control mono"}),
+    )
+    suggestion_is = forms.ChoiceField(
+        label="Suggest",
+        required=False,
+        choices=[("", "nothing, or the value beside"), ("null", "NULL"), ("empty", "empty text")],
+    )
+    revision_digest = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """A comment, a value, or both."""
+        cleaned = super().clean() or {}
+        if cleaned.get("suggestion") and cleaned.get("suggestion_is"):
+            self.add_error("suggestion", "Either write a value or choose NULL or empty text, not both.")
+        elif not any(
+            (cleaned.get("body", "").strip(), cleaned.get("suggestion"), cleaned.get("suggestion_is"))
+        ):
+            self.add_error("body", "Write a comment, or suggest another value.")
+        return cleaned
+
+
+class LeaveOutForm(FormWithOwnIds):
+    """Why something is left out of a request."""
+
+    reason = forms.CharField(
+        label="Why",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="The author reads it in the new draft, and it is kept in the audit trail.",
+        error_messages={"required": "Say why you leave this out; the author will read it."},
+    )
+    revision_digest = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
 class Composer(FormWithOwnIds):
     """What somebody says to a request: a comment, or a verdict on the content that they looked at."""
 

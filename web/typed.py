@@ -23,6 +23,7 @@ TEXTS = {
     "title": "Title",
     "body": "Your text",
     "description": "Description",
+    "suggestion": "Another value",
     "reason": "Reason",
     "message": "Message",
     "override_reason": "Reason for the override",

@@ -29,6 +29,7 @@ PEOPLES_ACTIONS = (
     Action.SUBMIT,
     Action.RETURN_TO_DRAFT,
     Action.REVIEW,
+    Action.SPLIT,
     Action.RESOLVE,
     Action.REQUEST_MERGE,
     Action.CLOSE,
@@ -761,6 +762,7 @@ class DiffPageSerializer(serializers.Serializer):
 
     next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
     previous = serializers.URLField(allow_null=True, help_text="Address of the page before.")
+    total = serializers.IntegerField(help_text="How many rows the filters let through.")
     results = RowChangeSerializer(many=True)
 
 

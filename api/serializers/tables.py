@@ -42,6 +42,7 @@ class ComparisonPageSerializer(serializers.Serializer):
 
     next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
     previous = serializers.URLField(allow_null=True, help_text="Address of the page before.")
+    total = serializers.IntegerField(help_text="How many rows the filters let through.")
     results = ComparedRowSerializer(many=True)
 
 

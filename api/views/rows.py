@@ -13,7 +13,7 @@ from accounts.scopes import Scope
 from api.conditional import address_facts
 from api.downloads import FORMAT, Download, format_of, pages_or_files, place_for_download
 from api.pagination import EngineCursor, page_both_ways
-from api.schema import CR_ID, DATASET_ID
+from api.schema import CR_ID, DATASET_ID, NO_TEXT
 from api.serializers.catalogue import RowPageSerializer
 from api.serializers.proposals import DiffPageSerializer
 from api.serializers.tables import ComparisonPageSerializer
@@ -24,7 +24,7 @@ from changerequests.services import plans
 from datasets import services
 from datasets.addressing import DatasetAddress
 from datasets.roles import visible_dataset
-from datasets.rows import Differences
+from datasets.rows import Differences, changes_filter
 
 ROWS = OpenApiParameter(
     "filter",
@@ -62,7 +62,24 @@ class ChangeParameters(EngineCursor):
     operation = serializers.ChoiceField(
         [(name, name) for name in ("insert", "update", "delete")], required=False
     )
-    column = serializers.CharField(required=False, help_text="Only rows in which this column changes.")
+    column = serializers.CharField(
+        required=False,
+        help_text="Only rows in which this column changes; with what is asked of values, those of this column.",
+    )
+    key = serializers.CharField(
+        required=False, trim_whitespace=False, help_text="Part of a key column's value, in any case."
+    )
+    old = serializers.CharField(required=False, trim_whitespace=False, help_text="The value before.")
+    old_is = serializers.ChoiceField(
+        NO_TEXT, required=False, help_text="The same where no text stands for it."
+    )
+    new = serializers.CharField(required=False, trim_whitespace=False, help_text="The value after.")
+    new_is = serializers.ChoiceField(
+        NO_TEXT, required=False, help_text="The same where no text stands for it."
+    )
+    became_null = serializers.BooleanField(
+        default=False, help_text="Only rows with a value that becomes NULL."
+    )
 
 
 class DiffParameters(ChangeParameters):
@@ -70,6 +87,11 @@ class DiffParameters(ChangeParameters):
 
     revision = serializers.IntegerField(
         min_value=1, required=False, help_text="Number of a revision; what would be merged unless given."
+    )
+    unusual = serializers.BooleanField(
+        default=False,
+        help_text="Only rows with a new value below the least or above the greatest that its column had at the base, "
+        "by the statistics of the table's files.",
     )
 
 
@@ -150,7 +172,7 @@ class RowsViewSet(Documented, ViewSet):
                 return _comparison_page(request, found, wanted)
         with place_for_download() as place:
             found = services.compare_versions(dataset=dataset, before=before, after=after)
-            stream = found.stream(("from", "to"), **_which(wanted))
+            stream = found.stream(("from", "to"), changes_filter(wanted))
             name = f"{dataset.slug}-v{before}-v{after}"
             return Download(request, stream, file_format, name, place)
 
@@ -177,14 +199,16 @@ class DifferenceViewSet(Documented, ViewSet):
             page = plans.changes_page(
                 change_request=change_request,
                 number=number,
-                **_which(wanted),
+                wanted=changes_filter(wanted),
                 after=wanted.get("cursor"),
                 limit=wanted["limit"],
             )
-            return Response(DiffPageSerializer(page_both_ways(request, page.items, page)).data)
+            return Response(
+                DiffPageSerializer(page_both_ways(request, page.items, page, total=page.total)).data
+            )
         with place_for_download() as place:
             found = plans.all_changes(change_request, number)
-            stream = found.stream(("base", "proposed"), **_which(wanted))
+            stream = found.stream(("base", "proposed"), changes_filter(wanted))
             return Download(request, stream, file_format, f"{cr_id}-diff", place)
 
     @extend_schema(
@@ -209,14 +233,16 @@ class DifferenceViewSet(Documented, ViewSet):
                 return _comparison_page(request, found, wanted)
         with place_for_download() as place:
             stream = plans.compare_revisions(change_request, before, after).stream(
-                ("from", "to"), **_which(wanted)
+                ("from", "to"), changes_filter(wanted)
             )
             return Download(request, stream, file_format, f"{cr_id}-revisions-{before}-{after}", place)
 
 
 def _comparison_page(request: Request, found: Differences, wanted: dict[str, Any]) -> Response:
-    page = found.page(**_which(wanted), after=wanted.get("cursor"), limit=wanted["limit"])
-    return Response(ComparisonPageSerializer(page_both_ways(request, page.items, page)).data)
+    page = found.page(changes_filter(wanted), after=wanted.get("cursor"), limit=wanted["limit"])
+    return Response(
+        ComparisonPageSerializer(page_both_ways(request, page.items, page, total=page.total)).data
+    )
 
 
 def _content_facts(change_request: ChangeRequest, number: int | None) -> list[Any]:
@@ -229,10 +255,6 @@ def _content_facts(change_request: ChangeRequest, number: int | None) -> list[An
             return [change_request.identity]
         revision = found
     return [change_request.identity, change_request.status, revision.digest]
-
-
-def _which(wanted: dict[str, Any]) -> dict[str, Any]:
-    return {"operation": wanted.get("operation"), "column": wanted.get("column")}
 
 
 def filter_of(text: str) -> tuple[str, str, str]:

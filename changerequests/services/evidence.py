@@ -47,6 +47,12 @@ REVISION: Final = RowKind(
             "rows_inserted", "rows_updated", "rows_deleted", "noop_rows", "columns", "cells_updated",
             "new_columns", "warnings", "file_name", "rebased_from_id", "created_by_id", "created_at",
         ),
+        (
+            "change_request_id", "number", "location", "digest", "base_version", "table_id", "rows",
+            "rows_inserted", "rows_updated", "rows_deleted", "noop_rows", "columns", "cells_updated",
+            "new_columns", "warnings", "file_name", "rebased_from_id", "created_by_id", "created_at",
+            "split_from_id",
+        ),
     ),
 )  # fmt: skip
 REVIEW: Final = RowKind(

@@ -55,6 +55,22 @@ def create_change_request(
     return change_request
 
 
+def draft_of_rest(change_request: ChangeRequest, *, title: str, description: str) -> ChangeRequest:
+    """A draft of a request's author for what was left out of it, in the surrounding transaction. Nobody opened it
+    themselves, so its entry names the system; it is the author's even where they may not propose any more.
+    """
+    made = ChangeRequest.objects.create(
+        dataset=change_request.dataset,
+        author=change_request.author,
+        title=title[:200],
+        description=description,
+        merge_schema=change_request.merge_schema,
+    )
+    facts = {"title": made.title, "split_from": change_request.cr_id}
+    record_event(made, "change_request.created", None, facts, rows=REQUEST.seal(made))
+    return made
+
+
 def edit(
     *,
     change_request_id: int,
@@ -187,12 +203,15 @@ def make_current(
     *,
     file_name: str = "",
     rebased_from: Revision | None = None,
+    split_from: Revision | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Revision:
     """Make staged content the current revision of a locked request, in the surrounding transaction.
 
-    ``facts`` are told in the event beside what every revision tells.
+    What was made of ``rebased_from`` or is a part of ``split_from`` is its maker's. ``facts`` are told in the event
+    beside what every revision tells.
     """
+    made_of = rebased_from or split_from
     number = (change_request.revisions.aggregate(last=Max("number"))["last"] or 0) + 1
     if rebased_from is None or rebased_from.digest != staged.digest:
         withdraw_merge_when_ready(change_request, reason="It was asked for with other content.")
@@ -216,12 +235,13 @@ def make_current(
         warnings=storable([*staged.warnings, *([nothing_in(staged)] if changes_nothing(staged) else [])]),
         file_name=file_name[:255],
         rebased_from=rebased_from,
-        # Whoever refreshes the base images edits nothing: the content stays its maker's.
-        created_by=rebased_from.created_by if rebased_from else actor,
+        split_from=split_from,
+        # Whoever refreshes the base images or leaves a part out edits nothing: the content stays its maker's.
+        created_by=made_of.created_by if made_of else actor,
     )
     record_event(
         change_request,
-        "revision.rebased" if rebased_from else "revision.staged",
+        "revision.rebased" if rebased_from else "revision.split" if split_from else "revision.staged",
         actor,
         {
             "revision": number,

@@ -215,9 +215,10 @@ def _superseded(before: datetime) -> Iterator[Found]:
 
 def _orphans(before: datetime) -> Iterator[Found]:
     staging = Path(settings.DELTA_DATA_ROOT) / "_staging"
-    for folder in _children(staging / "reverts"):
-        if _is_older(folder, before):
-            yield from _folder("orphan", folder, "a revert was not finished")
+    for made, what in (("reverts", "a revert"), ("parts", "leaving something out")):
+        for folder in _children(staging / made):
+            if _is_older(folder, before):
+                yield from _folder("orphan", folder, f"{what} was not finished")
     for folder in _children(storage.uploads_folder()):
         waits = Upload.objects.filter(token=folder.name, status__in=ACTIVE_UPLOAD_STATUSES)
         if _is_older(folder, before) and not waits.exists():

@@ -203,7 +203,10 @@ def _suggested(
         raise refuse("The content proposes no value for this cell, so there is none to suggest another for.")
     new = {one["name"]: one["type"] for one in place.revision.new_columns}
     kind = {**column_types(change_request.dataset.meta.schema_json), **new}[column]
-    value = None if suggestion.value is None else typed_value(suggestion.value, kind)
+    try:
+        value = None if suggestion.value is None else typed_value(suggestion.value, kind)
+    except InvalidInput as error:
+        raise refuse(error.message) from error
     if same_value(value, place.row.after.get(column)):
         raise refuse("This value is proposed already.")
     return {"value": keepable(value)}

@@ -134,7 +134,7 @@ def _require_editable(change_request: ChangeRequest, revision: Revision, seen: C
         raise InvalidInput(
             f"The content has {revision.rows:,} rows; up to {MOST_ROWS:,} are edited row by row. Send it whole instead."
         )
-    if revision.rebased_from_id is not None:
+    if revision.was_rebased:
         sentence = (
             "The content was rebased, and its rows stand on base images of their own. Send it whole instead."
         )

@@ -76,6 +76,21 @@ class CellOrigin(TypedDict):
     from_outside: bool
 
 
+class ChangeGroup(TypedDict):
+    """Changed rows that are looked at together."""
+
+    group: str
+    kind: ChangeGroupKindEnum
+    column: str
+    old: Any
+    new: Any
+    rows: int
+    viewed: bool
+
+
+ChangeGroupKindEnum = Literal["edit", "column", "insert", "delete"]
+
+
 class ChangeRequest(TypedDict):
     """A proposal of row changes to one dataset, as lists show it."""
 
@@ -197,6 +212,7 @@ class ComparisonPage(TypedDict):
 
     next: str | None
     previous: str | None
+    total: int
     results: list[ComparedRow]
 
 
@@ -348,6 +364,7 @@ class DiffPage(TypedDict):
 
     next: str | None
     previous: str | None
+    total: int
     results: list[RowChange]
 
 
@@ -1240,6 +1257,23 @@ class Session(TypedDict):
     browser: str
 
 
+class Split(TypedDict):
+    """A request that was parted."""
+
+    revision: Revision
+    follow_up: str
+
+
+class SplitCounts(TypedDict):
+    """What leaving it out does."""
+
+    rows_left: int
+    rows_parted: int
+    rows_kept: int
+    rows_whole: int
+    cells_left: dict[str, int]
+
+
 class StagedRows(TypedDict):
     """A page of staged rows in key order."""
 
@@ -1433,6 +1467,15 @@ class VersionDiff(TypedDict):
     rows_added: int
     rows_updated: int
     rows_deleted: int
+
+
+class ViewedGroups(TypedDict):
+    """The groups of the content, and which of them the caller has viewed."""
+
+    revision_digest: str
+    total: int
+    viewed: int
+    groups: list[ChangeGroup]
 
 
 class WaitingMerge(TypedDict):

@@ -303,6 +303,7 @@ SPECTACULAR_SETTINGS = {
         "NotificationWay": "api.serializers.notifications.WAYS",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
+        "NoText": "api.schema.NO_TEXT",
         "Role": "api.serializers.members.ROLES",
         "RoleOrNone": "api.serializers.members.ROLES_OR_NONE",
     },

@@ -33,6 +33,7 @@ from merging.delta.snapshot import (
     open_sealed_snapshot,
     open_snapshot,
 )
+from merging.delta.statistics import Range, stated_ranges
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
@@ -47,6 +48,7 @@ __all__ = [
     "Located",
     "LogVersion",
     "PreparedCommit",
+    "Range",
     "RowChanges",
     "Snapshot",
     "VectorDescriptor",
@@ -80,6 +82,7 @@ __all__ = [
     "scan_sql",
     "set_deletion_vectors",
     "set_reach",
+    "stated_ranges",
     "vacuum",
     "verify",
     "verify_logged",

@@ -8,8 +8,9 @@ its name and, behind a dot, what the caller calls the two sides.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +18,19 @@ import pyarrow as pa
 
 from merging.delta import compare, open_snapshot
 from merging.delta.keys import check_key_columns
-from merging.errors import InvalidFilter, InvalidKeys
+from merging.delta.statistics import Range
+from merging.errors import InvalidKeys
 from merging.executing.artefacts import IMAGES
 from merging.history.diffs import changed_row, summary_of
-from merging.model import ChangedRow, Operation, Page
-from merging.sql.cursors import NumberedPlace
+from merging.model import ChangedRow, ChangesFilter, ChangesPage
 from merging.sql.equality import differs
+from merging.sql.filtering import ChangedCells
+from merging.sql.paging import choose
 from merging.sql.quoting import column_label, literal, quote
 from merging.sql.session import Session, tuples
 from merging.sql.streams import STREAM_MEMORY, RowStream, stream_query
 from merging.sql.types import duckdb_type, null_of
-from merging.staging.staged import Staged, open_for_pages
+from merging.staging.staged import ALL_CHANGES, Staged, open_for_pages
 
 OPERATION = "_op"
 
@@ -41,38 +44,41 @@ class Differences:
     keys: tuple[str, ...]
     relation: str
     listing: str
+    ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
     @property
     def _values(self) -> list[int]:
         return [place for place, field in enumerate(self.schema) if field.name not in self.keys]
 
-    def page(
-        self,
-        *,
-        operation: Operation | None = None,
-        column: str | None = None,
-        after: str | None = None,
-        limit: int = 100,
-    ) -> Page[ChangedRow]:
-        """Differing rows in key order (``before``, ``after``), all or those of an operation or a column."""
-        place = NumberedPlace.at(after, self.listing)
-        found = self.opened.table(
-            f"SELECT * FROM {self.relation} WHERE {place.condition('n')} AND {self._condition(operation, column)} "
-            f"ORDER BY {place.order('n')} LIMIT {limit + 1}"
+    @property
+    def _cells(self) -> ChangedCells:
+        return ChangedCells(
+            self.keys,
+            self.schema,
+            before={position: f"b{position}" for position in self._values},
+            after={position: f"a{position}" for position in self._values},
+            ranges=self.ranges,
         )
-        rows = [dict(zip(found.column_names, values, strict=True)) for values in tuples(found)]
-        shown = place.shown(rows, limit)
-        items = [changed_row(row, self.schema, list(self.keys), self._values) for row in shown]
-        return place.page(items, [row["n"] for row in shown], more=len(rows) > limit)
 
-    def stream(
-        self, sides: tuple[str, str], *, operation: Operation | None = None, column: str | None = None
-    ) -> RowStream:
-        """All of them in the flat shape, the two values of a column under the names of the sides. With the stream the
-        session ends.
+    def page(
+        self, wanted: ChangesFilter = ALL_CHANGES, *, after: str | None = None, limit: int = 100
+    ) -> ChangesPage[ChangedRow]:
+        """Differing rows in key order (``before``, ``after``): those that the filter lets through; with ``after`` the
+        page of that cursor, forwards or backwards. Raises InvalidFilter, InvalidCursor.
+        """
+        matching = f"(SELECT n FROM {self.relation} WHERE {self._cells.condition(wanted)})"
+        chosen = choose(self.opened, matching, listing=self.listing, after=after, limit=limit)
+        found = self.opened.table(f"SELECT * FROM {self.relation} WHERE {chosen.condition} ORDER BY n")
+        rows = (dict(zip(found.column_names, values, strict=True)) for values in tuples(found))
+        items = tuple(changed_row(row, self.schema, list(self.keys), self._values) for row in rows)
+        return ChangesPage(items, chosen.next, chosen.previous, chosen.start, chosen.total)
+
+    def stream(self, sides: tuple[str, str], wanted: ChangesFilter = ALL_CHANGES) -> RowStream:
+        """All that the filter lets through in the flat shape, the two values of a column under the names of the sides.
+        With the stream the session ends.
         """
         try:
-            condition = self._condition(operation, column)
+            condition = self._cells.condition(wanted)
             changing = self._changing(condition)
             names = _Names(self.keys)
             fields = [pa.field(names.free(OPERATION), pa.string(), nullable=False)]
@@ -104,15 +110,6 @@ class Differences:
 
     def _differs(self, position: int) -> str:
         return differs(f"b{position}", f"a{position}", self.schema.field(position).type)
-
-    def _condition(self, operation: Operation | None, column: str | None) -> str:
-        conditions = [] if operation is None else [f"op = {literal(operation)}"]
-        if column is not None:
-            if column not in self.schema.names:
-                raise InvalidFilter(f"Neither of the two has a column {column}.", data={"column": column})
-            position = self.schema.names.index(column)
-            conditions.append(self._differs(position) if position in self._values else "false")
-        return " AND ".join(conditions) or "true"
 
 
 class _Names:
@@ -182,7 +179,9 @@ def changes_staged(location: str) -> Differences:
     staged = open_for_pages(location)
     with _session(3 * len(staged.schema)) as opened:
         relation = f"(SELECT n, op, {', '.join(_keys(staged) + _images(staged))} FROM {staged.source_sql()})"
-        return Differences(opened, staged.schema, staged.primary_keys, relation, "staged changes")
+        return Differences(
+            opened, staged.schema, staged.primary_keys, relation, "staged changes", staged.ranges
+        )
 
 
 def changes_merged(artefacts: str) -> Differences:
@@ -193,6 +192,16 @@ def changes_merged(artefacts: str) -> Differences:
         source = f"read_parquet({literal(str(folder / IMAGES))}, file_row_number = true)"
         relation = f"(SELECT * RENAME (file_row_number AS n) FROM {source})"
         return Differences(opened, schema, tuple(summary["primary_keys"]), relation, "merged changes")
+
+
+def read_diff(
+    artefacts: str, wanted: ChangesFilter = ALL_CHANGES, *, after: str | None = None, limit: int = 100
+) -> ChangesPage[ChangedRow]:
+    """A page of the rows that a merge changed, in key order: ``current`` is the row before it, ``merged`` the row after
+    it. O(page) without a filter. Raises StagedCorrupt where the folder is not whole, InvalidFilter, InvalidCursor.
+    """
+    with closing(changes_merged(artefacts)) as found:
+        return found.page(wanted, after=after, limit=limit)
 
 
 def compare_staged(before: str, after: str) -> Differences:

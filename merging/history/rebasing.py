@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from merging.delta import stated_ranges
 from merging.delta.schema import delta_schema
 from merging.errors import MergeConflict
 from merging.model import ChangedRow, Operation, Row, Sides
@@ -222,6 +223,7 @@ def _write(made: MergePlan, folder: NewFolder) -> Rebased:
         has_absent=counts.has_absent,
         column_ids=column_ids(target.base_schema_json),
         summary=summarize(opened, folder.path, rows, layout, counts),
+        ranges=stated_ranges(made.snapshot, (names[position] for position in layout.staged)),
     )
     write_manifest(folder.path, staged, target.base_schema_json)
     return Rebased(staged, rows_moved=moved, rows_settled=settled, rows_kept=kept)

@@ -12,7 +12,7 @@ from merging.errors import InvalidCursor
 from merging.model import Other, Page
 
 #: What a listing is called in a cursor that leads back.
-_BACK = " before"
+BACK = " before"
 _MOST = 1 << 62
 
 
@@ -53,8 +53,8 @@ class NumberedPlace:
         """The place that a cursor names, the listing's beginning without one. Raises InvalidCursor."""
         if not cursor:
             return cls(listing, -1, back=False)
-        back = _read(cursor)[0] == listing + _BACK
-        [number] = read_cursor(cursor, listing + _BACK if back else listing, 1)
+        back = _read(cursor)[0] == listing + BACK
+        [number] = read_cursor(cursor, listing + BACK if back else listing, 1)
         return cls(listing, number, back=back)
 
     def condition(self, column: str) -> str:
@@ -64,12 +64,6 @@ class NumberedPlace:
     def order(self, column: str) -> str:
         """SQL for ORDER BY: the rows that are nearest to the place come first."""
         return f"{column} DESC" if self.back else column
-
-    def among(self, limit: int) -> str:
-        """SQL predicate on ``n`` of what may be on a page of ``limit`` rows where no number is left out."""
-        if self.back:
-            return f"n < {self.number} AND n >= {self.number - limit}"
-        return f"n > {self.number} AND n <= {self.number + limit}"
 
     def shown(self, rows: Sequence[Mapping[str, Any]], limit: int) -> Sequence[Mapping[str, Any]]:
         """The rows of the page in the order of the listing, of up to one more than ``limit`` that ``order`` gave."""
@@ -84,5 +78,5 @@ class NumberedPlace:
         return Page(
             tuple(items),
             make_cursor(self.listing, last) if has_next else None,
-            make_cursor(self.listing + _BACK, first) if has_previous else None,
+            make_cursor(self.listing + BACK, first) if has_previous else None,
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from merging.model import ChangedRow, Operation, Page, Row, Sides, ValueGroup
-from merging.sql.cursors import NumberedPlace
+from merging.model import ChangedRow, ChangesFilter, ChangesPage, Operation, Row, Sides, ValueGroup
 from merging.sql.equality import same_value
+from merging.sql.filtering import ChangedCells
+from merging.sql.paging import ChosenRows, choose, choose_all
 from merging.sql.quoting import literal
 from merging.sql.session import Session, session, tuples
 from merging.sql.values import sql_form
@@ -17,6 +18,7 @@ from merging.staging.layout import Layout
 from merging.staging.summary import GROUPS, MOST_GROUPS, Summary, groups_sql, marked_sql
 
 _LISTING = "staged"
+_NO_ROWS = "(SELECT 0::BIGINT AS n WHERE false)"
 
 
 @dataclass(frozen=True)
@@ -29,24 +31,21 @@ class Pages:
     counts: Mapping[Operation, int]
     cells_updated: Mapping[str, int]
     summary: Summary | None
+    ranges: Mapping[str, tuple[Any, Any]]
 
-    def page(
-        self, operation: Operation | None, column: str | None, after: str | None, limit: int
-    ) -> Page[ChangedRow]:
-        """Changed rows in key order, base against proposed; filtered by operation or by a changed column."""
-        place = NumberedPlace.at(after, _LISTING)
+    def page(self, wanted: ChangesFilter, after: str | None, limit: int) -> ChangesPage[ChangedRow]:
+        """Changed rows in key order, base against proposed: those that the filter lets through."""
         with session() as opened:
             opened.expect_columns(len(self.layout.schema))
-            where = self._where(opened, operation, column, place, limit + 1)
-            if where is None:
-                return place.page((), (), more=False)
-            order = place.order("n")
-            found = opened.table(f"SELECT {self._columns()} FROM {self.rows} WHERE {where} ORDER BY {order}")
+            chosen = self._chosen(opened, wanted, after, limit)
+            if not chosen.numbers:
+                return ChangesPage((), total=chosen.total)
+            found = opened.table(
+                f"SELECT {self._columns()} FROM {self.rows} WHERE {chosen.condition} ORDER BY n"
+            )
         names = found.column_names
-        rows = [dict(zip(names, values, strict=True)) for values in tuples(found)]
-        shown = place.shown(rows, limit)
-        items = [self._changed_row(row) for row in shown]
-        return place.page(items, [row["n"] for row in shown], more=len(rows) > limit)
+        items = tuple(self._changed_row(dict(zip(names, values, strict=True))) for values in tuples(found))
+        return ChangesPage(items, chosen.next, chosen.previous, chosen.start, chosen.total)
 
     def row(self, key: Mapping[str, Any]) -> ChangedRow | None:
         """The row of a key, with values of the key columns' types; None where it is not among the rows."""
@@ -63,49 +62,48 @@ class Pages:
         rows = [dict(zip(found.column_names, values, strict=True)) for values in tuples(found)]
         return self._changed_row(rows[0]) if rows else None
 
-    def _where(
-        self,
-        opened: Session,
-        operation: Operation | None,
-        column: str | None,
-        place: NumberedPlace,
-        number: int,
-    ) -> str | None:
-        """SQL predicate of the page's rows by their numbers, so that no other row group is read; None without any."""
-        if operation is None and column is None:
-            return place.among(number)
-        matching = self._matching(operation, column)
-        if matching is None:
-            return None
-        found = opened.connection.execute(
-            f"SELECT n FROM {matching} WHERE {place.condition('n')} ORDER BY {place.order('n')} LIMIT {number}"
-        ).fetchall()
-        if not found:
-            return None
-        chosen = sorted(n for (n,) in found)
-        return f"n >= {chosen[0]} AND n <= {chosen[-1]} AND n IN ({', '.join(map(str, chosen))})"
+    def _chosen(self, opened: Session, wanted: ChangesFilter, after: str | None, limit: int) -> ChosenRows:
+        if wanted.lets_all_through:
+            rows = sum(self.counts.values())
+            return choose_all(rows, listing=_LISTING, after=after, limit=limit)
+        return choose(opened, self.matching(wanted), listing=_LISTING, after=after, limit=limit)
 
-    def _matching(self, operation: Operation | None, column: str | None) -> str | None:
-        """SQL of the numbers of the rows of an operation that change a column (a deleted row changes all of them);
-        None where there are none.
-        """
+    def matching(self, wanted: ChangesFilter) -> str:
+        """SQL relation of the numbers (``n``) of the rows that a filter lets through. Raises InvalidFilter."""
         layout = self.layout
-        position = None if column is None else layout.position(column)
-        if column is not None and position is None:
-            return None
-        if position is not None and position not in layout.staged:
+        if wanted.column is not None and layout.position(wanted.column) is None:
+            return _NO_ROWS
+        if wanted.operation is not None and not self.counts.get(wanted.operation, 0):
+            return _NO_ROWS
+        if replace(wanted, operation=None, column=None).lets_all_through:
+            marked = self._marked(wanted.operation, wanted.column)
+            if marked is not None:
+                return marked
+        return f"(SELECT n FROM {self.rows} WHERE {self.cells.condition(wanted)})"
+
+    def _marked(self, operation: Operation | None, column: str | None) -> str | None:
+        """The same where the summary lists them all; else None."""
+        position = None if column is None else self.layout.position(column)
+        if position is not None and position not in self.layout.staged:
             # Only deleted rows change it, if the base had it.
-            if operation not in (None, "delete") or position >= layout.base_width:
-                return None
+            if operation not in (None, "delete") or position >= self.layout.base_width:
+                return _NO_ROWS
             operation, column, position = "delete", None, None
-        if operation is not None and not self.counts[operation]:
+        if self.summary is None or not self.summary.has_all(operation, column):
             return None
-        if self.summary is not None and self.summary.has_all(operation, column):
-            return marked_sql(self.folder, operation, position)
-        conditions = [] if operation is None else [f"op = {literal(operation)}"]
-        if position is not None:
-            conditions.append(f"(op = 'delete' OR {layout.differs(position)})")
-        return f"(SELECT n FROM {self.rows} WHERE {' AND '.join(conditions)})"
+        return marked_sql(self.folder, operation, position)
+
+    @property
+    def cells(self) -> ChangedCells:
+        """How the cells of the rows are read in SQL."""
+        layout = self.layout
+        return ChangedCells(
+            layout.keys,
+            layout.schema,
+            before={position: layout.base(position) for position in layout.based},
+            after={position: f"p{position}" for position in layout.staged},
+            ranges=self.ranges,
+        )
 
     def _columns(self) -> str:
         """SQL of what a page shows. A column without updated or added cells is read once: its base is proposed."""

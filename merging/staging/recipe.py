@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from merging.delta import Snapshot, open_snapshot
+from merging.delta import Snapshot, open_snapshot, stated_ranges
 from merging.delta.keys import check_key_columns
 from merging.errors import UnsupportedTable
 from merging.model import Progress
@@ -180,4 +180,5 @@ def _described(content: _Content, snapshot: Snapshot, location: str, table_uri: 
         warnings=content.warnings,
         column_ids=column_ids(snapshot.schema_json),
         summary=content.summary,
+        ranges=stated_ranges(snapshot, (column.name for column in columns.values)),
     )

@@ -6,6 +6,7 @@ files of its ``summary`` and, written last, ``manifest.json`` with the checksums
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,14 @@ from typing import Any
 import pyarrow as pa
 
 from merging.delta.schema import delta_schema
+from merging.delta.statistics import Range
 from merging.errors import StagedCorrupt
-from merging.model import ChangedRow, Operation, Page, ValueGroup
+from merging.model import ChangedRow, ChangesFilter, ChangesPage, Operation, ValueGroup
+from merging.sql.parsing import cell_value
 from merging.sql.quoting import column_sql, literal
 from merging.sql.session import Session
 from merging.sql.types import delta_field, type_name
+from merging.sql.values import json_form
 from merging.staging.layout import Layout
 from merging.staging.pages import Pages
 from merging.staging.summary import GROUPS, MARKS, Summary
@@ -37,6 +41,7 @@ from merging.store.publishing import (
 )
 
 FORMAT_VERSION = 2
+ALL_CHANGES = ChangesFilter()
 MANIFEST = "manifest.json"
 ROWS = "rows.parquet"
 BASE_FILES = "base_files.parquet"
@@ -49,6 +54,8 @@ class Staged:
     """Immutable staged content. ``rows`` counts what it would change; rows that already equal the base are not in it.
 
     ``digest`` stands for the content: the same changes give the same digest whatever their order or file format.
+    ``ranges`` are the least and the greatest value that columns of numbers, days and moments had in the table at the
+    base, where its files say so.
     """
 
     location: str
@@ -70,6 +77,7 @@ class Staged:
     warnings: tuple[str, ...]
     column_ids: Mapping[str, int]
     summary: Summary | None = None
+    ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -120,19 +128,31 @@ class Staged:
     @property
     def _pages(self) -> Pages:
         return Pages(
-            self.location, self.source_sql(), self.layout, self.counts, self.cells_updated, self.summary
+            self.location,
+            self.source_sql(),
+            self.layout,
+            self.counts,
+            self.cells_updated,
+            self.summary,
+            self.ranges,
         )
 
     def page(
         self,
+        wanted: ChangesFilter = ALL_CHANGES,
         *,
-        operation: Operation | None = None,
-        column: str | None = None,
         after: str | None = None,
         limit: int = 100,
-    ) -> Page[ChangedRow]:
-        """Changed rows in key order, base against proposed; filtered by operation or by a changed column."""
-        return self._pages.page(operation, column, after, limit)
+    ) -> ChangesPage[ChangedRow]:
+        """Changed rows in key order, base against proposed: those that the filter lets through.
+
+        ``after`` is a cursor of an earlier page, of the one after or before it. Raises InvalidFilter, InvalidCursor.
+        """
+        return self._pages.page(wanted, after, limit)
+
+    def matching(self, wanted: ChangesFilter) -> str:
+        """SQL relation of the numbers (``n``) of the rows that a filter lets through. Raises InvalidFilter."""
+        return self._pages.matching(wanted)
 
     def row(self, key: Mapping[str, Any]) -> ChangedRow | None:
         """What the content does to the row of a key (values of the key columns' types); None where it does nothing."""
@@ -190,6 +210,7 @@ def write_manifest(folder: Path, staged: Staged, base_schema_json: str) -> None:
         "rekeyed_rows": staged.rekeyed_rows,
         "has_absent": staged.has_absent,
         "warnings": list(staged.warnings),
+        "ranges": {name: [json_form(bound) for bound in found] for name, found in staged.ranges.items()},
         "files": {
             name: file_facts(folder / name)
             for name in (ROWS, BASE_FILES, MARKS, GROUPS)
@@ -223,6 +244,11 @@ def open_for_pages(location: str) -> Staged:
     Raises StagedCorrupt when the manifest was changed, or a file is missing or truncated.
     """
     return _staged(location, _read_manifest(location))
+
+
+def base_schema_of(location: str) -> str:
+    """The schema of the base version, in Delta's JSON. Raises StagedCorrupt."""
+    return json.dumps(_read_manifest(location)["base_schema"])
 
 
 def _folder(location: str) -> Path:
@@ -261,6 +287,7 @@ def _read_manifest(location: str) -> dict[str, Any]:
 def _staged(location: str, content: Mapping[str, Any]) -> Staged:
     base_schema = delta_schema(json.dumps(content["base_schema"]))
     new_schema = delta_schema(json.dumps({"fields": content["new_fields"]}))
+    schema = pa.schema([*base_schema, *new_schema])
     return Staged(
         location=str(_folder(location)),
         digest=content["digest"],
@@ -268,7 +295,7 @@ def _staged(location: str, content: Mapping[str, Any]) -> Staged:
         table_id=content["table_id"],
         table_uri=content["table_uri"],
         primary_keys=tuple(content["primary_keys"]),
-        schema=pa.schema([*base_schema, *new_schema]),
+        schema=schema,
         base_column_count=len(base_schema),
         columns=tuple(content["columns"]),
         new_columns=tuple(new_schema.names),
@@ -281,6 +308,10 @@ def _staged(location: str, content: Mapping[str, Any]) -> Staged:
         warnings=tuple(content["warnings"]),
         column_ids=column_ids(json.dumps(content["base_schema"])),
         summary=_summary(content.get("summary")),
+        ranges={
+            name: (cell_value(low, schema.field(name).type), cell_value(high, schema.field(name).type))
+            for name, (low, high) in content.get("ranges", {}).items()
+        },
     )
 
 

@@ -211,7 +211,7 @@ def test_every_action_in_every_status_for_everybody() -> None:
     """Who may do what, and in which statuses; beside it nothing stands in the way of a request that is in order."""
     owners = {Action.REVERT}
     authors = {Action.RETURN_TO_DRAFT}
-    contributors = {Action.REVIEW, Action.REQUEST_MERGE}
+    contributors = {Action.REVIEW, Action.SPLIT, Action.REQUEST_MERGE}
     exists = {
         Status.DRAFT: {"edit", "remove", "stage", "rebase", "submit", "close", "adopt"},
         Status.PENDING: {
@@ -220,6 +220,7 @@ def test_every_action_in_every_status_for_everybody() -> None:
                 "stage",
                 "rebase",
                 "review",
+                "split",
                 "resolve",
                 "return_to_draft",
                 "request_merge",
@@ -287,7 +288,14 @@ def test_gates_tell_what_to_do_and_where() -> None:
 
 def test_a_merge_that_may_still_land_holds_everything() -> None:
     held = {action for action in PEOPLES if "outcome_unknown" in codes(asked(unsettled_version=5), action)}
-    assert held == {Action.STAGE, Action.REBASE, Action.RETURN_TO_DRAFT, Action.CLOSE, Action.RESOLVE}
+    assert held == {
+        Action.STAGE,
+        Action.REBASE,
+        Action.RETURN_TO_DRAFT,
+        Action.CLOSE,
+        Action.RESOLVE,
+        Action.SPLIT,
+    }
     running = asked(unsettled_version=5, latest_run=MergeRun(status=RunStatus.RUNNING))
     assert codes(running, Action.CLOSE) == ["run_active"]
 

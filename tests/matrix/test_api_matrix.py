@@ -87,6 +87,9 @@ PUT /api/v1/change_requests/{cr_id}/subscription                            | 40
 DELETE /api/v1/change_requests/{cr_id}/subscription                         | 401 404 204 204 204 204 404 | review
 POST /api/v1/change_requests/{cr_id}/threads/{comment_id}                   | 401 404 403 200 200 200 404 | review
 POST /api/v1/change_requests/{cr_id}/upload                                 | 401 404 403 403 201 201 404 | propose
+GET /api/v1/change_requests/{cr_id}/viewed                                  | 401 404 200 200 200 200 404 | read
+POST /api/v1/change_requests/{cr_id}/viewed                                 | 401 404 200 200 200 200 404 | review
+POST /api/v1/change_requests/{cr_id}/split                                  | 401 404 403 422 422 422 404 | review
 GET /api/v1/datasets                                                        | 401 200 200 200 200 200 200 | read
 POST /api/v1/datasets                                                       | 401 404 403 403 403 201 201 | admin
 GET /api/v1/datasets/{dataset_id}                                           | 401 404 200 200 200 200 404 | read
@@ -174,6 +177,8 @@ BODIES: dict[str, Any] = {
     "PATCH /api/v1/change_requests/{cr_id}/staged_rows": {"rows": [{"tailnum": "N2", "seats": 8}]},
     "PATCH /api/v1/change_requests/{cr_id}": {"description": "Why"},
     "POST /api/v1/change_requests/{cr_id}/comments": {"body": "I see."},
+    "POST /api/v1/change_requests/{cr_id}/split": {"rows": [{"tailnum": "N2"}], "reason": "Not sure."},
+    "POST /api/v1/change_requests/{cr_id}/viewed": {"group": "<group>"},
     "POST /api/v1/change_requests/{cr_id}/conflicts": {
         "resolutions": [
             {

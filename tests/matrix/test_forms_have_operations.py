@@ -125,7 +125,38 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "GET dataset_at_version": (f"GET {DATASET}/rows", {"column": "filter", "value": "filter"}),
     "GET export_audit": (f"GET {DATASET}/audit", {"since": "since", "until": "until"}),
     "GET row_history": (f"GET {DATASET}/rows/history", {"key-N": "key"}),
-    "GET changes": (f"GET {CR}/diff", {"column": "column"}),
+    "GET changes": (
+        f"GET {CR}/diff",
+        {
+            **{
+                name: name
+                for name in ("column", "key", "old", "old_is", "new", "new_is", "became_null", "unusual")
+            },
+            "kind": "operation",
+            "columns": "-",
+        },
+    ),
+    "GET compare_revisions": (f"GET {CR}/revisions/compare", {"from": "from", "to": "to"}),
+    "GET leave_out": (f"POST {CR}/split", {"row": "rows", "cut": "columns"}),
+    "POST leave_out": (
+        f"POST {CR}/split",
+        {"row": "rows", "cut": "columns", "reason": "reason", "revision_digest": "revision_digest"},
+    ),
+    "POST mark_viewed": (
+        f"POST {CR}/viewed",
+        {"group": "group", "viewed": "viewed", "revision_digest": "revision_digest"},
+    ),
+    "POST say": (
+        f"POST {CR}/comments",
+        {
+            "body": "body",
+            "parent": "thread",
+            "suggestion": "suggestion",
+            "suggestion_is": "suggestion",
+            "revision_digest": "revision_digest",
+        },
+    ),
+    "POST take_suggestion": (f"POST {CR}/comments/{{comment_id}}/take", {}),
     "POST maintenance": (f"POST {DATASET}/maintenance", {"jobs": "jobs", "reason": "reason"}),
     "POST suite": (
         f"PUT {DATASET}/suite",

@@ -100,6 +100,12 @@ POST upload                  | 401 404 403 403 302 302 404
 GET staged_rows              | 302 404 403 403 200 200 404
 POST staged_rows             | 401 404 403 403 422 422 404
 GET changes                  | 302 404 200 200 200 200 404
+POST say                     | 401 404 403 302 302 302 404
+POST take_suggestion         | 302 404 404 404 404 404 404
+POST mark_viewed             | 302 404 302 302 302 302 404
+GET leave_out                | 302 404 200 200 200 200 404
+POST leave_out               | 401 404 403 422 422 422 404
+GET compare_revisions        | 302 404 200 200 200 200 404
 GET conflicts                | 302 404 200 200 200 200 404
 POST resolve                 | 302 404 403 403 302 302 404
 GET conflict_lines           | 302 404 302 302 302 302 404
@@ -192,6 +198,9 @@ FORMS: dict[str, dict[str, Any]] = {
         "revision_digest": "<failing_digest>",
     },
     "comment": {"body": "I see."},
+    "say": {"body": "I see."},
+    "mark_viewed": {"group": "<group>", "viewed": "true"},
+    "leave_out": {"row": ['{"tailnum": "N2"}'], "reason": "Not sure."},
     "settle": {"resolved": "true"},
     "review": {"verdict": "approve", "revision_digest": ""},
     "ask_for_review": {"users": "cora", "groups": ""},

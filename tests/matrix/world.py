@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from accounts.models import Token
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import asking, plans, proposals, queries, uploads
+from changerequests.services import asking, plans, proposals, queries, uploads, viewing
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from datasets.models import Dataset, SuiteProposal
@@ -118,6 +118,7 @@ def make_world() -> World:
             "upload": received.pk,
             "query": queries.ask(dataset=dataset, actor=owner, statement="SELECT tailnum FROM dataset").pk,
             "suite": suite.number,
+            "group": viewing.change_groups(change_request=pending, person=author).groups[0].name,
             "proposal": proposal.pk,
             "webhook": webhook.pk,
             "delivery": delivery.pk,

@@ -164,21 +164,23 @@ def test_versions_are_compared_in_both_directions(make_world: Callable[..., Worl
     assert [(one.key["id"], one.operation) for one in rows] == [(1, "update"), (3, "delete"), (4, "insert")]
     assert (rows[0].changed, rows[1].after, rows[2].before) == (("a",), None, None)
     assert second.next is None
-    assert [one.key["id"] for one in found.page(operation="delete").items] == [3]
-    assert [one.key["id"] for one in found.page(column="c").items] == []
+    assert [one.key["id"] for one in found.page(merging.ChangesFilter(operation="delete")).items] == [3]
+    assert [one.key["id"] for one in found.page(merging.ChangesFilter(column="c")).items] == [3]
     assert rows_of(found.stream(("from", "to"))) == [
         {"_op": "update", "id": 1, "a.from": 10, "a.to": 11},
         {"_op": "delete", "id": 3, "a.from": 30, "a.to": None},
         {"_op": "insert", "id": 4, "a.from": None, "a.to": 40},
     ]
     back = merging.compare_versions(world.uri, primary_keys=["id"], before=1, after=0)
-    assert rows_of(back.stream(("from", "to"), operation="update")) == [
+    assert rows_of(back.stream(("from", "to"), merging.ChangesFilter(operation="update"))) == [
         {"_op": "update", "id": 1, "a.from": 11, "a.to": 10}
     ]
     same = merging.compare_versions(world.uri, primary_keys=["id"], before=1, after=1)
     assert rows_of(same.stream(("from", "to"))) == []
     with pytest.raises(merging.InvalidFilter):
-        merging.compare_versions(world.uri, primary_keys=["id"], before=0, after=1).page(column="nope")
+        merging.compare_versions(world.uri, primary_keys=["id"], before=0, after=1).page(
+            merging.ChangesFilter(column="nope")
+        )
 
 
 def test_staged_and_merged_changes_are_the_same_rows(make_world: Callable[..., World]) -> None:
@@ -202,7 +204,12 @@ def test_staged_and_merged_changes_are_the_same_rows(make_world: Callable[..., W
     result = world.merge(staged)
     assert result.artefacts is not None
     assert rows_of(merging.changes_merged(result.artefacts).stream(sides)) == expected
-    assert rows_of(merging.changes_merged(result.artefacts).stream(sides, operation="insert")) == expected[2:]
+    assert (
+        rows_of(
+            merging.changes_merged(result.artefacts).stream(sides, merging.ChangesFilter(operation="insert"))
+        )
+        == expected[2:]
+    )
 
 
 def test_revisions_are_compared_by_what_they_propose(world: World) -> None:

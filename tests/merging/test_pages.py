@@ -14,7 +14,7 @@ import pytest
 
 import merging
 from merging import Staged, StagedCorrupt, ValueGroup
-from merging.model import ChangedRow, Operation, Sides
+from merging.model import ChangedRow, ChangesFilter, Operation, Sides
 from merging.staging import summary
 from merging.staging.summary import Summary
 from merging.store.publishing import file_facts
@@ -57,7 +57,7 @@ def walked(staged: Staged, operation: Operation | None, column: str | None, limi
     """The keys of all pages, one after the other."""
     keys, after = [], None
     while True:
-        page = staged.page(operation=operation, column=column, after=after, limit=limit)
+        page = staged.page(ChangesFilter(operation=operation, column=column), after=after, limit=limit)
         keys += [row.key["id"] for row in page.items]
         after = page.next
         if after is None:
@@ -72,7 +72,7 @@ def test_pages_lead_back_as_they_led_on(
     length = 4_999 if column is None and operation is None else 7
     ahead, after = [], None
     while True:
-        page = large.page(operation=operation, column=column, after=after, limit=length)
+        page = large.page(ChangesFilter(operation=operation, column=column), after=after, limit=length)
         ahead.append([row.key["id"] for row in page.items])
         after = page.next
         if after is None:
@@ -80,7 +80,9 @@ def test_pages_lead_back_as_they_led_on(
     assert len(ahead) > 2
     behind = []
     while page.previous is not None:
-        page = large.page(operation=operation, column=column, after=page.previous, limit=length)
+        page = large.page(
+            ChangesFilter(operation=operation, column=column), after=page.previous, limit=length
+        )
         behind.append([row.key["id"] for row in page.items])
     assert behind == ahead[-2::-1]
 
@@ -126,19 +128,19 @@ def test_filtered_pages_find_every_row_once(
 
 
 def test_pages_show_the_rows_whole(large: Staged) -> None:
-    [row] = large.page(column="b", limit=1).items
+    [row] = large.page(ChangesFilter(column="b"), limit=1).items
     assert row == ChangedRow(
         key={"id": 7},
         operation="delete",
         changed=("a", "b", "c"),
         sides=Sides({"id": 7, "a": 7, "b": "row 7", "c": 3.5}, None, None),
     )
-    row = large.page(operation="insert", limit=1).items[0]
+    row = large.page(ChangesFilter(operation="insert"), limit=1).items[0]
     assert (row.base, row.proposed) == (
         None,
         {"id": ROWS, "a": -2, "b": f"other {ROWS}", "c": None, "new": None},
     )
-    assert large.page(operation="update", column="new", limit=1).items[0].proposed == {
+    assert large.page(ChangesFilter(operation="update", column="new"), limit=1).items[0].proposed == {
         "id": 3,
         "a": -1,
         "b": "row 3",
@@ -197,11 +199,12 @@ def damaged(staged: Staged, folder: Path, groups: set[int]) -> str:
 def test_a_page_reads_the_row_groups_of_its_rows_alone(large: Staged, tmp_path: Path) -> None:
     """Row groups 1, 2 and 3 cannot be read: the pages of the others are whole all the same."""
     staged = merging.open_for_pages(damaged(large, tmp_path, {1, 2, 3}))
+    of_b, added = ChangesFilter(column="b"), ChangesFilter(operation="insert")
     last = large.page(limit=GROUP * 4 + 100).next
     assert staged.page() == large.page()
     assert staged.page(after=last).items == large.page(after=last).items
-    assert staged.page(column="b", limit=3) == large.page(column="b", limit=3)
-    assert staged.page(operation="insert") == large.page(operation="insert")
+    assert staged.page(of_b, limit=3) == large.page(of_b, limit=3)
+    assert staged.page(added) == large.page(added)
     assert staged.value_groups() == large.value_groups()
     with pytest.raises(merging.MergeError):
         staged.page(after=large.page(limit=GROUP).next)

@@ -531,8 +531,8 @@ def test_pages_and_groups(world: World) -> None:
         if after is None:
             break
     assert seen == [*range(500), 900]
-    assert len(staged.page(column="b", operation="update", limit=1000).items) == 100
-    assert len(staged.page(operation="insert").items) == 1
+    assert len(staged.page(merging.ChangesFilter(column="b", operation="update"), limit=1000).items) == 100
+    assert len(staged.page(merging.ChangesFilter(operation="insert")).items) == 1
     groups = [(group.column, group.old, group.new, group.rows) for group in staged.value_groups()]
     assert groups == [("a", 0, 7, 250), ("a", 1, 7, 250), ("b", "x", "y", 100)]
     first = staged.page(limit=1)

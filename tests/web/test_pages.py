@@ -535,7 +535,7 @@ class TestConversation:
         ("page", "statements"),
         [
             ("change_request", 16),
-            ("changes", 12),
+            ("changes", 13),
             ("conflicts", 15),
             ("checks", 12),
             ("upload", 11),

@@ -389,6 +389,32 @@ def _other_request(sentence: str, field: str, icon: str) -> Sentence:
     return entry
 
 
+def _split(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
+    sentence = (
+        f"left out {counted(data['rows_left_out'], 'row change')}; {data['rows_kept']:,} stay as revision "
+        f"{data['revision']}, the rest is in"
+    )
+    url = reverse("change_request", args=[data["follow_up"]])
+    return TimelineEntry(
+        who, sentence, when, "minus", "warn", data["reason"], link=url, link_text=data["follow_up"]
+    )
+
+
+def _split_off(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
+    sentence = (
+        f"left {counted(data['rows_left_out'], 'row change')} out of another request, which are here now"
+    )
+    url = reverse("change_request", args=[data["split_from"]])
+    return TimelineEntry(
+        who, sentence, when, "minus", "warn", data["reason"], link=url, link_text=data["split_from"]
+    )
+
+
+def _part(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
+    sentence = f"made revision {data['revision']} with {counted(data['rows'], 'row change')}, what was {data['part']}"
+    return TimelineEntry(who, sentence, when, "upload", "info")
+
+
 def _review(verb: str, icon: str, tone: str) -> Sentence:
     def entry(who: str, when: datetime, data: Mapping[str, Any], _: ChangeRequest) -> TimelineEntry:
         return TimelineEntry(
@@ -540,7 +566,10 @@ _SENTENCES: dict[str, Sentence] = {
         "opened a request that reverts this one", "revert", "undo"
     ),
     "change_request.reverted": _other_request("reverted this by merging another request", "by", "undo"),
+    "change_request.split": _split,
+    "change_request.split_off": _split_off,
     "revision.staged": _staged,
+    "revision.split": _part,
     "revision.rebased": _rebased,
     "review.approved": _review("approved", "check", "good"),
     "review.changes_requested": _review("asked for changes to", "alert", "bad"),

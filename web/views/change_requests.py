@@ -31,6 +31,7 @@ from web.views.shared import (
     person,
     posted,
     request_at,
+    safe_next,
     signed_in,
     whole_number,
 )
@@ -337,7 +338,7 @@ def review(request: HttpRequest, cr_id: str) -> HttpResponse:
     except PlanChanged as error:
         return _conversation_page(request, cr_id, composer=form, moved=error.message, status=409)
     messages.success(request, "Your review is in the timeline.")
-    return _back(cr_id)
+    return HttpResponseRedirect(safe_next(request, reverse("change_request", args=[cr_id])))
 
 
 @form_at("change_request", "cr_id")
@@ -349,13 +350,17 @@ def settle(request: HttpRequest, cr_id: str, comment_id: int) -> HttpResponse:
     reviews.settle_thread(
         comment_id=get_thread or 0, actor=person(request), resolved=posted(request, "resolved") == "true"
     )
-    return _to_thread(cr_id, comment_id)
+    return HttpResponseRedirect(safe_next(request, _place_of_thread(cr_id, comment_id)))
 
 
 def _to_thread(cr_id: str, thread: int) -> HttpResponse:
+    return HttpResponseRedirect(_place_of_thread(cr_id, thread))
+
+
+def _place_of_thread(cr_id: str, thread: int) -> str:
     """The conversation where a discussion stands, which may be folded away otherwise."""
     url = reverse("change_request", args=[cr_id])
-    return HttpResponseRedirect(f"{url}?comment={thread}#comment-{thread}")
+    return f"{url}?comment={thread}#comment-{thread}"
 
 
 def _back(cr_id: str) -> HttpResponse:

@@ -29,6 +29,7 @@ from changerequests.services.plans.pages import (
     revision_called,
     seen_choice,
     staged_row,
+    usual_ranges,
 )
 from changerequests.services.plans.planning import (
     choices_standing,
@@ -66,4 +67,5 @@ __all__ = [
     "revision_called",
     "seen_choice",
     "staged_row",
+    "usual_ranges",
 ]

@@ -22,6 +22,7 @@ from datasets.errors import NotFound
 from datasets.rows import json_value, keepable, key_digest
 
 PAGE_SIZE = 100
+ALL_CHANGES = merging.ChangesFilter()
 #: How many conflicts an error answer lists; the count of rows is exact, and all of them are in their pages.
 LISTED_CONFLICTS = 100
 ALL_CONFLICTS = merging.ConflictFilter()
@@ -31,29 +32,27 @@ def changes_page(
     *,
     change_request: ChangeRequest,
     number: int | None = None,
-    operation: str | None = None,
-    column: str | None = None,
+    wanted: merging.ChangesFilter = ALL_CHANGES,
     after: str | None = None,
     limit: int = PAGE_SIZE,
-) -> merging.Page[merging.ChangedRow]:
+) -> merging.ChangesPage[merging.ChangedRow]:
     """What the request changes (``before`` and ``after`` of each row), in key order: Base against Proposed while it is
     open; what was merged, once it is merged. With ``number`` what that revision changes.
 
     Raises ``ContentMissing`` where the files that hold it are gone, ``NotFound`` and ``ContentGone`` for a revision
-    that is not there, or not kept.
+    that is not there, or not kept; the engine's InvalidFilter and InvalidCursor.
     """
     current = selectors.current_revision(change_request)
     revision = current if number is None else revision_called(change_request, number)
     if revision is None:
-        return merging.Page(())
-    filters: dict[str, Any] = {"operation": operation, "column": column, "after": after, "limit": limit}
+        return merging.ChangesPage(())
     if revision != current:
         with naming_gone_content(change_request, revision):
-            return merging.open_for_pages(revision.location).page(**filters)
+            return merging.open_for_pages(revision.location).page(wanted, after=after, limit=limit)
     with naming_missing_content(change_request, revision):
         if change_request.status == Status.MERGED:
-            return merging.read_diff(str(audit_folder(change_request)), **filters)
-        return merging.open_for_pages(revision.location).page(**filters)
+            return merging.read_diff(str(audit_folder(change_request)), wanted, after=after, limit=limit)
+        return merging.open_for_pages(revision.location).page(wanted, after=after, limit=limit)
 
 
 def revision_called(change_request: ChangeRequest, number: int) -> Revision:
@@ -75,6 +74,16 @@ def staged_row(*, change_request: ChangeRequest, key: Mapping[str, Any]) -> merg
         return merging.open_for_pages(revision.location).row(key)
     except merging.StagedCorrupt:
         return None
+
+
+def usual_ranges(revision: Revision) -> Mapping[str, tuple[Any, Any]]:
+    """The least and the greatest value that columns had in the table when the content was staged, where that is known;
+    nothing where the content is gone.
+    """
+    try:
+        return merging.open_for_pages(revision.location).ranges
+    except merging.StagedCorrupt:
+        return {}
 
 
 def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[merging.ValueGroup, ...]:

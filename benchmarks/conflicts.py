@@ -68,9 +68,11 @@ def things(change_request: ChangeRequest) -> Iterator[tuple[str, Callable[[], in
         conflicts.resolve(change_request_id=change_request.pk, actor=actor, choices=[made])
 
     def many() -> None:
-        asked = {"change_request_id": change_request.pk, "actor": actor}
-        done = conflicts.resolve_matching(**asked, wanted=ConflictFilter(), choice="current")
-        conflicts.undo(**asked, name=done.undo)
+        number = change_request.pk
+        done = conflicts.resolve_matching(
+            change_request_id=number, actor=actor, wanted=ConflictFilter(), choice="current"
+        )
+        conflicts.undo(change_request_id=number, actor=actor, name=done.undo)
 
     yield "the first page", page("")
     yield "with resolved ones", page("?show=all")

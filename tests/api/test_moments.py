@@ -48,7 +48,7 @@ def test_fh10_what_is_merged_while_it_is_read_says_so(
     client = client_of(pending.author)
     location = Path(pending.revisions.get(is_current=True).location)
     owner = person_with(Role.OWNER, pending.dataset)
-    for name in ("open_for_pages", "plan", "changes_under"):
+    for name in ("open_for_pages", "open_conflicts", "changes_under"):
         monkeypatch.setattr(
             merging, name, _after(lambda: merge(pending, owner), location, getattr(merging, name))
         )

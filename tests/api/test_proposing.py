@@ -350,7 +350,7 @@ def test_a_call_whose_process_died_before_its_answer_makes_no_second_request(
 ) -> None:
     """The answer is not remembered; the upload is."""
     with monkeypatch.context() as patch:
-        patch.setattr("api.views.proposing._answer", lambda *_: 1 / 0)
+        patch.setattr("api.views.proposing.answer", lambda *_: 1 / 0)
         assert keyed(author, dataset, CSV, "k2").status_code == 500
     answer = keyed(author, dataset, CSV, "k2")
     assert (answer.status_code, answer.json()["outcome"]) == (201, "staged")

@@ -53,7 +53,9 @@ def test_rows_are_shown_as_they_can_be_sent(pending: ChangeRequest) -> None:
     client = client_of(pending.author)
     first = client.get(f"{address(pending)}?limit=2")
     assert first["ETag"] == f'"{pending.revisions.get().digest}"'
-    assert client.get(first.json()["next"]).json() == {"next": None, "results": rows[2:]}
+    second = client.get(first.json()["next"]).json()
+    assert (second["next"], second["results"]) == (None, rows[2:])
+    assert client.get(second["previous"]).json()["results"] == rows[:2]
 
 
 def test_rows_are_edited_added_and_taken_out(pending: ChangeRequest) -> None:

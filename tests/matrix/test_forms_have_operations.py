@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 world = page_world
 
 #: Fields that carry no meaning of their own: Django's token, and where the page goes on.
-OF_PAGES = {"csrfmiddlewaretoken", "next", "theme"}
+OF_PAGES = {"csrfmiddlewaretoken", "typed_by", "next", "theme"}
 #: What only a page has, and why no program needs it.
 NO_OPERATION = {
     "POST theme": "how pages look in this browser",

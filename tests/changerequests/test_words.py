@@ -136,6 +136,6 @@ def test_pages_edit_and_remove(draft: ChangeRequest, author: User) -> None:
     draft.refresh_from_db()
     assert (draft.title, draft.description) == ("Years", "Why")
     shown = browser.get(f"/change-requests/{draft.cr_id}/").content.decode()
-    assert "changed its title or description" in shown
+    assert "changed its title and description" in shown
     assert browser.post(f"/change-requests/{draft.cr_id}/remove/").status_code == 302
     assert not ChangeRequest.objects.exists()

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 import merging
+from config.engine import limit_web_process
 from config.env import BASE_DIR, INSECURE_AUDIT_KEY, INSECURE_SECRET_KEY, Environment, read_environment
 from merging.sql.session import Session, limits, set_limits
 
@@ -82,15 +84,21 @@ def test_a_value_of_the_wrong_type_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         read_environment()
 
 
-def test_the_engine_has_the_limits_of_the_settings() -> None:
-    assert limits() == merging.Limits(
-        settings.ENGINE_MEMORY,
+def test_the_engine_has_the_limits_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[merging.Limits] = []
+    monkeypatch.setattr(merging, "set_limits", given.append)
+    apps.get_app_config("config").ready()
+    limit_web_process()
+    rest = (
         settings.STAGING_MEMORY,
         settings.ENGINE_THREADS,
         settings.CHECK_MEMORY,
         settings.CHECK_SECONDS,
-        **settings.CONTENT_LIMITS,
     )
+    assert given == [
+        merging.Limits(memory, *rest, **settings.CONTENT_LIMITS)
+        for memory in (settings.ENGINE_MEMORY, settings.WEB_MEMORY)
+    ]
     assert merging.Limits() == merging.Limits("1GB", "450MB", 2, "2GB", 30), (
         "the page's defaults are the engine's own"
     )

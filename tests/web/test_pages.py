@@ -536,7 +536,7 @@ class TestConversation:
         [
             ("change_request", 16),
             ("changes", 13),
-            ("conflicts", 15),
+            ("conflicts", 17),
             ("checks", 12),
             ("upload", 11),
             ("standing", 10),

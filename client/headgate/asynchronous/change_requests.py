@@ -233,12 +233,12 @@ class AsyncChangeRequest(AsyncFollowed):
         open conflict offers the choice.
         """
         asked = {**(where or {}), "choice": choice, "seen": seen}
-        done: models.ChosenForMany = await self._post("conflicts/bulk", json=asked)
+        done: models.ChosenForMany = await self._post("conflicts", "bulk", json=asked)
         return done
 
     async def undo_choices(self, chosen: models.ChosenForMany) -> models.Undone:
         """Let what stood before ``resolve_matching`` stand again, wherever nobody chose since."""
-        done: models.Undone = await self._post("conflicts/undo", json={"undo": chosen["undo"]})
+        done: models.Undone = await self._post("conflicts", "undo", json={"undo": chosen["undo"]})
         return done
 
     # --- Review ------------------------------------------------------------------------------------------------

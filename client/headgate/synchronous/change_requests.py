@@ -232,12 +232,12 @@ class ChangeRequest(Followed):
         open conflict offers the choice.
         """
         asked = {**(where or {}), "choice": choice, "seen": seen}
-        done: models.ChosenForMany = self._post("conflicts/bulk", json=asked)
+        done: models.ChosenForMany = self._post("conflicts", "bulk", json=asked)
         return done
 
     def undo_choices(self, chosen: models.ChosenForMany) -> models.Undone:
         """Let what stood before ``resolve_matching`` stand again, wherever nobody chose since."""
-        done: models.Undone = self._post("conflicts/undo", json={"undo": chosen["undo"]})
+        done: models.Undone = self._post("conflicts", "undo", json={"undo": chosen["undo"]})
         return done
 
     # --- Review ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ with its caller: when they leave, and when they read nothing for ``DOWNLOAD_STAL
 download, too.
 """
 
+import itertools
 import re
 import weakref
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ MEDIA_TYPES = {
     FileFormat.CSV: "text/csv",
     FileFormat.PARQUET: "application/vnd.apache.parquet",
     FileFormat.ARROW: "application/vnd.apache.arrow.stream",
+    FileFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 _BY_MEDIA_TYPE = {media_type: file_format for file_format, media_type in MEDIA_TYPES.items()}
 FORMAT = OpenApiParameter(
@@ -131,12 +133,17 @@ class Download(StreamedAnswer):
         self._place = place
         file_name = f"{_UNFIT_IN_NAMES.sub('-', name)}.{file_format}"
         super().__init__(
-            () if request.method == "HEAD" else self._pieces(file_format),
+            () if request.method == "HEAD" else self._begun(file_format),
             content_type=MEDIA_TYPES[file_format],
             headers={"Content-Disposition": f'attachment; filename="{file_name}"', **(headers or {})},
         )
         if stream.version is not None:
             self["Headgate-Version"] = str(stream.version)
+
+    def _begun(self, file_format: FileFormat) -> Iterator[bytes]:
+        """A workbook is written whole before its first byte goes out, so that what it cannot hold is an answer."""
+        pieces = self._pieces(file_format)
+        return itertools.chain([next(pieces)], pieces) if file_format is FileFormat.XLSX else pieces
 
     def _pieces(self, file_format: FileFormat) -> Iterator[bytes]:
         try:

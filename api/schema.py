@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiParameter
 from api.authentication import SCHEME_NAME, scope_of
 from changerequests.models import choices
 from changerequests.states import (
+    EmptyCells,
     FollowUp,
     Outcome,
     Readiness,
@@ -24,6 +25,7 @@ RUN_STATUSES = choices(RunStatus)
 RUN_PHASES = choices(RunPhase)
 UPLOAD_STATES = choices(UploadState)
 UPLOAD_KINDS = choices(UploadKind)
+EMPTY_CELLS = choices(EmptyCells)
 FOLLOW_UPS = [one for one in choices(FollowUp) if one[0]]
 OUTCOMES = choices(Outcome)
 #: Values of cells that no text stands for.

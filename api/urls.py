@@ -24,6 +24,7 @@ from api.views.notifications import (
     RequestSubscriptionViewSet,
     ReviewRequestViewSet,
 )
+from api.views.previews import PreviewsView, PreviewView, QueriesView, QueryView
 from api.views.projects import GroupViewSet, ProjectViewSet
 from api.views.proposals import (
     ChangeRequestViewSet,
@@ -33,7 +34,6 @@ from api.views.proposals import (
     RevisionViewSet,
 )
 from api.views.proposing import ProposalView
-from api.views.queries import QueriesView, QueryView
 from api.views.reviewing import SplitView, ViewedGroupsView
 from api.views.rows import DifferenceViewSet, RowsViewSet
 from api.views.sign_in import (
@@ -163,6 +163,8 @@ v1 = [
     path(f"{REQUEST}/comments/<int:comment_id>/take", TakeSuggestionView.as_view(), name="suggestion-take"),
     path(f"{REQUEST}/staged_rows", StagedRowsView.as_view(), name="staged-rows"),
     path(f"{REQUEST}/upload", UploadView.as_view(), name="upload"),
+    path(f"{DATASET}/previews", PreviewsView.as_view(), name="previews"),
+    path("previews/<int:preview_id>", PreviewView.as_view(), name="preview"),
     path(f"{DATASET}/queries", QueriesView.as_view(), name="queries"),
     path("queries/<int:query_id>", QueryView.as_view(), name="query"),
     path("uploads/<int:upload_id>", ReceivedUploadView.as_view(), name="received-upload"),

@@ -25,7 +25,7 @@ from changerequests.models import (
     MergeFigures,
     MergeRun,
     PlanCheck,
-    Query,
+    Preview,
     Review,
     ReviewRequest,
     Revision,
@@ -323,14 +323,25 @@ class UploadAdmin(OperatorAdmin):
     search_fields = ["file_name", "worker", "token"]
 
 
-@admin.register(Query)
-class QueryAdmin(OperatorAdmin):
-    """Statements that people tried before proposing them: how it ended; not what they wrote or saw."""
+@admin.register(Preview)
+class PreviewAdmin(OperatorAdmin):
+    """Content that people looked at before proposing it: how it ended; not what they wrote or saw."""
 
-    exclude = ["statement", "result", "error_data", "error_message"]
+    exclude = [
+        "title",
+        "description",
+        "source",
+        "pasted",
+        "column_types",
+        "column_actions",
+        "result",
+        "error_data",
+        "error_message",
+    ]
     list_display = [
         "pk",
         "dataset",
+        "kind",
         "status",
         "asked_by",
         "rows_read",

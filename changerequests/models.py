@@ -13,6 +13,7 @@ from changerequests.states import (
     ACTIVE_RUN_STATUSES,
     KINDS_WITH_SOURCE,
     OPEN_STATUSES,
+    EmptyCells,
     FollowUp,
     RunPhase,
     RunStatus,
@@ -263,11 +264,94 @@ class Revision(models.Model):
         return self.split_from is not None and self.split_from.was_rebased
 
 
-class Upload(DurableWork):
-    """Bytes that were received and are not believed yet: a worker reads them in a process that may die alone.
+class ReceivedContent(DurableWork):
+    """Content that was received and is not believed yet, with how it is to be read: a worker reads it in a process that
+    may die alone. What came as a file lies under ``token``; the other kinds have a ``source``.
+    """
 
-    What came as a file lies under ``token`` in the folder of uploads until the upload has ended; the other kinds have a
-    ``source``. An upload that ``made_request`` is the first content of a draft that was made with it, and that goes
+    kind = models.CharField(max_length=10, choices=choices(UploadKind), default=UploadKind.FILE)
+    source = models.TextField(
+        blank=True, help_text="The SQL statement or the address of the table; else empty."
+    )
+    token = models.CharField(max_length=40, unique=True, editable=False, default=new_identity)
+    title = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    merge_schema = models.BooleanField(default=True)
+    file_name = models.CharField(max_length=255, blank=True)
+    file_format = models.CharField(max_length=20, blank=True, help_text="Empty: by the file's name.")
+    null_token = models.TextField(blank=True)
+    column_types = models.JSONField(default=dict, blank=True)
+    column_actions = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What was decided about columns, by their names in the content: action, to, type.",
+    )
+    empty_cells = models.CharField(
+        max_length=10,
+        blank=True,
+        choices=choices(EmptyCells),
+        help_text="What an empty cell of a CSV file or a workbook means; empty: what null_token says.",
+    )
+    pasted = models.TextField(
+        blank=True,
+        help_text="Rows that were typed into the page: shown again where they are refused, forgotten once staged.",
+    )
+    size_bytes = models.PositiveBigIntegerField(
+        default=0, help_text="Of the file as it was received; 0 of what came without one."
+    )
+    rows_read = models.PositiveBigIntegerField(default=0)
+    error_data = models.JSONField(
+        default=dict, encoder=DjangoJSONEncoder, help_text="Of a refusal: every problem by line and column."
+    )
+
+    class Meta:
+        abstract = True
+
+
+class Preview(ReceivedContent):
+    """Content that somebody wants to look at before it is proposed, and what a worker found.
+
+    It is the person's own and kept for a day, its file with it: what was looked at is proposed without being sent
+    again.
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="previews")
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    change_request = models.ForeignKey(
+        ChangeRequest,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        help_text="Whose content it is meant to become; empty for that of a new one.",
+    )
+    asks_about_columns = models.BooleanField(
+        default=True,
+        help_text="Whether columns that the table lacks are told, not added, until decided about.",
+    )
+    result = models.JSONField(
+        default=dict, help_text="What it would change: counts, columns, warnings, the first rows."
+    )
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(
+                fields=["status"],
+                condition=Q(status__in=DurableWork.ACTIVE),
+                name="preview_queue",
+            ),
+            models.Index(fields=["asked_by"], name="previews_of_person"),
+        ]
+
+    def __str__(self) -> str:
+        return f"preview {self.pk}"
+
+
+class Upload(ReceivedContent):
+    """Content on its way to become that of a change request. Its file is gone once the upload has ended.
+
+    An upload that ``made_request`` is the first content of a draft that was made with it, and that goes
     with it: where the content is not staged, the draft is removed and ``change_request`` empty again.
     """
 
@@ -283,30 +367,26 @@ class Upload(DurableWork):
     made_request = models.BooleanField(
         default=False, help_text="Whether its change request was made with it, as a draft for this content."
     )
-    kind = models.CharField(max_length=10, choices=choices(UploadKind), default=UploadKind.FILE)
-    source = models.TextField(
-        blank=True, help_text="The SQL statement or the address of the table; else empty."
-    )
     base_version = models.PositiveBigIntegerField(
         null=True,
         blank=True,
         help_text="The version that another table was made from, where its log does not say; of somebody's edits, the "
         "version that they were made on.",
     )
+    preview = models.ForeignKey(
+        Preview,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Where it was looked at before.",
+    )
     uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     agent = models.CharField(
         max_length=100, blank=True, help_text="The agent that sent it in the person's name; else empty."
     )
-    token = models.CharField(max_length=40, unique=True, editable=False, default=new_identity)
     status = models.CharField(max_length=10, choices=choices(UploadStatus), default=UploadStatus.QUEUED)
     phase = models.CharField(max_length=10, choices=choices(UploadPhase), blank=True)
-    title = models.CharField(max_length=200, blank=True)
-    description = models.TextField(blank=True)
-    merge_schema = models.BooleanField(default=True)
-    file_name = models.CharField(max_length=255, blank=True)
-    file_format = models.CharField(max_length=20, blank=True, help_text="Empty: by the file's name.")
-    null_token = models.TextField(blank=True)
-    column_types = models.JSONField(default=dict, blank=True)
     follow_up = models.CharField(
         max_length=20,
         blank=True,
@@ -326,14 +406,6 @@ class Upload(DurableWork):
     idempotency_key = models.CharField(
         max_length=200, blank=True, help_text="That the call had which brought it."
     )
-    pasted = models.TextField(
-        blank=True,
-        help_text="Rows that were typed into the page: shown again where they are refused, forgotten once staged.",
-    )
-    size_bytes = models.PositiveBigIntegerField(
-        help_text="Of the file as it was received; 0 of what came without one."
-    )
-    rows_read = models.PositiveBigIntegerField(default=0)
     revision = models.OneToOneField(
         Revision, null=True, blank=True, on_delete=models.CASCADE, related_name="upload"
     )
@@ -347,9 +419,6 @@ class Upload(DurableWork):
     )
     cancel_requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
-    error_data = models.JSONField(
-        default=dict, encoder=DjangoJSONEncoder, help_text="Of a refusal: every problem by line and column."
     )
 
     class Meta:
@@ -407,40 +476,6 @@ class Upload(DurableWork):
         if self.status == UploadStatus.QUEUED:
             return UploadState.RECEIVED
         return UploadState(self.phase if self.status == UploadStatus.RUNNING else self.status)
-
-
-class Query(DurableWork):
-    """A statement whose rows somebody wants to see before proposing them, and what a worker found.
-
-    Its texts and rows are the person's own; it is kept for a day.
-    """
-
-    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="queries")
-    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    token = models.CharField(max_length=40, unique=True, editable=False, default=new_identity)
-    statement = models.TextField()
-    merge_schema = models.BooleanField(default=True)
-    rows_read = models.PositiveBigIntegerField(default=0)
-    result = models.JSONField(
-        default=dict, help_text="What it would change: counts, columns, warnings, the first rows."
-    )
-    error_data = models.JSONField(
-        default=dict, encoder=DjangoJSONEncoder, help_text="Of a refusal: every problem by line and column."
-    )
-
-    class Meta:
-        ordering = ["-pk"]
-        verbose_name_plural = "queries"
-        indexes = [
-            models.Index(
-                fields=["status"],
-                condition=Q(status__in=DurableWork.ACTIVE),
-                name="query_queue",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"query {self.pk}"
 
 
 class Edits(models.Model):

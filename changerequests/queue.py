@@ -42,14 +42,14 @@ def ring_for_upload_on_commit(upload_id: int) -> None:
     transaction.on_commit(lambda: ring_for_upload(upload_id), robust=True)
 
 
-def ring_for_query(query_id: int) -> None:
-    """Ask a worker to look what a statement would change."""
-    bells.ring("changerequests.answer_query", query_id)
+def ring_for_preview(preview_id: int) -> None:
+    """Ask a worker to look what content would change."""
+    bells.ring("changerequests.look", preview_id)
 
 
-def ring_for_query_on_commit(query_id: int) -> None:
+def ring_for_preview_on_commit(preview_id: int) -> None:
     """The same, once the surrounding transaction is committed."""
-    transaction.on_commit(lambda: ring_for_query(query_id), robust=True)
+    transaction.on_commit(lambda: ring_for_preview(preview_id), robust=True)
 
 
 def ask_for_check(change_request_id: int) -> None:

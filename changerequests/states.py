@@ -167,6 +167,14 @@ class UploadKind(StrEnum):
 KINDS_WITH_SOURCE: Final = (UploadKind.SQL, UploadKind.TABLE)
 
 
+class EmptyCells(StrEnum):
+    """What a cell of a CSV file or a workbook means that holds nothing."""
+
+    KEEP = "keep"
+    NULL = "null"
+    TEXT = "text"
+
+
 class FollowUp(StrEnum):
     """What shall be done by itself once an upload is staged."""
 

@@ -8,7 +8,7 @@ from changerequests.services import (
     maintenance,
     outdated,
     plans,
-    queries,
+    previews,
     retention,
     staging,
     waiting,
@@ -28,10 +28,10 @@ def stage_upload(task: "Task[[int], None]", upload_id: int) -> None:
     staging.stage_upload(upload_id=upload_id, worker=task.request.hostname or "direct call")
 
 
-@shared_task(name="changerequests.answer_query", bind=True)
-def answer_query(task: "Task[[int], None]", query_id: int) -> None:
-    """Look what a statement would change, in a process that may die alone."""
-    queries.answer_query(query_id=query_id, worker=task.request.hostname or "direct call")
+@shared_task(name="changerequests.look", bind=True)
+def look(task: "Task[[int], None]", preview_id: int) -> None:
+    """Look what content would change, in a process that may die alone."""
+    previews.look_at(preview_id=preview_id, worker=task.request.hostname or "direct call")
 
 
 @shared_task(name="changerequests.check")
@@ -56,7 +56,7 @@ def sweep() -> None:
     maintenance.sweep()
     suites.sweep_proposals()
     staging.sweep_uploads()
-    queries.sweep_queries()
+    previews.sweep_previews()
     waiting.merge_what_is_ready()
 
 

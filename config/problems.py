@@ -70,6 +70,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "table_not_found": 422,
     "files_elsewhere": 422,
     "table_elsewhere": 422,
+    "too_large_for_workbook": 422,
     "version_gone": 410,
     "staged_corrupt": 500,
     "merge_failed": 500,
@@ -153,6 +154,8 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
     if isinstance(error, merging.StagingRejected):
         data["errors"] = [vars(found) for found in error.problems]
         data["total"] = error.total
+        if error.unknown_columns:
+            data["unknown_columns"] = [vars(found) for found in error.unknown_columns]
     elif isinstance(error, merging.MergeConflict):
         data["conflicts"] = [conflict_document(conflict) for conflict in error.conflicts]
     elif isinstance(error, merging.ValidationFailed):

@@ -38,6 +38,12 @@ SplitCounts = merging.SplitCounts
 ValueGroup = merging.ValueGroup
 VersionSize = merging.VersionSize
 same_value = merging.same_value
+ColumnAction = merging.ColumnAction
+
+
+def column_actions(given: Mapping[str, Mapping[str, str]]) -> dict[str, merging.ColumnAction]:
+    """What was decided about columns, by their names, from its form in JSON."""
+    return {name: ColumnAction(**action) for name, action in given.items()}  # type: ignore[arg-type]  # checked
 
 
 def json_value(value: Any) -> Any:

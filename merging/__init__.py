@@ -38,6 +38,7 @@ from merging.errors import (
     TableChanged,
     TableElsewhere,
     TableNotFound,
+    TooLargeForWorkbook,
     UnsupportedTable,
     VersionGone,
     VersionMoved,
@@ -86,9 +87,11 @@ from merging.model import (
     Check,
     Choice,
     Column,
+    ColumnAction,
     Conflict,
     ConflictFilter,
     ConflictKind,
+    EmptyCells,
     Held,
     KeyReport,
     LeftOut,
@@ -104,6 +107,7 @@ from merging.model import (
     TableInfo,
     TablePage,
     TableVersion,
+    UnknownColumn,
     ValueGroup,
 )
 from merging.sql.content_limits import ContentLimits
@@ -118,6 +122,7 @@ from merging.sql.values import json_form, text_form, typed_value
 from merging.staging import stage
 from merging.staging.apart import stage_apart, stage_query_apart, stage_table_apart
 from merging.staging.choices import ChoiceLine, read_choices
+from merging.staging.sources import format_of
 from merging.staging.splitting import Split, split, split_counts
 from merging.staging.staged import Staged, open_for_pages, open_staged
 from merging.store.keeping import keep_file, kept_files
@@ -160,6 +165,7 @@ __all__ = [
     "Choice",
     "ChoiceLine",
     "Column",
+    "ColumnAction",
     "CommitDiffers",
     "CommitRefused",
     "CommitUnknown",
@@ -178,6 +184,7 @@ __all__ = [
     "Differences",
     "DuplicateKeys",
     "EditedTable",
+    "EmptyCells",
     "ExpectationReport",
     "ExpectationResult",
     "ExpectationRules",
@@ -238,8 +245,10 @@ __all__ = [
     "TablePage",
     "TableProblem",
     "TableVersion",
+    "TooLargeForWorkbook",
     "TracedRow",
     "Underneath",
+    "UnknownColumn",
     "UnsupportedTable",
     "ValidationFailed",
     "ValidationReport",
@@ -264,6 +273,7 @@ __all__ = [
     "find_merge",
     "find_orphaned_files",
     "find_unneeded_files",
+    "format_of",
     "has_syscall_filter",
     "history",
     "inspect_table",

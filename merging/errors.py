@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from merging.model import Conflict, StagingProblem
+from merging.model import Conflict, StagingProblem, UnknownColumn
 
 
 class MergeError(Exception):
@@ -47,12 +47,14 @@ class MergeConflict(MergeError):
 class StagingRejected(MergeError):
     """The uploaded content was refused as a whole; nothing was staged.
 
-    ``problems`` is capped, ``total`` is exact.
+    ``problems`` is capped, ``total`` is exact. ``unknown_columns`` are those that somebody has yet to decide about,
+    where staging was to ask.
     """
 
     code: ClassVar[str] = "staging_rejected"
 
     def __init__(self, problems: Sequence[StagingProblem], *, total: int | None = None) -> None:
+        self.unknown_columns: tuple[UnknownColumn, ...] = ()
         self.problems: tuple[StagingProblem, ...] = tuple(problems)
         self.total = len(self.problems) if total is None else total
         first = self.problems[0].describe() if self.problems else "the content could not be read"
@@ -94,6 +96,12 @@ class TableChanged(MergeError):
     """
 
     code: ClassVar[str] = "table_changed"
+
+
+class TooLargeForWorkbook(MergeError):
+    """More rows, or a longer text, than a workbook holds. Other formats take them."""
+
+    code: ClassVar[str] = "too_large_for_workbook"
 
 
 class FilesElsewhere(MergeError):

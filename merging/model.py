@@ -288,6 +288,34 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match.group()):04x}"
 
 
+EmptyCells = Literal["keep", "null", "text"]
+"""What a cell without anything in a CSV file or a workbook means: the value stays as it is, NULL, or empty text."""
+
+
+@dataclass(frozen=True)
+class ColumnAction:
+    """What shall become of a column of the content: it is the column ``to`` of the table (``rename``), a new one
+    (``add``, of a ``type`` by its name in Delta, or the one that its values have), or nothing (``leave_out``).
+    """
+
+    action: Literal["rename", "add", "leave_out"]
+    to: str = ""
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class UnknownColumn:
+    """A column of the content that the table does not have, and that nobody has decided about.
+
+    ``suggestion`` is the column of the table that may be meant, else empty; ``type`` that of a new column for its
+    values, empty where that is not known.
+    """
+
+    name: str
+    suggestion: str = ""
+    type: str = ""
+
+
 @dataclass(frozen=True)
 class StagingProblem:
     """One reason why content was refused. ``line`` counts the file's lines (CSV header = 1) or rows.

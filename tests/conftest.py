@@ -22,7 +22,7 @@ from pytest_django import Settings
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
 from changerequests import queue
 from changerequests.models import ChangeRequest
-from changerequests.services import execution, queries, staging
+from changerequests.services import execution, previews, staging
 from datasets.models import Dataset
 from datasets.roles import Role
 from demo.processes import ManagedProcess
@@ -194,7 +194,7 @@ def run_in_this_process(
 
 @pytest.fixture(autouse=True)
 def staging_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uploads and statements are read in this process when the bell rings; tests with separate processes or
+    """Uploads and previews are read in this process when the bell rings; tests with separate processes or
     ``deaf_staging`` read none here.
     """
     monkeypatch.setattr(apart, "run_confined", run_in_this_process)
@@ -206,8 +206,8 @@ def staging_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         )
         monkeypatch.setattr(
             queue,
-            "ring_for_query_on_commit",
-            lambda query_id: queries.answer_query(query_id=query_id, worker="at once"),
+            "ring_for_preview_on_commit",
+            lambda preview_id: previews.look_at(preview_id=preview_id, worker="at once"),
         )
 
 
@@ -219,9 +219,9 @@ def child_for_staging(staging_at_once: None, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def deaf_staging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker hears of uploads and statements."""
+    """No worker hears of uploads and previews."""
     monkeypatch.setattr(queue, "ring_for_upload_on_commit", lambda upload_id: None)
-    monkeypatch.setattr(queue, "ring_for_query_on_commit", lambda query_id: None)
+    monkeypatch.setattr(queue, "ring_for_preview_on_commit", lambda preview_id: None)
 
 
 # --- Merging without a separate worker ------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """What people type into pages. Forms read and explain; services decide."""
 
-import re
 from typing import Any
 
 from django import forms
@@ -18,12 +17,6 @@ from datasets.roles import Role
 from datasets.services import EDITABLE_SETTINGS
 from notifications.channels.reach import LONGEST_URL
 from notifications.formats import Format
-
-UPLOAD_TYPES = ".csv,.tsv,.txt,.parquet,.jsonl,.ndjson,.arrow,.feather,.xlsx,.xlsm,.gz,.bz2,.zst"
-
-
-#: A line with a column's name and type; blanks are possible in both, a colon between them.
-NAME_AND_TYPE = re.compile(r"(?P<name>.*?\S)(?:\s*:\s*|\s+)(?P<type>\w+(?:\s*[(<].*[)>])?)")
 
 
 def style(form: forms.BaseForm) -> None:
@@ -119,86 +112,6 @@ class WebhookForm(forms.Form):
     def clean_actions(self) -> list[str]:
         """The actions, one by one."""
         return str(self.cleaned_data["actions"]).replace(",", " ").split()
-
-
-class UploadForm(forms.Form):
-    """A file with changed rows, or the same pasted as CSV."""
-
-    file = forms.FileField(
-        label="File",
-        required=False,
-        widget=forms.FileInput(attrs={"accept": UPLOAD_TYPES}),
-        help_text="CSV, Parquet, JSON lines, Arrow or XLSX. It needs the key columns and those that you change.",
-    )
-    pasted = forms.CharField(
-        label="Or paste rows as CSV",
-        required=False,
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "class": "form-control mono"}),
-        help_text="The first line names the columns.",
-    )
-    null_token = forms.CharField(
-        label="What stands for NULL in CSV",
-        required=False,
-        max_length=20,
-        strip=False,
-        help_text='An unquoted field equal to this becomes NULL. Left empty, an empty field is NULL and "" is '
-        "empty text.",
-    )
-    column_types = forms.CharField(
-        label="Types of new columns",
-        required=False,
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "class": "form-control mono"}),
-        help_text="One column a line, name and type: price decimal(10,2). A column that is not named here gets the "
-        "type from which every value comes back as it was written, or is text.",
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        style(self)
-
-    def clean_column_types(self) -> dict[str, str]:
-        """Names and types, from lines that end with the type."""
-        types: dict[str, str] = {}
-        for line in filter(None, map(str.strip, self.cleaned_data["column_types"].splitlines())):
-            found = NAME_AND_TYPE.fullmatch(line)
-            if found is None:
-                raise forms.ValidationError(
-                    f"Write a name and a type in each line, such as price decimal(10,2); found {line}."
-                )
-            if types.setdefault(found["name"], found["type"]) != found["type"]:
-                raise forms.ValidationError(f"The column {found['name']} is given two types.")
-        return types
-
-    def clean(self) -> dict[str, Any]:
-        """Exactly one of file and pasted rows."""
-        cleaned = super().clean() or {}
-        file, pasted = cleaned.get("file"), (cleaned.get("pasted") or "").strip()
-        if file and pasted:
-            self.add_error("pasted", "Either choose a file or paste rows, not both.")
-        elif not file and not pasted and not self.errors:
-            self.add_error("file", "Choose a file, or paste rows below.")
-        return cleaned
-
-
-class NewChangeRequestForm(UploadForm):
-    """A title, why, and the changed rows."""
-
-    title = forms.CharField(max_length=200, label="Title", help_text="What changes, in a few words.")
-    description = forms.CharField(
-        label="Why",
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 4}),
-        help_text="Reviewers read this first: where the new values come from, and what depends on them.",
-    )
-    merge_schema = forms.BooleanField(
-        label="Add columns that the table does not have yet",
-        required=False,
-        initial=True,
-        help_text="Otherwise an unknown column is refused.",
-    )
-    field_order = ("title", "description", "file", "pasted", "null_token", "column_types", "merge_schema")
 
 
 class ProposeEditsForm(forms.Form):

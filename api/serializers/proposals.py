@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from api.addresses import DatasetField
-from api.schema import FOLLOW_UPS, OUTCOMES, READINESS, UPLOAD_KINDS, UPLOAD_STATES
+from api.schema import EMPTY_CELLS, FOLLOW_UPS, OUTCOMES, READINESS, UPLOAD_KINDS, UPLOAD_STATES
 from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision, Upload
@@ -425,6 +425,63 @@ class ColumnTypesField(serializers.CharField):
         return types
 
 
+class ColumnActionSerializer(StrictSerializer):
+    """What is to become of a column of the content."""
+
+    action = serializers.ChoiceField(
+        [(name, name) for name in ("rename", "add", "leave_out")],
+        help_text="It is another column of the table, a new column, or nothing.",
+    )
+    to = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        trim_whitespace=False,
+        help_text="With `rename`: the table's column.",
+    )
+    type = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        help_text="With `add`: its type, as Delta names it; else the type that its values have.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["action"] == "rename" and not attrs.get("to"):
+            raise serializers.ValidationError({"to": "Name the column of the table that it is."})
+        wrong = {
+            name: f"It says nothing of {attrs['action']}."
+            for name, action in (("to", "rename"), ("type", "add"))
+            if attrs.get(name) and attrs["action"] != action
+        }
+        if wrong:
+            raise serializers.ValidationError(wrong)
+        return attrs
+
+
+class UnknownColumnSerializer(serializers.Serializer):
+    """A column of the content that the table lacks, and that nobody has decided about."""
+
+    name = serializers.CharField()
+    suggestion = serializers.CharField(
+        allow_blank=True, help_text="The column of the table that may be meant; empty where none is near."
+    )
+    type = serializers.CharField(
+        allow_blank=True, help_text="That of a new column for its values; empty where that is not known yet."
+    )
+
+
+@extend_schema_field({"type": "string", "example": '{"nmae": {"action": "rename", "to": "name"}}'})
+class ColumnsField(serializers.CharField):
+    """Decisions about columns in a JSON object, as a form can carry it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            given = parse_json(super().to_internal_value(data), "columns")
+        except InvalidInput as error:
+            raise serializers.ValidationError(error.message) from error
+        decided = serializers.DictField(child=ColumnActionSerializer())
+        return decided.run_validation(given)
+
+
 class UploadSerializer(StrictSerializer):
     """A file with the key columns, any of the other columns and optionally ``_op``."""
 
@@ -443,6 +500,17 @@ class UploadSerializer(StrictSerializer):
     column_types = ColumnTypesField(
         required=False,
         help_text='Types of new columns by their names, as JSON: `{"price": "decimal(10,2)"}`.',
+    )
+    columns = ColumnsField(
+        required=False,
+        help_text="What is to become of columns, by their names in the file, as JSON: "
+        '`{"nmae": {"action": "rename", "to": "name"}, "note": {"action": "leave_out"}}`.',
+    )
+    empty_cells = serializers.ChoiceField(
+        EMPTY_CELLS,
+        required=False,
+        help_text="What an empty cell of a CSV file (without quotes) or a workbook means: the value stays as it is, "
+        "NULL, or empty text (in columns of text). Unless given, what `null_token` says. Other formats have none.",
     )
 
 
@@ -465,6 +533,9 @@ class UploadProblemSerializer(serializers.Serializer):
         many=True, required=False, help_text="Of refused content: problems by line and column, capped."
     )
     total = serializers.IntegerField(required=False, help_text="How many problems there are.")
+    unknown_columns: Any = UnknownColumnSerializer(
+        many=True, required=False, help_text="Of a look: columns that somebody has yet to decide about."
+    )
 
 
 class FollowedUpSerializer(serializers.Serializer):

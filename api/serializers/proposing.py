@@ -7,6 +7,7 @@ from rest_framework import serializers
 from api.schema import OUTCOMES
 from api.serializers.proposals import (
     ChangeRequestDetailSerializer,
+    ColumnActionSerializer,
     ColumnTypesField,
     ReceivedUploadSerializer,
     UploadSerializer,
@@ -80,10 +81,12 @@ class ContentProposalSerializer(ProposalFields):
         required=False,
         help_text='Types of new columns by their names, as JSON: `{"price": "decimal(10,2)"}`.',
     )
+    columns = UploadSerializer().fields["columns"]
+    empty_cells = UploadSerializer().fields["empty_cells"]
 
 
 class RowsProposalSerializer(ProposalFields):
-    """A proposal in JSON: exactly one of `rows`, `sql` and `from_table`."""
+    """A proposal in JSON: exactly one of `rows`, `sql`, `from_table` and `preview`."""
 
     rows = serializers.ListField(
         child=serializers.DictField(child=AnyValue(allow_null=True)),
@@ -101,6 +104,10 @@ class RowsProposalSerializer(ProposalFields):
         required=False,
         help_text="The path of a clone or copy of the dataset's table, absolute or below the data folder.",
     )
+    preview = serializers.IntegerField(
+        required=False,
+        help_text="A look of yours: its content is proposed as it was looked at, without being sent again.",
+    )
     base_version = serializers.IntegerField(
         required=False,
         min_value=0,
@@ -109,16 +116,25 @@ class RowsProposalSerializer(ProposalFields):
     column_types = serializers.DictField(
         child=serializers.CharField(), required=False, help_text="Types of new columns by their names."
     )
+    columns = serializers.DictField(
+        child=ColumnActionSerializer(),
+        required=False,
+        help_text="What is to become of columns, by their names in the content. With `rows` or `sql`.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        given = [name for name in ("rows", "sql", "from_table") if name in attrs]
+        given = [name for name in ("rows", "sql", "from_table", "preview") if name in attrs]
         if len(given) != 1:
-            told = "Give one of rows, sql and from_table" + (", not several." if given else ".")
+            told = "Give one of rows, sql, from_table and preview" + (", not several." if given else ".")
             raise serializers.ValidationError(dict.fromkeys(given or ["rows"], told))
         if "base_version" in attrs and given != ["from_table"]:
             raise serializers.ValidationError({"base_version": "Only from_table has it: all else is new."})
         if "column_types" in attrs and given != ["rows"]:
             raise serializers.ValidationError({"column_types": "Only rows need it: the others have types."})
+        if "columns" in attrs and given[0] not in ("rows", "sql"):
+            raise serializers.ValidationError({"columns": "Only rows and sql have columns to decide about."})
+        if "merge_schema" in attrs and given == ["preview"]:
+            raise serializers.ValidationError({"merge_schema": "It was decided when it was looked at."})
         return super().validate(attrs)
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -32,13 +34,13 @@ from changerequests import selectors
 from changerequests.errors import NothingToChange
 from changerequests.facts import visible_facts
 from changerequests.models import Upload
-from changerequests.services import uploads
+from changerequests.services import previews, uploads
 from changerequests.states import FollowUp, Outcome, UploadKind
 from datasets.addressing import DatasetAddress
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import Dataset
 from datasets.roles import visible_dataset
-from datasets.rows import write_json
+from datasets.rows import column_actions, write_json
 
 
 @extend_schema(tags=["change requests"])
@@ -101,7 +103,7 @@ def _wanted(request: Request) -> dict[str, Any]:
     sent: Any = request.data or {}  # nothing of an empty body
     kind = content_type_of(request.content_type)
     if kind in CONTENT_TYPES:
-        return _of_content(request, sent.get("file"), CONTENT_TYPES[kind])
+        return of_content(request, ContentProposalSerializer, kind)
     if request.query_params:
         sentence = "Parameters in the address are for content that is the body itself. Give it in the body."
         raise InvalidInput(sentence, errors={name: [sentence] for name in request.query_params})
@@ -109,8 +111,11 @@ def _wanted(request: Request) -> dict[str, Any]:
     return validated(shape, sent)
 
 
-def _of_content(request: Request, file: Any, file_format: str) -> dict[str, Any]:
-    wanted = validated(ContentProposalSerializer, request.query_params)
+def of_content(request: Request, shape: type[serializers.Serializer], kind: str) -> dict[str, Any]:
+    """What is asked for in the address, where the body is the content itself, of the media type ``kind``."""
+    sent: Any = request.data or {}  # nothing of an empty body
+    file, file_format = sent.get("file"), CONTENT_TYPES[kind]
+    wanted = validated(shape, request.query_params)
     if file is None:
         raise InvalidInput("The body is empty. Send the content as the body.")
     named = wanted.setdefault("file_format", file_format)
@@ -131,7 +136,7 @@ def _known(request: Request, dataset: Dataset) -> Upload | None:
 def _received(request: Request, dataset: Dataset, wanted: dict[str, Any]) -> Upload:
     actor, key = actor_of(request), key_of(request)
     then = uploads.Then(_follow_up(wanted), wanted["message"])
-    with _content(wanted) as content:
+    with received_content(wanted, actor) as content:
         if "change_request" not in wanted:
             return uploads.receive_draft(
                 dataset=dataset,
@@ -161,10 +166,13 @@ def _follow_up(wanted: dict[str, Any]) -> FollowUp:
 
 
 @contextmanager
-def _content(wanted: dict[str, Any]) -> Iterator[uploads.Content]:
+def received_content(wanted: dict[str, Any], actor: User) -> Iterator[uploads.Content]:
     """What came, for the service; a file that was written here is gone afterwards."""
-    if "sql" in wanted:
-        yield uploads.NamedSource(UploadKind.SQL, wanted["sql"])
+    decided = column_actions(wanted.get("columns", {}))
+    if "preview" in wanted:
+        yield previews.visible_preview(actor, wanted["preview"])
+    elif "sql" in wanted:
+        yield uploads.NamedSource(UploadKind.SQL, wanted["sql"], column_actions=decided)
     elif "from_table" in wanted:
         yield uploads.NamedSource(UploadKind.TABLE, wanted["from_table"], wanted.get("base_version"))
     elif "rows" in wanted:
@@ -174,6 +182,7 @@ def _content(wanted: dict[str, Any]) -> Iterator[uploads.Content]:
                 file_name="rows",
                 file_format="jsonl",
                 column_types=wanted.get("column_types") or {},
+                column_actions=decided,
                 kind=UploadKind.ROWS,
             )
     else:
@@ -184,6 +193,8 @@ def _content(wanted: dict[str, Any]) -> Iterator[uploads.Content]:
             file_format=wanted.get("file_format"),
             null_token=wanted["null_token"],
             column_types=wanted.get("column_types") or {},
+            column_actions=decided,
+            empty_cells=wanted.get("empty_cells"),
         )
 
 

@@ -26,6 +26,7 @@ from changerequests import selectors
 from changerequests.models import Upload
 from changerequests.services import plans, staged_rows, suggestions, uploads
 from datasets.errors import NotFound
+from datasets.rows import column_actions
 
 UPLOAD_ID = OpenApiParameter("upload_id", int, OpenApiParameter.PATH)
 
@@ -70,6 +71,8 @@ class UploadView(Documented):
                 file_format=wanted.get("file_format"),
                 null_token=wanted["null_token"],
                 column_types=wanted.get("column_types") or {},
+                column_actions=column_actions(wanted.get("columns", {})),
+                empty_cells=wanted.get("empty_cells"),
             ),
         )
         return _answer(request, upload)

@@ -27,7 +27,7 @@ from changerequests.models import (
     Comment,
     ExpectationOverride,
     MergeRun,
-    Query,
+    Preview,
     Review,
     Revision,
     Upload,
@@ -52,7 +52,10 @@ TEXTS: Final[Mapping[type[models.Model], tuple[str, ...]]] = {
         "title", "description", "file_name", "agent", "error_message", "error_data", "source", "follow_up_message",
         "followed_up",
     ),
-    Query: ("statement", "result", "error_message", "error_data"),
+    Preview: (
+        "title", "description", "file_name", "source", "pasted", "result", "error_message",
+        "error_data",
+    ),
     ExpectationOverride: ("reason",),
     MergeRun: (
         "requested_for", "message", "override_reason", "overridden_blockers", "approved_by", "error_message",

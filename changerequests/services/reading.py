@@ -15,9 +15,11 @@ from django.conf import settings
 
 import merging
 from changerequests.errors import ReaderDied, ReaderOutOfMemory, ReaderTookTooLong, UploadEnded, UploadLost
+from changerequests.models import ReceivedContent
 from changerequests.states import KINDS_WITH_SOURCE, UploadKind
 from datasets.errors import DomainError, TableReplaced
 from datasets.models import Dataset
+from datasets.rows import column_actions
 
 #: Of the process that reads: as many files as any format needs, with room for what DuckDB spills.
 _OPEN_FILES = 1024
@@ -56,12 +58,16 @@ class Reading:
         with self._apart(UploadKind.FILE) as apart:
             return self._own(merging.stage_apart(table, str(path), keys, **apart, **options))
 
-    def statement(self, statement: str) -> merging.Staged:
-        """The rows that a statement of SQL gives over the dataset as it is now."""
+    def statement(self, statement: str, **options: Any) -> merging.Staged:
+        """The rows that a statement of SQL gives over the dataset as it is now; ``options`` are those of
+        ``merging.stage_query_apart``.
+        """
         table, keys = self._table
         with self._apart(UploadKind.SQL) as apart:
             names = [self.dataset.slug]
-            return self._own(merging.stage_query_apart(table, statement, keys, names=names, **apart))
+            return self._own(
+                merging.stage_query_apart(table, statement, keys, names=names, **apart, **options)
+            )
 
     def other_table(self, path: str, *, base_version: int | None, proved_only: bool) -> merging.Staged:
         """What another table changed since the version of the dataset's table that it was made from."""
@@ -95,6 +101,23 @@ class Reading:
         if staged.table_id != self.dataset.meta.table_id:
             raise TableReplaced(f"The table at {self.dataset.table_uri} is not the one that was registered.")
         return staged
+
+
+def decided(content: ReceivedContent) -> dict[str, merging.ColumnAction]:
+    """What was decided about the columns of content."""
+    return column_actions(content.column_actions)
+
+
+def how_to_read(content: ReceivedContent) -> dict[str, Any]:
+    """The options of ``Reading.file`` for content that came as a file."""
+    return {
+        "null_token": content.null_token,
+        "file_format": content.file_format or None,
+        "file_name": content.file_name,
+        "column_types": content.column_types,
+        "column_actions": decided(content),
+        "empty_cells": content.empty_cells or None,
+    }
 
 
 def bounds_for(

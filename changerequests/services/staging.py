@@ -39,7 +39,7 @@ from changerequests.services.proposals import (
     make_current,
     nothing_in,
 )
-from changerequests.services.storage import staging_folder, upload_folder, uploads_folder
+from changerequests.services.storage import CONTENT, staging_folder, upload_folder, uploads_folder
 from changerequests.states import (
     ACTIVE_UPLOAD_STATUSES,
     Action,
@@ -128,7 +128,7 @@ def _read(hold: Hold) -> merging.Staged:
         is_cancelled=reading.now_and_then(lambda: not _is_wanted(hold)),
     )
     if upload.kind == UploadKind.SQL:
-        return of_upload.statement(upload.source)
+        return of_upload.statement(upload.source, column_actions=reading.decided(upload))
     if upload.kind == UploadKind.TABLE:
         actor = User.objects.get(pk=upload.uploaded_by_id)  # as the person is now
         return of_upload.other_table(
@@ -137,15 +137,12 @@ def _read(hold: Hold) -> merging.Staged:
             # An owner may vouch for a copy whose log does not tell where it comes from.
             proved_only=not is_owner(actor, upload.dataset),
         )
-    received = folder / uploads.CONTENT
+    received = folder / CONTENT
     if not received.is_file():
         raise UploadLost("The received file is not there any more. Upload it again; nothing was staged.")
     return of_upload.file(
         received,
-        null_token=upload.null_token,
-        file_format=upload.file_format or None,
-        file_name=upload.file_name,
-        column_types=upload.column_types,
+        **reading.how_to_read(upload),
         base_version=upload.edits.base_version if upload.edits is not None else upload.base_version,
     )
 

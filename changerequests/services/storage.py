@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from audit.files import audit_root
-from changerequests.models import ChangeRequest, Upload
+from changerequests.models import ChangeRequest, Preview, Upload
 from datasets.errors import NotFound
 
 #: Beside the staged revisions of a request.
@@ -45,6 +45,20 @@ def incoming_folder() -> Path:
 def upload_folder(upload: Upload) -> Path:
     """The received file of the upload, and what its attempts write. Gone once the upload has ended."""
     return uploads_folder() / upload.token
+
+
+def previews_folder() -> Path:
+    """Where files lie that are looked at before they are proposed: a folder for each preview."""
+    return Path(settings.DELTA_DATA_ROOT) / "_staging" / "previews"
+
+
+def preview_folder(preview: Preview) -> Path:
+    """The received file of the preview, and what its attempts write. Gone with the preview."""
+    return previews_folder() / preview.token
+
+
+#: The name of the received file in the folder of its upload or preview; what people call it stands in the row.
+CONTENT = "content"
 
 
 def archive_folder(change_request: ChangeRequest) -> Path:

@@ -23,22 +23,46 @@ from audit.services import acting_agent
 from changerequests import queue
 from changerequests.errors import InvalidTransition, UploadEnded
 from changerequests.facts import facts_of
-from changerequests.models import ChangeRequest, Edits, Revision, Upload
+from changerequests.models import ChangeRequest, Edits, Preview, ReceivedContent, Revision, Upload
 from changerequests.policies import require
 from changerequests.services.locks import lock_change_request
 from changerequests.services.proposals import create_change_request, remove_if_empty
-from changerequests.services.storage import upload_folder
-from changerequests.states import ACTIVE_UPLOAD_STATUSES, Action, FollowUp, UploadKind, UploadStatus
+from changerequests.services.storage import CONTENT, preview_folder, upload_folder
+from changerequests.states import (
+    ACTIVE_UPLOAD_STATUSES,
+    KINDS_WITH_SOURCE,
+    Action,
+    EmptyCells,
+    FollowUp,
+    UploadKind,
+    UploadStatus,
+)
+from datasets.durable_work import WorkStatus
 from datasets.errors import InvalidInput, NotFound
 from datasets.idempotency import KEPT
 from datasets.models import Dataset
 from datasets.roles import is_owner, role_on
-from datasets.rows import storable
+from datasets.rows import kept, storable
 
-#: The name of the received file in the folder of its upload; what people call it stands in the row.
-CONTENT = "content"
+#: What a preview and the upload of it have in common.
+_HOW_TO_READ = (
+    "merge_schema",
+    "source",
+    "size_bytes",
+    "file_name",
+    "file_format",
+    "null_token",
+    "column_types",
+    "column_actions",
+    "empty_cells",
+    "pasted",
+)
 #: The ``error_code`` of content that was refused with problems by line and column.
 REJECTED = merging.StagingRejected.code
+
+
+#: What was decided about columns, by their names in the content.
+ColumnActions = Mapping[str, merging.ColumnAction]
 
 
 @dataclass(frozen=True)
@@ -46,10 +70,11 @@ class ReceivedFile:
     """A file that came in, and how it is to be read.
 
     It is CSV, Parquet, JSON lines, Arrow or XLSX, by its name unless ``file_format`` says. In CSV, ``null_token`` (an
-    unquoted field equal to it) stands for NULL; ``column_types`` says the types of new columns. ``pasted`` is the text
-    itself where somebody typed it. ``kind`` is ``ROWS`` where Headgate wrote the file from rows that came as JSON;
-    ``edits`` is the content that it holds with some rows edited. ``tray`` are somebody's edits that it holds, made on
-    ``base_version`` of the table: they go once it is staged.
+    unquoted field equal to it) stands for NULL, and ``empty_cells`` says what a cell without anything means there and
+    in a workbook; ``column_types`` says the types of new columns, ``column_actions`` what is to become of columns by
+    their names in the file. ``pasted`` is the text itself where somebody typed it. ``kind`` is ``ROWS`` where Headgate
+    wrote the file from rows that came as JSON; ``edits`` is the content that it holds with some rows edited. ``tray``
+    are somebody's edits that it holds, made on ``base_version`` of the table: they go once it is staged.
     """
 
     path: Path
@@ -57,6 +82,8 @@ class ReceivedFile:
     file_format: str | None = None
     null_token: str = ""
     column_types: Mapping[str, str] = field(default_factory=dict)
+    column_actions: ColumnActions = field(default_factory=dict)
+    empty_cells: EmptyCells | None = None
     pasted: str = ""
     kind: UploadKind = UploadKind.FILE
     edits: Revision | None = None
@@ -74,9 +101,11 @@ class NamedSource:
     kind: UploadKind
     source: str
     base_version: int | None = None
+    column_actions: ColumnActions = field(default_factory=dict)
 
 
-Content = ReceivedFile | NamedSource
+#: A preview is proposed as it was looked at, its file with it.
+Content = ReceivedFile | NamedSource | Preview
 
 
 @dataclass(frozen=True)
@@ -145,14 +174,14 @@ def receive_draft(
 
 
 def _received(upload: Upload, content: Content, then: Then) -> Upload:
-    _describe(upload, content)
+    if isinstance(content, Preview):
+        require_proposable(content, upload)
+        upload.preview = content
+    describe(upload, content)
     upload.follow_up, upload.follow_up_message = then.follow_up, storable(then.message.strip())
     folder = upload_folder(upload)
     try:
-        with merging.naming_full_disks("receive the upload", str(folder.parent)):
-            folder.mkdir(parents=True)
-            if isinstance(content, ReceivedFile):
-                _link_or_copy(content.path, folder / CONTENT)
+        keep_file_of(content, folder)
         with transaction.atomic():
             if upload.made_request:
                 upload.change_request = draft_for(upload, upload.uploaded_by)
@@ -190,12 +219,34 @@ def draft_for(upload: Upload, author: User) -> ChangeRequest:
     )
 
 
-def _describe(upload: Upload, content: Content) -> None:
+def require_proposable(preview: Preview, upload: Upload) -> None:
+    """Raise ``InvalidInput`` where an upload of the preview would not do what was looked at."""
+    told = ""
+    if preview.dataset_id != upload.dataset_id or preview.asked_by_id != upload.uploaded_by_id:
+        told = "It is not a look of yours at this dataset."
+    elif preview.is_active:
+        told = "It is still being read. Wait until it is known what would change."
+    elif preview.status != WorkStatus.SUCCEEDED:
+        told = f"It cannot be proposed: {preview.error_message}"
+    elif unknown := kept(preview.result).get("unknown_columns"):
+        names = ", ".join(one["name"] for one in unknown)
+        told = f"Decide first what shall become of what the table does not have: {names}."
+    if told:
+        raise InvalidInput(told, errors={"preview": [told]})
+
+
+def describe(row: ReceivedContent, content: Content) -> None:
     """Write into the row what the content is and how it is to be read. Raises ``InvalidInput`` above the limit."""
-    upload.kind = content.kind
+    row.kind = content.kind
+    if isinstance(content, Preview):
+        for name in _HOW_TO_READ:
+            setattr(row, name, getattr(content, name))
+        return
+    row.column_actions = {name: vars(action) for name, action in content.column_actions.items()}
     if isinstance(content, NamedSource):
-        upload.source, upload.size_bytes = storable(content.source), 0
-        upload.base_version = content.base_version
+        row.source, row.size_bytes = storable(content.source), 0
+        if isinstance(row, Upload):
+            row.base_version = content.base_version
         return
     size, limit = content.path.stat().st_size, settings.UPLOAD_LIMIT_BYTES
     if size > limit:
@@ -203,12 +254,28 @@ def _describe(upload: Upload, content: Content) -> None:
             f"The file has {size:,} bytes; {limit:,} are possible. Split it into several change requests."
         )
         raise InvalidInput(sentence, errors={"file": [sentence]})
-    upload.size_bytes, upload.edits, upload.base_version = size, content.edits, content.base_version
-    upload.file_name = storable(content.file_name or content.path.name)[:255]
-    upload.file_format = content.file_format or ""
-    upload.null_token = storable(content.null_token)
-    upload.column_types = storable(content.column_types)
-    upload.pasted = storable(content.pasted)
+    row.size_bytes = size
+    if isinstance(row, Upload):
+        row.edits, row.base_version = content.edits, content.base_version
+    row.file_name = storable(content.file_name or content.path.name)[:255]
+    row.file_format = content.file_format or ""
+    row.null_token = storable(content.null_token)
+    row.column_types = storable(content.column_types)
+    row.empty_cells = content.empty_cells or ""
+    row.pasted = storable(content.pasted)
+
+
+def keep_file_of(content: Content, folder: Path) -> None:
+    """Make a folder with the file of the content, where it has one. Raises ``NotFound`` where it is gone."""
+    with merging.naming_full_disks("receive the upload", str(folder.parent)):
+        folder.mkdir(parents=True)
+        if isinstance(content, ReceivedFile):
+            _link_or_copy(content.path, folder / CONTENT)
+        elif isinstance(content, Preview) and content.kind not in KINDS_WITH_SOURCE:
+            try:
+                _link_or_copy(preview_folder(content) / CONTENT, folder / CONTENT)
+            except FileNotFoundError as error:
+                raise NotFound("What was looked at is kept for a day, and is gone. Send it again.") from error
 
 
 def remove_draft_of(upload_id: int, code: str) -> None:
@@ -225,6 +292,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
     """Have the file at the target, too: whoever made the source removes it."""
     try:
         os.link(source, target)
+    except FileNotFoundError:
+        raise
     except OSError:  # another disk, or one without links
         shutil.copyfile(source, target)
 

@@ -300,6 +300,13 @@ class TableElsewhere(HeadgateError):
     advice = "Ask an operator: the table's folder became a link, or TABLE_PLACES was narrowed."
 
 
+class TooLargeForWorkbook(HeadgateError):
+    """More rows, or a longer text, than a workbook holds."""
+
+    code = "too_large_for_workbook"
+    advice = "Take CSV, Parquet or Arrow, or choose fewer rows by a filter."
+
+
 # --- Not as things stand now ---------------------------------------------------------------------------------
 
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from typing_extensions import NotRequired
 
 
+ActionEnum = Literal["rename", "add", "leave_out"]
+
+
 class Answer(TypedDict):
     """What a receiver answered."""
 
@@ -165,6 +168,14 @@ class Column(TypedDict):
     type: str
     nullable: bool
     comment: str
+
+
+class ColumnAction(TypedDict):
+    """What is to become of a column of the content."""
+
+    action: ActionEnum
+    to: NotRequired[str]
+    type: NotRequired[str]
 
 
 class Comment(TypedDict):
@@ -391,6 +402,9 @@ class EditedRow(TypedDict):
     current: dict[str, Any] | None
 
 
+EmptyCells = Literal["keep", "null", "text"]
+
+
 class Event(TypedDict):
     """One entry of the audit trail."""
 
@@ -485,7 +499,7 @@ class FollowedUp(TypedDict):
 
 
 class Found(TypedDict):
-    """What the statement would change, proposed as it is."""
+    """What the content would change, proposed as it is."""
 
     version: int
     rows_inserted: int
@@ -542,6 +556,24 @@ class HistoryPage(TypedDict):
 
 
 LevelEnum = Literal["watch", "participating", "mute"]
+
+
+class LookedAt(TypedDict):
+    """The same, with what a person decides by."""
+
+    version: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    noop_rows: int
+    cells_updated: dict[str, int]
+    columns: list[str]
+    new_columns: dict[str, str]
+    warnings: list[str]
+    rows: list[FoundRow]
+    duplicate_rows: NotRequired[int]
+    cells_becoming_null: NotRequired[dict[str, int]]
+    unknown_columns: NotRequired[list[UnknownColumn]]
 
 
 class Maintenance(TypedDict):
@@ -1037,6 +1069,27 @@ class PlanSummary(TypedDict):
     checked_at: str
 
 
+class Preview(TypedDict):
+    """A look at content before it is proposed: where that stands, how it is read, and what was found."""
+
+    id: int
+    status: MaintenanceStatus
+    dataset: int
+    change_request: str | None
+    kind: UploadKind
+    sql: str
+    file_name: NotRequired[str]
+    size_bytes: NotRequired[int]
+    columns: dict[str, ColumnAction]
+    empty_cells: EmptyCells | BlankEnum
+    rows_read: NotRequired[int]
+    found: LookedAt | None
+    problem: UploadProblem | None
+    asked_at: str
+    finished_at: NotRequired[str | None]
+    url: str
+
+
 class Project(TypedDict):
     """A group of datasets."""
 
@@ -1106,12 +1159,12 @@ class ReceivedUpload(TypedDict):
     change_request: str | None
     revision: int | None
     problem: UploadProblem | None
-    kind: ReceivedUploadKindEnum
+    kind: UploadKind
     source: str
     follow_up: FollowUpEnum | BlankEnum
     followed_up: FollowedUp | None
     file_name: NotRequired[str]
-    size_bytes: int
+    size_bytes: NotRequired[int]
     rows_read: NotRequired[int]
     uploaded_by: str
     received_at: str
@@ -1119,9 +1172,6 @@ class ReceivedUpload(TypedDict):
     cancel_requested: bool
     url: str
     change_request_url: str | None
-
-
-ReceivedUploadKindEnum = Literal["file", "rows", "sql", "table"]
 
 
 class RemovableFiles(TypedDict):
@@ -1438,10 +1488,21 @@ class Undone(TypedDict):
     unresolved: int
 
 
+class UnknownColumn(TypedDict):
+    """A column of the content that the table lacks, and that nobody has decided about."""
+
+    name: str
+    suggestion: str
+    type: str
+
+
 class Unresolved(TypedDict):
     """How many conflicts still need a choice."""
 
     unresolved: int
+
+
+UploadKind = Literal["file", "rows", "sql", "table"]
 
 
 class UploadProblem(TypedDict):
@@ -1451,6 +1512,7 @@ class UploadProblem(TypedDict):
     message: str
     errors: NotRequired[list[ContentError]]
     total: NotRequired[int]
+    unknown_columns: NotRequired[list[UnknownColumn]]
 
 
 UploadState = Literal["received", "reading", "checking", "staged", "refused", "failed", "cancelled"]

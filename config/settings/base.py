@@ -224,7 +224,7 @@ CELERY_TASK_DEFAULT_QUEUE = "maintenance"
 CELERY_TASK_ROUTES = {
     "changerequests.merge_next": {"queue": "merging"},
     "changerequests.stage_upload": {"queue": "staging"},
-    "changerequests.answer_query": {"queue": "staging"},
+    "changerequests.look": {"queue": "staging"},
     "notifications.*": {"queue": "notifications"},
 }
 CELERY_TASK_TIME_LIMIT = 3600
@@ -292,6 +292,8 @@ SPECTACULAR_SETTINGS = {
         "MergeRunStatus": "api.schema.RUN_STATUSES",
         "MergeRunPhase": "api.schema.RUN_PHASES",
         "UploadState": "api.schema.UPLOAD_STATES",
+        "UploadKind": "api.schema.UPLOAD_KINDS",
+        "EmptyCells": "api.schema.EMPTY_CELLS",
         "Readiness": "api.schema.READINESS",
         "MemberKind": [("user", "user"), ("group", "group")],
         "MaintenanceJob": "datasets.models.MaintenanceRun.Job",

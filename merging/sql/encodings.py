@@ -1,4 +1,4 @@
-"""Rows as files: CSV, Parquet and the stream format of Arrow, piece by piece, with no value rounded.
+"""Rows as files: CSV, Parquet, the stream format of Arrow and workbooks, piece by piece, with no value rounded.
 
 Parquet and Arrow carry the exact types. CSV carries the text of each value (``values.text_form``); a text stands in
 quotes always and NULL is the cell without anything, so that a file comes back through staging as it was (RFC 4180;
@@ -20,6 +20,7 @@ import pyarrow.parquet as parquet
 
 from merging.sql.types import is_text
 from merging.sql.values import fits_python, python_values, text_form
+from merging.sql.workbook_files import workbook
 
 #: Rows in one row group of Parquet, or fewer where they are long: what is held before it is written.
 _GROUP_ROWS = 131_072
@@ -35,6 +36,7 @@ class FileFormat(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
     ARROW = "arrow"
+    XLSX = "xlsx"
 
 
 def encoded(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file_format: FileFormat) -> Iterator[bytes]:
@@ -149,4 +151,5 @@ _ENCODERS: dict[FileFormat, Callable[[pa.Schema, Iterable[pa.RecordBatch]], Iter
     FileFormat.CSV: _csv,
     FileFormat.PARQUET: _parquet,
     FileFormat.ARROW: _arrow,
+    FileFormat.XLSX: workbook,
 }

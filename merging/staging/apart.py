@@ -14,7 +14,7 @@ from typing import Any
 from merging.confinement import Bounds, run_confined
 from merging.delta import may_leave, open_sealed_snapshot, place_of, reach_of
 from merging.errors import StagedCorrupt
-from merging.model import Phase
+from merging.model import ColumnAction, EmptyCells, Phase
 from merging.sql.session import Limits, limits, set_limits
 from merging.staging.clones import changes_of_clone
 from merging.staging.queries import answer
@@ -86,6 +86,9 @@ def stage_apart(
     file_format: str | None = None,
     file_name: str = "",
     column_types: Mapping[str, str] | None = None,
+    column_actions: Mapping[str, ColumnAction] | None = None,
+    empty_cells: EmptyCells | None = None,
+    asks_about_columns: bool = False,
     on_progress: Heard | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> Staged:
@@ -105,6 +108,9 @@ def stage_apart(
             "file_format": file_format,
             "file_name": file_name,
             "column_types": dict(column_types or {}),
+            "column_actions": _as_json(column_actions),
+            "empty_cells": empty_cells,
+            "asks_about_columns": asks_about_columns,
         },
     )
 
@@ -120,6 +126,8 @@ def stage_query_apart(
     names: Sequence[str] = (),
     base_version: int | None = None,
     merge_schema: bool = True,
+    column_actions: Mapping[str, ColumnAction] | None = None,
+    asks_about_columns: bool = False,
     on_progress: Heard | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> Staged:
@@ -138,7 +146,11 @@ def stage_query_apart(
         statement=statement,
         names=list(names),
         base_version=base_version,
-        options={"merge_schema": merge_schema},
+        options={
+            "merge_schema": merge_schema,
+            "column_actions": _as_json(column_actions),
+            "asks_about_columns": asks_about_columns,
+        },
     )
 
 
@@ -170,6 +182,10 @@ def stage_table_apart(
         proved_only=proved_only,
         options={"merge_schema": merge_schema},
     )
+
+
+def _as_json(column_actions: Mapping[str, ColumnAction] | None) -> dict[str, dict[str, str]]:
+    return {name: dict(vars(action)) for name, action in (column_actions or {}).items()}
 
 
 def _within(destination: str, answer: Any) -> str:
@@ -231,7 +247,13 @@ def _confined(argument: Mapping[str, Any], report: Report) -> Iterator[dict[str,
         naming_full_disks("stage the upload", argument["destination"]),
         reach_of(leaving=bool(argument["may_leave"]), places=argument["places"]),
     ):
-        yield {"destination": argument["destination"], "progress": tell, **argument["options"]}
+        decided = argument["options"].get("column_actions", {})
+        yield {
+            "destination": argument["destination"],
+            "progress": tell,
+            **argument["options"],
+            "column_actions": {name: ColumnAction(**action) for name, action in decided.items()},
+        }
 
 
 def _folder(staged: Staged) -> dict[str, str]:

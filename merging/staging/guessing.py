@@ -12,13 +12,16 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from merging.errors import UnsupportedTable
+from merging.model import UnknownColumn
 from merging.sql.quoting import literal
 from merging.sql.session import Session
-from merging.sql.types import duckdb_type
+from merging.sql.types import duckdb_type, type_name
 from merging.staging.checking import OPERATIONS
 from merging.staging.loading import Loaded
 from merging.staging.mapping import Columns, InputColumn
 from merging.staging.sources.base import OPERATION_COLUMN, CellKind
+from merging.staging.sources.plain_arrow import filled
 from merging.staging.workbench import Workbench
 
 _AT_ONCE = 100
@@ -79,6 +82,29 @@ def type_new_columns(bench: Workbench, loaded: Loaded, columns: Columns, *, zone
     return NewlyTyped(
         replace(loaded, rows=rows), replace(columns, inputs=tuple(inputs), schema=pa.schema(fields)), warnings
     )
+
+
+def types_of_unknown(
+    bench: Workbench, loaded: Loaded, columns: Columns, *, zoneless: bool
+) -> tuple[UnknownColumn, ...]:
+    """The columns to decide about, each with the type that a new column would have for its values."""
+    guessed = [column for column in columns.unknown if column.guessed]
+    guesses = _guess_types(bench.session, loaded.rows.sql, guessed, bench.source.kinds, zoneless=zoneless)
+    return tuple(
+        UnknownColumn(
+            column.name,
+            columns.suggestions.get(column.name, ""),
+            _told_type(guesses[column.position].type if column.position in guesses else column.type),
+        )
+        for column in columns.unknown
+    )
+
+
+def _told_type(data_type: pa.DataType) -> str:
+    try:
+        return type_name(filled(data_type))
+    except UnsupportedTable:
+        return ""
 
 
 def _warnings(bench: Workbench, loaded: Loaded, texts: Sequence[InputColumn]) -> tuple[str, ...]:

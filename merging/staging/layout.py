@@ -86,6 +86,17 @@ def count_rows(opened: Session, rows: str, layout: Layout) -> RowCounts:
     )
 
 
+def nulled_cells(opened: Session, rows: str, layout: Layout) -> dict[str, int]:
+    """Count the cells of updated rows that would become NULL by column, those with any."""
+    old = [position for position in layout.staged if position < layout.base_width]
+    counts = opened.counts(
+        f"FROM {rows} WHERE op = 'update'", [f"b{place} IS NOT NULL AND p{place} IS NULL" for place in old]
+    )
+    return {
+        layout.schema.names[position]: number for position, number in zip(old, counts, strict=True) if number
+    }
+
+
 def content_digest(opened: Session, rows: str, table_id: str, layout: Layout) -> str:
     """SHA-256 over staged rows in key order: operation, key, base image, proposed values, columns left out."""
     schema, width = layout.schema, layout.base_width

@@ -36,10 +36,10 @@ def load(bench: Workbench, columns: Columns) -> Loaded:
     """
     source = bench.source
     values, bad_cells, bad_any = _typed_cells(source, columns)
-    bad = "refused"
+    bad = refused = _refused(source, columns)
     if bad_any:
         listed = f"list_filter([{', '.join(bad_cells)}], lambda cell: cell IS NOT NULL)"
-        bad = f"CASE WHEN {' OR '.join(bad_any)} THEN list_concat(refused, {listed}) ELSE refused END"
+        bad = f"CASE WHEN {' OR '.join(bad_any)} THEN list_concat({refused}, {listed}) ELSE {refused} END"
     operation = "'upsert'"
     if columns.operation_place is not None:
         operation = f"coalesce(lower(trim(f{columns.operation_place}::VARCHAR)), 'upsert')"
@@ -60,13 +60,21 @@ def load(bench: Workbench, columns: Columns) -> Loaded:
     return Loaded(rows, bool(bench.session.number(f"SELECT count(absent) FROM {rows.sql}")))
 
 
+def _refused(source: Source, columns: Columns) -> str:
+    """SQL of the cells that the reader refused: not those of columns that are no part of the content."""
+    read = {column.place for column in columns.inputs}
+    if len(read) + (columns.operation_place is not None) == len(source.columns):
+        return "refused"
+    return f"list_filter(refused, lambda cell: list_contains({sorted(read)}, cell.c))"
+
+
 def _typed_cells(source: Source, columns: Columns) -> tuple[list[str], list[str], list[str]]:
     """SQL of the typed cells, of the cells that cannot be typed, and of whether there is one."""
     values: list[str] = []
     bad_cells: list[str] = []
     bad_any: list[str] = []
     problems: list[StagingProblem] = []
-    for column in columns.inputs:
+    for column in (*columns.inputs, *(one for one in columns.unknown if one.guessed)):
         cell = f"f{column.place}"
         if column.guessed:
             values.append(f"{cell} AS {column.cell}")

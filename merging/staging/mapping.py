@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -13,8 +13,9 @@ from merging.delta.column_rules import ColumnRules, rules_of_schema
 from merging.delta.naming import bare, folded, name_problem, nested_name_problem, spelled
 from merging.delta.schema import delta_schema
 from merging.errors import StagingRejected, UnsupportedTable
-from merging.model import StagingProblem
+from merging.model import StagingProblem, UnknownColumn
 from merging.sql.types import delta_type, is_text, null_of
+from merging.staging.decisions import Decisions, suggestions
 from merging.staging.layout import Layout
 from merging.staging.sources import OPERATION_COLUMN, Source
 from merging.staging.sources.plain_arrow import filled
@@ -56,7 +57,8 @@ class Columns:
     """The content's columns as they meet the table's, and the schema of both together.
 
     The first ``base_width`` columns of ``schema`` are the table's; ``operation_place`` is where the source says what
-    happens to a row, if it does.
+    happens to a row, if it does. ``unknown`` are columns that somebody has yet to decide about: they are no part of the
+    content, their positions lie behind the schema, and ``suggestions`` say what may be meant by them.
     """
 
     inputs: tuple[InputColumn, ...]
@@ -64,6 +66,8 @@ class Columns:
     keys: tuple[str, ...]
     base_width: int
     operation_place: int | None
+    unknown: tuple[InputColumn, ...] = ()
+    suggestions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> tuple[InputColumn, ...]:
@@ -122,12 +126,20 @@ def map_columns(
     chosen: Mapping[str, pa.DataType],
     *,
     merge_schema: bool,
+    decisions: Decisions,
 ) -> Columns:
-    """Match the source's columns with the table's by their exact names; others are new columns.
+    """Match the source's columns with the table's by their exact names or as was decided; others are new columns.
 
     Raises StagingRejected with every column that is neither.
     """
-    return _Mapper(source, snapshot, primary_keys, chosen, merge_schema).run()
+    return _Mapper(source, snapshot, primary_keys, chosen, merge_schema, decisions).run()
+
+
+def without_types(columns: Columns) -> tuple[UnknownColumn, ...]:
+    """The columns to decide about, where nobody has looked at their values."""
+    return tuple(
+        UnknownColumn(column.name, columns.suggestions.get(column.name, "")) for column in columns.unknown
+    )
 
 
 class _Mapper:
@@ -138,44 +150,72 @@ class _Mapper:
         primary_keys: Sequence[str],
         chosen: Mapping[str, pa.DataType],
         merge_schema: bool,
+        decisions: Decisions,
     ) -> None:
         self.source = source
         self.snapshot = snapshot
         self.keys = primary_keys
         self.chosen = chosen
         self.merge_schema = merge_schema
+        self.decisions = decisions
         self.positions = {name: position for position, name in enumerate(snapshot.schema.names)}
         self.taken = {folded(name): name for name in snapshot.schema.names}
         self.header_line = source.header_line
         self.rules = rules_of_schema(snapshot.schema_json)
         self.inputs: list[InputColumn] = []
         self.new: list[pa.Field] = []
+        self.unknown: list[InputColumn] = []
         self.problems: list[StagingProblem] = []
 
     def run(self) -> Columns:
+        self.decisions.check(self.source.columns, self.positions, self.header_line)
         self._refuse_misspelt_operation()
         operation_place = None
-        for place, name in enumerate(self.source.columns):
+        for place, given in enumerate(self.source.columns):
+            name = self.decisions.name_of(given)
             if name == OPERATION_COLUMN:
                 operation_place = place
-            elif name in self.positions:
+            elif name is not None and name in self.positions:
                 self._known(place, name)
-            else:
+            elif name is not None and self.decisions.asks_about(given):
+                self._ask_about(place, given)
+            elif name is not None:
                 self._unknown(place, name)
         self._find_missing()
+        columns = self._columns(operation_place)
         if self.problems:
-            raise StagingRejected(self.problems)
+            refusal = StagingRejected(self.problems)
+            refusal.unknown_columns = without_types(columns)
+            raise refusal
+        return columns
+
+    def _columns(self, operation_place: int | None) -> Columns:
         schema = pa.schema([*self.snapshot.schema, *self.new])
+        given = {column.name for column in self.inputs}
+        free = [*(name for name in self.positions if name not in given), OPERATION_COLUMN]
         return Columns(
-            tuple(self.inputs), schema, tuple(self.keys), len(self.snapshot.schema), operation_place
+            tuple(self.inputs),
+            schema,
+            tuple(self.keys),
+            len(self.snapshot.schema),
+            operation_place,
+            tuple(
+                replace(column, position=len(schema) + number) for number, column in enumerate(self.unknown)
+            ),
+            suggestions([column.name for column in self.unknown], free),
         )
+
+    def _ask_about(self, place: int, name: str) -> None:
+        given: pa.DataType = self.source.schema.field(place).type
+        self.unknown.append(InputColumn(place, name, -1, given, True, self.source.text and is_text(given)))
 
     def _problem(self, code: str, message: str, name: str) -> None:
         self.problems.append(StagingProblem(code, message, self.header_line, spelled(name)))
 
     def _refuse_misspelt_operation(self) -> None:
         """Said before anything else: a delete that is not seen as one would be an update."""
-        for name in self.source.columns:
+        undecided = (name for name in self.source.columns if name not in self.decisions.actions)
+        for name in undecided if not self.decisions.asks else ():
             if name != OPERATION_COLUMN and name not in self.positions and bare(name) == OPERATION_COLUMN:
                 message = (
                     f'the content has a column "{spelled(name)}"; did you mean {OPERATION_COLUMN}? '

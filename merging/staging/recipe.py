@@ -9,23 +9,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from merging.delta import Snapshot, open_snapshot, stated_ranges
 from merging.delta.keys import check_key_columns
-from merging.errors import UnsupportedTable
-from merging.model import Progress
+from merging.errors import StagingRejected, UnsupportedTable
+from merging.model import ColumnAction, EmptyCells, Progress, UnknownColumn
 from merging.sql.session import limits, session
 from merging.sql.types import is_text
 from merging.staging.checking import check_keys, check_operations, collapse_repeated
 from merging.staging.comparison import comparison_of, precision_warnings
+from merging.staging.decisions import Decisions
 from merging.staging.fitting import check_fit
-from merging.staging.guessing import type_new_columns
+from merging.staging.guessing import type_new_columns, types_of_unknown
 from merging.staging.layout import RowCounts, content_digest, count_rows
 from merging.staging.loading import list_unreadable, load
-from merging.staging.mapping import Columns, map_columns, read_column_types
+from merging.staging.mapping import Columns, map_columns, read_column_types, without_types
 from merging.staging.ordering import order_by_key, with_rekeyed
 from merging.staging.pairing import pair_with_base
 from merging.staging.pinning import write_base_files
-from merging.staging.sources import OPERATION_COLUMN, Problems, format_of, open_source
+from merging.staging.sources import OPERATION_COLUMN, Blanks, Problems, format_of, open_source
 from merging.staging.staged import Staged, column_ids, new_content, open_for_pages, write_manifest, write_rows
 from merging.staging.summary import Summary, summarize
 from merging.staging.workbench import Inspection, Workbench
@@ -44,6 +47,9 @@ def stage(
     file_format: str | None = None,
     file_name: str = "",
     column_types: Mapping[str, str] | None = None,
+    column_actions: Mapping[str, ColumnAction] | None = None,
+    empty_cells: EmptyCells | None = None,
+    asks_about_columns: bool = False,
     progress: Progress | None = None,
 ) -> Staged:
     """Read, type and check proposed changes against a table, pin their base images and write them down.
@@ -58,6 +64,11 @@ def stage(
     staged as new nullable columns, otherwise they are refused. ``column_types`` says the types of new columns by their
     names in Delta (``decimal(10,2)``); without it a column of texts has the type from which every value comes back
     exactly as it was written, or is text.
+    ``column_actions`` say of columns of the content, by their names in it, which of the table they are, or that they
+    are new or left out. With ``asks_about_columns`` a column that the table lacks and nobody has decided about is told
+    as one of ``Staged.unknown_columns`` and left alone. ``empty_cells`` says what an empty cell of a CSV file (without
+    quotes) or a workbook means: the value stays as it is, NULL, or empty text (NULL in columns of other types); without
+    it ``null_token`` says. Other formats have no empty cells.
 
     Raises StagingRejected with every problem by line and column; DuplicateKeys, InvalidKeys, UnsupportedTable,
     TableNotFound. Nothing is left behind then.
@@ -67,23 +78,30 @@ def stage(
     check_key_columns(snapshot.schema, list(primary_keys), snapshot.rules.compared_otherwise)
     _refuse_reserved(snapshot)
     problems = Problems()
-    chosen = read_column_types(column_types or {})
-    targets = {field.name: field.type for field in snapshot.schema}
+    decisions = Decisions(column_actions or {}, asks_about_columns)
+    chosen = read_column_types({**(column_types or {}), **decisions.types})
+    targets = decisions.targets({field.name: field.type for field in snapshot.schema})
     # A column that shall be text takes whatever its cells are; other types ask for cells of their kind.
     targets |= {name: kind for name, kind in chosen.items() if name not in targets and not is_text(kind)}
     source = open_source(
         changes,
         targets,
         problems,
-        null_token=null_token,
+        blanks=Blanks(null_token, empty_cells, _text_columns(targets, decisions, primary_keys)),
         file_format=file_format or format_of(file_name),
         file_name=file_name,
     )
-    columns = map_columns(source, snapshot, primary_keys, chosen, merge_schema=merge_schema)
+    columns = map_columns(
+        source, snapshot, primary_keys, chosen, merge_schema=merge_schema, decisions=decisions
+    )
     with new_content(destination, table_uri) as folder:
         with session(memory_limit=limits().staging_memory) as opened:
             bench = Workbench(opened, folder.path, source)
-            content = _content(bench, snapshot, columns, problems, progress)
+            try:
+                content = _content(bench, snapshot, columns, problems, progress)
+            except StagingRejected as refusal:
+                refusal.unknown_columns = without_types(columns)
+                raise
         staged = _described(content, snapshot, str(folder.final), table_uri)
         write_base_files(folder.path, snapshot.files)
         write_manifest(folder.path, staged, snapshot.schema_json)
@@ -98,6 +116,15 @@ def _refuse_reserved(snapshot: Snapshot) -> None:
         )
 
 
+def _text_columns(
+    targets: Mapping[str, pa.DataType], decisions: Decisions, keys: Sequence[str]
+) -> frozenset[str]:
+    """The content's columns whose empty cells can be empty texts: a key without anything is a mistake."""
+    return frozenset(
+        name for name, kind in targets.items() if is_text(kind) and decisions.name_of(name) not in keys
+    )
+
+
 @dataclass(frozen=True)
 class _Content:
     """What the stages found: the rows are written."""
@@ -109,6 +136,7 @@ class _Content:
     noop_rows: int
     duplicate_rows: int
     warnings: tuple[str, ...]
+    unknown_columns: tuple[UnknownColumn, ...]
 
 
 def _content(
@@ -123,6 +151,7 @@ def _content(
     if progress is not None:
         progress("checking", rows=bench.source.rows_read)
     list_unreadable(bench, loaded, columns, problems)
+    unknown = types_of_unknown(bench, loaded, columns, zoneless=snapshot.has_zoneless_timestamps)
     typed = type_new_columns(bench, loaded, columns, zoneless=snapshot.has_zoneless_timestamps)
     columns, loaded = typed.columns, typed.loaded
     check_operations(Inspection(opened, loaded.rows, columns, problems))
@@ -143,7 +172,7 @@ def _content(
     digest = content_digest(opened, rows, snapshot.table_id, layout)
     summary = summarize(opened, bench.folder, rows, layout, counts)
     warnings = (*bench.source.warnings, *typed.warnings, *distinct.warnings, *cut, *_moved(counts.rekeyed))
-    return _Content(columns, digest, counts, summary, ordered.noop_rows, distinct.repeated, warnings)
+    return _Content(columns, digest, counts, summary, ordered.noop_rows, distinct.repeated, warnings, unknown)
 
 
 def _refuse(bench: Workbench, problems: Problems) -> None:
@@ -181,4 +210,5 @@ def _described(content: _Content, snapshot: Snapshot, location: str, table_uri: 
         column_ids=column_ids(snapshot.schema_json),
         summary=content.summary,
         ranges=stated_ranges(snapshot, (column.name for column in columns.values)),
+        unknown_columns=content.unknown_columns,
     )

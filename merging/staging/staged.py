@@ -20,13 +20,13 @@ import pyarrow as pa
 from merging.delta.schema import delta_schema
 from merging.delta.statistics import Range
 from merging.errors import StagedCorrupt
-from merging.model import ChangedRow, ChangesFilter, ChangesPage, Operation, ValueGroup
+from merging.model import ChangedRow, ChangesFilter, ChangesPage, Operation, UnknownColumn, ValueGroup
 from merging.sql.parsing import cell_value
 from merging.sql.quoting import column_sql, literal
-from merging.sql.session import Session
+from merging.sql.session import Session, session
 from merging.sql.types import delta_field, type_name
 from merging.sql.values import json_form
-from merging.staging.layout import Layout
+from merging.staging.layout import Layout, nulled_cells
 from merging.staging.pages import Pages
 from merging.staging.summary import GROUPS, MARKS, Summary
 from merging.store.publishing import (
@@ -56,6 +56,7 @@ class Staged:
     ``digest`` stands for the content: the same changes give the same digest whatever their order or file format.
     ``ranges`` are the least and the greatest value that columns of numbers, days and moments had in the table at the
     base, where its files say so.
+    ``unknown_columns`` were left alone until somebody decides about them: what has any is to be looked at, not merged.
     """
 
     location: str
@@ -78,6 +79,7 @@ class Staged:
     column_ids: Mapping[str, int]
     summary: Summary | None = None
     ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
+    unknown_columns: tuple[UnknownColumn, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -158,6 +160,11 @@ class Staged:
         """What the content does to the row of a key (values of the key columns' types); None where it does nothing."""
         return self._pages.row(key)
 
+    def cells_becoming_null(self) -> dict[str, int]:
+        """How many cells of updated rows would become NULL, by column (those with any)."""
+        with session() as opened:
+            return nulled_cells(opened, self.source_sql(), self.layout)
+
     def value_groups(self, limit: int = 50) -> tuple[ValueGroup, ...]:
         """Equal edits taken together, the most frequent first."""
         return self._pages.value_groups(limit)
@@ -222,6 +229,8 @@ def write_manifest(folder: Path, staged: Staged, base_schema_json: str) -> None:
             "operations": sorted(staged.summary.operations),
             "columns": sorted(staged.summary.columns),
         }
+    if staged.unknown_columns:
+        content["unknown_columns"] = [vars(column) for column in staged.unknown_columns]
     write_json(folder / MANIFEST, sealed(content))
 
 
@@ -312,6 +321,7 @@ def _staged(location: str, content: Mapping[str, Any]) -> Staged:
             name: (cell_value(low, schema.field(name).type), cell_value(high, schema.field(name).type))
             for name, (low, high) in content.get("ranges", {}).items()
         },
+        unknown_columns=tuple(UnknownColumn(**one) for one in content.get("unknown_columns", ())),
     )
 
 

@@ -93,6 +93,7 @@ def known(merged: ChangeRequest, conflicting: ChangeRequest, owner: User) -> dic
         "review_id": [given.pk, 10**6],
         "review_request_id": [10**6],
         "query_id": [10**6],
+        "preview_id": [10**6],
         "webhook_id": [10**6],
         "delivery_id": [10**6],
         "kind": ["user", "group"],

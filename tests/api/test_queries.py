@@ -12,10 +12,11 @@ from django.utils import timezone
 
 import merging
 from accounts.scopes import Scope
-from changerequests.models import ChangeRequest, Query
-from changerequests.services import queries
+from changerequests.models import ChangeRequest, Preview
+from changerequests.services import previews, uploads
 from changerequests.services.other_tables import other_table
-from changerequests.services.storage import uploads_folder
+from changerequests.services.storage import previews_folder
+from changerequests.states import UploadKind
 from datasets import work
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
@@ -34,7 +35,7 @@ def tried(person: User, dataset: Dataset, sql: str, **body: Any) -> Any:
 
 
 def nothing_is_left() -> bool:
-    return not ChangeRequest.objects.exists() and not list(uploads_folder().glob("*"))
+    return not ChangeRequest.objects.exists() and not list(previews_folder().glob("*"))
 
 
 def test_a_statement_is_tried_and_then_proposed(dataset: Dataset, author: User) -> None:
@@ -71,7 +72,7 @@ def test_a_refused_statement_says_where_and_leaves_nothing(dataset: Dataset, aut
     [error] = problem["errors"]
     assert (error["code"], error["line"], error["column"]) == ("sql_unknown_column", 3, "3")
     assert 'Did you mean "seats"?' in error["message"]
-    stored = client_of(author).get(f"/api/v1/queries/{Query.objects.get().pk}").json()
+    stored = client_of(author).get(f"/api/v1/queries/{Preview.objects.get().pk}").json()
     assert (stored["status"], stored["found"], stored["problem"]["code"]) == (
         "failed",
         None,
@@ -107,12 +108,12 @@ def test_it_is_told_later_where_nobody_waits(deaf_staging: None, dataset: Datase
         f"/api/v1/datasets/{dataset.pk}/queries", {"sql": UPDATE}, format="json", HTTP_PREFER="respond-async"
     )
     assert (answer.status_code, answer.json()["status"], answer.json()["found"]) == (202, "queued", None)
-    query = Query.objects.get()
-    assert queries.sweep_queries() == 1
-    queries.answer_query(query_id=query.pk, worker="worker")
+    query = Preview.objects.get()
+    assert previews.sweep_previews() == 1
+    previews.look_at(preview_id=query.pk, worker="worker")
     assert client_of(author).get(answer.json()["url"]).json()["found"]["rows_updated"] == 2
-    assert queries.answer_query(query_id=query.pk, worker="another") is None
-    assert queries.sweep_queries() == 0
+    assert previews.look_at(preview_id=query.pk, worker="another") is None
+    assert previews.sweep_previews() == 0
 
 
 def test_only_who_asked_finds_it_and_only_who_may_propose_asks(dataset: Dataset, author: User) -> None:
@@ -132,31 +133,31 @@ def test_only_who_asked_finds_it_and_only_who_may_propose_asks(dataset: Dataset,
 def test_a_body_of_another_shape_is_refused(body: dict[str, Any], dataset: Dataset, author: User) -> None:
     answer = client_of(author).post(f"/api/v1/datasets/{dataset.pk}/queries", body, format="json")
     assert answer.status_code == 422
-    assert not Query.objects.exists()
+    assert not Preview.objects.exists()
 
 
 def test_a_worker_that_died_is_replaced_and_what_kills_them_given_up(
     deaf_staging: None, dataset: Dataset, author: User
 ) -> None:
-    query = queries.ask(dataset=dataset, actor=author, statement=UPDATE)
+    query = previews.look(dataset=dataset, actor=author, content=uploads.NamedSource(UploadKind.SQL, UPDATE))
     long_ago = timezone.now() - timedelta(hours=1)
-    Query.objects.filter(pk=query.pk).update(
-        status=Query.Status.RUNNING, heartbeat_at=long_ago, attempts=work.MOST_ATTEMPTS, fence=4
+    Preview.objects.filter(pk=query.pk).update(
+        status=Preview.Status.RUNNING, heartbeat_at=long_ago, attempts=work.MOST_ATTEMPTS, fence=4
     )
-    assert queries.sweep_queries() == 1
-    queries.answer_query(query_id=query.pk, worker="worker")
+    assert previews.sweep_previews() == 1
+    previews.look_at(preview_id=query.pk, worker="worker")
     query.refresh_from_db()
-    assert (query.status, query.error_code) == (Query.Status.FAILED, "reader_died")
+    assert (query.status, query.error_code) == (Preview.Status.FAILED, "reader_died")
     assert nothing_is_left()
 
 
 def test_what_was_found_is_forgotten_after_a_day(dataset: Dataset, author: User) -> None:
     tried(author, dataset, UPDATE)
-    queries.sweep_queries()
-    assert Query.objects.count() == 1
-    Query.objects.update(finished_at=timezone.now() - timedelta(hours=25))
-    queries.sweep_queries()
-    assert not Query.objects.exists()
+    previews.sweep_previews()
+    assert Preview.objects.count() == 1
+    Preview.objects.update(finished_at=timezone.now() - timedelta(hours=25))
+    previews.sweep_previews()
+    assert not Preview.objects.exists()
 
 
 def test_a_failure_is_told_without_what_it_quotes(
@@ -173,7 +174,7 @@ def test_a_failure_is_told_without_what_it_quotes(
         monkeypatch.setattr(merging, "stage_query_apart", fails)
         answer = tried(author, dataset, UPDATE)
         assert (answer.status_code >= 400, "secret" in json.dumps(answer.json())) == (True, False)
-        assert Query.objects.latest("pk").error_code == code
+        assert Preview.objects.latest("pk").error_code == code
     assert nothing_is_left()
 
 

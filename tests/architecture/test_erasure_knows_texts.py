@@ -28,9 +28,9 @@ NO_NAMES = {
     "accounts.KnownPlace": "key",
     "changerequests.ChangeRequest": "identity resolutions_digest",
     "changerequests.Revision": "cells_updated columns digest location new_columns table_id",
-    "changerequests.Upload": "attempt_id column_types error_code file_format "
+    "changerequests.Upload": "attempt_id column_actions column_types error_code file_format "
     "idempotency_key null_token pasted token worker",
-    "changerequests.Query": "attempt_id error_code token worker",
+    "changerequests.Preview": "attempt_id column_actions column_types error_code file_format null_token token worker",
     "changerequests.PlanCheck": "cells_updated plan_digest problem "
     "problem_code resolutions_digest schema_changes strategy",
     "changerequests.Review": "resolutions_digest revision_digest",

@@ -70,6 +70,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "undo_choices": {"chosen": {"undo": "u"}},
     "go_back": {"version": 1},
     "preview": {"sql": "SELECT 1"},
+    "look": {"rows": pa.table({"id": [1]})},
     "audit_file": {"name": "merge_result.json"},
     "webhook": {"number": 1},
     "repeat": {"delivery": 1},

@@ -81,9 +81,9 @@ def test_fs11_forms_and_bodies_are_not_logged(
     browser: Client, dataset: Dataset, lines: Callable[[], str]
 ) -> None:
     strict = Client(enforce_csrf_checks=True)
-    address = f"/datasets/{dataset.project.slug}/planes/new/"
+    address = f"/datasets/{dataset.project.slug}/planes/look/"
     referer = {"Referer": f"http://elsewhere.example/x/?key={SECRET}"}
-    browser.post(address, {"title": SECRET, "pasted": f"tailnum,seats\n{SECRET},many\n"})
+    browser.post(address, {"way": "paste", "title": SECRET, "pasted": f"tailnum,seats\n{SECRET},many\n"})
     assert strict.post(address, {"pasted": SECRET}, headers=referer, secure=True).status_code == 403
 
     assert "Referer checking failed" in lines()

@@ -16,10 +16,7 @@ WORDS = "Where do these come from?\nThe second line."
 
 def propose(author: Person, title: str) -> str:
     """A request of the author's own that waits for review; answers its path."""
-    author.go("/datasets/new-york-2013/airports/new/")
-    author.page.get_by_label("Title").fill(title)
-    author.page.get_by_label("Or paste rows as CSV").fill("faa,name\nJFK,John F. Kennedy\n")
-    author.page.get_by_role("button", name="Create the draft").click()
+    author.save_as_draft(title, "faa,name\nJFK,John F. Kennedy\n")
     author.page.get_by_role("button", name="Ask for review").click()
     author.page.get_by_text("waits for review now").wait_for()
     return author.page.url.removeprefix(author.address)
@@ -29,9 +26,8 @@ def test_a_review_meets_a_new_revision(sign_in: SignIn) -> None:
     carl, olivia = sign_in("carl"), sign_in("olivia")
     path = propose(carl, "Call an airport by its person")
     olivia.go(path)
-    carl.go(f"{path}upload/")
-    carl.page.get_by_label("Or paste rows as CSV").fill("faa,name\nJFK,John F. Kennedy Int\nLGA,Fiorello\n")
-    carl.page.get_by_role("button", name="Upload").click()
+    carl.look_at_rows(f"{path}upload/", "faa,name\nJFK,John F. Kennedy Int\nLGA,Fiorello\n")
+    carl.page.get_by_role("button", name="Make it the content").click()
     carl.page.get_by_text("Uploaded as revision 2").wait_for()
 
     form = olivia.page.locator("#composer")
@@ -89,13 +85,19 @@ def test_a_session_ends_in_each_kind_of_form(sign_in: SignIn, java_script_enable
     expect(page.locator(".comment__body").filter(has_text="The second line.").last).to_be_visible()
 
     olivia.go("/datasets/new-york-2013/airports/new/")
-    page.get_by_label("Title").fill("A title")
-    page.get_by_label("Or paste rows as CSV").fill("faa,name\nJFK,Kennedy\n")
+    page.get_by_label("Rows from a spreadsheet, or CSV").fill("faa,name\nJFK,Kennedy\n")
     end_session(olivia)
-    page.get_by_role("button", name="Create the draft").click()
+    page.locator("section", has=page.get_by_role("heading", name="Paste")).get_by_role(
+        "button", name="Look at it first"
+    ).click()
+    sign_in_again(page, "olivia")
+    expect(page.get_by_label("Pasted rows")).to_have_value("faa,name\nJFK,Kennedy\n")
+    page.get_by_role("button", name="Send it").click()
+    page.get_by_label("Title").fill("A title")
+    end_session(olivia)
+    page.get_by_role("button", name="Propose 1 change").click()
     sign_in_again(page, "olivia")
     expect(page.get_by_label("Title")).to_have_value("A title")
-    expect(page.get_by_label("Pasted rows")).to_have_value("faa,name\nJFK,Kennedy\n")
 
     # A dialog that htmx put in place sends its form as a page.
     olivia.go(path)

@@ -61,10 +61,7 @@ def test_a_broken_expectation_is_told_mended_and_answered_for(sign_in: SignIn) -
 
     # A contributor proposes what breaks it, and reads which row and why.
     page = carl.page
-    carl.go("/datasets/new-york-2013/airports/new/")
-    page.get_by_label("Title").fill(TITLE)
-    page.get_by_label("Or paste rows as CSV").fill("faa,alt\nTEX,8990\nJFK,9500\n")
-    page.get_by_role("button", name="Create the draft").click()
+    carl.save_as_draft(TITLE, "faa,alt\nTEX,8990\nJFK,9500\n")
     page.get_by_role("button", name="Ask for review").click()
     path = page.url.removeprefix(carl.address)
     carl.go(f"{path}merge/")

@@ -15,8 +15,8 @@ from django.db import connection
 from django.test import override_settings
 
 from accounts.tokens import make_token
-from changerequests.models import ChangeRequest, Query, Upload
-from changerequests.services import plans, queries, staging
+from changerequests.models import ChangeRequest, Preview, Upload
+from changerequests.services import plans, previews, staging
 from changerequests.services.asking import ask_for_review
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
@@ -96,8 +96,8 @@ def staging_worker(delta_data_root: Path) -> Iterator[threading.Event]:
                 continue
             for upload in Upload.objects.filter(status=UploadStatus.QUEUED):
                 staging.stage_upload(upload_id=upload.pk, worker="beside the server")
-            for query in Query.objects.filter(status=Query.Status.QUEUED):
-                queries.answer_query(query_id=query.pk, worker="beside the server")
+            for preview in Preview.objects.filter(status=Preview.Status.QUEUED):
+                previews.look_at(preview_id=preview.pk, worker="beside the server")
         connection.close()
 
     thread = threading.Thread(target=work, name="staging")
@@ -179,6 +179,7 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "review_request_id": str(wanted.pk),
         "proposal_id": str(proposal.pk),
         "query_id": "1",
+        "preview_id": "1",
         "webhook_id": str(hook.pk),
         "delivery_id": str(delivery.pk),
         "name": "merge_result.json",

@@ -129,6 +129,24 @@ def test_the_inbox_tells_and_a_merge_is_reverted(
     assert theirs.run("revert", cr_id).exit_code == Exit.NO_ACCESS
 
 
+def test_a_file_is_looked_at_before_it_is_proposed(
+    terminal: Terminal, planes: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "seats.csv"
+    path.write_text('tailnum,seats,nmae\nN1,"150",x\nN2,,y\n')
+    told = terminal.run("propose", name_of(planes), str(path), "--look")
+    assert told.exit_code == 0, told.output
+    for sentence in (
+        "Would change 2 updated",
+        "1 cells of seats would become NULL",
+        "Column nmae is not in the table",
+    ):
+        assert sentence in " ".join(told.output.split())
+    looked = terminal.json("propose", name_of(planes), str(path), "--dry-run")
+    assert [one["name"] for one in looked["found"]["unknown_columns"]] == ["nmae"]
+    assert not ChangeRequest.objects.filter(dataset=planes).exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "text", "code", "said"),
     [

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from changerequests.models import ChangeRequest, Query
-from changerequests.services.queries import MOST_UNDER_WAY
+from changerequests.models import ChangeRequest, Preview
+from changerequests.services.previews import MOST_UNDER_WAY
 from datasets.models import Dataset
 from tests.live.server import Answer, Connection, form_with
 
@@ -35,10 +35,10 @@ def test_others_are_answered_while_statements_are_tried_and_one_person_tries_few
     with ThreadPoolExecutor(MOST_UNDER_WAY) as callers:
         waiting = [callers.submit(wait) for _ in range(MOST_UNDER_WAY)]
         time.sleep(1)
-        before = Query.objects.count()
+        before = Preview.objects.count()
         refused = wait()
         assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "throttled", "5")
-        assert Query.objects.count() == before
+        assert Preview.objects.count() == before
         assert client.call("GET", "/api/v1/datasets").status == 200
         assert [one.done() for one in waiting] == [False] * MOST_UNDER_WAY
         asleep.set()

@@ -111,6 +111,7 @@ GET /api/v1/datasets/{dataset_id}/members                                   | 40
 PUT /api/v1/datasets/{dataset_id}/members                                   | 401 404 403 403 403 200 404 | admin
 DELETE /api/v1/datasets/{dataset_id}/members/{kind}/{member}                | 401 404 403 403 403 204 404 | admin
 POST /api/v1/datasets/{dataset_id}/proposals                                | 401 404 403 201 201 201 404 | propose
+POST /api/v1/datasets/{dataset_id}/previews                                 | 401 404 403 200 200 200 404 | propose
 POST /api/v1/datasets/{dataset_id}/queries                                  | 401 404 403 200 200 200 404 | propose
 POST /api/v1/datasets/{dataset_id}/reconcile                                | 401 404 403 200 200 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/rows                                      | 401 404 200 200 200 200 404 | read
@@ -143,6 +144,8 @@ PUT /api/v1/projects/{slug}/members                                         | 40
 DELETE /api/v1/projects/{slug}/members/{kind}/{member}                      | 401 404 403 403 403 404 404 | admin
 GET /api/v1/projects/{slug}/webhooks                                        | 401 404 403 403 403 200 404 | admin
 POST /api/v1/projects/{slug}/webhooks                                       | 401 404 403 403 403 201 404 | admin
+GET /api/v1/previews/{preview_id}                                           | 401 404 404 404 404 200 404 | read
+DELETE /api/v1/previews/{preview_id}                                        | 401 404 404 404 404 204 404 | propose
 GET /api/v1/queries/{query_id}                                              | 401 404 404 404 404 200 404 | read
 GET /api/v1/runs                                                            | 401 200 200 200 200 200 200 | read
 GET /api/v1/runs/{run_id}                                                   | 401 404 200 200 200 200 404 | read
@@ -165,6 +168,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/auth/token": {"username": "sam", "password": "password"},
     "POST /api/v1/auth/password": {"old_password": "password", "new_password": "a new passphrase 7"},
     "POST /api/v1/change_requests": {"dataset": "<dataset>", "title": "Another"},
+    "POST /api/v1/datasets/{dataset_id}/previews": {"rows": [{"tailnum": "N1", "seats": 7}]},
     "POST /api/v1/datasets/{dataset_id}/queries": {"sql": "DELETE FROM dataset WHERE tailnum = 'N1'"},
     "PATCH /api/v1/datasets/{dataset_id}/edits": {"changes": [{"add": {"tailnum": "N77"}}]},
     "POST /api/v1/datasets/{dataset_id}/edits/replace": {
@@ -239,6 +243,7 @@ MEANT = {
     "run_id": "run",
     "upload_id": "upload",
     "query_id": "query",
+    "preview_id": "preview",
     "comment_id": "remark",
     "review_id": "verdict",
     "review_request_id": "asked",

@@ -49,11 +49,13 @@ HOME = {
 VERDICT = {"verdict": "-", "revision_digest": "-", "resolutions_digest": "-"}
 #: Fields that are told apart by their names alone: one for each kind of news.
 EVERY = "*"
-UPLOADED = {
-    "file": "file",
-    "pasted": "file",
+SENT = {"way": "-", "file": "file", "pasted": "file", "sql": "sql"}
+DECIDED = {
+    "empty_cells": "empty_cells",
     "null_token": "null_token",
-    "column_types": "column_types",
+    "action-N": "columns",
+    "to-N": "columns",
+    "type-N": "columns",
 }
 
 #: method and name of the form's address -> operation, and field -> member, parameter or header of it (``-``: what the
@@ -171,11 +173,22 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
         {**{name: name for name in EDITABLE_SETTINGS}, "seen": "If-Match"},
     ),
     "POST reconcile": (f"POST {DATASET}/reconcile", {}),
-    "POST new_change_request": (
-        f"POST {CR}/upload",
-        {**UPLOADED, "title": "operation", "description": "operation", "merge_schema": "operation"},
+    "POST look": (f"POST {DATASET}/previews", SENT),
+    "POST look_for_request": (f"POST {DATASET}/previews", SENT),
+    "POST look_again": (
+        f"POST {DATASET}/previews",
+        {**DECIDED, "title": "-", "description": "-", "then": "-"},
     ),
-    "POST upload": (f"POST {CR}/upload", UPLOADED),
+    "POST propose_preview": (
+        f"POST {DATASET}/proposals",
+        {
+            **dict.fromkeys(DECIDED, "preview"),
+            "title": "title",
+            "description": "description",
+            "then": "submit",
+        },
+    ),
+    "POST cancel_preview": ("DELETE /api/v1/previews/{preview_id}", {}),
     "GET conflicts": (
         f"GET {CR}/conflicts",
         {

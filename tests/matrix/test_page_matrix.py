@@ -91,12 +91,12 @@ POST dataset_settings        | 401 404 403 403 403 302 404
 POST reconcile               | 302 404 403 302 302 302 404
 POST subscribe_to_dataset    | 302 404 302 302 302 302 404
 GET new_change_request       | 302 404 403 200 200 200 404
-POST new_change_request      | 401 404 403 302 302 302 404
+POST look                    | 401 404 403 302 302 302 404
 GET change_request           | 302 404 200 200 200 200 404
 GET standing                 | 302 404 200 200 200 200 404
 GET merge_box                | 302 404 200 200 200 200 404
 GET upload                   | 302 404 200 200 200 200 404
-POST upload                  | 401 404 403 403 302 302 404
+POST look_for_request        | 401 404 403 403 302 302 404
 GET staged_rows              | 302 404 403 403 200 200 404
 POST staged_rows             | 401 404 403 403 422 422 404
 GET changes                  | 302 404 200 200 200 200 404
@@ -134,6 +134,10 @@ GET merge                    | 302 404 200 200 200 200 404
 POST merge                   | 302 404 403 302 302 302 404
 POST merge_when_ready        | 302 404 403 302 302 302 404
 POST revert                  | 302 404 403 403 403 302 404
+GET preview                  | 302 404 404 404 404 200 404
+POST look_again              | 302 404 404 404 404 302 404
+POST propose_preview         | 401 404 404 404 404 302 404
+POST cancel_preview          | 302 404 404 404 404 409 404
 GET received_upload          | 302 404 404 404 302 302 404
 POST cancel_upload           | 302 404 404 404 409 409 404
 GET merge_run                | 302 404 200 200 200 200 404
@@ -180,8 +184,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "propose_edits": {"title": "What I edited"},
     "staged_rows": {"column-3": "seats", "value-3": "5"},
     "restore_suite": {"edited_number": "<suite>"},
-    "new_change_request": {"title": "Another", "pasted": "tailnum,seats\nN2,7\n"},
-    "upload": {"pasted": "tailnum,seats\nN2,7\n"},
+    "look": {"way": "paste", "pasted": "tailnum,seats\nN2,7\n"},
+    "look_for_request": {"way": "paste", "pasted": "tailnum,seats\nN2,7\n"},
+    "propose_preview": {"title": "Another", "then": "draft"},
     "resolve_matching": {"column": "seats", "choice": "proposed"},
     "go_back": {"version": "0"},
     "undo_choices": {"undo": "1-1"},
@@ -226,6 +231,7 @@ REQUESTS = {
     "submit": "draft",
     "remove": "draft",
     "upload": "draft",
+    "look_for_request": "draft",
     "expectation_rows": "failing",
     "override_expectations": "failing",
 }
@@ -303,6 +309,7 @@ def address_of(world: World, name: str) -> str:
         "cr_id": world.names[REQUESTS.get(name, "pending")],
         "run_id": world.names["run"],
         "upload_id": world.names["upload"],
+        "preview_id": world.names["preview"],
         "comment_id": world.names["remark"],
         "webhook_id": world.names["webhook"],
         "delivery_id": world.names["delivery"],

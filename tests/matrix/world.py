@@ -13,9 +13,10 @@ from django.db import connection, transaction
 from accounts.models import Token
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import asking, plans, proposals, queries, uploads, viewing
+from changerequests.services import asking, plans, previews, proposals, uploads, viewing
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
+from changerequests.states import UploadKind
 from datasets.models import Dataset, SuiteProposal
 from datasets.operators import make_operator
 from datasets.roles import Role
@@ -116,7 +117,17 @@ def make_world() -> World:
             "asked": asked.pk,
             "farewell": farewell_token(Farewell(people["viewer"].pk, (Kind.MERGED,))),
             "upload": received.pk,
-            "query": queries.ask(dataset=dataset, actor=owner, statement="SELECT tailnum FROM dataset").pk,
+            "preview": previews.look(
+                dataset=dataset,
+                actor=owner,
+                content=uploads.NamedSource(UploadKind.SQL, "SELECT tailnum, 7 AS seats FROM dataset"),
+            ).pk,
+            "query": previews.look(
+                dataset=dataset,
+                actor=owner,
+                content=uploads.NamedSource(UploadKind.SQL, "SELECT tailnum FROM dataset"),
+                asks_about_columns=False,
+            ).pk,
             "suite": suite.number,
             "group": viewing.change_groups(change_request=pending, person=author).groups[0].name,
             "proposal": proposal.pk,

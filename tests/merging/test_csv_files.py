@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from merging import StagingRejected
-from merging.staging.sources import Problems, content, csv_records, format_of, open_source
+from merging.staging.sources import Blanks, Problems, content, csv_records, format_of, open_source
 from tests.merging.world import Row, World, arrow
 
 Cell = str | None
@@ -29,7 +29,7 @@ def read(path: Path, targets: pa.Schema | None = None, null_token: str = "") -> 
     """The header and the rows of a file, as the reader gives them."""
     problems = Problems()
     types = {} if targets is None else {field.name: field.type for field in targets}
-    source = open_source(path, types, problems, null_token=null_token, file_format="csv")
+    source = open_source(path, types, problems, blanks=Blanks(null_token), file_format="csv")
     rows: list[tuple[Cell, ...]] = [source.columns]
     for batch in source.batches:
         columns = [batch.column(f"f{place}").to_pylist() for place in range(len(source.columns))]

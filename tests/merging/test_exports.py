@@ -21,6 +21,10 @@ from tests.merging.world import B, T, World, with_rows
 BOUNDS = merging.Bounds(memory_bytes=2 << 30, seconds=60)
 
 
+#: Workbooks are for people: what comes back of them is in test_rows_to_edit.
+STREAMED = [one for one in FileFormat if one is not FileFormat.XLSX]
+
+
 def file_of(stream: RowStream, file_format: FileFormat) -> bytes:
     with stream:
         return b"".join(merging.encoded(stream.schema, stream.batches, file_format))
@@ -40,7 +44,7 @@ def rows_of(stream: RowStream) -> list[dict[str, Any]]:
 # ---- rows of a table
 
 
-@pytest.mark.parametrize("file_format", FileFormat)
+@pytest.mark.parametrize("file_format", STREAMED)
 def test_every_value_comes_back_from_every_format_without_a_change(
     tmp_path: Path, file_format: FileFormat
 ) -> None:
@@ -104,7 +108,7 @@ def test_rows_are_filtered_ordered_and_narrowed_on_any_version(make_world: Calla
         merging.stream_rows(world.uri, primary_keys=["id"], version=7)
 
 
-@pytest.mark.parametrize("file_format", FileFormat)
+@pytest.mark.parametrize("file_format", STREAMED)
 def test_a_table_without_rows_is_a_file_without_rows(world: World, file_format: FileFormat) -> None:
     world.set_current([])
     content = file_of(merging.stream_rows(world.uri, primary_keys=["id"]), file_format)

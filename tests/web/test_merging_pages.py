@@ -14,7 +14,7 @@ from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import plans
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets.models import Dataset
-from tests.factories import ChangeRequestFactory, drain, merge, rows_of
+from tests.factories import ChangeRequestFactory, drain, merge, rows_of, stage_csv
 from tests.web.conftest import SignedIn
 from web.view_models.timeline import KNOWN_ACTIONS
 
@@ -109,8 +109,7 @@ def test_new_content_is_noticed(
     client = signed_in(owner)
     url = reverse("merge", args=[change_request.cr_id])
     seen = hidden_fields(client.get(url))
-    upload = reverse("upload", args=[change_request.cr_id])
-    assert signed_in(author).post(upload, {"pasted": "tailnum,seats\nN4,378\n"}).status_code == 302
+    stage_csv(change_request, "tailnum,seats\nN4,378\n", actor=author)
     response = client.post(url, seen, headers=HTMX)
     assert (response.status_code, "New content was uploaded" in text(response)) == (409, True)
     assert MergeRun.objects.count() == 0

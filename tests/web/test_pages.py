@@ -1,6 +1,5 @@
 """Every page: who sees it, what it says, how many queries it costs."""
 
-import gzip
 import json
 import re
 from pathlib import Path
@@ -8,20 +7,18 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from changerequests.models import ChangeRequest, Comment, MergeRun, Review, Revision
+from changerequests.models import ChangeRequest, Comment, MergeRun, Review
 from changerequests.services.trail import record_event
 from changerequests.states import Status
 from datasets.models import Dataset, DatasetMeta
 from datasets.roles import Role, role_on
 from tests.factories import ChangeRequestFactory, GroupFactory, approve, fresh, give_role, merge, person_with
 from tests.web.conftest import SignedIn
-from web.forms import UploadForm
 from web.view_models import home
 from web.view_models.datasets import UploadColumn, computed_columns, upload_columns
 from web.view_models.runs import checks_of
@@ -303,140 +300,6 @@ class TestDataset:
 
 
 class TestProposing:
-    def test_fd20_rows_that_equal_the_table_make_no_draft(
-        self, dataset: Dataset, author: User, signed_in: SignedIn
-    ) -> None:
-        posted = {
-            "title": "Nothing",
-            "description": "why",
-            "pasted": "tailnum,seats\nN2,182\n",
-            "merge_schema": "on",
-        }
-        response = signed_in(author).post(reverse("new_change_request", args=address(dataset)), posted)
-        assert response.status_code == 422
-        words = response.content.decode()
-        assert "There is nothing to change: the row that was read equals the table at version 0." in words
-        assert "tailnum,seats\nN2,182" in words
-        assert 'value="Nothing"' in words
-        assert ChangeRequest.objects.count() == 0
-
-    def test_fd13_fd14_a_page_tells_types_and_warnings(
-        self, dataset: Dataset, author: User, signed_in: SignedIn
-    ) -> None:
-        posted = {
-            "title": "Prices",
-            "description": "",
-            "pasted": "tailnum,price,when\nN2,1.10,7\nN2,1.10,7\n",
-            "column_types": "price decimal(10,2)\n",
-            "merge_schema": "on",
-        }
-        response = signed_in(author).post(
-            reverse("new_change_request", args=address(dataset)), posted, follow=True
-        )
-        words = text(response)
-        assert "New column price: decimal(10,2)." in words
-        assert "New column when: long." in words
-        page = text(
-            signed_in(author).get(reverse("change_request", args=[ChangeRequest.objects.get().cr_id]))
-        )
-        assert "1 row repeats another one exactly and is counted once." in page
-        assert "<dt>New columns</dt>" in page
-        assert "decimal(10,2)" in page
-
-    @pytest.mark.parametrize(
-        ("lines", "types"),
-        [
-            ("price decimal(10, 2)", {"price": "decimal(10, 2)"}),
-            ("price\tdouble\r\n\r\n  flag :  boolean ", {"price": "double", "flag": "boolean"}),
-            ("unit price: long\nunit price long", {"unit price": "long"}),
-            ("a:b date", {"a:b": "date"}),
-            ("price:decimal(10,2)", {"price": "decimal(10,2)"}),
-            ("n struct<a: array<int>, b: string>", {"n": "struct<a: array<int>, b: string>"}),
-        ],
-    )
-    def test_fd13_types_of_new_columns_are_read_as_people_write_them(
-        self, lines: str, types: dict[str, str]
-    ) -> None:
-        form = UploadForm({"pasted": "id\n1\n", "column_types": lines})
-        assert form.is_valid(), form.errors
-        assert form.cleaned_data["column_types"] == types
-
-    @pytest.mark.parametrize(
-        ("lines", "sentence"),
-        [
-            (
-                "price",
-                "Write a name and a type in each line, such as price decimal(10,2); found price.",
-            ),
-            ("price long\nprice double", "The column price is given two types."),
-        ],
-    )
-    def test_fd13_lines_that_name_no_type_are_refused(self, lines: str, sentence: str) -> None:
-        form = UploadForm({"pasted": "id\n1\n", "column_types": lines})
-        assert form.errors == {"column_types": [sentence]}
-
-    def test_an_upload_becomes_a_draft(self, dataset: Dataset, author: User, signed_in: SignedIn) -> None:
-        response = signed_in(author).post(
-            reverse("new_change_request", args=address(dataset)),
-            {
-                "title": "More seats",
-                "description": "",
-                "file": SimpleUploadedFile("seats.csv", b"tailnum,seats\nN1,150\nN2,182\n"),
-                "merge_schema": "on",
-            },
-            follow=True,
-        )
-        change_request = ChangeRequest.objects.get()
-        assert (change_request.status, change_request.title) == (Status.DRAFT, "More seats")
-        revision = Revision.objects.get()
-        assert (revision.rows, revision.noop_rows, revision.file_name) == (1, 1, "seats.csv")
-        words = text(response)
-        assert "Uploaded as revision 1: 1 row change. 1 row already equal to the table left out." in words
-        assert "uploaded revision 1 from seats.csv with 1 changed row" in words
-
-    def test_fs3_a_compressed_upload_becomes_a_draft(
-        self, dataset: Dataset, author: User, signed_in: SignedIn
-    ) -> None:
-        packed = SimpleUploadedFile("seats.csv.gz", gzip.compress(b"tailnum,seats\nN1,150\nN2,182\n"))
-        address_of_new = reverse("new_change_request", args=address(dataset))
-        signed_in(author).post(address_of_new, {"title": "Packed", "file": packed, "merge_schema": "on"})
-        assert (Revision.objects.get().rows, Revision.objects.get().file_name) == (1, "seats.csv.gz")
-
-    def test_a_refused_upload_lists_every_problem_and_keeps_nothing(
-        self, dataset: Dataset, author: User, signed_in: SignedIn, delta_data_root: Path
-    ) -> None:
-        response = signed_in(author).post(
-            reverse("new_change_request", args=address(dataset)),
-            {"title": "Wrong", "pasted": "tailnum,seats\nN1,many\n,3\nN2,1\nN2,2\n"},
-        )
-        assert response.status_code == 422
-        words = text(response)
-        assert "Not staged:" in words
-        for expected in ("many", "<code>seats</code>", "<code>tailnum</code>", "N2"):
-            assert expected in words
-        assert 'value="Wrong"' in words
-        assert "no draft was made, and the title and text stand below." in words
-        assert "N1,many" in words
-        assert (ChangeRequest.objects.count(), Revision.objects.count()) == (0, 0)
-        assert [path for path in (delta_data_root / "_staging").rglob("*") if path.is_file()] == []
-
-    def test_a_refused_upload_to_a_request_keeps_its_content(
-        self, change_request: ChangeRequest, author: User, signed_in: SignedIn
-    ) -> None:
-        url = reverse("upload", args=[change_request.cr_id])
-        response = signed_in(author).post(url, {"pasted": "tailnum,seats\nN1,many\n"})
-        assert (response.status_code, "N1,many" in text(response)) == (422, True)
-        assert f"{change_request.cr_id} keeps its title and text." in text(response)
-        assert Revision.objects.filter(is_current=True).get().number == 1
-
-    def test_one_of_file_and_pasted_rows_is_needed(
-        self, dataset: Dataset, author: User, signed_in: SignedIn
-    ) -> None:
-        url = reverse("new_change_request", args=address(dataset))
-        response = signed_in(author).post(url, {"title": "Nothing"})
-        assert (response.status_code, "Choose a file, or paste rows below." in text(response)) == (422, True)
-        assert ChangeRequest.objects.count() == 0
-
     def test_viewers_do_not_propose(self, dataset: Dataset, viewer: User, signed_in: SignedIn) -> None:
         response = signed_in(viewer).get(reverse("new_change_request", args=address(dataset)))
         assert (response.status_code, "An owner of the dataset can let you." in text(response)) == (403, True)

@@ -71,8 +71,8 @@ FORMS = [
         {"key": "{}", "cell": "0", "choice-0": "custom", "value-0": WORDS},
         "value-0",
     ),
-    ("request upload/", {"pasted": WORDS, "column_types": "a bigint"}, "pasted"),
-    ("dataset new/", {"title": "A title", "description": WORDS, "pasted": "tailnum\r\nN1"}, "description"),
+    ("request look/", {"way": "paste", "pasted": WORDS}, "pasted"),
+    ("dataset look/", {"way": "sql", "title": "A title", "description": WORDS, "sql": "SELECT\r\n1"}, "sql"),
     ("dataset expectations/", {"document": WORDS, "note": "why", "edited_number": "0"}, "document"),
     ("dataset settings/", {"name": "planes", "description": WORDS}, "description"),
     ("dataset maintenance/", {"jobs": "checkpoint", "reason": WORDS}, "reason"),
@@ -127,9 +127,11 @@ def test_a_comment_is_sent_after_signing_in_again(change_request: ChangeRequest,
 
 
 def test_a_file_has_to_be_chosen_again(dataset: Dataset, known: User) -> None:
-    client, address = Client(), f"/datasets/{dataset.project.slug}/{dataset.slug}/new/"
+    client, address = Client(), f"/datasets/{dataset.project.slug}/{dataset.slug}/look/"
     file = SimpleUploadedFile("planes.csv", b"tailnum\nN1\n")
-    ended = client.post(address, {"title": "A title", "file": file, TYPED_BY: mark_of(known.pk)})
+    ended = client.post(
+        address, {"way": "upload", "title": "A title", "file": file, TYPED_BY: mark_of(known.pk)}
+    )
     sign_in, carried = form_in(ended, "/sign-in/")
     back = client.post(sign_in, {**carried, "username": known.username, "password": PASSWORD})
     assert '<input class="form-control"\n               type="file"' in back.content.decode()
@@ -260,7 +262,7 @@ def closed(change_request: ChangeRequest) -> None:
         ("author", no_longer_there, "comments/", {"body": WORDS, "parent": "999"}, 404),
         ("owner", closed, "review/", {"verdict": "approve", "body": WORDS}, 409),
         ("owner", closed, "close/", {"reason": WORDS}, 409),
-        ("owner", closed, "upload/", {"pasted": WORDS}, 409),
+        ("owner", closed, "look/", {"way": "paste", "pasted": WORDS}, 409),
         ("stranger", no_longer_there, "comments/", {"body": WORDS}, 404),
     ],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.models import Group, User
@@ -100,6 +101,7 @@ def rows(
             "next": page.next,
             "column": column,
             "value": wanted,
+            "filtered": f"&{urlencode({'filter': f'{column}:=:{wanted}'})}" if column else "",
             "columns": names,
         },
     )

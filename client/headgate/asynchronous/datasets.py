@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 from headgate import models
 from headgate.asynchronous.change_requests import AsyncChangeRequest
 from headgate.asynchronous.places import AsyncPlace
-from headgate.asynchronous.proposing import Proposal, propose_rows, propose_source
+from headgate.asynchronous.proposing import Proposal, look_at_rows, propose_rows, propose_source
 from headgate.asynchronous.reading import download
 from headgate.asynchronous.resources import AsyncFollowed
 from headgate.asynchronous.transport import AsyncTransport
@@ -130,6 +130,45 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
             raise error_of(tried["problem"] or {"code": "upload_failed", "message": "The statement failed."})
         return tried["found"]
 
+    async def look(
+        self,
+        rows: Any,
+        *,
+        file_format: str | None = None,
+        null_token: str = "",
+        column_types: Mapping[str, str] | None = None,
+        columns: Mapping[str, Mapping[str, str]] | None = None,
+        empty_cells: Literal["keep", "null", "text"] | None = None,
+        timeout: float = 600,
+    ) -> models.Preview:
+        """What rows would change, proposed as they are; nothing is proposed.
+
+        ``rows`` is what ``propose`` takes. Columns that the table lacks are told in ``found["unknown_columns"]``, and
+        left alone until ``columns`` says what is to become of each: ``{"nmae": {"action": "rename", "to": "name"}}``.
+        ``empty_cells`` says what an empty cell of a CSV file or a workbook means. The server keeps the content for a
+        day: ``propose(preview=look["id"])`` proposes it without sending it again.
+
+        Raises ``StagingRejected`` with every problem by line and column, ``WaitedTooLong``.
+        """
+        asked = {
+            "null_token": null_token or None,
+            "column_types": json.dumps(dict(column_types)) if column_types else None,
+            "columns": json.dumps({name: dict(one) for name, one in columns.items()}) if columns else None,
+            "empty_cells": empty_cells,
+        }
+        looked = await look_at_rows(self._transport, self.name, rows, file_format, asked)
+        if looked["status"] in ("queued", "running"):
+            looked = await look_until(
+                self._transport,
+                f"{API}/previews/{looked['id']}",
+                lambda look: look["status"] not in ("queued", "running"),
+                monotonic() + timeout,
+                lambda look: None,
+            )
+        if looked["found"] is None:
+            raise error_of(looked["problem"] or {"code": "upload_failed", "message": "The look failed."})
+        return looked
+
     @overload
     async def propose(
         self,
@@ -140,6 +179,7 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
         description: str = ...,
         sql: str | None = ...,
         from_table: str | None = ...,
+        preview: int | None = ...,
         only_changes: bool = ...,
         change_request: str | None = ...,
         submit: bool = ...,
@@ -161,6 +201,7 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
         description: str = ...,
         sql: str | None = ...,
         from_table: str | None = ...,
+        preview: int | None = ...,
         only_changes: bool = ...,
         change_request: str | None = ...,
         submit: bool = ...,
@@ -181,6 +222,7 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
         description: str = "",
         sql: str | None = None,
         from_table: str | None = None,
+        preview: int | None = None,
         only_changes: bool = False,
         change_request: str | None = None,
         submit: bool = False,
@@ -196,8 +238,9 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
 
         ``rows`` is a path, a frame of pandas or Polars, what pyarrow has, a list of dictionaries, or a generator of
         any of them, which is never held in memory; instead of them a statement (``sql``) or another Delta table
-        (``from_table``) may say what is proposed. With ``only_changes`` rows that equal the table are left out before
-        anything is sent. ``change_request`` names one that the rows are new content of.
+        (``from_table``) may say what is proposed, or a look (``preview``, its id) that was taken before. With
+        ``only_changes`` rows that equal the table are left out before anything is sent. ``change_request`` names one
+        that the rows are new content of.
 
         The answer comes when the content has arrived: ``wait()`` for it to be read. With ``on_nothing_to_change``
         "ignore" it comes when it was read, and is None where it changes nothing. The same content under the same title
@@ -205,11 +248,11 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
 
         Raises ``ContentUnusable`` before anything is sent, ``NothingToChange``.
         """
-        sources = {"rows": rows, "sql": sql, "from_table": from_table}
+        sources = {"rows": rows, "sql": sql, "from_table": from_table, "preview": preview}
         given = [name for name, value in sources.items() if value is not None]
         if len(given) != 1:
             raise ContentUnusable(
-                f"Give one of rows, sql and from_table, not {' and '.join(given) or 'none'}."
+                f"Give one of rows, sql, from_table and preview, not {' and '.join(given) or 'none'}."
             )
         if change_request is None and not title:
             raise ContentUnusable("Give the change request a title, or name one in change_request.")
@@ -228,6 +271,8 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
             on_nothing_to_change=on_nothing_to_change,
             idempotency_key=idempotency_key,
         )
+        if preview is not None:
+            return await propose_source(self._transport, proposal, preview=preview)
         if sql is not None:
             return await propose_source(self._transport, proposal, sql=sql)
         if from_table is not None:

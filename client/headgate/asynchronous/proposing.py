@@ -89,14 +89,28 @@ async def propose_rows(
         return await _sent(transport, proposal, content)
 
 
+async def look_at_rows(
+    transport: AsyncTransport, dataset: str, rows: Any, file_format: str | None, asked: Parameters
+) -> models.Preview:
+    """Write the content and send it to be looked at; how that stands."""
+    with await apart(content_of, rows, file_format) as content:
+        parameters = {**asked, "file_name": content.name, "file_format": content.file_format}
+        answer = await _send_content(transport, dataset, content, parameters, new_key(), "previews")
+        looked: models.Preview = answer.json()
+        return looked
+
+
 async def propose_source(
-    transport: AsyncTransport, proposal: Proposal, **source: str
+    transport: AsyncTransport, proposal: Proposal, **source: str | int
 ) -> AsyncChangeRequest | None:
-    """Propose what a statement or another table says: the server reads it."""
+    """Propose what a statement or another table says, or what was looked at: the server reads it."""
+    members = proposal.members
+    if "preview" in source:  # it was decided when it was looked at
+        members.pop("merge_schema", None)
     call = Call(
         "POST",
         dataset_path(proposal.dataset, "proposals"),
-        json={**proposal.members, **source},
+        json={**members, **source},
         headers={"Idempotency-Key": proposal.idempotency_key or new_key(), "Prefer": "respond-async"},
     )
     return await _change_request(transport, proposal, (await transport.send(call)).json())
@@ -127,7 +141,12 @@ async def _sent(transport: AsyncTransport, proposal: Proposal, content: Content)
 
 
 async def _send_content(
-    transport: AsyncTransport, dataset: str, content: Content, parameters: Parameters, key: str
+    transport: AsyncTransport,
+    dataset: str,
+    content: Content,
+    parameters: Parameters,
+    key: str,
+    what: str = "proposals",
 ) -> Answer:
     bar, done = transport.progress(), 0
 
@@ -137,7 +156,7 @@ async def _send_content(
         bar.update(done, content.size, f"sending {content.name}")
 
     headers = {"Idempotency-Key": key, "Prefer": "respond-async"}
-    path = dataset_path(dataset, "proposals")
+    path = dataset_path(dataset, what)
     try:
         return await transport.send(
             Call("POST", path, parameters, content=content, headers=headers), sent=sent

@@ -330,7 +330,6 @@ def verify(context: typer.Context, cr_id: CR) -> None:
 
 # --- Proposing ---------------------------------------------------------------------------------------------
 
-TITLE = Annotated[str, typer.Option("--title", "-t", help="What the change is for.")]
 DESCRIPTION = Annotated[str, typer.Option(help="Why, in more words.")]
 SUBMIT = Annotated[bool, typer.Option("--submit", help="Ask for review at once.")]
 WHEN_READY = Annotated[
@@ -350,7 +349,12 @@ def propose(
     file: Annotated[
         str, typer.Argument(metavar="FILE|-", help="CSV, Parquet, JSON lines, Arrow, XLSX; - reads it.")
     ],
-    title: TITLE,
+    title: Annotated[
+        str, typer.Option("--title", "-t", help="What the change is for; not needed for a look.")
+    ] = "",
+    look: Annotated[
+        bool, typer.Option("--look", "--dry-run", help="Tell what would change, and propose nothing.")
+    ] = False,
     description: DESCRIPTION = "",
     file_format: Annotated[
         str | None,
@@ -370,6 +374,12 @@ def propose(
     """Propose the rows of a file: the key columns and those that change."""
     asked: Asked = context.obj
     with _file_of(file, file_format or "csv") as path, asked.client() as client:
+        if look:
+            looked = client.dataset(dataset).look(
+                path, file_format=file_format, null_token=null_token or "", timeout=timeout
+            )
+            _tell_look(asked, looked)
+            return
         made = client.dataset(dataset).propose(
             path,
             title=title,
@@ -433,6 +443,21 @@ def _tell_preview(asked: Asked, found: Any) -> None:
         asked.output.tell(warning, found)
     if found["rows"]:
         _tell_cells(asked, found["rows"])
+
+
+def _tell_look(asked: Asked, looked: Any) -> None:
+    found = looked["found"]
+    if asked.output.as_json:
+        asked.output.tell("", dict(looked))
+        return
+    _tell_preview(asked, found)
+    for name, cells in found["cells_becoming_null"].items():
+        asked.output.tell(f"{cells:,} cells of {name} would become NULL.", looked)
+    for column in found["unknown_columns"]:
+        meant = f"did you mean {column['suggestion']}?" if column["suggestion"] else "it would be a new one"
+        asked.output.tell(
+            f"Column {column['name']} is not in the table: {meant} It was left out here.", looked
+        )
 
 
 def _tell_proposed(asked: Asked, made: Any, *, wait: bool, timeout: float) -> None:

@@ -90,12 +90,26 @@ def propose_rows(
         return _sent(transport, proposal, content)
 
 
-def propose_source(transport: Transport, proposal: Proposal, **source: str) -> ChangeRequest | None:
-    """Propose what a statement or another table says: the server reads it."""
+def look_at_rows(
+    transport: Transport, dataset: str, rows: Any, file_format: str | None, asked: Parameters
+) -> models.Preview:
+    """Write the content and send it to be looked at; how that stands."""
+    with apart(content_of, rows, file_format) as content:
+        parameters = {**asked, "file_name": content.name, "file_format": content.file_format}
+        answer = _send_content(transport, dataset, content, parameters, new_key(), "previews")
+        looked: models.Preview = answer.json()
+        return looked
+
+
+def propose_source(transport: Transport, proposal: Proposal, **source: str | int) -> ChangeRequest | None:
+    """Propose what a statement or another table says, or what was looked at: the server reads it."""
+    members = proposal.members
+    if "preview" in source:  # it was decided when it was looked at
+        members.pop("merge_schema", None)
     call = Call(
         "POST",
         dataset_path(proposal.dataset, "proposals"),
-        json={**proposal.members, **source},
+        json={**members, **source},
         headers={"Idempotency-Key": proposal.idempotency_key or new_key(), "Prefer": "respond-async"},
     )
     return _change_request(transport, proposal, (transport.send(call)).json())
@@ -126,7 +140,12 @@ def _sent(transport: Transport, proposal: Proposal, content: Content) -> ChangeR
 
 
 def _send_content(
-    transport: Transport, dataset: str, content: Content, parameters: Parameters, key: str
+    transport: Transport,
+    dataset: str,
+    content: Content,
+    parameters: Parameters,
+    key: str,
+    what: str = "proposals",
 ) -> Answer:
     bar, done = transport.progress(), 0
 
@@ -136,7 +155,7 @@ def _send_content(
         bar.update(done, content.size, f"sending {content.name}")
 
     headers = {"Idempotency-Key": key, "Prefer": "respond-async"}
-    path = dataset_path(dataset, "proposals")
+    path = dataset_path(dataset, what)
     try:
         return transport.send(Call("POST", path, parameters, content=content, headers=headers), sent=sent)
     finally:

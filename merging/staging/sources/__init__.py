@@ -15,15 +15,25 @@ from typing import Any
 import pyarrow as pa
 
 from merging.errors import StagingRejected
-from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN, Problems, Source, Targets, refuse
+from merging.staging.sources.base import (
+    BATCH_ROWS,
+    OPERATION_COLUMN,
+    Blanks,
+    Problems,
+    Source,
+    Targets,
+    refuse,
+)
 from merging.staging.sources.columnar import named_failures, open_arrow, open_parquet, open_stream, open_table
 from merging.staging.sources.content import HEAD_BYTES, described_content
 from merging.staging.sources.csv_files import open_csv
 from merging.staging.sources.json_lines import open_json_lines
 from merging.staging.sources.workbooks import open_workbook
 
-__all__ = ["OPERATION_COLUMN", "Problems", "Source", "format_of", "open_source"]
+__all__ = ["OPERATION_COLUMN", "Blanks", "Problems", "Source", "format_of", "open_source"]
 
+#: An empty cell without quotes is NULL.
+NO_CHOICE = Blanks()
 _EXTENSIONS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -48,17 +58,17 @@ def open_source(
     targets: Targets,
     problems: Problems,
     *,
-    null_token: str = "",
+    blanks: Blanks = NO_CHOICE,
     file_format: str | None = None,
     file_name: str = "",
 ) -> Source:
-    """Open ``changes`` for reading. ``targets`` are the types of the table's columns, by name; ``file_name`` is what
-    people call the file, where that is not how it is kept.
+    """Open ``changes`` for reading. ``targets`` are the types of the table's columns, by their names in the content;
+    ``file_name`` is what people call the file, where that is not how it is kept.
 
     Raises StagingRejected at once where nothing at all can be read (no header, unknown format, broken file).
     """
     if isinstance(changes, str | os.PathLike):
-        return _open_file(Path(os.fspath(changes)), targets, problems, null_token, file_format, file_name)
+        return _open_file(Path(os.fspath(changes)), targets, problems, blanks, file_format, file_name)
     if hasattr(changes, "to_arrow_reader"):
         with named_failures("the relation"):
             return open_stream(changes.to_arrow_reader(BATCH_ROWS), targets)
@@ -78,7 +88,7 @@ def _open_file(
     path: Path,
     targets: Targets,
     problems: Problems,
-    null_token: str,
+    blanks: Blanks,
     file_format: str | None,
     file_name: str,
 ) -> Source:
@@ -89,11 +99,11 @@ def _open_file(
         raise refuse("no_file", f"there is no file {name}.")
     try:
         if kind == "csv":
-            return open_csv(path, targets, problems, null_token)
+            return open_csv(path, targets, problems, blanks)
         if kind == "jsonl":
             return open_json_lines(path, targets, problems)
         if kind == "xlsx":
-            return open_workbook(path, targets, problems)
+            return open_workbook(path, targets, problems, blanks)
         if kind == "parquet":
             return open_parquet(path, targets)
         if kind == "arrow":

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from merging.errors import StagingRejected
-from merging.model import StagingProblem
+from merging.model import EmptyCells, StagingProblem
 from merging.sql.content_limits import ContentLimits
 from merging.sql.parsing import NumberText, Refused, cell_value, shown
 from merging.sql.session import limits
@@ -22,6 +24,8 @@ BATCH_ROWS = 50_000
 BATCH_BYTES = 16 << 20
 BATCH_CELLS = 4_000_000
 OPERATION_COLUMN = "_op"
+
+Flags = npt.NDArray[np.bool_]
 ABSENT_TYPE = pa.list_(pa.int16())
 REFUSED_TYPE = pa.list_(
     pa.struct([("c", pa.int32()), ("v", pa.string()), ("code", pa.string()), ("message", pa.string())])
@@ -249,6 +253,33 @@ def numbered(
     unreadable = pa.nulls(rows, REFUSED_TYPE) if refused is None else refused
     names = ["ordinal", "absent", "refused", *(f"f{index}" for index in range(len(columns)))]
     return pa.RecordBatch.from_arrays([ordinal, left_out, unreadable, *columns], names)
+
+
+@dataclass(frozen=True)
+class Blanks:
+    """What cells of CSV files and workbooks mean that hold nothing: ``null_token`` is what an unquoted CSV cell holds
+    for NULL, ``empty_cells`` says it of cells without anything where somebody chose. ``text_columns`` are those that
+    can hold an empty text.
+    """
+
+    null_token: str = ""
+    empty_cells: EmptyCells | None = None
+    text_columns: frozenset[str] = frozenset()
+
+    def are_text_in(self, column: str) -> bool:
+        """Whether the column's empty cells are empty texts."""
+        return self.empty_cells == "text" and column in self.text_columns
+
+
+def absent_cells(empty: Flags) -> pa.Array | None:
+    """The column ``absent`` of a batch whose ``empty`` cells (rows by columns) leave the table's values as they are."""
+    if not empty.any():
+        return None
+    places = np.nonzero(empty)[1]
+    ends = np.cumsum(empty.sum(axis=1))
+    offsets = pa.array(np.concatenate(([0], ends)).astype(np.int32), pa.int32())
+    listed = pa.ListArray.from_arrays(offsets, pa.array(places.astype(np.int16)))
+    return pc.if_else(pa.array(empty.any(axis=1)), listed, pa.nulls(len(empty), ABSENT_TYPE))
 
 
 def is_nested_target(targets: Targets, name: str) -> bool:

@@ -23,10 +23,12 @@ from merging.sql.parsing import Refused
 from merging.sql.values import arrow_values
 from merging.staging.sources.base import (
     OPERATION_COLUMN,
+    Blanks,
     Problems,
     RefusedCells,
     Source,
     Targets,
+    absent_cells,
     beyond,
     check_header,
     content_limits,
@@ -55,8 +57,8 @@ class _Dialect:
         return block.filled if len(self.names) > 1 else np.ones_like(block.filled)
 
 
-def open_csv(path: Path, targets: Targets, problems: Problems, null_token: str) -> Source:
-    """Open a CSV file; ``null_token`` is what an unquoted cell holds for NULL.
+def open_csv(path: Path, targets: Targets, problems: Problems, blanks: Blanks) -> Source:
+    """Open a CSV file; ``blanks`` says what cells without anything mean.
 
     Raises StagingRejected where there is no header, or none that can be read.
     """
@@ -73,18 +75,39 @@ def open_csv(path: Path, targets: Targets, problems: Problems, null_token: str) 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
         for _, block in _rows(path, targets):
-            table = _cells(dialect, block, null_token, problems)
-            columns = [column.combine_chunks() for column in table.columns]
+            cells = _cells(dialect, block, blanks.null_token, problems)
+            columns, absent = _filled(dialect, block, cells, blanks)
             refused = RefusedCells()
             for place, target in nested.items():
                 columns[place] = _nested_column(columns[place], target, place, refused)
-            yield numbered(start, table.num_rows, columns, None, refused.column(table.num_rows))
-            start += table.num_rows
+            yield numbered(start, cells.num_rows, columns, absent, refused.column(cells.num_rows))
+            start += cells.num_rows
 
     def lines(ordinals: set[int]) -> dict[int, int]:
         return _lines(path, targets, ordinals)
 
-    return Source(dialect.names, schema, True, null_token, batches(), lines, header_line=dialect.line)
+    return Source(dialect.names, schema, True, blanks.null_token, batches(), lines, header_line=dialect.line)
+
+
+def _filled(
+    dialect: _Dialect, block: Block, cells: pa.Table, blanks: Blanks
+) -> tuple[list[pa.Array], pa.Array | None]:
+    """The columns with what was chosen for cells without anything; and the column ``absent``."""
+    columns = [column.combine_chunks() for column in cells.columns]
+    if blanks.empty_cells is None or not cells.num_rows:
+        return columns, None
+    by_emptiness = columns
+    if blanks.null_token:
+        again = _cells(dialect, block, "", Problems())
+        by_emptiness = [column.combine_chunks() for column in again.columns]
+    empty = [column.is_null() for column in by_emptiness]
+    nothing = pa.scalar(None, pa.string())
+    for place, name in enumerate(dialect.names):
+        filling = "" if blanks.are_text_in(name) else nothing
+        columns[place] = pc.if_else(empty[place], filling, columns[place])
+    if blanks.empty_cells != "keep":
+        return columns, None
+    return columns, absent_cells(np.column_stack([one.to_numpy(zero_copy_only=False) for one in empty]))
 
 
 def _header(blocks: Iterator[Block], targets: Targets) -> tuple[_Dialect, Block]:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from merging.sql.parsing import Refused, shown
@@ -22,11 +23,13 @@ from merging.staging.sources.base import (
     BATCH_CELLS,
     BATCH_ROWS,
     OPERATION_COLUMN,
+    Blanks,
     CellKind,
     Problems,
     RefusedCells,
     Source,
     Targets,
+    absent_cells,
     check_header,
     is_nested_target,
     nested_cell,
@@ -50,8 +53,9 @@ _AS_TEXT = "format the cell as Text and write all of it"
 Row = tuple[int, list[SheetCell]]
 
 
-def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
-    """Open a workbook. Other sheets that hold something are named in the source's warnings.
+def open_workbook(path: Path, targets: Targets, problems: Problems, blanks: Blanks) -> Source:
+    """Open a workbook; ``blanks`` says what empty cells mean. Other sheets that hold something are named in the
+    source's warnings.
 
     Raises StagingRejected where the file is no workbook, is damaged or beyond the limits, or has no header.
     """
@@ -71,7 +75,7 @@ def open_workbook(path: Path, targets: Targets, problems: Problems) -> Source:
         with Workbook(path) as book:
             rows = book.rows(sheet)
             next(rows, None)
-            batch = _Batch(names, types, targets, kinds, problems, epoch_1904=book.epoch_1904)
+            batch = _Batch(names, types, targets, kinds, problems, blanks, epoch_1904=book.epoch_1904)
             for chunk in _chunks(rows, len(names)):
                 yield batch.of(chunk, len(line_of))
                 line_of.extend(line for line, _ in chunk)
@@ -150,6 +154,7 @@ class _Batch:
         targets: Targets,
         kinds: dict[int, set[CellKind]],
         problems: Problems,
+        blanks: Blanks,
         *,
         epoch_1904: bool,
     ) -> None:
@@ -158,23 +163,28 @@ class _Batch:
         self._targets = [targets.get(name) for name in names]
         self._kinds = kinds
         self._problems = problems
+        self._empty_cells = blanks.empty_cells
+        self._empty: list[Any] = ["" if blanks.are_text_in(name) else None for name in names]
         self._epoch_1904 = epoch_1904
 
     def of(self, rows: list[Row], start: int) -> pa.RecordBatch:
         """The batch of these rows, the first of which is row ``start`` of the stream."""
-        columns: list[list[Any]] = [[None] * len(rows) for _ in self._names]
+        columns: list[list[Any]] = [[empty] * len(rows) for empty in self._empty]
+        held = np.zeros((len(rows), len(columns)), np.bool_)
         refused = RefusedCells()
         for index, (line, cells) in enumerate(rows):
             for cell in cells:
                 if cell.column >= len(columns):
                     self._beyond_header(line, cell)
                     break
+                held[index, cell.column] = True
                 try:
                     columns[cell.column][index] = self._value(cell)
                 except Refused as error:
                     self._refuse(refused, index, line, cell, str(error))
         arrays = [arrow_values(values, kind) for values, kind in zip(columns, self._types, strict=True)]
-        return numbered(start, len(rows), arrays, None, refused.column(len(rows)))
+        absent = absent_cells(~held) if self._empty_cells == "keep" else None
+        return numbered(start, len(rows), arrays, absent, refused.column(len(rows)))
 
     def _value(self, cell: SheetCell) -> Any:
         target = self._targets[cell.column]

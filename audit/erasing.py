@@ -51,7 +51,7 @@ class Names:
             f"(?i:{re.escape(name)})" if "@" in name else re.escape(name) for name in longest_first
         )
         # Behind an @ that begins a word it is a mention; within a word it is part of an address.
-        pattern = re.compile(rf"(?<![\w+-])(?<![\w.+-]@)(?<!@@)(?<!\w\.)(?:{words})(?![\w@+-]|\.\w)")
+        pattern = re.compile(rf"(?<![\w+-])(?<![\w.+-]@)(?<!\w\.)(?:{words})(?![\w@+-]|\.\w)")
         object.__setattr__(self, "_pattern", pattern)
 
     def replaced(self, text: str) -> str:

@@ -16,7 +16,7 @@ from merging.sql.quoting import column_sql
 from merging.sql.values import json_form, sql_form
 
 
-class Way(StrEnum):
+class PlaceKind(StrEnum):
     """On which side of a place a page lies, and whether the row at the place is on it."""
 
     AFTER = "after"
@@ -27,7 +27,7 @@ class Way(StrEnum):
     @property
     def leads_back(self) -> bool:
         """Whether the page ends at the place."""
-        return self in (Way.BEFORE, Way.UNTIL)
+        return self in (PlaceKind.BEFORE, PlaceKind.UNTIL)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class RowOrder:
                 parse_int=NumberText,
                 parse_float=NumberText,
             )
-            [way] = [Way(one) for one in ways] or [Way.AFTER]
+            [way] = [PlaceKind(one) for one in ways] or [PlaceKind.AFTER]
         except (ValueError, TypeError, RecursionError) as error:
             raise InvalidCursor("The page cursor is damaged; start from the first page.") from error
         if names != list(self.columns) or not isinstance(forms, list) or len(forms) != len(names):
@@ -66,7 +66,7 @@ class RowOrder:
             raise InvalidCursor("The page cursor is damaged; start from the first page.") from error
         return RowPlace(self, values, way)
 
-    def place_of(self, row: Mapping[str, Any], way: Way) -> RowPlace:
+    def place_of(self, row: Mapping[str, Any], way: PlaceKind) -> RowPlace:
         """The place at a row."""
         return RowPlace(self, tuple(row[name] for name in self.columns), way)
 
@@ -77,19 +77,24 @@ class RowPlace:
 
     order: RowOrder
     values: tuple[Any, ...]
-    way: Way
+    way: PlaceKind
 
     @property
     def cursor(self) -> str:
         """The place as callers keep it."""
         forms = [json_form(value) for value in self.values]
-        named = [] if self.way is Way.AFTER else [self.way]
+        named = [] if self.way is PlaceKind.AFTER else [self.way]
         text = json.dumps([list(self.order.columns), forms, *named], allow_nan=False)
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     def turned(self) -> RowPlace:
         """The page on the other side, which has the row at the place where this one has not."""
-        other = {Way.AFTER: Way.UNTIL, Way.FROM: Way.BEFORE, Way.BEFORE: Way.FROM, Way.UNTIL: Way.AFTER}
+        other = {
+            PlaceKind.AFTER: PlaceKind.UNTIL,
+            PlaceKind.FROM: PlaceKind.BEFORE,
+            PlaceKind.BEFORE: PlaceKind.FROM,
+            PlaceKind.UNTIL: PlaceKind.AFTER,
+        }
         return RowPlace(self.order, self.values, other[self.way])
 
     def condition(self) -> str:
@@ -104,7 +109,7 @@ class RowPlace:
             if further:
                 alternatives.append(" AND ".join([*equal, further]))
             equal.append(f"{column} IS NOT DISTINCT FROM {text}")
-        if self.way in (Way.FROM, Way.UNTIL):
+        if self.way in (PlaceKind.FROM, PlaceKind.UNTIL):
             alternatives.append(" AND ".join(equal))
         return "(" + " OR ".join(f"({one})" for one in alternatives) + ")" if alternatives else "false"
 
@@ -127,6 +132,6 @@ def beside(
     if not rows:
         other = None if place is None else place.turned().cursor
         return (other, None) if back else (None, other)
-    following = order.place_of(rows[-1], Way.AFTER).cursor if back or more else None
+    following = order.place_of(rows[-1], PlaceKind.AFTER).cursor if back or more else None
     has_previous = more if back else place is not None
-    return following, order.place_of(rows[0], Way.BEFORE).cursor if has_previous else None
+    return following, order.place_of(rows[0], PlaceKind.BEFORE).cursor if has_previous else None

@@ -41,6 +41,7 @@ NO_NAMES = {
     "changerequests.MergeFigures": "outcomes phases",
     "changerequests.EditedRow": "digest key name seen values",
     "changerequests.EditStep": "rows",
+    "changerequests.ViewedGroup": "group revision_digest",
     "changerequests.ExpectationCheck": "failing report resolutions_digest",
     "changerequests.ExpectationOverride": "expectations resolutions_digest revision_digest",
     "notifications.Delivery": "attempt_id error_code receiver worker",

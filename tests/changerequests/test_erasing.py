@@ -56,6 +56,7 @@ def kept_beside_the_trail(world: World) -> None:
         agent="carl's agent",
         pasted="name\ncarl",
         error_data={"errors": [{"message": "carl, line 2", "value": "N1"}], "total": 1},
+        size_bytes=9,
     )
     for user, name in ((carl, "mine"), (rita, "for carl")):
         RememberedAnswer.objects.create(

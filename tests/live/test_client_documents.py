@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from config.env import BASE_DIR
-from datasets.roles import Role
+from datasets.roles import Role, give_role
 from tests.api.clients import token_of
 from tests.factories import DatasetFactory, ProjectFactory, person_with
 
@@ -42,7 +43,8 @@ def names(server: str, delta_data_root: Path, request: pytest.FixtureRequest) ->
     project = ProjectFactory.create(slug=re.sub(r"\W", "-", request.node.name.lower())[:40])
     planes = DatasetFactory.create(project=project, slug="planes")
     owner = person_with(Role.OWNER, planes)
-    person_with(Role.CONTRIBUTOR, planes, username="carl")
+    carl, _ = User.objects.get_or_create(username="carl")  # nothing is cleared up between tests of one server
+    give_role(carl, planes, Role.CONTRIBUTOR)
     return {"address": server, "token": token_of(owner), "project": project.slug}
 
 

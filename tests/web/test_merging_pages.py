@@ -16,6 +16,7 @@ from changerequests.states import RunPhase, RunStatus, Status
 from datasets.models import Dataset
 from tests.factories import ChangeRequestFactory, drain, merge, rows_of, stage_csv
 from tests.web.conftest import SignedIn
+from tests.web.test_conflicts_beside import line
 from web.view_models.timeline import KNOWN_ACTIONS
 
 HTMX = {"HX-Request": "true"}
@@ -51,7 +52,9 @@ def test_the_dialog_says_where_what_and_which_gates(
         assert "Merge 2 row changes</button>" in words
         assert "No conflict with the table as it is now." in words
     assert ("<html" in text(page), "<html" in text(fragment)) == (True, False)
-    assert set(hidden_fields(page)) == {"revision_digest", "plan_digest", "table_version", "idempotency_key"}
+    assert set(hidden_fields(page)) - {"typed_by"} == {
+        *("revision_digest", "plan_digest", "table_version", "idempotency_key"),
+    }
 
 
 def test_confirming_queues_one_run_and_shows_its_progress(
@@ -230,27 +233,17 @@ def test_a_run_that_conflicts_says_what_to_do(
     assert "Choose a value for each conflict, then merge again." in words
     conflicts = reverse("conflicts", args=[conflicted.change_request.cr_id])
     assert conflicts in words
-    cards = client.get(conflicts)
-    assert "0 of 1 resolved" in text(cards)
-    for title in ("Back to base", "Keep current", "Take proposed", "Another value"):
-        assert title in text(cards)
-    fields = {
-        **hidden_fields(cards),
-        "cell": "0",
-        "column-0": "seats",
-        "choice-0": "custom",
-        "value-0": "152",
-    }
-    fields["inputs-0"] = re.findall(r'name="inputs-0"\s+value="([^"]+)"', cards.content.decode())[0]
-    key = re.findall(r'name="key"\s+value="([^"]+)"', cards.content.decode())[0].replace("&quot;", '"')
+    page = client.get(conflicts).content.decode()
+    assert "0 of 1 resolved" in page
+    name, fields = line(page, "N1", "seats")
     resolve = reverse("resolve", args=[conflicted.change_request.cr_id])
-    wrong = client.post(resolve, {**fields, "key": key, "value-0": "many"}, headers=HTMX)
+    own = {**fields, f"choice-{name}": "custom", f"value-{name}": "152"}
+    wrong = client.post(resolve, {**own, f"value-{name}": "many"})
     assert (wrong.status_code, "Not saved." in text(wrong)) == (422, True)
-    stale = client.post(resolve, {**fields, "key": key, "inputs-0": "other"}, headers=HTMX)
+    stale = client.post(resolve, {**own, f"inputs-{name}": "other"})
     assert (stale.status_code, "Not saved." in text(stale)) == (409, True)
-    saved = client.post(resolve, {**fields, "key": key}, headers=HTMX)
-    assert "Saved. Every conflict has a choice." in text(saved)
-    assert "1 of 1 resolved" in text(saved)
+    assert client.post(resolve, own).status_code == 302
+    assert "1 of 1 resolved" in text(client.get(conflicts))
     assert confirm(client, conflicted.change_request).status_code == 200
     drain()
     assert {row["tailnum"]: row["seats"] for row in rows_of(dataset)}["N1"] == 152

@@ -32,7 +32,7 @@ def test_a_dropped_file_is_decided_about_and_proposed(sign_in: SignIn) -> None:
     page.locator("section", has=page.get_by_role("heading", name="Upload a file")).get_by_role(
         "button", name="Look at it first"
     ).click()
-    expect(page.get_by_role("heading", name="What heights.csv would change")).to_be_visible()
+    page.get_by_role("heading", name="What heights.csv would change").wait_for()
     expect(
         page.get_by_role("heading", name="Nothing to change in the columns that are known")
     ).to_be_visible()
@@ -58,7 +58,7 @@ def test_a_dropped_file_is_decided_about_and_proposed(sign_in: SignIn) -> None:
 
     page.get_by_label("Title").fill("Heights and names")
     page.get_by_role("button", name="Propose 1 change").click()
-    expect(page.get_by_role("heading", name="Heights and names")).to_be_visible()
+    page.get_by_role("heading", name="Heights and names").wait_for()
     expect(page.locator(".strip .chip").first).to_have_text("Needs review")
     assert carl.complaints == []
 
@@ -76,10 +76,10 @@ def test_pasted_cells_and_a_statement_are_looked_at(sign_in: SignIn) -> None:
     page.locator("details", has=page.get_by_label("Statement")).get_by_role(
         "button", name="Look at it first"
     ).click()
-    expect(page.get_by_role("heading", name="What a statement would change")).to_be_visible()
+    page.get_by_role("heading", name="What a statement would change").wait_for()
     page.get_by_label("Title").fill("One higher")
     page.get_by_role("button", name="Save as draft").click()
-    expect(page.get_by_role("heading", name="One higher")).to_be_visible()
+    page.get_by_role("heading", name="One higher").wait_for()
     for width in (360, 1920):
         page.set_viewport_size({"width": width, "height": 900})
         carl.go(NEW)

@@ -86,6 +86,10 @@ CHOICE: Final = RowKind(
             "change_request_id", "key", "key_digest", "column", "choice", "value", "inputs_digest",
             "chosen_by_id", "chosen_at",
         ),
+        (
+            "change_request_id", "key", "key_digest", "column", "choice", "value", "inputs_digest",
+            "chosen_by_id", "chosen_at", "replaced_id",
+        ),
     ),
 )  # fmt: skip
 OVERRIDE: Final = RowKind(

@@ -10,9 +10,9 @@ import pytest
 from django.contrib.auth.models import User
 
 from config.env import BASE_DIR
-from datasets.roles import Role, give_role
+from datasets.roles import Role
 from tests.api.clients import token_of
-from tests.factories import DatasetFactory, ProjectFactory, person_with
+from tests.factories import DatasetFactory, ProjectFactory, give_role, person_with
 
 pytestmark = pytest.mark.usefixtures("merging_worker")
 

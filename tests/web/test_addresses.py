@@ -142,6 +142,8 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "remove": request,
         "reopen": request,
         "comment": request,
+        **dict.fromkeys(("mark_viewed", "say", "take_suggestion"), f"{request}changes/"),
+        "talk": f"{request}changes/?",
         "settle": request,
         "review": request,
         "merge": f"/merge-runs/{parts['run_id']}/",

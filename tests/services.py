@@ -253,7 +253,7 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
             )
         # What waits for servers and browsers leaves time to the processes beside it.
         with ThreadPoolExecutor(1) as beside:
-            services = beside.submit(_separate_processes_and_browser, pytest)
+            services = beside.submit(_separate_processes_and_browser, pytest, sampled["SAMPLE_SEED"])
             results = [
                 part("everything within one process, on SQLite", in_process, variables=sampled),
                 part(
@@ -268,7 +268,7 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
     return max(results)
 
 
-def _separate_processes_and_browser(pytest: list[str]) -> list[int]:
+def _separate_processes_and_browser(pytest: list[str], seed: str) -> list[int]:
     return [
         part(
             "separate processes, PostgreSQL and Redis",
@@ -276,7 +276,7 @@ def _separate_processes_and_browser(pytest: list[str]) -> list[int]:
             on_postgresql=True,
             whole_output=True,
         ),
-        part("the browser", [*pytest, "-m", "e2e"], whole_output=True),
+        part("the browser", [*pytest, "-m", "e2e"], variables={"SAMPLE_SEED": seed}, whole_output=True),
     ]
 
 

@@ -15,7 +15,7 @@ from audit.selectors import event_count, events_called
 from changerequests import queue
 from changerequests.errors import InvalidTransition, NothingToChange, UploadEnded
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import reading, retention, staging, uploads
+from changerequests.services import reading, retention, staging, storage, uploads
 from changerequests.services.storage import incoming_folder, staging_folder, upload_folder, uploads_folder
 from changerequests.services.vouched import bent_rows
 from changerequests.states import UploadPhase, UploadState, UploadStatus
@@ -95,7 +95,7 @@ def test_receiving_looks_into_nothing_and_rings(
     assert (upload.state, upload.file_name, upload.size_bytes, upload.null_token) == (
         UploadState.RECEIVED, "rows.arrow", 17, "-",
     )  # fmt: skip
-    assert (upload_folder(upload) / uploads.CONTENT).read_text() == "\x00 no table at all"
+    assert (upload_folder(upload) / storage.CONTENT).read_text() == "\x00 no table at all"
 
 
 def test_a_received_file_survives_the_one_it_was_received_as(
@@ -303,7 +303,7 @@ def test_a_child_that_names_another_place_is_not_believed(
 
 def test_a_received_file_that_is_gone_is_told(receive: Callable[..., Upload]) -> None:
     upload = receive()
-    (upload_folder(upload) / uploads.CONTENT).unlink()
+    (upload_folder(upload) / storage.CONTENT).unlink()
     assert (stage(upload).state, upload.error_code) == (UploadState.FAILED, "upload_lost")
 
 

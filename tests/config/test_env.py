@@ -3,7 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,15 @@ def test_the_engine_has_the_limits_of_the_settings(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(merging, "set_limits", given.append)
     apps.get_app_config("config").ready()
     limit_web_process()
-    rest = (
+    worker = merging.Limits(
+        settings.ENGINE_MEMORY,
         settings.STAGING_MEMORY,
         settings.ENGINE_THREADS,
         settings.CHECK_MEMORY,
         settings.CHECK_SECONDS,
+        **settings.CONTENT_LIMITS,
     )
-    assert given == [
-        merging.Limits(memory, *rest, **settings.CONTENT_LIMITS)
-        for memory in (settings.ENGINE_MEMORY, settings.WEB_MEMORY)
-    ]
+    assert given == [worker, replace(worker, memory=settings.WEB_MEMORY)]
     assert merging.Limits() == merging.Limits("1GB", "450MB", 2, "2GB", 30), (
         "the page's defaults are the engine's own"
     )

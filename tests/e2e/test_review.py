@@ -42,7 +42,8 @@ def test_a_request_is_reviewed_on_its_changes(sign_in: SignIn) -> None:
     carl.go(changes)
     carl.page.get_by_role("button", name="Take this value").click()
     expect(carl.page.get_by_text("Taken over, in revision 2.")).to_be_visible()
-    expect(carl.page.locator("td[data-label='alt'] ins").first).to_have_text("15")
+    taken = carl.page.locator("tr[id^='row-']").filter(has=carl.page.get_by_role("rowheader", name="JFK"))
+    expect(taken.locator("td[data-label='alt'] ins")).to_have_text("15")
 
     # Groups are looked at one by one, and lead to their rows.
     olivia.go(f"{changes}?view=groups")

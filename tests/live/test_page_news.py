@@ -61,3 +61,4 @@ def test_nobody_listens_to_what_they_may_not_see(server: str, dataset: Dataset, 
     assert stranger.call("GET", f"/news/?dataset={dataset.pk}").status == 404
     assert stranger.call("GET", "/news/?dataset=x").status == 422
     assert Connection(server).call("GET", "/news/").status == 302
+    assert Connection(server).call("GET", "/news/", Accept="text/event-stream").status == 204

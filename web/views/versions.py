@@ -24,9 +24,16 @@ ROWS = 100
 KINDS = (("", "All"), ("insert", "New"), ("update", "Changed"), ("delete", "Deleted"))
 
 
-@asked_with(
-    **{"from": NUMBER, "to": NUMBER}, kind=choice("insert", "update", "delete"), column=TEXT, after=TEXT
-)
+_ASKED = {
+    "from": NUMBER,
+    "to": NUMBER,
+    "kind": choice("insert", "update", "delete"),
+    "column": TEXT,
+    "after": TEXT,
+}
+
+
+@asked_with(starting="", **_ASKED)
 @require_safe
 @signed_in
 def compare(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:

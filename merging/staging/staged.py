@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from merging.delta.schema import delta_schema
 from merging.delta.statistics import Range
 from merging.errors import StagedCorrupt
 from merging.model import ChangedRow, ChangesFilter, ChangesPage, Operation, UnknownColumn, ValueGroup
-from merging.sql.parsing import cell_value
+from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_sql, literal
 from merging.sql.session import Session, session
 from merging.sql.types import delta_field, type_name
@@ -317,12 +317,21 @@ def _staged(location: str, content: Mapping[str, Any]) -> Staged:
         warnings=tuple(content["warnings"]),
         column_ids=column_ids(json.dumps(content["base_schema"])),
         summary=_summary(content.get("summary")),
-        ranges={
-            name: (cell_value(low, schema.field(name).type), cell_value(high, schema.field(name).type))
-            for name, (low, high) in content.get("ranges", {}).items()
-        },
+        ranges=_ranges(content.get("ranges", {}), schema),
         unknown_columns=tuple(UnknownColumn(**one) for one in content.get("unknown_columns", ())),
     )
+
+
+def _ranges(content: Mapping[str, list[Any]], schema: pa.Schema) -> dict[str, Range]:
+    """Ranges as values, but for those of which a bound lies beyond the calendar: a hint is no reason to refuse."""
+    found: dict[str, Range] = {}
+    for name, (low, high) in content.items():
+        with suppress(Refused):
+            found[name] = (
+                cell_value(low, schema.field(name).type),
+                cell_value(high, schema.field(name).type),
+            )
+    return found
 
 
 def _summary(content: Mapping[str, Any] | None) -> Summary | None:

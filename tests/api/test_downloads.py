@@ -71,7 +71,7 @@ def test_rows_come_in_the_format_that_is_asked_for(dataset: Dataset, viewer: API
 @pytest.mark.parametrize(
     ("parameters", "code"),
     [
-        ({"format": "xlsx"}, "invalid"),
+        ({"format": "pdf"}, "invalid"),
         ({"format": "csv", "limit": 5}, "invalid"),
         ({"format": "csv", "cursor": "x"}, "invalid"),
         ({"format": "csv", "filter": "nope:=:1"}, "invalid_filter"),

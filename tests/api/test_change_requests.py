@@ -405,6 +405,7 @@ def test_the_detail_tells_the_blockers_of_each_action(dataset: Dataset) -> None:
         "submit": ["invalid_transition"],
         "return_to_draft": [],
         "review": [],
+        "split": [],
         "resolve": [],
         "request_merge": ["approvals_missing"],
         "close": [],

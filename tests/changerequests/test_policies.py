@@ -247,7 +247,7 @@ def test_require_raises_who_before_state_before_gates(dataset: Dataset) -> None:
         (None, False, set()),
         (Role.VIEWER, False, set()),
         (Role.VIEWER, True, set()),
-        (Role.CONTRIBUTOR, False, {Action.REVIEW, Action.REQUEST_MERGE}),
+        (Role.CONTRIBUTOR, False, {Action.REVIEW, Action.SPLIT, Action.REQUEST_MERGE}),
         (Role.CONTRIBUTOR, True, set(Action) - {Action.REVERT}),
         (Role.OWNER, False, set(Action) - {Action.RETURN_TO_DRAFT}),
         (Role.OWNER, True, set(Action)),

@@ -31,6 +31,7 @@ EXPECTED = {
     (Status.PENDING, Action.STAGE): Status.PENDING,
     (Status.PENDING, Action.REBASE): Status.PENDING,
     (Status.PENDING, Action.REVIEW): Status.PENDING,
+    (Status.PENDING, Action.SPLIT): Status.PENDING,
     (Status.PENDING, Action.RESOLVE): Status.PENDING,
     (Status.PENDING, Action.RETURN_TO_DRAFT): Status.DRAFT,
     (Status.PENDING, Action.REQUEST_MERGE): Status.PENDING,

@@ -19,8 +19,10 @@ def row_of(page: Page, text: str) -> str:
     """The words of the first table row that holds a text."""
     row = page.get_by_role("row").filter(has_text=text).first
     shown = row.evaluate(
-        "row => { const seen = row.cloneNode(true);"
-        " seen.querySelectorAll('.visually-hidden').forEach(one => one.remove()); return seen.textContent; }"
+        "row => { const words = [], texts = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);"
+        " while (texts.nextNode())"
+        " if (!texts.currentNode.parentElement.closest('.visually-hidden')) words.push(texts.currentNode.data);"
+        " return words.join(' '); }"
     )
     return " ".join(str(shown).split())
 

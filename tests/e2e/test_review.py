@@ -11,10 +11,7 @@ CSV = "faa,alt\nJFK,14\nLGA,23\nEWR,19\nZZZ,7\n"
 
 def test_a_request_is_reviewed_on_its_changes(sign_in: SignIn) -> None:
     carl = sign_in("carl")
-    carl.go("/datasets/new-york-2013/airports/new/")
-    carl.page.get_by_label("Title").fill(TITLE)
-    carl.page.get_by_label("Or paste rows as CSV").fill(CSV)
-    carl.page.get_by_role("button", name="Create the draft").click()
+    carl.save_as_draft(TITLE, CSV)
     carl.page.get_by_role("button", name="Ask for review").click()
     expect(carl.page.get_by_role("button", name="Ask for review")).to_have_count(0)
 

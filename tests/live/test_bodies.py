@@ -127,7 +127,7 @@ def test_fs12_a_form_of_a_page_comes_back_whole_from_browsers_that_are_known(
     body, kind = form_with(
         "planes.csv", CSV + b"\n" * 20_000_000, **{**fields, "body": "", "title": "A title"}
     )
-    new = f"/datasets/{draft.dataset.project.slug}/{draft.dataset.slug}/new/"
+    new = f"/datasets/{draft.dataset.project.slug}/{draft.dataset.slug}/look/"
     ended = Connection(server, cookies=known).call("POST", new, body, Content_Type=kind)
     assert (ended.status, "A title" in ended.body.decode()) == (401, True)
     assert not incoming.exists() or not list(incoming.iterdir())

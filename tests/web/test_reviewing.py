@@ -62,6 +62,7 @@ def test_filters_and_groups_show_their_rows(rita: Client, pending: ChangeRequest
     page = words(rita.get(place(pending, "?kind=update&column=seats")))
     assert "Rows 1 to 2 of 2 that match, of 4 changed, in key order." in page
     assert "diff?format=csv&operation=update&column=seats" in page
+    assert "diff?format=xlsx&operation=update&column=seats" in page
 
     groups = words(rita.get(place(pending, "?view=groups")))
     assert "0 of 6 groups viewed" in groups

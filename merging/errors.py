@@ -12,6 +12,9 @@ from typing import Any, ClassVar
 
 from merging.model import Conflict, StagingProblem, UnknownColumn
 
+#: Longer paths, which only somebody hostile writes, are cut: what is cut cannot be found.
+LONGEST_PATH = 1_000
+
 
 class MergeError(Exception):
     """Base of all errors that the engine raises on purpose."""
@@ -111,12 +114,12 @@ class FilesElsewhere(MergeError):
 
     def __init__(self, table_uri: str, paths: Sequence[str]) -> None:
         self.paths: tuple[str, ...] = tuple(paths)
-        shown = ", ".join(repr(path[:200]) for path in self.paths[:3])
+        shown = ", ".join(repr(path[:LONGEST_PATH]) for path in self.paths[:3])
         more = f" and {len(self.paths) - 3:,} more" if len(self.paths) > 3 else ""
         super().__init__(
             f"The log of {table_uri} names files outside of the table's folder: {shown}{more}. Only tables that an "
             "operator registered so (shallow clones) may; copy the files into the table, or ask an operator.",
-            data={"table_uri": table_uri, "paths": [path[:200] for path in self.paths[:20]]},
+            data={"table_uri": table_uri, "paths": [path[:LONGEST_PATH] for path in self.paths[:20]]},
         )
 
 

@@ -274,3 +274,9 @@ def test_whether_a_table_may_leave_is_asked_only_where_it_does(folder: Path) -> 
 
     assert merging.inspect_table(str(mine)).files_elsewhere == ()
     shutil.rmtree(mine)
+
+
+def test_a_path_is_told_to_its_end() -> None:
+    path = f"file:///{'folder/' * 60}part-1.parquet"
+    assert merging.FilesElsewhere("t", [path]).data["paths"] == [path]
+    assert path in merging.FilesElsewhere("t", [path]).message

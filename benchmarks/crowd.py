@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BUDGET_SECONDS = 0.1
 BAR = 20
 TIMES = 3
+PENDING_BESIDE = 40
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ def things(crowd: Crowd) -> Iterator[tuple[str, Callable[[], int | None]]]:
     from django.urls import reverse
 
     from audit.services import verify_anchors
+    from benchmarks import crowd_data
+    from changerequests.services import execution
     from changerequests.services.blame import row_history
+    from changerequests.states import RunStatus
     from changerequests.tasks import sweep
     from datasets.tasks import reconcile_all
 
@@ -69,6 +73,16 @@ def things(crowd: Crowd) -> Iterator[tuple[str, Callable[[], int | None]]]:
             return len(response.getvalue())
 
         return get
+
+    def merges(crowd: Crowd) -> Callable[[], None]:
+        crowd_data.queue_merges(crowd.quiet, crowd.owner, TIMES + 1)
+
+        def merge() -> None:
+            run = execution.merge_next(dataset_id=crowd.quiet.pk, worker="benchmark")
+            if run is None or run.status != RunStatus.SUCCEEDED:
+                raise RuntimeError(f"The merge ended otherwise: {run and run.error_message}")
+
+        return merge
 
     def done(task: Callable[[], object]) -> Callable[[], None]:
         def work() -> None:
@@ -100,6 +114,9 @@ def things(crowd: Crowd) -> Iterator[tuple[str, Callable[[], int | None]]]:
     for model in admin.site._registry:
         name = f"{model._meta.app_label}_{model._meta.model_name}"
         yield f"admin: {name}", page(reverse(f"admin:{name}_changelist"), crowd.operator)
+    yield "a tiny merge", merges(crowd)
+    crowd_data.wait_beside(crowd.quiet, crowd.owner, PENDING_BESIDE)
+    yield f"a tiny merge, {PENDING_BESIDE} pending beside it", merges(crowd)
     yield "blame of a row", done(lambda: row_history(dataset=crowd.busy, key={"id": 7}))
     yield "sweep", done(sweep)
     yield "verify_anchors", done(lambda: list(verify_anchors()))

@@ -39,7 +39,7 @@ from changerequests.models import (
     Revision,
     RunPhaseTime,
 )
-from changerequests.services import figures
+from changerequests.services import figures, runs
 from changerequests.services.storage import audit_folder
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets.models import Dataset, DatasetLease, DatasetMeta, Project
@@ -83,6 +83,7 @@ class Crowd:
     owner: User
     operator: User
     busy: Dataset
+    quiet: Dataset
     pending: ChangeRequest
     long: ChangeRequest
 
@@ -104,6 +105,7 @@ def fill(sizes: Sizes) -> Crowd:
         owner=User.objects.get(username="olivia"),
         operator=User.objects.get(username="root"),
         busy=Dataset.objects.select_related("project", "meta").get(pk=datasets[0].pk),
+        quiet=Dataset.objects.select_related("project", "meta").get(pk=datasets[-1].pk),
         pending=next(one for one in requests if one.status == Status.PENDING and one != long),
         long=long,
     )
@@ -127,6 +129,23 @@ def merge_two(crowd: Crowd) -> None:
     for place, change_request in enumerate(older.order_by("pk")):
         source = touched if place < 3 else other
         audit_folder(change_request).symlink_to(audit_folder(source), target_is_directory=True)
+
+
+def wait_beside(dataset: Dataset, author: User, number: int) -> None:
+    """Requests of one row each that are pending, in none of the rows that ``queue_merges`` changes."""
+    for step in range(number):
+        factories.ChangeRequestFactory.create(
+            dataset=dataset, author=author, csv=f"id,value\n{500 + step},2.5\n"
+        )
+
+
+def queue_merges(dataset: Dataset, author: User, number: int) -> None:
+    """Merges of one row each that wait for a worker."""
+    for step in range(number):
+        made = factories.ChangeRequestFactory.create(
+            dataset=dataset, author=author, csv=f"id,value\n{100 + step},{timezone.now().timestamp()}\n"
+        )
+        runs.request_merge(change_request_id=made.pk, actor=author)
 
 
 def _insert(rows: Iterable[Row], model: type[Row]) -> list[Row]:

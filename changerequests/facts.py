@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from changerequests import selectors
 from changerequests.models import (
@@ -216,10 +217,9 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
     reviews = _by_request(selectors.verdicts_on(pks))
     review_requests = _by_request(selectors.review_requests_of(pks))
     runs = _by_request(selectors.latest_runs_of(pks))
-    plan_checks = {check.pk: check for check in PlanCheck.objects.filter(pk__in=pks)}
+    beside = {one.pk: one for one in _checked_and_counted(pks)}
     suite_checks = _by_request(selectors.counting_expectation_checks(expecting))
     overrides = _by_request(selectors.counting_overrides(expecting))
-    threads = _open_threads(pks)
     others = {
         one.reverts_id: one
         for one in ChangeRequest.objects.filter(reverts__in=closed_reverts, status__in=OPEN_STATUSES)
@@ -233,10 +233,10 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
             reviews=tuple(reviews.get(one.pk, ())),
             review_requests=tuple(review_requests.get(one.pk, ())),
             latest_run=next(iter(runs.get(one.pk, ())), None),
-            last_plan_check=plan_checks.get(one.pk),
+            last_plan_check=getattr(beside.get(one.pk), "plan_check", None),
             suite_checks=tuple(suite_checks.get(one.pk, ())),
             suite_overrides=tuple(overrides.get(one.pk, ())),
-            open_threads=threads.get(one.pk, 0),
+            open_threads=getattr(beside.get(one.pk), "open_threads", 0),
             other_revert=others.get(one.reverts_id) if one.status == Status.CLOSED else None,
         )
         for one in requests
@@ -255,10 +255,14 @@ def _by_request(found: Iterable[Any]) -> dict[int, list[Any]]:
     return rows
 
 
-def _open_threads(pks: list[int]) -> dict[int, int]:
-    still_open = Comment.objects.filter(change_request__in=pks, parent__isnull=True, resolved_at__isnull=True)
-    counted = still_open.order_by().values("change_request").annotate(threads=Count("pk"))
-    return dict(counted.values_list("change_request", "threads"))
+def _checked_and_counted(pks: list[int]) -> QuerySet[ChangeRequest]:
+    """The requests with their last plan in numbers and how many threads are open, in one statement."""
+    threads = Comment.objects.filter(
+        change_request=OuterRef("pk"), parent__isnull=True, resolved_at__isnull=True
+    )
+    counted = threads.order_by().values("change_request").annotate(number=Count("pk")).values("number")
+    requests = ChangeRequest.objects.filter(pk__in=pks).select_related("plan_check").order_by()
+    return requests.annotate(open_threads=Coalesce(Subquery(counted), 0))
 
 
 def visible_facts(asker: User, cr_id: str) -> Facts:

@@ -105,11 +105,11 @@ _AS_TEXT = "$json"
 def keepable(value: Any) -> Any:
     """A cell, or cells by column, as a JSON column keeps them exactly; ``kept`` gives back their JSON values.
 
-    PostgreSQL has no place for the character U+0000, and writes a float with an exponent as a whole number. What holds
-    either is kept as its JSON text.
+    PostgreSQL has no place for the character U+0000, writes a float with an exponent as a whole number, and orders the
+    members of an object by the length of their names. What would come back otherwise is kept as its JSON text.
     """
     form = json_value(value)
-    return form if _survives(form) else {_AS_TEXT: json.dumps(form, allow_nan=False)}
+    return form if _survives(form) else {_AS_TEXT: json.dumps(form, allow_nan=False, ensure_ascii=False)}
 
 
 def kept(stored: Any) -> Any:
@@ -125,10 +125,20 @@ def _survives(value: Any) -> bool:
     if isinstance(value, float):
         return False
     if isinstance(value, Mapping):
-        return list(value) != [_AS_TEXT] and all(_survives(n) and _survives(i) for n, i in value.items())
+        return (
+            list(value) != [_AS_TEXT]
+            and list(value) == sorted(value, key=_place_in_postgresql)
+            and all(_survives(name) and _survives(inner) for name, inner in value.items())
+        )
     if isinstance(value, list | tuple):
         return all(_survives(inner) for inner in value)
     return True
+
+
+def _place_in_postgresql(name: str) -> tuple[int, bytes]:
+    """By what ``jsonb`` orders the members of an object (PostgreSQL 17, 8.14: "shorter keys are stored before")."""
+    written = name.encode()
+    return len(written), written
 
 
 def parse_json(text: str, field: str, *, cells: bool = False) -> Any:

@@ -1,5 +1,6 @@
 """What every test stands on: no network, a database in a file, tables in a folder of its own."""
 
+import functools
 import gc
 import importlib
 import json
@@ -17,6 +18,7 @@ import redis
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
+from django.db.models import JSONField
 from pytest_django import Settings
 
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
@@ -34,6 +36,7 @@ from tests.dealing import dealt
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
 from tests.lent_engines import END, LentEngines
 from tests.network_guard import only_loopback
+from tests.staging_once import staged_once
 
 # Processes of pytest-xdist have a main module without a file, which PySpark's client (loaded by Great Expectations too)
 # takes for a run of its own doctests, and ends the process.
@@ -115,6 +118,28 @@ def _engines_are_used_again() -> Iterator[None]:
         engines.close()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _objects_come_back_as_from_postgresql() -> Iterator[None]:
+    """Members of a kept JSON object are in the order of ``jsonb``: by length, then bytes; on SQLite, too."""
+    from_database = JSONField.from_db_value
+
+    def reordered(field: Any, value: Any, *rest: Any) -> Any:
+        return _as_jsonb(from_database(field, value, *rest))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONField, "from_db_value", reordered)
+        yield
+
+
+def _as_jsonb(value: Any) -> Any:
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: (len(name.encode()), name.encode()))
+        return {name: _as_jsonb(value[name]) for name in names}
+    if isinstance(value, list):
+        return [_as_jsonb(inner) for inner in value]
+    return value
+
+
 @pytest.fixture
 def new_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions open instances of their own, as they do outside of tests."""
@@ -182,6 +207,8 @@ def run_in_this_process(
     """What ``merging.confinement.run_confined`` does, without a child: only JSON comes in and goes out."""
     module, _, name = function.partition(":")
     call = getattr(importlib.import_module(module), name)
+    if name == "stage_in_child":
+        call = functools.partial(staged_once, call)
     folder, told = tempfile.tempdir, list[Mapping[str, Any]]()
     try:
         return json.loads(json.dumps(call(json.loads(json.dumps(argument)), told.append)))

@@ -91,11 +91,9 @@ class ProposalView(Documented):
             return _nothing(request, None, NothingToChange("There are no rows."), ignoring, Patience(0, ""))
         upload = _known(request, dataset) or _received(request, dataset, wanted)
         patience = patience_of(request, default=settings.UPLOAD_WAIT_SECONDS)
-        upload = uploads.wait_for_upload(upload.pk, patience.seconds)
-        if upload.error_code == NothingToChange.code:
-            refusal = NothingToChange(upload.error_message, **upload.error_data)
-            return _nothing(request, upload, refusal, ignoring, patience)
-        return answer(request, upload, patience)
+        return answer(
+            request, uploads.wait_for_upload(upload.pk, patience.seconds), patience, ignoring=ignoring
+        )
 
 
 def _wanted(request: Request) -> dict[str, Any]:
@@ -216,11 +214,26 @@ def _nothing(
     return Response(_document(request, upload, Outcome.NOTHING_TO_CHANGE), headers=patience.headers)
 
 
-def answer(request: Request, upload: Upload, patience: Patience) -> Response:
-    """The answer to a proposal: 202 while something is left to do, 201 once all that is possible was done.
+def answer(request: Request, upload: Upload, patience: Patience, *, ignoring: bool = False) -> Response:
+    """The answer to a proposal: 202 while something is left to do, 201 once all that is possible was done, 200 where
+    nothing is to change and that is ``ignoring``.
 
     Raises what ended the upload.
     """
+    try:
+        return _answer(request, upload, patience, ignoring=ignoring)
+    except NotFound:
+        now = uploads.wait_for_upload(upload.pk, 0)
+        if upload.is_settled or not now.is_settled:
+            raise
+        # It ended, and the draft that was made for it was removed, while this was answered.
+        return _answer(request, now, patience, ignoring=ignoring)
+
+
+def _answer(request: Request, upload: Upload, patience: Patience, *, ignoring: bool) -> Response:
+    if upload.error_code == NothingToChange.code:
+        refusal = NothingToChange(upload.error_message, **upload.error_data)
+        return _nothing(request, upload, refusal, ignoring, patience)
     if not upload.is_settled:
         outcome, status = Outcome.STAGED if upload.revision else Outcome.READING, 202
         location = reverse("api:received-upload", args=[upload.pk], request=request)

@@ -17,7 +17,7 @@ from openpyxl import Workbook
 import merging
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import staging
+from changerequests.services import staging, uploads
 from changerequests.services.storage import incoming_folder, uploads_folder
 from changerequests.states import Status
 from datasets.models import Dataset
@@ -292,6 +292,35 @@ def test_nobody_waits_who_does_not_want_to(deaf_staging: None, author: User, dat
     followed = client_of(author).get(answer["Location"]).json()
     assert followed["followed_up"] == {"outcome": "submitted"}
     assert client_of(author).get(body["upload"]["change_request_url"]).json()["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"tailnum": "N1", "seats": "many"}], (422, "staging_rejected")),
+        ([{"tailnum": "N1", "seats": 149}], (422, "nothing_to_change")),
+    ],
+)
+def test_what_ends_while_it_is_answered_is_told(
+    deaf_staging: None,
+    author: User,
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[Any],
+    said: tuple[int, str],
+) -> None:
+    """The draft that was made for an upload is removed between the look at the upload and the look at the draft."""
+    look = uploads.wait_for_upload
+
+    def look_before_it_ends(upload_id: int, seconds: float) -> Upload:
+        seen = look(upload_id, seconds)
+        staging.stage_upload(upload_id=upload_id, worker="worker")
+        return seen
+
+    monkeypatch.setattr(uploads, "wait_for_upload", look_before_it_ends)
+    assert problem(propose(author, dataset, {"Prefer": "respond-async"}, rows=rows)) == said
+    ignored = propose(author, dataset, {"Prefer": "respond-async"}, rows=rows, on_nothing_to_change="ignore")
+    assert ignored.status_code == (200 if said[1] == "nothing_to_change" else 422)
 
 
 def test_new_content_for_a_request_that_is_there(author: User, dataset: Dataset) -> None:

@@ -179,11 +179,11 @@ class TestHome:
     ) -> None:
         client = signed_in(owner)
         client.get(reverse("home"))  # the content types of roles are looked up once in a process
-        with django_assert_num_queries(17):
+        with django_assert_num_queries(16):
             client.get(reverse("home"))
         for _ in range(4):
             approve(ChangeRequestFactory(dataset=change_request.dataset, author=fresh(author)), owner)
-        with django_assert_num_queries(17):
+        with django_assert_num_queries(16):
             client.get(reverse("home"))
 
 
@@ -397,13 +397,13 @@ class TestConversation:
     @pytest.mark.parametrize(
         ("page", "statements"),
         [
-            ("change_request", 16),
-            ("changes", 13),
-            ("conflicts", 17),
-            ("checks", 12),
-            ("upload", 11),
-            ("standing", 10),
-            ("merge_box", 10),
+            ("change_request", 15),
+            ("changes", 12),
+            ("conflicts", 16),
+            ("checks", 11),
+            ("upload", 10),
+            ("standing", 9),
+            ("merge_box", 9),
         ],
     )
     def test_its_queries_do_not_grow_with_the_conversation(
@@ -464,7 +464,7 @@ class TestLongConversation:
     ) -> None:
         client, url = signed_in(author), reverse("change_request", args=[long.cr_id])
         client.get(url)
-        with django_assert_num_queries(16):
+        with django_assert_num_queries(15):
             page = client.get(url)
         entries = page.context["entries"]
         number = len(entries) - 1 + entries[5].hidden

@@ -140,7 +140,7 @@ def test_a_column_that_is_not_in_the_table_is_decided_about_first(
     words = text(again)
     assert ("149 150" in words, "New column note: long." in words) == (True, True)
     left_out = sent(
-        client, again, "propose_preview", title="Seats", then="propose", **{"action-1": "leave_out"}
+        client, again, "propose_preview", title="Seats", then="propose", **{"action-0": "leave_out"}
     )
     assert "You chose otherwise than was looked at." in text(left_out)
     assert not ChangeRequest.objects.exists()

@@ -105,7 +105,7 @@ def _called(preview: Preview) -> str:
 
 
 def columns_to_decide(preview: Preview) -> list[ColumnToDecide]:
-    """The columns that somebody decides about, those with a decision first; empty while nothing is known."""
+    """The columns that somebody decides about, those with a decision first, by name; empty while nothing is known."""
     if preview.status == WorkStatus.SUCCEEDED:
         unknown = previews.found_by(preview).get("unknown_columns", [])
     else:
@@ -113,7 +113,7 @@ def columns_to_decide(preview: Preview) -> list[ColumnToDecide]:
     possible = (*types_of(preview.dataset), _OPERATION)
     decided = [
         ColumnToDecide(name, action.to, action.type, possible, action)
-        for name, action in column_actions(preview.column_actions).items()
+        for name, action in sorted(column_actions(preview.column_actions).items())
     ]
     return decided + [
         ColumnToDecide(one["name"], one["suggestion"], one["type"], possible) for one in unknown

@@ -147,9 +147,12 @@ def conflicts_page(
     """The conflicts of an open request with the table as it is now; none before the first upload. ``by_column`` asks
     for ``selections``.
 
-    Raises the engine's ``InvalidFilter`` and ``InvalidCursor``, and as ``conflicts_of`` does.
+    Raises the engine's ``InvalidFilter`` and ``InvalidCursor``, also for a page further on where nothing can conflict
+    any more, and as ``conflicts_of`` does.
     """
     if not _may_conflict(change_request):
+        if after:
+            raise merging.InvalidCursor("There are no conflicts any more; start from the first page.")
         return ConflictsPage((), None, 0, 0, change_request.dataset.meta.delta_version)
     newest = selectors.newest_choice(change_request)  # before the choices: what comes after it was not seen
     with conflicts_of(change_request) as found:

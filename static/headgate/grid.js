@@ -7,17 +7,39 @@ const NUMERIC = /^(byte|short|integer|long|float|double|decimal)/;
 const PAGE = 200;
 const NEW = "new-";
 
+/** A text or a number of JSON. */
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const isHeld = (number) => Math.abs(Number(number)) < Number.MAX_SAFE_INTEGER || String(Number(number)) === number;
+
 /** JSON whose numbers keep all of their digits: those that a double cannot hold become texts. */
 function readJson(text) {
-  return JSON.parse(text, (_, value, context) => {
-    const exact = typeof value !== "number" || context?.source === undefined || String(value) === context.source;
-    return exact || Number(context.source) === value && Math.abs(value) < Number.MAX_SAFE_INTEGER ? value : context.source;
-  });
+  return JSON.parse(text.replace(TOKEN, (token) => (token.startsWith('"') || isHeld(token) ? token : `"${token}"`)));
 }
 
 function textOf(value) {
   if (value === null || value === undefined) return "";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** Longer texts are cut in their cell; the editor, copying and what is sent have them whole. */
+const LONGEST = 400;
+/** What a reader cannot see, and would be misled by: spaces at an end, and marks that turn or join letters. */
+const UNSEEN = /^ +| +$|[\t\n\r\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
+const SIGNS = { " ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽", "\u00ad": "[soft hyphen]", "\u200b": "[zero-width space]", "\u200c": "[zero-width non-joiner]", "\u200d": "[zero-width joiner]", "\u200e": "[left-to-right mark]", "\u200f": "[right-to-left mark]", "\u2060": "[word joiner]", "\ufeff": "[byte order mark]" };
+const signOf = (character) => SIGNS[character] ?? `[U+${character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`;
+
+const cut = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
+
+/** A text as it is shown in a cell. */
+function shownText(text) {
+  const [whole, parts] = [cut(text), []];
+  let end = 0;
+  for (const found of whole.matchAll(UNSEEN)) {
+    const sign = Object.assign(document.createElement("span"), { className: "unseen", textContent: [...found[0]].map(signOf).join("") });
+    parts.push(whole.slice(end, found.index), sign);
+    end = found.index + found[0].length;
+  }
+  return [...parts, whole.slice(end)];
 }
 
 /** The sentence of a problem, with the first of what is wrong line by line. */
@@ -27,6 +49,29 @@ function said(told) {
 }
 
 class SignedOut extends Error {}
+
+/** No answer of Headgate, or none for now: what was sent is sent again. */
+class Unreachable extends Error {
+  constructor() {
+    super("The server cannot be reached.");
+  }
+}
+
+/** What the server answered; a proxy before it, and a server that is busy or starting, answer for themselves. */
+async function answered(answer) {
+  if (answer.status === 401 || (answer.status === 403 && (await answer.clone().text()).includes("CSRF"))) throw new SignedOut();
+  if (answer.status === 429 || answer.status >= 502) throw new Unreachable();
+  if (answer.status === 204) return {};
+  const text = await answer.text();
+  let told;
+  try {
+    told = readJson(text);
+  } catch {
+    throw new Unreachable();
+  }
+  if (!answer.ok) throw Object.assign(new Error(said(told) || `The server answered ${answer.status}.`), { code: told.code });
+  return told;
+}
 
 /** The rows of a dataset and the person's tray of edits. */
 class Tray {
@@ -47,10 +92,7 @@ class Tray {
       },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    if (answer.status === 401 || (answer.status === 403 && (await answer.clone().text()).includes("CSRF"))) throw new SignedOut();
-    const told = answer.status === 204 ? {} : readJson(await answer.text());
-    if (!answer.ok) throw Object.assign(new Error(said(told) || `The server answered ${answer.status}.`), { code: told.code });
-    return told;
+    return answered(answer);
   }
 
   page(address) {
@@ -209,9 +251,7 @@ class Staged extends Tray {
       headers: { "X-CSRFToken": this.token, "Content-Type": "application/json", "If-Match": `"${this.shown}"` },
       body: JSON.stringify({ rows, remove }),
     });
-    if (answer.status === 401) throw new SignedOut();
-    const told = await answer.json();
-    if (!answer.ok) throw new Error(said(told));
+    await answered(answer);
     this.discard();
     location.assign(this.doneAt);
   }
@@ -256,7 +296,8 @@ class Grid {
     await this.build(target, data);
     this.take(tray);
     this.listen(target);
-    for (const action of this.queue) this.showAgain(action);
+    const again = new Map();
+    for (const action of this.queue) this.showAgain(action, again);
     this.flush();
   }
 
@@ -336,8 +377,8 @@ class Grid {
     element.classList.toggle("is-wrong", Boolean(told.problem));
     element.classList.toggle("is-moved", Boolean(told.moved));
     const notes = [told.problem];
-    if (told.moved) notes.push(`Somebody changed it to ${textOf(told.current) || "NULL"} since you edited it.`);
-    if (edited) notes.push(`In the table: ${row.base[column.name] === null ? "NULL" : textOf(row.base[column.name]) || "empty text"}`);
+    if (told.moved) notes.push(`Somebody changed it to ${cut(textOf(told.current)) || "NULL"} since you edited it.`);
+    if (edited) notes.push(`In the table: ${row.base[column.name] === null ? "NULL" : cut(textOf(row.base[column.name])) || "empty text"}`);
     element.title = notes.filter(Boolean).join("\n");
     const shown = document.createElement("span");
     const isGiven = Object.hasOwn(row.edits, column.name) || Object.hasOwn(row.base, column.name);
@@ -349,7 +390,7 @@ class Grid {
       shown.textContent = value === null ? (row.operation === "insert" && !column.nullable ? "" : "NULL") : "empty text";
     } else {
       shown.className = "grid-value";
-      shown.textContent = textOf(value);
+      shown.append(...shownText(textOf(value)));
     }
     if (!told.problem) return shown;
     const both = document.createElement("span");
@@ -406,18 +447,18 @@ class Grid {
 
   // --- What the server tells ---------------------------------------------------------------------------------------
 
-  take(tray, fresh = []) {
-    const added = [...(tray.added || [])];
-    for (const id of fresh) {
+  /** The names that rows which were added here have in the tray, in the order in which they were sent. */
+  learn(fresh, added = []) {
+    fresh.slice(0, added.length).forEach((id, place) => {
       const row = this.rows.get(id);
-      const name = added.shift();
-      if (!name) continue;
-      this.names[id] = name;
-      if (row) {
-        row.name = name;
-        this.byName.set(name, row);
-      }
-    }
+      this.names[id] = added[place];
+      if (!row) return;
+      row.name = added[place];
+      this.byName.set(row.name, row);
+    });
+  }
+
+  take(tray) {
     for (const name of tray.restored || []) this.restore(name);
     const insertions = [];
     for (const told of tray.rows) {
@@ -435,7 +476,7 @@ class Grid {
       row.edits = { ...Object.fromEntries(typed.map((cell) => [cell.column, cell.value])), ...waiting };
       this.redraw(row);
     }
-    if (insertions.length) this.table.addData(insertions, true);
+    if (insertions.length) this.steady(() => this.table.addData(insertions, true));
     this.count(tray.counts);
     if (tray.overwritten?.length) {
       const one = tray.overwritten[0];
@@ -455,13 +496,24 @@ class Grid {
     const row = this.byName.get(name);
     if (!row) return;
     this.byName.delete(name);
-    if (row.operation === "insert") {
-      this.table.deleteRow(row.id);
-      this.rows.delete(row.id);
-      return;
-    }
+    if (row.operation === "insert") return this.drop(row);
     Object.assign(row, { name: "", operation: "", edits: { ...this.waitingFor(row.id) }, told: {}, problem: "", gone: false });
     this.redraw(row);
+  }
+
+  drop(row) {
+    this.rows.delete(row.id);
+    this.steady(() => this.table.deleteRow(row.id));
+  }
+
+  /** Rows that come and go above the chosen block move it along: the next key belongs to the same cells. */
+  steady(change) {
+    const [range] = this.table.getRanges();
+    const [rows, columns] = [range?.getRows() ?? [], range?.getColumns() ?? []];
+    const held = [[rows[0], columns[0]], [rows.at(-1), columns.at(-1)]];
+    change();
+    if (!held.flat().every(Boolean) || !rows.every((row) => this.rows.has(row.getData().id))) return;
+    range.setBounds(...held.map(([row, column]) => this.table.getRow(row.getData().id).getCell(column.getField())));
   }
 
   // --- Sending: one action after the other -------------------------------------------------------------------------
@@ -482,8 +534,15 @@ class Grid {
   }
 
   keep() {
-    if (this.queue.length) sessionStorage.setItem(this.kept, JSON.stringify(this.queue));
+    // The grid's own numbers of rows mean nothing once the page is loaded again: rows of the tray wait by their name.
+    const waiting = this.queue.map((action) => action.map((one) => (one.key || one.add ? one : { ...one, row: this.nameOf(one) })));
+    if (waiting.length) sessionStorage.setItem(this.kept, JSON.stringify(waiting));
     else sessionStorage.removeItem(this.kept);
+  }
+
+  /** What an added row is called in the tray; nothing while the server has not heard of it. */
+  nameOf(one) {
+    return this.names[one.id] || this.rows.get(one.id)?.name || one.row || "";
   }
 
   flush() {
@@ -501,8 +560,9 @@ class Grid {
         const changes = action.map((one) => this.change(one)).filter(Boolean);
         const told = changes.length ? await this.source.send(changes, this.version) : null;
         this.queue.shift();
+        if (told) this.learn(fresh, told.added);
         this.keep();
-        if (told) this.take(told, fresh); // with what waits laid over it
+        if (told) this.take(told); // with what waits laid over it
       }
       this.retry = 1000;
     } catch (error) {
@@ -514,12 +574,17 @@ class Grid {
 
   change(one) {
     if (one.add) return { add: one.add };
-    const name = this.names[one.id] || this.rows.get(one.id)?.name;
+    const name = this.nameOf(one);
     const isNew = !one.key;
     if (isNew && !name) return null;
     const place = isNew ? { row: name } : { key: one.key };
     if (one.set) return { ...place, set: one.set, ...(one.seen ? { seen: one.seen } : {}) };
     return one.remove ? { ...place, delete: true } : { ...place, restore: one.restore };
+  }
+
+  again() {
+    this.retry = Math.min((this.retry || 1000) * 2, 30000);
+    setTimeout(() => this.flush(), this.retry);
   }
 
   failed(error) {
@@ -528,10 +593,12 @@ class Grid {
       this.say("You are signed out. What you typed waits here. ", "bad");
       const link = Object.assign(document.createElement("a"), { href: `${this.place.dataset.login}?next=${encodeURIComponent(here)}`, textContent: "Sign in and go on" });
       this.place.querySelector("[data-grid-said]").append(link);
-    } else if (error instanceof TypeError) {
-      this.say("The server cannot be reached. What you typed waits here and is sent again.", "bad");
-      this.retry = Math.min((this.retry || 1000) * 2, 30000);
-      setTimeout(() => this.flush(), this.retry);
+    } else if (error instanceof TypeError || error instanceof Unreachable) {
+      this.say(`The server cannot be reached. What you typed waits here${this.queue.length ? " and is sent again" : ""}.`, "bad");
+      this.again();
+    } else if (error.code === "edits_proposed" && this.queue.length) {
+      this.say("Your edits are being proposed just now. What you typed since waits here, and is kept when that has ended.");
+      this.again();
     } else {
       // Refused: it is taken back on the page, and told; what was kept before stays.
       const [action] = this.queue.splice(0, 1);
@@ -547,8 +614,7 @@ class Grid {
       const row = this.rows.get(one.id);
       if (!row) continue;
       if (one.add) {
-        this.table.deleteRow(row.id);
-        this.rows.delete(row.id);
+        this.drop(row);
         continue;
       }
       for (const name of Object.keys(one.set || {})) {
@@ -560,22 +626,22 @@ class Grid {
     }
   }
 
-  /** What waited in this browser when the page was left, laid over what the server told. */
-  showAgain(action) {
+  /** What waited in this browser when the page was left, laid over what the server told; ``again`` has the rows that
+      were not sent yet, by the numbers that they had. */
+  showAgain(action, again) {
     for (const one of action) {
       if (one.add) {
-        this.table.addData([this.rowOf({}, `${NEW}here`)], true);
-        const row = this.rows.get(this.counter);
-        Object.assign(row, { name: "", edits: { ...one.add } });
+        const [row] = this.addRows([one.add]);
+        again.set(one.id, row);
         one.id = row.id;
-      } else if (one.key) {
-        const row = this.byKey.get(this.keyText(one.key));
-        if (!row) continue;
-        one.id = row.id;
-        if (one.set) Object.assign(row.edits, one.set);
-        if (one.remove) row.operation = "delete";
-        this.redraw(row);
+        continue;
       }
+      const row = one.key ? this.byKey.get(this.keyText(one.key)) : again.get(one.id) || this.byName.get(one.row);
+      one.id = row?.id ?? 0; // a row of another page keeps its edits, and is not shown
+      if (!row) continue;
+      if (one.set) Object.assign(row.edits, one.set);
+      if (one.remove && row.operation !== "insert") row.operation = "delete";
+      this.redraw(row);
     }
   }
 
@@ -636,11 +702,10 @@ class Grid {
       } else {
         cancel();
       }
-      setTimeout(() => {
-        for (const one of this.late) this.redraw(one);
-        this.late.clear();
-        if (move) this.move(move);
-      });
+      // At once, in no timer: the next key may come before that, and belongs to the cell that the focus is led to.
+      for (const one of this.late) this.redraw(one);
+      this.late.clear();
+      if (move) this.move(move);
     };
     input.addEventListener("keydown", (event) => {
       event.stopPropagation();
@@ -742,7 +807,7 @@ class Grid {
       Object.assign(this.rows.get(data.id), { name: "", edits: { ...cells } });
       return data;
     });
-    this.table.addData([...made].reverse(), true);
+    this.steady(() => this.table.addData([...made].reverse(), true));
     return made.map((data) => this.rows.get(data.id));
   }
 
@@ -795,7 +860,10 @@ class Grid {
     const width = single ? across.length : Math.max(...block.map((line) => line.length));
     const shown = () => this.table.getRows("active").map((row) => this.rows.get(row.getData().id));
     const top = shown().indexOf(chosen[0]);
-    while (this.next && shown().length < top + height) await this.more();
+    for (let before = -1; this.next && shown().length < top + height && shown().length > before; ) {
+      before = shown().length; // a page that does not come ends it
+      await this.more();
+    }
     const columns = this.columns.slice(this.columns.indexOf(across[0]), this.columns.indexOf(across[0]) + width);
     const targets = shown().slice(top, top + height);
     let fixed = 0;
@@ -850,7 +918,7 @@ class Grid {
     if (!row || !column || this.sending) return;
     const told = row.told[column.name];
     if (told?.problem) this.say(told.problem, "bad");
-    else if (told?.moved) this.say(`Somebody changed it to ${textOf(told.current) || "NULL"} since you edited it.`);
+    else if (told?.moved) this.say(`Somebody changed it to ${cut(textOf(told.current)) || "NULL"} since you edited it.`);
     else if (row.problem || row.gone) this.say(row.problem || "Somebody deleted this row since you edited it.", "bad");
   }
 

@@ -15,8 +15,9 @@ WORDS = "Where do these come from?\nThe second line."
 
 
 def propose(author: Person, title: str) -> str:
-    """A request of the author's own that waits for review; answers its path."""
-    author.save_as_draft(title, "faa,name\nJFK,John F. Kennedy\n")
+    """A request of the author's own that waits for review; answers its path. What is merged of one such request must
+    not leave the next without a change, so each calls the airport by its own title."""
+    author.save_as_draft(title, f"faa,name\nJFK,{title}\n")
     author.page.get_by_role("button", name="Ask for review").click()
     author.page.get_by_text("waits for review now").wait_for()
     return author.page.url.removeprefix(author.address)

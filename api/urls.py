@@ -106,6 +106,9 @@ v1 = [
     path(f"{DATASET}/compare", RowsViewSet.as_view({"get": "compare"}), name="dataset-compare"),
     path(f"{DATASET}/go_back", TableViewSet.as_view({"post": "go_back"}), name="go-back"),
     path(f"{DATASET}/rows/history", TableViewSet.as_view({"get": "row_history"}), name="row-history"),
+    path(
+        f"{DATASET}/columns/history", TableViewSet.as_view({"get": "column_history"}), name="column-history"
+    ),
     path(f"{DATASET}/audit", TableViewSet.as_view({"get": "audit"}), name="dataset-audit"),
     path(
         f"{DATASET}/maintenance",

@@ -17,7 +17,8 @@ from accounts.sessions import note_activity
 from config.bodies import REFUSED
 from config.problems import TooLarge, current_request_id, document, headers_of, problem_of, status_of
 from config.uploads import NamesOfFiles
-from web.typed import TypedForm, page_of, typed_form
+from datasets.errors import InvalidInput
+from web.typed import TypedForm, page_above, page_of, typed_form
 from web.views.shared import SEND_AS_PAGE
 
 logger = structlog.get_logger(__name__)
@@ -115,6 +116,15 @@ class ProblemPageMiddleware:
         return None if problem is None else _page(request, error, problem)
 
 
+#: What stands above an answer that has no page of its own, for people.
+_HEADINGS = {
+    410: "This is gone",
+    412: "Somebody was faster",
+    429: "Too much at once",
+    501: "This server does not do that",
+    503: "Not possible at the moment",
+    507: "There is no room left",
+}
 #: What Django leaves unsaid.
 _EMPTY = {
     405: "This address does not take what your browser sent to it. What you were looking for is on another page.",
@@ -180,8 +190,11 @@ def _page(request: HttpRequest, error: Exception, problem: Mapping[str, Any]) ->
     status = status_of(problem["code"])
     if status >= 500:
         logger.error("request_failed", exc_info=error)
+    typed = typed_form(request)
+    if typed is not None and isinstance(error, InvalidInput):
+        typed = typed.refused({name: " ".join(told) for name, told in error.by_field.items() if name})
     page = _problem_page(
-        request, status, problem["message"], blockers=problem.get("blockers", []), typed=typed_form(request)
+        request, status, problem["message"], blockers=problem.get("blockers", []), typed=typed
     )
     for name, value in headers_of(problem).items():
         page[name] = value
@@ -208,6 +221,8 @@ def _problem_page(
     posting = request.method not in ("GET", "HEAD")
     back = (request.headers.get("Referer") or page_of(request.path)) if posting else ""
     context = {
+        "heading": _HEADINGS.get(status, ""),
+        "above": page_above(request.path) if status != 404 else "",
         "status": status,
         "message": message,
         "blockers": blockers,

@@ -35,6 +35,7 @@ Page = merging.Page
 Row = merging.Row
 Sides = merging.Sides
 SplitCounts = merging.SplitCounts
+TablePage = merging.TablePage
 ValueGroup = merging.ValueGroup
 VersionSize = merging.VersionSize
 same_value = merging.same_value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 
 from changerequests.models import Comment
 from datasets.roles import datasets_with_role
@@ -33,6 +34,20 @@ def inbox_of(person: User) -> QuerySet[Notification]:
 def unread_of(person: User) -> QuerySet[Notification]:
     """What of it they have not read."""
     return inbox_of(person).filter(read_at__isnull=True)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """How much a person has not read, and the number of the newest of it; 0 where there is none."""
+
+    count: int
+    newest: int
+
+
+def unread_news_of(person: User) -> Unread:
+    """What a bell shows, in one statement."""
+    found = unread_of(person).order_by().aggregate(count=Count("pk"), newest=Max("pk", default=0))
+    return Unread(found["count"], found["newest"])
 
 
 def words_of(news: News) -> str:

@@ -12,6 +12,8 @@ from accounts.scopes import SENTENCES, Scope
 from accounts.tokens import LONGEST_DAYS, USUAL_DAYS
 from changerequests.models import Review
 from changerequests.services.replacing import LONGEST as LONGEST_REPLACED
+from changerequests.services.replacing import MOST_COLUMNS
+from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.roles import Role
 from datasets.services import EDITABLE_SETTINGS
@@ -29,6 +31,12 @@ def style(form: forms.BaseForm) -> None:
             widget.attrs.setdefault("class", "form-select")
         elif not isinstance(widget, forms.HiddenInput):
             widget.attrs.setdefault("class", "form-control")
+
+
+def add_errors(form: forms.BaseForm, refused: InvalidInput, *, otherwise: str | None = None) -> None:
+    """Put what a service refused at the fields that it names; what is of none of them ``otherwise``, or above all."""
+    for name, sentences in refused.by_field.items():
+        form.add_error(name if name in form.fields else otherwise, sentences)
 
 
 class SignInForm(AuthenticationForm):
@@ -134,9 +142,12 @@ class ProposeEditsForm(forms.Form):
 
 
 class ReplaceForm(forms.Form):
-    """What is looked for in a column, and what takes its place."""
+    """What is looked for in which columns, and what takes its place."""
 
-    column = forms.ChoiceField(label="Column")
+    columns = forms.MultipleChoiceField(
+        label="In", required=False, widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"})
+    )
+    every = forms.BooleanField(label="Every column", required=False)
     find = forms.CharField(label="Find", strip=False, max_length=LONGEST_REPLACED)
     replace = forms.CharField(
         label="Replace with", strip=False, required=False, max_length=LONGEST_REPLACED, empty_value=""
@@ -150,10 +161,23 @@ class ReplaceForm(forms.Form):
 
     def __init__(self, *args: Any, columns: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        column = self.fields["column"]
-        if isinstance(column, forms.ChoiceField):
-            column.choices = [(name, name) for name in columns]
+        offered = self.fields["columns"]
+        if isinstance(offered, forms.ChoiceField):
+            offered.choices = [(name, name) for name in columns]
+        self.offered = columns
         style(self)
+
+    def clean(self) -> dict[str, Any]:
+        """The columns that are meant, by name."""
+        cleaned = super().clean() or {}
+        if "columns" in self.errors:
+            return cleaned
+        meant = self.offered if cleaned.get("every") else cleaned.get("columns", [])
+        if not meant:
+            self.add_error("columns", "Choose a column, or every column.")
+        elif len(meant) > MOST_COLUMNS:
+            self.add_error("columns", f"Up to {MOST_COLUMNS} columns are looked through at once.")
+        return {**cleaned, "columns": meant}
 
 
 class FormWithOwnIds(forms.Form):
@@ -243,6 +267,25 @@ class GalleryForm(FormWithOwnIds):
     title = forms.CharField(label="Title", help_text="What changes, in a few words.")
     why = forms.CharField(label="Why", required=False, widget=forms.Textarea(attrs={"rows": 2}))
     kind = forms.ChoiceField(label="Kind", choices=[("rows", "rows"), ("file", "a file")])
+
+
+class AskForm(FormWithOwnIds):
+    """Who is asked for a review, by names with commas between them."""
+
+    users = forms.CharField(
+        label="People",
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": "User names, with commas", "autocomplete": "off"}),
+    )
+    groups = forms.CharField(
+        label="Groups",
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": "Names, with commas", "autocomplete": "off"}),
+    )
+
+    def named(self, field: str) -> list[str]:
+        """The names in one of the fields."""
+        return [one.strip() for one in str(self.cleaned_data.get(field, "")).split(",") if one.strip()]
 
 
 class CloseForm(FormWithOwnIds):

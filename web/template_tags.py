@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django import template
 from django.contrib.auth.models import User
+from django.forms import BoundField
 from django.template.context import RequestContext
 from django.urls import reverse
 from django.utils import timezone
@@ -13,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from datasets.models import Dataset
-from notifications.selectors import unread_of
+from notifications.selectors import Unread, unread_news_of
 from web import cells, theme
 from web.icons import ICONS
 from web.markdown import Named, rendered
@@ -26,11 +27,11 @@ register.filter("cell", cells.cell_html)
 
 
 @register.simple_tag(takes_context=True)
-def unread_news(context: RequestContext) -> int:
-    """How much news the person who looks at the page has not read; 0 on pages that no request shows."""
+def unread_news(context: RequestContext) -> Unread:
+    """What the person who looks at the page has not read; nothing on pages that no request shows."""
     request = context.get("request")
     user = getattr(request, "user", None)
-    return unread_of(user).count() if isinstance(user, User) else 0
+    return unread_news_of(user) if isinstance(user, User) else Unread(0, 0)
 
 
 @register.simple_tag(takes_context=True)
@@ -67,6 +68,14 @@ def icon(name: str, label: str = "", extra: str = "") -> SafeString:
             '<svg class="{}" viewBox="0 0 16 16" role="img" aria-label="{}">{}</svg>', names, label, shape
         )
     return format_html('<svg class="{}" viewBox="0 0 16 16" aria-hidden="true">{}</svg>', names, shape)
+
+
+@register.simple_tag
+def control(field: BoundField) -> SafeString:
+    """A field's control. Where a form came back, the first of its fields that is wrong has the focus."""
+    form = field.form
+    wrong = next((name for name in form.fields if name in form.errors), "") if form.is_bound else ""
+    return field.as_widget(attrs={"autofocus": field.name == wrong} if wrong else {})
 
 
 @register.simple_tag

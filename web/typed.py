@@ -7,8 +7,8 @@ Two people may use one browser, one after the other. Every form of our pages say
 (``{% csrf_token %}`` of ``web.form_tags`` writes it), and what one of them typed is never shown to the other.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
@@ -38,6 +38,12 @@ TEXTS = {
     "value-": "Another value",
     "find": "Find",
     "replace": "Replace with",
+    "users": "People",
+    "groups": "Groups",
+    "url": "Address",
+    "actions": "Only these events",
+    "agent": "Agent",
+    "code": "Code",
 }
 #: What people choose and read again before they send it.
 CHOICES = {"verdict": "Verdict", "role": "Role"}
@@ -57,6 +63,8 @@ class TypedField:
     label: str
     text: str
     rows: int
+    problem: str = ""
+    is_focused: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,15 +78,28 @@ class TypedForm:
     fields: tuple[tuple[str, str], ...]
     files: tuple[str, ...] = ()
     typed_by: str = ""
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def texts(self) -> list[TypedField]:
-        """The fields that people type into."""
+        """The fields that people type into, each with what is wrong with it; the first that is wrong has the focus."""
+        wrong = next((name for name, _ in self.fields if self.problems.get(name) and _label(name)), None)
         return [
-            TypedField(name, _label(name), text, min(max(text.count("\n") + 1, len(text) // 80 + 1), 20))
+            TypedField(
+                name,
+                _label(name),
+                text,
+                min(max(text.count("\n") + 1, len(text) // 80 + 1), 20),
+                self.problems.get(name, ""),
+                name == wrong,
+            )
             for name, text in self.fields
             if _label(name)
         ]
+
+    def refused(self, problems: Mapping[str, str]) -> "TypedForm":
+        """The same form with what is wrong at its fields."""
+        return replace(self, problems=problems)
 
     @property
     def choices(self) -> list[tuple[str, str]]:
@@ -112,9 +133,8 @@ class TypedForm:
 
 
 def _label(name: str) -> str:
-    if name.startswith("value-"):
-        return TEXTS["value-"]
-    return TEXTS.get(name, "")
+    started = (label for start, label in TEXTS.items() if start.endswith("-") and name.startswith(start))
+    return TEXTS.get(name) or next(started, "")
 
 
 def mark_of(user_id: int) -> str:
@@ -204,6 +224,19 @@ def _match(path: str) -> ResolverMatch | None:
     return (
         found if found.func.__module__.startswith("web.") and found.url_name not in _WITHOUT_WORDS else None
     )
+
+
+def page_above(path: str) -> str:
+    """The page of what an address belongs to, a change request or a dataset; empty where it is that page itself."""
+    found = _match(path)
+    parts = found.kwargs if found is not None else {}
+    if "cr_id" in parts:
+        above = reverse("change_request", args=[parts["cr_id"]])
+    elif "dataset_slug" in parts:
+        above = reverse("dataset", args=[parts["project_slug"], parts["dataset_slug"]])
+    else:
+        return ""
+    return above if above != path else ""
 
 
 def page_of(path: str) -> str:

@@ -58,6 +58,7 @@ urlpatterns = [
     path(DATASET + "compare/", versions.compare, name="compare_versions"),
     path(DATASET + "go-back/", versions.go_back, name="go_back"),
     path(DATASET + "rows/history/", blame.row_history, name="row_history"),
+    path(DATASET + "columns/history/", blame.column_history, name="column_history"),
     path(DATASET + "edit/", editing.edit_rows, name="edit_rows"),
     path(DATASET + "edit/row/", editing.edit_row, name="edit_row"),
     path(DATASET + "edit/replace/", editing.replace, name="replace_in_rows"),

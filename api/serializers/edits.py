@@ -15,7 +15,7 @@ from changerequests.services.edits import (
     RowName,
     SetCells,
 )
-from changerequests.services.replacing import LONGEST
+from changerequests.services.replacing import LONGEST, MOST_COLUMNS
 
 #: What may be done with a row, as members of an entry; each stands alone.
 _DEEDS = ("set", "add", "delete", "restore", "keep")
@@ -166,7 +166,7 @@ class ProposeEditsSerializer(StrictSerializer):
 class ReplaceSerializer(StrictSerializer):
     """What is looked for, and what takes its place."""
 
-    columns = serializers.ListField(child=serializers.CharField(), min_length=1, max_length=100)
+    columns = serializers.ListField(child=serializers.CharField(), min_length=1, max_length=MOST_COLUMNS)
     find = serializers.CharField(max_length=LONGEST, trim_whitespace=False)
     replace = serializers.CharField(
         max_length=LONGEST,

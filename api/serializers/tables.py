@@ -139,6 +139,51 @@ class RowHistorySerializer(serializers.Serializer):
     )
 
 
+class ColumnHistoryParameters(serializers.Serializer):
+    """Which column, and from where on."""
+
+    column = serializers.CharField(help_text="The name of the column.")
+    before = serializers.IntegerField(
+        min_value=0, required=False, help_text="Only merges of versions before this one; from `next`."
+    )
+    limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
+
+
+class ColumnChangeSerializer(serializers.Serializer):
+    """What one merged request did to the column."""
+
+    change_request = serializers.CharField(source="cr_id")
+    title = serializers.CharField()
+    version = serializers.IntegerField()
+    merged_at = serializers.DateTimeField(allow_null=True)
+    author = serializers.CharField()
+    merged_by = serializers.CharField(allow_blank=True)
+    approved_by = serializers.ListField(child=serializers.CharField())
+    reverts = serializers.CharField(allow_null=True, help_text="The request that it took back.")
+    cells = serializers.IntegerField(help_text="Changed cells of rows that were there.")
+    added = serializers.BooleanField(help_text="Whether it brought the column into the table.")
+
+
+class ColumnAuthorSerializer(serializers.Serializer):
+    """Somebody whose requests changed the column."""
+
+    author = serializers.CharField()
+    times = serializers.IntegerField(help_text="How many merged requests of theirs changed it.")
+    version = serializers.IntegerField(help_text="The version that the last of them made.")
+    merged_at = serializers.DateTimeField(allow_null=True)
+
+
+class ColumnHistorySerializer(serializers.Serializer):
+    """A page of a column's changes, newest first, and everybody whose requests changed it."""
+
+    next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
+    column = serializers.CharField()
+    is_there = serializers.BooleanField(help_text="Whether the table has the column now.")
+    times = serializers.IntegerField(help_text="How many merged requests changed it.")
+    people = ColumnAuthorSerializer(many=True)
+    results = ColumnChangeSerializer(many=True)
+
+
 class TrailParameters(serializers.Serializer):
     """Which entries of the audit trail; what is left out does not filter."""
 

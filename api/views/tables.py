@@ -11,9 +11,12 @@ from rest_framework.viewsets import ViewSet
 
 from accounts.scopes import Scope
 from api.downloads import TrailDownload, place_for_download
+from api.pagination import page_of
 from api.schema import DATASET_ID
 from api.serializers.proposals import ChangeRequestDetailSerializer
 from api.serializers.tables import (
+    ColumnHistoryParameters,
+    ColumnHistorySerializer,
     GoBackSerializer,
     MaintenanceRunSerializer,
     MaintenanceSerializer,
@@ -26,7 +29,7 @@ from api.serializers.tables import (
 from api.views.shared import Documented, actor_of, created, validated
 from audit.export import ExportFilter
 from changerequests.facts import visible_facts
-from changerequests.services import blame, going_back, maintenance
+from changerequests.services import blame, column_blame, going_back, maintenance
 from datasets.addressing import DatasetAddress
 from datasets.maintenance import latest_runs
 from datasets.models import Dataset
@@ -47,6 +50,7 @@ class TableViewSet(Documented, ViewSet):
 
     scopes = {
         "row_history": Scope.READ,
+        "column_history": Scope.READ,
         "go_back": Scope.PROPOSE,
         "maintenance": Scope.READ,
         "request_maintenance": Scope.ADMIN,
@@ -62,6 +66,20 @@ class TableViewSet(Documented, ViewSet):
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(RowKeyParameters, request.query_params)
         return Response(RowHistorySerializer(blame.row_history(dataset=dataset, key=wanted["key"])).data)
+
+    @extend_schema(parameters=[DATASET_ID, ColumnHistoryParameters], responses=ColumnHistorySerializer)
+    def column_history(self, request: Request, dataset_id: DatasetAddress) -> Response:
+        """Blame of a column: which merged change requests changed cells of it, how often and whose they were.
+
+        Newest first. What jobs outside of Headgate wrote is not known here.
+        """
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(ColumnHistoryParameters, request.query_params)
+        found = column_blame.column_history(dataset=dataset, **wanted)
+        facts = {name: getattr(found, name) for name in ("column", "is_there", "times", "people")}
+        following = None if found.before is None else str(found.before)
+        answer = page_of(request, found.changes, following, parameter="before", **facts)
+        return Response(ColumnHistorySerializer(answer).data)
 
     @extend_schema(
         parameters=[DATASET_ID], request=GoBackSerializer, responses={201: ChangeRequestDetailSerializer}

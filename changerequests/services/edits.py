@@ -30,7 +30,7 @@ from changerequests.services.proposals import proposable
 from changerequests.states import FollowUp, UploadKind, UploadStatus
 from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset
-from datasets.roles import may_contribute
+from datasets.roles import Role, datasets_with_role, may_contribute
 from datasets.rows import json_value, keepable, kept, key_digest, same_value, text_value, write_json
 
 #: Rows of one tray; more are changed by a file or a statement.
@@ -200,6 +200,29 @@ def counts_of(edits: Edits | None) -> TrayCounts:
     found = edits.rows.aggregate(changes=Sum("changes", default=0), rows=Count("pk"))
     undone = set(edits.steps.values_list("undone", flat=True))
     return TrayCounts(found["changes"], found["rows"], undo=False in undone, redo=True in undone)
+
+
+@dataclass(frozen=True)
+class WaitingTray:
+    """What a person edited in one dataset and has not proposed yet."""
+
+    dataset: Dataset
+    changes: int
+    rows: int
+
+
+def trays_of(person: User) -> list[WaitingTray]:
+    """The person's trays that hold something, where they may still propose it, the one touched last first."""
+    found = (
+        Edits.objects.filter(
+            person=person, dataset__in=datasets_with_role(person, Role.CONTRIBUTOR).values("pk")
+        )
+        .annotate(changes=Sum("rows__changes", default=0), edited=Count("rows"))
+        .filter(edited__gt=0)
+        .select_related("dataset__project")
+        .order_by("-updated_at")
+    )
+    return [WaitingTray(one.dataset, one.changes, one.edited) for one in found]
 
 
 def kept_until(edits: Edits) -> Any:

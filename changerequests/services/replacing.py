@@ -32,6 +32,8 @@ from datasets.rows import json_value, kept, key_digest, text_value
 SHOWN: Final = 50
 #: Characters of what is looked for, and of what takes its place.
 LONGEST: Final = 1_000
+#: Columns that are looked through at once.
+MOST_COLUMNS: Final = 100
 
 Filter = tuple[str, str, str]
 

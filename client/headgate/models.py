@@ -178,6 +178,41 @@ class ColumnAction(TypedDict):
     type: NotRequired[str]
 
 
+class ColumnAuthor(TypedDict):
+    """Somebody whose requests changed the column."""
+
+    author: str
+    times: int
+    version: int
+    merged_at: str | None
+
+
+class ColumnChange(TypedDict):
+    """What one merged request did to the column."""
+
+    change_request: str
+    title: str
+    version: int
+    merged_at: str | None
+    author: str
+    merged_by: str
+    approved_by: list[str]
+    reverts: str | None
+    cells: int
+    added: bool
+
+
+class ColumnHistory(TypedDict):
+    """A page of a column's changes, newest first, and everybody whose requests changed it."""
+
+    next: str | None
+    column: str
+    is_there: bool
+    times: int
+    people: list[ColumnAuthor]
+    results: list[ColumnChange]
+
+
 class Comment(TypedDict):
     """A remark on the request, a row or a cell; ``thread`` is null for the first of a thread."""
 

@@ -2,8 +2,9 @@
 
 A spreadsheet keeps 15 digits of a number and knows no time zones, and an empty cell is all that it has for NULL. So
 what it would change is written as text (longer numbers, moments, binary and nested values), and what is a text stays
-one, whatever it looks like: nothing becomes a formula or a link. An empty text is an empty cell, too, which staging
-takes for unchanged.
+one, whatever it looks like: nothing becomes a formula or a link. An empty text is a cell that holds a text without
+characters, and reads as one; where a program writes it back as an empty cell, staging takes that for unchanged, and
+refuses it in a key.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class _Writer:
             )
         if value.startswith("<r>") and value.endswith("</r>"):  # the library takes it for markup of its own
             self._sheet.write_rich_string(row, column, value[:1], self._plain, value[1:], self._text)
-        elif value:
+        else:
             self._sheet.write_string(row, column, value, self._text)
 
     def _told(self, row: int, column: int, value: Any) -> None:

@@ -7,7 +7,9 @@ function open() {
   const heading = content.querySelector("h1");
   dialog.setAttribute("aria-labelledby", heading.id);
   heading.tabIndex = -1;
-  heading.focus({ preventScroll: true }); // never on the button that changes the table
+  const wrong = content.querySelector("[autofocus]");
+  if (wrong) wrong.focus(); // the field that a refusal is about
+  else heading.focus({ preventScroll: true }); // never on the button that changes the table
 }
 
 if (dialog && content) {

@@ -69,9 +69,15 @@ async function answered(answer) {
   } catch {
     throw new Unreachable();
   }
-  if (!answer.ok) throw Object.assign(new Error(said(told) || `The server answered ${answer.status}.`), { code: told.code });
+  if (!answer.ok) throw Object.assign(new Error(said(told) || `The server answered ${answer.status}.`), { code: told.code, errors: told.errors });
   return told;
 }
+
+/** The server read what was saved, and refused it at single cells. */
+class Refused extends Error {}
+
+const ROW = ""; // where a refusal is about a row as a whole
+const LOOK_AGAIN_MS = 1000;
 
 /** The rows of a dataset and the person's tray of edits. */
 class Tray {
@@ -139,6 +145,7 @@ class Staged extends Tray {
     this.at = held.at || 0;
     this.count = held.count || 0;
     this.given = new Map(); // rows as they are staged, by the text of their keys
+    this.wrong = new Map(); // by row and column, what the server refused when they were saved last
     this.doneAt = place.dataset.done;
     this.shown = place.dataset.staged;
   }
@@ -185,17 +192,22 @@ class Staged extends Tray {
 
   told(more = {}) {
     const edited = this.edited;
-    const rows = [...edited].map(([name, row]) => ({
-      name,
-      operation: row.isNew ? "insert" : row.gone ? "delete" : "update",
-      key: row.key || {},
-      cells: Object.entries(row.gone ? {} : row.values).map(([column, value]) => ({ column, value, seen: null, current: null, moved: false, problem: "" })),
-      problem: "",
-      gone: false,
-    }));
+    const rows = [...edited].map(([name, row]) => {
+      const wrong = this.wrong.get(name) || {};
+      const columns = row.gone ? [] : Object.keys({ ...row.values, ...(row.isNew ? wrong : {}) }).filter((column) => column !== ROW);
+      const elsewhere = Object.keys(wrong).filter((column) => !columns.includes(column));
+      return {
+        name,
+        operation: row.isNew ? "insert" : row.gone ? "delete" : "update",
+        key: row.key || {},
+        cells: columns.map((column) => ({ column, value: row.values[column] ?? null, seen: null, current: null, moved: false, problem: wrong[column] || "" })),
+        problem: elsewhere.map((column) => [column, wrong[column]].filter(Boolean).join(": ")).join(" "),
+        gone: false,
+      };
+    });
     const changes = [...edited.values()].reduce((sum, row) => sum + (row.isNew || row.gone ? 1 : Object.keys(row.values).length), 0);
     localStorage.setItem(this.kept, JSON.stringify({ steps: this.steps, at: this.at, count: this.count }));
-    return { version: null, counts: { changes, rows: rows.length, undo: this.at > 0, redo: this.at < this.steps.length }, rows, problems: 0, ...more };
+    return { version: null, counts: { changes, rows: rows.length, undo: this.at > 0, redo: this.at < this.steps.length }, rows, problems: this.wrong.size, ...more };
   }
 
   async tray() {
@@ -211,13 +223,23 @@ class Staged extends Tray {
       added.push(`${NEW}${this.count}`);
       return { ...change, name: added.at(-1) };
     });
+    for (const { name, set } of step) this.mended(name, set);
     this.steps = [...this.steps.slice(0, this.at), step];
     this.at += 1;
     return this.told({ added, restored: [...before].filter((name) => !this.edited.has(name)) });
   }
 
+  /** What is changed again is not wrong any more until it is saved. */
+  mended(name, set) {
+    const wrong = this.wrong.get(name);
+    if (!wrong) return;
+    for (const column of [...Object.keys(set || wrong), ROW]) delete wrong[column];
+    if (!Object.keys(wrong).length) this.wrong.delete(name);
+  }
+
   async walk(back) {
     const before = new Set(this.edited.keys());
+    this.wrong.clear();
     this.at = Math.max(0, Math.min(this.steps.length, this.at + (back ? -1 : 1)));
     return this.told({ restored: [...before].filter((name) => !this.edited.has(name)) });
   }
@@ -245,15 +267,62 @@ class Staged extends Tray {
         rows.push({ ...given, ...values, _op: operation === "delete" ? "upsert" : operation });
       }
     }
-    const answer = await fetch(this.api, {
-      method: "PATCH",
-      credentials: "same-origin",
-      headers: { "X-CSRFToken": this.token, "Content-Type": "application/json", "If-Match": `"${this.shown}"` },
-      body: JSON.stringify({ rows, remove }),
-    });
-    await answered(answer);
+    const names = this.inOrder(rows, remove);
+    try {
+      const sent = await this.ask("PATCH", this.api, { "If-Match": `"${this.shown}"`, Prefer: "wait=20" }, { rows, remove });
+      await answered(sent);
+      if (sent.status === 202) await this.ended(sent.headers.get("Location"));
+    } catch (error) {
+      throw this.refused(error, names);
+    }
     this.discard();
     location.assign(this.doneAt);
+  }
+
+  ask(method, address, headers = {}, body = undefined) {
+    const type = body === undefined ? {} : { "Content-Type": "application/json" };
+    return fetch(address, {
+      method,
+      credentials: "same-origin",
+      headers: { Accept: "application/json", "X-CSRFToken": this.token, ...type, ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  }
+
+  /** Waits for content that takes longer: the edits are here until it is known what became of it. */
+  async ended(address) {
+    for (;;) {
+      const told = await answered(await this.ask("GET", address));
+      if (told.problem) throw Object.assign(new Error(said(told.problem)), { code: told.problem.code, errors: told.problem.errors });
+      if (told.revision) return;
+      await new Promise((done) => setTimeout(done, LOOK_AGAIN_MS));
+    }
+  }
+
+  /** The names of the rows in the order in which the server writes them down, which is what it names their lines by. */
+  inOrder(rows, remove) {
+    const gone = new Set(remove.map((key) => this.keyText(key)));
+    const fresh = new Map();
+    for (const [name, row] of this.edited) if (row.isNew) fresh.set(this.keyText(row.values), name);
+    const order = [];
+    for (const key of this.given.keys()) {
+      if (gone.has(key)) continue;
+      order.push(fresh.get(key) || key);
+      fresh.delete(key);
+    }
+    return [...order, ...fresh.values()];
+  }
+
+  /** The error with what is wrong at its cells, where the server named them. */
+  refused(error, names) {
+    const errors = (error.code === "staging_rejected" && error.errors) || [];
+    this.wrong.clear();
+    for (const { line, column, message } of errors) {
+      const name = names[line - 1];
+      if (name === undefined || !this.edited.has(name)) continue;
+      this.wrong.set(name, { ...this.wrong.get(name), [column ?? ROW]: message });
+    }
+    return this.wrong.size ? new Refused("What is marked in red was refused. Nothing was saved, and all you changed is here.") : error;
   }
 }
 
@@ -599,6 +668,10 @@ class Grid {
     } else if (error.code === "edits_proposed" && this.queue.length) {
       this.say("Your edits are being proposed just now. What you typed since waits here, and is kept when that has ended.");
       this.again();
+    } else if (error instanceof Refused) {
+      this.take(this.source.told());
+      this.goToWrong();
+      this.say(error.message, "bad");
     } else {
       // Refused: it is taken back on the page, and told; what was kept before stays.
       const [action] = this.queue.splice(0, 1);
@@ -607,6 +680,18 @@ class Grid {
       this.say(error.message, "bad");
       if (this.queue.length) setTimeout(() => this.flush());
     }
+  }
+
+  /** The first cell that is wrong is where one goes on. */
+  goToWrong() {
+    const row = [...this.rows.values()].find((one) => one.problem || Object.values(one.told).some((cell) => cell.problem));
+    if (!row) return;
+    const name = Object.keys(row.told).find((column) => row.told[column].problem);
+    const number = Math.max(0, this.columns.findIndex((column) => column.name === name));
+    this.table.scrollToRow(row.id, "center", false);
+    const shown = this.table.getRow(row.id).getCells().find((cell) => cell.getField() === `c${number}`);
+    if (shown) this.table.getRanges()[0]?.setBounds(shown, shown);
+    this.table.rowManager.element.focus();
   }
 
   takeBack(action) {
@@ -986,7 +1071,7 @@ class Grid {
       null: () => this.setNull(),
       fill: () => this.fill(),
       restore: () => this.restoreBlock(),
-      replace: () => document.getElementById("grid-replace")?.showModal(),
+      replace: () => this.beginReplace?.(),
     };
     done[name]?.();
   }
@@ -1040,10 +1125,23 @@ class Grid {
     const field = (name) => dialog.querySelector(`[name=${name}]`);
     const found = dialog.querySelector("[data-replace-found]");
     const button = dialog.querySelector("[data-replace-do]");
-    for (const column of this.columns) if (!column.key && !column.computed) field("column").append(new Option(column.name, column.name));
+    const offered = this.columns.filter((column) => !column.key && !column.computed).map((column) => {
+      const box = Object.assign(document.createElement("input"), { type: "checkbox", className: "form-check-input", name: "columns", value: column.name });
+      const label = Object.assign(document.createElement("label"), { className: "form-check" });
+      label.append(box, ` ${column.name}`);
+      dialog.querySelector("[data-replace-columns]").append(label);
+      return box;
+    });
+    const every = field("every");
+    // It begins with the columns that are chosen in the grid.
+    this.beginReplace = () => {
+      const chosen = new Set(this.block.columns.map((column) => column.name));
+      if (!every.checked && !offered.some((box) => box.checked)) for (const box of offered) box.checked = chosen.has(box.value);
+      dialog.showModal();
+    };
     let counted = null;
     const asked = (more) => ({
-      columns: [field("column").value],
+      columns: offered.filter((box) => every.checked || box.checked).map((box) => box.value),
       find: field("find").value,
       replace: field("replace").value,
       match_case: field("match_case").checked,
@@ -1068,6 +1166,7 @@ class Grid {
       }
     };
     const look = () => run(async () => {
+      if (!asked().columns.length) throw new Error("Choose a column, or every column.");
       const told = await this.source.replace(asked({ look: true }));
       counted = told.cells;
       const words = `${told.cells.toLocaleString("en")} ${told.cells === 1 ? "cell" : "cells"}`;
@@ -1078,6 +1177,7 @@ class Grid {
       list.className = "grid-found";
       for (const one of told.shown.slice(0, 8)) {
         const line = document.createElement("li");
+        line.append(Object.assign(document.createElement("span"), { className: "muted", textContent: `${one.column}: ` }));
         line.append(Object.assign(document.createElement("del"), { textContent: textOf(one.before) }), " → ");
         line.append(Object.assign(document.createElement("ins"), { textContent: one.after === null ? "NULL" : textOf(one.after) || "empty text" }));
         list.append(line);

@@ -113,6 +113,8 @@ function place(answer, parts) {
   for (const part of parts) {
     const fresh = answer.querySelector(`[data-live="${CSS.escape(part.dataset.live)}"]`);
     if (!fresh || !part.isConnected) continue;
+    for (const message of JSON.parse(fresh.dataset.told ?? "[]")) told(message);
+    fresh.removeAttribute("data-told");
     if ("liveList" in part.dataset) fill(part, fresh);
     else put(part, fresh);
   }
@@ -130,7 +132,9 @@ async function refresh(due = () => true) {
   const byAddress = new Map();
   for (const part of document.querySelectorAll("[data-live]:not([hx-get])")) {
     if (!due(part)) continue;
-    const address = part.dataset.liveFrom ?? location.pathname + location.search;
+    // The bell says what came since it was asked last: streams may be refused, or have been away.
+    const since = "newest" in part.dataset ? `?since=${heard}` : "";
+    const address = (part.dataset.liveFrom ?? location.pathname + location.search) + since;
     byAddress.set(address, [...(byAddress.get(address) ?? []), part]);
   }
   last = Date.now();
@@ -161,15 +165,22 @@ window.setInterval(() => {
 
 // ---- hearing of news
 
+let heard = Number(document.querySelector("[data-newest]")?.dataset.newest ?? 0);
+
+// Each piece of news is told once, whichever way it comes.
 function told(message) {
+  if (message.id <= heard) return;
+  heard = message.id;
   document.dispatchEvent(new CustomEvent("headgate:told", { detail: message }));
-  news();
 }
 
 function listen() {
   if (!source || stream || isOver || document.hidden) return;
   stream = new EventSource(source);
-  stream.addEventListener("notification", (event) => told(JSON.parse(event.data)));
+  stream.addEventListener("notification", (event) => {
+    told(JSON.parse(event.data));
+    news();
+  });
   stream.addEventListener("dataset", news);
   stream.addEventListener("end", (event) => {
     leave();

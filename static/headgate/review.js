@@ -24,7 +24,7 @@ if (region) {
     for (const record of records) {
       for (const node of record.addedNodes) {
         if (!(node instanceof HTMLElement) || !node.matches("tr.talk")) continue;
-        const field = node.querySelector("[data-focus]");
+        const field = node.querySelector("[autofocus]") ?? node.querySelector("[data-focus]");
         if (field) field.focus();
         else node.previousElementSibling?.querySelector(".talk-link")?.focus();
       }

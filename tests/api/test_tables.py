@@ -62,6 +62,21 @@ def test_blame_tells_who_made_each_cell(merged: ChangeRequest, viewer: User) -> 
     assert (told["key"], told["current"]["year"], told["unreadable"]) == ({"tailnum": "N3"}, 2002, {})
 
 
+def test_blame_of_a_column_tells_whose_requests_changed_it(merged: ChangeRequest, viewer: User) -> None:
+    url = f"/api/v1/datasets/{merged.dataset_id}/columns/history"
+    told = client_of(viewer).get(url, {"column": "year"}).json()
+    [change] = told["results"]
+    assert (change["change_request"], change["cells"], change["version"]) == (merged.cr_id, 1, 1)
+    assert (change["approved_by"], change["merged_by"], change["added"]) == (["olivia"], "olivia", False)
+    [person] = told["people"]
+    assert (person["author"], person["times"], told["times"]) == (merged.author.username, 1, 1)
+    assert (told["next"], told["column"], told["is_there"]) == (None, "year", True)
+    nothing = client_of(viewer).get(url, {"column": "seats"}).json()
+    assert (nothing["times"], nothing["people"], nothing["results"]) == (0, [], [])
+    assert problem(client_of(viewer).get(url, {"column": "colour"})) == (404, "not_found")
+    assert problem(client_of(viewer).get(url)) == (422, "invalid")
+
+
 @pytest.mark.parametrize("key", ["N3", '["N3"]', "{}", '{"tailnum": "N3", "colour": "red"}', '{"seats": 55}'])
 def test_a_key_that_does_not_fit_is_refused(key: str, dataset: Dataset, viewer: User) -> None:
     response = client_of(viewer).get(f"/api/v1/datasets/{dataset.pk}/rows/history", {"key": key})
@@ -71,7 +86,7 @@ def test_a_key_that_does_not_fit_is_refused(key: str, dataset: Dataset, viewer: 
 
 def test_who_may_not_see_the_dataset_finds_nothing(dataset: Dataset) -> None:
     stranger = client_of(UserFactory())
-    for part in ("rows/history?key={}", "audit", "maintenance"):
+    for part in ("rows/history?key={}", "columns/history?column=year", "audit", "maintenance"):
         assert problem(stranger.get(f"/api/v1/datasets/{dataset.pk}/{part}")) == (404, "not_found")
     asked = stranger.post(f"/api/v1/datasets/{dataset.pk}/maintenance", {"jobs": ["vacuum"]})
     assert problem(asked) == (404, "not_found")

@@ -60,6 +60,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "run": {"number": 1},
     "cancel_run": {"number": 1},
     "blame": {"key": {"id": 1}},
+    "blame_column": {"column": "seats"},
     "compare": {"before": 1, "after": 2},
     "compare_revisions": {"before": 1, "after": 2},
     "propose": {"rows": pa.table({"id": [1]}), "title": "t"},

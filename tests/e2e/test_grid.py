@@ -166,7 +166,8 @@ def test_rows_are_edited_pasted_replaced_kept_and_proposed(sign_in: SignIn) -> N
     # Find and replace over the whole table: counted, shown, done.
     page.get_by_role("button", name="Find and replace").click()
     dialog = page.get_by_role("dialog", name="Find and replace")
-    dialog.get_by_label("In", exact=True).select_option("city")
+    expect(dialog.get_by_role("checkbox", name="seats")).to_be_checked()  # what was chosen in the grid
+    dialog.get_by_role("checkbox", name="city").check()
     dialog.get_by_label("Find").fill("newark")
     dialog.get_by_label("Replace with").fill("Newark, NJ")
     dialog.get_by_role("button", name="Look").click()
@@ -230,7 +231,18 @@ def test_rows_are_edited_pasted_replaced_kept_and_proposed(sign_in: SignIn) -> N
     page.reload()
     expect(cell(page, 0, "name")).to_have_text("Staged anew", timeout=SLOW)
     assert violations(page) == []
-    page.get_by_role("button", name="Save 1 change").click()
+    # What the server refuses is told at the cell, and nothing of it is lost.
+    cell(page, 0, "seats").click()
+    page.keyboard.type("many")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Save 2 changes").click()
+    expect(cell(page, 0, "seats").locator(".grid-problem")).not_to_be_empty(timeout=SLOW)
+    expect(page.locator("[data-grid-said]")).to_contain_text("Nothing was saved")
+    cell(page, 0, "seats").click()
+    page.keyboard.type("1000")
+    page.keyboard.press("Enter")
+    expect(cell(page, 0, "seats").locator(".grid-problem")).to_have_count(0)
+    page.get_by_role("button", name="Save 2 changes").click()
     page.wait_for_url("**/changes/", timeout=SLOW)
     revisions = call(olivia, "GET", f"change_requests/{cr_id}/revisions")["results"]
     assert [one["number"] for one in revisions] == [1, 2]

@@ -115,6 +115,7 @@ POST /api/v1/datasets/{dataset_id}/previews                                 | 40
 POST /api/v1/datasets/{dataset_id}/queries                                  | 401 404 403 200 200 200 404 | propose
 POST /api/v1/datasets/{dataset_id}/reconcile                                | 401 404 403 200 200 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/rows                                      | 401 404 200 200 200 200 404 | read
+GET /api/v1/datasets/{dataset_id}/columns/history                           | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/rows/history                              | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/schema                                    | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/subscription                              | 401 404 200 200 200 200 404 | read
@@ -276,6 +277,7 @@ CHOICES_FILED = "PUT /api/v1/change_requests/{cr_id}/conflicts"
 QUERIES = {
     "GET /api/v1/datasets/{dataset_id}/compare": "?from=0&to=1",
     "GET /api/v1/change_requests/{cr_id}/revisions/compare": "?from=1&to=1",
+    "GET /api/v1/datasets/{dataset_id}/columns/history": "?column=seats",
     "GET /api/v1/datasets/{dataset_id}/rows/history": '?key={"tailnum": "N1"}',
 }
 

@@ -20,12 +20,17 @@ from tests.matrix.test_api_matrix import operations
 from tests.matrix.test_page_matrix import address_of, rows, signed_in
 from tests.matrix.test_page_matrix import world as page_world
 from tests.matrix.world import World
+from web.typed import TEXTS
 
 pytestmark = pytest.mark.django_db
 world = page_world
 
 #: Fields that carry no meaning of their own: Django's token, and where the page goes on.
 OF_PAGES = {"csrfmiddlewaretoken", "typed_by", "next", "theme"}
+#: Kinds of inputs that take words.
+TYPED_INTO = {"text", "search", "url", "email", "tel"}
+#: Forms whose texts never leave the page: a password has to be typed again, beside it all.
+NOT_CARRIED = {"login", "change_password"}
 #: What only a page has, and why no program needs it.
 NO_OPERATION = {
     "POST theme": "how pages look in this browser",
@@ -93,7 +98,8 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "POST replace_in_rows": (
         f"POST {DATASET}/edits/replace",
         {
-            "column": "columns",
+            "columns": "columns",
+            "every": "columns",
             "find": "find",
             "replace": "replace",
             "with_null": "replace",
@@ -127,6 +133,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "GET dataset_at_version": (f"GET {DATASET}/rows", {"column": "filter", "value": "filter"}),
     "GET export_audit": (f"GET {DATASET}/audit", {"since": "since", "until": "until"}),
     "GET row_history": (f"GET {DATASET}/rows/history", {"key-N": "key"}),
+    "GET column_history": (f"GET {DATASET}/columns/history", {"column": "column"}),
     "GET changes": (
         f"GET {CR}/diff",
         {
@@ -297,6 +304,8 @@ class Forms(HTMLParser):
         super().__init__()
         self.at = at
         self.found: list[tuple[str, set[str]]] = []
+        #: Of each form, what people type into.
+        self.texts: list[tuple[str, str]] = []
         self._fields: set[str] | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -307,6 +316,9 @@ class Forms(HTMLParser):
         elif tag in ("input", "select", "textarea", "button") and self._fields is not None:
             if "name" in given:
                 self._fields.add(given["name"])
+                typed = tag == "textarea" or (tag == "input" and given.get("type", "text") in TYPED_INTO)
+                if typed and "readonly" not in given:
+                    self.texts.append((self.found[-1][0], given["name"]))
             if "formaction" in given:
                 self.found.append((self._target("post", given["formaction"]), set()))
 
@@ -341,9 +353,10 @@ def pages_of(world: World, client: Client) -> dict[str, str]:
     return found
 
 
-def fields_by_form(world: World) -> dict[str, set[str]]:
-    """Every form that somebody sees, with all fields that it ever has."""
+def fields_by_form(world: World) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Every form that somebody sees, with all fields that it ever has; and with those that people type into."""
     seen: dict[str, set[str]] = {}
+    typed: dict[str, set[str]] = {}
     people = signed_in(world)
     pages = [("/sign-in/", people["anonymous"].get("/sign-in/").content.decode())]
     for who in ("author", "owner"):
@@ -353,7 +366,9 @@ def fields_by_form(world: World) -> dict[str, set[str]]:
         forms.feed(page)
         for target, fields in forms.found:
             seen.setdefault(target, set()).update(fields - OF_PAGES)
-    return {target: {_plain(one) for one in fields} for target, fields in seen.items()}
+        for target, field in forms.texts:
+            typed.setdefault(target, set()).add(_plain(field))
+    return {target: {_plain(one) for one in fields} for target, fields in seen.items()}, typed
 
 
 def _plain(field: str) -> str:
@@ -379,8 +394,11 @@ def _members(schema: Any) -> set[str]:
     return found
 
 
-def test_every_form_of_a_page_has_an_operation_that_takes_its_fields(world: World) -> None:
-    documented, seen = operations(), fields_by_form(world)
+def test_every_form_of_a_page_has_an_operation_that_takes_its_fields_and_keeps_what_is_typed(
+    world: World,
+) -> None:
+    documented = operations()
+    seen, typed = fields_by_form(world)
     missing = sorted(seen.keys() - OPERATIONS.keys() - NO_OPERATION.keys())
     assert missing == [], "forms without an operation: add it to the API, then here"
     for target, fields in sorted(seen.items()):
@@ -394,6 +412,27 @@ def test_every_form_of_a_page_has_an_operation_that_takes_its_fields(world: Worl
         takes = taken_by(documented[name]) | {"-", "path", "operation"}
         wanted = {mapped[field] for field in fields}
         assert wanted <= takes, f"{name} does not take {sorted(wanted - takes)}"
+    _assert_what_is_typed_outlives_the_session(world, typed)
+
+
+def _assert_what_is_typed_outlives_the_session(world: World, typed: dict[str, set[str]]) -> None:
+    """Each form is sent without a session, and each text that was typed into it is shown and sent again after that."""
+    lost, sent = [], 0
+    for target, fields in sorted(typed.items()):
+        method, name = target.split()
+        if method != "POST" or name in NOT_CARRIED:
+            continue
+        words = {field.replace("-N", "-0"): f"Words of {name}, {field}" for field in fields}
+        answer = Client().post(address_of(world, name), words)
+        page, sent = answer.content.decode(), sent + 1
+        lost += [f"{target} {field}" for field in words if f'name="typed-{field}"' not in page]
+        lost += [f"{target} {field}" for field, text in words.items() if text not in page]
+        nameless = [
+            field for field in words if field not in TEXTS and f"{field.partition('-')[0]}-" not in TEXTS
+        ]
+        lost += [f"{target}: {field} has no name in web.typed.TEXTS" for field in nameless]
+    assert lost == [], "\n".join(lost)
+    assert sent > 15
 
 
 def test_every_address_that_takes_a_form_is_in_the_table() -> None:

@@ -49,6 +49,7 @@ GET dataset_at_version       | 302 404 200 200 200 200 404
 GET dataset_schema           | 302 404 200 200 200 200 404
 GET dataset_history          | 302 404 200 200 200 200 404
 GET row_history              | 302 404 200 200 200 200 404
+GET column_history           | 302 404 200 200 200 200 404
 GET edit_rows                | 302 404 403 200 200 200 404
 GET edit_row                 | 302 404 403 200 200 200 404
 POST edit_row                | 401 404 403 302 302 302 404
@@ -179,7 +180,7 @@ FORMS: dict[str, dict[str, Any]] = {
     },
     "suite": {"document": '{"name": "planes", "expectations": []}', "note": "", "edited_number": "<suite>"},
     "edit_row": {"column-3": "seats", "value-3": "5", "was-3": "null"},
-    "replace_in_rows": {"column": "manufacturer", "find": "BOEING", "replace": "B", "action": "replace"},
+    "replace_in_rows": {"columns": ["manufacturer"], "find": "BOEING", "replace": "B", "action": "replace"},
     "settle_edits": {"row": "new-1", "action": "restore"},
     "propose_edits": {"title": "What I edited"},
     "staged_rows": {"column-3": "seats", "value-3": "5"},

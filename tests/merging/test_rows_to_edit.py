@@ -154,3 +154,17 @@ def test_what_a_workbook_cannot_hold_is_said(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(workbook_files, "MOST_ROWS", 1)
     with pytest.raises(merging.TooLargeForWorkbook, match="up to 1 rows"):
         taken(world, FileFormat.XLSX)
+
+
+@pytest.mark.parametrize("file_format", [FileFormat.CSV, FileFormat.XLSX])
+def test_an_empty_text_is_a_key_that_comes_back(tmp_path: Path, file_format: FileFormat) -> None:
+    schema = pa.schema([("code", pa.string()), ("part", pa.string()), ("seats", pa.int64())])
+    rows: list[Row] = [
+        {"code": "", "part": "", "seats": 1},
+        {"code": "", "part": "a", "seats": 2},
+        {"code": "b", "part": "", "seats": None},
+    ]
+    table = World(tmp_path, "merge-on-read", schema, rows, keys=("code", "part"))
+    path = taken(table, file_format)
+    staged = table.stage(path)
+    assert (list(staged.page().items), staged.noop_rows) == ([], 3)

@@ -1,5 +1,6 @@
 """Editing rows without JavaScript: a form for each row, the tray, find and replace, and proposing."""
 
+import re
 from typing import Any
 
 import pytest
@@ -137,7 +138,7 @@ def test_what_others_changed_is_told_and_kept_or_not(browser: Client, dataset: D
 
 
 def test_find_and_replace_is_counted_first(browser: Client, dataset: Dataset, carl: User) -> None:
-    asked = {"column": "manufacturer", "find": "air", "replace": "Air"}
+    asked: dict[str, Any] = {"columns": ["manufacturer"], "find": "air", "replace": "Air"}
     page = browser.post(at(dataset, "replace_in_rows"), {**asked, "action": "look"}).content.decode()
     assert "1 cell in 1 row would be replaced." in page
     assert edited(dataset, carl) == {}
@@ -147,6 +148,40 @@ def test_find_and_replace_is_counted_first(browser: Client, dataset: Dataset, ca
     assert edited(dataset, carl) == {"N2": {"manufacturer": "AirBUS"}}
     unclear = browser.post(at(dataset, "replace_in_rows"), {**asked, "with_null": "on", "action": "look"})
     assert (unclear.status_code, "whole cells only" in unclear.content.decode()) == (422, True)
+
+
+def test_find_and_replace_goes_through_several_columns_at_once(
+    browser: Client, dataset: Dataset, carl: User
+) -> None:
+    place = at(dataset, "replace_in_rows")
+    none = browser.post(place, {"find": "1", "replace": "2", "action": "look"})
+    assert (none.status_code, "Choose a column, or every column." in none.content.decode()) == (422, True)
+    asked: dict[str, Any] = {
+        "columns": ["manufacturer", "seats"],
+        "find": "a",
+        "replace": "A",
+        "match_case": "on",
+    }
+    browser.post(at(dataset, "edit_row", "?key-tailnum=N1"), form_of(2, "manufacturer", "a a", seen="BOEING"))
+    page = " ".join(browser.post(place, {**asked, "every": "on", "action": "look"}).content.decode().split())
+    counted = re.search(r"(\d+) cells? in", page)
+    assert counted is not None
+    browser.post(place, {**asked, "every": "on", "counted": counted[1], "action": "replace"})
+    assert edited(dataset, carl)["N1"] == {"manufacturer": "A A"}
+    browser.post(at(dataset, "undo_edits"))
+    assert edited(dataset, carl)["N1"] == {"manufacturer": "a a"}
+
+
+def test_what_cannot_be_kept_comes_back_as_it_was_typed(
+    browser: Client, dataset: Dataset, carl: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("changerequests.services.edits.MOST_ROWS", 0)
+    place = at(dataset, "edit_row", "?key-tailnum=N1")
+    refused = browser.post(place, form_of(3, "seats", "1500", seen="149"))
+    page = " ".join(refused.content.decode().split())
+    assert (refused.status_code, edited(dataset, carl)) == (422, {})
+    assert "> 1500</textarea>" in page
+    assert 'name="seen-3" value="149"' in page
 
 
 def test_rows_that_are_not_there_are_not_edited(browser: Client, dataset: Dataset) -> None:

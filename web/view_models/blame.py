@@ -9,11 +9,12 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from changerequests.services.blame import CellOrigin, Decision, RowChange, RowHistory
+from changerequests.services.column_blame import ColumnHistory
 from datasets.models import Dataset
 from datasets.rows import ChangedRow
 from web.cells import absent_html, cell_html, difference_html
 from web.view_models.datasets import KEY_PARAMETER, is_numeric, types_of
-from web.wording import listed, name_of
+from web.wording import counted, listed, name_of
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,93 @@ def row_story(dataset: Dataset, history: RowHistory) -> RowStory:
     )
 
 
+@dataclass(frozen=True)
+class ColumnEntry:
+    """One merged request that changed cells of the column."""
+
+    source: CellSource
+    what: str
+    version: int
+    when: datetime | None
+    author: str
+    merged_by: str
+    approved_by: str
+    reverts: CellSource | None
+
+
+@dataclass(frozen=True)
+class ColumnPerson:
+    """Somebody whose requests changed the column."""
+
+    name: str
+    times: str
+    version: int
+    when: datetime | None
+
+
+@dataclass(frozen=True)
+class ColumnStory:
+    """The whole page of a column."""
+
+    column: str
+    is_there: bool
+    times: int
+    people: tuple[ColumnPerson, ...]
+    changes: tuple[ColumnEntry, ...]
+    before: int | None
+
+
+def column_story(history: ColumnHistory) -> ColumnStory:
+    """What the page says of a column, with people's full names in one query."""
+    names = _names_of(
+        {
+            *(one.author for one in history.people),
+            *(name for one in history.changes for name in (one.merged_by, *one.approved_by)),
+        }
+    )
+    return ColumnStory(
+        column=history.column,
+        is_there=history.is_there,
+        times=history.times,
+        people=tuple(
+            ColumnPerson(
+                _people([one.author], names), counted(one.times, "change request"), one.version, one.merged_at
+            )
+            for one in history.people
+        ),
+        changes=tuple(
+            ColumnEntry(
+                source=_source(one.cr_id, one.title),
+                what=f"{'added the column and ' if one.added else ''}changed {counted(one.cells, 'cell')}",
+                version=one.version,
+                when=one.merged_at,
+                author=_people([one.author], names),
+                merged_by=_people([one.merged_by], names),
+                approved_by=_people(one.approved_by, names),
+                reverts=_source(one.reverts, "") if one.reverts else None,
+            )
+            for one in history.changes
+        ),
+        before=history.before,
+    )
+
+
 def _full_names(changes: Iterable[RowChange]) -> dict[str, str]:
-    mentioned = {
-        name
-        for change in changes
-        for name in (
-            change.author,
-            change.merged_by,
-            *change.approved_by,
-            *(choice.chosen_by for choice in change.decisions),
-        )
-    }
+    return _names_of(
+        {
+            name
+            for change in changes
+            for name in (
+                change.author,
+                change.merged_by,
+                *change.approved_by,
+                *(choice.chosen_by for choice in change.decisions),
+            )
+        }
+    )
+
+
+def _names_of(mentioned: Iterable[str]) -> dict[str, str]:
     return {user.get_username(): name_of(user) for user in User.objects.filter(username__in=mentioned)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,10 @@ class CellField:
     was: SafeString | str
     problem: str
     moved: SafeString | str
+    #: As the page showed it first, where it shows what was typed since.
+    seen: str = ""
+    was_null: bool = False
+    is_focused: bool = False
 
     @property
     def is_fixed(self) -> bool:
@@ -72,7 +76,9 @@ def row_fields(
                 name=name,
                 type=kind,
                 text=text_value(value),
+                seen=text_value(value),
                 is_null=value is None,
+                was_null=value is None,
                 is_key=name in dataset.primary_keys,
                 computed=computed.get(name, ""),
                 is_long=kind in _LONG,
@@ -83,7 +89,33 @@ def row_fields(
                 moved=cell_html(cell.current) if cell is not None and cell.moved else "",
             )
         )
-    return fields
+    return with_focus(fields)
+
+
+def with_focus(fields: Iterable[CellField]) -> list[CellField]:
+    """The first cell that is wrong has the focus."""
+    found = list(fields)
+    wrong = next((field.number for field in found if field.problem), None)
+    return [replace(field, is_focused=field.number == wrong) for field in found]
+
+
+def as_typed(
+    fields: Iterable[CellField], posted: Mapping[str, str], problems: Mapping[str | None, list[str]]
+) -> list[CellField]:
+    """The cells as a form that was refused held them, each with what is wrong with it by the name of its column."""
+    return with_focus(
+        replace(
+            field,
+            text=posted[f"value-{field.number}"],
+            is_null=f"null-{field.number}" in posted,
+            seen=posted.get(f"seen-{field.number}", ""),
+            was_null=f"was-{field.number}" in posted,
+            problem=" ".join(problems.get(field.name, ())) or field.problem,
+        )
+        if posted.get(f"column-{field.number}") == field.name and f"value-{field.number}" in posted
+        else field
+        for field in fields
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from accounts import access, devices, tokens
 from accounts.scopes import SENTENCES, Scope
 from accounts.sessions import sessions_of
 from datasets.errors import InvalidInput
-from web.forms import PasswordForm, TokenForm
+from web.forms import PasswordForm, TokenForm, add_errors
 from web.parameters import TEXT, asked_with
 from web.views.shared import form_at, person, posted, signed_in
 from web.wording import counted
@@ -62,13 +62,17 @@ def make_token(request: HttpRequest) -> HttpResponse:
     form = TokenForm(request.POST)
     if not form.is_valid():
         return _page(request, status=422, token_form=form)
-    made, key = tokens.make_token(
-        owner=person(request),
-        name=form.cleaned_data["name"],
-        scopes=[Scope(name) for name in form.cleaned_data["scopes"]],
-        days=form.cleaned_data["days"],
-        agent=form.cleaned_data["agent"],
-    )
+    try:
+        made, key = tokens.make_token(
+            owner=person(request),
+            name=form.cleaned_data["name"],
+            scopes=[Scope(name) for name in form.cleaned_data["scopes"]],
+            days=form.cleaned_data["days"],
+            agent=form.cleaned_data["agent"],
+        )
+    except InvalidInput as error:
+        add_errors(form, error)
+        return _page(request, status=422, token_form=form)
     return _page(request, new_token=made, new_token_key=key)
 
 

@@ -17,7 +17,7 @@ from changerequests.services import asking, plans, proposals, rebasing, reviews,
 from changerequests.states import Action, Status
 from datasets.errors import InvalidInput
 from notifications.services.preferences import subscription_to
-from web.forms import CloseForm, Composer, WordsForm
+from web.forms import AskForm, CloseForm, Composer, WordsForm, add_errors
 from web.parameters import NUMBER, asked_with, choice
 from web.view_models.change_requests import TABS, head, may_approve, may_review, side
 from web.view_models.merge_box import merge_box
@@ -68,6 +68,7 @@ def _conversation_page(
     composer: Composer | None = None,
     close_form: CloseForm | None = None,
     words_form: WordsForm | None = None,
+    ask_form: AskForm | None = None,
     moved: str = "",
     status: int = 200,
 ) -> HttpResponse:
@@ -104,6 +105,7 @@ def _conversation_page(
         "moved": moved,
         "close_form": close_form or CloseForm(),
         "words_form": words_form or _words_form(change_request),
+        "ask_form": ask_form or AskForm(),
     }
     return render(request, "change_requests/conversation.html", context, status=status)
 
@@ -252,6 +254,9 @@ def edit(request: HttpRequest, cr_id: str) -> HttpResponse:
     except RequestChanged as error:
         form.add_error(None, error.message)
         return _conversation_page(request, cr_id, words_form=form, status=412)
+    except InvalidInput as error:
+        add_errors(form, error)
+        return _conversation_page(request, cr_id, words_form=form, status=422)
     messages.success(request, "The title and description are changed.")
     return _back(cr_id)
 
@@ -304,12 +309,18 @@ def comment(request: HttpRequest, cr_id: str) -> HttpResponse:
     if not form.is_valid():
         return _conversation_page(request, cr_id, composer=form, status=422)
     parent = posted(request, "parent")
-    written = reviews.comment(
-        change_request_id=change_request.pk,
-        actor=person(request),
-        body=form.cleaned_data["body"],
-        parent_id=whole_number(parent),
-    )
+    try:
+        written = reviews.comment(
+            change_request_id=change_request.pk,
+            actor=person(request),
+            body=form.cleaned_data["body"],
+            parent_id=whole_number(parent),
+        )
+    except InvalidInput as error:
+        if whole_number(parent) is not None:
+            raise  # an answer in a discussion: it is shown by itself, to be sent again
+        add_errors(form, error, otherwise="body")
+        return _conversation_page(request, cr_id, composer=form, status=422)
     return _to_thread(cr_id, written.parent_id or written.pk)
 
 
@@ -371,14 +382,20 @@ def _back(cr_id: str) -> HttpResponse:
 @signed_in
 def ask_for_review(request: HttpRequest, cr_id: str) -> HttpResponse:
     """Ask people and groups, by their names, for a review."""
-    users, groups = (
-        [one.strip() for one in posted(request, name).split(",") if one.strip()]
-        for name in ("users", "groups")
-    )
     change_request = request_at(request, cr_id)
-    asking.ask_for_review(
-        change_request_id=change_request.pk, actor=person(request), users=users, groups=groups
-    )
+    form = AskForm(request.POST)
+    if not form.is_valid():
+        return _conversation_page(request, cr_id, ask_form=form, status=422)
+    try:
+        asking.ask_for_review(
+            change_request_id=change_request.pk,
+            actor=person(request),
+            users=form.named("users"),
+            groups=form.named("groups"),
+        )
+    except InvalidInput as error:
+        add_errors(form, error, otherwise="users")
+        return _conversation_page(request, cr_id, ask_form=form, status=422)
     messages.success(request, "Asked for a review.")
     return _back(cr_id)
 

@@ -22,15 +22,15 @@ from datasets.models import Dataset, Project
 from datasets.roles import Role, datasets_with_role, members_of, require_owner, role_on, set_role
 from datasets.trail import may_export
 from web.forms import DatasetSettingsForm, MemberForm
-from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice, chosen
+from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
 from web.view_models.blame import key_fields
 from web.view_models.datasets import KEY_PARAMETER, history_rows, preview_table, schema_rows
 from web.view_models.requests import request_rows
 from web.view_models.versions import sparklines
 from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
+from web.views.table_rows import rows_asked_for
 from web.wording import name_of
 
-PREVIEW_ROWS = 50
 HISTORY_ROWS = 30
 REQUEST_ROWS = 25
 MEMBER_ROWS = 50
@@ -78,31 +78,19 @@ def rows(
     wished = whole_number(request.GET.get("version", ""))
     if version is None and wished is not None:
         return HttpResponseRedirect(reverse("dataset_at_version", args=[project_slug, dataset_slug, wished]))
-    names = [field["name"] for field in dataset.meta.schema_json["fields"]]
-    order = chosen(request, "sort", [*names, *(f"-{name}" for name in names)])
-    column, wanted = chosen(request, "column", names), request.GET.get("value", "")
-    page = services.preview(
-        dataset=dataset,
-        version=version,
-        order_by=order if order in names else order.removeprefix("-") or None,
-        descending=order.startswith("-") and order not in names,
-        filters=[(column, "=", wanted)] if column and "value" in request.GET else [],
-        after=request.GET.get("after") or None,
-        limit=PREVIEW_ROWS,
-    )
+    asked = rows_asked_for(request, dataset, version)
+    looked_for = bool(asked.column and "value" in request.GET and not asked.problem)
     return dataset_page(
         request,
         dataset,
         "rows",
         {
-            "table": preview_table(dataset, page, order),
+            "asked": asked,
+            "table": preview_table(dataset, asked.page, asked.order),
             "version": version,
             "latest": dataset.meta.delta_version,
-            "next": page.next,
-            "column": column,
-            "value": wanted,
-            "filtered": f"&{urlencode({'filter': f'{column}:=:{wanted}'})}" if column else "",
-            "columns": names,
+            "next": asked.page.next,
+            "filtered": f"&{urlencode({'filter': f'{asked.column}:=:{asked.value}'})}" if looked_for else "",
         },
     )
 

@@ -20,23 +20,22 @@ from changerequests.facts import Facts
 from changerequests.policies import require
 from changerequests.services import edits, plans, replacing, staged_rows, uploads
 from changerequests.states import Action
-from datasets import services
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset
 from datasets.roles import may_contribute
 from datasets.rows import key_digest, text_value
 from web.cells import cell_html
-from web.forms import ProposeEditsForm, ReplaceForm
-from web.parameters import TEXT, asked_with, choice, chosen
+from web.forms import ProposeEditsForm, ReplaceForm, add_errors
+from web.parameters import TEXT, asked_with, choice
 from web.view_models.blame import key_fields
 from web.view_models.change_requests import head
 from web.view_models.datasets import KEY_PARAMETER, preview_table, types_of
-from web.view_models.editing import fields_of_columns, row_fields, row_form_url, tray_page
+from web.view_models.editing import as_typed, fields_of_columns, row_fields, row_form_url, tray_page
 from web.views.shared import dataset_at, dataset_page, facts_at, form_at, person, posted, signed_in
+from web.views.table_rows import ROWS_A_PAGE, rows_asked_for
 from web.views.uploads import PATIENCE_SECONDS
 from web.wording import counted
 
-ROWS_A_PAGE = 50
 _PLACE = ("project_slug", "dataset_slug")
 
 
@@ -46,19 +45,9 @@ _PLACE = ("project_slug", "dataset_slug")
 def edit_rows(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """The table's rows, to be edited: in place where scripts run, else each in a form of its own."""
     dataset = _editable(request, project_slug, dataset_slug)
-    names = list(types_of(dataset))
-    order = chosen(request, "sort", [*names, *(f"-{name}" for name in names)])
-    column, wanted = chosen(request, "column", names), request.GET.get("value", "")
-    page = services.preview(
-        dataset=dataset,
-        order_by=order if order in names else order.removeprefix("-") or None,
-        descending=order.startswith("-") and order not in names,
-        filters=[(column, "=", wanted)] if column and "value" in request.GET else [],
-        after=request.GET.get("after") or None,
-        limit=ROWS_A_PAGE,
-    )
-    table = preview_table(dataset, page, order)
-    keys = [{name: row[name] for name in dataset.primary_keys} for row in page.rows]
+    asked = rows_asked_for(request, dataset)
+    table = preview_table(dataset, asked.page, asked.order)
+    keys = [{name: row[name] for name in dataset.primary_keys} for row in asked.page.rows]
     tray = edits.tray_of(dataset=dataset, person=person(request))
     edited = {row.name: row.operation for row in tray.rows}
     lines = [
@@ -66,13 +55,10 @@ def edit_rows(request: HttpRequest, project_slug: str, dataset_slug: str) -> Htt
         for row, key in zip(table.rows, keys, strict=True)
     ]
     context = {
+        "asked": asked,
         "table": table,
         "lines": lines,
-        "next": page.next,
-        "column": column,
-        "value": wanted,
-        "columns": names,
-        "order": order,
+        "next": asked.page.next,
         "tray": tray_page(dataset, tray),
         "grid_columns": fields_of_columns(dataset),
         "most_rows": edits.MOST_ROWS,
@@ -105,8 +91,7 @@ def _row_page(
     name: str,
     key: dict[str, str] | None,
     *,
-    problem: str = "",
-    status: int = 200,
+    refused: InvalidInput | None = None,
 ) -> HttpResponse:
     looked = edits.look_at(dataset=dataset, person=person(request), row=edits.RowName(key, name))
     if key is not None and looked.row is None and looked.edited is None:
@@ -114,15 +99,17 @@ def _row_page(
     if name and looked.edited is None:
         raise NotFound("There is no such row among your edits any more.")
     fields = row_fields(dataset, looked.row, looked.edited, adding=key is None)
+    if refused is not None:
+        fields = as_typed(fields, request.POST, refused.by_field)
     context = {
         "fields": fields,
         "edited": looked.edited,
         "adding": key is None,
         "key": ", ".join(key.values()) if key else "",
         "version": looked.version,
-        "problem": problem,
+        "problem": refused.message if refused else "",
     }
-    return dataset_page(request, dataset, "edit_row", context, tab="rows", status=status)
+    return dataset_page(request, dataset, "edit_row", context, tab="rows", status=422 if refused else 200)
 
 
 def _save_row(request: HttpRequest, dataset: Dataset, name: str, key: dict[str, str] | None) -> HttpResponse:
@@ -139,7 +126,7 @@ def _save_row(request: HttpRequest, dataset: Dataset, name: str, key: dict[str, 
     try:
         applied = edits.apply(dataset=dataset, actor=actor, changes=[change])
     except InvalidInput as error:
-        return _row_page(request, dataset, name, key, problem=error.message, status=422)
+        return _row_page(request, dataset, name, key, refused=error)
     for one in applied.overwritten:
         messages.info(
             request,
@@ -271,7 +258,7 @@ def replace(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
     status = 422
     if form.is_valid():
         looked_for = replacing.Replacing(
-            (form.cleaned_data["column"],),
+            tuple(form.cleaned_data["columns"]),
             form.cleaned_data["find"],
             None if form.cleaned_data["with_null"] else form.cleaned_data["replace"],
             form.cleaned_data["match_case"],
@@ -290,9 +277,11 @@ def replace(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
                 for cell in context["found"].cells[: replacing.SHOWN]
             ]
             status = 200
-        except (InvalidInput, EditsMoved) as error:
+        except InvalidInput as error:
+            add_errors(form, error)
+        except EditsMoved as error:
             form.add_error(None, error.message)
-            status = 412 if isinstance(error, EditsMoved) else 422
+            status = 412
     return dataset_page(request, dataset, "replace", context, tab="rows", status=status)
 
 
@@ -343,8 +332,15 @@ def _staged_url(facts: Facts, row: Mapping[str, Any]) -> str:
 
 
 def _staged_row_page(
-    request: HttpRequest, facts: Facts, key: dict[str, str] | None, *, problem: str = "", status: int = 200
+    request: HttpRequest,
+    facts: Facts,
+    key: dict[str, str] | None,
+    *,
+    problem: str = "",
+    at: Mapping[str | None, list[str]] | None = None,
+    status: int = 200,
 ) -> HttpResponse:
+    """The form of one row; where it came back, as it was typed, with what is wrong above and ``at`` its cells."""
     row: Mapping[str, Any] = {}
     if key is not None:
         found = staged_rows.row_called(facts.change_request, key)
@@ -352,6 +348,8 @@ def _staged_row_page(
             raise NotFound(f"{facts.change_request.cr_id} has no such row.")
         row = found
     fields = row_fields(facts.dataset, row, None, adding=key is None)
+    if problem:
+        fields = as_typed(fields, request.POST, at or {})
     context = {"fields": fields, "adding": key is None, "key": ", ".join((key or {}).values()), "row": row}
     return _staged_page(request, facts, {**context, "problem": problem}, status=status)
 
@@ -395,13 +393,17 @@ def _save_staged(request: HttpRequest, facts: Facts) -> HttpResponse:
             facts,
             key,
             problem=error.message,
+            at=error.by_field if isinstance(error, InvalidInput) else None,
             status=412 if isinstance(error, RequestChanged) else 422,
         )
     found = uploads.wait_for_upload(upload.pk, PATIENCE_SECONDS)
     if found.is_active:
         return HttpResponseRedirect(reverse("received_upload", args=[found.pk]))
     if found.revision is None:
-        return _staged_row_page(request, facts, key, problem=uploads.told_of(found), status=422)
+        at: dict[str | None, list[str]] = {}
+        for one in uploads.rejection_of(found).problems if found.error_code == uploads.REJECTED else ():
+            at.setdefault(one.column, []).append(one.message)
+        return _staged_row_page(request, facts, key, problem=uploads.told_of(found), at=at, status=422)
     messages.success(request, f"Revision {found.revision.number} holds the edited row.")
     return HttpResponseRedirect(reverse("staged_rows", args=[facts.change_request.cr_id]))
 

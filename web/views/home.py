@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from changerequests.services.edits import trays_of
 from changerequests.states import Readiness
 from datasets.roles import datasets_with_role
 from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
@@ -38,6 +39,7 @@ def home(request: HttpRequest) -> HttpResponse:
         group=_one_of(RequestGroup, request.GET.get("group", "")),
     )
     context = {
+        "trays": trays_of(reader),
         "groups": home_groups(reader, wanted, request.GET.get("page")),
         "wanted": wanted,
         "states": list(STATES.items()),

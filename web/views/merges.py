@@ -15,7 +15,7 @@ from changerequests.errors import Blocked, ExpectationsFailed, PlanChanged
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import plans, reverts, runs, waiting
 from changerequests.states import Status
-from datasets.errors import InvalidInput
+from datasets.errors import DomainError, InvalidInput
 from datasets.roles import is_owner
 from notifications.services.people import told_of_merge
 from web.view_models.merge_dialog import merge_dialog
@@ -46,9 +46,9 @@ def merge(request: HttpRequest, cr_id: str) -> HttpResponse:
     try:
         run = _ask(request, request_at(request, cr_id))
     except (PlanChanged, Blocked) as error:
-        return _dialog(request, cr_id, problem=error.message, status=409)
+        return _dialog(request, cr_id, problem=error.message, at=_field_of(error), status=409)
     except (InvalidInput, ExpectationsFailed) as error:
-        return _dialog(request, cr_id, problem=error.message, status=422)
+        return _dialog(request, cr_id, problem=error.message, at=_field_of(error), status=422)
     unsent = ""
     if run.requested_by_id != person(request).pk:
         unsent = f"{name_of(run.requested_by)} had asked for this merge already, so yours was not needed."
@@ -80,18 +80,28 @@ def _ask(request: HttpRequest, change_request: ChangeRequest) -> MergeRun:
     )
 
 
+def _field_of(error: DomainError) -> str:
+    """The field of the dialog that a refusal is about; empty where it is about none of them alone."""
+    if isinstance(error, Blocked):
+        return "dataset_name" if [one.code for one in error.blockers] == ["delete_guard"] else ""
+    fields = error.by_field if isinstance(error, InvalidInput) else {}
+    return {"reason": "override_reason", "message": "message"}.get(str(next(iter(fields), "")), "")
+
+
 def _override_reason(request: HttpRequest) -> str:
     if posted(request, "override") != "true":
         return ""
     reason = posted(request, "override_reason").strip()
     if not reason:
-        raise InvalidInput(
-            "Give a reason for the override: it is shown in the timeline and kept in the audit trail."
-        )
+        sentence = "Give a reason for the override: it is shown in the timeline and kept in the audit trail."
+        raise InvalidInput(sentence, errors={"reason": [sentence]})
     return reason
 
 
-def _dialog(request: HttpRequest, cr_id: str, *, problem: str = "", status: int = 200) -> HttpResponse:
+def _dialog(
+    request: HttpRequest, cr_id: str, *, problem: str = "", at: str = "", status: int = 200
+) -> HttpResponse:
+    """The dialog as things stand; what was refused is told above, or ``at`` the field that it is about."""
     plans.fresh_check(facts_at(request, cr_id))
     facts = facts_at(request, cr_id)  # with the check that was made
     context = {
@@ -100,6 +110,7 @@ def _dialog(request: HttpRequest, cr_id: str, *, problem: str = "", status: int 
         "dialog": merge_dialog(facts),
         "idempotency_key": uuid.uuid4().hex,
         "problem": problem,
+        "problem_at": at,
         "moved": status == 409,
         "message": posted(request, "message"),
         "dataset_name_typed": posted(request, "dataset_name"),

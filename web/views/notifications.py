@@ -1,5 +1,7 @@
 """The inbox, how people are told, and the way out of mails."""
 
+import json
+
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -13,11 +15,11 @@ from datasets.errors import NotFound
 from notifications.kinds import KINDS, REASONS, Kind, Reason, Way
 from notifications.models import Notification, Subscription
 from notifications.recipients import next_step
-from notifications.selectors import inbox_of, unread_of, ways_of
+from notifications.selectors import inbox_of, unread_news_of, unread_of, ways_of
 from notifications.services import preferences
 from notifications.services.inbox import mark_read
 from notifications.unsubscribing import farewell_of
-from web.parameters import PAGE, asked_with, choice
+from web.parameters import NUMBER, PAGE, asked_with, choice
 from web.views.shared import (
     dataset_at,
     form_at,
@@ -29,6 +31,8 @@ from web.views.shared import (
     whole_number,
 )
 
+#: How much of what came since a page looked last one answer tells.
+TOLD_AT_ONCE = 20
 #: Each way to be told, for people.
 WAYS = {
     Way.INBOX: "in the inbox",
@@ -64,13 +68,30 @@ def inbox(request: HttpRequest) -> HttpResponse:
     )
 
 
+@asked_with(since=NUMBER)
 @require_safe
 @signed_in
 def bell(request: HttpRequest) -> HttpResponse:
-    """How much the person has not read, for pages that are open; as a page of its own it is the inbox."""
+    """How much the person has not read, for pages that are open; as a page of its own it is the inbox.
+
+    ``since`` asks for what came after a notification, as streams tell it: pages that hear no stream look here.
+    """
     if request.headers.get("Sec-Fetch-Dest") == "document":
         return HttpResponseRedirect(reverse("inbox"))
-    return render(request, "notifications/_bell.html", {"unread": unread_of(person(request)).count()})
+    since, reader = whole_number(request.GET.get("since", "")), person(request)
+    came = [] if since is None else [*unread_of(reader).filter(pk__gt=since).order_by("pk")[:TOLD_AT_ONCE]]
+    told = [
+        {
+            "id": one.pk,
+            "kind": one.kind,
+            "reason": one.reason,
+            "headline": one.headline,
+            "change_request": one.change_request.cr_id if one.change_request else None,
+        }
+        for one in came
+    ]
+    context = {"unread": unread_news_of(reader), "told": json.dumps(told) if told else ""}
+    return render(request, "notifications/_bell.html", context)
 
 
 def _link(one: Notification) -> str:

@@ -15,7 +15,7 @@ from changerequests.services.going_back import propose_version
 from datasets import services
 from datasets.errors import InvalidInput
 from datasets.roles import may_contribute
-from datasets.rows import changes_filter
+from datasets.rows import InvalidCursor, changes_filter
 from web.parameters import NUMBER, TEXT, asked_with, choice
 from web.view_models.versions import compared_rows
 from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
@@ -49,7 +49,10 @@ def compare(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
     if column in names and column not in dataset.primary_keys:
         wanted["column"] = column
     with closing(services.compare_versions(dataset=dataset, before=before, after=after)) as found:
-        page = found.page(changes_filter(wanted), after=request.GET.get("after") or None, limit=ROWS)
+        try:
+            page = found.page(changes_filter(wanted), after=request.GET.get("after") or None, limit=ROWS)
+        except InvalidCursor:  # of another pair of versions, or damaged: from the beginning
+            page = found.page(changes_filter(wanted), limit=ROWS)
     return dataset_page(
         request,
         dataset,

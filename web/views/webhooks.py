@@ -14,7 +14,7 @@ from datasets.models import Dataset, Project
 from datasets.roles import visible_project
 from notifications.models import Webhook
 from notifications.services import webhooks as services
-from web.forms import WebhookForm
+from web.forms import WebhookForm, add_errors
 from web.parameters import PAGE, asked_with
 from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in
 
@@ -58,8 +58,7 @@ def _made(request: HttpRequest, place: Dataset | Project, form: WebhookForm) -> 
     try:
         return services.create_webhook(actor=person(request), place=place, **form.cleaned_data)
     except InvalidInput as error:
-        for field, sentences in error.by_field.items():
-            form.add_error(field, sentences)
+        add_errors(form, error)
         return None
 
 

@@ -52,6 +52,11 @@ class AsyncDataset(AsyncPlace, AsyncFollowed):
         found: models.RowHistory = await self._get("rows", "history", parameters={"key": text})
         return found
 
+    async def blame_column(self, column: str) -> AsyncIterator[models.ColumnChange]:
+        """Which merged change requests changed cells of a column, how many each, newest first."""
+        async for found in self._results("columns", "history", parameters={"column": column}):
+            yield found
+
     async def change_requests(
         self, *, status: Iterable[str] = (), author: str | None = None, mine: bool | None = None
     ) -> AsyncIterator[AsyncChangeRequest]:

@@ -36,8 +36,8 @@ class AsyncResource:
         answer = await self._send("POST", *rest, json={} if json is None else json, headers=sent)
         return answer.json()
 
-    async def _results(self, *rest: str | int) -> AsyncIterator[Any]:
-        async for page in self._transport.pages(Call("GET", path_to(self._address, *rest))):
+    async def _results(self, *rest: str | int, parameters: Parameters | None = None) -> AsyncIterator[Any]:
+        async for page in self._transport.pages(Call("GET", path_to(self._address, *rest), parameters or {})):
             for found in page["results"]:
                 yield found
 

@@ -53,6 +53,11 @@ class Dataset(Place, Followed):
         found: models.RowHistory = self._get("rows", "history", parameters={"key": text})
         return found
 
+    def blame_column(self, column: str) -> Iterator[models.ColumnChange]:
+        """Which merged change requests changed cells of a column, how many each, newest first."""
+        for found in self._results("columns", "history", parameters={"column": column}):
+            yield found
+
     def change_requests(
         self, *, status: Iterable[str] = (), author: str | None = None, mine: bool | None = None
     ) -> Iterator[ChangeRequest]:

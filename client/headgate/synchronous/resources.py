@@ -35,8 +35,8 @@ class Resource:
         answer = self._send("POST", *rest, json={} if json is None else json, headers=sent)
         return answer.json()
 
-    def _results(self, *rest: str | int) -> Iterator[Any]:
-        for page in self._transport.pages(Call("GET", path_to(self._address, *rest))):
+    def _results(self, *rest: str | int, parameters: Parameters | None = None) -> Iterator[Any]:
+        for page in self._transport.pages(Call("GET", path_to(self._address, *rest), parameters or {})):
             for found in page["results"]:
                 yield found
 

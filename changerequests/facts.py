@@ -29,6 +29,7 @@ from changerequests.models import (
 from changerequests.states import OPEN_STATUSES, Status
 from datasets.errors import NotFound
 from datasets.models import Dataset
+from datasets.querysets import built_once
 from datasets.roles import Role, roles_on
 
 
@@ -217,7 +218,7 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
     reviews = _by_request(selectors.verdicts_on(pks))
     review_requests = _by_request(selectors.review_requests_of(pks))
     runs = _by_request(selectors.latest_runs_of(pks))
-    beside = {one.pk: one for one in _checked_and_counted(pks)}
+    beside = {one.pk: one for one in _checked_and_counted().filter(pk__in=pks)}
     suite_checks = _by_request(selectors.counting_expectation_checks(expecting))
     overrides = _by_request(selectors.counting_overrides(expecting))
     others = {
@@ -255,13 +256,14 @@ def _by_request(found: Iterable[Any]) -> dict[int, list[Any]]:
     return rows
 
 
-def _checked_and_counted(pks: list[int]) -> QuerySet[ChangeRequest]:
-    """The requests with their last plan in numbers and how many threads are open, in one statement."""
+@built_once
+def _checked_and_counted() -> QuerySet[ChangeRequest]:
+    """Requests with their last plan in numbers and how many threads are open, in one statement."""
     threads = Comment.objects.filter(
         change_request=OuterRef("pk"), parent__isnull=True, resolved_at__isnull=True
     )
     counted = threads.order_by().values("change_request").annotate(number=Count("pk")).values("number")
-    requests = ChangeRequest.objects.filter(pk__in=pks).select_related("plan_check").order_by()
+    requests = ChangeRequest.objects.select_related("plan_check").order_by()
     return requests.annotate(open_threads=Coalesce(Subquery(counted), 0))
 
 

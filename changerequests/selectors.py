@@ -37,6 +37,7 @@ from changerequests.models import (
 from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus, Status
 from datasets.errors import NotFound
 from datasets.models import Dataset
+from datasets.querysets import built_once
 from datasets.roles import Role, datasets_with_role, holds_role, role_on
 
 
@@ -101,6 +102,11 @@ def _of_suite_that_holds() -> Q:
 def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
     """Verdicts on these requests, oldest first, comments apart; each with whether its reviewer is ``entitled`` to it
     still, and ``chose`` values for conflicts, and the number of its revision."""
+    return _verdicts().filter(change_request__in=change_requests)
+
+
+@built_once
+def _verdicts() -> QuerySet[Review]:
     entitled = holds_role(
         Role.CONTRIBUTOR,
         user="reviewer",
@@ -116,8 +122,7 @@ def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
         "revision_number": F("revision__number"),
     }
     return (
-        Review.objects.filter(change_request__in=change_requests)
-        .exclude(verdict=Review.Verdict.COMMENT)
+        Review.objects.exclude(verdict=Review.Verdict.COMMENT)
         .select_related("reviewer")
         .annotate(**facts)  # the model declares them
         .order_by("pk")
@@ -127,6 +132,11 @@ def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
 def review_requests_of(change_requests: Collection[int]) -> QuerySet[ReviewRequest]:
     """Who was asked to review these requests, in the order in which they were; each with whether it was ``answered``
     by a verdict on the current content."""
+    return _review_requests().filter(change_request__in=change_requests)
+
+
+@built_once
+def _review_requests() -> QuerySet[ReviewRequest]:
     judged = Review.objects.filter(
         change_request=OuterRef("change_request"),
         change_request__revisions__is_current=True,
@@ -135,8 +145,7 @@ def review_requests_of(change_requests: Collection[int]) -> QuerySet[ReviewReque
     theirs = Q(reviewer=OuterRef("reviewer")) | Q(reviewer__groups=OuterRef("group"))
     facts = {"answered": Exists(judged.filter(theirs))}
     return (
-        ReviewRequest.objects.filter(change_request__in=change_requests)
-        .select_related("reviewer", "group")
+        ReviewRequest.objects.select_related("reviewer", "group")
         .annotate(**facts)  # the model declares it
         .order_by("pk")
     )
@@ -146,8 +155,13 @@ def latest_runs_of(change_requests: Collection[int]) -> QuerySet[MergeRun]:
     """The newest merge run of each of these requests, without its result and errors, which may be large; each with how
     many of its dataset's runs end before it (``ahead``).
     """
+    return _latest_runs().filter(change_request__in=change_requests)
+
+
+@built_once
+def _latest_runs() -> QuerySet[MergeRun]:
     newest = MergeRun.objects.filter(change_request=OuterRef("change_request")).order_by("-pk").values("pk")
-    found = MergeRun.objects.filter(change_request__in=change_requests, pk=Subquery(newest[:1]))
+    found = MergeRun.objects.filter(pk=Subquery(newest[:1]))
     before = MergeRun.objects.filter(
         dataset=OuterRef("dataset"), status__in=ACTIVE_RUN_STATUSES, pk__lt=OuterRef("pk")
     )

@@ -189,12 +189,13 @@ def holds_role(role: Role, *, user: str, dataset: str, project: str) -> Q:
     rows in one query.
     """
     verb = _PERMISSIONS[role][-1]
-    given = Q(Exists(User.objects.filter(pk=OuterRef(user), is_superuser=True)))
+    person = "" if user == "pk" else f"{user}__"
+    given = Q(**{f"{person}is_superuser": True})
     for model, path in (("dataset", dataset), ("project", project)):
         of = {"permission__codename": f"{verb}_{model}", "object_pk": Cast(OuterRef(path), CharField())}
         given |= Q(Exists(UserObjectPermission.objects.filter(user=OuterRef(user), **of)))
         given |= Q(Exists(GroupObjectPermission.objects.filter(group__user=OuterRef(user), **of)))
-    return Q(Exists(User.objects.filter(pk=OuterRef(user), is_active=True))) & given
+    return Q(**{f"{person}is_active": True}) & given
 
 
 def people_with_role(people: Collection[int], dataset: Dataset, role: Role) -> frozenset[int]:

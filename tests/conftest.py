@@ -32,7 +32,7 @@ from merging.confinement import Bounds, run_confined
 from merging.staging import apart
 from tests import options, services
 from tests.asked_statements import asking_something_new, noted, notes_in
-from tests.dealing import dealt
+from tests.dealing import costly_tests, dealt
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
 from tests.lent_engines import END, LentEngines
 from tests.network_guard import only_loopback
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what the run's seed leaves out, and on PostgreSQL what asks it nothing new."""
     kept: list[pytest.Item] = items
     if options.SAMPLE_SEED is not None:
-        kept = dealt(kept, options.SAMPLE_SEED)
+        kept = dealt(kept, options.SAMPLE_SEED, costly_tests())
     if options.STATEMENTS is not None and connection.vendor == "postgresql":
         kept = asking_something_new(kept, noted(options.STATEMENTS), options.SAMPLE_SEED or 0)
     if len(kept) < len(items):

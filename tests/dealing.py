@@ -3,7 +3,8 @@
 Most rules are tested with both commit strategies, and many with dozens of inputs. The product of the two says little
 more than its margins: the suite tries every input with one strategy and every test with each, and which goes with
 which follows from the run's seed. A test marked ``sample(n)`` has more inputs than a run can afford: it takes n.
-A run without a seed (``pytest FILE``) takes everything.
+And a tenth of the tests takes two thirds of the time: of these, which ``costly.txt`` names (``tests.costly`` measures
+and writes it), a run takes a third. A run without a seed (``pytest FILE``, ``make test-whole``) takes everything.
 """
 
 from __future__ import annotations
@@ -11,21 +12,35 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 import pytest
+
+#: One of so many costly tests is taken by each run.
+COSTLY = 3
+COSTLY_FILE = Path(__file__).with_name("costly.txt")
 
 _STRATEGY = re.compile("merge-on-read|copy-on-write|delta-rs")
 
 
-def dealt(items: Iterable[pytest.Item], seed: int) -> list[pytest.Item]:
+def costly_tests() -> frozenset[str]:
+    """The test functions that take long, by file and name."""
+    return frozenset(COSTLY_FILE.read_text(encoding="utf-8").split())
+
+
+def dealt(items: Iterable[pytest.Item], seed: int, costly: Collection[str] = ()) -> list[pytest.Item]:
     """The tests that the run with this seed takes, in their order."""
     kept = []
-    for _, of_one_function in itertools.groupby(items, lambda item: item.nodeid.partition("[")[0]):
-        function = list(of_one_function)
-        one_strategy_each = _one_strategy_each(function, seed)
-        kept += _sampled(one_strategy_each, seed)
+    for name, of_one_function in itertools.groupby(items, lambda item: item.nodeid.partition("[")[0]):
+        function = _sampled(_one_strategy_each(list(of_one_function), seed), seed)
+        kept += [item for item in function if name not in costly or _has_its_turn(item.nodeid, seed)]
     return kept
+
+
+def _has_its_turn(name: str, seed: int) -> bool:
+    """Whether this is one of the costly tests that the run takes: another third with each seed."""
+    return int(hashlib.sha256(f"{seed} {name}".encode(errors="replace")).hexdigest(), 16) % COSTLY == 0
 
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:

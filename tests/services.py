@@ -236,8 +236,9 @@ def answers_livez(port: int) -> bool:
 def run_suite(arguments: list[str], *, whole: bool = False) -> int:
     """Run the tests; the worst exit code of its parts. ``arguments`` go to each pytest.
 
-    A run takes every test, of combinations a sample (``tests.dealing``), and repeats on PostgreSQL what asks it
-    anything new (``tests.asked_statements``); the ``whole`` takes every combination, on both databases.
+    A run takes every test that does not take long, of those that do and of combinations a sample (``tests.dealing``),
+    and repeats on PostgreSQL what asks it anything new (``tests.asked_statements``); the ``whole`` takes every test and
+    every combination, on both databases.
     """
     began = time.monotonic()
     pytest = [sys.executable, "-m", "pytest", *arguments]
@@ -273,6 +274,7 @@ def _separate_processes_and_browser(pytest: list[str], seed: str) -> list[int]:
         part(
             "separate processes, PostgreSQL and Redis",
             [*pytest, "-m", "services"],
+            variables={"SAMPLE_SEED": seed},
             on_postgresql=True,
             whole_output=True,
         ),

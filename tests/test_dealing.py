@@ -12,10 +12,12 @@ import duckdb
 import pytest
 from django.contrib.auth.models import User
 
+from config.env import BASE_DIR
 from merging.sql import session
 from tests import lent_engines
 from tests.asked_statements import Note, Notes, asking_something_new, noted
-from tests.dealing import dealt
+from tests.costly import ALWAYS, costly, written
+from tests.dealing import costly_tests, dealt
 
 STRATEGIES = ("merge-on-read", "copy-on-write")
 ENGINE = Path(session.__file__).parents[1]
@@ -55,6 +57,41 @@ def test_of_a_sample_so_many_run() -> None:
     items = [item(f"a.py::test[{n}]", pytest.mark.sample(3).mark) for n in range(10)]
     assert len(dealt(items, 1)) == 3
     assert {name for seed in range(40) for name in names(dealt(items, seed))} == set(names(items))
+
+
+def test_of_the_costly_tests_a_third_runs_and_of_the_others_all() -> None:
+    items = [item(f"a.py::{name}[{n}]") for name in ("quick", "slow") for n in range(300)]
+    found = Counter(name.partition("[")[0] for name in names(dealt(items, 1, {"a.py::slow"})))
+    assert found["a.py::quick"] == 300
+    assert 70 < found["a.py::slow"] < 130
+    assert {name for seed in range(40) for name in names(dealt(items, seed, {"a.py::slow"}))} == set(
+        names(items)
+    )
+
+
+def test_costly_tests_are_there_and_none_is_always_to_run() -> None:
+    gone = []
+    for name in sorted(costly_tests()):
+        path, *inner = name.split("::")
+        source = (BASE_DIR / path).read_text(encoding="utf-8") if (BASE_DIR / path).is_file() else ""
+        if not all(re.search(rf"^ *(async )?(def|class) {one}\b", source, re.MULTILINE) for one in inner):
+            gone.append(name)
+    assert gone == []
+    assert [name for name in costly_tests() if name.startswith(ALWAYS)] == []
+
+
+def test_what_takes_long_is_measured_over_all_inputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    notes = {
+        "tests/a.py::slow[1]": Note(frozenset(), 0.3),
+        "tests/a.py::slow[2]": Note(frozenset(), 0.7),
+        "tests/a.py::quick": Note(frozenset(), 0.1),
+        "tests/matrix/a.py::everybody": Note(frozenset(), 30.0),
+    }
+    assert costly(notes) == ["tests/a.py::slow"]
+    kept = tmp_path / "costly.txt"
+    kept.write_text("tests/e2e/a.py::shown\ntests/a.py::was_slow\n")
+    monkeypatch.setattr("tests.costly.COSTLY_FILE", kept)
+    assert written(costly(notes)) == "tests/a.py::slow\ntests/e2e/a.py::shown\n"
 
 
 def test_each_area_asks_all_that_it_asked() -> None:

@@ -277,6 +277,16 @@ def test_fs3_characters_of_every_kind_are_kept(world: World) -> None:
     assert read(path) == [("id", "t"), ("1", "a\x00b\ufeff"), ("2", "\x1a")]
 
 
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_fs3_a_row_may_begin_with_a_byte_order_mark(
+    world: World, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Arrow drops the character at the beginning of what it is given, which is a block, not the file."""
+    monkeypatch.setattr(csv_records, "BLOCK_BYTES", size)
+    path = world.file("x.csv", "\ufeffid,t\n\ufeff1,a\n\ufeff2,\ufeffb\n")
+    assert read(path) == [("id", "t"), ("\ufeff1", "a"), ("\ufeff2", "\ufeffb")]
+
+
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
     "bz2": bz2.compress,

@@ -8,6 +8,7 @@ line ends are mixed. pyarrow's own cutting loses the LF of a CR LF in quotes at 
 
 from __future__ import annotations
 
+import codecs
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -170,10 +171,15 @@ def _cells(dialect: _Dialect, block: Block, null_token: str, problems: Problems)
         skipped += 1
         return "skip"
 
+    # Arrow takes U+FEFF at the beginning of what it reads for no part of it; here a row begins with it.
+    before = b"-\n" if block.data.startswith(codecs.BOM_UTF8) else b""
     table = arrow_csv.read_csv(
-        pa.BufferReader(block.data),
+        pa.BufferReader(before + block.data if before else block.data),
         read_options=arrow_csv.ReadOptions(
-            column_names=labels, block_size=len(block.data) + 1, use_threads=False
+            column_names=labels,
+            skip_rows=1 if before else 0,
+            block_size=len(before) + len(block.data) + 1,
+            use_threads=False,
         ),
         parse_options=arrow_csv.ParseOptions(
             delimiter=dialect.delimiter,

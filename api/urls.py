@@ -36,6 +36,7 @@ from api.views.proposals import (
 from api.views.proposing import ProposalView
 from api.views.reviewing import SplitView, ViewedGroupsView
 from api.views.rows import DifferenceViewSet, RowsViewSet
+from api.views.saved_views import SavedViewsView, SavedViewView
 from api.views.sign_in import (
     DeviceSignInView,
     DeviceTokenView,
@@ -267,6 +268,8 @@ v1 = [
         name="dataset-subscription",
     ),
     path("stream", InboxStreamView.as_view(), name="stream"),
+    path("saved_views", SavedViewsView.as_view(), name="saved-views"),
+    path("saved_views/<int:view_id>", SavedViewView.as_view(), name="saved-view"),
     path("notifications", NotificationViewSet.as_view({"get": "list"}), name="notifications"),
     path("notifications/read", NotificationViewSet.as_view({"post": "read"}), name="notifications-read"),
     path(

@@ -30,6 +30,7 @@ from changerequests.models import (
     ReviewRequest,
     Revision,
     RunPhaseTime,
+    SavedView,
     Upload,
     ViewedGroup,
 )
@@ -469,6 +470,17 @@ class CommentAdmin(OperatorAdmin):
     list_filter = [("resolved_at", admin.EmptyFieldListFilter), "created_at"]
     list_select_related = ["change_request", "author"]
     search_fields = ["change_request__title", "author__username"]
+
+
+@admin.register(SavedView)
+class SavedViewAdmin(OperatorAdmin):
+    """How many views people keep; what they filter by is theirs."""
+
+    exclude = ["filters"]
+    list_display = ["pk", "person", "place", "dataset", "name", "updated_at"]
+    list_filter = ["place"]
+    list_select_related = ["person", "dataset"]
+    search_fields = ["person__username"]
 
 
 @admin.register(ViewedGroup)

@@ -566,6 +566,47 @@ class EditStep(models.Model):
         return f"step {self.number} of edits {self.edits_id}"
 
 
+class SavedView(models.Model):
+    """Filters that somebody keeps under a name: of the requests on the first page, or of the rows of a dataset."""
+
+    class Place(models.TextChoices):
+        REQUESTS = "requests", "change requests"
+        ROWS = "rows", "rows of a dataset"
+
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    place = models.CharField(max_length=8, choices=Place.choices)
+    dataset = models.ForeignKey(
+        Dataset,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        help_text="Whose rows they filter; empty for requests.",
+    )
+    name = models.CharField(max_length=80)
+    filters = models.JSONField(help_text="Parameters of the page's address, as texts.")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["person", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["person", "dataset", "name"], name="one_view_of_rows_of_a_name"),
+            models.UniqueConstraint(
+                fields=["person", "name"],
+                condition=models.Q(dataset__isnull=True),
+                name="one_view_of_requests_of_a_name",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(place="rows", dataset__isnull=False)
+                | models.Q(place="requests", dataset__isnull=True),
+                name="views_of_rows_have_a_dataset",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"view {self.name} of {self.person}"
+
+
 class PlanCheck(models.Model):
     """The last plan of a change request in numbers, with everything it depends on.
 

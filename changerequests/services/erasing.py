@@ -30,6 +30,7 @@ from changerequests.models import (
     Preview,
     Review,
     Revision,
+    SavedView,
     Upload,
 )
 from changerequests.services.evidence import KEPT, MERGE, OUTCOME, WAIT
@@ -57,6 +58,7 @@ TEXTS: Final[Mapping[type[models.Model], tuple[str, ...]]] = {
         "error_data",
     ),
     ExpectationOverride: ("reason",),
+    SavedView: ("name", "filters"),
     MergeRun: (
         "requested_for", "message", "override_reason", "overridden_blockers", "approved_by", "error_message",
         "error_data",
@@ -78,6 +80,7 @@ TEXTS_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
 #: rows by the labels of their models, with what names the account in them.
 GONE: Final = {
     "changerequests.Edits": "person",
+    "changerequests.SavedView": "person",
     "accounts.Token": "user",
     "accounts.DeviceSignIn": "user",
     "accounts.BrowserSession": "user",

@@ -1322,6 +1322,16 @@ class RunError(TypedDict):
     message: str
 
 
+class SavedView(TypedDict):
+    """A view: what it is of, and what it filters by."""
+
+    id: int
+    name: str
+    dataset: int | None
+    filters: dict[str, str]
+    updated_at: str
+
+
 class SchemaChange(TypedDict):
     """A change of the table's schema that the merge makes."""
 

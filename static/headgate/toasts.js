@@ -65,8 +65,7 @@ if (region) {
     });
   });
 
-  // Dialogs tell of their end only to those who listen on the way down. What was told in one stays to be read.
-  document.addEventListener("close", (event) => event.target.contains(region) && document.body.append(region), true);
+  document.getElementById("dialog")?.addEventListener("close", () => document.body.append(region));
 
   new MutationObserver((records) => {
     for (const record of records) {

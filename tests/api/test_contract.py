@@ -94,6 +94,7 @@ def known(merged: ChangeRequest, conflicting: ChangeRequest, owner: User) -> dic
         "review_request_id": [10**6],
         "query_id": [10**6],
         "preview_id": [10**6],
+        "view_id": [10**6],
         "webhook_id": [10**6],
         "delivery_id": [10**6],
         "kind": ["user", "group"],

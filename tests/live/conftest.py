@@ -180,6 +180,7 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "proposal_id": str(proposal.pk),
         "query_id": "1",
         "preview_id": "1",
+        "view_id": "1",
         "webhook_id": str(hook.pk),
         "delivery_id": str(delivery.pk),
         "name": "merge_result.json",

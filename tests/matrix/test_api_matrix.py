@@ -115,6 +115,9 @@ POST /api/v1/datasets/{dataset_id}/previews                                 | 40
 POST /api/v1/datasets/{dataset_id}/queries                                  | 401 404 403 200 200 200 404 | propose
 POST /api/v1/datasets/{dataset_id}/reconcile                                | 401 404 403 200 200 200 404 | admin
 GET /api/v1/datasets/{dataset_id}/rows                                      | 401 404 200 200 200 200 404 | read
+GET /api/v1/saved_views                                                     | 401 200 200 200 200 200 200 | read
+POST /api/v1/saved_views                                                    | 401 201 201 201 201 201 201 | review
+DELETE /api/v1/saved_views/{view_id}                                        | 401 404 404 404 404 204 404 | review
 GET /api/v1/datasets/{dataset_id}/columns/history                           | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/rows/history                              | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/schema                                    | 401 404 200 200 200 200 404 | read
@@ -228,6 +231,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/datasets/{dataset_id}/webhooks": {"name": "Pipeline", "url": "https://hooks.example.org/x"},
     "POST /api/v1/projects/{slug}/webhooks": {"name": "Pipeline", "url": "https://hooks.example.org/x"},
     "PATCH /api/v1/webhooks/{webhook_id}": {"name": "Another"},
+    "POST /api/v1/saved_views": {"name": "Mine", "filters": {"q": "seats"}},
     "POST /delta/merge-cr": {
         "project_id": "<project_id>",
         "dataset_id": "<dataset>",
@@ -248,6 +252,7 @@ MEANT = {
     "comment_id": "remark",
     "review_id": "verdict",
     "review_request_id": "asked",
+    "view_id": "view",
     "number": "suite",
     "proposal_id": "proposal",
     "webhook_id": "webhook",

@@ -78,6 +78,11 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
         {"name": "name", "scopes": "scopes", "days": "days", "agent": "agent"},
     ),
     "POST revoke_token": ("DELETE /api/v1/auth/tokens/{number}", {}),
+    "POST keep_view": (
+        "POST /api/v1/saved_views",
+        {"name": "name", "dataset": "dataset", "query": "filters"},
+    ),
+    "POST remove_view": ("DELETE /api/v1/saved_views/{view_id}", {}),
     "GET home": ("GET /api/v1/change_requests", HOME),
     "GET dataset": (
         f"GET {DATASET}/rows",

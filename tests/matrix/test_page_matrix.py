@@ -41,6 +41,8 @@ GET notification_settings    | 302 200 200 200 200 200 200
 POST notification_settings   | 302 302 302 302 302 302 302
 GET unsubscribe              | 200 200 200 200 200 200 200
 POST unsubscribe             | 200 200 200 200 200 200 200
+POST keep_view               | 401 302 302 302 302 302 302
+POST remove_view             | 302 404 404 404 404 302 404
 POST theme                   | 302 302 302 302 302 302 302
 GET datasets                 | 302 200 200 200 200 200 200
 GET project                  | 302 404 200 200 200 200 404
@@ -128,7 +130,7 @@ POST reopen                  | 302 404 403 403 302 302 404
 POST comment                 | 401 404 403 302 302 302 404
 POST settle                  | 302 404 403 302 302 302 404
 POST review                  | 401 404 403 302 403 302 404
-POST ask_for_review          | 302 404 403 302 302 302 404
+POST ask_for_review          | 401 404 403 302 302 302 404
 POST withdraw_review_request | 302 404 403 302 302 302 404
 POST subscribe               | 302 404 302 302 302 302 404
 GET merge                    | 302 404 200 200 200 200 404
@@ -179,6 +181,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "keep_files_days": "7",
     },
     "suite": {"document": '{"name": "planes", "expectations": []}', "note": "", "edited_number": "<suite>"},
+    "keep_view": {"name": "Mine", "query": "state=merged"},
     "edit_row": {"column-3": "seats", "value-3": "5", "was-3": "null"},
     "replace_in_rows": {"columns": ["manufacturer"], "find": "BOEING", "replace": "B", "action": "replace"},
     "settle_edits": {"row": "new-1", "action": "restore"},
@@ -315,6 +318,7 @@ def address_of(world: World, name: str) -> str:
         "webhook_id": world.names["webhook"],
         "delivery_id": world.names["delivery"],
         "asked_id": world.names["asked"],
+        "view_id": world.names["view"],
         "token": world.names["farewell"],
         "proposal_id": world.names["proposal"],
         "version": 0,

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from accounts.models import Token
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import asking, plans, previews, proposals, uploads, viewing
+from changerequests.services import asking, plans, previews, proposals, saved_views, uploads, viewing
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from changerequests.states import UploadKind
@@ -92,6 +92,7 @@ def make_world() -> World:
     received = uploads.receive(
         change_request_id=draft.pk, actor=author, content=uploads.ReceivedFile(file, file.name)
     )
+    view = saved_views.keep_view(person=owner, name="Kept", filters={"q": "seats"})
     proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=owner)
     webhook, _ = webhooks.create_webhook(
         actor=fresh(owner), place=dataset, name="Here", url="https://hooks.example/"
@@ -115,6 +116,7 @@ def make_world() -> World:
             "remark": remark.pk,
             "verdict": verdict.pk,
             "asked": asked.pk,
+            "view": view.pk,
             "farewell": farewell_token(Farewell(people["viewer"].pk, (Kind.MERGED,))),
             "upload": received.pk,
             "preview": previews.look(

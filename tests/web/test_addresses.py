@@ -42,6 +42,7 @@ def parts(dataset: Dataset, change_request: ChangeRequest, owner: User, deaf_wor
         "webhook_id": 999,
         "delivery_id": 999,
         "asked_id": 999,
+        "view_id": 999,
         "token": uuid.uuid4(),
     }
 
@@ -105,6 +106,8 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "decide_device": "/account/device/",
         "read_notifications": "/inbox/",
         "bell": "/inbox/",
+        "keep_view": "/",
+        "remove_view": "/",
         "news": "/",
         "standing": request,
         "ask_for_review": request,

@@ -26,6 +26,7 @@ from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
 from web.view_models.blame import key_fields
 from web.view_models.datasets import KEY_PARAMETER, history_rows, preview_table, schema_rows
 from web.view_models.requests import request_rows
+from web.view_models.saved_views import saved_views
 from web.view_models.versions import sparklines
 from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
 from web.views.table_rows import rows_asked_for
@@ -86,6 +87,7 @@ def rows(
         "rows",
         {
             "asked": asked,
+            "saved": saved_views(person(request), request.GET, dataset) if version is None else None,
             "table": preview_table(dataset, asked.page, asked.order),
             "version": version,
             "latest": dataset.meta.delta_version,

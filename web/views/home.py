@@ -13,6 +13,7 @@ from datasets.roles import datasets_with_role
 from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
 from web.view_models.home import STATES, HomeFilter, RequestGroup, State, home_groups
 from web.view_models.requests import READINESS
+from web.view_models.saved_views import saved_views
 from web.views.shared import person, signed_in, whole_number
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -40,6 +41,7 @@ def home(request: HttpRequest) -> HttpResponse:
     )
     context = {
         "trays": trays_of(reader),
+        "saved": saved_views(reader, request.GET),
         "groups": home_groups(reader, wanted, request.GET.get("page")),
         "wanted": wanted,
         "states": list(STATES.items()),

@@ -147,6 +147,10 @@ v1 = [
         SuiteViewSet.as_view({"get": "version"}),
         name="suite-version",
     ),
+    path(f"{DATASET}/suite/trials", SuiteViewSet.as_view({"post": "try_on"}), name="suite-trials"),
+    path(
+        f"{DATASET}/suite/trials/<int:trial_id>", SuiteViewSet.as_view({"get": "trial"}), name="suite-trial"
+    ),
     path(f"{DATASET}/suite/proposals", SuiteViewSet.as_view({"post": "propose"}), name="suite-proposals"),
     path(
         f"{DATASET}/suite/proposals/<int:proposal_id>",

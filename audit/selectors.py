@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from audit.models import Chain, Event, EventQuerySet
+from django.db.models import Q
+
+from audit.models import Chain, Event, EventQuerySet, OutboxEntry
+from audit.outbox import MOST_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,39 @@ def events_after(stream: str, sequence: int, subject_type: str, subject_ids: Ite
         stream=stream, sequence__gt=sequence, subject_type=subject_type, subject_id__in=list(subject_ids)
     )
     return found.order_by("sequence").defer("salt", "rows", "redactions")
+
+
+def entries_like(
+    *, about: str = "", action: str = "", since: datetime | None = None, until: datetime | None = None
+) -> EventQuerySet:
+    """Entries of the whole trail, for operators who look for some; what is empty does not filter.
+
+    ``about`` is a subject, an actor, a chain or the id of a request, ``action`` may end in ``*`` for all that begin so.
+    """
+    found = Event.objects.defer("salt", "rows", "redactions")
+    if about:
+        found = found.filter(Q(subject_id=about) | Q(actor=about) | Q(stream=about) | Q(request_id=about))
+    if action.endswith("*"):
+        found = found.filter(action__startswith=action[:-1])
+    elif action:
+        found = found.filter(action=action)
+    if since is not None:
+        found = found.filter(occurred_at__gte=since)
+    return found if until is None else found.filter(occurred_at__lt=until)
+
+
+@dataclass(frozen=True)
+class Untold:
+    """How many events nobody was told of: those that are tried, and those that were given up."""
+
+    waiting: int
+    given_up: int
+
+
+def untold() -> Untold:
+    """What stands in the outbox."""
+    entries = OutboxEntry.objects.filter(dispatched_at__isnull=True)
+    return Untold(
+        entries.filter(attempts__lt=MOST_ATTEMPTS).count(),
+        entries.filter(attempts__gte=MOST_ATTEMPTS).count(),
+    )

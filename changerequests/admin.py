@@ -184,25 +184,18 @@ class MergeRunAdmin(OperatorAdmin):
         )
 
     def _act(self, request: HttpRequest, form: "SafeActionForm") -> bool:
-        given: dict[str, Any] = {"actor": request.user, "reason": form.cleaned_data["reason"]}
-        number = form.cleaned_data["number"]
+        wanted = form.cleaned_data
         try:
-            match form.cleaned_data["action"]:
-                case "retry":
-                    operations.retry(run_id=number, **given)
-                    messages.success(request, "A worker was rung.")
-                case "cancel":
-                    operations.cancel(run_id=number, **given)
-                    messages.success(request, f"Run {number} is cancelled, or stops before it commits.")
-                case "acknowledge":
-                    operations.acknowledge(dataset_id=number, **given)
-                    messages.success(request, "Merges into the dataset go on; a worker was rung.")
-                case _:
-                    operations.release_lease(dataset_id=number, **given)
-                    messages.success(request, "The lease is free; a worker was rung.")
+            done = operations.act(
+                action=wanted["action"],
+                number=wanted["number"],
+                actor=request.user,  # type: ignore[arg-type]  # an operator
+                reason=wanted["reason"],
+            )
         except DomainError as error:
             messages.error(request, error.message)
             return False
+        messages.success(request, done)
         return True
 
     def sweep(self, request: HttpRequest) -> HttpResponse:

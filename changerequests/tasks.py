@@ -13,7 +13,7 @@ from changerequests.services import (
     staging,
     waiting,
 )
-from datasets import suites
+from datasets import suites, trials
 
 
 @shared_task(name="changerequests.merge_next", bind=True)
@@ -55,6 +55,7 @@ def sweep() -> None:
     adopting.settle_what_is_open()
     maintenance.sweep()
     suites.sweep_proposals()
+    trials.sweep_trials()
     staging.sweep_uploads()
     previews.sweep_previews()
     waiting.merge_what_is_ready()

@@ -28,6 +28,7 @@ from datasets.models import (
     Project,
     RememberedAnswer,
     SuiteProposal,
+    SuiteTrial,
     SuiteVersion,
 )
 from datasets.operators import is_operator
@@ -233,6 +234,16 @@ class SuiteProposalAdmin(OperatorAdmin):
 
     exclude = ["document"]
     list_display = ["pk", "dataset", "status", "asked_by", "queued_at", "finished_at", "error_message"]
+    list_filter = ["status", "dataset"]
+    list_select_related = ["dataset", "asked_by"]
+
+
+@admin.register(SuiteTrial)
+class SuiteTrialAdmin(OperatorAdmin):
+    """Rules that owners try on tables before they save them; not the rules, nor the rows that break them."""
+
+    exclude = ["document", "rule", "note", "report", "error_message"]
+    list_display = ["pk", "dataset", "status", "asked_by", "queued_at", "finished_at", "error_code"]
     list_filter = ["status", "dataset"]
     list_select_related = ["dataset", "asked_by"]
 

@@ -222,6 +222,38 @@ class SuiteProposal(DurableWork):
         return dict(json.loads(self.document)) if self.document else None
 
 
+class SuiteTrial(DurableWork):
+    """Rules that an owner tries on the table before they are saved, and what a worker found; forgotten after a day.
+
+    ``document`` is the suite that is being edited, ``rule`` the one rule of it that is tried, if it is one.
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="suite_trials")
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    document = models.TextField()
+    rule = models.JSONField(null=True, blank=True)
+    rule_number = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Which expectation of the document the rule is to replace."
+    )
+    edited_number = models.PositiveIntegerField(default=0, help_text="The version that is being edited.")
+    note = models.TextField(blank=True, help_text="Why it is changed, as far as that was written.")
+    report = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["dataset", "asked_by"],
+                condition=Q(status__in=DurableWork.ACTIVE),
+                name="one_active_trial_per_person",
+            )
+        ]
+        indexes = [models.Index(fields=["status"], name="suite_trial_queue")]
+
+    def __str__(self) -> str:
+        return f"trial {self.pk}"
+
+
 class DatasetMeta(models.Model):
     """What the database remembers of the table: right after every merge, and reconciled when others write."""
 

@@ -24,7 +24,7 @@ from audit import bells
 from audit.services import dataset_stream, record
 from datasets import work
 from datasets.durable_work import WorkStatus
-from datasets.errors import NotFound, SuiteChanged
+from datasets.errors import InvalidInput, NotFound, SuiteChanged
 from datasets.evidence import SUITE_VERSION
 from datasets.models import Dataset, SuiteProposal, SuiteVersion
 from datasets.roles import require_owner
@@ -35,7 +35,12 @@ logger = structlog.get_logger(__name__)
 #: What ``save_suite`` raises for a suite that cannot be checked; faces catch it without knowing the engine.
 SuiteRejected = merging.SuiteRejected
 SuiteProblem = merging.SuiteProblem
+#: What a type of expectation asks for, and what somebody typed as a value of it; for forms.
+ExpectationShape = merging.ExpectationShape
+suite_value = merging.suite_value
 
+#: What only owners do, as they are told who are none.
+CHANGE_EXPECTATIONS = "change its expectations"
 #: Characters of a suite at most.
 LONGEST_DOCUMENT = 1_000_000
 #: What the form of a dataset without a suite begins with.
@@ -100,11 +105,28 @@ class SuiteReading:
         return len(self.problems) + sum(len(one.problems) for one in self.expectations)
 
 
-def read_suite(dataset: Dataset, text: str) -> SuiteReading:
-    """Say a suite in words for the table's columns as last known; never raises for what is in the text."""
-    columns = [
+def columns_of(dataset: Dataset) -> list[merging.Column]:
+    """The table's columns as last known."""
+    return [
         merging.Column(name, type_name) for name, type_name in column_types(dataset.meta.schema_json).items()
     ]
+
+
+def shapes_for(dataset: Dataset) -> dict[str, merging.ExpectationShape]:
+    """Every type of expectation, with the columns of the table that it can judge."""
+    return merging.expectation_shapes(columns_of(dataset))
+
+
+def too_long() -> SuiteRejected:
+    """What somebody is told whose suite has more than ``LONGEST_DOCUMENT`` characters."""
+    return SuiteRejected(
+        [SuiteProblem("$", "too_long", f"A suite has {LONGEST_DOCUMENT:,} characters at most.")]
+    )
+
+
+def read_suite(dataset: Dataset, text: str) -> SuiteReading:
+    """Say a suite in words for the table's columns as last known; never raises for what is in the text."""
+    columns = columns_of(dataset)
     by_place: dict[int | None, list[SuiteProblem]] = {}
     for problem in merging.validate_suite(text, columns):
         found = _PLACE.match(problem.place)
@@ -112,19 +134,10 @@ def read_suite(dataset: Dataset, text: str) -> SuiteReading:
     return SuiteReading(
         tuple(
             _read(number, one, columns, tuple(by_place.get(number, ())))
-            for number, one in enumerate(_expectations_in(text))
+            for number, one in enumerate(rules_as_given(text))
         ),
         tuple(by_place.get(None, ())),
     )
-
-
-def _expectations_in(text: str) -> list[Any]:
-    try:
-        document = merging.read_json(text)
-    except ValueError:
-        return []
-    listed = document.get("expectations") if isinstance(document, Mapping) else None
-    return listed if isinstance(listed, list) else []
 
 
 def _read(
@@ -137,6 +150,65 @@ def _read(
     return ReadExpectation(
         number, parsed.type, parsed.severity, merging.explain(parsed), parsed.columns, problems
     )
+
+
+def rules_as_given(text: str) -> list[Any]:
+    """The expectations of a suite as they stand in its JSON, whatever they are; none where it cannot be read."""
+    listed = (_parsed(text) or {}).get("expectations")
+    return listed if isinstance(listed, list) else []
+
+
+def problems_of_rule(dataset: Dataset, rule: Mapping[str, Any]) -> tuple[SuiteProblem, ...]:
+    """What is wrong with one rule, for the table's columns as last known."""
+    return merging.validate_suite({"expectations": [rule]}, columns_of(dataset))
+
+
+def rules_in(text: str) -> list[Mapping[str, Any]]:
+    """The expectations of a suite that is being edited. Raises ``InvalidInput`` for what is no suite at all."""
+    listed = rules_as_given(text)
+    if _parsed(text) is None or not all(isinstance(one, Mapping) for one in listed):
+        raise InvalidInput("The suite in JSON cannot be read as it is. Mend it first, or begin anew.")
+    return listed
+
+
+def with_rule(text: str, rule: Mapping[str, Any], number: int | None) -> str:
+    """A suite with a rule in the place of that of the number, or after all others. Raises ``InvalidInput``."""
+    listed = rules_in(text)
+    if number is None:
+        return _with_expectations(text, [*listed, rule])
+    _require_rule(listed, number)
+    return _with_expectations(text, [*listed[:number], rule, *listed[number + 1 :]])
+
+
+def without_rule(text: str, number: int) -> str:
+    """A suite without the rule of the number. Raises ``InvalidInput``."""
+    listed = rules_in(text)
+    _require_rule(listed, number)
+    return _with_expectations(text, [*listed[:number], *listed[number + 1 :]])
+
+
+def rule_at(text: str, number: int) -> Mapping[str, Any]:
+    """The rule of a number. Raises ``InvalidInput``."""
+    listed = rules_in(text)
+    _require_rule(listed, number)
+    return listed[number]
+
+
+def _require_rule(listed: Sequence[Any], number: int) -> None:
+    if not 0 <= number < len(listed):
+        raise InvalidInput(f"There is no rule {number + 1} any more.")
+
+
+def _with_expectations(text: str, listed: Sequence[Mapping[str, Any]]) -> str:
+    return suite_text({**(_parsed(text) or {}), "expectations": list(listed)})
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        document = merging.read_json(text)
+    except ValueError:
+        return None
+    return dict(document) if isinstance(document, Mapping) else None
 
 
 def suite_text(document: Any) -> str:
@@ -218,17 +290,15 @@ def save_suite(
     is saved then. A suite that equals the one that holds makes no new version.
     """
     dataset = Dataset.objects.select_related("project").get(pk=dataset_id)
-    require_owner(actor, dataset, "change its expectations")
+    require_owner(actor, dataset, CHANGE_EXPECTATIONS)
     text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False)
     if len(text) > LONGEST_DOCUMENT:
-        raise SuiteRejected(
-            [SuiteProblem("$", "too_long", f"A suite has {LONGEST_DOCUMENT:,} characters at most.")]
-        )
+        raise too_long()
     suite = merging.parse_suite(text, merging.inspect_table(dataset.table_uri).columns)
     text = suite_text(json.loads(text))
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
-        require_owner(actor, dataset, "change its expectations")
+        require_owner(actor, dataset, CHANGE_EXPECTATIONS)
         before = current_version(dataset)
         if dataset.suite_number != edited_number:
             raise _changed(dataset, before, edited_number)
@@ -299,7 +369,7 @@ def ask_for_proposal(*, dataset_id: int, actor: User) -> SuiteProposal:
     """
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
-        require_owner(actor, dataset, "change its expectations")
+        require_owner(actor, dataset, CHANGE_EXPECTATIONS)
         proposal = SuiteProposal.objects.filter(dataset=dataset, status__in=SuiteProposal.ACTIVE).first()
         if proposal is None:
             proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=actor)

@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from datasets import anchoring, services, suites
+from datasets import anchoring, services, suites, trials
 
 
 @shared_task(name="datasets.reconcile_all")
@@ -15,6 +15,12 @@ def reconcile_all() -> None:
 def propose_suite(task: "Task[[int], None]", proposal_id: int) -> None:
     """Profile a table for somebody who asked for a first suite."""
     suites.make_proposal(proposal_id=proposal_id, worker=task.request.hostname or "direct call")
+
+
+@shared_task(name="datasets.try_suite", bind=True)
+def try_suite(task: "Task[[int], None]", trial_id: int) -> None:
+    """Judge a table by rules that somebody edits."""
+    trials.make_trial(trial_id=trial_id, worker=task.request.hostname or "direct call")
 
 
 @shared_task(name="datasets.deliver_anchors")

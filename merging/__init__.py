@@ -64,6 +64,7 @@ from merging.expectations import (
 )
 from merging.expectations.report import ValidationFailed, ValidationReport
 from merging.expectations.rules import ExpectationRules
+from merging.expectations.shapes import ExpectationShape, expectation_shapes, suite_value
 from merging.expectations.tables import check_table, propose_expectations
 from merging.history.comparing import (
     Differences,
@@ -188,6 +189,7 @@ __all__ = [
     "ExpectationReport",
     "ExpectationResult",
     "ExpectationRules",
+    "ExpectationShape",
     "FarDate",
     "FarMoment",
     "FileFormat",
@@ -269,6 +271,7 @@ __all__ = [
     "create_empty_table",
     "create_table",
     "encoded",
+    "expectation_shapes",
     "explain",
     "find_merge",
     "find_orphaned_files",
@@ -316,6 +319,7 @@ __all__ = [
     "stage_version",
     "stream_conflicts",
     "stream_rows",
+    "suite_value",
     "supersede",
     "table_condition",
     "text_form",

@@ -335,6 +335,27 @@ class AnswerForm(FormWithOwnIds):
     revision_digest = forms.CharField(widget=forms.HiddenInput)
 
 
+class OperatorActionForm(FormWithOwnIds):
+    """What operators do about stuck work: an action on a run or on a dataset, and why."""
+
+    action = forms.ChoiceField(
+        label="Action",
+        choices=[
+            ("retry", "ring a worker for a run"),
+            ("cancel", "cancel a run"),
+            ("release", "take a dataset's lease from a dead holder"),
+            ("acknowledge", "let merges into a dataset go on"),
+        ],
+    )
+    number = forms.IntegerField(label="Number", min_value=1, help_text="Of the run, or of the dataset.")
+    reason = forms.CharField(
+        label="Reason",
+        max_length=500,
+        help_text="It is kept in the audit trail.",
+        error_messages={"required": "Give a reason: it is kept in the audit trail."},
+    )
+
+
 class MemberForm(forms.Form):
     """A person or group and the role that they get."""
 
@@ -357,6 +378,30 @@ class MemberForm(forms.Form):
 class DatasetSettingsForm(forms.ModelForm):
     """The rules under which a dataset changes."""
 
+    #: The settings in groups: a title, what the group is about, and its fields.
+    GROUPS = (
+        (
+            "What it is",
+            "How people find the dataset, and what they should know of it.",
+            ("name", "description"),
+        ),
+        (
+            "Who lets a change in",
+            "What people do before a change request can be merged.",
+            ("required_approvals", "contributors_may_merge", "threads_must_be_resolved"),
+        ),
+        (
+            "What a merge may do",
+            "What the content of a request is measured by, when it is checked and once more before it is written.",
+            ("delete_limit", "conflict_policy", "block_pre_existing", "staging_cleanup"),
+        ),
+        (
+            "Looking after the table",
+            "What Headgate does to the table's files and log by itself. No row changes by it.",
+            ("write_checkpoints", "compact_files", "remove_old_files", "keep_files_days"),
+        ),
+    )
+
     class Meta:
         model = Dataset
         fields = EDITABLE_SETTINGS
@@ -374,9 +419,17 @@ class DatasetSettingsForm(forms.ModelForm):
             "block_pre_existing": "Failures of expectations that the table already has stop a merge, too",
         }
         help_texts = {
+            "description": "Everybody who may see the dataset reads it under its name.",
             "required_approvals": "How many people other than the author and the last editor must approve.",
+            "contributors_may_merge": "Otherwise owners alone merge.",
+            "threads_must_be_resolved": "Contributors and owners resolve them in the conversation.",
             "delete_limit": "Share of the table's rows from 0 to 1. A merge that deletes more asks for the "
             "dataset's name.",
+            "conflict_policy": "By cell, two people may change different columns of one row; by row, whoever comes "
+            "second chooses.",
+            "staging_cleanup": "What was uploaded is kept apart until it is merged. Archived content goes when the "
+            "installation's retention says so; what a merge changed is kept in the audit either way.",
+            "keep_files_days": "Where old files are removed: how far back every version can still be read.",
             "block_pre_existing": "Otherwise only what a change newly breaks stops it. Then every row of the table is "
             "judged, which takes longer.",
         }

@@ -36,6 +36,7 @@ TEXTS = {
     "name": "Name",
     "member": "Name of the member",
     "value-": "Another value",
+    "rule-": "Of the rule",
     "find": "Find",
     "replace": "Replace with",
     "users": "People",

@@ -9,7 +9,7 @@ from api.serializers.shared import AnyValue, StrictSerializer, UserField
 from changerequests.facts import Facts
 from changerequests.models import ExpectationCheck, ExpectationOverride
 from datasets import suites
-from datasets.models import SuiteProposal, SuiteVersion
+from datasets.models import SuiteProposal, SuiteTrial, SuiteVersion
 
 
 class ReadExpectationSerializer(serializers.Serializer):
@@ -105,6 +105,55 @@ class FailingRowSerializer(serializers.Serializer):
     values = serializers.DictField(child=AnyValue(allow_null=True))
     before = serializers.DictField(child=AnyValue(allow_null=True), allow_null=True)
     new = serializers.BooleanField(help_text="Whether the change brings the failure.")
+
+
+class TrySuiteSerializer(StrictSerializer):
+    """A suite that is tried on the table before it is saved."""
+
+    document = serializers.DictField(
+        child=AnyValue(allow_null=True), help_text="A Great Expectations 1.x suite: name and expectations."
+    )
+
+
+class TriedExpectationSerializer(serializers.Serializer):
+    """What the table as it is says of one expectation."""
+
+    number = serializers.IntegerField(help_text="Its place in the suite, from 0.")
+    type = serializers.CharField()
+    columns = serializers.ListField(child=serializers.CharField())
+    severity = serializers.CharField()
+    explanation = serializers.CharField()
+    ok = serializers.BooleanField(help_text="Whether the table satisfies it.")
+    error = serializers.CharField(allow_null=True, help_text="Why it could not be checked.")
+    observed = AnyValue(allow_null=True)
+    counts = CountsSerializer(allow_null=True)
+    failing_rows = FailingRowSerializer(many=True, help_text="The first of them.")
+    failing_rows_total = serializers.IntegerField()
+
+
+class SuiteTrialSerializer(serializers.ModelSerializer):
+    """A suite that was tried on the table; ``results`` are null until a worker has looked."""
+
+    asked_at = serializers.DateTimeField(source="queued_at", read_only=True)
+    table_version = serializers.SerializerMethodField(help_text="The version that was judged.")
+    results = serializers.SerializerMethodField()
+    problem = serializers.CharField(
+        source="error_message", read_only=True, help_text="Why it could not be tried; empty if it could."
+    )
+
+    class Meta:
+        model = SuiteTrial
+        fields = ["id", "asked_at", "finished_at", "table_version", "results", "problem"]
+        read_only_fields = fields
+
+    def get_table_version(self, trial: SuiteTrial) -> int | None:
+        return None if trial.report is None else int(trial.report["table_version"])
+
+    @extend_schema_field(TriedExpectationSerializer(many=True, allow_null=True))
+    def get_results(self, trial: SuiteTrial) -> Any:
+        if trial.report is None:
+            return None
+        return TriedExpectationSerializer(trial.report["results"], many=True).data
 
 
 class ExpectationResultSerializer(serializers.Serializer):

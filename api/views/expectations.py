@@ -21,14 +21,16 @@ from api.serializers.expectations import (
     SaveSuiteSerializer,
     SuiteDetailSerializer,
     SuiteProposalSerializer,
+    SuiteTrialSerializer,
     SuiteVersionSerializer,
+    TrySuiteSerializer,
 )
 from api.views.shared import Documented, actor_of, created, validated
 from changerequests import selectors
 from changerequests.facts import Facts, expectation_check_to_show, visible_facts
 from changerequests.models import ExpectationCheck
 from changerequests.services import expectations
-from datasets import suites
+from datasets import suites, trials
 from datasets.addressing import DatasetAddress
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import SuiteVersion
@@ -36,6 +38,7 @@ from datasets.roles import visible_dataset
 
 NUMBER = OpenApiParameter("number", int, OpenApiParameter.PATH)
 PROPOSAL_ID = OpenApiParameter("proposal_id", int, OpenApiParameter.PATH)
+TRIAL_ID = OpenApiParameter("trial_id", int, OpenApiParameter.PATH)
 
 
 class NewestVersions(NewestFirst):
@@ -48,7 +51,7 @@ class NewestVersions(NewestFirst):
 class SuiteViewSet(Documented, GenericViewSet):
     """What is expected of a dataset."""
 
-    tagged = ("retrieve", "version", "proposal")
+    tagged = ("retrieve", "version", "proposal", "trial")
     scopes = {
         "retrieve": Scope.READ,
         "update": Scope.ADMIN,
@@ -56,6 +59,8 @@ class SuiteViewSet(Documented, GenericViewSet):
         "version": Scope.READ,
         "propose": Scope.ADMIN,
         "proposal": Scope.READ,
+        "try_on": Scope.ADMIN,
+        "trial": Scope.READ,
     }
     queryset = SuiteVersion.objects.none()
     serializer_class = SuiteVersionSerializer
@@ -131,6 +136,33 @@ class SuiteViewSet(Documented, GenericViewSet):
         """A proposal: `document` once a worker has made it, or the `problem` that hindered it."""
         dataset = visible_dataset(actor_of(request), dataset_id)
         return Response(SuiteProposalSerializer(suites.proposal_of(dataset, proposal_id)).data)
+
+    @extend_schema(
+        parameters=[DATASET_ID],
+        request=TrySuiteSerializer,
+        responses={202: OpenApiResponse(SuiteTrialSerializer, description="Asked for; poll `Location`.")},
+        operation_id="try_suite",
+    )
+    def try_on(self, request: Request, dataset_id: DatasetAddress) -> Response:
+        """Ask a worker whether the table satisfies a suite as it is now. For owners; nothing is saved.
+
+        What you still try on the table gives way. What was found is forgotten after a day.
+        """
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        wanted = validated(TrySuiteSerializer, request.data)
+        trial = trials.ask_for_trial(
+            dataset_id=dataset.pk, actor=actor_of(request), document=suites.suite_text(wanted["document"])
+        )
+        address = reverse("api:suite-trial", args=[dataset.pk, trial.pk], request=request)
+        return Response(SuiteTrialSerializer(trial).data, status=202, headers={"Location": str(address)})
+
+    @extend_schema(
+        parameters=[DATASET_ID, TRIAL_ID], responses=SuiteTrialSerializer, operation_id="suite_trial"
+    )
+    def trial(self, request: Request, dataset_id: DatasetAddress, trial_id: int) -> Response:
+        """A suite that you tried: `results` once a worker has looked, or the `problem` that hindered it."""
+        dataset = visible_dataset(actor_of(request), dataset_id)
+        return Response(SuiteTrialSerializer(trials.trial_of(dataset, trial_id, actor_of(request))).data)
 
 
 def _suite(version: SuiteVersion) -> Response:

@@ -36,7 +36,7 @@ from changerequests.models import (
 from changerequests.services.evidence import KEPT, MERGE, OUTCOME, WAIT
 from datasets.errors import InvalidInput
 from datasets.evidence import ACCOUNT, DATASET, RENAMED, SUITE_VERSION, account_rows
-from datasets.models import Dataset, MaintenanceRun, Project, RememberedAnswer, SuiteVersion
+from datasets.models import Dataset, MaintenanceRun, Project, RememberedAnswer, SuiteTrial, SuiteVersion
 from datasets.owners import keeping_owners, owned_by
 from datasets.services import installation_identity
 
@@ -45,6 +45,7 @@ TEXTS: Final[Mapping[type[models.Model], tuple[str, ...]]] = {
     Project: ("name", "description"),
     Dataset: ("name", "description"),
     SuiteVersion: ("note",),
+    SuiteTrial: ("note",),
     ChangeRequest: ("title", "description", "close_reason", "merge_when_ready_message", "merge_record"),
     Revision: ("file_name", "warnings"),
     Review: ("body",),
@@ -81,6 +82,7 @@ TEXTS_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
 GONE: Final = {
     "changerequests.Edits": "person",
     "changerequests.SavedView": "person",
+    "datasets.SuiteTrial": "asked_by",
     "accounts.Token": "user",
     "accounts.DeviceSignIn": "user",
     "accounts.BrowserSession": "user",

@@ -258,6 +258,23 @@ def acknowledge(*, dataset_id: int, actor: User, reason: str) -> None:
         queue.sweep_on_commit()
 
 
+def act(*, action: SafeAction, number: int, actor: User, reason: str) -> str:
+    """Do a safe action on the run or dataset of a number, and say what was done. Raises as the action does."""
+    match action:
+        case "retry":
+            retry(run_id=number, actor=actor, reason=reason)
+            return "A worker was rung."
+        case "cancel":
+            cancel(run_id=number, actor=actor, reason=reason)
+            return f"Run {number} is cancelled, or stops before it commits."
+        case "acknowledge":
+            acknowledge(dataset_id=number, actor=actor, reason=reason)
+            return "Merges into the dataset go on; a worker was rung."
+        case "release":
+            release_lease(dataset_id=number, actor=actor, reason=reason)
+            return "The lease is free; a worker was rung."
+
+
 def _run(run_id: int, actor: User, reason: str) -> MergeRun:
     require_operator(actor, reason)
     run = MergeRun.objects.select_related("change_request").filter(pk=run_id).first()

@@ -74,7 +74,7 @@ def _readiness(broken: Collection[int]) -> Case:
         (Exists(planned.filter(unresolved__gt=0)), Readiness.CONFLICTS),
         (Exists(_objections()), Readiness.CHANGES_REQUESTED),
         (blocked, Readiness.BLOCKED),
-        (Q(dataset__required_approvals__gt=_approvals()), Readiness.NEEDS_REVIEW),
+        (Q(dataset__required_approvals__gt=approvals_that_count()), Readiness.NEEDS_REVIEW),
     )
     return Case(
         *(When(Q(holds), then=Value(word.value)) for holds, word in stands),
@@ -102,7 +102,7 @@ def _objections() -> QuerySet[Review]:
     return _standing(Review.Verdict.REQUEST_CHANGES)
 
 
-def _approvals() -> Coalesce:
+def approvals_that_count() -> Coalesce:
     """How many approvals count: of the content and choices that stand, by others than those who made them."""
     chosen = ConflictResolution.objects.filter(
         change_request=OuterRef("change_request"), chosen_by=OuterRef("reviewer"), is_current=True

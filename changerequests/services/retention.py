@@ -7,6 +7,7 @@ Never removed: anything of an open request but uploads that nobody adopted and r
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import stat
@@ -147,6 +148,12 @@ def apply_retention(*, actor: User | None, policy: Policy | None = None, dry_run
                 rows={name: REMOVED for one in removals for name in one.rows},
             )
     return report
+
+
+def what_would_go(most: int) -> tuple[Removal, ...]:
+    """The first of what the installation's policy would remove now; nothing is removed."""
+    found = _find(configured_policy(), timezone.now())
+    return tuple(removal for removal, _ in itertools.islice(found, most))
 
 
 Found = tuple[Removal, Callable[[], bool]]

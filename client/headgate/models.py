@@ -1434,6 +1434,17 @@ class SuiteProposal(TypedDict):
     problem: str
 
 
+class SuiteTrial(TypedDict):
+    """A suite that was tried on the table; ``results`` are null until a worker has looked."""
+
+    id: int
+    asked_at: str
+    finished_at: str | None
+    table_version: int | None
+    results: list[TriedExpectation] | None
+    problem: str
+
+
 class SuiteVersion(TypedDict):
     """One version of a dataset's expectations: who saved it, when and why."""
 
@@ -1523,6 +1534,22 @@ class TrayCounts(TypedDict):
     rows: int
     undo: bool
     redo: bool
+
+
+class TriedExpectation(TypedDict):
+    """What the table as it is says of one expectation."""
+
+    number: int
+    type: str
+    columns: list[str]
+    severity: str
+    explanation: str
+    ok: bool
+    error: str | None
+    observed: Any
+    counts: Counts | None
+    failing_rows: list[FailingRow]
+    failing_rows_total: int
 
 
 class Undone(TypedDict):

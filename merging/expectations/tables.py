@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from merging.delta import Snapshot, open_snapshot, scan_sql
-from merging.expectations.checking import check_expectations
+from merging.expectations.checking import EXAMPLES, check_expectations
 from merging.expectations.profiling import propose_suite
 from merging.expectations.report import ExpectationReport
 from merging.expectations.suites import Suite, parse_suite
@@ -35,11 +36,12 @@ def check_table(
     suite: Suite | Mapping[str, Any] | str,
     primary_keys: Sequence[str],
     *,
+    examples: int = EXAMPLES,
     storage_options: Mapping[str, str] | None = None,
 ) -> ExpectationReport:
     """Judge every row of the newest version of a table, as an owner wants to know before a suite is switched on.
 
-    Raises SuiteRejected when the suite does not fit the table.
+    ``examples`` failing rows are told of each expectation. Raises SuiteRejected when the suite does not fit the table.
     """
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     if not isinstance(suite, Suite):
@@ -47,7 +49,8 @@ def check_table(
         suite = parse_suite(suite, columns)
     with session() as opened:
         source = _source(opened, snapshot)
-        return check_expectations(opened, suite, merged=source, keys=primary_keys)
+        report = check_expectations(opened, suite, merged=source, keys=primary_keys, examples=examples)
+    return dataclasses.replace(report, table_version=snapshot.version)
 
 
 def _source(opened: Session, snapshot: Snapshot) -> str:

@@ -90,6 +90,7 @@ def known(merged: ChangeRequest, conflicting: ChangeRequest, owner: User) -> dic
         "comment_id": [*conflicting.comments.values_list("pk", flat=True), 10**6],
         "number": [1, 99],
         "proposal_id": [10**6],
+        "trial_id": [10**6],
         "review_id": [given.pk, 10**6],
         "review_request_id": [10**6],
         "query_id": [10**6],

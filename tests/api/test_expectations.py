@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 
 from changerequests.models import ChangeRequest, ExpectationOverride, MergeRun
 from changerequests.services import plans
-from datasets import suites
+from datasets import suites, trials
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of, problem
@@ -155,6 +155,32 @@ def test_a_proposal_is_asked_for_and_polled(dataset: Dataset, owner: User, addre
     assert made["problem"] == ""
     assert made["document"]["expectations"]
     assert client.put(address, {"document": made["document"], "version": 0}, format="json").status_code == 200
+
+
+def test_a_suite_is_tried_before_it_is_saved(
+    dataset: Dataset, owner: User, contributor: User, address: str
+) -> None:
+    client = client_of(owner)
+    assert problem(client_of(contributor).post(f"{address}/trials", {"document": SUITE}, format="json")) == (
+        403,
+        "forbidden",
+    )
+    wrong = {"name": "", "expectations": [{"type": "hope"}]}
+    assert problem(client.post(f"{address}/trials", {"document": wrong}, format="json")) == (
+        422,
+        "suite_rejected",
+    )
+    narrow = expectation("column_values_to_be_between", column="seats", max_value=150)
+    asked = client.post(f"{address}/trials", {"document": {**SUITE, "expectations": [narrow]}}, format="json")
+    assert (asked.status_code, asked.json()["results"], asked.json()["table_version"]) == (202, None, None)
+    trials.make_trial(trial_id=asked.json()["id"], worker="test")
+    made = client.get(asked.headers["Location"]).json()
+    assert (made["problem"], made["table_version"]) == ("", 0)
+    [found] = made["results"]
+    assert (found["ok"], found["explanation"]) == (False, "Each seats is at most 150.")
+    assert found["failing_rows_total"] == found["counts"]["unexpected_count"] > 0
+    assert problem(client_of(contributor).get(asked.headers["Location"])) == (404, "not_found")
+    assert problem(client.get(address)) == (404, "not_found")
 
 
 # --- Of a change request ------------------------------------------------------------------------------------

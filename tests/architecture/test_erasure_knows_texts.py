@@ -18,6 +18,7 @@ NO_NAMES = {
     "datasets.Dataset": "primary_keys slug table_uri",
     "datasets.SuiteVersion": "document",
     "datasets.SuiteProposal": "attempt_id document error_code error_message worker",
+    "datasets.SuiteTrial": "attempt_id document error_code error_message report rule worker",
     "datasets.DatasetMeta": "difference partition_columns problem schema_json strategy table_id",
     "datasets.DatasetLease": "holder",
     "datasets.MaintenanceRun": "attempt_id error_code jobs report worker",

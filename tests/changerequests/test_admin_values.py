@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from changerequests.models import Comment, ConflictResolution, MergeRun, PlanCheck, Revision
 from changerequests.services import conflicts, plans, reviews
-from datasets.models import Dataset, SuiteProposal
+from datasets.models import Dataset, SuiteProposal, SuiteTrial
 from datasets.operators import make_operator
 from datasets.roles import Role
 from tests.factories import (
@@ -64,6 +64,15 @@ def dataset() -> Dataset:
     MergeRun.objects.update(error_message=sentence, error_data={"keys": [key]})
     Revision.objects.update(warnings=[sentence])
     SuiteProposal.objects.create(dataset=dataset, asked_by=owner, document=f'{{"value_set": [{SECRET}]}}')
+    SuiteTrial.objects.create(
+        dataset=dataset,
+        asked_by=owner,
+        document=f'{{"value_set": [{SECRET}]}}',
+        rule={"kwargs": {"value_set": [SECRET]}},
+        note=sentence,
+        report={"results": [{"failing_rows": [{"key": key}]}]},
+        error_message=sentence,
+    )
     assert ConflictResolution.objects.filter(value=SECRET).exists()
     assert Comment.objects.filter(row_key=key).exists()
     return dataset
@@ -88,7 +97,7 @@ def test_fs11_no_page_of_the_admin_shows_a_rows_key_or_value(operator: Client, d
     assert str(SECRET) not in pages[0].content.decode()
     assert {
         "Comment", "ConflictResolution", "ExpectationCheck", "MergeRun", "PlanCheck", "Review", "Revision",
-        "SuiteProposal", "SuiteVersion",
+        "SuiteProposal", "SuiteTrial", "SuiteVersion",
     } <= looked_at  # fmt: skip
 
 

@@ -15,8 +15,10 @@ TITLE = "Correct two altitudes and mistype one"
 
 
 def edited(page: Page, old: str, new: str) -> None:
-    """Replace a part of the suite in the form."""
+    """Replace a part of the suite in JSON, which is behind a fold."""
     editor = page.get_by_label("Suite in JSON")
+    if not editor.is_visible():
+        page.get_by_text("The suite in JSON").click()
     text = editor.input_value()
     assert old in text
     editor.fill(text.replace(old, new))
@@ -95,3 +97,29 @@ def test_a_broken_expectation_is_told_mended_and_answered_for(sign_in: SignIn) -
     expect(page.locator("#expectations")).to_contain_text("Olivia Okafor answers for 1 broken expectation")
     expect(page.locator("#expectations")).to_contain_text("Judged on the whole result: 1 overridden")
     assert violations(page) == []
+
+
+def test_a_rule_is_written_in_a_form_and_tried_on_the_table_before_it_is_saved(sign_in: SignIn) -> None:
+    olivia = sign_in("olivia")
+    page = olivia.page
+    olivia.go(SUITE)
+    page.get_by_label("Add a rule").select_option(label="lies between two bounds")
+    page.get_by_role("button", name="Write the rule").click()
+    page.get_by_label("Column", exact=True).select_option("alt")
+    page.get_by_label("At most").fill("many")
+    page.get_by_role("button", name="Try it on the table").click()
+    expect(page.get_by_text("'many' is no number.")).to_be_visible()
+    page.get_by_label("At most").fill("1000")
+    page.get_by_role("button", name="Try it on the table").click()
+    expect(page.locator("#trial")).to_contain_text(
+        re.compile(r"Fails for [\d,]+ of [\d,]+ rows"), timeout=30_000
+    )
+    expect(page.locator("#trial").get_by_role("row")).to_have_count(11)
+    assert page.get_by_label("At most").input_value() == "1000"
+    assert violations(page) == []
+    page.get_by_role("button", name="Add the rule").click()
+    expect(page.get_by_text("not saved yet")).to_be_visible()
+    expect(page.locator(".said li").last).to_contain_text("Each alt is at most 1000.")
+    assert violations(page) == []
+    olivia.go(SUITE)
+    expect(page.locator(".said")).not_to_contain_text("Each alt is at most 1000.")

@@ -23,7 +23,8 @@ from changerequests.services.runs import request_merge
 from changerequests.states import UploadStatus
 from datasets.models import Dataset
 from datasets.roles import Role
-from datasets.suites import ask_for_proposal
+from datasets.suites import EMPTY_SUITE, ask_for_proposal
+from datasets.trials import ask_for_trial
 from notifications.models import Delivery
 from notifications.services.webhooks import create_webhook
 from tests import services
@@ -160,6 +161,7 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         asked = comment(change_request_id=request.pk, actor=owner, body="Why?")
         verdict = review(change_request_id=request.pk, actor=owner, verdict="comment", body="Hm.")
         proposal = ask_for_proposal(dataset_id=dataset.pk, actor=owner)
+        trial = ask_for_trial(dataset_id=dataset.pk, actor=owner, document=EMPTY_SUITE)
         plans.check(change_request_id=request.pk)
         run = request_merge(change_request_id=request.pk, actor=owner)
         reviewer = person_with(Role.CONTRIBUTOR, dataset)
@@ -178,6 +180,7 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "review_id": str(verdict.pk),
         "review_request_id": str(wanted.pk),
         "proposal_id": str(proposal.pk),
+        "trial_id": str(trial.pk),
         "query_id": "1",
         "preview_id": "1",
         "view_id": "1",

@@ -128,6 +128,8 @@ GET /api/v1/datasets/{dataset_id}/suite                                     | 40
 PUT /api/v1/datasets/{dataset_id}/suite                                     | 401 404 403 403 403 200 404 | admin
 POST /api/v1/datasets/{dataset_id}/suite/proposals                          | 401 404 403 403 403 202 404 | admin
 GET /api/v1/datasets/{dataset_id}/suite/proposals/{proposal_id}             | 401 404 200 200 200 200 404 | read
+POST /api/v1/datasets/{dataset_id}/suite/trials                             | 401 404 403 403 403 202 404 | admin
+GET /api/v1/datasets/{dataset_id}/suite/trials/{trial_id}                   | 401 404 404 404 404 200 404 | read
 GET /api/v1/datasets/{dataset_id}/suite/versions                            | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/suite/versions/{number}                   | 401 404 200 200 200 200 404 | read
 GET /api/v1/datasets/{dataset_id}/webhooks                                  | 401 404 403 403 403 200 404 | admin
@@ -228,6 +230,7 @@ BODIES: dict[str, Any] = {
         "document": {"name": "planes", "expectations": []},
         "version": "<suite>",
     },
+    "POST /api/v1/datasets/{dataset_id}/suite/trials": {"document": {"name": "planes", "expectations": []}},
     "POST /api/v1/datasets/{dataset_id}/webhooks": {"name": "Pipeline", "url": "https://hooks.example.org/x"},
     "POST /api/v1/projects/{slug}/webhooks": {"name": "Pipeline", "url": "https://hooks.example.org/x"},
     "PATCH /api/v1/webhooks/{webhook_id}": {"name": "Another"},
@@ -255,6 +258,7 @@ MEANT = {
     "view_id": "view",
     "number": "suite",
     "proposal_id": "proposal",
+    "trial_id": "trial",
     "webhook_id": "webhook",
     "delivery_id": "delivery",
     "cr_id": "pending",

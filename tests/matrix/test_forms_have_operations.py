@@ -31,10 +31,17 @@ OF_PAGES = {"csrfmiddlewaretoken", "typed_by", "next", "theme"}
 TYPED_INTO = {"text", "search", "url", "email", "tel"}
 #: Forms whose texts never leave the page: a password has to be typed again, beside it all.
 NOT_CARRIED = {"login", "change_password"}
+#: Programs of operators run on the machine: ``manage.py operate`` and ``manage.py retention`` do the same.
+OPERATORS = "operators act here, and their programs with manage.py operate and manage.py retention"
 #: What only a page has, and why no program needs it.
 NO_OPERATION = {
     "POST theme": "how pages look in this browser",
     "GET device": "where a person types the code that a program shows",
+    "POST edit_rules": "lays a suite out as it would be; programs write its JSON, and nothing is saved",
+    "POST operate": OPERATORS,
+    "POST sweep": OPERATORS,
+    "POST reconcile_table": OPERATORS,
+    "POST operations_retention": OPERATORS,
     "POST decide_device": "a person lets a program in; a program that could would let itself in",
 }
 
@@ -174,8 +181,9 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "POST maintenance": (f"POST {DATASET}/maintenance", {"jobs": "jobs", "reason": "reason"}),
     "POST suite": (
         f"PUT {DATASET}/suite",
-        {"document": "document", "note": "note", "edited_number": "version", "action": "-"},
+        {"document": "document", "note": "note", "edited_number": "version", "action": "-", "type": "-"},
     ),
+    "POST try_suite": (f"POST {DATASET}/suite/trials", {"document": "document"}),
     "POST restore_suite": (f"PUT {DATASET}/suite", {"edited_number": "version", "note": "note"}),
     "POST propose_suite": (f"POST {DATASET}/suite/proposals", {}),
     "POST members": (f"PUT {DATASET}/members", {"kind": "kind", "member": "name", "role": "role"}),

@@ -73,6 +73,9 @@ GET suite_history            | 302 404 200 200 200 200 404
 GET suite_version            | 302 404 200 200 200 200 404
 POST restore_suite           | 302 404 403 403 403 302 404
 POST propose_suite           | 302 404 403 403 403 302 404
+POST edit_rules              | 401 404 403 403 403 200 404
+POST try_suite               | 401 404 403 403 403 302 404
+GET suite_trial              | 302 404 404 404 404 200 404
 GET suite_proposal           | 302 404 200 200 200 200 404
 GET webhooks                 | 302 404 403 403 403 200 404
 POST webhooks                | 401 404 403 403 403 200 404
@@ -137,6 +140,16 @@ GET merge                    | 302 404 200 200 200 200 404
 POST merge                   | 302 404 403 302 302 302 404
 POST merge_when_ready        | 302 404 403 302 302 302 404
 POST revert                  | 302 404 403 403 403 302 404
+GET operations               | 302 404 404 404 404 404 200
+POST operate                 | 401 404 404 404 404 404 409
+POST sweep                   | 302 404 404 404 404 404 302
+GET operations_uploads       | 302 404 404 404 404 404 200
+GET operations_deliveries    | 302 404 404 404 404 404 200
+GET operations_trail         | 302 404 404 404 404 404 200
+GET operations_stores        | 302 404 404 404 404 404 200
+POST reconcile_table         | 302 404 404 404 404 404 302
+GET operations_retention     | 302 404 404 404 404 404 200
+POST operations_retention    | 302 404 404 404 404 404 302
 GET preview                  | 302 404 404 404 404 200 404
 POST look_again              | 302 404 404 404 404 302 404
 POST propose_preview         | 401 404 404 404 404 302 404
@@ -147,6 +160,7 @@ GET merge_run                | 302 404 200 200 200 200 404
 POST cancel_run              | 302 404 403 403 302 302 404
 """
 
+RULE = "expect_column_values_to_not_be_null"
 #: What forms send.
 FORMS: dict[str, dict[str, Any]] = {
     "login": {"username": "sam", "password": "password"},
@@ -182,6 +196,12 @@ FORMS: dict[str, dict[str, Any]] = {
     },
     "suite": {"document": '{"name": "planes", "expectations": []}', "note": "", "edited_number": "<suite>"},
     "keep_view": {"name": "Mine", "query": "state=merged"},
+    "edit_rules": {"document": '{"name": "planes", "expectations": []}', "action": "new", "type": RULE},
+    "try_suite": {
+        "document": '{"name": "planes", "expectations": []}',
+        "note": "",
+        "edited_number": "<suite>",
+    },
     "edit_row": {"column-3": "seats", "value-3": "5", "was-3": "null"},
     "replace_in_rows": {"columns": ["manufacturer"], "find": "BOEING", "replace": "B", "action": "replace"},
     "settle_edits": {"row": "new-1", "action": "restore"},
@@ -219,6 +239,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "close": {"reason": "Not now."},
     "edit": {"title": "Other words", "description": "Why"},
     "merge": {"dataset_name": ""},
+    "operate": {"action": "release", "number": "<dataset>", "reason": "It stands still."},
+    "reconcile_table": {"dataset": "<dataset>"},
 }
 #: Which request a page is asked for, where it is not the pending one.
 REQUESTS = {
@@ -321,6 +343,7 @@ def address_of(world: World, name: str) -> str:
         "view_id": world.names["view"],
         "token": world.names["farewell"],
         "proposal_id": world.names["proposal"],
+        "trial_id": world.names["trial"],
         "version": 0,
         "number": world.names["token"] if name == "revoke_token" else 0 if "rows" in name else 1,
     }

@@ -17,7 +17,7 @@ from changerequests.services import asking, plans, previews, proposals, saved_vi
 from changerequests.services.reviews import comment, review
 from changerequests.services.runs import request_merge
 from changerequests.states import UploadKind
-from datasets.models import Dataset, SuiteProposal
+from datasets.models import Dataset, SuiteProposal, SuiteTrial
 from datasets.operators import make_operator
 from datasets.roles import Role
 from notifications.kinds import Kind
@@ -94,6 +94,7 @@ def make_world() -> World:
     )
     view = saved_views.keep_view(person=owner, name="Kept", filters={"q": "seats"})
     proposal = SuiteProposal.objects.create(dataset=dataset, asked_by=owner)
+    trial = SuiteTrial.objects.create(dataset=dataset, asked_by=owner, document=suite.document)
     webhook, _ = webhooks.create_webhook(
         actor=fresh(owner), place=dataset, name="Here", url="https://hooks.example/"
     )
@@ -133,6 +134,7 @@ def make_world() -> World:
             "suite": suite.number,
             "group": viewing.change_groups(change_request=pending, person=author).groups[0].name,
             "proposal": proposal.pk,
+            "trial": trial.pk,
             "webhook": webhook.pk,
             "delivery": delivery.pk,
             "kind_of_member": "user",

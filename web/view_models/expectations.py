@@ -12,6 +12,7 @@ from changerequests.facts import Facts, expectation_check_to_show
 from changerequests.models import ChangeRequest, ExpectationCheck, ExpectationOverride
 from changerequests.services.expectations import FailingRows, failing_rows
 from changerequests.states import Status
+from datasets.models import Dataset
 from datasets.rows import typed_row
 from datasets.suites import active_suite
 from web.cells import cell_html, difference_html
@@ -57,6 +58,7 @@ class RowsTable:
     columns: tuple[tuple[str, bool, bool], ...]
     rows: tuple[ShownFailingRow, ...]
     page: FailingRows
+    tells_since: bool = True
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def rows_of_expectation(
     change_request = facts.change_request
     result = next(one for one in check.report["results"] if one["number"] == number)
     shown = _shown(change_request, check, result, facts.answered)
-    return shown, _table(change_request, page, result["columns"])
+    return shown, rows_table(change_request.dataset, page, result["columns"])
 
 
 def _shown(
@@ -171,7 +173,8 @@ def _shown(
     number = result["number"]
     table, url = None, ""
     if result["failing_rows"]:
-        table = _table(change_request, failing_rows(check, number, limit=FIRST_ROWS), result["columns"])
+        page = failing_rows(check, number, limit=FIRST_ROWS)
+        table = rows_table(change_request.dataset, page, result["columns"])
         url = reverse("expectation_rows", args=[change_request.cr_id, number])
     verdict = _verdict(result, answered)
     return ShownResult(
@@ -211,9 +214,12 @@ def _note(result: Mapping[str, Any]) -> str:
     return said
 
 
-def _table(change_request: ChangeRequest, page: FailingRows, judged: Sequence[str]) -> RowsTable:
-    types = types_of(change_request.dataset)
-    keys = list(change_request.dataset.primary_keys)
+def rows_table(
+    dataset: Dataset, page: FailingRows, judged: Sequence[str], *, tells_since: bool = True
+) -> RowsTable:
+    """Failing rows as a table; ``tells_since`` says whether a change or what stood before it made them fail."""
+    types = types_of(dataset)
+    keys = list(dataset.primary_keys)
     values = [name for name in (page.rows[0]["values"] if page.rows else judged) if name not in keys]
     columns = tuple((name, name in keys, is_numeric(types.get(name, ""))) for name in [*values, *keys])
     rows = []
@@ -230,7 +236,7 @@ def _table(change_request: ChangeRequest, page: FailingRows, judged: Sequence[st
                 html = cell_html(after[name])
             cells.append(RowCell(html, is_key, numeric))
         rows.append(ShownFailingRow(tuple(cells), row["new"]))
-    return RowsTable(columns, tuple(rows), page)
+    return RowsTable(columns, tuple(rows), page, tells_since)
 
 
 def _summary(

@@ -1,6 +1,5 @@
 """Datasets: the list, and for each its rows, schema, history, change requests, members and settings."""
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from changerequests import selectors
 from changerequests.facts import facts_listed
+from changerequests.services.rule_effects import effects_of_rules
 from changerequests.states import Status
 from datasets import services
 from datasets.errors import NotFound, SettingsChanged
@@ -27,6 +27,7 @@ from web.view_models.blame import key_fields
 from web.view_models.datasets import KEY_PARAMETER, history_rows, preview_table, schema_rows
 from web.view_models.requests import request_rows
 from web.view_models.saved_views import saved_views
+from web.view_models.settings import setting_in_words, settings_groups
 from web.view_models.versions import sparklines
 from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
 from web.views.table_rows import rows_asked_for
@@ -247,7 +248,7 @@ def settings(request: HttpRequest, project_slug: str, dataset_slug: str) -> Http
         seen = request.POST.get("seen", "")
         form = DatasetSettingsForm(request.POST, instance=dataset)
         if not form.is_valid():
-            return dataset_page(request, dataset, "settings", {"form": form, "seen": seen}, status=422)
+            return _settings_page(request, dataset, form, seen, status=422)
         try:
             services.change_settings(
                 dataset_id=dataset.pk,
@@ -259,24 +260,32 @@ def settings(request: HttpRequest, project_slug: str, dataset_slug: str) -> Http
             return _settings_changed(request, dataset_at(request, project_slug, dataset_slug), form)
         messages.success(request, "The settings are saved; the audit trail keeps the old ones.")
         return HttpResponseRedirect(request.path)
-    context = {"form": DatasetSettingsForm(instance=dataset), "seen": services.settings_digest(dataset)}
-    return dataset_page(request, dataset, "settings", context)
+    form = DatasetSettingsForm(instance=dataset)
+    return _settings_page(request, dataset, form, services.settings_digest(dataset))
+
+
+def _settings_page(
+    request: HttpRequest,
+    dataset: Dataset,
+    form: DatasetSettingsForm,
+    seen: str,
+    *,
+    status: int = 200,
+    **more: Any,
+) -> HttpResponse:
+    groups = settings_groups(form, effects_of_rules(dataset))
+    context = {"form": form, "groups": groups, "seen": seen, **more}
+    return dataset_page(request, dataset, "settings", context, status=status)
 
 
 def _settings_changed(request: HttpRequest, now: Dataset, form: DatasetSettingsForm) -> HttpResponse:
     """The form as it was sent, beside what somebody else saved meanwhile; sent again, it replaces that knowingly."""
     stands = [
-        (form[name].label, _in_words(form, name, getattr(now, name))) for name in form.differing_from(now)
+        (form[name].label, setting_in_words(form, name, getattr(now, name)))
+        for name in form.differing_from(now)
     ]
-    context = {"form": form, "seen": services.settings_digest(now), "stands": stands}
-    return dataset_page(request, now, "settings", context, status=409)
-
-
-def _in_words(form: DatasetSettingsForm, name: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    choices: Mapping[object, str] = dict(getattr(form.fields[name], "choices", ()))
-    return str(choices.get(value, value)) or "nothing"
+    seen = services.settings_digest(now)
+    return _settings_page(request, now, form, seen, status=409, stands=stands)
 
 
 @form_at("dataset", "project_slug", "dataset_slug")

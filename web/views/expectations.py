@@ -1,5 +1,8 @@
 """A dataset's expectations and their history, and what they say of a change request."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,9 +20,11 @@ from datasets.errors import InvalidInput, NotFound, SuiteChanged
 from datasets.models import Dataset, SuiteVersion
 from web.forms import AnswerForm, SuiteForm
 from web.parameters import NUMBER, PAGE, asked_with
+from web.rule_forms import choices
 from web.typed import typed_form
 from web.view_models.change_requests import head
 from web.view_models.expectations import rows_of_expectation, shown_check
+from web.view_models.rules import shown_rules
 from web.view_models.runs import checks_of
 from web.views.shared import (
     body_limit,
@@ -40,44 +45,53 @@ VERSIONS = 20
 TAB = "expectations"
 
 
+@dataclass(frozen=True)
+class Edited:
+    """A suite as somebody edits it: nothing of it is saved yet."""
+
+    document: str
+    number: int
+    note: str = ""
+
+
 @asked_with(proposal=NUMBER)
 @body_limit("LONG_LIST_LIMIT_BYTES")
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def suite(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
-    """The expectations in words, and for owners the form to edit them; a proposal fills the form."""
+    """The expectations in words, and for owners the rules to edit; a proposal lays out its own."""
     dataset = dataset_at(request, project_slug, dataset_slug)
     current = suites.current_version(dataset)
     if request.method == "POST":
         return _save(request, dataset, current)
     document = current.document if current is not None else suites.EMPTY_SUITE
+    number = current.number if current is not None else 0
     proposal_id = whole_number(request.GET.get("proposal", ""))
-    if proposal_id is not None:
-        proposal = suites.proposal_of(dataset, proposal_id)
-        document = proposal.document or document
-    return _suite_page(request, dataset, current, document, proposed=proposal_id is not None)
+    if proposal_id is None:
+        return suite_page(request, dataset, Edited(document, number))
+    proposal = suites.proposal_of(dataset, proposal_id)
+    edited = Edited(proposal.document or document, number, "Proposed from the table's own data.")
+    return suite_page(request, dataset, edited, proposed=True)
 
 
 def _save(request: HttpRequest, dataset: Dataset, current: SuiteVersion | None) -> HttpResponse:
-    form = SuiteForm(request.POST)
+    form, edited = SuiteForm(request.POST), edited_of(request)
     if not form.is_valid():
-        document = posted(request, "document")
-        return _suite_page(request, dataset, current, document, form=form, status=422)
-    document, note = form.cleaned_data["document"], form.cleaned_data["note"]
+        return suite_page(request, dataset, edited, form=form, refused=True, status=422)
     if posted(request, "action") == "read":
-        return _suite_page(request, dataset, current, document, form=form, was_read=True)
+        return suite_page(request, dataset, edited, form=form, was_read=True)
     try:
         saved = expectations.save_suite(
             dataset_id=dataset.pk,
             actor=person(request),
-            document=document,
+            document=form.cleaned_data["document"],
             edited_number=form.cleaned_data["edited_number"],
-            note=note,
+            note=form.cleaned_data["note"],
         )
     except suites.SuiteRejected:
-        return _suite_page(request, dataset, current, document, form=form, status=422)
+        return suite_page(request, dataset, edited, form=form, refused=True, status=422)
     except SuiteChanged as error:
-        return _suite_page(request, dataset, current, document, form=form, moved=error.message, status=412)
+        return suite_page(request, dataset, edited, form=form, moved=error.message, status=412)
     if current is not None and saved.number == current.number:
         messages.info(request, "Nothing changed: these are the expectations that hold already.")
     else:
@@ -88,32 +102,37 @@ def _save(request: HttpRequest, dataset: Dataset, current: SuiteVersion | None) 
     return HttpResponseRedirect(request.path)
 
 
-def _suite_page(
+def edited_of(request: HttpRequest) -> Edited:
+    """The suite as it was sent."""
+    number = whole_number(posted(request, "edited_number"))
+    return Edited(posted(request, "document"), number or 0, posted(request, "note"))
+
+
+def suite_page(
     request: HttpRequest,
     dataset: Dataset,
-    current: SuiteVersion | None,
-    document: str,
+    edited: Edited,
     *,
     form: SuiteForm | None = None,
-    proposed: bool = False,
-    was_read: bool = False,
-    moved: str = "",
     status: int = 200,
+    **more: Any,
 ) -> HttpResponse:
-    reading = suites.read_suite(dataset, document)
-    number = current.number if current is not None else 0
-    if form is None:
-        note = "Proposed from the table's own data." if proposed else ""
-        form = SuiteForm(initial={"document": document, "edited_number": number, "note": note})
+    """The page of the expectations with a suite that is being edited; ``more`` is what its template says of it."""
+    current = suites.current_version(dataset)
+    reading = suites.read_suite(dataset, edited.document)
+    initial = {"document": edited.document, "edited_number": edited.number, "note": edited.note}
+    holds = current.document if current is not None else suites.EMPTY_SUITE
     context = {
         "current": current,
-        "form": form,
-        "document": document,
+        "suite_url": reverse("suite", args=[dataset.project.slug, dataset.slug]),
+        "rules_url": reverse("edit_rules", args=[dataset.project.slug, dataset.slug]),
+        "form": form or SuiteForm(initial=initial),
+        "document": edited.document,
         "reading": reading,
-        "proposed": proposed,
-        "was_read": was_read,
-        "refused": status == 422,
-        "moved": moved,
+        "rules": shown_rules(dataset, edited.document, reading),
+        "kinds": choices(suites.shapes_for(dataset)),
+        "is_unsaved": edited.document.split() != holds.split(),
+        **more,
     }
     return dataset_page(request, dataset, TAB, context, status=status)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import duckdb
 import pytest
 import redis
 from django.contrib.auth.models import User
@@ -34,7 +33,6 @@ from tests import options, services
 from tests.asked_statements import asking_something_new, noted, notes_in
 from tests.dealing import costly_tests, dealt
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
-from tests.lent_engines import END, LentEngines
 from tests.network_guard import only_loopback
 from tests.staging_once import staged_once
 
@@ -109,16 +107,6 @@ def _flush_reaches_the_trail() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _engines_are_used_again() -> Iterator[None]:
-    engines = LentEngines()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("merging.sql.session.duckdb", engines)
-        patch.setattr("merging.sql.session._end", engines.take_back)
-        yield
-        engines.close()
-
-
-@pytest.fixture(autouse=True, scope="session")
 def _objects_come_back_as_from_postgresql() -> Iterator[None]:
     """Members of a kept JSON object are in the order of ``jsonb``: by length, then bytes; on SQLite, too."""
     from_database = JSONField.from_db_value
@@ -138,13 +126,6 @@ def _as_jsonb(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_jsonb(inner) for inner in value]
     return value
-
-
-@pytest.fixture
-def new_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions open instances of their own, as they do outside of tests."""
-    monkeypatch.setattr("merging.sql.session.duckdb", duckdb)
-    monkeypatch.setattr("merging.sql.session._end", END)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,19 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import duckdb
 import pytest
 from django.contrib.auth.models import User
 
 from config.env import BASE_DIR
-from merging.sql import session
-from tests import lent_engines
 from tests.asked_statements import Note, Notes, asking_something_new, noted
 from tests.costly import ALWAYS, costly, written
 from tests.dealing import costly_tests, dealt
 
 STRATEGIES = ("merge-on-read", "copy-on-write")
-ENGINE = Path(session.__file__).parents[1]
 
 
 def item(name: str, *marks: pytest.Mark, fixtures: tuple[str, ...] = ()) -> Any:
@@ -136,28 +132,3 @@ def test_statements_are_noted_without_the_number_of_their_values(tmp_path: Path)
     assert found["one"].statements == found["three"].statements
     [statement] = found["one"].statements
     assert statement.endswith("IN ?")
-
-
-def test_a_lent_engine_comes_back_empty_or_not_at_all(tmp_path: Path) -> None:
-    engines = lent_engines.LentEngines()
-    config = {"threads": 1, "memory_limit": "100MB", "temp_directory": str(tmp_path / "spill")}
-    first = engines.connect(":memory:", config)
-    first.execute("CREATE TABLE t AS SELECT 1 AS a")
-    first.execute("CREATE VIEW v AS SELECT * FROM t")
-    engines.take_back(first, str(tmp_path / "spill"))
-    second = engines.connect(":memory:", config)
-    assert second.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (0,)
-    second.execute("SET threads = 2")
-    engines.take_back(second, str(tmp_path / "spill"))
-    third = engines.connect(":memory:", config)
-    assert third.execute("SELECT current_setting('threads')").fetchone() == (1,)
-    engines.take_back(third, str(tmp_path / "spill"))
-    engines.close()
-    with pytest.raises(duckdb.Error):
-        third.execute("SELECT 1")
-
-
-def test_all_that_the_engine_sets_is_compared() -> None:
-    said = "\n".join(path.read_text() for path in sorted(ENGINE.rglob("*.py")))
-    found = set(re.findall(r'[f"(]"?SET ([a-z_]+) = ', said))
-    assert found - {"allocator_background_threads"} == set(lent_engines.SET_FOR_ALL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import uuid
 import weakref
@@ -16,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from merging.sql.content_limits import ContentLimits
+from merging.sql.engines import ENGINES
 from merging.sql.failures import naming_engine_failures
 from merging.sql.quoting import column_named
 from merging.sql.values import python_values
@@ -63,18 +63,18 @@ class Session:
     def __init__(self, *, memory_limit: str | None = None) -> None:
         spill = os.path.join(tempfile.gettempdir(), f"headgate-engine-{uuid.uuid4().hex}")
         with naming_engine_failures():
-            self.connection = duckdb.connect(
-                ":memory:",
-                config={
+            lent = ENGINES.lend(
+                spill,
+                {
                     "memory_limit": memory_limit or limits().memory,
                     "threads": limits().threads,
-                    "temp_directory": spill,
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
                 },
             )
+            self.connection = lent.connection
+            self._end = weakref.finalize(self, ENGINES.take_back, lent)
             self.connection.execute("SET TimeZone = 'UTC'")
-        self._end = weakref.finalize(self, _end, self.connection, spill)
 
     def expect_columns(self, number: int) -> None:
         """Prepare for statements over a number of columns, so that their cost is linear in it.
@@ -140,11 +140,6 @@ class Session:
     def number(self, query: str) -> int:
         """The single integer that the query returns."""
         return int(self.row(query)[0])
-
-
-def _end(connection: duckdb.DuckDBPyConnection, spill: str) -> None:
-    connection.close()
-    shutil.rmtree(spill, ignore_errors=True)
 
 
 def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from typing import Any
 from merging import Bounds, MergeError, run_confined
 from tests.fuzz.trying import make_table
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 3 << 30
 SECONDS = 600.0
 
 

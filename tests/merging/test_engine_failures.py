@@ -12,6 +12,7 @@ import pytest
 import merging
 from merging import MergeRequest
 from merging.errors import EngineFailed
+from merging.sql.engines import ENGINES
 from tests.merging.world import World
 
 OPERATIONS: dict[str, Callable[[World, MergeRequest], Any]] = {
@@ -39,16 +40,21 @@ class _Failing:
     def __exit__(self, *_: object) -> None:
         """Nothing is open."""
 
+    def cursor(self) -> _Failing:
+        return self
+
+    def fetchall(self) -> list[Any]:
+        return []
+
     def __getattr__(self, name: str) -> Any:
         def fail(*given: Any, **_: Any) -> Any:
-            if given and str(given[0]).startswith("SET "):
-                return None
+            if given and str(given[0]).startswith(("SET ", "SELECT current_setting('allow_")):
+                return self
             raise duckdb.OutOfMemoryException(f"Out of Memory Error: {name}")
 
         return fail
 
 
-@pytest.mark.usefixtures("new_engines")
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("when", ["opening", "working"])
 def test_fd27_what_the_engine_has_no_memory_for_is_told_with_the_way_out(
@@ -63,6 +69,7 @@ def test_fd27_what_the_engine_has_no_memory_for_is_told_with_the_way_out(
         return _Failing()
 
     with monkeypatch.context() as patched:
+        ENGINES.close()  # none is left that could be used again
         patched.setattr(duckdb, "connect", connect)
         with pytest.raises(EngineFailed, match="HEADGATE_ENGINE_MEMORY"):
             OPERATIONS[name](world, request)

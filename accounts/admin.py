@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts.access import end_access
+from accounts.models import Invitation
+from audit.admin import ReadOnlyAdmin
 from audit.services import INSTALLATION_STREAM, record
 from datasets.evidence import RENAMED, account_rows
 from datasets.owners import keeping_owners, owned_by
@@ -104,6 +106,13 @@ class AccountAdmin(UserAdmin):
         return bool(getattr(request.user, "is_superuser", False))
 
 
+class InvitationAdmin(ReadOnlyAdmin):
+    """Who was asked in; invitations are made and withdrawn on the page of people."""
+
+    list_display = ("email", "project", "role", "invited_by", "created_at", "expires_at")
+    exclude = ("digest",)
+
+
 class GroupOfPeopleAdmin(GroupAdmin):
     """Groups. One by which something is owned goes only when somebody else owns that."""
 
@@ -116,6 +125,7 @@ class GroupOfPeopleAdmin(GroupAdmin):
             super().delete_queryset(request, queryset)
 
 
+admin.site.register(Invitation, InvitationAdmin)
 admin.site.unregister(Group)
 admin.site.register(Group, GroupOfPeopleAdmin)
 admin.site.unregister(User)

@@ -56,3 +56,15 @@ class SignInExpired(DomainError):
 
     def __init__(self) -> None:
         super().__init__("This sign-in is over: nobody decided in time, or its token was taken. Begin again.")
+
+
+class InvitationOver(DomainError):
+    """The address of an invitation opens nothing: it was taken up, withdrawn, replaced, or a week has passed."""
+
+    code = "invitation_over"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This invitation is over: it was used, withdrawn or replaced by a newer one, or a week has passed. "
+            "Ask whoever invited you for another."
+        )

@@ -1,4 +1,4 @@
-"""Tokens, sessions, and what is counted of failed attempts to sign in."""
+"""Tokens, sessions, invitations, and what is counted of failed attempts to sign in."""
 
 import uuid
 from importlib import import_module
@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
+from django.db.models.functions import Lower
 from knox.models import AbstractAuthToken
 
 
@@ -104,3 +105,29 @@ class KnownPlace(models.Model):
 
     def __str__(self) -> str:
         return f"known until {self.ends_at:%Y-%m-%d %H:%M}"
+
+
+class Invitation(models.Model):
+    """Somebody who was asked in and has no account yet: they choose a password at an address that only they were sent.
+
+    The address holds a key of which only the hash is kept. The row goes when the account is made.
+    """
+
+    digest = models.CharField(max_length=64, unique=True)
+    email = models.EmailField()
+    first_name = models.CharField(max_length=150, blank=True)
+    last_name = models.CharField(max_length=150, blank=True)
+    #: The project on which they get a role, a value of ``Role``; empty for none.
+    project = models.ForeignKey(
+        "datasets.Project", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    role = models.CharField(max_length=11, blank=True)
+    invited_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="one_invitation_per_address")]
+
+    def __str__(self) -> str:
+        return f"invitation {self.pk}"

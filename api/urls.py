@@ -6,6 +6,7 @@ from django.urls import include, path, re_path, register_converter
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from api.addresses import DatasetConverter
+from api.views.adding import PlacesView, TableLookView
 from api.views.catalogue import DatasetViewSet
 from api.views.document import DocumentView
 from api.views.edits import EditsView, ProposeEditsView, RedoView, ReplaceView, UndoView
@@ -24,6 +25,7 @@ from api.views.notifications import (
     RequestSubscriptionViewSet,
     ReviewRequestViewSet,
 )
+from api.views.people import InvitationViewSet, PeopleView
 from api.views.previews import PreviewsView, PreviewView, QueriesView, QueryView
 from api.views.projects import GroupViewSet, ProjectViewSet
 from api.views.proposals import (
@@ -95,6 +97,13 @@ v1 = [
         ProjectViewSet.as_view({"delete": "remove_member"}, **WHOLE),
         name="project-member",
     ),
+    path("people", PeopleView.as_view(), name="people"),
+    path("invitations", InvitationViewSet.as_view({"get": "list", "post": "create"}), name="invitations"),
+    path(
+        "invitations/<int:invitation_id>", InvitationViewSet.as_view({"delete": "destroy"}), name="invitation"
+    ),
+    path("tables", PlacesView.as_view(), name="places"),
+    path("tables/look", TableLookView.as_view(), name="table-look"),
     path("datasets", DatasetViewSet.as_view({"get": "list", "post": "create"}), name="datasets"),
     path(DATASET, DatasetViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="dataset"),
     path(f"{DATASET}/schema", DatasetViewSet.as_view({"get": "table"}), name="dataset-schema"),

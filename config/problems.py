@@ -91,6 +91,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "scope_missing": 403,
     "sign_in_denied": 403,
     "sign_in_expired": 410,
+    "invitation_over": 410,
     "not_found": 404,
     "not_authenticated": 401,
     "method_not_allowed": 405,

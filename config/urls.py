@@ -1,11 +1,23 @@
 """Where everything is found."""
 
+from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, include, path
 
 from config import health
 
+
+def _sample_data() -> list[URLPattern]:
+    """Where sample tables are made, in installations that offer them: no others need what the demo needs."""
+    if not settings.OFFERS_SAMPLE_DATA:
+        return []
+    from demo.sample import add_sample_data
+
+    return [path("sample-data/", add_sample_data, name="add_sample_data")]
+
+
 urlpatterns = [
+    *_sample_data(),
     path("", include("web.urls")),
     path("", include("api.urls")),
     path("admin/", admin.site.urls),

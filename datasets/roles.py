@@ -238,6 +238,13 @@ def projects_to_list(user: User) -> QuerySet[Project]:
     return Project.objects.all() if is_operator(user) else visible_projects(user)
 
 
+def projects_to_register_in(user: User) -> QuerySet[Project]:
+    """The projects in which the person makes datasets: those that they own, and all of them for operators."""
+    if user.is_superuser or is_operator(user):
+        return Project.objects.all()
+    return Project.objects.filter(_held_by(user, "own_project", "pk"))
+
+
 def manages_members(user: User) -> bool:
     """Whether the person gives roles anywhere: owners of a dataset or project, and operators."""
     owning = Q(permission__codename__in=("own_dataset", "own_project"))
@@ -246,6 +253,11 @@ def manages_members(user: User) -> bool:
         or UserObjectPermission.objects.filter(owning, user=user).exists()
         or GroupObjectPermission.objects.filter(owning, group__user=user).exists()
     )
+
+
+def somebody_else_has_role(user: User) -> bool:
+    """Whether anybody but the person has a role anywhere, or a group has."""
+    return UserObjectPermission.objects.exclude(user=user).exists() or GroupObjectPermission.objects.exists()
 
 
 def visible_dataset(user: User, address: DatasetAddress) -> Dataset:

@@ -391,6 +391,11 @@ def proposal_of(dataset: Dataset, proposal_id: int) -> SuiteProposal:
     return found
 
 
+def latest_proposal(dataset: Dataset) -> SuiteProposal | None:
+    """The newest proposal for the dataset, made or under way."""
+    return SuiteProposal.objects.filter(dataset=dataset).order_by("-pk").first()
+
+
 def make_proposal(*, proposal_id: int, worker: str) -> SuiteProposal | None:
     """Profile the table and store what was found. Called by workers, safe to call again.
 

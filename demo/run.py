@@ -101,7 +101,10 @@ class Demo:
         )
         seeded = self._folder / "seeded"
         if not seeded.exists():
-            self._manage("loading the flights of 2013 and change requests", environment, "seed_demo")
+            if self._given.is_empty:
+                self._manage("making the people of the demo", environment, "seed_demo", "--people-only")
+            else:
+                self._manage("loading the flights of 2013 and change requests", environment, "seed_demo")
             seeded.touch()
         self._terminal.say("starting worker and web")
         worker_environment = {**environment, "LOG_LEVEL": self._given.log_level or "INFO"}

@@ -15,7 +15,6 @@ from changerequests.services.replacing import LONGEST as LONGEST_REPLACED
 from changerequests.services.replacing import MOST_COLUMNS
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
-from datasets.roles import Role
 from datasets.services import EDITABLE_SETTINGS
 from notifications.channels.reach import LONGEST_URL
 from notifications.formats import Format
@@ -354,25 +353,6 @@ class OperatorActionForm(FormWithOwnIds):
         help_text="It is kept in the audit trail.",
         error_messages={"required": "Give a reason: it is kept in the audit trail."},
     )
-
-
-class MemberForm(forms.Form):
-    """A person or group and the role that they get."""
-
-    kind = forms.ChoiceField(label="Who", choices=[("user", "a user"), ("group", "a group")])
-    member = forms.CharField(label="Name", max_length=150)
-    role = forms.ChoiceField(
-        label="Role",
-        choices=[
-            (Role.VIEWER.value, "viewer"),
-            (Role.CONTRIBUTOR.value, "contributor"),
-            (Role.OWNER.value, "owner"),
-        ],
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        style(self)
 
 
 class DatasetSettingsForm(forms.ModelForm):

@@ -45,6 +45,12 @@ TEXTS = {
     "actions": "Only these events",
     "agent": "Agent",
     "code": "Code",
+    "email": "E-mail address",
+    "first_name": "First name",
+    "last_name": "Last name",
+    "slug": "Name in addresses",
+    "new_project": "Name of the new project",
+    "reviewer-": "Person",
 }
 #: What people choose and read again before they send it.
 CHOICES = {"verdict": "Verdict", "role": "Role"}

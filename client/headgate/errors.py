@@ -134,6 +134,13 @@ class SignInExpired(HeadgateError):
     advice = "Run `headgate login` again; the code holds for ten minutes."
 
 
+class InvitationOver(HeadgateError):
+    """The address of an invitation opens nothing any more."""
+
+    code = "invitation_over"
+    advice = "Ask whoever invited you for another; it holds for a week."
+
+
 class ScopeMissing(Forbidden):
     """The token is not for this, whatever its person may; ``scope`` is what it lacks."""
 

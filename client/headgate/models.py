@@ -522,6 +522,15 @@ class FailingRowsPage(TypedDict):
     results: list[FailingRow]
 
 
+class Folder(TypedDict):
+    """What lies in a folder, by name."""
+
+    address: str
+    above: str | None
+    places: list[Place]
+    has_more: bool
+
+
 FollowUpEnum = Literal["submit", "merge_when_ready"]
 
 
@@ -588,6 +597,29 @@ class HistoryPage(TypedDict):
 
     next: str | None
     results: list[TableVersion]
+
+
+class Invitation(TypedDict):
+    """Somebody who was asked in and has no account yet."""
+
+    id: int
+    email: str
+    first_name: NotRequired[str]
+    last_name: NotRequired[str]
+    project: str | None
+    role: NotRequired[str]
+    invited_by: str
+    created_at: str
+    expires_at: str
+
+
+class KeyLook(TypedDict):
+    """How columns do as a key."""
+
+    is_key: bool
+    null_rows: int
+    duplicate_keys: int
+    examples: list[dict[str, Any]]
 
 
 LevelEnum = Literal["watch", "participating", "mute"]
@@ -845,6 +877,22 @@ class NewColumn(TypedDict):
     type: str
 
 
+class NewInvitation(TypedDict):
+    """An invitation and, this once, the address that opens an account."""
+
+    id: int
+    email: str
+    first_name: NotRequired[str]
+    last_name: NotRequired[str]
+    project: str | None
+    role: NotRequired[str]
+    invited_by: str
+    created_at: str
+    expires_at: str
+    address: str
+    mailed: bool
+
+
 class NewToken(TypedDict):
     """A token for the header ``Authorization: Token …``; it is shown once."""
 
@@ -1020,6 +1068,14 @@ class PaginatedGroupList(TypedDict):
     results: list[Group]
 
 
+class PaginatedInvitationList(TypedDict):
+    """PaginatedInvitationList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[Invitation]
+
+
 class PaginatedMergeRunList(TypedDict):
     """PaginatedMergeRunList."""
 
@@ -1066,6 +1122,31 @@ class PaginatedSuiteVersionList(TypedDict):
     next: NotRequired[str]
     previous: NotRequired[str]
     results: list[SuiteVersion]
+
+
+class Person(TypedDict):
+    """Somebody with an account."""
+
+    username: str
+    name: str
+
+
+class Place(TypedDict):
+    """A folder, a Delta table, or one that is a dataset already."""
+
+    name: str
+    address: str
+    kind: PlaceKindEnum
+
+
+PlaceKindEnum = Literal["folder", "table", "dataset"]
+
+
+class Places(TypedDict):
+    """Where tables may lie that the caller may register, and one folder of it."""
+
+    roots: list[str]
+    folder: Folder
 
 
 class Plan(TypedDict):
@@ -1486,6 +1567,23 @@ class TableCondition(TypedDict):
     dead_rows: int
     checkpoint_due: bool
     obstacles: list[str]
+
+
+class TableLook(TypedDict):
+    """A table that may become a dataset."""
+
+    table_uri: str
+    name: str
+    version: int
+    row_count: int
+    size_bytes: int
+    file_count: int
+    columns: list[Column]
+    partition_columns: list[str]
+    strategy: str
+    features: list[str]
+    warnings: list[str]
+    key: KeyLook | None
 
 
 class TableVersion(TypedDict):

@@ -162,6 +162,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 DELTA_DATA_ROOT = ENV.delta_data_root
 #: Where else tables may lie; empty: wherever operators register them.
 TABLE_PLACES = table_places(ENV)
+#: Whether an installation without tables offers sample tables: where the demo runs, never in production.
+OFFERS_SAMPLE_DATA = False
 #: Where clones may lie in object stores that people name as content.
 CLONE_PREFIXES = ENV.clone_prefixes
 #: Ids and secrets that the audit trail is written and verified with, the one that writes first.

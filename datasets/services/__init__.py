@@ -4,6 +4,7 @@ from datasets.services.creation import NewColumn, NewTable, create_dataset
 from datasets.services.differences import acknowledge_difference, note_difference
 from datasets.services.installation import installation_identity
 from datasets.services.meta import reconcile, reconcile_all, remember_table
+from datasets.services.places import Folder, TablePlace, look_into, roots
 from datasets.services.projects import (
     EDITABLE_OF_PROJECT,
     change_project,
@@ -21,7 +22,14 @@ from datasets.services.reading import (
     stream_rows,
     table_at,
 )
-from datasets.services.registration import register_dataset
+from datasets.services.registration import (
+    NewProject,
+    TableLook,
+    look_at_table,
+    may_register_somewhere,
+    register_dataset,
+    require_registrar,
+)
 from datasets.services.settings import (
     CHANGE_SETTINGS,
     EDITABLE_SETTINGS,
@@ -34,8 +42,12 @@ __all__ = [
     "CHANGE_SETTINGS",
     "EDITABLE_OF_PROJECT",
     "EDITABLE_SETTINGS",
+    "Folder",
     "NewColumn",
+    "NewProject",
     "NewTable",
+    "TableLook",
+    "TablePlace",
     "acknowledge_difference",
     "allow_files_elsewhere",
     "change_project",
@@ -46,6 +58,9 @@ __all__ = [
     "delete_project",
     "history",
     "installation_identity",
+    "look_at_table",
+    "look_into",
+    "may_register_somewhere",
     "naming_gone_versions",
     "newest_version",
     "note_difference",
@@ -55,6 +70,8 @@ __all__ = [
     "reconcile_all",
     "register_dataset",
     "remember_table",
+    "require_registrar",
+    "roots",
     "settings_digest",
     "sizes",
     "stream_rows",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.conf import settings as installation_settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, transaction
 
 import merging
@@ -16,8 +17,9 @@ from datasets.errors import Forbidden, InvalidInput, RegistrationRejected
 from datasets.evidence import DATASET
 from datasets.models import Dataset, DatasetLease, DatasetMeta, Project
 from datasets.operators import is_operator
-from datasets.roles import Role, role_on
+from datasets.roles import Role, projects_to_register_in, role_on, set_role
 from datasets.services.meta import facts_of
+from datasets.services.projects import create_project
 from datasets.services.reach import registering
 from datasets.services.validating import require_valid
 
@@ -25,9 +27,34 @@ from datasets.services.validating import require_valid
 RESERVED_FOLDERS = ((), ("_staging",), ("_archive",), ("audit",))
 
 
+@dataclass(frozen=True)
+class NewProject:
+    """A project that is made with its first dataset, or not at all."""
+
+    slug: str
+    name: str
+    description: str = ""
+
+    def unsaved(self) -> Project:
+        """As it would be."""
+        return Project(slug=self.slug, name=self.name, description=self.description)
+
+
+@dataclass(frozen=True)
+class TableLook:
+    """A table that may become a dataset: where it is, what stands in its log, and how its key would be.
+
+    ``key`` is None where no columns were named.
+    """
+
+    address: str
+    info: merging.TableInfo
+    key: merging.KeyReport | None = None
+
+
 def register_dataset(
     *,
-    project: Project,
+    project: Project | NewProject,
     slug: str,
     name: str,
     table_uri: str,
@@ -35,42 +62,33 @@ def register_dataset(
     description: str = "",
     actor: User | None = None,
     made_for_it: bool = False,
+    roles: Mapping[User | Group, Role] | None = None,
     **settings: Any,
 ) -> Dataset:
-    """Make an existing Delta table a dataset.
+    """Make an existing Delta table a dataset, in a project that is there or is made with it (by operators).
 
     The table must be readable and writable by the engine and its key columns free of NULLs and duplicates; else
     ``RegistrationRejected`` says which feature, column or rows are in the way, and nothing is recorded. What is no
     obstacle and yet to be known (``table_at(…).warnings``) is told in the event.
 
-    ``made_for_it`` tells the trail that Headgate has just made the table.
+    ``made_for_it`` tells the trail that Headgate has just made the table. ``roles`` are given with it: on the dataset,
+    or on the project where that is new.
     ``actor`` is None for the system (commands). Operators register any table that this server reaches, owners of
     the project those below ``DELTA_DATA_ROOT`` whose files all lie in their own folder: a role in Headgate must not
     open the server's other files, nor those of other tables.
     """
-    table_uri = canonical_table_uri(table_uri)
-    if actor is not None:
-        may_register(actor, project, table_uri)
-    # Before it is looked into: what it holds is nothing for people who have no role on the dataset that it is.
-    refuse_registered(table_uri)
-    refuse_nested(table_uri)
-    try:
-        with registering(by_operator=actor is None or is_operator(actor)):
-            info = merging.inspect_table(table_uri)
-            report = merging.check_keys(table_uri, tuple(primary_keys))
-    except merging.MergeError as error:
-        raise RegistrationRejected(error.message, **error.data) from error
-    if report.null_rows or report.duplicate_keys:
-        raise RegistrationRejected(
-            f"The columns {', '.join(primary_keys)} are no key of {table_uri}: "
-            f"{report.null_rows:,} rows have a NULL in them and {report.duplicate_keys:,} keys occur more than once. "
-            f"Name other columns, or mend the table first.",
-            null_rows=report.null_rows,
-            duplicate_keys=report.duplicate_keys,
-            examples=list(report.examples),
-        )
+    look = look_at_table(
+        table_uri=table_uri,
+        actor=actor,
+        project=project if isinstance(project, Project) else None,
+        primary_keys=tuple(primary_keys),
+        must_have_key=True,
+    )
+    table_uri, info = look.address, look.info
+    if isinstance(project, NewProject):
+        _require_makeable(project, actor)
+    _require_key(look, primary_keys)
     dataset = Dataset(
-        project=project,
         slug=slug,
         name=name,
         description=description,
@@ -79,9 +97,16 @@ def register_dataset(
         files_elsewhere=bool(info.files_elsewhere),
         **settings,
     )
-    require_valid(dataset)
+    if isinstance(project, Project):
+        dataset.project = project
+    comes_later = () if isinstance(project, Project) else ("project",)
+    require_valid(dataset, exclude=comes_later)
     try:
         with transaction.atomic():
+            if isinstance(project, NewProject):
+                dataset.project = create_project(
+                    slug=project.slug, name=project.name, description=project.description, actor=actor
+                )
             dataset.save()
             DatasetLease.objects.create(dataset=dataset)
             meta = DatasetMeta(dataset=dataset, **facts_of(info))
@@ -105,11 +130,77 @@ def register_dataset(
                 },
                 rows=DATASET.seal(dataset),
             )
+            place = dataset.project if isinstance(project, NewProject) else dataset
+            for member, role in (roles or {}).items():
+                set_role(member=member, target=place, role=role, actor=actor)
     except IntegrityError:  # somebody was faster since the looks above
         refuse_registered(table_uri)
-        require_valid(dataset)
+        if isinstance(project, NewProject):
+            _require_makeable(project, actor)
+        require_valid(dataset, exclude=comes_later)
         raise
     return dataset
+
+
+def look_at_table(
+    *,
+    table_uri: str,
+    actor: User | None,
+    project: Project | None = None,
+    primary_keys: Sequence[str] = (),
+    must_have_key: bool = False,
+) -> TableLook:
+    """What a table is, before it becomes a dataset, and whether some of its columns are a key. Writes nothing.
+
+    For whoever may register it (in the project, where one is named), as ``register_dataset`` says. Raises
+    ``Forbidden``, ``InvalidInput`` for an address that is a dataset's, and ``RegistrationRejected`` for what is no
+    table, what the engine cannot merge into, and columns that can be no key whatever they hold.
+    """
+    address = canonical_table_uri(table_uri)
+    if actor is not None and project is not None:
+        may_register(actor, project, address)
+    elif actor is not None:
+        may_look(actor, address)
+    # Before it is looked into: what it holds is nothing for people who have no role on the dataset that it is.
+    refuse_registered(address)
+    refuse_nested(address)
+    try:
+        with registering(by_operator=actor is None or is_operator(actor)):
+            info = merging.inspect_table(address)
+            named = bool(primary_keys) or must_have_key
+            key = merging.check_keys(address, tuple(primary_keys)) if named else None
+    except OSError as error:  # a folder that is not for this process, or a name that no disk has
+        sentence = f"The folder {address} cannot be read: {error.strerror}."
+        raise RegistrationRejected(sentence, errors={"table_uri": [sentence]}) from error
+    except merging.MergeError as error:
+        at_field = "primary_keys" if isinstance(error, merging.InvalidKeys) else "table_uri"
+        raise RegistrationRejected(
+            error.message, **{**error.data, "errors": {at_field: [error.message]}}
+        ) from error
+    return TableLook(address, info, key)
+
+
+def _require_makeable(project: NewProject, actor: User | None) -> None:
+    """Raise ``Forbidden`` for whoever makes no projects, and ``InvalidInput`` at the field of the dataset's project."""
+    if actor is not None and not is_operator(actor):
+        raise Forbidden("Only operators make projects.")
+    try:
+        require_valid(project.unsaved())
+    except InvalidInput as error:
+        raise InvalidInput(error.message, errors={"project": [error.message]}) from error
+
+
+def _require_key(look: TableLook, primary_keys: Sequence[str]) -> None:
+    report = look.key
+    if report is not None and not report.ok:
+        raise RegistrationRejected(
+            f"The columns {', '.join(primary_keys)} are no key of {look.address}: "
+            f"{report.null_rows:,} rows have a NULL in them and {report.duplicate_keys:,} keys occur more than once. "
+            f"Name other columns, or mend the table first.",
+            null_rows=report.null_rows,
+            duplicate_keys=report.duplicate_keys,
+            examples=list(report.examples),
+        )
 
 
 def refuse_registered(table_uri: str) -> None:
@@ -155,6 +246,29 @@ def may_register(actor: User, project: Project, table_uri: str) -> None:
         return
     if role_on(actor, project) is not Role.OWNER:
         raise Forbidden(f"Only owners of {project.name} and operators register datasets.")
+    _require_below_root(table_uri)
+
+
+def may_look(actor: User, table_uri: str) -> None:
+    """Raise ``Forbidden`` for whoever may make a dataset of a table at this address in no project."""
+    if is_operator(actor):
+        return
+    require_registrar(actor)
+    _require_below_root(table_uri)
+
+
+def require_registrar(actor: User) -> None:
+    """Raise ``Forbidden`` for whoever registers tables nowhere."""
+    if not may_register_somewhere(actor):
+        raise Forbidden("Only owners of a project and operators add tables. Ask one of them.")
+
+
+def may_register_somewhere(actor: User) -> bool:
+    """Whether the person is an operator or owns a project."""
+    return is_operator(actor) or projects_to_register_in(actor).exists()
+
+
+def _require_below_root(table_uri: str) -> None:
     root = Path(installation_settings.DELTA_DATA_ROOT).resolve()
     inside = "://" not in table_uri and Path(table_uri).is_relative_to(root)
     if not inside or Path(table_uri).relative_to(root).parts[:1] in RESERVED_FOLDERS:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import duckdb
 import obstore
 import obstore.store
-from obstore.exceptions import AlreadyExistsError, GenericError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotFoundError
 
 from merging.errors import MergeFailed
 from merging.store.files import LocalReader, RangedReader, StoreFileSystem
@@ -406,11 +406,15 @@ def open_store(table_uri: str, storage_options: Mapping[str, str] | None = None)
 
     Raises MergeFailed when the URI or the options cannot be understood.
     """
-    parsed = urllib.parse.urlsplit(table_uri)
-    if parsed.scheme in ("", "file") or len(parsed.scheme) == 1:
-        path = urllib.parse.unquote(parsed.path) if parsed.scheme == "file" else table_uri
-        return LocalStore(Path(os.path.abspath(path)))
-    return ObjectStore(obstore.store.from_url(table_uri, **_client_settings(storage_options)), table_uri)
+    try:
+        parsed = urllib.parse.urlsplit(table_uri)
+        if parsed.scheme in ("", "file") or len(parsed.scheme) == 1:
+            path = urllib.parse.unquote(parsed.path) if parsed.scheme == "file" else table_uri
+            return LocalStore(Path(os.path.abspath(path)))
+        return ObjectStore(obstore.store.from_url(table_uri, **_client_settings(storage_options)), table_uri)
+    except (BaseError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise MergeFailed(f"The address {table_uri} names no store that can be opened: {reason}.") from error
 
 
 def open_sealed(

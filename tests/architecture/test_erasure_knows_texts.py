@@ -25,6 +25,7 @@ NO_NAMES = {
     "datasets.RememberedAnswer": "fingerprint headers key operation",
     "accounts.Token": "digest password_mark scopes token_key",
     "accounts.DeviceSignIn": "address digest scopes user_code",
+    "accounts.Invitation": "digest role",
     "accounts.SignInCount": "key",
     "accounts.KnownPlace": "key",
     "changerequests.ChangeRequest": "identity resolutions_digest",

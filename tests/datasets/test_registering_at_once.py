@@ -24,8 +24,8 @@ def looked_together(monkeypatch: pytest.MonkeyPatch) -> None:
     both = Barrier(2, timeout=20)
     judge = registration.require_valid
 
-    def require_valid(instance: Project | Dataset) -> None:
-        judge(instance)
+    def require_valid(instance: Project | Dataset, **options: Any) -> None:
+        judge(instance, **options)
         both.wait()
 
     monkeypatch.setattr(registration, "require_valid", require_valid)

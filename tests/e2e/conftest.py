@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,13 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any], chromium:
 @pytest.fixture(scope="session")
 def demo(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running demo. Tests share it, so each works on change requests of its own."""
-    folder = tmp_path_factory.mktemp("demo")
+    with running_demo(tmp_path_factory.mktemp("demo")) as address:
+        yield address
+
+
+@contextmanager
+def running_demo(folder: Path, *seeding: str) -> Iterator[str]:
+    """A demo with a database, tables (in ``folder / "delta"``), broker, worker and web process of its own."""
     broker = EmbeddedBroker(folder)
     environment = {
         **os.environ,
@@ -67,9 +74,9 @@ def demo(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         "C_FORCE_ROOT": "1",
     }
     try:
-        for command in ("migrate", "seed_demo"):
+        for command in (["migrate"], ["seed_demo", *seeding]):
             subprocess.run(
-                [sys.executable, "manage.py", command, "--verbosity", "0"],
+                [sys.executable, "manage.py", *command, "--verbosity", "0"],
                 cwd=BASE_DIR,
                 env=environment,
                 check=True,

@@ -186,6 +186,7 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "view_id": "1",
         "webhook_id": str(hook.pk),
         "delivery_id": str(delivery.pk),
+        "invitation_id": "1",
         "name": "merge_result.json",
         "kind": "user",
         "member": "nobody",

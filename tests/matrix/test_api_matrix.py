@@ -136,6 +136,12 @@ GET /api/v1/datasets/{dataset_id}/webhooks                                  | 40
 POST /api/v1/datasets/{dataset_id}/webhooks                                 | 401 404 403 403 403 201 404 | admin
 POST /api/v1/deliveries/{delivery_id}/repeat                                | 401 404 403 403 403 202 404 | admin
 GET /api/v1/groups                                                          | 401 403 403 403 403 200 200 | admin
+GET /api/v1/invitations                                                     | 401 403 403 403 403 403 200 | admin
+POST /api/v1/invitations                                                    | 401 403 403 403 403 403 201 | admin
+DELETE /api/v1/invitations/{invitation_id}                                  | 401 403 403 403 403 403 204 | admin
+GET /api/v1/people                                                          | 401 200 200 200 200 200 200 | read
+GET /api/v1/tables                                                          | 401 403 403 403 403 200 200 | admin
+POST /api/v1/tables/look                                                    | 401 403 403 403 403 200 200 | admin
 GET /api/v1/notification_settings                                           | 401 200 200 200 200 200 200 | read
 PUT /api/v1/notification_settings                                           | 401 200 200 200 200 200 200 | admin
 GET /api/v1/notifications                                                   | 401 200 200 200 200 200 200 | read
@@ -223,6 +229,8 @@ BODIES: dict[str, Any] = {
         "rows": [{"tailnum": "N1", "seats": 5}],
     },
     "PUT /api/v1/datasets/{dataset_id}/members": {"kind": "user", "name": "vera", "role": "owner"},
+    "POST /api/v1/invitations": {"email": "new@example.org"},
+    "POST /api/v1/tables/look": {"table_uri": "<table>", "primary_keys": ["tailnum"]},
     "POST /api/v1/projects": {"slug": "another", "name": "Another"},
     "PATCH /api/v1/projects/{slug}": {"name": "Other"},
     "PUT /api/v1/projects/{slug}/members": {"kind": "user", "name": "vera", "role": "viewer"},
@@ -261,6 +269,7 @@ MEANT = {
     "trial_id": "trial",
     "webhook_id": "webhook",
     "delivery_id": "delivery",
+    "invitation_id": "invitation",
     "cr_id": "pending",
     "kind": "kind_of_member",
     "member": "member",

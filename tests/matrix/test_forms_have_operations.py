@@ -42,6 +42,7 @@ NO_OPERATION = {
     "POST sweep": OPERATORS,
     "POST reconcile_table": OPERATORS,
     "POST operations_retention": OPERATORS,
+    "POST accept_invitation": "a person chooses a password of their own, in a browser",
     "POST decide_device": "a person lets a program in; a program that could would let itself in",
 }
 
@@ -178,6 +179,52 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "POST take_suggestion": (f"POST {CR}/comments/{{comment_id}}/take", {}),
+    "GET people": ("GET /api/v1/people", {"q": "search"}),
+    "POST invite": (
+        "POST /api/v1/invitations",
+        {
+            "email": "email",
+            "first_name": "first_name",
+            "last_name": "last_name",
+            "project": "project",
+            "role": "role",
+        },
+    ),
+    "POST withdraw_invitation": ("DELETE /api/v1/invitations/{invitation_id}", {}),
+    "GET look_at_table": ("POST /api/v1/tables/look", {"where": "table_uri"}),
+    "GET choose_key": ("POST /api/v1/tables/look", {"where": "table_uri", "key": "primary_keys"}),
+    "POST name_table": (
+        "POST /api/v1/datasets",
+        {
+            "where": "table_uri",
+            "key": "primary_keys",
+            "name": "name",
+            "slug": "slug",
+            "description": "description",
+            "required_approvals": "required_approvals",
+            "project": "project",
+            "new_project": "operation",
+            "reviewer-N": "operation",
+        },
+    ),
+    "POST first_suite": (f"PUT {DATASET}/suite", {"keep": "document", "proposal": "-"}),
+    "POST projects": (
+        "POST /api/v1/projects",
+        {"name": "name", "slug": "slug", "description": "description"},
+    ),
+    "POST project_members": (
+        "PUT /api/v1/projects/{slug}/members",
+        {"kind": "kind", "member": "name", "role": "role"},
+    ),
+    "POST remove_project_member": (
+        "DELETE /api/v1/projects/{slug}/members/{kind}/{member}",
+        {"kind": "path", "id": "path"},
+    ),
+    "POST project_settings": (
+        "PATCH /api/v1/projects/{slug}",
+        {"name": "name", "description": "description", "seen": "If-Match"},
+    ),
+    "POST delete_project": ("DELETE /api/v1/projects/{slug}", {}),
     "POST maintenance": (f"POST {DATASET}/maintenance", {"jobs": "jobs", "reason": "reason"}),
     "POST suite": (
         f"PUT {DATASET}/suite",
@@ -307,7 +354,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "POST cancel_run": ("POST /api/v1/runs/{run_id}/cancel", {}),
 }
 #: Fields whose names end in a number: one for each row of what the page shows.
-NUMBERED = ("column-", "choice-", "inputs-", "value-", "seen-", "null-", "was-", "key-")
+NUMBERED = ("column-", "choice-", "inputs-", "value-", "seen-", "null-", "was-", "key-", "reviewer-")
 
 
 class Forms(HTMLParser):

@@ -44,8 +44,28 @@ POST unsubscribe             | 200 200 200 200 200 200 200
 POST keep_view               | 401 302 302 302 302 302 302
 POST remove_view             | 302 404 404 404 404 302 404
 POST theme                   | 302 302 302 302 302 302 302
+GET people                   | 302 200 200 200 200 200 200
+POST invite                  | 401 403 403 403 403 403 200
+POST withdraw_invitation     | 302 403 403 403 403 403 302
+GET accept_invitation        | 200 200 200 200 200 200 200
+POST accept_invitation       | 302 302 302 302 302 302 302
+GET add_table                | 302 403 403 403 403 200 200
+GET look_at_table            | 302 403 403 403 403 302 302
+GET choose_key               | 302 403 403 403 403 302 302
+GET name_table               | 302 403 403 403 403 302 302
+POST name_table              | 401 403 403 403 403 302 302
+GET first_suite              | 302 404 403 403 403 302 404
+POST first_suite             | 302 404 403 403 403 302 404
 GET datasets                 | 302 200 200 200 200 200 200
-GET project                  | 302 404 200 200 200 200 404
+GET projects                 | 302 200 200 200 200 200 200
+POST projects                | 401 403 403 403 403 403 302
+GET project                  | 302 404 200 200 200 200 200
+GET project_members          | 302 404 200 200 200 200 200
+POST project_members         | 401 404 403 403 403 302 302
+POST remove_project_member   | 302 404 403 403 403 302 302
+GET project_settings         | 302 404 403 403 403 200 200
+POST project_settings        | 401 404 403 403 403 302 302
+POST delete_project          | 302 404 403 403 403 302 302
 GET dataset                  | 302 404 200 200 200 200 404
 GET dataset_at_version       | 302 404 200 200 200 200 404
 GET dataset_schema           | 302 404 200 200 200 200 404
@@ -172,6 +192,25 @@ FORMS: dict[str, dict[str, Any]] = {
     "make_token": {"name": "load", "scopes": ["read"], "days": "30"},
     "maintenance": {"jobs": ["checkpoint"], "reason": ""},
     "members": {"kind": "user", "member": "vera", "role": "contributor"},
+    "invite": {"email": "new@example.org", "project": "<project>", "role": "viewer"},
+    "accept_invitation": {
+        "username": "nadia",
+        "password": "a new passphrase 7",
+        "password_again": "a new passphrase 7",
+    },
+    "name_table": {
+        "where": "<table>",
+        "key": ["tailnum"],
+        "name": "Others",
+        "project": "<project>",
+        "required_approvals": "1",
+        "reviewer-1": "",
+    },
+    "first_suite": {"proposal": "<proposal>"},
+    "projects": {"name": "Another"},
+    "project_members": {"kind": "user", "member": "vera", "role": "contributor"},
+    "remove_project_member": {"kind": "user", "id": "<vera>"},
+    "project_settings": {"name": "Other"},
     "webhooks": {
         "name": "Pipeline",
         "url": "https://hooks.example.org/x",
@@ -315,7 +354,7 @@ def test_the_pages_answer_everybody_as_the_table_says_and_refusals_change_nothin
 #: What an address answers that is not in the table: it does nothing, and shows nothing of its own.
 NO_PAGE = {"GET": (302, 303, 405), "POST": (405,)}
 #: What somebody who is not signed in does, and leaves traces of.
-PUBLIC = ("POST login", "POST unsubscribe")
+PUBLIC = ("POST login", "POST unsubscribe", "POST accept_invitation")
 
 
 def signed_in(world: World) -> dict[str, Client]:
@@ -342,6 +381,8 @@ def address_of(world: World, name: str) -> str:
         "asked_id": world.names["asked"],
         "view_id": world.names["view"],
         "token": world.names["farewell"],
+        "key": world.names["invitation_key"],
+        "invitation_id": world.names["invitation"],
         "proposal_id": world.names["proposal"],
         "trial_id": world.names["trial"],
         "version": 0,

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
+from accounts.invitations import invite
 from accounts.models import Token
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
@@ -99,6 +100,7 @@ def make_world() -> World:
         actor=fresh(owner), place=dataset, name="Here", url="https://hooks.example/"
     )
     delivery = Delivery.objects.create(receiver=webhook.receiver, status="failed")
+    invitation, address = invite(actor=fresh(people["staff"]), email="ida@example.org")
     world = World(
         people={name: fresh(person) for name, person in people.items()},
         names={
@@ -137,6 +139,8 @@ def make_world() -> World:
             "trial": trial.pk,
             "webhook": webhook.pk,
             "delivery": delivery.pk,
+            "invitation": invitation.pk,
+            "invitation_key": address.rstrip("/").rpartition("/")[2],
             "kind_of_member": "user",
             "member": "vera",
             "vera": people["viewer"].pk,

@@ -45,6 +45,8 @@ def parts(dataset: Dataset, change_request: ChangeRequest, owner: User, deaf_wor
         "asked_id": 999,
         "view_id": 999,
         "token": uuid.uuid4(),
+        "key": "nothing",
+        "invitation_id": 999,
     }
 
 
@@ -105,6 +107,14 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "make_token": "/account/",
         "revoke_token": "/account/",
         "decide_device": "/account/device/",
+        "people_found": "/people/",
+        "invite": "/people/",
+        "withdraw_invitation": "/people/",
+        "look_at_table": "/add-table/",
+        "choose_key": "/add-table/",
+        "name_table": "/add-table/",
+        "remove_project_member": f"/projects/{parts['project_slug']}/members/",
+        "delete_project": f"/projects/{parts['project_slug']}/settings/",
         "read_notifications": "/inbox/",
         "bell": "/inbox/",
         "keep_view": "/",

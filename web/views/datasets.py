@@ -1,10 +1,10 @@
-"""Datasets: the list, and for each its rows, schema, history, change requests, members and settings."""
+"""Datasets: the list, and for each its rows, schema, history, change requests and settings."""
 
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,11 +17,11 @@ from changerequests.facts import facts_listed
 from changerequests.services.rule_effects import effects_of_rules
 from changerequests.states import Status
 from datasets import services
-from datasets.errors import NotFound, SettingsChanged
+from datasets.errors import SettingsChanged
 from datasets.models import Dataset, Project
-from datasets.roles import Role, datasets_with_role, members_of, require_owner, role_on, set_role
+from datasets.roles import datasets_with_role, require_owner
 from datasets.trail import may_export
-from web.forms import DatasetSettingsForm, MemberForm
+from web.forms import DatasetSettingsForm
 from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
 from web.view_models.blame import key_fields
 from web.view_models.datasets import KEY_PARAMETER, history_rows, preview_table, schema_rows
@@ -29,13 +29,11 @@ from web.view_models.requests import request_rows
 from web.view_models.saved_views import saved_views
 from web.view_models.settings import setting_in_words, settings_groups
 from web.view_models.versions import sparklines
-from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
+from web.views.shared import dataset_at, dataset_page, form_at, person, signed_in, whole_number
 from web.views.table_rows import rows_asked_for
-from web.wording import name_of
 
 HISTORY_ROWS = 30
 REQUEST_ROWS = 25
-MEMBER_ROWS = 50
 OPEN = (Status.DRAFT, Status.PENDING, Status.MERGING)
 
 
@@ -43,27 +41,19 @@ OPEN = (Status.DRAFT, Status.PENDING, Status.MERGING)
 @signed_in
 def datasets(request: HttpRequest) -> HttpResponse:
     """Every dataset that the person may see, by project."""
-    return render(request, "datasets/datasets.html", {"datasets": _listed(request)})
-
-
-@require_safe
-@signed_in
-def project(request: HttpRequest, project_slug: str) -> HttpResponse:
-    """One project and its datasets."""
-    found = [dataset for dataset in _listed(request) if dataset.project.slug == project_slug]
-    if not found:
-        raise NotFound("There is no such project, or you may not see it.")
-    shown = found[0].project
-    may_manage = role_on(person(request), shown) is Role.OWNER
-    context = {"datasets": found, "project": shown, "may_manage": may_manage}
+    context = {
+        "datasets": datasets_listed(person(request)),
+        "may_add": services.may_register_somewhere(person(request)),
+    }
     return render(request, "datasets/datasets.html", context)
 
 
-def _listed(request: HttpRequest) -> list[Dataset]:
+def datasets_listed(reader: User, project: Project | None = None) -> list[Dataset]:
+    """The datasets that the reader may see, with how many of their requests are open; those of a project alone."""
     open_requests = Count("change_requests", filter=Q(change_requests__status__in=OPEN), distinct=True)
-    visible = datasets_with_role(person(request)).values("pk")
+    found = Dataset.objects.filter(pk__in=datasets_with_role(reader).values("pk"))
     return list(
-        Dataset.objects.filter(pk__in=visible)
+        (found if project is None else found.filter(project=project))
         .select_related("project", "meta")
         .annotate(open_requests=open_requests)
     )
@@ -162,80 +152,6 @@ def change_requests(request: HttpRequest, project_slug: str, dataset_slug: str) 
             "statuses": [("open", "Open"), ("merged", "Merged"), ("closed", "Closed"), ("all", "All")],
         },
     )
-
-
-@asked_with(q=TEXT, page=PAGE)
-@require_http_methods(["GET", "HEAD", "POST"])
-@signed_in
-def members(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
-    """Who may do what, found by name where they are many. Owners give and take roles here."""
-    dataset = dataset_at(request, project_slug, dataset_slug)
-    form = MemberForm(request.POST or None)
-    status = 200
-    if request.method == "POST":
-        require_owner(person(request), dataset, "change who may do what")
-        if form.is_valid() and _give_role(request, dataset, form):
-            return HttpResponseRedirect(request.path)
-        status = 422
-    wanted = request.GET.get("q", "").strip()
-    own, inherited = _members(dataset, wanted), _members(dataset.project, wanted)
-    page = Paginator(own, MEMBER_ROWS).get_page(request.GET.get("page"))
-    context = {
-        "form": form,
-        "text": wanted,
-        "page": page,
-        "inherited": inherited[:MEMBER_ROWS],
-        "more_inherited": max(len(inherited) - MEMBER_ROWS, 0),
-        "are_many": bool(wanted) or len(own) > MEMBER_ROWS or len(inherited) > MEMBER_ROWS,
-    }
-    return dataset_page(request, dataset, "members", context, status=status)
-
-
-def _members(target: Dataset | Project, wanted: str) -> list[dict[str, Any]]:
-    """The members with a role on the target itself whose name or user name has the text in it."""
-    found = [_member(member, role) for member, role in members_of(target)]
-    text = wanted.casefold()
-    return [one for one in found if text in one["name"].casefold() or text in one["user_name"].casefold()]
-
-
-def _give_role(request: HttpRequest, dataset: Dataset, form: MemberForm) -> bool:
-    kind, name, role = form.cleaned_data["kind"], form.cleaned_data["member"], Role(form.cleaned_data["role"])
-    member: User | Group | None = (
-        Group.objects.filter(name=name).first()
-        if kind == "group"
-        else User.objects.filter(username=name).first()
-    )
-    if member is None:
-        form.add_error("member", f"There is no {kind} of this name. Names are case-sensitive.")
-        return False
-    set_role(member=member, target=dataset, role=role, actor=person(request))
-    messages.success(request, f"{_member(member, role)['name']} is now {role.value} of {dataset.name}.")
-    return True
-
-
-@form_at("members", "project_slug", "dataset_slug")
-@signed_in
-def remove_member(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
-    """Take a member's own role on the dataset; what the project gives stays."""
-    dataset = dataset_at(request, project_slug, dataset_slug)
-    kind = Group if posted(request, "kind") == "group" else User
-    member = kind.objects.filter(pk=whole_number(posted(request, "id")) or 0).first()
-    if member is None:
-        raise NotFound("There is no such member.")
-    set_role(member=member, target=dataset, role=None, actor=person(request))
-    messages.success(request, f"{member} has no role of their own on {dataset.name} any more.")
-    return HttpResponseRedirect(reverse("members", args=[project_slug, dataset_slug]))
-
-
-def _member(member: User | Group, role: Role) -> dict[str, Any]:
-    group = isinstance(member, Group)
-    return {
-        "id": member.pk,
-        "kind": "group" if group else "user",
-        "name": member.name if isinstance(member, Group) else name_of(member),
-        "user_name": "" if isinstance(member, Group) else member.get_username(),
-        "role": role.value,
-    }
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

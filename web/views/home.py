@@ -11,6 +11,7 @@ from changerequests.services.edits import trays_of
 from changerequests.states import Readiness
 from datasets.roles import datasets_with_role
 from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
+from web.view_models.first_run import first_run
 from web.view_models.home import STATES, HomeFilter, RequestGroup, State, home_groups
 from web.view_models.requests import READINESS
 from web.view_models.saved_views import saved_views
@@ -46,6 +47,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "wanted": wanted,
         "states": list(STATES.items()),
         "readiness": [(name, chip.word) for name, chip in READINESS.items()],
+        "first_run": first_run(reader),
         "datasets": list(datasets_with_role(reader).select_related("project").distinct()),
     }
     return render(request, "home/home.html", context)

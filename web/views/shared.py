@@ -17,11 +17,12 @@ from changerequests import selectors
 from changerequests.facts import Facts, visible_facts
 from changerequests.models import ChangeRequest
 from datasets.errors import InvalidInput, NotFound
-from datasets.models import Dataset
+from datasets.models import Dataset, Project
 from datasets.roles import is_owner, visible_dataset
 from web.forms import SignInForm
 from web.typed import TypedForm, page_of, typed_form
 from web.view_models.datasets import dataset_head
+from web.view_models.projects import project_head
 
 View = Callable[..., HttpResponseBase]
 #: Tells a form that htmx sent to send itself again as a page, for what can only be answered as one.
@@ -146,6 +147,16 @@ def dataset_page(
             **context,
         },
         status=status,
+    )
+
+
+def project_page(
+    request: HttpRequest, project: Project, page: str, context: dict[str, Any], *, status: int = 200
+) -> HttpResponse:
+    """A page of a project under its head."""
+    head = project_head(project, person(request), page)
+    return render(
+        request, f"projects/{page}.html", {"project": project, "head": head, **context}, status=status
     )
 
 

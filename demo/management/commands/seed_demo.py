@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 import merging
@@ -73,7 +73,14 @@ class Command(BaseCommand):
 
     help = "Make the users, datasets, expectations and change requests of the demo. Not for production."
 
-    def handle(self, *_: Any, **__: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--people-only",
+            action="store_true",
+            help="Make the people alone: an installation without tables.",
+        )
+
+    def handle(self, *_: Any, people_only: bool = False, **__: Any) -> None:
         if getattr(settings, "SETTINGS_MODULE", "") == "config.settings.production":
             raise CommandError(
                 "The demo's accounts have a password that everybody knows; production never gets them."
@@ -82,6 +89,9 @@ class Command(BaseCommand):
             self.stdout.write("The demo data is there already.")
             return
         people = self._people()
+        if people_only:
+            self.stdout.write(f"{len(people)} users, no dataset.")
+            return
         tables = {source.name: flights.load(source) for source in flights.SOURCES}
         datasets = self._datasets(tables, people)
         for name, suite in demo_suites(tables).items():

@@ -412,8 +412,11 @@ class Grid {
       placeholder: "No rows",
       headerSortClickElement: "icon",
     });
-    target.setAttribute("aria-label", `Rows of ${this.place.dataset.name}, to be edited`);
-    return new Promise((done) => this.table.on("tableBuilt", done));
+    return new Promise((done) => this.table.on("tableBuilt", () => {
+      // Only now it is a grid, which may have a name.
+      target.setAttribute("aria-label", `Rows of ${this.place.dataset.name}, to be edited`);
+      done();
+    }));
   }
 
   head(column) {

@@ -1,6 +1,8 @@
 """Every page and dialog by axe-core in light and dark, and no page wider than its window but for data tables."""
 
 import json
+import re
+import uuid
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ from playwright.sync_api import Page, expect
 
 from tests import options
 from tests.e2e.conftest import Person, SignIn
+from tests.e2e.places import BREAKING, CONFLICTING, DELETING, OF_OPERATORS, PLACES
+from tests.e2e.programs import Caller
 
 #: In the dark only the colours differ, so only they are judged again.
 RULES = {
@@ -18,36 +22,10 @@ RULES = {
     "forced": {"rules": {"color-contrast": {"enabled": False}}},
 }
 WIDTHS = (320, 360, 768, 1440, 1920)
-PAGES = (
-    "/",
-    "/?state=all&q=nothing+at+all",
-    "/inbox/",
-    "/account/",
-    "/account/notifications/",
-    "/datasets/",
-    "/projects/new-york-2013/",
-    "/datasets/new-york-2013/flights/",
-    "/datasets/new-york-2013/flights/versions/0/",
-    "/datasets/new-york-2013/flights/schema/",
-    "/datasets/new-york-2013/flights/history/",
-    "/datasets/new-york-2013/flights/change-requests/",
-    "/datasets/new-york-2013/flights/expectations/",
-    "/datasets/new-york-2013/flights/expectations/history/",
-    "/datasets/new-york-2013/flights/expectations/versions/1/",
-    "/datasets/new-york-2013/flights/members/",
-    "/datasets/new-york-2013/flights/settings/",
-    "/datasets/new-york-2013/flights/maintenance/",
-    "/datasets/new-york-2013/planes/rows/history/",
-    "/datasets/new-york-2013/planes/rows/history/?key-tailnum=N10156",
-    "/datasets/new-york-2013/flights/new/",
-    "/no-such-page/",
-)
-REQUEST_PAGES = ("", "changes/?view=groups", "conflicts/", "checks/", "moved/", "upload/", "merge/")
-DIFFS = ("changes/", "changes/?columns=all")
-CONFLICTING = "Count midnight to the day before: 2400 becomes 2359"
-DELETING = "Drop the flights that never left"
-BREAKING = "Compute the air time of Virgin America in July from the clock"
-BROKEN = ("checks/", "checks/expectations/7/", "merge/")
+#: Of so many parts of the pages a run that takes samples looks at one.
+PARTS = 4
+#: What stands in addresses, by the demo and the person for whom it was made.
+_made: dict[tuple[str, str], dict[str, str]] = {}
 
 
 def violations(page: Page, colour_scheme: str = "light") -> list[str]:
@@ -60,24 +38,61 @@ def violations(page: Page, colour_scheme: str = "light") -> list[str]:
     ]
 
 
-def paths(person: Person, part: int | None = None) -> list[str]:
-    """Every page; of two parts one, where a run takes a sample: which pages are in which follows from its seed."""
+def paths(person: Person, part: int = 0) -> list[str]:
+    """Every page; a part of them where a run takes a sample: which pages are in which follows from its seed."""
     found = _every_path(person)
-    if part is None or options.SAMPLE_SEED is None:
+    if options.SAMPLE_SEED is None:
         return found
-    return [path for number, path in enumerate(found) if (number + options.SAMPLE_SEED) % 2 == part]
+    return [path for number, path in enumerate(found) if (number + options.SAMPLE_SEED + part) % PARTS == 0]
 
 
 def _every_path(person: Person) -> list[str]:
-    conflicting, deleting, breaking = (
-        person.open_request(title) for title in (CONFLICTING, DELETING, BREAKING)
-    )
-    return [
-        *PAGES,
-        *(conflicting + rest for rest in REQUEST_PAGES),
-        *(deleting + rest for rest in DIFFS),
-        *(breaking + rest for rest in BROKEN),
-    ]
+    parts = _parts(person)
+    return [path.format(**parts) for addresses in PLACES.values() for path in addresses]
+
+
+def _parts(person: Person) -> dict[str, str]:
+    """What stands in addresses for things of the person's own, which are made once for all tests."""
+    person.parts = _made.setdefault((person.address, person.user_name), {})
+    if person.parts:
+        return person.parts
+    page = person.page
+    for name, title in (("conflicting", CONFLICTING), ("deleting", DELETING), ("breaking", BREAKING)):
+        person.parts[name] = person.open_request(title)
+    new = "/datasets/new-york-2013/airports/new/"
+    person.look_at_rows(new, "faa,name,hight\nLGA,,9\nZQ1,Nowhere,\n")
+    person.parts["preview"] = page.url.removeprefix(person.address)
+    person.look_at_rows(new, "faa,alt\nLGA,high\n,12\n")
+    person.parts["refused"] = page.url.removeprefix(person.address)
+    caller = Caller(person.address, person.user_name)
+    made = caller.post(
+        "datasets", project="new-york-2013", slug=f"looked-at-{uuid.uuid4().hex[:8]}", name="looked at",
+        primary_keys=["id"], required_approvals=0,
+        schema={"columns": [{"name": "id", "type": "long"}, {"name": "name", "type": "string"}]},
+    )  # fmt: skip
+    ids = {}
+    for name, submit in (("merged", True), ("draft", False)):
+        told = caller.post(
+            f"datasets/{made['id']}/proposals", title=f"Looked at, {name}", submit=submit,
+            rows=[{"id": number, "name": f"{name} {number}"} for number in range(1, 4)],
+        )  # fmt: skip
+        ids[name] = told["change_request"]["cr_id"]
+        person.parts[name] = f"/change-requests/{ids[name]}/"
+        if submit:
+            run = caller.post(f"change_requests/{ids[name]}/merge")
+            person.parts["run"] = f"/merge-runs/{run['id']}/"
+    return person.parts
+
+
+def unfold(page: Page) -> None:
+    """Open everything that is folded away on the page."""
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+
+
+def complaints_of(page: Page, colour_scheme: str) -> list[str]:
+    """What is wrong with the page as it opens, and with all that is folded away in it."""
+    unfold(page)
+    return violations(page, colour_scheme)
 
 
 @pytest.mark.parametrize("colour_scheme", ["light", "dark"])
@@ -86,14 +101,9 @@ def test_no_page_violates_a_rule(sign_in: SignIn, colour_scheme: str) -> None:
     found = {}
     for path in paths(olivia, ("light", "dark").index(colour_scheme)):
         olivia.go(path)
-        if complaints := violations(olivia.page, colour_scheme):
+        if complaints := complaints_of(olivia.page, colour_scheme):
             found[path] = complaints
-    olivia.open_request(DELETING)
-    olivia.page.locator("#merge-box").get_by_role("link", name="Merge…").click()
-    expect(olivia.page.get_by_role("dialog")).to_be_visible()
-    if complaints := violations(olivia.page, colour_scheme):
-        found["merge dialog"] = complaints
-    olivia.page.get_by_role("button", name="Close").click()
+    olivia.go("/")
     olivia.page.get_by_role("button", name="Sign out").click()
     expect(olivia.page.get_by_role("heading", name="Sign in to Headgate")).to_be_visible()
     if complaints := violations(olivia.page, colour_scheme):
@@ -101,11 +111,126 @@ def test_no_page_violates_a_rule(sign_in: SignIn, colour_scheme: str) -> None:
     assert found == {}, json.dumps(found, indent=2)
 
 
+@pytest.mark.parametrize("colour_scheme", ["light", "dark"])
+def test_no_page_of_operators_violates_a_rule(sign_in: SignIn, colour_scheme: str) -> None:
+    adam = sign_in("adam", color_scheme=colour_scheme)
+    every = [path for addresses in OF_OPERATORS.values() for path in addresses]
+    found = {}
+    for path in every if options.SAMPLE_SEED is None else every[options.SAMPLE_SEED % 2 :: 2]:
+        adam.go(path)
+        if complaints := complaints_of(adam.page, colour_scheme):
+            found[path] = complaints
+    assert found == {}, json.dumps(found, indent=2)
+
+
+def _merge_dialog(person: Person) -> None:
+    person.go(person.parts["deleting"])
+    person.page.locator("#merge-box").get_by_role("link", name="Merge…").click()
+    expect(person.page.get_by_role("dialog")).to_be_visible()
+
+
+def _merge_dialog_with_a_problem(person: Person) -> None:
+    _merge_dialog(person)
+    person.page.get_by_role("dialog").get_by_label("Type flights to go on").fill("planes")
+    person.page.get_by_role("dialog").get_by_role("button", name=re.compile(r"^Merge [\d,]+ row")).click()
+    expect(person.page.get_by_role("dialog").get_by_role("alert")).to_be_visible()
+
+
+def _grid(person: Person) -> None:
+    """Rows of the planes, one wrong, one added and one that goes."""
+    page = person.page
+    person.go("/datasets/new-york-2013/planes/edit/")
+    rows = page.locator(".grid .tabulator-row")
+    rows.first.locator("[tabulator-field=c1]").click()
+    page.keyboard.type("long ago")
+    page.keyboard.press("Tab")
+    expect(page.locator(".grid .is-wrong").first).to_be_visible(timeout=30_000)
+    rows.nth(2).locator("[tabulator-field=c2]").click()
+    page.get_by_role("button", name="Delete rows").click()
+    page.get_by_role("button", name="Add a row").click()
+    expect(page.locator(".grid .is-added").first).to_be_visible()
+    expect(page.locator("[data-grid-said]")).to_contain_text("marked in red", timeout=30_000)
+
+
+def _grid_replace(person: Person) -> None:
+    person.go("/datasets/new-york-2013/planes/edit/")
+    person.page.get_by_role("button", name="Find and replace").click()
+    expect(person.page.get_by_role("dialog", name="Find and replace")).to_be_visible()
+
+
+def _grid_keys(person: Person) -> None:
+    person.go("/datasets/new-york-2013/planes/edit/")
+    person.page.get_by_role("button", name="Keys", exact=True).click()
+    expect(person.page.get_by_role("heading", name="Editing by keyboard")).to_be_visible()
+
+
+def _talk_about_a_cell(person: Person) -> None:
+    person.go(f"{person.parts['conflicting']}changes/")
+    person.page.locator("td[data-talk]").first.click()
+    expect(person.page.locator(".talk__form")).to_be_visible()
+
+
+def _messages(person: Person) -> None:
+    person.go("/datasets/")
+    for level in ("success", "info", "warning", "error"):
+        person.page.evaluate(
+            "level => document.dispatchEvent(new CustomEvent('headgate:notice', { detail: { text: 'Told.', level } }))",
+            level,
+        )
+    expect(person.page.locator(".toast-message")).to_have_count(4)
+
+
+def _conflict_of_ones_own_value(person: Person) -> None:
+    person.go(f"{person.parts['conflicting']}conflicts/")
+    person.page.locator("tr.conflict summary").first.click()
+    person.page.locator("tr.conflict [name^='value-']").first.focus()
+
+
+def _ended_session(person: Person) -> None:
+    person.go(person.parts["draft"])
+    person.page.get_by_label("Your comment").fill("Typed")
+    person.context.clear_cookies(name="sessionid")
+    person.page.get_by_role("button", name="Comment", exact=True).click()
+    expect(person.page.get_by_text("Your session has ended.")).to_be_visible()
+
+
+def _no_such_page(person: Person) -> None:
+    person.go("/no-such-page/")
+
+
+def _nothing_allowed(person: Person) -> None:
+    person.go("/gallery/")
+
+
+STATES = (
+    _merge_dialog, _merge_dialog_with_a_problem, _grid, _grid_replace, _grid_keys, _talk_about_a_cell, _messages,
+    _conflict_of_ones_own_value, _no_such_page, _nothing_allowed,
+    _ended_session,  # and nothing after it
+)  # fmt: skip
+
+
+def test_no_dialog_and_no_state_violates_a_rule(sign_in: SignIn) -> None:
+    olivia = sign_in("olivia")
+    _parts(olivia)
+    found = {}
+    for number, state in enumerate(STATES):
+        if options.SAMPLE_SEED is not None and (number + options.SAMPLE_SEED) % PARTS:
+            continue
+        for colour_scheme in ("light", "dark"):
+            olivia.page.emulate_media(color_scheme="dark" if colour_scheme == "dark" else "light")
+            if colour_scheme == "light":
+                state(olivia)
+            if complaints := violations(olivia.page, colour_scheme):
+                found[f"{state.__name__} {colour_scheme}"] = complaints
+    assert found == {}, json.dumps(found, indent=2)
+
+
 def test_no_page_is_wider_than_its_window(sign_in: SignIn) -> None:
     olivia = sign_in("olivia")
     page, too_wide = olivia.page, []
-    for path in paths(olivia, 0):
+    for path in paths(olivia, 2):
         olivia.go(path)
+        unfold(page)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
             needed = page.evaluate("document.documentElement.scrollWidth")
@@ -116,11 +241,10 @@ def test_no_page_is_wider_than_its_window(sign_in: SignIn) -> None:
 
 def test_forced_colours_keep_every_state_readable(sign_in: SignIn) -> None:
     olivia = sign_in("olivia", forced_colors="active")
-    for path in ("/", "/inbox/", "/datasets/new-york-2013/flights/expectations/"):
+    for path in paths(olivia, 3):
         olivia.go(path)
-        assert violations(olivia.page, "forced") == [], path
+        assert complaints_of(olivia.page, "forced") == [], path
     olivia.open_request(CONFLICTING)
-    assert violations(olivia.page, "forced") == []
     marks = olivia.page.locator("#merge-box .gates .chip")
     assert set(marks.all_inner_texts()) == {"Fix", "Wait"}  # words, not colours alone
 

@@ -8,7 +8,7 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo quick test test-whole test-spark test-corpus test-recipes test-fuzz test-faults bench check lock clean
+.PHONY: help demo quick test test-whole pictures test-spark test-corpus test-recipes test-fuzz test-faults bench check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -26,6 +26,9 @@ test: .venv/dev.stamp ## run every test: engine, application on SQLite and Postg
 test-whole: .venv/dev.stamp ## the same with every combination, each on both databases (of them `make test` takes a sample)
 	@tests/install-services
 	@$(python) -m tests.services whole-suite
+
+pictures: .venv/dev.stamp ## take the pictures of README and docs anew, as the browser tests see the pages
+	@UPDATE_PICTURES=1 $(python) -m pytest -p no:cacheprovider -q tests/e2e/test_walkthrough.py tests/e2e/test_merge.py
 
 test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake make tables and read what merges wrote (installs Java and Spark where missing; ONLY=... takes some)
 	@tests/install-spark

@@ -30,6 +30,9 @@ from datasets.rows import json_value, kept, key_digest, text_value
 
 #: Cells that a look at what would be replaced shows; all of them are counted.
 SHOWN: Final = 50
+#: Rows that hold the text somewhere are looked at in pages of so many, and in so many pages.
+PAGE_ROWS: Final = MOST_ROWS + 1
+MOST_PAGES: Final = 20
 #: Characters of what is looked for, and of what takes its place.
 LONGEST: Final = 1_000
 #: Columns that are looked through at once.
@@ -180,14 +183,8 @@ def _in_table(
     if column in dataset.primary_keys:
         sentence = f"{column} is part of the key, which names the row: it is not edited."
         raise InvalidInput(sentence, errors={"columns": [sentence]})
-    page: merging.TablePage = services.preview(
-        dataset=dataset,
-        version=version,
-        columns=[*dataset.primary_keys, column],
-        filters=filters,
-        limit=MOST_ROWS + 1,
-    )
-    for row in page.rows:
+    found = 0
+    for row in _rows_holding(dataset, version, column, filters):
         key = {name: row[name] for name in dataset.primary_keys}
         if edited.holds(key_digest(key), column):
             continue
@@ -196,3 +193,34 @@ def _in_table(
         except LookupError:
             continue
         yield FoundCell(RowName(key=json_value(key)), column, json_value(row[column]), after)
+        found += 1
+        if found > MOST_ROWS:
+            return  # more than a tray holds, however many more there are
+
+
+def _rows_holding(
+    dataset: Dataset, version: int, column: str, filters: Sequence[Filter]
+) -> Iterator[merging.Row]:
+    """The rows whose cell holds the text somewhere, whatever its case: all of them are looked at, page by page.
+
+    Raises ``InvalidInput`` where that are more than a page of the browser can wait for.
+    """
+    after: str | None = None
+    for _ in range(MOST_PAGES):
+        page: merging.TablePage = services.preview(
+            dataset=dataset,
+            version=version,
+            columns=[*dataset.primary_keys, column],
+            filters=filters,
+            after=after,
+            limit=PAGE_ROWS,
+        )
+        yield from page.rows
+        after = page.next
+        if after is None:
+            return
+    sentence = (
+        f"More than {PAGE_ROWS * MOST_PAGES:,} rows of {column} hold it somewhere. Narrow the rows by a filter, or "
+        "propose it as an UPDATE in SQL."
+    )
+    raise InvalidInput(sentence, errors={"find": [sentence]})

@@ -25,7 +25,7 @@ function pickedIn(line) {
   const chosen = line.querySelector('input[type="radio"]:checked');
   return {
     choice: chosen?.value ?? "",
-    text: line.querySelector('input[name^="value-"]')?.value ?? "",
+    text: line.querySelector('[name^="value-"]')?.value ?? "",
     isNull: line.querySelector('input[name^="null-"]')?.checked ?? false,
   };
 }
@@ -35,7 +35,7 @@ function pick(line, picked) {
   if (chosen) chosen.checked = true;
   if (picked.choice !== "custom") return;
   line.querySelector("details.own")?.setAttribute("open", "");
-  line.querySelector('input[name^="value-"]').value = picked.text;
+  line.querySelector('[name^="value-"]').value = picked.text;
   line.querySelector('input[name^="null-"]').checked = picked.isNull;
 }
 
@@ -92,7 +92,7 @@ async function send() {
 }
 
 function* fieldsOf(line) {
-  for (const input of line.querySelectorAll("input")) {
+  for (const input of line.querySelectorAll("input, textarea")) {
     if (input.name && (!["radio", "checkbox"].includes(input.type) || input.checked)) yield [input.name, input.value];
   }
 }
@@ -153,13 +153,13 @@ function putLines(part, { onlyNew = false } = {}) {
 function heldIn(line) {
   const focused = document.activeElement;
   if (!line.contains(focused)) return null;
-  const text = focused.matches('input[name^="value-"]') ? { text: focused.value, at: focused.selectionStart } : null;
+  const text = focused.matches('[name^="value-"]') ? { text: focused.value, at: focused.selectionStart } : null;
   return { name: focused.name ?? "", value: focused.value ?? "", type: focused.type ?? "", tag: focused.tagName, text };
 }
 
 function hold(line, held) {
   if (!held) return;
-  const same = [...line.querySelectorAll("input")].find(
+  const same = [...line.querySelectorAll("input, textarea")].find(
     (input) => input.name === held.name && input.type === held.type && (held.type !== "radio" || input.value === held.value),
   );
   const target = same ?? line.querySelector(held.tag === "SUMMARY" ? "summary" : "input[type=radio]");
@@ -216,8 +216,8 @@ function whenSaved(then) {
 document.addEventListener("change", (event) => {
   const line = lineOf(event.target);
   if (!line) return;
-  if (event.target.matches("input[type=radio][value=custom]")) return line.querySelector('input[name^="value-"]').focus();
-  if (event.target.matches('input[name^="value-"], input[name^="null-"]')) radio(line, "custom").checked = true;
+  if (event.target.matches("input[type=radio][value=custom]")) return line.querySelector('[name^="value-"]').focus();
+  if (event.target.matches('[name^="value-"], input[name^="null-"]')) radio(line, "custom").checked = true;
   save(line);
 });
 
@@ -232,7 +232,7 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.matches?.("input:not([type=radio], [type=checkbox]), textarea, select");
   if (typing) {
     if (!line) return;
-    if (event.key === "Enter") {
+    if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       radio(line, "custom").checked = true;
       save(line);
@@ -265,7 +265,7 @@ function choose(line, name) {
   wanted.checked = true;
   if (name === "custom") {
     line.querySelector("details.own").open = true;
-    const text = line.querySelector('input[name^="value-"]');
+    const text = line.querySelector('[name^="value-"]');
     text.focus();
     text.select();
     return;

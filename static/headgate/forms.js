@@ -57,9 +57,13 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted) for (const form of document.forms) release(form);
 });
 
-// Controls that submit their form when they change (filters, one choice of a conflict).
+// Controls that submit their form when they change (filters). By keyboard the arrows change them while the choice is
+// being made, and the page would go away under it: then the button beside them submits.
+let keyed = null;
+document.addEventListener("keydown", (event) => { keyed = event.target; }, true);
+document.addEventListener("pointerdown", () => { keyed = null; }, true);
 document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
+  if (event.target.matches("[data-submit-on-change]") && keyed !== event.target) event.target.form.requestSubmit();
 });
 
 // Choosing "another value" gives its field the focus; typing there chooses it.

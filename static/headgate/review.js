@@ -17,18 +17,31 @@ document.addEventListener("click", (event) => {
   }
 });
 
-// What htmx puts under a row is where the person goes on: the field, or the place that was just answered.
+// What htmx puts under a row is where the person goes on: the field, or the place that was just answered. What was typed
+// there and not sent, because another cell of the row was opened or a thread answered, stands in the next field.
 const region = document.querySelector(".data--changes tbody");
+const unsent = new Map(); // id of a row of talk -> the comment that was begun there
+let sent = null;
+
+function keepWords(row) {
+  const field = row.querySelector(".talk__form [data-focus]");
+  if (field && field.form !== sent && field.value !== field.defaultValue) unsent.set(row.id, field.value);
+}
+
+function goOn(row) {
+  const field = row.querySelector(".talk__form [data-focus]");
+  if (!field) return row.previousElementSibling?.querySelector(".talk-link")?.focus();
+  if (!field.value && unsent.has(row.id)) field.value = unsent.get(row.id);
+  unsent.delete(row.id);
+  return (row.querySelector("[autofocus]") ?? field).focus();
+}
+
 if (region) {
+  document.addEventListener("submit", (event) => { sent = event.target; }, true);
+  const rows = (nodes) => [...nodes].filter((node) => node instanceof HTMLElement && node.matches("tr.talk"));
   new MutationObserver((records) => {
-    for (const record of records) {
-      for (const node of record.addedNodes) {
-        if (!(node instanceof HTMLElement) || !node.matches("tr.talk")) continue;
-        const field = node.querySelector("[autofocus]") ?? node.querySelector("[data-focus]");
-        if (field) field.focus();
-        else node.previousElementSibling?.querySelector(".talk-link")?.focus();
-      }
-    }
+    for (const record of records) rows(record.removedNodes).forEach(keepWords);
+    for (const record of records) rows(record.addedNodes).forEach(goOn);
   }).observe(region, { childList: true });
 }
 

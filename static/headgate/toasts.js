@@ -65,7 +65,8 @@ if (region) {
     });
   });
 
-  document.getElementById("dialog")?.addEventListener("close", () => document.body.append(region));
+  // Dialogs tell of their end only to those who listen on the way down. What was told in one stays to be read.
+  document.addEventListener("close", (event) => event.target.contains(region) && document.body.append(region), true);
 
   new MutationObserver((records) => {
     for (const record of records) {

@@ -16,6 +16,7 @@ import merging
 from changerequests.errors import EditsMoved, EditsProposed
 from changerequests.models import ChangeRequest, EditedRow, Edits
 from changerequests.services import edits, plans, retention, staging
+from changerequests.services import replacing as replacing_module
 from changerequests.services.edits import AddRow, DeleteRow, KeepRow, RestoreRow, RowName, SetCells
 from changerequests.services.erasing import erase_person
 from changerequests.services.replacing import Replacing, find, replace
@@ -421,6 +422,20 @@ class TestReplacing:
                 cells("manufacturer", **wrong)
         with pytest.raises(InvalidInput, match="part of the key"):
             cells("tailnum", find="N", replace="M")
+
+    def test_rows_that_hold_it_as_a_part_hide_none_that_hold_it_as_a_whole(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = {"tailnum": ["N1", "N2", "N3"], "manufacturer": ["AIRBUS SE", "AIRBUS GROUP", "airbus"]}
+        dataset = DatasetFactory.create(data=pa.table(rows))
+        carl = person_with(Role.CONTRIBUTOR, dataset)
+        replacing = Replacing(("manufacturer",), "AIRBUS", "Airbus", whole_cell=True)
+        monkeypatch.setattr(replacing_module, "PAGE_ROWS", 1)
+        found = find(dataset=dataset, actor=carl, replacing=replacing)
+        assert [(cell.before, cell.after) for cell in found.cells] == [("airbus", "Airbus")]
+        monkeypatch.setattr(replacing_module, "MOST_PAGES", 2)
+        with pytest.raises(InvalidInput, match="More than 2 rows of manufacturer hold it somewhere"):
+            find(dataset=dataset, actor=carl, replacing=replacing)
 
     def test_what_moved_since_it_was_counted_is_not_replaced(self, dataset: Dataset, carl: User) -> None:
         with pytest.raises(EditsMoved):

@@ -26,7 +26,7 @@ CHROMIUM_OPTIONS = (
     "--no-first-run",
     "--disable-gpu",
 )
-PICTURES = BASE_DIR / "docs" / "images"
+PICTURES = BASE_DIR / "docs" / "pictures"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,6 +97,8 @@ class Person:
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.context = context
         self.address = address
+        self.user_name = ""
+        self.parts: dict[str, str] = {}  # paths of what was made for this person
         self.page: Page = context.new_page()
         self.complaints: list[str] = []
         self.page.on("console", self._hear)
@@ -109,6 +111,7 @@ class Person:
 
     def sign_in(self, user_name: str) -> None:
         """Sign in as one of the demo's people."""
+        self.user_name = user_name
         self.go("/sign-in/")
         self.page.get_by_label("User name").fill(user_name)
         self.page.get_by_label("Password").fill(DEMO_PASSWORD)
@@ -167,7 +170,7 @@ def sign_in(browser: Browser, demo: str) -> Iterator[SignIn]:
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Callable[[str], Path]:
-    """Where a picture goes: to the test's own folder, or to docs/images with ``UPDATE_PICTURES=1``."""
+    """Where a picture goes: to the test's own folder, or to docs/pictures with ``UPDATE_PICTURES=1``."""
 
     def path(name: str) -> Path:
         return (PICTURES if options.UPDATE_PICTURES else tmp_path) / name

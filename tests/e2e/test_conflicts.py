@@ -1,47 +1,20 @@
 """Choosing values for 300 conflicts: by keys, for many, beside somebody else, by a file; and without JavaScript."""
 
-import base64
 import csv
 import io
 import itertools
-import json
 import re
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
 
 from playwright.sync_api import Locator, Page, expect
 
-from demo.users import DEMO_PASSWORD
 from tests.e2e.conftest import Person, SignIn
+from tests.e2e.programs import Caller
 
 ROWS = 150
 #: Choosing plans the merge anew, on whatever machine this runs.
 PATIENT = 30_000
 _numbers = itertools.count(1)
-
-
-class Caller:
-    """A program of one of the demo's people."""
-
-    def __init__(self, address: str, user_name: str) -> None:
-        self.address = address
-        basic = base64.b64encode(f"{user_name}:{DEMO_PASSWORD}".encode()).decode()
-        self.headers = {"Authorization": f"Basic {basic}"}
-        self.headers = {"Authorization": f"Token {self.post('auth/token')['token']}"}
-
-    def post(self, path: str, **body: Any) -> Any:
-        """Send JSON and wait for what comes of it."""
-        headers = {**self.headers, "Content-Type": "application/json", "Prefer": "wait=60"}
-        asked = Request(f"{self.address}/api/v1/{path}", json.dumps(body).encode(), headers)  # noqa: S310  (loopback)
-        with urlopen(asked) as answer:  # noqa: S310
-            return json.load(answer)
-
-    def merge(self, dataset: str, rows: list[dict[str, Any]]) -> None:
-        """Let the table have these rows."""
-        made = self.post(f"datasets/{dataset}/proposals", title="Others were faster", rows=rows, submit=True)
-        cr_id = made["change_request"]["cr_id"]
-        self.post(f"change_requests/{cr_id}/merge", force_merge=True, reason="Before anybody looks")
 
 
 def three_hundred_conflicts(address: str) -> str:

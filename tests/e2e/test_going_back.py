@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import SignIn
-from tests.e2e.test_conflicts import Caller
+from tests.e2e.programs import Caller
 
 PATIENT = 30_000
 

@@ -262,3 +262,28 @@ def test_a_file_is_looked_at_then_stored(
     assert [one[:3] for one in standing(conflicting)] == [("N1", "seats", "base"), ("N2", "seats", "base")]
     assert look("tailnum\n").status_code == 422
     assert carl.post(f"{address}file/", {"stored": "0" * 64}).status_code == 422
+
+
+def test_an_own_text_of_several_lines_is_kept_and_is_nobody_s_new_choice(
+    dataset: Dataset, author: User, owner: User, signed_in: SignedIn
+) -> None:
+    made = ChangeRequestFactory(dataset=dataset, author=author, csv="tailnum,manufacturer\nN1,A\n")
+    merge(ChangeRequestFactory(dataset=dataset, csv="tailnum,manufacturer\nN1,B\n"), owner)
+    carl, address = signed_in(author), f"/change-requests/{made.cr_id}/conflicts/"
+    name, sent = line(page_at(carl, address), "N1", "manufacturer")
+
+    # A browser sends every end of a line as two characters.
+    carl.post(f"{address}resolve/", {**sent, f"choice-{name}": "custom", f"value-{name}": "\r\ntwo\r\nlines"})
+    assert made.resolutions.get(is_current=True).value == "\ntwo\nlines"
+    page = page_at(carl, f"{address}?show=all")
+    assert f'name="value-{name}"' in page
+    assert "\n\ntwo\nlines</textarea>" in page  # the first line's end belongs to the tag
+
+    again = {**sent, f"choice-{name}": "custom", f"value-{name}": "\r\ntwo\r\nlines"}
+    seen = line(page, "N1", "manufacturer")[1]
+    assert seen[f"was-{name}"] == "custom: \ntwo\nlines"
+    carl.post(
+        f"{address}resolve/",
+        {**again, f"seen-{name}": seen[f"seen-{name}"], f"was-{name}": "custom: \r\ntwo\r\nlines"},
+    )
+    assert made.resolutions.filter(is_current=True).count() == 1

@@ -21,6 +21,8 @@ MARKERS = {"insert": ("+", "new"), "update": ("~", "changed"), "delete": ("−",
 MOST_INLINE = 3
 #: Longer values are not put into addresses.
 LONGEST_IN_ADDRESS = 500
+#: Longer values are cut in sentences and labels.
+LONGEST_IN_WORDS = 80
 _NOTHING = mark_safe("")
 
 
@@ -124,7 +126,12 @@ def key_json(key: Mapping[str, Any]) -> str:
 
 def key_in_words(key: Mapping[str, Any]) -> str:
     """A key as sentences and labels name it."""
-    return ", ".join(f"{name} {cell_text(value)}" for name, value in key.items())
+    return ", ".join(f"{name} {_shortened(cell_text(value))}" for name, value in key.items())
+
+
+def _shortened(text: str) -> str:
+    """A value within a sentence or a label, which stands on the page once for each cell."""
+    return text if len(text) <= LONGEST_IN_WORDS else f"{text[:LONGEST_IN_WORDS]}…"
 
 
 def place_of(key: Mapping[str, Any], column: str = "") -> str:

@@ -184,7 +184,9 @@ def resolve(request: HttpRequest, cr_id: str) -> HttpResponse:
     change_request = request_at(request, cr_id)
     picked = _posted_choices(request)
     # The other lines of the page go along in the form: what was not touched is nobody's new choice.
-    touched = [one for one in picked if one.picked.as_field != posted(request, f"was-{one.name}")]
+    touched = [
+        one for one in picked if one.picked.as_field != _one_line_end(posted(request, f"was-{one.name}"))
+    ]
     left, refused = _store(request, change_request, touched or picked)
     if request.headers.get("X-Lines"):
         return _answer_lines(request, cr_id, [one.inputs_digest for one in picked], refused)
@@ -216,6 +218,11 @@ def _left(number: int) -> str:
     return "Every conflict has a choice." if number == 0 else f"{counted(number, 'conflict')} left."
 
 
+def _one_line_end(text: str) -> str:
+    """A text as it was typed: browsers send every end of a line as two characters."""
+    return text.replace("\r\n", "\n")
+
+
 class _Sent:
     """The choice of one line as the form has it."""
 
@@ -228,7 +235,7 @@ class _Sent:
         chosen = posted(request, f"choice-{name}")
         is_null = chosen == "custom" and posted(request, f"null-{name}") == "true"
         text = posted(request, f"value-{name}") if chosen == "custom" and not is_null else ""
-        self.picked = Picked(chosen, text, is_null)
+        self.picked = Picked(chosen, _one_line_end(text), is_null)
 
     @property
     def key(self) -> dict[str, Any]:

@@ -58,6 +58,7 @@ PLACES: Final[dict[str, tuple[str, ...]]] = {
         "{deleting}changes/?columns=all",
         "{conflicting}changes/?column=dep_time&became_null=yes",
     ),
+    "ask_for_review": ("{draft}review/ask/",),
     "leave_out": ("{conflicting}changes/leave-out/?cut=dep_time", "{conflicting}changes/leave-out/"),
     "compare_revisions": ("{draft}revisions/compare/",),
     "conflicts": ("{conflicting}conflicts/", "{conflicting}conflicts/?column=nothing"),

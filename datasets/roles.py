@@ -202,13 +202,17 @@ def people_with_role(people: Collection[int], dataset: Dataset, role: Role) -> f
     """Those of some people, by their primary keys, who are active and hold at least this role on the dataset."""
     if not people:
         return frozenset()
+    return frozenset(holders_of(dataset, role).filter(pk__in=people).values_list("pk", flat=True))
+
+
+def holders_of(dataset: Dataset, role: Role) -> QuerySet[User]:
+    """Everybody who is active and holds at least this role on the dataset."""
     places = {
         "asked_dataset": Value(dataset.pk, output_field=BigIntegerField()),
         "asked_project": Value(dataset.project_id, output_field=BigIntegerField()),
     }
     holds = holds_role(role, user="pk", dataset="asked_dataset", project="asked_project")
-    found = User.objects.filter(pk__in=people).annotate(**places).filter(holds)
-    return frozenset(found.values_list("pk", flat=True))
+    return User.objects.annotate(**places).filter(holds)
 
 
 def visible_projects(user: User) -> QuerySet[Project]:

@@ -268,25 +268,6 @@ class GalleryForm(FormWithOwnIds):
     kind = forms.ChoiceField(label="Kind", choices=[("rows", "rows"), ("file", "a file")])
 
 
-class AskForm(FormWithOwnIds):
-    """Who is asked for a review, by names with commas between them."""
-
-    users = forms.CharField(
-        label="People",
-        required=False,
-        widget=forms.TextInput(attrs={"placeholder": "User names, with commas", "autocomplete": "off"}),
-    )
-    groups = forms.CharField(
-        label="Groups",
-        required=False,
-        widget=forms.TextInput(attrs={"placeholder": "Names, with commas", "autocomplete": "off"}),
-    )
-
-    def named(self, field: str) -> list[str]:
-        """The names in one of the fields."""
-        return [one.strip() for one in str(self.cleaned_data.get(field, "")).split(",") if one.strip()]
-
-
 class CloseForm(FormWithOwnIds):
     """Why a request is closed."""
 

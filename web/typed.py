@@ -51,6 +51,7 @@ TEXTS = {
     "slug": "Name in addresses",
     "new_project": "Name of the new project",
     "reviewer-": "Person",
+    "q": "Search",
 }
 #: What people choose and read again before they send it.
 CHOICES = {"verdict": "Verdict", "role": "Role"}

@@ -6,6 +6,7 @@ from web.parameters import TEXT, asked_with
 from web.views import (
     account,
     adding,
+    asking,
     audit,
     blame,
     change_requests,
@@ -164,10 +165,10 @@ urlpatterns = [
     path(REQUEST + "comments/", change_requests.comment, name="comment"),
     path(REQUEST + "comments/<int:comment_id>/settle/", change_requests.settle, name="settle"),
     path(REQUEST + "review/", change_requests.review, name="review"),
-    path(REQUEST + "review/ask/", change_requests.ask_for_review, name="ask_for_review"),
+    path(REQUEST + "review/ask/", asking.ask_for_review, name="ask_for_review"),
     path(
         REQUEST + "review/asked/<int:asked_id>/withdraw/",
-        change_requests.withdraw_review_request,
+        asking.withdraw_review_request,
         name="withdraw_review_request",
     ),
     path(REQUEST + "subscription/", notifications.subscribe, name="subscribe"),

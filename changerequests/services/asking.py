@@ -34,7 +34,7 @@ def ask_for_review(
         raise InvalidInput(sentence, errors={"users": [sentence]})
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        _require_open(change_request, actor)
+        require_askable(change_request, actor)
         people = _people(change_request, sorted(set(users)))
         asked_groups = _groups(change_request.dataset, sorted(set(groups)))
         before = list(change_request.review_requests.all())
@@ -66,7 +66,7 @@ def withdraw_review_request(*, change_request_id: int, review_request_id: int, a
     """Take back that somebody was asked. Raises ``NotFound`` where they are not asked any more."""
     with transaction.atomic():
         change_request = lock_change_request(change_request_id)
-        _require_open(change_request, actor)
+        require_askable(change_request, actor)
         asked = change_request.review_requests.filter(pk=review_request_id).first()
         if asked is None:
             raise NotFound("Nobody is asked by this request for a review; it may have been taken back.")
@@ -75,7 +75,8 @@ def withdraw_review_request(*, change_request_id: int, review_request_id: int, a
         record_event(change_request, "review.request_withdrawn", actor, told)
 
 
-def _require_open(change_request: ChangeRequest, actor: User) -> None:
+def require_askable(change_request: ChangeRequest, actor: User) -> None:
+    """Raise ``Forbidden`` for viewers, and ``InvalidTransition`` where nothing is left to review."""
     if not may_contribute(actor, change_request.dataset):
         raise Forbidden("Viewers read; to ask for reviews you need the role of a contributor.")
     if change_request.status not in (Status.DRAFT, Status.PENDING):

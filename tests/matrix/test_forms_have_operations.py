@@ -336,7 +336,10 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "POST unsubscribe": ("PUT /api/v1/notification_settings", {EVERY: "operation"}),
     "POST subscribe": (f"PUT {CR}/subscription", {"level": "level"}),
     "POST subscribe_to_dataset": (f"PUT {DATASET}/subscription", {"level": "level"}),
-    "POST ask_for_review": (f"POST {CR}/review_requests", {"users": "users", "groups": "groups"}),
+    "POST ask_for_review": (
+        f"POST {CR}/review_requests",
+        {"users": "users", "groups": "groups", "q": "-", "action": "-"},
+    ),
     "POST withdraw_review_request": (f"DELETE {CR}/review_requests/{{review_request_id}}", {}),
     "POST webhooks": (
         f"POST {DATASET}/webhooks",

@@ -153,6 +153,7 @@ POST reopen                  | 302 404 403 403 302 302 404
 POST comment                 | 401 404 403 302 302 302 404
 POST settle                  | 302 404 403 302 302 302 404
 POST review                  | 401 404 403 302 403 302 404
+GET ask_for_review           | 302 404 403 200 200 200 404
 POST ask_for_review          | 401 404 403 302 302 302 404
 POST withdraw_review_request | 302 404 403 302 302 302 404
 POST subscribe               | 302 404 302 302 302 302 404

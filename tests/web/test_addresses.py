@@ -124,7 +124,6 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "sweep": "/operations/",
         "reconcile_table": "/operations/stores/",
         "standing": request,
-        "ask_for_review": request,
         "withdraw_review_request": request,
         "subscribe": request,
         "subscribe_to_dataset": dataset,

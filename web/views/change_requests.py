@@ -13,11 +13,11 @@ from changerequests import policies, selectors
 from changerequests.errors import PlanChanged, RequestChanged
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services import asking, plans, proposals, rebasing, reviews, uploads
+from changerequests.services import plans, proposals, rebasing, reviews, uploads
 from changerequests.states import Action, Status
 from datasets.errors import InvalidInput
 from notifications.services.preferences import subscription_to
-from web.forms import AskForm, CloseForm, Composer, WordsForm, add_errors
+from web.forms import CloseForm, Composer, WordsForm, add_errors
 from web.parameters import NUMBER, asked_with, choice
 from web.view_models.change_requests import TABS, head, may_approve, may_review, side
 from web.view_models.merge_box import merge_box
@@ -68,7 +68,6 @@ def _conversation_page(
     composer: Composer | None = None,
     close_form: CloseForm | None = None,
     words_form: WordsForm | None = None,
-    ask_form: AskForm | None = None,
     moved: str = "",
     status: int = 200,
 ) -> HttpResponse:
@@ -105,7 +104,6 @@ def _conversation_page(
         "moved": moved,
         "close_form": close_form or CloseForm(),
         "words_form": words_form or _words_form(change_request),
-        "ask_form": ask_form or AskForm(),
     }
     return render(request, "change_requests/conversation.html", context, status=status)
 
@@ -376,36 +374,3 @@ def _place_of_thread(cr_id: str, thread: int) -> str:
 
 def _back(cr_id: str) -> HttpResponse:
     return HttpResponseRedirect(reverse("change_request", args=[cr_id]))
-
-
-@form_at("change_request", "cr_id")
-@signed_in
-def ask_for_review(request: HttpRequest, cr_id: str) -> HttpResponse:
-    """Ask people and groups, by their names, for a review."""
-    change_request = request_at(request, cr_id)
-    form = AskForm(request.POST)
-    if not form.is_valid():
-        return _conversation_page(request, cr_id, ask_form=form, status=422)
-    try:
-        asking.ask_for_review(
-            change_request_id=change_request.pk,
-            actor=person(request),
-            users=form.named("users"),
-            groups=form.named("groups"),
-        )
-    except InvalidInput as error:
-        add_errors(form, error, otherwise="users")
-        return _conversation_page(request, cr_id, ask_form=form, status=422)
-    messages.success(request, "Asked for a review.")
-    return _back(cr_id)
-
-
-@form_at("change_request", "cr_id")
-@signed_in
-def withdraw_review_request(request: HttpRequest, cr_id: str, asked_id: int) -> HttpResponse:
-    """Take back that somebody was asked."""
-    change_request = request_at(request, cr_id)
-    asking.withdraw_review_request(
-        change_request_id=change_request.pk, review_request_id=asked_id, actor=person(request)
-    )
-    return _back(cr_id)

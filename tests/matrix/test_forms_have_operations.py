@@ -30,7 +30,7 @@ OF_PAGES = {"csrfmiddlewaretoken", "typed_by", "next", "theme"}
 #: Kinds of inputs that take words.
 TYPED_INTO = {"text", "search", "url", "email", "tel"}
 #: Forms whose texts never leave the page: a password has to be typed again, beside it all.
-NOT_CARRIED = {"login", "change_password"}
+NOT_CARRIED = {"login", "change_password", "accept_invitation"}
 #: Programs of operators run on the machine: ``manage.py operate`` and ``manage.py retention`` do the same.
 OPERATORS = "operators act here, and their programs with manage.py operate and manage.py retention"
 #: What only a page has, and why no program needs it.

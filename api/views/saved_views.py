@@ -10,6 +10,7 @@ from accounts.scopes import Scope
 from api.serializers.saved_views import KeepViewSerializer, SavedViewParameters, SavedViewSerializer
 from api.views.shared import Documented, actor_of, created, validated
 from changerequests.services import saved_views
+from datasets.errors import NotFound
 from datasets.models import Dataset
 from datasets.roles import visible_dataset
 
@@ -31,8 +32,11 @@ class SavedViewsView(Documented):
         operation_id="saved_views_list",
     )
     def get(self, request: Request) -> Response:
-        """The caller's views of one place, by name."""
-        dataset = _dataset(request, validated(SavedViewParameters, request.query_params))
+        """The caller's views of one place, by name; none of a dataset that is not there for them."""
+        try:
+            dataset = _dataset(request, validated(SavedViewParameters, request.query_params))
+        except NotFound:
+            return Response([])
         found = saved_views.views_of(person=actor_of(request), dataset=dataset)
         return Response(SavedViewSerializer(found, many=True).data)
 

@@ -14,7 +14,6 @@ from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
 from accounts import people
-from datasets.errors import InvalidInput
 from datasets.models import SLUG, Project
 from datasets.roles import Role
 from web.forms import style
@@ -65,14 +64,6 @@ def person_or_error(asker: User, text: str) -> User:
             f"Nobody is called “{text}”, or several are. Type the user name or the e-mail address.{did_you}"
         )
     return found
-
-
-def say_at_fields(form: forms.BaseForm, error: InvalidInput) -> None:
-    """Say each sentence of a refusal at its field, and above the form what is of no field."""
-    for field, sentences in error.by_field.items():
-        at = "new_project" if field == "project" and not form.data.get("project") else field
-        for sentence in sentences:
-            form.add_error(at if at in form.fields else None, sentence)
 
 
 class MemberForm(forms.Form):

@@ -1,5 +1,6 @@
 """What people type into pages. Forms read and explain; services decide."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -32,10 +33,19 @@ def style(form: forms.BaseForm) -> None:
             widget.attrs.setdefault("class", "form-control")
 
 
-def add_errors(form: forms.BaseForm, refused: InvalidInput, *, otherwise: str | None = None) -> None:
-    """Put what a service refused at the fields that it names; what is of none of them ``otherwise``, or above all."""
+def add_errors(
+    form: forms.BaseForm,
+    refused: InvalidInput,
+    *,
+    otherwise: str | None = None,
+    instead: Mapping[str, str] | None = None,
+) -> None:
+    """Put what a service refused at the fields that it names, or ``instead`` of one at another; what is of none of them
+    ``otherwise``, or above all.
+    """
     for name, sentences in refused.by_field.items():
-        form.add_error(name if name in form.fields else otherwise, sentences)
+        at = (instead or {}).get(name, name)
+        form.add_error(at if at in form.fields else otherwise, sentences)
 
 
 class SignInForm(AuthenticationForm):

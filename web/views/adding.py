@@ -20,7 +20,8 @@ from datasets.errors import Forbidden, InvalidInput, SuiteChanged
 from datasets.models import Dataset, Project
 from datasets.operators import is_operator
 from datasets.roles import Role, projects_to_register_in, require_owner, role_on
-from web.catalogue_forms import NewDatasetForm, WhereForm, say_at_fields, slug_of
+from web.catalogue_forms import NewDatasetForm, WhereForm, slug_of
+from web.forms import add_errors
 from web.parameters import TEXT, asked_with
 from web.view_models.adding import (
     PathStep,
@@ -135,7 +136,8 @@ def name_table(request: HttpRequest) -> HttpResponse:
         try:
             dataset = _register(person(request), found.address, keys, form, projects)
         except InvalidInput as error:
-            say_at_fields(form, error)
+            named = {} if form.data.get("project") else {"project": "new_project"}
+            add_errors(form, error, instead=named)
         else:
             return _added(request, dataset)
     context = {"look": found, "keys": keys, "form": form, "path": path_at(PathStep.NAME)}

@@ -18,7 +18,8 @@ from accounts.errors import InvitationOver
 from datasets.errors import Forbidden, InvalidInput
 from datasets.operators import is_operator
 from datasets.roles import manages_members, projects_to_list
-from web.catalogue_forms import AcceptForm, InviteForm, say_at_fields
+from web.catalogue_forms import AcceptForm, InviteForm
+from web.forms import add_errors
 from web.parameters import PAGE, TEXT, asked_with, choice
 from web.views.shared import form_at, is_fragment, person, signed_in
 
@@ -76,7 +77,7 @@ def invite(request: HttpRequest) -> HttpResponse:
                 role=role,
             )
         except InvalidInput as error:
-            say_at_fields(form, error)
+            add_errors(form, error)
         else:
             mailed = invitations.send(made, address)
             return _page(request, form=InviteForm(projects=projects), address=address, mailed=mailed)
@@ -125,7 +126,7 @@ def _accepted(request: HttpRequest, key: str, form: AcceptForm) -> bool:
             password=given["password"],
         )
     except InvalidInput as error:
-        say_at_fields(form, error)
+        add_errors(form, error)
         return False
     user = authenticate(request, username=account.get_username(), password=given["password"])
     if user is not None:

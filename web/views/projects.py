@@ -11,7 +11,8 @@ from datasets.errors import Forbidden, InvalidInput, ProjectNotEmpty, SettingsCh
 from datasets.models import Project
 from datasets.operators import is_operator
 from datasets.roles import Role, project_to_manage, set_role
-from web.catalogue_forms import ProjectForm, say_at_fields
+from web.catalogue_forms import ProjectForm
+from web.forms import add_errors
 from web.view_models.projects import project_head, project_rows
 from web.views.datasets import datasets_listed
 from web.views.shared import form_at, person, posted, project_page, signed_in
@@ -40,7 +41,7 @@ def _made(request: HttpRequest, form: ProjectForm) -> Project | None:
             slug=given["slug"], name=given["name"], description=given["description"], actor=person(request)
         )
     except InvalidInput as error:
-        say_at_fields(form, error)
+        add_errors(form, error)
         return None
     set_role(member=person(request), target=made, role=Role.OWNER, actor=person(request))
     messages.success(request, f"{made.name} is made, and you own it. Say who else may do what in it.")
@@ -78,7 +79,7 @@ def project_settings(request: HttpRequest, project_slug: str) -> HttpResponse:
                 edited=[posted(request, "seen")] if posted(request, "seen") else (),
             )
         except InvalidInput as error:
-            say_at_fields(form, error)
+            add_errors(form, error)
         except SettingsChanged:
             shown = project_to_manage(person(request), project_slug)
             seen = services.project_digest(shown)

@@ -58,6 +58,7 @@ _SAID: Mapping[str, Any] = {
     "warnings": [],
 }
 _BY_FORMAT: Mapping[str, Any] = {
+    "email": "olivia@example.org",
     "date-time": "2026-05-17T09:30:00Z",
     "date": "2026-05-17",
     "uuid": "0f8fad5b-d9cb-469f-a165-70867728950e",

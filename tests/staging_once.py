@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from merging.staging.staged import base_schema_of, open_for_pages, write_manifest
+from merging.store.space import naming_full_disks
 
 Stage = Callable[[Mapping[str, Any], Callable[[Mapping[str, Any]], None]], dict[str, str]]
 
@@ -58,11 +59,12 @@ def staged_once(
     else:
         answer = {"folder": uuid.uuid4().hex}
         folder = Path(argument["destination"], answer["folder"])
-        shutil.copytree(known.folder, folder)
-        staged = dataclasses.replace(
-            open_for_pages(str(known.folder)), table_id=table_id, table_uri=argument["table_uri"]
-        )
-        write_manifest(folder, staged, base_schema_of(str(known.folder)))
+        with naming_full_disks("stage the upload", argument["destination"]):
+            shutil.copytree(known.folder, folder)
+            staged = dataclasses.replace(
+                open_for_pages(str(known.folder)), table_id=table_id, table_uri=argument["table_uri"]
+            )
+            write_manifest(folder, staged, base_schema_of(str(known.folder)))
     for words in known.told:
         report(words)
     return answer

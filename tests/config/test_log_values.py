@@ -113,7 +113,7 @@ def test_fs11_errors_tell_where_and_what_kind_and_quote_nothing(
         except RuntimeError as before:
             raise error from before
 
-    monkeypatch.setattr("web.views.datasets._listed", fail)
+    monkeypatch.setattr("web.views.datasets.datasets_listed", fail)
     monkeypatch.setattr("api.views.catalogue.datasets_with_role", fail)
     browser.get("/datasets/")
     browser.get("/api/v1/datasets")

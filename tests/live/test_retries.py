@@ -15,7 +15,10 @@ CSV = b"tailnum,seats\nN1,7\n"
 
 @pytest.fixture
 def pending(dataset: Dataset) -> ChangeRequest:
-    made: ChangeRequest = ChangeRequestFactory.create(dataset=dataset)
+    # Others may have merged what is proposed elsewhere: this nobody did.
+    made: ChangeRequest = ChangeRequestFactory.create(
+        dataset=dataset, csv=f"tailnum,seats\nN{uuid.uuid4().hex},1\n"
+    )
     return made
 
 

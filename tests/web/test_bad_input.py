@@ -107,7 +107,7 @@ def test_a_role_goes_to_the_kind_that_was_chosen(client: Client, dataset: Datase
     assert role_on(fresh(namesake), dataset) is Role.OWNER
     refused = client.post(page, {"kind": "group", "member": "nobody", "role": "viewer"})
     assert refused.status_code == 422
-    assert "There is no group of this name." in refused.content.decode()
+    assert "There is no group “nobody”." in refused.content.decode()
 
 
 def test_viewers_read_checks_and_do_not_have_them_made(

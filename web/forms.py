@@ -44,7 +44,7 @@ def add_errors(
     ``otherwise``, or above all.
     """
     for name, sentences in refused.by_field.items():
-        at = (instead or {}).get(name, name)
+        at = (instead or {}).get(name, name) if name else None
         form.add_error(at if at in form.fields else otherwise, sentences)
 
 

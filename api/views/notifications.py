@@ -11,7 +11,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.scopes import Scope
 from api.pagination import NewestFirst
-from api.schema import CR_ID
+from api.schema import CR_ID, DATASET_ID
 from api.serializers.notifications import (
     AskForReviewSerializer,
     MarkedReadSerializer,
@@ -135,7 +135,7 @@ class RequestSubscriptionViewSet(_Subscriptions):
         return selectors.visible_change_request(actor_of(request), place["cr_id"])
 
 
-@extend_schema(tags=["notifications"])
+@extend_schema(tags=["notifications"], parameters=[DATASET_ID])
 class DatasetSubscriptionViewSet(_Subscriptions):
     """What the caller wants to hear of all requests to a dataset."""
 

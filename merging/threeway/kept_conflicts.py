@@ -92,6 +92,7 @@ class KeptConflicts:
         self.alignment = alignment
         self.version: int = about["version"]
         self.staged_digest: str = about["staged_digest"]
+        self._has_rows = bool(about["found"])
         self._positions = {column.name: column.position for column in alignment.columns}
         self.choose(choices)
 
@@ -314,6 +315,8 @@ class KeptConflicts:
             raise InvalidFilter(
                 f"No {side} value of {column.name} is {held.value!r}: {error}", data={"column": column.name}
             ) from error
+        if not self._has_rows:
+            return "false"
         return f"NOT {differs(f'j.{letter}{column.position}', sql_form(typed, column.type), column.type)}"
 
 

@@ -103,6 +103,19 @@ def test_a_value_without_its_column_or_that_does_not_fit_is_refused(
         found.count(wanted)
 
 
+@pytest.mark.parametrize(
+    "wanted", [ConflictFilter(column="a", current=Held(11), proposed=Held("12", as_text=True))]
+)
+def test_where_nothing_conflicts_no_value_is_found(
+    make_world: Callable[..., World], wanted: ConflictFilter
+) -> None:
+    world = make_world()
+    world.staged = world.stage(CHANGES)  # type: ignore[attr-defined]
+    with opened(world) as found:
+        assert (found.count(wanted), found.page(wanted).items, list(found.matching(wanted))) == (0, (), [])
+        assert found.offered(wanted) is not None
+
+
 def test_choices_are_laid_over_them(world: World) -> None:
     with opened(world) as found:
         first, *_ = found

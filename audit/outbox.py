@@ -11,6 +11,7 @@ from typing import Final
 
 from django.db import connection, transaction
 from django.db.models import F, Q
+from django.db.utils import OperationalError
 
 from audit import bells
 from audit.models import Event, OutboxEntry
@@ -19,6 +20,12 @@ from audit.models import Event, OutboxEntry
 DISPATCH: Final = "notifications.dispatch"
 #: How often an event is tried that cannot be told, before the others go on without it.
 MOST_ATTEMPTS: Final = 5
+#: PostgreSQL's answer to a look that would have to wait for a lock.
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+
+
+class InOtherHands(Exception):
+    """Somebody else takes events out at the moment, and looks again before it ends."""
 
 
 def put(event: Event) -> None:
@@ -38,15 +45,24 @@ def waiting() -> Q:
 
 
 @contextmanager
-def taken_out(most: int) -> Iterator[list[Event]]:
-    """The oldest events that wait, at most so many, in the order of their chains, locked until the block ends.
+def taken_out(most: int, besides: Collection[int] = ()) -> Iterator[list[Event]]:
+    """The oldest events that wait, at most so many, in the order of their chains, locked until the block ends;
+    ``besides`` names events by their primary keys that the caller has tried.
 
-    What the block writes is committed with them. A second caller waits for the first, and goes on behind it: events
-    of one chain are never dispatched out of order.
+    What the block writes is committed with them. Events of one chain are never dispatched out of order: while one
+    caller holds them, others are told ``InOtherHands``. They need not come back where every caller goes on until it is
+    given none: what was recorded before that last look is in it.
     """
     with transaction.atomic():
-        rows = OutboxEntry.objects.select_for_update(of=("self",)).filter(waiting()).order_by("event_id")
-        yield [entry.event for entry in rows.select_related("event")[:most]]
+        rows = OutboxEntry.objects.select_for_update(of=("self",), nowait=True).filter(waiting())
+        rows = rows.exclude(event__in=besides).order_by("event_id").select_related("event")
+        try:
+            entries = list(rows[:most])
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", "") != _LOCK_NOT_AVAILABLE:
+                raise
+            raise InOtherHands from error
+        yield [entry.event for entry in entries]
 
 
 def dispatched(events: Collection[int], at: datetime) -> None:

@@ -25,17 +25,22 @@ AT_ONCE = 50
 def dispatch() -> int:
     """Dispatch all events that wait, in the order of their chains; returns how many.
 
-    Safe to call at the same time: the second waits for the first and finds nothing. An event that cannot be dispatched
-    is noted and tried again by the sweep, and keeps no other waiting.
+    Safe to call at the same time: the second leaves all to the first, which looks once more before it ends. An event
+    that cannot be dispatched is noted and tried again by the sweep, and keeps no other waiting.
     """
     count = 0
+    tried: set[int] = set()
     while True:
-        with outbox.taken_out(AT_ONCE) as events:
-            told = [event.pk for event in events if _dispatch_one(event)]
-            outbox.dispatched(told, timezone.now())
-        count += len(told)
-        if len(events) < AT_ONCE:
+        try:
+            with outbox.taken_out(AT_ONCE, besides=tried) as events:
+                told = [event.pk for event in events if _dispatch_one(event)]
+                outbox.dispatched(told, timezone.now())
+        except outbox.InOtherHands:
             return count
+        if not events:
+            return count
+        count += len(told)
+        tried.update({event.pk for event in events}.difference(told))
 
 
 def _dispatch_one(event: Any) -> bool:

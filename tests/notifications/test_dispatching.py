@@ -335,3 +335,35 @@ def test_two_dispatchers_at_once_dispatch_each_event_once_and_in_order(
     assert len(said) == len(set(said)) == 40
     for stream in ("dataset:1", "dataset:2"):
         assert [one for one in said if one.startswith(stream)] == [f"{stream} {n:02d}" for n in range(20)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_dispatcher_waits_for_nobody_and_what_it_left_is_dispatched_by_the_first(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    left: list[int] = []
+
+    def second() -> None:
+        with transaction.atomic():
+            record(stream="installation", action="two", subject_type="test", subject_id="2")
+        left.append(dispatching.dispatch())
+        connection.close()
+
+    def router(news: News) -> Iterable[Parcel]:
+        told.append(news.action)
+        # SQLite lets one write at a time: there the second cannot even record beside the first.
+        if news.action == "one" and connection.vendor == "postgresql":
+            beside = threading.Thread(target=second)
+            beside.start()
+            beside.join(timeout=20)
+            assert not beside.is_alive()
+        return [Parcel("test:all", {"said": news.action})]
+
+    monkeypatch.setattr(dispatching, "ROUTERS", (router,))
+    happened("one")
+    count = dispatching.dispatch()
+    if connection.vendor == "postgresql":
+        assert (left, count, told) == ([0], 2, ["one", "two"])
+    else:
+        assert (count, told) == (1, ["one"])

@@ -74,6 +74,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "version_gone": 410,
     "staged_corrupt": 500,
     "merge_failed": 500,
+    "table_unreachable": 503,
     "commit_differs": 500,
     "engine_failed": 500,
     "storage_full": 507,

@@ -7,6 +7,10 @@ codes to answers.
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,6 +18,9 @@ from merging.model import Conflict, StagingProblem, UnknownColumn
 
 #: Longer paths, which only somebody hostile writes, are cut: what is cut cannot be found.
 LONGEST_PATH = 1_000
+
+#: Before an error that is told in a text: nobody else's text begins so.
+_OUT_OF_REACH = f"OutOfReach-{secrets.token_hex(8)}-"
 
 
 class MergeError(Exception):
@@ -213,6 +220,45 @@ class StagedCorrupt(MergeFailed):
     """Staged content is missing, truncated or changed since it was staged."""
 
     code: ClassVar[str] = "staged_corrupt"
+
+
+class TableUnreachable(MergeFailed):
+    """The store of a table gives nothing: it does not answer, fails, or refuses. Nothing of the table was changed.
+
+    ``retriable`` tells whether the same may succeed later without anybody's doing (no answer, overload, a network that
+    is down), ``reason`` says why in a sentence without secrets.
+    """
+
+    code: ClassVar[str] = "table_unreachable"
+
+    def __init__(self, table_uri: str, reason: str, *, retriable: bool) -> None:
+        self.table_uri = without_secrets(table_uri)
+        self.reason = reason
+        self.retriable = retriable
+        super().__init__(
+            f"The table {self.table_uri} cannot be reached. {reason}",
+            data={"table_uri": self.table_uri, "reason": reason, "retriable": retriable},
+        )
+
+    def as_text(self) -> str:
+        """The error as a word, for libraries that hand on nothing but the text of what was raised inside of them."""
+        told = json.dumps([self.table_uri, self.reason, self.retriable]).encode()
+        return f"{_OUT_OF_REACH}{base64.urlsafe_b64encode(told).decode()};"
+
+    @classmethod
+    def in_text(cls, text: str) -> TableUnreachable | None:
+        """The error that a text tells of; None where it tells of none."""
+        found = re.search(f"{_OUT_OF_REACH}([A-Za-z0-9_=-]+);", text)
+        if found is None:
+            return None
+        table_uri, reason, retriable = json.loads(base64.urlsafe_b64decode(found[1]))
+        return cls(table_uri, reason, retriable=retriable)
+
+
+def without_secrets(address: str) -> str:
+    """An address without what may be secret in it: whom it signs in as, and its parameters."""
+    place = re.sub(r"(?<=://)[^/?#]*:[^/?#]*@", "", address)
+    return place if "://" not in place else re.split(r"[?#]", place, maxsplit=1)[0]
 
 
 class StorageFull(MergeFailed):

@@ -694,6 +694,13 @@ class OutcomeUnknown(HeadgateError):
     passes = True
 
 
+class TableUnreachable(HeadgateError):
+    """The store of the table does not answer, fails or refuses; nothing was changed. The message says why."""
+
+    code = "table_unreachable"
+    advice = "Try again later; where the message speaks of access or options, an operator looks."
+
+
 def known_errors() -> Iterator[type[HeadgateError]]:
     """Every class of error, the ones beneath others included."""
     waiting: list[type[HeadgateError]] = [HeadgateError]

@@ -21,8 +21,9 @@ from merging.errors import (
     TableNotFound,
     VersionMoved,
 )
+from merging.store.client import ObjectExists
 from merging.store.space import is_full
-from merging.store.stores import ObjectExists, TableStore
+from merging.store.stores import TableStore
 
 ENGINE = "headgate/0.1.0"
 

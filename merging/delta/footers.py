@@ -20,7 +20,6 @@ from typing import Any, Generic, TypeVar
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from obstore.exceptions import BaseError
 
 from merging.delta.actions import DataFile
 from merging.errors import FileMissing, MergeFailed, UnsupportedTable
@@ -141,8 +140,8 @@ def read_footer(store: TableStore, file: DataFile) -> Footer:
     except FileNotFoundError as error:
         broken = _broken(store, path, "is missing")
         raise FileMissing(str(broken), data=broken.data) from error
-    except (pa.ArrowException, OSError, BaseError) as error:
-        raise _broken(store, path, f"is damaged or out of reach ({str(error).splitlines()[0]})") from error
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(store, path, f"is damaged ({str(error).splitlines()[0]})") from error
 
 
 def footer_bytes(store: TableStore, path: str) -> bytes:

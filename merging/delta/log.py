@@ -33,7 +33,8 @@ from merging.delta.actions import (
 from merging.delta.damage import Damaged, fields_of, number_of, optional_moment, parse_action, text_of
 from merging.delta.reach import require_inside
 from merging.errors import TableChanged, TableNotFound, VersionGone
-from merging.store.stores import LOG_FOLDER, StoredObject, TableStore
+from merging.store.client import StoredObject
+from merging.store.stores import LOG_FOLDER, TableStore
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CLASSIC = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from merging.errors import EngineFailed, UnsupportedTable
+from merging.errors import EngineFailed, TableUnreachable, UnsupportedTable
 
 _EARLIEST = re.compile("Date out of range in timestamp conversion|calendar time: timestamp out of range")
 """What DuckDB says of a timestamp that it holds but has no text for."""
@@ -20,12 +20,15 @@ REFUSAL = "headgate refuses: "
 
 def engine_failure(
     error: duckdb.Error, place: str = "", data: Mapping[str, Any] | None = None
-) -> EngineFailed | UnsupportedTable:
+) -> EngineFailed | TableUnreachable | UnsupportedTable:
     """The error to raise in place of DuckDB's; `place` says in which table or file."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     # What a file system of ours raised comes back as a whole traceback, whose last line says what it was.
     from_store = "Traceback (most recent call last)" in str(error)
     said = lines[-1] if from_store else lines[0]
+    unreachable = TableUnreachable.in_text(str(error))
+    if unreachable is not None:
+        return unreachable
     if REFUSAL in said:
         return UnsupportedTable(["values"], said.partition(REFUSAL)[2])
     where = f" of {place}" if place else ""
@@ -48,6 +51,13 @@ def engine_failure(
     else:
         message = f"The engine could not work on the rows{where}; please report this: {said}"
     return EngineFailed(message, data=data)
+
+
+def raise_unreachable(error: BaseException) -> None:
+    """Raise TableUnreachable where that is what ended a statement, before something else is made of the error."""
+    unreachable = TableUnreachable.in_text(str(error))
+    if unreachable is not None:
+        raise unreachable from error
 
 
 @contextmanager

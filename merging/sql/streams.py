@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from merging.errors import EngineFailed
-from merging.sql.failures import engine_failure
+from merging.sql.failures import engine_failure, raise_unreachable
 from merging.sql.session import Session
 
 #: What DuckDB may hold for one stream: sorts spill beyond it.
@@ -28,7 +28,7 @@ class StreamEnded(Exception):
 @dataclass(frozen=True)
 class RowStream:
     """Rows of an exact schema, in batches of some megabytes at most; ``version`` is the table version that they are of,
-    where they are of one. ``batches`` is read once; it raises EngineFailed.
+    where they are of one. ``batches`` is read once; it raises EngineFailed and TableUnreachable.
 
     What it reads from lives until ``close``, which is allowed at any time and more than once. One thread at a time
     reads or closes; ``stop`` may come from any: whoever reads then finds StreamEnded.
@@ -90,6 +90,7 @@ class _Rows:
         except (pa.ArrowException, OSError) as error:  # what DuckDB raises reaches the reader as text
             if self._is_stopped:
                 raise StreamEnded from error
+            raise_unreachable(error)
             raise EngineFailed(f"The rows cannot be read: {error}") from error
 
 

@@ -15,30 +15,19 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import obstore
 from fsspec import AbstractFileSystem
-from obstore.exceptions import NotFoundError, PreconditionError
+
+from merging.errors import TableUnreachable
+from merging.store.client import ObjectClient, ObjectEnd, ObjectReplaced
 
 _TAIL = 64 * 1024
 _KEPT_BYTES = 64 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownObject:
-    """What one request told of an object: its size, what tells its contents from others', its last bytes."""
-
-    size: int
-    e_tag: str | None
-    tail: bytes
-
-
-class ReplacedObject(OSError):
-    """An object is no longer the one that was looked at before: somebody put another in its place."""
 
 
 class KnownObjects:
@@ -49,12 +38,12 @@ class KnownObjects:
     """
 
     def __init__(self, limit: int = _KEPT_BYTES) -> None:
-        self._known: OrderedDict[tuple[str, str], KnownObject] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], ObjectEnd] = OrderedDict()
         self._lock = threading.Lock()
         self._limit = limit
         self._bytes = 0
 
-    def get(self, place: tuple[str, str]) -> KnownObject | None:
+    def get(self, place: tuple[str, str]) -> ObjectEnd | None:
         """What is remembered of the object, if anything."""
         with self._lock:
             found = self._known.get(place)
@@ -62,7 +51,7 @@ class KnownObjects:
                 self._known.move_to_end(place)
             return found
 
-    def put(self, place: tuple[str, str], known: KnownObject) -> None:
+    def put(self, place: tuple[str, str], known: ObjectEnd) -> None:
         """Remember it, and forget what was not asked for the longest."""
         with self._lock:
             self._forget(place)
@@ -88,12 +77,12 @@ _KNOWN = KnownObjects()
 class RangedReader:
     """Ranged reads of one store's objects: every read names its range and gets exactly that or an error."""
 
-    def __init__(self, client: Any, uri: str, known: KnownObjects = _KNOWN) -> None:
+    def __init__(self, client: ObjectClient, known: KnownObjects = _KNOWN) -> None:
         self._client = client
-        self._uri = uri
+        self._uri = client.uri
         self._known = known
 
-    def known(self, path: str, tail: int = _TAIL) -> KnownObject:
+    def known(self, path: str, tail: int = _TAIL) -> ObjectEnd:
         """The object's size and at least its last `tail` bytes (all of them where it has fewer), in one request at
         most. Raises FileNotFoundError."""
         place = (self._uri, path)
@@ -101,24 +90,17 @@ class RangedReader:
         if found is not None and len(found.tail) >= min(tail, found.size):
             return found
         try:
-            result = obstore.get(self._client, path, options={"range": {"suffix": max(tail, 1)}})
-            known = KnownObject(result.meta["size"], result.meta["e_tag"], bytes(result.bytes()))
-        except (FileNotFoundError, NotFoundError) as error:
+            known = self._client.get_end(path, tail)
+        except FileNotFoundError:
             self._known.forget(place)
-            raise FileNotFoundError(path) from error
-        except obstore.exceptions.GenericError:
-            # An object of no bytes has no last bytes: stores answer that in several ways.
-            meta = obstore.head(self._client, path)
-            if meta["size"]:
-                raise
-            known = KnownObject(0, meta["e_tag"], b"")
+            raise
         self._known.put(place, known)
         return known
 
     def read(self, path: str, start: int, length: int) -> bytes:
         """The bytes from `start`, `length` of them or up to the object's end.
 
-        Raises FileNotFoundError, and ReplacedObject where it is another object than at the first look.
+        Raises FileNotFoundError, and ObjectReplaced where it is another object than at the first look.
         """
         known = self.known(path)
         end = min(start + length, known.size)
@@ -127,17 +109,11 @@ class RangedReader:
         begins = known.size - len(known.tail)
         if start >= begins:
             return known.tail[start - begins : end - begins]
-        options: obstore.GetOptions = {"range": (start, end)}
-        if known.e_tag:
-            options["if_match"] = known.e_tag
         try:
-            content = bytes(obstore.get(self._client, path, options=options).bytes())
-        except (FileNotFoundError, NotFoundError) as error:
+            content = self._client.get_range(path, start, end, known.e_tag)
+        except (FileNotFoundError, ObjectReplaced):
             self._known.forget((self._uri, path))
-            raise FileNotFoundError(path) from error
-        except PreconditionError as error:
-            self._known.forget((self._uri, path))
-            raise ReplacedObject(f"{path} was replaced while it was read") from error
+            raise
         if len(content) != end - start:
             raise OSError(f"{path}: the store gave {len(content)} bytes where {end - start} were asked for")
         return content
@@ -146,9 +122,9 @@ class RangedReader:
 class LocalReader:
     """The same of files of this machine, by their whole paths."""
 
-    def known(self, path: str, tail: int = 0) -> KnownObject:
+    def known(self, path: str, tail: int = 0) -> ObjectEnd:
         """The file's size. Raises FileNotFoundError."""
-        return KnownObject(os.stat(f"/{path}").st_size, None, b"")
+        return ObjectEnd(os.stat(f"/{path}").st_size, None, b"")
 
     def read(self, path: str, start: int, length: int) -> bytes:
         """The bytes from `start`, `length` of them or up to the file's end. Raises FileNotFoundError."""
@@ -157,6 +133,15 @@ class LocalReader:
             return os.pread(descriptor, length, start)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def _told_in_text() -> Iterator[None]:
+    """DuckDB hands on nothing of an exception but its text: in it stands all that the error tells."""
+    try:
+        yield
+    except TableUnreachable as error:
+        raise OSError(error.as_text()) from None
 
 
 class StoreFile:
@@ -179,7 +164,8 @@ class StoreFile:
     def read(self, length: int) -> bytes:
         """The bytes from the calling thread's position; fewer only at the end of the object."""
         start = self.tell()
-        content = self._reader.read(self._path, start, length)
+        with _told_in_text():
+            content = self._reader.read(self._path, start, length)
         self.seek(start + len(content))
         return content
 
@@ -205,12 +191,15 @@ class StoreFileSystem(AbstractFileSystem):
         if mode != "rb":
             raise PermissionError(f"{path}: this file system only reads")
         key = self._key(path)
-        self.reader.known(key)
+        with _told_in_text():
+            self.reader.known(key)
         return StoreFile(self.reader, key)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Size and kind, as fsspec says it."""
-        return {"name": path, "size": self.reader.known(self._key(path)).size, "type": "file"}
+        with _told_in_text():
+            size = self.reader.known(self._key(path)).size
+        return {"name": path, "size": size, "type": "file"}
 
     def modified(self, path: str) -> datetime:
         """One moment for all: what DuckDB caches of a file holds for as long as its connection, as the files do."""

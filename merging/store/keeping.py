@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import obstore.exceptions
-
-from merging.errors import MergeFailed
-from merging.store.stores import ObjectExists, open_store
+from merging.errors import MergeFailed, TableUnreachable
+from merging.store.client import ObjectExists
+from merging.store.stores import open_store
 
 #: What is put into a bucket that locks its objects has a checksum, or S3 refuses it.
 _OF_S3 = {"aws_checksum_algorithm": "sha256"}
@@ -31,7 +30,7 @@ def keep_file(place: str, name: str, content: bytes, options: Mapping[str, str] 
                 raise MergeFailed(
                     f"{place} holds other content as {name}, and what is kept there is never replaced."
                 ) from None
-    except (OSError, obstore.exceptions.BaseError) as error:
+    except (OSError, TableUnreachable) as error:
         raise MergeFailed(f"{place} could not be written: {error}") from error
 
 
@@ -41,5 +40,5 @@ def kept_files(place: str, options: Mapping[str, str] | None = None) -> Iterator
         store = open_store(place, options)
         for found in sorted(store.walk(), key=lambda one: one.path):
             yield found.path, store.read(found.path)
-    except (OSError, obstore.exceptions.BaseError) as error:
+    except (OSError, TableUnreachable) as error:
         raise MergeFailed(f"{place} could not be read: {error}") from error

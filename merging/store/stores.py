@@ -13,46 +13,22 @@ import re
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import duckdb
-import obstore
-import obstore.store
-from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotFoundError
 
 from merging.errors import MergeFailed
+from merging.store.client import ObjectClient, ObjectExists, RangeBeyondEnd, StoredObject, open_client
 from merging.store.files import LocalReader, RangedReader, StoreFileSystem
 from merging.store.publishing import flush_file, flush_folder
+from merging.store.unreachable import names_unreachable
 
 LOG_FOLDER = "_delta_log"
 
 #: A path that says by itself where a file is, whatever table names it.
 _WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
 _UNLINKED = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
-
-_CLIENT_OPTIONS = frozenset(
-    {"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url", "user_agent"}
-)
-# What delta-rs reads itself and no object store client knows.
-_DELTA_RS_ONLY = frozenset(
-    {
-        "aws_s3_allow_unsafe_rename",
-        "allow_unsafe_rename",
-        "aws_s3_locking_provider",
-        "delta_dynamo_table_name",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """One object of a listing: its path relative to the table's root, size in bytes, age reference."""
-
-    path: str
-    size: int
-    modified_ms: int
 
 
 def is_unlinked(path: str) -> bool:
@@ -63,10 +39,6 @@ def is_unlinked(path: str) -> bool:
 
 def _unlinked(name: str) -> str:
     return f".{name}.{uuid.uuid4().hex}.tmp"
-
-
-class ObjectExists(Exception):
-    """A put-if-absent found the name taken."""
 
 
 class TableStore(Protocol):
@@ -135,6 +107,7 @@ class LocalStore:
     def _full(self, path: str) -> str:
         return path if os.path.isabs(path) else self._prefix + path
 
+    @names_unreachable
     def list(self, folder: str, *, start_after: str = "") -> list[StoredObject]:
         found = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self._full(folder)) as entries:
@@ -152,6 +125,7 @@ class LocalStore:
         found.sort(key=lambda item: item.path)
         return found
 
+    @names_unreachable
     def walk(self) -> Iterator[StoredObject]:
         for folder, _, names in os.walk(self.root):
             for name in names:
@@ -162,25 +136,30 @@ class LocalStore:
                         os.path.relpath(full, self.root), status.st_size, status.st_mtime_ns // 1_000_000
                     )
 
+    @names_unreachable
     def read(self, path: str) -> bytes:
         with open(self._full(path), "rb") as file:
             return file.read()
 
+    @names_unreachable
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         with open(self._full(path), "rb") as file:
             file.seek(offset)
             return file.read(length)
 
+    @names_unreachable
     def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
         with open(self._full(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - length))
             return size, file.read(length)
 
+    @names_unreachable
     def mark(self, path: str) -> object:
         status = os.stat(self._full(path))
         return status.st_ino, status.st_mtime_ns, status.st_size
 
+    @names_unreachable
     def put_new(self, path: str, data: bytes) -> None:
         # A hard link fails when the name exists and shows the whole content at once; an exclusive
         # create would show an empty commit to readers until it is filled.
@@ -208,11 +187,13 @@ class LocalStore:
                 os.unlink(temporary)
         flush_folder(folder)
 
+    @names_unreachable
     def write(self, path: str, data: bytes) -> None:
         target = self.local_target(path)
         with open(target, "xb") as file:
             file.write(data)
 
+    @names_unreachable
     def local_target(self, path: str) -> Path:
         target = Path(self._full(path))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,6 +202,7 @@ class LocalStore:
     def publish(self, path: str, local: Path) -> None:
         """Nothing to move: the target is the object itself."""
 
+    @names_unreachable
     def sync(self, paths: Iterable[str]) -> None:
         folders = set()
         for path in paths:
@@ -233,6 +215,7 @@ class LocalStore:
         for folder in folders:
             flush_folder(folder)
 
+    @names_unreachable
     def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
@@ -272,44 +255,33 @@ class ObjectStore:
 
     is_local = False
 
-    def __init__(self, store: Any, uri: str, scratch: Path | None = None) -> None:
-        self.client = store
-        self.uri = uri
+    def __init__(self, client: ObjectClient, scratch: Path | None = None) -> None:
+        self.client = client
+        self.uri = client.uri
         self._scratch = scratch
         self.protocol = _own_protocol()
-        self._reader = RangedReader(store, uri)
-
-    def _objects(self, prefix: str, offset: str | None = None) -> Iterator[StoredObject]:
-        for batch in obstore.list(self.client, prefix or None, offset=offset, chunk_size=1000):
-            for item in batch:
-                modified = int(item["last_modified"].timestamp() * 1000)
-                yield StoredObject(item["path"], item["size"], modified)
+        self._reader = RangedReader(client)
 
     def list(self, folder: str, *, start_after: str = "") -> list[StoredObject]:
         prefix = f"{folder}/"
         offset = prefix + start_after if start_after else None
-        found = [item for item in self._objects(folder, offset) if "/" not in item.path.removeprefix(prefix)]
+        found = [
+            item for item in self.client.list(folder, offset) if "/" not in item.path.removeprefix(prefix)
+        ]
         found.sort(key=lambda item: item.path)
         return found
 
     def walk(self) -> Iterator[StoredObject]:
-        yield from self._objects("")
+        yield from self.client.list("")
 
     def read(self, path: str) -> bytes:
-        try:
-            return bytes(obstore.get(self.client, path).bytes())
-        except NotFoundError as error:
-            raise FileNotFoundError(path) from error
+        return self.client.get(path)
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         try:
-            return bytes(obstore.get_range(self.client, path, start=offset, length=length))
-        except NotFoundError as error:
-            raise FileNotFoundError(path) from error
-        except GenericError:
-            # A range that begins behind the end is an error to some stores; a file gives no bytes there.
-            if obstore.head(self.client, path)["size"] > offset:
-                raise
+            return self.client.get_range(path, offset, offset + length)
+        except RangeBeyondEnd:
+            # To some stores that is an error; a file gives no bytes there.
             return b""
 
     def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
@@ -320,13 +292,10 @@ class ObjectStore:
         return None
 
     def put_new(self, path: str, data: bytes) -> None:
-        try:
-            obstore.put(self.client, path, data, mode="create", use_multipart=False)
-        except AlreadyExistsError as error:
-            raise ObjectExists(path) from error
+        self.client.create(path, data)
 
     def write(self, path: str, data: bytes) -> None:
-        obstore.put(self.client, path, data)
+        self.client.put(path, data)
 
     def local_target(self, path: str) -> Path:
         if self._scratch is None:
@@ -336,16 +305,14 @@ class ObjectStore:
         return self._scratch / f"{uuid.uuid4().hex}-{os.path.basename(path)}"
 
     def publish(self, path: str, local: Path) -> None:
-        obstore.put(self.client, path, local)
+        self.client.put(path, local)
         local.unlink()
 
     def sync(self, paths: Iterable[str]) -> None:
         """A finished put is durable in an object store."""
 
     def delete(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError, NotFoundError):
-                obstore.delete(self.client, path)
+        self.client.delete([*paths])
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         if not connection.filesystem_is_registered(self.protocol):
@@ -367,7 +334,7 @@ class CloneStore(ObjectStore):
     """The store of a clone that reads files of its source, too, which its log names by whole addresses."""
 
     def __init__(self, clone: ObjectStore, source: TableStore) -> None:
-        super().__init__(clone.client, clone.uri)
+        super().__init__(clone.client)
         self._source = source
 
     def _from_source(self, path: str) -> str | None:
@@ -404,17 +371,13 @@ class CloneStore(ObjectStore):
 def open_store(table_uri: str, storage_options: Mapping[str, str] | None = None) -> TableStore:
     """The store of a table by path or URI; `storage_options` as delta-rs names them.
 
-    Raises MergeFailed when the URI or the options cannot be understood.
+    Raises TableUnreachable when the address or the options cannot be understood.
     """
-    try:
-        parsed = urllib.parse.urlsplit(table_uri)
-        if parsed.scheme in ("", "file") or len(parsed.scheme) == 1:
-            path = urllib.parse.unquote(parsed.path) if parsed.scheme == "file" else table_uri
-            return LocalStore(Path(os.path.abspath(path)))
-        return ObjectStore(obstore.store.from_url(table_uri, **_client_settings(storage_options)), table_uri)
-    except (BaseError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise MergeFailed(f"The address {table_uri} names no store that can be opened: {reason}.") from error
+    parsed = urllib.parse.urlsplit(table_uri)
+    if parsed.scheme in ("", "file") or len(parsed.scheme) == 1:
+        path = urllib.parse.unquote(parsed.path) if parsed.scheme == "file" else table_uri
+        return LocalStore(Path(os.path.abspath(path)))
+    return ObjectStore(open_client(table_uri, storage_options))
 
 
 def open_sealed(
@@ -430,27 +393,6 @@ def open_sealed(
 def _own_protocol() -> str:
     """How addresses begin that DuckDB opens through one store and no other."""
     return f"headgate{uuid.uuid4().hex[:12]}"
-
-
-def _client_settings(storage_options: Mapping[str, str] | None) -> dict[str, Any]:
-    """delta-rs' one bag of options, sorted into obstore's store and HTTP client settings."""
-    config: dict[str, str] = {}
-    client: dict[str, Any] = {}
-    for name, value in (storage_options or {}).items():
-        key = name.lower()
-        if key.removeprefix("aws_").removeprefix("azure_").removeprefix("google_") in _CLIENT_OPTIONS:
-            client[key.removeprefix("aws_").removeprefix("azure_").removeprefix("google_")] = value
-        elif key not in _DELTA_RS_ONLY:
-            config[key] = value
-    settings: dict[str, Any] = {}
-    if config:
-        settings["config"] = config
-    if client:
-        settings["client_options"] = {
-            name: value.lower() == "true" if value.lower() in ("true", "false") else value
-            for name, value in client.items()
-        }
-    return settings
 
 
 _probed: set[str] = set()

@@ -29,7 +29,8 @@ from datasets import leases
 from datasets.models import Dataset
 from datasets.rows import ConflictFilter
 from merging.errors import MergeFailed
-from merging.store.stores import LocalStore, ObjectExists
+from merging.store.client import ObjectExists
+from merging.store.stores import LocalStore
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,

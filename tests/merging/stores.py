@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from merging.sql.types import delta_field
+from merging.store.client import ObjectClient
 from merging.store.stores import LocalStore, ObjectStore, TableStore, open_store
 
 
@@ -37,9 +38,14 @@ def local_place(folder: Path) -> Place:
     return Place(str(root), None, LocalStore(root))
 
 
+def memory_store(uri: str, client: Any = None) -> ObjectStore:
+    """A store in memory, or another one on the same memory."""
+    return ObjectStore(ObjectClient(client or obstore.store.MemoryStore(), uri))
+
+
 def memory_place() -> Place:
     uri = f"memory://bucket/{uuid.uuid4().hex}"
-    return Place(uri, None, ObjectStore(obstore.store.MemoryStore(), uri))
+    return Place(uri, None, memory_store(uri))
 
 
 @contextmanager
@@ -83,7 +89,7 @@ def put(place: Place, path: str, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     else:
-        obstore.put(place.store.client, path, content)  # type: ignore[attr-defined]
+        obstore.put(place.store.client.raw, path, content)  # type: ignore[attr-defined]
 
 
 def parquet(table: pa.Table, **options: Any) -> bytes:

@@ -10,7 +10,8 @@ import pytest
 
 import merging
 from merging import MergedOtherwise, MergeExecutor, MergeFailed, TableChanged
-from merging.store.stores import LocalStore, ObjectExists
+from merging.store.client import ObjectExists
+from merging.store.stores import LocalStore
 from tests.merging.world import B, World, resolve, with_rows
 
 STRATEGIES = ("merge-on-read", "copy-on-write")

@@ -18,7 +18,8 @@ import pytest
 
 import merging
 from merging.delta.rules import SESSION_ZONE_PROPERTY
-from merging.store.stores import LocalStore, ObjectExists
+from merging.store.client import ObjectExists
+from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import own_rows
 from tests.merging.world import Row, World, arrow, resolve
 

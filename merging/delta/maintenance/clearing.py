@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable
 from merging.delta.log import list_commits, load_tombstones, read_commit
 from merging.delta.snapshot import Snapshot
 from merging.delta.writing import attempt_mark, attempt_marks, holds_mark
-from merging.store.stores import StoredObject, TableStore, is_unlinked
+from merging.store.client import StoredObject
+from merging.store.stores import TableStore, is_unlinked
 
 HOUR_MS = 3_600_000
 

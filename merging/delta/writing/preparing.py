@@ -19,7 +19,7 @@ from merging.delta.writing.marking import mark_rows
 from merging.delta.writing.new_rows import write_new_rows
 from merging.delta.writing.prepared import PreparedCommit, Step, no_step
 from merging.delta.writing.rewriting import rewrite_together, rewrite_without
-from merging.errors import UnsupportedTable
+from merging.errors import TableUnreachable, UnsupportedTable
 from merging.sql.quoting import column_sql, quote
 from merging.store.stores import probe
 
@@ -106,7 +106,8 @@ def _files_of(builder: CommitBuilder) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        builder.snapshot.store.delete(builder.paths)
+        with contextlib.suppress(TableUnreachable):  # what stopped it is said; the files go with the orphans
+            builder.snapshot.store.delete(builder.paths)
         raise
 
 

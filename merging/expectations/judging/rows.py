@@ -19,6 +19,7 @@ from merging.expectations.judging.under_check import (
     guarded,
 )
 from merging.expectations.matching import prepare_matching
+from merging.sql.failures import raise_unreachable
 from merging.sql.quoting import column_sql
 
 
@@ -31,6 +32,7 @@ def check_rows(on: MergedResult, all_checked: Sequence[Checked]) -> None:
         try:
             fails[one.number] = _predicate(on, checked)
         except CANNOT as error:
+            raise_unreachable(error)
             checked.error = first_line(error)
     able = [checked for checked in all_checked if checked.error is None]
     narrow = [checked for checked in able if checked.scope == "changes"]
@@ -66,6 +68,7 @@ def _counted(
     try:
         yield from _count(on, all_checked, fails, relation)
     except CANNOT as error:
+        raise_unreachable(error)
         if len(all_checked) == 1:
             all_checked[0].error = first_line(error)
             return

@@ -12,6 +12,7 @@ from merging.expectations.judging.under_check import (
     first_line,
 )
 from merging.expectations.measuring import find_all
+from merging.sql.failures import raise_unreachable
 
 
 def check_tables(on: MergedResult, all_checked: Sequence[Checked]) -> None:
@@ -43,6 +44,7 @@ def _found(
     try:
         found = find_all(on.session, [checked.expectation for checked in all_checked], relation, on.cage)
     except CANNOT as error:
+        raise_unreachable(error)
         if len(all_checked) == 1:
             all_checked[0].error = first_line(error)
             return

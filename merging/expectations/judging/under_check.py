@@ -12,6 +12,7 @@ from merging.expectations.expectation import Expectation
 from merging.expectations.findings import Counts, Finding, NotChecked
 from merging.expectations.report import FailingRow, Scope
 from merging.model import Column
+from merging.sql.failures import raise_unreachable
 from merging.sql.quoting import column_label, column_sql
 from merging.sql.session import Session
 
@@ -119,6 +120,7 @@ def guarded(checked: Checked, check: Callable[[Checked], None]) -> None:
     try:
         check(checked)
     except CANNOT as error:
+        raise_unreachable(error)
         checked.error = first_line(error)
 
 

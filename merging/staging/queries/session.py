@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from merging.delta import Snapshot, engine_paths, scan_sql
 from merging.errors import StagingRejected
+from merging.sql.failures import raise_unreachable
 from merging.sql.locking import lock
 from merging.sql.parsing import shown
 from merging.sql.quoting import column_sql, quote
@@ -165,7 +166,8 @@ class _Run:
         return list(given)
 
     def _refusal(self, error: BaseException) -> StagingRejected:
-        """What DuckDB says, with its place and what may be meant."""
+        """What DuckDB says, with its place and what may be meant. Raises TableUnreachable."""
+        raise_unreachable(error)
         told = _told(error)
         kind, message = told.get("exception_type", ""), _first_sentence(told["exception_message"])
         if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in kind:

@@ -11,7 +11,6 @@ from typing import Any
 
 import deltalake
 import duckdb
-import obstore.store
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,8 +24,9 @@ from merging.delta.log import load_tombstones
 from merging.delta.maintenance import named_files
 from merging.delta.snapshot import snapshot_in
 from merging.errors import MergeError, TableChanged, UnsupportedTable
-from merging.store.stores import LocalStore, ObjectStore
+from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import Merger, own_rows, sample
+from tests.merging.stores import memory_store
 
 Place = tuple[str | int, ...]
 MAPPING = "delta.columnMapping."
@@ -333,7 +333,7 @@ HINTS = [b"", b"[]", b"5", b"{", b"\xff\xfe", *(b'{"version": %s}' % one for one
 
 @pytest.mark.parametrize("stated", HINTS)
 def test_fp15_an_odd_last_checkpoint_is_only_a_hint(stated: bytes) -> None:
-    store = ObjectStore(obstore.store.MemoryStore(), f"memory://{uuid.uuid4()}")
+    store = memory_store(f"memory://{uuid.uuid4()}")
     create_in(store, store.uri, sample(6))
     store.put_new("_delta_log/_last_checkpoint", stated)
     assert snapshot_in(store, store.uri).row_count == 6

@@ -17,7 +17,8 @@ import pytest
 
 from merging import delta
 from merging.errors import CommitDiffers, MergeFailed, VersionMoved
-from merging.store.stores import LocalStore, ObjectExists
+from merging.store.client import ObjectExists
+from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import (
     Merger,
     after_merge,

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from merging import CommitUnknown, MergeFailed, delta
-from merging.store.stores import LocalStore, ObjectExists
+from merging.store.client import ObjectExists
+from merging.store.stores import LocalStore
 
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "a": ["x", "y", None]})
 FIRST = "_delta_log/00000000000000000000.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from merging.delta.creating import create_in
 from merging.delta.snapshot import snapshot_in
 from merging.errors import MergeFailed, TableNotFound
 from merging.store import stores as store_module
-from merging.store.stores import ObjectExists, ObjectStore, _client_settings, probe
+from merging.store.client import ObjectClient, ObjectExists, client_settings
+from merging.store.stores import ObjectStore, probe
 from tests.merging.delta.delta_tables import (
     Merger,
     after_merge,
@@ -25,6 +27,7 @@ from tests.merging.delta.delta_tables import (
     sample,
     sorted_rows,
 )
+from tests.merging.stores import memory_store
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +42,7 @@ def rows_of(connection: duckdb.DuckDBPyConnection, snapshot: delta.Snapshot) -> 
 
 @pytest.mark.parametrize("options", [{}, {"deletion_vectors": False}, {"partition_by": ["part"]}], ids=str)
 def test_create_merge_compact_and_vacuum_in_memory(options: dict[str, Any], merger: Merger) -> None:
-    store = ObjectStore(obstore.store.MemoryStore(), "memory://bucket/table")
+    store = memory_store("memory://bucket/table")
     snapshot = create_in(store, store.uri, sample(20), **options)
     assert rows_of(merger.connection, snapshot) == after_merge(sample(20), None, [])
     upsert = pa.concat_tables([changed(sample(20), [3, 6], whole=-1), sample(2, start=70)])
@@ -63,7 +66,7 @@ def test_create_merge_compact_and_vacuum_in_memory(options: dict[str, Any], merg
 def test_the_same_bytes_are_a_table_to_everybody(tmp_path: Path, merger: Merger) -> None:
     root = tmp_path / "table"
     root.mkdir()
-    store = ObjectStore(obstore.store.LocalStore(root), root.as_uri())
+    store = memory_store(root.as_uri(), obstore.store.LocalStore(root))
     snapshot = create_in(store, store.uri, sample(20))
     prepared = merger.prepare(snapshot, upsert=changed(sample(20), [3], whole=-1), delete=[4])
     delta.verify(prepared, delta.commit(prepared, application_id="a", generation=1))
@@ -71,7 +74,7 @@ def test_the_same_bytes_are_a_table_to_everybody(tmp_path: Path, merger: Merger)
 
 
 def test_put_if_absent_has_one_winner() -> None:
-    store = ObjectStore(obstore.store.MemoryStore(), "memory://bucket/table")
+    store = memory_store("memory://bucket/table")
     store.put_new("a", b"1")
     with pytest.raises(ObjectExists):
         store.put_new("a", b"2")
@@ -82,14 +85,14 @@ def test_put_if_absent_has_one_winner() -> None:
 
 class IgnoresTheCondition(ObjectStore):
     def put_new(self, path: str, data: bytes) -> None:
-        obstore.put(self.client, path, data)
+        obstore.put(self.client.raw, path, data)
 
 
 def test_a_store_that_ignores_put_if_absent_is_refused_before_anything_is_written(merger: Merger) -> None:
     client = obstore.store.MemoryStore()
-    good = ObjectStore(client, "memory://good/table")
+    good = memory_store("memory://good/table", client)
     create_in(good, good.uri, sample(5))
-    bad = IgnoresTheCondition(client, "memory://bad/table")
+    bad = IgnoresTheCondition(ObjectClient(client, "memory://bad/table"))
     before = {item.path for item in bad.walk()}
     with pytest.raises(MergeFailed, match="put-if-absent is ignored"):
         merger.prepare(snapshot_in(bad, bad.uri), delete=[3])
@@ -97,7 +100,7 @@ def test_a_store_that_ignores_put_if_absent_is_refused_before_anything_is_writte
 
 
 def test_a_store_is_probed_once() -> None:
-    store = ObjectStore(obstore.store.MemoryStore(), "memory://bucket/table")
+    store = memory_store("memory://bucket/table")
     probe(store)
     counted: list[str] = []
     store.put_new = lambda path, data: counted.append(path)  # type: ignore[method-assign]
@@ -107,7 +110,7 @@ def test_a_store_is_probed_once() -> None:
 
 def test_the_checkpoint_hint_spares_the_listing_and_may_lie(merger: Merger) -> None:
     client = obstore.store.MemoryStore()
-    store = ObjectStore(client, "memory://bucket/table")
+    store = memory_store("memory://bucket/table", client)
     create_in(store, store.uri, sample(5))
     store.write("_delta_log/_last_checkpoint", b'{"version": 9, "size": 1}')
     assert snapshot_in(store, store.uri).version == 0
@@ -117,13 +120,13 @@ def test_the_checkpoint_hint_spares_the_listing_and_may_lie(merger: Merger) -> N
 
 
 def test_no_table_in_the_store() -> None:
-    store = ObjectStore(obstore.store.MemoryStore(), "memory://bucket/table")
+    store = memory_store("memory://bucket/table")
     with pytest.raises(TableNotFound):
         snapshot_in(store, store.uri)
 
 
 def test_options_as_delta_rs_names_them() -> None:
-    settings = _client_settings(
+    settings = client_settings(
         {
             "AWS_ACCESS_KEY_ID": "key",
             "aws_region": "eu-1",
@@ -131,16 +134,27 @@ def test_options_as_delta_rs_names_them() -> None:
             "AWS_ALLOW_HTTP": "true",
             "AWS_S3_ALLOW_UNSAFE_RENAME": "true",
             "timeout": "30s",
-        }
-    )
-    assert settings == {
-        "config": {
-            "aws_access_key_id": "key",
-            "aws_region": "eu-1",
-            "aws_endpoint_url": "http://localhost:9000",
+            "max_retries": "2",
+            "retry_timeout": "1500 ms",
         },
-        "client_options": {"allow_http": True, "timeout": "30s"},
+        {"connect_timeout": "3s", "read_timeout": "4s"},
+        timedelta(seconds=5),
+    )
+    assert settings["config"] == {
+        "aws_access_key_id": "key",
+        "aws_region": "eu-1",
+        "aws_endpoint_url": "http://localhost:9000",
     }
+    assert settings["client_options"] == {
+        "connect_timeout": "3s",
+        "read_timeout": "30s",
+        "allow_http": True,
+        "timeout": "30s",
+    }
+    assert (settings["retry_config"]["max_retries"], settings["retry_config"]["retry_timeout"]) == (
+        2,
+        timedelta(seconds=1.5),
+    )
     opened = store_module.open_store(
         "s3://bucket/path/table",
         {

@@ -19,7 +19,8 @@ from merging import MergeRequest, delta
 from merging.delta.snapshot import snapshot_in
 from merging.errors import MergeFailed
 from merging.sql.quoting import column_sql, quote
-from merging.store.files import KnownObjects, RangedReader, ReplacedObject, StoreFile
+from merging.store.client import ObjectReplaced
+from merging.store.files import KnownObjects, RangedReader, StoreFile
 from tests.merging.delta.delta_tables import Merger
 from tests.merging.stores import (
     Place,
@@ -186,7 +187,7 @@ def test_fd2_two_threads_on_one_handle_each_get_what_they_asked_for() -> None:
     """DuckDB's pair of calls, seek and read, with another thread's pair in between."""
     place = memory_place()
     put(place, "numbers", bytes(range(256)) * 1_000)
-    opened = StoreFile(RangedReader(place.store.client, place.uri), "numbers")  # type: ignore[attr-defined]
+    opened = StoreFile(RangedReader(place.store.client), "numbers")  # type: ignore[attr-defined]
     opened.seek(10)
     other = threading.Thread(target=lambda: (opened.seek(200), opened.read(9)))
     other.start()
@@ -198,10 +199,10 @@ def test_fd2_two_threads_on_one_handle_each_get_what_they_asked_for() -> None:
 def test_fd2_an_object_that_is_replaced_while_it_is_read_is_noticed() -> None:
     place = memory_place()
     put(place, "object", bytes(200_000))
-    reader = RangedReader(place.store.client, place.uri, KnownObjects())  # type: ignore[attr-defined]
+    reader = RangedReader(place.store.client, KnownObjects())  # type: ignore[attr-defined]
     assert reader.read("object", 0, 4) == bytes(4)
     put(place, "object", b"x" * 200_000)
-    with pytest.raises(ReplacedObject):
+    with pytest.raises(ObjectReplaced):
         reader.read("object", 0, 4)
 
 

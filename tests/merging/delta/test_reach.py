@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import obstore.store
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,11 +21,12 @@ import merging
 from merging import FilesElsewhere
 from merging.delta import reach
 from merging.delta.reach import leaves
-from merging.store.stores import LocalStore, ObjectStore
+from merging.store.stores import LocalStore
+from tests.merging.stores import memory_store
 
 ROWS = pa.table({"id": pa.array([1, 2], pa.int64()), "secret": ["a", "b"]})
 LOCAL = LocalStore(Path("/data/tables/mine"))
-BUCKET = ObjectStore(obstore.store.MemoryStore(), "s3://bucket/tables/mine")
+BUCKET = memory_store("s3://bucket/tables/mine")
 
 #: Paths as a log spells them: URL-encoded once.
 OUTSIDE = [

@@ -1,0 +1,248 @@
+"""The one client of object stores: every request goes by here, bounded in time and in number, its failures named.
+
+Reading and writing have a client each, for they wait differently: a store that answers no read within seconds is down,
+while the answer to a large upload may take its time.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import obstore
+import obstore.store
+from obstore.exceptions import AlreadyExistsError, GenericError, NotFoundError, PreconditionError
+
+from merging.store.unreachable import cannot_open, is_panic, naming_unreachable, not_reached
+
+#: How many requests this process has under way at once, to all stores together.
+AT_ONCE = 32
+_PAGE = 1000
+_BATCH = 1000
+_PARTS_AT_ONCE = 4
+
+#: A dead store is known for one within this and one more try: less than ten seconds.
+_READING: Mapping[str, Any] = {"connect_timeout": "3s", "read_timeout": "4s", "timeout": "60s"}
+_READING_AGAIN = timedelta(seconds=5)
+_WRITING: Mapping[str, Any] = {"connect_timeout": "3s", "read_timeout": "30s", "timeout": "120s"}
+_WRITING_AGAIN = timedelta(seconds=30)
+_TRIES = 8
+_BACKOFF = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2}
+
+_CLIENT_OPTIONS = frozenset(
+    {
+        *("allow_http", "allow_invalid_certificates", "connect_timeout", "read_timeout", "timeout"),
+        *("proxy_url", "user_agent"),
+    }
+)
+# What delta-rs reads itself and no object store client knows.
+_DELTA_RS_ONLY = frozenset(
+    {
+        *("aws_s3_allow_unsafe_rename", "allow_unsafe_rename"),
+        *("aws_s3_locking_provider", "delta_dynamo_table_name"),
+    }
+)
+#: How stores say that a range begins behind the end.
+_BEYOND = re.compile(r"status: 416|StartTooLarge|NoSuffix|Range Not Satisfiable", re.IGNORECASE)
+
+_asking = threading.BoundedSemaphore(AT_ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of a listing: its path relative to the table's root, size in bytes, age reference."""
+
+    path: str
+    size: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEnd:
+    """What one request told of an object: its size, what tells its contents from others', its last bytes."""
+
+    size: int
+    e_tag: str | None
+    tail: bytes
+
+
+class ObjectExists(Exception):
+    """A put-if-absent found the name taken."""
+
+
+class ObjectReplaced(OSError):
+    """An object is no longer the one that was looked at before: somebody put another in its place."""
+
+
+class RangeBeyondEnd(OSError):
+    """A range begins behind the object's end."""
+
+
+class ObjectClient:
+    """The requests that the engine makes of one store; paths are relative to its root, ``uri`` names it in errors.
+
+    Each raises TableUnreachable where the store gives no answer or refuses one, and FileNotFoundError where there is no
+    such object.
+    """
+
+    def __init__(self, reads: Any, uri: str, writes: Any = None) -> None:
+        self.raw = reads
+        self.uri = uri
+        self._writes = reads if writes is None else writes
+
+    def get(self, path: str) -> bytes:
+        """The whole object."""
+        with self._request(path):
+            return bytes(obstore.get(self.raw, path).bytes())
+
+    def get_range(self, path: str, start: int, end: int, e_tag: str | None = None) -> bytes:
+        """The bytes from ``start`` up to ``end``, fewer at the object's end.
+
+        Raises RangeBeyondEnd, and ObjectReplaced where the object is another than ``e_tag`` says.
+        """
+        options: obstore.GetOptions = {"range": (start, end)}
+        if e_tag:
+            options["if_match"] = e_tag
+        with self._request(path):
+            return bytes(obstore.get(self.raw, path, options=options).bytes())
+
+    def get_end(self, path: str, length: int) -> ObjectEnd:
+        """The object's size with its last bytes: ``length`` of them, or all."""
+        try:
+            with self._request(path):
+                result = obstore.get(self.raw, path, options={"range": {"suffix": max(length, 1)}})
+                return ObjectEnd(result.meta["size"], result.meta["e_tag"], bytes(result.bytes()))
+        except RangeBeyondEnd:
+            # An object of no bytes has no last bytes: stores answer that in several ways.
+            size, e_tag = self.head(path)
+            return ObjectEnd(size, e_tag, self.get(path)[-length:] if size else b"")
+
+    def head(self, path: str) -> tuple[int, str | None]:
+        """The object's size, and what tells its contents from others'."""
+        with self._request(path):
+            meta = obstore.head(self.raw, path)
+            return meta["size"], meta["e_tag"]
+
+    def list(self, prefix: str, offset: str | None = None) -> Iterator[StoredObject]:
+        """The objects whose paths begin with the folder ``prefix``, those behind ``offset`` at least."""
+        with self._request(prefix):
+            pages = iter(obstore.list(self.raw, prefix or None, offset=offset, chunk_size=_PAGE))
+        while True:
+            with self._request(prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            for item in page:
+                # Some stores do not know offsets.
+                if offset is None or item["path"] > offset:
+                    modified = int(item["last_modified"].timestamp() * 1000)
+                    yield StoredObject(item["path"], item["size"], modified)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Put an object unless there is one: whole, at once, durable. Raises ObjectExists."""
+        with self._request(path):
+            obstore.put(self._writes, path, data, mode="create", use_multipart=False)
+
+    def put(self, path: str, data: bytes | Path) -> None:
+        """Put an object, or the content of a local file as one."""
+        with self._request(path):
+            obstore.put(self._writes, path, data, max_concurrency=_PARTS_AT_ONCE)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete objects, many in one request where the store can; those that are gone already are no error."""
+        for start in range(0, len(paths), _BATCH):
+            batch = [*paths[start : start + _BATCH]]
+            try:
+                with self._request(batch[0]):
+                    obstore.delete(self.raw, batch)
+            except FileNotFoundError:
+                self._delete_each(batch)
+
+    def _delete_each(self, paths: Sequence[str]) -> None:
+        """For stores that stop a batch at the first object that is gone."""
+        for path in paths:
+            try:
+                with self._request(path):
+                    obstore.delete(self.raw, path)
+            except FileNotFoundError:
+                continue
+
+    @contextmanager
+    def _request(self, path: str) -> Iterator[None]:
+        """The time of one request: within the number allowed at once, its failures named."""
+        with _asking, naming_unreachable(self.uri):
+            try:
+                yield
+            except AlreadyExistsError as error:
+                raise ObjectExists(path) from error
+            except PreconditionError as error:
+                raise ObjectReplaced(f"{path} was replaced while it was read") from error
+            except (FileNotFoundError, NotFoundError) as error:
+                raise not_reached(error, self.uri) or FileNotFoundError(path) from None
+            except GenericError as error:
+                if _BEYOND.search(str(error)):
+                    raise RangeBeyondEnd(path) from error
+                raise
+
+
+def open_client(address: str, options: Mapping[str, str] | None = None) -> ObjectClient:
+    """The client of the store at an address; ``options`` as delta-rs names them.
+
+    Raises TableUnreachable where no client can be made of them.
+    """
+    try:
+        reads, writes = (
+            obstore.store.from_url(address, **client_settings(options, limits, again))
+            for limits, again in ((_READING, _READING_AGAIN), (_WRITING, _WRITING_AGAIN))
+        )
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        raise cannot_open(error, address) from None
+    return ObjectClient(reads, address, writes)
+
+
+def client_settings(
+    options: Mapping[str, str] | None, limits: Mapping[str, str], again: timedelta
+) -> dict[str, Any]:
+    """delta-rs' one bag of options, sorted into what obstore asks for: of the store, of HTTP, and how often it tries.
+
+    ``limits`` and ``again`` hold where the options say nothing of them. Raises ValueError.
+    """
+    config: dict[str, str] = {}
+    client: dict[str, Any] = {}
+    retry: dict[str, Any] = {"max_retries": _TRIES, "retry_timeout": again, "backoff": _BACKOFF}
+    for name, value in (options or {}).items():
+        key = name.lower()
+        plain = key.removeprefix("aws_").removeprefix("azure_").removeprefix("google_")
+        if plain in _CLIENT_OPTIONS:
+            client[plain] = value.lower() == "true" if value.lower() in ("true", "false") else value
+        elif plain == "max_retries":
+            retry["max_retries"] = int(value)
+        elif plain == "retry_timeout":
+            retry["retry_timeout"] = _duration(value)
+        elif key not in _DELTA_RS_ONLY:
+            config[key] = value
+    # Who says how long a whole request may take says it of the waiting for its answer, too.
+    waiting = {"read_timeout": client["timeout"]} if "timeout" in client else {}
+    settings: dict[str, Any] = {"client_options": {**limits, **waiting, **client}, "retry_config": retry}
+    if config:
+        settings["config"] = config
+    return settings
+
+
+def _duration(text: str) -> timedelta:
+    """A time span as delta-rs writes it, of one unit."""
+    found = re.fullmatch(r"\s*(\d+)\s*(ms|s|m)(?:ec|in)?\s*", text)
+    if found is None:
+        raise ValueError(f'failed to parse "{text}" as Duration')
+    return (
+        int(found[1])
+        * {"ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1)}[found[2]]
+    )

@@ -49,7 +49,7 @@ test-faults: .venv/dev.stamp ## kill, starve and cut off merges, 200 times at ra
 	@tests/install-services
 	@$(python) -m tests.faults $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
 
-bench: .venv/dev.stamp ## measure merges, expectations, staging and the queue against their peers (half an hour)
+bench: .venv/dev.stamp ## measure everything against its bars and peers; writes docs/performance.md (half an hour)
 	@tests/install-services
 	@$(python) -m benchmarks
 

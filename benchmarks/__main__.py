@@ -1,42 +1,112 @@
-"""All benchmarks one after the other: ``python -m benchmarks``.
+"""All benchmarks one after the other: ``python -m benchmarks`` (``make bench``).
 
-About half an hour on two cores, on which nothing else should run.
+About half an hour on two cores, on which nothing else should run. Prints every bar in one table at the end, and writes
+what was measured into ``docs/performance.md``, with the machine, the versions and the date.
 
 The tables are made once and kept in ``var/benchmarks`` (about 15 GB with scale 10).
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import shlex
 import subprocess
 import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 
+from benchmarks import report
+from config.env import BASE_DIR
+
+DOCUMENT = BASE_DIR / "docs" / "performance.md"
+#: Each is a command of its own; the document has a place for what it measures, by the same words.
 RUNS = (
-    ("Merges, 6 million rows (SF1)", "merge", "--scale", "1", "--runs", "3"),
-    ("Merges, 300,000 rows", "merge", "--scale", "0.05", "--runs", "5"),
-    (
-        "Merges, 60 million rows (SF10)",
-        *("merge", "--scale", "10", "--runs", "1", "--layouts", "clustered"),
-        *("--engines", "headgate", "delta-rs", "delta-rs tuned"),
-    ),
-    ("Three-way merge beside doltlite", "threeway"),
-    ("Expectations", "expectations", "--rows", "6000000", "--changes", "10000", "--runs", "3"),
-    ("Staging", "staging"),
-    ("Uploads", "uploads"),
-    ("Pages of a million changes", "changes"),
-    ("Downloads", "downloads"),
-    ("The Python client", "client"),
-    ("Queue", "queue_throughput"),
-    ("Conflicts", "conflicts"),
-    ("A large installation", "crowd"),
+    "merge --scale 1 --runs 3",
+    "merge --scale 0.05 --runs 5",
+    'merge --scale 10 --runs 1 --layouts clustered --engines floor headgate delta-rs "delta-rs tuned"',
+    "threeway",
+    "expectations --rows 6000000 --changes 10000 --runs 3",
+    "staging",
+    "uploads",
+    "changes",
+    "downloads",
+    "client",
+    "queue_throughput",
+    "conflicts",
+    "crowd",
 )
+#: What of the environment decides.
+PACKAGES = ("duckdb", "deltalake", "pyarrow", "Django")
 
 
-def main() -> None:
-    """Run each in a process of its own; the first failure ends it."""
-    for title, module, *arguments in RUNS:
-        print(f"\n## {title}\n\n    python -m benchmarks.{module} {' '.join(arguments)}\n", flush=True)
-        subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *arguments], check=True)
+def main() -> int:
+    """Run each in a process of its own; 1 where one did not end as it should, whatever the bars say."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", default="", help="run only what has this in its command")
+    options = parser.parse_args()
+    began, failed = time.monotonic(), []
+    bars: list[list[str]] = []
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for command in RUNS:
+        if options.only not in command:
+            continue
+        print(f"\n## python -m benchmarks.{command}\n", flush=True)
+        found = run(command)
+        if found is None:
+            failed.append(command)
+            continue
+        tables, figures = found
+        text = placed(text, command, "\n\n".join(tables))
+        bars += [[" ".join(command.split()[:3]), *one.row()] for one in figures if one.bar]
+    columns = ["benchmark", "", "measured", "bar", ""]
+    if not options.only and not failed:
+        text = placed(text, "bars", report.markdown(columns, bars))
+        text = placed(text, "machine", machine())
+    DOCUMENT.write_text(text, encoding="utf-8")
+    print(f"\n{report.markdown(columns, bars)}\n\n{time.monotonic() - began:.0f} s")
+    for command in failed:
+        print(f"FAILED: python -m benchmarks.{command}")
+    return 1 if failed else 0
+
+
+def run(command: str) -> tuple[list[str], list[report.Figure]] | None:
+    """One benchmark; what it noted, or None where it did not end as it should."""
+    with tempfile.TemporaryDirectory(prefix="headgate-bench-") as folder:
+        notes = Path(folder) / "notes"
+        notes.touch()
+        module, *arguments = shlex.split(command)
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            env={**os.environ, report.NOTES: str(notes)},
+            check=False,
+        )
+        return report.noted(notes) if done.returncode in (0, report.BAR_MISSED) else None
+
+
+def placed(text: str, name: str, content: str) -> str:
+    """The document with the content in the place of this name. Raises ``LookupError`` where it has none."""
+    place = re.compile(rf"(<!-- measured: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if place.search(text) is None:
+        raise LookupError(f"{DOCUMENT.name} has no place for what `{name}` measures.")
+    return place.sub(lambda found: f"{found[1]}\n{content}\n\n{found[2]}", text)
+
+
+def machine() -> str:
+    """On what, with what and when."""
+    cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores ({cpu[1] if cpu else platform.machine()}), "
+        f"{memory:.0f} GiB of memory, local disk; Python {platform.python_version()}, {versions}."
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

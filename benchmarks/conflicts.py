@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from benchmarks.crowd import installation, measured
+from benchmarks import report
+from benchmarks.crowd import installation, measured, tell
 
 if TYPE_CHECKING:
     from changerequests.models import ChangeRequest
@@ -97,9 +98,8 @@ def main() -> int:
         print(
             f"{options.rows:,} rows, {options.conflicts:,} conflicts: made in {time.monotonic() - started:.0f} s"
         )
-        for name, once in things(change_request):
-            print(measured(name, once), flush=True)
-    return 0
+        tell([measured(name, once) for name, once in things(change_request)])
+    return report.exit_code()
 
 
 if __name__ == "__main__":

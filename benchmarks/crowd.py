@@ -13,21 +13,22 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import django
 
+from benchmarks import report
 from tests import services
 
 if TYPE_CHECKING:
     from benchmarks.crowd_data import Crowd
 
-#: What a page or list may take; the bars are as long as this at ``BAR`` characters.
-BUDGET_SECONDS = 0.1
-BAR = 20
+MOST_SECONDS_A_PAGE = 0.1
+MOST_SECONDS_A_MERGE = 0.12
+TINY = "a tiny merge"
 TIMES = 3
 PENDING_BESIDE = 40
 
@@ -41,10 +42,15 @@ class Cost:
     seconds: float
     size: int | None
 
-    def __str__(self) -> str:
-        cells = min(round(self.seconds / BUDGET_SECONDS * BAR), 3 * BAR)
-        size = f"{self.size / 1000:>7.0f} kB" if self.size is not None else " " * 10
-        return f"{self.name:<44}{self.statements:>7}{self.seconds:>9.3f} s{size}  {'█' * cells or '▏'}"
+    def row(self) -> list[str]:
+        """Name, statements, CPU seconds, and the size of its answer."""
+        size = "" if self.size is None else f"{self.size / 1000:.0f} kB"
+        return [self.name, str(self.statements), f"{self.seconds:.3f} s", size]
+
+
+def tell(costs: Collection[Cost]) -> None:
+    """Print them as a table."""
+    report.table(("", "statements", "CPU", "answer"), (cost.row() for cost in costs))
 
 
 def things(crowd: Crowd) -> Iterator[tuple[str, Callable[[], int | None]]]:
@@ -114,9 +120,9 @@ def things(crowd: Crowd) -> Iterator[tuple[str, Callable[[], int | None]]]:
     for model in admin.site._registry:
         name = f"{model._meta.app_label}_{model._meta.model_name}"
         yield f"admin: {name}", page(reverse(f"admin:{name}_changelist"), crowd.operator)
-    yield "a tiny merge", merges(crowd)
+    yield TINY, merges(crowd)
     crowd_data.wait_beside(crowd.quiet, crowd.owner, PENDING_BESIDE)
-    yield f"a tiny merge, {PENDING_BESIDE} pending beside it", merges(crowd)
+    yield f"{TINY}, {PENDING_BESIDE} pending beside it", merges(crowd)
     yield "blame of a row", done(lambda: row_history(dataset=crowd.busy, key={"id": 7}))
     yield "sweep", done(sweep)
     yield "verify_anchors", done(lambda: list(verify_anchors()))
@@ -183,14 +189,21 @@ def main() -> int:
         crowd_data.count_rows()
         print(
             f"{sizes.requests:,} requests, {sizes.people:,} people, {sizes.events:,} events, {sizes.datasets:,} "
-            f"datasets: filled in {time.monotonic() - started:.0f} s\n\n"
-            f"{'':<44}{'statements':>7}{'CPU':>8}{'answer':>12}  {'─' * (BAR - 1)}┤ {BUDGET_SECONDS} s",
+            f"datasets: filled in {time.monotonic() - started:.0f} s",
             flush=True,
         )
-        for name, once in things(crowd):
-            if options.only in name:
-                print(measured(name, once), flush=True)
-    return 0
+        costs = [measured(name, once) for name, once in things(crowd) if options.only in name]
+        tell(costs)
+        pages = [cost for cost in costs if cost.size is not None]
+        if pages:
+            slowest = max(pages, key=lambda cost: cost.seconds)
+            report.figure(
+                f"the slowest page ({slowest.name})", slowest.seconds, "s", most=MOST_SECONDS_A_PAGE
+            )
+        for cost in costs:
+            if cost.name.startswith(TINY):
+                report.figure(cost.name, cost.seconds, "s", most=MOST_SECONDS_A_MERGE)
+    return report.exit_code()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 import duckdb
 
 import merging
+from benchmarks import report
 
 KEYS = ("l_orderkey", "l_linenumber")
 TABLE = """
@@ -67,6 +68,14 @@ SUITE = {
 }
 
 
+UNITS = {
+    "plan of the merge": "s",
+    "the suite": "s",
+    "the suite, of processor time": "s",
+    "peak memory of the process": "MB",
+}
+
+
 def main() -> None:
     """Prepare what is missing, measure, print."""
     parser = argparse.ArgumentParser(
@@ -85,8 +94,8 @@ def main() -> None:
     prepare(folder, options.rows, options.changes)
     command = [sys.executable, "-m", "benchmarks.expectations", *sys.argv[1:], "--one"]
     found = [json.loads(subprocess.check_output(command, text=True)) for _ in range(options.runs)]
-    for name in ("plan seconds", "suite seconds", "suite processor seconds", "peak MB"):
-        print(f"{name:>24}: {statistics.median(one[name] for one in found):8.2f}")
+    for name, unit in UNITS.items():
+        report.figure(name, statistics.median(one[name] for one in found), unit)
 
 
 def prepare(folder: Path, rows: int, changes: int) -> None:
@@ -122,10 +131,10 @@ def measure(folder: Path) -> dict[str, float]:
     if report is None or {one.state for one in report.results} != {"passed"}:
         raise SystemExit(f"the suite does not hold: {report}")
     return {
-        "plan seconds": planned - started,
-        "suite seconds": ended - planned,
-        "suite processor seconds": processor,
-        "peak MB": peak_megabytes(),
+        "plan of the merge": planned - started,
+        "the suite": ended - planned,
+        "the suite, of processor time": processor,
+        "peak memory of the process": peak_megabytes(),
     }
 
 

@@ -7,9 +7,11 @@ TPC-H ``lineitem`` (``tpchgen-cli`` writes it) as a table of 16 files, in key or
 (about 1 % of the rows over all files: updates, deletes, inserts). Every measurement runs in a process of its own on a
 copy of the table (data files are linked, they never change), the engines in alternation, each after one merge into a
 small table, as in a worker that has been running. Ours is measured on a table that nobody touched since the content
-was staged, and (``rewritten``) on one whose files were all written anew since, the dearest case. Printed: medians of
-seconds and how many times as long as ours each engine takes, peak memory of the process, bytes of data files and
-vectors written (also as a multiple of the changed rows' own size as Parquet), bytes of the log's entry.
+was staged, and (``rewritten``) on one whose files were all written anew since, the dearest case. ``floor`` is what
+nobody can leave out: the staged rows are read, the changed ones written as Parquet, vectors and one synced commit.
+Printed: medians of seconds and how many times as long as ours each engine takes, peak memory of the process, bytes of
+data files and vectors written (also as a multiple of the changed rows' own size as Parquet), bytes of the log's entry;
+then what is asked of it (the bars).
 """
 
 from __future__ import annotations
@@ -30,12 +32,15 @@ from typing import Any
 import deltalake
 import duckdb
 import pyarrow.parquet
+from pyroaring import BitMap64
 
 import merging
+from benchmarks import report
 
 KEYS = ("l_orderkey", "l_linenumber")
 FILES = 16
 ENGINES = (
+    "floor",
     "headgate",
     "headgate rewritten",
     "headgate copy-on-write",
@@ -45,10 +50,14 @@ ENGINES = (
 )
 VARIANTS = {"headgate copy-on-write": "-cow", "headgate rewritten": "-rewritten"}
 IN_LIST = 1_000
+#: From so many rows on the table decides what a merge costs, below it what every merge costs.
+LARGE = 1.0
+
+Results = dict[tuple[str, str, str], list[dict[str, Any]]]
 
 
-def main() -> None:
-    """Prepare what is missing, measure, print the table."""
+def main() -> int:
+    """Prepare what is missing, measure, print the table and the bars."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -62,10 +71,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure_here(*options.one)))
-        return
+        return 0
     folder = options.folder / f"sf{options.scale:g}"
     prepare(folder, options.scale, options.layouts, {VARIANTS.get(engine, "") for engine in options.engines})
-    results: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    results: Results = {}
     for _ in range(options.runs):
         for layout in options.layouts:
             for changes in options.changes:
@@ -74,26 +83,63 @@ def main() -> None:
                     results.setdefault((layout, changes, engine), []).append(found)
                     print(f"  {layout} {changes} {engine}: {found['seconds']:.2f} s", file=sys.stderr)
     print_table(results, options)
+    judge(results, large=options.scale >= LARGE)
+    return report.exit_code()
 
 
-def print_table(results: dict[tuple[str, str, str], list[dict[str, Any]]], options: Any) -> None:
+def print_table(results: Results, options: Any) -> None:
     """Medians as a Markdown table."""
-    print(
-        "| layout | changes | rows | engine | seconds | times ours | peak memory | written | of changed rows | log |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    columns = ("layout", "changes", "rows", "engine", "seconds", "times ours", "peak memory", "written")
+    rows = []
     for layout in options.layouts:
         for changes in options.changes:
             ours = median(results.get((layout, changes, "headgate"), []), "seconds")
             for engine in options.engines:
                 runs = results[layout, changes, engine]
                 seconds, written = median(runs, "seconds"), median(runs, "written")
-                ratio = f"{seconds / ours:.1f}" if ours else ""
-                print(
-                    f"| {layout} | {changes} | {runs[0]['rows']:,} | {engine} | {seconds:.3f} | {ratio} "
-                    f"| {median(runs, 'peak') / 1e9:.2f} GB | {written / 1e6:.2f} MB "
-                    f"| {written / runs[0]['own']:.1f} | {median(runs, 'log') / 1e6:.2f} MB |"
+                rows.append(
+                    [
+                        *(layout, changes, f"{runs[0]['rows']:,}", engine, f"{seconds:.3f}"),
+                        f"{seconds / ours:.1f}" if ours else "",
+                        f"{median(runs, 'peak') / 1e9:.2f} GB",
+                        f"{written / 1e6:.2f} MB",
+                        f"{written / runs[0]['own']:.1f}",
+                        f"{median(runs, 'log') / 1e6:.2f} MB",
+                    ]
                 )
+    report.table((*columns, "of changed rows", "log"), rows)
+
+
+def judge(results: Results, *, large: bool) -> None:
+    """What is asked of a merge, on tables where their size decides, and on small ones."""
+
+    def times(ours: str, peer: str, name: str = "seconds") -> list[float]:
+        """How many times as much the peer takes, in each case that both were measured in."""
+        return [
+            median(runs, name) / median(mine, name)
+            for (layout, changes, engine), runs in results.items()
+            if engine == peer and (mine := results.get((layout, changes, ours)))
+        ]
+
+    least = {"delta-rs": 10.0 if large else 1.0, "delta-rs tuned": 1.0}
+    for peer, bar in least.items():
+        if found := times("headgate", peer):
+            report.figure(f"{peer} takes, median", statistics.median(found), "times ours")
+            report.figure(f"{peer} takes, least", min(found), "times ours", least=bar)
+    if found := times("floor", "headgate"):
+        report.figure("ours takes, most", max(found), "times the floor", most=2)
+    if found := times("headgate", "delta-rs", "peak"):
+        report.figure("our memory, most", 1 / min(found), "of delta-rs", most=0.5 if large else None)
+    for ours, bar in (("headgate rewritten", 8.0), ("headgate copy-on-write", 2.5)):
+        if found := times(ours, "delta-rs"):
+            middle = statistics.median(found)
+            report.figure(
+                f"delta-rs takes, median ({ours})", middle, "times ours", least=bar if large else None
+            )
+            slowest = 1 if ours == "headgate copy-on-write" else None
+            report.figure(f"delta-rs takes, least ({ours})", min(found), "times ours", least=slowest)
+            most = 1 / min(times(ours, "delta-rs", "peak"))
+            report.figure(f"memory, most ({ours})", most, "of delta-rs", most=0.5 if large else None)
 
 
 def median(runs: list[dict[str, Any]], name: str) -> float:
@@ -198,7 +244,7 @@ def measure(engine: str, folder: Path, layout: str, changes: str) -> dict[str, A
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / variant, copy, copy_function=link_data)
     content = folder / f"{changes}.parquet"
-    if engine.startswith("headgate"):
+    if engine == "floor" or engine.startswith("headgate"):
         staged_on = variant.removesuffix("-rewritten")
         content = Path((folder / f"{staged_on}.{changes}.staged").read_text(encoding="utf-8"))
     before = set(copy.rglob("*"))
@@ -225,6 +271,8 @@ def measure_here(engine: str, table: str, changes: str) -> dict[str, Any]:
     run = RUNNERS[engine]
     if engine.startswith("headgate"):
         merging.warm_up()
+    elif engine == "floor":
+        duckdb.sql("COPY (SELECT 1) TO '/dev/null' (FORMAT parquet)")
     else:
         warm_up(run)
     started = time.perf_counter()
@@ -255,6 +303,28 @@ def run_headgate(table: str, changes: str) -> int:
     """Conflict check, cell-level diff, artefacts and commit."""
     request = merging.MergeRequest(table, "CR-1", KEYS, changes, destination=f"{table}-artefacts")
     return merging.merge(request).rows_affected
+
+
+def run_floor(table: str, staged: str) -> int:
+    """What is left where all is known and nothing is checked: no plan, no diff, no record, and no valid vectors."""
+    with duckdb.connect() as connection:
+        rows = f"read_parquet('{staged}/rows.parquet')"
+        connection.execute(
+            f"COPY (SELECT k0, k1, COLUMNS('p[0-9]+') FROM {rows} WHERE op <> 'delete') "
+            f"TO '{table}/floor.parquet' (FORMAT parquet)"
+        )
+        found = connection.execute(
+            f"SELECT base_file, list(base_row) FROM {rows} WHERE base_row IS NOT NULL GROUP BY ALL"
+        ).fetchall()
+        count = connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0]
+    vectors = b"".join(BitMap64(numbers).serialize() for _, numbers in found)
+    for name, content in (("floor.bin", vectors), ("_delta_log/floor.json", b"{}")):
+        with open(f"{table}/{name}", "wb") as file:
+            file.write(content)
+            os.fsync(file.fileno())
+    with open(f"{table}/floor.parquet", "rb") as file:
+        os.fsync(file.fileno())
+    return int(count)
 
 
 def run_delta_rs(table: str, changes: str, *, tuned: bool = False) -> int:
@@ -296,6 +366,7 @@ def run_overwrite(table: str, changes: str) -> int:
 
 
 RUNNERS: dict[str, Callable[[str, str], int]] = {
+    "floor": run_floor,
     "headgate": run_headgate,
     "headgate rewritten": run_headgate,
     "headgate copy-on-write": run_headgate,
@@ -305,4 +376,4 @@ RUNNERS: dict[str, Callable[[str, str], int]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

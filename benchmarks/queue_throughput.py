@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import django
 from django.core.management import call_command
 
+from benchmarks import report
 from tests import services
 
 if TYPE_CHECKING:
@@ -162,19 +163,15 @@ def main() -> int:
         call_command("migrate", verbosity=0)
         bench = Bench(folder, environment)
         seconds = idle_latency(bench, options.idle)
-        print(
-            f"enqueue to merged, {ROWS_PER_REQUEST} rows, idle: median {statistics.median(seconds):.3f} s, "
-            f"worst of {len(seconds)} {max(seconds):.3f} s",
-            flush=True,
+        report.figure(
+            f"enqueue to merged, {ROWS_PER_REQUEST} rows, idle: median", statistics.median(seconds), "s"
         )
+        report.figure(f"worst of {len(seconds)}", max(seconds), "s")
         for title, datasets in (("one dataset", 1), (f"{options.requests} datasets", options.requests)):
             took = drained(bench, title.replace(" ", "-"), datasets, options.requests)
-            print(
-                f"{options.requests} requests queued on {title}, {WORKERS} workers: all merged in {took:.1f} s, "
-                f"{options.requests / took:.1f} a second",
-                flush=True,
-            )
-    return 0
+            name = f"{options.requests} requests queued on {title}, {WORKERS} workers: all merged in"
+            report.figure(name, took, "s")
+    return report.exit_code()
 
 
 if __name__ == "__main__":

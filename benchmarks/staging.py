@@ -4,7 +4,7 @@
 
 Writes a CSV of new rows (seven columns, 141 bytes a row), stages it against a table of one row in a process of its
 own, and prints the seconds, the peak of the resident memory (VmHWM), and what was read and written. What it wrote is
-removed afterwards. Ends with 1 where more than ``--limit`` gibibytes were needed.
+removed afterwards.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import duckdb
 import pyarrow as pa
 
 import merging
+from benchmarks import report
 
 BYTES_A_ROW = 141
 ROWS = """
@@ -33,29 +34,28 @@ ROWS = """
 """
 
 
-def main() -> None:
+def main() -> int:
     """Write the file, stage it in another process, print what it took."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--gigabytes", type=float, default=5.0)
-    parser.add_argument("--limit", type=float, default=1.0, help="gibibytes of memory that may be needed")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--stage", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage is not None:
         stage(arguments.stage)
-        return
+        return 0
     folder = Path(tempfile.mkdtemp(prefix="headgate-staging-", dir=arguments.folder))
     try:
-        needed = measure(folder, arguments.gigabytes)
+        measure(folder, arguments.gigabytes)
     finally:
         shutil.rmtree(folder)
-    sys.exit(needed > arguments.limit * 2**30)
+    return report.exit_code()
 
 
-def measure(folder: Path, gigabytes: float) -> int:
-    """Prints the figures; the peak in bytes."""
+def measure(folder: Path, gigabytes: float) -> None:
+    """Prints the figures."""
     rows = int(gigabytes * 1e9 / BYTES_A_ROW)
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"COPY ({ROWS.format(rows=rows)}) TO '{folder / 'new.csv'}' (HEADER)")
@@ -77,11 +77,9 @@ def measure(folder: Path, gigabytes: float) -> int:
     command = [sys.executable, "-m", "benchmarks.staging", "--stage", str(folder)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     took = json.loads(output)
-    print(
-        f"{size / 1e9:.2f} GB of CSV, {took['rows']:,} rows: {took['seconds']:.0f} s, "
-        f"peak {took['peak'] / 2**30:.2f} GiB, staged {took['staged'] / 1e9:.2f} GB"
-    )
-    return int(took["peak"])
+    report.figure(f"{size / 1e9:.2f} GB of CSV, {took['rows']:,} rows", took["seconds"], "s")
+    report.figure("peak memory of the process", took["peak"] / 2**30, "GiB", most=1)
+    report.figure("staged content", took["staged"] / 1e9, "GB")
 
 
 def stage(folder: Path) -> None:
@@ -103,4 +101,4 @@ def stage(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

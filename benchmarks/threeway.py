@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.merge import peak_memory
 
 COLUMNS = [f"v{place}" for place in range(8)]
@@ -26,7 +27,7 @@ CURRENT = "id % 100 = 0"
 PROPOSED = "(id % 200 = 0 OR id % 200 IN (7, 19, 31))"
 
 
-def main() -> None:
+def main() -> int:
     """Measure in alternation, print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -39,7 +40,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run = {"headgate": run_headgate, "doltlite": run_doltlite}[options.one]
             print(json.dumps(run(Path(folder), options.rows)))
-        return
+        return 0
     results: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
     for _ in range(options.runs):
         for engine, runs in results.items():
@@ -57,11 +58,16 @@ def main() -> None:
     if len(sums) != 1:
         raise SystemExit(f"The merged tables differ: {results}")
     print(f"{options.rows:,} rows, 1 % changed by Current, 2 % by Proposed")
-    print("| engine | seconds | peak memory |")
-    print("|---|---|---|")
-    for engine, runs in results.items():
-        seconds, peak = (statistics.median(run[name] for run in runs) for name in ("seconds", "peak"))
-        print(f"| {engine} | {seconds:.3f} | {peak / 1e9:.2f} GB |")
+    middle = {
+        engine: [statistics.median(run[name] for run in runs) for name in ("seconds", "peak")]
+        for engine, runs in results.items()
+    }
+    report.table(
+        ("engine", "seconds", "peak memory"),
+        ([engine, f"{seconds:.3f}", f"{peak / 1e9:.2f} GB"] for engine, (seconds, peak) in middle.items()),
+    )
+    report.figure("doltlite takes", middle["doltlite"][0] / middle["headgate"][0], "times ours", least=1)
+    return report.exit_code()
 
 
 def run_headgate(folder: Path, rows: int) -> dict[str, Any]:
@@ -139,4 +145,4 @@ def run_doltlite(folder: Path, rows: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

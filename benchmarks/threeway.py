@@ -1,15 +1,21 @@
-"""A three-way merge beside doltlite's, the version-controlled SQLite: ``python -m benchmarks.threeway --rows 1000000``.
+"""A three-way merge beside Dolt's and doltlite's: ``python -m benchmarks.threeway --rows 1000000``.
 
 One table with a key and eight columns; Current changed 1 % of the rows, Proposed 2 % (one column in half of those that
 Current changed too, so that rows are merged by cell and nothing is in conflict). Timed is the merge alone: ours with
-plan, artefacts and commit, doltlite's ``dolt_merge``, which commits too. Each runs in a process of its own; both must
-end with the same sums. Printed: medians of seconds and peak memory.
+plan, artefacts and commit, ``dolt_merge`` of doltlite (the version-controlled SQLite) and ``dolt merge``, which commit
+too. Each runs in a process of its own; all must end with the same sums. Printed: medians of seconds and peak memory.
+
+Dolt is measured where the program ``dolt`` is on the path, and else said to be missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,7 +28,7 @@ from benchmarks import report
 from benchmarks.merge import peak_memory
 
 COLUMNS = [f"v{place}" for place in range(8)]
-ENGINES = ("headgate", "doltlite")
+ENGINES = ("headgate", "doltlite", "dolt")
 CURRENT = "id % 100 = 0"
 PROPOSED = "(id % 200 = 0 OR id % 200 IN (7, 19, 31))"
 
@@ -38,10 +44,13 @@ def main() -> int:
     options = parser.parse_args()
     if options.one:
         with tempfile.TemporaryDirectory() as folder:
-            run = {"headgate": run_headgate, "doltlite": run_doltlite}[options.one]
+            run = {"headgate": run_headgate, "doltlite": run_doltlite, "dolt": run_dolt}[options.one]
             print(json.dumps(run(Path(folder), options.rows)))
         return 0
-    results: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
+    there = [engine for engine in ENGINES if engine != "dolt" or shutil.which("dolt")]
+    if "dolt" not in there:
+        print("Dolt itself is not measured: there is no program `dolt` on the path.")
+    results: dict[str, list[dict[str, Any]]] = {engine: [] for engine in there}
     for _ in range(options.runs):
         for engine, runs in results.items():
             command = [
@@ -66,7 +75,8 @@ def main() -> int:
         ("engine", "seconds", "peak memory"),
         ([engine, f"{seconds:.3f}", f"{peak / 1e9:.2f} GB"] for engine, (seconds, peak) in middle.items()),
     )
-    report.figure("doltlite takes", middle["doltlite"][0] / middle["headgate"][0], "times ours", least=1)
+    for engine in there[1:]:
+        report.figure(f"{engine} takes", middle[engine][0] / middle["headgate"][0], "times ours", least=1)
     return report.exit_code()
 
 
@@ -142,6 +152,52 @@ def run_doltlite(folder: Path, rows: int) -> dict[str, Any]:
     [(total,)] = connection.execute("SELECT sum(v0 * 3 + v1) FROM t").fetchall()
     connection.close()
     return {"seconds": seconds, "peak": peak, "sum": int(total)}
+
+
+def run_dolt(folder: Path, rows: int) -> dict[str, Any]:
+    """Dolt: Current on main, Proposed on a branch, ``dolt merge`` by its command line."""
+    environment = {**os.environ, "HOME": str(folder), "DOLT_ROOT_PATH": str(folder)}
+    data = folder / "data"
+    data.mkdir()
+
+    def dolt(*arguments: str) -> str:
+        done = subprocess.run(
+            ["dolt", *arguments], cwd=data, env=environment, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"dolt {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
+    dolt("config", "--global", "--add", "user.name", "benchmark")
+    dolt("config", "--global", "--add", "user.email", "benchmark@localhost")
+    dolt("init", "-b", "main")
+    columns = ", ".join(f"{one} BIGINT" for one in COLUMNS)
+    dolt("sql", "-q", f"CREATE TABLE t (id BIGINT PRIMARY KEY, {columns})")
+    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", *COLUMNS])
+        writer.writerows([key, *(key * 10 + place for place in range(len(COLUMNS)))] for key in range(rows))
+    dolt("table", "import", "-u", "t", str(folder / "rows.csv"))
+    dolt("add", "-A")
+    dolt("commit", "-m", "base")
+    dolt("branch", "proposed")
+    for branch, changed, column in (("main", CURRENT, "v0"), ("proposed", PROPOSED, "v1")):
+        dolt("checkout", branch)
+        dolt("sql", "-q", f"UPDATE t SET {column} = -id WHERE {changed}")
+        dolt("commit", "-a", "-m", branch)
+    dolt("checkout", "main")
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        ["dolt", "merge", "proposed", "-m", "merged"], cwd=data, env=environment, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    if status:
+        raise SystemExit(f"dolt merge ended with {os.waitstatus_to_exitcode(status)}")
+    [_, [total]] = csv.reader(
+        io.StringIO(dolt("sql", "-r", "csv", "-q", "SELECT CAST(sum(v0 * 3 + v1) AS SIGNED) FROM t"))
+    )
+    return {"seconds": seconds, "peak": usage.ru_maxrss * 1024, "sum": int(total)}
 
 
 if __name__ == "__main__":

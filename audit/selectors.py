@@ -64,6 +64,12 @@ def heads_of(streams: Iterable[str]) -> dict[str, int]:
     return dict(Chain.objects.filter(stream__in=list(streams)).values_list("stream", "last_sequence"))
 
 
+def chain_heads() -> dict[str, tuple[int, str]]:
+    """The number and the hash of the newest entry of every chain."""
+    rows = Chain.objects.order_by("stream").values_list("stream", "last_sequence", "last_hash")
+    return {stream: (sequence, digest) for stream, sequence, digest in rows}
+
+
 def events_after(stream: str, sequence: int, subject_type: str, subject_ids: Iterable[str]) -> EventQuerySet:
     """The entries of a chain behind a number that are of some things of one kind, oldest first."""
     found = Event.objects.filter(

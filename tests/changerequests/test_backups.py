@@ -1,0 +1,176 @@
+"""``manage.py backup`` and ``restore``: the drill, with everything lost but the tables, on both databases."""
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import Settings
+
+import merging
+from changerequests.models import ChangeRequest
+from changerequests.services import backups, runs
+from changerequests.services.backups import BackupRefused, databases
+from changerequests.states import RunStatus, Status
+from datasets.models import Dataset
+from datasets.roles import Role
+from datasets.services import register_dataset
+from tests.factories import (
+    PLANES,
+    ChangeRequestFactory,
+    ProjectFactory,
+    drain,
+    merge,
+    person_with,
+    rows_of,
+)
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Dataset:
+    """A dataset whose table lies elsewhere than Headgate's own files."""
+    uri = str(tmp_path / "lake" / "planes")
+    merging.create_table(uri, PLANES)
+    return register_dataset(
+        project=ProjectFactory.create(),
+        slug="planes",
+        name="planes",
+        table_uri=uri,
+        primary_keys=["tailnum"],
+        required_approvals=0,
+    )
+
+
+@contextlib.contextmanager
+def elsewhere(tmp_path: Path, settings: Settings) -> Iterator[Path]:
+    """An empty database and an empty data root in the settings' place; yields the root."""
+    before, name = connection.settings_dict["NAME"], f"elsewhere_{uuid.uuid4().hex}"
+    on_sqlite = connection.vendor == "sqlite"
+    tmp_path.mkdir(exist_ok=True)
+    if not on_sqlite:
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+    connection.close()
+    connection.settings_dict["NAME"] = str(tmp_path / "elsewhere.sqlite3") if on_sqlite else name
+    root, settings.DELTA_DATA_ROOT = settings.DELTA_DATA_ROOT, tmp_path / "other-root"
+    ContentType.objects.clear_cache()
+    try:
+        yield tmp_path / "other-root"
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"], settings.DELTA_DATA_ROOT = before, root
+        ContentType.objects.clear_cache()
+        if not on_sqlite:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def request(dataset: Dataset, author: User, key: str, seats: int) -> ChangeRequest:
+    return ChangeRequestFactory.create(dataset=dataset, author=author, csv=f"tailnum,seats\n{key},{seats}\n")
+
+
+def test_the_drill_with_everything_lost_but_the_tables(
+    lake: Dataset, tmp_path: Path, settings: Settings
+) -> None:
+    owner = person_with(Role.OWNER, lake, username="olivia")
+    before, after, waiting = (request(lake, owner, f"N{n}", 100 + n) for n in (1, 2, 3))
+    merge(before, owner)
+    out = StringIO()
+    call_command("backup", str(tmp_path / "backup"), stdout=out)
+    assert "Backed up into" in out.getvalue()
+    run = merge(after, owner)
+    lost = request(lake, owner, "N4", 104)
+    rows = rows_of(lake)
+
+    with elsewhere(tmp_path, settings):
+        said = StringIO()
+        call_command("restore", str(tmp_path / "backup"), stdout=said, stderr=said)
+        assert f"done (adopted) {after.cr_id}" in said.getvalue()
+        assert "The audit trail is whole" in said.getvalue()
+        statuses = dict(ChangeRequest.objects.values_list("pk", "status"))
+        assert statuses == {
+            before.pk: Status.MERGED,
+            after.pk: Status.MERGED,
+            waiting.pk: Status.PENDING,
+        }
+        assert ChangeRequest.objects.get(pk=after.pk).merged_version == run.merged_version
+        again = User.objects.get(username="olivia")
+        for merged in (before, after):
+            answered = runs.request_merge(change_request_id=merged.pk, actor=again)
+            assert (answered.change_request_id, answered.status) == (merged.pk, RunStatus.SUCCEEDED)
+        assert drain() == []
+        assert rows_of(lake) == rows
+        restored = ChangeRequest.objects.get(pk=waiting.pk)
+        assert merge(restored, again).status == RunStatus.SUCCEEDED
+        assert {row["tailnum"]: row["seats"] for row in rows_of(lake)} == {
+            "N1": 101, "N2": 102, "N3": 103, "N4": 377,
+        }  # fmt: skip
+        call_command("verify_audit", stdout=said)
+    assert not ChangeRequest.objects.filter(pk=lost.pk, status=Status.MERGED).exists()
+
+
+@pytest.mark.parametrize("damaged", ["manifest", "list", "dump", "file", "missing file", "key"])
+def test_a_backup_that_was_changed_is_refused_and_nothing_is_written(
+    damaged: str, lake: Dataset, tmp_path: Path, settings: Settings
+) -> None:
+    owner = person_with(Role.OWNER, lake)
+    merge(request(lake, owner, "N1", 101), owner)
+    made = backups.make_backup(tmp_path / "backup")
+    [audited] = (made.folder / "files").rglob("merge_result.json")
+    match damaged:
+        case "manifest":
+            told = json.loads((made.folder / "manifest.json").read_text())
+            (made.folder / "manifest.json").write_text(json.dumps({**told, "files": told["files"] + 1}))
+        case "list":
+            with (made.folder / "files.jsonl").open("a") as lines:
+                lines.write("\n")
+        case "dump":
+            with (made.folder / made.manifest.dump.path).open("ab") as dump:
+                dump.write(b"x")
+        case "file":
+            audited.write_text("{}")
+        case "missing file":
+            audited.unlink()
+        case "key":
+            settings.AUDIT_KEYS = (("another", "x" * 40),)
+    with elsewhere(tmp_path, settings) as root:
+        with pytest.raises(BackupRefused):
+            backups.put_back(made.folder)
+        assert databases.is_empty()
+        assert not root.exists()
+
+
+def test_nothing_is_put_where_something_is(lake: Dataset, tmp_path: Path, settings: Settings) -> None:
+    made = backups.make_backup(tmp_path / "backup", with_files=False)
+    assert sorted(path.name for path in made.folder.iterdir()) == sorted(
+        [made.manifest.dump.path, "manifest.json"]
+    )
+    with pytest.raises(CommandError, match="holds tables"):
+        call_command("restore", str(made.folder), "--database-only")
+    with pytest.raises(BackupRefused, match="is there already"):
+        backups.make_backup(made.folder)
+    with pytest.raises(BackupRefused, match="below DELTA_DATA_ROOT"):
+        backups.make_backup(Path(settings.DELTA_DATA_ROOT) / "backup")
+    with elsewhere(tmp_path, settings) as root:
+        root.mkdir()
+        (root / "something").touch()
+        with pytest.raises(BackupRefused, match="the database alone"):
+            backups.put_back(made.folder)
+        backups.put_back(made.folder, with_files=False)
+        assert Dataset.objects.get().slug == "planes"
+    whole = backups.make_backup(tmp_path / "whole")
+    with elsewhere(tmp_path / "more", settings) as root:
+        root.mkdir(parents=True)
+        (root / "something").touch()
+        with pytest.raises(BackupRefused, match="is not empty"):
+            backups.put_back(whole.folder)
+        assert databases.is_empty()

@@ -40,6 +40,7 @@ RUNS = (
     "queue_throughput",
     "conflicts",
     "crowd",
+    "load",
 )
 #: What of the environment decides.
 PACKAGES = ("duckdb", "deltalake", "pyarrow", "Django")

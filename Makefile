@@ -8,7 +8,7 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo quick test test-whole pictures test-spark test-corpus test-recipes test-fuzz test-faults bench check lock clean
+.PHONY: help demo quick test test-whole pictures test-spark test-corpus test-recipes test-fuzz test-faults test-chart bench check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -48,6 +48,9 @@ test-fuzz: .venv/dev.stamp ## stage 20,000 damaged files of each format in confi
 test-faults: .venv/dev.stamp ## kill, starve and cut off merges, 200 times at random (RUNS=100 SEED=4711 in each world)
 	@tests/install-services
 	@$(python) -m tests.faults $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
+
+test-chart: .venv/dev.stamp ## lint the Helm chart, and look at what comes out of it (builds Helm with Go where it is missing)
+	@$(python) -m tests.deploy.check_chart
 
 bench: .venv/dev.stamp ## measure everything against its bars and peers; writes docs/performance.md (half an hour)
 	@tests/install-services

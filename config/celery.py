@@ -10,6 +10,7 @@ from celery.signals import setup_logging, worker_init, worker_process_init
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
 import merging
+from config.alive import AliveWorker
 from config.env import choose_settings
 
 choose_settings()
@@ -17,6 +18,7 @@ choose_settings()
 app = Celery("headgate")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.steps["worker"].add(DjangoStructLogInitStep)
+app.steps["worker"].add(AliveWorker)
 app.autodiscover_tasks()
 
 

@@ -89,8 +89,13 @@ class Environment:
 
 
 def read_environment() -> Environment:
-    """Read the environment; a value of the wrong type raises ``ImproperlyConfigured`` naming the variable."""
+    """Read the environment; a value of the wrong type raises ``ImproperlyConfigured`` naming the variable.
+
+    Each variable may stand in a file that ``<VARIABLE>_FILE`` names instead, as orchestrators hand out secrets. Raises
+    ``ImproperlyConfigured`` for such a file that cannot be read, and where both are set.
+    """
     env = environ.Env()
+    env.ENVIRON = {**os.environ, **_from_files()}
     readers: dict[Any, Any] = {
         str: env.str,
         int: env.int,
@@ -101,7 +106,7 @@ def read_environment() -> Environment:
     given = {}
     for one in fields(Environment):
         variable = one.name.upper()
-        if variable in os.environ:
+        if variable in env.ENVIRON:
             try:
                 given[one.name] = readers[one.type](variable)
             except ValueError as error:
@@ -109,6 +114,23 @@ def read_environment() -> Environment:
                     f"{variable} is set to a value that cannot be read: {error}"
                 ) from error
     return Environment(**given)
+
+
+def _from_files() -> dict[str, str]:
+    """The values of variables whose files are named, without the line end that editors leave."""
+    variables = {one.name.upper() for one in fields(Environment)}
+    found = {}
+    for variable in variables:
+        named = f"{variable}_FILE"
+        if named not in os.environ or named in variables:  # AUDIT_KEYS_FILE has a format of its own
+            continue
+        if variable in os.environ:
+            raise ImproperlyConfigured(f"{variable} and {named} are both set: set one of them.")
+        try:
+            found[variable] = Path(os.environ[named]).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ImproperlyConfigured(f"{named} names a file that cannot be read: {error}") from error
+    return found
 
 
 def content_limits(environment: Environment) -> dict[str, int]:

@@ -239,7 +239,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 2,
 }
 CELERY_TASK_PUBLISH_RETRY = False  # the sweep rings again; a request never waits for a dead broker
-CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+CELERY_BEAT_SCHEDULER = "config.alive:AliveScheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "changerequests.sweep", "schedule": 10.0},
     "sweep-notifications": {"task": "notifications.sweep", "schedule": 10.0},

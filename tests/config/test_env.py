@@ -78,6 +78,26 @@ def test_each_kind_of_value_is_read(
     assert read_environment() == Environment(**{variable.lower(): value})
 
 
+def test_a_variable_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for one in fields(Environment):
+        monkeypatch.delenv(one.name.upper(), raising=False)
+    (tmp_path / "secret").write_text("a secret\n")
+    (tmp_path / "seconds").write_text("7\n")
+    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("MERGE_WAIT_SECONDS_FILE", str(tmp_path / "seconds"))
+    monkeypatch.setenv("AUDIT_KEYS_FILE", "a/file/of/its/own")
+    read = Environment(secret_key="a secret", merge_wait_seconds=7, audit_keys_file="a/file/of/its/own")
+    assert read_environment() == read
+
+    monkeypatch.setenv("SECRET_KEY", "another")
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY and SECRET_KEY_FILE are both set"):
+        read_environment()
+    monkeypatch.delenv("SECRET_KEY")
+    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "gone"))
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY_FILE names a file that cannot be read"):
+        read_environment()
+
+
 def test_a_value_of_the_wrong_type_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERGE_WAIT_SECONDS", "soon")
     with pytest.raises(ImproperlyConfigured, match="MERGE_WAIT_SECONDS"):

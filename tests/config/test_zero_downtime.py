@@ -2,7 +2,7 @@
 
 ``previous_release.json`` names the release that may be running while this one is migrated: its commit, and the newest
 migration of each app that it has. Whoever makes a release writes it anew. The release's code is taken out of the
-history: a clone without it (shallow) needs ``git fetch --unshallow`` first.
+history, which a shallow clone fetches for it.
 """
 
 from __future__ import annotations
@@ -184,6 +184,8 @@ def test_the_previous_release_works_on_the_schema_of_this_one(empty_database: st
 
 def take_out(commit: str, folder: Path) -> None:
     """The files of a commit in a folder of their own. Fails where the clone has no history."""
+    if (BASE_DIR / ".git" / "shallow").exists():
+        subprocess.run(["git", "fetch", "--quiet", "--unshallow"], cwd=BASE_DIR, check=False)
     packed = subprocess.run(["git", "archive", commit], cwd=BASE_DIR, capture_output=True, check=False)
     assert packed.returncode == 0, (
         f"The previous release ({commit}) is not in this clone: it is shallow, or no clone. The test runs that "

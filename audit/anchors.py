@@ -10,11 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
 from audit.chain import canonical_json
-from audit.files import audit_root, file_sha256
+from audit.files import KeptAuditFile, audit_files_in
 from audit.keys import current_key, key_called
 
 #: The folder of the anchor files below the audit root.
@@ -43,7 +42,7 @@ class ChainHead:
 class Anchor:
     """One anchor file that was read: the heads in it, and the anchor before it."""
 
-    path: Path
+    path: KeptAuditFile
     heads: Mapping[str, ChainHead]
     previous: str
     previous_sha256: str
@@ -53,25 +52,25 @@ class Anchor:
 class AnchorDamaged(Exception):
     """An anchor file cannot be read for what it was."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: KeptAuditFile) -> None:
         self.path = path
         super().__init__(f"{path} is damaged.")
 
 
-def anchor_paths() -> list[Path]:
+def anchor_paths() -> list[KeptAuditFile]:
     """Every anchor file, oldest first: their names begin with the time they were made."""
-    return sorted((audit_root() / ANCHORS_FOLDER).glob("*.json"))
+    return [one for one in audit_files_in(ANCHORS_FOLDER) if one.name.endswith(".json")]
 
 
-def read_anchor(path: Path) -> Anchor:
+def read_anchor(path: KeptAuditFile) -> Anchor:
     """One anchor. Raises ``AnchorDamaged``."""
     try:
-        return parsed_anchor(path, path.read_text(encoding="utf-8"))
+        return parsed_anchor(path, path.text())
     except (OSError, UnicodeDecodeError) as error:
         raise AnchorDamaged(path) from error
 
 
-def parsed_anchor(path: Path, text: str) -> Anchor:
+def parsed_anchor(path: KeptAuditFile, text: str) -> Anchor:
     """One anchor from its text, wherever that was kept. Raises ``AnchorDamaged``."""
     try:
         content: Any = json.loads(text)
@@ -91,7 +90,7 @@ def parsed_head(sequence: Any, digest: Any) -> ChainHead:
     return ChainHead(sequence, str(digest))
 
 
-def is_unsigned(path: Path) -> bool:
+def is_unsigned(path: KeptAuditFile) -> bool:
     """Whether the file is from before there was a key, or made to look so."""
     try:
         return read_anchor(path).signature is Signature.NONE
@@ -117,7 +116,7 @@ def document(heads: Mapping[str, ChainHead], *, made_at: str) -> dict[str, Any]:
         "made_at": made_at,
         "heads": {stream: {"sequence": head.sequence, "hash": head.hash} for stream, head in heads.items()},
         "previous": paths[-1].name if paths else "",
-        "previous_sha256": file_sha256(paths[-1]) if paths else "",
+        "previous_sha256": paths[-1].digest() if paths else "",
         "key": key.id,
     }
     return {**content, "signature": key.sign("anchor", canonical_json(content))}
@@ -134,9 +133,9 @@ def anchored_heads() -> dict[str, ChainHead]:
     return known
 
 
-def broken_links() -> Iterator[tuple[Path, str]]:
+def broken_links() -> Iterator[tuple[KeptAuditFile, str]]:
     """Anchor files that are damaged, or changed or missing as told by the anchor after them, with the reason."""
-    folder, last = audit_root() / ANCHORS_FOLDER, ""
+    last = ""
     for path in anchor_paths():
         before_it, last = last, path.name
         try:
@@ -146,10 +145,11 @@ def broken_links() -> Iterator[tuple[Path, str]]:
             continue
         if anchor.signature is Signature.WRONG:
             yield path, "the anchor is not as somebody with the key signed it"
-        before = folder / anchor.previous
-        if anchor.previous and not before.is_file():
+        before = KeptAuditFile(ANCHORS_FOLDER, anchor.previous)
+        digest = before.digest() if anchor.previous else ""
+        if anchor.previous and not digest:
             yield before, f"the anchor is missing; {path.name} follows it"
-        elif anchor.previous and file_sha256(before) != anchor.previous_sha256:
+        elif anchor.previous and digest != anchor.previous_sha256:
             yield before, f"the anchor was changed after {path.name} was made"
         elif anchor.previous != before_it:
             told = f"it follows {anchor.previous}" if anchor.previous else "it follows none"

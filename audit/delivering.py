@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from django.utils import timezone
 
 from audit import anchors
-from audit.files import file_sha256
+from audit.files import KeptAuditFile
 from audit.models import AnchorTarget
 from audit.services import Break, breaks_of_heads
 from audit.syslog import LONGEST, Receiver, message
@@ -21,7 +20,7 @@ from audit.syslog import LONGEST, Receiver, message
 logger = structlog.get_logger(__name__)
 
 #: How one anchor is told to a place: it raises where that fails.
-Teller = Callable[[Path], None]
+Teller = Callable[[KeptAuditFile], None]
 #: How many anchors one place is told at once; what is left waits for the next time.
 AT_ONCE: Final = 500
 
@@ -84,9 +83,9 @@ def told_places(names: Iterable[str]) -> list[Told]:
     ]
 
 
-def tell_syslog(receiver: Receiver, path: Path) -> None:
+def tell_syslog(receiver: Receiver, path: KeptAuditFile) -> None:
     """Tell a receiver the heads of an anchor, in as many messages as they need."""
-    anchor, digest = anchors.read_anchor(path), file_sha256(path)
+    anchor, digest = anchors.read_anchor(path), path.digest()
     receiver.send(list(_messages(path.name, digest, anchor.heads, timezone.now())))
 
 
@@ -114,17 +113,17 @@ def breaks_of_kept(place: str, kept: Iterable[tuple[str, bytes]]) -> Iterator[Br
         if not name.endswith(".json"):
             continue
         found.add(name)
-        path = here.get(name)
+        path, same = here.get(name), False
         if path is None:
             yield Break("", 0, f"the anchor is kept as {place}/{name}, and is missing here", file=name)
-        elif path.read_bytes() != content:
+        elif not (same := path.read() == content):
             yield Break("", 0, f"the anchor is kept otherwise as {place}/{name}", file=str(path))
         try:
-            anchor = anchors.parsed_anchor(Path(name), content.decode())
+            anchor = anchors.parsed_anchor(KeptAuditFile(anchors.ANCHORS_FOLDER, name), content.decode())
         except (anchors.AnchorDamaged, UnicodeDecodeError):
             yield Break("", 0, "what is kept cannot be read", file=f"{place}/{name}")
             continue
-        if path is None or path.read_bytes() != content:
+        if not same:
             yield from breaks_of_heads(f"{place}/{name}", anchor.heads)
     for target in told_places([place]):
         for name, path in here.items():

@@ -9,11 +9,9 @@ link to the next entry, which can still confirm a name that somebody guesses, an
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 from unicodedata import normalize
 
@@ -21,7 +19,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from audit.chain import SEALED_FIELDS, commitments_of, redaction_text, texts_in, with_texts
-from audit.files import audit_root, document_bytes, file_sha256, written_beside
+from audit.files import KeptAuditFile, all_audit_files, audit_files_in, document_bytes
 from audit.keys import current_key
 from audit.models import Event
 from audit.services import Break, verify_chains
@@ -74,23 +72,23 @@ def breaks_of_chains() -> list[Break]:
     return list(verify_chains())
 
 
-def rewritten_files(names: Names, *, dry_run: bool) -> dict[Path, str]:
+def rewritten_files(names: Names, *, dry_run: bool) -> dict[KeptAuditFile, str]:
     """Audit files that name the person, with the hashes of what takes their places: it is written beside them.
 
     ``put_files`` lets it do so once the entries name it. A dry run writes nothing, and gives no hashes.
     """
-    found: dict[Path, str] = {}
+    found: dict[KeptAuditFile, str] = {}
     for event in Event.objects.filter(data__has_key="audit_files").order_by("pk").iterator():
         for _, path in _files_of(event):
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = json.loads(path.text())
             if path not in found and (now := names.in_value(told)) != told:
-                beside = path.with_name(f".{path.name}{WAITING}")
-                found[path] = "" if dry_run else written_beside(beside, document_bytes(now))
+                beside = KeptAuditFile(path.folder, f".{path.name}{WAITING}")
+                found[path] = "" if dry_run else beside.write(document_bytes(now))
     return found
 
 
 def erase_from_trail(
-    names: Names, seals: Mapping[str, str], files: Mapping[Path, str], *, dry_run: bool
+    names: Names, seals: Mapping[str, str], files: Mapping[KeptAuditFile, str], *, dry_run: bool
 ) -> list[tuple[str, int, tuple[str, ...]]]:
     """Replace the names in every entry, in the surrounding transaction; which entries (stream and sequence), and where.
 
@@ -127,8 +125,9 @@ def put_files() -> int:
     Safe to call again: what a process left that died in between is put, too, and what no entry names is removed.
     """
     waiting = {
-        path: path.with_name(path.name.removeprefix(".").removesuffix(WAITING))
-        for path in audit_root().rglob(f".*{WAITING}")
+        one: KeptAuditFile(one.folder, one.name.removeprefix(".").removesuffix(WAITING))
+        for one in all_audit_files()
+        if one.name.startswith(".") and one.name.endswith(WAITING)
     }
     if not waiting:
         return 0
@@ -139,22 +138,21 @@ def put_files() -> int:
     }
     put = 0
     for beside, path in waiting.items():
-        if (path, file_sha256(beside)) in named:
-            os.replace(beside, path)
+        if (path, beside.digest()) in named:
+            path.write(beside.read())
             put += 1
-        else:
-            beside.unlink()
+        beside.remove()
     return put
 
 
-def _files_of(event: Event) -> Iterator[tuple[str, Path]]:
+def _files_of(event: Event) -> Iterator[tuple[str, KeptAuditFile]]:
     """The JSON files that an entry names: only they hold names of people; the others are rows of tables."""
     files, folder = event.data.get("audit_files"), event.data.get("audit_folder")
     if isinstance(files, dict) and isinstance(folder, str):
+        there = {one.name for one in audit_files_in(folder)} if folder != "anchors" else set()
         for name in sorted(files):
-            path = audit_root() / folder / name
-            if name.endswith(".json") and folder != "anchors" and path.is_file():
-                yield name, path
+            if name.endswith(".json") and name in there:
+                yield name, KeptAuditFile(folder, name)
 
 
 def _redact(event: Event, replaced: Mapping[str, str], pseudonym: str) -> None:

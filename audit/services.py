@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -24,7 +23,7 @@ from audit.chain import (
     plain_hash,
     redaction_text,
 )
-from audit.files import audit_root, file_sha256, write_audit_files
+from audit.files import KeptAuditFile, write_audit_files
 from audit.keys import current_key, key_called
 from audit.models import Chain, Event
 from audit.triggers import missing_triggers
@@ -183,7 +182,7 @@ def unsealed_entries() -> bool:
     return Event.objects.filter(key_id="").exists() and not introductions()
 
 
-def anchor_chains() -> Path | None:
+def anchor_chains() -> KeptAuditFile | None:
     """Write the heads that moved since the last anchor to a new file; None if none did.
 
     An event in the installation's chain names the file with its hash. That event alone is no reason for another
@@ -201,8 +200,7 @@ def anchor_chains() -> Path | None:
     now = timezone.now()
     name = f"{now:%Y%m%dT%H%M%S.%fZ}.json"
     content = anchors.document(moved, made_at=now.isoformat())
-    folder = audit_root() / anchors.ANCHORS_FOLDER
-    hashes = write_audit_files(folder, documents={name: content}, copies={})
+    hashes = write_audit_files(anchors.ANCHORS_FOLDER, documents={name: content}, copies={})
     with transaction.atomic():
         record(
             stream=INSTALLATION_STREAM,
@@ -211,7 +209,7 @@ def anchor_chains() -> Path | None:
             subject_id=name,
             data={"audit_folder": anchors.ANCHORS_FOLDER, "audit_files": hashes, "chains": len(moved)},
         )
-    return folder / name
+    return KeptAuditFile(anchors.ANCHORS_FOLDER, name)
 
 
 def _only_anchored_since(known: Mapping[str, anchors.ChainHead]) -> bool:
@@ -455,18 +453,19 @@ def acknowledged_losses() -> int:
 def verify_files() -> Iterator[Break]:
     """Compare the audit files that events name (``audit_folder``, ``audit_files``) with their hashes."""
     named = Event.objects.filter(data__has_key="audit_files").order_by("stream", "sequence")
-    seen: set[Path] = set()
+    seen: set[KeptAuditFile] = set()
     for event in named.iterator():
         files, folder = event.data["audit_files"], event.data.get("audit_folder")
         if not isinstance(folder, str) or not isinstance(files, dict):
             yield Break(event.stream, event.sequence, "it does not say where its files are")
             continue
         for name, digest in files.items():
-            path = audit_root() / folder / name
+            path = KeptAuditFile(folder, name)
             seen.add(path)
-            if not path.is_file():
+            now = path.digest()
+            if not now:
                 reason = "the file is missing"
-            elif file_sha256(path) != digest:
+            elif now != digest:
                 reason = "the file was changed"
             else:
                 continue

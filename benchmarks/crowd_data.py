@@ -25,7 +25,7 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 
 import merging
 from audit import anchors
-from audit.files import audit_root, write_audit_files
+from audit.files import write_audit_files
 from audit.models import Chain, Event
 from audit.services import INSTALLATION_STREAM, dataset_stream, keyed_event, sealed_head
 from changerequests.models import (
@@ -40,7 +40,7 @@ from changerequests.models import (
     RunPhaseTime,
 )
 from changerequests.services import figures, runs
-from changerequests.services.storage import audit_folder
+from changerequests.services.storage import audit_folder_name
 from changerequests.states import RunPhase, RunStatus, Status
 from datasets.models import Dataset, DatasetLease, DatasetMeta, Project
 from datasets.roles import Role, permissions_of
@@ -128,7 +128,9 @@ def merge_two(crowd: Crowd) -> None:
     older = ChangeRequest.objects.filter(dataset=crowd.busy, status=Status.MERGED, pk__lt=touched.pk)
     for place, change_request in enumerate(older.order_by("pk")):
         source = touched if place < 3 else other
-        audit_folder(change_request).symlink_to(audit_folder(source), target_is_directory=True)
+        folder = Path(settings.DELTA_DATA_ROOT) / "audit"
+        there = folder / audit_folder_name(source)
+        (folder / audit_folder_name(change_request)).symlink_to(there, target_is_directory=True)
 
 
 def wait_beside(dataset: Dataset, author: User, number: int) -> None:
@@ -447,12 +449,11 @@ def _events(
     chain = Chain(stream=INSTALLATION_STREAM)
     chains.append(_insert_chain(chain, "user", signed_in, people, now, heads))
     _insert(chains, Chain)
-    folder = audit_root() / anchors.ANCHORS_FOLDER
     for place, moved in enumerate(heads):
         made_at = now - timedelta(hours=ANCHOR_FILES - place)
         content_of_file = anchors.document(moved, made_at=made_at.isoformat())
         name = f"{made_at:%Y%m%dT%H%M%S.%fZ}.json"
-        write_audit_files(folder, documents={name: content_of_file}, copies={})
+        write_audit_files(anchors.ANCHORS_FOLDER, documents={name: content_of_file}, copies={})
 
 
 def _insert_chain(

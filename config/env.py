@@ -9,6 +9,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from datasets.root_addresses import InvalidPlace, read_options, read_place
 from merging import ContentLimits
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -40,7 +41,10 @@ class Environment:
     database_url: str = f"sqlite:///{BASE_DIR / 'var' / 'headgate.sqlite3'}"
     database_connections: int = 10
     celery_broker_url: str = "redis://127.0.0.1:6379/0"
-    delta_data_root: Path = Path("/data/delta")
+    delta_data_root: str = "/data/delta"
+    delta_data_root_options: list[str] = field(default_factory=list)
+    headgate_cache: Path = Path("/var/cache/headgate")
+    headgate_cache_bytes: int = 20 * 1024**3
     table_places: list[str] = field(default_factory=list)
     clone_prefixes: list[str] = field(default_factory=list)
     log_format: str = "json"
@@ -186,6 +190,31 @@ def table_places(given: Environment) -> list[str]:
                 f"TABLE_PLACES names {place!r}, which is neither an absolute folder nor an address."
             )
     return given.table_places
+
+
+def data_root(given: Environment) -> Path | str:
+    """Where everything lies that Headgate keeps: a folder, or an address in an object store. Raises
+    ``ImproperlyConfigured`` for what is neither, and never tells a secret.
+    """
+    try:
+        return read_place(given.delta_data_root)
+    except InvalidPlace as error:
+        raise ImproperlyConfigured(f"DELTA_DATA_ROOT cannot be used. {error}") from None
+
+
+def data_root_options(given: Environment) -> dict[str, str]:
+    """The options that the data root is opened with. Raises ``ImproperlyConfigured``, for secrets, too."""
+    try:
+        return read_options(given.delta_data_root_options)
+    except InvalidPlace as error:
+        raise ImproperlyConfigured(f"DELTA_DATA_ROOT_OPTIONS cannot be used. {error}") from None
+
+
+def cache_bytes(given: Environment) -> int:
+    """How many bytes copies may take of what lies in an object store. Raises ``ImproperlyConfigured``."""
+    if given.headgate_cache_bytes < 0:
+        raise ImproperlyConfigured("HEADGATE_CACHE_BYTES cannot be negative.")
+    return given.headgate_cache_bytes
 
 
 def encryption_keys(given: Environment) -> list[str]:

@@ -1,9 +1,7 @@
 """What a load balancer and an operator ask: alive, ready, and the figures."""
 
-import os
-import tempfile
+import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 from celery import current_app
@@ -17,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from changerequests.selectors import oldest_queued_run
 from config.metrics import MergeCollector
+from datasets.data_root import data_root
 
 logger = structlog.get_logger(__name__)
 
@@ -66,12 +65,14 @@ def _broker() -> str:
 
 
 def _storage() -> str:
-    root = Path(settings.DELTA_DATA_ROOT)
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=root, prefix=".ready-") as probe:
-        probe.write(b"ready")
-        probe.flush()
-        os.fsync(probe.fileno())
+    """Written to, read and cleared, wherever the data root lies."""
+    root, name = data_root(), f".ready-{uuid.uuid4().hex}"
+    try:
+        root.put(name, b"ready")
+        if root.read(name) != b"ready":
+            return "the data root does not give back what was written"
+    finally:
+        root.delete([name])
     return ""
 
 

@@ -8,6 +8,7 @@ from django.conf import settings
 
 import merging
 from audit.delivering import Teller, Told, breaks_of_kept, breaks_of_told, deliver, tell_syslog, told_places
+from audit.files import KeptAuditFile
 from audit.services import Break
 from audit.syslog import receiver_of
 
@@ -23,9 +24,9 @@ def _tellers() -> dict[str, Teller]:
     return tellers
 
 
-def _keep(path: Path) -> None:
+def _keep(path: KeptAuditFile) -> None:
     place, options = settings.AUDIT_ANCHOR_STORE, settings.AUDIT_ANCHOR_STORE_OPTIONS
-    merging.keep_file(place, path.name, path.read_bytes(), options)
+    merging.keep_file(place, path.name, path.read(), options)
 
 
 def deliver_anchors() -> int:

@@ -127,6 +127,7 @@ from merging.staging.choices import ChoiceLine, read_choices
 from merging.staging.sources import format_of
 from merging.staging.splitting import Split, split, split_counts
 from merging.staging.staged import Staged, open_for_pages, open_staged
+from merging.store.folders import Contents, Folders, open_folders
 from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
 from merging.tables.creating import TableProblem, create_empty_table, new_table_problems
@@ -183,6 +184,7 @@ __all__ = [
     "ConflictFilter",
     "ConflictKind",
     "ContentLimits",
+    "Contents",
     "Differences",
     "DuplicateKeys",
     "EditedTable",
@@ -196,6 +198,7 @@ __all__ = [
     "FileFormat",
     "FileMissing",
     "FilesElsewhere",
+    "Folders",
     "Held",
     "InvalidCursor",
     "InvalidFilter",
@@ -294,6 +297,7 @@ __all__ = [
     "naming_full_disks",
     "new_table_problems",
     "open_conflicts",
+    "open_folders",
     "open_for_editing",
     "open_for_pages",
     "open_staged",

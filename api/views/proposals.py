@@ -319,9 +319,8 @@ class ChangeRequestViewSet(Documented, GenericViewSet):
     def audit_file(self, request: Request, cr_id: str, name: str) -> FileResponse:
         """One audit file, byte for byte."""
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
-        path = storage.audit_file(change_request, name)
         return FileResponse(
-            path.open("rb"),
+            storage.open_audit_file(change_request, name),
             as_attachment=True,
             filename=f"{cr_id}-{name}",
             content_type="application/octet-stream",

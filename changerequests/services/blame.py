@@ -95,7 +95,7 @@ def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
         .select_related("author", "merged_by", "reverts")
         .order_by("merged_version")
     )
-    folders = {str(storage.audit_folder(change_request)): change_request for change_request in merged}
+    folders = {storage.artefacts_of(change_request): change_request for change_request in merged}
     touched: list[tuple[ChangeRequest, merging.ChangedRow]] = []
     unreadable: dict[str, str] = {}
     for traced in merging.trace_row(folders, typed):

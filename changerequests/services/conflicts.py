@@ -26,9 +26,10 @@ from changerequests.services import plans
 from changerequests.services.choices import choice_digest, replace_choices, take_choices_back
 from changerequests.services.evidence import CHOICE
 from changerequests.services.locks import lock_change_request
-from changerequests.services.storage import choice_file
+from changerequests.services.storage import choice_files
 from changerequests.services.trail import record_event, withdraw_merge_when_ready
 from changerequests.states import Action
+from datasets.data_root import data_root
 from datasets.errors import InvalidInput
 from datasets.rows import json_value, keepable, kept, key_digest, shown_json
 
@@ -173,14 +174,11 @@ def keep_file(*, change_request_id: int, actor: User, content: bytes) -> str:
     """Keep a file of choices until it is stored; returns the name to ask for it by. Those of yesterday are removed."""
     change_request = _asked_for(change_request_id, actor)
     name = hashlib.sha256(content).hexdigest()
-    path = choice_file(change_request, name)
-    with merging.naming_full_disks("keep the file", str(path.parent)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    yesterday = time.time() - SECONDS_KEPT
-    for other in path.parent.iterdir():
-        if other.stat().st_mtime < yesterday:
-            other.unlink(missing_ok=True)
+    keep, folder = data_root(), choice_files(change_request)
+    with merging.naming_full_disks("keep the file", keep.address_of(folder)):
+        keep.put(f"{folder}/{name}", content)
+    yesterday = (time.time() - SECONDS_KEPT) * 1000
+    keep.delete(other.path for other in keep.files(folder) if other.modified_ms < yesterday)
     return name
 
 
@@ -189,7 +187,7 @@ def kept_file(*, change_request_id: int, actor: User, name: str) -> bytes:
     change_request = _asked_for(change_request_id, actor)
     if re.fullmatch("[0-9a-f]{64}", name):
         with suppress(FileNotFoundError):
-            return choice_file(change_request, name).read_bytes()
+            return data_root().read(f"{choice_files(change_request)}/{name}")
     raise InvalidInput("The file is not kept any more. Choose it again.")
 
 

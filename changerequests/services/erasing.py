@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from django.apps import apps
@@ -19,7 +18,7 @@ from django.db import models, transaction
 
 import merging
 from audit.erasing import Names, breaks_of_chains, erase_from_trail, put_files, rewritten_files
-from audit.files import audit_root
+from audit.files import KeptAuditFile
 from audit.selectors import events_called
 from audit.services import INSTALLATION_STREAM, PERSON_ERASED, record
 from changerequests.models import (
@@ -107,7 +106,7 @@ class PersonErased:
     dry_run: bool
     texts: tuple[str, ...]
     entries: tuple[str, ...]
-    files: tuple[Path, ...]
+    files: tuple[KeptAuditFile, ...]
     logs: tuple[str, ...]
 
 
@@ -192,7 +191,9 @@ def _close(user: User, names: Names) -> None:
     user.save()
 
 
-def _rows(names: Names, files: Mapping[Path, str], *, dry_run: bool) -> tuple[dict[str, str], list[str]]:
+def _rows(
+    names: Names, files: Mapping[KeptAuditFile, str], *, dry_run: bool
+) -> tuple[dict[str, str], list[str]]:
     """Replace the names in every row; the new seals of rows that entries vouch for, and where texts were replaced."""
     seals: dict[str, str] = {}
     texts: list[str] = []
@@ -233,10 +234,13 @@ def _pasted(user: User, *, dry_run: bool) -> list[str]:
     return places
 
 
-def _with_digests_of(files: Mapping[Path, str], record: Mapping[str, Any]) -> dict[str, Any]:
+def _with_digests_of(files: Mapping[KeptAuditFile, str], record: Mapping[str, Any]) -> dict[str, Any]:
     """What a request says of its merge, with the hashes of files as they are now."""
-    folder = audit_root() / str(record.get("audit_folder", ""))
-    named = {name: files.get(folder / name, digest) for name, digest in record.get("audit_files", {}).items()}
+    folder = str(record.get("audit_folder", ""))
+    named = {
+        name: files.get(KeptAuditFile(folder, name), digest)
+        for name, digest in record.get("audit_files", {}).items()
+    }
     return {**record, **({"audit_files": named} if named else {})}
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
-from pathlib import Path
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
@@ -31,7 +27,7 @@ def propose_version(
     """
     dataset = Dataset.objects.select_related("meta", "project").get(pk=dataset_id)
     title = proposals.proposable(dataset, actor, title.strip() or f"Go back to version {version:,}")
-    folder = Path(settings.DELTA_DATA_ROOT) / "_staging" / "reverts" / uuid.uuid4().hex
+    folder = storage.workplace(storage.REVERTS)
     try:
         with naming_gone_versions(dataset, version):
             keys = tuple(dataset.primary_keys)
@@ -48,12 +44,8 @@ def propose_version(
                 description=description
                 or f"Takes back everything between version {version:,} and {staged.base_version:,}.",
             )
-            target = storage.staging_folder(made) / uuid.uuid4().hex
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staged.location, target)
-            proposals.make_current(
-                made, actor, merging.open_staged(str(target)), facts={"restores_version": version}
-            )
+            content = storage.adopt(made, staged)
+            proposals.make_current(made, actor, content, facts={"restores_version": version})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return made

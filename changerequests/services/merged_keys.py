@@ -16,7 +16,7 @@ def remember_keys(change_request: ChangeRequest) -> None:
     """Keep the filter of a recorded merge with its request. Where that fails, the first who asks for the history of a
     row has it made.
     """
-    _keep({change_request.pk: str(storage.audit_folder(change_request))})
+    _keep({change_request.pk: storage.artefacts_of(change_request)})
 
 
 def merges_that_can_have_changed(dataset: Dataset, key: Mapping[str, Any]) -> list[int]:
@@ -27,7 +27,7 @@ def merges_that_can_have_changed(dataset: Dataset, key: Mapping[str, Any]) -> li
     """
     merged = ChangeRequest.objects.filter(dataset=dataset, status=Status.MERGED)
     without = merged.filter(merged_keys__isnull=True)
-    unknown = _keep({one.pk: str(storage.audit_folder(one)) for one in without.iterator()})
+    unknown = _keep({one.pk: storage.artefacts_of(one) for one in without.iterator()})
     kept = MergedKeys.objects.filter(change_request__in=merged).values_list("change_request_id", "filter")
     filters = ((pk, bytes(content)) for pk, content in kept.iterator())
     return [*merging.merges_that_may_hold(filters, key), *unknown]

@@ -9,7 +9,7 @@ from datetime import datetime
 import merging
 from changerequests import selectors
 from changerequests.models import ChangeRequest
-from changerequests.services.storage import audit_folder
+from changerequests.services.storage import artefacts_of
 from datasets.rows import key_digest
 
 #: So many merges since the base are looked into, newest first: one that is older is said to be unknown.
@@ -59,7 +59,7 @@ def origins_of(
         .select_related("author", "merged_by")
         .order_by("-merged_version")[:MOST_MERGES]
     )
-    folders = {str(audit_folder(one)): one for one in merged}
+    folders = {artefacts_of(one): one for one in merged}
     keys = list({place[0]: one.key for place, one in waiting.items()}.values())
     found: dict[tuple[str, str], CurrentOrigin] = {}
     outside: set[tuple[str, str]] = set()

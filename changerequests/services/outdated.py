@@ -12,7 +12,7 @@ import merging
 from changerequests.facts import Facts, facts_of_many
 from changerequests.models import ChangeRequest, PlanCheck
 from changerequests.services import plans
-from changerequests.services.storage import audit_folder
+from changerequests.services.storage import artefacts_of, content_of
 from changerequests.states import Status
 from datasets.models import Dataset, MaintenanceRun
 
@@ -66,7 +66,7 @@ def _concerned(dataset: Dataset, facts: Iterable[Facts], table: merging.TableInf
 
 
 def _contents(group: Iterable[Facts]) -> dict[int, str]:
-    return {one.change_request.pk: one.revision.location for one in group if one.revision is not None}
+    return {one.change_request.pk: content_of(one.revision) for one in group if one.revision is not None}
 
 
 def _moves(dataset: Dataset, version: int) -> Mapping[int, str]:
@@ -83,7 +83,7 @@ def _moves(dataset: Dataset, version: int) -> Mapping[int, str]:
     for request in merged:
         record: dict[str, Any] = request.merge_record or {}
         if request.merged_version is not None and not record["result"]["schema_changes"]:
-            moves[request.merged_version] = str(audit_folder(request))
+            moves[request.merged_version] = artefacts_of(request)
     return moves
 
 

@@ -26,10 +26,11 @@ from changerequests.errors import InvalidTransition, ReaderDied, TooManyQueries,
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Preview, Upload
 from changerequests.policies import require
-from changerequests.services import reading, uploads
-from changerequests.services.storage import CONTENT, preview_folder, previews_folder
+from changerequests.services import reading, storage, uploads
+from changerequests.services.storage import PREVIEWS, preview_folder
 from changerequests.states import KINDS_WITH_SOURCE, Action, EmptyCells, UploadKind
 from datasets import work
+from datasets.data_root import data_root
 from datasets.durable_work import WorkStatus
 from datasets.errors import DomainError, Forbidden, NotFound
 from datasets.models import Dataset
@@ -156,7 +157,7 @@ def _received(preview: Preview, content: uploads.Content) -> Preview:
             preview.save()
             queue.ring_for_preview_on_commit(preview.pk)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        storage.discard(folder)
         raise
     surplus = Preview.objects.filter(asked_by=preview.asked_by).order_by("-pk")[MOST_KEPT:]
     for old in surplus:
@@ -278,7 +279,7 @@ def forget_preview(*, preview_id: int, actor: User) -> None:
 
 def _forget(preview: Preview) -> None:
     Preview.objects.filter(pk=preview.pk).delete()
-    shutil.rmtree(preview_folder(preview), ignore_errors=True)
+    storage.discard(preview_folder(preview))
 
 
 # --- On the side of the worker ----------------------------------------------------------------------------------
@@ -300,7 +301,7 @@ def look_at(*, preview_id: int, worker: str) -> Preview | None:
 
 
 def _look(hold: Hold) -> None:
-    folder = preview_folder(hold.work) / hold.work.attempt_id
+    folder = data_root().workplace(f"{preview_folder(hold.work)}/{hold.work.attempt_id}")
     keeps_file = False
     try:
         if hold.is_worn_out:
@@ -342,7 +343,7 @@ def _staged(hold: Hold, folder: Path) -> merging.Staged:
         return of_preview.statement(
             preview.source, column_actions=reading.decided(preview), asks_about_columns=asks
         )
-    received = preview_folder(preview) / CONTENT
+    received = storage.received(preview_folder(preview))
     if not received.is_file():
         raise UploadLost("The received file is not there any more. Send it again.")
     return of_preview.file(received, **reading.how_to_read(preview), asks_about_columns=asks)
@@ -353,7 +354,7 @@ def _clear(hold: Hold, folder: Path, *, keeps_file: bool) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     is_wanted = keeps_file and Preview.objects.filter(pk=hold.work.pk).exists()
     if hold.work.kind in KINDS_WITH_SOURCE or not is_wanted:
-        shutil.rmtree(preview_folder(hold.work), ignore_errors=True)
+        storage.discard(preview_folder(hold.work))
 
 
 def _note_progress(hold: Hold, rows: int) -> None:
@@ -426,11 +427,12 @@ def sweep_previews() -> int:
 
 def _clear_what_is_nobodys(before: float) -> None:
     """Remove folders whose preview went with its dataset, its request or its person."""
-    root = previews_folder()
-    old = [child for child in root.iterdir() if child.stat().st_mtime < before] if root.is_dir() else []
-    known = set(
-        Preview.objects.filter(token__in=[child.name for child in old]).values_list("token", flat=True)
-    )
-    for child in old:
-        if child.name not in known:
-            shutil.rmtree(child, ignore_errors=True)
+    keep = data_root()
+    tokens = keep.folders(PREVIEWS)
+    known = set(Preview.objects.filter(token__in=tokens).values_list("token", flat=True))
+    for token in tokens:
+        if token in known:
+            continue
+        contents = keep.contents(f"{PREVIEWS}/{token}")
+        if contents is not None and contents.newest < before:
+            storage.discard(f"{PREVIEWS}/{token}")

@@ -18,6 +18,7 @@ from changerequests.errors import Blocked, RequestChanged
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.policies import require
+from changerequests.services import storage
 from changerequests.services.evidence import REQUEST, REVISION
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, take_transition, touch, withdraw_merge_when_ready
@@ -220,7 +221,7 @@ def make_current(
     revision = Revision.objects.create(
         change_request=change_request,
         number=number,
-        location=staged.location,
+        location=storage.location_of(staged),
         digest=staged.digest,
         base_version=staged.base_version,
         table_id=staged.table_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -90,7 +89,7 @@ def rebase(*, change_request_id: int, actor: User) -> Revision:
     )
     require(facts_of(change_request, actor), Action.REBASE)
     revision = _revision(change_request)
-    folder = storage.staging_folder(change_request) / uuid.uuid4().hex
+    folder = storage.workplace(storage.staging_name(change_request))
     rebased = merging.rebase(plans.merge_request_for(change_request, revision), str(folder))
     adopted = False
     try:
@@ -107,7 +106,7 @@ def rebase(*, change_request_id: int, actor: User) -> Revision:
             fresh = proposals.make_current(
                 change_request,
                 actor,
-                rebased.staged,
+                storage.adopted_in_place(rebased.staged),
                 file_name=revision.file_name,
                 rebased_from=revision,
                 facts={
@@ -121,7 +120,8 @@ def rebase(*, change_request_id: int, actor: User) -> Revision:
         adopted = True
     finally:
         if not adopted:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            storage.discard(storage.left_in(folder))
     return fresh
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 
@@ -282,13 +280,10 @@ def _number(name: str) -> int | None:
 
 def _numbers_of_folders() -> Iterator[int]:
     """The numbers of requests that have files under the data root, whether the database knows them or not."""
-    root = Path(settings.DELTA_DATA_ROOT)
-    for place in ("audit", "_staging", "_archive"):
-        folder = root / place / "change_requests"
-        for child in folder.iterdir() if folder.is_dir() else ():
-            number = _number(child.name)
-            if number is not None:
-                yield number
+    for name in storage.numbers_in_names():
+        number = _number(name)
+        if number is not None:
+            yield number
 
 
 def _numbers(seen: set[int], *, dry_run: bool) -> Iterator[RestoreFinding]:

@@ -6,16 +6,11 @@ Never removed: anything of an open request but uploads that nobody adopted and r
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import shutil
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 from django.conf import settings
@@ -24,6 +19,8 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+import merging
+from audit.files import AUDIT_FOLDER
 from audit.services import INSTALLATION_STREAM, record
 from changerequests.models import ChangeRequest, Edits, MergeRun, Revision, Upload
 from changerequests.services import storage
@@ -37,6 +34,7 @@ from changerequests.states import (
     RunStatus,
     Status,
 )
+from datasets.data_root import data_root
 from datasets.errors import Forbidden, InvalidInput
 from datasets.evidence import REMOVED
 from datasets.models import Dataset, MaintenanceRun
@@ -124,7 +122,7 @@ def apply_retention(*, actor: User | None, policy: Policy | None = None, dry_run
         if not dry_run:
             try:
                 done = remove()
-            except OSError as error:
+            except (OSError, merging.MergeError) as error:
                 logger.warning("retention_failed", subject=removal.subject, error=error)
                 failed.append(removal)
                 continue
@@ -186,11 +184,11 @@ def _closed(before: datetime) -> Iterator[Found]:
         status=Status.CLOSED, staging_removed_at__isnull=True, updated_at__lt=before
     )
     for change_request in closed.select_related("dataset").order_by("pk").iterator():
-        folder = storage.staging_folder(change_request)
-        if folder.exists():
+        contents = data_root().contents(storage.staging_name(change_request))
+        if contents is not None:
             reason = f"closed since {change_request.updated_at:%Y-%m-%d}"
             yield (
-                Removal("closed", change_request.cr_id, reason, _size(folder)),
+                Removal("closed", change_request.cr_id, reason, contents.size),
                 partial(_clear_closed, change_request.pk, before),
             )
 
@@ -214,60 +212,51 @@ def _superseded(before: datetime) -> Iterator[Found]:
         is_current=False, created_at__lt=before, change_request__status__in=OPEN_STATUSES
     ).exclude(location__in=Revision.objects.filter(is_current=True).values("location"))
     for revision in replaced.select_related("change_request").order_by("pk").iterator():
-        root = storage.staging_folder(revision.change_request).resolve()
-        folder = Path(revision.location).resolve()
-        if folder.is_relative_to(root) and folder != root:
-            yield from _folder("superseded", folder, f"revision {revision.number} was replaced")
+        name = storage.content_name(revision)
+        if name.startswith(f"{storage.staging_name(revision.change_request)}/"):
+            yield from _folder("superseded", name, f"revision {revision.number} was replaced")
 
 
 def _orphans(before: datetime) -> Iterator[Found]:
-    staging = Path(settings.DELTA_DATA_ROOT) / "_staging"
-    for made, what in (("reverts", "a revert"), ("parts", "leaving something out")):
-        for folder in _children(staging / made):
-            if _is_older(folder, before):
-                yield from _folder("orphan", folder, f"{what} was not finished")
-    for folder in _children(storage.uploads_folder()):
-        waits = Upload.objects.filter(token=folder.name, status__in=ACTIVE_UPLOAD_STATUSES)
-        if _is_older(folder, before) and not waits.exists():
-            yield from _folder("orphan", folder, "an upload was not finished")
+    for made, what in ((storage.REVERTS, "a revert"), (storage.PARTS, "leaving something out")):
+        for name in _children(made):
+            if _is_older(name, before):
+                yield from _folder("orphan", name, f"{what} was not finished")
+    for name in _children(storage.UPLOADS):
+        token = name.rpartition("/")[2]
+        waits = Upload.objects.filter(token=token, status__in=ACTIVE_UPLOAD_STATUSES)
+        if _is_older(name, before) and not waits.exists():
+            yield from _folder("orphan", name, "an upload was not finished")
     yield from _never_received(before)
-    for root in _children(staging / "change_requests"):
-        pk = ChangeRequest.pk_of(root.name)
-        revisions = Revision.objects.filter(change_request=pk or 0)
-        known = {Path(location).resolve() for location in revisions.values_list("location", flat=True)}
-        for folder in _children(root):
-            needed = any(location.is_relative_to(folder.resolve()) for location in known)
-            if not needed and _is_older(folder, before):
-                yield from _folder("orphan", folder, _why_there(folder))
-    for root in _children(Path(settings.DELTA_DATA_ROOT) / "audit" / "change_requests"):
-        pk = ChangeRequest.pk_of(root.name)
-        for folder in _children(root / "attempts"):
-            if pk and _is_older(folder, before) and not _is_merging(pk):
-                yield from _folder("orphan", folder, "a merge was not finished")
+    for root in _children(storage.STAGED):
+        pk = ChangeRequest.pk_of(root.rpartition("/")[2])
+        known = [storage.content_name(one) for one in Revision.objects.filter(change_request=pk or 0)]
+        for name in _children(root):
+            needed = any(f"{content}/".startswith(f"{name}/") for content in known)
+            if not needed and _is_older(name, before):
+                yield from _folder("orphan", name, _why_there(name))
+    for root in _children(f"{AUDIT_FOLDER}/{storage.AUDIT_FOLDERS}"):
+        pk = ChangeRequest.pk_of(root.rpartition("/")[2])
+        for name in _children(f"{root}/attempts"):
+            if pk and _is_older(name, before) and not _is_merging(pk):
+                yield from _folder("orphan", name, "a merge was not finished")
 
 
-def _why_there(folder: Path) -> str:
-    kept = folder.name in (storage.KEPT_CONFLICTS, storage.CHOICE_FILES)
+def _why_there(name: str) -> str:
+    kept = name.rpartition("/")[2] in (storage.KEPT_CONFLICTS, storage.CHOICE_FILES)
     return "it was kept for its pages" if kept else "an upload was not finished"
 
 
 def _never_received(before: datetime) -> Iterator[Found]:
     """Files of requests whose web process was ended while they came in."""
-    folder = storage.incoming_folder()
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        facts = path.stat()
-        if facts.st_mtime < before.timestamp():
-            removal = Removal(
-                "orphan", f"_staging/incoming/{path.name}", "it never came in whole", facts.st_size
-            )
-            yield removal, partial(_remove_file, path)
+    for one in sorted(data_root().walk(storage.INCOMING), key=lambda found: found.path):
+        if one.modified_ms / 1000 < before.timestamp():
+            removal = Removal("orphan", one.path, "it never came in whole", one.size)
+            yield removal, partial(_remove_file, one.path)
 
 
-def _remove_file(path: Path) -> bool:
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
+def _remove_file(name: str) -> bool:
+    data_root().delete([name])
     return True
 
 
@@ -327,36 +316,21 @@ def _delete_upload(pk: int) -> bool:
     return deleted > 0
 
 
-def _folder(kind: str, folder: Path, reason: str) -> Iterator[Found]:
-    if folder.is_dir():
-        subject = str(folder.resolve().relative_to(Path(settings.DELTA_DATA_ROOT).resolve()))
-        yield Removal(kind, subject, reason, _size(folder)), partial(_remove_folder, folder)
+def _folder(kind: str, name: str, reason: str) -> Iterator[Found]:
+    contents = data_root().contents(name)
+    if contents is not None:
+        yield Removal(kind, name, reason, contents.size), partial(_remove_folder, name)
 
 
-def _remove_folder(folder: Path) -> bool:
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return False
-    return True
+def _remove_folder(name: str) -> bool:
+    return data_root().remove(name)
 
 
-def _children(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+def _children(folder: str) -> list[str]:
+    return [f"{folder}/{name}" for name in data_root().folders(folder)]
 
 
-def _is_older(folder: Path, before: datetime) -> bool:
+def _is_older(name: str, before: datetime) -> bool:
     """Whether nothing in the folder was written since."""
-    return max((facts.st_mtime for facts in _facts_in(folder)), default=0.0) < before.timestamp()
-
-
-def _size(folder: Path) -> int:
-    return sum(facts.st_size for facts in _facts_in(folder) if stat.S_ISREG(facts.st_mode))
-
-
-def _facts_in(folder: Path) -> Iterator[os.stat_result]:
-    """Of the folder and all in it that is there: a merge may end, and take its files with it, meanwhile."""
-    for root, _, files in os.walk(folder):
-        for path in (root, *(os.path.join(root, name) for name in files)):
-            with contextlib.suppress(FileNotFoundError):
-                yield os.stat(path)
+    contents = data_root().contents(name)
+    return contents is None or contents.newest < before.timestamp()

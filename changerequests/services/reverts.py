@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from pathlib import Path
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
@@ -42,7 +39,7 @@ def revert_merge(
     known = selectors.open_revert_of(merged)
     if known is not None:
         return known
-    folder = Path(settings.DELTA_DATA_ROOT) / "_staging" / "reverts" / uuid.uuid4().hex
+    folder = storage.workplace(storage.REVERTS)
     try:
         staged = _inverse(merged, folder)
         with transaction.atomic():
@@ -59,10 +56,7 @@ def revert_merge(
                 reverts=merged,
             )
             record_event(merged, "change_request.revert_opened", actor, {"revert": revert.cr_id})
-            target = storage.staging_folder(revert) / uuid.uuid4().hex
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staged.location, target)
-            proposals.make_current(revert, actor, merging.open_staged(str(target)))
+            proposals.make_current(revert, actor, storage.adopt(revert, staged))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return revert
@@ -71,7 +65,7 @@ def revert_merge(
 def _inverse(merged: ChangeRequest, folder: Path) -> merging.Staged:
     dataset = merged.dataset
     keys = tuple(dataset.primary_keys)
-    staged = merging.invert(dataset.table_uri, str(storage.audit_folder(merged)), keys, str(folder))
+    staged = merging.invert(dataset.table_uri, storage.artefacts_of(merged), keys, str(folder))
     request = merging.MergeRequest(
         table_uri=dataset.table_uri,
         cr_id=merged.cr_id,

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
@@ -71,7 +67,7 @@ def preview(*, change_request: ChangeRequest, leaving: merging.LeftOut) -> mergi
     """What leaving it out would do, in numbers. Raises ``NotFound`` without content, ``InvalidInput`` as ``split``."""
     revision = _revision(change_request)
     with plans.naming_missing_content(change_request, revision), _as_input():
-        return merging.split_counts(revision.location, leaving)
+        return merging.split_counts(storage.content_of(revision), leaving)
 
 
 def leave_out(
@@ -118,7 +114,7 @@ def _adopt(
         title=f"Left out of {cr_id}: {change_request.title}",
         description=f"Left out of {cr_id}, revision {revision.number}: {reason}",
     )
-    moved: list[Path] = []
+    moved: list[merging.Staged] = []
     try:
         kept = _moved(parts.kept, change_request, moved)
         left = _moved(parts.left, follow_up, moved)
@@ -152,8 +148,8 @@ def _adopt(
         )
         record_event(follow_up, "change_request.split_off", actor, {**told, "split_from": cr_id})
     except BaseException:
-        for folder in moved:
-            shutil.rmtree(folder, ignore_errors=True)
+        for content in moved:
+            storage.discard_content(content)
         raise
     return SplitRequest(change_request, made, follow_up)
 
@@ -163,21 +159,21 @@ def _parts(
     change_request: ChangeRequest, revision: Revision, leaving: merging.LeftOut
 ) -> Iterator[merging.Split]:
     """Both parts as staged content, in a folder that goes with the block."""
-    folder = Path(settings.DELTA_DATA_ROOT) / "_staging" / "parts" / uuid.uuid4().hex
+    folder = storage.workplace(storage.PARTS)
     try:
         with plans.naming_missing_content(change_request, revision), _as_input():
-            parts = merging.split(revision.location, leaving, str(folder))
+            parts = merging.split(storage.content_of(revision), leaving, str(folder))
         yield parts
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _moved(staged: merging.Staged, change_request: ChangeRequest, moved: list[Path]) -> merging.Staged:
-    target = storage.staging_folder(change_request) / uuid.uuid4().hex
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.rename(staged.location, target)
-    moved.append(target)
-    return merging.open_for_pages(str(target))
+def _moved(
+    staged: merging.Staged, change_request: ChangeRequest, moved: list[merging.Staged]
+) -> merging.Staged:
+    content = storage.adopt(change_request, staged)
+    moved.append(content)
+    return content
 
 
 def _revision(change_request: ChangeRequest) -> Revision:

@@ -20,7 +20,7 @@ from changerequests.errors import Blocked, RequestChanged
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.policies import require
-from changerequests.services import uploads
+from changerequests.services import storage, uploads
 from changerequests.services.plans import naming_missing_content
 from changerequests.states import Action, Status, UploadKind
 from datasets.errors import InvalidInput, NotFound
@@ -143,7 +143,7 @@ def _require_editable(change_request: ChangeRequest, revision: Revision, seen: C
 
 def _staged(change_request: ChangeRequest, revision: Revision) -> Iterator[dict[str, Any]]:
     with naming_missing_content(change_request, revision):
-        staged = merging.open_for_pages(revision.location)
+        staged = merging.open_for_pages(storage.content_of(revision))
         after: str | None = None
         while True:
             page = staged.page(after=after, limit=_ROWS_A_PAGE)

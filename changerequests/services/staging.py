@@ -6,9 +6,6 @@ are asked again under the lock, and the upload ends in the same breath as its re
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,7 @@ from changerequests.errors import (
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Edits, Revision, Upload
 from changerequests.policies import require
-from changerequests.services import following, reading, uploads
+from changerequests.services import following, reading, storage, uploads
 from changerequests.services.locks import lock_change_request
 from changerequests.services.other_tables import other_table
 from changerequests.services.proposals import (
@@ -39,7 +36,7 @@ from changerequests.services.proposals import (
     make_current,
     nothing_in,
 )
-from changerequests.services.storage import CONTENT, staging_folder, upload_folder, uploads_folder
+from changerequests.services.storage import UPLOADS, upload_folder
 from changerequests.states import (
     ACTIVE_UPLOAD_STATUSES,
     Action,
@@ -48,6 +45,7 @@ from changerequests.states import (
     UploadStatus,
 )
 from datasets import work
+from datasets.data_root import data_root
 from datasets.errors import DomainError
 from datasets.roles import is_owner
 from datasets.rows import storable
@@ -88,7 +86,7 @@ def _stage_once(upload: Upload, worker: str) -> Upload | None:
         _stage(hold)
     following.follow_up(upload_id=upload.pk)
     if not hold.work.is_active:
-        shutil.rmtree(upload_folder(hold.work), ignore_errors=True)
+        storage.discard(upload_folder(hold.work))
     return hold.work
 
 
@@ -121,7 +119,7 @@ def _read(hold: Hold) -> merging.Staged:
     upload, folder = hold.work, upload_folder(hold.work)
     of_upload = reading.Reading(
         upload.dataset,
-        destination=folder / upload.attempt_id,
+        destination=data_root().workplace(f"{folder}/{upload.attempt_id}"),
         token=upload.token,
         merge_schema=upload.merge_schema,
         on_progress=lambda phase, rows: _note_progress(hold, phase, rows),
@@ -137,7 +135,7 @@ def _read(hold: Hold) -> merging.Staged:
             # An owner may vouch for a copy whose log does not tell where it comes from.
             proved_only=not is_owner(actor, upload.dataset),
         )
-    received = folder / CONTENT
+    received = storage.received(folder)
     if not received.is_file():
         raise UploadLost("The received file is not there any more. Upload it again; nothing was staged.")
     return of_upload.file(
@@ -163,17 +161,14 @@ def _adopt(hold: Hold, staged: merging.Staged) -> None:
         change_request = _request_for(upload, actor, staged)
         if not work.progress(hold, Q(cancel_requested_by=None)):
             raise _Taken
-        target = staging_folder(change_request) / uuid.uuid4().hex
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(staged.location, target)
+        content = storage.adopt(change_request, staged)
         try:
-            content = merging.open_for_pages(str(target))
             revision = make_current(change_request, actor, content, file_name=upload.file_name)
             if not work.end(hold, UploadStatus.STAGED, revision=revision, pasted=""):
                 raise _Taken
             Edits.objects.filter(upload=upload).delete()
         except BaseException:
-            shutil.rmtree(target, ignore_errors=True)
+            storage.discard_content(content)
             raise
 
 
@@ -267,10 +262,9 @@ def sweep_uploads() -> int:
 
 def _clear_what_ended() -> None:
     """Remove received files whose upload ended without a chance to do so. Those without a row are retention's."""
-    root = uploads_folder()
-    tokens = [child.name for child in root.iterdir()] if root.is_dir() else []
+    tokens = data_root().folders(UPLOADS)
     if not tokens:
         return
     ended = Upload.objects.filter(token__in=tokens).exclude(status__in=ACTIVE_UPLOAD_STATUSES)
     for token in ended.values_list("token", flat=True):
-        shutil.rmtree(root / token, ignore_errors=True)
+        storage.discard(f"{UPLOADS}/{token}")

@@ -5,8 +5,6 @@ The rows are read elsewhere: ``services/staging.py`` is what a worker does.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from changerequests.errors import InvalidTransition, UploadEnded
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Edits, Preview, ReceivedContent, Revision, Upload
 from changerequests.policies import require
+from changerequests.services import storage
 from changerequests.services.locks import lock_change_request
 from changerequests.services.proposals import create_change_request, remove_if_empty
 from changerequests.services.storage import CONTENT, preview_folder, upload_folder
@@ -37,6 +36,7 @@ from changerequests.states import (
     UploadKind,
     UploadStatus,
 )
+from datasets.data_root import data_root
 from datasets.durable_work import WorkStatus
 from datasets.errors import InvalidInput, NotFound
 from datasets.idempotency import KEPT
@@ -191,7 +191,7 @@ def _received(upload: Upload, content: Content, then: Then) -> Upload:
                 Edits.objects.filter(pk=content.tray.pk).update(upload=upload)
             queue.ring_for_upload_on_commit(upload.pk)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        storage.discard(folder)
         raise
     return upload
 
@@ -265,15 +265,15 @@ def describe(row: ReceivedContent, content: Content) -> None:
     row.pasted = storable(content.pasted)
 
 
-def keep_file_of(content: Content, folder: Path) -> None:
-    """Make a folder with the file of the content, where it has one. Raises ``NotFound`` where it is gone."""
-    with merging.naming_full_disks("receive the upload", str(folder.parent)):
-        folder.mkdir(parents=True)
+def keep_file_of(content: Content, folder: str) -> None:
+    """Keep the file of the content in a folder, where it has one. Raises ``NotFound`` where it is gone."""
+    keep = data_root()
+    with merging.naming_full_disks("receive the upload", keep.address_of(folder)):
         if isinstance(content, ReceivedFile):
-            _link_or_copy(content.path, folder / CONTENT)
+            keep.put_folder(folder, {CONTENT: content.path})
         elif isinstance(content, Preview) and content.kind not in KINDS_WITH_SOURCE:
             try:
-                _link_or_copy(preview_folder(content) / CONTENT, folder / CONTENT)
+                keep.copy_folder(preview_folder(content), folder)
             except FileNotFoundError as error:
                 raise NotFound("What was looked at is kept for a day, and is gone. Send it again.") from error
 
@@ -286,16 +286,6 @@ def remove_draft_of(upload_id: int, code: str) -> None:
     if upload.made_request and upload.change_request_id is not None:
         change_request = lock_change_request(upload.change_request_id)
         remove_if_empty(change_request, None, {"upload": upload.pk, "reason": code})
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Have the file at the target, too: whoever made the source removes it."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, target)
 
 
 def visible_upload(user: User, upload_id: int) -> Upload:
@@ -398,5 +388,5 @@ def cancel_upload(*, upload_id: int, actor: User) -> Upload:
         if not stopped and upload.status != UploadStatus.CANCELLED:
             raise InvalidTransition(f"The upload has ended already: it is {upload.status}.")
         if not upload.is_active:
-            transaction.on_commit(lambda: shutil.rmtree(upload_folder(upload), ignore_errors=True))
+            transaction.on_commit(lambda: storage.discard(upload_folder(upload)))
     return upload

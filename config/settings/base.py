@@ -7,7 +7,10 @@ from accounts.addresses import TrustedProxies
 from config.env import (
     BASE_DIR,
     audit_keys,
+    cache_bytes,
     content_limits,
+    data_root,
+    data_root_options,
     database_settings,
     encryption_keys,
     mail_settings,
@@ -159,7 +162,11 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 
 #: Where tables that Headgate makes, staged content and audit files live.
-DELTA_DATA_ROOT = ENV.delta_data_root
+DELTA_DATA_ROOT = data_root(ENV)
+DELTA_DATA_ROOT_OPTIONS = data_root_options(ENV)
+#: Where copies lie of what is read from a data root in an object store, and how many bytes they may take.
+HEADGATE_CACHE = ENV.headgate_cache
+HEADGATE_CACHE_BYTES = cache_bytes(ENV)
 #: Where else tables may lie; empty: wherever operators register them.
 TABLE_PLACES = table_places(ENV)
 #: Whether an installation without tables offers sample tables: where the demo runs, never in production.

@@ -11,6 +11,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {}
 REST_FRAMEWORK = {**REST_FRAMEWORK, "DEFAULT_THROTTLE_CLASSES": []}
 #: Every test gets a folder of its own under this one.
 DELTA_DATA_ROOT = Path(tempfile.gettempdir()) / "headgate-tests"
+HEADGATE_CACHE = Path(tempfile.gettempdir()) / "headgate-tests-cache"
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 #: Every browser of a test is an application of its own: static files are looked for when they are asked for.
 WHITENOISE_AUTOREFRESH = True

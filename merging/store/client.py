@@ -24,6 +24,7 @@ from merging.store.unreachable import cannot_open, is_panic, naming_unreachable,
 #: How many requests this process has under way at once, to all stores together.
 AT_ONCE = 32
 _PAGE = 1000
+_BLOCK = 4 << 20
 _BATCH = 1000
 _PARTS_AT_ONCE = 4
 
@@ -143,6 +144,27 @@ class ObjectClient:
                 if offset is None or item["path"] > offset:
                     modified = int(item["last_modified"].timestamp() * 1000)
                     yield StoredObject(item["path"], item["size"], modified)
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """The object in blocks, for what is too large to be held."""
+        with self._request(path):
+            blocks = iter(obstore.get(self.raw, path).stream(min_chunk_size=_BLOCK))
+        while True:
+            with self._request(path):
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield bytes(block)
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The folders right in the folder ``prefix``: what stands before the next slash in paths that begin with it."""
+        with self._request(prefix):
+            return [*obstore.list_with_delimiter(self.raw, prefix)["common_prefixes"]]
+
+    def copy(self, path: str, to: str) -> None:
+        """Copy an object within the store, over another too."""
+        with self._request(path):
+            obstore.copy(self._writes, path, to)
 
     def create(self, path: str, data: bytes) -> None:
         """Put an object unless there is one: whole, at once, durable. Raises ObjectExists."""

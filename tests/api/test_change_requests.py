@@ -12,7 +12,6 @@ from rest_framework.test import APIClient
 
 from changerequests.models import ChangeRequest, Review, Revision
 from changerequests.services import reviews
-from changerequests.services.storage import staging_folder
 from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.roles import Role
@@ -26,6 +25,7 @@ from tests.factories import (
     person_with,
     stage_csv,
 )
+from tests.kept import staging_folder
 
 pytestmark = pytest.mark.django_db
 

@@ -11,6 +11,7 @@ import merging
 from changerequests.models import ChangeRequest, PlanCheck
 from datasets.models import DatasetMeta
 from datasets.roles import Role
+from tests import kept
 from tests.api.clients import client_of, problem
 from tests.factories import merge, person_with, stage_csv
 
@@ -46,7 +47,7 @@ def test_fh10_what_is_merged_while_it_is_read_says_so(
     pending: ChangeRequest, rest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = client_of(pending.author)
-    location = Path(pending.revisions.get(is_current=True).location)
+    location = kept.content_folder(pending.revisions.get(is_current=True))
     owner = person_with(Role.OWNER, pending.dataset)
     for name in ("open_for_pages", "open_conflicts", "changes_under"):
         monkeypatch.setattr(
@@ -60,7 +61,7 @@ def test_fh10_what_is_merged_while_it_is_read_says_so(
 def test_fh10_what_is_replaced_while_it_is_read_says_so(
     pending: ChangeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    location = Path(pending.revisions.get(is_current=True).location)
+    location = kept.content_folder(pending.revisions.get(is_current=True))
     newer = _after(lambda: stage_csv(pending, "tailnum,seats\nN1,1\n"), location, merging.open_for_pages)
     monkeypatch.setattr(merging, "open_for_pages", newer)
     answer = client_of(pending.author).get(f"{place(pending)}/diff")

@@ -13,12 +13,12 @@ import merging
 from changerequests.models import ChangeRequest, Preview, Upload
 from changerequests.services import previews, staging, uploads
 from changerequests.services.proposals import submit
-from changerequests.services.storage import preview_folder, previews_folder, uploads_folder
 from changerequests.states import UploadKind
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of
 from tests.factories import DatasetFactory, approve, give_role, merge, person_with
+from tests.kept import preview_folder, previews_folder, uploads_folder
 
 pytestmark = pytest.mark.django_db
 

@@ -18,12 +18,13 @@ import merging
 from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Upload
 from changerequests.services import staging, uploads
-from changerequests.services.storage import incoming_folder, uploads_folder
+from changerequests.services.storage import content_of
 from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of, problem, token_of
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
+from tests.kept import incoming_folder, uploads_folder
 
 pytestmark = pytest.mark.django_db
 
@@ -165,7 +166,7 @@ def test_rows_keep_every_digit() -> None:
         "POST", address(dataset).rstrip("?"), (text % exact).encode(), content_type="application/json"
     )
     assert answer.status_code == 201, answer.content
-    location = ChangeRequest.objects.get().revisions.get().location
+    location = content_of(ChangeRequest.objects.get().revisions.get())
     rows: Any = merging.open_for_pages(location).page(limit=10).items
     assert rows[1].proposed["price"] == Decimal(exact)
     assert (rows[1].key, rows[0].proposed["note"]) == ({"id": 2**63 - 1}, "\x00é")

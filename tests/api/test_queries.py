@@ -15,7 +15,6 @@ from accounts.scopes import Scope
 from changerequests.models import ChangeRequest, Preview
 from changerequests.services import previews, uploads
 from changerequests.services.other_tables import other_table
-from changerequests.services.storage import previews_folder
 from changerequests.states import UploadKind
 from datasets import work
 from datasets.errors import InvalidInput
@@ -23,6 +22,7 @@ from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of
 from tests.factories import DatasetFactory, give_role, person_with
+from tests.kept import previews_folder
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from audit import services
 from audit.chain import SEALED_FIELDS, canonical_json
-from audit.files import audit_root, file_sha256, write_audit_files
+from audit.files import file_sha256, write_audit_files
 from audit.keys import AuditKey
 from audit.models import Chain, Event
 from audit.services import (
@@ -28,6 +28,7 @@ from audit.services import (
 )
 from audit.tasks import anchor
 from audit.triggers import DROP_TRIGGERS
+from tests.kept import audit_root
 
 pytestmark = pytest.mark.django_db
 
@@ -47,9 +48,9 @@ def tamper(*statements: str) -> None:
 
 
 def anchored() -> Path:
-    path = anchor_chains()
-    assert path is not None
-    return path
+    made = anchor_chains()
+    assert made is not None
+    return Path(str(made))
 
 
 def test_an_anchor_holds_every_head_and_is_named_by_an_event() -> None:
@@ -246,7 +247,7 @@ def test_an_anchor_of_another_installation_with_the_same_key_is_named() -> None:
 def test_audit_files_are_compared_with_the_hashes_in_their_event(capsys: pytest.CaptureFixture[str]) -> None:
     folder = audit_root() / "change_requests" / "CR-1"
     hashes = write_audit_files(
-        folder, documents={"diff.json": {"rows": 1}, "a.json": 1, "b.json": 2}, copies={}
+        "change_requests/CR-1", documents={"diff.json": {"rows": 1}, "a.json": 1, "b.json": 2}, copies={}
     )
     with transaction.atomic():
         record(

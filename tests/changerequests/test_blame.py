@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 
 import merging
 from changerequests.models import ChangeRequest, MergedKeys
-from changerequests.services import conflicts, plans, proposals, storage
+from changerequests.services import conflicts, plans, proposals
 from changerequests.services.blame import RowHistory, row_history
 from changerequests.services.reverts import revert_merge
 from changerequests.states import RunStatus, Status
@@ -22,6 +22,7 @@ from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.roles import Role
 from merging.history.tracing import trace_row
+from tests import kept
 from tests.factories import ChangeRequestFactory, DatasetFactory, approve, merge, person_with
 
 pytestmark = pytest.mark.django_db
@@ -168,7 +169,7 @@ def test_edits_past_headgate_are_no_requests(dataset: Dataset, author: User) -> 
 def test_damaged_images_are_named_and_hide_nothing_else(dataset: Dataset, author: User) -> None:
     first = merged(dataset, author, "tailnum,seats\nN1,150\n")
     second = merged(dataset, author, "tailnum,year\nN1,2000\n")
-    (storage.audit_folder(first) / "images.parquet").unlink()
+    (kept.audit_folder(first) / "images.parquet").unlink()
     found = history(dataset)
     assert list(found.unreadable) == [first.cr_id]
     assert [change.cr_id for change in found.changes] == [second.cr_id]
@@ -217,11 +218,11 @@ def merges_of_others(like: ChangeRequest, tailnums: list[str]) -> None:
         )
         for place, tailnum in enumerate(tailnums, 1)
     )
-    source = storage.audit_folder(like)
+    source = kept.audit_folder(like)
     [image] = pq.read_table(source / "images.parquet").to_pylist()
     schema = pq.read_schema(source / "images.parquet")
     for change_request, tailnum in zip(made, tailnums, strict=True):
-        folder = storage.audit_folder(change_request)
+        folder = kept.audit_folder(change_request)
         folder.mkdir()
         shutil.copy(source / "summary.json", folder)
         pq.write_table(pa.Table.from_pylist([{**image, "k0": tailnum}], schema), folder / "images.parquet")
@@ -260,7 +261,7 @@ def test_fc4_of_200_merges_those_that_touched_the_key_are_opened(
 def test_merges_whose_images_are_gone_are_named_each_time(dataset: Dataset, author: User) -> None:
     change_request = merged(dataset, author, "tailnum,seats\nN1,150\n")
     MergedKeys.objects.all().delete()
-    (storage.audit_folder(change_request) / "images.parquet").unlink()
+    (kept.audit_folder(change_request) / "images.parquet").unlink()
     for _ in range(2):
         found = history(dataset, "N2")
         assert list(found.unreadable) == [change_request.cr_id]

@@ -25,6 +25,7 @@ from datasets.models import Dataset, DatasetMeta, MaintenanceRun
 from datasets.operators import make_operator
 from datasets.services import note_difference
 from datasets.work import unattended_under_lease
+from tests import kept
 from tests.api.clients import client_of
 from tests.factories import ChangeRequestFactory, UserFactory, drain, merge
 from tests.merging.stores import lose_added_files
@@ -255,7 +256,7 @@ def test_what_it_was_to_do_is_kept_until_somebody_has_looked(
     pending.refresh_from_db()
     revision = selectors.current_revision(pending)
     assert revision is not None
-    assert merging.open_staged(revision.location).rows == 2
+    assert merging.open_staged(str(kept.content_folder(revision))).rows == 2
     operations.acknowledge(dataset_id=dataset.pk, actor=adam, reason="Looked at it.")
     execution.sweep()
     pending.refresh_from_db()

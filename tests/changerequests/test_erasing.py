@@ -15,17 +15,18 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from audit.erasing import Names, put_files
-from audit.files import audit_root
 from audit.models import Chain, Event
 from audit.services import anchor_chains, verify_triggers
 from changerequests.models import ChangeRequest, ReviewRequest, Upload
-from changerequests.services import reviews, storage
+from changerequests.services import reviews
 from changerequests.services.erasing import erase_person
 from changerequests.states import UploadStatus
 from datasets.errors import InvalidInput
 from datasets.models import Project, RememberedAnswer
+from tests import kept
 from tests.changerequests.test_tampering import World, named, rewritten, taken_back, world
 from tests.factories import fresh
+from tests.kept import audit_root
 
 __all__ = ["world"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,7 +97,7 @@ def test_fs13_a_person_is_erased_and_every_chain_stays_whole(world: World) -> No
     assert "would be replaced in comment" in would
     assert re.search(r"would be replaced in upload \d+: pasted", would)
     assert f"would be replaced in {world.stream} entry {approval.sequence}: /actor" in would
-    assert f"would be replaced in {storage.audit_folder(world.merged)}/merge_result.json" in would
+    assert f"would be replaced in {kept.audit_folder(world.merged)}/merge_result.json" in would
     assert kept_texts() == before
     with pytest.raises(CommandError, match="Give a reason"):
         said("carl")
@@ -123,7 +124,7 @@ def test_fs13_a_person_is_erased_and_every_chain_stays_whole(world: World) -> No
     erased = Event.objects.get(pk=approval.pk)
     assert (erased.actor, erased.salt) == (pseudonym, "")
     merged = ChangeRequest.objects.get(pk=world.merged.pk)
-    document = json.loads((storage.audit_folder(merged) / "merge_result.json").read_text())
+    document = json.loads((kept.audit_folder(merged) / "merge_result.json").read_text())
     assert (document["author"], document["requested_by"], document["approved_by"]) == (
         world.merged.author.username,
         "olivia",

@@ -22,7 +22,7 @@ from changerequests import queue
 from changerequests.errors import PlanChanged, RunEnded
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, MergeRun, PlanCheck, RunPhaseTime
-from changerequests.services import execution, plans, reviews, runs, storage
+from changerequests.services import execution, plans, reviews, runs
 from changerequests.services.execution import audit_files, clearing, recording, running
 from changerequests.services.execution.reporting import Reporter
 from changerequests.services.plans import checking
@@ -34,6 +34,7 @@ from datasets.roles import Role
 from datasets.services import change_settings, table_at
 from datasets.work import MOST_ATTEMPTS
 from merging.errors import MergeFailed
+from tests import kept
 from tests.factories import (
     PLANES,
     ChangeRequestFactory,
@@ -83,7 +84,7 @@ def test_a_merge_is_recorded_everywhere(
     assert (run.status, run.phase, run.merged_version, run.rows_affected) == ("succeeded", "done", 1, 2)
     assert (pending.status, pending.merged_version, pending.merged_by) == (Status.MERGED, 1, owner)
     assert pending.staging_removed_at is not None
-    assert not storage.staging_folder(pending).exists()
+    assert not kept.staging_folder(pending).exists()
     assert pending.merge_record is not None
     assert pending.merge_record["reviews"] == [
         {"reviewer": "olivia", "verdict": "approve", "digest": run.revision_digest}
@@ -126,7 +127,7 @@ def test_audit_files_say_what_happened_and_their_hashes_are_in_the_trail(
 ) -> None:
     merge(pending, owner)
 
-    folder = storage.audit_folder(pending)
+    folder = kept.audit_folder(pending)
     recorded = (
         events_of("change_request", pending.cr_id).get(action="change_request.merged").data["audit_files"]
     )
@@ -164,8 +165,8 @@ def test_staging_is_archived_where_the_dataset_says_so(
     with django_capture_on_commit_callbacks(execute=True):
         merge(pending, owner)
 
-    assert not storage.staging_folder(pending).exists()
-    assert list(storage.archive_folder(pending).iterdir()) != []
+    assert not kept.staging_folder(pending).exists()
+    assert list(kept.archive_folder(pending).iterdir()) != []
     assert actions_of(pending)[-1] == "staging.archived"
 
 
@@ -376,7 +377,7 @@ def test_a_worker_that_died_between_commit_and_record_is_recovered(
     assert len(rows_of(dataset)) == 5
     assert actions_of(pending).count("change_request.merged") == 1
     assert "merge.resumed" in actions_of(pending)
-    assert storage.audit_folder(pending).joinpath("diff.parquet").exists()
+    assert kept.audit_folder(pending).joinpath("diff.parquet").exists()
     assert list(verify_chains()) == []
 
 
@@ -522,13 +523,13 @@ def test_a_lost_bell_is_rung_again_by_the_sweep(
 
 def test_the_sweep_clears_staging_that_was_left(pending: ChangeRequest, owner: User) -> None:
     merge(pending, owner)  # without on-commit hooks: as if the process died right after the record
-    assert storage.staging_folder(pending).exists()
+    assert kept.staging_folder(pending).exists()
 
     execution.sweep()
 
     pending.refresh_from_db()
     assert pending.staging_removed_at is not None
-    assert not storage.staging_folder(pending).exists()
+    assert not kept.staging_folder(pending).exists()
     assert execution.clear_staged_content(change_request_id=pending.pk) is False
 
 
@@ -615,14 +616,14 @@ def test_new_content_after_the_plan_is_not_merged(pending: ChangeRequest, owner:
 
 
 def test_a_folder_under_the_audit_is_never_replaced(pending: ChangeRequest, owner: User) -> None:
-    folder = storage.audit_folder(pending)
+    folder = kept.audit_folder(pending)
     folder.mkdir(parents=True)
     (folder / "diff.json").write_text("something else")
 
     assert merge(pending, owner).status == RunStatus.SUCCEEDED
 
     pending.refresh_from_db()
-    own = storage.audit_folder(pending)
+    own = kept.audit_folder(pending)
     assert own.name == f"{pending.cr_id}-{pending.identity[:8]}"
     assert json.loads((own / "diff.json").read_text())["cells"] == {"year": 1}
     assert [path.name for path in folder.iterdir() if path.is_file()] == ["diff.json"]
@@ -714,7 +715,7 @@ def test_whose_approvals_counted_is_what_the_audit_says_whatever_follows(
     drain()
     merged = events_of("change_request", pending.cr_id).get(action="change_request.merged")
     assert merged.data["approved_by"] == ["rita"]
-    result = json.loads((storage.audit_folder(pending) / "merge_result.json").read_text())
+    result = json.loads((kept.audit_folder(pending) / "merge_result.json").read_text())
     assert result["approved_by"] == ["rita"]
 
 

@@ -21,7 +21,7 @@ from changerequests.errors import Blocked, ExpectationsFailed, PlanChanged
 from changerequests.facts import expectation_check_to_show, facts_listed, facts_of
 from changerequests.models import ChangeRequest, ExpectationCheck, ExpectationOverride, MergeRun
 from changerequests.policies import blockers
-from changerequests.services import execution, expectations, plans, rebasing, runs, storage
+from changerequests.services import execution, expectations, plans, rebasing, runs
 from changerequests.services.execution import audit_files
 from changerequests.states import Action, RunStatus, Status
 from datasets import leases
@@ -30,6 +30,7 @@ from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.services import change_settings
+from tests import kept
 from tests.changerequests.test_execution import at_phase, let_the_lease_expire
 from tests.factories import (
     PLANES,
@@ -94,7 +95,7 @@ def everything(dataset: Dataset, change_request: ChangeRequest) -> tuple[Any, ..
     """The table's rows, version and files, the status and the staged files with their content."""
     revision = selectors.current_revision(change_request)
     assert revision is not None
-    staged = Path(storage.staging_folder(change_request))
+    staged = Path(kept.staging_folder(change_request))
     return (
         rows_of(dataset),
         merging.inspect_table(dataset.table_uri).version,
@@ -389,7 +390,7 @@ def test_what_the_suite_said_is_kept_with_the_merge(dataset: Dataset, owner: Use
     shown = expectation_check_to_show(facts_of(again(change_request)))
     assert shown is not None
     assert (shown.run, shown.passed, shown.warnings) == (run, 2, 1)
-    stored = json.loads((storage.audit_folder(change_request) / "validation.json").read_text())
+    stored = json.loads((kept.audit_folder(change_request) / "validation.json").read_text())
     assert stored["expectations"] == shown.report
     assert (stored["expectations"]["version"], stored["overrides"]) == (1, [])
     event = Event.objects.get(subject_id=change_request.cr_id, action="change_request.merged")
@@ -438,7 +439,7 @@ def test_a_worker_that_died_after_its_commit_leaves_the_report(
         ("new", True),
         ("new", False),
     ]
-    stored = json.loads((storage.audit_folder(change_request) / "validation.json").read_text())
+    stored = json.loads((kept.audit_folder(change_request) / "validation.json").read_text())
     assert stored["expectations"] == shown.report
     assert [one["reason"] for one in stored["overrides"]] == ["As agreed."]
     assert list(verify()) == []
@@ -520,7 +521,7 @@ def test_an_owner_answers_for_a_failure_with_a_reason(
     assert run.status == RunStatus.SUCCEEDED
     assert [one["overridden"] for one in run.expectation_check.report["results"]] == [True, False]
     assert {row["tailnum"]: row["seats"] for row in rows_of(dataset)}["N1"] == 999
-    stored = json.loads((storage.audit_folder(change_request) / "validation.json").read_text())
+    stored = json.loads((kept.audit_folder(change_request) / "validation.json").read_text())
     assert [(one["given_by"], one["reason"]) for one in stored["overrides"]] == [
         ("olivia", "The stretched version.")
     ]

@@ -6,9 +6,9 @@ import pytest
 
 import merging
 from audit.services import verify
-from changerequests.services import storage
 from changerequests.states import RunStatus, Status
 from datasets.roles import Role
+from tests import kept
 from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, person_with, rows_of
 
 pytestmark = pytest.mark.django_db
@@ -39,5 +39,5 @@ def test_a_merge_that_nobody_can_tell_of_is_recorded(
     assert set(commits) == {1}
     assert len(rows_of(dataset)) == 5
     assert drain() == []
-    assert (storage.audit_folder(change_request) / "merge_result.json").is_file()
+    assert (kept.audit_folder(change_request) / "merge_result.json").is_file()
     assert list(verify()) == []

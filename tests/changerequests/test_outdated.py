@@ -9,10 +9,11 @@ from django.forms import model_to_dict
 import merging
 from changerequests import queue, tasks
 from changerequests.models import ChangeRequest, PlanCheck
-from changerequests.services import execution, maintenance, outdated, plans, proposals, runs, storage, waiting
+from changerequests.services import execution, maintenance, outdated, plans, proposals, runs, waiting
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
+from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -184,7 +185,7 @@ def test_a_merge_whose_images_are_gone_concerns_everybody(dataset: Dataset, owne
     mine, other = request_for(dataset, 1), request_for(dataset, 2)
     merge(other, owner)
     other.refresh_from_db()
-    (storage.audit_folder(other) / "images.parquet").unlink()
+    (kept.audit_folder(other) / "images.parquet").unlink()
     assert outdated.check_pending(dataset_id=dataset.pk) == 1
     assert check_of(mine).table_version == 1
 

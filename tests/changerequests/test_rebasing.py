@@ -1,6 +1,5 @@
 """Rebase: fresh base images, the same proposal; approvals and choices stay where nothing that they judged moved."""
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from changerequests.states import RunStatus, Status
 from datasets.errors import Forbidden, NotFound
 from datasets.models import Dataset
 from datasets.roles import Role
+from tests import kept
 from tests.factories import ChangeRequestFactory, DatasetFactory, approve, merge, person_with, rows_of
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +68,7 @@ def test_a_table_that_did_not_move_leaves_everything_as_it_is(dataset: Dataset) 
     before = current(change_request)
     assert rebased(change_request) == before
     assert change_request.revisions.count() == 1
-    assert len(list(Path(before.location).parent.parent.iterdir())) == 1  # nothing is left behind
+    assert len(list(kept.content_folder(before).parent.parent.iterdir())) == 1  # nothing is left behind
 
 
 def test_other_rows_moved_the_digest_and_the_approvals_stay(dataset: Dataset, owner: User) -> None:
@@ -201,7 +201,7 @@ def test_columns_of_both_sides_survive(dataset: Dataset, owner: User) -> None:
     change_request = proposed(dataset, "id,a,mine,shared\n1,11,m,NULL\n4,40,n,s\n")
     move_table(dataset, owner, "id,theirs,shared\n1,their,u\n")
     after = rebased(change_request)
-    assert merging.open_staged(after.location).new_columns == ("mine",)
+    assert merging.open_staged(str(kept.content_folder(after))).new_columns == ("mine",)
     run = merge(ChangeRequest.objects.get(pk=change_request.pk), owner)
     assert (run.status, run.error_message) == (RunStatus.SUCCEEDED, "")
     found = {row["id"]: (row["a"], row["theirs"], row["shared"], row["mine"]) for row in rows_of(dataset)}

@@ -16,7 +16,6 @@ from django.db import connection, connections
 from django.urls import reverse
 
 import merging
-from audit.files import audit_root
 from audit.models import Event
 from audit.services import anchor_chains, verify
 from changerequests.models import ChangeRequest, MergeRun
@@ -25,6 +24,7 @@ from changerequests.services import agreement, plans, proposals, restoring, runs
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
+from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -36,6 +36,7 @@ from tests.factories import (
     rows_of,
     stage_csv,
 )
+from tests.kept import audit_root
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,7 +141,7 @@ def test_fd3_the_drill(
     backup.take()
     lost = ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN2,2\n")
     assert [merge(one, owner).merged_version for one in (first, lost)] == [1, 2]
-    assert not storage.staging_folder(first).exists()
+    assert not kept.staging_folder(first).exists()
     anchor_chains()
     assert said("verify_audit").startswith("The audit trail is whole")
 
@@ -218,7 +219,7 @@ def test_fd3_numbers_are_moved_past_those_that_were_given(
     backup.take()
     given = [ChangeRequestFactory.create(dataset=dataset, csv=f"tailnum,seats\nN1,{n}\n") for n in (1, 2, 3)]
     merge(given[0], owner)
-    shutil.rmtree(storage.staging_folder(given[2]))  # a number that nothing tells of any more but its upload
+    shutil.rmtree(kept.staging_folder(given[2]))  # a number that nothing tells of any more but its upload
     backup.restore()
     assert f"the next request is CR-{given[1].pk + 1}." in said("after_restore", "--dry-run")
     assert f"done (numbers) CR-{given[1].pk + 1}" in said("after_restore")
@@ -233,7 +234,7 @@ def test_fd3_a_request_that_holds_other_content_is_reported_and_never_merged(
     backup.take()
     stage_csv(first, "tailnum,seats\nN1,7\n")
     assert merge(first, owner).merged_version == 1
-    stolen = storage.staging_folder(first)
+    stolen = kept.staging_folder(first)
     backup.restore()
     stage_csv(again(first), "tailnum,seats\nN2,2\n")  # the content of the backup is gone with its files
     plans.check(change_request_id=first.pk)
@@ -465,7 +466,7 @@ def test_fd3_verify_audit_names_every_difference(dataset: Dataset, owner: User) 
     )
     ChangeRequest.objects.filter(pk=first.pk).update(identity=first.identity)
     assert found() == set()
-    folder = storage.audit_folder(second)
+    folder = kept.audit_folder(second)
     moved = folder.with_name("CR-777")
     shutil.copytree(folder, moved)
     assert found() == {"change_requests/CR-777: no event names these audit files"}

@@ -16,7 +16,7 @@ from audit.selectors import events_of
 from audit.services import verify
 from changerequests import selectors
 from changerequests.models import ChangeRequest, MergeRun, Revision
-from changerequests.services import plans, proposals, runs, storage
+from changerequests.services import plans, proposals, runs
 from changerequests.services.blame import row_history
 from changerequests.services.retention import Policy, apply_retention, configured_policy
 from changerequests.services.reverts import revert_merge
@@ -25,6 +25,7 @@ from changerequests.tasks import apply_retention as task
 from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset
 from datasets.operators import make_operator
+from tests import kept
 from tests.factories import ChangeRequestFactory, DatasetFactory, UserFactory, merge, stage_csv
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +43,7 @@ def merged(dataset: Dataset, owner: User, django_capture_on_commit_callbacks: An
     with django_capture_on_commit_callbacks(execute=True):
         merge(change_request, owner)
     change_request.refresh_from_db()
-    assert storage.archive_folder(change_request).is_dir()
+    assert kept.archive_folder(change_request).is_dir()
     return change_request
 
 
@@ -67,10 +68,10 @@ def test_archives_go_after_their_time_and_the_audit_stays(
         upload = str(change_request.uploads.get().pk)
         expected = [("archive", f"_archive/change_requests/{change_request.cr_id}"), ("upload", upload)]
         assert kinds(dry_run=True) == expected
-        assert storage.archive_folder(change_request).is_dir()
+        assert kept.archive_folder(change_request).is_dir()
         assert kinds() == expected
         assert kinds() == []
-    assert not storage.archive_folder(change_request).exists()
+    assert not kept.archive_folder(change_request).exists()
     assert list(verify()) == []
     event = events_of("installation", "retention").get()
     assert event.data["counts"] == {"archive": 1, "upload": 1}
@@ -83,7 +84,7 @@ def test_archives_go_after_their_time_and_the_audit_stays(
 
 def test_open_requests_keep_their_content_however_old(dataset: Dataset) -> None:
     change_request = ChangeRequestFactory(dataset=dataset)
-    grow_old(storage.staging_folder(change_request), 1000)
+    grow_old(kept.staging_folder(change_request), 1000)
     with time_machine.travel(timezone.now() + LATER):
         upload = str(change_request.uploads.get().pk)
         assert kinds() == [("upload", upload)]  # how it came, which is told by then
@@ -95,12 +96,12 @@ def test_uploads_reverts_and_attempts_that_nobody_finished_go(
     dataset: Dataset, delta_data_root: Path
 ) -> None:
     change_request = ChangeRequestFactory(dataset=dataset)
-    staging = storage.staging_folder(change_request)
+    staging = kept.staging_folder(change_request)
     left = [
         staging / "0123" / ".staged-4567",
         delta_data_root / "_staging" / "change_requests" / "CR-9999" / "89ab",
         delta_data_root / "_staging" / "reverts" / "cdef",
-        storage.attempts_folder(change_request) / "a1",
+        kept.attempts_folder(change_request) / "a1",
     ]
     for folder in left:
         folder.mkdir(parents=True)
@@ -123,7 +124,7 @@ def test_uploads_reverts_and_attempts_that_nobody_finished_go(
 def test_attempts_of_an_active_run_stay(dataset: Dataset, owner: User) -> None:
     change_request = ChangeRequestFactory(dataset=dataset)
     runs.request_merge(change_request_id=change_request.pk, actor=owner)
-    folder = storage.attempts_folder(change_request) / "a1"
+    folder = kept.attempts_folder(change_request) / "a1"
     folder.mkdir(parents=True)
     grow_old(folder, 1000)
     assert kinds() == []
@@ -138,10 +139,10 @@ def test_replaced_revisions_go_and_the_current_one_stays(dataset: Dataset) -> No
         assert [kind for kind, _ in kinds()] == ["superseded"]
         assert kinds() == []
     assert first is not None
-    assert not Path(first.location).exists()
+    assert not kept.content_folder(first).exists()
     current = selectors.current_revision(ChangeRequest.objects.get(pk=change_request.pk))
     assert current is not None
-    assert Path(current.location).is_dir()
+    assert kept.content_folder(current).is_dir()
 
 
 def test_a_replaced_revision_that_shares_its_place_with_the_current_one_stays(dataset: Dataset) -> None:
@@ -152,7 +153,7 @@ def test_a_replaced_revision_that_shares_its_place_with_the_current_one_stays(da
     Revision.objects.filter(is_current=False).update(location=current.location)
     with time_machine.travel(timezone.now() + timedelta(days=31)):
         assert [kind for kind, _ in kinds()] == ["orphan"]  # the place that no revision names any more
-    assert Path(current.location).is_dir()
+    assert kept.content_folder(current).is_dir()
     with plans.plan_of(change_request) as plan:
         assert plan.rows_updated == 1
 
@@ -163,8 +164,8 @@ def test_closed_requests_give_their_content_up_and_reopen_as_empty_drafts(datase
     assert kinds() == []
     with time_machine.travel(timezone.now() + timedelta(days=91)):
         assert kinds() == [("closed", change_request.cr_id)]
-    assert not storage.staging_folder(change_request).exists()
-    assert storage.archive_folder(change_request).is_dir()
+    assert not kept.staging_folder(change_request).exists()
+    assert kept.archive_folder(change_request).is_dir()
     actions = [event.action for event in events_of("change_request", change_request.cr_id)]
     assert actions[-1] == "staging.archived"
     reopened = proposals.reopen(change_request_id=change_request.pk, actor=change_request.author)

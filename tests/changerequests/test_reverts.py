@@ -16,12 +16,13 @@ from changerequests import policies
 from changerequests.errors import Blocked, InvalidTransition
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest
-from changerequests.services import plans, proposals, storage
+from changerequests.services import plans, proposals
 from changerequests.services.reverts import revert_merge
 from changerequests.states import Action, RunStatus, Status
 from datasets.errors import Forbidden
 from datasets.models import Dataset
 from datasets.roles import Role
+from tests import kept
 from tests.factories import ChangeRequestFactory, DatasetFactory, merge, person_with, rows_of
 
 pytestmark = pytest.mark.django_db
@@ -220,8 +221,8 @@ def test_damaged_images_are_refused_and_nothing_is_left(
 ) -> None:
     change_request = merged(dataset, owner, CHANGES)
     shutil.copy(
-        storage.audit_folder(change_request) / "diff.parquet",
-        storage.audit_folder(change_request) / "images.parquet",
+        kept.audit_folder(change_request) / "diff.parquet",
+        kept.audit_folder(change_request) / "images.parquet",
     )
     with pytest.raises(merging.StagedCorrupt, match="truncated or was changed"):
         revert_merge(change_request_id=change_request.pk, actor=owner)

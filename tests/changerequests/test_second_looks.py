@@ -1,7 +1,6 @@
 """What moves while content is read or rebased is seen under the lock, and then nothing changes."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +10,11 @@ import merging
 from audit.selectors import events_of
 from changerequests.errors import Blocked, InvalidTransition, PlanChanged, UploadEnded
 from changerequests.models import ChangeRequest, Revision
-from changerequests.services import proposals, rebasing, runs, storage
+from changerequests.services import proposals, rebasing, runs
 from datasets.errors import DomainError, Forbidden
 from datasets.models import Dataset
 from datasets.roles import Role
+from tests import kept
 from tests.factories import ChangeRequestFactory, give_role, merge, stage_csv
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -108,8 +108,8 @@ def test_a_rebase_never_replaces_newer_content(
     assert (newest.number, newest.is_current, newest.rebased_from) == (2, True, None)
     assert (first.number, first.is_current) == (1, False)
     assert "revision.rebased" not in told(movable)
-    places = {Path(one.location) for one in (newest, first)}
-    folders = {folder for folder in storage.staging_folder(movable).iterdir() if folder.is_dir()}
+    places = {kept.content_folder(one) for one in (newest, first)}
+    folders = {folder for folder in kept.staging_folder(movable).iterdir() if folder.is_dir()}
     assert {
         place if place in folders else place.parent for place in places
     } == folders  # what was rebased is gone

@@ -15,7 +15,6 @@ from audit.files import file_sha256
 from audit.services import verify_chains
 from changerequests.models import MergeRun
 from changerequests.services import proposals, reviews, runs, staging
-from changerequests.services.storage import audit_folder, staging_folder
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role, set_role
@@ -23,6 +22,7 @@ from datasets.services import create_project, register_dataset
 from demo.processes import ManagedProcess
 from tests import services
 from tests.factories import expect_of, expectation
+from tests.kept import audit_folder, staging_folder
 
 pytestmark = pytest.mark.services
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
@@ -31,7 +32,7 @@ from changerequests.models import (
     Review,
     Revision,
 )
-from changerequests.services import agreement, conflicts, proposals, reviews, storage, vouched, waiting
+from changerequests.services import agreement, conflicts, proposals, reviews, vouched, waiting
 from changerequests.services.evidence import KEPT, MERGE, OUTCOME, THREAD, WAIT
 from changerequests.services.sealing import introduce_audit_key
 from datasets.evidence import ACCOUNT, DATASET, SUITE_VERSION
@@ -39,7 +40,7 @@ from datasets.models import Dataset, SuiteVersion
 from datasets.roles import Role
 from datasets.rows import ConflictFilter
 from datasets.services import change_settings
-from tests import options
+from tests import kept, options
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -251,7 +252,7 @@ def _cut_merged_events_and_rows(world: World) -> tuple[list[str], str]:
 
 
 def _folder_left(world: World) -> tuple[list[str], str]:
-    folder = storage.audit_folder(world.merged).name
+    folder = kept.audit_folder(world.merged).name
     return _cut_merged_events_and_rows(world)[
         0
     ], f"change_requests/{folder}: no event names these audit files"
@@ -606,11 +607,9 @@ def test_fs10_triggers_that_are_missing_or_changed_are_named() -> None:
 
 def test_fs10_anchors_removed_or_replaced_are_named() -> None:
     other_chain()
-    first = anchor_chains()
+    first = Path(str(anchor_chains()))
     other_chain()
-    second = anchor_chains()
-    assert first is not None
-    assert second is not None
+    second = Path(str(anchor_chains()))
     kept = second.read_bytes()
     second.unlink()
     assert any(f"{second}: the file is missing" in line for line in named())

@@ -16,7 +16,6 @@ from changerequests import queue
 from changerequests.errors import InvalidTransition, NothingToChange, UploadEnded
 from changerequests.models import ChangeRequest, Upload
 from changerequests.services import reading, retention, staging, storage, uploads
-from changerequests.services.storage import incoming_folder, staging_folder, upload_folder, uploads_folder
 from changerequests.services.vouched import bent_rows
 from changerequests.states import UploadPhase, UploadState, UploadStatus
 from datasets import leases, work
@@ -24,7 +23,9 @@ from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset
 from datasets.roles import Role
 from merging.staging import apart
+from tests import kept
 from tests.factories import ChangeRequestFactory, DatasetFactory, give_role, person_with
+from tests.kept import incoming_folder, staging_folder, upload_folder, uploads_folder
 
 pytestmark = pytest.mark.django_db
 
@@ -150,8 +151,8 @@ def test_an_upload_becomes_the_revision_and_its_file_is_removed(
         UploadState.STAGED, revision, 1, "",
     )  # fmt: skip
     assert (revision.number, revision.rows, revision.created_by) == (2, 1, pending.author)
-    assert Path(revision.location).is_relative_to(staging_folder(pending))
-    assert merging.open_staged(revision.location).digest == revision.digest
+    assert kept.content_folder(revision).is_relative_to(staging_folder(pending))
+    assert merging.open_staged(str(kept.content_folder(revision))).digest == revision.digest
     assert is_cleared(upload)
     assert uploads.revision_of(upload) == revision
 
@@ -370,7 +371,7 @@ def test_a_worker_that_comes_back_from_the_dead_writes_nothing(
     assert (upload.state, upload.worker, upload.attempts) == (UploadState.STAGED, "another", 2)
     assert pending.revisions.count() == 2
     assert {folder.name for folder in staging_folder(pending).iterdir()} == {
-        Path(revision.location).relative_to(staging_folder(pending)).parts[0]
+        kept.content_folder(revision).relative_to(staging_folder(pending)).parts[0]
         for revision in pending.revisions.all()
     }
 

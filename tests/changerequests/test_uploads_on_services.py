@@ -11,13 +11,13 @@ import pytest
 
 from changerequests.models import ChangeRequest, Revision, Upload
 from changerequests.services import uploads
-from changerequests.services.storage import upload_folder
 from changerequests.states import Status, UploadState
 from config.env import BASE_DIR
 from demo.processes import ManagedProcess, wait_until, web_command, worker_command
 from tests import services
 from tests.api.clients import token_of
 from tests.factories import ChangeRequestFactory, DatasetFactory
+from tests.kept import upload_folder
 from tests.live.server import Connection, form_with
 
 pytestmark = pytest.mark.services

@@ -1,7 +1,5 @@
 """Merge when ready, and queues: positions, order, and many merges that drain without a hand."""
 
-from pathlib import Path
-
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -23,6 +21,7 @@ from datasets.errors import Forbidden
 from datasets.models import Dataset
 from datasets.roles import Role
 from datasets.rows import ConflictFilter
+from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -242,7 +241,7 @@ def test_queued_merges_drain_in_order_and_nothing_blocks_the_next(owner: User) -
     assert [selectors.queue_position(run) for run in queued] == list(range(QUEUED))
     revision = selectors.current_revision(damaged)
     assert revision is not None
-    (Path(revision.location) / "rows.parquet").unlink()
+    (kept.content_folder(revision) / "rows.parquet").unlink()
     worked = drain()
     assert [run.pk for run in worked] == [run.pk for run in queued]
     outcomes = {run.pk: run.status for run in worked}

@@ -60,7 +60,8 @@ def test_every_variable_is_documented_with_its_default_and_no_other_is() -> None
     ("variable", "text", "value"),
     [
         ("ALLOWED_HOSTS", "a.example,b.example", ["a.example", "b.example"]),
-        ("DELTA_DATA_ROOT", "/srv/delta", Path("/srv/delta")),
+        ("DELTA_DATA_ROOT", "s3://bucket/headgate", "s3://bucket/headgate"),
+        ("HEADGATE_CACHE", "/srv/cache", Path("/srv/cache")),
         ("BEHIND_TLS_PROXY", "false", False),
         ("MERGE_WAIT_SECONDS", "5", 5),
         ("HEADGATE_ENGINE_MEMORY", "2GB", "2GB"),

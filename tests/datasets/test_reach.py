@@ -20,6 +20,7 @@ from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.services.reach import why_not
+from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
@@ -180,7 +181,9 @@ def refused_everywhere(dataset: Dataset, change_request: ChangeRequest, reason: 
     """Every way into a table is refused with the reason."""
     table, keys = dataset.table_uri, ("tailnum",)
     revision = change_request.revisions.get()
-    request = merging.MergeRequest(table, change_request.cr_id, keys, merging.open_staged(revision.location))
+    request = merging.MergeRequest(
+        table, change_request.cr_id, keys, merging.open_staged(str(kept.content_folder(revision)))
+    )
     for opening in (
         lambda: merging.inspect_table(table),
         lambda: merging.preview(table, primary_keys=keys),

@@ -27,6 +27,7 @@ from datasets.rows import json_value, kept
 from datasets.suites import active_suite
 from demo.management.commands import seed_demo
 from demo.users import DEMO_PASSWORD
+from tests.kept import content_folder
 
 
 class DemoDataTests(TestCase):
@@ -141,7 +142,7 @@ class DemoDataTests(TestCase):
         revision = selectors.current_revision(request)
         assert revision is not None
         assert revision.rows == 483
-        rows = merging.open_staged(revision.location).page(limit=500).items
+        rows = merging.open_staged(str(content_folder(revision))).page(limit=500).items
         negative = [json_value(row.key) for row in rows if (row.proposed or {})["air_time"] < 0]
         assert len(negative) == 41
         assert kept(request.comments.get(column="air_time").row_key) in negative

@@ -13,11 +13,11 @@ import pyarrow as pa
 from audit.files import file_sha256
 from audit.services import verify
 from changerequests.models import ChangeRequest, MergeRun
-from changerequests.services import storage
 from changerequests.services.agreement import disagreements
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.services import installation_identity, reconcile
+from tests import kept
 from tests.faults.world import Proposal, Rows, Table
 
 _ENDED_WITHOUT_MERGE = (
@@ -107,14 +107,14 @@ def _check_merged(change_request: ChangeRequest) -> None:
         name,
         "has no record",
     )
-    folder = storage.audit_folder(change_request)
+    folder = kept.audit_folder(change_request)
     recorded = (change_request.merge_record or {})["audit_files"]
     wanted = {"merge_result.json", "diff.json", "validation.json", "diff.parquet", "images.parquet"}
     check(wanted <= set(recorded), name, "lacks audit files:", sorted(recorded))
     found = {file: file_sha256(folder / file) for file in recorded}
     check(found == recorded, name, "has changed audit files")
     deadline = time.monotonic() + 15
-    while storage.staging_folder(change_request).exists():
+    while kept.staging_folder(change_request).exists():
         check(time.monotonic() < deadline, name, "still has its staged content")
         time.sleep(0.05)
 
@@ -128,7 +128,7 @@ def _check_pending(change_request: ChangeRequest) -> None:
     check(run.status in _ENDED_WITHOUT_MERGE, name, "is pending and its run", run.status)
     check(run.error_code and run.error_message, name, "is pending without a reason")
     check(run.merged_version is None, name, "is pending and its run has a version")
-    check(storage.staging_folder(change_request).exists(), name, "lost its staged content")
+    check(kept.staging_folder(change_request).exists(), name, "lost its staged content")
 
 
 def _reason(change_request: ChangeRequest) -> str:

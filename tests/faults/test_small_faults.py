@@ -25,12 +25,13 @@ from merging.store.stores import LocalStore
 from tests.factories import ChangeRequestFactory, DatasetFactory, drain, merge, person_with, rows_of
 
 
-def test_what_a_killed_writer_left_of_an_audit_file_is_never_written_to(tmp_path: Path) -> None:
-    write_audit_files(tmp_path, documents={"a.json": 1}, copies={})
-    os.link(tmp_path / "a.json", tmp_path / ".a.json.partial")  # killed between its link and its unlink
+def test_what_a_killed_writer_left_of_an_audit_file_is_never_written_to(delta_data_root: Path) -> None:
+    folder = delta_data_root / "audit" / "CR-1"
+    write_audit_files("CR-1", documents={"a.json": 1}, copies={})
+    os.link(folder / "a.json", folder / ".a.json.partial")  # killed between its link and its unlink
     with pytest.raises(AuditFileExists):
-        write_audit_files(tmp_path, documents={"a.json": 2}, copies={})
-    assert (tmp_path / "a.json").read_text() == "1\n"
+        write_audit_files("CR-1", documents={"a.json": 2}, copies={})
+    assert (folder / "a.json").read_text() == "1\n"
 
 
 def test_a_full_disk_leaves_nothing_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

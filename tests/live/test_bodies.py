@@ -9,9 +9,9 @@ from django.core.signing import TimestampSigner
 
 from accounts.guard import BROWSER_COOKIE
 from changerequests.models import ChangeRequest
-from changerequests.services.storage import incoming_folder
 from config.bodies import with_lengths
 from datasets.models import Dataset
+from tests.kept import incoming_folder
 from tests.live.server import Connection, form_with
 from web.typed import TYPED_BY, mark_of
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from changerequests.models import ChangeRequest, Upload
-from changerequests.services.storage import incoming_folder, uploads_folder
 from datasets.models import Dataset
+from tests.kept import incoming_folder, uploads_folder
 from tests.live.server import Answer, Connection, peak_of, process_at
 
 CSV = b"tailnum,seats\nN1,7\n"

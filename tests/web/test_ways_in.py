@@ -15,10 +15,10 @@ from django.urls import reverse
 import merging
 from changerequests.models import ChangeRequest, Preview, Revision, Upload
 from changerequests.services import previews
-from changerequests.services.storage import previews_folder
 from changerequests.states import Status
 from datasets.models import Dataset
 from tests.factories import approve, merge
+from tests.kept import previews_folder
 from tests.web.conftest import SignedIn
 from web.pasting import as_strict
 

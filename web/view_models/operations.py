@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.urls import reverse
 
 from changerequests.services import operations
 from changerequests.services.retention import Policy, configured_policy
+from datasets.data_root import data_root
 from web.view_models.datasets import Tab
 
 #: What each period of the retention policy is about.
@@ -84,7 +86,9 @@ class Room:
 
 
 def room() -> Room:
-    """The disk under ``DELTA_DATA_ROOT``."""
-    folder = str(settings.DELTA_DATA_ROOT)
+    """The disk under ``DELTA_DATA_ROOT``, or the one with copies of what an object store holds."""
+    root = data_root()
+    folder = root.address if root.is_local else str(settings.HEADGATE_CACHE)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     usage = shutil.disk_usage(folder)
     return Room(folder, usage.total - usage.free, usage.total)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import merging
-from audit.files import audit_root, file_sha256, taken_names, write_audit_files
+from audit.files import KeptAuditFile, audit_files_in, taken_names, write_audit_files
 from changerequests import selectors
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import expectations, storage
@@ -22,12 +22,12 @@ def validation_of(change_request: ChangeRequest, result: merging.MergeResult) ->
     """Everything that was checked before the commit, from what the attempt wrote then: whoever records it, and after
     whatever interruption, says the same. Where that is gone, the table's own rules alone.
     """
-    path = storage.attempts_folder(change_request) / result.attempt_id / "validation.json"
+    path = storage.attempt_folder(change_request, result.attempt_id) / "validation.json"
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
     audited = storage.audited_merge(change_request)
-    if audited is not None and (path := audit_root() / audited.folder / "validation.json").is_file():
-        told = json.loads(path.read_text(encoding="utf-8"))
+    if audited is not None and "validation.json" in {one.name for one in audit_files_in(audited.folder)}:
+        told = json.loads(KeptAuditFile(audited.folder, "validation.json").text())
         return {name: value for name, value in told.items() if name not in ("cr_id", "overrides")}
     return {"checks": [check_document(check) for check in result.validation.checks]}
 
@@ -39,7 +39,7 @@ def write_audit(
 
     Every file is a function of the commit and the rows in the database, so that a second writer agrees.
     """
-    artefacts = storage.attempts_folder(change_request) / result.attempt_id
+    artefacts = storage.attempt_folder(change_request, result.attempt_id)
     document = result_document(result)
     choices = [
         {
@@ -102,17 +102,16 @@ def _audit_files_written(
     merge, of a request whose number was handed out again, this one gets a folder of its own.
     """
     own, other = storage.audit_folder_names(change_request)
-    taken = taken_names(audit_root() / own, documents=documents, copies=copies)
+    taken = taken_names(own, documents=documents, copies=copies)
     audited = storage.audited_merge(change_request)
     if not taken:
         name = own
     elif audited is not None and audited.document.get("merged_version") == result.merged_version:
         name = audited.folder
-        taken = taken_names(audit_root() / name, documents=documents, copies=copies) & TOLD_BY_THE_DATABASE
+        taken = taken_names(name, documents=documents, copies=copies) & TOLD_BY_THE_DATABASE
         documents = {file: content for file, content in documents.items() if file not in taken}
     else:
         name = other
-    folder = audit_root() / name
-    written = write_audit_files(folder, documents=documents, copies=copies)
-    kept = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
-    return name, {**{file: file_sha256(folder / file) for file in sorted(kept - set(written))}, **written}
+    written = write_audit_files(name, documents=documents, copies=copies)
+    before = [one for one in audit_files_in(name) if one.name not in written]
+    return name, {**{one.name: one.digest() for one in before}, **written}

@@ -11,7 +11,7 @@ from django.db import transaction
 import merging
 from changerequests.errors import GivenUp, RunStopped, failures_in
 from changerequests.models import MergeRun
-from changerequests.services import plans, settling
+from changerequests.services import plans, settling, storage
 from changerequests.services.evidence import OUTCOME
 from changerequests.services.execution.documents import check_document
 from changerequests.services.execution.recording import keep_judgement
@@ -106,3 +106,5 @@ def step_back(hold: Hold[MergeRun], ending: Ending) -> None:
             {"run": run.pk, "code": ending.code, "reason": message},
             rows=OUTCOME.seal(run),
         )
+        if ending.settled:
+            transaction.on_commit(lambda: storage.discard_attempt(run), robust=True)

@@ -11,7 +11,7 @@ from changerequests import policies
 from changerequests.errors import RunStopped
 from changerequests.facts import Facts, facts_of
 from changerequests.models import MergeRun
-from changerequests.services import settling
+from changerequests.services import settling, storage
 from changerequests.states import RunPhase, Status
 from datasets import leases, work
 from datasets.work import Hold
@@ -41,6 +41,7 @@ class Reporter:
             now = self._facts_now()
             self._must_hold(now)
             fields["approved_by"] = [str(review.reviewer) for review in now.approvals]
+            storage.publish_attempt(self.run)
         if phase == RunPhase.RECORDING:
             work.progress(self.hold, **fields)
             return  # the commit stands; whoever holds the lease records it

@@ -12,7 +12,7 @@ from changerequests import selectors
 from changerequests.models import ChangeRequest
 from changerequests.services.plans.pages import revision_called, seen_choice
 from changerequests.services.plans.planning import conflicts_of, naming_gone_content, naming_missing_content
-from changerequests.services.storage import audit_folder
+from changerequests.services.storage import artefacts_of, content_of
 from changerequests.states import Status
 from datasets.errors import NotFound
 
@@ -29,11 +29,11 @@ def all_changes(change_request: ChangeRequest, number: int | None = None) -> mer
         raise NotFound(f"Nothing was uploaded to {change_request.cr_id} yet.")
     if revision != current:
         with naming_gone_content(change_request, revision):
-            return merging.changes_staged(revision.location)
+            return merging.changes_staged(content_of(revision))
     with naming_missing_content(change_request, revision):
         if change_request.status == Status.MERGED:
-            return merging.changes_merged(str(audit_folder(change_request)))
-        return merging.changes_staged(revision.location)
+            return merging.changes_merged(artefacts_of(change_request))
+        return merging.changes_staged(content_of(revision))
 
 
 def compare_revisions(change_request: ChangeRequest, before: int, after: int) -> merging.Differences:
@@ -44,8 +44,8 @@ def compare_revisions(change_request: ChangeRequest, before: int, after: int) ->
     revisions = [revision_called(change_request, number) for number in (before, after)]
     for revision in revisions:
         with naming_gone_content(change_request, revision):
-            merging.open_for_pages(revision.location)
-    return merging.compare_staged(*(revision.location for revision in revisions))
+            merging.open_for_pages(content_of(revision))
+    return merging.compare_staged(*(content_of(revision) for revision in revisions))
 
 
 def all_conflicts(change_request: ChangeRequest, wanted: merging.ConflictFilter) -> merging.RowStream:

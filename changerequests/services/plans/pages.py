@@ -16,7 +16,7 @@ from changerequests.services.plans.planning import (
     naming_missing_content,
     plan_of,
 )
-from changerequests.services.storage import audit_folder
+from changerequests.services.storage import artefacts_of, content_of
 from changerequests.states import Status
 from datasets.errors import NotFound
 from datasets.rows import json_value, keepable, key_digest
@@ -48,11 +48,11 @@ def changes_page(
         return merging.ChangesPage(())
     if revision != current:
         with naming_gone_content(change_request, revision):
-            return merging.open_for_pages(revision.location).page(wanted, after=after, limit=limit)
+            return merging.open_for_pages(content_of(revision)).page(wanted, after=after, limit=limit)
     with naming_missing_content(change_request, revision):
         if change_request.status == Status.MERGED:
-            return merging.read_diff(str(audit_folder(change_request)), wanted, after=after, limit=limit)
-        return merging.open_for_pages(revision.location).page(wanted, after=after, limit=limit)
+            return merging.read_diff(artefacts_of(change_request), wanted, after=after, limit=limit)
+        return merging.open_for_pages(content_of(revision)).page(wanted, after=after, limit=limit)
 
 
 def revision_called(change_request: ChangeRequest, number: int) -> Revision:
@@ -71,7 +71,7 @@ def staged_row(*, change_request: ChangeRequest, key: Mapping[str, Any]) -> merg
     if revision is None:
         return None
     try:
-        return merging.open_for_pages(revision.location).row(key)
+        return merging.open_for_pages(content_of(revision)).row(key)
     except merging.StagedCorrupt:
         return None
 
@@ -81,7 +81,7 @@ def usual_ranges(revision: Revision) -> Mapping[str, tuple[Any, Any]]:
     nothing where the content is gone.
     """
     try:
-        return merging.open_for_pages(revision.location).ranges
+        return merging.open_for_pages(content_of(revision)).ranges
     except merging.StagedCorrupt:
         return {}
 
@@ -92,7 +92,7 @@ def grouped_changes(*, change_request: ChangeRequest, limit: int = 50) -> tuple[
     if revision is None or change_request.status == Status.MERGED:
         return ()
     with naming_missing_content(change_request, revision):
-        return merging.open_for_pages(revision.location).value_groups(limit=limit)
+        return merging.open_for_pages(content_of(revision)).value_groups(limit=limit)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from changerequests.errors import RunStopped
 from changerequests.models import ChangeRequest, ConflictResolution, MergeRun, Revision
 from changerequests.services import expectations
 from changerequests.services.choices import digest_of
-from changerequests.services.storage import attempts_folder
+from changerequests.services.storage import attempts_folder, content_of
 from datasets.rows import column_types, kept, key_digest, typed_key
 from datasets.services import installation_identity
 
@@ -38,7 +38,7 @@ def bare_request_for(
         table_uri=dataset.table_uri,
         cr_id=change_request.cr_id,
         primary_keys=tuple(dataset.primary_keys),
-        staged=revision.location,
+        staged=content_of(revision),
         merge_schema=change_request.merge_schema if run is None else run.merge_schema,
         conflict_policy="row" if dataset.conflict_policy == "row" else "cell",
         generation=change_request.merge_generation,

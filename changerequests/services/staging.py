@@ -157,19 +157,23 @@ def _adopt(hold: Hold, staged: merging.Staged) -> None:
     """Make staged content the revision that the upload was sent for, all in one transaction with the upload's end."""
     upload = hold.work
     actor = User.objects.get(pk=upload.uploaded_by_id)  # as the person is now, not when the file came
-    with transaction.atomic():
-        change_request = _request_for(upload, actor, staged)
-        if not work.progress(hold, Q(cancel_requested_by=None)):
-            raise _Taken
-        content = storage.adopt(change_request, staged)
-        try:
+    # Before the request is locked: in an object store it takes the longer the larger the content is.
+    content = storage.adopt(upload.change_request, staged) if upload.change_request is not None else None
+    adopted = False
+    try:
+        with transaction.atomic():
+            change_request = _request_for(upload, actor, staged)
+            if not work.progress(hold, Q(cancel_requested_by=None)):
+                raise _Taken
+            content = content or storage.adopt(change_request, staged)
             revision = make_current(change_request, actor, content, file_name=upload.file_name)
             if not work.end(hold, UploadStatus.STAGED, revision=revision, pasted=""):
                 raise _Taken
             Edits.objects.filter(upload=upload).delete()
-        except BaseException:
+            adopted = True
+    finally:
+        if content is not None and not adopted:
             storage.discard_content(content)
-            raise
 
 
 def _request_for(upload: Upload, actor: User, staged: merging.Staged) -> ChangeRequest:

@@ -327,6 +327,7 @@ class DistantFolders:
         self._client = client
         self.address = client.uri
         place = cache / hashlib.sha256(client.uri.encode()).hexdigest()[:16]
+        _make_private(place)
         self._copies, self._work, self._locks = place / "kept", place / "work", place / "locks"
         self._bytes = cache_bytes
         self._looked_at = 0.0
@@ -585,6 +586,13 @@ class _Copy:
 
 def _are_in(wanted: Mapping[str, Mapping[str, Any]], there: Mapping[str, Mapping[str, Any]]) -> bool:
     return all(file in there and there[file]["sha256"] == facts["sha256"] for file, facts in wanted.items())
+
+
+def _make_private(folder: Path) -> None:
+    """A folder that nobody but this user reads: it holds rows of tables."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.geteuid():
+        raise MergeFailed(f"The folder {folder} belongs to somebody else. Name another as cache.")
 
 
 def _is_hidden(path: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
 from django.urls import reverse
@@ -41,6 +42,7 @@ from changerequests.services.blame import row_history
 from changerequests.services.erasing import erase_person
 from changerequests.services.restoring import after_restore
 from changerequests.states import RunStatus, UploadStatus
+from config.env import Environment, data_root, data_root_options
 from datasets.data_root import data_root as opened_root
 from datasets.models import Dataset
 from datasets.roles import Role
@@ -308,3 +310,60 @@ def test_locations_of_before_are_found_wherever_the_data_root_lies(
     shutil.move(kept.root() / "_staging", kept.root() / "elsewhere" / "_staging")
     with override_settings(DELTA_DATA_ROOT=kept.root() / "elsewhere"):
         assert len(plans.changes_page(change_request=pending).items) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "complaint"),
+    [
+        ("s3:/bucket", "neither a folder nor an address"),
+        ("s3:bucket/prefix", "neither a folder nor an address"),
+        ("", "neither a folder nor an address"),
+        ("https://bucket.example.org/prefix", "begins with https://"),
+        ("S3://bucket/prefix", "begins with S3://"),
+        ("s3://", "as plainly as"),
+        ("s3://bucket/a/../b", "as plainly as"),
+        ("s3://bucket//b", "as plainly as"),
+        ("s3://bucket/b?region=x", "as plainly as"),
+        ("s3://KEY:geheim@bucket/prefix", "holds a secret"),
+    ],
+)
+def test_fo1_a_data_root_that_cannot_be_understood_is_refused_at_the_start(
+    place: str, complaint: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=complaint) as refused:
+        data_root(Environment(delta_data_root=place))
+    assert "DELTA_DATA_ROOT" in str(refused.value)
+    assert "geheim" not in str(refused.value)
+
+
+def test_fo1_a_data_root_is_a_folder_or_a_place_in_a_store() -> None:
+    read = [
+        data_root(Environment(delta_data_root=place))
+        for place in (
+            "/data/delta",
+            "file:///data/a%20b",
+            "s3://bucket/prefix/",
+            "abfss://files@account/prefix",
+        )
+    ]
+    assert read == [
+        Path("/data/delta"),
+        Path("/data/a b"),
+        "s3://bucket/prefix",
+        "abfss://files@account/prefix",
+    ]
+    options = data_root_options(
+        Environment(delta_data_root_options=["AWS_REGION=x", "AWS_ENDPOINT_URL=http://a=b"])
+    )
+    assert options == {"AWS_REGION": "x", "AWS_ENDPOINT_URL": "http://a=b"}
+    for wrong in ("AWS_SECRET_ACCESS_KEY=geheim", "azure_storage_account_key=geheim", "AWS_REGION"):
+        with pytest.raises(ImproperlyConfigured, match="DELTA_DATA_ROOT_OPTIONS") as refused:
+            data_root_options(Environment(delta_data_root_options=[wrong]))
+        assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.django_db
+def test_fo1_readiness_looks_at_the_store(machines: Machines, client: Client) -> None:
+    assert client.get("/readyz").json()["storage"] == "ok"
+    machines.settings.DELTA_DATA_ROOT = f"s3://no-such-bucket-{uuid.uuid4().hex}/root"
+    assert client.get("/readyz").json()["storage"] == "unavailable: TableUnreachable"

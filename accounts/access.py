@@ -7,6 +7,9 @@ from django.db import transaction
 
 from accounts.models import BrowserSession, DeviceSignIn, Token
 from audit.services import INSTALLATION_STREAM, record
+from datasets.errors import InvalidInput
+from datasets.evidence import account_rows
+from datasets.owners import keeping_owners, owned_by, owners_of
 
 
 def change_password(*, user: User, password: str, session_key: str | None) -> None:
@@ -31,7 +34,38 @@ def sign_out_everywhere(*, user: User, session_key: str | None) -> int:
     return ended
 
 
-def end_access(*, user: User, actor: User, action: str, spare: str | None = None) -> None:
+def deactivate(
+    *, user: User, actor: User | None, reason: str, although_last_owner: bool = False
+) -> list[str]:
+    """Close an account at once: no sign-in, no session and no token is left. The names of what has no owner now.
+
+    Raises ``LastOwner`` where something would have none, unless ``although_last_owner``, and ``InvalidInput`` without a
+    reason or where the account is deactivated already.
+    """
+    if not reason.strip():
+        sentence = "Give a reason: it is kept in the audit trail."
+        raise InvalidInput(sentence, errors={"reason": [sentence]})
+    with transaction.atomic():
+        owned = [target for target in owned_by([user]) if owners_of(target).exists()]
+        with keeping_owners(() if although_last_owner else owned):
+            closed = User.objects.filter(pk=user.pk, is_active=True).update(is_active=False)
+        if not closed:
+            raise InvalidInput(f"{user.get_username()} is deactivated already.")
+        left = sorted(target.name for target in owned if not owners_of(target).exists())
+        data = {"reason": reason.strip(), **({"left_without_owner": left} if left else {})}
+        end_access(user=user, actor=actor, action="account.deactivated", data=data)
+    user.is_active = False
+    return left
+
+
+def end_access(
+    *,
+    user: User,
+    actor: User | None,
+    action: str,
+    spare: str | None = None,
+    data: dict[str, Any] | None = None,
+) -> None:
     """End every token and session of a person (but the session of the key ``spare``), and say so in the trail.
 
     Call it inside the transaction of the change that closes the access.
@@ -40,7 +74,8 @@ def end_access(*, user: User, actor: User, action: str, spare: str | None = None
     DeviceSignIn.objects.filter(
         user=user
     ).delete()  # let in, and not taken yet: that token would be a new one
-    _record(action, user, actor, {"sessions": _end_sessions(user, spare), "tokens": tokens})
+    ended = {"sessions": _end_sessions(user, spare), "tokens": tokens}
+    _record(action, user, actor, {**(data or {}), **ended})
 
 
 def _end_sessions(user: User, spare: str | None) -> int:
@@ -48,12 +83,13 @@ def _end_sessions(user: User, spare: str | None) -> int:
     return ended
 
 
-def _record(action: str, user: User, actor: User, data: dict[str, Any]) -> None:
+def _record(action: str, user: User, actor: User | None, data: dict[str, Any]) -> None:
     record(
         stream=INSTALLATION_STREAM,
         action=action,
         subject_type="user",
         subject_id=user.get_username(),
-        actor=actor.get_username(),
+        actor=actor.get_username() if actor else "",
         data=data,
+        rows=account_rows(user),
     )

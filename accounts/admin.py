@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts.access import end_access
-from accounts.models import Invitation
+from accounts.models import Identity, Invitation
 from audit.admin import ReadOnlyAdmin
 from audit.services import INSTALLATION_STREAM, record
 from datasets.evidence import RENAMED, account_rows
@@ -113,6 +113,13 @@ class InvitationAdmin(ReadOnlyAdmin):
     exclude = ("digest",)
 
 
+class IdentityAdmin(ReadOnlyAdmin):
+    """Which accounts the provider vouches for; people link their own, operators by ``manage.py link_person``."""
+
+    list_display = ("user", "issuer", "subject", "linked_at", "seen_at")
+    search_fields = ("user__username", "subject")
+
+
 class GroupOfPeopleAdmin(GroupAdmin):
     """Groups. One by which something is owned goes only when somebody else owns that."""
 
@@ -126,7 +133,12 @@ class GroupOfPeopleAdmin(GroupAdmin):
 
 
 admin.site.register(Invitation, InvitationAdmin)
+admin.site.register(Identity, IdentityAdmin)
 admin.site.unregister(Group)
 admin.site.register(Group, GroupOfPeopleAdmin)
 admin.site.unregister(User)
 admin.site.register(User, AccountAdmin)
+
+
+for _model in [one for one in admin.site._registry if one._meta.app_config.name.startswith("allauth.")]:
+    admin.site.unregister(_model)  # their tables stay empty: the provider is set in the environment alone

@@ -7,10 +7,14 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from accounts import guard
+from accounts.passwords import require_passwords
 
 
 class GuardedBackend(ModelBackend):
-    """User name and password, as often as the guard lets them be tried. Raises ``TooManyAttempts``."""
+    """User name and password, as often as the guard lets them be tried.
+
+    Raises ``TooManyAttempts``, and ``PasswordsOff`` where passwords open nothing.
+    """
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **_: Any
@@ -19,6 +23,7 @@ class GuardedBackend(ModelBackend):
             return None
         if request is None:  # a caller inside the process, who asks for nobody outside
             return super().authenticate(request, username, password)
+        require_passwords()
         attempt = guard.begin(request, username)
         user = super().authenticate(request, username, password) if _can_be_a_name(username) else None
         if user is None:

@@ -68,3 +68,60 @@ class InvitationOver(DomainError):
             "This invitation is over: it was used, withdrawn or replaced by a newer one, or a week has passed. "
             "Ask whoever invited you for another."
         )
+
+
+class PasswordsOff(DomainError):
+    """A password was sent where passwords open nothing."""
+
+    code = "passwords_off"
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(
+            f"Passwords are switched off here. Sign in with {provider} in a browser; let programs in by device."
+        )
+
+
+class ProviderFailed(DomainError):
+    """The provider did not answer, or its answer cannot be believed; the message says which."""
+
+    code = "provider_failed"
+
+
+class SignInRefused(DomainError):
+    """The provider vouches for somebody who may not come in."""
+
+    code = "sign_in_refused"
+
+
+class EmailTaken(DomainError):
+    """Somebody comes for the first time with an e-mail address that an account here has already."""
+
+    code = "email_taken"
+
+    def __init__(self, provider: str, *, passwords: bool) -> None:
+        way = (
+            f"Sign in to it with its password and link it to {provider} on your account page, or ask an operator to "
+            "link it."
+            if passwords
+            else "Ask an operator to link it."
+        )
+        super().__init__(
+            f"An account here has your e-mail address already, and was never linked to {provider}. {way}"
+        )
+
+
+class IdentityTaken(DomainError):
+    """One person of the provider has one account, and one account one person."""
+
+    code = "identity_taken"
+
+
+class LinkOver(DomainError):
+    """A link that signs somebody in once was used, is older than ten minutes, or is not ours."""
+
+    code = "sign_in_link_over"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This link is over: it was used, or ten minutes have passed. Ask for another with manage.py sign_in_link."
+        )

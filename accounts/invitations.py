@@ -27,6 +27,7 @@ from django.utils import timezone
 
 from accounts.errors import InvitationOver
 from accounts.models import Invitation
+from accounts.passwords import require_passwords
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.evidence import account_rows
@@ -139,13 +140,12 @@ def invitation_with(key: str) -> Invitation:
 def accept(*, key: str, username: str, first_name: str, last_name: str, password: str) -> User:
     """Make the account of whoever was invited, with the role that goes along.
 
-    Raises ``InvitationOver``, and ``InvalidInput`` by field for what is wrong with the user name or the password.
+    Raises ``InvitationOver``, ``PasswordsOff``, and ``InvalidInput`` by field for what is wrong with the user name or
+    the password.
     """
+    require_passwords()
     with transaction.atomic():
-        invitation = invitation_with(key)
-        taken, _ = Invitation.objects.filter(pk=invitation.pk, digest=_digest(key)).delete()
-        if not taken:  # somebody was faster
-            raise InvitationOver
+        invitation = take_invitation(key)
         account = User(
             username=username.strip(),
             first_name=first_name.strip(),
@@ -168,10 +168,24 @@ def accept(*, key: str, username: str, first_name: str, last_name: str, password
             data={"invitation": invitation.pk, "invited_by": invitation.invited_by.get_username()},
             rows=account_rows(account),
         )
-        if invitation.project is not None and invitation.role:
-            role = Role(invitation.role)
-            set_role(member=account, target=invitation.project, role=role, actor=invitation.invited_by)
+        give_invited_role(invitation, account)
     return account
+
+
+def take_invitation(key: str) -> Invitation:
+    """The open invitation of an address, which is used up with this transaction. Raises ``InvitationOver``."""
+    invitation = invitation_with(key)
+    taken, _ = Invitation.objects.filter(pk=invitation.pk, digest=_digest(key)).delete()
+    if not taken:  # somebody was faster
+        raise InvitationOver
+    return invitation
+
+
+def give_invited_role(invitation: Invitation, account: User) -> None:
+    """Give the role that an invitation goes along with, if it does."""
+    if invitation.project is not None and invitation.role:
+        role = Role(invitation.role)
+        set_role(member=account, target=invitation.project, role=role, actor=invitation.invited_by)
 
 
 _TAKEN: Final = "Somebody has this user name already. Choose another."

@@ -131,3 +131,26 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return f"invitation {self.pk}"
+
+
+class Identity(models.Model):
+    """Whom a provider knows an account by: its issuer and the subject, which never becomes somebody else's.
+
+    ``groups`` and ``made_operator`` are what the provider gave, and may take away again.
+    """
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="identity")
+    issuer = models.CharField(max_length=500)
+    subject = models.CharField(max_length=255)
+    groups = models.ManyToManyField("auth.Group", related_name="+", blank=True)
+    made_operator = models.BooleanField(default=False)
+    linked_at = models.DateTimeField(auto_now_add=True)
+    #: When the provider last said that the person is still there.
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "identities"
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="one_account_per_subject")]
+
+    def __str__(self) -> str:
+        return f"identity {self.pk}"

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts.identities import is_vouched_for
 from accounts.models import Token
 from accounts.passwords import password_mark
 from accounts.scopes import Scope
@@ -73,8 +74,11 @@ def tokens_of(owner: User) -> QuerySet[Token]:
 
 
 def opens(token: Token) -> bool:
-    """Whether the token still opens what its person may do: not once the password is another."""
-    return token.password_mark == password_mark(token.user)
+    """Whether the token still opens what its person may do.
+
+    Not once the password is another, nor where the provider has not seen its person for long.
+    """
+    return token.password_mark == password_mark(token.user) and is_vouched_for(token.user)
 
 
 def note_use(token: Token) -> None:

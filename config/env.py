@@ -1,5 +1,6 @@
 """The one place that reads the process environment, typed and with defaults."""
 
+import importlib.util
 import os
 import re
 from dataclasses import dataclass, field, fields
@@ -9,6 +10,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from accounts.provider import SignInProvider
 from datasets.root_addresses import InvalidPlace, read_options, read_place
 from merging import ContentLimits
 
@@ -29,6 +31,7 @@ class Environment:
     """
 
     secret_key: str = INSECURE_SECRET_KEY
+    secret_key_fallbacks: list[str] = field(default_factory=list)
     allowed_hosts: list[str] = field(default_factory=lambda: ["localhost", "127.0.0.1", "[::1]"])
     public_url: str = ""
     csrf_trusted_origins: list[str] = field(default_factory=list)
@@ -58,6 +61,19 @@ class Environment:
     trusted_proxies: list[str] = field(default_factory=list)
     session_idle_minutes: int = 60
     session_hours: int = 12
+    password_sign_in: bool = True
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = ""
+    oidc_name: str = "single sign-on"
+    oidc_scopes: list[str] = field(default_factory=lambda: ["openid", "profile", "email"])
+    oidc_groups_claim: str = "groups"
+    oidc_groups: list[str] = field(default_factory=list)
+    oidc_operators: list[str] = field(default_factory=list)
+    oidc_makes_accounts: bool = True
+    oidc_trust_email: bool = False
+    oidc_clock_skew_seconds: int = 60
+    oidc_token_days: int = 30
     merge_wait_seconds: int = 60
     upload_limit_bytes: int = 5 * 1024**3
     upload_wait_seconds: int = 20
@@ -224,6 +240,36 @@ def encryption_keys(given: Environment) -> list[str]:
     if any(len(secret) < 32 for secret in given.encryption_keys):
         raise ImproperlyConfigured("Each of ENCRYPTION_KEYS must have at least 32 random characters.")
     return given.encryption_keys
+
+
+def sign_in_provider(given: Environment) -> SignInProvider | None:
+    """Where people sign in beside passwords; None without an issuer. Raises ``ImproperlyConfigured`` for what cannot
+    work, and never tells the secret.
+    """
+    if not given.oidc_issuer:
+        if not given.password_sign_in:
+            raise ImproperlyConfigured(
+                "PASSWORD_SIGN_IN is off and no OIDC_ISSUER is set: nobody could sign in."
+            )
+        return None
+    if importlib.util.find_spec("allauth") is None:
+        raise ImproperlyConfigured(
+            "OIDC_ISSUER is set, but what signs people in through a provider is not installed: install the extra oidc."
+        )
+    return SignInProvider.read(
+        issuer=given.oidc_issuer,
+        client_id=given.oidc_client_id,
+        secret=given.oidc_client_secret,
+        name=given.oidc_name,
+        scopes=given.oidc_scopes,
+        groups_claim=given.oidc_groups_claim,
+        groups=given.oidc_groups,
+        operators=given.oidc_operators,
+        makes_accounts=given.oidc_makes_accounts,
+        trusts_email=given.oidc_trust_email,
+        clock_skew_seconds=given.oidc_clock_skew_seconds,
+        token_days=given.oidc_token_days,
+    )
 
 
 def choose_settings() -> None:

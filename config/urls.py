@@ -2,7 +2,9 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import URLPattern, include, path
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, include, path, reverse
 
 from config import health
 
@@ -16,10 +18,18 @@ def _sample_data() -> list[URLPattern]:
     return [path("sample-data/", add_sample_data, name="add_sample_data")]
 
 
+def admin_login(request: HttpRequest) -> HttpResponse:
+    """The admin's own sign-in; where there is a provider it gives way to the page that offers it."""
+    if settings.SIGN_IN_PROVIDER is None:
+        return admin.site.login(request)
+    return redirect_to_login(request.GET.get("next", reverse("admin:index")))
+
+
 urlpatterns = [
     *_sample_data(),
     path("", include("web.urls")),
     path("", include("api.urls")),
+    path("admin/login/", admin_login),
     path("admin/", admin.site.urls),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),

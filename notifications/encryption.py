@@ -41,9 +41,8 @@ def encrypted_anew(kept: str) -> str:
 
 def _fernet() -> MultiFernet:
     """What was encrypted before there were keys of its own was encrypted with one of ``SECRET_KEY``."""
-    return MultiFernet(
-        [Fernet(_derived(secret)) for secret in (*settings.ENCRYPTION_KEYS, settings.SECRET_KEY)]
-    )
+    of_settings = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return MultiFernet([Fernet(_derived(secret)) for secret in (*settings.ENCRYPTION_KEYS, *of_settings)])
 
 
 def _derived(secret: str) -> bytes:

@@ -1,10 +1,12 @@
 """Template tags and filters of the pages: ``{% load headgate %}``."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django import template
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.forms import BoundField
 from django.template.context import RequestContext
@@ -44,6 +46,21 @@ def news_url(context: RequestContext) -> str:
     return reverse("news") + (
         f"?{urlencode({'dataset': dataset.pk})}" if isinstance(dataset, Dataset) else ""
     )
+
+
+@dataclass(frozen=True)
+class SignInWays:
+    """How people sign in here: the name of the provider, empty without one, and whether by passwords."""
+
+    provider: str
+    passwords: bool
+
+
+@register.simple_tag
+def sign_in_ways() -> SignInWays:
+    """How people sign in here."""
+    provider = settings.SIGN_IN_PROVIDER
+    return SignInWays(provider.name if provider is not None else "", settings.PASSWORD_SIGN_IN)
 
 
 register.filter("counted", counted)

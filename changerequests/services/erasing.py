@@ -86,6 +86,7 @@ GONE: Final = {
     "accounts.Token": "user",
     "accounts.DeviceSignIn": "user",
     "accounts.BrowserSession": "user",
+    "accounts.Identity": "user",
     "changerequests.ReviewRequest": "reviewer",
     "datasets.RememberedAnswer": "user",
     "notifications.Notification": "person",

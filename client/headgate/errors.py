@@ -141,6 +141,50 @@ class InvitationOver(HeadgateError):
     advice = "Ask whoever invited you for another; it holds for a week."
 
 
+class PasswordsOff(Forbidden):
+    """A password was sent where people sign in through their provider alone."""
+
+    code = "passwords_off"
+    advice = (
+        "Run `headgate login`: it is let in from a browser. Pipelines have a service account and its token."
+    )
+
+
+class SignInRefused(Forbidden):
+    """The provider knows the person, but they may not come in here."""
+
+    code = "sign_in_refused"
+    advice = "Ask an operator of the installation."
+
+
+class SignInLinkOver(HeadgateError):
+    """A link that signs in once was used or is too old."""
+
+    code = "sign_in_link_over"
+    advice = "Make another with `manage.py sign_in_link`."
+
+
+class ProviderFailed(HeadgateError):
+    """The provider through which people sign in did not answer, or not as it should."""
+
+    code = "provider_failed"
+    advice = "Begin again; ask an operator where it stays so."
+
+
+class EmailTaken(HeadgateError):
+    """An account here has the e-mail address of somebody who comes for the first time."""
+
+    code = "email_taken"
+    advice = "Sign in to that account and link it, or ask an operator to."
+
+
+class IdentityTaken(HeadgateError):
+    """An account is linked to another person of the provider, or the person to another account."""
+
+    code = "identity_taken"
+    advice = "Ask an operator: `manage.py link_person` takes a link away."
+
+
 class ScopeMissing(Forbidden):
     """The token is not for this, whatever its person may; ``scope`` is what it lacks."""
 

@@ -15,6 +15,7 @@ from config.env import (
     encryption_keys,
     mail_settings,
     read_environment,
+    sign_in_provider,
     table_places,
 )
 from config.logs import logging_settings
@@ -23,6 +24,8 @@ from notifications.channels.reach import Reach
 ENV = read_environment()
 
 SECRET_KEY = ENV.secret_key
+#: Keys that were in use before: what was signed with them holds on.
+SECRET_KEY_FALLBACKS = ENV.secret_key_fallbacks
 DEBUG = False
 ALLOWED_HOSTS = ENV.allowed_hosts
 #: Where people find Headgate, without a slash at its end: what messages that leave link to.
@@ -131,6 +134,20 @@ SESSION_IDLE_MINUTES = ENV.session_idle_minutes
 ENCRYPTION_KEYS = encryption_keys(ENV)
 #: Where webhooks go beside the internet.
 WEBHOOK_REACH = Reach.read(ENV.webhook_allowed_networks)
+
+#: Where people sign in beside passwords, or instead of them; None where no provider is set.
+SIGN_IN_PROVIDER = sign_in_provider(ENV)
+#: Whether passwords open anything.
+PASSWORD_SIGN_IN = ENV.password_sign_in
+if SIGN_IN_PROVIDER is not None:
+    INSTALLED_APPS += [
+        "allauth",
+        "allauth.account",
+        "allauth.socialaccount",
+        "allauth.socialaccount.providers.openid_connect",
+    ]
+    MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")
+    SOCIALACCOUNT_ADAPTER = "accounts.openid.Hooks"
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -93,6 +93,7 @@ NOT_LOOKED_AT: Final[dict[str, str]] = {
     "received_upload": "passes within seconds",
     "suite_trial": "passes within seconds, and is looked at where rules are tried",
     "accept_invitation": "asks for the key of a mail",
+    "sign_in_once": "asks for a link that was made on the machine",
     "people_found": "a part of another page",
     **dict.fromkeys(("look_at_table", "choose_key", "name_table", "first_suite"), "a step of adding a table"),
 }

@@ -24,6 +24,9 @@ TABLE = """
 GET home                     | 302 200 200 200 200 200 200
 GET login                    | 200 302 302 302 302 302 302
 POST login                   | 302 302 302 302 302 302 302
+GET sign_in_once             | 410 410 410 410 410 410 410
+POST sign_in_once            | 410 410 410 410 410 410 410
+POST link_account            | 302 404 404 404 404 404 404
 POST logout                  | 302 302 302 302 302 302 302
 GET account                  | 302 200 200 200 200 200 200
 POST change_password         | 302 302 302 302 302 302 302
@@ -383,6 +386,7 @@ def address_of(world: World, name: str) -> str:
         "view_id": world.names["view"],
         "token": world.names["farewell"],
         "key": world.names["invitation_key"],
+        "link": "of-nobody",
         "invitation_id": world.names["invitation"],
         "proposal_id": world.names["proposal"],
         "trial_id": world.names["trial"],

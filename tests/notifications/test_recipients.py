@@ -15,6 +15,8 @@ ANN, BOB, CEM, DEE = 1, 2, 3, 4
 #: Actions of the trail that are nobody's news: steps on the way, and what operators do and read in the trail.
 SILENT = {
     "account.made",
+    "account.sign_in_link_made",
+    "account.sign_in_link_used",
     "revision.split",  # that a part was left out is told
     "suggestion.taken",  # the content that comes of it is told
     "change_request.removed",

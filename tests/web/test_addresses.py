@@ -46,6 +46,7 @@ def parts(dataset: Dataset, change_request: ChangeRequest, owner: User, deaf_wor
         "view_id": 999,
         "token": uuid.uuid4(),
         "key": "nothing",
+        "link": "nothing",
         "invitation_id": 999,
     }
 
@@ -101,6 +102,10 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
     assert leads == {
         "login": "/",
         "logout": "/",
+        "sign_in_with_provider": "/sign-in/",
+        "provider_answer": "/sign-in/",
+        "link_account": "/account/",
+        "accept_with_provider": "/invitation/nothing/",
         "theme": "/",
         "change_password": "/account/",
         "sign_out_everywhere": "/account/",

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -12,6 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_safe
 
 from accounts import access, devices, tokens
+from accounts.models import Identity
 from accounts.scopes import SENTENCES, Scope
 from accounts.sessions import sessions_of
 from datasets.errors import InvalidInput
@@ -128,6 +130,8 @@ def _page(request: HttpRequest, *, status: int = 200, **context: Any) -> HttpRes
         "tokens": tokens.tokens_of(user),
         "sessions": sessions_of(user),
         "own_session": request.session.session_key,
+        "has_password": user.has_usable_password() and settings.PASSWORD_SIGN_IN,
+        "is_linked": Identity.objects.filter(user=user).exists(),
         **context,
     }
     return render(request, "account/account.html", shown, status=status)

@@ -105,14 +105,15 @@ def accept_invitation(request: HttpRequest, key: str) -> HttpResponse:
                 "first_name": invitation.first_name,
                 "last_name": invitation.last_name,
             }
-            context = {"invitation": invitation, "form": AcceptForm(initial=initial)}
+            context = {"invitation": invitation, "key": key, "form": AcceptForm(initial=initial)}
             return render(request, "people/accept.html", context)
         form = AcceptForm(request.POST)
         if form.is_valid() and _accepted(request, key, form):
             return HttpResponseRedirect(reverse("home"))
     except InvitationOver as error:
         return render(request, "people/over.html", {"message": error.message}, status=410)
-    return render(request, "people/accept.html", {"invitation": invitation, "form": form}, status=422)
+    context = {"invitation": invitation, "key": key, "form": form}
+    return render(request, "people/accept.html", context, status=422)
 
 
 def _accepted(request: HttpRequest, key: str, form: AcceptForm) -> bool:

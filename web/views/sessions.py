@@ -14,6 +14,7 @@ from accounts.guard import remember_browser
 from web import theme
 from web.forms import SignInForm
 from web.typed import TypedForm, typed_form
+from web.views.provider import ID_TOKEN, leaving_page
 from web.views.shared import form_at, safe_next
 
 _OF_SOMEBODY_ELSE = (
@@ -66,6 +67,12 @@ class SignOut(LogoutView):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(reverse("home"))
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Sign out here, and lead on to the provider where somebody came from there."""
+        id_token = request.session.get(ID_TOKEN, "")
+        response = super().post(request, *args, **kwargs)
+        return leaving_page(request, id_token) or response
 
 
 @form_at("home")

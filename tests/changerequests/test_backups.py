@@ -174,3 +174,20 @@ def test_nothing_is_put_where_something_is(lake: Dataset, tmp_path: Path, settin
         with pytest.raises(BackupRefused, match="is not empty"):
             backups.put_back(whole.folder)
         assert databases.is_empty()
+
+
+def test_where_the_database_cannot_be_put_back_no_file_is_left(
+    lake: Dataset, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = person_with(Role.OWNER, lake)
+    request(lake, owner, "N1", 101)
+    made = backups.make_backup(tmp_path / "backup")
+
+    def fails(path: Path) -> None:
+        raise BackupRefused(f"pg_restore failed: {path}")
+
+    monkeypatch.setattr(databases, "load", fails)
+    with elsewhere(tmp_path, settings) as root:
+        with pytest.raises(BackupRefused, match="pg_restore failed"):
+            backups.put_back(made.folder)
+        assert list(root.iterdir()) == []

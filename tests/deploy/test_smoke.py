@@ -5,8 +5,10 @@ are held through both; then one of the two web processes goes.
 """
 
 import http.client
+import shlex
 import signal
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +21,7 @@ import pyarrow as pa
 import pytest
 
 import merging
+from tests.deploy import reading
 from tests.deploy.installation import HOST, Installation, caddy, installation, nginx
 
 pytestmark = pytest.mark.services
@@ -211,6 +214,8 @@ def test_when_one_web_goes_the_other_answers_and_when_it_comes_back_nobody_has_n
             answers = [program.get("/api/v1/datasets").status_code for _ in range(10)]
         assert answers == [200] * 10
     running.made.start_web(port)
+    _, unit = reading.unit("headgate-web@.service")
+    subprocess.run(shlex.split(unit["ExecStartPost"].replace("%i", str(port))), check=True, timeout=20)
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("GET", "/readyz")
     assert connection.getresponse().status == 200

@@ -1,5 +1,6 @@
 """Putting a backup back into an empty place, every byte of it compared with what the manifest says."""
 
+import shutil
 from pathlib import Path
 
 from django.db import connection
@@ -36,11 +37,25 @@ def put_back(folder: Path, *, with_files: bool = True) -> Manifest:
         _verify_files(folder, manifest, root)
         for expected in manifest.copied(folder):
             copy(folder / FILES / expected.path, root / expected.path)
-    databases.load(folder / manifest.dump.path)
+    try:
+        databases.load(folder / manifest.dump.path)
+    except BackupRefused:
+        if root is not None:
+            _empty(root)
+        raise
     restored = {stream: list(head) for stream, head in chain_heads().items()}
     if restored != manifest.heads:
         raise BackupRefused("The audit trail in the database is not the one that was backed up.")
     return manifest
+
+
+def _empty(root: Path) -> None:
+    """Take away again what was put into the root: it was empty before."""
+    for path in root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _verify_files(folder: Path, manifest: Manifest, root: Path) -> None:

@@ -162,7 +162,7 @@ def _environment(folder: Path, database_url: str, broker: str) -> dict[str, str]
         name: value.replace(reading.INSTALLED, str(BASE_DIR))
         for name, value in reading.image_environment().items()
     }
-    own = {"TMPDIR": str(temporary), "C_FORCE_ROOT": "1"}
+    own = {"TMPDIR": str(temporary), "HEADGATE_CACHE": str(folder / "cache"), "C_FORCE_ROOT": "1"}
     return {**of_image, **given, **own}
 
 

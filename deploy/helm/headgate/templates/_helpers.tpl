@@ -46,6 +46,7 @@ envFrom: {{- toYaml . | nindent 2 }}
 volumeMounts:
   - { name: secrets, mountPath: /run/secrets/headgate, readOnly: true }
   - { name: temporary, mountPath: /tmp }
+  - { name: cache, mountPath: /var/cache/headgate }
   {{- if .Values.data.persistence.enabled }}
   - { name: data, mountPath: {{ .Values.data.root }} }
   {{- end }}
@@ -69,6 +70,8 @@ volumes:
     secret: { secretName: {{ .Values.existingSecret | quote }}, defaultMode: 0440 }
   - name: temporary
     emptyDir: { sizeLimit: {{ .Values.temporary.sizeLimit }} }
+  - name: cache
+    emptyDir: { sizeLimit: {{ .Values.cache.sizeLimit }} }
   {{- if .Values.data.persistence.enabled }}
   - name: data
     persistentVolumeClaim: { claimName: {{ .Values.data.persistence.existingClaim | default (include "headgate.fullname" .) }} }

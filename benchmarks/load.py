@@ -102,7 +102,7 @@ class Person:
 
     async def _propose(self) -> None:
         self.round += 1
-        first = self.known["first_row"]
+        first = self.known["first_row"] + 10 * self.round  # rows that no other proposal of theirs has, for a while
         lines = [f"{(first + step) % 1000},{self.round}.{step}" for step in range(10)]
         answer = await self._ask(
             f"propose 10 rows {CALL}",
@@ -221,6 +221,20 @@ def tell(figures: Figures) -> None:
         print(f"  {error}")
 
 
+def tell_sizes(made: Installation) -> None:
+    """Print what the database and the audit files take, for who plans their disks."""
+    with psycopg.connect(made.database_url) as database:
+        [[events, of_events, whole, requests]] = database.execute(
+            "SELECT (SELECT count(*) FROM audit_event), pg_total_relation_size('audit_event'),"
+            " pg_database_size('headgate'), (SELECT count(*) FROM changerequests_changerequest)"
+        ).fetchall()
+    report.figure("disk of one entry of the trail, with its indexes", of_events / events / 1000, "kB")
+    report.figure("disk of all else, for each request", (whole - of_events) / requests / 1000, "kB")
+    folders = (made.folder / "data" / "audit" / "change_requests").iterdir()
+    merged = [sum(file.stat().st_size for file in one.iterdir()) for one in folders if not one.is_symlink()]
+    report.figure("audit files of a small merge", sum(merged) / len(merged) / 1000, "kB")
+
+
 def percentile_of(ordered: list[float]) -> float:
     """The 95th percentile of what is in order."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
@@ -259,6 +273,7 @@ def main() -> int:
             options.think,
         )
         tell(asyncio.run(with_watch(work, made.database_url)))
+        tell_sizes(made)
     return report.exit_code()
 
 

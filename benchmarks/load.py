@@ -102,7 +102,8 @@ class Person:
 
     async def _propose(self) -> None:
         self.round += 1
-        first = self.known["first_row"] + 10 * self.round  # rows that no other proposal of theirs has, for a while
+        # Rows that no other proposal of theirs has, for a while.
+        first = self.known["first_row"] + 10 * self.round
         lines = [f"{(first + step) % 1000},{self.round}.{step}" for step in range(10)]
         answer = await self._ask(
             f"propose 10 rows {CALL}",

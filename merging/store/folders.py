@@ -438,6 +438,7 @@ class DistantFolders:
     def put_folder(self, name: str, files: Mapping[str, Path]) -> None:
         """As ``publish``, and no copy stays here."""
         self._put_files(checked_name(name), files)
+        self._make_room()
 
     def copy_folder(self, name: str, to: str) -> None:
         """Copied in the store."""

@@ -71,6 +71,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "files_elsewhere": 422,
     "table_elsewhere": 422,
     "too_large_for_workbook": 422,
+    "cut_short": 422,
     "version_gone": 410,
     "staged_corrupt": 500,
     "merge_failed": 500,

@@ -5,7 +5,7 @@ What was found is told to whoever asked, and forgotten after a day with what the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -46,7 +46,8 @@ def ask_for_trial(
 ) -> SuiteTrial:
     """Ask a worker whether the table satisfies a suite as it is now, or one rule of it. For owners; nothing is saved.
 
-    What the same person still tries on the table gives way. Raises ``SuiteRejected`` for what cannot be checked.
+    What the same person still tries on the table gives way: its worker stops at its next sign of life. Raises
+    ``SuiteRejected`` for what cannot be checked.
     """
     if len(document) > LONGEST_DOCUMENT:
         raise too_long()
@@ -101,12 +102,12 @@ def make_trial(*, trial_id: int, worker: str) -> SuiteTrial | None:
     hold = work.claim(trial, worker=worker) if trial is not None else None
     if hold is None:
         return None
-    with work.kept_alive(hold):
-        _judge(hold)
+    with work.kept_alive(hold) as lost:
+        _judge(hold, lost.is_set)
     return hold.work
 
 
-def _judge(hold: work.Hold[SuiteTrial]) -> None:
+def _judge(hold: work.Hold[SuiteTrial], is_over: Callable[[], bool]) -> None:
     trial, dataset = hold.work, hold.work.dataset
     if hold.is_worn_out:
         message = f"Given up after {work.MOST_ATTEMPTS} interrupted attempts. The worker's log says more."
@@ -118,6 +119,7 @@ def _judge(hold: work.Hold[SuiteTrial]) -> None:
             _tried(trial.document, trial.rule),
             tuple(dataset.primary_keys),
             examples=ROWS_TOLD,
+            is_over=is_over,
         )
     except merging.MergeError as error:
         work.end(hold, WorkStatus.FAILED, error_code=error.code, error_message=error.message)

@@ -8,6 +8,7 @@ what is ``unattended``.
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -91,10 +92,21 @@ def claim(work: Work, *, worker: str, lease: leases.Lease | None = None, **field
 
 
 @contextmanager
-def kept_alive(hold: Hold[Work]) -> Iterator[None]:
-    """Give signs of life from a thread of its own while the caller works, until the work is lost or ended."""
-    with leases.beating(lambda: _beat(hold), work=str(hold.work)):
-        yield
+def kept_alive(hold: Hold[Work]) -> Iterator[threading.Event]:
+    """Give signs of life from a thread of its own while the caller works, until the work is lost or ended.
+
+    The event is set when it is: what goes on then is for nobody.
+    """
+    lost = threading.Event()
+
+    def beat() -> bool:
+        held = _beat(hold)
+        if not held:
+            lost.set()
+        return held
+
+    with leases.beating(beat, work=str(hold.work)):
+        yield lost
 
 
 def _beat(hold: Hold[Work]) -> bool:

@@ -108,6 +108,12 @@ class TableChanged(MergeError):
     code: ClassVar[str] = "table_changed"
 
 
+class CutShort(MergeError):
+    """Work was ended from outside before it was done: it took too long, or nobody wanted it any more."""
+
+    code: ClassVar[str] = "cut_short"
+
+
 class TooLargeForWorkbook(MergeError):
     """More rows, or a longer text, than a workbook holds. Other formats take them."""
 

@@ -7,6 +7,7 @@ Never removed: anything of an open request but uploads that nobody adopted and r
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -90,11 +91,15 @@ class Removal:
 
 @dataclass(frozen=True)
 class Report:
-    """What was removed, or (``dry_run``) what would be; ``failed`` could not be removed and is tried next time."""
+    """What was removed, or (``dry_run``) what would be; ``failed`` could not be removed and is tried next time.
+
+    ``has_more`` where the time was over before all of it was.
+    """
 
     dry_run: bool
     removals: tuple[Removal, ...]
     failed: tuple[Removal, ...]
+    has_more: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -110,15 +115,26 @@ class Report:
         return sum(removal.size for removal in self.removals)
 
 
-def apply_retention(*, actor: User | None, policy: Policy | None = None, dry_run: bool = False) -> Report:
+def apply_retention(
+    *,
+    actor: User | None,
+    policy: Policy | None = None,
+    dry_run: bool = False,
+    seconds: float | None = None,
+) -> Report:
     """Remove what the policy no longer keeps; one audit event tells of it. For operators and (None) the system.
 
-    Safe to call at any time and again after an interruption. Raises ``Forbidden``.
+    Safe to call at any time and again after an interruption. After ``seconds`` nothing more is begun. Raises
+    ``Forbidden``.
     """
     if actor is not None and not is_operator(actor):
         raise Forbidden("Only operators apply the retention policy.")
-    removals, failed = [], []
+    removals, failed, has_more = [], [], False
+    end = None if seconds is None else time.monotonic() + seconds
     for removal, remove in _find(policy or configured_policy(), timezone.now()):
+        if end is not None and time.monotonic() > end:
+            has_more = True
+            break
         if not dry_run:
             try:
                 done = remove()
@@ -129,7 +145,7 @@ def apply_retention(*, actor: User | None, policy: Policy | None = None, dry_run
             if not done:
                 continue  # somebody needs it again since it was found
         removals.append(removal)
-    report = Report(dry_run, tuple(removals), tuple(failed))
+    report = Report(dry_run, tuple(removals), tuple(failed), has_more)
     if removals and not dry_run:
         with transaction.atomic():
             record(

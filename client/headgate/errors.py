@@ -351,6 +351,13 @@ class TableElsewhere(HeadgateError):
     advice = "Ask an operator: the table's folder became a link, or TABLE_PLACES was narrowed."
 
 
+class CutShort(HeadgateError):
+    """What was asked for takes longer than a call may, and was ended before it was done."""
+
+    code = "cut_short"
+    advice = "Ask for less at once; the message names what takes any time."
+
+
 class TooLargeForWorkbook(HeadgateError):
     """More rows, or a longer text, than a workbook holds."""
 

@@ -52,6 +52,10 @@ class TableLook:
     key: merging.KeyReport | None = None
 
 
+#: How long a look at the keys of a whole table may take while somebody waits for the answer.
+KEY_CHECK_SECONDS = 20
+
+
 def register_dataset(
     *,
     project: Project | NewProject,
@@ -152,9 +156,10 @@ def look_at_table(
 ) -> TableLook:
     """What a table is, before it becomes a dataset, and whether some of its columns are a key. Writes nothing.
 
-    For whoever may register it (in the project, where one is named), as ``register_dataset`` says. Raises
-    ``Forbidden``, ``InvalidInput`` for an address that is a dataset's, and ``RegistrationRejected`` for what is no
-    table, what the engine cannot merge into, and columns that can be no key whatever they hold.
+    For whoever may register it (in the project, where one is named), as ``register_dataset`` says; the system (None)
+    may take any time to look at keys, people ``KEY_CHECK_SECONDS``. Raises ``Forbidden``, ``InvalidInput`` for an
+    address that is a dataset's, and ``RegistrationRejected`` for what is no table, what the engine cannot merge into,
+    columns that can be no key whatever they hold, and where looking at them takes too long.
     """
     address = canonical_table_uri(table_uri)
     if actor is not None and project is not None:
@@ -168,10 +173,20 @@ def look_at_table(
         with registering(by_operator=actor is None or is_operator(actor)):
             info = merging.inspect_table(address)
             named = bool(primary_keys) or must_have_key
-            key = merging.check_keys(address, tuple(primary_keys)) if named else None
+            key = (
+                merging.check_keys(
+                    address, tuple(primary_keys), seconds=None if actor is None else KEY_CHECK_SECONDS
+                )
+                if named
+                else None
+            )
     except OSError as error:  # a folder that is not for this process, or a name that no disk has
         sentence = f"The folder {address} cannot be read: {error.strerror}."
         raise RegistrationRejected(sentence, errors={"table_uri": [sentence]}) from error
+    except merging.CutShort as error:
+        way_out = "An operator adds such a table with manage.py register_dataset, which takes its time."
+        sentence = f"{error.message} {way_out}"
+        raise RegistrationRejected(sentence, errors={"primary_keys": [sentence]}) from error
     except merging.MergeError as error:
         at_field = "primary_keys" if isinstance(error, merging.InvalidKeys) else "table_uri"
         raise RegistrationRejected(

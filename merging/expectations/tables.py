@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from merging.delta import Snapshot, open_snapshot, scan_sql
@@ -14,6 +14,7 @@ from merging.expectations.suites import Suite, parse_suite
 from merging.model import Column
 from merging.sql.locking import lock
 from merging.sql.session import Session, session
+from merging.sql.stopping import stopped_when
 from merging.sql.types import type_name
 
 
@@ -37,11 +38,13 @@ def check_table(
     primary_keys: Sequence[str],
     *,
     examples: int = EXAMPLES,
+    is_over: Callable[[], bool] | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> ExpectationReport:
     """Judge every row of the newest version of a table, as an owner wants to know before a suite is switched on.
 
-    ``examples`` failing rows are told of each expectation. Raises SuiteRejected when the suite does not fit the table.
+    ``examples`` failing rows are told of each expectation. Raises SuiteRejected when the suite does not fit the table,
+    and CutShort where ``is_over``, asked all the while, says that nobody wants to know any more.
     """
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     if not isinstance(suite, Suite):
@@ -49,7 +52,8 @@ def check_table(
         suite = parse_suite(suite, columns)
     with session() as opened:
         source = _source(opened, snapshot)
-        report = check_expectations(opened, suite, merged=source, keys=primary_keys, examples=examples)
+        with stopped_when(opened, is_over, "Judging the table was stopped: nobody waits for it any more."):
+            report = check_expectations(opened, suite, merged=source, keys=primary_keys, examples=examples)
     return dataclasses.replace(report, table_version=snapshot.version)
 
 

@@ -22,7 +22,7 @@ from merging.errors import MergeFailed
 from merging.store.client import ObjectClient, ObjectExists, RangeBeyondEnd, StoredObject, open_client
 from merging.store.files import LocalReader, RangedReader, StoreFileSystem
 from merging.store.publishing import flush_file, flush_folder
-from merging.store.unreachable import names_unreachable
+from merging.store.unreachable import cannot_open, names_unreachable
 
 LOG_FOLDER = "_delta_log"
 
@@ -373,7 +373,10 @@ def open_store(table_uri: str, storage_options: Mapping[str, str] | None = None)
 
     Raises TableUnreachable when the address or the options cannot be understood.
     """
-    parsed = urllib.parse.urlsplit(table_uri)
+    try:
+        parsed = urllib.parse.urlsplit(table_uri)
+    except ValueError as error:
+        raise cannot_open(error, table_uri) from error
     if parsed.scheme in ("", "file") or len(parsed.scheme) == 1:
         path = urllib.parse.unquote(parsed.path) if parsed.scheme == "file" else table_uri
         return LocalStore(Path(os.path.abspath(path)))

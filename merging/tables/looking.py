@@ -17,6 +17,7 @@ from merging.sql.failures import naming_engine_failures
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_sql
 from merging.sql.session import session
+from merging.sql.stopping import after, stopped_when
 from merging.sql.types import type_name
 from merging.sql.values import read_text, sql_form, text_form
 from merging.tables.places import RowOrder, beside
@@ -109,18 +110,27 @@ def create_table(
 
 
 def check_keys(
-    table_uri: str, primary_keys: Sequence[str], *, storage_options: Mapping[str, str] | None = None
+    table_uri: str,
+    primary_keys: Sequence[str],
+    *,
+    seconds: float | None = None,
+    storage_options: Mapping[str, str] | None = None,
 ) -> KeyReport:
     """Whether the columns identify every row of the newest version: reads the key columns of the whole table.
 
-    Raises InvalidKeys when a column does not exist or cannot be a key (floats, nested types, char(n)).
+    Raises InvalidKeys when a column does not exist or cannot be a key (floats, nested types, char(n)), and CutShort
+    where it would take more than ``seconds``.
     """
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     keys = list(primary_keys)
     check_key_columns(snapshot.schema, keys, snapshot.rules.compared_otherwise)
     listed = ", ".join(column_sql(name) for name in keys)
     nulls = " OR ".join(f"{column_sql(name)} IS NULL" for name in keys)
-    with session() as opened:
+    is_over = None if seconds is None else after(seconds)
+    too_long = (
+        f"Looking at {', '.join(keys)} in every row takes longer than {seconds:.0f} s." if seconds else ""
+    )
+    with session() as opened, stopped_when(opened, is_over, too_long):
         source = scan_sql(opened.connection, snapshot, keys)
         null_rows = opened.number(f"SELECT count(*) FROM ({source}) WHERE {nulls}")
         grouped = f"SELECT {listed} FROM ({source}) WHERE NOT ({nulls}) GROUP BY ALL HAVING count(*) > 1"

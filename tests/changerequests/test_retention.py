@@ -82,6 +82,18 @@ def test_archives_go_after_their_time_and_the_audit_stays(
     assert revert_merge(change_request_id=change_request.pk, actor=owner).reverts == change_request
 
 
+def test_what_is_removed_while_somebody_waits_ends_after_a_while(
+    dataset: Dataset, owner: User, django_capture_on_commit_callbacks: Any
+) -> None:
+    change_request = merged(dataset, owner, django_capture_on_commit_callbacks)
+    with time_machine.travel(timezone.now() + LATER):
+        cut_short = apply_retention(actor=None, seconds=-1)
+        assert (cut_short.removals, cut_short.has_more) == ((), True)
+        assert kept.archive_folder(change_request).is_dir()
+        assert not apply_retention(actor=None, seconds=60).has_more
+    assert not kept.archive_folder(change_request).exists()
+
+
 def test_open_requests_keep_their_content_however_old(dataset: Dataset) -> None:
     change_request = ChangeRequestFactory(dataset=dataset)
     grow_old(kept.staging_folder(change_request), 1000)

@@ -1,6 +1,9 @@
 """Trying expectations on a table before they are saved: what is found, who sees it, and that nothing holds by it."""
 
 import json
+import threading
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -11,7 +14,7 @@ from django.utils import timezone
 
 import merging
 from audit.models import Event
-from datasets import tasks, trials, work
+from datasets import leases, tasks, trials, work
 from datasets.durable_work import WorkStatus
 from datasets.errors import Forbidden, NotFound
 from datasets.models import Dataset, SuiteTrial
@@ -150,3 +153,29 @@ def test_the_sweep_rings_for_what_waits_and_forgets_yesterday(
     waiting = SuiteTrial.objects.create(dataset=dataset, asked_by=owner, document=suite())
     assert (trials.sweep_trials(), rung) == (1, [waiting.pk])
     assert not SuiteTrial.objects.filter(pk=old.pk).exists()
+
+
+def test_a_superseded_trial_stops_judging_at_its_next_sign_of_life(
+    dataset: Dataset, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trials.ask_for_trial(dataset_id=dataset.pk, actor=owner, document=suite(HAS_KEY))
+    superseded = threading.Event()
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(work, "_beat", lambda hold: not superseded.is_set())
+    heard: list[bool] = []
+
+    def judge(*_: Any, is_over: Callable[[], bool], **__: Any) -> merging.ExpectationReport:
+        heard.append(is_over())
+        trials.ask_for_trial(dataset_id=dataset.pk, actor=owner, document=suite(FEW_SEATS))
+        superseded.set()
+        deadline = time.monotonic() + 10
+        while not is_over() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        heard.append(is_over())
+        raise merging.CutShort("Nobody waits for it.")
+
+    with patch.object(merging, "check_table", side_effect=judge):
+        made = trials.make_trial(trial_id=first.pk, worker="slow")
+    assert heard == [False, True]
+    assert made is not None
+    assert (made.status, made.error_code) == (WorkStatus.FAILED, "superseded")

@@ -15,9 +15,11 @@ import merging
 from accounts import invitations
 from accounts.models import Invitation
 from datasets import suites
+from datasets.errors import RegistrationRejected
 from datasets.models import Dataset, Project, SuiteProposal, SuiteVersion
 from datasets.operators import make_operator
 from datasets.roles import Role, role_on
+from datasets.services.registration import KEY_CHECK_SECONDS, look_at_table
 from tests.factories import ChangeRequestFactory, UserFactory, fresh, merge, person_with
 from tests.web.conftest import SignedIn
 from web.view_models.first_run import first_run
@@ -51,6 +53,24 @@ def words(answer: Any) -> str:
 
 def at(page: str, **chosen: Any) -> str:
     return f"{reverse(page)}?{urlencode(chosen, doseq=True)}"
+
+
+def test_a_key_that_takes_too_long_to_look_at_says_the_way_out(
+    operator: User, table: str, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted: list[float | None] = []
+
+    def look(*_: Any, seconds: float | None, **__: Any) -> merging.KeyReport:
+        granted.append(seconds)
+        raise merging.CutShort("Looking at id in every row takes longer than 20 s.")
+
+    monkeypatch.setattr(merging, "check_keys", look)
+    answer = signed_in(operator).get(at("choose_key", where=table, key="id"))
+    assert (answer.status_code, granted) == (422, [KEY_CHECK_SECONDS])
+    assert "longer than 20 s. An operator adds such a table with manage.py register_dataset" in words(answer)
+    with pytest.raises(RegistrationRejected):
+        look_at_table(table_uri=table, actor=None, primary_keys=["id"])
+    assert granted[1] is None  # the command takes its time
 
 
 def test_a_key_is_checked_with_what_is_in_its_way_counted_and_shown(

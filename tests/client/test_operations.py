@@ -59,6 +59,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "change_request": {"cr_id": "CR-7"},
     "run": {"number": 1},
     "cancel_run": {"number": 1},
+    "keep_view": {"name": "Mine", "filters": {"q": "seats"}},
+    "forget_view": {"number": 1},
     "blame": {"key": {"id": 1}},
     "blame_column": {"column": "seats"},
     "compare": {"before": 1, "after": 2},

@@ -255,6 +255,17 @@ def test_review_and_the_rest_of_its_life(hg: headgate.Client, planes: Dataset) -
     assert [one["slug"] for one in hg.datasets()] == [planes.slug]
 
 
+def test_views_are_kept_and_forgotten(hg: headgate.Client, planes: Dataset) -> None:
+    mine = hg.keep_view("Mine", {"q": "seats"})
+    rows = hg.keep_view("New ones", {"column": "year", "value": "2011"}, dataset=planes.pk)
+    assert [one["id"] for one in hg.saved_views()] == [mine["id"]]
+    assert [one["filters"] for one in hg.saved_views(dataset=planes.pk)] == [rows["filters"]]
+    with pytest.raises(headgate.Invalid):
+        hg.keep_view("Wrong", {"colour": "red"})
+    hg.forget_view(mine["id"])
+    assert hg.saved_views() == []
+
+
 def test_people_are_asked_suggest_and_are_told(server: str, hg: headgate.Client, planes: Dataset) -> None:
     reviewer = person_with(Role.CONTRIBUTOR, planes)
     made = hg.dataset(name_of(planes)).propose([{"tailnum": "N1", "seats": 5}], title="Five").wait()

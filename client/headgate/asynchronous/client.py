@@ -156,6 +156,31 @@ class AsyncClient:
         found: models.NotificationSettings = (await self._transport.send(call)).json()
         return found
 
+    async def saved_views(self, *, dataset: int | None = None) -> list[models.SavedView]:
+        """Filters that you keep under a name: of change requests, or of the rows of a dataset by its number."""
+        call = Call("GET", f"{API}/saved_views", {"dataset": dataset})
+        found: list[models.SavedView] = (await self._transport.send(call)).json()
+        return found
+
+    async def keep_view(
+        self, name: str, filters: Mapping[str, str], *, dataset: int | None = None
+    ) -> models.SavedView:
+        """Keep filters under a name, as parameters of the page that shows them; one of the same name is replaced.
+
+        Of change requests these are ``q``, ``state``, ``stands``, ``dataset`` and ``group``, of rows ``column`` with
+        ``value``, and ``sort``. Raises ``Invalid`` for others.
+        """
+        members: dict[str, Any] = {"name": name, "filters": dict(filters)}
+        if dataset is not None:
+            members["dataset"] = dataset
+        call = Call("POST", f"{API}/saved_views", json=members, headers={"Idempotency-Key": new_key()})
+        kept: models.SavedView = (await self._transport.send(call)).json()
+        return kept
+
+    async def forget_view(self, number: int) -> None:
+        """Forget a view by its number. Raises ``NotFound`` for one that is not yours."""
+        await self._transport.send(Call("DELETE", f"{API}/saved_views/{number}"))
+
     async def run(self, number: int) -> models.MergeRunDetail:
         """A merge run by its number."""
         found: models.MergeRunDetail = (

@@ -30,7 +30,10 @@ class RowEditSerializer(StrictSerializer):
 
     key = _cells(required=False, help_text="The key of a row of the table.")
     row = serializers.CharField(
-        required=False, max_length=64, help_text="Instead of the key: the `name` of an edited row."
+        required=False,
+        max_length=64,
+        help_text="Instead of the key: the `name` of an edited row. With `add` what the new row is to be called: "
+        "`new-` and 32 hexadecimal digits. A call that is repeated because its answer was lost then adds it once.",
     )
     set = _cells(required=False, help_text="New values of cells; texts are read as the column's type.")
     seen = _cells(required=False, help_text="What the caller saw in those cells, to be told where it moved.")
@@ -50,7 +53,7 @@ class RowEditSerializer(StrictSerializer):
         if len(given) != 1:
             raise serializers.ValidationError({"set": f"Give exactly one of {', '.join(_DEEDS)}."})
         if given == ["add"]:
-            if "key" in attrs or "row" in attrs:
+            if "key" in attrs:
                 raise serializers.ValidationError({"add": "A new row has its key among its cells."})
         elif ("key" in attrs) == ("row" in attrs):
             raise serializers.ValidationError({"key": "Name the row by its key, or by row."})
@@ -75,7 +78,7 @@ class EditRowsOfTableSerializer(StrictSerializer):
 
 def _change(one: dict[str, Any]) -> Change:
     if "add" in one:
-        return AddRow(one["add"])
+        return AddRow(one["add"], one.get("row", ""))
     row = RowName(one.get("key"), one.get("row", ""))
     if "set" in one:
         return SetCells(row, one["set"], one.get("seen", {}))

@@ -8,6 +8,7 @@ conflict there and never lost. Every change of a tray is made under its lock and
 
 from __future__ import annotations
 
+import re
 import tempfile
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -42,6 +43,8 @@ TOO_MANY: Final = (
     "number."
 )
 _NEW: Final = "new-"
+#: What added rows are called.
+NAME_OF_ADDED: Final = re.compile(f"{_NEW}[0-9a-f]{{32}}")
 
 Operation = EditedRow.Operation
 Cells = Mapping[str, Any]
@@ -69,9 +72,14 @@ class SetCells:
 
 @dataclass(frozen=True)
 class AddRow:
-    """A new row; its key may still be missing."""
+    """A new row; its key may still be missing.
+
+    ``name`` is how its maker calls it in the tray (``new-`` and 32 hexadecimal digits): adding it once more, where the
+    answer was lost, adds nothing. Without one it gets a name.
+    """
 
     values: Cells
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -407,7 +415,7 @@ def apply(*, dataset: Dataset, actor: User, changes: Sequence[Change], version: 
     looked_at = _Looked.at(table, changes)
     with transaction.atomic():
         edits = _editable(dataset, actor)
-        named = {change.row.name for change in changes if not isinstance(change, AddRow)}
+        named = {change.name if isinstance(change, AddRow) else change.row.name for change in changes}
         editing = _Editing(edits, table, looked_at, named | set(looked_at.names.values()))
         for change in changes:
             editing.do(change)
@@ -524,6 +532,8 @@ class _Editing:
             row.name: _state_of(row) for row in edits.rows.filter(name__in=names)
         }
         self._added: list[str] = []
+        #: What was done already, and nobody heard of it.
+        self._done_before: list[str] = []
         self._overwritten: list[Overwritten] = []
 
     def do(self, change: Change) -> None:
@@ -551,7 +561,8 @@ class _Editing:
         if moved:
             _put(self._edits, moved)
             self._remember({name: [self._before[name], state] for name, state in moved.items()})
-        return Applied(tuple(moved), tuple(self._added), tuple(self._overwritten))
+        told = dict.fromkeys((*moved, *self._done_before))
+        return Applied(tuple(told), tuple(self._added), tuple(self._overwritten))
 
     def _remember(self, images: dict[str, Any]) -> None:
         steps = self._edits.steps
@@ -587,7 +598,13 @@ class _Editing:
         }
 
     def _add(self, change: AddRow) -> None:
-        name = f"{_NEW}{uuid.uuid4().hex}"
+        name = change.name or f"{_NEW}{uuid.uuid4().hex}"
+        if NAME_OF_ADDED.fullmatch(name) is None:
+            raise _wrong("A new row is called new- and 32 hexadecimal digits.", "row")
+        self._added.append(name)
+        if self._state(name) is not None:
+            self._done_before.append(name)
+            return
         values = {column: self._form(column, value) for column, value in change.values.items()}
         self._become(
             name,
@@ -601,7 +618,6 @@ class _Editing:
                 "changes": 1,
             },
         )
-        self._added.append(name)
 
     def _set(self, name: str, change: SetCells) -> None:
         state = self._of_tray_or_table(name)
@@ -645,6 +661,9 @@ class _Editing:
         }
 
     def _delete(self, name: str) -> None:
+        if self._state(name) is None and NAME_OF_ADDED.fullmatch(name):
+            self._done_before.append(name)
+            return
         state = self._of_tray_or_table(name)
         if state["operation"] == Operation.INSERT:
             self._become(name, None)

@@ -7,6 +7,9 @@ const NUMERIC = /^(byte|short|integer|long|float|double|decimal)/;
 const PAGE = 200;
 const NEW = "new-";
 
+/** What an added row is called, here and in the tray: sent twice it is the same row. */
+const nameOfAdded = () => NEW + [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 /** A text or a number of JSON. */
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 const isHeld = (number) => Math.abs(Number(number)) < Number.MAX_SAFE_INTEGER || String(Number(number)) === number;
@@ -143,7 +146,6 @@ class Staged extends Tray {
     const held = JSON.parse(localStorage.getItem(this.kept) || "null") || {};
     this.steps = held.steps || [];
     this.at = held.at || 0;
-    this.count = held.count || 0;
     this.given = new Map(); // rows as they are staged, by the text of their keys
     this.wrong = new Map(); // by row and column, what the server refused when they were saved last
     this.doneAt = place.dataset.done;
@@ -206,7 +208,7 @@ class Staged extends Tray {
       };
     });
     const changes = [...edited.values()].reduce((sum, row) => sum + (row.isNew || row.gone ? 1 : Object.keys(row.values).length), 0);
-    localStorage.setItem(this.kept, JSON.stringify({ steps: this.steps, at: this.at, count: this.count }));
+    localStorage.setItem(this.kept, JSON.stringify({ steps: this.steps, at: this.at }));
     return { version: null, counts: { changes, rows: rows.length, undo: this.at > 0, redo: this.at < this.steps.length }, rows, problems: this.wrong.size, ...more };
   }
 
@@ -218,10 +220,8 @@ class Staged extends Tray {
     const before = new Set(this.edited.keys());
     const added = [];
     const step = changes.map((change) => {
-      if (!change.add) return { ...change, name: change.row || this.keyText(change.key) };
-      this.count += 1;
-      added.push(`${NEW}${this.count}`);
-      return { ...change, name: added.at(-1) };
+      if (change.add) added.push(change.row);
+      return { ...change, name: change.row || this.keyText(change.key) };
     });
     for (const { name, set } of step) this.mended(name, set);
     this.steps = [...this.steps.slice(0, this.at), step];
@@ -340,7 +340,6 @@ class Grid {
     this.version = null;
     this.kept = `headgate-edits ${this.source.api}`;
     this.queue = JSON.parse(sessionStorage.getItem(this.kept) || "[]");
-    this.names = {};
     this.sending = false;
     this.late = new Set();
   }
@@ -365,8 +364,7 @@ class Grid {
     await this.build(target, data);
     this.take(tray);
     this.listen(target);
-    const again = new Map();
-    for (const action of this.queue) this.showAgain(action, again);
+    for (const action of this.queue) this.showAgain(action);
     this.flush();
   }
 
@@ -519,17 +517,6 @@ class Grid {
 
   // --- What the server tells ---------------------------------------------------------------------------------------
 
-  /** The names that rows which were added here have in the tray, in the order in which they were sent. */
-  learn(fresh, added = []) {
-    fresh.slice(0, added.length).forEach((id, place) => {
-      const row = this.rows.get(id);
-      this.names[id] = added[place];
-      if (!row) return;
-      row.name = added[place];
-      this.byName.set(row.name, row);
-    });
-  }
-
   take(tray) {
     for (const name of tray.restored || []) this.restore(name);
     const insertions = [];
@@ -575,6 +562,7 @@ class Grid {
 
   drop(row) {
     this.rows.delete(row.id);
+    this.byName.delete(row.name);
     this.steady(() => this.table.deleteRow(row.id));
   }
 
@@ -606,15 +594,8 @@ class Grid {
   }
 
   keep() {
-    // The grid's own numbers of rows mean nothing once the page is loaded again: rows of the tray wait by their name.
-    const waiting = this.queue.map((action) => action.map((one) => (one.key || one.add ? one : { ...one, row: this.nameOf(one) })));
-    if (waiting.length) sessionStorage.setItem(this.kept, JSON.stringify(waiting));
+    if (this.queue.length) sessionStorage.setItem(this.kept, JSON.stringify(this.queue));
     else sessionStorage.removeItem(this.kept);
-  }
-
-  /** What an added row is called in the tray; nothing while the server has not heard of it. */
-  nameOf(one) {
-    return this.names[one.id] || this.rows.get(one.id)?.name || one.row || "";
   }
 
   flush() {
@@ -628,13 +609,10 @@ class Grid {
       while (this.queue.length) {
         this.say("Keeping…");
         const action = this.queue[0];
-        const fresh = action.filter((one) => one.add).map((one) => one.id);
-        const changes = action.map((one) => this.change(one)).filter(Boolean);
-        const told = changes.length ? await this.source.send(changes, this.version) : null;
+        const told = await this.source.send(action.map((one) => this.change(one)), this.version);
         this.queue.shift();
-        if (told) this.learn(fresh, told.added);
         this.keep();
-        if (told) this.take(told); // with what waits laid over it
+        this.take(told); // with what waits laid over it
       }
       this.retry = 1000;
     } catch (error) {
@@ -645,11 +623,8 @@ class Grid {
   }
 
   change(one) {
-    if (one.add) return { add: one.add };
-    const name = this.nameOf(one);
-    const isNew = !one.key;
-    if (isNew && !name) return null;
-    const place = isNew ? { row: name } : { key: one.key };
+    const place = one.key ? { key: one.key } : { row: one.row };
+    if (one.add) return { ...place, add: one.add };
     if (one.set) return { ...place, set: one.set, ...(one.seen ? { seen: one.seen } : {}) };
     return one.remove ? { ...place, delete: true } : { ...place, restore: one.restore };
   }
@@ -714,19 +689,13 @@ class Grid {
     }
   }
 
-  /** What waited in this browser when the page was left, laid over what the server told; ``again`` has the rows that
-      were not sent yet, by the numbers that they had. */
-  showAgain(action, again) {
+  /** What waited in this browser when the page was left, laid over what the server told. */
+  showAgain(action) {
     for (const one of action) {
-      if (one.add) {
-        const [row] = this.addRows([one.add]);
-        again.set(one.id, row);
-        one.id = row.id;
-        continue;
-      }
-      const row = one.key ? this.byKey.get(this.keyText(one.key)) : again.get(one.id) || this.byName.get(one.row);
+      if (one.add && !this.byName.has(one.row)) this.addRows([one.add], [one.row]);
+      const row = one.key ? this.byKey.get(this.keyText(one.key)) : this.byName.get(one.row);
       one.id = row?.id ?? 0; // a row of another page keeps its edits, and is not shown
-      if (!row) continue;
+      if (!row || one.add) continue;
       if (one.set) Object.assign(row.edits, one.set);
       if (one.remove && row.operation !== "insert") row.operation = "delete";
       this.redraw(row);
@@ -735,8 +704,10 @@ class Grid {
 
   // --- Editing -----------------------------------------------------------------------------------------------------
 
-  key(row) {
-    return row.operation === "insert" ? undefined : Object.fromEntries(this.keys.map((name) => [name, row.base[name]]));
+  /** Which row is meant, as the server knows it: by its key, an added one by its name. */
+  named(row) {
+    if (row.operation === "insert") return { id: row.id, row: row.name };
+    return { id: row.id, key: Object.fromEntries(this.keys.map((name) => [name, row.base[name]])) };
   }
 
   set(row, column, value) {
@@ -745,7 +716,7 @@ class Grid {
     if (same || !this.mayEdit(row, column)) return null;
     row.edits[column.name] = value;
     delete row.told[column.name];
-    return { id: row.id, key: this.key(row), set: { [column.name]: value }, seen: { [column.name]: before } };
+    return { ...this.named(row), set: { [column.name]: value }, seen: { [column.name]: before } };
   }
 
   /** Changes of several cells of one row become one. */
@@ -882,17 +853,19 @@ class Grid {
 
   add() {
     const [first] = this.addRows([{}]);
-    this.do([{ id: first.id, add: {} }]);
+    this.do([{ ...this.named(first), add: {} }]);
     this.table.scrollToRow(first.id, "top", true);
     const shown = this.table.getRow(first.id).getCells().find((cell) => cell.getField() === "c0");
     this.table.getRanges()[0]?.setBounds(shown, shown);
     this.table.rowManager.element.focus();
   }
 
-  addRows(list) {
-    const made = list.map((cells) => {
-      const data = this.rowOf({}, `${NEW}here`);
-      Object.assign(this.rows.get(data.id), { name: "", edits: { ...cells } });
+  addRows(list, names = []) {
+    const made = list.map((cells, number) => {
+      const data = this.rowOf({}, names[number] || nameOfAdded());
+      const row = this.rows.get(data.id);
+      row.edits = { ...cells };
+      this.byName.set(row.name, row);
       return data;
     });
     this.steady(() => this.table.addData([...made].reverse(), true));
@@ -901,7 +874,7 @@ class Grid {
 
   remove() {
     const changes = this.block.rows.filter((row) => row.operation !== "delete").map((row) => {
-      const change = { id: row.id, key: this.key(row), remove: true };
+      const change = { ...this.named(row), remove: true };
       if (row.operation !== "insert") Object.assign(row, { operation: "delete", edits: {}, told: {} });
       this.redraw(row);
       return change;
@@ -912,8 +885,7 @@ class Grid {
   restoreBlock() {
     const { rows, columns } = this.block;
     const changes = rows.filter((row) => row.name).map((row) => ({
-      id: row.id,
-      key: this.key(row),
+      ...this.named(row),
       restore: row.operation === "delete" ? [] : columns.map((column) => column.name),
     }));
     this.do(changes);
@@ -970,7 +942,7 @@ class Grid {
     );
     const added = single || !beyond.length ? [] : this.addRows(beyond);
     for (const row of targets) this.redraw(row);
-    const adding = added.map((row, number) => ({ id: row.id, add: beyond[number] }));
+    const adding = added.map((row, number) => ({ ...this.named(row), add: beyond[number] }));
     const [wide, most] = [Math.max(...block.map((line) => line.length)), columns.length];
     const notes = [];
     if (fixed) notes.push(`${fixed} cells of keys stay as they are: a key names its row.`);

@@ -72,6 +72,17 @@ def test_a_step_is_applied_told_undone_and_proposed(api: APIClient, dataset: Dat
     assert (made.status, api.get(address).json()["counts"]["rows"]) == ("pending", 0)
 
 
+def test_a_row_whose_answer_was_lost_is_added_and_deleted_once(api: APIClient, dataset: Dataset) -> None:
+    name = f"new-{7:032x}"
+    adding, going = {"row": name, "add": {"tailnum": "N9"}}, {"row": name, "delete": True}
+    first, again = edit(api, dataset, adding).json(), edit(api, dataset, adding).json()
+    assert (again["added"], again["rows"], again["counts"]) == ([name], first["rows"], first["counts"])
+    assert EditedRow.objects.count() == 1
+    gone, again = edit(api, dataset, going).json(), edit(api, dataset, going).json()
+    assert (gone["restored"], again["restored"], again["counts"]["rows"]) == ([name], [name], 0)
+    assert api.post(f"/api/v1/datasets/{dataset.pk}/edits/undo").json()["counts"]["rows"] == 1
+
+
 def test_replacing_is_counted_then_done(api: APIClient, dataset: Dataset) -> None:
     address = f"/api/v1/datasets/{dataset.pk}/edits/replace"
     asked = {"columns": ["manufacturer"], "find": "I", "replace": "1", "filter": ["seats:>:100"]}
@@ -99,6 +110,7 @@ def test_replacing_is_counted_then_done(api: APIClient, dataset: Dataset) -> Non
         {"key": {"tailnum": "N1"}, "set": {"tailnum": "N2"}},
         {"key": {"tailnum": "N1"}, "set": {"colour": 1}},
         {"row": "nothing", "set": {"seats": 1}},
+        {"row": "mine", "add": {"tailnum": "N9"}},
         {"row": "nothing", "keep": True},
     ],
 )

@@ -4,7 +4,7 @@ import re
 import uuid
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.e2e.conftest import Person, SignIn
 from tests.e2e.test_accessibility import violations
@@ -273,3 +273,79 @@ def test_rows_are_edited_pasted_replaced_kept_and_proposed(sign_in: SignIn) -> N
             expected[number] = {**before[number], "city": "Newark, NJ"}
     del expected[5]
     assert after == expected
+
+
+def lose_answers(page: Page, times: int) -> None:
+    """The server does what the next edits ask for, and the answer never arrives."""
+    left = [times]
+
+    def lose(route: Route) -> None:
+        if route.request.method != "PATCH" or not left[0]:
+            route.fallback()
+            return
+        left[0] -= 1
+        route.fetch()
+        route.abort()
+
+    page.route("**/edits", lose)
+
+
+def test_two_windows_lost_answers_and_a_wide_table(sign_in: SignIn) -> None:
+    carl, olivia = sign_in("carl"), sign_in("olivia")
+    slug = f"wide-{uuid.uuid4().hex[:8]}"
+    columns = [{"name": "id", "type": "long"}, *({"name": f"c{n}", "type": "string"} for n in range(1, 300))]
+    made = call(
+        olivia, "POST", "datasets",
+        {"project": "new-york-2013", "slug": slug, "name": slug, "primary_keys": ["id"], "required_approvals": 0,
+         "schema": {"columns": columns}},
+    )  # fmt: skip
+    rows = [{"id": n, **{f"c{m}": f"{n}-{m}" for m in range(1, 300)}} for n in range(1, 21)]
+    merged(olivia, made["id"], {"title": "First rows", "rows": rows})
+    place = f"/datasets/new-york-2013/{slug}/edit/"
+    page, other = carl.page, carl.context.new_page()
+    carl.go(place)
+
+    def at(window: Page, row: int, column: int) -> Locator:
+        return window.locator(".grid .tabulator-row").nth(row).locator(f"[tabulator-field=c{column}]")
+
+    # 300 columns: the last one is reached by one key, and edited.
+    at(page, 0, 1).click(timeout=SLOW)
+    page.keyboard.press("Control+ArrowRight")
+    expect(at(page, 0, 299)).to_be_in_viewport()
+    page.keyboard.type("the last column")
+    page.keyboard.press("Enter")
+    expect(at(page, 0, 299)).to_have_text("the last column")
+    expect(status(page)).to_have_text("1 change in 1 row", timeout=SLOW)
+
+    # Another window of the same person sees it; both set one cell, and the second is told what it held.
+    other.goto(carl.address + place)
+    expect(status(other)).to_have_text("1 change in 1 row", timeout=SLOW)
+    for window, value in ((page, "first window"), (other, "second window")):
+        at(window, 1, 1).click()
+        window.keyboard.type(value)
+        window.keyboard.press("Enter")
+        expect(status(window)).to_have_text("2 changes in 2 rows", timeout=SLOW)
+    expect(other.locator("[data-grid-said]")).to_contain_text(
+        "held first window by then, from another window"
+    )
+    other.get_by_role("button", name="Undo").click()
+    expect(at(other, 1, 1)).to_have_text("first window")
+
+    # An answer that is lost twice: the row is added once, in the tray and on the page.
+    lose_answers(other, 2)
+    other.get_by_role("button", name="Add a row").click()
+    expect(status(other)).to_have_text("3 changes in 3 rows", timeout=SLOW)
+    expect(other.locator(".grid .is-added")).to_have_count(1)
+    other.keyboard.type("9001")
+    other.keyboard.press("Enter")
+    expect(other.locator("[data-grid-said]")).to_have_text("", timeout=SLOW)
+    # And a row that goes again, whose answer is lost, is gone.
+    lose_answers(other, 1)
+    at(other, 0, 1).click()
+    other.get_by_role("button", name="Delete rows").click()
+    expect(other.locator(".grid .is-added")).to_have_count(0, timeout=SLOW)
+    expect(status(other)).to_have_text("2 changes in 2 rows", timeout=SLOW)
+    other.reload()
+    expect(status(other)).to_have_text("2 changes in 2 rows", timeout=SLOW)
+    expect(other.locator(".grid .is-added")).to_have_count(0)
+    other.close()

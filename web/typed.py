@@ -1,4 +1,4 @@
-"""What somebody typed into a form that could not be taken: it goes along to the page that says so, to be sent again.
+"""What somebody typed or chose in a form that could not be taken goes along to the page that says so, to be sent again.
 
 A session that ended, a form that is older than the last sign-in, a request that moved meanwhile: whatever the answer
 is, the words are in it, in a form like the one that they came from. Nothing of it is kept on the server.
@@ -17,6 +17,8 @@ from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.urls import Resolver404, ResolverMatch, get_script_prefix, resolve, reverse
+
+from notifications.kinds import KINDS, Kind
 
 #: Fields that people type into, with what stands above them; those of a number of alike fields by their beginning.
 TEXTS = {
@@ -53,10 +55,63 @@ TEXTS = {
     "reviewer-": "Person",
     "q": "Search",
 }
-#: What people choose and read again before they send it.
-CHOICES = {"verdict": "Verdict", "role": "Role"}
+#: What people choose and read again before they send it, with what it is; those of alike fields by their beginning.
+CHOICES = {
+    "verdict": "Verdict",
+    "role": "Role",
+    "kind": "Kind",
+    "level": "What you are told",
+    "scopes": "May",
+    "days": "Days",
+    "project": "Project",
+    "required_approvals": "Approvals that a request needs",
+    "submit": "Ask for review at once",
+    "then": "Then",
+    "columns": "Columns",
+    "every": "Every column",
+    "with_null": "Replace with NULL",
+    "match_case": "Match case",
+    "whole_cell": "Only whole cells",
+    "null-": "NULL",
+    "row": "Rows",
+    "cut": "Columns",
+    "group": "Group",
+    "suggestion_is": "Another value",
+    "empty_cells": "An empty cell means",
+    "action-": "What becomes of a column",
+    "to-": "Column",
+    "type-": "Type",
+    "choice-": "Value",
+    "choice": "Value",
+    "line": "Cells",
+    "jobs": "What to do",
+    "keep": "Expectations",
+    "override": "Merge although not every gate holds",
+    "force": "Resolve conflicts by what is proposed",
+    "notification": "Notifications",
+    "format": "Format",
+    "contributors_may_merge": "Contributors may merge",
+    "threads_must_be_resolved": "Discussions must be resolved",
+    "delete_limit": "Share of rows that a merge may delete",
+    "conflict_policy": "What is a conflict",
+    "staging_cleanup": "Staged content after the merge",
+    "write_checkpoints": "Write checkpoints",
+    "compact_files": "Compact files",
+    "remove_old_files": "Remove old files",
+    "keep_files_days": "Days that old files are kept",
+    "block_pre_existing": "Rows that were broken before",
+    "type": "Rule",
+}
+#: Forms with a field for each kind of news, called as the kind.
+_OF_KINDS = {"notification_settings", "unsubscribe"}
+#: Of more choices of a kind their number is told.
+_MOST_TOLD = 8
 #: Addresses of forms that nobody types into.
 _WITHOUT_WORDS = {"logout", "theme"}
+#: Forms that are buttons: what they send says of what they are, and nobody chose it.
+_BUTTONS = {
+    "mark_viewed", "read_notifications", "reconcile_table", "remove_member", "remove_project_member", "settle_edits",
+}  # fmt: skip
 #: The field of every form that says whom it was made for.
 TYPED_BY = "typed_by"
 #: How a sign-in form names what goes along with it.
@@ -112,8 +167,14 @@ class TypedForm:
     @property
     def choices(self) -> list[tuple[str, str]]:
         """What was chosen, in words."""
+        match, found = _match(self.action), dict[str, list[str]]()
+        form = str(match.url_name) if match is not None else ""
+        for name, text in self.fields:
+            if text and (label := choice_named(name, form)) and not _label(name):
+                found.setdefault(label, []).append(_YES.get(text, text.replace("_", " ")))
         return [
-            (CHOICES[name], text.replace("_", " ")) for name, text in self.fields if name in CHOICES and text
+            (label, ", ".join(texts) if len(texts) <= _MOST_TOLD else f"{len(texts):,} chosen")
+            for label, texts in found.items()
         ]
 
     @property
@@ -140,9 +201,24 @@ class TypedForm:
         return bool(self.choices or self.files) or any(one.text.strip() for one in self.texts)
 
 
+#: What browsers and our forms send for a box that is ticked.
+_YES = {"on": "yes", "true": "yes"}
+
+
+def choice_named(name: str, form: str) -> str:
+    """What people choose in a field of a form (by the name of its address); empty where they do not."""
+    if form in _OF_KINDS and name in KINDS:
+        return KINDS[Kind(name)]
+    return _named(name, CHOICES)
+
+
 def _label(name: str) -> str:
-    started = (label for start, label in TEXTS.items() if start.endswith("-") and name.startswith(start))
-    return TEXTS.get(name) or next(started, "")
+    return _named(name, TEXTS)
+
+
+def _named(name: str, labels: Mapping[str, str]) -> str:
+    started = (label for start, label in labels.items() if start.endswith("-") and name.startswith(start))
+    return labels.get(name) or next(started, "")
 
 
 def mark_of(user_id: int) -> str:
@@ -166,7 +242,7 @@ def typed_form(request: HttpRequest) -> TypedForm | None:
 
 def _sent_form(request: HttpRequest) -> TypedForm | None:
     match = _match(request.path_info)
-    if request.method != "POST" or match is None:
+    if request.method != "POST" or match is None or match.url_name in _BUTTONS:
         return None
     try:
         posted, files = request.POST, tuple(request.FILES)

@@ -20,7 +20,7 @@ from tests.matrix.test_api_matrix import operations
 from tests.matrix.test_page_matrix import address_of, rows, signed_in
 from tests.matrix.test_page_matrix import world as page_world
 from tests.matrix.world import World
-from web.typed import TEXTS
+from web.typed import TEXTS, choice_named
 
 pytestmark = pytest.mark.django_db
 world = page_world
@@ -29,6 +29,8 @@ world = page_world
 OF_PAGES = {"csrfmiddlewaretoken", "typed_by", "next", "theme"}
 #: Kinds of inputs that take words.
 TYPED_INTO = {"text", "search", "url", "email", "tel"}
+#: Kinds of fields in which people choose.
+CHOSEN_BY = {"select", "checkbox", "radio", "number", "date"}
 #: Forms whose texts never leave the page: a password has to be typed again, beside it all.
 NOT_CARRIED = {"login", "change_password", "accept_invitation"}
 #: Programs of operators run on the machine: ``manage.py operate`` and ``manage.py retention`` do the same.
@@ -367,8 +369,9 @@ class Forms(HTMLParser):
         super().__init__()
         self.at = at
         self.found: list[tuple[str, set[str]]] = []
-        #: Of each form, what people type into.
+        #: Of each form, what people type into, and what they choose.
         self.texts: list[tuple[str, str]] = []
+        self.choices: list[tuple[str, str]] = []
         self._fields: set[str] | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -379,9 +382,11 @@ class Forms(HTMLParser):
         elif tag in ("input", "select", "textarea", "button") and self._fields is not None:
             if "name" in given:
                 self._fields.add(given["name"])
-                typed = tag == "textarea" or (tag == "input" and given.get("type", "text") in TYPED_INTO)
-                if typed and "readonly" not in given:
+                kind = given.get("type", "text") if tag == "input" else tag
+                if (kind == "textarea" or kind in TYPED_INTO) and "readonly" not in given:
                     self.texts.append((self.found[-1][0], given["name"]))
+                elif kind in CHOSEN_BY:
+                    self.choices.append((self.found[-1][0], given["name"]))
             if "formaction" in given:
                 self.found.append((self._target("post", given["formaction"]), set()))
 
@@ -416,10 +421,11 @@ def pages_of(world: World, client: Client) -> dict[str, str]:
     return found
 
 
-def fields_by_form(world: World) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """Every form that somebody sees, with all fields that it ever has; and with those that people type into."""
+def fields_by_form(world: World) -> tuple[dict[str, set[str]], dict[str, set[str]], dict[str, set[str]]]:
+    """Every form that somebody sees, with all fields that it ever has; those that people type into, and choose in."""
     seen: dict[str, set[str]] = {}
     typed: dict[str, set[str]] = {}
+    chosen: dict[str, set[str]] = {}
     people = signed_in(world)
     pages = [("/sign-in/", people["anonymous"].get("/sign-in/").content.decode())]
     for who in ("author", "owner"):
@@ -431,7 +437,9 @@ def fields_by_form(world: World) -> tuple[dict[str, set[str]], dict[str, set[str
             seen.setdefault(target, set()).update(fields - OF_PAGES)
         for target, field in forms.texts:
             typed.setdefault(target, set()).add(_plain(field))
-    return {target: {_plain(one) for one in fields} for target, fields in seen.items()}, typed
+        for target, field in forms.choices:
+            chosen.setdefault(target, set()).add(_plain(field))
+    return {target: {_plain(one) for one in fields} for target, fields in seen.items()}, typed, chosen
 
 
 def _plain(field: str) -> str:
@@ -461,7 +469,7 @@ def test_every_form_of_a_page_has_an_operation_that_takes_its_fields_and_keeps_w
     world: World,
 ) -> None:
     documented = operations()
-    seen, typed = fields_by_form(world)
+    seen, typed, chosen = fields_by_form(world)
     missing = sorted(seen.keys() - OPERATIONS.keys() - NO_OPERATION.keys())
     assert missing == [], "forms without an operation: add it to the API, then here"
     for target, fields in sorted(seen.items()):
@@ -476,6 +484,26 @@ def test_every_form_of_a_page_has_an_operation_that_takes_its_fields_and_keeps_w
         wanted = {mapped[field] for field in fields}
         assert wanted <= takes, f"{name} does not take {sorted(wanted - takes)}"
     _assert_what_is_typed_outlives_the_session(world, typed)
+    _assert_what_is_chosen_outlives_the_session(world, chosen)
+
+
+def _assert_what_is_chosen_outlives_the_session(world: World, chosen: dict[str, set[str]]) -> None:
+    """Each form is sent with its choices alone, without a session; they are told and sent again after that."""
+    lost, sent = [], 0
+    for target, fields in sorted(chosen.items()):
+        method, name = target.split()
+        if method != "POST" or name in NOT_CARRIED:
+            continue
+        words = {field.replace("-N", "-0"): f"choice-of-{field}" for field in fields}
+        page, sent = Client().post(address_of(world, name), words).content.decode(), sent + 1
+        lost += [f"{target} {field}" for field in words if f'name="typed-{field}"' not in page]
+        lost += [
+            f"{target} {field}: has no name in web.typed.CHOICES"
+            for field in words
+            if not choice_named(field, name) and field not in TEXTS
+        ]
+    assert lost == [], "\n".join(lost)
+    assert sent > 15
 
 
 def _assert_what_is_typed_outlives_the_session(world: World, typed: dict[str, set[str]]) -> None:

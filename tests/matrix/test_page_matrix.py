@@ -41,7 +41,7 @@ GET bell                     | 302 200 200 200 200 200 200
 GET inbox                    | 302 200 200 200 200 200 200
 POST read_notifications      | 302 302 302 302 302 302 302
 GET notification_settings    | 302 200 200 200 200 200 200
-POST notification_settings   | 302 302 302 302 302 302 302
+POST notification_settings   | 401 302 302 302 302 302 302
 GET unsubscribe              | 200 200 200 200 200 200 200
 POST unsubscribe             | 200 200 200 200 200 200 200
 POST keep_view               | 401 302 302 302 302 302 302
@@ -88,7 +88,7 @@ POST discard_edits           | 302 404 403 302 302 302 404
 POST propose_edits           | 401 404 403 422 422 422 404
 GET export_audit             | 302 404 403 403 403 200 404
 GET maintenance              | 302 404 200 200 200 200 404
-POST maintenance             | 302 404 403 403 403 302 404
+POST maintenance             | 401 404 403 403 403 302 404
 GET dataset_change_requests  | 302 404 200 200 200 200 404
 GET suite                    | 302 404 200 200 200 200 404
 POST suite                   | 401 404 403 403 403 302 404
@@ -118,7 +118,7 @@ POST remove_member           | 302 404 403 403 403 302 404
 GET dataset_settings         | 302 404 200 200 200 200 404
 POST dataset_settings        | 401 404 403 403 403 302 404
 POST reconcile               | 302 404 403 302 302 302 404
-POST subscribe_to_dataset    | 302 404 302 302 302 302 404
+POST subscribe_to_dataset    | 401 404 302 302 302 302 404
 GET new_change_request       | 302 404 403 200 200 200 404
 POST look                    | 401 404 403 302 302 302 404
 GET change_request           | 302 404 200 200 200 200 404
@@ -136,9 +136,9 @@ GET leave_out                | 302 404 200 200 200 200 404
 POST leave_out               | 401 404 403 422 422 422 404
 GET compare_revisions        | 302 404 200 200 200 200 404
 GET conflicts                | 302 404 200 200 200 200 404
-POST resolve                 | 302 404 403 403 302 302 404
+POST resolve                 | 401 404 403 403 302 302 404
 GET conflict_lines           | 302 404 302 302 302 302 404
-POST resolve_matching        | 302 404 403 403 302 302 404
+POST resolve_matching        | 401 404 403 403 302 302 404
 POST undo_choices            | 302 404 403 403 422 422 404
 POST choose_by_file          | 302 404 403 403 422 422 404
 GET checks                   | 302 404 200 200 200 200 404
@@ -159,7 +159,7 @@ POST review                  | 401 404 403 302 403 302 404
 GET ask_for_review           | 302 404 403 200 200 200 404
 POST ask_for_review          | 401 404 403 302 302 302 404
 POST withdraw_review_request | 302 404 403 302 302 302 404
-POST subscribe               | 302 404 302 302 302 302 404
+POST subscribe               | 401 404 302 302 302 302 404
 GET merge                    | 302 404 200 200 200 200 404
 POST merge                   | 302 404 403 302 302 302 404
 POST merge_when_ready        | 302 404 403 302 302 302 404

@@ -3,13 +3,11 @@
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.views.generic import RedirectView
 
 from changerequests import queue
 from changerequests.models import (
@@ -36,7 +34,6 @@ from changerequests.models import (
 )
 from changerequests.services import maintenance, operations, plans, runs
 from changerequests.states import RunStatus
-from datasets import anchoring
 from datasets.admin import OperatorAdmin
 from datasets.errors import DomainError
 from datasets.maintenance import active_run
@@ -64,23 +61,6 @@ class ChangeRequestAdmin(OperatorAdmin):
         messages.success(
             request, f"{sum(check is not None for check in checked)} change requests were checked."
         )
-
-
-class SafeActionForm(forms.Form):
-    """A safe action on a run (retry, cancel) or a dataset (release, acknowledge), with its reason."""
-
-    action = forms.ChoiceField(
-        choices=[
-            ("retry", "retry a run"),
-            ("cancel", "cancel a run"),
-            ("release", "release a dataset's lease"),
-            ("acknowledge", "acknowledge what a commit left of a dataset's table"),
-        ]
-    )
-    number = forms.IntegerField(
-        min_value=1, help_text="Of the run; of the dataset to release or acknowledge."
-    )
-    reason = forms.CharField(max_length=500, help_text="Kept in the audit trail.")
 
 
 class StuckFilter(admin.SimpleListFilter):
@@ -140,12 +120,9 @@ class MergeRunAdmin(OperatorAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         sweep = path("sweep/", self.admin_site.admin_view(self.sweep), name="changerequests_mergerun_sweep")
-        operations_page = path(
-            "operations/",
-            self.admin_site.admin_view(self.operations),
-            name="changerequests_mergerun_operations",
-        )
-        return [sweep, operations_page, *super().get_urls()]
+        # Where queue, leases and stuck work were until there was a page of Headgate's own.
+        moved = path("operations/", RedirectView.as_view(pattern_name="operations"))
+        return [sweep, moved, *super().get_urls()]
 
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel(self, request: HttpRequest, found: QuerySet[MergeRun]) -> None:
@@ -157,46 +134,6 @@ class MergeRunAdmin(OperatorAdmin):
                 messages.error(request, f"Run {run.pk}: {error.message}")
             else:
                 messages.success(request, f"Run {run.pk} is cancelled, or stops before it commits.")
-
-    def operations(self, request: HttpRequest) -> HttpResponse:
-        """Queue, leases, and stuck work with its reason and what can be done about it safely."""
-        if not self.has_operate_permission(request):
-            raise PermissionDenied
-        form = SafeActionForm(request.POST or None)
-        status = 200
-        if request.method == "POST":
-            status = 422
-            if form.is_valid() and self._act(request, form):
-                return HttpResponseRedirect(request.path)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Queue, leases and stuck work",
-            "opts": self.opts,
-            "queue": operations.queued_and_running(),
-            "leases": operations.held_leases(),
-            "stuck": operations.stuck_work(),
-            "places": anchoring.places(),
-            "sends_mail": settings.SENDS_MAIL,
-            "form": form,
-        }
-        return TemplateResponse(
-            request, "admin/changerequests/mergerun/operations.html", context, status=status
-        )
-
-    def _act(self, request: HttpRequest, form: "SafeActionForm") -> bool:
-        wanted = form.cleaned_data
-        try:
-            done = operations.act(
-                action=wanted["action"],
-                number=wanted["number"],
-                actor=request.user,  # type: ignore[arg-type]  # an operator
-                reason=wanted["reason"],
-            )
-        except DomainError as error:
-            messages.error(request, error.message)
-            return False
-        messages.success(request, done)
-        return True
 
     def sweep(self, request: HttpRequest) -> HttpResponse:
         """Do at once what the periodic sweep does: ring for lost and interrupted runs, clear what was left."""

@@ -9,7 +9,9 @@ from django import template
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.forms import BoundField
-from django.template.context import RequestContext
+from django.template.base import FilterExpression, NodeList, Parser, Token
+from django.template.context import Context, RequestContext
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -64,6 +66,31 @@ def sign_in_ways() -> SignInWays:
 
 
 register.filter("counted", counted)
+
+
+class _DataTable(template.Node):
+    """A table of rows with its frame, or that there are none."""
+
+    def __init__(
+        self, rows: FilterExpression, label: FilterExpression, empty: FilterExpression, inner: NodeList
+    ):
+        self._rows, self._label, self._empty, self.nodelist = rows, label, empty, inner
+
+    def render(self, context: Context) -> SafeString:
+        given = {"label": self._label.resolve(context), "empty": self._empty.resolve(context)}
+        if self._rows.resolve(context):
+            given["table"] = self.nodelist.render(context)
+        return render_to_string("_data_table.html", given)
+
+
+@register.tag
+def data_table(parser: Parser, token: Token) -> _DataTable:
+    """``{% data_table rows "Uploads" "There is none." %}``, head and body of the table, ``{% enddata_table %}``."""
+    _, rows, label, empty = token.split_contents()
+    inner = parser.parse(("enddata_table",))
+    parser.delete_first_token()
+    filters = (parser.compile_filter(rows), parser.compile_filter(label), parser.compile_filter(empty))
+    return _DataTable(*filters, inner)
 
 
 @register.filter

@@ -112,7 +112,7 @@ def test_the_commit_stands_and_everybody_is_told(
     ):
         assert "it has 3 rows where 5 were expected" in client.get(page).content.decode()
     client.force_login(adam)
-    page = client.get(reverse("admin:changerequests_mergerun_operations")).content.decode()
+    page = client.get(reverse("operations")).content.decode()
     assert "it has 3 rows where 5 were expected" in page
 
 
@@ -181,7 +181,7 @@ def test_only_operators_acknowledge_and_say_why(
     assert not events_of("dataset", str(dataset.pk)).filter(action__startswith="operator.").exists()
 
     client.force_login(adam)
-    url = reverse("admin:changerequests_mergerun_operations")
+    url = reverse("operate")
     form = {"action": "acknowledge", "number": dataset.pk, "reason": "Looked at it."}
     assert client.post(url, form).status_code == 302
     assert difference_of(dataset) == ""

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from audit.models import Event
-from changerequests.models import MergeRun, Upload
+from changerequests.models import MergeRun, Preview, Upload
 from changerequests.services import operations, runs
 from datasets.leases import acquire
 from datasets.models import Dataset, DatasetLease
@@ -113,6 +113,13 @@ def test_uploads_and_deliveries_are_listed_without_what_they_hold(
     assert "SECRET-ROW" not in client.get("/operations/uploads/").content.decode()
     assert "There is no such upload." in text_of(client.get("/operations/uploads/?status=queued"))
     assert "this was left aside" in text_of(client.get("/operations/uploads/?status=hope"))
+    Preview.objects.create(
+        dataset=change_request.dataset, asked_by=change_request.author, pasted="SECRET-ROW"
+    )
+    looks = client.get("/operations/uploads/?of=previews&status=queued")
+    assert f"{change_request.author} 0 B" in text_of(looks)
+    assert "SECRET-ROW" not in looks.content.decode()
+    assert "There is no such look." in text_of(client.get("/operations/uploads/?of=previews&status=failed"))
 
     for number in range(60):
         Delivery.objects.create(receiver=f"mail:{number}", status="failed", error_message="550 no such box")

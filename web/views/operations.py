@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from audit.errors import InvalidMoment
 from audit.export import moment_of
 from audit.selectors import entries_like, events_called, untold
-from changerequests.models import Upload
+from changerequests.models import Preview, Upload
 from changerequests.services import operations, retention
 from changerequests.states import UploadStatus
 from datasets import anchoring, services
@@ -38,6 +38,10 @@ from web.wording import counted
 ROWS = 50
 #: Of what would go, so many are named.
 NAMED = 200
+#: How uploads and looks stand and end.
+_ENDS = dict.fromkeys(one.value for one in (*UploadStatus, *Preview.Status))
+#: How long a request removes what is due.
+REMOVING_SECONDS = 20
 
 
 def for_operators(view: View) -> View:
@@ -118,17 +122,24 @@ def _older(found: QuerySet[Any], request: HttpRequest) -> tuple[list[Any], int |
     return page[:ROWS], page[ROWS - 1].pk if len(page) > ROWS else None
 
 
-@asked_with(status=choice(*(status.value for status in UploadStatus)), before=NUMBER)
+@asked_with(status=choice(*_ENDS), of=choice("previews"), before=NUMBER)
 @require_safe
 @signed_in
 @for_operators
 def uploads(request: HttpRequest) -> HttpResponse:
-    """Uploads, newest first: what waits, what is read, and how it ended; nothing of what they hold."""
-    status = request.GET.get("status", "")
-    statuses = [one.value for one in UploadStatus]
-    found = Upload.objects.select_related("dataset", "change_request", "uploaded_by")
+    """Uploads, newest first: what waits, what is read, and how it ended; nothing of what they hold.
+
+    Or what people look at before they propose it, which the same workers read.
+    """
+    status, looks = request.GET.get("status", ""), request.GET.get("of") == "previews"
+    statuses = [one.value for one in (Preview.Status if looks else UploadStatus)]
+    found: QuerySet[Any] = (
+        Preview.objects.select_related("dataset", "change_request", "asked_by")
+        if looks
+        else Upload.objects.select_related("dataset", "change_request", "uploaded_by")
+    )
     rows, following = _older(found.filter(status=status) if status in statuses else found, request)
-    context = {"rows": rows, "following": following, "status": status, "statuses": statuses}
+    context = {"rows": rows, "following": following, "status": status, "statuses": statuses, "looks": looks}
     return _page(request, "operations_uploads", context)
 
 
@@ -218,8 +229,12 @@ def reconcile(request: HttpRequest) -> HttpResponse:
 def retention_page(request: HttpRequest) -> HttpResponse:
     """What is kept for how long, what would go now, and what went; removing it is asked for here."""
     if request.method == "POST":
-        report = retention.apply_retention(actor=person(request))
+        report = retention.apply_retention(actor=person(request), seconds=REMOVING_SECONDS)
         messages.success(request, f"{counted(len(report.removals), 'thing')} went.")
+        if report.has_more:
+            messages.info(
+                request, "More is due: ask again, or leave it to the worker, who removes it at night."
+            )
         if report.failed:
             messages.warning(
                 request, f"{counted(len(report.failed), 'thing')} could not be removed and is tried again."

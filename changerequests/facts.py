@@ -95,6 +95,15 @@ class Facts:
         return edited or self.is_author
 
     @property
+    def approved_what_they_chose(self) -> bool:
+        """Whether the asker approved and chose values for conflicts: that approval does not count."""
+        asker = self.asker
+        return asker is not None and any(
+            review.chose and review.verdict == Review.Verdict.APPROVE and review.reviewer_id == asker.pk
+            for review in self.verdicts
+        )
+
+    @property
     def run(self) -> MergeRun | None:
         """The queued or running merge, if there is one: no run begins while another is active."""
         return self.latest_run if self.latest_run is not None and self.latest_run.is_active else None

@@ -36,6 +36,13 @@ Row = merging.Row
 Sides = merging.Sides
 SplitCounts = merging.SplitCounts
 TablePage = merging.TablePage
+#: Why nothing of a table can be shown.
+TableProblem = (
+    merging.UnsupportedTable,
+    merging.TableNotFound,
+    merging.TableElsewhere,
+    merging.FilesElsewhere,
+)
 ValueGroup = merging.ValueGroup
 VersionSize = merging.VersionSize
 same_value = merging.same_value

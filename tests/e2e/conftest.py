@@ -60,6 +60,18 @@ def demo(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         yield address
 
 
+#: The environment of each demo that runs, by its address: what its commands need.
+_environments: dict[str, dict[str, str]] = {}
+
+
+def manage(address: str, *command: str) -> None:
+    """Run ``manage.py`` on the machine of a demo."""
+    subprocess.run(
+        [sys.executable, "manage.py", *command], cwd=BASE_DIR, env=_environments[address], check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
 @contextmanager
 def running_demo(folder: Path, *seeding: str) -> Iterator[str]:
     """A demo with a database, tables (in ``folder / "delta"``), broker, worker and web process of its own."""
@@ -86,6 +98,7 @@ def running_demo(folder: Path, *seeding: str) -> Iterator[str]:
             services.worker_process(environment, folder / "worker.log"),
             services.web_process(environment, folder / "web.log") as address,
         ):
+            _environments[address] = environment
             yield address
     finally:
         broker.stop()

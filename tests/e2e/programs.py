@@ -19,8 +19,14 @@ class Caller:
 
     def post(self, path: str, **body: Any) -> Any:
         """Send JSON and wait for what comes of it."""
-        headers = {**self.headers, "Content-Type": "application/json", "Prefer": "wait=60"}
-        asked = Request(f"{self.address}/api/v1/{path}", json.dumps(body).encode(), headers)  # noqa: S310  (loopback)
+        return self.send("POST", path, body)
+
+    def send(self, method: str, path: str, body: dict[str, Any], prefer: str = "wait=60") -> Any:
+        """Call an operation; what it answers, and an error where it refuses."""
+        headers = {**self.headers, "Content-Type": "application/json", "Prefer": prefer}
+        asked = Request(  # noqa: S310  (loopback)
+            f"{self.address}/api/v1/{path}", json.dumps(body).encode(), headers, method=method
+        )
         with urlopen(asked) as answer:  # noqa: S310
             return json.load(answer)
 

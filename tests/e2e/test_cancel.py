@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,10 +29,26 @@ def workers() -> list[int]:
     return [pid for pid in descendants(os.getpid()) if b"celery" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-@contextmanager
-def held(pids: list[int]) -> Iterator[None]:
+def writes(pids: list[int]) -> bool:
+    """Whether one of them holds a lock to write (``proc_locks(5)``): stopped so, it would keep the database."""
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any("WRITE" in lock and not {str(pid) for pid in pids}.isdisjoint(lock) for lock in locks)
+
+
+def stop(pids: list[int]) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
+
+
+@contextmanager
+def held(pids: list[int]) -> Iterator[None]:
+    """Stop processes for a while, none of them in the middle of a transaction."""
+    stop(pids)
+    while writes(pids):
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05)
+        stop(pids)
     try:
         yield
     finally:

@@ -45,6 +45,8 @@ NO_OPERATION = {
     "POST reconcile_table": OPERATORS,
     "POST operations_retention": OPERATORS,
     "POST accept_invitation": "a person chooses a password of their own, in a browser",
+    "POST sign_in_once": "a person comes in by a link that an operator made; programs have tokens",
+    "POST link_account": "a person proves at the provider, in a browser, who they are",
     "POST decide_device": "a person lets a program in; a program that could would let itself in",
 }
 

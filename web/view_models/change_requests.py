@@ -108,6 +108,8 @@ def side(facts: Facts) -> Side:
         lapsed = review.verdict == Review.Verdict.APPROVE and review.pk not in counting
         if lapsed and facts.status == Status.PENDING:
             why = "approved earlier content" if review.entitled else "approved, but may not review any more"
+            if review.chose:
+                why = "approved, and chose values: somebody else has to approve them"
             icon, tone, sentence = "clock", "warn", why
         reviewers.append(Reviewer(name_of(review.reviewer), icon, tone, sentence))
 

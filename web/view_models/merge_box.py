@@ -8,9 +8,9 @@ from django.urls import reverse
 from changerequests import policies
 from changerequests.blockers import Blocker
 from changerequests.facts import Facts
-from changerequests.models import ChangeRequest, MergeRun, PlanCheck, Review
+from changerequests.models import MergeRun, PlanCheck, Review
 from changerequests.states import Action, RunStatus, Status
-from web.view_models.requests import place_url
+from web.view_models.requests import LINK_TEXTS, where_mended
 from web.wording import counted, listed, name_of
 
 State = Literal["fix", "wait", "confirm", "ok"]
@@ -22,15 +22,6 @@ _ICONS = {
     "ok": ("check-circle", "good"),
 }
 _WORDS = {"fix": "To fix", "wait": "Waiting", "confirm": "To confirm", "ok": "Done"}
-_LINK_TEXTS = {
-    "conversation": "Go to the conversation",
-    "changes": "See the changes",
-    "conflicts": "Choose values",
-    "checks": "See the check",
-    "merge": "Open the merge",
-    "upload": "Upload changes",
-    "dataset": "Open the dataset",
-}
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ def merge_box(facts: Facts) -> MergeBox:
     """The box as this person sees it."""
     change_request, last_run = facts.change_request, facts.latest_run
     failed = _without_run(policies.merge_gates(facts)) if facts.status in _OPEN else []
-    gates = _failed_gates(change_request, failed) + _held_gates(facts, failed)
+    gates = _failed_gates(facts, failed + _unsettled(facts)) + _held_gates(facts, failed)
     standing = [blocker for blocker in failed if blocker.code != "delete_guard"]
     state, title = _state(facts, standing)
     return MergeBox(
@@ -119,6 +110,13 @@ def _without_run(found: list[Blocker]) -> list[Blocker]:
     return [blocker for blocker in found if blocker.code != "run_active"]
 
 
+def _unsettled(facts: Facts) -> list[Blocker]:
+    """Why nothing of the request can be changed, where its last merge may still have landed; merging settles it."""
+    return [
+        blocker for blocker in policies.blockers(facts, Action.RESOLVE) if blocker.code == "outcome_unknown"
+    ]
+
+
 def _state(
     facts: Facts, standing: list[Blocker]
 ) -> tuple[Literal["ready", "blocked", "waiting", "running", "merged", "closed", "draft"], str]:
@@ -138,17 +136,13 @@ def _state(
     return "waiting", "Not ready: waiting for others"
 
 
-def _failed_gates(change_request: ChangeRequest, failed: list[Blocker]) -> list[Gate]:
+def _failed_gates(facts: Facts, failed: list[Blocker]) -> list[Gate]:
     """The gates that do not hold: what can be mended, what must be waited for, what the dialog will ask."""
-    gates = [
-        Gate(
-            "confirm" if blocker.code == "delete_guard" else blocker.kind,
-            blocker.sentence,
-            place_url(change_request, blocker.link),
-            _LINK_TEXTS[blocker.link],
-        )
-        for blocker in failed
-    ]
+    gates = []
+    for blocker in failed:
+        state: State = "confirm" if blocker.code == "delete_guard" else blocker.kind
+        mended = where_mended(facts, blocker)
+        gates.append(Gate(state, blocker.sentence, mended.url, mended.words))
     return sorted(gates, key=lambda gate: ("fix", "wait", "confirm").index(gate.state))
 
 
@@ -226,7 +220,7 @@ def _held_expectations(facts: Facts) -> list[Gate]:
                 "confirm",
                 f"{counted(check.warnings, 'expectation')} only {'warns' if check.warnings == 1 else 'warn'}.",
                 reverse("checks", args=[change_request.cr_id]),
-                _LINK_TEXTS["checks"],
+                LINK_TEXTS["checks"],
             )
         )
     if check.deferred:

@@ -12,6 +12,7 @@ from changerequests.blockers import Blocker, Place
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.states import Readiness, Status
+from datasets.operators import is_operator
 from web.wording import counted, name_of, ordinal
 
 
@@ -66,7 +67,7 @@ def obstacles(facts: Facts) -> tuple[Obstacle, ...]:
     """What is in the way of a pending request, what somebody can mend first, each in a few words."""
     gates = policies.merge_gates(facts) if facts.status is Status.PENDING else []
     found = [
-        Obstacle(gate.kind, _in_short(gate, facts), place_url(facts.change_request, gate.link))
+        Obstacle(gate.kind, _in_short(gate, facts), where_mended(facts, gate).url)
         for gate in gates
         if gate.code != "run_active"
     ]
@@ -100,14 +101,39 @@ _SHORT = {
 }
 
 
-def place_url(change_request: ChangeRequest, place: Place) -> str:
-    """Where a blocker is mended."""
-    dataset = change_request.dataset
-    if place == "dataset":
-        return reverse("dataset", args=[dataset.project.slug, dataset.slug])
-    if place == "conversation":
-        return reverse("change_request", args=[change_request.cr_id])
-    return reverse(place, args=[change_request.cr_id])
+@dataclass(frozen=True)
+class WhereMended:
+    """Where somebody mends what is in the way, and what the link there is called."""
+
+    url: str
+    words: str
+
+
+def where_mended(facts: Facts, blocker: Blocker) -> WhereMended:
+    """Where a blocker is mended by whoever looks at it; by somebody who cannot, where it is told best."""
+    own = [facts.change_request.cr_id]
+    if blocker.code == "approvals_missing" and facts.contributes:
+        if facts.made_the_content or facts.approved_what_they_chose:
+            return WhereMended(reverse("ask_for_review", args=own), "Ask somebody for a review")
+        return WhereMended(reverse("change_request", args=own) + "#composer", "Give your verdict")
+    if blocker.code == "commit_differs" and facts.asker is not None and is_operator(facts.asker):
+        return WhereMended(reverse("operations"), "Open the operations")
+    if blocker.link == "dataset":
+        dataset = facts.dataset
+        return WhereMended(reverse("dataset", args=[dataset.project.slug, dataset.slug]), "Open the dataset")
+    if blocker.link == "conversation":
+        return WhereMended(reverse("change_request", args=own) + "#timeline-title", "Read the conversation")
+    return WhereMended(reverse(blocker.link, args=own), LINK_TEXTS[blocker.link])
+
+
+#: What links to the pages of a request are called.
+LINK_TEXTS: dict[Place, str] = {
+    "changes": "See the changes",
+    "conflicts": "Choose values",
+    "checks": "See the check",
+    "merge": "Open the merge",
+    "upload": "Upload changes",
+}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from web.view_models.requests import request_rows
 from web.view_models.saved_views import saved_views
 from web.view_models.settings import setting_in_words, settings_groups
 from web.view_models.versions import sparklines
-from web.views.shared import dataset_at, dataset_page, form_at, person, signed_in, whole_number
+from web.views.shared import dataset_at, dataset_page, form_at, person, reads_table, signed_in, whole_number
 from web.views.table_rows import rows_asked_for
 
 HISTORY_ROWS = 30
@@ -62,6 +62,7 @@ def datasets_listed(reader: User, project: Project | None = None) -> list[Datase
 @asked_with(version=NUMBER, sort=TEXT, column=TEXT, value=TEXT, after=TEXT)
 @require_safe
 @signed_in
+@reads_table
 def rows(
     request: HttpRequest, project_slug: str, dataset_slug: str, version: int | None = None
 ) -> HttpResponse:
@@ -90,6 +91,7 @@ def rows(
 
 @require_safe
 @signed_in
+@reads_table
 def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """The table's columns, constraints and properties, from its log."""
     dataset = dataset_at(request, project_slug, dataset_slug)
@@ -104,6 +106,7 @@ def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRe
 @asked_with(starting=KEY_PARAMETER, before=NUMBER)
 @require_safe
 @signed_in
+@reads_table
 def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """Each version of the table: which change request or which other job wrote it, and how many rows."""
     dataset = dataset_at(request, project_slug, dataset_slug)

@@ -19,6 +19,7 @@ from changerequests.models import ChangeRequest
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import Dataset, Project
 from datasets.roles import is_owner, visible_dataset
+from datasets.rows import TableProblem
 from web.forms import SignInForm
 from web.typed import TypedForm, page_of, typed_form
 from web.view_models.datasets import dataset_head
@@ -148,6 +149,23 @@ def dataset_page(
         },
         status=status,
     )
+
+
+def reads_table(view: View) -> View:
+    """Show a page of a dataset whose table cannot be read now: why, in the frame that leads to what can be done."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, project_slug: str, dataset_slug: str, **named: Any) -> HttpResponseBase:
+        try:
+            return view(request, project_slug, dataset_slug, **named)
+        except TableProblem as error:
+            if named.get("version") is not None:
+                raise  # that version may be gone, and the table be as it should
+            dataset = dataset_at(request, project_slug, dataset_slug)
+            context = {"problem": error.message}
+            return dataset_page(request, dataset, "unreadable", context, status=422, tab="rows")
+
+    return guarded
 
 
 def project_page(

@@ -8,7 +8,7 @@ PORT ?= 8000
 export PORT
 python := .venv/bin/python
 
-.PHONY: help demo quick test test-whole pictures test-spark test-corpus test-recipes test-fuzz test-faults test-chart bench check lock clean
+.PHONY: help demo quick test test-whole pictures test-spark test-stores test-corpus test-recipes test-fuzz test-faults test-chart bench check lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -33,6 +33,10 @@ pictures: .venv/dev.stamp ## take the pictures of README and docs anew, as the b
 test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake make tables and read what merges wrote (installs Java and Spark where missing; ONLY=... takes some)
 	@tests/install-spark
 	@$(python) -m pytest -m spark tests/merging/interoperability $(if $(ONLY),-k "$(ONLY)")
+
+test-stores: .venv/dev.stamp ## run the engine on stores that others serve, all combinations, with eight processes that race
+	@tests/install-stores
+	@$(python) -m pytest tests/stores
 
 test-corpus: .venv/dev.stamp ## export 29 public tables with every tool in every format and upload them again
 	@tests/install-corpus

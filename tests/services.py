@@ -243,7 +243,10 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
     began = time.monotonic()
     pytest = [sys.executable, "-m", "pytest", *arguments]
     in_process = [*pytest, "-n", "2", "--dist", "worksteal"]
-    in_process += ["-m", "not e2e and not services and not spark and not corpus and not recipes"]
+    in_process += [
+        "-m",
+        "not e2e and not services and not spark and not stores and not corpus and not recipes",
+    ]
     with tempfile.TemporaryDirectory(prefix="headgate-statements-") as notes:
         sampled = {"SAMPLE_SEED": str(_seed()), "STATEMENTS": notes}
         if whole:

@@ -33,7 +33,7 @@ from merging.delta.snapshot import (
     open_sealed_snapshot,
     open_snapshot,
 )
-from merging.delta.statistics import Range, stated_ranges
+from merging.delta.statistics import FirstFiles, Range, files_of_first_rows, stated_ranges
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
@@ -44,6 +44,7 @@ __all__ = [
     "Compared",
     "DataFile",
     "Expression",
+    "FirstFiles",
     "FoundTransaction",
     "Located",
     "LogVersion",
@@ -63,6 +64,7 @@ __all__ = [
     "discard",
     "engine_paths",
     "fetch",
+    "files_of_first_rows",
     "files_to_compact",
     "find_orphans",
     "find_transaction",

@@ -13,7 +13,6 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -24,12 +23,11 @@ import pyarrow.parquet as pq
 from merging.delta.actions import DataFile
 from merging.errors import FileMissing, MergeFailed, UnsupportedTable
 from merging.sql.quoting import literal
-from merging.store.stores import TableStore
+from merging.store.stores import TableStore, each_at_once
 
 _TAIL = 64 * 1024
 _REMEMBERED = 50_000
 _REMEMBERED_LAYOUTS = 1_000
-_AT_ONCE = 16
 _FIELD_ID = b"PARQUET:field_id"
 
 Value = TypeVar("Value")
@@ -117,10 +115,7 @@ def read_footers(store: TableStore, files: Sequence[DataFile]) -> list[Footer]:
 
     Raises MergeFailed naming the file that is missing, cut short, replaced by another, or no Parquet.
     """
-    if store.is_local or len(files) < 2:
-        return [read_footer(store, file) for file in files]
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        return list(pool.map(functools.partial(read_footer, store), files))
+    return each_at_once(store, functools.partial(read_footer, store), files)
 
 
 def read_footer(store: TableStore, file: DataFile) -> Footer:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from merging.delta.log import LoggedCommit, TableState, list_commits, load_state, read_commit
+from merging.delta.log import LoggedCommit, TableState, list_commits, load_state, read_commit, read_commits
 from merging.delta.reach import open_table
 from merging.delta.snapshot import FoundTransaction
 from merging.errors import FileMissing, TableChanged, TableNotFound
+from merging.store.stores import each_at_once
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,8 @@ def read_history(
     if not commits:
         load_state(store)  # a log that was cleaned up to a checkpoint is a table without commits to tell of
     numbers = sorted((number for number in commits if before is None or number < before), reverse=True)
-    return tuple(
-        _log_version(read_commit(store, number, commits[number].modified_ms)) for number in numbers[:limit]
-    )
+    found = read_commits(store, {number: commits[number] for number in numbers[:limit]})
+    return tuple(_log_version(found[number]) for number in numbers[:limit])
 
 
 def read_sizes(
@@ -83,12 +84,13 @@ def read_sizes(
     """
     store = open_table(table_uri, storage_options)
     try:
-        state = load_state(store, first)
+        state = load_state(store, first).copy()
         if len(state.files) * (last - first + 1) > _MOST_FILES:
             return ()
         sizes = [_size_of(state)]
-        for number in range(first + 1, last + 1):
-            state.apply(read_commit(store, number))
+        since = range(first + 1, last + 1)
+        for commit in each_at_once(store, functools.partial(read_commit, store), since):
+            state.apply(commit)
             sizes.append(_size_of(state))
     except (TableNotFound, TableChanged, FileNotFoundError, FileMissing):
         return ()

@@ -7,6 +7,7 @@ because everything a merge needs (statistics, vectors, transaction markers) come
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import re
@@ -31,13 +32,18 @@ from merging.delta.actions import (
     data_file,
 )
 from merging.delta.damage import Damaged, fields_of, number_of, optional_moment, parse_action, text_of
+from merging.delta.known_states import KnownState, KnownStates
 from merging.delta.reach import require_inside
 from merging.errors import TableChanged, TableNotFound, VersionGone
 from merging.store.client import StoredObject
-from merging.store.stores import LOG_FOLDER, TableStore
+from merging.store.stores import LOG_FOLDER, TableStore, each_at_once, meanwhile
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CLASSIC = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
+#: About what the action of a file takes in memory.
+_A_FILE = 1_500
+#: So many commits are read on top of a remembered state; from more the newest checkpoint is nearer.
+_MOST_SINCE = 100
 _NAMED = re.compile(r"(\d{20})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
 
 
@@ -117,6 +123,12 @@ class TableState:
             commits=dict(self.commits),
         )
 
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        texts = sum(len(file.stats_json or "") for file in self.files.values())
+        lines = sum(len(commit.actions) for commit in self.commits.values())
+        return _A_FILE * (len(self.files) + lines) + texts
+
     def take(self, action: Action) -> None:
         """Advance by one action."""
         match action:
@@ -137,6 +149,9 @@ class TableState:
                     self.domains[action.name] = action.configuration
 
 
+_KNOWN: KnownStates[TableState] = KnownStates()
+
+
 @dataclass(frozen=True)
 class _Listing:
     commits: Mapping[int, StoredObject]
@@ -150,7 +165,13 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
     Raises TableNotFound when there is no table, or no such version of it, and TableChanged when the log has
     a gap or needs a checkpoint part that is missing.
     """
-    listing = _list_log(store, _hint(store) if version is None else None)
+    if store.identity is not None:
+        known = _KNOWN.nearest(store.identity, version)
+        state = None if known is None else _advanced(store, known, version)
+        if state is not None:
+            return state
+    hint = _hint(store)
+    listing = _list_log(store, hint if hint is not None and (version is None or hint <= version) else None)
     if not listing.commits and not listing.checkpoints:
         raise TableNotFound(f"There is no Delta table at {store.uri}.", data={"table_uri": store.uri})
     newest = max([*listing.commits, *(number for number, _ in listing.checkpoints)])
@@ -160,37 +181,78 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
             f"Version {wanted} of {store.uri} does not exist; the newest is {newest}.",
             data={"table_uri": store.uri, "version": wanted, "newest": newest},
         )
-    usable = [entry for entry in listing.checkpoints if entry[0] <= wanted]
-    state = TableState()
-    if usable:
-        number, parts = usable[-1]
-        _load_checkpoint(store, parts, state)
-        state.version = state.checkpoint_version = number
-    _require_contiguous(store, listing, state.version + 1, wanted)
-    for number in range(state.version + 1, wanted + 1):
-        state.apply(read_commit(store, number, listing.commits[number].modified_ms))
+    state = _replayed(store, listing, wanted)
     if not state.metadata or not state.protocol:
         raise TableChanged(
             f"The log of {store.uri} names no schema or protocol; it is damaged.",
             data={"table_uri": store.uri},
         )
-    if wanted not in state.commits and wanted in listing.commits:
-        state.commits[wanted] = read_commit(store, wanted, listing.commits[wanted].modified_ms)
+    if store.identity is not None and wanted in listing.commits:
+        _KNOWN.put(store.identity, state, listing.commits[wanted])
+    return state
+
+
+def _replayed(store: TableStore, listing: _Listing, wanted: int) -> TableState:
+    """The state of a version from the newest checkpoint that it has, and the commits behind it: read at once."""
+    usable = [entry for entry in listing.checkpoints if entry[0] <= wanted]
+    number, parts = usable[-1] if usable else (-1, ())
+    _require_contiguous(store, listing, number + 1, wanted)
+    behind = [one for one in range(max(number, 0), wanted + 1) if one > number or one == wanted]
+    stated = {one: listing.commits[one] for one in behind if one in listing.commits}
+    state = TableState()
+    with meanwhile(store, lambda: read_commits(store, stated)) as commits:
+        if usable:
+            _load_checkpoint(store, parts, state)
+            state.version = state.checkpoint_version = number
+        for one, commit in commits().items():
+            if one > number:
+                state.apply(commit)
+            else:
+                state.commits[one] = commit
+    return state
+
+
+def _advanced(store: TableStore, known: KnownState[TableState], version: int | None) -> TableState | None:
+    """A remembered state, brought up to a version by the commits since; None where the log is to be read anew."""
+    before = known.state
+    listing = _sort_listing(store.list(LOG_FOLDER, start_after=f"{before.version:020d}"))
+    if listing.commits.get(before.version) != known.commit:
+        # Another table stands there, or its log was cleaned up.
+        _KNOWN.forget(store.identity or "")
+        return None
+    wanted = max(listing.commits) if version is None else version
+    since = range(before.version + 1, wanted + 1)
+    if any(number not in listing.commits for number in since) or len(since) > _MOST_SINCE:
+        return None
+    if not since:
+        return before
+    state = before.copy()
+    for commit in read_commits(store, {number: listing.commits[number] for number in since}).values():
+        state.apply(commit)
+    for number in [number for number in state.commits if number < wanted - _MOST_SINCE]:
+        del state.commits[number]
+    if store.identity is not None:
+        _KNOWN.put(store.identity, state, listing.commits[wanted])
     return state
 
 
 def load_next_state(store: TableStore, before: TableState) -> TableState:
-    """The state one version later, in two reads: `before`'s own commit, which must be what it was, and the next one.
+    """The state one version later, by two reads at once: `before`'s own commit, which must be as it was, and the next.
 
     Where it is not, or went with a clean-up, all of the log is replayed. Raises as `load_state` does.
     """
     version = before.version + 1
     try:
         known = before.commits.get(before.version)
-        if known is None or read_commit(store, before.version).actions != known.actions:
+        if known is None:
+            return load_state(store, version)
+        again, following = each_at_once(
+            store, functools.partial(read_commit, store), [before.version, version]
+        )
+        if again.actions != known.actions:
             return load_state(store, version)
         state = before.copy()
-        state.apply(read_commit(store, version))
+        state.apply(following)
     except FileNotFoundError:
         return load_state(store, version)
     return state
@@ -201,10 +263,20 @@ def load_tombstones(store: TableStore, version: int) -> list[RemovedFile]:
     listing = _list_log(store, None)
     usable = [entry for entry in listing.checkpoints if entry[0] <= version]
     found = list(_checkpoint_actions(store, usable[-1][1], ("remove",))) if usable else []
-    for number, item in listing.commits.items():
-        if number <= version:
-            found += read_commit(store, number, item.modified_ms).read("remove")
+    stated = {number: item for number, item in listing.commits.items() if number <= version}
+    for commit in read_commits(store, stated).values():
+        found += commit.read("remove")
     return [action for action in found if isinstance(action, RemovedFile)]
+
+
+def read_commits(store: TableStore, stated: Mapping[int, StoredObject]) -> dict[int, LoggedCommit]:
+    """The commits that a listing states, by version, read at once. Raises as `read_commit` does."""
+
+    def read(stated: tuple[int, StoredObject]) -> LoggedCommit:
+        return read_commit(store, stated[0], stated[1].modified_ms)
+
+    found = each_at_once(store, read, sorted(stated.items()))
+    return {commit.version: commit for commit in found}
 
 
 def read_commit(store: TableStore, version: int, modified_ms: int = 0) -> LoggedCommit:

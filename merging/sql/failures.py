@@ -22,7 +22,9 @@ def engine_failure(
     error: duckdb.Error, place: str = "", data: Mapping[str, Any] | None = None
 ) -> EngineFailed | TableUnreachable | UnsupportedTable:
     """The error to raise in place of DuckDB's; `place` says in which table or file."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # Where in our SQL it was says nothing to people.
+    told = re.split(r"\n\s*LINE \d+:", str(error), maxsplit=1)[0]
+    lines = [line.strip() for line in told.splitlines() if line.strip()] or [type(error).__name__]
     # What a file system of ours raised comes back as a whole traceback, whose last line says what it was.
     from_store = "Traceback (most recent call last)" in str(error)
     said = lines[-1] if from_store else lines[0]

@@ -6,8 +6,12 @@ while the answer to a large upload may take its time.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+import secrets
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,16 +56,21 @@ _DELTA_RS_ONLY = frozenset(
 #: How stores say that a range begins behind the end.
 _BEYOND = re.compile(r"status: 416|StartTooLarge|NoSuffix|Range Not Satisfiable", re.IGNORECASE)
 
+_SALT = secrets.token_bytes(32)
 _asking = threading.BoundedSemaphore(AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object of a listing: its path relative to the table's root, size in bytes, age reference."""
+    """One object of a listing: its path relative to the table's root, size in bytes, age reference.
+
+    ``e_tag`` tells its contents from others', where the store says so.
+    """
 
     path: str
     size: int
     modified_ms: int
+    e_tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +97,17 @@ class RangeBeyondEnd(OSError):
 class ObjectClient:
     """The requests that the engine makes of one store; paths are relative to its root, ``uri`` names it in errors.
 
+    Clients of one ``identity`` see the same objects with the same credentials: what one of them has seen may be told to
+    another.
+
     Each raises TableUnreachable where the store gives no answer or refuses one, and FileNotFoundError where there is no
     such object.
     """
 
-    def __init__(self, reads: Any, uri: str, writes: Any = None) -> None:
+    def __init__(self, reads: Any, uri: str, writes: Any = None, identity: str | None = None) -> None:
         self.raw = reads
         self.uri = uri
+        self.identity = identity or uuid.uuid4().hex
         self._writes = reads if writes is None else writes
 
     def get(self, path: str) -> bytes:
@@ -143,7 +156,7 @@ class ObjectClient:
                 # Some stores do not know offsets.
                 if offset is None or item["path"] > offset:
                     modified = int(item["last_modified"].timestamp() * 1000)
-                    yield StoredObject(item["path"], item["size"], modified)
+                    yield StoredObject(item["path"], item["size"], modified, item["e_tag"])
 
     def stream(self, path: str) -> Iterator[bytes]:
         """The object in blocks, for what is too large to be held."""
@@ -227,7 +240,13 @@ def open_client(address: str, options: Mapping[str, str] | None = None) -> Objec
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         raise cannot_open(error, address) from None
-    return ObjectClient(reads, address, writes)
+    return ObjectClient(reads, address, writes, _identity(address, options))
+
+
+def _identity(address: str, options: Mapping[str, str] | None) -> str:
+    """What is the same for the same address and options alone; nobody can tell the options by it."""
+    stated = json.dumps([address, sorted((options or {}).items())]).encode()
+    return hashlib.blake2b(stated, key=_SALT, digest_size=16).hexdigest()
 
 
 def client_settings(

@@ -27,11 +27,15 @@ from merging.store.client import ObjectClient, ObjectEnd, ObjectReplaced
 
 _TAIL = 64 * 1024
 _KEPT_BYTES = 64 * 1024 * 1024
+_RECENT_BYTES = 96 * 1024 * 1024
+_LEAST_KEPT = 64 * 1024
+#: Larger files are read from the store, even by whoever wrote them.
+MOST_REMEMBERED = _RECENT_BYTES // 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KnownObjects:
-    """Sizes and ends of objects by address, for the whole process: data files never change once written.
+    """Sizes and ends of objects by store and path, for the whole process: data files never change once written.
 
     The end of a Parquet file is its footer, which every scan asks for anew. What is remembered is bounded in
     bytes; a range of an object is only read while the object is still the remembered one.
@@ -74,18 +78,62 @@ class KnownObjects:
 _KNOWN = KnownObjects()
 
 
+class RecentRanges:
+    """Large ranges of data files that were read or written just now, for the whole process: rewriting a file reads it
+    once to write it anew and once more to compare. Bounded in bytes, what was not asked for the longest goes first.
+    """
+
+    def __init__(self, limit: int = _RECENT_BYTES) -> None:
+        self._kept: OrderedDict[tuple[str, str], list[tuple[int, bytes]]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._limit = limit
+        self._bytes = 0
+
+    def get(self, place: tuple[str, str], start: int, end: int) -> bytes | None:
+        """A range, where all of it is kept."""
+        with self._lock:
+            for begins, content in self._kept.get(place, ()):
+                if begins <= start and end <= begins + len(content):
+                    self._kept.move_to_end(place)
+                    return content[start - begins : end - begins]
+        return None
+
+    def put(self, place: tuple[str, str], start: int, content: bytes) -> None:
+        """Keep a range, where it is large and not too large."""
+        if not _LEAST_KEPT <= len(content) <= self._limit // 2:
+            return
+        with self._lock:
+            self._kept.setdefault(place, []).append((start, content))
+            self._kept.move_to_end(place)
+            self._bytes += len(content)
+            while self._bytes > self._limit:
+                self._forget(next(iter(self._kept)))
+
+    def forget(self, place: tuple[str, str]) -> None:
+        """Ask the store again next time."""
+        with self._lock:
+            self._forget(place)
+
+    def _forget(self, place: tuple[str, str]) -> None:
+        for _, content in self._kept.pop(place, ()):
+            self._bytes -= len(content)
+
+
+_RECENT = RecentRanges()
+
+
 class RangedReader:
     """Ranged reads of one store's objects: every read names its range and gets exactly that or an error."""
 
     def __init__(self, client: ObjectClient, known: KnownObjects = _KNOWN) -> None:
         self._client = client
-        self._uri = client.uri
+        self._identity = client.identity
         self._known = known
 
     def known(self, path: str, tail: int = _TAIL) -> ObjectEnd:
         """The object's size and at least its last `tail` bytes (all of them where it has fewer), in one request at
         most. Raises FileNotFoundError."""
-        place = (self._uri, path)
+        place = (self._identity, path)
         found = self._known.get(place)
         if found is not None and len(found.tail) >= min(tail, found.size):
             return found
@@ -109,14 +157,29 @@ class RangedReader:
         begins = known.size - len(known.tail)
         if start >= begins:
             return known.tail[start - begins : end - begins]
+        place = (self._identity, path)
+        kept = _RECENT.get(place, start, end)
+        if kept is not None:
+            return kept
         try:
             content = self._client.get_range(path, start, end, known.e_tag)
         except (FileNotFoundError, ObjectReplaced):
-            self._known.forget((self._uri, path))
+            self.forget(path)
             raise
         if len(content) != end - start:
             raise OSError(f"{path}: the store gave {len(content)} bytes where {end - start} were asked for")
+        _RECENT.put(place, start, content)
         return content
+
+    def wrote(self, path: str, content: bytes) -> None:
+        """What a new object holds that this process has just put: it need not be asked for to be read again."""
+        self._known.put((self._identity, path), ObjectEnd(len(content), None, content[-_TAIL:]))
+        _RECENT.put((self._identity, path), 0, content)
+
+    def forget(self, path: str) -> None:
+        """Ask the store again next time."""
+        self._known.forget((self._identity, path))
+        _RECENT.forget((self._identity, path))
 
 
 class LocalReader:
@@ -142,6 +205,9 @@ def _told_in_text() -> Iterator[None]:
         yield
     except TableUnreachable as error:
         raise OSError(error.as_text()) from None
+    except OSError as error:
+        # It cuts long texts: what led here is nothing for it.
+        raise error.with_traceback(None) from None
 
 
 class StoreFile:

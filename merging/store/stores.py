@@ -12,19 +12,30 @@ import os
 import re
 import urllib.parse
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import duckdb
 
 from merging.errors import MergeFailed
-from merging.store.client import ObjectClient, ObjectExists, RangeBeyondEnd, StoredObject, open_client
-from merging.store.files import LocalReader, RangedReader, StoreFileSystem
+from merging.store.client import (
+    AT_ONCE,
+    ObjectClient,
+    ObjectExists,
+    RangeBeyondEnd,
+    StoredObject,
+    open_client,
+)
+from merging.store.files import MOST_REMEMBERED, LocalReader, RangedReader, StoreFileSystem
 from merging.store.publishing import flush_file, flush_folder
 from merging.store.unreachable import cannot_open, names_unreachable
 
 LOG_FOLDER = "_delta_log"
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 #: A path that says by itself where a file is, whatever table names it.
 _WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -46,6 +57,8 @@ class TableStore(Protocol):
 
     uri: str
     is_local: bool
+    #: What is the same for stores that see the same objects with the same rights; None where nothing is remembered.
+    identity: str | None
 
     def list(self, folder: str, *, start_after: str = "") -> list[StoredObject]:
         """Direct children of `folder` (files only), names greater than `start_after`, sorted."""
@@ -98,6 +111,7 @@ class LocalStore:
     """A table in a folder of this machine (or a mounted volume that can link files)."""
 
     is_local = True
+    identity: str | None = None
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -258,6 +272,7 @@ class ObjectStore:
     def __init__(self, client: ObjectClient, scratch: Path | None = None) -> None:
         self.client = client
         self.uri = client.uri
+        self.identity: str | None = client.identity
         self._scratch = scratch
         self.protocol = _own_protocol()
         self._reader = RangedReader(client)
@@ -289,7 +304,7 @@ class ObjectStore:
         return known.size, known.tail[-length:]
 
     def mark(self, path: str) -> object:
-        return None
+        return self.identity
 
     def put_new(self, path: str, data: bytes) -> None:
         self.client.create(path, data)
@@ -306,13 +321,18 @@ class ObjectStore:
 
     def publish(self, path: str, local: Path) -> None:
         self.client.put(path, local)
+        if local.stat().st_size <= MOST_REMEMBERED:
+            self._reader.wrote(path, local.read_bytes())
         local.unlink()
 
     def sync(self, paths: Iterable[str]) -> None:
         """A finished put is durable in an object store."""
 
     def delete(self, paths: Iterable[str]) -> None:
-        self.client.delete([*paths])
+        gone = [*paths]
+        for path in gone:
+            self._reader.forget(path)
+        self.client.delete(gone)
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         if not connection.filesystem_is_registered(self.protocol):
@@ -391,6 +411,24 @@ def open_sealed(
     """
     store = open_store(table_uri, storage_options)
     return store if isinstance(store, ObjectStore) else SealedStore(Path(store.uri))
+
+
+def each_at_once(store: TableStore, ask: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """What is asked of a store for each of some things, in their order: at once where each answer takes a while."""
+    if store.is_local or len(items) < 2:
+        return [ask(item) for item in items]
+    with ThreadPoolExecutor(max_workers=min(len(items), AT_ONCE)) as pool:
+        return list(pool.map(ask, items))
+
+
+@contextlib.contextmanager
+def meanwhile(store: TableStore, ask: Callable[[], Answer]) -> Iterator[Callable[[], Answer]]:
+    """Ask a store for something while the block asks for other things; the block calls for the answer."""
+    if store.is_local:
+        yield ask
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit(ask).result
 
 
 def _own_protocol() -> str:

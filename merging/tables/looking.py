@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from merging import delta
-from merging.delta import MARKER_RETENTION, Snapshot, open_snapshot, scan_sql
+from merging.delta import MARKER_RETENTION, FirstFiles, Snapshot, open_snapshot, scan_sql
 from merging.delta.keys import check_key_columns
 from merging.errors import InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
@@ -20,7 +21,7 @@ from merging.sql.session import session
 from merging.sql.stopping import after, stopped_when
 from merging.sql.types import type_name
 from merging.sql.values import read_text, sql_form, text_form
-from merging.tables.places import RowOrder, beside
+from merging.tables.places import RowOrder, RowPlace, beside
 
 _EXAMPLES = 20
 
@@ -185,12 +186,17 @@ def preview(
     scanned = list(dict.fromkeys([*order.columns, *(name for name, _, _ in filters)]))
     listed = ", ".join(column_sql(name) for name in order.columns)
     with session() as opened:
-        source = scan_sql(opened.connection, snapshot, scanned, with_positions=True)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        opened.execute(
-            f"CREATE TEMP TABLE chosen AS SELECT file_index, row_number, {listed} FROM ({source}) {where} "
-            f"ORDER BY {order.sql(back=back)} LIMIT {limit + 1}"
-        )
+        for looked in itertools.chain([] if filters else _likely_files(order, place, limit + 1), [None]):
+            files = None if looked is None else looked.files
+            within = [] if looked is None else [_below(order, looked.least_elsewhere)]
+            where = f"WHERE {' AND '.join([*conditions, *within])}" if conditions or within else ""
+            source = scan_sql(opened.connection, snapshot, scanned, files=files, with_positions=True)
+            opened.execute(
+                f"CREATE OR REPLACE TEMP TABLE chosen AS SELECT file_index, row_number, {listed} "
+                f"FROM ({source}) {where} ORDER BY {order.sql(back=back)} LIMIT {limit + 1}"
+            )
+            if looked is None or opened.number("SELECT count(*) FROM chosen") > limit:
+                break
         fetched = list(dict.fromkeys([*wanted, *order.columns]))
         delta.fetch(opened.connection, snapshot, "chosen", fetched, "page_rows")
         rows = opened.user_rows(
@@ -201,6 +207,23 @@ def preview(
     following, previous = beside(place, order, shown, more=more)
     shown_rows = tuple({name: row[name] for name in wanted} for row in shown)
     return TablePage(shown_rows, following, previous, snapshot.version, _columns(snapshot, wanted))
+
+
+def _likely_files(order: RowOrder, place: RowPlace | None, wanted: int) -> Iterator[FirstFiles]:
+    """The files that a page most likely comes from, by statistics."""
+    if order.columns[0] in order.falling:
+        return iter(())
+    if place is None:
+        return delta.files_of_first_rows(order.snapshot, order.columns[0], wanted)
+    if place.way.leads_back or place.values[0] is None:
+        return iter(())
+    return delta.files_of_first_rows(order.snapshot, order.columns[0], wanted, beyond=place.values[0])
+
+
+def _below(order: RowOrder, value: Any) -> str:
+    """SQL: a row comes before a value of the order's first column."""
+    name = order.columns[0]
+    return f"{column_sql(name)} < {sql_form(value, order.snapshot.schema.field(name).type)}"
 
 
 def known_type(snapshot: Snapshot, name: str) -> pa.DataType:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import io
 import json
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,24 +54,33 @@ def memory_place() -> Place:
 
 @contextmanager
 def s3_server() -> Iterator[Mapping[str, str]]:
-    """A server on the loopback address that speaks S3, with a bucket `tables`; the options that open it."""
-    from moto.server import ThreadedMotoServer
+    """A server on the loopback address that speaks S3, with a bucket `tables`; the options that open it.
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        options = {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }
-        _make_bucket(options)
-        yield options
-    finally:
-        server.stop()
+    There is one for each process of tests.
+    """
+    yield dict(_running_server())
+
+
+@functools.cache
+def _running_server() -> Mapping[str, str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.stores.moto_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        text=True,
+    )
+    atexit.register(process.communicate)
+    assert process.stdout is not None
+    options = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(process.stdout.readline())}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
+    _make_bucket(options)
+    return options
 
 
 def _make_bucket(options: Mapping[str, str]) -> None:

@@ -215,12 +215,15 @@ def test_every_request_of_the_client_is_named(monkeypatch: pytest.MonkeyPatch) -
         "create": lambda: asked.create("a", b""),
         "put": lambda: asked.put("a", b""),
         "delete": lambda: asked.delete(["a"]),
+        "stream": lambda: list(asked.stream("a")),
+        "folders": lambda: list(asked.folders("a")),
+        "copy": lambda: asked.copy("a", "b"),
     }
     public = {
         name for name, value in vars(ObjectClient).items() if callable(value) and not name.startswith("_")
     }
     assert public == calls.keys()
-    for name in ("get", "get_range", "get_ranges", "head", "list", "put", "delete"):
+    for name in ("get", "get_range", "head", "list", "list_with_delimiter", "put", "delete", "copy"):
         monkeypatch.setattr(obstore, name, panics)
     for name, call in calls.items():
         with pytest.raises(TableUnreachable) as caught:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 
-from merging.delta.log import list_commits, load_tombstones, read_commit
+from merging.delta.log import list_commits, load_tombstones, read_commits
 from merging.delta.snapshot import Snapshot
 from merging.delta.writing import attempt_mark, attempt_marks, holds_mark
 from merging.store.client import StoredObject
@@ -94,8 +94,8 @@ def find_orphans(
         if mark in by_mark:
             found.setdefault(by_mark[mark], []).append(item)
     if found:
-        for number, item in list_commits(snapshot.store).items():
-            info = read_commit(snapshot.store, number, item.modified_ms).info
+        for commit in read_commits(snapshot.store, list_commits(snapshot.store)).values():
+            info = commit.info
             found.pop(str(info.get("attemptId")), None)
     return tuple(sorted((item for items in found.values() for item in items), key=lambda item: item.path))
 

@@ -6,8 +6,17 @@ writers may have cut (`bounds`), and a bound we cannot state exactly is left out
 
 from __future__ import annotations
 
+from merging.delta.statistics.first_rows import FirstFiles, files_of_first_rows
 from merging.delta.statistics.pruning import candidate_files
 from merging.delta.statistics.ranges import Range, stated_ranges
 from merging.delta.statistics.stating import loose_stats, written_stats
 
-__all__ = ["Range", "candidate_files", "loose_stats", "stated_ranges", "written_stats"]
+__all__ = [
+    "FirstFiles",
+    "Range",
+    "candidate_files",
+    "files_of_first_rows",
+    "loose_stats",
+    "stated_ranges",
+    "written_stats",
+]

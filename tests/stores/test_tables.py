@@ -85,6 +85,7 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("feed", [False, True], ids=["plain", "feed"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_stage_plan_and_merge(strategy: str, feed: bool, make: Callable[..., World]) -> None:
@@ -118,6 +119,7 @@ def test_stage_plan_and_merge(strategy: str, feed: bool, make: Callable[..., Wor
         ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_others_write_meanwhile(strategy: str, make: Callable[..., World]) -> None:
     world = make(vectors=strategy == "merge-on-read")
@@ -139,6 +141,7 @@ def test_others_write_meanwhile(strategy: str, make: Callable[..., World]) -> No
     assert world.table.now() == world.table.after(expected)
 
 
+@pytest.mark.sample(2)
 def test_maintenance_keeps_every_row_and_removes_only_what_nobody_needs(make: Callable[..., World]) -> None:
     world = make(vectors=True)
     merging.merge(world.request(world.stage(CHANGES)))
@@ -157,6 +160,7 @@ def test_maintenance_keeps_every_row_and_removes_only_what_nobody_needs(make: Ca
     assert unneeded is not None
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dies", ["committing", "recording"])
 def test_whoever_takes_up_the_work_of_a_dead_worker_merges_once(
     dies: str, make: Callable[..., World]

@@ -54,7 +54,7 @@ def move_data_root(*, to: str, options: Mapping[str, str]) -> MovedRoot:
     put_files()  # of an erasure that died before its end
     files = copied = size = 0
     differing: list[str] = []
-    for folder, found in _folders(source):
+    for folder, found in kept_folders(source):
         digests = {name: source.sha256(f"{folder}/{name}") for name in found}
         missing = {name for name in found if _digest(target, f"{folder}/{name}") != digests[name]}
         if missing:
@@ -92,7 +92,7 @@ def _require_nothing_under_way() -> None:
             )
 
 
-def _folders(source: merging.Folders) -> Iterator[tuple[str, dict[str, int]]]:
+def kept_folders(source: merging.Folders) -> Iterator[tuple[str, dict[str, int]]]:
     """Every folder with the sizes of the files right in it, those above before those below; not what can be made again
     or never came in whole.
     """
@@ -115,13 +115,13 @@ def _copy(
     missing: set[str],
 ) -> None:
     here = source.checked(folder, digests)
-    if _is_whole(folder) and not target.is_local:
+    if is_whole(folder) and not target.is_local:
         target.put_folder(folder, {name: here / name for name in digests})
     else:  # what stands there with other content stays, and is told
         target.put_new(folder, {name: here / name for name in sorted(missing)})
 
 
-def _is_whole(folder: str) -> bool:
+def is_whole(folder: str) -> bool:
     """Whether its files are one thing: staged content and what attempts left, not single audit files and choices."""
     if folder.startswith(f"{AUDIT_FOLDER}/"):
         return "/attempts/" in folder

@@ -31,6 +31,7 @@ from tests.factories import (
     person_with,
     rows_of,
 )
+from tests.merging.stores import s3_server
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -191,3 +192,32 @@ def test_where_the_database_cannot_be_put_back_no_file_is_left(
         with pytest.raises(BackupRefused, match="pg_restore failed"):
             backups.put_back(made.folder)
         assert list(root.iterdir()) == []
+
+
+def test_what_is_kept_in_an_object_store_comes_back_in_another_place(
+    lake: Dataset, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = person_with(Role.OWNER, lake, username="olivia")
+    monkeypatch.chdir(tmp_path)  # the factory's uploads are paths
+    with s3_server() as options:
+        for name, value in options.items():
+            monkeypatch.setenv(name, value)
+        settings.DELTA_DATA_ROOT_OPTIONS = {"AWS_ALLOW_HTTP": "true"}
+        settings.HEADGATE_CACHE = tmp_path / "cache"
+        settings.DELTA_DATA_ROOT = "s3://tables/one"
+        merged, waiting = request(lake, owner, "N1", 101), request(lake, owner, "N2", 102)
+        merge(merged, owner)
+        made = backups.make_backup(tmp_path / "backup")
+        with elsewhere(tmp_path, settings):
+            settings.DELTA_DATA_ROOT, settings.HEADGATE_CACHE = "s3://tables/two", tmp_path / "other-cache"
+            call_command("restore", str(made.folder), stdout=StringIO())
+            again = ChangeRequest.objects.select_related("dataset").get(pk=waiting.pk)
+            assert merge(again, User.objects.get(username="olivia")).status == RunStatus.SUCCEEDED
+            call_command("verify_audit", stdout=StringIO())
+            with pytest.raises(BackupRefused, match="holds tables"):
+                backups.put_back(made.folder)
+        with elsewhere(tmp_path / "third", settings):
+            settings.DELTA_DATA_ROOT = "s3://tables/two"
+            with pytest.raises(BackupRefused, match="s3://tables/two is not empty"):
+                backups.put_back(made.folder)
+    assert {row["tailnum"]: row["seats"] for row in rows_of(lake)}["N2"] == 102

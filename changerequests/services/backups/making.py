@@ -12,8 +12,9 @@ from audit.files import file_sha256
 from audit.selectors import chain_heads
 from changerequests.services.backups import databases
 from changerequests.services.backups.errors import BackupRefused
-from changerequests.services.backups.files import CopiedFile, copy_all, data_root
+from changerequests.services.backups.files import CopiedFile, copy_all
 from changerequests.services.backups.manifest import FILES, LIST_OF_FILES, Manifest
+from datasets.data_root import local_data_root
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ def make_backup(folder: Path, *, with_files: bool = True) -> Made:
 
     Raises ``BackupRefused``; a folder without a manifest is then no backup.
     """
-    root = data_root() if with_files else None
-    if root is not None and root.resolve() in (folder.resolve(), *folder.resolve().parents):
+    root = local_data_root()
+    if root is not None and root in (folder.resolve(), *folder.resolve().parents):
         raise BackupRefused("A backup does not belong below DELTA_DATA_ROOT: the next one would hold it.")
     try:
         folder.mkdir(parents=True, mode=0o700)
@@ -43,14 +44,14 @@ def make_backup(folder: Path, *, with_files: bool = True) -> Made:
         heads = {stream: list(head) for stream, head in chain_heads().items()}
         migrations = _migrated()
     dumped = CopiedFile(dump.name, dump.stat().st_size, file_sha256(dump))
-    files, size, list_sha256 = (0, 0, "") if root is None else _copy_files(root, folder)
+    files, size, list_sha256 = _copy_files(folder) if with_files else (0, 0, "")
     manifest = Manifest(
         made_at=made_at.isoformat(),
         vendor=connection.vendor,
         migrations=migrations,
         dump=dumped,
         heads=heads,
-        files=None if root is None else files,
+        files=files if with_files else None,
         files_bytes=size,
         list_sha256=list_sha256,
     )
@@ -58,10 +59,10 @@ def make_backup(folder: Path, *, with_files: bool = True) -> Made:
     return Made(folder, manifest)
 
 
-def _copy_files(root: Path, folder: Path) -> tuple[int, int, str]:
+def _copy_files(folder: Path) -> tuple[int, int, str]:
     files = size = 0
     with (folder / LIST_OF_FILES).open("x", encoding="utf-8") as lines:
-        for copied in copy_all(root, folder / FILES):
+        for copied in copy_all(folder / FILES):
             lines.write(json.dumps(asdict(copied)) + "\n")
             files, size = files + 1, size + copied.size
     return files, size, file_sha256(folder / LIST_OF_FILES)

@@ -1,15 +1,13 @@
 """Putting a backup back into an empty place, every byte of it compared with what the manifest says."""
 
-import shutil
 from pathlib import Path
 
 from django.db import connection
 
 from audit.files import file_sha256
 from audit.selectors import chain_heads
-from changerequests.services.backups import databases
+from changerequests.services.backups import databases, files
 from changerequests.services.backups.errors import BackupRefused
-from changerequests.services.backups.files import copy, data_root
 from changerequests.services.backups.manifest import FILES, Manifest
 
 
@@ -26,22 +24,20 @@ def put_back(folder: Path, *, with_files: bool = True) -> Manifest:
         raise BackupRefused(
             "The database holds tables. A backup is put into an empty one: make it, and name it in DATABASE_URL."
         )
-    root = data_root() if with_files else None
-    if root is not None:
+    if with_files:
         if manifest.files is None:
             raise BackupRefused(
                 "The backup holds the database alone: put DELTA_DATA_ROOT back, then use --database-only."
             )
-        if root.is_dir() and any(root.iterdir()):
-            raise BackupRefused(f"{root} is not empty. Where it is whole, use --database-only.")
-        _verify_files(folder, manifest, root)
-        for expected in manifest.copied(folder):
-            copy(folder / FILES / expected.path, root / expected.path)
+        if not files.is_empty():
+            raise BackupRefused(f"{files.place()} is not empty. Where it is whole, use --database-only.")
+        _verify_files(folder, manifest)
+        files.put_all(folder / FILES, manifest.copied(folder))
     try:
         databases.load(folder / manifest.dump.path)
     except BackupRefused:
-        if root is not None:
-            _empty(root)
+        if with_files:
+            files.remove_all()
         raise
     restored = {stream: list(head) for stream, head in chain_heads().items()}
     if restored != manifest.heads:
@@ -49,19 +45,10 @@ def put_back(folder: Path, *, with_files: bool = True) -> Manifest:
     return manifest
 
 
-def _empty(root: Path) -> None:
-    """Take away again what was put into the root: it was empty before."""
-    for path in root.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def _verify_files(folder: Path, manifest: Manifest, root: Path) -> None:
+def _verify_files(folder: Path, manifest: Manifest) -> None:
     for expected in manifest.copied(folder):
         path = folder / FILES / expected.path
-        if root.resolve() not in (root / expected.path).resolve().parents:
+        if not path.resolve().is_relative_to((folder / FILES).resolve()):
             raise BackupRefused(f"The backup names a file that is not below the data root: {expected.path}.")
         if not path.is_file():
             raise BackupRefused(f"{expected.path} is missing from the backup.")

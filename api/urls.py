@@ -8,6 +8,14 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from api.addresses import DatasetConverter
 from api.views.adding import PlacesView, TableLookView
 from api.views.catalogue import DatasetViewSet
+from api.views.connections import (
+    AdoptTablesView,
+    ConnectionsView,
+    ConnectionView,
+    PrefixesView,
+    PrefixView,
+    TryConnectionView,
+)
 from api.views.document import DocumentView
 from api.views.edits import EditsView, ProposeEditsView, RedoView, ReplaceView, UndoView
 from api.views.expectations import ExpectationCheckViewSet, SuiteViewSet
@@ -101,6 +109,16 @@ v1 = [
     path("invitations", InvitationViewSet.as_view({"get": "list", "post": "create"}), name="invitations"),
     path(
         "invitations/<int:invitation_id>", InvitationViewSet.as_view({"delete": "destroy"}), name="invitation"
+    ),
+    path("connections", ConnectionsView.as_view(), name="connections"),
+    path("connections/<str:connection>", ConnectionView.as_view(), name="connection"),
+    path("connections/<str:connection>/try", TryConnectionView.as_view(), name="connection-try"),
+    path("connections/<str:connection>/adopt", AdoptTablesView.as_view(), name="connection-adopt"),
+    path("connections/<str:connection>/prefixes", PrefixesView.as_view(), name="connection-prefixes"),
+    path(
+        "connections/<str:connection>/prefixes/<int:prefix_id>",
+        PrefixView.as_view(),
+        name="connection-prefix",
     ),
     path("tables", PlacesView.as_view(), name="places"),
     path("tables/look", TableLookView.as_view(), name="table-look"),

@@ -2,10 +2,10 @@
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import register
+from django.core.checks import Tags, register
 
 import merging
-from config.checks import mail_is_on
+from config.checks import mail_is_on, no_address_holds_a_secret
 from config.engine import engine_limits
 
 
@@ -14,8 +14,9 @@ class CompositionConfig(AppConfig):
 
     def ready(self) -> None:
         """Hand the engine its limits and what tables may do: it reads neither settings nor database."""
-        from datasets.services.reach import may_leave, why_not
+        from datasets.services.reach import how_opened, may_leave, why_not
 
         register(mail_is_on, deploy=True)
-        merging.set_reach(may_leave, why_not)
+        register(no_address_holds_a_secret, Tags.database)
+        merging.set_reach(may_leave, why_not, how_opened)
         merging.set_limits(engine_limits(settings.ENGINE_MEMORY))

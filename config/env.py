@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from accounts.provider import SignInProvider
 from datasets.root_addresses import InvalidPlace, read_options, read_place
-from merging import ContentLimits
+from merging import ContentLimits, holds_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 #: Shipped for development only; production refuses to start with it.
@@ -49,6 +49,7 @@ class Environment:
     headgate_cache: Path = Path("/var/cache/headgate")
     headgate_cache_bytes: int = 20 * 1024**3
     table_places: list[str] = field(default_factory=list)
+    connection_secrets_folder: Path = Path("/run/secrets")
     clone_prefixes: list[str] = field(default_factory=list)
     log_format: str = "json"
     log_level: str = "INFO"
@@ -199,7 +200,14 @@ def audit_keys(given: Environment) -> tuple[tuple[str, str], ...]:
 
 
 def table_places(given: Environment) -> list[str]:
-    """Folders and addresses that tables may lie in. Raises ``ImproperlyConfigured`` for a relative folder."""
+    """Folders and addresses that tables may lie in. Raises ``ImproperlyConfigured`` for a relative folder, and for an
+    address with a secret, which it does not repeat.
+    """
+    for place in (*given.table_places, *given.clone_prefixes):
+        if holds_secret(place):
+            raise ImproperlyConfigured(
+                "TABLE_PLACES or CLONE_PREFIXES has an address with a secret in it: give secrets to connections."
+            )
     for place in given.table_places:
         if "://" not in place and not Path(place).is_absolute():
             raise ImproperlyConfigured(
@@ -231,6 +239,11 @@ def cache_bytes(given: Environment) -> int:
     if given.headgate_cache_bytes < 0:
         raise ImproperlyConfigured("HEADGATE_CACHE_BYTES cannot be negative.")
     return given.headgate_cache_bytes
+
+
+def connection_secrets() -> dict[str, str]:
+    """What connections may refer to: every variable whose name begins with ``CONNECTION_``, by its name."""
+    return {name: value for name, value in os.environ.items() if name.startswith("CONNECTION_")}
 
 
 def encryption_keys(given: Environment) -> list[str]:

@@ -32,6 +32,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "invalid_transition": 409,
     "last_owner": 409,
     "project_not_empty": 409,
+    "connection_in_use": 409,
     "plan_changed": 409,
     "dataset_busy": 409,
     "maintenance_stopped": 409,

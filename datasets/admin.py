@@ -21,6 +21,8 @@ from audit.admin import ReadOnlyAdmin
 from datasets import services
 from datasets.errors import DomainError
 from datasets.models import (
+    Connection,
+    ConnectionPrefix,
     Dataset,
     DatasetLease,
     DatasetMeta,
@@ -184,6 +186,24 @@ class DatasetAdmin(WithMembersAdmin):
                 messages.warning(request, f"{dataset}: {meta.problem}")
             else:
                 messages.success(request, f"{dataset}: version {meta.delta_version}, {meta.row_count} rows.")
+
+
+@admin.register(Connection)
+class ConnectionAdmin(OperatorAdmin):
+    """The stores that tables lie in; nothing of their secrets, which are not even sent to this page."""
+
+    list_display = ["name", "kind", "root", "created_at"]
+    list_filter = ["kind"]
+    search_fields = ["name", "root"]
+    exclude = ["sealed"]
+
+
+@admin.register(ConnectionPrefix)
+class ConnectionPrefixAdmin(OperatorAdmin):
+    """Which projects may use which folder of a connection."""
+
+    list_display = ["connection", "project", "path"]
+    list_select_related = ["connection", "project"]
 
 
 @admin.register(DatasetMeta)

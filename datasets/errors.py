@@ -97,6 +97,12 @@ class ProjectNotEmpty(DomainError):
     code = "project_not_empty"
 
 
+class ConnectionInUse(DomainError):
+    """A connection that datasets are opened with, which stays; ``data["datasets"]`` names the first of them."""
+
+    code = "connection_in_use"
+
+
 class BodyTooLarge(DomainError):
     """A body of a kind that is held in memory has more bytes than that may have."""
 

@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from datasets.durable_work import DurableWork
+from datasets.storage_kinds import KINDS
 
 SLUG = RegexValidator(
     r"^[a-z0-9][a-z0-9_-]*\Z", "Use small letters, digits, - and _, beginning with a letter or digit."
@@ -53,6 +54,57 @@ class Project(models.Model):
         return self.name
 
 
+class Connection(models.Model):
+    """A store that tables lie in: where it begins and how it is opened. Made and changed by operators.
+
+    Its secrets are sealed (``datasets.encryption``) or stand elsewhere, named by ``references``; without either the
+    process opens it with what it has of itself (a role of the machine, a profile, its environment).
+    """
+
+    name = models.CharField(max_length=64, unique=True, validators=[SLUG])
+    kind = models.CharField(max_length=8, choices=[(one.value, one.label) for one in KINDS.values()])
+    root = models.CharField(
+        max_length=1000,
+        unique=True,
+        help_text="Where it begins: its tables lie below. The longest root counts.",
+    )
+    options = models.JSONField(default=dict, blank=True, help_text="By name, none of them a secret.")
+    sealed = models.JSONField(default=dict, editable=False, help_text="Secret options, encrypted.")
+    references = models.JSONField(
+        default=dict, blank=True, help_text="Where secret options stand: env:NAME or file:/path, by name."
+    )
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ConnectionPrefix(models.Model):
+    """Below which folder of a connection the owners of a project may make tables datasets."""
+
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="prefixes")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prefixes")
+    path = models.CharField(max_length=1000, blank=True, help_text="Below the root; empty for all of it.")
+
+    class Meta:
+        ordering = ["connection__name", "project__name", "path"]
+        constraints = [
+            models.UniqueConstraint(fields=["connection", "project", "path"], name="prefix_once_per_project")
+        ]
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def address(self) -> str:
+        """The folder."""
+        return f"{self.connection.root.rstrip('/')}/{self.path}".rstrip("/")
+
+
 class Dataset(models.Model):
     """One Delta table with primary key columns, and the rules under which it may change."""
 
@@ -69,6 +121,14 @@ class Dataset(models.Model):
     name = models.CharField(max_length=200)
     description = models.TextField(blank=True)
     table_uri = models.CharField(max_length=1000, unique=True, help_text="Path or URI of the Delta table.")
+    connection = models.ForeignKey(
+        Connection,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="datasets",
+        help_text="How its store is opened; empty for local folders and for what the process has of itself.",
+    )
     primary_keys = models.JSONField(help_text="Names of the key columns, in order.")
     required_approvals = models.PositiveSmallIntegerField(default=1, validators=[MaxValueValidator(100)])
     contributors_may_merge = models.BooleanField(default=True)
@@ -261,6 +321,11 @@ class DatasetMeta(models.Model):
     table_id = models.CharField(
         max_length=100, help_text="The table's own identity (metaData.id in its log)."
     )
+    is_copy = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether an operator said that another dataset's table has the same identity: a copy of its folder.",
+    )
     delta_version = models.PositiveBigIntegerField()
     row_count = models.PositiveBigIntegerField(
         null=True, help_text="Exact, from the log; NULL if the log has no counts."
@@ -285,6 +350,11 @@ class DatasetMeta(models.Model):
         db_table = "dataset_meta"
         verbose_name = "dataset meta"
         verbose_name_plural = "dataset meta"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["table_id"], condition=Q(is_copy=False), name="one_dataset_per_table_id"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.dataset_id} at version {self.delta_version}"

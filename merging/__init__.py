@@ -128,9 +128,19 @@ from merging.staging.choices import ChoiceLine, read_choices
 from merging.staging.sources import format_of
 from merging.staging.splitting import Split, split, split_counts
 from merging.staging.staged import Staged, open_for_pages, open_staged
+from merging.store.addresses import (
+    StoreAddressRefused,
+    canonical_uri,
+    holds_secret,
+    is_below,
+    is_uri,
+    local_path,
+    without_secret,
+)
 from merging.store.folders import Contents, Folders, open_folders
 from merging.store.keeping import keep_file, kept_files
 from merging.store.space import naming_full_disks
+from merging.store.trying import FoundFolder, StoreNeed, Tried, list_folders, try_place
 from merging.tables.creating import TableProblem, create_empty_table, new_table_problems
 from merging.tables.editing import BrokenRule, EditedTable, open_for_editing
 from merging.tables.looking import check_keys, create_table, history, inspect_table, preview, sizes
@@ -201,6 +211,7 @@ __all__ = [
     "FileMissing",
     "FilesElsewhere",
     "Folders",
+    "FoundFolder",
     "Held",
     "InvalidCursor",
     "InvalidFilter",
@@ -241,6 +252,8 @@ __all__ = [
     "StagingRejected",
     "StandingChoice",
     "StorageFull",
+    "StoreAddressRefused",
+    "StoreNeed",
     "StreamEnded",
     "Suite",
     "SuiteProblem",
@@ -256,6 +269,7 @@ __all__ = [
     "TableVersion",
     "TooLargeForWorkbook",
     "TracedRow",
+    "Tried",
     "Underneath",
     "UnknownColumn",
     "UnsupportedTable",
@@ -266,6 +280,7 @@ __all__ = [
     "VersionGone",
     "VersionMoved",
     "VersionSize",
+    "canonical_uri",
     "changes_merged",
     "changes_staged",
     "changes_under",
@@ -286,13 +301,18 @@ __all__ = [
     "format_of",
     "has_syscall_filter",
     "history",
+    "holds_secret",
     "inspect_table",
     "invert",
+    "is_below",
+    "is_uri",
     "json_form",
     "keep_conflicts",
     "keep_file",
     "kept_files",
     "key_filters",
+    "list_folders",
+    "local_path",
     "logged_merges",
     "merge",
     "merges_that_may_hold",
@@ -333,9 +353,11 @@ __all__ = [
     "text_form",
     "trace_row",
     "trace_rows",
+    "try_place",
     "typed_value",
     "validate_suite",
     "warm_up",
+    "without_secret",
     "write_checkpoint",
     "write_json",
 ]

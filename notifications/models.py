@@ -95,7 +95,7 @@ class Delivery(DurableWork):
 class Webhook(models.Model):
     """An address of a program, or of a channel of people, that is told what happens in a dataset or a whole project.
 
-    Its address and its secrets are kept encrypted (``notifications.encryption``): both open something elsewhere.
+    Its address and its secrets are kept encrypted (``datasets.encryption``): both open something elsewhere.
     """
 
     class Stopped(models.TextChoices):

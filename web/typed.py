@@ -114,6 +114,8 @@ _BUTTONS = {
 }  # fmt: skip
 #: The field of every form that says whom it was made for.
 TYPED_BY = "typed_by"
+#: How fields begin whose texts are shown to nobody again: a form with one has to be typed anew.
+SECRET = "secret-"  # noqa: S105  (how fields begin)
 #: How a sign-in form names what goes along with it.
 CARRIED, CARRIED_ACTION, CARRIED_FILE = "typed-", "typed_action", "typed_file"
 
@@ -250,7 +252,7 @@ def _sent_form(request: HttpRequest) -> TypedForm | None:
         return None
     if match.url_name == "login":
         return _carried_form(posted)
-    if any("password" in name for name in posted):
+    if any("password" in name or name.startswith(SECRET) for name in posted):
         return None
     return _with_words(TypedForm(request.path, _fields(posted), files, posted.get(TYPED_BY, "")))
 

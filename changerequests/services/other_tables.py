@@ -8,10 +8,12 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.models import User
 
+import merging
+from datasets.connecting import places_above
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.roles import role_on
-from datasets.services.registration import RESERVED_FOLDERS, places_above
+from datasets.services.registration import RESERVED_FOLDERS
 
 
 def other_table(dataset: Dataset, actor: User, address: str) -> str:
@@ -22,6 +24,8 @@ def other_table(dataset: Dataset, actor: User, address: str) -> str:
     """
     root = Path(settings.DELTA_DATA_ROOT).resolve()
     written = address.strip().removeprefix("file://")
+    if reason := merging.holds_secret(written):
+        raise _refused(f"An address with a secret in it is not taken. {reason}")
     if "://" in written:
         return _in_an_object_store(dataset, actor, written.rstrip("/"))
     if "\0" in written:

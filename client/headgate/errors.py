@@ -425,6 +425,13 @@ class DatasetBusy(HeadgateError):
     advice = "Try again when it has ended."
 
 
+class ConnectionInUse(HeadgateError):
+    """Tables are opened with the connection."""
+
+    code = "connection_in_use"
+    advice = "Only a connection without tables is removed."
+
+
 class ProjectNotEmpty(HeadgateError):
     """The project still has datasets."""
 

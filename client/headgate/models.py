@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 ActionEnum = Literal["rename", "add", "leave_out"]
 
 
+class Adopted(TypedDict):
+    """Tables that are opened with the connection from now on."""
+
+    datasets: list[str]
+
+
 class Answer(TypedDict):
     """What a receiver answered."""
 
@@ -36,6 +42,9 @@ class Applied(TypedDict):
     added: list[str]
     restored: list[str]
     overwritten: list[Overwritten]
+
+
+AttemptEnum = Literal["list", "write", "read", "once", "delete"]
 
 
 class AuditFile(TypedDict):
@@ -298,6 +307,22 @@ class ConflictsPage(TypedDict):
     selections: dict[str, str]
     choices: list[StandingChoice]
     results: list[Conflict]
+
+
+class Connection(TypedDict):
+    """A store that tables lie in. What is for operators alone is null for others."""
+
+    name: str
+    kind: ConnectionKindEnum
+    root: str
+    options: dict[str, str] | None
+    secrets: list[str] | None
+    references: dict[str, str] | None
+    prefixes: list[Prefix]
+    created_at: str
+
+
+ConnectionKindEnum = Literal["local", "s3", "gcs", "azure"]
 
 
 class ContentError(TypedDict):
@@ -1185,6 +1210,15 @@ class PlanSummary(TypedDict):
     checked_at: str
 
 
+class Prefix(TypedDict):
+    """A folder below which the owners of a project add tables."""
+
+    id: int
+    project: str
+    path: NotRequired[str]
+    address: str
+
+
 class Preview(TypedDict):
     """A look at content before it is proposed: where that stands, how it is read, and what was found."""
 
@@ -1632,6 +1666,21 @@ class TrayCounts(TypedDict):
     rows: int
     undo: bool
     redo: bool
+
+
+class Trial(TypedDict):
+    """What became of trying a connection."""
+
+    is_usable: bool
+    steps: list[TrialStep]
+
+
+class TrialStep(TypedDict):
+    """One thing that tables need of a store."""
+
+    attempt: AttemptEnum
+    works: bool | None
+    said: str
 
 
 class TriedExpectation(TypedDict):

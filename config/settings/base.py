@@ -8,6 +8,7 @@ from config.env import (
     BASE_DIR,
     audit_keys,
     cache_bytes,
+    connection_secrets,
     content_limits,
     data_root,
     data_root_options,
@@ -186,6 +187,9 @@ HEADGATE_CACHE = ENV.headgate_cache
 HEADGATE_CACHE_BYTES = cache_bytes(ENV)
 #: Where else tables may lie; empty: wherever operators register them.
 TABLE_PLACES = table_places(ENV)
+#: What connections may refer to: variables by their names, and files below a folder.
+CONNECTION_SECRETS = connection_secrets()
+CONNECTION_SECRETS_FOLDER = ENV.connection_secrets_folder
 #: Whether an installation without tables offers sample tables: where the demo runs, never in production.
 OFFERS_SAMPLE_DATA = False
 #: Where clones may lie in object stores that people name as content.

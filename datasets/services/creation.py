@@ -11,10 +11,12 @@ from django.conf import settings as installation_settings
 from django.contrib.auth.models import User
 
 import merging
+from datasets.connecting import canonical_table_uri, connection_at
 from datasets.errors import InvalidInput, RegistrationRejected
 from datasets.models import Dataset, Project
+from datasets.operators import is_operator
+from datasets.services.reach import registering
 from datasets.services.registration import (
-    canonical_table_uri,
     may_register,
     refuse_nested,
     refuse_registered,
@@ -52,8 +54,9 @@ def create_dataset(
     be empty, and neither inside of another dataset's table nor around one. Raises ``Forbidden``, ``InvalidInput`` with
     every problem by its place, and ``RegistrationRejected`` where there is something already.
     """
-    root = Path(installation_settings.DELTA_DATA_ROOT)
-    address = canonical_table_uri(table_uri or str(root / "tables" / project.slug / slug))
+    address = canonical_table_uri(
+        table_uri or f"{installation_settings.DELTA_DATA_ROOT}/tables/{project.slug}/{slug}"
+    )
     may_register(actor, project, address)
     refuse_registered(address)
     refuse_nested(address)
@@ -77,15 +80,16 @@ def create_dataset(
         )
     )
     try:
-        merging.create_empty_table(
-            address,
-            table.columns,
-            primary_keys,
-            partition_by=table.partition_by,
-            deletion_vectors=table.deletion_vectors,
-            change_data_feed=table.change_data_feed,
-            name=name,
-        )
+        with registering(by_operator=is_operator(actor), connection=connection_at(address)):
+            merging.create_empty_table(
+                address,
+                table.columns,
+                primary_keys,
+                partition_by=table.partition_by,
+                deletion_vectors=table.deletion_vectors,
+                change_data_feed=table.change_data_feed,
+                name=name,
+            )
     except merging.MergeError as error:
         raise RegistrationRejected(error.message, **error.data) from error
     return register_dataset(

@@ -1,28 +1,59 @@
-"""Where tables may lie, and which may name files outside of their folder: those that operators registered so."""
+"""Where tables may lie, how their stores are opened, and which may name files outside of their folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 
-from datasets.models import Dataset
+import merging
+from datasets.connecting import connection_at, options_of
+from datasets.data_root import is_below_data_root
+from datasets.models import Connection, Dataset
 
-_operator_registers: ContextVar[bool] = ContextVar("operator_registers", default=False)
+
+@dataclass(frozen=True)
+class _Registering:
+    by_operator: bool = False
+    connection: Connection | None = None
+
+
+_NOBODY = _Registering()
+_now: ContextVar[_Registering] = ContextVar("registering", default=_NOBODY)
 
 
 @contextmanager
-def registering(*, by_operator: bool) -> Iterator[None]:
-    """While a table is looked at that is to become a dataset: an operator may take any."""
-    before = _operator_registers.set(by_operator)
+def registering(*, by_operator: bool, connection: Connection | None = None) -> Iterator[None]:
+    """While a table is looked at that is to become a dataset: an operator may take any; the connection opens it."""
+    before = _now.set(_Registering(by_operator, connection))
     try:
         yield
     finally:
-        _operator_registers.reset(before)
+        _now.reset(before)
+
+
+def how_opened(table_uri: str) -> Mapping[str, str]:
+    """The options that a table's store is opened with: those of its dataset's connection. The engine asks each time.
+
+    A table that is no dataset is opened with the connection that it is being registered with; a clone that is named as
+    content, below ``CLONE_PREFIXES``, with the one that leads to it; what lies below ``DELTA_DATA_ROOT``, as that is.
+    None of these: as the process is set up.
+    """
+    if is_below_data_root(table_uri):
+        return dict(settings.DELTA_DATA_ROOT_OPTIONS)
+    connection = Connection.objects.filter(datasets__table_uri=table_uri).first()
+    if connection is None:
+        used = _now.get().connection
+        connection = used if used is not None and merging.is_below(table_uri, used.root) else None
+    if connection is None and any(merging.is_below(table_uri, one) for one in settings.CLONE_PREFIXES):
+        is_dataset = Dataset.objects.filter(table_uri=table_uri).exists()
+        connection = None if is_dataset else connection_at(table_uri)
+    return {} if connection is None else options_of(connection)
 
 
 def why_not(table_uri: str) -> str:
@@ -33,8 +64,8 @@ def why_not(table_uri: str) -> str:
     """
     address = table_uri.removeprefix("file://")
     if "://" in address:
-        allowed = any(_is_below(address, place) for place in settings.TABLE_PLACES)
-        return "" if allowed or not settings.TABLE_PLACES else _NOT_IN_PLACES
+        inside = not settings.TABLE_PLACES or is_below_data_root(address) or is_in_places(address)
+        return "" if inside else _NOT_IN_PLACES
     written = Path(os.path.abspath(address))
     led_to = written.resolve()
     if led_to != written and Dataset.objects.filter(table_uri=str(written)).exists():
@@ -42,11 +73,7 @@ def why_not(table_uri: str) -> str:
             "Its folder is reached by a link, which it was not when it was registered; put the table back, or "
             "register it where it is."
         )
-    folders: list[str | Path] = [
-        settings.DELTA_DATA_ROOT,
-        *(one for one in settings.TABLE_PLACES if "://" not in one),
-    ]
-    inside = any(led_to.is_relative_to(Path(one).resolve()) for one in folders)
+    inside = is_below_data_root(str(led_to)) or is_in_places(str(led_to))
     return "" if inside or not settings.TABLE_PLACES else _NOT_IN_PLACES
 
 
@@ -56,21 +83,34 @@ _NOT_IN_PLACES = (
 )
 
 
-def _is_below(address: str, place: str) -> bool:
-    root = place.rstrip("/")
-    return (address == root or address.startswith(f"{root}/")) and ".." not in address.split("/")
+def is_in_places(address: str) -> bool:
+    """Whether an address lies in one of ``TABLE_PLACES``, however the two are spelled."""
+    if "://" not in address:
+        local = [Path(one).resolve() for one in settings.TABLE_PLACES if "://" not in one]
+        return any(Path(address).is_relative_to(one) for one in local)
+    plain = _plain(address)
+    return any(merging.is_below(plain, _plain(one)) for one in settings.TABLE_PLACES if "://" in one)
+
+
+def _plain(address: str) -> str:
+    """The one spelling of an address; of what was kept from before and is none, as it is."""
+    try:
+        return merging.canonical_uri(address)
+    except merging.StoreAddressRefused:
+        return address
 
 
 def may_leave(table_uri: str) -> bool:
     """Whether the table's log may name files outside of its folder. The engine asks where one does.
 
-    Below ``DELTA_DATA_ROOT``, where owners register tables, a dataset may if an operator said so, and a table that is
-    no dataset yet if an operator is registering it. Tables in other places are the operators' own.
+    Below ``DELTA_DATA_ROOT`` and the roots of connections, where owners register tables, a dataset may if an operator
+    said so, and a table that is no dataset yet if an operator is registering it. Tables in other places are the
+    operators' own.
     """
-    if "://" in table_uri:
+    address = table_uri if "://" in table_uri else str(Path(table_uri).resolve())
+    facts = Dataset.objects.filter(table_uri=address).values_list("files_elsewhere", "connection")
+    allowed, connection = facts.first() or (None, None)
+    registering_with = _now.get()
+    if connection is None and registering_with.connection is None and not is_below_data_root(address):
         return True
-    path = Path(table_uri).resolve()
-    if not path.is_relative_to(Path(settings.DELTA_DATA_ROOT).resolve()):
-        return True
-    allowed = Dataset.objects.filter(table_uri=str(path)).values_list("files_elsewhere", flat=True).first()
-    return _operator_registers.get() if allowed is None else allowed
+    return registering_with.by_operator if allowed is None else allowed

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from django.conf import settings as installation_settings
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, transaction
 
 import merging
 from audit.services import dataset_stream, record
+from datasets.connecting import allowed_prefix, canonical_table_uri, connection_at, places_above
+from datasets.data_root import parts_below_data_root
 from datasets.errors import Forbidden, InvalidInput, RegistrationRejected
 from datasets.evidence import DATASET
-from datasets.models import Dataset, DatasetLease, DatasetMeta, Project
+from datasets.models import Connection, Dataset, DatasetLease, DatasetMeta, Project
 from datasets.operators import is_operator
 from datasets.roles import Role, projects_to_register_in, role_on, set_role
 from datasets.services.meta import facts_of
@@ -44,12 +44,13 @@ class NewProject:
 class TableLook:
     """A table that may become a dataset: where it is, what stands in its log, and how its key would be.
 
-    ``key`` is None where no columns were named.
+    ``key`` is None where no columns were named, ``connection`` where the process opens it with what it has of itself.
     """
 
     address: str
     info: merging.TableInfo
     key: merging.KeyReport | None = None
+    connection: Connection | None = None
 
 
 #: How long a look at the keys of a whole table may take while somebody waits for the answer.
@@ -66,6 +67,7 @@ def register_dataset(
     description: str = "",
     actor: User | None = None,
     made_for_it: bool = False,
+    is_copy: bool = False,
     roles: Mapping[User | Group, Role] | None = None,
     **settings: Any,
 ) -> Dataset:
@@ -75,11 +77,12 @@ def register_dataset(
     ``RegistrationRejected`` says which feature, column or rows are in the way, and nothing is recorded. What is no
     obstacle and yet to be known (``table_at(…).warnings``) is told in the event.
 
-    ``made_for_it`` tells the trail that Headgate has just made the table. ``roles`` are given with it: on the dataset,
-    or on the project where that is new.
+    ``made_for_it`` tells the trail that Headgate has just made the table. ``is_copy``: another dataset's table has the
+    same identity, and operators say that it is no other spelling of one address but a copy. ``roles`` are given with
+    it: on the dataset, or on the project where that is new.
     ``actor`` is None for the system (commands). Operators register any table that this server reaches, owners of
-    the project those below ``DELTA_DATA_ROOT`` whose files all lie in their own folder: a role in Headgate must not
-    open the server's other files, nor those of other tables.
+    the project those below ``DELTA_DATA_ROOT`` and below the prefixes that connections allow to it, whose files all lie
+    in their own folder: a role in Headgate must not open the server's other files, nor those of other tables.
     """
     look = look_at_table(
         table_uri=table_uri,
@@ -92,11 +95,13 @@ def register_dataset(
     if isinstance(project, NewProject):
         _require_makeable(project, actor)
     _require_key(look, primary_keys)
+    refuse_second(info.table_id, is_copy=is_copy, actor=actor)
     dataset = Dataset(
         slug=slug,
         name=name,
         description=description,
         table_uri=table_uri,
+        connection=look.connection,
         primary_keys=list(primary_keys),
         files_elsewhere=bool(info.files_elsewhere),
         **settings,
@@ -113,7 +118,7 @@ def register_dataset(
                 )
             dataset.save()
             DatasetLease.objects.create(dataset=dataset)
-            meta = DatasetMeta(dataset=dataset, **facts_of(info))
+            meta = DatasetMeta(dataset=dataset, is_copy=is_copy, **facts_of(info))
             meta.save(force_insert=True)
             record(
                 stream=dataset_stream(dataset.pk),
@@ -128,7 +133,9 @@ def register_dataset(
                     "primary_keys": list(primary_keys),
                     "delta_version": info.version,
                     "row_count": info.row_count,
+                    **({"connection": look.connection.name} if look.connection else {}),
                     **({"table_created": True} if made_for_it else {}),
+                    **({"is_copy": True} if is_copy else {}),
                     **({"files_elsewhere": len(info.files_elsewhere)} if info.files_elsewhere else {}),
                     **({"warnings": list(info.warnings)} if info.warnings else {}),
                 },
@@ -139,6 +146,7 @@ def register_dataset(
                 set_role(member=member, target=place, role=role, actor=actor)
     except IntegrityError:  # somebody was faster since the looks above
         refuse_registered(table_uri)
+        refuse_second(info.table_id, is_copy=is_copy, actor=actor)
         if isinstance(project, NewProject):
             _require_makeable(project, actor)
         require_valid(dataset, exclude=comes_later)
@@ -169,8 +177,9 @@ def look_at_table(
     # Before it is looked into: what it holds is nothing for people who have no role on the dataset that it is.
     refuse_registered(address)
     refuse_nested(address)
+    connection = connection_at(address)
     try:
-        with registering(by_operator=actor is None or is_operator(actor)):
+        with registering(by_operator=actor is None or is_operator(actor), connection=connection):
             info = merging.inspect_table(address)
             named = bool(primary_keys) or must_have_key
             key = (
@@ -192,7 +201,7 @@ def look_at_table(
         raise RegistrationRejected(
             error.message, **{**error.data, "errors": {at_field: [error.message]}}
         ) from error
-    return TableLook(address, info, key)
+    return TableLook(address, info, key, connection)
 
 
 def _require_makeable(project: NewProject, actor: User | None) -> None:
@@ -243,16 +252,19 @@ def refuse_nested(table_uri: str) -> None:
     raise InvalidInput(sentence, errors={"table_uri": [sentence]})
 
 
-def places_above(table_uri: str) -> list[str]:
-    """The addresses of all folders that a table lies in."""
-    scheme, _, path = table_uri.rpartition("://")
-    return [f"{scheme}://{one}" if scheme else str(one) for one in PurePosixPath(path).parents]
+def refuse_second(table_id: str, *, is_copy: bool, actor: User | None) -> None:
+    """Raise ``InvalidInput`` where a dataset's table has this identity, whatever address it is registered at.
 
-
-def canonical_table_uri(table_uri: str) -> str:
-    """One spelling for one table: local paths absolute and without links, addresses without a slash at the end."""
-    address = table_uri.strip().removeprefix("file://")
-    return address.rstrip("/") if "://" in address else str(Path(address).resolve())
+    Not where somebody says that it is a copy; that is for operators (``Forbidden``).
+    """
+    if is_copy and actor is not None and not is_operator(actor):
+        raise Forbidden("Only operators say that a table is a copy of another one.")
+    if not is_copy and DatasetMeta.objects.filter(table_id=table_id).exists():
+        sentence = (
+            "This table is a dataset already, under another address: its log has the same identity. Of a copy of the "
+            "folder an operator says so when they register it (is_copy)."
+        )
+        raise InvalidInput(sentence, errors={"table_uri": [sentence]})
 
 
 def may_register(actor: User, project: Project, table_uri: str) -> None:
@@ -261,7 +273,7 @@ def may_register(actor: User, project: Project, table_uri: str) -> None:
         return
     if role_on(actor, project) is not Role.OWNER:
         raise Forbidden(f"Only owners of {project.name} and operators register datasets.")
-    _require_below_root(table_uri)
+    _require_allowed(table_uri, [project])
 
 
 def may_look(actor: User, table_uri: str) -> None:
@@ -269,7 +281,7 @@ def may_look(actor: User, table_uri: str) -> None:
     if is_operator(actor):
         return
     require_registrar(actor)
-    _require_below_root(table_uri)
+    _require_allowed(table_uri, list(projects_to_register_in(actor)))
 
 
 def require_registrar(actor: User) -> None:
@@ -283,10 +295,11 @@ def may_register_somewhere(actor: User) -> bool:
     return is_operator(actor) or projects_to_register_in(actor).exists()
 
 
-def _require_below_root(table_uri: str) -> None:
-    root = Path(installation_settings.DELTA_DATA_ROOT).resolve()
-    inside = "://" not in table_uri and Path(table_uri).is_relative_to(root)
-    if not inside or Path(table_uri).relative_to(root).parts[:1] in RESERVED_FOLDERS:
+def _require_allowed(table_uri: str, projects: list[Project]) -> None:
+    parts = parts_below_data_root(table_uri)
+    is_own = parts is not None and parts[:1] not in RESERVED_FOLDERS
+    if not is_own and (parts is not None or allowed_prefix(table_uri, projects) is None):
         raise Forbidden(
-            "Owners register tables below the installation's data folder; ask an operator for others."
+            "Owners register tables below the installation's data folder, and where connections let their project; "
+            "ask an operator for others."
         )

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from django.core.exceptions import ValidationError
 
 from datasets.errors import InvalidInput
-from datasets.models import Dataset, Project
+from datasets.models import Connection, Dataset, Project
 
 
-def require_valid(instance: Project | Dataset, *, exclude: Collection[str] = ()) -> None:
+def require_valid(instance: Project | Dataset | Connection, *, exclude: Collection[str] = ()) -> None:
     """Raise ``InvalidInput`` with what is wrong, field by field, but for fields that come later."""
     try:
         instance.full_clean(exclude=exclude)

@@ -24,7 +24,7 @@ from merging.delta.maintenance import (
     set_deletion_vectors,
     vacuum,
 )
-from merging.delta.reach import may_leave, place_of, reach_of, set_reach
+from merging.delta.reach import may_leave, options_of, place_of, reach_of, set_reach
 from merging.delta.reading import Located, engine_paths, fetch, locate, scan_sql
 from merging.delta.snapshot import (
     MARKER_RETENTION,
@@ -76,6 +76,7 @@ __all__ = [
     "only_grew",
     "open_sealed_snapshot",
     "open_snapshot",
+    "options_of",
     "place_of",
     "prepare",
     "reach_of",

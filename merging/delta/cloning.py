@@ -15,7 +15,7 @@ from typing import Any
 
 from merging.delta.actions import DataFile
 from merging.delta.log import list_commits, load_state, read_commit
-from merging.delta.reach import leaves, open_table, reach_of
+from merging.delta.reach import leaves, open_table, options_of, reach_of
 from merging.delta.snapshot import Snapshot, snapshot_of
 from merging.errors import FilesElsewhere
 from merging.store.stores import CloneStore, ObjectStore, TableStore
@@ -41,7 +41,8 @@ def open_clone(
 
     Raises as `open_snapshot` does, and FilesElsewhere where files lie in a third place.
     """
-    store = open_table(clone_uri, storage_options)
+    options = options_of(clone_uri, storage_options)
+    store = open_table(clone_uri, options)
     if isinstance(store, ObjectStore):
         store = CloneStore(store, source.store)
     state = load_state(store)
@@ -53,7 +54,7 @@ def open_clone(
     if elsewhere:
         raise FilesElsewhere(clone_uri, elsewhere)
     with reach_of(leaving=True):
-        return snapshot_of(store, clone_uri, state, storage_options)
+        return snapshot_of(store, clone_uri, state, options)
 
 
 def _paths(files: Any) -> Iterator[str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from merging.delta.committing import ENGINE, log_lines, may_still_land, put_commit
 from merging.delta.log import TableState, list_commits
-from merging.delta.reach import open_table
+from merging.delta.reach import open_table, options_of
 from merging.delta.snapshot import Snapshot, snapshot_in, snapshot_of
 from merging.delta.writing import PreparedCommit, prepare_first
 from merging.errors import MergeFailed, UnsupportedTable, VersionMoved
@@ -39,8 +39,9 @@ def create_table(
     Raises MergeFailed when there is a table already, and when the store failed and the log does not show the table
     (CommitUnknown where it may be there yet); UnsupportedTable for column types Delta has not.
     """
+    options = options_of(table_uri, storage_options)
     return create_in(
-        open_table(table_uri, storage_options),
+        open_table(table_uri, options),
         table_uri,
         data,
         partition_by=partition_by,
@@ -48,7 +49,7 @@ def create_table(
         change_data_feed=change_data_feed,
         name=name,
         properties=properties,
-        storage_options=storage_options,
+        storage_options=options,
     )
 
 

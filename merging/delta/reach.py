@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from merging.delta.actions import DataFile
 from merging.errors import FilesElsewhere, TableElsewhere
+from merging.store.opening import HiddenOptions
 from merging.store.stores import ObjectStore, SealedStore, TableStore, open_sealed, open_store
 
 _SCHEME = re.compile(r"file:|[A-Za-z][A-Za-z0-9+.-]*:/", re.IGNORECASE)
@@ -32,19 +33,37 @@ def _nothing_wrong(_: str) -> str:
     return ""
 
 
+def _as_it_is(_: str) -> Mapping[str, str]:
+    return {}
+
+
 _decides: Callable[[str], bool] = _anywhere
 _judges: Callable[[str], str] = _nothing_wrong
+_opens: Callable[[str], Mapping[str, str]] = _as_it_is
 
 
-def set_reach(decides: Callable[[str], bool], judges: Callable[[str], str] = _nothing_wrong) -> None:
+def set_reach(
+    decides: Callable[[str], bool],
+    judges: Callable[[str], str] = _nothing_wrong,
+    opens: Callable[[str], Mapping[str, str]] = _as_it_is,
+) -> None:
     """Say what tables may, by their address. For whoever starts the process; until it is called they may all.
 
     ``decides`` whether a table may name files outside of its folder: asked where its log does, and before it is handed
     to a confined process. ``judges`` why a table may not be opened where it lies, in a sentence, empty where it may:
-    asked before anything of it is read, each time.
+    asked before anything of it is read, each time. ``opens`` with which options the store of a table that is not local
+    is opened, none for what the process has of itself: asked each time, where the caller names none.
     """
-    global _decides, _judges
-    _decides, _judges = decides, judges
+    global _decides, _judges, _opens
+    _decides, _judges, _opens = decides, judges, opens
+
+
+def options_of(table_uri: str, storage_options: Mapping[str, str] | None = None) -> Mapping[str, str] | None:
+    """The options that a table is opened with: those that are given, else those of its place; None for none."""
+    if storage_options is not None:
+        return storage_options
+    found = _opens(table_uri) if "://" in table_uri else None
+    return HiddenOptions(found) if found else None
 
 
 def require_place(table_uri: str) -> None:
@@ -57,7 +76,7 @@ def require_place(table_uri: str) -> None:
 def open_table(table_uri: str, storage_options: Mapping[str, str] | None = None) -> TableStore:
     """The store of a table: every opening comes by here. Raises TableElsewhere, and as ``open_store`` does."""
     require_place(table_uri)
-    return open_store(table_uri, storage_options)
+    return open_store(table_uri, options_of(table_uri, storage_options))
 
 
 def open_sealed_table(
@@ -65,7 +84,7 @@ def open_sealed_table(
 ) -> SealedStore | ObjectStore:
     """The same, as ``open_sealed`` has it."""
     require_place(table_uri)
-    return open_sealed(table_uri, storage_options)
+    return open_sealed(table_uri, options_of(table_uri, storage_options))
 
 
 def may_leave(table_uri: str) -> bool:
@@ -87,19 +106,29 @@ def _led_to(table_uri: str) -> str:
 
 
 @contextmanager
-def reach_of(*, leaving: bool, places: Mapping[str, str] | None = None) -> Iterator[None]:
+def reach_of(
+    *,
+    leaving: bool,
+    places: Mapping[str, str] | None = None,
+    options: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterator[None]:
     """What all tables that are opened meanwhile may: for a confined process, which was told and cannot ask.
 
-    ``places`` are those of tables that were judged (``place_of``), by their address; without it the judgement stays.
+    ``places`` are those of tables that were judged (``place_of``) and ``options`` those that they are opened with
+    (``options_of``), by their address; without ``places`` both stay as they are.
     """
-    before = _decides, _judges
+    before = _decides, _judges, _opens
+    told = options or {}
     judged = places or {}
 
     def still_there(table_uri: str) -> str:
         moved = _led_to(table_uri) != judged.get(table_uri, _led_to(table_uri))
         return "Its folder became a link to another place just now." if moved else ""
 
-    set_reach(lambda _: leaving, before[1] if places is None else still_there)
+    if places is None:
+        set_reach(lambda _: leaving, before[1], before[2])
+    else:
+        set_reach(lambda _: leaving, still_there, lambda table_uri: told.get(table_uri, {}))
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
 from merging.delta.log import LoggedCommit, TableState, load_next_state, load_state, read_commit
 from merging.delta.partitions import in_zone, is_instant
-from merging.delta.reach import leaving, open_sealed_table, open_table, require_reach
+from merging.delta.reach import leaving, open_sealed_table, open_table, options_of, require_reach
 from merging.delta.rules import TableRules, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
@@ -68,7 +68,7 @@ class Snapshot:
     files: tuple[DataFile, ...]
     timestamp: datetime
     metadata: Mapping[str, Any]
-    storage_options: Mapping[str, str] | None
+    storage_options: Mapping[str, str] | None = field(repr=False)
     state: TableState = field(repr=False)
 
     @functools.cached_property
@@ -260,14 +260,16 @@ def open_snapshot(
     column type that we cannot read right), FilesElsewhere (files outside of a table that may not have such),
     TableElsewhere (it lies where it may not).
     """
-    return snapshot_in(open_table(table_uri, storage_options), table_uri, version, storage_options)
+    options = options_of(table_uri, storage_options)
+    return snapshot_in(open_table(table_uri, options), table_uri, version, options)
 
 
 def open_sealed_snapshot(
     table_uri: str, *, version: int | None = None, storage_options: Mapping[str, str] | None = None
 ) -> Snapshot:
     """The same, whose files DuckDB can only read, and by no other names than `engine_paths`: for locked sessions."""
-    return snapshot_in(open_sealed_table(table_uri, storage_options), table_uri, version, storage_options)
+    options = options_of(table_uri, storage_options)
+    return snapshot_in(open_sealed_table(table_uri, options), table_uri, version, options)
 
 
 def snapshot_in(

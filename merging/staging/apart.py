@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from merging.confinement import Bounds, run_confined
-from merging.delta import may_leave, open_sealed_snapshot, place_of, reach_of
+from merging.delta import may_leave, open_sealed_snapshot, options_of, place_of, reach_of
 from merging.errors import StagedCorrupt
 from merging.model import ColumnAction, EmptyCells, Phase
 from merging.sql.session import Limits, limits, set_limits
@@ -48,6 +48,7 @@ class Apart:
         """What the child staged. Raises what it raises, ``Confined…`` where it did not come to its end, and
         TableElsewhere before there is one.
         """
+        tables = [uri for uri in (table_uri, asked.get("other_uri")) if uri]
         told = run_confined(
             _CHILD.format(function),
             {
@@ -58,7 +59,8 @@ class Apart:
                 "limits": vars(limits()),
                 # The child cannot ask whoever decides it.
                 "may_leave": may_leave(table_uri),
-                "places": {uri: place_of(uri) for uri in (table_uri, asked.get("other_uri")) if uri},
+                "places": {uri: place_of(uri) for uri in tables},
+                "storage_options": {uri: dict(options_of(uri) or {}) for uri in tables},
                 **asked,
             },
             self.bounds,
@@ -245,7 +247,11 @@ def _confined(argument: Mapping[str, Any], report: Report) -> Iterator[dict[str,
 
     with (
         naming_full_disks("stage the upload", argument["destination"]),
-        reach_of(leaving=bool(argument["may_leave"]), places=argument["places"]),
+        reach_of(
+            leaving=bool(argument["may_leave"]),
+            places=argument["places"],
+            options=argument["storage_options"],
+        ),
     ):
         decided = argument["options"].get("column_actions", {})
         yield {

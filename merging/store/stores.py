@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 import duckdb
 
-from merging.errors import MergeFailed
+from merging.errors import MergeFailed, TableUnreachable
 from merging.store.client import (
     AT_ONCE,
     ObjectClient,
@@ -437,6 +437,9 @@ def _own_protocol() -> str:
 
 
 _probed: set[str] = set()
+#: One name for all: where it cannot be removed, one file of one byte stays, and serves again.
+PROBE = "_headgate_probe"
+_TRIES = 3
 
 
 def probe(store: TableStore) -> None:
@@ -445,25 +448,36 @@ def probe(store: TableStore) -> None:
     Some S3 look-alikes ignore the condition, and every commit there could silently replace another.
     Raises MergeFailed. Local disk needs no probe: linking a file is exclusive by POSIX.
     """
+    if not isinstance(store, ObjectStore):
+        return
     root = urllib.parse.urlsplit(store.uri)
     place = f"{root.scheme}://{root.netloc}"
-    if store.is_local or place in _probed:
+    if place in _probed:
         return
-    path = f"_headgate_probe/{uuid.uuid4().hex}"
-    with contextlib.suppress(ObjectExists):  # a put that the client sent again finds what it wrote itself
-        store.put_new(path, b"1")
-    try:
-        store.put_new(path, b"2")
-    except ObjectExists:
-        _probed.add(place)
-    else:
+    is_safe = refuses_a_second(store)
+    with contextlib.suppress(TableUnreachable):  # who may not remove files merges all the same
+        store.delete([PROBE])
+    if not is_safe:
         raise MergeFailed(
             f"The store of {store.uri} overwrites files that must be created once (put-if-absent is ignored), "
             "so no commit there would be safe.",
             data={"table_uri": store.uri},
         )
-    finally:
-        store.delete([path])
+    _probed.add(place)
+
+
+def refuses_a_second(store: TableStore) -> bool:
+    """Whether the store refuses to create ``PROBE`` where it is; it is there afterwards.
+
+    It may be there from before, which is refused at once; somebody else who probes may remove it between two of our
+    puts, but not each time.
+    """
+    for _ in range(_TRIES):
+        try:
+            store.put_new(PROBE, b"1")
+        except ObjectExists:
+            return True
+    return False
 
 
 def escape_glob(path: str) -> str:

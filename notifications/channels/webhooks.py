@@ -14,13 +14,13 @@ from django.utils import timezone
 
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets.durable_work import WorkStatus
+from datasets.encryption import SecretUnreadable, decrypted
 from datasets.models import Dataset
 from notifications.channels.posting import NotReached, ReceiverAnswer, post
 from notifications.channels.protocol import DeliveryFailed, Sent
 from notifications.channels.reach import AddressRefused, reach, target_of
 from notifications.channels.signing import signature
 from notifications.documents import TRIAL, document_of, message_of, trial_document, trial_message
-from notifications.encryption import SecretUnreadable, decrypted
 from notifications.formats import written
 from notifications.models import Delivery, Webhook
 from notifications.news import news_of

@@ -15,13 +15,13 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from datasets.durable_work import WorkStatus
+from datasets.encryption import SecretUnreadable, encrypted, encrypted_anew
 from datasets.errors import DomainError, Forbidden, InvalidInput, NotFound, SettingsChanged
 from datasets.models import Dataset, Project
 from datasets.roles import Role, role_on, visible_projects
 from notifications.channels.reach import AddressRefused, require_possible
 from notifications.channels.signing import new_secret
 from notifications.channels.webhooks import record_webhook_event
-from notifications.encryption import SecretUnreadable, encrypted, encrypted_anew
 from notifications.formats import Format
 from notifications.models import Delivery, Webhook
 from notifications.news import News

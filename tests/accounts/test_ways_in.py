@@ -21,10 +21,10 @@ from accounts.models import BrowserSession, Identity, Token
 from accounts.provider import SignInProvider
 from audit.selectors import events_of
 from config.env import Environment, sign_in_provider
+from datasets.encryption import SecretUnreadable, decrypted, encrypted
 from datasets.models import Dataset
 from datasets.operators import is_operator, make_operator
 from datasets.roles import Role
-from notifications.encryption import SecretUnreadable, decrypted, encrypted
 from notifications.kinds import Kind
 from notifications.unsubscribing import Farewell, farewell_of, token_of
 from tests.api.clients import client_of, problem

@@ -99,6 +99,8 @@ def known(merged: ChangeRequest, conflicting: ChangeRequest, owner: User) -> dic
         "webhook_id": [10**6],
         "delivery_id": [10**6],
         "invitation_id": [10**6],
+        "connection": ["nothing"],
+        "prefix_id": [10**6],
         "kind": ["user", "group"],
         "member": ["nobody-such", owner.username],
         "upload_id": [*Upload.objects.values_list("pk", flat=True), 10**6],

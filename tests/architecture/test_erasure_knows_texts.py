@@ -15,6 +15,8 @@ NO_NAMES = {
     "redactions request_id rows salt stream subject_id subject_type",
     "audit.AnchorTarget": "delivered error name",
     "datasets.Project": "slug",
+    "datasets.Connection": "name options references root sealed",
+    "datasets.ConnectionPrefix": "path",
     "datasets.Dataset": "primary_keys slug table_uri",
     "datasets.SuiteVersion": "document",
     "datasets.SuiteProposal": "attempt_id document error_code error_message worker",

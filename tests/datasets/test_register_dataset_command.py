@@ -83,7 +83,9 @@ def test_a_table_inside_of_another_dataset_s_folder_or_around_it_is_refused(tabl
     shutil.copytree(table / "_delta_log", beside / "_delta_log")
     for file in table.glob("*.parquet"):
         shutil.copy(file, beside)
-    register(beside, "--key", "tailnum", "--key", "seat")
+    with pytest.raises(CommandError, match="has the same identity"):
+        register(beside, "--key", "tailnum", "--key", "seat")
+    register(beside, "--is-copy", "--key", "tailnum", "--key", "seat")
 
 
 def test_a_folder_that_is_no_delta_table_is_refused(tmp_path: Path) -> None:

@@ -187,6 +187,8 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "webhook_id": str(hook.pk),
         "delivery_id": str(delivery.pk),
         "invitation_id": "1",
+        "connection": "nothing",
+        "prefix_id": "1",
         "name": "merge_result.json",
         "kind": "user",
         "member": "nobody",

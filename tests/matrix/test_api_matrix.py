@@ -154,6 +154,15 @@ DELETE /api/v1/projects/{slug}                                              | 40
 GET /api/v1/projects/{slug}/members                                         | 401 404 200 200 200 200 200 | read
 PUT /api/v1/projects/{slug}/members                                         | 401 404 403 403 403 200 200 | admin
 DELETE /api/v1/projects/{slug}/members/{kind}/{member}                      | 401 404 403 403 403 404 404 | admin
+GET /api/v1/connections                                                     | 401 200 200 200 200 200 200 | admin
+POST /api/v1/connections                                                    | 401 403 403 403 403 403 201 | admin
+GET /api/v1/connections/{connection}                                        | 401 404 404 404 404 200 200 | admin
+PATCH /api/v1/connections/{connection}                                      | 401 404 404 404 404 403 200 | admin
+DELETE /api/v1/connections/{connection}                                     | 401 404 404 404 404 403 204 | admin
+POST /api/v1/connections/{connection}/try                                   | 401 404 404 404 404 403 200 | admin
+POST /api/v1/connections/{connection}/adopt                                 | 401 404 404 404 404 403 200 | admin
+POST /api/v1/connections/{connection}/prefixes                              | 401 404 404 404 404 403 201 | admin
+DELETE /api/v1/connections/{connection}/prefixes/{prefix_id}                | 401 404 404 404 404 403 204 | admin
 GET /api/v1/projects/{slug}/webhooks                                        | 401 404 403 403 403 200 404 | admin
 POST /api/v1/projects/{slug}/webhooks                                       | 401 404 403 403 403 201 404 | admin
 GET /api/v1/previews/{preview_id}                                           | 401 404 404 404 404 200 404 | read
@@ -232,6 +241,9 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/invitations": {"email": "new@example.org"},
     "POST /api/v1/tables/look": {"table_uri": "<table>", "primary_keys": ["tailnum"]},
     "POST /api/v1/projects": {"slug": "another", "name": "Another"},
+    "POST /api/v1/connections": {"name": "another", "root": "s3://another"},
+    "PATCH /api/v1/connections/{connection}": {"name": "renamed"},
+    "POST /api/v1/connections/{connection}/prefixes": {"project": "<project>", "path": "more"},
     "PATCH /api/v1/projects/{slug}": {"name": "Other"},
     "PUT /api/v1/projects/{slug}/members": {"kind": "user", "name": "vera", "role": "viewer"},
     "PUT /api/v1/datasets/{dataset_id}/suite": {
@@ -270,6 +282,8 @@ MEANT = {
     "webhook_id": "webhook",
     "delivery_id": "delivery",
     "invitation_id": "invitation",
+    "connection": "connection",
+    "prefix_id": "prefix",
     "cr_id": "pending",
     "kind": "kind_of_member",
     "member": "member",

@@ -172,6 +172,15 @@ GET operations_deliveries    | 302 404 404 404 404 404 200
 GET operations_trail         | 302 404 404 404 404 404 200
 GET operations_stores        | 302 404 404 404 404 404 200
 POST reconcile_table         | 302 404 404 404 404 404 302
+GET operations_connections   | 302 404 404 404 404 404 200
+POST operations_connections  | 401 404 404 404 404 404 302
+GET connection               | 302 404 404 404 404 404 200
+POST connection              | 401 404 404 404 404 404 302
+POST try_connection          | 302 404 404 404 404 404 200
+POST allow_prefix            | 401 404 404 404 404 404 302
+POST withdraw_prefix         | 302 404 404 404 404 404 302
+POST adopt_tables            | 302 404 404 404 404 404 302
+POST remove_connection       | 302 404 404 404 404 404 302
 GET operations_retention     | 302 404 404 404 404 404 200
 POST operations_retention    | 302 404 404 404 404 404 302
 GET preview                  | 302 404 404 404 404 200 404
@@ -284,6 +293,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "merge": {"dataset_name": ""},
     "operate": {"action": "release", "number": "<dataset>", "reason": "It stands still."},
     "reconcile_table": {"dataset": "<dataset>"},
+    "operations_connections": {"name": "another", "root": "s3://another"},
+    "connection": {"name": "volume", "root": "<volume>"},
+    "allow_prefix": {"project": "<project>", "path": "more"},
 }
 #: Which request a page is asked for, where it is not the pending one.
 REQUESTS = {
@@ -381,6 +393,8 @@ def address_of(world: World, name: str) -> str:
         "preview_id": world.names["preview"],
         "comment_id": world.names["remark"],
         "webhook_id": world.names["webhook"],
+        "connection_name": world.names["connection"],
+        "prefix_id": world.names["prefix"],
         "delivery_id": world.names["delivery"],
         "asked_id": world.names["asked"],
         "view_id": world.names["view"],

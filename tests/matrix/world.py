@@ -21,6 +21,7 @@ from changerequests.states import UploadKind
 from datasets.models import Dataset, SuiteProposal, SuiteTrial
 from datasets.operators import make_operator
 from datasets.roles import Role
+from datasets.services import connections
 from notifications.kinds import Kind
 from notifications.models import Delivery
 from notifications.services import webhooks
@@ -100,6 +101,10 @@ def make_world() -> World:
         actor=fresh(owner), place=dataset, name="Here", url="https://hooks.example/"
     )
     delivery = Delivery.objects.create(receiver=webhook.receiver, status="failed")
+    volume = Path(f"{settings.DELTA_DATA_ROOT}-volume")
+    volume.mkdir(exist_ok=True)
+    connections.create_connection(actor=None, name="volume", root=str(volume))
+    prefix = connections.allow_prefix(actor=None, name="volume", project=dataset.project.slug)
     invitation, address = invite(actor=fresh(people["staff"]), email="ida@example.org")
     world = World(
         people={name: fresh(person) for name, person in people.items()},
@@ -138,6 +143,9 @@ def make_world() -> World:
             "proposal": proposal.pk,
             "trial": trial.pk,
             "webhook": webhook.pk,
+            "connection": "volume",
+            "volume": str(volume),
+            "prefix": prefix.pk,
             "delivery": delivery.pk,
             "invitation": invitation.pk,
             "invitation_key": address.rstrip("/").rpartition("/")[2],

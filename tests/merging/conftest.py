@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from merging.delta import reach
 from merging.sql.session import limits
 from tests.merging.world import STRATEGIES, World
 
@@ -21,6 +22,14 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr("merging.sql.session._limits", dataclasses.replace(limits(), **changed))
 
     return set_content_limits
+
+
+@pytest.fixture(autouse=True)
+def _no_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine by itself: what an application lets tables do is asked of its database."""
+    monkeypatch.setattr(reach, "_decides", lambda _: True)
+    monkeypatch.setattr(reach, "_judges", lambda _: "")
+    monkeypatch.setattr(reach, "_opens", lambda _: {})
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ SILENT = {
     "merge.started",
     "merge.when_ready_asked",
     "merge.when_ready_withdrawn",
+    "operator.connection_given",
     "operator.difference_acknowledged",
     "operator.files_elsewhere_allowed",
     "operator.files_elsewhere_refused",

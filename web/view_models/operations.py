@@ -30,6 +30,7 @@ _TABS = (
     ("operations_deliveries", "Deliveries", "bell"),
     ("operations_trail", "Audit", "shield"),
     ("operations_stores", "Stores", "database"),
+    ("operations_connections", "Connections", "key"),
     ("operations_retention", "Retention", "history"),
 )
 

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from changerequests.services import expectations
 from datasets import services, suites
+from datasets.connecting import shown_address
 from datasets.errors import Forbidden, InvalidInput, SuiteChanged
 from datasets.models import Dataset, Project
 from datasets.operators import is_operator
@@ -242,6 +243,10 @@ def _look(request: HttpRequest) -> services.TableLook | HttpResponse:
     try:
         return services.look_at_table(table_uri=form.cleaned_data["where"], actor=person(request))
     except (InvalidInput, Forbidden) as error:
+        shown = shown_address(where)
+        if shown != where:  # a page at that address would show its secret in every link back
+            messages.error(request, error.message)
+            return HttpResponseRedirect(f"{reverse('add_table')}?{urlencode({'where': shown})}")
         form.add_error("where", error.message)
         return _where_page(request, form, status=422)
 

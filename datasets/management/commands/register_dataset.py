@@ -44,6 +44,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--owner", metavar="USERNAME", help="An existing user who gets the role of owner."
         )
+        parser.add_argument(
+            "--is-copy",
+            action="store_true",
+            help="The table is a copy of another dataset's, and its log has kept the identity of that.",
+        )
         parser.add_argument("--required-approvals", type=int, default=1, metavar="N")
         parser.add_argument(
             "--delete-limit",
@@ -78,6 +83,7 @@ class Command(BaseCommand):
                 primary_keys=options["keys"],
                 required_approvals=options["required_approvals"],
                 delete_limit=read_share(options["delete_limit"]),
+                is_copy=options["is_copy"],
             )
             if owner is not None:
                 set_role(member=owner, target=dataset, role=Role.OWNER, actor=None)

@@ -41,7 +41,7 @@ def checkpoint_if_due(
         deltalake.DeltaTable(
             table_uri,
             version=snapshot.version,
-            storage_options=dict(storage_options) if storage_options else None,
+            storage_options=dict(snapshot.storage_options) if snapshot.storage_options else None,
         ).create_checkpoint()
     except BaseException as error:
         if not isinstance(error, DeltaError | OSError) and not is_panic(error):

@@ -4,17 +4,24 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from datasets.services.connections import reseal
 from notifications.services.webhooks import encrypt_anew
 
 
 class Command(BaseCommand):
-    help = "Encrypts the addresses and secrets of webhooks with the first of ENCRYPTION_KEYS."
+    help = (
+        "Encrypts the addresses and secrets of webhooks, and the secrets of connections, with the first of "
+        "ENCRYPTION_KEYS."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         done, unreadable = encrypt_anew()
-        self.stdout.write(f"{done} webhooks are encrypted with the key that is first now.")
-        if unreadable:
-            numbers = ", ".join(map(str, unreadable))
+        sealed, unsealed = reseal()
+        self.stdout.write(
+            f"{done} webhooks and {sealed} connections are encrypted with the key that is first now."
+        )
+        if unreadable or unsealed:
+            numbers = ", ".join([*map(str, unreadable), *unsealed])
             raise CommandError(
                 f"These were encrypted with a key that is not among those of today: {numbers}."
             )

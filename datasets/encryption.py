@@ -1,4 +1,4 @@
-"""Secrets that must be read again, such as those that webhooks are signed with: encrypted wherever they are kept.
+"""Secrets that must be read again, of connections and webhooks: encrypted wherever they are kept.
 
 Fernet of ``cryptography`` (AES-128-CBC with HMAC-SHA256), with a key that is not in the database. Several keys may be
 named: the first encrypts, all of them decrypt.

@@ -1,0 +1,129 @@
+"""Which connection leads to an address, and how it is opened: for the engine, which asks each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from django.conf import settings
+from django.db.models.functions import Length
+
+import merging
+from datasets.data_root import is_below_data_root
+from datasets.encryption import SecretUnreadable, decrypted
+from datasets.errors import InvalidInput
+from datasets.models import Connection, ConnectionPrefix, Project
+from datasets.storage_kinds import AZURE, KINDS
+
+#: How the names begin of the variables that connections may refer to.
+VARIABLES = "CONNECTION_"
+
+
+def canonical_table_uri(table_uri: str) -> str:
+    """One spelling for one table: local paths absolute and without links, others as ``merging.canonical_uri`` has them.
+
+    Raises ``InvalidInput`` for an address that holds a secret, or that is none.
+    """
+    try:
+        if not merging.is_uri(table_uri):
+            return merging.local_path(table_uri)
+        address = merging.canonical_uri(table_uri)
+        if address.startswith("az://"):
+            address = merging.canonical_uri(table_uri, _account_of(address))
+    except merging.StoreAddressRefused as error:
+        raise InvalidInput(str(error), errors={"table_uri": [str(error)]}) from None
+    return address
+
+
+def shown_address(written: str) -> str:
+    """An address as it may be shown again to whoever wrote it: without a secret."""
+    return merging.without_secret(written)
+
+
+def _account_of(address: str) -> str:
+    """The storage account that an Azure address without one means: that of the one connection to its container."""
+    container = address.removeprefix("az://").partition("/")[0]
+    roots = Connection.objects.filter(kind=AZURE.value, root__startswith=f"abfss://{container}@")
+    accounts = {root.partition("@")[2].partition(".")[0] for root in roots.values_list("root", flat=True)}
+    if len(accounts) > 1:
+        raise merging.StoreAddressRefused(
+            f"Several storage accounts have a container {container} here: write "
+            f"abfss://{container}@account.dfs.core.windows.net/path."
+        )
+    return accounts.pop() if accounts else ""
+
+
+def places_above(address: str) -> list[str]:
+    """The addresses of all folders that a table lies in."""
+    scheme, _, path = address.rpartition("://")
+    return [f"{scheme}://{one}" if scheme else str(one) for one in PurePosixPath(path).parents]
+
+
+def connection_at(address: str) -> Connection | None:
+    """The connection that leads to a canonical address: the one with the longest root."""
+    found = Connection.objects.filter(root__in=[address, *places_above(address)])
+    return found.order_by(Length("root").desc()).first()
+
+
+def allowed_prefix(address: str, projects: list[Project]) -> ConnectionPrefix | None:
+    """What lets the owners of one of the projects make a table at the address a dataset; None where nothing does."""
+    connection = connection_at(address)
+    if connection is None:
+        return None
+    prefixes = ConnectionPrefix.objects.select_related("connection", "project")
+    found = prefixes.filter(connection=connection, project__in=projects)
+    return next((one for one in found if merging.is_below(address, one.address)), None)
+
+
+def options_of(connection: Connection) -> Mapping[str, str]:
+    """Everything that the connection's store is opened with, its secrets among it.
+
+    Raises ``merging.MergeFailed`` where a secret is not to be had; no message has any of it.
+    """
+    given = dict(connection.options)
+    for name, token in connection.sealed.items():
+        try:
+            given[name] = decrypted(token)
+        except SecretUnreadable:
+            raise _missing(
+                connection, name, "it was encrypted with a key that is not among ENCRYPTION_KEYS any more"
+            ) from None
+    for name, reference in connection.references.items():
+        given[name] = _referred(connection, name, reference)
+    return given
+
+
+def options_at(address: str) -> Mapping[str, str]:
+    """What an address is opened with that is no dataset's: as its connection or the data root says, else nothing.
+
+    Raises as ``options_of`` does.
+    """
+    if is_below_data_root(address):
+        return dict(settings.DELTA_DATA_ROOT_OPTIONS)
+    connection = connection_at(address)
+    return {} if connection is None else options_of(connection)
+
+
+def _referred(connection: Connection, name: str, reference: str) -> str:
+    kind, _, place = reference.partition(":")
+    if kind == "env":
+        value = settings.CONNECTION_SECRETS.get(place, "")
+        if not value:
+            raise _missing(connection, name, f"the variable {place} is not set in this process")
+        return str(value)
+    path = Path(place).resolve()
+    if not path.is_relative_to(Path(settings.CONNECTION_SECRETS_FOLDER).resolve()):
+        raise _missing(connection, name, f"{place} lies outside of CONNECTION_SECRETS_FOLDER")
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise _missing(connection, name, f"the file {place} cannot be read: {reason}") from None
+
+
+def _missing(connection: Connection, name: str, reason: str) -> merging.MergeError:
+    option = KINDS[connection.kind].option(name)
+    label = option.label if option else name
+    return merging.MergeFailed(
+        f"The connection {connection.name} cannot be opened: {label} is missing, {reason}."
+    )

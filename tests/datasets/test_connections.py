@@ -1,0 +1,255 @@
+"""Connections: who makes and sees them, what they keep of secrets, which tables they open."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection as database
+from pytest_django import Settings
+
+import merging
+from audit.models import Event
+from datasets import services
+from datasets.connecting import canonical_table_uri, connection_at, options_of
+from datasets.errors import ConnectionInUse, Forbidden, InvalidInput, NotFound, SettingsChanged
+from datasets.models import Connection, Dataset
+from datasets.operators import make_operator
+from datasets.roles import Role
+from datasets.services import connections
+from datasets.services.reach import how_opened, may_leave, registering
+from merging.delta import options_of as engine_options
+from tests.factories import PLANES, DatasetFactory, ProjectFactory, UserFactory, fresh, person_with
+from tests.table_copies import create_as_copy
+
+pytestmark = pytest.mark.django_db
+
+CANARY = "wJalrXUtnFEMI/canary+K7MDENG"
+KEYS = {"aws_access_key_id": "AKIACANARY0001", "aws_secret_access_key": CANARY}
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    adam = UserFactory.create(username="adam")
+    make_operator(adam)
+    return fresh(adam)
+
+
+def make(
+    operator: User | None, name: str = "lake", root: str = "s3://lake/tables", **more: Any
+) -> Connection:
+    return connections.create_connection(actor=operator, name=name, root=root, **more)
+
+
+def errors_of(**given: Any) -> dict[str, list[str]]:
+    with pytest.raises(InvalidInput) as refused:
+        connections.create_connection(actor=None, **{"name": "lake", "root": "s3://lake", **given})
+    assert not Connection.objects.exists()
+    assert CANARY not in repr(refused.value.data) + refused.value.message
+    found: dict[str, list[str]] = refused.value.data["errors"]
+    return found
+
+
+def test_secrets_go_in_and_only_the_engine_gets_them_out(operator: User) -> None:
+    made = make(operator, options={"aws_region": "eu-central-1"}, secrets=KEYS)
+    assert options_of(made) == {"aws_region": "eu-central-1", **KEYS}
+    with database.cursor() as cursor:
+        cursor.execute("SELECT * FROM datasets_connection")
+        kept = repr(cursor.fetchall())
+    told = json.dumps([one.data for one in Event.objects.all()])
+    for text in (kept, told, repr(made), str(made)):
+        assert CANARY not in text
+        assert "AKIACANARY" not in text
+    assert Event.objects.get(action="connection.created").data["secrets"] == sorted(KEYS)
+    with registering(by_operator=True, connection=made):
+        opened = how_opened("s3://lake/tables/x")
+        assert opened["aws_secret_access_key"] == CANARY
+        assert (
+            repr(engine_options("s3://lake/tables/x"))
+            == "HiddenOptions(aws_access_key_id, aws_region, aws_secret_access_key)"
+        )
+
+
+def test_what_does_not_fit_is_named_by_its_field(settings: Settings) -> None:
+    assert "not taken" in errors_of(root=f"s3://AKIA:{CANARY}@lake")["root"][0]
+    assert "account" in errors_of(root="az://container")["root"][0]
+    assert "no option" in errors_of(options={"proxy_url": "http://x"})["options"][0]
+    assert "is a secret" in errors_of(options={"aws_secret_access_key": CANARY})["options"][0]
+    assert "without user name" in errors_of(options={"aws_endpoint_url": "https://u:pw@h"})["options"][0]
+    assert "without TLS" in errors_of(options={"aws_endpoint_url": "http://127.0.0.1:9"})["options"][0]
+    assert "no secret" in errors_of(secrets={"aws_region": CANARY})["secrets"][0]
+    assert "CONNECTION_" in errors_of(references={"aws_secret_access_key": "env:SECRET_KEY"})["references"][0]
+    for outside in ("file:/etc/passwd", "file:/run/secrets/../../etc/passwd", "file:/run/secrets"):
+        assert "CONNECTION_" in errors_of(references={"aws_secret_access_key": outside})["references"][0]
+    assert "no option" in errors_of(root="/srv/tables", options={"aws_region": "x"})["options"][0]
+    assert "needs no connection" in errors_of(root=str(settings.DELTA_DATA_ROOT))["root"][0]
+
+
+def test_only_operators_make_change_and_remove_them(operator: User) -> None:
+    project = ProjectFactory.create(slug="fleet")
+    owner, viewer = person_with(Role.OWNER, project), person_with(Role.VIEWER, project)
+    with pytest.raises(Forbidden):
+        make(owner)
+    make(operator, secrets=KEYS)
+    for person, refusal in ((owner, NotFound), (viewer, NotFound)):
+        assert list(connections.connections_seen_by(person)) == []
+        with pytest.raises(refusal):
+            connections.change_connection(actor=person, name="lake", changes={"options": {}})
+    connections.allow_prefix(actor=operator, name="lake", project="fleet", path="fleet")
+    [seen] = connections.connections_seen_by(owner)
+    assert [one.address for one in seen.prefixes.all()] == ["s3://lake/tables/fleet"]
+    assert list(connections.connections_seen_by(viewer)) == []
+    for act in (
+        lambda: connections.change_connection(actor=owner, name="lake", changes={"options": {}}),
+        lambda: connections.remove_connection(actor=owner, name="lake"),
+        lambda: connections.allow_prefix(actor=owner, name="lake", project="fleet"),
+        lambda: connections.adopt_tables(actor=owner, name="lake"),
+    ):
+        with pytest.raises(Forbidden):
+            act()
+    assert Connection.objects.get().prefixes.count() == 1
+
+
+def test_a_change_keeps_secrets_and_never_sends_them_elsewhere(operator: User) -> None:
+    make(operator, secrets=KEYS, options={"aws_region": "a"})
+    changed = connections.change_connection(
+        actor=operator, name="lake", changes={"options": {"aws_region": "b"}}, edited=("1",)
+    )
+    assert options_of(changed) == {"aws_region": "b", **KEYS}
+    elsewhere = {"options": {"aws_endpoint_url": "https://attacker.example"}}
+    with pytest.raises(InvalidInput, match="Type the secrets again"):
+        connections.change_connection(actor=operator, name="lake", changes=elsewhere)
+    with pytest.raises(InvalidInput, match="Type the secrets again"):
+        connections.change_connection(actor=operator, name="lake", changes={"root": "s3://another"})
+    with pytest.raises(SettingsChanged):
+        connections.change_connection(actor=operator, name="lake", changes={}, edited=("1",))
+    connections.change_connection(actor=operator, name="lake", changes={**elsewhere, "secrets": KEYS})
+    with pytest.raises(InvalidInput, match="stays with its kind"):
+        connections.change_connection(
+            actor=operator, name="lake", changes={"root": "gs://lake", "options": {}}
+        )
+    gone = connections.change_connection(
+        actor=operator, name="lake", changes={"secrets": dict.fromkeys(KEYS), "options": {}}
+    )
+    assert (gone.sealed, options_of(gone)) == ({}, {})
+    assert CANARY not in json.dumps([one.data for one in Event.objects.all()])
+
+
+def test_secrets_stand_elsewhere_by_reference(operator: User, settings: Settings, tmp_path: Path) -> None:
+    settings.CONNECTION_SECRETS = {"CONNECTION_KEY_ID": "AKIA1"}
+    settings.CONNECTION_SECRETS_FOLDER = tmp_path
+    references = {
+        "aws_access_key_id": "env:CONNECTION_KEY_ID",
+        "aws_secret_access_key": f"file:{tmp_path}/key",
+    }
+    made = make(operator, references=references)
+    with pytest.raises(merging.MergeError, match=r"the file .* cannot be read"):
+        options_of(made)
+    (tmp_path / "key").write_text(f"{CANARY}\n")
+    assert options_of(made) == {"aws_access_key_id": "AKIA1", "aws_secret_access_key": CANARY}
+    (tmp_path / "key").unlink()
+    (tmp_path / "key").symlink_to("/etc/hostname")
+    with pytest.raises(merging.MergeError, match="lies outside"):
+        options_of(made)
+    settings.CONNECTION_SECRETS = {}
+    with pytest.raises(merging.MergeError, match="CONNECTION_KEY_ID is not set"):
+        options_of(made)
+
+
+def test_a_new_key_seals_anew_and_a_lost_one_is_told(operator: User, settings: Settings) -> None:
+    made = make(operator, secrets=KEYS)
+    before, old = dict(made.sealed), settings.ENCRYPTION_KEYS
+    settings.ENCRYPTION_KEYS = ["the new key, which is long enough, 1", *old]
+    assert connections.reseal() == (1, [])
+    made.refresh_from_db()
+    assert made.sealed != before
+    settings.SECRET_KEY, settings.ENCRYPTION_KEYS = "another", settings.ENCRYPTION_KEYS[:1]
+    assert options_of(made) == KEYS
+    settings.ENCRYPTION_KEYS = ["a key that is not the one of before"]
+    assert connections.reseal() == (0, ["lake"])
+    with pytest.raises(merging.MergeError, match="not among ENCRYPTION_KEYS"):
+        options_of(made)
+
+
+def test_the_longest_root_leads_to_an_address(operator: User) -> None:
+    outer, inner = make(operator, "lake", "s3a://LAKE/"), make(operator, "finance", "s3://lake/finance/")
+    assert connection_at("s3://lake/finance/x") == inner
+    assert connection_at("s3://lake/finance2/x") == outer
+    assert connection_at("s3://other/x") is None
+    with pytest.raises(InvalidInput):
+        make(operator, "again", "S3://lake//finance")
+    azure = make(operator, "blobs", "wasbs://c@acc.blob.core.windows.net/t")
+    assert azure.root == "abfss://c@acc.dfs.core.windows.net/t"
+    assert canonical_table_uri("az://c/t/x") == "abfss://c@acc.dfs.core.windows.net/t/x"
+
+
+def test_owners_register_below_the_prefixes_of_their_project_only(operator: User, tmp_path: Path) -> None:
+    project, other = ProjectFactory.create(slug="fleet"), ProjectFactory.create(slug="other")
+    owner = person_with(Role.OWNER, project)
+    root = tmp_path / "volume"
+    for place in ("fleet/planes", "other/planes"):
+        create_as_copy(root / place, PLANES, {})
+    made = make(operator, "volume", str(root))
+    connections.allow_prefix(actor=operator, name="volume", project="other")
+    connections.allow_prefix(actor=operator, name="volume", project="fleet", path="/fleet/")
+
+    def register(place: str, actor: User = owner) -> Dataset:
+        return services.register_dataset(
+            project=project,
+            slug=place.replace("/", "-"),
+            name=place,
+            table_uri=f"file://{root}/{place}/../planes/",
+            primary_keys=["tailnum"],
+            actor=actor,
+        )
+
+    with pytest.raises(Forbidden):
+        register("other/planes")
+    dataset = register("fleet/planes")
+    assert (dataset.connection, dataset.table_uri) == (made, str(root / "fleet/planes"))
+    assert not may_leave(dataset.table_uri)
+    with registering(by_operator=False, connection=made):
+        assert not may_leave(str(root / "fleet/next"))
+    with pytest.raises(ConnectionInUse):
+        connections.remove_connection(actor=operator, name="volume")
+    with pytest.raises(InvalidInput, match="outside of that root"):
+        connections.change_connection(actor=operator, name="volume", changes={"root": str(root / "other")})
+    [prefix] = other.prefixes.all()
+    connections.withdraw_prefix(actor=operator, name="volume", prefix_id=prefix.pk)
+    assert other.prefixes.count() == 0
+
+
+def test_tables_from_before_go_on_until_an_operator_gives_them_the_connection(operator: User) -> None:
+    before = DatasetFactory.create()
+    Dataset.objects.filter(pk=before.pk).update(table_uri="s3://lake/tables/x")
+    make(operator, secrets=KEYS)
+    assert how_opened("s3://lake/tables/x") == {}
+    assert connections.adopt_tables(actor=operator, name="lake") == [before]
+    assert how_opened("s3://lake/tables/x") == KEYS
+    assert connections.adopt_tables(actor=operator, name="lake") == []
+
+
+def test_one_table_is_one_dataset_whatever_its_address(operator: User) -> None:
+    dataset = DatasetFactory.create()
+    copy = Path(f"{dataset.table_uri}-copy")
+    Path(dataset.table_uri).rename(copy)
+    given: dict[str, Any] = {
+        "project": dataset.project,
+        "slug": "copy",
+        "name": "Copy",
+        "primary_keys": ["tailnum"],
+    }
+    with pytest.raises(InvalidInput, match="has the same identity"):
+        services.register_dataset(table_uri=str(copy), actor=operator, **given)
+    owner = person_with(Role.OWNER, dataset.project)
+    with pytest.raises(Forbidden):
+        services.register_dataset(table_uri=str(copy), actor=owner, is_copy=True, **given)
+    assert services.register_dataset(table_uri=str(copy), actor=operator, is_copy=True, **given).meta.is_copy
+
+
+def test_an_address_with_a_secret_from_before_is_told_of(operator: User) -> None:
+    dataset = DatasetFactory.create(slug="planes")
+    assert connections.addresses_with_secrets() == []
+    Dataset.objects.filter(pk=dataset.pk).update(table_uri=f"s3://AKIA:{CANARY}@lake/x")
+    assert connections.addresses_with_secrets() == [f"the dataset {dataset.project.slug}/planes"]

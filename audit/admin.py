@@ -1,12 +1,13 @@
 """Operators read and verify the trail; nobody writes it here."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db import connection
+from django.db import connection, models
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -42,7 +43,16 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic only in 
         return found if found <= self.FURTHEST else AtLeast(self.FURTHEST)
 
 
-class IndexedValuesFilter(admin.AllValuesFieldListFilter):
+class NamedValuesFilter(admin.AllValuesFieldListFilter):
+    """The values of a text as a filter, the empty one with a name: a link without one is nothing to a screen reader."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """As Django has them."""
+        for choice in super().choices(changelist):
+            yield {**choice, "display": choice["display"] if str(choice["display"]).strip() else "none"}
+
+
+class IndexedValuesFilter(NamedValuesFilter):
     """A filter by the values of a text column that an index begins with.
 
     Each value is found from the one before it by one step in the index (a "loose index scan", which neither SQLite nor
@@ -64,6 +74,13 @@ def _values_of(model: type[Model], column: str) -> list[str]:
             f"WHERE found.value IS NOT NULL) SELECT value FROM found WHERE value IS NOT NULL"
         )
         return [value for (value,) in cursor.fetchall()]
+
+
+admin.FieldListFilter.register(
+    lambda field: isinstance(field, models.CharField | models.TextField) and not field.choices,
+    NamedValuesFilter,
+    take_priority=True,
+)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only in the stubs

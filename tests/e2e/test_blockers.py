@@ -206,3 +206,43 @@ def test_what_keeps_every_request_to_a_table_is_told_and_clears(
     stuck.get_by_role("button", name="Acknowledge").click()
     cleared(carl, path, DIFFERS)
     expect(page.get_by_role("heading", name="Ready to merge")).to_be_visible(timeout=PATIENT)
+
+
+def test_a_page_that_grew_old_says_why_its_button_is_none_any_more(
+    sign_in: SignIn, table: Callable[..., Table]
+) -> None:
+    # Without scripts no page keeps itself up to date.
+    carl, unmoved, to = sign_in("carl"), sign_in("carl", java_script_enabled=False), table()
+    page, old = carl.page, unmoved.page
+
+    # A draft without content is led to the ways in; one that got content is not deleted.
+    draft = to.carl.post("change_requests", dataset=to.pk, title="Nothing yet")["cr_id"]
+    path = f"/change-requests/{draft}/"
+    carl.go(path)
+    delete = page.get_by_role("button", name="Delete the empty draft")
+    unmoved.go(path)
+    follow(page, "No changes were uploaded yet.", "Upload changes")
+    carl.look_at_rows(f"{path}upload/", "id,name\n1,One\n")
+    page.get_by_role("button", name="Make it the content").click()
+    cleared(carl, path, "No changes were uploaded yet.")
+    expect(delete).to_have_count(0)
+    old.get_by_role("button", name="Delete the empty draft").click()
+    expect(old.get_by_role("paragraph").filter(has_text="It has content. Close it instead.")).to_be_visible()
+
+    # Its author takes back what somebody closed meanwhile.
+    to.carl.post(f"change_requests/{draft}/submit")
+    unmoved.go(path)
+    to.olivia.post(f"change_requests/{draft}/close", reason="Not needed.")
+    old.get_by_role("button", name="Take back to draft").click()
+    expect(old.get_by_text(re.compile("The change request is closed; only a pending one"))).to_be_visible()
+
+    # A revert is taken up again while another one is open.
+    merged = to.propose("To be taken back", {"id": 4, "name": "Four"})
+    to.carl.post(f"change_requests/{merged}/merge")
+    first = to.olivia.post(f"change_requests/{merged}/revert")["cr_id"]
+    to.olivia.post(f"change_requests/{first}/close", reason="Later.")
+    olivia = sign_in("olivia", java_script_enabled=False)
+    olivia.go(f"/change-requests/{first}/")
+    second = to.olivia.post(f"change_requests/{merged}/revert")["cr_id"]
+    olivia.page.get_by_role("button", name="Reopen").first.click()
+    expect(olivia.page.get_by_role("paragraph").filter(has_text=f"{second} is a revert")).to_be_visible()

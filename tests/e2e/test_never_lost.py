@@ -1,14 +1,71 @@
 """What is refused has the focus at its field, filters keep their page, views are kept, news comes without a stream."""
 
 import re
+from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import SignIn
-from tests.e2e.test_accessibility import violations
-from tests.e2e.test_beside import PATIENT, propose
+from tests.e2e.test_accessibility import paths, unfold, violations
+from tests.e2e.test_beside import PATIENT, end_session, propose, sign_in_again
 
 LOOKS = 20
+#: Forms that are no loss, that hold a password, or that stay on their page (its script says so and keeps the choice).
+NOT_CARRIED = re.compile("/(sign-out|theme|password|sign-in|conflicts/resolve|conflicts/matching)/")
+#: Fill the n-th form of the page with words and choices as far as somebody could; what it sends then, null for nothing.
+FILL = """number => {
+  const form = document.forms[number];
+  const shown = (one) => !one.disabled && !one.readOnly && one.type !== "hidden";
+  const fields = [...form.elements].filter(shown);
+  let filled = 0;
+  for (const one of fields) {
+    const isText = one.tagName === "TEXTAREA" || ["text", "search", "email", "url"].includes(one.type);
+    if (isText) one.value = `Words ${one.name}`.slice(0, one.maxLength > 0 ? one.maxLength : undefined);
+    else if (one.type === "checkbox" || one.type === "radio") one.checked = true;
+    else if (one.tagName === "SELECT") one.selectedIndex = one.options.length - 1;
+    else if (one.type !== "number" && one.type !== "date") continue;
+    filled += one.name ? 1 : 0;
+  }
+  form.noValidate = true;
+  return filled ? [...new FormData(form)].filter(([name, value]) => typeof value === "string") : null;
+}"""
+#: Of a sample of the pages there are at least so many kinds of forms.
+LEAST_FORMS = 3
+OF_FORMS = {"csrfmiddlewaretoken", "typed_by"}
+
+
+def forms_of(page: Page) -> list[str]:
+    """The addresses that the forms of the page send to; empty for those that ask."""
+    found: list[str] = page.evaluate(
+        """() => [...document.forms].map((form) => form.method === "post"
+          ? new URL(form.getAttribute("action") || "", location.href).pathname : "")"""
+    )
+    return found
+
+
+def test_what_is_typed_or_chosen_in_any_form_outlives_the_session(sign_in: SignIn) -> None:
+    olivia = sign_in("olivia")
+    page, seen, lost = olivia.page, set(), {}
+    for path in paths(olivia, 1):
+        olivia.go(path)
+        for number, action in enumerate(forms_of(page)):
+            kind = re.sub(r"\d+", "N", action)
+            if not action or kind in seen or NOT_CARRIED.search(action):
+                continue
+            seen.add(kind)
+            olivia.go(path)
+            unfold(page)
+            sent = page.evaluate(FILL, number)
+            if sent is None:
+                continue
+            end_session(olivia)
+            page.evaluate("number => document.forms[number].requestSubmit()", number)
+            sign_in_again(page, "olivia")
+            kept: list[Any] = page.evaluate("() => [...new FormData(document.querySelector('#typed'))]")
+            if missing := [one for one in sent if one[0] not in OF_FORMS and one not in kept]:
+                lost[f"{path} {kind}"] = missing
+    assert lost == {}
+    assert len(seen) > LEAST_FORMS
 
 
 def test_nothing_leads_to_a_dead_end(sign_in: SignIn) -> None:

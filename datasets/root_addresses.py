@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+import merging
+
 #: How addresses may begin that are no folders.
 SCHEMES: Final = ("s3", "gs", "az", "abfs", "abfss")
 _SECRETS: Final = re.compile(
@@ -47,7 +49,10 @@ def read_place(text: str) -> Path | str:
         raise InvalidPlace(
             f"It must name a place as plainly as {scheme}://bucket/prefix: without parameters, empty parts and dots."
         )
-    return place.rstrip("/")
+    try:
+        return merging.canonical_uri(place)  # as tables below it are spelled
+    except merging.StoreAddressRefused as error:
+        raise InvalidPlace(str(error)) from None
 
 
 def read_options(pairs: Iterable[str]) -> dict[str, str]:

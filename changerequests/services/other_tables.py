@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 
 import merging
 from datasets.connecting import places_above
+from datasets.data_root import local_data_root
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.roles import role_on
@@ -22,13 +23,13 @@ def other_table(dataset: Dataset, actor: User, address: str) -> str:
     Raises ``InvalidInput`` for places elsewhere, for the dataset's own table, and for tables of datasets that the actor
     may not see, which are told from what is not there by nothing.
     """
-    root = Path(settings.DELTA_DATA_ROOT).resolve()
+    root = local_data_root()
     written = address.strip().removeprefix("file://")
     if reason := merging.holds_secret(written):
         raise _refused(f"An address with a secret in it is not taken. {reason}")
     if "://" in written:
         return _in_an_object_store(dataset, actor, written.rstrip("/"))
-    if "\0" in written:
+    if "\0" in written or root is None:
         raise _refused("Name a table below the installation's data folder: other places cannot be read here.")
     path = (root / written).resolve()
     if not path.is_relative_to(root) or path.relative_to(root).parts[:1] in RESERVED_FOLDERS:

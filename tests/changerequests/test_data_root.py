@@ -9,8 +9,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from django.conf import settings as installation
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
@@ -46,11 +46,11 @@ from config.env import Environment, data_root, data_root_options
 from datasets.data_root import data_root as opened_root
 from datasets.models import Dataset
 from datasets.roles import Role
+from datasets.services.creation import NewTable, create_dataset
 from tests import kept
-from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
+from tests.factories import ChangeRequestFactory, DatasetFactory, ProjectFactory, UserFactory, person_with
 from tests.merging.stores import s3_server
 
-NO_PLANES = pa.table({"tailnum": pa.array([], pa.string()), "seats": pa.array([], pa.int64())})
 ROWS = b"tailnum,seats\nN1,149\nN2,182\nN3,55\n"
 
 
@@ -108,8 +108,18 @@ def received(change_request: ChangeRequest, actor: User, folder: Path, content: 
 def test_the_whole_path_of_a_request_on_machines_that_share_no_folder(
     machines: Machines, tmp_path: Path, deaf_staging: None, deaf_worker: None, client: Client
 ) -> None:
-    with override_settings(DELTA_DATA_ROOT=machines.folder / "tables"):
-        dataset = DatasetFactory.create(data=NO_PLANES, staging_cleanup="archive")
+    operator = UserFactory.create(is_superuser=True, is_staff=True)
+    dataset = create_dataset(
+        project=ProjectFactory.create(),
+        slug="planes",
+        name="planes",
+        table=NewTable([merging.Column("tailnum", "string"), merging.Column("seats", "long")]),
+        primary_keys=["tailnum"],
+        actor=operator,
+        required_approvals=0,
+        staging_cleanup="archive",
+    )
+    assert dataset.table_uri == f"{installation.DELTA_DATA_ROOT}/tables/{dataset.project.slug}/planes"
     owner, author = (person_with(role, dataset) for role in (Role.OWNER, Role.CONTRIBUTOR))
 
     # Looked at, proposed as it was looked at, read by a worker elsewhere.
@@ -203,7 +213,7 @@ def test_the_whole_path_of_a_request_on_machines_that_share_no_folder(
     assert not any(author.get_username().encode() in document for document in documents)
     assert after_restore(dry_run=True).findings == ()
     kept_here = {path.name for path in (tmp_path / "machines").iterdir()}
-    assert kept_here == {"web", "worker", "third", "tables"}
+    assert kept_here == {"web", "worker", "third"}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -343,14 +353,14 @@ def test_fo1_a_data_root_is_a_folder_or_a_place_in_a_store() -> None:
             "/data/delta",
             "file:///data/a%20b",
             "s3://bucket/prefix/",
-            "abfss://files@account/prefix",
+            "abfs://files@account.dfs.core.windows.net/prefix",
         )
     ]
     assert read == [
         Path("/data/delta"),
         Path("/data/a b"),
         "s3://bucket/prefix",
-        "abfss://files@account/prefix",
+        "abfss://files@account.dfs.core.windows.net/prefix",
     ]
     options = data_root_options(
         Environment(delta_data_root_options=["AWS_REGION=x", "AWS_ENDPOINT_URL=http://a=b"])

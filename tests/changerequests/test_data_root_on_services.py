@@ -12,13 +12,14 @@ from urllib.parse import urlencode
 import pytest
 from pytest_django import Settings
 
+import merging
 from audit.services import verify
 from datasets.data_root import data_root
-from datasets.models import Dataset
 from datasets.roles import Role
+from datasets.services.creation import NewTable, create_dataset
 from tests import services
 from tests.api.clients import token_of
-from tests.factories import DatasetFactory, person_with, rows_of
+from tests.factories import ProjectFactory, UserFactory, person_with, rows_of
 from tests.live.server import Answer, Connection
 from tests.merging.stores import s3_server
 
@@ -28,16 +29,7 @@ SEATS = b"tailnum,seats\nN1,1\nN2,2\n"
 
 
 @pytest.fixture
-def dataset(transactional_db: None) -> Dataset:
-    """Its table is where the test's data root was before it became a store."""
-    made: Dataset = DatasetFactory.create(slug="planes", required_approvals=0, staging_cleanup="archive")
-    return made
-
-
-@pytest.fixture
-def web(
-    dataset: Dataset, process_environment: dict[str, str], tmp_path: Path, settings: Settings
-) -> Iterator[str]:
+def web(process_environment: dict[str, str], tmp_path: Path, settings: Settings) -> Iterator[str]:
     """A web process and a worker; this process sees the store as a third."""
     with s3_server() as options, pytest.MonkeyPatch.context() as patch:
         shared = {
@@ -73,8 +65,18 @@ def told(answer: Answer, status: int) -> Any:
 
 
 def test_the_core_path_where_web_and_worker_share_no_folder(
-    web: str, dataset: Dataset, tmp_path: Path
+    web: str, tmp_path: Path, settings: Settings
 ) -> None:
+    dataset = create_dataset(
+        project=ProjectFactory.create(),
+        slug="planes",
+        name="planes",
+        table=NewTable([merging.Column("tailnum", "string"), merging.Column("seats", "long")]),
+        primary_keys=["tailnum"],
+        actor=UserFactory.create(is_superuser=True),
+        required_approvals=0,
+        staging_cleanup="archive",
+    )
     owner = person_with(Role.OWNER, dataset)
     client = Connection(web, token=token_of(owner))
     place = f"/api/v1/datasets/{dataset.project.slug}/planes"
@@ -110,7 +112,8 @@ def test_the_core_path_where_web_and_worker_share_no_folder(
         )
     back = told(client.send("POST", request(second, "/revert"), {}), 201)["cr_id"]
     assert len(told(client.call("GET", request(back, "/diff")), 200)["results"]) == 1
-    assert [row["seats"] for row in rows_of(dataset)][:2] == [3, 2]
+    assert [row["seats"] for row in rows_of(dataset)] == [3, 2]
+    assert dataset.table_uri.startswith(f"{settings.DELTA_DATA_ROOT}/tables/")
     assert data_root().folders("_archive/change_requests") == sorted([first, second])
     assert list(verify()) == []
     assert {one.name for one in (tmp_path / "web").iterdir()} == {"cache", "tmp"}

@@ -44,6 +44,18 @@ NO_OPERATION = {
     "POST sweep": OPERATORS,
     "POST reconcile_table": OPERATORS,
     "POST operations_retention": OPERATORS,
+    **dict.fromkeys(
+        (
+            "POST operations_connections",
+            "POST connection",
+            "POST try_connection",
+            "POST allow_prefix",
+            "POST withdraw_prefix",
+            "POST adopt_tables",
+            "POST remove_connection",
+        ),
+        "operators alone see these forms; their programs have /api/v1/connections and manage.py connection",
+    ),
     "POST accept_invitation": "a person chooses a password of their own, in a browser",
     "POST sign_in_once": "a person comes in by a link that an operator made; programs have tokens",
     "POST link_account": "a person proves at the provider, in a browser, who they are",

@@ -11,9 +11,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts.access import end_access
-from accounts.models import Identity, Invitation
+from accounts.models import Identity, Invitation, ServiceAccount
+from accounts.names import SERVICE_SUFFIX, is_service_name
 from audit.admin import ReadOnlyAdmin
 from audit.services import INSTALLATION_STREAM, record
+from datasets.errors import InvalidInput
 from datasets.evidence import RENAMED, account_rows
 from datasets.owners import keeping_owners, owned_by
 
@@ -60,6 +62,8 @@ class AccountAdmin(UserAdmin):
 
         What an account was called before is kept in the trail: its entries have the name that it had.
         """
+        if "username" in form.changed_data:
+            self._require_fitting_name(obj)
         super().save_model(request, obj, form, change)
         if change and "username" in form.changed_data:
             self._record(request, obj, RENAMED, {"before": form.initial["username"]})
@@ -83,6 +87,15 @@ class AccountAdmin(UserAdmin):
         if "password" in changed:
             self._end_access(request, obj, "account.password_reset")
         return super().log_change(request, obj, message)
+
+    @staticmethod
+    def _require_fitting_name(account: User) -> None:
+        """People and service accounts are told apart by their names, wherever they are named."""
+        is_service = ServiceAccount.objects.filter(user=account.pk).exists()
+        if is_service_name(account.get_username()) != is_service:
+            raise InvalidInput(
+                f"User names that end with {SERVICE_SUFFIX} are those of service accounts alone."
+            )
 
     @staticmethod
     def _end_access(request: HttpRequest, account: User, action: str) -> None:
@@ -113,6 +126,13 @@ class InvitationAdmin(ReadOnlyAdmin):
     exclude = ("digest",)
 
 
+class ServiceAccountAdmin(ReadOnlyAdmin):
+    """What pipelines are here; they are made and ended on the page of service accounts."""
+
+    list_display = ("user", "project", "purpose", "made_by", "created_at")
+    search_fields = ("user__username", "purpose")
+
+
 class IdentityAdmin(ReadOnlyAdmin):
     """Which accounts the provider vouches for; people link their own, operators by ``manage.py link_person``."""
 
@@ -134,6 +154,7 @@ class GroupOfPeopleAdmin(GroupAdmin):
 
 admin.site.register(Invitation, InvitationAdmin)
 admin.site.register(Identity, IdentityAdmin)
+admin.site.register(ServiceAccount, ServiceAccountAdmin)
 admin.site.unregister(Group)
 admin.site.register(Group, GroupOfPeopleAdmin)
 admin.site.unregister(User)

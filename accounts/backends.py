@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from accounts import guard
+from accounts.names import is_service_name
 from accounts.passwords import require_passwords
 
 
@@ -25,7 +26,7 @@ class GuardedBackend(ModelBackend):
             return super().authenticate(request, username, password)
         require_passwords()
         attempt = guard.begin(request, username)
-        user = super().authenticate(request, username, password) if _can_be_a_name(username) else None
+        user = super().authenticate(request, username, password) if _can_be_a_person(username) else None
         if user is None:
             attempt.wrong()
         else:
@@ -33,6 +34,6 @@ class GuardedBackend(ModelBackend):
         return user
 
 
-def _can_be_a_name(text: str) -> bool:
-    """Whether a database can be asked for it."""
-    return "\0" not in text and text.isprintable()
+def _can_be_a_person(text: str) -> bool:
+    """Whether a database can be asked for it, and people are called so: service accounts sign in nowhere."""
+    return "\0" not in text and text.isprintable() and not is_service_name(text)

@@ -23,6 +23,7 @@ from django.utils import timezone
 from accounts.errors import EmailTaken, IdentityTaken, SignInRefused
 from accounts.invitations import give_invited_role, take_invitation
 from accounts.models import Identity
+from accounts.names import is_service_name
 from accounts.provider import GroupsUnreadable, SignInProvider
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
@@ -67,7 +68,7 @@ def link(*, provider: SignInProvider, claims: Mapping[str, Any], user: User) -> 
 
     Raises ``IdentityTaken`` and ``SignInRefused``.
     """
-    _refuse_service(user)
+    _require_person(user)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
         identity = _linked(user, provider, subject_in(claims), actor=user)
@@ -79,7 +80,7 @@ def link_subject(*, provider: SignInProvider, user: User, subject: str) -> None:
 
     Raises ``IdentityTaken`` and ``SignInRefused``.
     """
-    _refuse_service(user)
+    _require_person(user)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
         _linked(user, provider, subject_in({"sub": subject}), actor=None)
@@ -295,9 +296,11 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
     return " ".join(found.replace("\0", " ").split()) if isinstance(found, str) else ""
 
 
-def _refuse_service(user: User) -> None:
+def _require_person(user: User) -> None:
     if not user.is_active:
         raise SignInRefused("This account is deactivated.")
+    if is_service_name(user.get_username()):
+        raise SignInRefused("Service accounts sign in nowhere: they have tokens.")
 
 
 def _record(action: str, user: User, data: dict[str, Any], actor: User | None = None) -> None:

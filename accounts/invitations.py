@@ -27,6 +27,7 @@ from django.utils import timezone
 
 from accounts.errors import InvitationOver
 from accounts.models import Invitation
+from accounts.names import is_service_name
 from accounts.passwords import require_passwords
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import Forbidden, InvalidInput, NotFound
@@ -197,7 +198,7 @@ def _require_account(account: User, password: str) -> None:
         account.clean_fields(exclude=["password"])
     except ValidationError as error:
         errors |= error.message_dict
-    if User.objects.filter(username__iexact=account.username).exists():
+    if is_service_name(account.username) or User.objects.filter(username__iexact=account.username).exists():
         errors["username"] = [_TAKEN]
     try:
         validate_password(password, account)

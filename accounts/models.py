@@ -154,3 +154,25 @@ class Identity(models.Model):
 
     def __str__(self) -> str:
         return f"identity {self.pk}"
+
+
+class ServiceAccount(models.Model):
+    """What a pipeline is here: an account without password and sign-in, whose tokens others make.
+
+    Those who own its project manage it, and operators; without a project operators alone.
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="service_account"
+    )
+    project = models.ForeignKey(
+        "datasets.Project", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    purpose = models.CharField(max_length=200, blank=True)
+    made_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"service account {self.pk}"

@@ -30,16 +30,18 @@ def make_token(
     scopes: Collection[Scope] = tuple(Scope),
     days: int = USUAL_DAYS,
     agent: str = "",
+    actor: User | None = None,
 ) -> tuple[Token, str]:
     """A new token and, this once, its key; what is done with it is marked as done by ``agent`` where one is named.
 
-    Raises ``InvalidInput``.
+    ``actor`` makes it where that is another than its owner. Raises ``InvalidInput``.
     """
     require_makeable(scopes, days)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=owner.pk)
         if tokens_of(owner).count() >= MOST_TOKENS:
-            raise InvalidInput(f"You have {MOST_TOKENS} tokens already; revoke some that you do not need.")
+            whose = "You have" if actor is None else f"{owner.get_username()} has"
+            raise InvalidInput(f"{whose} {MOST_TOKENS} tokens already; revoke some that nobody needs.")
         made, key = Token.objects.create(
             user=owner,
             expiry=timedelta(days=days),
@@ -48,7 +50,7 @@ def make_token(
             agent=agent.strip(),
             password_mark=password_mark(owner),
         )
-        _record("token.made", made, {"scopes": made.scopes, "days": days, **agent_in_data(made)})
+        _record("token.made", made, {"scopes": made.scopes, "days": days, **agent_in_data(made)}, actor)
     return made, key
 
 
@@ -88,22 +90,22 @@ def note_use(token: Token) -> None:
         Token.objects.filter(pk=token.pk).update(last_used_at=now)
 
 
-def revoke_token(*, owner: User, number: object) -> None:
-    """Make one of the person's own tokens worthless. Raises ``NotFound``."""
+def revoke_token(*, owner: User, number: object, actor: User | None = None) -> None:
+    """Make one of the owner's tokens worthless; ``actor`` does it where that is another. Raises ``NotFound``."""
     with transaction.atomic():
         token = Token.objects.select_for_update().filter(user=owner, number=number).first()
         if token is None:
-            raise NotFound("You have no such token.")
-        _record("token.revoked", token, {})
+            raise NotFound("There is no such token.")
+        _record("token.revoked", token, {}, actor)
         token.delete()
 
 
-def _record(action: str, token: Token, data: dict[str, object]) -> None:
+def _record(action: str, token: Token, data: dict[str, object], actor: User | None) -> None:
     record(
         stream=INSTALLATION_STREAM,
         action=action,
         subject_type="token",
         subject_id=str(token.number),
-        actor=token.user.get_username(),
-        data={"name": token.name, **data},
+        actor=(actor or token.user).get_username(),
+        data={"name": token.name, **({"of": token.user.get_username()} if actor else {}), **data},
     )

@@ -47,6 +47,7 @@ from api.views.proposing import ProposalView
 from api.views.reviewing import SplitView, ViewedGroupsView
 from api.views.rows import DifferenceViewSet, RowsViewSet
 from api.views.saved_views import SavedViewsView, SavedViewView
+from api.views.service_accounts import ServiceAccountViewSet, ServiceTokenViewSet
 from api.views.sign_in import (
     DeviceSignInView,
     DeviceTokenView,
@@ -73,6 +74,7 @@ register_converter(DatasetConverter, "dataset")
 DATASET = "datasets/<dataset:dataset_id>"
 REQUEST = "change_requests/<str:cr_id>"
 PROJECT = "projects/<slug:slug>"
+SERVICE_ACCOUNT = "service_accounts/<int:service_account_id>"
 WEBHOOK = "webhooks/<int:webhook_id>"
 SUBSCRIPTION: dict[str, Any] = {"get": "retrieve", "put": "update", "delete": "destroy"}
 #: Short lists that come whole.
@@ -88,6 +90,32 @@ v1 = [
     path("auth/tokens/<uuid:number>", TokenViewSet.as_view({"delete": "destroy"}), name="own-token"),
     path("auth/password", PasswordView.as_view(), name="password"),
     path("auth/sessions", SessionViewSet.as_view({"get": "list", "delete": "destroy"}), name="sessions"),
+    path(
+        "service_accounts",
+        ServiceAccountViewSet.as_view({"get": "list", "post": "create"}),
+        name="service-accounts",
+    ),
+    path(SERVICE_ACCOUNT, ServiceAccountViewSet.as_view({"get": "retrieve"}), name="service-account"),
+    path(
+        f"{SERVICE_ACCOUNT}/deactivate",
+        ServiceAccountViewSet.as_view({"post": "deactivate"}),
+        name="service-account-deactivate",
+    ),
+    path(
+        f"{SERVICE_ACCOUNT}/tokens",
+        ServiceTokenViewSet.as_view({"get": "list", "post": "create"}),
+        name="service-tokens",
+    ),
+    path(
+        f"{SERVICE_ACCOUNT}/tokens/<uuid:token_number>",
+        ServiceTokenViewSet.as_view({"delete": "destroy"}),
+        name="service-token",
+    ),
+    path(
+        f"{SERVICE_ACCOUNT}/tokens/<uuid:token_number>/rotate",
+        ServiceTokenViewSet.as_view({"post": "rotate"}),
+        name="service-token-rotate",
+    ),
     path("groups", GroupViewSet.as_view({"get": "list"}), name="groups"),
     path("projects", ProjectViewSet.as_view({"get": "list", "post": "create"}), name="projects"),
     path(

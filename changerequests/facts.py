@@ -177,7 +177,7 @@ class Facts:
     @property
     def approvals(self) -> tuple[Review, ...]:
         """Approvals that count: of this content and these choices, by somebody who may review and is neither its author
-        nor its last editor, nor chose values."""
+        nor its last editor, nor chose values; by service accounts where the dataset lets them count."""
         revision = self.revision
         return tuple(
             review
@@ -186,6 +186,7 @@ class Facts:
             and review.verdict == Review.Verdict.APPROVE
             and review.entitled
             and not review.chose
+            and (self.dataset.service_approvals_count or not review.by_service)
             and review.revision_digest == revision.digest
             and review.resolutions_digest == self.resolutions_digest
             and review.reviewer_id not in (self.change_request.author_id, revision.created_by_id)

@@ -648,6 +648,8 @@ class Review(models.Model):
     entitled: bool
     #: Whether the reviewer made one of the choices that stand for the request's conflicts. The same.
     chose: bool
+    #: Whether the reviewer is a service account. The same.
+    by_service: bool
     #: The number of its revision. The same.
     revision_number: int
 

@@ -101,8 +101,12 @@ def _of_suite_that_holds() -> Q:
 
 def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
     """Verdicts on these requests, oldest first, comments apart; each with whether its reviewer is ``entitled`` to it
-    still, and ``chose`` values for conflicts, and the number of its revision."""
+    still, is a service account (``by_service``), and ``chose`` values for conflicts, and the number of its revision."""
     return _verdicts().filter(change_request__in=change_requests)
+
+
+#: The condition that a verdict is a service account's.
+BY_SERVICE = Q(reviewer__service_account__isnull=False)
 
 
 @built_once
@@ -119,6 +123,7 @@ def _verdicts() -> QuerySet[Review]:
     facts = {
         "entitled": ExpressionWrapper(entitled, BooleanField()),
         "chose": Exists(chosen),
+        "by_service": ExpressionWrapper(BY_SERVICE, BooleanField()),
         "revision_number": F("revision__number"),
     }
     return (

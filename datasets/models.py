@@ -133,6 +133,11 @@ class Dataset(models.Model):
     required_approvals = models.PositiveSmallIntegerField(default=1, validators=[MaxValueValidator(100)])
     contributors_may_merge = models.BooleanField(default=True)
     threads_must_be_resolved = models.BooleanField(default=False)
+    service_approvals_count = models.BooleanField(
+        default=False,
+        db_default=False,  # rows of the release before have none
+        help_text="Whether approvals of service accounts count as those of people do.",
+    )
     delete_limit = models.DecimalField(
         max_digits=5,
         decimal_places=4,

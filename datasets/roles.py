@@ -244,7 +244,12 @@ def projects_to_list(user: User) -> QuerySet[Project]:
 
 def projects_to_register_in(user: User) -> QuerySet[Project]:
     """The projects in which the person makes datasets: those that they own, and all of them for operators."""
-    if user.is_superuser or is_operator(user):
+    return Project.objects.all() if is_operator(user) else projects_owned_by(user)
+
+
+def projects_owned_by(user: User) -> QuerySet[Project]:
+    """The projects that the person owns, alone or by a group."""
+    if user.is_superuser:
         return Project.objects.all()
     return Project.objects.filter(_held_by(user, "own_project", "pk"))
 

@@ -265,6 +265,40 @@ class InviteForm(forms.Form):
         return project, Role(self.cleaned_data["role"] or Role.CONTRIBUTOR)
 
 
+class ServiceAccountForm(forms.Form):
+    """What a pipeline is called here, and where it begins."""
+
+    name = forms.CharField(
+        max_length=60, label="Name", help_text="Such as “nightly-load”: it is called nightly-load@service."
+    )
+    purpose = forms.CharField(max_length=200, required=False, label="What it is for")
+    project = forms.ChoiceField(label="Project", required=False, help_text="Its owners manage the account.")
+    role = forms.ChoiceField(
+        label="Role in it",
+        required=False,
+        choices=[("", "none yet"), *ROLES],
+        initial=Role.CONTRIBUTOR.value,
+    )
+
+    def __init__(
+        self, *args: Any, projects: list[Project], needs_project: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.projects = {one.slug: one for one in projects}
+        project = self.fields["project"]
+        if isinstance(project, forms.ChoiceField):
+            nowhere = [] if needs_project else [("", "none: operators manage it")]
+            project.choices = [*nowhere, *((one.slug, one.name) for one in projects)]
+        style(self)
+
+    @property
+    def place(self) -> tuple[Project | None, Role | None]:
+        """The project and the role on it; neither where no project was chosen."""
+        project = self.projects.get(self.cleaned_data["project"])
+        role = self.cleaned_data["role"]
+        return project, Role(role) if project is not None and role else None
+
+
 class AcceptForm(forms.Form):
     """What somebody who was invited is called here, and their password."""
 

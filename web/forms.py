@@ -346,6 +346,21 @@ class OperatorActionForm(FormWithOwnIds):
     )
 
 
+class ReasonForm(forms.Form):
+    """Why something ends."""
+
+    reason = forms.CharField(
+        label="Reason",
+        max_length=500,
+        help_text="It is kept in the audit trail.",
+        error_messages={"required": "Give a reason: it is kept in the audit trail."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        style(self)
+
+
 class DatasetSettingsForm(forms.ModelForm):
     """The rules under which a dataset changes."""
 
@@ -359,7 +374,12 @@ class DatasetSettingsForm(forms.ModelForm):
         (
             "Who lets a change in",
             "What people do before a change request can be merged.",
-            ("required_approvals", "contributors_may_merge", "threads_must_be_resolved"),
+            (
+                "required_approvals",
+                "service_approvals_count",
+                "contributors_may_merge",
+                "threads_must_be_resolved",
+            ),
         ),
         (
             "What a merge may do",
@@ -378,6 +398,7 @@ class DatasetSettingsForm(forms.ModelForm):
         fields = EDITABLE_SETTINGS
         labels = {
             "required_approvals": "Approvals needed",
+            "service_approvals_count": "Approvals of service accounts count",
             "contributors_may_merge": "Contributors may merge what passes every gate",
             "threads_must_be_resolved": "Every discussion must be resolved before a merge",
             "delete_limit": "Delete limit",
@@ -392,6 +413,7 @@ class DatasetSettingsForm(forms.ModelForm):
         help_texts = {
             "description": "Everybody who may see the dataset reads it under its name.",
             "required_approvals": "How many people other than the author and the last editor must approve.",
+            "service_approvals_count": "Otherwise people alone approve; a pipeline may still ask for changes.",
             "contributors_may_merge": "Otherwise owners alone merge.",
             "threads_must_be_resolved": "Contributors and owners resolve them in the conversation.",
             "delete_limit": "Share of the table's rows from 0 to 1. A merge that deletes more asks for the "

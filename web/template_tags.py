@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from accounts.names import is_service_name
 from datasets.models import Dataset
 from notifications.selectors import Unread, unread_news_of
 from web import cells, theme
@@ -66,6 +67,7 @@ def sign_in_ways() -> SignInWays:
 
 
 register.filter("counted", counted)
+register.filter("is_service_name", is_service_name)
 
 
 class _DataTable(template.Node):

@@ -36,6 +36,7 @@ TEXTS = {
     "note": "Why",
     "dataset_name": "Name of the dataset",
     "name": "Name",
+    "purpose": "What it is for",
     "member": "Name of the member",
     "value-": "Another value",
     "rule-": "Of the rule",

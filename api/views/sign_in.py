@@ -86,10 +86,11 @@ class TokenView(Documented):
             user = person_of(request, username, password)
         made, key = make_token(owner=user, **wanted)
         user_logged_in.send(sender=User, request=request._request, user=user)
-        return Response(_shown_once(made, key))
+        return Response(shown_once(made, key))
 
 
-def _shown_once(made: Token, key: str) -> dict[str, Any]:
+def shown_once(made: Token, key: str) -> dict[str, Any]:
+    """A new token as its maker reads it."""
     return NewTokenSerializer({**TokenSerializer(made).data, "token": key}).data
 
 
@@ -144,7 +145,7 @@ class DeviceTokenView(Documented):
         if taken is None:
             told = StillWaitingSerializer({"interval": devices.INTERVAL}).data
             return Response(told, status=202, headers={"Retry-After": str(devices.INTERVAL)})
-        return Response(_shown_once(*taken))
+        return Response(shown_once(*taken))
 
 
 @extend_schema(tags=["signing in"])

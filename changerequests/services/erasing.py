@@ -76,6 +76,7 @@ TEXTS_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
     "accounts.Token": ("name", "agent"),
     "accounts.DeviceSignIn": ("name", "agent"),
     "accounts.Invitation": ("email", "first_name", "last_name"),
+    "accounts.ServiceAccount": ("purpose",),
 }
 #: What opens the account, says where from, what it was told, what it is asked for and what it typed and never proposed:
 #: rows by the labels of their models, with what names the account in them.

@@ -376,6 +376,7 @@ class DatasetDetail(TypedDict):
     required_approvals: NotRequired[int]
     contributors_may_merge: NotRequired[bool]
     threads_must_be_resolved: NotRequired[bool]
+    service_approvals_count: NotRequired[bool]
     delete_limit: NotRequired[str]
     conflict_policy: NotRequired[ConflictPolicyEnum]
     staging_cleanup: NotRequired[StagingCleanupEnum]
@@ -1141,6 +1142,14 @@ class PaginatedRevisionList(TypedDict):
     results: list[Revision]
 
 
+class PaginatedServiceAccountList(TypedDict):
+    """PaginatedServiceAccountList."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+    results: list[ServiceAccount]
+
+
 class PaginatedSuiteVersionList(TypedDict):
     """PaginatedSuiteVersionList."""
 
@@ -1456,6 +1465,18 @@ class SchemaChange(TypedDict):
 
 
 ScopesEnum = Literal["read", "propose", "review", "merge", "admin"]
+
+
+class ServiceAccount(TypedDict):
+    """What a pipeline is here."""
+
+    id: int
+    username: str
+    purpose: NotRequired[str]
+    project: NotRequired[str | None]
+    made_by: NotRequired[str | None]
+    created_at: str
+    is_active: bool
 
 
 class Session(TypedDict):

@@ -27,6 +27,7 @@ EDITABLE_SETTINGS = (
     "required_approvals",
     "contributors_may_merge",
     "threads_must_be_resolved",
+    "service_approvals_count",
     "delete_limit",
     "conflict_policy",
     "staging_cleanup",

@@ -5,6 +5,7 @@ back, so that every example meets the same world. Asked is that nothing ends in 
 has a status, a content type and a body that the document knows.
 """
 
+import uuid
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -101,6 +102,8 @@ def known(merged: ChangeRequest, conflicting: ChangeRequest, owner: User) -> dic
         "invitation_id": [10**6],
         "connection": ["nothing"],
         "prefix_id": [10**6],
+        "service_account_id": [10**6],
+        "token_number": [str(uuid.uuid4())],
         "kind": ["user", "group"],
         "member": ["nobody-such", owner.username],
         "upload_id": [*Upload.objects.values_list("pk", flat=True), 10**6],

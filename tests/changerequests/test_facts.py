@@ -60,10 +60,16 @@ def asked(**fields: Any) -> Facts:
 
 def verdict(pk: int, reviewer: User, said: str = "approve", **fields: Any) -> Review:
     """A verdict on the content that stands, by somebody who may review."""
-    of = {"entitled": True, "chose": False, "revision_digest": "content", "resolutions_digest": "", **fields}
-    entitled, chose = of.pop("entitled"), of.pop("chose")
-    review = Review(pk=pk, reviewer=reviewer, verdict=said, **of)
-    review.entitled, review.chose = entitled, chose
+    derived = {"entitled": True, "chose": False, "by_service": False}
+    stored = {"revision_digest": "content", "resolutions_digest": ""}
+    review = Review(
+        pk=pk,
+        reviewer=reviewer,
+        verdict=said,
+        **{name: fields.get(name, text) for name, text in stored.items()},
+    )
+    for name, value in derived.items():
+        setattr(review, name, fields.get(name, value))
     return review
 
 
@@ -91,6 +97,7 @@ def test_a_plan_counts_for_its_content_and_choices_alone() -> None:
         (verdict(1, REVIEWER, "request_changes"), False),
         (verdict(1, REVIEWER, entitled=False), False),
         (verdict(1, REVIEWER, chose=True), False),
+        (verdict(1, REVIEWER, by_service=True), False),
         (verdict(1, REVIEWER, revision_digest="other"), False),
         (verdict(1, REVIEWER, resolutions_digest="chosen"), False),
         (verdict(1, AUTHOR), False),

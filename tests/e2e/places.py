@@ -23,6 +23,7 @@ PLACES: Final[dict[str, tuple[str, ...]]] = {
     "project_members": ("/projects/new-york-2013/members/",),
     "project_settings": ("/projects/new-york-2013/settings/",),
     "people": ("/people/",),
+    "service_accounts": ("/service-accounts/",),
     "add_table": ("/add-table/",),
     "project_webhooks": ("/projects/new-york-2013/webhooks/",),
     "dataset": (
@@ -97,5 +98,6 @@ NOT_LOOKED_AT: Final[dict[str, str]] = {
     "accept_invitation": "asks for the key of a mail",
     "sign_in_once": "asks for a link that was made on the machine",
     "people_found": "a part of another page",
+    "service_account": "asks for one, and is looked at where one is made",
     **dict.fromkeys(("look_at_table", "choose_key", "name_table", "first_suite"), "a step of adding a table"),
 }

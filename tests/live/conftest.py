@@ -189,6 +189,8 @@ def known(dataset: Dataset, owner: User, live_root: Path) -> dict[str, str]:
         "invitation_id": "1",
         "connection": "nothing",
         "prefix_id": "1",
+        "service_account_id": "1",
+        "token_number": str(make_token(owner=owner)[0].number),
         "name": "merge_result.json",
         "kind": "user",
         "member": "nobody",

@@ -140,6 +140,14 @@ GET /api/v1/invitations                                                     | 40
 POST /api/v1/invitations                                                    | 401 403 403 403 403 403 201 | admin
 DELETE /api/v1/invitations/{invitation_id}                                  | 401 403 403 403 403 403 204 | admin
 GET /api/v1/people                                                          | 401 200 200 200 200 200 200 | read
+GET /api/v1/service_accounts                                                | 401 200 200 200 200 200 200 | admin
+POST /api/v1/service_accounts                                               | 401 422 403 403 403 201 201 | admin
+GET /api/v1/service_accounts/{service_account_id}                           | 401 404 404 404 404 200 200 | admin
+POST /api/v1/service_accounts/{service_account_id}/deactivate               | 401 404 404 404 404 204 204 | admin
+GET /api/v1/service_accounts/{service_account_id}/tokens                    | 401 404 404 404 404 200 200 | admin
+POST /api/v1/service_accounts/{service_account_id}/tokens                   | 401 404 404 404 404 201 201 | admin
+DELETE /api/v1/service_accounts/{service_account_id}/tokens/{token_number}  | 401 404 404 404 404 204 204 | admin
+POST /api/v1/service_accounts/{service_account_id}/tokens/{token_number}/rotate | 401 404 404 404 404 201 201 | admin
 GET /api/v1/tables                                                          | 401 403 403 403 403 200 200 | admin
 POST /api/v1/tables/look                                                    | 401 403 403 403 403 200 200 | admin
 GET /api/v1/notification_settings                                           | 401 200 200 200 200 200 200 | read
@@ -239,6 +247,8 @@ BODIES: dict[str, Any] = {
     },
     "PUT /api/v1/datasets/{dataset_id}/members": {"kind": "user", "name": "vera", "role": "owner"},
     "POST /api/v1/invitations": {"email": "new@example.org"},
+    "POST /api/v1/service_accounts": {"name": "load", "project": "<project>", "role": "viewer"},
+    "POST /api/v1/service_accounts/{service_account_id}/deactivate": {"reason": "over"},
     "POST /api/v1/tables/look": {"table_uri": "<table>", "primary_keys": ["tailnum"]},
     "POST /api/v1/projects": {"slug": "another", "name": "Another"},
     "POST /api/v1/connections": {"name": "another", "root": "s3://another"},
@@ -284,6 +294,8 @@ MEANT = {
     "invitation_id": "invitation",
     "connection": "connection",
     "prefix_id": "prefix",
+    "service_account_id": "service_account",
+    "token_number": "service_token",
     "cr_id": "pending",
     "kind": "kind_of_member",
     "member": "member",

@@ -207,6 +207,26 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "POST withdraw_invitation": ("DELETE /api/v1/invitations/{invitation_id}", {}),
+    "POST service_accounts": (
+        "POST /api/v1/service_accounts",
+        {"name": "name", "purpose": "purpose", "project": "project", "role": "role"},
+    ),
+    "POST make_service_token": (
+        "POST /api/v1/service_accounts/{service_account_id}/tokens",
+        {"name": "name", "scopes": "scopes", "days": "days", "agent": "agent"},
+    ),
+    "POST rotate_service_token": (
+        "POST /api/v1/service_accounts/{service_account_id}/tokens/{token_number}/rotate",
+        {},
+    ),
+    "POST revoke_service_token": (
+        "DELETE /api/v1/service_accounts/{service_account_id}/tokens/{token_number}",
+        {},
+    ),
+    "POST deactivate_service_account": (
+        "POST /api/v1/service_accounts/{service_account_id}/deactivate",
+        {"reason": "reason"},
+    ),
     "GET look_at_table": ("POST /api/v1/tables/look", {"where": "table_uri"}),
     "GET choose_key": ("POST /api/v1/tables/look", {"where": "table_uri", "key": "primary_keys"}),
     "POST name_table": (

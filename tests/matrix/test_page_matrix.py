@@ -52,6 +52,13 @@ POST invite                  | 401 403 403 403 403 403 200
 POST withdraw_invitation     | 302 403 403 403 403 403 302
 GET accept_invitation        | 200 200 200 200 200 200 200
 POST accept_invitation       | 302 302 302 302 302 302 302
+GET service_accounts         | 302 403 403 403 403 200 200
+POST service_accounts        | 401 403 403 403 403 302 302
+GET service_account          | 302 404 404 404 404 200 200
+POST make_service_token      | 401 404 404 404 404 200 200
+POST rotate_service_token    | 302 404 404 404 404 200 200
+POST revoke_service_token    | 302 404 404 404 404 302 302
+POST deactivate_service_account | 401 404 404 404 404 302 302
 GET add_table                | 302 403 403 403 403 200 200
 GET look_at_table            | 302 403 403 403 403 302 302
 GET choose_key               | 302 403 403 403 403 302 302
@@ -205,6 +212,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "make_token": {"name": "load", "scopes": ["read"], "days": "30"},
     "maintenance": {"jobs": ["checkpoint"], "reason": ""},
     "members": {"kind": "user", "member": "vera", "role": "contributor"},
+    "service_accounts": {"name": "load", "project": "<project>", "role": "viewer"},
+    "make_service_token": {"name": "load", "scopes": ["read"], "days": "30"},
+    "deactivate_service_account": {"reason": "over"},
     "invite": {"email": "new@example.org", "project": "<project>", "role": "viewer"},
     "accept_invitation": {
         "username": "nadia",
@@ -401,11 +411,18 @@ def address_of(world: World, name: str) -> str:
         "token": world.names["farewell"],
         "key": world.names["invitation_key"],
         "link": "of-nobody",
+        "service_account_id": world.names["service_account"],
         "invitation_id": world.names["invitation"],
         "proposal_id": world.names["proposal"],
         "trial_id": world.names["trial"],
         "version": 0,
-        "number": world.names["token"] if name == "revoke_token" else 0 if "rows" in name else 1,
+        "number": world.names["token"]
+        if name == "revoke_token"
+        else world.names["service_token"]
+        if "service_token" in name
+        else 0
+        if "rows" in name
+        else 1,
     }
     return reverse(name, kwargs={part: meant[part] for part in addresses()[name]})
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
+from accounts import service_accounts
 from accounts.invitations import invite
 from accounts.models import Token
 from accounts.scopes import Scope
@@ -106,6 +107,10 @@ def make_world() -> World:
     connections.create_connection(actor=None, name="volume", root=str(volume))
     prefix = connections.allow_prefix(actor=None, name="volume", project=dataset.project.slug)
     invitation, address = invite(actor=fresh(people["staff"]), email="ida@example.org")
+    service = service_accounts.create(
+        actor=fresh(people["staff"]), name="nightly", project=dataset.project, role=Role.VIEWER
+    )
+    service_token, _ = service_accounts.make_token(actor=fresh(people["staff"]), account=service, name="load")
     world = World(
         people={name: fresh(person) for name, person in people.items()},
         names={
@@ -147,6 +152,8 @@ def make_world() -> World:
             "volume": str(volume),
             "prefix": prefix.pk,
             "delivery": delivery.pk,
+            "service_account": service.pk,
+            "service_token": str(service_token.number),
             "invitation": invitation.pk,
             "invitation_key": address.rstrip("/").rpartition("/")[2],
             "kind_of_member": "user",

@@ -16,6 +16,7 @@ ANN, BOB, CEM, DEE = 1, 2, 3, 4
 SILENT = {
     "account.made",
     "account.sign_in_link_made",
+    "service_account.made",
     "account.sign_in_link_used",
     "revision.split",  # that a part was left out is told
     "suggestion.taken",  # the content that comes of it is told

@@ -49,6 +49,7 @@ def parts(dataset: Dataset, change_request: ChangeRequest, owner: User, deaf_wor
         "token": uuid.uuid4(),
         "key": "nothing",
         "link": "nothing",
+        "service_account_id": 999,
         "invitation_id": 999,
     }
 
@@ -107,6 +108,10 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "sign_in_with_provider": "/sign-in/",
         "provider_answer": "/sign-in/",
         "link_account": "/account/",
+        "make_service_token": "/service-accounts/999/",
+        "rotate_service_token": "/service-accounts/999/",
+        "revoke_service_token": "/service-accounts/999/",
+        "deactivate_service_account": "/service-accounts/999/",
         "accept_with_provider": "/invitation/nothing/",
         "theme": "/",
         "change_password": "/account/",

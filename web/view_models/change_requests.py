@@ -99,6 +99,17 @@ _VERDICTS = {
 }
 
 
+def _why_lapsed(facts: Facts, review: Review) -> str:
+    """Why an approval does not count."""
+    if review.chose:
+        return "approved, and chose values: somebody else has to approve them"
+    if not review.entitled:
+        return "approved, but may not review any more"
+    if review.by_service and not facts.dataset.service_approvals_count:
+        return "approved; a service account’s approval does not count here"
+    return "approved earlier content"
+
+
 def side(facts: Facts) -> Side:
     """The side column as the person sees it."""
     counting = {review.pk for review in facts.approvals}
@@ -107,9 +118,7 @@ def side(facts: Facts) -> Side:
         icon, tone, sentence = _VERDICTS[review.verdict]
         lapsed = review.verdict == Review.Verdict.APPROVE and review.pk not in counting
         if lapsed and facts.status == Status.PENDING:
-            why = "approved earlier content" if review.entitled else "approved, but may not review any more"
-            if review.chose:
-                why = "approved, and chose values: somebody else has to approve them"
+            why = _why_lapsed(facts, review)
             icon, tone, sentence = "clock", "warn", why
         reviewers.append(Reviewer(name_of(review.reviewer), icon, tone, sentence))
 

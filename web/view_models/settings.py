@@ -71,6 +71,7 @@ def _effects(effects: RuleEffects) -> dict[str, str]:
     return {
         "required_approvals": f"Counts at once for the {requests} under review: {approvals}. "
         "Approvals that were given stay.",
+        "service_approvals_count": f"Counts at once for the {requests} under review, and for what was approved.",
         "contributors_may_merge": f"Counts at once for the {requests} under review, and for merges that wait: it is "
         "looked at again before one writes.",
         "threads_must_be_resolved": f"Counts at once: {effects.with_discussions:,} of {requests} under review "

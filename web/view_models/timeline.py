@@ -12,6 +12,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from accounts.names import is_service_name
 from changerequests import selectors
 from changerequests.models import ChangeRequest, Comment
 from datasets.rows import kept, text_value
@@ -247,6 +248,8 @@ class _Told:
 
     def _entry(self, event: Any) -> TimelineEntry:
         who = self._names.get(event.actor, event.actor) or "Headgate"
+        if is_service_name(event.actor):
+            who = f"{event.actor} (service account)"
         if "agent" in event.data:
             who = f"{who} (by the agent {event.data['agent']})"
         said = self._said_in(event)

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts import invitations, people
+from accounts import invitations, people, service_accounts
 from accounts.errors import InvitationOver
 from datasets.errors import Forbidden, InvalidInput
 from datasets.operators import is_operator
@@ -49,6 +49,7 @@ def _page(
         "text": text,
         "shows_mail": manages_members(asker),
         "may_invite": may_invite,
+        "may_make_services": service_accounts.may_make(asker),
         "invitations": invitations.open_invitations() if may_invite else (),
         "form": form or InviteForm(projects=list(projects_to_list(asker))) if may_invite else None,
         "address": address,

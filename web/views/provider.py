@@ -86,6 +86,16 @@ def link_account(request: HttpRequest) -> HttpResponse:
     return render(request, "registration/leaving.html", {"address": address, **_named()})
 
 
+@asked_with(
+    code=TEXT,
+    state=TEXT,
+    iss=TEXT,
+    error=TEXT,
+    error_description=TEXT,
+    error_uri=TEXT,
+    session_state=TEXT,
+    scope=TEXT,
+)
 @require_safe
 def provider_answer(request: HttpRequest) -> HttpResponse:
     """What the provider says of who signed in there: they are signed in here, or told why not."""

@@ -56,7 +56,7 @@ class TrustedProxies:
 def address_of(request: HttpRequest) -> str:
     """The caller's address, or ``unix``; what a header says counts only as far as trusted proxies say it."""
     proxies: TrustedProxies = settings.TRUSTED_PROXIES
-    caller = _peer(request)
+    caller = peer_of(request)
     said = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
     hop = 0
     while said and proxies.trust(caller, hop):
@@ -75,7 +75,8 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((found, 64), strict=False))
 
 
-def _peer(request: HttpRequest) -> str:
+def peer_of(request: HttpRequest) -> str:
+    """Who connected, a proxy or the caller itself: an address, or ``unix``."""
     caller = request.META.get("REMOTE_ADDR", "")
     if caller and str(request.META.get("REMOTE_PORT", "")) == "0":
         caller = _TAKEN_FROM_A_HEADER

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Count, Min, Q
 
 from audit.models import Chain, Event, EventQuerySet, OutboxEntry
 from audit.outbox import MOST_ATTEMPTS
@@ -99,16 +99,19 @@ def entries_like(
 
 @dataclass(frozen=True)
 class Untold:
-    """How many events nobody was told of: those that are tried, and those that were given up."""
+    """How many events nobody was told of: those that are tried, since when, and those that were given up."""
 
     waiting: int
     given_up: int
+    waiting_since: datetime | None
 
 
 def untold() -> Untold:
     """What stands in the outbox."""
-    entries = OutboxEntry.objects.filter(dispatched_at__isnull=True)
-    return Untold(
-        entries.filter(attempts__lt=MOST_ATTEMPTS).count(),
-        entries.filter(attempts__gte=MOST_ATTEMPTS).count(),
+    waits = Q(attempts__lt=MOST_ATTEMPTS)
+    found = OutboxEntry.objects.filter(dispatched_at__isnull=True).aggregate(
+        waiting=Count("pk", filter=waits),
+        given_up=Count("pk", filter=~waits),
+        since=Min("event__occurred_at", filter=waits),
     )
+    return Untold(found["waiting"], found["given_up"], found["since"])

@@ -5,12 +5,14 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from audit import anchors, outbox
@@ -210,6 +212,15 @@ def anchor_chains() -> KeptAuditFile | None:
             data={"audit_folder": anchors.ANCHORS_FOLDER, "audit_files": hashes, "chains": len(moved)},
         )
     return KeptAuditFile(anchors.ANCHORS_FOLDER, name)
+
+
+def unanchored_since() -> datetime | None:
+    """When the oldest entry was made that no anchor holds yet; None where all are held."""
+    anchored = Event.objects.filter(stream=INSTALLATION_STREAM, action=ANCHORED).order_by("-sequence")
+    later = Event.objects.exclude(action=ANCHORED).filter(
+        pk__gt=Coalesce(Subquery(anchored.values("pk")[:1]), 0)
+    )
+    return later.order_by("pk").values_list("occurred_at", flat=True).first()
 
 
 def _only_anchored_since(known: Mapping[str, anchors.ChainHead]) -> bool:

@@ -23,7 +23,7 @@ from changerequests.states import (
     UploadState,
     UploadStatus,
 )
-from datasets.durable_work import DurableWork
+from datasets.durable_work import DurableWork, TableWork
 from datasets.models import Dataset, SuiteVersion
 
 
@@ -264,7 +264,7 @@ class Revision(models.Model):
         return self.split_from is not None and self.split_from.was_rebased
 
 
-class ReceivedContent(DurableWork):
+class ReceivedContent(TableWork):
     """Content that was received and is not believed yet, with how it is to be read: a worker reads it in a process that
     may die alone. What came as a file lies under ``token``; the other kinds have a ``source``.
     """
@@ -849,7 +849,7 @@ class ConflictResolution(models.Model):
         return f"{self.change_request.cr_id} {self.column}: {self.choice}"
 
 
-class MergeRun(DurableWork):
+class MergeRun(TableWork):
     """One attempt to merge a change request: durable, claimed by compare-and-set, safe to run twice."""
 
     #: How many runs of its dataset end before it. Queries set it, see ``selectors.latest_runs_of``.

@@ -5,6 +5,7 @@ The rows are the queue; a message only says "look". A lost message costs time, n
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from audit import bells
 from changerequests.models import MergeRun
@@ -73,5 +74,8 @@ def next_run(dataset_id: int) -> MergeRun | None:
 
 
 def workable_runs() -> QuerySet[MergeRun]:
-    """Runs that workers may take up: none is begun while an operator has to look at what an earlier commit left."""
-    return MergeRun.objects.filter(Q(status=RunStatus.RUNNING) | Q(dataset__meta__difference=""))
+    """Runs that workers may take up: none is begun while an operator has to look at what an earlier commit left, and
+    one whose store did not answer waits until it is tried again.
+    """
+    due = Q(not_before__isnull=True) | Q(not_before__lte=timezone.now())
+    return MergeRun.objects.filter(Q(status=RunStatus.RUNNING) | (Q(dataset__meta__difference="") & due))

@@ -311,11 +311,6 @@ def visible_run(user: User, run_id: int) -> MergeRun:
     return run
 
 
-def oldest_queued_run() -> MergeRun | None:
-    """The run that has waited longest; None if nothing waits."""
-    return MergeRun.objects.filter(status=RunStatus.QUEUED).order_by("queued_at").first()
-
-
 def timeline_of(change_request: ChangeRequest) -> QuerySet[Any]:
     """Every event of the request, oldest first."""
     return events_of("change_request", change_request.cr_id)

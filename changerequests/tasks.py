@@ -6,6 +6,7 @@ from changerequests.services import (
     adopting,
     execution,
     maintenance,
+    measuring,
     outdated,
     plans,
     previews,
@@ -13,7 +14,7 @@ from changerequests.services import (
     staging,
     waiting,
 )
-from datasets import suites, trials
+from datasets import processes, suites, trials
 
 
 @shared_task(name="changerequests.merge_next", bind=True)
@@ -59,6 +60,14 @@ def sweep() -> None:
     staging.sweep_uploads()
     previews.sweep_previews()
     waiting.merge_what_is_ready()
+    processes.note_sweep()
+    processes.add_up_ended()
+
+
+@shared_task(name="changerequests.measure")
+def measure() -> None:
+    """Measure what is kept below the data root, for the figures."""
+    measuring.measure_kept()
 
 
 @shared_task(name="changerequests.retention")

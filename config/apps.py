@@ -7,6 +7,7 @@ from django.core.checks import Tags, register
 import merging
 from config.checks import mail_is_on, no_address_holds_a_secret
 from config.engine import engine_limits
+from config.telemetry import keep_traces
 
 
 class CompositionConfig(AppConfig):
@@ -14,9 +15,12 @@ class CompositionConfig(AppConfig):
 
     def ready(self) -> None:
         """Hand the engine its limits and what tables may do: it reads neither settings nor database."""
+        from config.watching import count_store_request  # and that hears what tasks and workers do
         from datasets.services.reach import how_opened, may_leave, why_not
 
+        keep_traces()
         register(mail_is_on, deploy=True)
         register(no_address_holds_a_secret, Tags.database)
         merging.set_reach(may_leave, why_not, how_opened)
+        merging.on_store_request(count_store_request)
         merging.set_limits(engine_limits(settings.ENGINE_MEMORY))

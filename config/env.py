@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ class Environment:
     table_places: list[str] = field(default_factory=list)
     connection_secrets_folder: Path = Path("/run/secrets")
     clone_prefixes: list[str] = field(default_factory=list)
+    metrics_token: str = ""
+    metrics_networks: list[str] = field(default_factory=lambda: ["127.0.0.0/8", "::1"])
+    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_traces_endpoint: str = ""
+    otel_sdk_disabled: bool = False
     log_format: str = "json"
     log_level: str = "INFO"
     email_url: str = ""
@@ -283,6 +289,29 @@ def sign_in_provider(given: Environment) -> SignInProvider | None:
         clock_skew_seconds=given.oidc_clock_skew_seconds,
         token_days=given.oidc_token_days,
     )
+
+
+def metrics_networks(given: Environment) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks whose callers read figures. Raises ``ImproperlyConfigured``."""
+    try:
+        return tuple(ip_network(one.strip()) for one in given.metrics_networks if one.strip())
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"METRICS_NETWORKS names addresses and networks such as 10.0.0.0/8: {error}."
+        ) from error
+
+
+def metrics_token(given: Environment) -> str:
+    """What whoever reads figures from elsewhere sends. Raises ``ImproperlyConfigured`` without ever telling it."""
+    if given.metrics_token and len(given.metrics_token) < 32:
+        raise ImproperlyConfigured("METRICS_TOKEN must have at least 32 random characters.")
+    return given.metrics_token
+
+
+def keeps_traces(given: Environment) -> bool:
+    """Whether traces are sent anywhere: OpenTelemetry's own variables say where, and that they are not."""
+    endpoint = given.otel_exporter_otlp_endpoint or given.otel_exporter_otlp_traces_endpoint
+    return bool(endpoint) and not given.otel_sdk_disabled
 
 
 def choose_settings() -> None:

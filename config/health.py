@@ -1,26 +1,28 @@
-"""What a load balancer and an operator ask: alive, ready, and the figures."""
+"""What a load balancer and an operator ask: alive, ready, and the figures.
+
+Readiness is that of the process which is asked: what it needs to answer people at all. A table's store that is down, a
+queue without workers, mail that is off are states of the installation; figures and alerts tell of them, and no balancer
+takes all web processes out for them.
+"""
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from celery import current_app
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from changerequests.selectors import oldest_queued_run
-from config.metrics import MergeCollector
-from datasets.data_root import data_root
+from config.access import may_watch
+from config.metrics import COLLECTORS
+from datasets.data_root import data_root, local_data_root
 
 logger = structlog.get_logger(__name__)
-
-#: A run that waits longer means that no worker is at work.
-OLDEST_QUEUED_SECONDS = 300
 
 
 @never_cache
@@ -33,61 +35,65 @@ def livez(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Database, broker, storage and queue, each with a word; 503 if one of them is not well."""
-    checks: dict[str, Callable[[], str]] = {
-        "database": _database,
-        "broker": _broker,
-        "storage": _storage,
-        "queue": _queue,
-    }
+    """Whether this process can work; 503 if not. Whoever may watch reads a word on database, broker and disk."""
+    checks: dict[str, Callable[[], None]] = {"database": _database, "broker": _broker, "storage": _storage}
     report = {}
     for name, check in checks.items():
         try:
-            report[name] = check() or "ok"
+            check()
+            report[name] = "ok"
         except Exception as error:  # noqa: BLE001  (whatever is wrong with a part, the answer is its name)
             logger.warning("not_ready", part=name, error=error)
             report[name] = f"unavailable: {type(error).__name__}"
     ready = all(word == "ok" for word in report.values())
     report["mail"] = "ok" if settings.SENDS_MAIL else "off"  # which hinders nobody, but may be forgotten
-    return JsonResponse({"ready": ready, **report}, status=200 if ready else 503)
+    told = report if may_watch(request) else {}
+    return JsonResponse({"ready": ready, **told}, status=200 if ready else 503)
 
 
-def _database() -> str:
+def _database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    return ""
 
 
-def _broker() -> str:
+def _broker() -> None:
     with current_app.connection_for_write() as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
-    return ""
 
 
-def _storage() -> str:
-    """Written to, read and cleared, wherever the data root lies."""
-    root, name = data_root(), f".ready-{uuid.uuid4().hex}"
+def _storage() -> None:
+    """The disk of this machine: written to, read and cleared, at the data root where that is a folder, else where
+    copies of what a store keeps lie.
+    """
+    name = f".ready-{uuid.uuid4().hex}"
+    if local_data_root() is None:
+        probe = Path(settings.HEADGATE_CACHE) / name
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"ready")
+        probe.unlink()
+        return
+    root = data_root()
     try:
         root.put(name, b"ready")
-        if root.read(name) != b"ready":
-            return "the data root does not give back what was written"
+        root.read(name)
     finally:
         root.delete([name])
-    return ""
-
-
-def _queue() -> str:
-    run = oldest_queued_run()
-    waited = (timezone.now() - run.queued_at).total_seconds() if run else 0
-    if waited > OLDEST_QUEUED_SECONDS:
-        return f"the oldest queued run has waited {waited:.0f} s: is a worker running?"
-    return ""
 
 
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus' text format, read from the durable rows: right whichever process answers."""
+    """Prometheus' text format, read from the durable rows: right whichever process answers. For whoever may watch."""
+    if not may_watch(request):
+        told = HttpResponse(
+            "Figures are for callers who send METRICS_TOKEN (Authorization: Bearer …) or ask from METRICS_NETWORKS.\n",
+            content_type="text/plain; charset=utf-8",
+            status=401 if settings.METRICS_TOKEN else 403,
+        )
+        if settings.METRICS_TOKEN:
+            told["WWW-Authenticate"] = "Bearer"
+        return told
     registry = CollectorRegistry()
-    registry.register(MergeCollector())
+    for collector in COLLECTORS:
+        registry.register(collector())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -16,6 +16,8 @@ from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
+from datasets.tracing import traceparent
+
 #: Keys that must never reach a log line, whoever binds them.
 REDACTED = frozenset(
     {
@@ -109,11 +111,20 @@ def _error_of(exc_info: Any) -> BaseException | None:
     return sys.exc_info()[1] if exc_info else None
 
 
+def say_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Name the trace, where one is kept, so that lines and spans find each other."""
+    position = traceparent()
+    if position:
+        _, event["trace_id"], event["span_id"], _ = position.split("-")
+    return event
+
+
 SHARED_PROCESSORS: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+    say_trace,
     redact,
 ]
 

@@ -20,6 +20,7 @@ from rest_framework.views import set_rollback
 import merging
 from audit.errors import AuditError
 from changerequests.services.plans import conflict_document
+from datasets import outages
 from datasets.errors import DomainError
 
 logger = structlog.get_logger(__name__)
@@ -161,7 +162,9 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
         return None
     data = dict(getattr(error, "data", {}))
     problem = {"code": error.code, "message": getattr(error, "message", str(error))}
-    if isinstance(error, merging.StagingRejected):
+    if isinstance(error, merging.TableUnreachable):
+        data |= outages.told_of(error)
+    elif isinstance(error, merging.StagingRejected):
         data["errors"] = [vars(found) for found in error.problems]
         data["total"] = error.total
         if error.unknown_columns:

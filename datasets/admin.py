@@ -27,8 +27,11 @@ from datasets.models import (
     DatasetLease,
     DatasetMeta,
     Installation,
+    Measurement,
     Project,
     RememberedAnswer,
+    ServerProcess,
+    StorePlace,
     SuiteProposal,
     SuiteTrial,
     SuiteVersion,
@@ -218,6 +221,7 @@ class DatasetMetaAdmin(OperatorAdmin):
         "strategy",
         "problem",
         "difference",
+        "unreachable_since",
         "checked_at",
     ]
     list_filter = [
@@ -298,6 +302,28 @@ class DatasetLeaseAdmin(OperatorAdmin):
     list_filter = [AliveFilter]
     list_select_related = ["dataset"]
     search_fields = ["dataset__name", "holder"]
+
+
+@admin.register(ServerProcess)
+class ServerProcessAdmin(ReadOnlyAdmin):
+    """Which processes there are, and when each gave its last sign of life."""
+
+    list_display = ["name", "kind", "host", "queues", "started_at", "seen_at"]
+    list_filter = ["kind"]
+
+
+@admin.register(StorePlace)
+class StorePlaceAdmin(ReadOnlyAdmin):
+    """Places whose store does not answer, and until when nobody asks it."""
+
+    list_display = ["place", "failing_since", "failures", "shut_until", "reason"]
+
+
+@admin.register(Measurement)
+class MeasurementAdmin(ReadOnlyAdmin):
+    """Figures that are taken from time to time."""
+
+    list_display = ["name", "value", "taken_at"]
 
 
 @admin.register(RememberedAnswer)

@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from datasets.tracing import LONGEST_TRACEPARENT, traceparent
+
 
 class WorkStatus(models.TextChoices):
     """How far a piece of work is. Kinds of work that end in more ways say so on their own field."""
@@ -33,6 +35,14 @@ class DurableWork(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.TextField(blank=True)
+    traceparent = models.CharField(
+        max_length=LONGEST_TRACEPARENT,
+        blank=True,
+        default=traceparent,
+        db_default="",
+        editable=False,
+        help_text="The trace in which it was asked for; empty where none was kept.",
+    )
 
     class Meta:
         abstract = True
@@ -41,3 +51,20 @@ class DurableWork(models.Model):
     def is_active(self) -> bool:
         """Whether it waits or is being done."""
         return self.status in self.ACTIVE
+
+
+class TableWork(DurableWork):
+    """Durable work on a table, whose store may not answer: it then waits, longer each time, and is given up in the end.
+
+    Such a wait is no attempt that was cut short; the work goes back to the queue before anything was committed.
+    """
+
+    not_before = models.DateTimeField(
+        null=True, blank=True, help_text="It is not taken up before, for the store did not answer."
+    )
+    waits = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often it was put off because the store did not answer."
+    )
+
+    class Meta:
+        abstract = True

@@ -98,6 +98,12 @@ def beating(beat: Callable[[], bool], **whose: Any) -> Iterator[None]:
         thread.join()
 
 
+def has_run_out(dataset_id: int) -> bool:
+    """Whether the lease of a dataset is in the name of somebody who gave no sign of life in time."""
+    held = DatasetLease.objects.exclude(holder="")
+    return held.filter(dataset_id=dataset_id, expires_at__lte=timezone.now()).exists()
+
+
 def expired_or_free(to_dataset: str = "") -> Q:
     """That nobody alive holds the lease, as a condition on ``Dataset``, or on what leads ``to_dataset``."""
     lease = f"{to_dataset}lease"

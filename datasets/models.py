@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
-from datasets.durable_work import DurableWork
+from datasets.durable_work import DurableWork, TableWork
 from datasets.storage_kinds import KINDS
 
 SLUG = RegexValidator(
@@ -260,7 +260,7 @@ class SuiteVersion(models.Model):
         return dict(json.loads(self.document))
 
 
-class SuiteProposal(DurableWork):
+class SuiteProposal(TableWork):
     """A wish for a first suite from the table's own data, and what a worker made of it."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="suite_proposals")
@@ -287,7 +287,7 @@ class SuiteProposal(DurableWork):
         return dict(json.loads(self.document)) if self.document else None
 
 
-class SuiteTrial(DurableWork):
+class SuiteTrial(TableWork):
     """Rules that an owner tries on the table before they are saved, and what a worker found; forgotten after a day.
 
     ``document`` is the suite that is being edited, ``rule`` the one rule of it that is tried, if it is one.
@@ -348,6 +348,14 @@ class DatasetMeta(models.Model):
         help_text="How the table is other than a commit of ours planned it; nothing is merged until an operator has "
         "looked. Empty where every commit is as planned.",
     )
+    unreachable_since = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Since when the store of the table does not answer; empty where it does.",
+    )
+    unreachable_reason = models.TextField(
+        blank=True, default="", db_default="", help_text="What it said last, in words without secrets."
+    )
     version_timestamp = models.DateTimeField(null=True)
     checked_at = models.DateTimeField()
 
@@ -363,6 +371,14 @@ class DatasetMeta(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset_id} at version {self.delta_version}"
+
+    @property
+    def trouble(self) -> str:
+        """Why nobody can work with the table now, in a sentence; empty if they can."""
+        if self.unreachable_since is None:
+            return self.problem
+        since = f"{self.unreachable_since:%Y-%m-%d %H:%M} UTC"
+        return f"The table cannot be reached since {since}. {self.unreachable_reason}"
 
 
 class DatasetLease(models.Model):
@@ -399,7 +415,7 @@ class DatasetLease(models.Model):
         return self.holder or "free"
 
 
-class MaintenanceRun(DurableWork):
+class MaintenanceRun(TableWork):
     """One visit to a table to look after it: asked for by a person or due by the dataset's settings.
 
     Durable like a merge run, and safe to lose: nothing it does changes a row, and what was cut short is due again.
@@ -464,3 +480,72 @@ class RememberedAnswer(models.Model):
 
     def __str__(self) -> str:
         return f"{self.operation} {self.key}"
+
+
+class ServerProcess(models.Model):
+    """A process of this installation: when it gave its last sign of life, and what it has counted since it began.
+
+    One row (``ENDED``) holds what all those counted that are gone.
+    """
+
+    class Kind(models.TextChoices):
+        WEB = "web", "web"
+        WORKER = "worker", "worker"
+        WORKER_CHILD = "worker_child", "process of a worker"
+        SCHEDULE = "schedule", "schedule"
+        ENDED = "ended", "all that ended"
+
+    name = models.CharField(max_length=150, unique=True, help_text="Host, number and a few random letters.")
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    host = models.CharField(max_length=255, blank=True)
+    queues = models.JSONField(default=list, blank=True, help_text="What a worker takes work from.")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField(db_index=True)
+    counts = models.JSONField(default=dict, blank=True)
+    free_bytes = models.JSONField(
+        default=dict, blank=True, help_text="What is free on the disks that it works on."
+    )
+
+    class Meta:
+        verbose_name_plural = "server processes"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Measurement(models.Model):
+    """A figure that is taken from time to time, because taking it whenever somebody asks would cost too much."""
+
+    class Name(models.TextChoices):
+        SWEPT_AT = "swept_at", "when the queues were last swept, in seconds of Unix time"
+        STAGED_BYTES = "staged_bytes", "bytes of staged content"
+        ARCHIVED_BYTES = "archived_bytes", "bytes of archived content"
+        AUDIT_BYTES = "audit_bytes", "bytes of audit files"
+
+    name = models.CharField(max_length=30, choices=Name.choices, primary_key=True)
+    value = models.FloatField()
+    taken_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}"
+
+
+class StorePlace(models.Model):
+    """A place of tables (a bucket, a connection) whose store failed: while it is shut off, nobody waits for it.
+
+    After a pause one caller tries it again for all others (a probe); its success opens the place. No row: it answers.
+    """
+
+    place = models.CharField(
+        max_length=300, unique=True, help_text="Scheme and bucket, for example s3://lake."
+    )
+    failures = models.PositiveIntegerField(default=0, help_text="In a row.")
+    failing_since = models.DateTimeField()
+    reason = models.TextField(blank=True, help_text="What it said last, in words without secrets.")
+    shut_until = models.DateTimeField(
+        null=True, blank=True, help_text="Nobody asks it before; then one caller does."
+    )
+    probing = models.BooleanField(default=False, help_text="Whether that one asks it now.")
+
+    def __str__(self) -> str:
+        return self.place

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from django.db.models import Case, Q, QuerySet, Value, When
 from django.utils import timezone
 
-from datasets import leases
+from datasets import leases, tracing
 from datasets.durable_work import DurableWork, WorkStatus
 
 Work = TypeVar("Work", bound=DurableWork)
@@ -95,9 +95,10 @@ def claim(work: Work, *, worker: str, lease: leases.Lease | None = None, **field
 def kept_alive(hold: Hold[Work]) -> Iterator[threading.Event]:
     """Give signs of life from a thread of its own while the caller works, until the work is lost or ended.
 
-    The event is set when it is: what goes on then is for nobody.
+    The event is set when it is: what goes on then is for nobody. What is done is one span, below the trace in which
+    the work was asked for.
     """
-    lost = threading.Event()
+    lost, work = threading.Event(), hold.work
 
     def beat() -> bool:
         held = _beat(hold)
@@ -105,7 +106,11 @@ def kept_alive(hold: Hold[Work]) -> Iterator[threading.Event]:
             lost.set()
         return held
 
-    with leases.beating(beat, work=str(hold.work)):
+    kind = str(work._meta.verbose_name)
+    with (
+        tracing.span(kind, parent=work.traceparent, number=work.pk, attempt=work.attempts),
+        leases.beating(beat, work=str(work)),
+    ):
         yield lost
 
 

@@ -139,6 +139,7 @@ from merging.store.addresses import (
 )
 from merging.store.folders import Contents, Folders, open_folders
 from merging.store.keeping import keep_file, kept_files
+from merging.store.observing import StoreRequest, on_store_request
 from merging.store.space import naming_full_disks
 from merging.store.trying import FoundFolder, StoreNeed, Tried, list_folders, try_place
 from merging.tables.creating import TableProblem, create_empty_table, new_table_problems
@@ -254,6 +255,7 @@ __all__ = [
     "StorageFull",
     "StoreAddressRefused",
     "StoreNeed",
+    "StoreRequest",
     "StreamEnded",
     "Suite",
     "SuiteProblem",
@@ -318,6 +320,7 @@ __all__ = [
     "merges_that_may_hold",
     "naming_full_disks",
     "new_table_problems",
+    "on_store_request",
     "open_conflicts",
     "open_folders",
     "open_for_editing",

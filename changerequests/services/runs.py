@@ -22,6 +22,7 @@ from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.seen import require_revision
 from changerequests.services.trail import NOT_WAITING, record_event
 from changerequests.states import Action, RunPhase, RunStatus, Status
+from datasets import leases
 from datasets.errors import Forbidden, InvalidInput
 from datasets.idempotency import LONGEST_KEY
 from datasets.operators import is_operator
@@ -244,7 +245,8 @@ def cancel_run(*, run_id: int, actor: User) -> MergeRun:
             raise Forbidden("A merge is cancelled by whoever asked for it, the author or an owner.")
         if not run.is_active:
             raise InvalidTransition(f"The merge has ended already: it is {run.status}.")
-        if run.phase in (RunPhase.COMMITTING, RunPhase.RECORDING):
+        # A worker that is lost commits no more: the next one asks the log first, and records what stands or cancels.
+        if run.phase in (RunPhase.COMMITTING, RunPhase.RECORDING) and not leases.has_run_out(run.dataset_id):
             raise InvalidTransition("The commit has begun; the merge can no longer be cancelled.")
         run.cancel_requested_by = actor
         if run.status == RunStatus.QUEUED:

@@ -70,6 +70,7 @@ LEADS_TO: Final[Mapping[str, Status]] = {
     "merge.invalid": Status.PENDING,
     "merge.failed": Status.PENDING,
     "merge.cancelled": Status.PENDING,
+    "merge.put_off": Status.PENDING,
     "merge.unsettled": Status.PENDING,
 }
 #: Who stands in a row of the kind: it is whoever the entry names.

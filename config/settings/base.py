@@ -14,7 +14,10 @@ from config.env import (
     data_root_options,
     database_settings,
     encryption_keys,
+    keeps_traces,
     mail_settings,
+    metrics_networks,
+    metrics_token,
     read_environment,
     sign_in_provider,
     table_places,
@@ -61,6 +64,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.watching.WatchMiddleware",
     "config.middleware.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -149,6 +153,14 @@ if SIGN_IN_PROVIDER is not None:
     ]
     MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")
     SOCIALACCOUNT_ADAPTER = "accounts.openid.Hooks"
+
+#: Who reads figures and what is wrong with a part: whoever sends the token, or asks from one of the networks.
+METRICS_TOKEN = metrics_token(ENV)
+METRICS_NETWORKS = metrics_networks(ENV)
+#: Whether traces are kept and sent; where to, OpenTelemetry's own variables say.
+KEEPS_TRACES = keeps_traces(ENV)
+#: How often each process writes down that it lives and what it counted; 0 for never.
+PROCESS_REPORT_SECONDS = 10.0
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -277,6 +289,7 @@ CELERY_BEAT_SCHEDULE = {
     "maintenance": {"task": "changerequests.maintain_all", "schedule": 3600.0},
     "digests": {"task": "notifications.send_digests", "schedule": crontab(hour=str(DIGEST_HOUR), minute="0")},
     "forget-notifications": {"task": "notifications.forget_old", "schedule": crontab(hour="3", minute="47")},
+    "measure": {"task": "changerequests.measure", "schedule": 3600.0},
     "retention": {"task": "changerequests.retention", "schedule": crontab(hour="3", minute="17")},
 }
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0

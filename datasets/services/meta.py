@@ -11,6 +11,7 @@ from django.utils import timezone
 
 import merging
 from audit.services import dataset_stream, record
+from datasets import outages
 from datasets.errors import Forbidden
 from datasets.models import Dataset, DatasetMeta
 from datasets.operators import is_operator
@@ -23,14 +24,21 @@ def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
     A table that cannot be read, is gone or was replaced keeps its last known facts and gets a ``problem``.
     ``actor`` is None for the system; people need the role of a contributor or operate the installation.
     """
-    dataset = Dataset.objects.select_related("project").get(pk=dataset_id)
+    dataset = Dataset.objects.select_related("project", "meta").get(pk=dataset_id)
     if actor is not None and not (may_contribute(actor, dataset) or is_operator(actor)):
         raise Forbidden("To reconcile a dataset you need the role of a contributor.")
     info, problem = None, ""
     try:
         info = merging.inspect_table(dataset.table_uri)
+    except merging.TableUnreachable as error:
+        outages.note_outage(error)
+        if error.retriable:  # no problem of the table, and no gate falls for it: what is known stays
+            return DatasetMeta.objects.get(dataset=dataset)
+        problem = error.message
     except merging.MergeError as error:
         problem = error.message
+    if info is not None and (dataset.meta.unreachable_since or outages.place_of(dataset.table_uri)):
+        outages.note_answer(dataset.table_uri)
     with transaction.atomic():
         before, after = _remember(dataset, info, problem)
         if before != after:
@@ -66,6 +74,8 @@ def _is_as_known(dataset: Dataset) -> bool:
     try:
         facts = facts_of(merging.inspect_table(dataset.table_uri))
     except merging.MergeError:
+        return False
+    if dataset.meta.unreachable_since is not None:
         return False
     return all(getattr(dataset.meta, name) == value for name, value in facts.items() if name != "checked_at")
 

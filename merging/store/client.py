@@ -23,6 +23,7 @@ import obstore
 import obstore.store
 from obstore.exceptions import AlreadyExistsError, GenericError, NotFoundError, PreconditionError
 
+from merging.store.observing import observed
 from merging.store.unreachable import cannot_open, is_panic, naming_unreachable, not_reached
 
 #: How many requests this process has under way at once, to all stores together.
@@ -112,7 +113,7 @@ class ObjectClient:
 
     def get(self, path: str) -> bytes:
         """The whole object."""
-        with self._request(path):
+        with self._request("get", path):
             return bytes(obstore.get(self.raw, path).bytes())
 
     def get_range(self, path: str, start: int, end: int, e_tag: str | None = None) -> bytes:
@@ -123,13 +124,13 @@ class ObjectClient:
         options: obstore.GetOptions = {"range": (start, end)}
         if e_tag:
             options["if_match"] = e_tag
-        with self._request(path):
+        with self._request("get", path):
             return bytes(obstore.get(self.raw, path, options=options).bytes())
 
     def get_end(self, path: str, length: int) -> ObjectEnd:
         """The object's size with its last bytes: ``length`` of them, or all."""
         try:
-            with self._request(path):
+            with self._request("get", path):
                 result = obstore.get(self.raw, path, options={"range": {"suffix": max(length, 1)}})
                 return ObjectEnd(result.meta["size"], result.meta["e_tag"], bytes(result.bytes()))
         except RangeBeyondEnd:
@@ -139,16 +140,16 @@ class ObjectClient:
 
     def head(self, path: str) -> tuple[int, str | None]:
         """The object's size, and what tells its contents from others'."""
-        with self._request(path):
+        with self._request("head", path):
             meta = obstore.head(self.raw, path)
             return meta["size"], meta["e_tag"]
 
     def list(self, prefix: str, offset: str | None = None) -> Iterator[StoredObject]:
         """The objects whose paths begin with the folder ``prefix``, those behind ``offset`` at least."""
-        with self._request(prefix):
+        with naming_unreachable(self.uri):  # nothing is asked for yet
             pages = iter(obstore.list(self.raw, prefix or None, offset=offset, chunk_size=_PAGE))
         while True:
-            with self._request(prefix):
+            with self._request("list", prefix):
                 page = next(pages, None)
             if page is None:
                 return
@@ -160,10 +161,10 @@ class ObjectClient:
 
     def stream(self, path: str) -> Iterator[bytes]:
         """The object in blocks, for what is too large to be held."""
-        with self._request(path):
+        with self._request("get", path):
             blocks = iter(obstore.get(self.raw, path).stream(min_chunk_size=_BLOCK))
         while True:
-            with self._request(path):
+            with self._request("", path):
                 block = next(blocks, None)
             if block is None:
                 return
@@ -171,22 +172,22 @@ class ObjectClient:
 
     def folders(self, prefix: str) -> Sequence[str]:
         """The folders right in the folder ``prefix``: what stands before the next slash in paths that begin with it."""
-        with self._request(prefix):
+        with self._request("list", prefix):
             return [*obstore.list_with_delimiter(self.raw, prefix)["common_prefixes"]]
 
     def copy(self, path: str, to: str) -> None:
         """Copy an object within the store, over another too."""
-        with self._request(path):
+        with self._request("copy", path):
             obstore.copy(self._writes, path, to)
 
     def create(self, path: str, data: bytes) -> None:
         """Put an object unless there is one: whole, at once, durable. Raises ObjectExists."""
-        with self._request(path):
+        with self._request("put", path):
             obstore.put(self._writes, path, data, mode="create", use_multipart=False)
 
     def put(self, path: str, data: bytes | Path) -> None:
         """Put an object, or the content of a local file as one."""
-        with self._request(path):
+        with self._request("put", path):
             obstore.put(self._writes, path, data, max_concurrency=_PARTS_AT_ONCE)
 
     def delete(self, paths: Sequence[str]) -> None:
@@ -194,7 +195,7 @@ class ObjectClient:
         for start in range(0, len(paths), _BATCH):
             batch = [*paths[start : start + _BATCH]]
             try:
-                with self._request(batch[0]):
+                with self._request("delete", batch[0]):
                     obstore.delete(self.raw, batch)
             except FileNotFoundError:
                 self._delete_each(batch)
@@ -203,15 +204,17 @@ class ObjectClient:
         """For stores that stop a batch at the first object that is gone."""
         for path in paths:
             try:
-                with self._request(path):
+                with self._request("delete", path):
                     obstore.delete(self.raw, path)
             except FileNotFoundError:
                 continue
 
     @contextmanager
-    def _request(self, path: str) -> Iterator[None]:
-        """The time of one request: within the number allowed at once, its failures named."""
-        with _asking, naming_unreachable(self.uri):
+    def _request(self, operation: str, path: str) -> Iterator[None]:
+        """The time of one request: within the number allowed at once, its failures named. Without an ``operation`` it
+        goes on with the answer to the one before.
+        """
+        with _asking, observed(operation, self.uri), naming_unreachable(self.uri):
             try:
                 yield
             except AlreadyExistsError as error:

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
+from datasets import tracing
 from datasets.durable_work import WorkStatus
 from datasets.encryption import SecretUnreadable, decrypted
 from datasets.models import Dataset
@@ -68,6 +69,8 @@ def _posted(webhook: Webhook, delivery: Delivery) -> Mapping[str, Any]:
             "Headgate-Timestamp": str(timestamp),
             "Headgate-Signature": signature(_secrets(webhook), timestamp=timestamp, body=body),
         }
+        if position := tracing.traceparent():
+            headers["traceparent"] = position
         answer = post(target_of(decrypted(webhook.url)), body=body, headers=headers, reach=reach())
     except AddressRefused as error:
         raise DeliveryFailed(f"The address is refused: {error}", retry=True) from error

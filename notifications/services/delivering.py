@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from audit import bells
 from datasets import work
+from datasets.counting import DELIVERIES
 from datasets.durable_work import WorkStatus
 from notifications.channels.protocol import DeliveryFailed, Sent
 from notifications.channels.registry import channel_called
@@ -85,6 +86,7 @@ def _send(hold: work.Hold[Delivery]) -> None:
 
 
 def _note_success(hold: work.Hold[Delivery], sent: Sent) -> None:
+    DELIVERIES.add(hold.work.channel, "sent")
     work.end(
         hold,
         WorkStatus.SUCCEEDED,
@@ -97,10 +99,13 @@ def _note_success(hold: work.Hold[Delivery], sent: Sent) -> None:
 def _note_failure(hold: work.Hold[Delivery], failure: DeliveryFailed) -> None:
     told = {"response": failure.response, "error_message": failure.message}
     if not failure.retry:
+        DELIVERIES.add(hold.work.channel, "refused")
         work.end(hold, WorkStatus.FAILED, error_code="refused", **told)
     elif hold.work.queued_at <= timezone.now() - PATIENCE:
+        DELIVERIES.add(hold.work.channel, "given_up")
         work.end(hold, WorkStatus.FAILED, error_code="given_up", **told)
     else:
+        DELIVERIES.add(hold.work.channel, "not_taken")
         pause = min(failure.pause, LONGEST_PAUSE)
         next_attempt = max(hold.work.next_attempt_at, timezone.now() + pause)
         work.put_back(hold, error_code="not_taken", next_attempt_at=next_attempt, **told)

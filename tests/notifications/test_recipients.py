@@ -27,6 +27,7 @@ SILENT = {
     "merge.adopted",
     "merge.brought_forward",
     "merge.cancel_requested",
+    "merge.put_off",  # it goes on by itself; where it does not, the failure is told
     "merge.requested",
     "merge.resumed",
     "merge.settled",

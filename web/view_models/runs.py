@@ -101,6 +101,9 @@ def _steps(run: MergeRun, position: int) -> tuple[Step, ...]:
             steps.append(Step(title, "", "next"))
         elif not run.is_active:
             steps.append(Step(title, "Stopped here.", "failed"))
+        elif phase is RunPhase.QUEUED and run.not_before is not None and run.error_code:
+            again = f"next try at {run.not_before:%H:%M} UTC, try {run.waits + 1}"
+            steps.append(Step(title, f"The store of the table does not answer; {again}.", "now"))
         elif phase is RunPhase.QUEUED and position:
             behind = "merge is" if position == 1 else "merges are"
             steps.append(Step(title, f"{position} {behind} before it. {note}", "now"))

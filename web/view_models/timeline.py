@@ -589,6 +589,9 @@ _SENTENCES: dict[str, Sentence] = {
     "merge.conflicted": _ended("stopped the merge: it conflicts with newer changes of the table", "bad"),
     "merge.invalid": _ended("stopped the merge: the merged result broke a rule", "bad"),
     "merge.failed": _ended("could not finish the merge; the table is as it was", "bad"),
+    "merge.put_off": _ended(
+        "put the merge off: the store of the table does not answer, and it is tried again", "warn"
+    ),
     "merge.unsettled": _ended("gave up on the merge; whether it was committed is not known yet", "warn"),
     "merge.settled": _plain("found that the merge was not committed, and locked it out", "check"),
     "merge.adopted": _plain(

@@ -214,8 +214,8 @@ def reconcile(request: HttpRequest, project_slug: str, dataset_slug: str) -> Htt
     dataset = dataset_at(request, project_slug, dataset_slug)
     before = dataset.meta.delta_version
     meta = services.reconcile(dataset_id=dataset.pk, actor=person(request))
-    if meta.problem:
-        messages.error(request, meta.problem)
+    if meta.trouble:
+        messages.error(request, meta.trouble)
     elif meta.delta_version == before:
         messages.success(request, f"Nothing moved: the table is at version {before}, as known.")
     else:

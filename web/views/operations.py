@@ -215,8 +215,8 @@ def reconcile(request: HttpRequest) -> HttpResponse:
     if dataset is None:
         raise NotFound("There is no such dataset any more.")
     meta = services.reconcile(dataset_id=dataset.pk, actor=person(request))
-    if meta.problem:
-        messages.warning(request, f"{dataset}: {meta.problem}")
+    if meta.trouble:
+        messages.warning(request, f"{dataset}: {meta.trouble}")
     else:
         rows = "an unknown number of rows" if meta.row_count is None else counted(meta.row_count, "row")
         messages.success(request, f"{dataset} is at version {meta.delta_version} with {rows}.")

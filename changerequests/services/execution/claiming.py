@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import transaction
 
+import merging
 from changerequests import queue
 from changerequests.models import MergeRun
 from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus
-from datasets import leases, work
+from datasets import leases, outages, work
 from datasets.work import Hold
+
+#: What a queued run says of itself while it waits for its store.
+STORE_SILENT: Final = merging.TableUnreachable.code
 
 
 def claim(dataset_id: int, worker: str) -> Hold[MergeRun] | None:
@@ -24,7 +30,22 @@ def claim(dataset_id: int, worker: str) -> Hold[MergeRun] | None:
             run = lock_run(waiting.pk)
             run.change_request = change_request  # as it is locked, with its dataset and its author
             again = run.status == RunStatus.RUNNING
-            hold = work.claim(run, worker=worker, lease=lease, phase=RunPhase.CHECKING)
+            off = None if again else outages.shut_off(change_request.dataset.table_uri)
+            if off is not None:  # whoever asks the store now would only wait with it
+                MergeRun.objects.filter(dataset=dataset_id, status=RunStatus.QUEUED).update(
+                    not_before=off.until, error_code=STORE_SILENT, error_message=off.reason
+                )
+                leases.release(lease)
+                return None
+            hold = work.claim(
+                run,
+                worker=worker,
+                lease=lease,
+                phase=RunPhase.CHECKING,
+                not_before=None,
+                error_code="",
+                error_message="",
+            )
             if hold is not None:
                 break  # else it was cancelled between the look and the lock
         else:

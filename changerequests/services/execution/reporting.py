@@ -13,7 +13,7 @@ from changerequests.facts import Facts, facts_of
 from changerequests.models import MergeRun
 from changerequests.services import settling, storage
 from changerequests.states import RunPhase, Status
-from datasets import leases, work
+from datasets import leases, tracing, work
 from datasets.work import Hold
 
 
@@ -28,6 +28,7 @@ class Reporter:
         self.deletes: tuple[int, float] = 0, 0.0
 
     def __call__(self, phase: str, **reported: Any) -> None:
+        tracing.step(phase)
         if phase == "uncommitted":
             noted_before = self.facts.change_request.unsettled_version
             settling.withdraw_note(self.run.change_request_id, reported["version"], noted_before)

@@ -8,18 +8,18 @@ import structlog
 
 import merging
 from changerequests import queue
-from changerequests.errors import GivenUp, OutcomeUnknown
+from changerequests.errors import GivenUp, OutcomeUnknown, RunStopped
 from changerequests.facts import facts_of
 from changerequests.models import MergeRun
 from changerequests.services import plans, settling
 from changerequests.services.execution import claiming
-from changerequests.services.execution.ending import Ending, ending_of, step_back
+from changerequests.services.execution.ending import Ending, ending_of, may_wait, put_off, step_back
 from changerequests.services.execution.recording import record_merge
 from changerequests.services.execution.recovering import merge, result_of_committed, standing_before
 from changerequests.services.execution.reporting import Reporter
 from changerequests.services.merged_keys import remember_keys
 from changerequests.states import RunStatus
-from datasets import leases, work
+from datasets import leases, outages, work
 from datasets.work import MOST_ATTEMPTS, Hold
 
 logger = structlog.get_logger(__name__)
@@ -46,7 +46,8 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
         # Not after an error: what failed to end is taken up by the sweep, without haste.
         if queue.next_run(dataset_id) is not None:
             queue.ring(dataset_id)
-        elif run.status != RunStatus.SUCCEEDED:  # a merge has asked for it when it was recorded
+        elif run.status != RunStatus.SUCCEEDED and not run.is_active:
+            # A merge has asked for it when it was recorded; one that waits for its store would only ask that.
             queue.ask_for_check_of_pending(dataset_id)
         logger.info("merge_ended", status=run.status, error_code=run.error_code, version=run.merged_version)
     return run
@@ -80,6 +81,8 @@ def _execute(hold: Hold[MergeRun]) -> None:
     run, change_request = hold.work, hold.work.change_request
     request = plans.bare_request_for(change_request, run.revision, run=run)
     try:
+        if run.cancel_requested_by is not None:  # before it takes this worker along, too
+            raise RunStopped(f"Cancelled by {run.cancel_requested_by}.")
         result = standing_before(change_request, request, hold)
         # Settling may have brought the request to a new generation.
         request = replace(request, generation=change_request.merge_generation)
@@ -97,9 +100,15 @@ def _execute(hold: Hold[MergeRun]) -> None:
         except OutcomeUnknown as unknown:
             step_back(hold, Ending(RunStatus.FAILED, unknown.code, unknown.message, settled=False))
             return
+        if committed is None and isinstance(error, merging.TableUnreachable) and may_wait(run, error):
+            put_off(hold, error)
+            return
+        if isinstance(error, merging.TableUnreachable):
+            outages.note_outage(error)
         if committed is None:
             step_back(hold, ending_of(error))
             return
         logger.warning("merge_interrupted_after_commit", error=error, version=committed.version)
         result = result_of_committed(request, committed)
+    outages.note_answer(change_request.dataset.table_uri)
     record_merge(hold, change_request, result)

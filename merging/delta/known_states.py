@@ -17,7 +17,7 @@ from merging.store.client import StoredObject
 _MOST_BYTES = 128 * 1024 * 1024
 
 
-class Remembered(Protocol):
+class KeptState(Protocol):
     """What is asked of a state: how much it holds."""
 
     version: int
@@ -26,7 +26,7 @@ class Remembered(Protocol):
         """About how many bytes it takes."""
 
 
-State = TypeVar("State", bound=Remembered)
+State = TypeVar("State", bound=KeptState)
 
 
 @dataclass(frozen=True, slots=True)

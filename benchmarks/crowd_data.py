@@ -195,7 +195,7 @@ def _datasets(number: int) -> list[Dataset]:
     facts = facts_of(merging.inspect_table(str(tables / "0")))
     _insert((DatasetLease(dataset=dataset) for dataset in datasets), DatasetLease)
     _insert(
-        (DatasetMeta(dataset=dataset, **facts) for dataset in datasets),
+        (DatasetMeta(dataset=dataset, is_copy=dataset != datasets[0], **facts) for dataset in datasets),
         DatasetMeta,
     )
     return datasets

@@ -142,7 +142,8 @@ class DemoDataTests(TestCase):
         revision = selectors.current_revision(request)
         assert revision is not None
         assert revision.rows == 483
-        rows = merging.open_staged(str(content_folder(revision))).page(limit=500).items
+        with override_settings(DELTA_DATA_ROOT=self.root):
+            rows = merging.open_staged(str(content_folder(revision))).page(limit=500).items
         negative = [json_value(row.key) for row in rows if (row.proposed or {})["air_time"] < 0]
         assert len(negative) == 41
         assert kept(request.comments.get(column="air_time").row_key) in negative

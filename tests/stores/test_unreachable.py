@@ -153,6 +153,7 @@ def test_fo3_only_this_process_can_tell_an_error_in_a_text() -> None:
     assert not isinstance(engine_failure(duckdb.BinderException(forged)), TableUnreachable)
 
 
+@pytest.mark.django_db  # which connection opens it is asked
 def test_fo3_an_expectation_does_not_fail_because_the_store_does(monkeypatch: pytest.MonkeyPatch) -> None:
     place = memory_place()
     put_table(place, [pa.table({"id": range(50_000), "t": [os.urandom(8).hex() for _ in range(50_000)]})])

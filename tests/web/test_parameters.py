@@ -22,6 +22,7 @@ NO_NOTICE = ("merge_box", "standing", "bell", "news", "conflict_lines", "receive
 OVER = ("sign_in_once",)
 #: Nor have the later steps of adding a table, without what the earlier ones found: they lead to the first.
 STEPS = ("look_at_table", "choose_key", "name_table", "first_suite")
+FOR_OPERATORS = ("operations", "connection")
 #: A file has none either: 422.
 FILES = ("export_audit",)
 VIEWS: dict[str, Any] = {str(one.name): one.callback for one in urlpatterns}
@@ -56,7 +57,7 @@ def test_fh2_every_page_names_parameters_that_it_does_not_know_and_values_that_i
         declared: dict[str, PageParameter] = getattr(VIEWS[name], "parameters", {})
         address = address_of(world, name)
         expected = 422 if name in FILES else 200
-        owner.force_login(world.people["staff" if name.startswith("operations") else "owner"])
+        owner.force_login(world.people["staff" if name.startswith(FOR_OPERATORS) else "owner"])
         status, page = shown(owner, name, address, {"stauts": "draft"})
         starting = getattr(VIEWS[name], "starting", "")
         possible = ", ".join(sorted([*declared, *([f"{starting}…"] if starting else [])]))

@@ -49,6 +49,7 @@ class Environment:
     delta_data_root_options: list[str] = field(default_factory=list)
     headgate_cache: Path = Path("/var/cache/headgate")
     headgate_cache_bytes: int = 20 * 1024**3
+    aws_allow_http: bool = False
     table_places: list[str] = field(default_factory=list)
     connection_secrets_folder: Path = Path("/run/secrets")
     clone_prefixes: list[str] = field(default_factory=list)

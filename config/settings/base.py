@@ -198,6 +198,7 @@ DELTA_DATA_ROOT_OPTIONS = data_root_options(ENV)
 HEADGATE_CACHE = ENV.headgate_cache
 HEADGATE_CACHE_BYTES = cache_bytes(ENV)
 #: Where else tables may lie; empty: wherever operators register them.
+AWS_ALLOW_HTTP = ENV.aws_allow_http
 TABLE_PLACES = table_places(ENV)
 #: What connections may refer to: variables by their names, and files below a folder.
 CONNECTION_SECRETS = connection_secrets()

@@ -42,7 +42,7 @@ def how_opened(table_uri: str) -> Mapping[str, str]:
 
     A table that is no dataset is opened with the connection that it is being registered with; a clone that is named as
     content, below ``CLONE_PREFIXES``, with the one that leads to it; what lies below ``DELTA_DATA_ROOT``, as that is.
-    None of these: as the process is set up.
+    None of these: as the process is set up, of which the client of stores hears all but ``AWS_ALLOW_HTTP``.
     """
     if is_below_data_root(table_uri):
         return dict(settings.DELTA_DATA_ROOT_OPTIONS)
@@ -53,7 +53,10 @@ def how_opened(table_uri: str) -> Mapping[str, str]:
     if connection is None and any(merging.is_below(table_uri, one) for one in settings.CLONE_PREFIXES):
         is_dataset = Dataset.objects.filter(table_uri=table_uri).exists()
         connection = None if is_dataset else connection_at(table_uri)
-    return {} if connection is None else options_of(connection)
+    if connection is not None:
+        return options_of(connection)
+    plain_http = settings.AWS_ALLOW_HTTP and table_uri.startswith("s3://")
+    return {"AWS_ALLOW_HTTP": "true"} if plain_http else {}
 
 
 def why_not(table_uri: str) -> str:

@@ -19,7 +19,7 @@ from datasets.errors import Forbidden, RegistrationRejected
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
-from datasets.services.reach import why_not
+from datasets.services.reach import how_opened, why_not
 from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
@@ -244,3 +244,10 @@ def test_a_dataset_outside_of_the_places_of_tables_is_not_read(tmp_path: Path, s
         assert why_not(address) == ""
     for address in ("s3://lake/golden", "s3://lake/gold/../silver", "gs://lake/gold"):
         assert "outside of the places" in why_not(address)
+
+
+def test_a_store_without_certificates_is_reached_where_the_environment_says_so(settings: Settings) -> None:
+    assert how_opened("s3://bucket/table") == {}
+    settings.AWS_ALLOW_HTTP = True
+    assert how_opened("s3://bucket/table") == {"AWS_ALLOW_HTTP": "true"}
+    assert how_opened("gs://bucket/table") == {}

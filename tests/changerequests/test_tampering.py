@@ -74,6 +74,9 @@ UNSEALED: Final = {
         "phase": "progress",
         "fence": "moves with every worker",
         "heartbeat_at": "moves while a worker lives",
+        "not_before": "moves with every try while a store does not answer",
+        "waits": "moves with every try while a store does not answer",
+        "traceparent": "names a trace elsewhere",
     },
 }
 

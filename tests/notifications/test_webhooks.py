@@ -394,6 +394,7 @@ def test_every_text_of_notifications_is_erased_or_none_of_people() -> None:
     }
     of_machines = {
         *("Delivery.receiver", "Delivery.worker", "Delivery.attempt_id", "Delivery.error_code"),
+        "Delivery.traceparent",
         *("Webhook.url", "Webhook.host", "Webhook.actions", "Webhook.secret", "Webhook.former_secret"),
     }
     assert texts - erased == of_machines

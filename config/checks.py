@@ -1,5 +1,6 @@
 """What ``manage.py check --deploy`` says of an installation beside what Django says."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -15,8 +16,13 @@ def mail_is_on(**_: Any) -> list[CheckMessage]:
     return [Info(sentence, hint="Set EMAIL_URL, and PUBLIC_URL with it.", id="headgate.I001")]
 
 
-def no_address_holds_a_secret(**_: Any) -> list[CheckMessage]:
-    """Addresses with secrets are refused; those that were taken before stand in the database and on pages."""
+def no_address_holds_a_secret(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Addresses with secrets are refused; those that were taken before stand in the database and on pages.
+
+    Looks where ``check --database default`` asks for it, as Django's own checks of databases do.
+    """
+    if not databases:
+        return []
     from datasets.models import Dataset
     from datasets.services.connections import addresses_with_secrets
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Error as PlaywrightError
 
 from config.env import BASE_DIR
 from demo.broker import EmbeddedBroker
@@ -132,8 +133,14 @@ class Person:
         self.page.get_by_role("heading", name="Change requests", exact=True).wait_for()
 
     def go(self, path: str) -> None:
-        """Open a page of the demo."""
-        self.page.goto(self.address + path)
+        """Open a page of the demo; once more where the page before led on by itself at this very moment."""
+        try:
+            self.page.goto(self.address + path)
+        except PlaywrightError as error:
+            if "ERR_ABORTED" not in error.message:
+                raise
+            self.page.wait_for_load_state()
+            self.page.goto(self.address + path)
 
     def open_request(self, title: str) -> str:
         """Find a change request by its title from the first page and open it; answers its path."""

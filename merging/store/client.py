@@ -54,6 +54,12 @@ _DELTA_RS_ONLY = frozenset(
         *("aws_s3_locking_provider", "delta_dynamo_table_name"),
     }
 )
+#: The names of the id, the secret and the session token of a key of S3.
+_KEY_OF_S3 = (
+    ("aws_access_key_id", "access_key_id"),
+    ("aws_secret_access_key", "secret_access_key"),
+    ("aws_session_token", "aws_token", "session_token", "token"),
+)
 #: How stores say that a range begins behind the end.
 _BEYOND = re.compile(r"status: 416|StartTooLarge|NoSuffix|Range Not Satisfiable", re.IGNORECASE)
 
@@ -236,7 +242,7 @@ def open_client(address: str, options: Mapping[str, str] | None = None) -> Objec
     """
     try:
         reads, writes = (
-            obstore.store.from_url(address, **client_settings(options, limits, again))
+            obstore.store.from_url(address, **_with_own_key(client_settings(options, limits, again)))
             for limits, again in ((_READING, _READING_AGAIN), (_WRITING, _WRITING_AGAIN))
         )
     except BaseException as error:
@@ -244,6 +250,22 @@ def open_client(address: str, options: Mapping[str, str] | None = None) -> Objec
             raise
         raise cannot_open(error, address) from None
     return ObjectClient(reads, address, writes, _identity(address, options))
+
+
+def _with_own_key(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a key of S3 that was given, if one was, as all there is of credentials.
+
+    The client takes what a key lacks from the environment: the session token of the process would go along with a key
+    that somebody else gave, to a store of theirs.
+    """
+    config = dict(settings.get("config", {}))
+    key_id, secret, token = (
+        next((config.pop(name) for name in names if name in config), None) for names in _KEY_OF_S3
+    )
+    if key_id is None or secret is None:
+        return settings
+    credential = {"access_key_id": key_id, "secret_access_key": secret, "token": token, "expires_at": None}
+    return {**settings, "config": config, "credential_provider": lambda: credential}
 
 
 def _identity(address: str, options: Mapping[str, str] | None) -> str:

@@ -182,7 +182,7 @@ def test_callers_read_which_dataset_since_when_and_when_to_ask_again(pending: Ch
     assert "retry_after" not in (problem_of(unreachable(pending, retriable=False)) or {})
 
 
-def test_a_run_that_is_taken_up_again_and_again_is_cancelled_by_the_next_worker(
+def test_fo8_a_run_that_is_taken_up_again_and_again_is_cancelled_by_the_next_worker(
     pending: ChangeRequest, run: MergeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its workers die before they look whether somebody cancelled it, and one died while it committed."""

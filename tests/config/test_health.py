@@ -105,7 +105,7 @@ def test_a_storage_root_that_cannot_be(tmp_path: Path, settings: Settings) -> No
     assert ready() == (503, {**WELL, "ready": False, "storage": "unavailable: NotADirectoryError"})
 
 
-def test_a_queue_that_nobody_works_on_is_told_by_figures_and_keeps_this_process_ready() -> None:
+def test_fo7_a_queue_that_nobody_works_on_is_told_by_figures_and_keeps_this_process_ready() -> None:
     change_request = ChangeRequestFactory.create()
     run = runs.request_merge(change_request_id=change_request.pk, actor=change_request.author)
     MergeRun.objects.filter(pk=run.pk).update(queued_at=timezone.now() - timedelta(seconds=301))
@@ -145,7 +145,7 @@ def test_strangers_learn_whether_it_is_ready_and_nothing_else(settings: Settings
         ("203.0.113.9", {"Authorization": "Bearer é"}, [], 401),
     ],
 )
-def test_figures_are_for_who_is_near_or_has_the_token(
+def test_fo6_figures_are_for_who_is_near_or_has_the_token(
     caller: str, headers: dict[str, str], proxies: list[str], status: int, settings: Settings
 ) -> None:
     settings.METRICS_TOKEN = "m" * 40

@@ -51,7 +51,7 @@ def errors_of(**given: Any) -> dict[str, list[str]]:
     return found
 
 
-def test_secrets_go_in_and_only_the_engine_gets_them_out(operator: User) -> None:
+def test_fo2_secrets_go_in_and_only_the_engine_gets_them_out(operator: User) -> None:
     made = make(operator, options={"aws_region": "eu-central-1"}, secrets=KEYS)
     assert options_of(made) == {"aws_region": "eu-central-1", **KEYS}
     with database.cursor() as cursor:
@@ -230,7 +230,7 @@ def test_tables_from_before_go_on_until_an_operator_gives_them_the_connection(op
     assert connections.adopt_tables(actor=operator, name="lake") == []
 
 
-def test_one_table_is_one_dataset_whatever_its_address(operator: User) -> None:
+def test_fo5_one_table_is_one_dataset_whatever_its_address(operator: User) -> None:
     dataset = DatasetFactory.create()
     copy = Path(f"{dataset.table_uri}-copy")
     Path(dataset.table_uri).rename(copy)

@@ -70,7 +70,7 @@ def test_a_process_says_what_it_is_and_what_it_counted() -> None:
     assert counted("headgate_workers", queue="maintenance") == 0
 
 
-def test_counts_of_many_processes_are_one_and_outlive_them() -> None:
+def test_fo6_counts_of_many_processes_are_one_and_outlive_them() -> None:
     first = processes.ProcessReporter(Kind.WEB)
     HTTP_REQUESTS.add(*PAGE, amount=5)
     HTTP_SECONDS.observe("GET", "/projects", seconds=0.01)

@@ -50,7 +50,7 @@ def test_an_azure_address_takes_the_account_that_is_meant() -> None:
 
 
 @pytest.mark.parametrize("address", HOLDING)
-def test_an_address_with_a_secret_is_refused_and_never_repeated(address: str) -> None:
+def test_fo2_an_address_with_a_secret_is_refused_and_never_repeated(address: str) -> None:
     assert holds_secret(address)
     assert CANARY not in holds_secret(address)
     with pytest.raises(StoreAddressRefused, match="secret in it is not taken") as refused:

@@ -61,7 +61,7 @@ def test_a_good_store_does_all_and_keeps_nothing(place: Any) -> None:
     assert list(store.walk()) == []
 
 
-def test_where_nothing_may_be_removed_one_probe_stays_and_serves_again(place: Any) -> None:
+def test_fo5_where_nothing_may_be_removed_one_probe_stays_and_serves_again(place: Any) -> None:
     store = place(Denying)
     for _ in range(2):
         assert outcomes() == {**dict.fromkeys(StoreNeed, True), StoreNeed.DELETE: False}

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Answering:
-    """Answers every request alike, and counts them. ``options`` open a table of it as S3."""
+    """Answers every request alike, and notes them and the headers of the last. ``options`` open a table of it as S3."""
 
     status: int = 200
     body: bytes = b""
     hangs: bool = False
     asked: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
     port: int = 0
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -39,6 +40,7 @@ def answering(status: int = 200, body: bytes = b"", *, hangs: bool = False) -> I
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self) -> None:
             told.asked.append(f"{self.command} {self.path}")
+            told.headers = {name.lower(): value for name, value in self.headers.items()}
             if told.hangs:
                 told.released.wait(20)
                 return

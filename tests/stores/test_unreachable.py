@@ -126,6 +126,20 @@ def test_fo3_an_address_is_shown_without_what_may_be_secret() -> None:
     assert without_secrets("/data/a?b#c") == "/data/a?b#c"
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"), [({}, None), ({"AWS_SESSION_TOKEN": "given-with-it"}, "given-with-it")]
+)
+def test_fo2_a_key_that_was_given_goes_without_the_token_of_the_process(
+    given: dict[str, str], sent: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-the-process")
+    with answering(404) as told:
+        with pytest.raises(FileNotFoundError):
+            open_store("s3://bucket/table", {**told.options, **given}).read("part")
+        assert told.headers.get("x-amz-security-token") == sent
+        assert "Credential=AKIA-of-somebody/" in told.headers["authorization"]
+
+
 def test_fo3_what_fails_while_duckdb_reads_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     place = memory_place()
     put_table(place, [pa.table({"id": range(50_000), "t": [os.urandom(8).hex() for _ in range(50_000)]})])

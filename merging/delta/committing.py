@@ -54,7 +54,7 @@ def commit(
     """
     snapshot = prepared.snapshot
     version = snapshot.version + 1
-    now = int(time.time() * 1000)
+    now = snapshot.next_moment(int(time.time() * 1000))
     step("before-put")
     body = _body(prepared, application_id, generation, commit_info or {}, now)
     put_commit(snapshot.store, version, body, prepared.commit_token)
@@ -111,6 +111,8 @@ def _body(
         "attemptId": prepared.attempt_id,
         "txnId": prepared.commit_token,
     }
+    if prepared.snapshot.requirements.in_commit_timestamps:
+        info["inCommitTimestamp"] = now
     marker = {"appId": application_id, "version": generation, "lastUpdated": now}
     return log_lines(
         [{"commitInfo": info}, *_first(prepared.actions), {"txn": marker}, *_rest(prepared.actions)]

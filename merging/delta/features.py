@@ -59,6 +59,7 @@ class Requirements:
     deletion_vectors: bool
     change_data_feed: bool
     append_only: bool
+    in_commit_timestamps: bool
     refused: tuple[str, ...]
     in_use: tuple[str, ...]
 
@@ -143,8 +144,9 @@ def required_by(
     refused += _refused_mapping(mapping_mode(protocol, properties), fields, in_use)
     if any("delta.identity.start" in entry for entry in field_metadata):
         refused.append("identityColumns")
-    if _on(properties, "delta.enableInCommitTimestamps"):
-        refused.append("inCommitTimestamp")
+    timestamps = "inCommitTimestamp" in listed and _on(properties, "delta.enableInCommitTimestamps")
+    if timestamps:
+        in_use.add("inCommitTimestamp")
     if any("delta.typeChanges" in entry for entry in field_metadata):
         refused.append("typeWidening")
     if any(item.get("type") == "binary" and item.get("name") in partition_columns for item in fields):
@@ -161,7 +163,7 @@ def required_by(
     append_only = _on(properties, "delta.appendOnly")
     if append_only:
         in_use.add("appendOnly")
-    return Requirements(vectors, feed, append_only, tuple(refused), tuple(sorted(in_use)))
+    return Requirements(vectors, feed, append_only, timestamps, tuple(refused), tuple(sorted(in_use)))
 
 
 def mapping_mode(protocol: Mapping[str, Any], properties: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -141,6 +141,18 @@ class Snapshot:
     def has_zoneless_timestamps(self) -> bool:
         """Whether the table has the feature that `timestamp_ntz` asks for."""
         return "timestampNtz" in (self.protocol.get("writerFeatures") or ())
+
+    def next_moment(self, now_ms: int) -> int:
+        """When a commit on top of this version, made now, says that it was made (milliseconds since 1970).
+
+        Where the table orders its versions by what they say of themselves, later than this one says, whatever the
+        clocks of those who wrote it (PROTOCOL.md, "In-Commit Timestamps").
+        """
+        if not self.requirements.in_commit_timestamps:
+            return now_ms
+        stated = self.properties.get("delta.inCommitTimestampEnablementTimestamp", "")
+        enabled = int(stated) if stated.isdecimal() else 0  # the commit before may be gone, in a checkpoint
+        return max(now_ms, _to_ms(self.timestamp) + 1, enabled + 1)
 
     def strategy(self) -> CommitStrategy:
         """How a merge writes this table. Raises as `require_writable` does."""
@@ -335,6 +347,10 @@ def snapshot_of(
         storage_options=storage_options,
         state=state,
     )
+
+
+def _to_ms(moment: datetime) -> int:
+    return (moment - datetime.fromtimestamp(0, tz=UTC)) // timedelta(milliseconds=1)
 
 
 def _from_ms(milliseconds: int) -> datetime:

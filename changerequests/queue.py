@@ -5,11 +5,11 @@ The rows are the queue; a message only says "look". A lost message costs time, n
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from audit import bells
 from changerequests.models import MergeRun
 from changerequests.states import RunStatus
+from datasets import table_work
 from datasets.work import next_in_line
 
 
@@ -77,5 +77,5 @@ def workable_runs() -> QuerySet[MergeRun]:
     """Runs that workers may take up: none is begun while an operator has to look at what an earlier commit left, and
     one whose store did not answer waits until it is tried again.
     """
-    due = Q(not_before__isnull=True) | Q(not_before__lte=timezone.now())
-    return MergeRun.objects.filter(Q(status=RunStatus.RUNNING) | (Q(dataset__meta__difference="") & due))
+    undisturbed = Q(status=RunStatus.RUNNING) | Q(dataset__meta__difference="")
+    return MergeRun.objects.filter(undisturbed, table_work.due())

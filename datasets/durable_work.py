@@ -1,5 +1,7 @@
 """What every piece of durable work is: a row that outlives its workers. ``datasets.work`` is what is done with it."""
 
+from typing import Any
+
 from django.db import models
 
 from datasets.tracing import LONGEST_TRACEPARENT, traceparent
@@ -59,6 +61,8 @@ class TableWork(DurableWork):
     Such a wait is no attempt that was cut short; the work goes back to the queue before anything was committed.
     """
 
+    #: Whose table it is: every kind has a foreign key of this name.
+    dataset: Any
     not_before = models.DateTimeField(
         null=True, blank=True, help_text="It is not taken up before, for the store did not answer."
     )

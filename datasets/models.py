@@ -356,6 +356,11 @@ class DatasetMeta(models.Model):
     unreachable_reason = models.TextField(
         blank=True, default="", db_default="", help_text="What it said last, in words without secrets."
     )
+    unreachable_for_good = models.BooleanField(
+        default=False,
+        db_default=False,  # rows of the release before have none
+        help_text="Whether somebody has to mend something (credentials, options) before it answers again.",
+    )
     version_timestamp = models.DateTimeField(null=True)
     checked_at = models.DateTimeField()
 
@@ -537,7 +542,9 @@ class StorePlace(models.Model):
     """
 
     place = models.CharField(
-        max_length=300, unique=True, help_text="Scheme and bucket, for example s3://lake."
+        max_length=300,
+        unique=True,
+        help_text="The connection, or else scheme and bucket, for example s3://lake.",
     )
     failures = models.PositiveIntegerField(default=0, help_text="In a row.")
     failing_since = models.DateTimeField()

@@ -1,24 +1,30 @@
 """Stores that do not answer, as a state: since when and why, which work waits, and who asks again for all others.
 
-Whoever meets ``merging.TableUnreachable`` notes it. The dataset then says so on its pages, and its place (the bucket)
-is shut off: merges there wait instead of keeping a worker with a dead store. After a pause the first that comes asks
-again for all (a probe); an answer opens the place and clears the state.
+Whoever meets ``merging.TableUnreachable`` notes it. The dataset then says so on its pages, and its place (its
+connection, without one the bucket) is shut off: work there waits instead of keeping a worker with a dead store. After a
+pause the first that comes asks again for all (a probe); an answer opens the place and lets go on what waited for it.
 """
 
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.apps import apps
 from django.db import DatabaseError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 import merging
-from datasets.models import DatasetMeta, StorePlace
+from datasets.connecting import connection_at
+from datasets.data_root import is_below_data_root, local_data_root
+from datasets.durable_work import TableWork, WorkStatus
+from datasets.models import Dataset, DatasetMeta, StorePlace
 
 #: The first and the longest pause before a store is asked again; each is twice the one before.
 FIRST_PAUSE = timedelta(seconds=15)
@@ -27,20 +33,58 @@ LONGEST_PAUSE = timedelta(minutes=10)
 PROBE_SECONDS = 60
 #: What callers of the API are told to wait.
 RETRY_AFTER_SECONDS = 30
+#: The place of all that lies below a data root in an object store, which has options of its own.
+DATA_ROOT = "data root"
+_CONNECTION = "connection "
+#: The columns of ``DatasetMeta`` while the store answers.
+REACHABLE: Mapping[str, Any] = {
+    "unreachable_since": None,
+    "unreachable_reason": "",
+    "unreachable_for_good": False,
+}
 
 
 @dataclass(frozen=True)
 class ShutOff:
-    """A place that nobody asks now: until when, and what it said last."""
+    """Places that nobody asks now: since when they fail, until when nobody asks, and what was said last."""
 
+    since: datetime
     until: datetime
     reason: str
 
 
-def place_of(table_uri: str) -> str:
-    """The store of a table, as the scheme and the bucket; empty for a folder, which needs no store."""
-    found = urllib.parse.urlsplit(table_uri)
+@dataclass(frozen=True)
+class Turn:
+    """Whether somebody may ask a dataset's store now: not where it is ``off``; as a ``probe`` for all others."""
+
+    off: ShutOff | None = None
+    is_probe: bool = False
+
+
+def bucket_of(address: str) -> str:
+    """The store of an address, as the scheme and the bucket; empty for a folder, which needs no store."""
+    found = urllib.parse.urlsplit(address)
     return f"{found.scheme}://{found.netloc.rpartition('@')[2]}" if found.netloc else ""
+
+
+def place_of(dataset: Dataset) -> str:
+    """What fails together with a dataset's table: all that is opened as it is. Empty for a folder.
+
+    Two connections may lead to buckets of one name, at other endpoints or with other credentials.
+    """
+    return _place(dataset.table_uri, dataset.connection_id)
+
+
+def _place(address: str, connection_id: int | None) -> str:
+    bucket = bucket_of(address)
+    if bucket and is_below_data_root(address):
+        return DATA_ROOT
+    return bucket if connection_id is None else place_of_connection(connection_id)
+
+
+def place_of_connection(connection_id: int) -> str:
+    """The place of the tables that are opened with a connection, whatever it is called."""
+    return f"{_CONNECTION}{connection_id}"
 
 
 def pause_after(failures: int) -> timedelta:
@@ -49,11 +93,19 @@ def pause_after(failures: int) -> timedelta:
 
 
 def note_outage(error: merging.TableUnreachable) -> None:
-    """Remember that a store did not answer: on its datasets' facts, and, where it may pass by itself, on its place."""
-    now, place = timezone.now(), place_of(error.table_uri)
-    DatasetMeta.objects.filter(dataset__table_uri=error.table_uri).update(
-        unreachable_since=Coalesce(F("unreachable_since"), now), unreachable_reason=error.reason
-    )
+    """Remember that a store did not answer: on its dataset's facts, and, where it may pass by itself, on its place."""
+    now = timezone.now()
+    dataset = Dataset.objects.filter(table_uri=error.table_uri).first()
+    if dataset is not None:
+        DatasetMeta.objects.filter(pk=dataset.pk).update(
+            unreachable_since=Coalesce(F("unreachable_since"), now),
+            unreachable_reason=error.reason,
+            unreachable_for_good=not error.retriable,
+        )
+        place = place_of(dataset)
+    else:  # the data root, or a table that is content
+        connection = connection_at(error.table_uri)
+        place = _place(error.table_uri, connection.pk if connection is not None else None)
     if not place or not error.retriable:
         return
     with transaction.atomic():
@@ -67,28 +119,91 @@ def note_outage(error: merging.TableUnreachable) -> None:
         row.save(update_fields=["failures", "reason", "shut_until", "probing"])
 
 
-def note_answer(table_uri: str) -> None:
-    """Remember that the store of a table answered: nothing to remember where it always did."""
-    DatasetMeta.objects.filter(dataset__table_uri=table_uri, unreachable_since__isnull=False).update(
-        unreachable_since=None, unreachable_reason=""
-    )
-    if place := place_of(table_uri):
-        StorePlace.objects.filter(place=place).delete()
-
-
-def shut_off(table_uri: str) -> ShutOff | None:
-    """Why nobody asks the store of a table now; None where it may be asked, by the caller for all others where it
-    failed before.
+def note_answer(dataset: Dataset) -> None:
+    """Remember that the store of a dataset answers again: nothing waits for it any more. For whoever knows that it did
+    not answer before; else there is nothing to remember.
     """
-    place, now = place_of(table_uri), timezone.now()
-    row = StorePlace.objects.filter(place=place).first() if place else None
-    if row is None or row.shut_until is None:
-        return None
+    DatasetMeta.objects.filter(pk=dataset.pk, unreachable_since__isnull=False).update(**REACHABLE)
+    _let_go_on(Q(dataset=dataset))
+    for place in StorePlace.objects.filter(place__in=_places_of(dataset)):
+        place.delete()
+        _open(place.place)
+
+
+def forget_connection(connection_id: int) -> None:
+    """Ask again at once what a connection leads to: it is opened in another way now, or gone."""
+    place = place_of_connection(connection_id)
+    if StorePlace.objects.filter(place=place).delete()[0]:
+        _open(place)
+
+
+def _open(place: str) -> None:
+    """Say of all that is opened as this place that it answers, and let go on what waits for it. What is unreachable for
+    reasons of its own stays so until it is asked itself.
+    """
+    meta = DatasetMeta.objects.filter(
+        _opened_as(place), unreachable_since__isnull=False, unreachable_for_good=False
+    )
+    meta.update(**REACHABLE)
+    _let_go_on(_opened_as(place))
+
+
+def _opened_as(place: str) -> Q:
+    """The condition on something of a dataset that it is opened as this place; the data root concerns all."""
+    if place == DATA_ROOT:
+        return Q()
+    if "://" in place:
+        return Q(dataset__connection=None, dataset__table_uri__startswith=f"{place}/")
+    return Q(dataset__connection=int(place.removeprefix(_CONNECTION)))
+
+
+def _let_go_on(of: Q) -> None:
+    now = timezone.now()
+    for kind in apps.get_models():
+        if issubclass(kind, TableWork):
+            waiting = kind._default_manager.filter(of, status=WorkStatus.QUEUED, not_before__gt=now)
+            waiting.update(not_before=None)
+
+
+def turn_of(dataset: Dataset) -> Turn:
+    """Whether the caller may ask the store of a dataset now, and for whom."""
+    places, now = _places_of(dataset), timezone.now()
+    rows = list(StorePlace.objects.filter(place__in=places, shut_until__isnull=False)) if places else []
     probing = now + timedelta(seconds=PROBE_SECONDS)
-    as_it_was = StorePlace.objects.filter(pk=row.pk, shut_until=row.shut_until)
-    if row.shut_until <= now and as_it_was.update(shut_until=probing, probing=True):
-        return None
-    return ShutOff(max(row.shut_until, now + timedelta(seconds=1)), row.reason)
+    for row in rows:
+        as_it_was = StorePlace.objects.filter(pk=row.pk, shut_until=row.shut_until)
+        due = row.shut_until is None or row.shut_until <= now
+        if not due or not as_it_was.update(shut_until=probing, probing=True):
+            until = max(row.shut_until or now, now + timedelta(seconds=1))
+            return Turn(ShutOff(row.failing_since, until, row.reason))
+    return Turn(is_probe=bool(rows))
+
+
+def _places_of(dataset: Dataset) -> list[str]:
+    """What work on a dataset asks for: its table, and what Headgate keeps itself."""
+    places = [place_of(dataset)]
+    if local_data_root() is None:
+        places.append(DATA_ROOT)
+    return list(filter(None, dict.fromkeys(places)))
+
+
+@contextmanager
+def asking(dataset: Dataset) -> Iterator[None]:
+    """While the table of a dataset is asked for something: without a statement where its store answers, as it did.
+
+    Where it did not, and nobody is to ask now, raises ``merging.TableUnreachable`` at once, as it does where the store
+    fails. What was heard is noted.
+    """
+    is_known = dataset.meta.unreachable_since is not None
+    if is_known and (off := turn_of(dataset).off) is not None:
+        raise merging.TableUnreachable(dataset.table_uri, off.reason, retriable=True)
+    try:
+        yield
+    except merging.TableUnreachable as error:
+        note_outage(error)
+        raise
+    if is_known:
+        note_answer(dataset)
 
 
 def told_of(error: merging.TableUnreachable) -> dict[str, Any]:

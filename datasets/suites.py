@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 import merging
 from audit import bells
 from audit.services import dataset_stream, record
-from datasets import work
+from datasets import table_work, work
 from datasets.durable_work import WorkStatus
 from datasets.errors import InvalidInput, NotFound, SuiteChanged
 from datasets.evidence import SUITE_VERSION
@@ -399,13 +399,13 @@ def latest_proposal(dataset: Dataset) -> SuiteProposal | None:
 def make_proposal(*, proposal_id: int, worker: str) -> SuiteProposal | None:
     """Profile the table and store what was found. Called by workers, safe to call again.
 
-    None if it is gone, has ended or is in other hands.
+    None if it is gone, has ended, waits for the table's store or is in other hands.
     """
-    proposal = SuiteProposal.objects.select_related("dataset").filter(pk=proposal_id).first()
-    hold = work.claim(proposal, worker=worker) if proposal is not None else None
+    proposal = SuiteProposal.objects.select_related("dataset__meta").filter(pk=proposal_id).first()
+    hold = table_work.claim(proposal, worker=worker) if proposal is not None else None
     if hold is None:
         return None
-    with work.kept_alive(hold):
+    with table_work.kept_alive(hold):
         _propose(hold)
     return hold.work
 
@@ -417,11 +417,14 @@ def _propose(hold: work.Hold[SuiteProposal]) -> None:
         work.end(hold, WorkStatus.FAILED, error_code="given_up", error_message=message)
         return
     try:
+        table_work.require_store(hold)
         suite = merging.propose_expectations(
             dataset.table_uri, tuple(dataset.primary_keys), name=dataset.slug
         )
     except merging.MergeError as error:
-        work.end(hold, WorkStatus.FAILED, error_code=error.code, error_message=error.message)
+        if not table_work.waits_on(hold, error):
+            message = table_work.message_of(error)
+            work.end(hold, WorkStatus.FAILED, error_code=error.code, error_message=message)
     except Exception as error:  # the boundary: whoever waits must hear of it
         logger.error("proposal_failed", proposal_id=hold.work.pk, exc_info=error)
         message = "Profiling the table failed unexpectedly. The worker's log says more."
@@ -432,7 +435,7 @@ def _propose(hold: work.Hold[SuiteProposal]) -> None:
 
 def sweep_proposals() -> int:
     """Ring again for proposals that wait or whose worker died; returns how many."""
-    waiting = work.unattended(SuiteProposal.objects.order_by("pk")).values_list("pk", flat=True)[
+    waiting = table_work.unattended(SuiteProposal.objects.order_by("pk")).values_list("pk", flat=True)[
         :RUNG_AT_ONCE
     ]
     for proposal_id in waiting:

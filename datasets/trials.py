@@ -16,7 +16,7 @@ from django.utils import timezone
 
 import merging
 from audit import bells
-from datasets import work
+from datasets import table_work, work
 from datasets.durable_work import WorkStatus
 from datasets.errors import NotFound
 from datasets.models import Dataset, SuiteTrial
@@ -96,13 +96,13 @@ def trial_of(dataset: Dataset, trial_id: int, actor: User) -> SuiteTrial:
 def make_trial(*, trial_id: int, worker: str) -> SuiteTrial | None:
     """Judge the table and keep what was found. Called by workers, safe to call again.
 
-    None if it is gone, has ended or is in other hands.
+    None if it is gone, has ended, waits for the table's store or is in other hands.
     """
-    trial = SuiteTrial.objects.select_related("dataset").filter(pk=trial_id).first()
-    hold = work.claim(trial, worker=worker) if trial is not None else None
+    trial = SuiteTrial.objects.select_related("dataset__meta").filter(pk=trial_id).first()
+    hold = table_work.claim(trial, worker=worker) if trial is not None else None
     if hold is None:
         return None
-    with work.kept_alive(hold) as lost:
+    with table_work.kept_alive(hold) as lost:
         _judge(hold, lost.is_set)
     return hold.work
 
@@ -114,6 +114,7 @@ def _judge(hold: work.Hold[SuiteTrial], is_over: Callable[[], bool]) -> None:
         work.end(hold, WorkStatus.FAILED, error_code="given_up", error_message=message)
         return
     try:
+        table_work.require_store(hold)
         report = merging.check_table(
             dataset.table_uri,
             _tried(trial.document, trial.rule),
@@ -122,7 +123,9 @@ def _judge(hold: work.Hold[SuiteTrial], is_over: Callable[[], bool]) -> None:
             is_over=is_over,
         )
     except merging.MergeError as error:
-        work.end(hold, WorkStatus.FAILED, error_code=error.code, error_message=error.message)
+        if not table_work.waits_on(hold, error):
+            message = table_work.message_of(error)
+            work.end(hold, WorkStatus.FAILED, error_code=error.code, error_message=message)
     except Exception as error:  # the boundary: whoever waits must hear of it
         logger.error("trial_failed", trial_id=trial.pk, exc_info=error)
         message = "Judging the table failed unexpectedly. The worker's log says more."
@@ -134,7 +137,9 @@ def _judge(hold: work.Hold[SuiteTrial], is_over: Callable[[], bool]) -> None:
 def sweep_trials() -> int:
     """Ring again for trials that wait or whose worker died, and forget those of yesterday; returns how many rang."""
     SuiteTrial.objects.filter(finished_at__lt=timezone.now() - KEPT_FOR).delete()
-    waiting = work.unattended(SuiteTrial.objects.order_by("pk")).values_list("pk", flat=True)[:RUNG_AT_ONCE]
+    waiting = table_work.unattended(SuiteTrial.objects.order_by("pk")).values_list("pk", flat=True)[
+        :RUNG_AT_ONCE
+    ]
     for trial_id in waiting:
         ring_for_trial(trial_id)
     return len(waiting)

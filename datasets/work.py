@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from django.db.models import Case, Q, QuerySet, Value, When
 from django.utils import timezone
 
+import merging
 from datasets import leases, tracing
 from datasets.durable_work import DurableWork, WorkStatus
 
@@ -32,12 +33,15 @@ MOST_ATTEMPTS = 5
 class Hold(Generic[Work]):
     """Work in the hands of one worker: it may write of it until somebody else has taken it up with a higher fence.
 
-    ``lease`` is that of the dataset, for work that has one.
+    ``lease`` is that of the dataset, for work that has one. Of work on a table (``datasets.table_work``): whether it
+    ``is_probe``, which asks a store that failed for all others, and why it is not tried any more, but ``given_up``.
     """
 
     work: Work
     fence: int
     lease: leases.Lease | None = None
+    is_probe: bool = False
+    given_up: merging.TableUnreachable | None = None
 
     @property
     def table_lease(self) -> leases.Lease:

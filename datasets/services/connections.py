@@ -15,7 +15,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Prefetch, QuerySet
 
 import merging
+from audit.bells import ring_on_commit
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
+from datasets import outages
 from datasets.connecting import VARIABLES, canonical_table_uri, connection_at, options_of
 from datasets.data_root import is_below_data_root, local_data_root
 from datasets.encryption import SecretUnreadable, encrypted, encrypted_anew
@@ -117,6 +119,8 @@ def change_connection(
             connection.version += 1
             connection.save()
             _record(connection, "changed", actor, {"changes": moved})
+            outages.forget_connection(connection.pk)
+            ring_on_commit("datasets.reconcile_all")  # what its tables are opened with may be right now
     return connection
 
 
@@ -131,6 +135,7 @@ def remove_connection(*, actor: User | None, name: str) -> None:
                 datasets=users,
             )
         _record(connection, "removed", actor, {"root": connection.root})
+        outages.forget_connection(connection.pk)
         connection.delete()
 
 

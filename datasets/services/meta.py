@@ -37,8 +37,8 @@ def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
         problem = error.message
     except merging.MergeError as error:
         problem = error.message
-    if info is not None and (dataset.meta.unreachable_since or outages.place_of(dataset.table_uri)):
-        outages.note_answer(dataset.table_uri)
+    if info is not None and dataset.meta.unreachable_since is not None:
+        outages.note_answer(dataset)
     with transaction.atomic():
         before, after = _remember(dataset, info, problem)
         if before != after:
@@ -90,6 +90,7 @@ def _remember(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     meta = DatasetMeta.objects.select_for_update().get(dataset=dataset)
     before = _summary(meta)
+    told = {} if info is None else outages.REACHABLE
     if info is not None and info.table_id != meta.table_id:
         problem = (
             f"The table at {dataset.table_uri} was dropped and made anew (it was {meta.table_id}, "
@@ -100,7 +101,7 @@ def _remember(
         problem, info = merging.FilesElsewhere(dataset.table_uri, info.files_elsewhere).message, None
     if info is not None and info.version < meta.delta_version:
         return before, before  # a slower reader must not take back what a merge has recorded meanwhile
-    for name, value in (facts_of(info) if info else {}).items():
+    for name, value in {**told, **(facts_of(info) if info else {})}.items():
         setattr(meta, name, value)
     meta.problem, meta.checked_at = problem, timezone.now()
     meta.save()

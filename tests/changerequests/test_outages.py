@@ -12,13 +12,13 @@ from django.utils import timezone
 import merging
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, operations, runs
-from changerequests.services.execution import ending, running
+from changerequests.services.execution import running
 from changerequests.states import RunPhase, RunStatus, Status
 from config.problems import problem_of
-from datasets import leases, outages
-from datasets.models import DatasetLease, DatasetMeta, StorePlace
-from datasets.services import reconcile
-from tests.factories import ChangeRequestFactory
+from datasets import leases, outages, table_work
+from datasets.models import Connection, Dataset, DatasetLease, DatasetMeta, StorePlace
+from datasets.services import connections, reconcile
+from tests.factories import ChangeRequestFactory, DatasetFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -107,7 +107,7 @@ def test_waiting_ends_after_a_while(
     pending: ChangeRequest, run: MergeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     down(monkeypatch, unreachable(pending))
-    MergeRun.objects.filter(pk=run.pk).update(waits=ending.MOST_WAITS)
+    MergeRun.objects.filter(pk=run.pk).update(waits=table_work.MOST_WAITS)
     work(pending)
     run.refresh_from_db()
     pending.refresh_from_db()
@@ -119,24 +119,114 @@ def test_waiting_ends_after_a_while(
     assert "tried for hours" in run.error_message
 
 
+def at(address: str, connection: Connection | None = None) -> Dataset:
+    """A dataset whose table is said to be somewhere."""
+    dataset = DatasetFactory.create()
+    dataset.table_uri, dataset.connection = address, connection
+    dataset.save()
+    return dataset
+
+
+def fail(dataset: Dataset, *, retriable: bool = True) -> None:
+    outages.note_outage(merging.TableUnreachable(dataset.table_uri, WHY, retriable=retriable))
+
+
+def place_is_due() -> None:
+    StorePlace.objects.update(shut_until=timezone.now() - timedelta(seconds=1))
+
+
 def test_a_place_is_asked_by_one_for_all_and_opens_with_an_answer() -> None:
-    one, other = "s3://lake/one", "s3://lake/other"
-    assert outages.shut_off(one) is None
-    outages.note_outage(merging.TableUnreachable(one, WHY, retriable=True))
-    off = outages.shut_off(other)
+    one, other = at("s3://lake/one"), at("s3://lake/other")
+    elsewhere, local = at("s3://sea/one"), DatasetFactory.create()
+    assert outages.turn_of(one) == outages.Turn()
+    fail(one)
+    off = outages.turn_of(other).off
     assert off is not None
     assert off.reason == WHY
-    assert outages.shut_off("s3://sea/one") is None
-    assert outages.shut_off("/data/table") is None
+    assert outages.turn_of(elsewhere) == outages.turn_of(local) == outages.Turn()
 
-    StorePlace.objects.update(shut_until=timezone.now() - timedelta(seconds=1))
-    assert outages.shut_off(other) is None, "the first asks for all"
-    assert outages.shut_off(one) is not None, "the others wait for what it hears"
+    place_is_due()
+    assert outages.turn_of(other) == outages.Turn(is_probe=True), "the first asks for all"
+    assert outages.turn_of(one).off is not None, "the others wait for what it hears"
     for _ in range(3):  # whoever was at work there meanwhile notes the same
-        outages.note_outage(merging.TableUnreachable(one, WHY, retriable=True))
+        fail(one)
     assert StorePlace.objects.get().failures == 2
     outages.note_answer(other)
-    assert outages.shut_off(one) is None
+    assert outages.turn_of(one) == outages.Turn()
+    assert not StorePlace.objects.exists()
+    assert DatasetMeta.objects.get(dataset=one).unreachable_since is None, "it was asked for all"
+
+
+def test_two_stores_with_a_bucket_of_one_name_do_not_shut_each_other_off() -> None:
+    """At other endpoints, or with other credentials: a connection fails by itself."""
+    first, second = (
+        Connection.objects.create(name=name, kind="s3", root=f"s3://lake/{name}") for name in ("one", "two")
+    )
+    one, sibling = at("s3://lake/one/a", first), at("s3://lake/one/b", first)
+    two, ambient = at("s3://lake/two/a", second), at("s3://lake/three")
+    fail(one)
+    assert outages.turn_of(sibling).off is not None
+    assert outages.turn_of(two) == outages.turn_of(ambient) == outages.Turn()
+    fail(ambient)
+    assert outages.turn_of(two) == outages.Turn()
+    place_is_due()
+    outages.note_answer(two)
+    assert StorePlace.objects.count() == 2, "whoever answers speaks for nobody else"
+
+    operator = User.objects.create_superuser("root")
+    connections.change_connection(
+        actor=operator, name="one", changes={"options": {"aws_region": "eu-west-1"}}
+    )
+    assert outages.turn_of(one) == outages.Turn(), "it is opened in another way now"
+
+
+def test_an_answer_lets_go_on_what_waits_for_the_place_and_nothing_else() -> None:
+    waiting, other = ChangeRequestFactory.create(), ChangeRequestFactory.create()
+    put_off = [runs.request_merge(change_request_id=one.pk, actor=one.author) for one in (waiting, other)]
+    later = timezone.now() + timedelta(hours=1)
+    MergeRun.objects.update(not_before=later)
+    for request, address in ((waiting, "s3://lake/one"), (other, "s3://sea/one")):
+        Dataset.objects.filter(pk=request.dataset_id).update(table_uri=address)
+    sibling = at("s3://lake/other")
+    fail(sibling)
+    outages.note_answer(sibling)
+    for run in put_off:
+        run.refresh_from_db()
+    assert [run.not_before for run in put_off] == [None, later]
+
+
+def test_what_somebody_has_to_mend_stays_until_the_dataset_itself_is_heard() -> None:
+    one, other = at("s3://lake/one"), at("s3://lake/other")
+    fail(one)
+    fail(other, retriable=False)
+    outages.note_answer(one)
+    meta = DatasetMeta.objects.get(dataset=other)
+    assert meta.unreachable_for_good
+    assert meta.unreachable_since is not None
+    outages.note_answer(other)
+    meta.refresh_from_db()
+    assert (meta.unreachable_since, meta.unreachable_for_good) == (None, False)
+
+
+def test_asking_costs_no_statement_while_the_store_answers(
+    django_assert_num_queries: Any, pending: ChangeRequest
+) -> None:
+    dataset = Dataset.objects.select_related("meta").get(pk=pending.dataset_id)
+    with django_assert_num_queries(0), outages.asking(dataset):
+        pass
+
+
+def test_who_asks_notes_what_was_heard_and_nobody_asks_a_store_that_is_shut_off() -> None:
+    one = at("s3://lake/one")
+    with pytest.raises(merging.TableUnreachable), outages.asking(one):
+        raise merging.TableUnreachable(one.table_uri, WHY, retriable=True)
+    one = Dataset.objects.select_related("meta").get(pk=one.pk)
+    with pytest.raises(merging.TableUnreachable, match=WHY), outages.asking(one):
+        pytest.fail("nobody is to ask now")
+    place_is_due()
+    with outages.asking(one):
+        pass
+    assert DatasetMeta.objects.get(dataset=one).unreachable_since is None
     assert not StorePlace.objects.exists()
 
 
@@ -144,7 +234,8 @@ def test_a_run_of_a_place_that_is_shut_off_waits_without_an_attempt(
     pending: ChangeRequest, run: MergeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until = timezone.now() + timedelta(minutes=1)
-    monkeypatch.setattr(outages, "shut_off", lambda _: outages.ShutOff(until, WHY))
+    off = outages.ShutOff(timezone.now(), until, WHY)
+    monkeypatch.setattr(outages, "turn_of", lambda _: outages.Turn(off))
     assert work(pending) is None
     run.refresh_from_db()
     assert (run.status, run.attempts, run.not_before) == (RunStatus.QUEUED, 0, until)
@@ -153,6 +244,25 @@ def test_a_run_of_a_place_that_is_shut_off_waits_without_an_attempt(
     operations.retry(run_id=run.pk, actor=User.objects.create_superuser("root"), reason="It is back.")
     run.refresh_from_db()
     assert run.not_before is None
+
+
+def test_a_run_that_waited_behind_others_for_hours_ends_without_asking_once_more(
+    pending: ChangeRequest, run: MergeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = timezone.now() - table_work.LONGEST_WAIT - timedelta(minutes=1)
+    off = outages.ShutOff(long_ago, timezone.now() + timedelta(minutes=1), WHY)
+    monkeypatch.setattr(outages, "turn_of", lambda _: outages.Turn(off))
+    monkeypatch.setattr(running, "merge", lambda *_, **__: pytest.fail("its store is shut off"))
+    MergeRun.objects.filter(pk=run.pk).update(queued_at=long_ago)
+    work(pending)
+    run.refresh_from_db()
+    pending.refresh_from_db()
+    assert (run.status, run.error_code, pending.status) == (
+        RunStatus.FAILED,
+        "table_unreachable",
+        Status.PENDING,
+    )
+    assert "tried for hours" in run.error_message
 
 
 def test_pauses_grow_and_end() -> None:

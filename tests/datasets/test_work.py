@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 import merging
 from datasets import leases, suites, work
 from datasets.durable_work import WorkStatus
-from datasets.models import Dataset, DatasetLease, MaintenanceRun, Project, SuiteProposal
+from datasets.models import Dataset, DatasetLease, DatasetMeta, MaintenanceRun, Project, SuiteProposal
 from datasets.work import MOST_ATTEMPTS, Hold
 from tests.factories import UserFactory
 
@@ -32,9 +32,19 @@ def later(seconds: float) -> time_machine.travel:
 @pytest.fixture
 def dataset() -> Dataset:
     project = Project.objects.create(slug="fleet", name="Fleet")
-    return Dataset.objects.create(
+    dataset = Dataset.objects.create(
         project=project, slug="planes", name="planes", table_uri="/nowhere", primary_keys=["tailnum"]
     )
+    DatasetMeta.objects.create(
+        dataset=dataset,
+        table_id="nowhere",
+        delta_version=0,
+        schema_json={},
+        size_bytes=0,
+        file_count=0,
+        checked_at=timezone.now(),
+    )
+    return dataset
 
 
 @pytest.fixture

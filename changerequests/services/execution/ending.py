@@ -7,7 +7,6 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.utils import timezone
 
 import merging
 from changerequests.errors import GivenUp, RunStopped, failures_in
@@ -20,8 +19,7 @@ from changerequests.services.figures import count_ended_run
 from changerequests.services.locks import lock_change_request
 from changerequests.services.trail import record_event, take_transition
 from changerequests.states import Action, RunPhase, RunStatus
-from datasets import outages, work
-from datasets.counting import STORE_RETRIES
+from datasets import table_work, work
 from datasets.errors import DomainError
 from datasets.rows import storable
 from datasets.work import Hold
@@ -33,8 +31,6 @@ WHERE_MERGED_OTHERWISE = (
     "If the database was restored, an operator runs manage.py after_restore. What is still wanted is proposed in a new "
     "change request, and this one closed."
 )
-#: How often a run waits for its store before it ends: about four hours.
-MOST_WAITS = 30
 #: How many conflicts a run keeps for its error answer; all of them are in the plan.
 KEPT_CONFLICTS = 50
 
@@ -76,11 +72,8 @@ def ending_of(error: Exception) -> Ending:
         return Ending(RunStatus.FAILED, error.code, f"{error.message} {WHERE_MERGED_OTHERWISE}", error.data)
     if isinstance(error, GivenUp):
         return Ending(RunStatus.FAILED, "merge_failed", error.message)
-    if isinstance(error, merging.TableUnreachable) and error.retriable:
-        told = f"{error.message} It was tried for hours and nothing was changed. Merge again once the store answers."
-        return Ending(RunStatus.FAILED, error.code, told, error.data)
     if isinstance(error, merging.MergeError | DomainError):
-        return Ending(RunStatus.FAILED, error.code, error.message, error.data)
+        return Ending(RunStatus.FAILED, error.code, table_work.message_of(error), error.data)
     logger.error("merge_failed", exc_info=error)
     return Ending(
         RunStatus.FAILED,
@@ -89,35 +82,21 @@ def ending_of(error: Exception) -> Ending:
     )
 
 
-def may_wait(run: MergeRun, error: Exception) -> bool:
-    """Whether the run waits for its store and is tried again, instead of ending with the error."""
-    return isinstance(error, merging.TableUnreachable) and error.retriable and run.waits < MOST_WAITS
-
-
 def put_off(hold: Hold[MergeRun], error: merging.TableUnreachable) -> None:
     """Let a run wait that has committed nothing: its store did not answer. The request is pending again, with a queued
-    run; this was no attempt that was cut short.
+    run.
     """
-    run, waits = hold.work, hold.work.waits + 1
-    until = timezone.now() + outages.pause_after(waits)
+    run = hold.work
     with transaction.atomic():
         change_request = lock_change_request(run.change_request_id)
-        told = {
-            "phase": RunPhase.QUEUED,
-            "not_before": until,
-            "waits": waits,
-            "attempts": run.attempts - 1,
-            "error_code": error.code,
-            "error_message": storable(error.reason),
-        }
-        if not work.put_back(hold, **told):
+        if not table_work.put_off(hold, error, phase=RunPhase.QUEUED):
             return  # somebody else has taken over and speaks for it
         settled = settling.settled_fields(change_request)
         take_transition(change_request, Action.STEP_BACK, **settled)
-        facts = {"run": run.pk, "reason": storable(error.reason), "until": until.isoformat(), "waits": waits}
+        facts = {"run": run.pk, "reason": storable(error.reason), "waits": run.waits}
+        if run.not_before is not None:
+            facts["until"] = run.not_before.isoformat()
         record_event(change_request, "merge.put_off", None, facts)
-        outages.note_outage(error)
-    STORE_RETRIES.add(outages.place_of(error.table_uri) or "local", "merge")
 
 
 def step_back(hold: Hold[MergeRun], ending: Ending) -> None:

@@ -13,13 +13,13 @@ from changerequests.facts import facts_of
 from changerequests.models import MergeRun
 from changerequests.services import plans, settling
 from changerequests.services.execution import claiming
-from changerequests.services.execution.ending import Ending, ending_of, may_wait, put_off, step_back
+from changerequests.services.execution.ending import Ending, ending_of, put_off, step_back
 from changerequests.services.execution.recording import record_merge
 from changerequests.services.execution.recovering import merge, result_of_committed, standing_before
 from changerequests.services.execution.reporting import Reporter
 from changerequests.services.merged_keys import remember_keys
 from changerequests.states import RunStatus
-from datasets import leases, outages, work
+from datasets import leases, outages, table_work
 from datasets.work import MOST_ATTEMPTS, Hold
 
 logger = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ def merge_next(*, dataset_id: int, worker: str) -> MergeRun | None:
     with structlog.contextvars.bound_contextvars(run_id=run.pk, cr_id=run.change_request.cr_id):
         logger.info("merge_started", attempt=run.attempts)
         try:
-            with work.kept_alive(hold):
+            with table_work.kept_alive(hold):
                 _execute(hold)
                 _keep_log_short(run)
                 _note_keys(run)
@@ -81,6 +81,7 @@ def _execute(hold: Hold[MergeRun]) -> None:
     run, change_request = hold.work, hold.work.change_request
     request = plans.bare_request_for(change_request, run.revision, run=run)
     try:
+        table_work.require_store(hold)
         if run.cancel_requested_by is not None:  # before it takes this worker along, too
             raise RunStopped(f"Cancelled by {run.cancel_requested_by}.")
         result = standing_before(change_request, request, hold)
@@ -100,15 +101,14 @@ def _execute(hold: Hold[MergeRun]) -> None:
         except OutcomeUnknown as unknown:
             step_back(hold, Ending(RunStatus.FAILED, unknown.code, unknown.message, settled=False))
             return
-        if committed is None and isinstance(error, merging.TableUnreachable) and may_wait(run, error):
-            put_off(hold, error)
-            return
         if isinstance(error, merging.TableUnreachable):
+            if committed is None and table_work.may_wait(hold, error):
+                put_off(hold, error)
+                return
             outages.note_outage(error)
         if committed is None:
             step_back(hold, ending_of(error))
             return
         logger.warning("merge_interrupted_after_commit", error=error, version=committed.version)
         result = result_of_committed(request, committed)
-    outages.note_answer(change_request.dataset.table_uri)
     record_merge(hold, change_request, result)

@@ -38,6 +38,7 @@ _HARMLESS = frozenset(
         "columnMapping",
         "deletionVectors",
         "checkConstraints",
+        "clustering",
         "domainMetadata",
         "generatedColumns",
         "identityColumns",
@@ -123,8 +124,8 @@ def required_by(
     partition_columns: Sequence[str],
     refused_rules: Sequence[str] = (),
 ) -> Requirements:
-    """The requirements of a table with this protocol, properties and schema; `refused_rules` are those of its
-    expressions that cannot be judged."""
+    """The requirements of a table with this protocol, properties and schema; `refused_rules` are what it says of its
+    rows and files elsewhere (expressions, domains) that cannot be judged."""
     writer = int(protocol.get("minWriterVersion", 1))
     listed = set(protocol.get("writerFeatures") or ()) if writer >= 7 else _implied(writer)
     fields = list(_walk(json.loads(schema_json)))
@@ -144,6 +145,8 @@ def required_by(
     refused += _refused_mapping(mapping_mode(protocol, properties), fields, in_use)
     if any("delta.identity.start" in entry for entry in field_metadata):
         refused.append("identityColumns")
+    if "clustering" in listed:
+        in_use.add("clustering")
     timestamps = "inCommitTimestamp" in listed and _on(properties, "delta.enableInCommitTimestamps")
     if timestamps:
         in_use.add("inCommitTimestamp")

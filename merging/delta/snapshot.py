@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from merging.delta.actions import DataFile
 from merging.delta.damage import Damaged
+from merging.delta.domains import clustering_columns
 from merging.delta.features import (
     Requirements,
     mapping_mode,
@@ -89,9 +90,21 @@ class Snapshot:
     @functools.cached_property
     def requirements(self) -> Requirements:
         """What the table's protocol, properties and schema ask of a writer."""
-        return required_by(
-            self.protocol, self.properties, self.schema_json, self.partition_columns, self.rules.refused
-        )
+        refused = [*self.rules.refused, *self._refused_domains]
+        return required_by(self.protocol, self.properties, self.schema_json, self.partition_columns, refused)
+
+    @functools.cached_property
+    def clustering_columns(self) -> tuple[tuple[str, ...], ...]:
+        """The columns by which the table's files are clustered, each as its path of stored names. Raises Damaged."""
+        return clustering_columns(self.state.domains)
+
+    @property
+    def _refused_domains(self) -> list[str]:
+        try:
+            _ = self.clustering_columns
+        except Damaged as damage:
+            return [f"clustering: {damage.message}"]
+        return []
 
     @functools.cached_property
     def rules(self) -> TableRules:

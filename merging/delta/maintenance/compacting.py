@@ -45,7 +45,8 @@ def compact(
     """Rewrite small files together and fold vectors away; the rows stay the same.
 
     A file counts as small below `small_file_share` of the target size, and is rewritten when its partition
-    has another such; a file with a vector is rewritten when more than `dead_share` of its rows are dead.
+    has another such; a file with a vector is rewritten when more than `dead_share` of its rows are dead. A file that
+    somebody clustered is not put together with others: its rows would no longer be where they were put.
     `step` is called as in `commit`: what it raises before the put leaves the table as it was.
     Raises VersionMoved when somebody committed meanwhile (nothing is changed then), UnsupportedTable for
     features that we cannot write.
@@ -108,14 +109,16 @@ def files_to_compact(
         by_partition.setdefault(tuple(sorted(file.partition_values.items())), []).append(index)
     groups = []
     for indexes in by_partition.values():
-        small = [index for index in indexes if snapshot.files[index].size < limit]
-        chosen = set(small) if len(small) > 1 else set()
+        clustered = {index for index in indexes if "clusteringProvider" in snapshot.files[index].extra}
+        small = {index for index in indexes if snapshot.files[index].size < limit} - clustered
+        chosen = small if len(small) > 1 else set()
         for index in indexes:
             file = snapshot.files[index]
             if file.vector and file.vector.cardinality > dead_share * snapshot.physical_records(file):
                 chosen.add(index)
-        if chosen:
-            groups.append(sorted(chosen))
+        groups += [[index] for index in sorted(chosen & clustered)]
+        if chosen - clustered:
+            groups.append(sorted(chosen - clustered))
     return groups
 
 

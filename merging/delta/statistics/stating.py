@@ -17,19 +17,22 @@ from merging.sql.quoting import quote
 
 
 def written_stats(
-    schema: pa.Schema, columns: Sequence[str], returned: Mapping[str, Mapping[str, str]], rows: int
+    columns: Mapping[tuple[str, ...], pa.DataType], returned: Mapping[str, Mapping[str, str]], rows: int
 ) -> str:
-    """The stats text for a file that DuckDB wrote: `returned` is the column_statistics of COPY's RETURN_STATS."""
+    """The stats text for a file that DuckDB wrote: `returned` is the column_statistics of COPY's RETURN_STATS.
+
+    `columns` are told by the stored names that lead to them from the top: several where they lie in structs, whose
+    statistics lie in objects likewise. Nested ones themselves have none.
+    """
     lows: dict[str, Any] = {}
     highs: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    for name in columns:
-        column = returned.get(quote(name))
-        data_type = schema.field(name).type
+    nulls: dict[str, Any] = {}
+    for path, data_type in columns.items():
+        column = returned.get(".".join(quote(name) for name in path))
         if column is None or pa.types.is_nested(data_type):
             continue
         if "null_count" in column:
-            nulls[name] = int(column["null_count"])
+            _place(nulls, path, int(column["null_count"]))
         if column.get("min_is_exact") != "true" or column.get("max_is_exact") != "true":
             continue
         if column.get("has_nan") == "true":
@@ -39,8 +42,15 @@ def written_stats(
             if pa.types.is_floating(data_type):
                 # -0.0 and 0.0 are one value to some readers and two to others: both lie within.
                 low, high = (-0.0 if low == 0 else low), (0.0 if high == 0 else high)
-            lows[name], highs[name] = low, high
+            _place(lows, path, low)
+            _place(highs, path, high)
     return _dump({"numRecords": rows, "minValues": lows, "maxValues": highs, "nullCount": nulls})
+
+
+def _place(stated: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for name in path[:-1]:
+        stated = stated.setdefault(name, {})
+    stated[path[-1]] = value
 
 
 def loose_stats(file: DataFile, physical: int) -> str:

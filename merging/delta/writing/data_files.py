@@ -31,9 +31,7 @@ class WrittenFile:
 
     def stats(self, snapshot: Snapshot) -> str:
         """What the log states of it, under the names that stand in it."""
-        stored = pa.schema([(one.stored_name, one.type) for one in self.fields])
-        indexed = indexed_columns(snapshot, stored.names)
-        return written_stats(stored, indexed, self.column_statistics, self.rows)
+        return written_stats(_indexed(snapshot, self.fields), self.column_statistics, self.rows)
 
 
 def copy_to(
@@ -69,8 +67,25 @@ def target_file_size(snapshot: Snapshot) -> int:
     return int(stated[1]) * {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}[stated[2]]
 
 
-def indexed_columns(snapshot: Snapshot, columns: Sequence[str]) -> list[str]:
-    """The columns whose statistics are written: the first 32, or as `delta.dataSkippingNumIndexedCols` says."""
+def _indexed(snapshot: Snapshot, fields: Sequence[TableField]) -> dict[tuple[str, ...], pa.DataType]:
+    """The columns whose statistics are written: the first 32, or as `delta.dataSkippingNumIndexedCols` says, and those
+    that the table is clustered by, wherever they stand."""
     stated = snapshot.properties.get("delta.dataSkippingNumIndexedCols", "")
     limit = int(stated) if re.fullmatch(r"-?\d+", stated) else _INDEXED_COLUMNS
-    return list(columns) if limit < 0 else list(columns[:limit])
+    first = fields if limit < 0 else fields[:limit]
+    found: dict[tuple[str, ...], pa.DataType] = {(one.stored_name,): one.type for one in first}
+    for path in snapshot.clustering_columns:
+        inner = _at(fields, path)
+        if inner is not None:
+            found[path] = inner.type
+    return found
+
+
+def _at(fields: Sequence[TableField], path: Sequence[str]) -> TableField | None:
+    """The field at the end of a path through structs; None where the file has none there (it partitions the table)."""
+    for depth, name in enumerate(path, 1):
+        found = next((one for one in fields if one.stored_name == name), None)
+        if found is None or depth == len(path):
+            return found
+        fields = found.parts if pa.types.is_struct(found.type) else ()
+    return None

@@ -305,7 +305,6 @@ def write_version(uri: str, version: int, actions: list[dict[str, Any]]) -> None
 
 REFUSED: dict[str, tuple[list[str], dict[str, str], dict[str, Any]]] = {
     "rowTracking": (["rowTracking"], {}, {}),
-    "clustering": (["clustering"], {}, {}),
     "icebergCompatV2": (["icebergCompatV2"], {}, {}),
     "identityColumns": (["identityColumns"], {}, {"delta.identity.start": 1}),
     "typeWidening": (["typeWidening"], {}, {"delta.typeChanges": [{"fromType": "short", "toType": "long"}]}),

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from merging.delta.damage import Damaged, number_of
 from merging.errors import UnsupportedTable
+from merging.sql.types import can_widen, simple_type
 
 _READABLE = frozenset(
     {
@@ -45,6 +46,8 @@ _HARMLESS = frozenset(
         "inCommitTimestamp",
         "invariants",
         "timestampNtz",
+        "typeWidening",
+        "typeWidening-preview",
         "v2Checkpoint",
         "vacuumProtocolCheck",
         "variantType",
@@ -150,12 +153,10 @@ def required_by(
     timestamps = "inCommitTimestamp" in listed and _on(properties, "delta.enableInCommitTimestamps")
     if timestamps:
         in_use.add("inCommitTimestamp")
-    if any("delta.typeChanges" in entry for entry in field_metadata):
-        refused.append("typeWidening")
+    refused += _refused_changes(fields, in_use)
     if any(item.get("type") == "binary" and item.get("name") in partition_columns for item in fields):
         refused.append("partition column of type binary")
-    settled = {"typeWidening", "typeWidening-preview"} if "typeWidening" not in refused else set()
-    refused += sorted(listed - _HARMLESS - settled - set(refused))
+    refused += sorted(listed - _HARMLESS - set(refused))
 
     in_use |= set(refused)
     if vectors:
@@ -190,6 +191,30 @@ def _refused_mapping(mode: str, fields: Sequence[Mapping[str, Any]], in_use: set
         item["name"] for item in fields if "delta.columnMapping.id" not in (item.get("metadata") or {})
     ]
     return [f"columnMapping without an id for {name}" for name in without]
+
+
+def _refused_changes(fields: Sequence[Mapping[str, Any]], in_use: set[str]) -> list[str]:
+    """The changes of types after which files cannot be read as the table has its columns now, by name.
+
+    Source: PROTOCOL.md, "Type Widening", "Type Change Metadata" and "Supported Type Changes".
+    """
+    refused = []
+    for item in fields:
+        changes = (item.get("metadata") or {}).get("delta.typeChanges")
+        if changes is None:
+            continue
+        in_use.add("typeWidening")
+        for change in changes if isinstance(changes, list) else [changes]:
+            if not _is_widening(change):
+                refused.append(f"typeWidening of {item['name']} by {json.dumps(change)}")
+    return refused
+
+
+def _is_widening(change: Any) -> bool:
+    try:
+        return can_widen(simple_type(change["fromType"]), simple_type(change["toType"]))
+    except (UnsupportedTable, LookupError, TypeError):
+        return False
 
 
 def _implied(writer: int) -> set[str]:

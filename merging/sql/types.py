@@ -78,9 +78,15 @@ def is_nested(data_type: pa.DataType) -> bool:
 
 
 def can_widen(old: pa.DataType, new: pa.DataType) -> bool:
-    """Whether every value of ``old`` is a value of ``new`` (PROTOCOL.md, "Type Widening", type changes)."""
+    """Whether every value of ``old`` is a value of ``new`` (PROTOCOL.md, "Type Widening", "Supported Type Changes"),
+    part by part where they are nested alike.
+    """
     if old == new:
         return True
+    if is_nested(old) or is_nested(new):
+        return _is_nested_alike(old, new) and all(
+            can_widen(old.field(place).type, new.field(place).type) for place in range(old.num_fields)
+        )
     if old in _INTEGER_RANKS:
         if new in _INTEGER_RANKS:
             return _INTEGER_RANKS[old] <= _INTEGER_RANKS[new]
@@ -94,6 +100,13 @@ def can_widen(old: pa.DataType, new: pa.DataType) -> bool:
     if pa.types.is_decimal(old) and pa.types.is_decimal(new):
         return bool(new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale)
     return bool(pa.types.is_date(old) and new == pa.timestamp("us"))
+
+
+def _is_nested_alike(old: pa.DataType, new: pa.DataType) -> bool:
+    """Whether two nested types differ in what their parts hold alone."""
+    if pa.types.is_struct(old) and pa.types.is_struct(new):
+        return [field.name for field in old] == [field.name for field in new]
+    return any(alike(old) and alike(new) for alike in (pa.types.is_list, pa.types.is_map))
 
 
 def cast(expression: str, source: pa.DataType, target: pa.DataType) -> str:

@@ -88,7 +88,7 @@ def align(
 ) -> Alignment:
     """Match staged with current columns. ``resolutions`` are those of schema conflicts, by column.
 
-    Raises TableChanged when the table was created anew or a key column is gone or has another type.
+    Raises TableChanged when the table was created anew or a key column is gone or cannot hold the staged keys any more.
     """
     if staged.table_id != snapshot.table_id:
         raise TableChanged(
@@ -111,7 +111,7 @@ def align(
 def _check_keys(staged: Staged, snapshot: Snapshot, current_name: Mapping[int, str | None]) -> None:
     for position, name in zip(staged.key_positions, staged.primary_keys, strict=True):
         here = current_name[position]
-        if here != name or snapshot.schema.field(name).type != staged.schema.field(position).type:
+        if here != name or not can_widen(staged.schema.field(position).type, snapshot.schema.field(name).type):
             raise TableChanged(
                 f"The key column {name} was dropped, renamed or given another type since the changes were staged.",
                 data={"column": name},

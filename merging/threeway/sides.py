@@ -27,6 +27,7 @@ from merging.model import Row, Sides
 from merging.sql.equality import differs
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
+from merging.sql.types import cast
 from merging.staging.pinning import Standing, file_index_sql, find_standing, locate_held
 from merging.staging.staged import Staged
 from merging.threeway.alignment import Alignment, MergedColumn, base_sql, current_sql, proposed_sql
@@ -65,7 +66,7 @@ def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment:
     columns = ["s.n", "s.op", f"({' OR '.join(here)}) AS here"]
     columns += [f"coalesce({', '.join(file_index)}) AS file_index"]
     columns += [f"coalesce({', '.join(row_number)}) AS row_number", "s.rekeyed"]
-    columns += [f"s.k{index}" for index in range(len(keys))]
+    columns += [f"{_key_sql(staged, snapshot, place)} AS k{place}" for place in range(len(keys))]
     for column in alignment.values:
         base = base_sql(column, staged)
         if len(here) == 2:
@@ -85,6 +86,12 @@ def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment:
     else:
         opened.execute(f"CREATE TABLE joined AS {select} ORDER BY s.n")
     return standing
+
+
+def _key_sql(staged: Staged, snapshot: Snapshot, place: int) -> str:
+    """SQL (over ``rows.parquet`` as ``s``) of a part of the key, in the type that the table has now."""
+    name = staged.primary_keys[place]
+    return cast(f"s.k{place}", staged.schema.field(name).type, snapshot.schema.field(name).type)
 
 
 def _absent_sql(column: MergedColumn, staged: Staged) -> str:

@@ -179,6 +179,11 @@ def column_types(schema_json: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def filled_columns(schema_json: Mapping[str, Any]) -> dict[str, merging.FilledColumn]:
+    """The columns that the table fills itself where a new row says nothing of them, from its schema."""
+    return merging.filled_columns(json.dumps(schema_json))
+
+
 def typed_key(key: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
     """A key from JSON as Python values of the table's column types.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from merging.confinement import Bounds, has_syscall_filter, run_confined
 from merging.delta import VersionSize, set_reach
+from merging.delta.rules import filled_columns
 from merging.errors import (
     CommitDiffers,
     CommitRefused,
@@ -95,6 +96,7 @@ from merging.model import (
     ConflictFilter,
     ConflictKind,
     EmptyCells,
+    FilledColumn,
     Held,
     KeyReport,
     LeftOut,
@@ -211,6 +213,7 @@ __all__ = [
     "FileFormat",
     "FileMissing",
     "FilesElsewhere",
+    "FilledColumn",
     "Folders",
     "FoundFolder",
     "Held",
@@ -297,6 +300,7 @@ __all__ = [
     "encoded",
     "expectation_shapes",
     "explain",
+    "filled_columns",
     "find_merge",
     "find_orphaned_files",
     "find_unneeded_files",

@@ -132,6 +132,16 @@ class Column:
 
 
 @dataclass(frozen=True)
+class FilledColumn:
+    """How a table fills the cell of a new row that says nothing of a column: in ``words``, as SQL declares it.
+    ``takes_values`` tells whether the row may say something of it.
+    """
+
+    words: str
+    takes_values: bool
+
+
+@dataclass(frozen=True)
 class Sides(Generic[Item]):
     """One thing on the three sides of a merge: as it was when staged, as the table has it now, as the request wants it.
 
@@ -174,7 +184,8 @@ class _Sided(Generic[Item]):
 @dataclass(frozen=True)
 class ChangedRow(_Sided[Row | None]):
     """One row of a diff. ``changed`` names the columns that differ; an image is None where the row is absent, or
-    where that side is not what the diff is of.
+    where that side is not what the diff is of. ``filled`` names those in which the table fills the cell itself: a
+    default, a number, what it computes.
     """
 
     key: Row
@@ -182,6 +193,7 @@ class ChangedRow(_Sided[Row | None]):
     changed: tuple[str, ...]
     sides: Sides[Row | None]
     merged: Row | None = None
+    filled: tuple[str, ...] = ()
 
     @property
     def before(self) -> Row | None:

@@ -1,5 +1,6 @@
 """Content that is looked at before it is proposed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -8,6 +9,7 @@ from rest_framework.reverse import reverse
 
 from api.schema import EMPTY_CELLS, UPLOAD_KINDS
 from api.serializers.proposals import (
+    FILLED,
     CellSerializer,
     ColumnActionSerializer,
     UnknownColumnSerializer,
@@ -110,6 +112,10 @@ class FoundRowSerializer(serializers.Serializer):
     key = serializers.DictField(child=AnyValue(allow_null=True))
     operation = serializers.ChoiceField([(name, name) for name in ("insert", "update", "delete")])
     cells = CellSerializer(many=True)
+    filled = serializers.SerializerMethodField(help_text=FILLED)
+
+    def get_filled(self, row: Mapping[str, Any]) -> list[str]:
+        return list(row.get("filled", ()))  # rows that were found by an earlier release say nothing of it
 
 
 class FoundSerializer(serializers.Serializer):

@@ -810,12 +810,21 @@ class CellSerializer(serializers.Serializer):
     proposed = AnyValue(allow_null=True)
 
 
+#: What `filled` of a changed row is.
+FILLED = (
+    "Columns in which the table fills the cells itself when the row is merged, since the content says nothing of them: "
+    "with a default, a number, or what it computes."
+)
+
+
 class RowChangeSerializer(serializers.Serializer):
     """One changed row: its key and the cells that change."""
 
     key = serializers.DictField(child=AnyValue(allow_null=True))
     operation = serializers.ChoiceField([(name, name) for name in ("insert", "update", "delete")])
     cells = serializers.SerializerMethodField()
+    #: Files of changes, of which clients make the same, do not tell it.
+    filled = serializers.ListField(child=serializers.CharField(), required=False, help_text=FILLED)
 
     @extend_schema_field(CellSerializer(many=True))
     def get_cells(self, row: Any) -> list[dict[str, Any]]:

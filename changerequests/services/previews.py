@@ -393,6 +393,7 @@ def _row(row: merging.ChangedRow) -> dict[str, Any]:
         "cells": [
             {"column": name, "base": before.get(name), "proposed": after.get(name)} for name in columns
         ],
+        "filled": list(row.filled),
     }  # fmt: skip
 
 

@@ -48,7 +48,10 @@ def row_as_sent(row: merging.ChangedRow) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if row.proposed is not None:
         names = row.changed if row.operation == "update" else row.proposed
-        given = {name: row.proposed[name] for name in names if name in row.proposed}
+        # What the table fills is sent by nobody: NULL in its place would be a value.
+        given = {
+            name: row.proposed[name] for name in names if name in row.proposed and name not in row.filled
+        }
     return {OPERATION: row.operation, **row.key, **given}
 
 

@@ -599,6 +599,7 @@ class FoundRow(TypedDict):
     key: dict[str, Any]
     operation: OperationEnum
     cells: list[Cell]
+    filled: list[str]
 
 
 class Group(TypedDict):
@@ -1417,6 +1418,7 @@ class RowChange(TypedDict):
     key: dict[str, Any]
     operation: OperationEnum
     cells: list[Cell]
+    filled: NotRequired[list[str]]
 
 
 class RowHistory(TypedDict):

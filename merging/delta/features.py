@@ -33,6 +33,7 @@ _READABLE = frozenset(
 # Features that ask nothing of a commit like ours, whatever the table's settings.
 _HARMLESS = frozenset(
     {
+        "allowColumnDefaults",
         "appendOnly",
         "changeDataFeed",
         "checkpointProtection",
@@ -147,7 +148,9 @@ def required_by(
         in_use.add("generatedColumns")
     refused += _refused_mapping(mapping_mode(protocol, properties), fields, in_use)
     if any("delta.identity.start" in entry for entry in field_metadata):
-        refused.append("identityColumns")
+        in_use.add("identityColumns")
+    if any("CURRENT_DEFAULT" in entry for entry in field_metadata):
+        in_use.add("allowColumnDefaults")
     if "clustering" in listed:
         in_use.add("clustering")
     timestamps = "inCommitTimestamp" in listed and _on(properties, "delta.enableInCommitTimestamps")
@@ -204,9 +207,11 @@ def _refused_changes(fields: Sequence[Mapping[str, Any]], in_use: set[str]) -> l
         if changes is None:
             continue
         in_use.add("typeWidening")
-        for change in changes if isinstance(changes, list) else [changes]:
-            if not _is_widening(change):
-                refused.append(f"typeWidening of {item['name']} by {json.dumps(change)}")
+        refused += [
+            f"typeWidening of {item['name']} by {json.dumps(change)}"
+            for change in (changes if isinstance(changes, list) else [changes])
+            if not _is_widening(change)
+        ]
     return refused
 
 

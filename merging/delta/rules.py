@@ -1,11 +1,13 @@
-"""The rules that a table's own expressions make: CHECK constraints, invariants, generated columns.
+"""The rules of a table's own: CHECK constraints, invariants, and the columns that it fills itself.
 
-Sources: PROTOCOL.md, "CHECK Constraints" (properties `delta.constraints.<name>`), "Column Invariants" and "Generated
-Columns" (metadata of fields). An expression that Headgate cannot judge as Spark does is refused by its name.
+Sources: PROTOCOL.md, "CHECK Constraints" (properties `delta.constraints.<name>`), "Column Invariants", "Generated
+Columns", "Default Columns" and "Identity Columns" (metadata of fields). An expression that Headgate cannot judge as
+Spark does is refused by its name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.delta.expressions import Expression, NotUnderstood, computed, condition
+from merging.delta.damage import Damaged
+from merging.delta.expressions import Expression, NotUnderstood, computed, condition, default_value
+from merging.delta.identity import Numbering, identity_of
+from merging.model import FilledColumn
 
 SESSION_ZONE_PROPERTY = "headgate.sessionTimeZone"
 """The table property that says in which zone the sessions work that write the table; only UTC is taken."""
@@ -21,6 +26,7 @@ SESSION_ZONE_PROPERTY = "headgate.sessionTimeZone"
 _CONSTRAINT = "delta.constraints."
 _INVARIANT = "delta.invariants"
 _GENERATED = "delta.generationExpression"
+_DEFAULT = "CURRENT_DEFAULT"
 _COLLATIONS = "__COLLATIONS"
 _DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
 _UTC = frozenset({"utc", "etc/utc", "gmt", "z", "+00:00"})
@@ -46,13 +52,16 @@ class RowRule:
 
 @dataclass(frozen=True)
 class TableRules:
-    """The conditions of a table, the expressions of its generated columns, and those of both that cannot be judged.
+    """The conditions of a table, what it fills its columns with by their names, and what of both cannot be judged.
 
-    `compared_otherwise`: columns whose values Spark does not compare as they are stored, and why.
+    `generated` are computed from the row; `defaults` and numbers (`identities`) are for new rows that say nothing of
+    the column. `compared_otherwise`: columns whose values Spark does not compare as they are stored, and why.
     """
 
     conditions: tuple[RowRule, ...]
     generated: Mapping[str, Expression]
+    defaults: Mapping[str, Expression]
+    identities: Mapping[str, Numbering]
     refused: tuple[str, ...]
     compared_otherwise: Mapping[str, str]
 
@@ -86,7 +95,56 @@ def rules_of(schema: pa.Schema, schema_json: str, properties: Mapping[str, str])
         except NotUnderstood as reason:
             what = "CHECK constraint" if kind == "check" else "invariant of column"
             refused.append(f"{what} {name} ({text}): {reason}")
-    return TableRules(tuple(conditions), generated, (*refused, *_deep_rules(fields)), unproved)
+    defaults = _defaults(fields, schema, zone, refused)
+    identities = _identities(fields, refused)
+    return TableRules(
+        tuple(conditions), generated, defaults, identities, (*refused, *_deep_rules(fields)), unproved
+    )
+
+
+def _defaults(
+    fields: list[Any], schema: pa.Schema, zone: str | None, refused: list[str]
+) -> dict[str, Expression]:
+    found = {}
+    for item in fields:
+        text = (item.get("metadata") or {}).get(_DEFAULT)
+        if text is not None:
+            try:
+                found[item["name"]] = default_value(str(text), schema.field(item["name"]).type, zone=zone)
+            except NotUnderstood as reason:
+                refused.append(f"default of column {item['name']} ({text}): {reason}")
+    return found
+
+
+def _identities(fields: list[Any], refused: list[str]) -> dict[str, Numbering]:
+    found = {}
+    for item in fields:
+        try:
+            identity = identity_of(item)
+        except Damaged as damage:
+            refused.append(f"identityColumns: {damage.message}")
+        else:
+            if identity is not None:
+                found[item["name"]] = identity
+    return found
+
+
+def filled_columns(schema_json: str) -> dict[str, FilledColumn]:
+    """The columns that a table fills itself where a new row says nothing of them, by their names; ``schema_json`` is
+    Delta's. What is damaged in it is left out.
+    """
+    found = {}
+    for item in json.loads(schema_json)["fields"]:
+        metadata = item.get("metadata") or {}
+        with contextlib.suppress(Damaged):
+            identity = identity_of(item)
+            if identity is not None:
+                found[item["name"]] = FilledColumn(identity.words, identity.takes_values)
+        if _GENERATED in metadata:
+            found[item["name"]] = FilledColumn(f"GENERATED ALWAYS AS ({metadata[_GENERATED]})", False)
+        elif _DEFAULT in metadata:
+            found[item["name"]] = FilledColumn(f"DEFAULT {metadata[_DEFAULT]}", True)
+    return found
 
 
 def _constraints(properties: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -116,7 +174,7 @@ def _deep_rules(fields: list[Any]) -> list[str]:
     for item in fields:
         for path, part in parts_within(item):
             metadata = part.get("metadata") or {}
-            if _INVARIANT in metadata or _GENERATED in metadata:
+            if not metadata.keys().isdisjoint((_INVARIANT, _GENERATED, _DEFAULT)):
                 found.append(f"a rule within a nested column ({path})")
     return found
 

@@ -27,10 +27,11 @@ from merging.delta.footers import read_footer
 from merging.delta.log import LoggedCommit, TableState, load_next_state, load_state, read_commit
 from merging.delta.partitions import in_zone, is_instant
 from merging.delta.reach import leaving, open_sealed_table, open_table, options_of, require_reach
-from merging.delta.rules import TableRules, rules_of
+from merging.delta.rules import TableRules, filled_columns, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
 from merging.errors import TableChanged, UnsupportedTable
+from merging.model import FilledColumn
 from merging.store.stores import TableStore
 
 #: The property of tables that let transaction markers go when checkpoints are written.
@@ -129,6 +130,16 @@ class Snapshot:
             for item in json.loads(self.schema_json)["fields"]
             if "delta.generationExpression" in (item.get("metadata") or {})
         }
+
+    @functools.cached_property
+    def filled_columns(self) -> Mapping[str, FilledColumn]:
+        """The columns that the table fills itself where a new row says nothing of them, by name."""
+        return filled_columns(self.schema_json)
+
+    @property
+    def columns_without_values(self) -> frozenset[str]:
+        """The columns whose values are the table's alone: it computes them, or numbers every row itself."""
+        return frozenset(name for name, made in self.filled_columns.items() if not made.takes_values)
 
     @property
     def features(self) -> tuple[str, ...]:

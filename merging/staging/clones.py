@@ -108,7 +108,7 @@ class TableComparison:
         self._values = [
             name
             for name in clone.schema.names
-            if name not in self._keys and name not in base.generated_columns
+            if name not in self._keys and name not in base.columns_without_values
         ]
         of_base, of_clone = differing_files(base, clone)
         known = [name for name in self._values if name in base.schema.names]

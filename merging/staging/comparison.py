@@ -42,6 +42,12 @@ class Comparison:
             return "true"
         return f"NOT coalesce(list_contains(absent, {column.place}), false)"
 
+    def silent(self, column: InputColumn) -> str:
+        """SQL: a new row says nothing of the column, so that the table may fill it."""
+        if column.numbered:
+            return f"(NOT {self.given(column)} OR {column.cell} IS NULL)"
+        return f"NOT {self.given(column)}"
+
     def changed(self, column: InputColumn) -> str:
         """SQL: a row of the base is given another value in the column."""
         changes = differs(column.cell, column.rules.stored(column.base), column.type)
@@ -65,7 +71,8 @@ class Comparison:
 
 def comparison_of(bench: Workbench, loaded: Loaded, distinct: Relation, columns: Columns) -> Comparison:
     """How the content's rows are compared with the base's."""
-    found = {column.position: _same(bench, distinct, column) for column in columns.values if not column.new}
+    shown = [column for column in (*columns.values, *columns.computed) if not column.new]
+    found = {column.position: _same(bench, distinct, column) for column in shown}
     precision = {position: same for position, same in found.items() if same is not None}
     return Comparison(columns, loaded.leaves_out, precision)
 
@@ -143,7 +150,7 @@ def check_rounded(paired: Inspection, source: Source, comparison: Comparison) ->
     """A key or a changed value must not be one that a floating point number only comes near to."""
     for column in paired.columns.inputs:
         floating = _floating(source, column)
-        if floating is None or pa.types.is_floating(column.type):
+        if floating is None or column.computed or pa.types.is_floating(column.type):
             continue
         is_key = column.name in paired.columns.keys
         changed = "true" if is_key else f"(effect = 'insert' OR {comparison.changed(column)})"

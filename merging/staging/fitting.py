@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 from merging.delta import Snapshot
+from merging.sql.equality import differs
+from merging.sql.quoting import any_of
 from merging.sql.types import is_text
 from merging.staging.comparison import Comparison, check_rounded
 from merging.staging.loading import is_readable
@@ -14,6 +18,8 @@ def check_fit(paired: Inspection, snapshot: Snapshot, comparison: Comparison, so
     """List every row that the base version cannot take."""
     _check_presence(paired)
     check_rounded(paired, source, comparison)
+    _check_computed(paired, snapshot, comparison)
+    _check_numbered(paired, snapshot, comparison)
     _check_values_given(paired, snapshot, comparison)
     _check_column_rules(paired, comparison)
     if snapshot.append_only:
@@ -39,13 +45,87 @@ def _check_presence(paired: Inspection) -> None:
     )
 
 
+def _check_computed(paired: Inspection, snapshot: Snapshot, comparison: Comparison) -> None:
+    """Values of columns that the table computes are those that follow from their rows, or stay as they were."""
+    for column in paired.columns.computed:
+        expression = snapshot.rules.generated[column.name]
+        proposed = functools.partial(_proposed, snapshot, comparison)
+        doubtful = [expression.doubtful(proposed)]
+        doubtful += [
+            f"effect = 'insert' AND {proposed(name)} IS NULL"
+            for name in expression.columns
+            if name in snapshot.rules.identities
+        ]
+        other = differs(column.cell, expression.sql(proposed), column.type)
+        said = (
+            f"(effect = 'insert' AND {column.cell} IS NOT NULL "
+            f"OR effect = 'update' AND {comparison.changed(column)})"
+        )
+        paired.refuse(
+            "generated_column",
+            f"{said} AND {comparison.given(column)} AND {is_readable(column)} "
+            f"AND CASE WHEN {any_of(doubtful)} THEN false ELSE {other} END",
+            f"the table computes this column ({expression.text}), and in the row with the key {{key}} that is another "
+            "value; leave it out, or write what follows from the row.",
+            column=column.name,
+        )
+
+
+def _proposed(snapshot: Snapshot, comparison: Comparison, name: str) -> str:
+    """SQL of what a row has in a column of the table once it is merged into its base."""
+    columns = comparison.columns
+    given = {column.name: column for column in columns.inputs if not column.computed}
+    default = snapshot.rules.defaults.get(name)
+    filled = f"WHEN effect = 'insert' THEN {default.sql(str)} " if default is not None else ""
+    column = given.get(name)
+    if column is None:
+        base = f"b{columns.schema.names.index(name)}"
+        return f"CASE {filled}ELSE {base} END" if filled else base
+    if name in columns.keys:
+        return column.cell
+    kept = f"WHEN {comparison.keeps_base(column)} THEN {column.base} "
+    silent = filled.replace("'insert'", f"'insert' AND {comparison.silent(column)}")
+    return f"CASE {kept}{silent}ELSE {column.cell} END"
+
+
+def _check_numbered(paired: Inspection, snapshot: Snapshot, comparison: Comparison) -> None:
+    """A number that the table gave stays with its row; a new row brings one only where the table lets it."""
+    for column in paired.columns.inputs:
+        identity = snapshot.rules.identities.get(column.name)
+        if identity is None:
+            continue
+        is_key = column.name in paired.columns.keys
+        if not identity.takes_values:
+            paired.refuse(
+                "identity_column",
+                f"effect = 'insert' AND {column.cell} IS NOT NULL",
+                f"the table numbers its rows itself ({identity.words}); "
+                + (
+                    "a new row (key {key}) cannot bring a key of its own."
+                    if is_key
+                    else "leave the cell of the new row (key {key}) empty."
+                ),
+                column=column.name,
+            )
+        if not is_key:
+            paired.refuse(
+                "identity_column",
+                f"effect = 'update' AND {comparison.changed(column)} AND {is_readable(column)}",
+                f"the table numbered the row with the key {{key}} ({identity.words}), and nobody gives it another "
+                "number; leave the value as it is, or the column out.",
+                column=column.name,
+            )
+
+
 def _check_values_given(paired: Inspection, snapshot: Snapshot, comparison: Comparison) -> None:
     """Columns that take no NULL have a value."""
     given = {column.name: column for column in paired.columns.inputs}
     for field in snapshot.schema:
         if field.nullable or field.name in paired.columns.keys or field.name in snapshot.generated_columns:
             continue
-        column = given.get(field.name)
+        column, is_filled = given.get(field.name), field.name in snapshot.filled_columns
+        if field.name in snapshot.rules.identities or (column is None and is_filled):
+            continue
         if column is None:
             paired.refuse(
                 "missing_value",
@@ -57,7 +137,7 @@ def _check_values_given(paired: Inspection, snapshot: Snapshot, comparison: Comp
             continue
         paired.refuse(
             "missing_value",
-            f"effect = 'insert' AND NOT {comparison.given(column)}",
+            "false" if is_filled else f"effect = 'insert' AND NOT {comparison.given(column)}",
             f"the new row (key {{key}}) lacks a value for {field.name}, which takes no NULL.",
             column=field.name,
         )
@@ -71,7 +151,7 @@ def _check_values_given(paired: Inspection, snapshot: Snapshot, comparison: Comp
 
 def _check_column_rules(paired: Inspection, comparison: Comparison) -> None:
     """What the schema asks of values inside columns; cells that the row leaves as they are are not judged."""
-    for column in paired.columns.inputs:
+    for column in (one for one in paired.columns.inputs if not one.computed):
         for rule in column.rules.rules:
             changed = "false" if column.name in paired.columns.keys else comparison.changed(column)
             paired.refuse(

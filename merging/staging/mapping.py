@@ -30,7 +30,8 @@ _TYPES = (
 class InputColumn:
     """A column of the source: its place there, its place in the staged schema, what the table asks of its values.
 
-    ``guessed``: a new column whose type nobody said, so that its texts must tell.
+    ``guessed``: a new column whose type nobody said, so that its texts must tell. ``computed``: the table computes the
+    column, and what the content has of it is only looked at. ``numbered``: the table numbers new rows in it.
     """
 
     place: int
@@ -39,6 +40,8 @@ class InputColumn:
     type: pa.DataType
     new: bool
     guessed: bool = False
+    computed: bool = False
+    numbered: bool = False
     rules: ColumnRules = field(default_factory=ColumnRules)
 
     @property
@@ -71,8 +74,13 @@ class Columns:
 
     @property
     def values(self) -> tuple[InputColumn, ...]:
-        """The columns that are no keys."""
-        return tuple(column for column in self.inputs if column.name not in self.keys)
+        """The columns that the content gives values for: no keys, and none that the table computes."""
+        return tuple(column for column in self.inputs if column.name not in self.keys and not column.computed)
+
+    @property
+    def computed(self) -> tuple[InputColumn, ...]:
+        """The columns that the table computes, of which the content shows values."""
+        return tuple(column for column in self.inputs if column.computed)
 
     @property
     def layout(self) -> Layout:
@@ -226,15 +234,20 @@ class _Mapper:
             raise StagingRejected(self.problems)
 
     def _known(self, place: int, name: str) -> None:
-        generated = self.snapshot.generated_columns
-        if name in generated and name not in self.keys:
-            message = f"the table computes this column ({generated[name]}) and takes no values for it; leave it out."
-            self._problem("generated_column", message, name)
-            return
         position = self.positions[name]
         data_type = self.snapshot.schema.field(position).type
-        rules = self.rules.get(name, ColumnRules())
-        self.inputs.append(InputColumn(place, name, position, data_type, False, rules=rules))
+        self.inputs.append(
+            InputColumn(
+                place,
+                name,
+                position,
+                data_type,
+                new=False,
+                computed=name in self.snapshot.generated_columns and name not in self.keys,
+                numbered=name in self.snapshot.rules.identities and name not in self.keys,
+                rules=self.rules.get(name, ColumnRules()),
+            )
+        )
 
     def _unknown(self, place: int, name: str) -> None:
         near = self.taken.get(bare(name)) or self.taken.get(folded(name))

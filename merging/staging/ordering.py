@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from merging.sql.equality import digest_of, fingerprint
-from merging.sql.quoting import literal
+from merging.sql.quoting import any_of, literal
 from merging.staging.comparison import Comparison
 from merging.staging.layout import Layout
 from merging.staging.pinning import ABSENT
@@ -56,14 +56,18 @@ def _columns(comparison: Comparison) -> str:
 
 def _absent(comparison: Comparison) -> str:
     """SQL: positions of the value columns that an inserted row did not give."""
-    cases = ", ".join(
-        f"CASE WHEN list_contains(absent, {column.place}) THEN {column.position}::SMALLINT END"
-        for column in comparison.columns.values
-    )
-    if not cases or not comparison.leaves_out:
+    columns = comparison.columns.values
+    if not comparison.leaves_out:
+        columns = tuple(column for column in columns if column.numbered)
+    if not columns:
         return "NULL::SMALLINT[]"
+    silent = [comparison.silent(column) for column in columns]
+    cases = ", ".join(
+        f"CASE WHEN {condition} THEN {column.position}::SMALLINT END"
+        for column, condition in zip(columns, silent, strict=True)
+    )
     listed = f"list_filter([{cases}], lambda position: position IS NOT NULL)"
-    return f"CASE WHEN effect = 'insert' AND absent IS NOT NULL THEN {listed} END"
+    return f"CASE WHEN effect = 'insert' AND {any_of(silent)} THEN {listed} END"
 
 
 def _sorted(bench: Workbench, paired: Relation, columns: str, key: list[str]) -> Relation:

@@ -32,6 +32,7 @@ class Pages:
     cells_updated: Mapping[str, int]
     summary: Summary | None
     ranges: Mapping[str, tuple[Any, Any]]
+    filled: frozenset[str]
 
     def page(self, wanted: ChangesFilter, after: str | None, limit: int) -> ChangesPage[ChangedRow]:
         """Changed rows in key order, base against proposed: those that the filter lets through."""
@@ -108,7 +109,7 @@ class Pages:
     def _columns(self) -> str:
         """SQL of what a page shows. A column without updated or added cells is read once: its base is proposed."""
         layout, keys = self.layout, range(len(self.layout.keys))
-        parts = ["n", "op", *(f"k{place}" for place in keys)]
+        parts = ["n", "op", "absent", *(f"k{place}" for place in keys)]
         parts += [f"b{position}" for position in layout.based]
         for position in layout.staged:
             field = layout.schema.field(position)
@@ -139,7 +140,12 @@ class Pages:
             for name in names
             if name not in key and not same_value((base or {}).get(name), (proposed or {}).get(name))
         )
-        return ChangedRow(key, operation, changed, Sides(base, None, proposed))
+        filled: tuple[str, ...] = ()
+        if operation == "insert":
+            silent = {*names} - {names[position] for position in layout.staged}
+            silent |= {names[position] for position in row["absent"] or ()}
+            filled = tuple(name for name in names if name in self.filled and name in silent)
+        return ChangedRow(key, operation, changed, Sides(base, None, proposed), filled=filled)
 
     def value_groups(self, limit: int) -> tuple[ValueGroup, ...]:
         """Equal edits taken together, the most frequent first."""

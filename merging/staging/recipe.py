@@ -198,7 +198,11 @@ def _described(content: _Content, snapshot: Snapshot, location: str, table_uri: 
         primary_keys=columns.keys,
         schema=columns.schema,
         base_column_count=columns.base_width,
-        columns=tuple(column.name for column in sorted(columns.inputs, key=lambda one: one.position)),
+        columns=tuple(
+            column.name
+            for column in sorted(columns.inputs, key=lambda one: one.position)
+            if not column.computed
+        ),
         new_columns=tuple(column.name for column in columns.inputs if column.new),
         counts=content.counts.operations,
         cells_updated=content.counts.cells_updated,

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from merging.delta.rules import filled_columns
 from merging.delta.schema import delta_schema
 from merging.delta.statistics import Range
 from merging.errors import StagedCorrupt
@@ -56,6 +57,7 @@ class Staged:
     ``digest`` stands for the content: the same changes give the same digest whatever their order or file format.
     ``ranges`` are the least and the greatest value that columns of numbers, days and moments had in the table at the
     base, where its files say so.
+    ``filled_columns`` are those that the table filled itself at the base where a new row says nothing of them.
     ``unknown_columns`` were left alone until somebody decides about them: what has any is to be looked at, not merged.
     """
 
@@ -80,6 +82,7 @@ class Staged:
     summary: Summary | None = None
     ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     unknown_columns: tuple[UnknownColumn, ...] = ()
+    filled_columns: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> int:
@@ -137,6 +140,7 @@ class Staged:
             self.cells_updated,
             self.summary,
             self.ranges,
+            self.filled_columns,
         )
 
     def page(
@@ -297,13 +301,15 @@ def _staged(location: str, content: Mapping[str, Any]) -> Staged:
     base_schema = delta_schema(json.dumps(content["base_schema"]))
     new_schema = delta_schema(json.dumps({"fields": content["new_fields"]}))
     schema = pa.schema([*base_schema, *new_schema])
+    keys = tuple(content["primary_keys"])
+    filled = filled_columns(json.dumps(content["base_schema"]))
     return Staged(
         location=str(_folder(location)),
         digest=content["digest"],
         base_version=content["base_version"],
         table_id=content["table_id"],
         table_uri=content["table_uri"],
-        primary_keys=tuple(content["primary_keys"]),
+        primary_keys=keys,
         schema=schema,
         base_column_count=len(base_schema),
         columns=tuple(content["columns"]),
@@ -319,6 +325,7 @@ def _staged(location: str, content: Mapping[str, Any]) -> Staged:
         summary=_summary(content.get("summary")),
         ranges=_ranges(content.get("ranges", {}), schema),
         unknown_columns=tuple(UnknownColumn(**one) for one in content.get("unknown_columns", ())),
+        filled_columns=frozenset(filled) - set(keys),
     )
 
 

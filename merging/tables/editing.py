@@ -51,8 +51,11 @@ class EditedTable:
 
     @property
     def computed(self) -> Mapping[str, str]:
-        """The columns that the table computes itself, with their expressions: they take no values."""
-        return self.snapshot.generated_columns
+        """The columns that the table computes or numbers itself, with how it does: they take no values."""
+        filled, generated = self.snapshot.filled_columns, self.snapshot.generated_columns
+        return {
+            name: generated.get(name, made.words) for name, made in filled.items() if not made.takes_values
+        }
 
     def typed(self, column: str, value: Any) -> Any:
         """A JSON value, or the text that somebody typed, as a value of the column. Raises ``Refused`` with a sentence.
@@ -94,6 +97,7 @@ class EditedTable:
         checked = [name for name in self.columns if name not in self.computed]
         with session() as opened:
             self._register(opened, rows, checked)
+            self._fill(opened, rows, checked)
             for columns, sentence, broken in self._conditions(checked):
                 numbers = opened.rows(f"SELECT {_NUMBER} FROM given WHERE {broken} ORDER BY {_NUMBER}")
                 found += [BrokenRule(one[_NUMBER], columns, sentence) for one in numbers]
@@ -105,9 +109,10 @@ class EditedTable:
             for field in self.snapshot.schema
             if not field.nullable and field.name not in self.computed
         ]
+        filled = self.snapshot.filled_columns
         for number, row in enumerate(rows):
             for name in needed:
-                if row.get(name) is None:
+                if row.get(name) is None and not (name in filled and name not in row):
                     yield BrokenRule(number, (name,), f"{name} takes no NULL: give a value.")
 
     def _conditions(self, checked: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -121,6 +126,16 @@ class EditedTable:
                 holds, doubtful = one.expression.sql(column_sql), one.expression.doubtful(column_sql)
                 broken = f"CASE WHEN {doubtful} THEN true ELSE {holds} IS NOT TRUE END"
                 yield tuple(one.expression.columns), f"The table asks for {one.sentence}.", broken
+
+    def _fill(self, opened: Session, rows: Sequence[Row], checked: Sequence[str]) -> None:
+        """Give the rows of ``given`` that say nothing of a column what the table fills it with."""
+        for name, default in self.snapshot.rules.defaults.items():
+            silent = [str(number) for number, row in enumerate(rows) if name not in row]
+            if silent and name in checked:
+                opened.execute(
+                    f"UPDATE given SET {column_sql(name)} = {default.sql(str)} "
+                    f"WHERE {_NUMBER} IN ({', '.join(silent)})"
+                )
 
     def _register(self, opened: Session, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """The temporary table ``given``: the rows with these columns under their labels, and their numbers."""

@@ -28,7 +28,9 @@ class MergedColumn:
     """A column of the merged table and where its base, current and proposed values come from.
 
     ``staged_position`` is its place in ``Staged.schema`` (None for a column the table gained since); ``staged``
-    tells whether the content proposes values for it; ``added`` whether this merge adds it to the table.
+    tells whether the content proposes values for it; ``added`` whether this merge adds it to the table. ``filled`` is
+    what the table fills the cell of a new row with that says nothing of the column, as SQL (NULL where a later look at
+    the rows tells), empty where it fills nothing; ``computed`` tells whether it computes the cells of every row.
     """
 
     position: int
@@ -40,6 +42,8 @@ class MergedColumn:
     in_base: bool
     staged: bool
     added: bool
+    filled: str = ""
+    computed: bool = False
 
     @property
     def gained_on_both_sides(self) -> bool:
@@ -111,7 +115,9 @@ def align(
 def _check_keys(staged: Staged, snapshot: Snapshot, current_name: Mapping[int, str | None]) -> None:
     for position, name in zip(staged.key_positions, staged.primary_keys, strict=True):
         here = current_name[position]
-        if here != name or not can_widen(staged.schema.field(position).type, snapshot.schema.field(name).type):
+        if here != name or not can_widen(
+            staged.schema.field(position).type, snapshot.schema.field(name).type
+        ):
             raise TableChanged(
                 f"The key column {name} was dropped, renamed or given another type since the changes were staged.",
                 data={"column": name},
@@ -134,6 +140,7 @@ class _Aligner:
         self.current_name = current_name
         self.resolutions = resolutions
         self.merge_schema = merge_schema
+        self.computed = snapshot.generated_columns.keys() - set(staged.primary_keys)
         self.taken = {folded(name): name for name in snapshot.schema.names}
         self.conflicts: list[Conflict] = []
         self.left_out: list[str] = []
@@ -143,10 +150,9 @@ class _Aligner:
         position_of = {name: position for position, name in self.current_name.items() if name is not None}
         edited = set(staged.staged_positions)
         columns: list[MergedColumn] = []
-        computed = self.snapshot.generated_columns.keys() - set(staged.primary_keys)
         for field in current:
             # What the table computes is nobody's change: it follows from the other cells of the merged row.
-            position = None if field.name in computed else position_of.get(field.name)
+            position = None if field.name in self.computed else position_of.get(field.name)
             given = position is not None and position in edited and self._fits(position, field)
             columns.append(self._column(len(columns), field, position, staged=given, added=False))
         changes: list[SchemaChange] = []
@@ -200,7 +206,18 @@ class _Aligner:
             in_base=known and position is not None and position < self.staged.base_column_count,
             staged=staged,
             added=added,
+            filled="" if added else self._filled(field),
+            computed=field.name in self.computed,
         )
+
+    def _filled(self, field: pa.Field) -> str:
+        """What the table fills a new row's cell with, as ``MergedColumn.filled`` has it."""
+        rules = self.snapshot.rules
+        default = rules.defaults.get(field.name)
+        if default is None:
+            return null_of(field.type) if field.name in rules.identities else ""
+        doubtful = default.doubtful(str)
+        return f"CASE WHEN {doubtful} THEN NULL ELSE {default.sql(str)} END"
 
     def _fits(self, position: int, field: pa.Field) -> bool:
         """Whether staged values of a column can be values of the table's column of today; else a conflict."""

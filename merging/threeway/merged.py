@@ -58,7 +58,7 @@ def merge_rows(
             "ON r.n = j.n"
         )
         row_choice = "r.choice"
-    values = []
+    values = [f"{fills(column)} AS f{column.position}" for column in alignment.values if column.filled]
     for column in alignment.columns:
         if column.name in alignment.keys:
             values.append(f"k{alignment.keys.index(column.name)} AS m{column.position}")
@@ -92,8 +92,9 @@ def _merged_value(column: MergedColumn, alias: str | None, row_choice: str) -> s
     """SQL of a cell's merged value."""
     position = column.position
     current, base = f"j.c{position}", f"j.b{position}"
+    filled = f"WHEN {fills(column)} THEN {column.filled} " if column.filled else ""
     if not column.staged:
-        return f"CASE WHEN here THEN {current} ELSE {base} END"
+        return f"CASE WHEN here THEN {current} {filled}ELSE {base} END"
     proposed = f"p{position}"
     chosen = proposed
     if alias is not None:
@@ -103,10 +104,16 @@ def _merged_value(column: MergedColumn, alias: str | None, row_choice: str) -> s
         )
     kept = f"WHEN here AND {row_choice} = 'current' THEN {current} " if row_choice != "NULL" else ""
     return (
-        f"CASE WHEN NOT here THEN {proposed} WHEN op = 'delete' THEN {current} {kept}"
+        f"CASE {filled}WHEN NOT here THEN {proposed} WHEN op = 'delete' THEN {current} {kept}"
         f"WHEN op = 'insert' THEN CASE WHEN a{position} THEN {current} ELSE {chosen} END "
         f"WHEN {edits(column)} THEN {chosen} ELSE {current} END"
     )
+
+
+def fills(column: MergedColumn) -> str:
+    """SQL: a new row says nothing of a column that the table fills then."""
+    silent = f" AND a{column.position}" if column.staged else ""
+    return f"(op = 'insert' AND NOT here{silent})"
 
 
 def _present(row_choice: str, *, check: bool) -> str:
@@ -121,7 +128,10 @@ def _present(row_choice: str, *, check: bool) -> str:
 def store_as_table(
     opened: Session, alignment: Alignment, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
 ) -> None:
-    """Give merged cells the form that the table has them in: padded where it pads, computed where it computes."""
+    """Give merged cells the form that the table has them in: numbered where it numbers them, padded where it pads,
+    computed where it computes.
+    """
+    _number_rows(opened, alignment, snapshot)
     _pad_texts(opened, alignment, rules)
     _compute_generated(opened, alignment, snapshot)
 
@@ -130,12 +140,38 @@ def _pad_texts(opened: Session, alignment: Alignment, rules: Mapping[str, Column
     """Give cells of char(n) that change the form in which the table stores them, chosen values too."""
     for column in alignment.values:
         known = rules.get(column.name)
-        if known is not None and known.pads and column.staged:
+        if known is not None and known.pads and (column.staged or column.filled):
             cell = f"m{column.position}"
+            changed = f"u{column.position}" if column.staged else "false"
             opened.execute(
                 f"UPDATE merged SET {cell} = {known.stored(cell)} "
-                f"WHERE action = 'insert' OR (action = 'update' AND u{column.position})"
+                f"WHERE action = 'insert' OR (action = 'update' AND {changed})"
             )
+
+
+def _number_rows(opened: Session, alignment: Alignment, snapshot: Snapshot) -> None:
+    """Give new rows the numbers that the table has next, in the order of their keys: NULL where it has none left."""
+    for column in alignment.values:
+        identity = snapshot.rules.identities.get(column.name)
+        if identity is not None:
+            number = f"{identity.next}::HUGEINT + (row_number() OVER (ORDER BY n) - 1) * {identity.step}"
+            opened.execute(
+                f"UPDATE merged SET m{column.position} = numbered.number FROM (SELECT n, "
+                f"TRY_CAST({number} AS BIGINT) AS number FROM merged WHERE f{column.position}) numbered "
+                "WHERE merged.n = numbered.n"
+            )
+
+
+def numbers_given(opened: Session, alignment: Alignment, snapshot: Snapshot) -> dict[str, int]:
+    """The last number that the merge gives in each column that the table numbers; none where it gives no number."""
+    given = {}
+    for column in alignment.values:
+        identity = snapshot.rules.identities.get(column.name)
+        if identity is not None:
+            rows = opened.number(f"SELECT count(*) FROM merged WHERE f{column.position}")
+            if rows:
+                given[column.name] = identity.next + (rows - 1) * identity.step
+    return given
 
 
 def _compute_generated(opened: Session, alignment: Alignment, snapshot: Snapshot) -> None:
@@ -201,7 +237,7 @@ def table_columns_sql(alignment: Alignment, side: str) -> str:
     return ", ".join(parts)
 
 
-def row_changes(opened: Session, alignment: Alignment, effect: Effect) -> RowChanges:
+def row_changes(opened: Session, alignment: Alignment, snapshot: Snapshot, effect: Effect) -> RowChanges:
     """Views of what the merge removes and adds, as the border to Delta takes them."""
     merged = table_columns_sql(alignment, "m")
     # A new column has no current value, so images of before carry NULL there.
@@ -224,4 +260,5 @@ def row_changes(opened: Session, alignment: Alignment, effect: Effect) -> RowCha
         updated_after="updated_after",
         deleted="deleted_rows",
         key_columns=alignment.keys,
+        numbers_given=numbers_given(opened, alignment, snapshot),
     )

@@ -30,7 +30,12 @@ def changed_rows(
         conditions.append(f"m.action = {literal(operation)}")
     if column is not None:
         conditions.append(_changes_column(alignment, column))
-    images = ", ".join(f"m{column.position}" for column in alignment.columns)
+    images = ", ".join(
+        [
+            *(f"m{column.position}" for column in alignment.columns),
+            *(f"f{column.position}" for column in alignment.values if column.filled),
+        ]
+    )
     found = opened.rows(
         f"SELECT j.*, m.action, {images} FROM merged m JOIN joined j ON j.n = m.n "
         f"WHERE {' AND '.join(conditions)} ORDER BY {place.order('m.n')} LIMIT {limit + 1}"
@@ -63,7 +68,13 @@ def _changed_row(row: Mapping[str, Any], alignment: Alignment) -> ChangedRow:
     else:
         side = merged or sides.current or {}
         changed = tuple(column.name for column in values if side.get(column.name) is not None)
-    return ChangedRow(key_of(row, alignment), operation, changed, sides, merged)
+    filled = tuple(
+        column.name
+        for column in values
+        if (column.filled and row[f"f{column.position}"])
+        or (column.computed and operation != "delete" and (operation == "insert" or column.name in changed))
+    )
+    return ChangedRow(key_of(row, alignment), operation, changed, sides, merged, filled)
 
 
 def rekeyed_rows(opened: Session, alignment: Alignment, limit: int) -> tuple[RekeyedRow, ...]:

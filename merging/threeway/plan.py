@@ -206,7 +206,7 @@ class MergePlan:
 
     def row_changes(self) -> RowChanges:
         """Views of what the merge removes and adds, as the border to Delta takes them."""
-        return row_changes(self.session, self.alignment, self.effect)
+        return row_changes(self.session, self.alignment, self.snapshot, self.effect)
 
 
 def plan(request: MergeRequest) -> MergePlan:

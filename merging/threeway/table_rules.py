@@ -7,10 +7,11 @@ from typing import Any
 
 from merging.delta import Snapshot
 from merging.delta.column_rules import ColumnRules
+from merging.delta.identity import Numbering
 from merging.model import Check
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
-from merging.threeway.alignment import Alignment
+from merging.threeway.alignment import Alignment, MergedColumn
 
 
 def table_checks(
@@ -54,7 +55,45 @@ def table_checks(
                 f"{rule.place} {rule.demand}, and does in every merged row.",
                 f"merged rows break a rule of the table: {rule.place} {rule.demand}.",
             )
+    yield from _filled_checks(opened, alignment, snapshot)
     yield from _expression_checks(opened, alignment, snapshot)
+
+
+def _filled_checks(opened: Session, alignment: Alignment, snapshot: Snapshot) -> Iterator[Check]:
+    """Whether the table has what it fills new rows with: a default that is proved, numbers that are left."""
+    rules = snapshot.rules
+    for column in alignment.values:
+        name, filled = column.name, f"f{column.position}"
+        default = rules.defaults.get(name)
+        if default is not None and default.doubtful(str) != "false":
+            yield _rows_check(
+                opened,
+                alignment,
+                f"default:{name}",
+                f"{filled} AND {default.doubtful(str)}",
+                f"{name} is {default.text} in every new row that says nothing of it.",
+                f"new rows say nothing of {name}, whose default ({default.text}) does not fit it.",
+            )
+        identity = rules.identities.get(name)
+        if identity is not None:
+            yield _rows_check(
+                opened,
+                alignment,
+                f"identity:{name}",
+                _unnumbered(column, identity),
+                f"{name} has a number of the table's in every new row.",
+                f"new rows have no number that {name} can have, which is {identity.words}; the table has "
+                f"{identity.left:,} numbers left.",
+            )
+
+
+def _unnumbered(column: MergedColumn, identity: Numbering) -> str:
+    """SQL: a new row has no number, or brings one that the table never gave and takes from nobody."""
+    number = f"m{column.position}"
+    if identity.takes_values:
+        return f"action = 'insert' AND {number} IS NULL"
+    given = f"f{column.position} OR coalesce({identity.was_given(number)}, false)"
+    return f"action = 'insert' AND ({number} IS NULL OR NOT ({given}))"
 
 
 def _expression_checks(opened: Session, alignment: Alignment, snapshot: Snapshot) -> Iterator[Check]:

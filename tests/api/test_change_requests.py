@@ -277,6 +277,7 @@ def test_the_null_token_and_the_format_are_passed_on(dataset: Dataset) -> None:
             "key": {"tailnum": "N1"},
             "operation": "update",
             "cells": [{"column": "seats", "base": 149, "proposed": None}],
+            "filled": [],
         }
     ]
 
@@ -434,6 +435,7 @@ def test_the_diff_is_paged_filtered_and_grouped(dataset: Dataset) -> None:
         "key": {"tailnum": "N1"},
         "operation": "update",
         "cells": [{"column": "seats", "base": 149, "proposed": 9}],
+        "filled": [],
     }
     assert deletes["results"] == [
         {
@@ -444,6 +446,7 @@ def test_the_diff_is_paged_filtered_and_grouped(dataset: Dataset) -> None:
                 {"column": "manufacturer", "base": "EMBRAER", "proposed": None},
                 {"column": "seats", "base": 55, "proposed": None},
             ],
+            "filled": [],
         }
     ]
     assert {(group["column"], group["old"], group["new"], group["rows"]) for group in groups} == {
@@ -610,6 +613,7 @@ def test_rebasing_and_reverting(pending: ChangeRequest) -> None:
             "key": {"tailnum": "N1"},
             "operation": "update",
             "cells": [{"column": "seats", "base": 1, "proposed": 149}],
+            "filled": [],
         }
     ]
     assert problem(client_of(pending.author).post(url(other, "/revert"))) == (403, "forbidden")

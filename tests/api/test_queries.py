@@ -52,6 +52,7 @@ def test_a_statement_is_tried_and_then_proposed(dataset: Dataset, author: User) 
         "key": {"tailnum": "N1"},
         "operation": "update",
         "cells": [{"column": "seats", "base": 149, "proposed": 298}],
+        "filled": [],
     }
     assert nothing_is_left()
     assert answer.headers["Location"] == query["url"]

@@ -410,11 +410,11 @@ def generated(request: pytest.FixtureRequest, tmp_path: Path) -> World:
 
 
 def test_the_table_computes_its_generated_columns(generated: World) -> None:
-    content = "id,a,twice\n1,5,10\n"
-    with pytest.raises(StagingRejected, match=r"computes this column \(a \* 2\) .* leave it out") as refused:
+    content = "id,a,twice\n1,5,10\n2,5,11\n"
+    with pytest.raises(StagingRejected, match=r"computes this column \(a \* 2\), .* leave it out") as refused:
         generated.stage(generated.file("x.csv", content))
     assert [(one.line, one.column, one.code) for one in refused.value.problems] == [
-        (1, "twice", "generated_column")
+        (3, "twice", "generated_column")
     ]
     result = generated.merge(generated.stage(generated.file("x.csv", "id,a\n1,5\n3,3\n")))
     assert result.strategy == "copy-on-write"

@@ -572,13 +572,15 @@ def test_fp6_columns_that_the_table_computes_are_told() -> None:
         {"name": "id", "type": "long", "metadata": {}},
         {"name": "year", "type": "integer", "metadata": {"delta.generationExpression": "year(day)"}},
         {"name": "plain", "type": "long"},
+        {"name": "kind", "type": "string", "metadata": {"CURRENT_DEFAULT": "'new'"}},
     ]
     assert computed_columns(fields) == {"year": "year(day)"}
     nested = {"name": "s", "type": {"type": "struct", "fields": []}, "metadata": {}}
     dataset = DatasetMeta(dataset=Dataset(), schema_json={"fields": [*fields, nested]}).dataset
     assert upload_columns(dataset) == [
-        UploadColumn("id", "long", ""),
-        UploadColumn("year", "integer", "year(day)"),
-        UploadColumn("plain", "long", ""),
-        UploadColumn("s", "struct", ""),
+        UploadColumn("id", "long", "", ""),
+        UploadColumn("year", "integer", "year(day)", ""),
+        UploadColumn("plain", "long", "", ""),
+        UploadColumn("kind", "string", "", "DEFAULT 'new'"),
+        UploadColumn("s", "struct", "", ""),
     ]

@@ -24,6 +24,8 @@ LONGEST_IN_ADDRESS = 500
 #: Longer values are cut in sentences and labels.
 LONGEST_IN_WORDS = 80
 _NOTHING = mark_safe("")
+#: What stands in a cell of which the content says nothing, where the table fills it.
+FILLED = mark_safe('<span class="muted">filled by the table</span>')
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def diff_table(
     dataset = change_request.dataset
     types, keys = types_of(dataset), list(dataset.primary_keys)
     present = _columns(rows, list(types), keys)
-    differing = {name for row in rows for name in row.changed}
+    differing = {name for row in rows for name in (*row.changed, *row.filled)}
     shown = [name for name in present if all_columns or name in differing]
     heads = {
         name: ColumnHead(name, types.get(name, "new column"), name in keys, is_numeric(types.get(name, "")))
@@ -155,6 +157,8 @@ def _cell(row: ChangedRow, name: str, numeric: bool) -> DiffCell:
     image = before if row.operation == "delete" else after
     if name not in image:
         return DiffCell(_NOTHING, numeric, column=name)
+    if name in row.filled:
+        return DiffCell(FILLED, numeric, "filled", name)
     html = cell_html(image[name])
     if row.operation == "insert":
         shown = format_html("<ins>{}</ins>", html) if image[name] is not None else html

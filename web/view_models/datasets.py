@@ -17,7 +17,7 @@ from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.operators import is_operator
 from datasets.roles import Role, role_on
-from datasets.rows import column_types, text_value
+from datasets.rows import column_types, filled_columns, text_value
 from notifications.services.preferences import subscription_to
 from web.cells import cell_html, cell_text
 from web.wording import name_of
@@ -185,6 +185,7 @@ class SchemaRow:
     nullable: bool
     comment: str
     computed: str
+    filled: str
 
 
 def computed_columns(fields: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -195,6 +196,25 @@ def computed_columns(fields: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {name: expression for name, expression in expressions.items() if expression}
 
 
+def fixed_columns(dataset: Dataset) -> dict[str, str]:
+    """The columns whose cells nobody gives a value, by name: how the table computes them, or numbers every row itself.
+    A key is told by hand all the same.
+    """
+    schema = dataset.meta.schema_json
+    fixed = {
+        name: made.words
+        for name, made in filled_columns(schema).items()
+        if not made.takes_values and name not in dataset.primary_keys
+    }
+    return {**fixed, **computed_columns(schema["fields"])}
+
+
+def filled_words(schema: Mapping[str, Any]) -> dict[str, str]:
+    """How the table fills columns where a new row says nothing of them, but for those that it computes, by name."""
+    computed = computed_columns(schema["fields"])
+    return {name: made.words for name, made in filled_columns(schema).items() if name not in computed}
+
+
 @dataclass(frozen=True)
 class UploadColumn:
     """A column of the table as the help beside an upload shows it."""
@@ -202,18 +222,23 @@ class UploadColumn:
     name: str
     type: str
     computed: str
+    filled: str
 
 
 def upload_columns(dataset: Dataset) -> list[UploadColumn]:
     """What rows may have, in the table's order; computed columns take no values."""
     schema = dataset.meta.schema_json
-    computed = computed_columns(schema["fields"])
-    return [UploadColumn(name, kind, computed.get(name, "")) for name, kind in column_types(schema).items()]
+    computed, filled = computed_columns(schema["fields"]), filled_words(schema)
+    return [
+        UploadColumn(name, kind, computed.get(name, ""), filled.get(name, ""))
+        for name, kind in column_types(schema).items()
+    ]
 
 
 def schema_rows(dataset: Dataset, info: Any) -> list[SchemaRow]:
     """The columns in the table's order."""
-    computed = computed_columns(json.loads(info.schema_json)["fields"])
+    schema = json.loads(info.schema_json)
+    computed, filled = computed_columns(schema["fields"]), filled_words(schema)
     return [
         SchemaRow(
             column.name,
@@ -223,6 +248,7 @@ def schema_rows(dataset: Dataset, info: Any) -> list[SchemaRow]:
             column.nullable,
             column.comment,
             computed.get(column.name, ""),
+            filled.get(column.name, ""),
         )
         for column in info.columns
     ]

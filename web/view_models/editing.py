@@ -15,7 +15,7 @@ from changerequests.services import edits
 from datasets.models import Dataset
 from datasets.rows import text_value
 from web.cells import cell_html, difference_html
-from web.view_models.datasets import KEY_PARAMETER, computed_columns, is_numeric, types_of
+from web.view_models.datasets import KEY_PARAMETER, fixed_columns, is_numeric, types_of
 from web.wording import counted
 
 #: Types whose values are written on several lines.
@@ -61,7 +61,7 @@ def row_fields(
 ) -> list[CellField]:
     """The cells of a row as a form holds them: as edited so far, else as in the table; ``current`` are JSON values."""
     schema = dataset.meta.schema_json["fields"]
-    computed, types = computed_columns(schema), types_of(dataset)
+    computed, types = fixed_columns(dataset), types_of(dataset)
     required = {one["name"] for one in schema if not one.get("nullable", True)}
     cells = {cell.column: cell for cell in edited.cells} if edited is not None else {}
     fields = []
@@ -218,7 +218,7 @@ def row_form_url(dataset: Dataset, key: Mapping[str, Any], name: str = "") -> st
 def fields_of_columns(dataset: Dataset) -> list[dict[str, Any]]:
     """What the grid has to know of each column: name, type, whether it is a key, computed, or takes no NULL."""
     schema = dataset.meta.schema_json["fields"]
-    computed, types = computed_columns(schema), types_of(dataset)
+    computed, types = fixed_columns(dataset), types_of(dataset)
     nullable = {one["name"]: one.get("nullable", True) for one in schema}
     return [
         {

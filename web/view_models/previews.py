@@ -15,7 +15,7 @@ from datasets.models import Dataset
 from datasets.rows import column_actions
 from web.cells import cell_html, difference_html
 from web.content_forms import ColumnToDecide
-from web.view_models.changes import MARKERS, DiffCell, DiffRow
+from web.view_models.changes import FILLED, MARKERS, DiffCell, DiffRow
 from web.view_models.datasets import ColumnHead, is_numeric, types_of
 from web.wording import counted
 
@@ -171,7 +171,12 @@ def _row(row: Mapping[str, Any], keys: Sequence[ColumnHead], columns: Sequence[C
         sign,
         word,
         tuple(DiffCell(cell_html(row["key"][head.name]), head.is_numeric) for head in keys),
-        tuple(_cell(row["operation"], cells.get(head.name), head.is_numeric) for head in columns),
+        tuple(
+            DiffCell(FILLED, head.is_numeric, "filled")
+            if head.name in row.get("filled", ())
+            else _cell(row["operation"], cells.get(head.name), head.is_numeric)
+            for head in columns
+        ),
     )
 
 

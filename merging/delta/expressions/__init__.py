@@ -1,4 +1,4 @@
-"""Expressions of Spark in rules of tables (CHECK constraints, invariants, generated columns), computed by DuckDB.
+"""Expressions of Spark in rules of tables (CHECK constraints, generated columns, defaults …), computed by DuckDB.
 
 The two engines agree on little by themselves: they coerce types, overflow, round, compare and cast differently, and
 Spark's own answer may depend on its ANSI mode and on the session's time zone. So every node is translated here from
@@ -14,7 +14,8 @@ SQL which rows lie outside; such a row is refused by name, never computed anyway
 
 from __future__ import annotations
 
+from merging.delta.expressions.defaults import default_value
 from merging.delta.expressions.expression import Expression, computed, condition, translate
 from merging.delta.expressions.nodes import NotUnderstood
 
-__all__ = ["Expression", "NotUnderstood", "computed", "condition", "translate"]
+__all__ = ["Expression", "NotUnderstood", "computed", "condition", "default_value", "translate"]

@@ -61,9 +61,11 @@ class CommitBuilder:
         """Those of them that readers see."""
         return self.physical_records(file) - file.dead_rows
 
-    def change_schema(self) -> None:
-        """Give the table its new columns in this commit; files written from now on hold them."""
-        actions = schema_actions(self.snapshot, self.schema)
+    def change_schema(self, numbers_given: Mapping[str, int]) -> None:
+        """Give the table its new columns in this commit, and note the last numbers that it gives; files written from
+        now on hold them.
+        """
+        actions = schema_actions(self.snapshot, self.schema, numbers_given)
         self.actions += actions
         [metadata] = [action["metaData"] for action in actions if "metaData" in action]
         fields = table_fields(metadata["schemaString"], self.schema, self.snapshot.mapping_mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -20,7 +21,8 @@ class RowChanges:
     `removed`(file_index, row_number): rows of the snapshot that go, updated ones included.
     `added`: full new rows with the table's (new) columns by label; updated and inserted rows alike.
     The other four hold the same columns and are needed where the table has a change data feed: `inserted`,
-    `updated_before`, `updated_after`, `deleted`. `key_columns` likewise.
+    `updated_before`, `updated_after`, `deleted`. `key_columns` likewise. `numbers_given`: the last number that new rows
+    have in each column that the table numbers, where they have one of its numbers.
     """
 
     removed: str | None
@@ -30,6 +32,7 @@ class RowChanges:
     updated_after: str | None = None
     deleted: str | None = None
     key_columns: tuple[str, ...] = ()
+    numbers_given: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def classify(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from merging.delta.features import upgraded_protocol
+from merging.delta.identity import with_marks
 from merging.delta.mapping import changed_metadata
 from merging.delta.naming import folded, spelled
 from merging.delta.schema import delta_schema
@@ -16,9 +18,13 @@ from merging.errors import MergeFailed
 from merging.sql.types import delta_field, has_type
 
 
-def schema_actions(snapshot: Snapshot, new_schema: pa.Schema) -> list[dict[str, Any]]:
-    """metaData (and protocol where a type asks for it) that give the table `new_schema`."""
+def schema_actions(
+    snapshot: Snapshot, new_schema: pa.Schema, numbers_given: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """metaData (and protocol where a type asks for it) that give the table `new_schema`; `numbers_given` are the last
+    numbers of columns that it numbers."""
     metadata = changed_metadata(snapshot, new_schema)
+    metadata["schemaString"] = with_marks(metadata["schemaString"], numbers_given)
     _read_back(metadata["schemaString"], snapshot, new_schema)
     actions: list[dict[str, Any]] = [{"metaData": metadata}]
     if has_type(new_schema, pa.timestamp("us")):

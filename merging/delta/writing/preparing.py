@@ -49,8 +49,8 @@ def prepare(
         )
     probe(snapshot.store)
     with _files_of(builder):
-        if new_schema is not None and not new_schema.equals(snapshot.schema):
-            builder.change_schema()
+        if changes.numbers_given or (new_schema is not None and not new_schema.equals(snapshot.schema)):
+            builder.change_schema(changes.numbers_given)
         if changes.removed:
             _remove_rows(builder, strategy, changes.removed)
         if changes.added:

@@ -56,7 +56,7 @@ def answer(
         tables=_distinct((*NAMES, *names)),
         columns=tuple(snapshot.schema.names),
         keys=tuple(primary_keys),
-        generated=tuple(snapshot.generated_columns),
+        generated=tuple(snapshot.columns_without_values),
     )
     with session(memory_limit=limits().staging_memory) as opened:
         prepare(opened, snapshot, known.tables)

@@ -306,8 +306,16 @@ def write_version(uri: str, version: int, actions: list[dict[str, Any]]) -> None
 REFUSED: dict[str, tuple[list[str], dict[str, str], dict[str, Any]]] = {
     "rowTracking": (["rowTracking"], {}, {}),
     "icebergCompatV2": (["icebergCompatV2"], {}, {}),
-    "identityColumns": (["identityColumns"], {}, {"delta.identity.start": 1}),
-    "typeWidening": (["typeWidening"], {}, {"delta.typeChanges": [{"fromType": "short", "toType": "long"}]}),
+    "identityColumns: column id has no delta.identity.step": (
+        ["identityColumns"],
+        {},
+        {"delta.identity.start": 1},
+    ),
+    'typeWidening of id by {"fromType": "string", "toType": "long"}': (
+        ["typeWidening"],
+        {},
+        {"delta.typeChanges": [{"fromType": "string", "toType": "long"}]},
+    ),
     "somethingNew": (["somethingNew"], {}, {}),
 }
 

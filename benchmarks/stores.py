@@ -30,7 +30,7 @@ import merging
 from benchmarks import report
 from merging import MergeRequest
 from tests.merging.stores import s3_server
-from tests.stores.far_tables import put_on_s3
+from tests.stores.far_tables import put_in_store
 from tests.stores.proxy import Counted, Proxy, proxy_before
 
 FILES, VALUES, BEHIND = 12, 12, 10
@@ -59,7 +59,7 @@ def made_on_s3(folder: Path, rows: int, options: Mapping[str, str], *, vectors: 
     opened.create_checkpoint()
     for number in range(BEHIND):
         opened.alter.set_table_properties({"delta.checkpointInterval": str(100 + number)})
-    uri = put_on_s3(path, options)
+    uri = put_in_store(path, options)
     shutil.rmtree(path)
     return uri
 

@@ -126,7 +126,7 @@ def read_footer(store: TableStore, file: DataFile) -> Footer:
         known = _FOOTERS.get(key)
         if known is not None:
             return known
-        size, tail = store.read_tail(path, _TAIL)
+        size, tail = store.read_tail(path, _TAIL, file.size)
         if size != file.size:
             raise _broken(
                 store, path, f"has {size:,} bytes where the log says {file.size:,}: it was cut or replaced"

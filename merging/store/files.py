@@ -130,15 +130,15 @@ class RangedReader:
         self._identity = client.identity
         self._known = known
 
-    def known(self, path: str, tail: int = _TAIL) -> ObjectEnd:
+    def known(self, path: str, tail: int = _TAIL, stated: int | None = None) -> ObjectEnd:
         """The object's size and at least its last `tail` bytes (all of them where it has fewer), in one request at
-        most. Raises FileNotFoundError."""
+        most where the size is as `stated`. Raises FileNotFoundError."""
         place = (self._identity, path)
         found = self._known.get(place)
         if found is not None and len(found.tail) >= min(tail, found.size):
             return found
         try:
-            known = self._client.get_end(path, tail)
+            known = self._client.get_end(path, tail, stated)
         except FileNotFoundError:
             self._known.forget(place)
             raise

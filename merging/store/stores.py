@@ -72,8 +72,10 @@ class TableStore(Protocol):
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; FileNotFoundError when there is no such object."""
 
-    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
-        """The object's size and its last `length` bytes (all, where it has fewer); FileNotFoundError."""
+    def read_tail(self, path: str, length: int, stated: int | None = None) -> tuple[int, bytes]:
+        """The object's size and its last `length` bytes (all, where it has fewer); FileNotFoundError.
+
+        `stated` is the size that it should have: some stores are asked less where they are told."""
 
     def mark(self, path: str) -> object:
         """What is known for nothing of an object's identity beside its size; FileNotFoundError when it is gone
@@ -162,7 +164,7 @@ class LocalStore:
             return file.read(length)
 
     @names_unreachable
-    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+    def read_tail(self, path: str, length: int, stated: int | None = None) -> tuple[int, bytes]:
         with open(self._full(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - length))
@@ -299,8 +301,8 @@ class ObjectStore:
             # To some stores that is an error; a file gives no bytes there.
             return b""
 
-    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
-        known = self._reader.known(path, length)
+    def read_tail(self, path: str, length: int, stated: int | None = None) -> tuple[int, bytes]:
+        known = self._reader.known(path, length, stated)
         return known.size, known.tail[-length:]
 
     def mark(self, path: str) -> object:
@@ -371,9 +373,11 @@ class CloneStore(ObjectStore):
             return super().read_range(path, offset, length)
         return self._source.read_range(there, offset, length)
 
-    def read_tail(self, path: str, length: int) -> tuple[int, bytes]:
+    def read_tail(self, path: str, length: int, stated: int | None = None) -> tuple[int, bytes]:
         there = self._from_source(path)
-        return super().read_tail(path, length) if there is None else self._source.read_tail(there, length)
+        if there is None:
+            return super().read_tail(path, length, stated)
+        return self._source.read_tail(there, length, stated)
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         super().attach(connection)
@@ -454,9 +458,10 @@ def probe(store: TableStore) -> None:
     place = f"{root.scheme}://{root.netloc}"
     if place in _probed:
         return
-    is_safe = refuses_a_second(store)
-    with contextlib.suppress(TableUnreachable):  # who may not remove files merges all the same
-        store.delete([PROBE])
+    is_safe, is_ours = create_twice(store)
+    if is_ours:
+        with contextlib.suppress(TableUnreachable):  # who may not remove files merges all the same
+            store.delete([PROBE])
     if not is_safe:
         raise MergeFailed(
             f"The store of {store.uri} overwrites files that must be created once (put-if-absent is ignored), "
@@ -466,18 +471,21 @@ def probe(store: TableStore) -> None:
     _probed.add(place)
 
 
-def refuses_a_second(store: TableStore) -> bool:
-    """Whether the store refuses to create ``PROBE`` where it is; it is there afterwards.
+def create_twice(store: TableStore) -> tuple[bool, bool]:
+    """Whether the store refuses to create ``PROBE`` where it is, and whether we created it; it is there afterwards.
 
-    It may be there from before, which is refused at once; somebody else who probes may remove it between two of our
-    puts, but not each time.
+    It may be there from before, which is refused at once. Of many that probe at the same moment one creates it, and
+    nobody else removes it: gone between two of our puts it would look overwritten. Whoever tries a connection removes
+    it whosesoever it is, but not each time.
     """
+    is_ours = False
     for _ in range(_TRIES):
         try:
             store.put_new(PROBE, b"1")
         except ObjectExists:
-            return True
-    return False
+            return True, is_ours
+        is_ours = True
+    return False, is_ours
 
 
 def escape_glob(path: str) -> str:

@@ -12,7 +12,7 @@ from itertools import islice
 
 from merging.errors import MergeError, TableUnreachable
 from merging.store.client import ObjectExists, open_client
-from merging.store.stores import LOG_FOLDER, PROBE, LocalStore, TableStore, open_store, refuses_a_second
+from merging.store.stores import LOG_FOLDER, PROBE, LocalStore, TableStore, create_twice, open_store
 
 #: One more try a request, each of them short: who tries a store waits for the answer.
 _HURRY = {"max_retries": "1", "retry_timeout": "3s", "timeout": "4s", "connect_timeout": "3s"}
@@ -79,22 +79,27 @@ def _tried(address: str, options: Mapping[str, str] | None) -> Iterator[Tried]:
     except MergeError as error:
         yield Tried(StoreNeed.LIST, False, _reason(error))
         return
-    steps: dict[StoreNeed, Callable[[TableStore], str]] = {
+    steps: dict[StoreNeed, Callable[[TableStore], str | None]] = {
         StoreNeed.LIST: _list,
         StoreNeed.WRITE: _write,
         StoreNeed.READ: _read,
         StoreNeed.ONCE: _once,
         StoreNeed.DELETE: _delete,
     }
+    refused: set[StoreNeed] = set()
     for attempt, step in steps.items():
+        if attempt is StoreNeed.ONCE and StoreNeed.WRITE in refused:
+            yield Tried(attempt, None)
+            continue
         try:
             reason = step(store)
         except (MergeError, OSError) as error:
             yield Tried(attempt, False, _reason(error))
             if not isinstance(error, TableUnreachable) or error.retriable:
                 return
+            refused.add(attempt)
         else:
-            yield Tried(attempt, not reason, reason)
+            yield Tried(attempt, None if reason is None else not reason, reason or "")
 
 
 def _reason(error: Exception) -> str:
@@ -121,14 +126,25 @@ def _write(store: TableStore) -> str:
     return ""
 
 
-def _read(store: TableStore) -> str:
-    return "" if store.read_range(PROBE, 0, 1) == b"1" else "It answers with other bytes than were put there."
+def _read(store: TableStore) -> str | None:
+    """None where there is nothing to be read: a store that takes no file of ours may have others."""
+    try:
+        content = store.read_range(PROBE, 0, 1)
+    except FileNotFoundError:
+        other = next((one for one in store.walk() if one.size), None)
+        if other is None:
+            return None
+        return (
+            ""
+            if len(store.read_range(other.path, 0, 1)) == 1
+            else "It answers with fewer bytes than there are."
+        )
+    return "" if content == b"1" else "It answers with other bytes than were put there."
 
 
 def _once(store: TableStore) -> str:
-    return (
-        "" if refuses_a_second(store) else "It overwrites a file that is there, where it was asked to refuse."
-    )
+    refuses, _ = create_twice(store)
+    return "" if refuses else "It overwrites a file that is there, where it was asked to refuse."
 
 
 def _delete(store: TableStore) -> str:

@@ -28,9 +28,12 @@ from merging.errors import MergeError, TableUnreachable
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-_STATUS = re.compile(r"status(?: code)?: (\d{3})")
+#: The last is of Azure's batches.
+_STATUS = re.compile(r"(?:status(?: code)?: |\(code: )(\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z][A-Za-z0-9.]{0,60})</Code>")
 _NO_PLACE = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted")
+#: The same in the answers to Azure's batches, whose codes the client leaves out.
+_NO_CONTAINER = "The specified container does not exist."
 #: Where machines ask who they are, when nobody gave them credentials.
 _IDENTITY = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "GOOGLE_METADATA")
 _REFUSES = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -148,6 +151,8 @@ def _no_place(said: str) -> tuple[str, bool] | None:
     code = _CODE.search(said)
     if code is not None and code[1] in _NO_PLACE:
         return f"There is no such bucket or container in its store ({code[1]}).", False
+    if _NO_CONTAINER in said:
+        return "There is no such bucket or container in its store (ContainerNotFound).", False
     return None
 
 

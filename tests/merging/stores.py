@@ -58,13 +58,13 @@ def s3_server() -> Iterator[Mapping[str, str]]:
 
     There is one for each process of tests.
     """
-    yield dict(_running_server())
+    yield dict(running_moto())
 
 
-@functools.cache
-def _running_server() -> Mapping[str, str]:
+def started_python(module: str, *arguments: str) -> int:
+    """Start a server of ours in a process of its own, which ends with this one; the port that it says."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.stores.moto_process"],
+        [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
@@ -72,8 +72,14 @@ def _running_server() -> Mapping[str, str]:
     )
     atexit.register(process.communicate)
     assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+@functools.cache
+def running_moto() -> Mapping[str, str]:
+    """What opens tables in moto's bucket `tables`; there is one for each process of tests."""
     options = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(process.stdout.readline())}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{started_python('tests.stores.moto_process')}",
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_REGION": "us-east-1",

@@ -68,6 +68,25 @@ def test_fo5_where_nothing_may_be_removed_one_probe_stays_and_serves_again(place
         assert [one.path for one in store.walk()] == [PROBE]
 
 
+class Keeping(ObjectStore):
+    """A store that takes nothing new."""
+
+    def put_new(self, path: str, data: bytes) -> None:
+        raise REFUSED
+
+
+def test_a_store_that_takes_nothing_is_read_where_there_is_something(place: Any) -> None:
+    store = place(Keeping)
+    expected: dict[str, bool | None] = {
+        **dict.fromkeys(StoreNeed, True),
+        StoreNeed.WRITE: False,
+        StoreNeed.ONCE: None,
+    }
+    assert outcomes() == {**expected, StoreNeed.READ: None}
+    store.write("planes/part-0.parquet", b"rows")
+    assert outcomes() == expected
+
+
 def test_a_store_that_overwrites_is_told(place: Any) -> None:
     store = place(Overwriting)
     assert outcomes() == {**dict.fromkeys(StoreNeed, True), StoreNeed.ONCE: False}

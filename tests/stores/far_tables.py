@@ -77,9 +77,9 @@ def make_in_folder(
     return path, made
 
 
-def put_on_s3(folder: Path, options: Mapping[str, str]) -> str:
-    """The files of a folder on a server that speaks S3; the table's address there."""
-    uri = f"s3://tables/{uuid.uuid4().hex}"
+def put_in_store(folder: Path, options: Mapping[str, str], address: str = "s3://tables") -> str:
+    """The files of a folder in a store, below an address there; the table's address."""
+    uri = f"{address}/{uuid.uuid4().hex}"
     store = open_store(uri, options)
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
@@ -90,4 +90,4 @@ def put_on_s3(folder: Path, options: Mapping[str, str]) -> str:
 def on_s3(folder: Path, options: Mapping[str, str], **how: Any) -> FarTable:
     """A table as ``make_in_folder`` makes it, on a server that speaks S3."""
     path, rows = make_in_folder(folder, **how)
-    return FarTable(put_on_s3(path, options), options, tuple(rows))
+    return FarTable(put_in_store(path, options), options, tuple(rows))

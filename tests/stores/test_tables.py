@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ import pytest
 
 import merging
 from merging import MergeConflict, MergeRequest, Resolution
-from tests.stores.far_tables import SCHEMA, FarTable, make_in_folder, put_on_s3, row
+from tests.stores.far_tables import SCHEMA, FarTable, make_in_folder, put_in_store, row
+from tests.stores.servers import STORES, server
 
-KINDS = ("local", "s3", pytest.param("versitygw", marks=pytest.mark.stores))
+KINDS = ("local", "s3", *STORES)
 STRATEGIES = ("merge-on-read", "copy-on-write")
 
 
@@ -69,10 +70,10 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., World]
         path, rows = make_in_folder(tmp_path, **{"files": 3, "rows": 30, "behind": 2, **how})
         if request.param == "local":
             return World(FarTable(str(path), {}, tuple(rows)), tmp_path)
-        options: Mapping[str, str] = request.getfixturevalue(request.param)
-        uri = put_on_s3(path, options)
+        store = server(request.param)
+        uri = put_in_store(path, store.options, store.address)
         shutil.rmtree(path)
-        return World(FarTable(uri, options, tuple(rows)), tmp_path)
+        return World(FarTable(uri, store.options, tuple(rows)), tmp_path)
 
     return made
 

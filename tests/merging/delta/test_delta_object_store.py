@@ -108,6 +108,26 @@ def test_a_store_is_probed_once() -> None:
     assert counted == []
 
 
+def test_many_may_probe_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = obstore.store.MemoryStore()
+
+    class Crowded(ObjectStore):
+        """Somebody else probes after each of our requests."""
+
+        def put_new(self, path: str, data: bytes) -> None:
+            super().put_new(path, data)
+            monkeypatch.setattr(store_module, "_probed", set())
+            probe(memory_store("memory://bucket/table", client))
+
+    store = Crowded(ObjectClient(client, "memory://bucket/table"))
+    monkeypatch.setattr(store_module, "_probed", set())
+    assert store_module.create_twice(store) == (True, True)
+    store.delete([store_module.PROBE])
+    monkeypatch.setattr(store_module, "_probed", set())
+    probe(store)
+    assert list(store.walk()) == []
+
+
 def test_the_checkpoint_hint_spares_the_listing_and_may_lie(merger: Merger) -> None:
     client = obstore.store.MemoryStore()
     store = memory_store("memory://bucket/table", client)

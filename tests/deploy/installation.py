@@ -116,8 +116,8 @@ def installation(
             made.start(f"web-{port}", in_checkout(command))
         for queue in QUEUES:
             concurrency = str(children.get(queue, 1))
-            command, _ = reading.unit("headgate-worker@.service", queue, CONCURRENCY=concurrency)
-            made.start(f"worker-{queue}", in_checkout(command))
+            command, service = reading.unit("headgate-worker@.service", queue, CONCURRENCY=concurrency)
+            made.start(f"worker-{queue}", ["nice", "-n", service["Nice"], *in_checkout(command)])
         made.start("schedule", in_checkout(reading.unit("headgate-schedule.service")[0]))
         for port in ports:
             web = made.processes[f"web-{port}"]

@@ -103,6 +103,17 @@ def test_the_schema_and_the_help_of_uploads_tell_them(
     assert "Computed</span> <code>a * 2<" in words
 
 
+def test_a_row_that_is_added_by_hand_may_leave_them(
+    filling: Dataset, contributor: User, signed_in: SignedIn
+) -> None:
+    address = [filling.project.slug, filling.slug]
+    form = text(signed_in(contributor).get(reverse("edit_row", args=address)))
+    assert "Left as it is, the table fills it: DEFAULT &#x27;new&#x27;" in form
+    edits.apply(dataset=filling, actor=contributor, changes=[edits.AddRow({"id": 5, "a": 5})])
+    tray = edits.tray_of(dataset=filling, person=contributor)
+    assert [(cell.column, cell.problem) for cell in tray.rows[0].cells] == [("id", ""), ("a", "")]
+
+
 def test_numbers_and_computed_cells_are_not_edited_by_hand(
     filling: Dataset, contributor: User, signed_in: SignedIn
 ) -> None:

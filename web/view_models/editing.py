@@ -15,7 +15,7 @@ from changerequests.services import edits
 from datasets.models import Dataset
 from datasets.rows import text_value
 from web.cells import cell_html, difference_html
-from web.view_models.datasets import KEY_PARAMETER, fixed_columns, is_numeric, types_of
+from web.view_models.datasets import KEY_PARAMETER, filled_words, fixed_columns, is_numeric, types_of
 from web.wording import counted
 
 #: Types whose values are written on several lines.
@@ -40,6 +40,8 @@ class CellField:
     was: SafeString | str
     problem: str
     moved: SafeString | str
+    #: What the table fills the cell of a new row with that is left as it is.
+    filled: str = ""
     #: As the page showed it first, where it shows what was typed since.
     seen: str = ""
     was_null: bool = False
@@ -62,7 +64,8 @@ def row_fields(
     """The cells of a row as a form holds them: as edited so far, else as in the table; ``current`` are JSON values."""
     schema = dataset.meta.schema_json["fields"]
     computed, types = fixed_columns(dataset), types_of(dataset)
-    required = {one["name"] for one in schema if not one.get("nullable", True)}
+    filled = filled_words(dataset.meta.schema_json) if adding else {}
+    required = {one["name"] for one in schema if not one.get("nullable", True)} - filled.keys()
     cells = {cell.column: cell for cell in edited.cells} if edited is not None else {}
     fields = []
     for number, (name, kind) in enumerate(types.items()):
@@ -83,6 +86,7 @@ def row_fields(
                 computed=computed.get(name, ""),
                 is_long=kind in _LONG,
                 is_boolean=kind == "boolean",
+                filled=filled.get(name, ""),
                 is_required=name in required or name in dataset.primary_keys,
                 was=cell_html(standing) if is_edit else "",
                 problem=cell.problem if cell is not None else "",

@@ -21,7 +21,7 @@ from merging.delta.snapshot import Snapshot
 from merging.delta.vectors import read_vector
 from merging.errors import TableChanged
 from merging.sql.quoting import column_sql
-from merging.sql.types import duckdb_type
+from merging.sql.types import can_widen, duckdb_type
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def compare(
     """Create the temporary table `into`(operation, key columns, before STRUCT, after STRUCT) of changed rows.
 
     `operation` is insert, update or delete; `before` is NULL for inserts, `after` for deletes. Both have the
-    columns (by label) of `after`'s schema, NULL where the older version had none.
+    columns (by label) of `schema_of_both`, NULL where a version had none.
     Raises TableChanged when the versions belong to different tables.
     """
     if before.table_id != after.table_id:
@@ -52,7 +52,7 @@ def compare(
             f"{after.uri} was created anew between versions {before.version} and {after.version}.",
             data={"table_uri": after.uri},
         )
-    schema = after.schema
+    schema = schema_of_both(before, after)
     gone, gone_files = _side(connection, before, after, schema)
     come, come_files = _side(connection, after, before, schema)
     names = ", ".join(column_sql(name) for name in schema.names)
@@ -85,6 +85,15 @@ def compare(
         deleted=counted.get("delete", 0),
         files_read=gone_files + come_files,
     )
+
+
+def schema_of_both(before: Snapshot, after: Snapshot) -> pa.Schema:
+    """The columns of `after`, each in the type that holds what it has in either version."""
+    fields = []
+    for field in after.schema:
+        known = before.schema.field(field.name).type if field.name in before.schema.names else field.type
+        fields.append(field.with_type(known) if can_widen(field.type, known) else field)
+    return pa.schema(fields)
 
 
 def _struct(alias: str, schema: pa.Schema) -> str:

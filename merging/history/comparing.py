@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from merging.delta import compare, open_snapshot
+from merging.delta.comparing import schema_of_both
 from merging.delta.keys import check_key_columns
 from merging.delta.statistics import Range
 from merging.errors import InvalidKeys
@@ -146,7 +147,7 @@ def compare_versions(
     storage_options: Mapping[str, str] | None = None,
 ) -> Differences:
     """What differs between two versions of a table, either of which may be the newer one. Files that both have are not
-    read. Columns are those of ``after``.
+    read. Columns are those of ``after``, in the type that holds what they have in either.
 
     Raises VersionGone where one is not there any more, TableChanged where the table was made anew between them.
     """
@@ -154,7 +155,7 @@ def compare_versions(
         open_snapshot(table_uri, version=version, storage_options=storage_options)
         for version in (before, after)
     ]
-    schema, keys = sides[1].schema, list(primary_keys)
+    schema, keys = schema_of_both(*sides), list(primary_keys)
     for snapshot in sides:
         check_key_columns(snapshot.schema, keys)
     with _session(3 * len(schema)) as opened:

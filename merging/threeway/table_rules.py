@@ -82,8 +82,8 @@ def _filled_checks(opened: Session, alignment: Alignment, snapshot: Snapshot) ->
                 f"identity:{name}",
                 _unnumbered(column, identity),
                 f"{name} has a number of the table's in every new row.",
-                f"new rows have no number that {name} can have, which is {identity.words}; the table has "
-                f"{identity.left:,} numbers left.",
+                f"new rows have no number that {name} can have, which is {identity.words}; numbers that the "
+                f"table has left: {identity.left:,}.",
             )
 
 

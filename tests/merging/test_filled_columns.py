@@ -151,6 +151,24 @@ def test_the_default_of_the_day_of_the_merge_counts(tmp_path: Path, strategy: st
 
 
 @STRATEGIES
+def test_content_that_is_rebased_or_divided_says_nothing_of_it_either(tmp_path: Path, strategy: str) -> None:
+    world = filling(tmp_path, strategy, {"s": default("'filled'"), "price": default("0.25")})
+    staged = world.stage(
+        world.file("x.jsonl", '{"id": 8, "a": 8}\n{"id": 9, "a": 9, "s": "x"}\n{"id": 1, "a": 10}')
+    )
+    assert [row.filled for row in staged.page().items] == [(), ("s", "price"), ("price",)]
+    world.merge(world.stage([{"id": 1, "s": "theirs"}]), "CR-2")
+    rebased = merging.rebase(world.request(staged), str(tmp_path / "rebased")).staged
+    assert [row.filled for row in rebased.page().items] == [(), ("s", "price"), ("price",)]
+    parted = merging.split(rebased.location, merging.LeftOut(keys=({"id": 9},)), str(tmp_path / "split"))
+    world.merge(parted.kept, "CR-3")
+    world.merge(parted.left, "CR-4")
+    price = Decimal("0.25")
+    assert own_rows(world.uri)[0] == (1, 10, "theirs", Decimal("1.00"))
+    assert own_rows(world.uri)[3:] == [(8, 8, "filled", price), (9, 9, "x", price)]
+
+
+@STRATEGIES
 def test_a_row_that_somebody_added_meanwhile_keeps_its_values(tmp_path: Path, strategy: str) -> None:
     """It says nothing of the column either: what stands there now is no conflict, and no default."""
     world = filling(tmp_path, strategy, {"s": default("'filled'")})
@@ -335,7 +353,7 @@ def test_a_table_without_numbers_left_is_not_changed(tmp_path: Path, strategy: s
         world.merge(world.stage([{"id": 7, "a": 1}, {"id": 8, "a": 2}]))
     [failed] = [one for one in caught.value.report.checks if not one.ok]
     assert failed.name == "identity:nr"
-    assert "numbers left" in failed.message
+    assert "numbers that the table has left: " in failed.message
     assert (own_rows(world.uri), world.version, mark(world, "nr")) == before
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,48 @@ def test_a_merge_before_a_column_was_widened_can_be_taken_back_after_it(
     reverse = merging.invert(world.uri, result.artefacts, ["id"], str(tmp_path / "reverse"))
     world.merge(reverse, "CR-2")
     assert own_rows(world.uri) == [(0, 0), (1, 1), (2, 2)]
+
+
+@STRATEGIES
+def test_versions_before_and_after_are_compared_and_gone_back_to(tmp_path: Path, strategy: str) -> None:
+    schema = pa.schema([("id", pa.int16()), ("v", pa.int16())])
+    world = World(tmp_path, strategy, schema, [{"id": n, "v": n} for n in range(3)])
+    widen(world, {"id": pa.int64(), "v": pa.decimal128(12, 2)})
+    wide = pa.schema([("id", pa.int64()), ("v", pa.decimal128(12, 2))])
+    changes = [{"id": 1, "v": Decimal("0.25")}, {"id": 2**40, "v": Decimal(9)}]
+    world.merge(world.stage(arrow(wide, changes), base_version=1))
+    found = {}
+    for before, after in ((0, 2), (2, 0)):
+        with closing(
+            merging.compare_versions(world.uri, primary_keys=["id"], before=before, after=after)
+        ) as differences:
+            rows = differences.page().items
+            found[before] = [(row.key["id"], row.operation, row.before, row.after) for row in rows]
+            assert differences.stream(("from", "to")).schema.field("v.from").type == pa.decimal128(12, 2)
+    old, new = ({"id": 1, "v": Decimal(value)} for value in ("1.00", "0.25"))
+    further = {"id": 2**40, "v": Decimal("9.00")}
+    assert found == {
+        0: [(1, "update", old, new), (2**40, "insert", None, further)],
+        2: [(1, "update", new, old), (2**40, "delete", further, None)],
+    }
+    back = merging.stage_version(world.uri, 0, ["id"], str(tmp_path / "back"))
+    world.merge(back, "CR-2")
+    assert own_rows(world.uri) == [(n, Decimal(n)) for n in range(3)]
+
+
+@STRATEGIES
+def test_content_is_rebased_over_a_widened_key(tmp_path: Path, strategy: str) -> None:
+    schema = pa.schema([("id", pa.int16()), ("a", pa.int32()), ("b", pa.int32())])
+    world = World(tmp_path, strategy, schema, [{"id": n, "a": n, "b": n} for n in range(3)])
+    staged = world.stage([{"id": 1, "a": 10}, {"id": 7, "a": 7}])
+    widen(world, {"id": pa.int64(), "b": pa.int64()})
+    wide = pa.schema([("id", pa.int64()), ("b", pa.int64())])
+    world.merge(world.stage(arrow(wide, [{"id": 1, "b": 2**40}]), base_version=1), "CR-2")
+    rebased = merging.rebase(world.request(staged), str(tmp_path / "rebased"))
+    assert rebased.rows_moved == 1
+    assert rebased.staged.schema.field("id").type == pa.int64()
+    world.merge(rebased.staged)
+    assert own_rows(world.uri) == [(0, 0, 0), (1, 10, 2**40), (2, 2, 2), (7, 7, None)]
 
 
 @pytest.mark.parametrize(

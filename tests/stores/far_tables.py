@@ -87,7 +87,7 @@ def put_in_store(folder: Path, options: Mapping[str, str], address: str = "s3://
     return uri
 
 
-def on_s3(folder: Path, options: Mapping[str, str], **how: Any) -> FarTable:
-    """A table as ``make_in_folder`` makes it, on a server that speaks S3."""
+def in_store(folder: Path, options: Mapping[str, str], address: str = "s3://tables", **how: Any) -> FarTable:
+    """A table as ``make_in_folder`` makes it, in a store."""
     path, rows = make_in_folder(folder, **how)
-    return FarTable(put_in_store(path, options), options, tuple(rows))
+    return FarTable(put_in_store(path, options, address), options, tuple(rows))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import unquote
 
 Way = Literal["lose answer", "status", "slow", "cut", "late", "reset"]
 
@@ -35,7 +36,7 @@ class Asked:
 
 @dataclass
 class Fault:
-    """What happens to ``times`` requests of a method whose path fits, once ``after`` of them have passed.
+    """What happens to ``times`` requests of a method whose path (decoded) fits, once ``after`` of them have passed.
 
     "lose answer": it is done, and the connection breaks; "status": nothing is done, the answer is ``status`` with
     ``body``; "slow": it waits ``seconds`` before anything is done; "cut": half of the answer's body, then the
@@ -54,7 +55,7 @@ class Fault:
 
     def takes(self, method: str, path: str) -> bool:
         """Whether this request fails; counts it."""
-        if method != self.method or re.search(self.path, path) is None:
+        if method != self.method or re.search(self.path, unquote(path)) is None:
             return False
         self.taken += 1
         return self.after < self.taken <= self.after + self.times

@@ -1,4 +1,4 @@
-"""A store that fails while a request is merged: merged once, or not at all and with a reason; all rows compared."""
+"""Stores that fail while a request is merged: merged once, or not at all and with a reason; all rows compared."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 import merging
 from merging import CommitUnknown, MergeFailed, MergeRequest, TableUnreachable
 from merging.delta.history import read_history
-from tests.stores.far_tables import on_s3
-from tests.stores.proxy import Fault, Proxy
+from tests.stores.far_tables import in_store
+from tests.stores.proxy import Fault, proxy_before
+from tests.stores.servers import STORES, server
 
 COMMIT = r"/_delta_log/0+4\.json"
 DATA = r"/[^_/]*\.parquet"
@@ -71,37 +72,47 @@ def test_there_are_eighteen_cases() -> None:
 
 
 @pytest.mark.sample(5)
+@pytest.mark.parametrize("kind", ["s3", *STORES])
 @pytest.mark.parametrize("name", CASES)
-def test_fo3_a_fault_ends_in_one_merge_or_in_a_reason(
-    name: str, s3: dict[str, str], proxy: Proxy, tmp_path: Path
-) -> None:
-    case = CASES[name]()
-    table = on_s3(tmp_path, s3, vectors=case.vectors, files=4, rows=60, behind=-1)
-    changed = [{"id": one, "b": f"new {one}"} for one in (5, 65, 500)]
-    rows = pa.Table.from_pylist(changed)
-    options = {**proxy.options(s3), "timeout": "1s", "retry_timeout": "1s", "max_retries": "2"}
-    staged = merging.stage(table.uri, rows, ["id"], destination=str(tmp_path / "staged"), storage_options=s3)
-    request = MergeRequest(
-        table.uri, "CR-1", ["id"], staged, destination=str(tmp_path / "artefacts"), storage_options=options
+def test_fo3_a_fault_ends_in_one_merge_or_in_a_reason(name: str, kind: str, tmp_path: Path) -> None:
+    case, store = CASES[name](), server(kind)
+    table = in_store(
+        tmp_path, store.options, store.address, vectors=case.vectors, files=4, rows=60, behind=-1
     )
-    expected = table.after(changed)
-    proxy.faults.append(case.fault)
+    changed = [{"id": one, "b": f"new {one}"} for one in (5, 65, 500)]
+    staged = merging.stage(
+        table.uri,
+        pa.Table.from_pylist(changed),
+        ["id"],
+        destination=str(tmp_path / "staged"),
+        storage_options=store.options,
+    )
+    with proxy_before(store.port, faults=[case.fault]) as proxy:
+        hurried = {"timeout": "1s", "retry_timeout": "1s", "max_retries": "2"}
+        request = MergeRequest(
+            table.uri,
+            "CR-1",
+            ["id"],
+            staged,
+            destination=str(tmp_path / "artefacts"),
+            storage_options={**store.behind(proxy.port), **hurried},
+        )
+        if case.ends is None:
+            assert merging.merge(request).rows_affected == 3
+        else:
+            with pytest.raises(case.ends) as caught:
+                merging.merge(request)
+            assert caught.value.message
+            assert getattr(caught.value, "retriable", True) == case.retriable
+        assert case.fault.taken > 0
+        proxy.settled()
+        expected = table.after(changed)
+        assert table.now() == (expected if case.ends is None or case.stands else list(table.rows))
 
-    if case.ends is None:
-        assert merging.merge(request).rows_affected == 3
-    else:
-        with pytest.raises(case.ends) as caught:
-            merging.merge(request)
-        assert caught.value.message
-        assert getattr(caught.value, "retriable", True) == case.retriable
-    assert case.fault.taken > 0
-    proxy.settled()
-    assert table.now() == (expected if case.ends is None or case.stands else list(table.rows))
-
-    proxy.faults.clear()
-    again = merging.merge(request)
-    assert again.already_merged == (case.ends is None or case.stands)
-    assert again.rows_affected == 3
+        proxy.faults.clear()
+        again = merging.merge(request)
+        assert again.already_merged == (case.ends is None or case.stands)
+        assert again.rows_affected == 3
     assert table.now() == expected
-    merges = [one for one in read_history(table.uri, storage_options=s3) if one.cr_id == "CR-1"]
+    merges = [one for one in read_history(table.uri, storage_options=store.options) if one.cr_id == "CR-1"]
     assert len(merges) == 1

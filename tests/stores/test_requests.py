@@ -16,7 +16,7 @@ from merging.delta.known_states import KnownStates
 from merging.delta.log import TableState
 from merging.store import stores
 from merging.store.client import StoredObject
-from tests.stores.far_tables import FILES, ROWS, FarTable, make_in_folder, on_s3
+from tests.stores.far_tables import FILES, ROWS, FarTable, in_store, make_in_folder
 from tests.stores.proxy import Proxy
 
 #: A row of each file, in the middle of its second row group.
@@ -37,7 +37,7 @@ def change(table: FarTable, ids: list[int], proxy: Proxy, folder: Path, cr_id: s
 def test_fo4_opening_staging_and_merging_ask_for_no_more_than_they_need(
     s3: dict[str, str], proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = on_s3(tmp_path, s3, vectors=True)
+    table = in_store(tmp_path, s3, vectors=True)
     options = proxy.options(s3)
     with proxy.counting() as cold:
         version = merging.inspect_table(table.uri, storage_options=options).version
@@ -67,7 +67,7 @@ def test_fo4_opening_staging_and_merging_ask_for_no_more_than_they_need(
 def test_fo4_copy_on_write_moves_no_more_bytes_than_the_touched_files_have(
     s3: dict[str, str], proxy: Proxy, tmp_path: Path
 ) -> None:
-    table = on_s3(tmp_path, s3, vectors=False, rows=30_000, files=4)
+    table = in_store(tmp_path, s3, vectors=False, rows=30_000, files=4)
     request = change(table, [15_000, 45_000], proxy, tmp_path)
     with proxy.counting() as merge:
         result = merging.merge(request)
@@ -92,10 +92,10 @@ def sizes_of(table: FarTable) -> dict[str, int]:
 def test_a_table_that_takes_the_place_of_another_is_noticed(
     s3: dict[str, str], proxy: Proxy, tmp_path: Path
 ) -> None:
-    table = on_s3(tmp_path, s3, vectors=True, files=2, rows=30, behind=-1)
+    table = in_store(tmp_path, s3, vectors=True, files=2, rows=30, behind=-1)
     options = proxy.options(s3)
     first = merging.inspect_table(table.uri, storage_options=options)
-    other = on_s3(tmp_path, s3, vectors=True, files=2, rows=30, behind=-1)
+    other = in_store(tmp_path, s3, vectors=True, files=2, rows=30, behind=-1)
     old, new = (stores.open_store(one.uri, s3) for one in (table, other))
     old.delete([item.path for item in old.walk()])
     for item in list(new.walk()):
@@ -108,7 +108,7 @@ def test_a_table_that_takes_the_place_of_another_is_noticed(
 
 
 def test_other_credentials_share_no_memory(s3: dict[str, str], proxy: Proxy, tmp_path: Path) -> None:
-    table = on_s3(tmp_path, s3, vectors=True, files=1, rows=3, behind=-1)
+    table = in_store(tmp_path, s3, vectors=True, files=1, rows=3, behind=-1)
     options = proxy.options(s3)
     merging.inspect_table(table.uri, storage_options=options)
     with proxy.counting() as asked:
@@ -138,7 +138,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 def test_many_files_are_deleted_by_one_request(s3: dict[str, str], proxy: Proxy, tmp_path: Path) -> None:
-    table = on_s3(tmp_path, s3, vectors=True, files=1, rows=3, behind=-1)
+    table = in_store(tmp_path, s3, vectors=True, files=1, rows=3, behind=-1)
     store = stores.open_store(table.uri, proxy.options(s3))
     for number in range(20):
         store.write(f"gone-{number}", b"x")
@@ -151,7 +151,7 @@ def test_many_files_are_deleted_by_one_request(s3: dict[str, str], proxy: Proxy,
 def test_fo4_a_page_reads_the_files_that_it_can_come_from(
     s3: dict[str, str], proxy: Proxy, tmp_path: Path
 ) -> None:
-    table = on_s3(tmp_path, s3, vectors=True)
+    table = in_store(tmp_path, s3, vectors=True)
     options = proxy.options(s3)
     merging.inspect_table(table.uri, storage_options=options)
     after: str | None = None

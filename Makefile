@@ -34,9 +34,9 @@ test-spark: .venv/dev.stamp ## let Apache Spark with Delta Lake make tables and 
 	@tests/install-spark
 	@$(python) -m pytest -m spark tests/merging/interoperability $(if $(ONLY),-k "$(ONLY)")
 
-test-stores: .venv/dev.stamp ## run the engine on stores that others serve, all combinations, with eight processes that race
+test-stores: .venv/dev.stamp ## run the engine on VersityGW, Azurite and fake-gcs-server, with eight processes that race
 	@tests/install-stores
-	@$(python) -m pytest tests/stores
+	@$(python) -m tests.services stores-suite
 
 test-corpus: .venv/dev.stamp ## export 29 public tables with every tool in every format and upload them again
 	@tests/install-corpus

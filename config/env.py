@@ -50,6 +50,7 @@ class Environment:
     headgate_cache: Path = Path("/var/cache/headgate")
     headgate_cache_bytes: int = 20 * 1024**3
     aws_allow_http: bool = False
+    aws_endpoint_url: str = ""
     table_places: list[str] = field(default_factory=list)
     connection_secrets_folder: Path = Path("/run/secrets")
     clone_prefixes: list[str] = field(default_factory=list)

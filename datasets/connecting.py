@@ -13,7 +13,7 @@ from datasets.data_root import is_below_data_root
 from datasets.encryption import SecretUnreadable, decrypted
 from datasets.errors import InvalidInput
 from datasets.models import Connection, ConnectionPrefix, Project
-from datasets.storage_kinds import AZURE, KINDS
+from datasets.storage_kinds import AZURE, KINDS, S3
 
 #: How the names begin of the variables that connections may refer to.
 VARIABLES = "CONNECTION_"
@@ -90,7 +90,22 @@ def options_of(connection: Connection) -> Mapping[str, str]:
             ) from None
     for name, reference in connection.references.items():
         given[name] = _referred(connection, name, reference)
+    has_key = "aws_access_key_id" in given and "aws_endpoint_url" not in given
+    if connection.kind == S3.value and has_key and settings.AWS_ENDPOINT_URL:
+        given |= _of_amazon(connection.root, given)
     return given
+
+
+def _of_amazon(root: str, given: Mapping[str, str]) -> Mapping[str, str]:
+    """Where a key belongs that comes without an endpoint: to AWS, and not to the store of the process' environment.
+
+    Written as clients of S3 have it where nobody says an endpoint.
+    """
+    region = given.get("aws_region", "us-east-1")
+    host = f"s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+    if given.get("aws_virtual_hosted_style_request") == "true":
+        host = f"{root.removeprefix('s3://').partition('/')[0]}.{host}"
+    return {"aws_region": region, "aws_endpoint_url": f"https://{host}"}
 
 
 def options_at(address: str) -> Mapping[str, str]:

@@ -2,9 +2,11 @@
 
 Most rules are tested with both commit strategies, and many with dozens of inputs. The product of the two says little
 more than its margins: the suite tries every input with one strategy and every test with each, and which goes with
-which follows from the run's seed. A test marked ``sample(n)`` has more inputs than a run can afford: it takes n.
-And a tenth of the tests takes two thirds of the time: of these, which ``costly.txt`` names (``tests.costly`` measures
-and writes it), a run takes a fifth. A run without a seed (``pytest FILE``, ``make test-whole``) takes everything.
+which follows from the run's seed. So does where the tables of a test of the engine lie, in a folder or in a store: each
+test has them in one place, most in folders, for those answer sooner. A test marked ``sample(n)`` has more inputs than a
+run can afford: it takes n. And a tenth of the tests takes two thirds of the time: of these, which ``costly.txt`` names
+(``tests.costly`` measures and writes it), a run takes a fifth. A run without a seed (``pytest FILE``,
+``make test-whole``) takes everything.
 """
 
 from __future__ import annotations
@@ -22,6 +24,11 @@ COSTLY = 5
 COSTLY_FILE = Path(__file__).with_name("costly.txt")
 
 _STRATEGY = re.compile("merge-on-read|copy-on-write|delta-rs")
+#: How the names of places begin in those of tests.
+SITE = "tables-in-"
+_SITE = re.compile(f"{SITE}[a-z0-9]+")
+#: Where a test could have its tables in a folder, one of so many has them elsewhere.
+ELSEWHERE = 8
 
 
 def costly_tests() -> frozenset[str]:
@@ -33,7 +40,7 @@ def dealt(items: Iterable[pytest.Item], seed: int, costly: Collection[str] = ())
     """The tests that the run with this seed takes, in their order."""
     kept = []
     for name, of_one_function in itertools.groupby(items, lambda item: item.nodeid.partition("[")[0]):
-        function = _sampled(_one_strategy_each(list(of_one_function), seed), seed)
+        function = _sampled(_one_strategy_each(_one_site_each(of_one_function, seed), seed), seed)
         kept += [item for item in function if name not in costly or _has_its_turn(item.nodeid, seed)]
     return kept
 
@@ -48,11 +55,28 @@ def shuffled(names: Iterable[str], seed: int) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode(errors="replace")).digest())
 
 
+def _one_site_each(function: Iterable[pytest.Item], seed: int) -> list[pytest.Item]:
+    """Of the tests that differ in nothing but where their tables lie one."""
+    by_input: dict[str, list[pytest.Item]] = {}
+    for item in function:
+        by_input.setdefault(_SITE.sub("", item.nodeid), []).append(item)
+    return [_taken(several, name, seed) for name, several in by_input.items()]
+
+
+def _taken(several: Sequence[pytest.Item], name: str, seed: int) -> pytest.Item:
+    """One of a test's places: the folder, which comes first, for most."""
+    number = int(hashlib.sha256(f"{seed} where {name}".encode(errors="replace")).hexdigest(), 16)
+    if len(several) == 1 or f"{SITE}folder" not in several[0].nodeid:
+        return several[number % len(several)]
+    turn, number = number % ELSEWHERE, number // ELSEWHERE
+    return several[0] if turn else several[1 + number % (len(several) - 1)]
+
+
 def _one_strategy_each(function: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
     """Of the tests that differ in nothing but the strategy one; all where the strategy is all that they differ in."""
     by_input: dict[str, list[pytest.Item]] = {}
     for item in function:
-        by_input.setdefault(_STRATEGY.sub("", item.nodeid), []).append(item)
+        by_input.setdefault(_STRATEGY.sub("", _SITE.sub("", item.nodeid)), []).append(item)
     if len(by_input) == 1:
         return list(function)
     place = {name: number for number, name in enumerate(shuffled(by_input, seed))}

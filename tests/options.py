@@ -25,5 +25,7 @@ RECORD_SPARK = os.environ.get("HEADGATE_RECORD_SPARK") == "1"
 UPDATE_PICTURES = os.environ.get("UPDATE_PICTURES") == "1"
 #: SAMPLE_SEED=4711: the sample that a run takes where it cannot take all; `make test` makes one up and prints it.
 SAMPLE_SEED = int(os.environ["SAMPLE_SEED"]) if os.environ.get("SAMPLE_SEED") else None
+#: SITES="azurite gcs": the stores in which the engine's tests have their tables (tests/stores/servers.py).
+SITES = tuple(os.environ.get("SITES", "").split())
 #: Where the suite notes which statements each test asks on SQLite, to repeat on PostgreSQL what asks anything new.
 STATEMENTS = Path(os.environ["STATEMENTS"]) if os.environ.get("STATEMENTS") else None

@@ -4,7 +4,8 @@ All of them are private to the test run, listen on the loopback address or a uni
 with a bound, and are stopped however the run ends.
 
 As a program: ``python -m tests.services suite`` runs the suite (what ``make test`` does), ``whole-suite`` every
-combination (``make test-whole``), ``quick`` the static checks and the tests of single parts (``make quick``);
+combination (``make test-whole``), ``stores-suite`` what needs stores that others serve (``make test-stores``),
+``quick`` the static checks and the tests of single parts (``make quick``);
 ``python -m tests.services with-postgresql COMMAND …`` runs a command with ``DATABASE_URL`` set.
 """
 
@@ -290,6 +291,22 @@ def _seed() -> int:
     return secrets.randbelow(10_000) if options.SAMPLE_SEED is None else options.SAMPLE_SEED
 
 
+def run_stores_suite(arguments: list[str]) -> int:
+    """The engine on stores that others serve: its path and their faults on each, its tests of tables on one."""
+    pytest = [sys.executable, "-m", "pytest", *arguments]
+    seed = str(_seed())
+    announce(f"the sample of this run: SAMPLE_SEED={seed}; SITES=azurite SAMPLE_SEED= takes all in one place")
+    stores = " ".join(options.SITES or ("versitygw", "azurite", "gcs"))
+    return max(
+        part("stores and their faults", [*pytest, "tests/stores"], variables={"SAMPLE_SEED": ""}),
+        part(
+            f"the engine's tests of tables, each in one of {stores}",
+            [*pytest, "-n", "2", "--dist", "worksteal", "-m", "stores", "tests/merging"],
+            variables={"SAMPLE_SEED": seed, "SITES": stores},
+        ),
+    )
+
+
 def run_quick(arguments: list[str]) -> int:
     """The static checks, and beside them the tests that need neither a table nor a database row."""
     started = time.monotonic()
@@ -360,6 +377,8 @@ def main(arguments: list[str]) -> int:
             return run_suite(rest)
         case ["whole-suite", *rest]:
             return run_suite(rest, whole=True)
+        case ["stores-suite", *rest]:
+            return run_stores_suite(rest)
         case ["quick", *rest]:
             return run_quick(rest)
         case ["with-postgresql", _, *_]:

@@ -43,6 +43,31 @@ def test_each_input_has_one_strategy_and_each_strategy_half_of_the_inputs() -> N
     assert set(names(dealt(product, 1))) | set(names(dealt(product, 2))) > set(found)
 
 
+def test_each_test_has_its_tables_in_one_place_and_few_of_them_in_a_store() -> None:
+    product = [
+        item(f"a.py::test[{strategy}-{n}-tables-in-{place}]")
+        for n in range(400)
+        for strategy in STRATEGIES
+        for place in ("folder", "s3")
+    ]
+    found = names(dealt(product, 1))
+    assert {re.sub(r".*e-(\d+)-.*|.*d-(\d+)-.*", r"\1\2", name) for name in found} == {
+        str(n) for n in range(400)
+    }
+    assert len(found) == 400
+    assert 25 < sum("in-s3" in name for name in found) < 75
+    alone = [item(f"a.py::alone[{n}-tables-in-{place}]") for n in range(3) for place in ("folder", "s3")]
+    assert len(dealt(alone, 1)) == 3
+    stores = [
+        item(f"a.py::test[{n}-tables-in-{place}]")
+        for n in range(300)
+        for place in ("versitygw", "azurite", "gcs")
+    ]
+    counted = Counter(name.rpartition("-")[2] for name in names(dealt(stores, 1)))
+    assert sum(counted.values()) == 300
+    assert min(counted.values()) > 60
+
+
 def test_strategies_alone_and_inputs_alone_all_run() -> None:
     alone = [item(f"a.py::one[{strategy}]") for strategy in STRATEGIES]
     inputs = [item(f"a.py::two[{n}]") for n in range(3)]

@@ -199,6 +199,8 @@ HEADGATE_CACHE = ENV.headgate_cache
 HEADGATE_CACHE_BYTES = cache_bytes(ENV)
 #: Where else tables may lie; empty: wherever operators register them.
 AWS_ALLOW_HTTP = ENV.aws_allow_http
+#: Of the process' own store: a key that a connection gives is not sent there.
+AWS_ENDPOINT_URL = ENV.aws_endpoint_url
 TABLE_PLACES = table_places(ENV)
 #: What connections may refer to: variables by their names, and files below a folder.
 CONNECTION_SECRETS = connection_secrets()

@@ -74,12 +74,6 @@ def not_reached(error: BaseException, table_uri: str) -> TableUnreachable | None
     return None if told is None else TableUnreachable(table_uri, told[0], retriable=told[1])
 
 
-def of_delta_rs(error: BaseException, table_uri: str) -> TableUnreachable:
-    """The error for what delta-rs says of a store: its words are those of the same client."""
-    reason, retriable = _of_client(error)
-    return TableUnreachable(table_uri, reason, retriable=retriable)
-
-
 def cannot_open(error: BaseException, table_uri: str) -> TableUnreachable:
     """The error for an address or options of which no client of a store can be made."""
     said = str(error).partition("\n")[0]

@@ -51,6 +51,40 @@ def errors_of(**given: Any) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"aws_region": "eu-central-1"}, "https://s3.eu-central-1.amazonaws.com"),
+        ({}, "https://s3.us-east-1.amazonaws.com"),
+        ({"aws_region": "cn-north-1"}, "https://s3.cn-north-1.amazonaws.com.cn"),
+        (
+            {"aws_region": "eu-central-1", "aws_virtual_hosted_style_request": "true"},
+            "https://lake.s3.eu-central-1.amazonaws.com",
+        ),
+        ({"aws_endpoint_url": "https://store.example"}, "https://store.example"),
+    ],
+)
+def test_fo2_a_key_for_aws_is_not_sent_to_the_store_of_the_process(
+    options: dict[str, str], expected: str, operator: User, settings: Settings
+) -> None:
+    made = make(operator, options=options, secrets=KEYS)
+    settings.AWS_ENDPOINT_URL = ""
+    assert options_of(made) == {**options, **KEYS}
+    settings.AWS_ENDPOINT_URL = "https://minio.example"
+    opened = options_of(made)
+    assert opened["aws_endpoint_url"] == expected
+    assert opened.get("aws_region") == options.get(
+        "aws_region", None if "aws_endpoint_url" in options else "us-east-1"
+    )
+
+
+def test_an_ambient_connection_is_opened_where_the_process_has_its_store(
+    operator: User, settings: Settings
+) -> None:
+    settings.AWS_ENDPOINT_URL = "https://minio.example"
+    assert options_of(make(operator, options={"aws_region": "a"})) == {"aws_region": "a"}
+
+
 def test_fo2_secrets_go_in_and_only_the_engine_gets_them_out(operator: User) -> None:
     made = make(operator, options={"aws_region": "eu-central-1"}, secrets=KEYS)
     assert options_of(made) == {"aws_region": "eu-central-1", **KEYS}

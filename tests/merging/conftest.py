@@ -1,4 +1,4 @@
-"""Fixtures of the engine's semantics: a world for every strategy."""
+"""Fixtures of the engine's semantics: a world for every strategy, in a folder and in stores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,34 @@ import pytest
 
 from merging.delta import reach
 from merging.sql.session import limits
+from tests.dealing import SITE
+from tests.merging.sites import FOLDER, Site, site_in
 from tests.merging.world import STRATEGIES, World
+from tests.options import SITES
+
+#: Where tables lie without more ado.
+HERE = (FOLDER, "s3")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of ``any_store`` have their tables in all places that the run asks for, but for those of folders."""
+    marked = metafunc.definition.get_closest_marker
+    if "site" in metafunc.fixturenames and marked("any_store") and not marked("in_folder"):
+        places = [
+            pytest.param(one, id=f"{SITE}{one}", marks=() if one in HERE else pytest.mark.stores)
+            for one in SITES or HERE
+        ]
+        metafunc.parametrize("site", places, indirect=True)
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Where the tables of the test lie. The engine opens them as an application has it, others by the environment."""
+    made = site_in(getattr(request, "param", FOLDER), tmp_path)
+    monkeypatch.setattr(reach, "_opens", lambda uri: made.options if uri.startswith(made.address) else {})
+    for name, value in made.options.items():
+        monkeypatch.setenv(name, value)
+    return made
 
 
 @pytest.fixture
@@ -33,16 +60,16 @@ def _no_application(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(site: Site) -> World:
     """The default table (id, a, b, c) with three rows, merge-on-read."""
-    return World(tmp_path, "merge-on-read")
+    return World(site, "merge-on-read")
 
 
 @pytest.fixture(params=STRATEGIES)
-def make_world(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., World]:
+def make_world(request: pytest.FixtureRequest, site: Site) -> Callable[..., World]:
     """Makes tables of each strategy in turn."""
 
     def make(**options: Any) -> World:
-        return World(tmp_path, request.param, **options)
+        return World(site, request.param, **options)
 
     return make

@@ -20,11 +20,13 @@ import merging
 ATTEMPTS = 10
 
 
-def merge_all(uri: str, requests: dict[str, str]) -> dict[str, Any]:
+def merge_all(uri: str, options: dict[str, str], requests: dict[str, str]) -> dict[str, Any]:
     """Merge request after request; for each the version it was merged in, or None where it conflicts."""
     outcome: dict[str, Any] = {}
     for cr_id, location in requests.items():
-        request = merging.MergeRequest(uri, cr_id, ["id"], merging.open_staged(location))
+        request = merging.MergeRequest(
+            uri, cr_id, ["id"], merging.open_staged(location), storage_options=options or None
+        )
         outcome[cr_id] = merge_one(request)
     return outcome
 
@@ -41,7 +43,9 @@ def merge_one(request: merging.MergeRequest) -> int | None:
     raise RuntimeError(f"{request.cr_id} lost every race")
 
 
-def write_elsewhere(uri: str, seed: int, steps: int, own_ids: list[int]) -> dict[str, Any]:
+def write_elsewhere(
+    uri: str, options: dict[str, str], seed: int, steps: int, own_ids: list[int]
+) -> dict[str, Any]:
     """Appends, deletes and compactions by delta-rs, as somebody does who knows nothing of us. What landed."""
     chance = random.Random(seed)  # noqa: S311  (repeatable, no secret)
     appended: list[int] = []
@@ -57,14 +61,14 @@ def write_elsewhere(uri: str, seed: int, steps: int, own_ids: list[int]) -> dict
                 row = pa.table(
                     {"id": [number], "a": pa.array([number], pa.int32()), "b": ["appended"], "c": [0.5]}
                 )
-                deltalake.write_deltalake(uri, row, mode="append")
+                deltalake.write_deltalake(uri, row, mode="append", storage_options=options)
                 appended.append(number)
             elif action == "delete":
                 number = own_ids.pop(chance.randrange(len(own_ids)))
-                deltalake.DeltaTable(uri).delete(f"id = {number}")
+                deltalake.DeltaTable(uri, storage_options=options).delete(f"id = {number}")
                 deleted.append(number)
             else:
-                deltalake.DeltaTable(uri).optimize.compact()
+                deltalake.DeltaTable(uri, storage_options=options).optimize.compact()
                 compactions += 1
         except DeltaError:
             refused += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +9,11 @@ import pytest
 import merging
 from merging import CommitRefused, CommitUnknown, MergeDiffers, MergeExecutor
 from merging.executing import executor
-from merging.store.stores import LocalStore
+from merging.store.stores import TableStore
 from tests.merging.stores import lose_added_files
 from tests.merging.world import B, World, replaced, with_rows
+
+pytestmark = pytest.mark.any_store
 
 CHANGE = [{"id": 1, "a": 11}, {"id": 9, "a": 9}]
 
@@ -20,7 +21,7 @@ CHANGE = [{"id": 1, "a": 11}, {"id": 9, "a": 9}]
 @pytest.fixture
 def lossy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that puts a commit without the last of its added files."""
-    lose_added_files(monkeypatch)
+    lose_added_files(monkeypatch, type(world.store))
 
 
 def stop(phase: str, **facts: Any) -> None:
@@ -90,17 +91,23 @@ def test_a_merge_that_is_as_planned_says_so_twice(world: World) -> None:
     assert (first.merged_version, again.merged_version, again.already_merged) == (1, 1, True)
 
 
-def failing_put(error: Exception) -> Callable[[LocalStore, str, bytes], None]:
-    def put(self: LocalStore, path: str, data: bytes) -> None:
-        raise error
+def fail_commits(world: World, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no commit lands in stores of the world's kind."""
+    kind = type(world.store)
+    put_new = kind.put_new
 
-    return put
+    def put(self: TableStore, path: str, data: bytes) -> None:
+        if path.startswith("_delta_log/"):
+            raise error
+        put_new(self, path, data)
+
+    monkeypatch.setattr(kind, "put_new", put)
 
 
 def test_a_store_that_never_answers_leaves_it_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     staged = world.stage(CHANGE)
     told: list[str] = []
-    monkeypatch.setattr(LocalStore, "put_new", failing_put(TimeoutError("no answer")))
+    fail_commits(world, TimeoutError("no answer"), monkeypatch)
     with pytest.raises(CommitUnknown, match="no answer") as caught:
         MergeExecutor(
             world.request(staged), lambda phase, **_: told.append(phase), sleep=lambda _: None
@@ -117,7 +124,7 @@ def test_a_store_that_never_answers_leaves_it_unknown(world: World, monkeypatch:
 def test_a_full_store_refuses_for_certain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     staged = world.stage(CHANGE)
     told: list[str] = []
-    monkeypatch.setattr(LocalStore, "put_new", failing_put(OSError(28, "No space left on device")))
+    fail_commits(world, OSError(28, "No space left on device"), monkeypatch)
     with pytest.raises(CommitRefused, match="No space left") as caught:
         MergeExecutor(world.request(staged), lambda phase, **_: told.append(phase)).run()
     assert (caught.value.retriable, told.count("committing"), told.count("uncommitted")) == (False, 1, 1)
@@ -134,7 +141,7 @@ def test_what_is_taken_back_is_the_version_that_was_announced(
         if phase in ("committing", "uncommitted"):
             told.append((phase, facts["version"]))
 
-    monkeypatch.setattr(LocalStore, "put_new", failing_put(OSError(28, "No space left on device")))
+    fail_commits(world, OSError(28, "No space left on device"), monkeypatch)
     with pytest.raises(CommitRefused):
         MergeExecutor(world.request(world.stage(CHANGE)), note).run()
     assert told == [("committing", 2), ("uncommitted", 2)]

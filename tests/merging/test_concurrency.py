@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import random
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import deltalake
@@ -16,6 +15,7 @@ import merging
 from merging import delta
 from tests.merging import racing
 from tests.merging.delta.delta_tables import assert_all_readers_agree
+from tests.merging.sites import Site
 from tests.merging.world import STRATEGIES, Row, T, World, arrow, same_rows
 from tests.options import RACE_REQUESTS, RACE_SEED
 
@@ -113,10 +113,12 @@ def rows_at(world: World, version: int) -> dict[int, Row]:
 
 
 @pytest.mark.slow
+@pytest.mark.any_store
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_change_lands_once_or_conflicts(strategy: str, tmp_path: Path) -> None:
+def test_every_change_lands_once_or_conflicts(strategy: str, site: Site) -> None:
     chance = random.Random(RACE_SEED)  # noqa: S311  (repeatable, no secret)
-    world = World(tmp_path, strategy, rows=content())
+    world = World(site, strategy, rows=content())
+    where = {"uri": world.uri, "options": dict(site.options)}
     requests: dict[str, list[Row]] = {}
     orders: list[dict[str, Any]] = []
     for process in range(PROCESSES):
@@ -128,11 +130,11 @@ def test_every_change_lands_once_or_conflicts(strategy: str, tmp_path: Path) -> 
             cr_id = f"CR-{process}-{place}"
             requests[cr_id] = changes
             locations[cr_id] = world.stage(arrow(STAGED, changes)).location
-        orders.append({"action": "merge", "uri": world.uri, "requests": locations})
+        orders.append({"action": "merge", **where, "requests": locations})
     orders.append(
         {
             "action": "write",
-            "uri": world.uri,
+            **where,
             "seed": RACE_SEED,
             "steps": 5 * RACE_REQUESTS,
             "own_ids": list(FOREIGN),

@@ -13,8 +13,11 @@ import pytest
 
 import merging
 from merging import MergeConflict, MergeExecutor, MergeFactsLost, MergeFailed, TableChanged
-from merging.store.stores import LocalStore
+from merging.store.stores import TableStore
+from tests.merging.sites import Site
 from tests.merging.world import B, World, replaced, with_rows
+
+pytestmark = pytest.mark.any_store
 
 
 class Stop(Exception):
@@ -22,11 +25,7 @@ class Stop(Exception):
 
 
 def data_files(world: World) -> set[str]:
-    return {
-        str(path.relative_to(world.uri))
-        for path in Path(world.uri).rglob("*")
-        if path.is_file() and "_delta_log" not in path.parts
-    }
+    return {path for path in world.paths() if not path.startswith("_delta_log/")}
 
 
 def at(phase: str, action: Callable[[], object], times: int = 1) -> Callable[..., None]:
@@ -215,16 +214,17 @@ def test_many_threads_merge_many_requests(world: World) -> None:
 def test_a_commit_that_lands_late_finds_its_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that gave up answering may do what it was asked all the same, when nobody waits for it any more."""
     staged = world.stage([{"id": 1, "a": 11}])
-    put_new = LocalStore.put_new
-    under_way: list[tuple[LocalStore, str, bytes]] = []
+    kind = type(world.store)
+    put_new = kind.put_new
+    under_way: list[tuple[TableStore, str, bytes]] = []
 
-    def answer_lost(self: LocalStore, path: str, data: bytes) -> None:
-        if not under_way:
+    def answer_lost(self: TableStore, path: str, data: bytes) -> None:
+        if not under_way and path.startswith("_delta_log/"):
             under_way.append((self, path, data))
             raise TimeoutError("no answer")
         put_new(self, path, data)
 
-    monkeypatch.setattr(LocalStore, "put_new", answer_lost)
+    monkeypatch.setattr(kind, "put_new", answer_lost)
     result = MergeExecutor(world.request(staged), sleep=lambda _: put_new(*under_way[0])).run()
     assert (result.merged_version, result.already_merged) == (1, True)
     assert result.artefacts is not None
@@ -271,9 +271,9 @@ def test_checks_of_the_caller_see_the_merged_result(world: World) -> None:
     assert world.version == version
 
 
-def test_a_constraint_of_the_table_holds(tmp_path: Path) -> None:
+def test_a_constraint_of_the_table_holds(site: Site) -> None:
     """E04: each side valid, the merged row not."""
-    world = World(tmp_path, "merge-on-read")
+    world = World(site, "merge-on-read")
     deltalake.DeltaTable(world.uri).alter.add_constraint({"apart": "c IS NULL OR a <> c"})
     world.base_version = world.version
     staged = world.stage([{"id": 1, "a": 7}])
@@ -284,8 +284,8 @@ def test_a_constraint_of_the_table_holds(tmp_path: Path) -> None:
     assert (world.rows(), world.version) == (before, version)
 
 
-def test_append_only_tables_take_new_rows_only(tmp_path: Path) -> None:
-    world = World(tmp_path, "merge-on-read")
+def test_append_only_tables_take_new_rows_only(site: Site) -> None:
+    world = World(site, "merge-on-read")
     deltalake.DeltaTable(world.uri).alter.set_table_properties({"delta.appendOnly": "true"})
     world.base_version = world.version
     with pytest.raises(merging.StagingRejected, match="append-only"):
@@ -303,10 +303,10 @@ def test_the_commit_tells_history_what_happened(world: World) -> None:
     assert commit["userMetadata"] == "Correct a"
 
 
-def test_a_wide_change_set_writes_little(tmp_path: Path) -> None:
+def test_a_wide_change_set_writes_little(site: Site) -> None:
     """Merge-on-read: the untouched rows are not written again."""
     rows = [{"id": n, "a": n % 7, "b": f"text {n}" * 5, "c": float(n)} for n in range(50_000)]
-    world = World(tmp_path, "merge-on-read", rows=rows)
+    world = World(site, "merge-on-read", rows=rows)
     result = world.merge(world.stage([{"id": n, "a": -1} for n in range(0, 50_000, 5_000)]))
     assert (result.rows_affected, dict(result.cells_updated)) == (10, {"a": 10})
     assert result.bytes_written < 20_000
@@ -318,8 +318,7 @@ def test_the_result_survives_a_cleaned_up_log(world: World) -> None:
     staged = world.stage([{"id": 1, "a": 11}])
     first = world.merge(staged)
     deltalake.DeltaTable(world.uri).create_checkpoint()
-    for name in Path(world.uri, "_delta_log").glob("*.json"):
-        name.unlink()
+    world.store.delete([path for path in world.paths() if path.endswith(".json")])
     again = world.merge(staged)
     assert replaced_result(again) == replaced_result(first)
     found = merging.find_merge(world.uri, "CR-1")

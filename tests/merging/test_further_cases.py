@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,9 +11,12 @@ import pytest
 
 import merging
 from merging import StagingRejected
+from tests.merging.sites import Site
 from tests.merging.world import B, Row, T, World, arrow, proposal, resolve, same_rows, with_rows
 
 MakeWorld = Callable[..., World]
+pytestmark = pytest.mark.any_store
+
 BOTH_WAYS = pytest.mark.parametrize("mirrored", [False, True], ids=["direct", "mirrored"])
 
 
@@ -162,9 +164,9 @@ def test_a_table_without_a_key_is_refused(make_world: MakeWorld) -> None:
     assert len(world.rows()) == 2
 
 
-def test_a_column_that_the_table_added_as_required(tmp_path: Path) -> None:
+def test_a_column_that_the_table_added_as_required(site: Site) -> None:
     """D05, D12: nothing that would break it is merged, and the cell is named."""
-    world = World(tmp_path, "copy-on-write")
+    world = World(site, "copy-on-write")
     staged = world.stage([{"id": 1, "a": 11}, {"id": 4, "a": 40, "b": "o", "c": 1.0}])
     required = T.append(pa.field("n", pa.int64(), nullable=False))
     world.set_current([{**row, "n": 5} for row in B], required)
@@ -174,9 +176,9 @@ def test_a_column_that_the_table_added_as_required(tmp_path: Path) -> None:
     assert (world.version, len(world.rows())) == (version, 3)
 
 
-def test_one_column_goes_and_one_comes_on_both_sides(tmp_path: Path) -> None:
+def test_one_column_goes_and_one_comes_on_both_sides(site: Site) -> None:
     """D20: the table dropped ``a``, and both added ``d`` with the same values."""
-    world = World(tmp_path, "merge-on-read")
+    world = World(site, "merge-on-read")
     staged = world.stage(world.file("x.csv", "id,d\n1,4\n2,4\n3,4\n"))
     kept = [{"id": row["id"], "b": row["b"], "c": row["c"], "d": 4} for row in B]
     world.set_current(kept, T.remove(1).append(pa.field("d", pa.int64())))

@@ -15,6 +15,8 @@ from merging.threeway import kept_conflicts
 from merging.threeway import plan as plans_of_engine
 from tests.merging.world import B, World, with_rows
 
+pytestmark = pytest.mark.any_store
+
 CHANGES = pa.table(
     {
         "id": [1, 2, 3, 9],

@@ -14,14 +14,17 @@ import pytest
 
 import merging
 from merging.delta import open_snapshot, scan_sql
+from merging.delta.reach import open_table
 from merging.delta.writing.file_names import vector_identity
-from merging.store.stores import LocalStore
+from tests.merging.sites import Site, paths_below
+
+pytestmark = pytest.mark.any_store
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> str:
+def table(site: Site) -> str:
     """Three files of ten rows, without deletion vectors."""
-    uri = str(tmp_path / "table")
+    uri = site.new_table()
     merging.create_table(uri, rows(0), deletion_vectors=True)
     for start in (10, 20):
         deltalake.write_deltalake(uri, rows(start), mode="append")
@@ -42,7 +45,7 @@ def read(uri: str) -> list[int]:
 
 
 def data_files(uri: str) -> set[str]:
-    return {path.name for path in Path(uri).glob("*.parquet")}
+    return {path for path in paths_below(uri) if "/" not in path}
 
 
 def compact(uri: str, **options: object) -> merging.Compacted:
@@ -116,6 +119,7 @@ def test_rows_that_moved_are_told_loudly(table: str, monkeypatch: pytest.MonkeyP
     assert raised.value.data == {"version": 3, "version_before": 2}
 
 
+@pytest.mark.in_folder
 def test_old_files_go_and_protected_versions_stay_readable(table: str) -> None:
     compact(table)
     long_ago = 1_600_000_000
@@ -137,6 +141,7 @@ def test_old_files_go_and_protected_versions_stay_readable(table: str) -> None:
     assert (len(data_files(table)), read(table)) == (1, list(range(30)))
 
 
+@pytest.mark.in_folder
 def test_the_tables_own_retention_counts_where_it_is_longer(table: str) -> None:
     compact(table)
     for path in Path(table).glob("*.parquet"):
@@ -149,6 +154,7 @@ def test_the_tables_own_retention_counts_where_it_is_longer(table: str) -> None:
     assert merging.find_unneeded_files(table, retention_hours=24, now_ms=later).paths == ()
 
 
+@pytest.mark.in_folder
 @pytest.mark.parametrize(
     "stated",
     [
@@ -191,6 +197,7 @@ def test_what_a_restore_brought_back_is_not_removed(table: str) -> None:
     assert read(table) == list(range(30))
 
 
+@pytest.mark.in_folder
 def test_files_that_the_log_names_by_absolute_paths_stay(table: str) -> None:
     for version in range(3):
         change_log(table, version, lambda text: text.replace('"path":"', f'"path":"file://{table}/'))
@@ -198,6 +205,7 @@ def test_files_that_the_log_names_by_absolute_paths_stay(table: str) -> None:
     assert merging.find_unneeded_files(table, retention_hours=0, now_ms=4_000_000_000_000).paths == ()
 
 
+@pytest.mark.in_folder
 def test_removals_in_the_sidecars_of_a_checkpoint_count(table: str) -> None:
     """A V2 checkpoint (PROTOCOL.md, "V2 Spec"): what it removed recently stays, the JSON commits being gone."""
     compact(table)
@@ -236,7 +244,7 @@ def test_removals_in_the_sidecars_of_a_checkpoint_count(table: str) -> None:
 
 def test_orphans_are_found_by_the_name_of_their_attempt(table: str) -> None:
     dead, other = uuid.uuid4().hex, uuid.uuid4().hex
-    store = LocalStore(Path(table))
+    store = open_table(table)
     parts = [f"part-{attempt}-{uuid.uuid4()}.parquet" for attempt in (dead, other)]
     vector = f"deletion_vector_{vector_identity(dead)}.bin"
     feed = f"_change_data/cdc-{dead}-{uuid.uuid4()}.parquet"
@@ -248,7 +256,7 @@ def test_orphans_are_found_by_the_name_of_their_attempt(table: str) -> None:
     assert merging.find_orphaned_files(table, [dead], written_before_ms=1000).paths == ()
     assert merging.find_orphaned_files(table, [], written_before_ms=now).paths == ()
     merging.remove_files(table, found)
-    assert (Path(table) / parts[1]).exists()
+    assert parts[1] in data_files(table)
 
 
 def test_what_a_committed_attempt_wrote_is_no_orphan(table: str) -> None:

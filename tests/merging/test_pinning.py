@@ -23,6 +23,8 @@ from merging.staging.pinning import find_standing, write_base_files
 from merging.staging.staged import open_staged, write_manifest
 from tests.merging.world import B, T, World, arrow, with_rows
 
+pytestmark = pytest.mark.any_store
+
 ROWS = [{"id": number, "a": number * 10, "b": f"row {number}", "c": number / 2} for number in range(1, 41)]
 
 
@@ -145,8 +147,7 @@ def test_a_column_gained_since_is_read_for_content_of_which_nobody_noted_where_i
 def test_rows_that_stayed_are_told_without_their_files(make_world: Callable[..., World]) -> None:
     world = make_world()
     staged = world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}])
-    for file in Path(world.uri).glob("*.parquet"):
-        file.unlink()
+    world.store.delete([path for path in world.paths() if path.endswith(".parquet")])
     with world.plan(staged) as made:
         assert {row.key["id"]: row.merged for row in made.rows().items} == {
             1: {"id": 1, "a": 11, "b": "x", "c": 1.5},
@@ -158,9 +159,9 @@ def test_a_vacuumed_vector_only_costs_time(world: World) -> None:
     world.merge(world.stage([{"id": 1, "a": 1}]), "CR-2")
     world.base_version = world.version
     staged = world.stage([{"id": 2, "a": 22}])
-    [vector] = Path(world.uri).glob("deletion_vector_*.bin")
+    [vector] = [path for path in world.paths() if path.endswith(".bin")]
     world.merge(world.stage([{"id": 3, "a": 33}]), "CR-3")
-    vector.unlink()
+    world.store.delete([vector])
     assert standing(world, staged).located == 1
     world.merge(staged)
     assert [row["a"] for row in world.rows()] == [1, 22, 33]

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 
 import merging
-from merging import MergeRequest, Staged
+from merging import Staged
 from tests.merging.world import T, World, arrow, resolve
+
+pytestmark = pytest.mark.any_store
 
 WIDER = T.append(pa.field("d", pa.string()))
 ROWS = [{"id": number, "a": number, "b": f"row {number}", "c": None} for number in range(12)]
@@ -64,12 +66,13 @@ def test_a_column_left_out_is_other_content(make_world: Callable[..., World]) ->
 
 @pytest.mark.parametrize("ask", [merging.changes_under, merging.rebase])
 def test_conflicts_are_looked_for_even_where_the_merge_will_not(
-    make_world: Callable[..., World], ask: Callable[[MergeRequest], Any]
+    make_world: Callable[..., World], ask: Callable[..., Any]
 ) -> None:
     world = make_world()
     staged = world.stage([{"id": 1, "a": 11}, {"id": 2, "a": 22}])
     world.merge(world.stage([{"id": 1, "a": 12}]), "CR-2")
-    found = ask(world.request(staged, skip_conflict_check=True))
+    where = [str(world.folder / "staging")] if ask is merging.rebase else []
+    found = ask(world.request(staged, skip_conflict_check=True), *where)
     assert found.rows_moved == 1
 
 

@@ -18,6 +18,8 @@ from merging.sql.session import session
 from merging.staging.pinning import find_standing
 from tests.merging.world import B, Row, World, with_rows
 
+pytestmark = pytest.mark.any_store
+
 CHANGES = pa.table(
     {
         "id": [1, 3, 4],

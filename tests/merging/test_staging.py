@@ -20,7 +20,10 @@ import merging
 from merging import StagedCorrupt, StagingRejected
 from merging.sql import parsing
 from merging.staging import layout
+from tests.merging.sites import Site
 from tests.merging.world import B, World, arrow
+
+pytestmark = pytest.mark.any_store
 
 UTC = datetime.UTC
 
@@ -71,8 +74,8 @@ WIDE_ROW: dict[str, Any] = {
 
 
 @pytest.fixture
-def wide(tmp_path: Path) -> World:
-    return World(tmp_path, "merge-on-read", WIDE, [WIDE_ROW])
+def wide(site: Site) -> World:
+    return World(site, "merge-on-read", WIDE, [WIDE_ROW])
 
 
 def problems(world: World, changes: Any, **options: Any) -> list[tuple[int | None, str | None, str]]:
@@ -246,10 +249,10 @@ def test_text_that_does_not_fit_is_refused(wide: World, column: str, text: str, 
     assert problems(wide, wide.file("x.csv", f"id,{column}\n1,{text}\n")) == [(2, column, code)]
 
 
-def test_whole_numbers_never_pass_through_a_double(tmp_path: Path) -> None:
+def test_whole_numbers_never_pass_through_a_double(site: Site) -> None:
     """B23."""
     schema = pa.schema([("id", pa.int64()), ("n", pa.int64()), ("d", pa.decimal128(38, 10))])
-    world = World(tmp_path, "merge-on-read", schema, [{"id": 1, "n": 1, "d": None}])
+    world = World(site, "merge-on-read", schema, [{"id": 1, "n": 1, "d": None}])
     digits = "1234567890123456789012345678.0123456789"
     expected = {"id": 9007199254740993, "n": 9223372036854775807, "d": Decimal(digits)}
     csv = world.stage(world.file("x.csv", f"id,n,d\n9007199254740993,9223372036854775807,{digits}\n"))
@@ -329,10 +332,10 @@ def test_keys_must_be_given_and_unique(world: World) -> None:
     assert staged.warnings == ("2 rows repeat another one exactly and are counted once.",)
 
 
-def test_text_keys_keep_their_zeros(tmp_path: Path) -> None:
+def test_text_keys_keep_their_zeros(site: Site) -> None:
     """C13, C14: binary keys, typed by the table."""
     schema = pa.schema([("k", pa.string()), ("v", pa.int64())])
-    world = World(tmp_path, "merge-on-read", schema, [{"k": "7", "v": 0}], keys=["k"])
+    world = World(site, "merge-on-read", schema, [{"k": "7", "v": 0}], keys=["k"])
     staged = world.stage(world.file("x.csv", 'k,v\n007,1\n" 7",2\n7,3\nAb,4\nab,5\n'))
     assert staged.counts == {"insert": 4, "update": 1, "delete": 0}
 
@@ -348,9 +351,9 @@ def test_keys_of_a_wrong_type_are_refused(tmp_path: Path, kind: pa.DataType) -> 
         merging.stage(world.uri, arrow(schema, []), ["nope"], destination=str(tmp_path / "s"))
 
 
-def test_a_table_with_duplicate_keys_is_refused(tmp_path: Path) -> None:
+def test_a_table_with_duplicate_keys_is_refused(site: Site) -> None:
     """C12."""
-    world = World(tmp_path, "merge-on-read", rows=[*B, B[0]])
+    world = World(site, "merge-on-read", rows=[*B, B[0]])
     with pytest.raises(merging.DuplicateKeys) as refused:
         world.stage([{"id": 1, "a": 5}])
     assert (refused.value.total, refused.value.examples) == (1, ({"id": 1},))
@@ -612,10 +615,10 @@ def test_a_day_alone_is_its_midnight(wide: World) -> None:
     )
 
 
-def test_fd14_a_moment_in_text_is_meant_however_it_is_written(tmp_path: Path) -> None:
+def test_fd14_a_moment_in_text_is_meant_however_it_is_written(site: Site) -> None:
     schema = pa.schema([("id", pa.int64()), ("at", pa.timestamp("us", "UTC"))])
     moment = datetime.datetime(2024, 1, 1, 12, 0, 1, 123_456, UTC)
-    world = World(tmp_path, "merge-on-read", schema, [{"id": 1, "at": moment}, {"id": 2, "at": moment}])
+    world = World(site, "merge-on-read", schema, [{"id": 1, "at": moment}, {"id": 2, "at": moment}])
     for written, micro in (("12:00:01", 0), ("12:00:01.12", 120_000), ("12:00:01.12345", 123_450)):
         for name, content in (
             ("x.csv", f"id,at\n1,2024-01-01T{written}Z\n"),
@@ -627,7 +630,7 @@ def test_fd14_a_moment_in_text_is_meant_however_it_is_written(tmp_path: Path) ->
             assert row.proposed == {"id": 1, "at": moment.replace(microsecond=micro)}
 
 
-def test_fd14_digits_that_a_tool_leaves_out_are_no_change(tmp_path: Path) -> None:
+def test_fd14_digits_that_a_tool_leaves_out_are_no_change(site: Site) -> None:
     held = {
         1: 3.0999999046325684,
         2: 0.5299999713897705,
@@ -636,7 +639,7 @@ def test_fd14_digits_that_a_tool_leaves_out_are_no_change(tmp_path: Path) -> Non
         5: 1e300,
     }
     schema = pa.schema([("id", pa.int64()), ("x", pa.float64())])
-    world = World(tmp_path, "merge-on-read", schema, [{"id": key, "x": value} for key, value in held.items()])
+    world = World(site, "merge-on-read", schema, [{"id": key, "x": value} for key, value in held.items()])
     written = {
         1: "3.09999990463257",
         2: "0.52999997138977",

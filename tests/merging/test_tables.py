@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 import merging
+from tests.merging.sites import Site
 from tests.merging.world import B, Row, World
+
+pytestmark = pytest.mark.any_store
 
 
 def test_facts_from_the_log(world: World) -> None:
@@ -30,9 +32,9 @@ def test_facts_from_the_log(world: World) -> None:
         merging.inspect_table(str(world.folder / "nowhere"))
 
 
-def test_keys_are_checked(tmp_path: Path) -> None:
+def test_keys_are_checked(site: Site) -> None:
     rows: list[Row] = [*B, {"id": 1, "a": 10, "b": "q", "c": None}, {"id": None, "a": 1, "b": "r", "c": None}]
-    world = World(tmp_path, "merge-on-read", rows=rows)
+    world = World(site, "merge-on-read", rows=rows)
     report = merging.check_keys(world.uri, ["id"])
     assert (report.null_rows, report.duplicate_keys, report.ok) == (1, 1, False)
     assert report.examples == ({"id": None}, {"id": 1})
@@ -62,9 +64,9 @@ def back_from(page: merging.TablePage, world: World, **options: Any) -> list[lis
     return found
 
 
-def test_pages_lead_back_to_rows_that_went_meanwhile_no_more(tmp_path: Path) -> None:
+def test_pages_lead_back_to_rows_that_went_meanwhile_no_more(site: Site) -> None:
     rows: list[Row] = [{"id": n, "a": 0, "b": None, "c": None} for n in range(6)]
-    world = World(tmp_path, "merge-on-read", rows=rows)
+    world = World(site, "merge-on-read", rows=rows)
     first = merging.preview(world.uri, primary_keys=["id"], limit=3)
     world.set_current(rows[:3])
     gone = merging.preview(world.uri, primary_keys=["id"], limit=3, after=first.next)
@@ -74,12 +76,12 @@ def test_pages_lead_back_to_rows_that_went_meanwhile_no_more(tmp_path: Path) -> 
     assert merging.preview(world.uri, primary_keys=["id"], limit=3, after=back.next).rows == ()
 
 
-def test_pages_in_any_order(tmp_path: Path) -> None:
+def test_pages_in_any_order(site: Site) -> None:
     rows = [
         {"id": n, "a": [None, 1, 2][n % 3], "b": f"b{n}", "c": float("nan") if n == 4 else n / 3}
         for n in range(8)
     ]
-    world = World(tmp_path, "merge-on-read", rows=rows)
+    world = World(site, "merge-on-read", rows=rows)
     world.merge(world.stage(pa.table({"id": [7], "_op": ["delete"]})))
     assert pages(world) == [[0, 1, 2], [3, 4, 5], [6]]
     assert pages(world, order_by="id", descending=True) == [[6, 5, 4], [3, 2, 1], [0]]
@@ -113,9 +115,9 @@ def test_pages_in_any_order(tmp_path: Path) -> None:
         (pa.string(), ["", "'", "A", "é"]),
     ],
 )
-def test_pages_by_keys_of_any_type(tmp_path: Path, kind: pa.DataType, values: list[Any]) -> None:
+def test_pages_by_keys_of_any_type(site: Site, kind: pa.DataType, values: list[Any]) -> None:
     schema = pa.schema([("id", kind), ("v", pa.int64())])
-    world = World(tmp_path, "merge-on-read", schema, [{"id": value, "v": 1} for value in reversed(values)])
+    world = World(site, "merge-on-read", schema, [{"id": value, "v": 1} for value in reversed(values)])
     assert pages(world) == [values[:3], values[3:]]
     first = merging.preview(world.uri, primary_keys=["id"], filters=[("id", "=", values[1])])
     assert [row["id"] for row in first.rows] == [values[1]]

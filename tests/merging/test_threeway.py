@@ -13,7 +13,10 @@ import pytest
 
 import merging
 from merging import InvalidResolution, MergeConflict, Resolution
+from tests.merging.sites import Site
 from tests.merging.world import B, Row, World, arrow, resolve, same_rows, with_rows
+
+pytestmark = pytest.mark.any_store
 
 UTC = datetime.UTC
 
@@ -167,10 +170,10 @@ def test_added_twice(world: World) -> None:
     ]
 
 
-def test_five_thousand_conflicts_are_counted_and_paged(tmp_path: Path) -> None:
+def test_five_thousand_conflicts_are_counted_and_paged(site: Site) -> None:
     """A28, G11: exact counts, stable pages, choices in bulk without a gap."""
     base: list[Row] = [{"id": n, "a": 0, "b": "x", "c": None} for n in range(6000)]
-    world = World(tmp_path, "merge-on-read", rows=base)
+    world = World(site, "merge-on-read", rows=base)
     staged = world.stage([{"id": n, "a": 1, "b": "y" if n < 100 else "x"} for n in range(5000)])
     world.set_current([{**row, "a": 2, "b": "z" if row["id"] < 50 else "x"} for row in base])
     with world.plan(staged) as plan:
@@ -307,7 +310,7 @@ def test_rekeyed_rows_are_noticed(world: World) -> None:
     with world.plan(staged) as plan:
         [conflict] = plan.conflicts
     assert (conflict.kind, conflict.rekeyed_to) == ("modify/delete", {"id": 9})
-    swapped = World(world.folder, "merge-on-read")
+    swapped = World(world.site, "merge-on-read")
     both = swapped.stage([{"id": 1, "a": 20, "b": "y", "c": 2.5}, {"id": 2, "a": 10, "b": "x", "c": 1.5}])
     assert (both.counts["update"], both.rekeyed_rows) == (2, 0)
 
@@ -417,10 +420,10 @@ def test_illegal_choices_are_named(world: World) -> None:
     assert world.version == version
 
 
-def test_a_choice_may_break_a_rule(tmp_path: Path) -> None:
+def test_a_choice_may_break_a_rule(site: Site) -> None:
     """E07, G17, D39: the merged row is what is checked, every column and row is listed."""
     schema = pa.schema([("id", pa.int64()), pa.field("a", pa.int32(), nullable=False), ("b", pa.string())])
-    world = World(tmp_path, "merge-on-read", schema, [{"id": 1, "a": 1, "b": "x"}])
+    world = World(site, "merge-on-read", schema, [{"id": 1, "a": 1, "b": "x"}])
     staged = world.stage([{"id": 1, "a": 3}])
     world.set_current([{"id": 1, "a": 2, "b": "x"}])
     version = world.version
@@ -486,14 +489,14 @@ def test_plan_and_merge_say_the_same(make_world: Callable[..., World]) -> None:
     world = make_world()
     staged = world.stage([{"id": 1, "a": 12}, {"id": 8, "a": 8}])
     world.set_current(with_rows(B, {"id": 1, "b": "o"}))
-    before = sorted(path for path in Path(world.uri).rglob("*"))
+    before = world.paths()
     with world.plan(staged) as plan:
         rows = plan.rows()
         digest = plan.digest
         assert (plan.rows_added, plan.rows_updated, plan.rows_deleted) == (1, 1, 0)
         assert (plan.row_count_before, plan.row_count_after, plan.deleted_share) == (3, 4, 0.0)
         assert plan.strategy == world.strategy
-    assert sorted(path for path in Path(world.uri).rglob("*")) == before
+    assert world.paths() == before
     [updated, inserted] = rows.items
     assert updated.base == B[0]
     assert updated.current == {**B[0], "b": "o"}
@@ -521,11 +524,11 @@ def test_the_order_of_rows_is_no_change(world: World) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["merge-on-read", "copy-on-write"])
-def test_partitioned_tables(tmp_path: Path, strategy: str) -> None:
+def test_partitioned_tables(site: Site, strategy: str) -> None:
     """Rows move between partitions, values need escaping in folders."""
     schema = pa.schema([("id", pa.int64()), ("p", pa.string()), ("v", pa.int64())])
     rows = [{"id": n, "p": ("a/b c", "x=1", None)[n % 3], "v": n} for n in range(9)]
-    world = World(tmp_path, strategy, schema, rows, partition_by=["p"])
+    world = World(site, strategy, schema, rows, partition_by=["p"])
     staged = world.stage(
         [{"id": 0, "p": "x=1", "v": 100}, {"id": 1, "p": None, "v": 1}, {"id": 50, "p": "ü%", "v": 5}]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ import pyarrow as pa
 import merging
 from merging import MergePlan, MergeRequest, MergeResult, Staged
 from merging.sql.equality import same_value
+from merging.store.stores import TableStore
+from tests.merging.sites import Site
 from tests.table_copies import create_as_copy
 
 STRATEGIES = ("merge-on-read", "copy-on-write")
@@ -41,11 +44,14 @@ def with_rows(base: Sequence[Row], *changes: Row, delete: Sequence[Any] = (), ke
 
 
 class World:
-    """One table; ``stage`` proposes, ``set_current`` lets somebody else change it, ``merge`` merges."""
+    """One table; ``stage`` proposes, ``set_current`` lets somebody else change it, ``merge`` merges.
+
+    It lies at a site, or in a folder where a test is about folders.
+    """
 
     def __init__(
         self,
-        folder: Path,
+        site: Site | Path,
         strategy: str,
         schema: pa.Schema = T,
         rows: Sequence[Row] = tuple(B),
@@ -53,22 +59,38 @@ class World:
         partition_by: Sequence[str] = (),
         change_data_feed: bool = False,
     ) -> None:
-        self.folder = folder
+        self.site = site if isinstance(site, Site) else Site(site, str(site))
+        self.folder = self.site.folder
         self.strategy = strategy
         self.keys = list(keys)
         self.schema = schema
-        self.uri = str(folder / f"table-{uuid.uuid4().hex}")
+        self.uri = self.site.new_table()
         options = {
             "deletion_vectors": strategy == "merge-on-read",
             "partition_by": list(partition_by),
             "change_data_feed": change_data_feed,
         }
-        create_as_copy(Path(self.uri), arrow(schema, rows), options)
+        if self.site.is_local:
+            create_as_copy(Path(self.uri), arrow(schema, rows), options)
+        else:
+            made = self.folder / f"made-{uuid.uuid4().hex}"
+            create_as_copy(made, arrow(schema, rows), options)
+            self.site.put(made, self.uri)
+            shutil.rmtree(made)
         self.base_version = self.version
 
     @property
     def version(self) -> int:
         return merging.inspect_table(self.uri).version
+
+    @property
+    def store(self) -> TableStore:
+        """The table's files, wherever they lie."""
+        return self.site.store(self.uri)
+
+    def paths(self) -> set[str]:
+        """The files of the table and whatever else lies below its address."""
+        return {item.path for item in self.store.walk()}
 
     def rows(self, uri: str | None = None) -> list[Row]:
         """All rows as delta-rs itself reads them, in key order."""

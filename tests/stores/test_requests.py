@@ -14,6 +14,7 @@ from merging import MergeRequest
 from merging.delta import known_states
 from merging.delta.known_states import KnownStates
 from merging.delta.log import TableState
+from merging.delta.maintenance import checkpoints
 from merging.store import stores
 from merging.store.client import StoredObject
 from tests.stores.far_tables import FILES, ROWS, FarTable, in_store, make_in_folder
@@ -39,8 +40,10 @@ def test_fo4_opening_staging_and_merging_ask_for_no_more_than_they_need(
 ) -> None:
     table = in_store(tmp_path, s3, vectors=True)
     options = proxy.options(s3)
+    proxy.latency = 0.1  # what is asked at once overlaps however busy this machine is
     with proxy.counting() as cold:
         version = merging.inspect_table(table.uri, storage_options=options).version
+    proxy.latency = 0
     # The hint, the listing, and at once the checkpoint with the ten commits behind it.
     assert (len(cold), cold.depth <= 4, len(cold.of("HEAD"))) == (13, True, 0)
     with proxy.counting() as warm:
@@ -179,3 +182,30 @@ def test_statistics_that_count_wrongly_hide_no_row_of_a_page(tmp_path: Path) -> 
     commit.write_text("".join(json.dumps(line) + "\n" for line in lines))
     page = merging.preview(str(path), primary_keys=["id"], limit=80)
     assert list(page.rows) == rows[:80]
+
+
+def test_a_checkpoint_is_written_by_the_one_client_of_stores(
+    s3: dict[str, str], proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = in_store(tmp_path, s3, vectors=True, files=11, rows=3, behind=-1)
+    written: list[str] = []
+    write = checkpoints._write
+
+    def noting(path: str, version: int) -> None:
+        written.append(path)
+        write(path, version)
+
+    monkeypatch.setattr(checkpoints, "_write", noting)
+    with proxy.counting() as asked:
+        assert merging.write_checkpoint(table.uri, storage_options=proxy.options(s3)) == 10
+    assert [(path.startswith("/"), Path(path).exists()) for path in written] == [(True, False)]
+    assert [one.path.rpartition("/")[2] for one in asked.of("PUT")] == [
+        "00000000000000000010.checkpoint.parquet",
+        "_last_checkpoint",
+    ]
+    assert merging.write_checkpoint(table.uri, storage_options=s3) is None
+    store = stores.open_store(table.uri, s3)
+    store.delete([item.path for item in store.list("_delta_log") if item.path.endswith(".json")])
+    monkeypatch.setattr("merging.delta.log._KNOWN", KnownStates())
+    assert merging.inspect_table(table.uri, storage_options=s3).version == 10
+    assert table.now() == list(table.rows)

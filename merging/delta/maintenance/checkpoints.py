@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import deltalake
 from deltalake.exceptions import DeltaError
@@ -10,10 +13,14 @@ from deltalake.exceptions import DeltaError
 from merging.delta.log import newest_checkpoint
 from merging.delta.snapshot import Snapshot, open_snapshot
 from merging.errors import MergeFailed
-from merging.store.space import is_full
-from merging.store.unreachable import is_panic, of_delta_rs
+from merging.store.stores import LOG_FOLDER, LocalStore, each_at_once
+from merging.store.unreachable import is_panic
 
 DEFAULT_CHECKPOINT_INTERVAL = 10
+_SIDECARS = f"{LOG_FOLDER}/_sidecars"
+_HINT = f"{LOG_FOLDER}/_last_checkpoint"
+#: Commits and checkpoints of every kind, by their version; neither checksums nor commits that were compacted.
+_NUMBERED = re.compile(r"(\d{20})(?:\.json|\.checkpoint\..+)")
 
 
 def checkpoint_is_due(snapshot: Snapshot) -> bool:
@@ -38,22 +45,44 @@ def checkpoint_if_due(
     if not checkpoint_is_due(snapshot):
         return None
     try:
-        deltalake.DeltaTable(
-            table_uri,
-            version=snapshot.version,
-            storage_options=dict(snapshot.storage_options) if snapshot.storage_options else None,
-        ).create_checkpoint()
+        if isinstance(snapshot.store, LocalStore):
+            _write(snapshot.store.uri, snapshot.version)
+        else:
+            _write_from_afar(snapshot)
     except BaseException as error:
         if not isinstance(error, DeltaError | OSError) and not is_panic(error):
             raise
-        raise _not_written(error, table_uri, snapshot) from None
+        said = "" if is_panic(error) else f": {error}"
+        raise MergeFailed(f"No checkpoint of version {snapshot.version} could be written{said}") from None
     return snapshot.version
 
 
-def _not_written(error: BaseException, table_uri: str, snapshot: Snapshot) -> MergeFailed:
-    if isinstance(error, FileNotFoundError) or is_full(error):
-        return MergeFailed(f"No checkpoint of version {snapshot.version} could be written: {error}")
-    if not snapshot.store.is_local:
-        return of_delta_rs(error, table_uri)
-    said = "" if is_panic(error) else f": {error}"
-    return MergeFailed(f"No checkpoint of version {snapshot.version} could be written{said}")
+def _write(path: str, version: int) -> None:
+    deltalake.DeltaTable(path, version=version).create_checkpoint()
+
+
+def _write_from_afar(snapshot: Snapshot) -> None:
+    """Let delta-rs write it from a local copy of the log, and put it into the store.
+
+    Its own client of stores takes from the environment what the options leave open: the session token of the process
+    would go along with a key that somebody gave. And it knows nothing of how many requests may be under way.
+    """
+    store, version = snapshot.store, snapshot.version
+    begins = newest_checkpoint(store, version) or 0
+    with tempfile.TemporaryDirectory(prefix="headgate-checkpoint-") as name:
+        copy = Path(name)
+        needed = [item.path for item in store.list(LOG_FOLDER) if _is_needed(item.path, begins, version)]
+        needed += [item.path for item in store.list(_SIDECARS)]
+        for path, content in zip(needed, each_at_once(store, store.read, needed), strict=True):
+            (copy / path).parent.mkdir(parents=True, exist_ok=True)
+            (copy / path).write_bytes(content)
+        _write(name, version)
+        made = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()} - {*needed}
+        for path in sorted(made, key=lambda path: path == _HINT):  # which tells where it is, once it is there
+            store.write(path, (copy / path).read_bytes())
+
+
+def _is_needed(path: str, begins: int, version: int) -> bool:
+    """Whether a file of the log is a commit or a part of a checkpoint from one version to another."""
+    found = _NUMBERED.fullmatch(path.removeprefix(f"{LOG_FOLDER}/"))
+    return found is not None and begins <= int(found[1]) <= version

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,6 +11,7 @@ import pytest
 
 from merging import delta
 from tests.merging.delta.delta_tables import Merger, sample
+from tests.merging.sites import Site
 
 
 @pytest.fixture
@@ -28,9 +27,9 @@ def merger(connection: duckdb.DuckDBPyConnection) -> Merger:
 
 
 @pytest.fixture
-def make_table(tmp_path: Path) -> Callable[..., str]:
+def make_table(site: Site) -> Callable[..., str]:
     def make(data: pa.Table | None = None, **options: Any) -> str:
-        uri = str(tmp_path / f"table-{uuid.uuid4().hex[:6]}")
+        uri = site.new_table()
         delta.create_table(uri, sample() if data is None else data, **options)
         return uri
 

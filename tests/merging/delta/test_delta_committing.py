@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -27,10 +28,9 @@ from tests.merging.delta.delta_tables import (
     own_rows,
     sample,
 )
+from tests.merging.sites import Site, paths_below
 
-
-def files_below(uri: str) -> set[str]:
-    return {str(path.relative_to(uri)) for path in Path(uri).rglob("*") if path.is_file()}
+pytestmark = pytest.mark.any_store
 
 
 def test_the_second_of_two_committers_is_told(make_table: Callable[..., str], merger: Merger) -> None:
@@ -38,13 +38,13 @@ def test_the_second_of_two_committers_is_told(make_table: Callable[..., str], me
     first = merger.prepare(uri, delete=[1])
     second = merger.prepare(uri, delete=[2])
     delta.commit(first, application_id="a", generation=1)
-    before = files_below(uri)
+    before = paths_below(uri)
     with pytest.raises(VersionMoved) as caught:
         delta.commit(second, application_id="b", generation=1)
     assert caught.value.data == {"table_uri": uri, "version": 1}
-    assert files_below(uri) == before
+    assert paths_below(uri) == before
     assert delta.discard(second)
-    assert files_below(uri) == before - set(second.paths)
+    assert paths_below(uri) == before - set(second.paths)
     assert own_rows(uri) == after_merge(sample(10), None, [1])
 
 
@@ -118,6 +118,7 @@ def through(uri: str, store: LocalStore) -> delta.Snapshot:
     return snapshot_in(store, uri)
 
 
+@pytest.mark.in_folder
 @pytest.mark.parametrize("failure", [OSError, ObjectExists, TimeoutError])
 def test_a_lost_answer_to_ones_own_put_is_found_in_the_log(
     failure: type[Exception], make_table: Callable[..., str], merger: Merger
@@ -132,21 +133,22 @@ def test_a_lost_answer_to_ones_own_put_is_found_in_the_log(
     assert_all_readers_agree(uri, after_merge(sample(10), None, [3]))
 
 
+@pytest.mark.in_folder
 def test_a_store_that_fails_leaves_nothing(make_table: Callable[..., str], merger: Merger) -> None:
     uri = make_table(sample(10))
-    before = files_below(uri)
+    before = paths_below(uri)
     prepared = merger.prepare(through(uri, Refuses(Path(uri))), delete=[3])
     with pytest.raises(MergeFailed, match="could not be committed: no route to host"):
         delta.commit(prepared, application_id="a", generation=1)
     assert delta.discard(prepared)
-    assert files_below(uri) == before
+    assert paths_below(uri) == before
 
 
 def test_a_failure_while_preparing_removes_what_was_written(
     make_table: Callable[..., str], merger: Merger
 ) -> None:
     uri = make_table(sample(10))
-    before = files_below(uri)
+    before = paths_below(uri)
     merger.connection.execute("CREATE TEMP TABLE added AS SELECT 1::BIGINT AS u_id, 'no number' AS u_whole")
     merger.connection.execute(
         "CREATE TEMP TABLE located AS SELECT 0::BIGINT AS file_index, 3::BIGINT AS row_number"
@@ -155,7 +157,7 @@ def test_a_failure_while_preparing_removes_what_was_written(
         delta.prepare(
             merger.connection, delta.open_snapshot(uri), delta.RowChanges("located", "added"), attempt_id="x"
         )
-    assert files_below(uri) == before
+    assert paths_below(uri) == before
 
 
 @pytest.mark.parametrize("rows", ["(0, 3), (0, 3)", "(0, 99)"], ids=["twice", "beyond the file"])
@@ -164,7 +166,7 @@ def test_rows_that_cannot_be_removed_are_an_error(
     rows: str, vectors: bool, make_table: Callable[..., str], merger: Merger
 ) -> None:
     uri = make_table(sample(10), deletion_vectors=vectors)
-    before = files_below(uri)
+    before = paths_below(uri)
     merger.connection.execute(
         f"CREATE TEMP TABLE wrong AS SELECT * FROM (VALUES {rows}) v(file_index, row_number)"
     )
@@ -172,15 +174,16 @@ def test_rows_that_cannot_be_removed_are_an_error(
         delta.prepare(
             merger.connection, delta.open_snapshot(uri), delta.RowChanges("wrong", None), attempt_id="x"
         )
-    assert files_below(uri) == before
+    assert paths_below(uri) == before
 
 
 CHILD = """
-import os, sys, uuid
+import json, os, sys, uuid
 import duckdb
 import pyarrow as pa
 from merging import delta
-uri, where, attempt = sys.argv[1:]
+uri, where, attempt, options = sys.argv[1:]
+delta.set_reach(lambda _: True, opens=lambda _: json.loads(options))
 connection = duckdb.connect(config={"threads": 1})
 snapshot = delta.open_snapshot(uri)
 connection.execute("CREATE TEMP TABLE keys AS SELECT 3::BIGINT AS u_id")
@@ -203,19 +206,18 @@ os._exit(0)
 )
 @pytest.mark.parametrize("feed", [False, True])
 def test_killed_at_every_step(
-    where: str, committed: bool, feed: bool, make_table: Callable[..., str]
+    where: str, committed: bool, feed: bool, make_table: Callable[..., str], site: Site
 ) -> None:
     uri = make_table(sample(10), change_data_feed=feed)
-    before = files_below(uri)
+    before = paths_below(uri)
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.getcwd()}
-    result = subprocess.run(
-        [sys.executable, "-c", CHILD, uri, where, "deadattempt"], env=environment, check=False, timeout=120
-    )
+    told = [uri, where, "deadattempt", json.dumps(dict(site.options))]
+    result = subprocess.run([sys.executable, "-c", CHILD, *told], env=environment, check=False, timeout=120)
     assert result.returncode == 77
     snapshot = delta.open_snapshot(uri)
     found = delta.find_transaction(uri, "a", since_version=0)
     assert (found is not None, snapshot.version) == (committed, int(committed))
-    written = files_below(uri) - before
+    written = paths_below(uri) - before
     assert written
     orphans = tuple(item.path for item in delta.find_orphans(snapshot, ["deadattempt"]))
     snapshot.store.delete(orphans)
@@ -224,7 +226,7 @@ def test_killed_at_every_step(
         expected = after_merge(sample(10), changed(sample(10), [3], whole=-7), [])
     else:
         assert set(orphans) == written
-        assert files_below(uri) == before
+        assert paths_below(uri) == before
         expected = after_merge(sample(10), None, [])
     assert_all_readers_agree(uri, expected)
 
@@ -238,6 +240,7 @@ def test_orphans_of_another_attempt_stay(make_table: Callable[..., str], merger:
     assert_all_readers_agree(uri, after_merge(sample(10), changed(sample(10), [3], whole=1), []))
 
 
+@pytest.mark.in_folder
 def test_verification_notices_a_commit_that_is_not_what_was_prepared(
     make_table: Callable[..., str], merger: Merger
 ) -> None:
@@ -254,6 +257,7 @@ def test_verification_notices_a_commit_that_is_not_what_was_prepared(
         delta.verify_logged(delta.open_snapshot(uri), 1, 9)
 
 
+@pytest.mark.in_folder
 def test_verification_reads_two_commits_and_no_checkpoint(
     make_table: Callable[..., str], merger: Merger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +289,7 @@ def test_verification_reads_two_commits_and_no_checkpoint(
     )
 
 
+@pytest.mark.in_folder
 def test_verification_reads_all_of_a_log_that_is_not_the_one_it_was(
     make_table: Callable[..., str], merger: Merger
 ) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from merging import delta
+from merging.delta.known_states import KnownStates
 from merging.errors import TableChanged, VersionMoved
 from tests.merging.delta.delta_tables import (
     Merger,
@@ -23,16 +24,15 @@ from tests.merging.delta.delta_tables import (
     own_rows,
     sample,
 )
+from tests.merging.sites import paths_below
+
+pytestmark = pytest.mark.any_store
 
 FAR = 4_000_000_000_000
 
 
 def stored(uri: str) -> set[str]:
-    return {
-        str(path.relative_to(uri))
-        for path in Path(uri).rglob("*")
-        if path.is_file() and "_delta_log" not in path.parts
-    }
+    return {path for path in paths_below(uri) if not path.startswith("_delta_log/")}
 
 
 @pytest.fixture
@@ -91,9 +91,8 @@ def test_vacuum_deletes_what_no_kept_version_needs(worn_table: str, merger: Merg
     assert delta.vacuum(snapshot, retention_hours=0, now_ms=FAR, dry_run=True) != ()
     assert stored(worn_table) == everything
 
-    (Path(worn_table) / "_staging").mkdir()
-    (Path(worn_table) / "_staging" / "kept.parquet").write_bytes(b"x")
-    (Path(worn_table) / "part-running-1.parquet").write_bytes(b"x")
+    snapshot.store.write("_staging/kept.parquet", b"x")
+    snapshot.store.write("part-running-1.parquet", b"x")
     delta.vacuum(snapshot, retention_hours=0, now_ms=FAR, protect=[old], protect_attempts=["running"])
     rows = own_rows(worn_table, version=1)
     assert len(rows) == 19
@@ -103,6 +102,7 @@ def test_vacuum_deletes_what_no_kept_version_needs(worn_table: str, merger: Merg
     assert_all_readers_agree(worn_table)
 
 
+@pytest.mark.in_folder
 def test_what_a_killed_writer_left_beside_the_log_goes(make_table: Callable[..., str]) -> None:
     uri = make_table(sample(10))
     program = (
@@ -150,7 +150,9 @@ def test_vectors_are_switched_on_and_off(start: bool, make_table: Callable[..., 
         assert_all_readers_agree(uri, expected)
 
 
-def test_checkpoints_come_every_tenth_version(make_table: Callable[..., str], merger: Merger) -> None:
+def test_checkpoints_come_every_tenth_version(
+    make_table: Callable[..., str], merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = make_table(sample(20), properties={"delta.checkpointInterval": "3"})
     written = []
     for number in range(4):
@@ -159,8 +161,8 @@ def test_checkpoints_come_every_tenth_version(make_table: Callable[..., str], me
             written.append(checkpoint)
     assert written == [3]
     assert delta.checkpoint_if_due(uri) is None
-    for version in range(3):
-        (Path(uri) / "_delta_log" / f"{version:020d}.json").unlink()
+    delta.open_snapshot(uri).store.delete(f"_delta_log/{version:020d}.json" for version in range(3))
+    monkeypatch.setattr("merging.delta.log._KNOWN", KnownStates())  # as a process that saw nothing of it
     assert delta.open_snapshot(uri).state.checkpoint_version == 3
     assert_all_readers_agree(uri, after_merge(sample(20), None, [0, 1, 2, 3]))
 
@@ -206,8 +208,8 @@ def test_files_that_both_versions_hold_are_not_read(make_table: Callable[..., st
     uri = make_table(sample(20))
     for start in (30, 40, 50):
         merger.merge(uri, upsert=sample(5, start=start))
-    for file in delta.open_snapshot(uri, version=2).files:
-        (Path(uri) / file.path).unlink()
+    second = delta.open_snapshot(uri, version=2)
+    second.store.delete(file.path for file in second.files)
     first, last = (delta.open_snapshot(uri, version=version) for version in (2, 3))
     compared = delta.compare(merger.connection, first, last, ["id"], "changes")
     assert (compared.inserted, compared.updated, compared.deleted, compared.files_read) == (5, 0, 0, 1)

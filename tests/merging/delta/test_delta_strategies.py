@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from merging import delta
+from merging.delta.reach import open_table
 from merging.delta.writing.changes import classify
 from merging.errors import MergeFailed, UnsupportedTable
 from tests.merging.delta.delta_tables import (
@@ -25,6 +26,9 @@ from tests.merging.delta.delta_tables import (
     sample,
     sorted_rows,
 )
+from tests.merging.sites import paths_below
+
+pytestmark = pytest.mark.any_store
 
 KINDS: dict[str, dict[str, Any]] = {
     "merge-on-read": {},
@@ -39,7 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def actions_of(uri: str, version: int) -> list[dict[str, Any]]:
-    text = (Path(uri) / "_delta_log" / f"{version:020d}.json").read_text(encoding="utf-8")
+    text = open_table(uri).read(f"_delta_log/{version:020d}.json")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -167,6 +171,8 @@ def test_a_merge_of_nothing_writes_the_marker_alone(make_table: Callable[..., st
     assert deltalake.DeltaTable(uri).transaction_version("here/CR-7") == 3
 
 
+# Polars takes the folder of such a partition for another column where it lies in S3.
+@pytest.mark.in_folder
 def test_partition_values_that_need_encoding(make_table: Callable[..., str], merger: Merger) -> None:
     odd = ["a/b", "ü", "50%", "x=y", "q?#", "sp ace", "'", '"', "[1]", "*", "\\", "new\nline", "z" * 150]
     table = pa.table(
@@ -201,10 +207,10 @@ def test_a_partition_value_too_long_for_a_folder_name(make_table: Callable[..., 
 def test_empty_text_in_a_partition_column_is_refused(make_table: Callable[..., str], merger: Merger) -> None:
     table = pa.table({"id": pa.array([1], pa.int64()), "p": ["x"]})
     uri = make_table(table, partition_by=["p"])
-    before = sorted(path.name for path in Path(uri).rglob("*"))
+    before = paths_below(uri)
     with pytest.raises(MergeFailed, match="partitions the table"):
         merger.merge(uri, upsert=pa.table({"id": pa.array([2], pa.int64()), "p": [""]}))
-    assert sorted(path.name for path in Path(uri).rglob("*")) == before
+    assert paths_below(uri) == before
 
 
 def test_append_only_table_takes_inserts_and_refuses_the_rest(
@@ -237,7 +243,9 @@ def test_values_are_written_in_the_exact_type(make_table: Callable[..., str], me
     loose = pa.table({"id": pa.array([2], pa.int32()), "price": pa.array([3], pa.decimal128(20, 4))})
     merger.merge(uri, upsert=loose)
     assert_all_readers_agree(uri)
-    stored = [pa.parquet.read_schema(path) for path in Path(uri).glob("*.parquet")]
+    store = open_table(uri)
+    contents = [pa.BufferReader(store.read(path)) for path in paths_below(uri) if path.endswith(".parquet")]
+    stored = [pa.parquet.read_schema(content) for content in contents]
     assert {str(schema.field("price").type) for schema in stored} == {"decimal128(15, 2)"}
     assert {str(schema.field("id").type) for schema in stored} == {"int64"}
 
@@ -297,8 +305,8 @@ def make_generated_by_hand(tmp_path: Path, expression: str) -> str:
 
 
 def write_version(uri: str, version: int, actions: list[dict[str, Any]]) -> None:
-    path = Path(uri) / "_delta_log" / f"{version:020d}.json"
-    path.write_text("".join(json.dumps(action) + "\n" for action in actions), encoding="utf-8")
+    text = "".join(json.dumps(action) + "\n" for action in actions)
+    open_table(uri).write(f"_delta_log/{version:020d}.json", text.encode())
 
 
 # ---- what nobody here can write -----------------------------------------------------------------------------
@@ -339,11 +347,11 @@ def test_tables_that_nobody_can_write_are_refused_by_name(
         "writerFeatures": [*readers, *writers],
     }
     write_version(uri, 1, [{"protocol": protocol}, {"metaData": metadata}])
-    before = sorted(path.name for path in Path(uri).rglob("*"))
+    before = paths_below(uri)
     with pytest.raises(UnsupportedTable) as caught:
         merger.merge(uri, delete=[1])
     assert caught.value.features == (feature,)
-    assert sorted(path.name for path in Path(uri).rglob("*")) == before
+    assert paths_below(uri) == before
     assert delta.open_snapshot(uri).row_count == 5
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Exists, FilteredRelation, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from changerequests import selectors
@@ -222,15 +222,16 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
     requests = list(change_requests)
     pks = [one.pk for one in requests]
     expecting = [one.pk for one in requests if one.dataset.suite_number]
+    beside = {one.pk: one for one in _beside().filter(pk__in=pks)}
     closed_reverts = [one.reverts_id for one in requests if one.reverts_id and one.status == Status.CLOSED]
     roles = roles_on(asker, {one.dataset for one in requests}) if asker is not None else {}
-    revisions = _by_request(Revision.objects.filter(change_request__in=pks, is_current=True))
     reviews = _by_request(selectors.verdicts_on(pks))
     review_requests = _by_request(selectors.review_requests_of(pks))
     runs = _by_request(selectors.latest_runs_of(pks))
-    beside = {one.pk: one for one in _checked_and_counted().filter(pk__in=pks)}
     suite_checks = _by_request(selectors.counting_expectation_checks(expecting))
-    overrides = _by_request(selectors.counting_overrides(expecting))
+    overrides = _by_request(
+        selectors.counting_overrides([pk for pk in expecting if getattr(beside.get(pk), "overridden", False)])
+    )
     others = {
         one.reverts_id: one
         for one in ChangeRequest.objects.filter(reverts__in=closed_reverts, status__in=OPEN_STATUSES)
@@ -240,7 +241,7 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
             change_request=one,
             asker=asker,
             role=roles.get(one.dataset),
-            revision=next(iter(revisions.get(one.pk, ())), None),
+            revision=getattr(beside.get(one.pk), "current_revision", None),
             reviews=tuple(reviews.get(one.pk, ())),
             review_requests=tuple(review_requests.get(one.pk, ())),
             latest_run=next(iter(runs.get(one.pk, ())), None),
@@ -267,14 +268,21 @@ def _by_request(found: Iterable[Any]) -> dict[int, list[Any]]:
 
 
 @built_once
-def _checked_and_counted() -> QuerySet[ChangeRequest]:
-    """Requests with their last plan in numbers and how many threads are open, in one statement."""
+def _beside() -> QuerySet[ChangeRequest]:
+    """Requests with their current revision, their last plan in numbers, how many threads are open, and whether somebody
+    answers for expectations: one statement.
+    """
     threads = Comment.objects.filter(
         change_request=OuterRef("pk"), parent__isnull=True, resolved_at__isnull=True
     )
     counted = threads.order_by().values("change_request").annotate(number=Count("pk")).values("number")
-    requests = ChangeRequest.objects.select_related("plan_check").order_by()
-    return requests.annotate(open_threads=Coalesce(Subquery(counted), 0))
+    current = FilteredRelation("revisions", condition=Q(revisions__is_current=True))
+    requests = ChangeRequest.objects.annotate(current_revision=current)
+    requests = requests.select_related("plan_check", "current_revision").order_by()
+    return requests.annotate(
+        open_threads=Coalesce(Subquery(counted), 0),
+        overridden=Exists(ExpectationOverride.objects.filter(change_request=OuterRef("pk")).order_by()),
+    )
 
 
 def visible_facts(asker: User, cr_id: str) -> Facts:

@@ -361,11 +361,11 @@ def test_lists_cost_the_same_whatever_their_length(
         ChangeRequestFactory.create(dataset=dataset, author=author)
     client = client_of(author)
     client.get("/api/v1/change_requests")  # the content types of roles are looked up once in a process
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(11):
         assert len(client.get("/api/v1/change_requests").json()["results"]) == 2
     for _ in range(3):
         approve(ChangeRequestFactory.create(dataset=dataset, author=author), person_with(Role.OWNER, dataset))
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(11):
         assert len(client.get("/api/v1/change_requests").json()["results"]) == 5
 
 
@@ -378,17 +378,17 @@ def test_the_detail_costs_the_same_whatever_was_said(
     pending = ChangeRequestFactory.create(dataset=dataset)
     owner = person_with(Role.OWNER, dataset)
     client = client_of(owner)
-    # Two for the token, the request, the role, who was asked, and four for what gates look at.
-    with django_assert_num_queries(9):
+    # Two for the token, the request, the role, who was asked, and three for what gates look at.
+    with django_assert_num_queries(8):
         assert client.get(url(pending)).json()["approvals"] == 0
     for reviewer in [owner, *(person_with(Role.CONTRIBUTOR, dataset) for _ in range(2))]:
         approve(pending, reviewer)
         reviews.comment(change_request_id=pending.pk, actor=reviewer, body="Sure?")
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         found = client.get(url(pending)).json()
     assert (found["approvals"], found["open_threads"]) == (3, 3)
     expect_of(dataset, expectation("column_values_to_not_be_null", column="tailnum"))
-    with django_assert_num_queries(11):  # and two for what the expectations say
+    with django_assert_num_queries(9):  # and one for what the expectations say
         assert client.get(url(pending)).json()["blockers"]["request_merge"] == []
 
 

@@ -669,7 +669,7 @@ def test_a_list_of_requests_costs_the_same_with_expectations(
     for requests in (1, 3):
         while ChangeRequest.objects.count() < requests:
             proposing(dataset, TOO_MANY_SEATS)
-        with django_assert_num_queries(13) as listed:
+        with django_assert_num_queries(11) as listed:
             asker = fresh(owner)
             pks = selectors.change_requests_to(fresh_dataset(dataset), asker).values_list("pk", flat=True)
             found = facts_listed(list(pks), asker)

@@ -27,7 +27,7 @@ def test_facts_of_a_list_are_those_of_each_request(
     asked = [made[2].pk, made[0].pk, made[3].pk, made[1].pk]
 
     for pks in (asked[:1], asked):
-        with django_assert_num_queries(8):
+        with django_assert_num_queries(7):
             listed = facts_listed(pks, owner)
         assert [facts.change_request.pk for facts in listed] == pks
         one_by_one = [facts_of(ChangeRequest.objects.get(pk=pk), owner) for pk in pks]

@@ -179,11 +179,11 @@ class TestHome:
     ) -> None:
         client = signed_in(owner)
         client.get(reverse("home"))  # the content types of roles are looked up once in a process
-        with django_assert_num_queries(20):  # two for the first run, one of them gone after the first merge
+        with django_assert_num_queries(19):  # two for the first run, one of them gone after the first merge
             client.get(reverse("home"))
         for _ in range(4):
             approve(ChangeRequestFactory(dataset=change_request.dataset, author=fresh(author)), owner)
-        with django_assert_num_queries(20):
+        with django_assert_num_queries(19):
             client.get(reverse("home"))
 
 
@@ -397,13 +397,13 @@ class TestConversation:
     @pytest.mark.parametrize(
         ("page", "statements"),
         [
-            ("change_request", 15),
-            ("changes", 12),
-            ("conflicts", 16),
-            ("checks", 11),
-            ("upload", 10),
-            ("standing", 9),
-            ("merge_box", 9),
+            ("change_request", 14),
+            ("changes", 11),
+            ("conflicts", 15),
+            ("checks", 10),
+            ("upload", 9),
+            ("standing", 8),
+            ("merge_box", 8),
         ],
     )
     def test_its_queries_do_not_grow_with_the_conversation(
@@ -464,7 +464,7 @@ class TestLongConversation:
     ) -> None:
         client, url = signed_in(author), reverse("change_request", args=[long.cr_id])
         client.get(url)
-        with django_assert_num_queries(15):
+        with django_assert_num_queries(14):
             page = client.get(url)
         entries = page.context["entries"]
         number = len(entries) - 1 + entries[5].hidden

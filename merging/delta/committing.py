@@ -12,7 +12,7 @@ from typing import Any
 from merging.delta.log import commit_path, read_commit
 from merging.delta.snapshot import Snapshot, snapshot_after, snapshot_in
 from merging.delta.vectors import VectorDescriptor
-from merging.delta.writing import PreparedCommit, Step, no_step
+from merging.delta.writing import PreparedCommit, Step, keeps_row_ids, no_step
 from merging.errors import (
     CommitDiffers,
     CommitRefused,
@@ -113,6 +113,8 @@ def _body(
     }
     if prepared.snapshot.requirements.in_commit_timestamps:
         info["inCommitTimestamp"] = now
+    if keeps_row_ids(prepared.snapshot):
+        info["tags"] = {"delta.rowTracking.preserved": "true"}
     marker = {"appId": application_id, "version": generation, "lastUpdated": now}
     return log_lines(
         [{"commitInfo": info}, *_first(prepared.actions), {"txn": marker}, *_rest(prepared.actions)]

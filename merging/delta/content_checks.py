@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from merging.delta.column_chunks import Chunk, row_groups_in
 from merging.delta.footers import footer_bytes, read_footer
 from merging.delta.reading import named_failures, register_positions, scan_sql
+from merging.delta.row_tracking import ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
 from merging.delta.thrift import BadThrift
 from merging.errors import MergeFailed
@@ -44,28 +45,41 @@ class Rewritten:
 
 
 def require_same_content(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, one: Rewritten, columns: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    one: Rewritten,
+    columns: Sequence[str],
+    *,
+    row_ids: bool = False,
 ) -> None:
-    """Hold the file against the rows that it came from, as told above; `columns` are in the file's order.
+    """Hold the file against the rows that it came from, as told above; `columns` are in the file's order, `row_ids` are
+    behind them.
 
     Raises MergeFailed where they differ; the file must not be committed then.
     """
     share = SHARE if snapshot.store.is_local else 1.0
     if random.random() < share or not _bounds_fit(snapshot, one):  # noqa: S311  (no secret)
-        kept = _kept_sql(connection, snapshot, one, columns)
-        require_same_rows(connection, snapshot, kept, one.path, columns)
+        kept = _kept_sql(connection, snapshot, one, columns, row_ids)
+        require_same_rows(connection, snapshot, kept, one.path, columns, row_ids=row_ids)
 
 
 def require_same_rows(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, source: str, path: str, columns: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    source: str,
+    path: str,
+    columns: Sequence[str],
+    *,
+    row_ids: bool = False,
 ) -> None:
     """Compare every row of the query `source` (columns by label) with those of the file written from it, in any order.
 
     Raises MergeFailed where they differ.
     """
-    written = _written_sql(connection, snapshot, path, columns)
-    if _fingerprint(connection, snapshot, source, columns) != _fingerprint(
-        connection, snapshot, written, columns
+    cells = [*map(column_sql, columns), *((ROW_ID, ROW_COMMIT_VERSION) if row_ids else ())]
+    written = _written_sql(connection, snapshot, path, cells)
+    if _fingerprint(connection, snapshot, source, cells) != _fingerprint(
+        connection, snapshot, written, cells
     ):
         raise _differs(snapshot, path)
 
@@ -79,10 +93,14 @@ def _differs(snapshot: Snapshot, path: str) -> MergeFailed:
 
 
 def _kept_sql(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, one: Rewritten, columns: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    one: Rewritten,
+    columns: Sequence[str],
+    row_ids: bool,
 ) -> str:
     """The live rows of the old file that were to be kept."""
-    source = scan_sql(connection, snapshot, columns, files=[one.index], with_positions=True)
+    source = scan_sql(connection, snapshot, columns, files=[one.index], with_positions=True, row_ids=row_ids)
     gone = register_positions(connection, np.full(len(one.removed), one.index), one.removed)
     return f"SELECT s.* FROM ({source}) s ANTI JOIN {gone} g ON s.row_number = g.row_number"
 
@@ -109,7 +127,10 @@ def _bounds_fit(snapshot: Snapshot, one: Rewritten) -> bool:
     except BadThrift:
         return False
     gone = len(one.removed) + file.dead_rows
-    return all(_fits(old[name], bounds, gone) for name, bounds in new.items() if name in old)
+    stored = {field.stored_name for field in snapshot.fields}  # row ids are kept for more rows than before
+    return all(
+        _fits(old[name], bounds, gone) for name, bounds in new.items() if name in old and name in stored
+    )
 
 
 def _legacy(snapshot: Snapshot, one: Rewritten) -> bool:
@@ -212,22 +233,21 @@ def _widen(bounds: _Bounds, chunk: Chunk, measure: Callable[[bytes], Any] | None
 
 
 def _written_sql(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, path: str, columns: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, path: str, cells: Sequence[str]
 ) -> str:
     snapshot.store.attach(connection)
-    labels = ", ".join(column_sql(name) for name in columns)
+    labels = ", ".join(cells)
     place = literal(snapshot.store.engine_path(path))
     return f"SELECT * FROM read_parquet([{place}], hive_partitioning = false) AS w({labels})"
 
 
 def _fingerprint(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, source: str, columns: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, source: str, cells: Sequence[str]
 ) -> tuple[int, ...]:
     """How many rows, and two sums over a hash of all their cells that do not depend on their order."""
-    cells = ", ".join(column_sql(name) for name in columns)
     with named_failures(snapshot):
         [found] = connection.execute(
             f"SELECT count(*), coalesce(bit_xor(h), 0), coalesce(sum(h::HUGEINT), 0) "
-            f"FROM (SELECT hash({cells}) AS h FROM ({source}))"
+            f"FROM (SELECT hash({', '.join(cells)}) AS h FROM ({source}))"
         ).fetchall()
     return tuple(int(value) for value in found)

@@ -46,6 +46,7 @@ _HARMLESS = frozenset(
         "identityColumns",
         "inCommitTimestamp",
         "invariants",
+        "rowTracking",
         "timestampNtz",
         "typeWidening",
         "typeWidening-preview",
@@ -131,7 +132,7 @@ def required_by(
     """The requirements of a table with this protocol, properties and schema; `refused_rules` are what it says of its
     rows and files elsewhere (expressions, domains) that cannot be judged."""
     writer = int(protocol.get("minWriterVersion", 1))
-    listed = set(protocol.get("writerFeatures") or ()) if writer >= 7 else _implied(writer)
+    listed = supported_features(protocol)
     fields = list(_walk(json.loads(schema_json)))
     field_metadata = [item.get("metadata") or {} for item in fields]
     vectors = "deletionVectors" in listed and _on(properties, "delta.enableDeletionVectors")
@@ -151,8 +152,7 @@ def required_by(
         in_use.add("identityColumns")
     if any("CURRENT_DEFAULT" in entry for entry in field_metadata):
         in_use.add("allowColumnDefaults")
-    if "clustering" in listed:
-        in_use.add("clustering")
+    in_use |= listed & {"clustering", "rowTracking"}
     timestamps = "inCommitTimestamp" in listed and _on(properties, "delta.enableInCommitTimestamps")
     if timestamps:
         in_use.add("inCommitTimestamp")
@@ -222,6 +222,12 @@ def _is_widening(change: Any) -> bool:
         return False
 
 
+def supported_features(protocol: Mapping[str, Any]) -> set[str]:
+    """The features that whoever writes the table must support: listed ones, or those that an old version implies."""
+    writer = int(protocol.get("minWriterVersion", 1))
+    return set(protocol.get("writerFeatures") or ()) if writer >= 7 else _implied(writer)
+
+
 def _implied(writer: int) -> set[str]:
     implied: set[str] = set()
     for version, names in {
@@ -241,11 +247,10 @@ def upgraded_protocol(
 ) -> dict[str, Any]:
     """The protocol with more features, what its old versions implied listed by name."""
     reader = int(protocol.get("minReaderVersion", 1))
-    writer = int(protocol.get("minWriterVersion", 1))
     readers = set(protocol.get("readerFeatures") or ())
     if reader == 2:
         readers.add("columnMapping")
-    writers = set(protocol.get("writerFeatures") or ()) if writer >= 7 else _implied(writer)
+    writers = supported_features(protocol)
     upgraded: dict[str, Any] = {"minReaderVersion": reader, "minWriterVersion": 7}
     readers |= reader_features
     writers |= writer_features

@@ -107,8 +107,11 @@ _NO_IDS = -2
 
 def find_stored(mode: MappingMode, wanted: TableField, stored: Sequence[FileField]) -> int | None:
     """The place of a field among those of a file: by field id where the table says so, else by its stored name,
-    exactly or, where one alone fits, without regard to case (Hive knows no case). None where the file lacks it."""
-    if mode == "id":
+    exactly or, where one alone fits, without regard to case (Hive knows no case). None where the file lacks it.
+
+    A field without an id, which is none of the table's columns, is always found by its name.
+    """
+    if mode == "id" and wanted.field_id is not None:
         if all(one.field_id is None for one in stored):
             return _NO_IDS if stored else None
         fitting = [place for place, one in enumerate(stored) if one.field_id == wanted.field_id]

@@ -18,8 +18,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from merging.delta.fields import TableField
 from merging.delta.footers import FileField, FileLayout, file_fields, read_footers
 from merging.delta.projecting import can_be_named, project
+from merging.delta.row_tracking import ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
 from merging.delta.vectors import among_dead, read_vector
@@ -85,8 +87,11 @@ def fetch(
     located: str,
     columns: Sequence[str],
     into: str,
+    *,
+    row_ids: bool = False,
 ) -> None:
-    """Create the temporary table `into`(file_index, row_number, `columns`) of the rows named in `located`.
+    """Create the temporary table `into`(file_index, row_number, `columns`) of the rows named in `located`; `row_ids` as
+    in `files_sql`.
 
     Reads only the files with hits. Raises MergeFailed when one of them is missing or damaged.
     """
@@ -94,17 +99,18 @@ def fetch(
     found = connection.execute(f"SELECT DISTINCT file_index FROM {located} ORDER BY ALL").fetchall()
     hits = [int(index) for (index,) in found]
     empty = "".join(f", {_null_column(snapshot, name)}" for name in columns)
+    empty += "".join(f", NULL::BIGINT AS {name}" for name in _row_id_names(row_ids))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {into} AS "
         f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number{empty} WHERE false"
     )
-    selected = "".join(f", p.{column_sql(name)}" for name in columns)
+    selected = "".join(f", p.{name}" for name in (*map(column_sql, columns), *_row_id_names(row_ids)))
     for start in range(0, len(hits), _FILES_PER_STATEMENT):
         # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
         # so that files are read in parallel.
         parts = " UNION ALL ".join(
             f"SELECT p.file_index, p.row_number{selected} "
-            f"FROM ({files_sql(connection, snapshot, [index], columns)}) p "
+            f"FROM ({files_sql(connection, snapshot, [index], columns, row_ids=row_ids)}) p "
             f"SEMI JOIN (SELECT row_number FROM {located} WHERE file_index = {index}) l "
             "ON p.row_number = l.row_number"
             for index in hits[start : start + _FILES_PER_STATEMENT]
@@ -130,31 +136,35 @@ def scan_sql(
     *,
     files: Sequence[int] | None = None,
     with_positions: bool = False,
+    row_ids: bool = False,
 ) -> str:
     """A SELECT over all live rows (or those of `files`): vectors applied, partition values included.
 
     It refers to temporary tables made on the connection, so it runs there only. `with_positions` adds
-    file_index and row_number in front.
+    file_index and row_number in front; `row_ids` as in `files_sql`.
     """
     names = list(snapshot.schema.names if columns is None else columns)
     chosen = range(len(snapshot.files)) if files is None else files
     selected = ", ".join(
         (["p.file_index", "p.row_number"] if with_positions else [])
-        + [f"p.{column_sql(name)}" for name in names]
+        + [f"p.{name}" for name in (*map(column_sql, names), *_row_id_names(row_ids))]
     )
     parts = []
     whole = [index for index in chosen if snapshot.files[index].vector is None]
     holed = [index for index in chosen if snapshot.files[index].vector is not None]
     if whole:
-        parts.append(f"SELECT {selected} FROM ({files_sql(connection, snapshot, whole, names)}) p")
+        source = files_sql(connection, snapshot, whole, names, row_ids=row_ids)
+        parts.append(f"SELECT {selected} FROM ({source}) p")
     if holed:
         dead = _dead_table(connection, snapshot, holed)
+        source = files_sql(connection, snapshot, holed, names, row_ids=row_ids)
         parts.append(
-            f"SELECT {selected} FROM ({files_sql(connection, snapshot, holed, names)}) p ANTI JOIN {dead} d "
+            f"SELECT {selected} FROM ({source}) p ANTI JOIN {dead} d "
             "ON p.row_number = d.row_number AND p.file_index = d.file_index"
         )
     if not parts:
         empty = [_null_column(snapshot, name) for name in names]
+        empty += [f"NULL::BIGINT AS {name}" for name in _row_id_names(row_ids)]
         if with_positions:
             empty = ["0::BIGINT AS file_index", "0::BIGINT AS row_number", *empty]
         return f"SELECT {', '.join(empty)} WHERE false"
@@ -162,18 +172,33 @@ def scan_sql(
 
 
 def files_sql(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files: Sequence[int], columns: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    files: Sequence[int],
+    columns: Sequence[str],
+    *,
+    row_ids: bool = False,
 ) -> str:
     """A SELECT of file_index, row_number and `columns` over the stored rows of `files`, dead rows included.
+
+    `row_ids`, of a table whose rows keep their ids, adds `row_id` and `row_commit_version` at the end; they are NULL in
+    rows that never got any.
 
     A column that a file lacks is NULL (it was added later); order, presence and nesting of columns may differ by
     file. Raises MergeFailed and UnsupportedTable as `read_footers` and `project` do.
     """
     snapshot.store.attach(connection)
-    legs = _legs(
-        connection, snapshot, files, [name for name in columns if name not in snapshot.partition_columns]
-    )
-    return " UNION ALL ".join(_leg_sql(snapshot, leg, columns) for leg in legs)
+    wanted = [
+        one for one in snapshot.fields if one.name in columns and one.name not in snapshot.partition_columns
+    ]
+    tracking = snapshot.row_tracking if row_ids else None
+    kept = () if tracking is None else tracking.kept
+    legs = _legs(connection, snapshot, files, [*wanted, *kept])
+    return " UNION ALL ".join(_leg_sql(snapshot, leg, columns, kept) for leg in legs)
+
+
+def _row_id_names(asked: bool) -> tuple[str, ...]:
+    return (ROW_ID, ROW_COMMIT_VERSION) if asked else ()
 
 
 @dataclass
@@ -188,11 +213,13 @@ class _Leg:
 
 
 def _legs(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files: Sequence[int], stored: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    files: Sequence[int],
+    wanted: Sequence[TableField],
 ) -> list[_Leg]:
     """The scans that read `files`: one for each layout, or for all layouts that can be told by the names of their
     columns (`union_by_name`), which is what most tables are."""
-    wanted = [one for one in snapshot.fields if one.name in stored]
     by_layout: dict[str, tuple[FileLayout, list[int]]] = {}
     for index, footer in zip(
         files, read_footers(snapshot.store, [snapshot.files[i] for i in files]), strict=True
@@ -234,7 +261,7 @@ def _agree(left: Mapping[str, str], right: Mapping[str, str]) -> bool:
     return all(left[name] == right[name] for name in left.keys() & right.keys())
 
 
-def _leg_sql(snapshot: Snapshot, leg: _Leg, columns: Sequence[str]) -> str:
+def _leg_sql(snapshot: Snapshot, leg: _Leg, columns: Sequence[str], kept: Sequence[TableField]) -> str:
     paths = ", ".join(literal(_engine_path(snapshot, index)) for index in leg.files)
     source = f"read_parquet([{paths}], hive_partitioning = false"
     if len(leg.layouts) > 1:
@@ -257,7 +284,20 @@ def _leg_sql(snapshot: Snapshot, leg: _Leg, columns: Sequence[str]) -> str:
             selected.append(f"{_partition_sql(snapshot, leg.files, name)} AS {column_sql(name)}")
         else:
             selected.append(f"{leg.expressions[name]} AS {column_sql(name)}")
+    if kept:
+        for one, label, fresh in zip(kept, _row_id_names(True), _fresh(snapshot, leg), strict=True):
+            selected.append(f"coalesce({leg.expressions[one.name]}, {fresh}) AS {label}")
     return f"SELECT {', '.join(selected)} FROM {source}"
+
+
+def _fresh(snapshot: Snapshot, leg: _Leg) -> tuple[str, str]:
+    """The row id and commit version of a row that keeps no others: counted from what the log says of its file."""
+    stated = [
+        [str(snapshot.files[index].extra.get(name, "NULL")) for index in leg.files]
+        for name in ("baseRowId", "defaultRowCommitVersion")
+    ]
+    first, version = (_by_file(one, "BIGINT") for one in stated)
+    return f"{first} + file_row_number", version
 
 
 def engine_paths(snapshot: Snapshot) -> list[str]:
@@ -273,7 +313,11 @@ def _partition_sql(snapshot: Snapshot, files: Sequence[int], name: str) -> str:
     data_type = snapshot.schema.field(name).type
     type_name = duckdb_type(data_type)
     values = [snapshot.partition_text(snapshot.files[index], name) for index in files]
-    spelled = ["NULL" if value is None else literal(value) for value in values]
+    return _by_file(["NULL" if value is None else literal(value) for value in values], type_name)
+
+
+def _by_file(spelled: Sequence[str], type_name: str) -> str:
+    """SQL of a value that each file of a scan has one of."""
     if len(set(spelled)) == 1:
         return f"CAST({spelled[0]} AS {type_name})"
     return f"(CAST([{', '.join(spelled)}] AS {type_name}[]))[file_index::BIGINT + 1]"

@@ -21,12 +21,14 @@ from merging.delta.features import (
     require_partitions,
     require_readable,
     required_by,
+    supported_features,
 )
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
 from merging.delta.log import LoggedCommit, TableState, load_next_state, load_state, read_commit
 from merging.delta.partitions import in_zone, is_instant
 from merging.delta.reach import leaving, open_sealed_table, open_table, options_of, require_reach
+from merging.delta.row_tracking import RowTracking, row_tracking_of
 from merging.delta.rules import TableRules, filled_columns, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
@@ -99,13 +101,24 @@ class Snapshot:
         """The columns by which the table's files are clustered, each as its path of stored names. Raises Damaged."""
         return clustering_columns(self.state.domains)
 
+    @functools.cached_property
+    def row_tracking(self) -> RowTracking | None:
+        """How the table tracks its rows; None where it does not. Raises Damaged."""
+        features = supported_features(self.protocol)
+        return row_tracking_of(features, self.properties, self.state.domains, self.fields, self.files)
+
     @property
     def _refused_domains(self) -> list[str]:
-        try:
-            _ = self.clustering_columns
-        except Damaged as damage:
-            return [f"clustering: {damage.message}"]
-        return []
+        refused = []
+        for feature, read in (
+            ("clustering", lambda: self.clustering_columns),
+            ("rowTracking", lambda: self.row_tracking),
+        ):
+            try:
+                read()
+            except Damaged as damage:
+                refused.append(f"{feature}: {damage.message}")
+        return refused
 
     @functools.cached_property
     def rules(self) -> TableRules:

@@ -98,9 +98,9 @@ def test_a_table_with_a_feature_that_cannot_be_written_is_refused_by_its_name(ta
     log = table / "_delta_log" / "00000000000000000001.json"
     log.write_text(
         '{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":[],'
-        '"writerFeatures":["rowTracking","domainMetadata"]}}\n'
+        '"writerFeatures":["icebergCompatV2","domainMetadata"]}}\n'
     )
-    assert "rowTracking" in refused(table, "--key", "tailnum", "--key", "seat")
+    assert "icebergCompatV2" in refused(table, "--key", "tailnum", "--key", "seat")
 
 
 def test_projects_and_owners_must_be_there(table: Path) -> None:

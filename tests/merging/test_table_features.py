@@ -10,10 +10,12 @@ from typing import Any
 import deltalake
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import merging
 from merging import delta
+from merging.delta.vectors import read_vector
 from tests.merging.test_rules import FULL, commit_by_hand
 from tests.merging.world import STRATEGIES, Row, World
 
@@ -35,12 +37,12 @@ def give(world: World, features: list[str], properties: dict[str, str], info: di
 
     protocol = {**FULL, "writerFeatures": [*FULL["writerFeatures"], *features]}  # type: ignore[misc]
     commit_by_hand(world.uri, change, protocol)
-    log = commit_file(world.uri, world.version)
+    log = commit_file(world.uri, delta.open_snapshot(world.uri).version)
     first, *rest = log.read_text().splitlines()
     stated = json.loads(first)
     stated["commitInfo"] |= info
     log.write_text("\n".join([json.dumps(stated), *rest]) + "\n")
-    world.base_version = world.version
+    world.base_version += 1
 
 
 def commit_file(uri: str, version: int) -> Path:
@@ -146,7 +148,7 @@ def state_domain(world: World, name: str, configuration: Any) -> None:
     """Somebody states a domain, in the newest commit."""
     text = configuration if isinstance(configuration, str) else json.dumps(configuration)
     line = {"domainMetadata": {"domain": name, "configuration": text, "removed": False}}
-    with commit_file(world.uri, world.version).open("a") as log:
+    with commit_file(world.uri, delta.open_snapshot(world.uri).version).open("a") as log:
         log.write(json.dumps(line) + "\n")
 
 
@@ -254,3 +256,222 @@ def test_nothing_is_stated_of_clustering_columns_that_are_in_no_file(tmp_path: P
     state_domain(world, "delta.clustering", {"clusteringColumns": [["b"], ["gone"], ["a", "x"]]})
     world.merge(world.stage([{"id": 9, "a": 1, "b": "z"}]))
     assert statistics_of(world.uri, 2)[0]["minValues"] == {"id": 9, "a": 1}
+
+
+# ---- row tracking ---------------------------------------------------------------------------------------------
+
+TRACKED = ["rowTracking", "domainMetadata"]
+ID_COLUMN, VERSION_COLUMN = "_row-id-col-0815", "_row-commit-version-col-4711"
+KEPT = {
+    "delta.enableRowTracking": "true",
+    "delta.rowTracking.materializedRowIdColumnName": ID_COLUMN,
+    "delta.rowTracking.materializedRowCommitVersionColumnName": VERSION_COLUMN,
+}
+
+
+def track(world: World, properties: dict[str, str], *, numbered: bool = True) -> None:
+    """Somebody lets the table track its rows, and numbers those that it has."""
+    give(world, TRACKED, properties, {})
+    if not numbered:
+        return
+    version = world.version
+    rows = 0
+    with commit_file(world.uri, version).open("a") as log:
+        for add in [line["add"] for line in actions(world.uri, 0) if "add" in line]:
+            again = {**add, "baseRowId": rows, "defaultRowCommitVersion": version, "dataChange": False}
+            log.write(json.dumps({"add": again}) + "\n")
+            rows += json.loads(add["stats"])["numRecords"]
+    state_domain(world, "delta.rowTracking", {"rowIdHighWaterMark": rows - 1})
+
+
+def numbers(world: World) -> dict[int, tuple[int, int]]:
+    """Row ids and commit versions by key, as the files and the log tell them: read without the engine's scans."""
+    snapshot = delta.open_snapshot(world.uri)
+    found: dict[int, tuple[int, int]] = {}
+    for file in snapshot.files:
+        table = pq.ParquetFile(Path(world.uri, file.path)).read()
+        dead = set() if file.vector is None else set(read_vector(snapshot.store, file.vector))
+        for place, row in enumerate(table.to_pylist()):
+            if place not in dead:
+                kept_id, kept_version = row.get(ID_COLUMN), row.get(VERSION_COLUMN)
+                found[row[snapshot.physical_names["id"]]] = (
+                    file.extra["baseRowId"] + place if kept_id is None else kept_id,
+                    file.extra["defaultRowCommitVersion"] if kept_version is None else kept_version,
+                )
+    assert len({row_id for row_id, _ in found.values()}) == len(found)
+    return found
+
+
+def assert_no_id_is_given_twice(world: World) -> None:
+    """Over all versions: the ids of new files lie above the mark of the version before, and below their own."""
+    mark = -1
+    known: dict[str, int] = {}
+    for version in range(world.version + 1):
+        lines = actions(world.uri, version)
+        stated = [line["domainMetadata"] for line in lines if "domainMetadata" in line]
+        before = mark
+        if stated:
+            [domain] = stated
+            assert domain["domain"] == "delta.rowTracking"
+            mark = json.loads(domain["configuration"])["rowIdHighWaterMark"]
+            assert mark > before
+        for remove in [line["remove"] for line in lines if "remove" in line]:
+            assert remove.get("baseRowId") == known.get(remove["path"])
+        end = before
+        for add in [line["add"] for line in lines if "add" in line and "baseRowId" in line["add"]]:
+            if add["path"] in known:
+                assert add["baseRowId"] == known[add["path"]]
+                continue
+            assert add["baseRowId"] == end + 1
+            assert add["defaultRowCommitVersion"] == version
+            known[add["path"]] = add["baseRowId"]
+            end += json.loads(add["stats"])["numRecords"]
+        assert end == mark
+
+
+def test_rows_keep_their_ids(world: World) -> None:
+    track(world, KEPT)
+    assert "rowTracking" in delta.open_snapshot(world.uri).features
+    assert numbers(world) == {1: (0, 1), 2: (1, 1), 3: (2, 1)}
+
+    world.merge(world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}, {"id": 8, "a": 80}]))
+    first = numbers(world)
+    assert {key: first[key] for key in (1, 2, 3)} == {1: (0, 2), 2: (1, 1), 3: (2, 1)}
+    assert [first[key][1] for key in (8, 9)] == [2, 2]
+    assert actions(world.uri, 2)[0]["commitInfo"]["tags"] == {"delta.rowTracking.preserved": "true"}
+
+    changes = [
+        {"id": 1, "a": 12, "_op": "update"},
+        {"id": 9, "a": 91, "_op": "update"},
+        {"id": 3, "_op": "delete"},
+    ]
+    proposed = pa.Table.from_pylist(
+        changes, schema=pa.schema([("id", pa.int64()), ("a", pa.int32()), ("_op", pa.string())])
+    )
+    world.merge(world.stage(proposed, base_version=world.version), "CR-2")
+    second = {1: (0, 3), 2: (1, 1), 8: first[8], 9: (first[9][0], 3)}
+    assert numbers(world) == second
+
+    compact(world)
+    assert numbers(world) == second
+    assert len(delta.open_snapshot(world.uri).files) == 1
+    world.merge(world.stage([{"id": 2, "a": 22}], base_version=world.version), "CR-3")
+    third = {**second, 2: (1, world.version)}
+    assert numbers(world) == third
+
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        delta.set_deletion_vectors(
+            connection,
+            delta.open_snapshot(world.uri),
+            world.strategy == "copy-on-write",
+            attempt_id="switch",
+            application_id="switch",
+        )
+    assert numbers(world) == third
+    assert_no_id_is_given_twice(world)
+    assert {row["id"]: row["a"] for row in world.rows()} == {1: 12, 2: 22, 8: 80, 9: 91}
+    if "changeDataFeed" in delta.open_snapshot(world.uri).features:
+        feed = deltalake.DeltaTable(world.uri).load_cdf(starting_version=2, ending_version=2).read_all()
+        assert not {ID_COLUMN, VERSION_COLUMN} & set(pa.table(feed).column_names)
+
+
+def test_rows_keep_their_ids_in_partitions(tmp_path: Path) -> None:
+    for strategy in STRATEGIES:
+        world = World(tmp_path, strategy, partition_by=["b"])
+        track(world, KEPT)
+        before = {row["id"]: row for row in numbered_rows(world)}
+        world.merge(
+            world.stage([{"id": 1, "b": "y", "a": 1}, {"id": 2, "a": 21}, {"id": 9, "b": "y", "a": 9}]),
+            "CR-1",
+        )
+        compact(world)
+        after = {row["id"]: row for row in numbered_rows(world)}
+        assert [after[key]["row_id"] for key in (1, 2, 3)] == [before[key]["row_id"] for key in (1, 2, 3)]
+        assert [after[key]["row_commit_version"] for key in (1, 2, 3, 9)] == [2, 2, 1, 2]
+        assert numbers(world) == {
+            key: (row["row_id"], row["row_commit_version"]) for key, row in after.items()
+        }
+        assert_no_id_is_given_twice(world)
+
+
+def numbered_rows(world: World) -> list[Row]:
+    """The keys and numbers of rows, as the engine scans them."""
+    snapshot = delta.open_snapshot(world.uri)
+    with duckdb.connect(":memory:") as connection:
+        found = connection.sql(delta.scan_sql(connection, snapshot, ["id"], row_ids=True)).to_arrow_table()
+    return [{"id": row.pop("u_id"), **row} for row in found.to_pylist()]
+
+
+def test_ids_count_on_where_a_checkpoint_is_all_that_is_left(world: World) -> None:
+    track(world, KEPT)
+    world.merge(world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}]))
+    before = numbers(world)
+    deltalake.DeltaTable(world.uri).create_checkpoint()
+    for version in (0, 1, 2):
+        commit_file(world.uri, version).unlink()
+    assert numbers(world) == before
+    highest = max(
+        file.extra["baseRowId"] + (file.num_records or 0) for file in delta.open_snapshot(world.uri).files
+    )
+    world.merge(world.stage([{"id": 7, "a": 70}], base_version=2), "CR-2")
+    assert numbers(world) == {**before, 7: (highest, 3)}
+
+
+def test_a_table_that_only_numbers_its_rows(world: World) -> None:
+    """Row tracking that is supported and not enabled: every file is numbered, and no row keeps a number."""
+    track(world, {})
+    world.merge(world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}]))
+    compact(world)
+    assert_no_id_is_given_twice(world)
+    for file in delta.open_snapshot(world.uri).files:
+        assert pq.ParquetFile(Path(world.uri, file.path)).schema_arrow.names == ["id", "a", "b", "c"]
+    assert "tags" not in actions(world.uri, 2)[0]["commitInfo"]
+
+
+def test_files_from_before_the_tracking_get_numbers_when_they_are_named_again(world: World) -> None:
+    track(world, {}, numbered=False)
+    world.merge(world.stage([{"id": 1, "a": 11}]))
+    added = [line["add"] for line in actions(world.uri, 2) if "add" in line]
+    assert len(added) == 2
+    assert all(add["defaultRowCommitVersion"] == 2 for add in added)
+    assert sorted(add["baseRowId"] for add in added) in ([0, 1], [0, 2], [0, 3])
+    assert_no_id_is_given_twice(world)
+
+
+def test_rows_without_a_number_get_one_when_they_are_written_again(world: World) -> None:
+    """Enabled in spite of files without numbers, which PROTOCOL.md forbids: nobody's row takes another's id."""
+    track(world, KEPT, numbered=False)
+    world.merge(world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}]))
+    compact(world)
+    assert sorted(numbers(world)) == [1, 2, 3, 9]
+    assert_no_id_is_given_twice(world)
+
+
+def test_suspended_tracking_gives_no_numbers(world: World) -> None:
+    track(world, {"delta.rowTrackingSuspended": "true"}, numbered=False)
+    world.merge(world.stage([{"id": 1, "a": 11}]))
+    assert all("baseRowId" not in line.get("add", {}) for line in actions(world.uri, 2))
+    assert all("domainMetadata" not in line for line in actions(world.uri, 2))
+
+
+@pytest.mark.parametrize(
+    ("features", "properties", "domain", "said"),
+    [
+        (["rowTracking"], {}, None, "domainMetadata"),
+        (TRACKED, {"delta.enableRowTracking": "true"}, None, "materializedRowIdColumnName"),
+        (TRACKED, {**KEPT, "delta.rowTrackingSuspended": "true"}, None, "suspended"),
+        (TRACKED, {**KEPT, "delta.rowTracking.materializedRowIdColumnName": "a"}, None, "'a', which is a column"),
+        (TRACKED, {}, {"rowIdHighWaterMark": "many"}, "rowIdHighWaterMark"),
+    ],
+)  # fmt: skip
+def test_tracking_that_cannot_be_kept_is_refused(
+    tmp_path: Path, features: list[str], properties: dict[str, str], domain: Any, said: str
+) -> None:
+    world = World(tmp_path, "merge-on-read")
+    give(world, features, properties, {})
+    if domain is not None:
+        state_domain(world, "delta.rowTracking", domain)
+    with pytest.raises(merging.UnsupportedTable, match="rowTracking: ") as caught:
+        merging.inspect_table(world.uri)
+    assert said in str(caught.value)

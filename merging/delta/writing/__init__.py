@@ -15,6 +15,7 @@ from merging.delta.writing.data_files import target_file_size
 from merging.delta.writing.file_names import attempt_mark, attempt_marks, holds_mark
 from merging.delta.writing.prepared import PreparedCommit, Step, no_step
 from merging.delta.writing.preparing import prepare, prepare_first, prepare_rewrite
+from merging.delta.writing.row_ids import keeps_row_ids
 
 __all__ = [
     "PreparedCommit",
@@ -23,6 +24,7 @@ __all__ = [
     "attempt_mark",
     "attempt_marks",
     "holds_mark",
+    "keeps_row_ids",
     "no_step",
     "prepare",
     "prepare_first",

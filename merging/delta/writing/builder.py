@@ -17,7 +17,11 @@ from merging.delta.writing.data_files import WrittenFile, copy_to
 from merging.delta.writing.file_names import data_file_name, log_path
 from merging.delta.writing.new_schema import schema_actions
 from merging.delta.writing.prepared import PreparedCommit
+from merging.delta.writing.row_ids import FreshIds
 from merging.errors import MergeFailed
+
+#: What the log says of a file by which its rows are told apart; whoever removes the file says it again.
+_NUMBERS = ("baseRowId", "defaultRowCommitVersion")
 
 
 class CommitBuilder:
@@ -49,6 +53,7 @@ class CommitBuilder:
         self.rows_added = 0
         self.rows_miscounted = 0
         self.metrics: dict[str, int] = {}
+        self._fresh_ids = FreshIds(snapshot)
 
     def physical_records(self, file: DataFile) -> int:
         """Rows stored in a file that this commit touches, by its footer: were the log's count believed and too small,
@@ -106,12 +111,16 @@ class CommitBuilder:
                     "modificationTime": self.now,
                     "dataChange": self.data_change,
                     "stats": written.stats(self.snapshot),
+                    **self._fresh_ids.take(written.rows),
                 }
             }
         )
 
     def marked(self, file: DataFile, vector: VectorDescriptor, stats: str) -> dict[str, Any]:
-        """The action that names a file again, with another vector."""
+        """The action that names a file again, with another vector: with the row ids that it has, if it has any."""
+        numbered = (
+            {} if "baseRowId" in file.extra else self._fresh_ids.take(self.snapshot.stored_records(file))
+        )
         return {
             "add": {
                 "path": file.logged_path,
@@ -121,6 +130,7 @@ class CommitBuilder:
                 "dataChange": self.data_change,
                 "stats": stats,
                 "deletionVector": vector.to_log(),
+                **numbered,
                 **file.extra,
             }
         }
@@ -134,6 +144,7 @@ class CommitBuilder:
             "extendedFileMetadata": True,
             "partitionValues": dict(file.partition_values),
             "size": file.size,
+            **{name: file.extra[name] for name in _NUMBERS if name in file.extra},
         }
         if file.vector is not None:
             action["deletionVector"] = file.vector.to_log()
@@ -163,7 +174,7 @@ class CommitBuilder:
         return PreparedCommit(
             snapshot=self.snapshot,
             attempt_id=self.attempt_id,
-            actions=tuple(self.actions),
+            actions=(*self.actions, *self._fresh_ids.actions()),
             paths=tuple(self.paths),
             bytes_written=self.bytes_written,
             rows_removed=self.rows_removed,

@@ -7,24 +7,28 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
+from merging.delta.row_tracking import ROW_ID
 from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.data_files import target_file_size
 from merging.delta.writing.partitioning import partitions_of
+from merging.delta.writing.row_ids import kept_columns
 from merging.sql.quoting import column_label, column_sql
 from merging.sql.types import duckdb_type
 
 _LEAST_ROWS_PER_FILE = 10_000
 
 
-def write_new_rows(builder: CommitBuilder, relation: str) -> None:
-    """Write the rows of a relation, which has the table's new columns by label, and name their files."""
+def write_new_rows(builder: CommitBuilder, relation: str, *, row_ids: bool = False) -> None:
+    """Write the rows of a relation, which has the table's new columns by label, and name their files; `row_ids` of the
+    relation are those that its rows keep."""
     columns = builder.columns_in_files(builder.schema)
     casts = cast_columns(builder.connection, builder.schema, relation, columns)
+    kept = kept_columns(builder.snapshot, ROW_ID) if row_ids else []
     for values, where, folder in partitions_of(builder, relation):
         source, parts = _parts(builder, relation, where)
         for part in parts:
-            chosen = f"SELECT {casts} FROM {source} {part}"
-            written = builder.write(chosen, columns, folder + builder.file_name())
+            chosen = f"SELECT {casts}{f', {ROW_ID}' if kept else ''} FROM {source} {part}"
+            written = builder.write(chosen, columns, folder + builder.file_name(), *kept)
             builder.rows_added += written.rows
             builder.count("numTargetFilesAdded", 1)
             builder.add(written, values)

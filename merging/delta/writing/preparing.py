@@ -19,6 +19,7 @@ from merging.delta.writing.marking import mark_rows
 from merging.delta.writing.new_rows import write_new_rows
 from merging.delta.writing.prepared import PreparedCommit, Step, no_step
 from merging.delta.writing.rewriting import rewrite_together, rewrite_without
+from merging.delta.writing.row_ids import keeps_row_ids, with_kept_ids
 from merging.errors import TableUnreachable, UnsupportedTable
 from merging.sql.quoting import column_sql, quote
 from merging.store.stores import probe
@@ -54,7 +55,9 @@ def prepare(
         if changes.removed:
             _remove_rows(builder, strategy, changes.removed)
         if changes.added:
-            write_new_rows(builder, changes.added)
+            kept = keeps_row_ids(snapshot)
+            added = with_kept_ids(connection, snapshot, changes, changes.added) if kept else changes.added
+            write_new_rows(builder, added, row_ids=kept)
         if snapshot.change_data_feed:
             write_change_feed(builder, changes)
         step("files-written")

@@ -13,10 +13,12 @@ import numpy as np
 from merging.delta.content_checks import Rewritten, require_same_content, require_same_rows
 from merging.delta.fields import TableField
 from merging.delta.reading import register_positions, scan_sql
+from merging.delta.row_tracking import ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
 from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.data_files import WrittenFile, copy_to, target_file_size
 from merging.delta.writing.file_names import folder_beside
+from merging.delta.writing.row_ids import keeps_row_ids, kept_columns
 from merging.errors import MergeFailed
 
 _REWRITERS = 2
@@ -78,10 +80,17 @@ def _rewrite_file(
         cursor.execute("SET TimeZone = 'UTC'")
         positions = register_positions(cursor, np.full(len(rewrite.removed), rewrite.index), rewrite.removed)
         names = [one.name for one in fields]
-        source = scan_sql(cursor, snapshot, names, files=[rewrite.index], with_positions=True)
+        kept_ids = keeps_row_ids(snapshot)
+        source = scan_sql(
+            cursor, snapshot, names, files=[rewrite.index], with_positions=True, row_ids=kept_ids
+        )
         kept = f"SELECT s.* FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number"
-        written = copy_to(cursor, snapshot, kept, fields, rewrite.path, rows_per_group=_ROWS_PER_GROUP)
-        require_same_content(cursor, snapshot, Rewritten(rewrite.index, rewrite.removed, rewrite.path), names)
+        further = kept_columns(snapshot, ROW_ID, ROW_COMMIT_VERSION)
+        written = copy_to(
+            cursor, snapshot, kept, fields, rewrite.path, further=further, rows_per_group=_ROWS_PER_GROUP
+        )
+        one = Rewritten(rewrite.index, rewrite.removed, rewrite.path)
+        require_same_content(cursor, snapshot, one, names, row_ids=kept_ids)
         return written
 
 
@@ -101,13 +110,14 @@ def rewrite_together(builder: CommitBuilder, group: Sequence[int]) -> None:
     share = max(1, math.ceil(live / batches))
     folder = folder_beside(snapshot, files[0])
     total = 0
+    kept_ids, further = keeps_row_ids(snapshot), kept_columns(snapshot, ROW_ID, ROW_COMMIT_VERSION)
     # Whole files stay together: only rows of one batch of files are read at a time, and order is kept.
     for batch in _batches(snapshot, group, share):
-        source = scan_sql(builder.connection, snapshot, columns, files=batch)
-        written = builder.write(source, columns, folder + builder.file_name())
+        source = scan_sql(builder.connection, snapshot, columns, files=batch, row_ids=kept_ids)
+        written = builder.write(source, columns, folder + builder.file_name(), *further)
         total += written.rows
         if written.rows:
-            require_same_rows(builder.connection, snapshot, source, written.path, columns)
+            require_same_rows(builder.connection, snapshot, source, written.path, columns, row_ids=kept_ids)
             builder.add(written, files[0].partition_values)
     if total != live:
         raise MergeFailed(

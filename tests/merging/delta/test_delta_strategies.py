@@ -312,7 +312,6 @@ def write_version(uri: str, version: int, actions: list[dict[str, Any]]) -> None
 # ---- what nobody here can write -----------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[list[str], dict[str, str], dict[str, Any]]] = {
-    "rowTracking": (["rowTracking"], {}, {}),
     "icebergCompatV2": (["icebergCompatV2"], {}, {}),
     "identityColumns: column id has no delta.identity.step": (
         ["identityColumns"],

@@ -7,7 +7,8 @@ Source: PROTOCOL.md, "Table Features" and "Valid Feature Names in Table Features
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +79,26 @@ def require_readable(protocol: Mapping[str, Any], metadata: Mapping[str, Any]) -
     unknown = set(protocol.get("readerFeatures") or ()) - _READABLE if reader == 3 else set()
     if unknown:
         raise UnsupportedTable(
-            sorted(unknown), f"Headgate cannot read this table; it uses: {_list(unknown)}."
+            sorted(unknown),
+            f"Headgate cannot read this table; it uses: {_list(unknown)}.{what_to_do(unknown)}",
         )
     file_format = (metadata.get("format") or {}).get("provider", "parquet")
     if file_format != "parquet":
         raise UnsupportedTable([f"file format {file_format}"])
+
+
+def what_to_do(refused: Iterable[str]) -> str:
+    """What an owner can do about features that are refused, as sentences with a blank in front; nothing for what is no
+    feature that can be dropped: that says itself what it wants."""
+    advice = []
+    for name in sorted(refused):
+        if name.startswith(("catalogManaged", "catalogOwned")):
+            advice.append(
+                f" {name}: only its catalogue may write such a table; copy it to one without the feature."
+            )
+        elif re.fullmatch(r"[A-Za-z0-9]+(-preview)?", name):
+            advice.append(f" Where it can do without: ALTER TABLE … DROP FEATURE `{name}`.")
+    return "".join(advice)
 
 
 def require_partitions(schema: pa.Schema, partition_columns: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from merging.delta.features import (
     require_readable,
     required_by,
     supported_features,
+    what_to_do,
 )
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
@@ -198,8 +199,10 @@ class Snapshot:
 
     def require_writable(self) -> None:
         """Raise UnsupportedTable, naming the features, where nothing that we have can write this table."""
-        if self.requirements.refused:
-            raise UnsupportedTable(self.requirements.refused)
+        refused = self.requirements.refused
+        if refused:
+            message = f"Headgate cannot write this table; it uses: {', '.join(refused)}.{what_to_do(refused)}"
+            raise UnsupportedTable(refused, message)
         self.require_zones()
 
     def partition_text(self, file: DataFile, name: str) -> str | None:

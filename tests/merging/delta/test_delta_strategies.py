@@ -350,6 +350,10 @@ def test_tables_that_nobody_can_write_are_refused_by_name(
     with pytest.raises(UnsupportedTable) as caught:
         merger.merge(uri, delete=[1])
     assert caught.value.features == (feature,)
+    dropped = (
+        f" Where it can do without: ALTER TABLE … DROP FEATURE `{feature}`." if feature.isalnum() else ""
+    )
+    assert str(caught.value).endswith(f"it uses: {feature}.{dropped}")
     assert paths_below(uri) == before
     assert delta.open_snapshot(uri).row_count == 5
 
@@ -369,6 +373,8 @@ def test_tables_that_nobody_can_read_are_refused_by_name(
     with pytest.raises(UnsupportedTable) as caught:
         delta.open_snapshot(uri)
     assert caught.value.features == (feature,)
+    said = "only its catalogue may write" if feature == "catalogManaged" else f"DROP FEATURE `{feature}`"
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -277,9 +277,9 @@ def _beside() -> QuerySet[ChangeRequest]:
     )
     counted = threads.order_by().values("change_request").annotate(number=Count("pk")).values("number")
     current = FilteredRelation("revisions", condition=Q(revisions__is_current=True))
-    requests = ChangeRequest.objects.annotate(current_revision=current)
-    requests = requests.select_related("plan_check", "current_revision").order_by()
-    return requests.annotate(
+    requests = ChangeRequest.objects.annotate(current_revision=current).order_by()
+    # The plugin of the type checker does not know the names that a FilteredRelation gives.
+    return requests.select_related("plan_check", "current_revision").annotate(  # type: ignore[misc]
         open_threads=Coalesce(Subquery(counted), 0),
         overridden=Exists(ExpectationOverride.objects.filter(change_request=OuterRef("pk")).order_by()),
     )

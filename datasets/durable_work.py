@@ -72,3 +72,8 @@ class TableWork(DurableWork):
 
     class Meta:
         abstract = True
+
+    @property
+    def waits_for_store(self) -> bool:
+        """Whether it is put off because the store of the table did not answer; what that said is its error."""
+        return self.status == WorkStatus.QUEUED and self.not_before is not None

@@ -23,7 +23,7 @@ from django.utils import timezone
 
 import merging
 from audit.services import dataset_stream, record
-from datasets import leases, work
+from datasets import leases, outages, table_work, work
 from datasets.durable_work import WorkStatus
 from datasets.errors import DatasetBusy, DomainError, Forbidden, InvalidInput, MaintenanceStopped
 from datasets.models import Dataset, MaintenanceRun
@@ -45,7 +45,7 @@ MANY_DEAD_ROWS = 0.1
 BETWEEN_CLEARINGS = timedelta(days=1)
 _INTERRUPTED = "interrupted"
 #: How visits end that may yet commit, where the table has not moved.
-MAY_STILL_COMMIT = (_INTERRUPTED, "merge_failed")
+MAY_STILL_COMMIT = (_INTERRUPTED, "merge_failed", table_work.STORE_SILENT)
 #: How many removed files a report names; it counts all of them.
 NAMED_IN_REPORT = 100
 
@@ -151,11 +151,12 @@ def queue_due(dataset_id: int) -> MaintenanceRun | None:
     """Queue what the dataset's settings make due now; None where that is nothing or a visit waits already, and where
     visits were only cut short of late: what kills its workers waits for somebody to ask for it.
     """
-    dataset = Dataset.objects.get(pk=dataset_id)
+    dataset = Dataset.objects.select_related("meta").get(pk=dataset_id)
     if active_run(dataset) is not None or _interrupted_in_a_row(dataset) >= work.MOST_ATTEMPTS:
         return None
     try:
-        due = due_jobs(dataset, merging.table_condition(dataset.table_uri))
+        with outages.asking(dataset):
+            due = due_jobs(dataset, merging.table_condition(dataset.table_uri))
     except merging.MergeError as error:
         logger.info("table_not_surveyed", dataset_id=dataset_id, reason=error)  # reconcile tells people
         return None
@@ -184,7 +185,7 @@ def latest_runs(dataset: Dataset, *, limit: int) -> list[MaintenanceRun]:
 
 def datasets_with_waiting_runs() -> list[int]:
     """Datasets with a visit that nobody alive works on."""
-    waiting = work.unattended_under_lease(MaintenanceRun.objects.all())
+    waiting = work.unattended_under_lease(MaintenanceRun.objects.filter(table_work.due()))
     return list(waiting.order_by("dataset_id").values_list("dataset_id", flat=True))
 
 
@@ -204,7 +205,7 @@ def maintain_next(
     with structlog.contextvars.bound_contextvars(maintenance_run_id=run.pk, dataset_id=dataset_id):
         logger.info("maintenance_started", jobs=run.jobs)
         try:
-            with work.kept_alive(hold):
+            with table_work.kept_alive(hold):
                 _execute(hold, needs)
         finally:
             leases.release(hold.table_lease)
@@ -221,7 +222,11 @@ def _claim(
             return None
         run = _next_run(dataset_id)
         needs = needs_of(run.dataset) if run is not None else None
-        hold = work.claim(run, worker=worker, lease=lease) if run is not None and needs is not None else None
+        hold = (
+            table_work.claim(run, worker=worker, lease=lease)
+            if run is not None and needs is not None
+            else None
+        )
         if hold is None or needs is None:
             leases.release(lease)
             return None
@@ -264,6 +269,7 @@ def _execute(hold: Hold[MaintenanceRun], needs: Needs) -> None:
     run, lease = hold.work, hold.table_lease
     dataset = run.dataset
     try:
+        table_work.require_store(hold)
         before = merging.table_condition(dataset.table_uri)
         info = merging.inspect_table(dataset.table_uri)
         if info.table_id != dataset.meta.table_id:
@@ -280,6 +286,8 @@ def _execute(hold: Hold[MaintenanceRun], needs: Needs) -> None:
         with transaction.atomic():
             note_difference(dataset, error.message)
             _end(hold, Status.FAILED, error_code=error.code, error_message=error.message)
+    except merging.TableUnreachable as error:
+        _wait_or_end(hold, error)
     except merging.MergeError as error:
         logger.warning("maintenance_failed", error=error, code=error.code)
         _end(hold, Status.FAILED, error_code=error.code, error_message=error.message)
@@ -297,6 +305,30 @@ def _execute(hold: Hold[MaintenanceRun], needs: Needs) -> None:
         with transaction.atomic():
             remember_table(dataset, after)
             _end(hold, Status.SUCCEEDED, version_after=after.version, row_count=after.row_count)
+
+
+def _wait_or_end(hold: Hold[MaintenanceRun], error: merging.TableUnreachable) -> None:
+    """Let a visit wait that has begun nothing. One that has, ends, so that what it wrote is known as its own, and
+    another one for the same waits in its place.
+    """
+    run = hold.work
+    if run.version_before is None and table_work.waits_on(hold, error):
+        return
+    follows = run.version_before is not None and table_work.may_wait(hold, error)
+    outages.note_outage(error)
+    with transaction.atomic():
+        _end(
+            hold,
+            Status.FAILED,
+            error_code=error.code,
+            error_message=f"{error.message} What was asked for is tried again by itself."
+            if follows
+            else table_work.message_of(error),
+        )
+        if follows and run.status == Status.FAILED:
+            again = _queue(run.dataset, [Job(job) for job in run.jobs], run.requested_by, run.reason)
+            if again is not None:
+                table_work.wait_from_the_start(again, error, waits=run.waits + 1)
 
 
 def _end(hold: Hold[MaintenanceRun], status: Status, **fields: Any) -> None:

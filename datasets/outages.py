@@ -162,7 +162,7 @@ def _let_go_on(of: Q) -> None:
     for kind in apps.get_models():
         if issubclass(kind, TableWork):
             waiting = kind._default_manager.filter(of, status=WorkStatus.QUEUED, not_before__gt=now)
-            waiting.update(not_before=None)
+            waiting.update(not_before=None, error_code="", error_message="")
 
 
 def turn_of(dataset: Dataset) -> Turn:
@@ -192,7 +192,7 @@ def asking(dataset: Dataset) -> Iterator[None]:
     """While the table of a dataset is asked for something: without a statement where its store answers, as it did.
 
     Where it did not, and nobody is to ask now, raises ``merging.TableUnreachable`` at once, as it does where the store
-    fails. What was heard is noted.
+    fails. What was heard is noted, and on ``dataset.meta``, too.
     """
     is_known = dataset.meta.unreachable_since is not None
     if is_known and (off := turn_of(dataset).off) is not None:
@@ -201,9 +201,11 @@ def asking(dataset: Dataset) -> Iterator[None]:
         yield
     except merging.TableUnreachable as error:
         note_outage(error)
+        dataset.meta.refresh_from_db(fields=REACHABLE)
         raise
     if is_known:
         note_answer(dataset)
+        dataset.meta.refresh_from_db(fields=REACHABLE)
 
 
 def told_of(error: merging.TableUnreachable) -> dict[str, Any]:

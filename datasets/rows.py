@@ -36,6 +36,8 @@ Row = merging.Row
 Sides = merging.Sides
 SplitCounts = merging.SplitCounts
 TablePage = merging.TablePage
+#: That the store of a table gives nothing now; what the database knows of it can be shown.
+TableUnreachable = merging.TableUnreachable
 #: Why nothing of a table can be shown.
 TableProblem = (
     merging.UnsupportedTable,

@@ -84,20 +84,29 @@ def put_off(hold: Hold[Work], error: merging.TableUnreachable, **fields: Any) ->
     """Let work wait that has committed nothing: its store did not answer, which is noted. This was no attempt that was
     cut short. False, and nothing is written of it, where somebody else has taken it up.
     """
-    waits = hold.work.waits + 1
-    told = {
-        "not_before": timezone.now() + outages.pause_after(waits),
-        "waits": waits,
-        "attempts": hold.work.attempts - 1,
-        "error_code": error.code,
-        "error_message": storable(error.reason),
-    }
+    told = {**_waiting(error, hold.work.waits + 1), "attempts": hold.work.attempts - 1}
     outages.note_outage(error)
     if not work.put_back(hold, **told, **fields):
         return False
     kind = str(hold.work._meta.verbose_name)
     STORE_RETRIES.add(outages.bucket_of(hold.work.dataset.table_uri) or "local", kind)
     return True
+
+
+def wait_from_the_start(made: TableWork, error: merging.TableUnreachable, *, waits: int) -> None:
+    """Let work wait that was just queued in place of other work, whose store did not answer so many times."""
+    for name, value in _waiting(error, waits).items():
+        setattr(made, name, value)
+    made.save()
+
+
+def _waiting(error: merging.TableUnreachable, waits: int) -> dict[str, Any]:
+    return {
+        "not_before": timezone.now() + outages.pause_after(waits),
+        "waits": waits,
+        "error_code": error.code,
+        "error_message": storable(error.reason),
+    }
 
 
 def waits_on(hold: Hold[Work], error: Exception, **fields: Any) -> bool:

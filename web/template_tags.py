@@ -24,7 +24,7 @@ from web import cells, theme
 from web.icons import ICONS
 from web.markdown import Named, rendered
 from web.parameters import misfits
-from web.wording import browser_in_words, counted
+from web.wording import browser_in_words, counted, store_wait
 
 register = template.Library()
 
@@ -67,6 +67,7 @@ def sign_in_ways() -> SignInWays:
 
 
 register.filter("counted", counted)
+register.filter("store_wait", store_wait)
 register.filter("is_service_name", is_service_name)
 
 

@@ -1,8 +1,10 @@
-"""Words that pages share: numbers with their nouns, and names of people. Pure."""
+"""Words that pages share: numbers with their nouns, names of people, why work waits. Pure."""
 
 from collections.abc import Iterable
 
 from django.contrib.auth.models import User
+
+from datasets.durable_work import TableWork
 
 _IRREGULAR = {"person": "people", "entry": "entries", "query": "queries"}
 
@@ -32,6 +34,16 @@ def name_of(user: User | None) -> str:
     if user is None:
         return "Headgate"
     return user.get_full_name() or user.get_username()
+
+
+def store_wait(work: TableWork) -> str:
+    """Why work on a table is not done now and when it is tried again; empty where it does not wait for its store."""
+    if not work.waits_for_store or work.not_before is None:
+        return ""
+    return (
+        f"The store of the table does not answer. {work.error_message} It is tried again by itself: "
+        f"next at {work.not_before:%H:%M} UTC, try {work.waits + 1}. Nothing is lost."
+    )
 
 
 #: What browsers say of themselves, the more particular first: each claims to be the others, too.

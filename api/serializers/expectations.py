@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from api.serializers.shared import AnyValue, StrictSerializer, UserField
+from api.serializers.shared import AnyValue, StrictSerializer, TableWorkSerializer, UserField
 from changerequests.facts import Facts
 from changerequests.models import ExpectationCheck, ExpectationOverride
 from datasets import suites
@@ -68,19 +68,20 @@ class SaveSuiteSerializer(StrictSerializer):
     note = serializers.CharField(allow_blank=True, default="", max_length=1000, help_text="Why.")
 
 
-class SuiteProposalSerializer(serializers.ModelSerializer):
+class SuiteProposalSerializer(TableWorkSerializer):
     """A suite from the table's own data; ``document`` is null until a worker has made it."""
 
     asked_at = serializers.DateTimeField(source="queued_at", read_only=True)
     document = serializers.SerializerMethodField()
-    problem = serializers.CharField(
-        source="error_message", read_only=True, help_text="Why no suite could be made; empty if it could."
-    )
+    problem = serializers.SerializerMethodField(help_text="Why no suite could be made; empty if it could.")
 
     class Meta:
         model = SuiteProposal
-        fields = ["id", "asked_at", "finished_at", "document", "problem"]
+        fields = ["id", "asked_at", "finished_at", "waits_for_store", "document", "problem"]
         read_only_fields = fields
+
+    def get_problem(self, proposal: SuiteProposal) -> str:
+        return "" if proposal.is_active else proposal.error_message
 
     @extend_schema_field(serializers.DictField(child=AnyValue(allow_null=True), allow_null=True))
     def get_document(self, proposal: SuiteProposal) -> dict[str, Any] | None:
@@ -131,20 +132,21 @@ class TriedExpectationSerializer(serializers.Serializer):
     failing_rows_total = serializers.IntegerField()
 
 
-class SuiteTrialSerializer(serializers.ModelSerializer):
+class SuiteTrialSerializer(TableWorkSerializer):
     """A suite that was tried on the table; ``results`` are null until a worker has looked."""
 
     asked_at = serializers.DateTimeField(source="queued_at", read_only=True)
     table_version = serializers.SerializerMethodField(help_text="The version that was judged.")
     results = serializers.SerializerMethodField()
-    problem = serializers.CharField(
-        source="error_message", read_only=True, help_text="Why it could not be tried; empty if it could."
-    )
+    problem = serializers.SerializerMethodField(help_text="Why it could not be tried; empty if it could.")
 
     class Meta:
         model = SuiteTrial
-        fields = ["id", "asked_at", "finished_at", "table_version", "results", "problem"]
+        fields = ["id", "asked_at", "finished_at", "waits_for_store", "table_version", "results", "problem"]
         read_only_fields = fields
+
+    def get_problem(self, trial: SuiteTrial) -> str:
+        return "" if trial.is_active else trial.error_message
 
     def get_table_version(self, trial: SuiteTrial) -> int | None:
         return None if trial.report is None else int(trial.report["table_version"])

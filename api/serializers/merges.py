@@ -5,7 +5,7 @@ from typing import Any, get_args
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from api.serializers.shared import AnyValue, StrictSerializer, TypedSerializer, UserField
+from api.serializers.shared import AnyValue, StrictSerializer, TableWorkSerializer, TypedSerializer, UserField
 from changerequests import selectors
 from changerequests.models import ConflictResolution, MergeRun
 from datasets.rows import ConflictKind
@@ -204,7 +204,7 @@ class RunErrorSerializer(serializers.Serializer):
     message = serializers.CharField(source="error_message")
 
 
-class MergeRunSerializer(serializers.ModelSerializer):
+class MergeRunSerializer(TableWorkSerializer):
     """One attempt to merge a change request."""
 
     change_request = serializers.CharField(source="change_request.cr_id", read_only=True)
@@ -242,13 +242,14 @@ class MergeRunSerializer(serializers.ModelSerializer):
             "queued_at",
             "started_at",
             "finished_at",
+            "waits_for_store",
             "error",
             "result",
         ]
 
     @extend_schema_field(RunErrorSerializer(allow_null=True))
     def get_error(self, run: MergeRun) -> Any:
-        return RunErrorSerializer(run).data if run.error_code else None
+        return RunErrorSerializer(run).data if run.error_code and not run.is_active else None
 
 
 class MergeRunDetailSerializer(MergeRunSerializer):

@@ -16,7 +16,7 @@ from api.serializers.proposals import (
     UploadProblemSerializer,
     UploadSerializer,
 )
-from api.serializers.shared import AnyValue, StrictSerializer
+from api.serializers.shared import AnyValue, StrictSerializer, TableWorkSerializer
 from changerequests.models import Preview
 from changerequests.services import previews
 
@@ -152,7 +152,7 @@ class LookedAtSerializer(FoundSerializer):
     )
 
 
-class QuerySerializer(serializers.ModelSerializer):
+class QuerySerializer(TableWorkSerializer):
     """A statement that is tried: where that stands, and what was found."""
 
     status = serializers.ChoiceField(Preview.Status.choices)
@@ -172,6 +172,7 @@ class QuerySerializer(serializers.ModelSerializer):
             "sql",
             "merge_schema",
             "rows_read",
+            "waits_for_store",
             "found",
             "problem",
             "asked_at",
@@ -187,7 +188,7 @@ class QuerySerializer(serializers.ModelSerializer):
 
     @extend_schema_field(UploadProblemSerializer(allow_null=True))
     def get_problem(self, query: Preview) -> Any:
-        if not query.error_code:
+        if query.is_active or not query.error_code:
             return None
         return {**query.error_data, "code": query.error_code, "message": query.error_message}
 
@@ -196,7 +197,7 @@ class QuerySerializer(serializers.ModelSerializer):
         return str(reverse("api:query", args=[query.pk], request=self.context["request"]))
 
 
-class PreviewSerializer(serializers.ModelSerializer):
+class PreviewSerializer(TableWorkSerializer):
     """A look at content before it is proposed: where that stands, how it is read, and what was found."""
 
     status = serializers.ChoiceField(Preview.Status.choices)
@@ -227,6 +228,7 @@ class PreviewSerializer(serializers.ModelSerializer):
             "columns",
             "empty_cells",
             "rows_read",
+            "waits_for_store",
             "found",
             "problem",
             "asked_at",
@@ -246,7 +248,7 @@ class PreviewSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(UploadProblemSerializer(allow_null=True))
     def get_problem(self, preview: Preview) -> Any:
-        if not preview.error_code:
+        if preview.is_active or not preview.error_code:
             return None
         return {**preview.error_data, "code": preview.error_code, "message": preview.error_message}
 

@@ -11,7 +11,7 @@ from rest_framework.reverse import reverse
 
 from api.addresses import DatasetField
 from api.schema import EMPTY_CELLS, FOLLOW_UPS, OUTCOMES, READINESS, UPLOAD_KINDS, UPLOAD_STATES
-from api.serializers.shared import AnyValue, KeyField, StrictSerializer, UserField
+from api.serializers.shared import AnyValue, KeyField, StrictSerializer, TableWorkSerializer, UserField
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision, Upload
 from changerequests.policies import blockers, readiness
@@ -546,7 +546,7 @@ class FollowedUpSerializer(serializers.Serializer):
     message = serializers.CharField(required=False)
 
 
-class ReceivedUploadSerializer(serializers.ModelSerializer):
+class ReceivedUploadSerializer(TableWorkSerializer):
     """An upload: where it stands, what came of it, and where to go on."""
 
     state = serializers.ChoiceField(UPLOAD_STATES)
@@ -582,6 +582,7 @@ class ReceivedUploadSerializer(serializers.ModelSerializer):
             "dataset",
             "change_request",
             "revision",
+            "waits_for_store",
             "problem",
             "kind",
             "source",
@@ -609,7 +610,7 @@ class ReceivedUploadSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(UploadProblemSerializer(allow_null=True))
     def get_problem(self, upload: Upload) -> Any:
-        if not upload.error_code:
+        if upload.is_active or not upload.error_code:
             return None
         return {**upload.error_data, "code": upload.error_code, "message": upload.error_message}
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import Direction
+from drf_spectacular.utils import Direction, extend_schema_field
 from rest_framework import serializers
 
+from datasets.durable_work import TableWork
 from datasets.rows import json_value, kept
 
 
@@ -91,3 +92,23 @@ class KeyField(serializers.DictField):
 
     def to_representation(self, value: Any) -> Any:
         return super().to_representation(kept(value))
+
+
+class StoreWaitSerializer(serializers.Serializer):
+    """Why work waits: the store of the table does not answer. It is tried again by itself, and given up after hours."""
+
+    reason: Any = serializers.CharField(source="error_message", help_text="What the store said last.")
+    next_try: Any = serializers.DateTimeField(source="not_before")
+    tries = serializers.IntegerField(source="waits", help_text="How often it was tried in vain.")
+
+
+class TableWorkSerializer(serializers.ModelSerializer):
+    """What all work on tables tells that workers do."""
+
+    waits_for_store: Any = serializers.SerializerMethodField(
+        help_text="Why it is not tried now and when it is; null where the store of the table answers."
+    )
+
+    @extend_schema_field(StoreWaitSerializer(allow_null=True))
+    def get_waits_for_store(self, work: TableWork) -> Any:
+        return StoreWaitSerializer(work).data if work.waits_for_store else None

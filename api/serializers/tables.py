@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from api.serializers.shared import AnyValue, StrictSerializer
+from api.serializers.shared import AnyValue, StrictSerializer, TableWorkSerializer
 from datasets.models import MaintenanceRun
 from datasets.rows import json_value, parse_json
 
@@ -231,7 +231,7 @@ class RemovableFilesSerializer(serializers.Serializer):
         return len(found.paths)
 
 
-class MaintenanceRunSerializer(serializers.ModelSerializer):
+class MaintenanceRunSerializer(TableWorkSerializer):
     """One visit to the table."""
 
     jobs = serializers.ListField(child=serializers.ChoiceField(MaintenanceRun.Job.choices))
@@ -253,6 +253,7 @@ class MaintenanceRunSerializer(serializers.ModelSerializer):
             "version_after",
             "row_count",
             "report",
+            "waits_for_store",
             "error_code",
             "error_message",
         ]
@@ -261,10 +262,12 @@ class MaintenanceRunSerializer(serializers.ModelSerializer):
 class MaintenanceSerializer(serializers.Serializer):
     """The dry run, what is due by the settings, and the last visits, newest first."""
 
-    condition = TableConditionSerializer()
+    condition = TableConditionSerializer(
+        allow_null=True, help_text="Null, as what follows from it, while the store does not answer."
+    )
     due = serializers.ListField(child=serializers.ChoiceField(MaintenanceRun.Job.choices))
-    old_files = RemovableFilesSerializer(source="unneeded")
-    leftover_files = RemovableFilesSerializer(source="orphaned")
+    old_files = RemovableFilesSerializer(source="unneeded", allow_null=True)
+    leftover_files = RemovableFilesSerializer(source="orphaned", allow_null=True)
     runs = MaintenanceRunSerializer(many=True)
 
 

@@ -34,6 +34,7 @@ from datasets.addressing import DatasetAddress
 from datasets.maintenance import latest_runs
 from datasets.models import Dataset
 from datasets.roles import visible_dataset
+from datasets.rows import TableUnreachable
 from datasets.trail import export_trail
 
 RUNS = 20
@@ -98,9 +99,16 @@ class TableViewSet(Documented, ViewSet):
 
     @extend_schema(parameters=[DATASET_ID], responses=MaintenanceSerializer)
     def maintenance(self, request: Request, dataset_id: DatasetAddress) -> Response:
-        """How worn the table is, what looking after it would do now, and the last visits. Writes nothing."""
+        """How worn the table is, what looking after it would do now, and the last visits. Writes nothing.
+
+        While the store of the table does not answer, the visits alone.
+        """
         dataset = visible_dataset(actor_of(request), dataset_id)
-        found = {**vars(maintenance.survey(dataset)), "runs": latest_runs(dataset, limit=RUNS)}
+        try:
+            survey = vars(maintenance.survey(dataset))
+        except TableUnreachable:
+            survey = {"condition": None, "due": [], "unneeded": None, "orphaned": None}
+        found = {**survey, "runs": latest_runs(dataset, limit=RUNS)}
         return Response(MaintenanceSerializer(found).data)
 
     @extend_schema(

@@ -11,7 +11,7 @@ from audit.services import dataset_stream
 from changerequests import queue
 from changerequests.models import ChangeRequest, MergeRun, Revision
 from changerequests.states import ACTIVE_RUN_STATUSES, OPEN_STATUSES, RunStatus
-from datasets import maintenance
+from datasets import maintenance, outages
 from datasets.maintenance import Needs, Survey
 from datasets.models import Dataset, MaintenanceRun
 
@@ -49,7 +49,8 @@ def needs_of(dataset: Dataset) -> Needs | None:
 
 def survey(dataset: Dataset) -> Survey:
     """The dry run of looking after a table: writes nothing. Raises the engine's errors."""
-    return maintenance.survey(dataset, needs_of(dataset) or Needs())
+    with outages.asking(dataset):
+        return maintenance.survey(dataset, needs_of(dataset) or Needs())
 
 
 def request_maintenance(*, dataset_id: int, actor: User, jobs: list[str], reason: str = "") -> MaintenanceRun:

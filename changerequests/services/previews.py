@@ -29,7 +29,7 @@ from changerequests.policies import require
 from changerequests.services import reading, storage, uploads
 from changerequests.services.storage import PREVIEWS, preview_folder
 from changerequests.states import KINDS_WITH_SOURCE, Action, EmptyCells, UploadKind
-from datasets import work
+from datasets import table_work, work
 from datasets.data_root import data_root
 from datasets.durable_work import WorkStatus
 from datasets.errors import DomainError, Forbidden, NotFound
@@ -286,16 +286,16 @@ def _forget(preview: Preview) -> None:
 
 
 def look_at(*, preview_id: int, worker: str) -> Preview | None:
-    """Look what content would change. Called by workers, safe to call again; None if it is gone, has ended or is in
-    other hands.
+    """Look what content would change. Called by workers, safe to call again; None if it is gone, has ended,
+    waits for the table's store or is in other hands.
     """
     preview = (
         Preview.objects.select_related("dataset__meta", "dataset__project").filter(pk=preview_id).first()
     )
-    hold = work.claim(preview, worker=worker, rows_read=0) if preview is not None else None
+    hold = table_work.claim(preview, worker=worker, rows_read=0) if preview is not None else None
     if hold is None:
         return None
-    with work.kept_alive(hold):
+    with table_work.kept_alive(hold):
         _look(hold)
     return hold.work
 
@@ -304,6 +304,7 @@ def _look(hold: Hold) -> None:
     folder = data_root().workplace(f"{preview_folder(hold.work)}/{hold.work.attempt_id}")
     keeps_file = False
     try:
+        table_work.require_store(hold)
         if hold.is_worn_out:
             raise ReaderDied(
                 f"Given up: {work.MOST_ATTEMPTS} attempts were cut short. The worker's log says more."
@@ -313,6 +314,10 @@ def _look(hold: Hold) -> None:
         keeps_file = True
     except merging.ConfinedCancelled:
         keeps_file = True  # somebody has taken it up, cancelled or forgotten it
+    except merging.TableUnreachable as error:
+        if not table_work.waits_on(hold, error):
+            _end(hold, error)
+        keeps_file = True
     except (merging.MergeFailed, UploadLost) as error:
         logger.warning("preview_failed", preview_id=hold.work.pk, code=error.code)
         _end(hold, reading.told(error, UploadKind(hold.work.kind)))
@@ -353,7 +358,7 @@ def _clear(hold: Hold, folder: Path, *, keeps_file: bool) -> None:
     """Remove what was staged; and the file of a preview that is gone, or whose reader it ended."""
     shutil.rmtree(folder, ignore_errors=True)
     is_wanted = keeps_file and Preview.objects.filter(pk=hold.work.pk).exists()
-    if hold.work.kind in KINDS_WITH_SOURCE or not is_wanted:
+    if not is_wanted or (hold.work.kind in KINDS_WITH_SOURCE and not hold.work.is_active):
         storage.discard(preview_folder(hold.work))
 
 
@@ -409,7 +414,7 @@ def _end(hold: Hold, error: merging.MergeError | DomainError) -> None:
         hold,
         WorkStatus.FAILED,
         error_code=error.code,
-        error_message=storable(error.message),
+        error_message=storable(table_work.message_of(error)),
         error_data=storable(data),
     )
 
@@ -420,7 +425,9 @@ def sweep_previews() -> int:
     for old in Preview.objects.filter(finished_at__lt=before):
         _forget(old)
     _clear_what_is_nobodys(before.timestamp())
-    waiting = work.unattended(Preview.objects.order_by("pk")).values_list("pk", flat=True)[:RUNG_AT_ONCE]
+    waiting = table_work.unattended(Preview.objects.order_by("pk")).values_list("pk", flat=True)[
+        :RUNG_AT_ONCE
+    ]
     for preview_id in waiting:
         queue.ring_for_preview(preview_id)
     return len(waiting)

@@ -44,7 +44,7 @@ from changerequests.states import (
     UploadPhase,
     UploadStatus,
 )
-from datasets import work
+from datasets import table_work, work
 from datasets.data_root import data_root
 from datasets.errors import DomainError
 from datasets.roles import is_owner
@@ -65,7 +65,7 @@ class _Taken(Exception):
 def stage_upload(*, upload_id: int, worker: str) -> Upload | None:
     """Read an upload and make it the revision that it was sent for. Called by workers, safe to call again.
 
-    What shall follow is done, too. None if it is gone, has ended or is in other hands.
+    What shall follow is done, too. None if it is gone, has ended, waits for the table's store or is in other hands.
     """
     upload = (
         Upload.objects.select_related("dataset__meta", "dataset__project", "uploaded_by")
@@ -79,10 +79,10 @@ def stage_upload(*, upload_id: int, worker: str) -> Upload | None:
 
 
 def _stage_once(upload: Upload, worker: str) -> Upload | None:
-    hold = work.claim(upload, worker=worker, phase=UploadPhase.READING, rows_read=0)
+    hold = table_work.claim(upload, worker=worker, phase=UploadPhase.READING, rows_read=0)
     if hold is None:
         return upload if following.follow_up(upload_id=upload.pk) else None
-    with work.kept_alive(hold):
+    with table_work.kept_alive(hold):
         _stage(hold)
     following.follow_up(upload_id=upload.pk)
     if not hold.work.is_active:
@@ -99,9 +99,13 @@ def _stage(hold: Hold) -> None:
         _end(hold, UploadStatus.FAILED, ReaderDied(message))
         return
     try:
+        table_work.require_store(hold)
         _adopt(hold, _read(hold))
     except (_Taken, merging.ConfinedCancelled):
         _end(hold, UploadStatus.CANCELLED, None)
+    except merging.TableUnreachable as error:
+        if not table_work.waits_on(hold, error, phase=""):
+            _end(hold, UploadStatus.FAILED, error)
     except (merging.MergeFailed, UploadLost) as error:
         logger.warning("upload_failed", upload_id=hold.work.pk, code=error.code, message=error.message)
         _end(hold, UploadStatus.FAILED, reading.told(error, UploadKind(hold.work.kind)))
@@ -214,7 +218,7 @@ def _end(hold: Hold, status: UploadStatus, error: merging.MergeError | DomainErr
         upload.refresh_from_db(fields=["cancel_requested_by"])
         code, message, data = "cancelled", f"Cancelled by {upload.cancel_requested_by}.", {}
     else:
-        code, message, data = error.code, error.message, dict(error.data)
+        code, message, data = error.code, table_work.message_of(error), dict(error.data)
     if isinstance(error, merging.StagingRejected):
         data = {"errors": [vars(problem) for problem in error.problems], "total": error.total}
     forgotten = {"pasted": ""} if status == UploadStatus.CANCELLED else {}
@@ -256,7 +260,7 @@ def sweep_uploads() -> int:
     """Ring again for uploads that wait, whose worker died, or that something has yet to follow, and clear what dead
     ones left; returns how many rang.
     """
-    waiting = work.unattended(Upload.objects.order_by("pk")).values_list("pk", flat=True)[:RUNG_AT_ONCE]
+    waiting = table_work.unattended(Upload.objects.order_by("pk")).values_list("pk", flat=True)[:RUNG_AT_ONCE]
     staged = following.to_follow_up().order_by("pk").values_list("pk", flat=True)[:RUNG_AT_ONCE]
     for upload_id in (*waiting, *staged):
         queue.ring_for_upload(upload_id)

@@ -673,10 +673,10 @@ class LookedAt(TypedDict):
 class Maintenance(TypedDict):
     """The dry run, what is due by the settings, and the last visits, newest first."""
 
-    condition: TableCondition
+    condition: TableCondition | None
     due: list[MaintenanceJob]
-    old_files: RemovableFiles
-    leftover_files: RemovableFiles
+    old_files: RemovableFiles | None
+    leftover_files: RemovableFiles | None
     runs: list[MaintenanceRun]
 
 
@@ -698,6 +698,7 @@ class MaintenanceRun(TypedDict):
     version_after: NotRequired[int | None]
     row_count: NotRequired[int | None]
     report: dict[str, Any]
+    waits_for_store: StoreWait | None
     error_code: NotRequired[str]
     error_message: NotRequired[str]
 
@@ -759,6 +760,7 @@ class MergeRun(TypedDict):
     queued_at: str
     started_at: NotRequired[str | None]
     finished_at: NotRequired[str | None]
+    waits_for_store: StoreWait | None
     error: RunError | None
     result: MergeResult | None
 
@@ -784,6 +786,7 @@ class MergeRunDetail(TypedDict):
     queued_at: str
     started_at: NotRequired[str | None]
     finished_at: NotRequired[str | None]
+    waits_for_store: StoreWait | None
     error: RunError | None
     result: MergeResult | None
     queue_position: int | None
@@ -1243,6 +1246,7 @@ class Preview(TypedDict):
     columns: dict[str, ColumnAction]
     empty_cells: EmptyCells | BlankEnum
     rows_read: NotRequired[int]
+    waits_for_store: StoreWait | None
     found: LookedAt | None
     problem: UploadProblem | None
     asked_at: str
@@ -1288,6 +1292,7 @@ class Query(TypedDict):
     sql: str
     merge_schema: NotRequired[bool]
     rows_read: NotRequired[int]
+    waits_for_store: StoreWait | None
     found: Found | None
     problem: UploadProblem | None
     asked_at: str
@@ -1318,6 +1323,7 @@ class ReceivedUpload(TypedDict):
     dataset: int
     change_request: str | None
     revision: int | None
+    waits_for_store: StoreWait | None
     problem: UploadProblem | None
     kind: UploadKind
     source: str
@@ -1536,6 +1542,14 @@ class StillWaiting(TypedDict):
     interval: int
 
 
+class StoreWait(TypedDict):
+    """Why work waits: the store of the table does not answer. It is tried again by itself, and given up after hours."""
+
+    reason: str
+    next_try: str
+    tries: int
+
+
 class Subscription(TypedDict):
     """What the caller wants to hear."""
 
@@ -1568,6 +1582,7 @@ class SuiteProposal(TypedDict):
     id: int
     asked_at: str
     finished_at: str | None
+    waits_for_store: StoreWait | None
     document: dict[str, Any] | None
     problem: str
 
@@ -1578,6 +1593,7 @@ class SuiteTrial(TypedDict):
     id: int
     asked_at: str
     finished_at: str | None
+    waits_for_store: StoreWait | None
     table_version: int | None
     results: list[TriedExpectation] | None
     problem: str

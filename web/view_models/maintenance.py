@@ -9,7 +9,7 @@ from changerequests.services import maintenance
 from datasets.maintenance import is_worn, latest_runs
 from datasets.models import Dataset, MaintenanceRun
 from web.template_tags import size
-from web.wording import counted, listed, name_of
+from web.wording import counted, listed, name_of, store_wait
 
 Job = MaintenanceRun.Job
 
@@ -85,6 +85,7 @@ class Visit:
     sentences: tuple[str, ...]
     reason: str
     problem: str
+    waits: str
 
 
 def visits_of(dataset: Dataset, *, limit: int) -> list[Visit]:
@@ -96,7 +97,8 @@ def visits_of(dataset: Dataset, *, limit: int) -> list[Visit]:
             status=run.status,
             sentences=tuple(_SENTENCES[Job(job)](run.report.get(job)) for job in run.jobs),
             reason=run.reason,
-            problem=run.error_message,
+            problem="" if run.is_active else run.error_message,
+            waits=store_wait(run),
         )
         for run in latest_runs(dataset, limit=limit)
     ]

@@ -91,7 +91,7 @@ def preview_page(preview: Preview) -> PreviewPage:
         found=found,
         rejection=rejection,
         problems=rejection.problems[:SHOWN_PROBLEMS] if rejection else (),
-        failure=preview.error_message if not rejected else "",
+        failure=preview.error_message if not rejected and not preview.is_active else "",
         undecided=undecided,
         asks_about_empty_cells=previews.takes_empty_cells(preview),
         may_propose=found is not None and found.total > 0 and not undecided,

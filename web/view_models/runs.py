@@ -10,7 +10,7 @@ from changerequests import selectors
 from changerequests.models import MergeRun
 from changerequests.states import RunPhase, RunStatus
 from web.cells import cell_text
-from web.wording import counted, name_of
+from web.wording import counted, name_of, store_wait
 
 #: So many keys of rows that break a rule stand on the page.
 EXAMPLE_ROWS = 5
@@ -101,9 +101,8 @@ def _steps(run: MergeRun, position: int) -> tuple[Step, ...]:
             steps.append(Step(title, "", "next"))
         elif not run.is_active:
             steps.append(Step(title, "Stopped here.", "failed"))
-        elif phase is RunPhase.QUEUED and run.not_before is not None and run.error_code:
-            again = f"next try at {run.not_before:%H:%M} UTC, try {run.waits + 1}"
-            steps.append(Step(title, f"The store of the table does not answer; {again}.", "now"))
+        elif phase is RunPhase.QUEUED and run.waits_for_store:
+            steps.append(Step(title, store_wait(run), "now"))
         elif phase is RunPhase.QUEUED and position:
             behind = "merge is" if position == 1 else "merges are"
             steps.append(Step(title, f"{position} {behind} before it. {note}", "now"))

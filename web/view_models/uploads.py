@@ -8,7 +8,7 @@ from django.urls import reverse
 from changerequests.models import Upload
 from changerequests.states import UploadState
 from web.view_models.runs import Step
-from web.wording import counted, name_of
+from web.wording import counted, name_of, store_wait
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ def upload_panel(upload: Upload) -> UploadPanel:
 
 def _steps(upload: Upload) -> tuple[Step, ...]:
     titles = (
-        (UploadState.RECEIVED, "Received", f"{filesizeformat(upload.size_bytes)}. A worker reads it next."),
+        (
+            UploadState.RECEIVED,
+            "Received",
+            store_wait(upload) or f"{filesizeformat(upload.size_bytes)}. A worker reads it next.",
+        ),
         (UploadState.READING, "Reading", f"{counted(upload.rows_read, 'row')} so far."),
         (
             UploadState.CHECKING,

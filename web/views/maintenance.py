@@ -7,6 +7,7 @@ from django.views.decorators.http import require_http_methods
 from changerequests.services import maintenance as service
 from datasets.errors import DomainError
 from datasets.maintenance import may_maintain
+from datasets.rows import TableUnreachable
 from web.view_models.maintenance import JOBS, condition_of, visits_of
 from web.views.shared import dataset_at, dataset_page, person, posted, signed_in
 
@@ -35,8 +36,12 @@ def maintenance(request: HttpRequest, project_slug: str, dataset_slug: str) -> H
         else:
             messages.success(request, "A worker looks after the table once no merge is running.")
             return HttpResponseRedirect(request.path)
+    try:
+        condition = condition_of(dataset)
+    except TableUnreachable:
+        condition = None
     context = {
-        "condition": condition_of(dataset),
+        "condition": condition,
         "jobs": JOBS,
         "chosen": request.POST.getlist("jobs"),
         "reason": posted(request, "reason"),

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.checks import Tags, register
 
 import merging
-from config.checks import mail_is_on, no_address_holds_a_secret
+from config.checks import data_root_can_be_used, mail_is_on, no_address_holds_a_secret
 from config.engine import engine_limits
 from config.telemetry import keep_traces
 
@@ -20,6 +20,7 @@ class CompositionConfig(AppConfig):
 
         keep_traces()
         register(mail_is_on, deploy=True)
+        register(data_root_can_be_used, deploy=True)
         register(no_address_holds_a_secret, Tags.database)
         merging.set_reach(may_leave, why_not, how_opened)
         merging.on_store_request(count_store_request)

@@ -271,6 +271,12 @@ def try_connection(*, actor: User | None, name: str) -> Trial:
     return trial
 
 
+def in_words(tried: merging.Tried) -> str:
+    """What became of one attempt at a place that no connection leads to."""
+    label, _ = ATTEMPTS[tried.attempt]
+    return f"{label}: {'works.' if tried.works else tried.reason or 'not tried.'}"
+
+
 def _step(kind: StorageKind, tried: merging.Tried) -> TrialStep:
     label, permission = ATTEMPTS[tried.attempt]
     if tried.works is None:

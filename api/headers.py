@@ -36,7 +36,11 @@ _HEADERS: dict[str, dict[str, Any]] = {
 #: Addresses that name what they made where it is ready at once, too.
 _NAMED_AT_ONCE = frozenset(f"/api/v1/datasets/{{dataset_id}}/{name}" for name in ("previews", "queries"))
 #: Headers of the shared answers, beside the id of the request.
-_OF_PROBLEMS = {"Throttled": ["Retry-After"], "NotAuthenticated": ["WWW-Authenticate"]}
+_OF_PROBLEMS = {
+    "Throttled": ["Retry-After"],
+    "Unavailable": ["Retry-After"],
+    "NotAuthenticated": ["WWW-Authenticate"],
+}
 
 
 def say_headers(result: dict[str, Any], **_: Any) -> dict[str, Any]:

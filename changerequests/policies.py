@@ -12,6 +12,7 @@ from changerequests.models import MergeRun
 from changerequests.states import Action, Readiness, RunStatus, Status, sources_of, target_of
 from datasets.errors import Forbidden
 from datasets.models import Dataset
+from datasets.table_work import STORE_SILENT
 
 #: The gates that an owner may override with a reason; conflicts only by forcing the merge.
 OVERRIDABLE_GATES = frozenset(
@@ -124,7 +125,8 @@ def merge_gates(facts: Facts, *, dataset_name_typed: str = "") -> list[Blocker]:
                 Blocker("not_checked", "wait", "The content is being checked against the table.", "checks")
             )
     elif check.problem:
-        found.append(Blocker(check.problem_code, "fix", check.problem, "checks"))
+        passes = check.problem_code == STORE_SILENT and not dataset.meta.unreachable_for_good
+        found.append(Blocker(check.problem_code, "wait" if passes else "fix", check.problem, "checks"))
     else:
         if check.unresolved:
             noun = "conflict needs" if check.unresolved == 1 else "conflicts need"

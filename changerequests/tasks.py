@@ -59,6 +59,7 @@ def sweep() -> None:
     trials.sweep_trials()
     staging.sweep_uploads()
     previews.sweep_previews()
+    plans.check_what_was_out_of_reach()
     waiting.merge_what_is_ready()
     processes.note_sweep()
     processes.add_up_ended()

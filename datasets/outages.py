@@ -179,6 +179,11 @@ def turn_of(dataset: Dataset) -> Turn:
     return Turn(is_probe=bool(rows))
 
 
+def is_data_root_shut_off() -> bool:
+    """Whether nobody asks for what Headgate keeps itself."""
+    return StorePlace.objects.filter(place=DATA_ROOT, shut_until__gt=timezone.now()).exists()
+
+
 def _places_of(dataset: Dataset) -> list[str]:
     """What work on a dataset asks for: its table, and what Headgate keeps itself."""
     places = [place_of(dataset)]
@@ -195,8 +200,8 @@ def asking(dataset: Dataset) -> Iterator[None]:
     fails. What was heard is noted, and on ``dataset.meta``, too.
     """
     is_known = dataset.meta.unreachable_since is not None
-    if is_known and (off := turn_of(dataset).off) is not None:
-        raise merging.TableUnreachable(dataset.table_uri, off.reason, retriable=True)
+    if is_known and turn_of(dataset).off is not None:
+        raise unreachable(dataset)
     try:
         yield
     except merging.TableUnreachable as error:
@@ -206,6 +211,15 @@ def asking(dataset: Dataset) -> Iterator[None]:
     if is_known:
         note_answer(dataset)
         dataset.meta.refresh_from_db(fields=REACHABLE)
+
+
+def unreachable(dataset: Dataset) -> merging.TableUnreachable:
+    """What was heard last of a store that did not answer, as an error."""
+    meta = dataset.meta
+    meta.refresh_from_db(fields=REACHABLE)
+    return merging.TableUnreachable(
+        dataset.table_uri, meta.unreachable_reason, retriable=not meta.unreachable_for_good
+    )
 
 
 def told_of(error: merging.TableUnreachable) -> dict[str, Any]:

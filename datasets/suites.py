@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 import merging
 from audit import bells
 from audit.services import dataset_stream, record
-from datasets import table_work, work
+from datasets import outages, table_work, work
 from datasets.durable_work import WorkStatus
 from datasets.errors import InvalidInput, NotFound, SuiteChanged
 from datasets.evidence import SUITE_VERSION
@@ -289,12 +289,14 @@ def save_suite(
     saved meanwhile. ``SuiteRejected`` names every problem, judged against the table's columns as they are now; nothing
     is saved then. A suite that equals the one that holds makes no new version.
     """
-    dataset = Dataset.objects.select_related("project").get(pk=dataset_id)
+    dataset = Dataset.objects.select_related("project", "meta").get(pk=dataset_id)
     require_owner(actor, dataset, CHANGE_EXPECTATIONS)
     text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False)
     if len(text) > LONGEST_DOCUMENT:
         raise too_long()
-    suite = merging.parse_suite(text, merging.inspect_table(dataset.table_uri).columns)
+    with outages.asking(dataset):
+        columns = merging.inspect_table(dataset.table_uri).columns
+    suite = merging.parse_suite(text, columns)
     text = suite_text(json.loads(text))
     with transaction.atomic():
         dataset = Dataset.objects.select_for_update().get(pk=dataset_id)

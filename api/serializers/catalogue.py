@@ -26,6 +26,9 @@ class MetaSerializer(serializers.ModelSerializer):
             "strategy",
             "problem",
             "difference",
+            "unreachable_since",
+            "unreachable_reason",
+            "unreachable_for_good",
             "version_timestamp",
             "checked_at",
         ]
@@ -201,4 +204,7 @@ class HistoryPageSerializer(serializers.Serializer):
     """Versions of the table, newest first."""
 
     next = serializers.URLField(allow_null=True)
+    is_complete = serializers.BooleanField(
+        help_text="Whether the table's log was read; else these are the versions that change requests made, as known."
+    )
     results = TableVersionSerializer(many=True)

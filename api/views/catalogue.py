@@ -24,6 +24,7 @@ from api.serializers.catalogue import (
 from api.serializers.members import ROLES, MemberSerializer, SetMemberSerializer
 from api.views.members import MEMBER, members_answer, remove_member, set_member
 from api.views.shared import Documented, actor_of, created, validated, versions_matched
+from changerequests.services.known_history import known_versions
 from datasets import services
 from datasets.addressing import DatasetAddress
 from datasets.errors import InvalidInput
@@ -36,6 +37,7 @@ from datasets.roles import (
     visible_dataset,
     visible_project,
 )
+from datasets.rows import TableUnreachable
 
 VERSION = OpenApiParameter("version", int, description="A table version; the newest unless given.")
 
@@ -181,12 +183,20 @@ class DatasetViewSet(Documented, GenericViewSet):
 
     @extend_schema(parameters=[DATASET_ID, HistoryParameters], responses=HistoryPageSerializer)
     def history(self, request: Request, dataset_id: DatasetAddress) -> Response:
-        """The table's versions, newest first: which change request or which foreign job wrote each."""
+        """The table's versions, newest first: which change request or which foreign job wrote each.
+
+        While the store of the table does not answer, those that change requests made, and `is_complete` is false.
+        """
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(HistoryParameters, request.query_params)
-        versions = services.history(dataset=dataset, limit=wanted["limit"], before=wanted.get("before"))
+        asked = {"dataset": dataset, "limit": wanted["limit"], "before": wanted.get("before")}
+        try:
+            versions, is_complete = services.history(**asked), True
+        except TableUnreachable:
+            versions, is_complete = known_versions(**asked), False
         more = len(versions) == wanted["limit"] and versions[-1].version > 0
-        answer = page_of(request, versions, str(versions[-1].version) if more else None, parameter="before")
+        following = str(versions[-1].version) if more else None
+        answer = page_of(request, versions, following, parameter="before", is_complete=is_complete)
         return Response(HistoryPageSerializer(answer).data)
 
     @extend_schema(parameters=[DATASET_ID], request=None, responses=MetaWithSchemaSerializer)

@@ -13,6 +13,7 @@ from changerequests.models import ChangeRequest, ConflictResolution, MergeRun
 from changerequests.services import storage
 from changerequests.services.merged_keys import merges_that_can_have_changed
 from changerequests.states import RunStatus
+from datasets import outages
 from datasets.errors import InvalidInput
 from datasets.models import Dataset
 from datasets.rows import column_types, key_digest, typed_key
@@ -119,12 +120,13 @@ def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
 
 
 def _current(dataset: Dataset, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    page = merging.preview(
-        dataset.table_uri,
-        primary_keys=tuple(dataset.primary_keys),
-        filters=tuple((name, "=", value) for name, value in key.items()),
-        limit=1,
-    )
+    with outages.asking(dataset):
+        page = merging.preview(
+            dataset.table_uri,
+            primary_keys=tuple(dataset.primary_keys),
+            filters=tuple((name, "=", value) for name, value in key.items()),
+            limit=1,
+        )
     return page.rows[0] if page.rows else None
 
 

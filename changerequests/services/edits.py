@@ -29,6 +29,7 @@ from changerequests.services import uploads
 from changerequests.services.locks import lock_edits
 from changerequests.services.proposals import proposable
 from changerequests.states import FollowUp, UploadKind, UploadStatus
+from datasets import outages
 from datasets.errors import Forbidden, InvalidInput
 from datasets.models import Dataset
 from datasets.roles import Role, datasets_with_role, may_contribute
@@ -804,9 +805,10 @@ def _base_version(rows: Sequence[EditedRow], current: Sequence[merging.Row | Non
 
 
 def _table(dataset: Dataset, version: int | None = None) -> merging.EditedTable:
-    return merging.open_for_editing(
-        dataset.table_uri, primary_keys=tuple(dataset.primary_keys), version=version
-    )
+    with outages.asking(dataset):
+        return merging.open_for_editing(
+            dataset.table_uri, primary_keys=tuple(dataset.primary_keys), version=version
+        )
 
 
 def _require_contributor(dataset: Dataset, person: User) -> None:

@@ -14,6 +14,7 @@ from changerequests.models import ChangeRequest, PlanCheck
 from changerequests.services import plans
 from changerequests.services.storage import artefacts_of, content_of
 from changerequests.states import Status
+from datasets import outages
 from datasets.models import Dataset, MaintenanceRun
 
 
@@ -29,7 +30,10 @@ def check_pending(*, dataset_id: int) -> int:
     ).select_related("dataset__meta", "dataset__project")
     facts = facts_of_many(pending)
     try:
-        table = merging.inspect_table(dataset.table_uri)
+        with outages.asking(dataset):
+            table = merging.inspect_table(dataset.table_uri)
+    except merging.TableUnreachable:
+        return 0  # whoever asks next looks again, and a merge at any rate
     except merging.MergeError:
         concerned = facts  # each says why
     else:

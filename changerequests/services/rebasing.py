@@ -18,6 +18,7 @@ from changerequests.policies import require
 from changerequests.services import plans, proposals, storage
 from changerequests.services.locks import lock_change_request
 from changerequests.states import OPEN_STATUSES, Action
+from datasets import outages
 from datasets.errors import NotFound, TableReplaced
 from datasets.rows import ChangedRow, same_value
 
@@ -58,9 +59,9 @@ def what_moved(*, change_request: ChangeRequest, rows: int = 100, versions: int 
     if change_request.status not in OPEN_STATUSES:
         raise NotFound(f"{change_request.cr_id} is {change_request.status}: nothing moves under it any more.")
     revision = _revision(change_request)
-    with plans.naming_missing_content(change_request, revision):
+    with outages.asking(change_request.dataset), plans.naming_missing_content(change_request, revision):
         found = merging.changes_under(plans.merge_request_for(change_request, revision), examples=rows)
-    history = merging.history(change_request.dataset.table_uri, limit=versions) if versions else ()
+        history = merging.history(change_request.dataset.table_uri, limit=versions) if versions else ()
     return Moved(
         base_version=found.base_version,
         version=found.version,
@@ -90,7 +91,8 @@ def rebase(*, change_request_id: int, actor: User) -> Revision:
     require(facts_of(change_request, actor), Action.REBASE)
     revision = _revision(change_request)
     folder = storage.workplace(storage.staging_name(change_request))
-    rebased = merging.rebase(plans.merge_request_for(change_request, revision), str(folder))
+    with outages.asking(change_request.dataset):
+        rebased = merging.rebase(plans.merge_request_for(change_request, revision), str(folder))
     adopted = False
     try:
         if rebased.staged.base_version == revision.base_version and rebased.staged.digest == revision.digest:

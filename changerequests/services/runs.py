@@ -22,7 +22,7 @@ from changerequests.services.locks import lock_change_request, lock_run
 from changerequests.services.seen import require_revision
 from changerequests.services.trail import NOT_WAITING, record_event
 from changerequests.states import Action, RunPhase, RunStatus, Status
-from datasets import leases
+from datasets import leases, outages, table_work
 from datasets.errors import Forbidden, InvalidInput
 from datasets.idempotency import LONGEST_KEY
 from datasets.operators import is_operator
@@ -74,7 +74,9 @@ def request_merge(
         facts, actor, skip_conflict_check, force_merge, override_reason, requested_for
     )
     if facts.status == Status.PENDING and facts.run is None:
-        plans.fresh_check(facts)  # the gates below look at its numbers
+        checked = plans.fresh_check(facts)  # the gates below look at its numbers
+        if checked is not None and checked.problem_code == table_work.STORE_SILENT:
+            raise outages.unreachable(facts.dataset)
     if len(idempotency_key) > LONGEST_KEY:
         sentence = f"The key has {len(idempotency_key)} characters; {LONGEST_KEY} are possible."
         raise InvalidInput(sentence, errors={"Idempotency-Key": [sentence]})

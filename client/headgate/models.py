@@ -623,6 +623,7 @@ class HistoryPage(TypedDict):
     """Versions of the table, newest first."""
 
     next: str | None
+    is_complete: bool
     results: list[TableVersion]
 
 
@@ -847,6 +848,9 @@ class Meta(TypedDict):
     strategy: NotRequired[str]
     problem: NotRequired[str]
     difference: NotRequired[str]
+    unreachable_since: NotRequired[str | None]
+    unreachable_reason: NotRequired[str]
+    unreachable_for_good: NotRequired[bool]
     version_timestamp: NotRequired[str | None]
     checked_at: str
 
@@ -863,6 +867,9 @@ class MetaWithSchema(TypedDict):
     strategy: NotRequired[str]
     problem: NotRequired[str]
     difference: NotRequired[str]
+    unreachable_since: NotRequired[str | None]
+    unreachable_reason: NotRequired[str]
+    unreachable_for_good: NotRequired[bool]
     version_timestamp: NotRequired[str | None]
     checked_at: str
     schema_json: Any

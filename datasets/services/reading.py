@@ -1,4 +1,7 @@
-"""Looking at a table: its rows, its schema at a version, its versions."""
+"""Looking at a table: its rows, its schema at a version, its versions.
+
+Each raises ``merging.TableUnreachable``, at once while nobody is to ask the table's store (``datasets.outages``).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import merging
+from datasets import outages
 from datasets.errors import TableReplaced
 from datasets.models import Dataset
 
@@ -25,7 +29,7 @@ def preview(
 
     Raises ``merging.VersionGone`` for one whose log or files were cleaned up, and the engine's errors.
     """
-    with naming_gone_versions(dataset, version):
+    with outages.asking(dataset), naming_gone_versions(dataset, version):
         return merging.preview(
             dataset.table_uri,
             version=version,
@@ -51,7 +55,7 @@ def stream_rows(
     """All rows that ``preview`` would show page by page, to be closed by the caller; in the order of the table's files
     unless asked otherwise. Raises as ``preview`` does.
     """
-    with naming_gone_versions(dataset, version):
+    with outages.asking(dataset), naming_gone_versions(dataset, version):
         return merging.stream_rows(
             dataset.table_uri,
             version=version,
@@ -68,7 +72,7 @@ def compare_versions(*, dataset: Dataset, before: int, after: int) -> merging.Di
 
     Raises ``merging.VersionGone``, ``merging.TableChanged`` and the engine's errors.
     """
-    with naming_gone_versions(dataset, min(before, after)):
+    with outages.asking(dataset), naming_gone_versions(dataset, min(before, after)):
         return merging.compare_versions(
             dataset.table_uri, primary_keys=tuple(dataset.primary_keys), before=before, after=after
         )
@@ -78,12 +82,14 @@ def sizes(*, dataset: Dataset, first: int, last: int) -> tuple[merging.VersionSi
     """How many rows and bytes the table had in each version from one to another; nothing where its log does not
     tell.
     """
-    return merging.sizes(dataset.table_uri, first=first, last=last)
+    with outages.asking(dataset):
+        return merging.sizes(dataset.table_uri, first=first, last=last)
 
 
 def newest_version(dataset: Dataset) -> int:
     """The newest version of the table, from its log."""
-    return merging.inspect_table(dataset.table_uri).version
+    with outages.asking(dataset):
+        return merging.inspect_table(dataset.table_uri).version
 
 
 @contextmanager
@@ -102,7 +108,8 @@ def naming_gone_versions(dataset: Dataset, version: int | None) -> Iterator[None
 
 def table_at(*, dataset: Dataset, version: int | None = None) -> merging.TableInfo:
     """Schema, counts and properties of the table at a version, from its log."""
-    info = merging.inspect_table(dataset.table_uri, version=version)
+    with outages.asking(dataset):
+        info = merging.inspect_table(dataset.table_uri, version=version)
     if info.table_id != dataset.meta.table_id:
         raise TableReplaced(f"The table at {dataset.table_uri} is not the one that was registered.")
     return info
@@ -112,4 +119,5 @@ def history(
     *, dataset: Dataset, limit: int = 50, before: int | None = None
 ) -> tuple[merging.TableVersion, ...]:
     """The table's versions, newest first: which change request or which foreign job wrote each."""
-    return merging.history(dataset.table_uri, limit=limit, before=before)
+    with outages.asking(dataset):
+        return merging.history(dataset.table_uri, limit=limit, before=before)

@@ -79,13 +79,19 @@ def test_a_merge_waits_for_its_store_and_then_merges(
     assert (meta.unreachable_reason, meta.problem) == (WHY, "")
 
     client.force_login(pending.author)
-    dataset = client.get(reverse("dataset", args=[pending.dataset.project.slug, pending.dataset.slug]))
-    since = f"The table cannot be reached since {meta.unreachable_since:%Y-%m-%d %H:%M} UTC. {WHY}"
-    assert since in dataset.content.decode()
-    page = client.get(reverse("merge_run", args=[run.pk]))
-    assert f"next try at {run.not_before:%H:%M} UTC, try 3" in page.content.decode()
+    conversation = client.get(reverse("change_request", args=[pending.cr_id])).content.decode()
+    assert f"The table of {pending.dataset.name} cannot be reached since" in conversation
+    assert WHY in conversation
+    page = client.get(reverse("merge_run", args=[run.pk])).content.decode()
+    assert f"next at {run.not_before:%H:%M} UTC, try 3. Nothing is lost." in page
 
-    due(run)
+    # A page that reads the table hears that it is back, and lets go on what waits.
+    rows = client.get(reverse("dataset", args=[pending.dataset.project.slug, pending.dataset.slug]))
+    assert "cannot be reached" not in rows.content.decode()
+    run.refresh_from_db()
+    assert (run.not_before, run.error_code) == (None, "")
+    meta.refresh_from_db()
+    assert meta.unreachable_since is None
     work(pending)
     run.refresh_from_db()
     assert (run.status, run.merged_version, run.error_code) == (RunStatus.SUCCEEDED, 1, "")

@@ -11,12 +11,13 @@ from datasets.errors import NotFound
 from web.parameters import NUMBER, TEXT, asked_with
 from web.view_models.blame import column_story, key_fields, row_story
 from web.view_models.datasets import KEY_PARAMETER, types_of
-from web.views.shared import dataset_at, dataset_page, signed_in, whole_number
+from web.views.shared import dataset_at, dataset_page, signed_in, whole_number, within_dataset
 
 
 @asked_with(starting=KEY_PARAMETER)
 @require_safe
 @signed_in
+@within_dataset("history")
 def row_history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """Which requests changed which cell of a row, when, by whom, approved by whom and why; a form without a key."""
     dataset = dataset_at(request, project_slug, dataset_slug)

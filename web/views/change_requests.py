@@ -34,6 +34,7 @@ from web.views.shared import (
     safe_next,
     signed_in,
     whole_number,
+    within_request,
 )
 
 #: Rows that the page of what moved lists; all of them are counted.
@@ -173,6 +174,7 @@ def check_again(request: HttpRequest, cr_id: str) -> HttpResponse:
 
 @require_safe
 @signed_in
+@within_request("checks")
 def moved(request: HttpRequest, cr_id: str) -> HttpResponse:
     """What moved in the table under the rows of this request: a sentence for other pages, or the whole of it."""
     fragment = is_fragment(request)

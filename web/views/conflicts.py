@@ -31,7 +31,17 @@ from web.view_models.conflicts import (
     conflict_lines,
     file_preview,
 )
-from web.views.shared import body_limit, facts_at, form_at, is_fragment, person, posted, request_at, signed_in
+from web.views.shared import (
+    body_limit,
+    facts_at,
+    form_at,
+    is_fragment,
+    person,
+    posted,
+    request_at,
+    signed_in,
+    within_request,
+)
 from web.wording import counted
 
 PAGE_CONFLICTS = 50
@@ -54,6 +64,7 @@ FILTER = ("column", "kind", "current", "current_null", "proposed", "proposed_nul
 )
 @require_safe
 @signed_in
+@within_request("conflicts")
 def conflicts(request: HttpRequest, cr_id: str) -> HttpResponse:
     """A line per cell with Base, Current and Proposed, and a choice for each; those that have one are folded away."""
     return _page(request, facts_at(request, cr_id), request.GET)

@@ -14,22 +14,40 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from changerequests import selectors
 from changerequests.facts import facts_listed
+from changerequests.services.known_history import known_versions
 from changerequests.services.rule_effects import effects_of_rules
 from changerequests.states import Status
 from datasets import services
 from datasets.errors import SettingsChanged
 from datasets.models import Dataset, Project
 from datasets.roles import datasets_with_role, require_owner
+from datasets.rows import TableUnreachable
 from datasets.trail import may_export
 from web.forms import DatasetSettingsForm
 from web.parameters import NUMBER, PAGE, TEXT, asked_with, choice
 from web.view_models.blame import key_fields
-from web.view_models.datasets import KEY_PARAMETER, history_rows, preview_table, schema_rows
+from web.view_models.datasets import (
+    KEY_PARAMETER,
+    history_rows,
+    known_schema_rows,
+    known_table,
+    preview_table,
+    schema_rows,
+)
 from web.view_models.requests import request_rows
 from web.view_models.saved_views import saved_views
 from web.view_models.settings import setting_in_words, settings_groups
 from web.view_models.versions import sparklines
-from web.views.shared import dataset_at, dataset_page, form_at, person, reads_table, signed_in, whole_number
+from web.views.shared import (
+    dataset_at,
+    dataset_page,
+    form_at,
+    person,
+    reads_table,
+    signed_in,
+    whole_number,
+    within_dataset,
+)
 from web.views.table_rows import rows_asked_for
 
 HISTORY_ROWS = 30
@@ -62,6 +80,7 @@ def datasets_listed(reader: User, project: Project | None = None) -> list[Datase
 @asked_with(version=NUMBER, sort=TEXT, column=TEXT, value=TEXT, after=TEXT)
 @require_safe
 @signed_in
+@within_dataset("rows")
 @reads_table
 def rows(
     request: HttpRequest, project_slug: str, dataset_slug: str, version: int | None = None
@@ -95,7 +114,11 @@ def rows(
 def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """The table's columns, constraints and properties, from its log."""
     dataset = dataset_at(request, project_slug, dataset_slug)
-    info = services.table_at(dataset=dataset)
+    try:
+        info = services.table_at(dataset=dataset)
+    except TableUnreachable:
+        known = {"columns": known_schema_rows(dataset), "info": known_table(dataset), "as_last_known": True}
+        return dataset_page(request, dataset, "schema", known)
     # As pairs: a template takes the key "items" of a mapping for its method.
     properties = [pair for pair in info.properties.items() if not pair[0].startswith("delta.constraints.")]
     pairs = {"constraints": list(info.constraints.items()), "properties": properties}
@@ -110,18 +133,22 @@ def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRe
 def history(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """Each version of the table: which change request or which other job wrote it, and how many rows."""
     dataset = dataset_at(request, project_slug, dataset_slug)
-    before = request.GET.get("before", "")
-    versions = services.history(dataset=dataset, limit=HISTORY_ROWS, before=whole_number(before))
-    oldest = versions[-1].version if versions else 0
+    before = whole_number(request.GET.get("before", ""))
+    try:
+        versions = services.history(dataset=dataset, limit=HISTORY_ROWS, before=before)
+        oldest = versions[-1].version if versions else 0
+        sizes = services.sizes(dataset=dataset, first=oldest, last=versions[0].version) if versions else ()
+        told = {"versions": history_rows(dataset, versions), "sparklines": sparklines(sizes)}
+    except TableUnreachable:
+        versions = known_versions(dataset=dataset, limit=HISTORY_ROWS, before=before)
+        oldest = versions[-1].version if versions else 0
+        told = {"versions": history_rows(dataset, versions), "as_last_known": True}
     return dataset_page(
         request,
         dataset,
         "history",
         {
-            "versions": history_rows(dataset, versions),
-            "sparklines": sparklines(
-                services.sizes(dataset=dataset, first=oldest, last=versions[0].version) if versions else ()
-            ),
+            **told,
             "next_before": oldest if oldest > 0 and len(versions) == HISTORY_ROWS else None,
             "key_fields": key_fields(dataset, request.GET),
             "may_export": may_export(person(request), dataset),

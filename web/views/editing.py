@@ -31,7 +31,16 @@ from web.view_models.blame import key_fields
 from web.view_models.change_requests import head
 from web.view_models.datasets import KEY_PARAMETER, preview_table, types_of
 from web.view_models.editing import as_typed, fields_of_columns, row_fields, row_form_url, tray_page
-from web.views.shared import dataset_at, dataset_page, facts_at, form_at, person, posted, signed_in
+from web.views.shared import (
+    dataset_at,
+    dataset_page,
+    facts_at,
+    form_at,
+    person,
+    posted,
+    signed_in,
+    within_dataset,
+)
 from web.views.table_rows import ROWS_A_PAGE, rows_asked_for
 from web.views.uploads import PATIENCE_SECONDS
 from web.wording import counted
@@ -42,6 +51,7 @@ _PLACE = ("project_slug", "dataset_slug")
 @asked_with(sort=TEXT, column=TEXT, value=TEXT, after=TEXT)
 @require_safe
 @signed_in
+@within_dataset("rows")
 def edit_rows(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """The table's rows, to be edited: in place where scripts run, else each in a form of its own."""
     dataset = _editable(request, project_slug, dataset_slug)
@@ -69,6 +79,7 @@ def edit_rows(request: HttpRequest, project_slug: str, dataset_slug: str) -> Htt
 @asked_with(starting=KEY_PARAMETER, row=TEXT)
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@within_dataset("rows")
 def edit_row(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """One row in a form: of the table by its key, added and edited again by its name, or new."""
     dataset = _editable(request, project_slug, dataset_slug)
@@ -166,6 +177,7 @@ def _cells_of(request: HttpRequest, types: Mapping[str, str]) -> tuple[dict[str,
 
 @require_safe
 @signed_in
+@within_dataset("rows")
 def edits_page(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """The tray: every edited row with what it would change, what is wrong, and the form that proposes it."""
     return _tray_page(request, _editable(request, project_slug, dataset_slug))

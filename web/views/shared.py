@@ -16,12 +16,14 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from changerequests import selectors
 from changerequests.facts import Facts, visible_facts
 from changerequests.models import ChangeRequest
+from datasets import outages
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import Dataset, Project
 from datasets.roles import is_owner, visible_dataset
-from datasets.rows import TableProblem
+from datasets.rows import TableProblem, TableUnreachable
 from web.forms import SignInForm
 from web.typed import TypedForm, page_of, typed_form
+from web.view_models.change_requests import head
 from web.view_models.datasets import dataset_head
 from web.view_models.projects import project_head
 
@@ -166,6 +168,59 @@ def reads_table(view: View) -> View:
             return dataset_page(request, dataset, "unreadable", context, status=422, tab="rows")
 
     return guarded
+
+
+def within_dataset(tab: str) -> Callable[[View], View]:
+    """Show a page of a dataset that needs the table while its store gives nothing: that in its place, in the frame with
+    all that the database knows. What a form asks for is refused as ever.
+    """
+
+    def decorated(view: View) -> View:
+        @wraps(view)
+        def guarded(
+            request: HttpRequest, project_slug: str, dataset_slug: str, **named: Any
+        ) -> HttpResponseBase:
+            try:
+                return view(request, project_slug, dataset_slug, **named)
+            except TableUnreachable as error:
+                if request.method == "POST":
+                    raise
+                outages.note_outage(error)
+                dataset = dataset_at(request, project_slug, dataset_slug)
+                return dataset_page(request, dataset, "out_of_reach", {"reason": error.reason}, tab=tab)
+
+        return guarded
+
+    return decorated
+
+
+def within_request(tab: str) -> Callable[[View], View]:
+    """The same for a page of a change request; of a fragment a sentence."""
+
+    def decorated(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, cr_id: str, **named: Any) -> HttpResponseBase:
+            try:
+                return view(request, cr_id, **named)
+            except TableUnreachable as error:
+                if request.method == "POST":
+                    raise
+                outages.note_outage(error)
+                facts = facts_at(request, cr_id)
+                context: dict[str, Any] = {
+                    "change_request": facts.change_request,
+                    "dataset": facts.dataset,
+                    "known": facts.plan_check,
+                    "reason": error.reason,
+                }
+                if is_fragment(request):
+                    return render(request, "change_requests/_out_of_reach.html", context)
+                context["head"] = head(facts, tab)
+                return render(request, "change_requests/out_of_reach.html", context)
+
+        return guarded
+
+    return decorated
 
 
 def project_page(

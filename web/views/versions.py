@@ -18,7 +18,16 @@ from datasets.roles import may_contribute
 from datasets.rows import InvalidCursor, changes_filter
 from web.parameters import NUMBER, TEXT, asked_with, choice
 from web.view_models.versions import compared_rows
-from web.views.shared import dataset_at, dataset_page, form_at, person, posted, signed_in, whole_number
+from web.views.shared import (
+    dataset_at,
+    dataset_page,
+    form_at,
+    person,
+    posted,
+    signed_in,
+    whole_number,
+    within_dataset,
+)
 
 ROWS = 100
 KINDS = (("", "All"), ("insert", "New"), ("update", "Changed"), ("delete", "Deleted"))
@@ -36,6 +45,7 @@ _ASKED = {
 @asked_with(starting="", **_ASKED)
 @require_safe
 @signed_in
+@within_dataset("history")
 def compare(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpResponse:
     """What differs between two versions, cell by cell; without both the newest and the one before."""
     dataset = dataset_at(request, project_slug, dataset_slug)

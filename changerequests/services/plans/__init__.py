@@ -7,6 +7,7 @@ from changerequests.services.plans.checking import (
     check,
     check_again,
     check_if_outdated,
+    check_what_was_out_of_reach,
     fresh_check,
     may_check_again,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "check",
     "check_again",
     "check_if_outdated",
+    "check_what_was_out_of_reach",
     "choices_standing",
     "compare_revisions",
     "conflict_document",

@@ -20,13 +20,15 @@ from changerequests.services import expectations
 from changerequests.services.locks import lock_change_request
 from changerequests.services.plans.planning import keep_conflicts, plan_of
 from changerequests.states import Status
-from datasets import suites, work
+from datasets import outages, suites, table_work, work
 from datasets.errors import Forbidden, TableReplaced
 from datasets.operators import is_operator
 from datasets.rows import storable
 
 #: The ``problem_code`` of content whose checks ended their workers each time.
 GIVEN_UP: Final = "check_given_up"
+#: For how many requests one sweep asks that could not be planned while a store did not answer.
+CHECKED_AT_ONCE = 50
 _GIVEN_UP = (
     f"It could not be checked: {work.MOST_ATTEMPTS} attempts were cut short, each with its worker. It may be what "
     "kills them, for want of memory above all; the worker's log says more. Ask to check it again, or propose fewer "
@@ -66,6 +68,9 @@ def check(*, change_request_id: int) -> PlanCheck | None:
         standing = now.plan_check
         if now.revision != revision or now.resolutions_digest != digest:
             return standing
+        is_silent = numbers.get("problem_code") == table_work.STORE_SILENT
+        if is_silent and standing is not None and not standing.problem:
+            return standing  # what is known stays: a merge looks at the table itself, once its store answers
         made = "plan_digest" in numbers  # a table that cannot be read any more has no version to compare
         if made and standing is not None and standing.table_version > numbers["table_version"]:
             return standing
@@ -140,6 +145,22 @@ def check_again(*, change_request_id: int, actor: User) -> PlanCheck | None:
     return check(change_request_id=change_request_id)
 
 
+def check_what_was_out_of_reach() -> int:
+    """Ask workers to plan what could not be planned while the store of its table did not answer, now that it does;
+    returns how many.
+    """
+    again = PlanCheck.objects.filter(
+        problem_code=table_work.STORE_SILENT,
+        change_request__dataset__meta__unreachable_since=None,
+        change_request__status__in=[Status.DRAFT, Status.PENDING],
+    ).values_list("change_request_id", flat=True)[:CHECKED_AT_ONCE]
+    if again and outages.is_data_root_shut_off():
+        return 0
+    for change_request_id in again:
+        queue.ask_for_check(change_request_id)
+    return len(again)
+
+
 def _suite_problem(change_request: ChangeRequest, error: merging.SuiteRejected) -> str:
     return (
         f"The expectations of {change_request.dataset.name} do not fit the table any more; "
@@ -187,7 +208,10 @@ def fresh_check(facts: Facts) -> PlanCheck | None:
         return known
     if known is not None and not known.problem:
         try:
-            version = merging.inspect_table(facts.dataset.table_uri).version
+            with outages.asking(facts.dataset):
+                version = merging.inspect_table(facts.dataset.table_uri).version
+        except merging.TableUnreachable:
+            return known
         except merging.MergeError:
             version = -1
         unjudged = facts.expectation_check is None and suites.active_suite(facts.dataset) is not None

@@ -12,6 +12,7 @@ from changerequests.models import ChangeRequest, Revision
 from changerequests.services.plans.requests import conflicts_request_for, merge_request_for
 from changerequests.services.storage import conflicts_folder
 from changerequests.states import Status
+from datasets import outages
 from datasets.errors import NotFound, TableReplaced
 from datasets.rows import kept
 
@@ -25,6 +26,7 @@ def plan_of(change_request: ChangeRequest) -> Iterator[merging.MergePlan]:
     """
     revision = _revision_to_plan(change_request)
     with (
+        outages.asking(change_request.dataset),
         naming_missing_content(change_request, revision),
         merging.plan(merge_request_for(change_request, revision)) as plan,
     ):
@@ -47,6 +49,7 @@ def conflicts_of(change_request: ChangeRequest) -> Iterator[merging.KeptConflict
     """
     revision = _revision_to_plan(change_request)
     with (
+        outages.asking(change_request.dataset),
         naming_missing_content(change_request, revision),
         merging.open_conflicts(
             conflicts_request_for(change_request, revision),

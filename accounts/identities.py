@@ -111,7 +111,7 @@ def is_vouched_for(user: User) -> bool:
 def subject_in(claims: Mapping[str, Any]) -> str:
     """The subject of claims. Raises ``SignInRefused`` where there is none that could be kept."""
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or "\0" in subject:
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or _kept(subject) != subject:
         raise SignInRefused("The provider did not say who you are: its answer has no usable subject.")
     return subject
 
@@ -281,7 +281,9 @@ def _as_user_name(text: str) -> str:
 
 def _email_in(claims: Mapping[str, Any], provider: SignInProvider) -> str:
     """The e-mail address that the provider says is the person's; empty where it does not say so."""
-    email = _text(claims, "email")
+    told, email = claims.get("email"), _text(claims, "email")
+    if not isinstance(told, str) or _kept(told) != told:  # what would be kept of it is another address
+        return ""
     if len(email) > 254 or not (claims.get("email_verified") is True or provider.trusts_email):
         return ""
     try:
@@ -293,7 +295,12 @@ def _email_in(claims: Mapping[str, Any], provider: SignInProvider) -> str:
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
     found = claims.get(name)
-    return " ".join(found.replace("\0", " ").split()) if isinstance(found, str) else ""
+    return " ".join(_kept(found).split()) if isinstance(found, str) else ""
+
+
+def _kept(text: str) -> str:
+    """A text as databases keep it: without NUL, and without halves of UTF-16 pairs, which JSON can say."""
+    return text.replace("\0", " ").encode(errors="replace").decode()
 
 
 def _require_person(user: User) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 import jwt
 import requests
 import structlog
+import urllib3
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
 from allauth.socialaccount.models import SocialApp, SocialToken
@@ -28,6 +29,7 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
@@ -68,6 +70,22 @@ class _Unbelievable(OAuth2Error):
     """An answer of the provider that must not be believed."""
 
 
+#: Ways in which nothing comes of an answer: it is broken off, of other shapes than were agreed on, or too deep to be
+#: read. Who reads a stream hears of its end from urllib3 itself.
+_NO_ANSWERS: Final = (
+    OAuth2Error,
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    SuspiciousOperation,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
+
 def begin(request: HttpRequest, **state: Any) -> str:
     """The address of the provider to which a browser is led; ``state`` comes back with the answer.
 
@@ -106,17 +124,19 @@ def end_session_address(request: HttpRequest, id_token: str, back: str) -> str:
     """Where the provider ends its own session, too; empty where it does not say so, or does not answer."""
     adapter = _Adapter(request)
     try:
-        place = adapter.openid_config.get("end_session_endpoint", "")
-    except (OAuth2Error, requests.RequestException):
-        return ""
-    if not isinstance(place, str) or not _is_safe(place):
+        with _named_failures(adapter.settings):
+            place = adapter.openid_config.get("end_session_endpoint")
+            if not isinstance(place, str) or not _is_safe(place):
+                return ""
+            has_query = bool(urlsplit(place).query)
+    except ProviderFailed:
         return ""
     asked = {
         "id_token_hint": id_token,
         "client_id": adapter.settings.client_id,
         "post_logout_redirect_uri": request.build_absolute_uri(back),
     }
-    return f"{place}{'&' if urlsplit(place).query else '?'}{urlencode(asked)}"
+    return f"{place}{'&' if has_query else '?'}{urlencode(asked)}"
 
 
 class Hooks(DefaultSocialAccountAdapter):
@@ -257,7 +277,7 @@ def _named_failures(provider: SignInProvider) -> Iterator[None]:
     """Whatever goes wrong between here and the provider, as ``ProviderFailed``: its answers are not ours to trust."""
     try:
         yield
-    except (OAuth2Error, requests.RequestException, KeyError, TypeError, ValueError) as error:
+    except _NO_ANSWERS as error:
         raise _failure(error, provider) from error
 
 
@@ -272,7 +292,8 @@ def _failure(error: Exception, provider: SignInProvider) -> ProviderFailed:
         return ProviderFailed(
             f"{provider.name} {error}. Nobody was signed in; ask an operator if it stays so."
         )
-    if isinstance(error, requests.RequestException) and not isinstance(error, json.JSONDecodeError):
+    unheard = (requests.RequestException, urllib3.exceptions.HTTPError)
+    if isinstance(error, unheard) and not isinstance(error, json.JSONDecodeError):
         return ProviderFailed(f"{provider.name} does not answer. Try again in a moment.")
     if isinstance(error, OAuth2Error):
         return ProviderFailed(

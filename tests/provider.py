@@ -32,6 +32,8 @@ class LyingProvider:
     discovery: Claims = field(default_factory=dict)
     id_token: Callable[[Claims], Claims | str] = dict
     user_info: Claims = field(default_factory=dict)
+    #: What is answered at a path, as it is: headers and body.
+    instead: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
     is_down: bool = False
 
     def knows(self, subject: str, **claims: Any) -> None:
@@ -42,6 +44,7 @@ class LyingProvider:
     def be_honest(self) -> None:
         """End every lie."""
         self.sign_with, self.discovery, self.user_info, self.is_down = None, {}, {}, False
+        self.instead = {}
         self.id_token = dict
 
     def wrapped(self, mock: Any) -> Callable[..., Iterable[bytes]]:
@@ -52,6 +55,10 @@ class LyingProvider:
             if self.is_down:
                 start_response("503 Down", [])
                 return [b""]
+            if path in self.instead:
+                given, content = self.instead[path]
+                start_response("200 OK", [*given.items()])
+                return [content]
             body, status, headers = run_wsgi_app(mock, environ, buffered=True)
             content = b"".join(body)
             if status.startswith("200") and path in self._changes:

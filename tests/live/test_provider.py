@@ -235,6 +235,82 @@ def test_what_the_provider_says_of_itself_and_of_others_is_not_believed_either(
         assert (status, words in sentence) == (502, True)
 
 
+#: Answers that are none: each stands where the provider would say something about itself or somebody.
+NO_ANSWERS: dict[str, tuple[dict[str, str], bytes]] = {
+    "cut off": ({"Content-Type": "application/json", "Content-Length": "4000"}, b'{"issuer": "'),
+    "no gzip": ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, b"{}"),
+    "a page": ({"Content-Type": "text/html"}, b"<html>Please sign in to this network</html>"),
+    "too deep": ({"Content-Type": "application/json"}, b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "a list": ({"Content-Type": "application/json"}, b"[]"),
+    "endless digits": ({"Content-Type": "application/json"}, b'{"issuer": ' + b"1" * 5_000 + b"}"),
+    "of another kind": (
+        {"Content-Type": "application/json"},
+        b'{"issuer": 1, "keys": [1, null, {"kty": 3}], "access_token": {}, "id_token": [], "sub": []}',
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS)
+def test_an_answer_that_cannot_be_read_signs_nobody_in_and_breaks_nothing(
+    provider: LyingProvider, visitor: Browser, answer: str
+) -> None:
+    subject = f"s-11-{answer}"
+    provider.knows(subject, preferred_username="kim")
+    for path in ("/.well-known/openid-configuration", "/oauth2/token", "/jwks", "/userinfo"):
+        provider.instead = {}
+        back = visitor.as_subject(subject, visitor.begin())
+        provider.instead = {path: NO_ANSWERS[answer]}
+        status, sentence = refused(visitor.get(back))
+        assert (status, sentence.startswith("Example ID "), visitor.is_in()) == (502, True, False), path
+    assert not Identity.objects.filter(subject=subject).exists()
+
+    provider.be_honest()
+    visitor.sign_in(subject)
+    provider.instead = {"/.well-known/openid-configuration": NO_ANSWERS[answer]}
+    left = visitor.post("/sign-out/")
+    assert (left.status_code, visitor.is_in()) == (200, False)
+
+
+def test_whoever_signs_out_does_so_whatever_place_the_provider_names(
+    provider: LyingProvider, visitor: Browser
+) -> None:
+    provider.knows("s-12", preferred_username="lou")
+    for place in ("https://[", "javascript:alert(1)", 7, None):
+        visitor.sign_in("s-12")
+        provider.discovery = {"end_session_endpoint": place}
+        left = visitor.post("/sign-out/")
+        assert (left.status_code, "javascript" in left.text, visitor.is_in()) == (200, False, False)
+        provider.be_honest()
+
+
+#: Half of a pair of UTF-16: JSON can say it, and no database keep it.
+HALF = "\ud800"
+
+
+def test_texts_that_are_none_are_not_kept(provider: LyingProvider, visitor: Browser, headgate: str) -> None:
+    claims = {
+        "preferred_username": f"mo{HALF}",
+        "given_name": f"Mo{HALF}",
+        "family_name": "\0",
+        "email": f"mo{HALF}@example.org",
+        "email_verified": True,
+        "realm": {"groups": [HALF, "\0", "crew"]},
+    }
+    provider.user_info = claims
+    provider.knows("s-13")
+    assert visitor.sign_in("s-13").status_code == 302
+    mo = User.objects.get(identity__subject="s-13")
+    assert (mo.username, mo.first_name, mo.last_name, mo.email) == ("mo", "Mo?", "", "")
+    assert [group.name for group in mo.groups.all()] == ["crew"]
+
+    provider.id_token = lambda told: {**told, "sub": HALF}
+    provider.user_info = {"sub": HALF}
+    assert refused(Browser(headgate).sign_in("s-13")) == (
+        403,
+        "The provider did not say who you are: its answer has no usable subject.",
+    )
+
+
 def test_a_provider_that_is_down_or_says_no_is_a_clear_page(
     provider: LyingProvider, visitor: Browser
 ) -> None:

@@ -18,8 +18,10 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts.access import end_access
 from accounts.errors import EmailTaken, IdentityTaken, SignInRefused
 from accounts.invitations import give_invited_role, take_invitation
 from accounts.models import Identity
@@ -29,7 +31,7 @@ from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
 from datasets.evidence import account_rows
 from datasets.operators import OPERATORS_GROUP, make_operator, operators_group
-from datasets.owners import owned_by, owners_of
+from datasets.owners import keeping_owners, owned_by, owners_of
 
 logger = structlog.get_logger(__name__)
 
@@ -86,14 +88,28 @@ def link_subject(*, provider: SignInProvider, user: User, subject: str) -> None:
         _linked(user, provider, subject_in({"sub": subject}), actor=None)
 
 
-def unlink(*, user: User) -> None:
-    """Let the account not be signed in to through the provider any more. Raises ``InvalidInput`` where it is not."""
+def unlink(*, user: User, actor: User | None = None, spare: str | None = None) -> None:
+    """Let the account not be signed in to through the provider any more, and take back the groups that it gave.
+
+    Tokens and sessions end, but the session of the key ``spare``: the provider vouches for nobody who has them now. By
+    an operator's command, or by the person (``actor``), who must have another way in. Raises ``InvalidInput`` where the
+    account is not linked or has none, and ``LastOwner``.
+    """
     with transaction.atomic():
-        identity = Identity.objects.select_for_update().filter(user=user).first()
+        identity = _identities().filter(user=user).first()
         if identity is None:
             raise InvalidInput(f"{user.get_username()} is not linked to a provider.")
+        if actor is not None and not (settings.PASSWORD_SIGN_IN and user.has_usable_password()):
+            raise InvalidInput(
+                "This account has no other way in: it could not be signed in to any more. Ask an operator."
+            )
+        with keeping_owners(owned_by([], identity.groups.all()) if actor is not None else ()):
+            _follow_groups(identity, frozenset())
+        _follow_operators(identity, operates=False)
         identity.delete()
-        _record("account.unlinked", user, {"issuer": identity.issuer})
+        end_access(
+            user=user, actor=actor, action="account.unlinked", spare=spare, data={"issuer": identity.issuer}
+        )
 
 
 def is_vouched_for(user: User) -> bool:
@@ -118,12 +134,7 @@ def subject_in(claims: Mapping[str, Any]) -> str:
 
 def _sign_in(provider: SignInProvider, claims: Mapping[str, Any], invitation_key: str) -> VouchedFor:
     subject = subject_in(claims)
-    identity = (
-        Identity.objects.select_for_update(of=("self",))
-        .select_related("user")
-        .filter(issuer=provider.issuer, subject=subject)
-        .first()
-    )
+    identity = _identities().filter(issuer=provider.issuer, subject=subject).first()
     is_new = identity is None
     if identity is None:
         identity = _made(provider, subject, claims, invitation_key)
@@ -134,6 +145,11 @@ def _sign_in(provider: SignInProvider, claims: Mapping[str, Any], invitation_key
         give_invited_role(invitation, identity.user)
     lacks_groups = _follow(identity, provider, claims)
     return VouchedFor(User.objects.get(pk=identity.user_id), is_new, lacks_groups)
+
+
+def _identities() -> QuerySet[Identity]:
+    """Identities with their users, which are locked where they are looked at."""
+    return Identity.objects.select_for_update(of=("self",)).select_related("user")
 
 
 def _made(provider: SignInProvider, subject: str, claims: Mapping[str, Any], invitation_key: str) -> Identity:
@@ -192,8 +208,8 @@ def _follow(identity: Identity, provider: SignInProvider, claims: Mapping[str, A
         values = provider.groups_in(claims)
     except GroupsUnreadable as error:
         raise SignInRefused(f"{error} Ask an operator to look at OIDC_GROUPS_CLAIM.") from error
-    _follow_groups(identity, provider, values or frozenset())
-    _follow_operators(identity, bool(provider.operators & (values or frozenset())))
+    _follow_groups(identity, provider.group_names(values or frozenset()))
+    _follow_operators(identity, operates=bool(provider.operators & (values or frozenset())))
     return values is None
 
 
@@ -219,10 +235,10 @@ def _follow_names(user: User, provider: SignInProvider, claims: Mapping[str, Any
     _record("account.changed", user, {"changed": moved})
 
 
-def _follow_groups(identity: Identity, provider: SignInProvider, values: frozenset[str]) -> None:
+def _follow_groups(identity: Identity, told: frozenset[str]) -> None:
     """The groups that the provider gave and does not name any more go; those that others gave stay."""
     user = identity.user
-    names = provider.group_names(values) - {OPERATORS_GROUP}  # which OIDC_OPERATORS alone gives
+    names = told - {OPERATORS_GROUP}  # which OIDC_OPERATORS alone gives
     wanted = {Group.objects.get_or_create(name=name)[0] for name in sorted(names)}
     member_of, given = set(user.groups.all()), set(identity.groups.all())
     added, removed = wanted - member_of, (given - wanted) & member_of
@@ -243,7 +259,7 @@ def _follow_groups(identity: Identity, provider: SignInProvider, values: frozens
     _record("account.groups_followed", user, data)
 
 
-def _follow_operators(identity: Identity, operates: bool) -> None:
+def _follow_operators(identity: Identity, *, operates: bool) -> None:
     user = identity.user
     if operates and not (user.is_staff and user.groups.filter(name=OPERATORS_GROUP).exists()):
         make_operator(user)

@@ -47,6 +47,7 @@ urlpatterns = [
     path("sign-in/provider/answer/", provider.provider_answer, name="provider_answer"),
     path("sign-in/once/<str:link>/", provider.sign_in_once, name="sign_in_once"),
     path("account/provider/", provider.link_account, name="link_account"),
+    path("account/provider/unlink/", provider.unlink_account, name="unlink_account"),
     path("sign-out/", sessions.SignOut.as_view(), name="logout"),
     path("account/", account.account, name="account"),
     path("account/password/", account.change_password, name="change_password"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -28,7 +28,7 @@ from datasets.roles import Role
 from notifications.kinds import Kind
 from notifications.unsubscribing import Farewell, farewell_of, token_of
 from tests.api.clients import client_of, problem
-from tests.factories import UserFactory, fresh, person_with
+from tests.factories import UserFactory, fresh, give_role, person_with
 
 pytestmark = pytest.mark.django_db
 
@@ -162,6 +162,51 @@ def test_groups_are_mapped_and_what_a_person_signs_in_with_is_linked_by_command(
     with pytest.raises(SignInRefused):
         identities.sign_in(provider=replace(PROVIDER, makes_accounts=False), claims={"sub": "42"})
     assert User.objects.count() == 2
+
+
+def test_whoever_unlinks_keeps_nothing_that_the_provider_gave_and_needs_another_way_in(
+    settings: Any, dataset: Dataset
+) -> None:
+    settings.SIGN_IN_PROVIDER = PROVIDER
+    mine = Group.objects.create(name="by hand")
+    rita = UserFactory.create(username="rita", password="headgate-demo")
+    rita.groups.add(mine)
+    claims = {"sub": "42", "groups": ["/team/a", "platform"]}
+    identities.link(provider=PROVIDER, claims=claims, user=rita)
+    browser, other, program = Client(), Client(), client_of(rita)
+    for one in (browser, other):
+        one.force_login(rita)
+    assert "Unlink from Example ID" in browser.get(reverse("account")).content.decode()
+    assert is_operator(fresh(rita)) is True
+
+    give_role(Group.objects.get(name="Team A"), dataset, Role.OWNER)
+    assert browser.post(reverse("unlink_account")).status_code == 409
+    assert (Identity.objects.count(), is_operator(fresh(rita)), is_in(other)) == (1, True, True)
+
+    person_with(Role.OWNER, dataset)
+    assert browser.post(reverse("unlink_account")).headers["Location"] == "/account/"
+    assert list(fresh(rita).groups.all()) == [mine]
+    assert (Identity.objects.count(), is_operator(fresh(rita)), fresh(rita).is_staff) == (0, False, False)
+    assert (is_in(browser), is_in(other), program.get("/api/v1/datasets").status_code) == (True, False, 401)
+    assert browser.post(reverse("unlink_account")).status_code == 422
+    event = list(events_of("user", "rita"))[-1]
+    assert (event.action, event.actor, event.data) == (
+        "account.unlinked",
+        "rita",
+        {"issuer": "https://id.example.org", "sessions": 1, "tokens": 1},
+    )
+
+    only = identities.sign_in(provider=PROVIDER, claims={"sub": "43", "preferred_username": "sam"}).user
+    browser.force_login(only)
+    assert "Unlink from" not in browser.get(reverse("account")).content.decode()
+    assert browser.post(reverse("unlink_account")).status_code == 422
+    settings.PASSWORD_SIGN_IN = False
+    identities.link(provider=PROVIDER, claims=claims, user=rita)
+    browser.force_login(fresh(rita))
+    assert browser.post(reverse("unlink_account")).status_code == 422
+    assert Identity.objects.count() == 2
+    run("link_person", "rita", "--unlink")
+    assert (Identity.objects.count(), is_operator(fresh(rita))) == (1, False)
 
 
 @pytest.mark.parametrize(

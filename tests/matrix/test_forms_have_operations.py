@@ -59,6 +59,7 @@ NO_OPERATION = {
     "POST accept_invitation": "a person chooses a password of their own, in a browser",
     "POST sign_in_once": "a person comes in by a link that an operator made; programs have tokens",
     "POST link_account": "a person proves at the provider, in a browser, who they are",
+    "POST unlink_account": "where the link was made, in a browser",
     "POST decide_device": "a person lets a program in; a program that could would let itself in",
 }
 

@@ -27,6 +27,7 @@ POST login                   | 302 302 302 302 302 302 302
 GET sign_in_once             | 410 410 410 410 410 410 410
 POST sign_in_once            | 410 410 410 410 410 410 410
 POST link_account            | 302 404 404 404 404 404 404
+POST unlink_account          | 302 422 422 422 422 422 422
 POST logout                  | 302 302 302 302 302 302 302
 GET account                  | 302 200 200 200 200 200 200
 POST change_password         | 302 302 302 302 302 302 302

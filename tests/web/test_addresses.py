@@ -108,6 +108,7 @@ def test_a_form_s_address_leads_to_the_page_of_the_form(parts: dict[str, Any], o
         "sign_in_with_provider": "/sign-in/",
         "provider_answer": "/sign-in/",
         "link_account": "/account/",
+        "unlink_account": "/account/",
         "make_service_token": "/service-accounts/999/",
         "rotate_service_token": "/service-accounts/999/",
         "revoke_service_token": "/service-accounts/999/",

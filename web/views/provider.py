@@ -86,6 +86,17 @@ def link_account(request: HttpRequest) -> HttpResponse:
     return render(request, "registration/leaving.html", {"address": address, **_named()})
 
 
+@form_at("account")
+@signed_in
+def unlink_account(request: HttpRequest) -> HttpResponse:
+    """Let the account be signed in to by its password alone again."""
+    user = person(request)
+    identities.unlink(user=user, actor=user, spare=request.session.session_key)
+    request.session.pop(ID_TOKEN, None)
+    messages.success(request, "Your account is linked no more. Your tokens and other sessions ended.")
+    return HttpResponseRedirect(reverse("account"))
+
+
 @asked_with(
     code=TEXT,
     state=TEXT,

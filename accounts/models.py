@@ -173,6 +173,8 @@ class ServiceAccount(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    #: Whoever has made one of its tokens: what it proposes or approves may be theirs.
+    key_holders = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="service_keys", blank=True)
 
     def __str__(self) -> str:
         return f"service account {self.pk}"

@@ -1,7 +1,8 @@
 """Service accounts: what pipelines are here. No password, no sign-in; roles like people, and tokens made by others.
 
 Operators make them, and owners of a project for it. Their user names end with ``@service``, which no person's does: so
-timelines, the trail and tables' logs tell what they are. Who manages one may do with it whatever its roles let it do.
+timelines, the trail and tables' logs tell what they are. Who manages one may do with it whatever its roles let it do;
+whoever has held one of its keys is no second person beside it (``changerequests.selectors.verdicts_on``).
 """
 
 from __future__ import annotations
@@ -111,9 +112,11 @@ def make_token(
     _require_manager(actor, account.project)
     if not account.user.is_active:
         raise InvalidInput("The service account is deactivated.")
-    return tokens.make_token(
-        owner=account.user, actor=actor, name=name, scopes=scopes, days=days, agent=agent
-    )
+    with transaction.atomic():
+        account.key_holders.add(actor)
+        return tokens.make_token(
+            owner=account.user, actor=actor, name=name, scopes=scopes, days=days, agent=agent
+        )
 
 
 def rotate_token(*, actor: User, account: ServiceAccount, number: object) -> tuple[Token, str]:

@@ -177,7 +177,8 @@ class Facts:
     @property
     def approvals(self) -> tuple[Review, ...]:
         """Approvals that count: of this content and these choices, by somebody who may review and is neither its author
-        nor its last editor, nor chose values; by service accounts where the dataset lets them count."""
+        nor its last editor, nor chose values, nor has held a key of a service account that did; by service accounts
+        where the dataset lets them count."""
         revision = self.revision
         return tuple(
             review
@@ -186,6 +187,7 @@ class Facts:
             and review.verdict == Review.Verdict.APPROVE
             and review.entitled
             and not review.chose
+            and not review.same_hands
             and (self.dataset.service_approvals_count or not review.by_service)
             and review.revision_digest == revision.digest
             and review.resolutions_digest == self.resolutions_digest

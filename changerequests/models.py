@@ -650,6 +650,8 @@ class Review(models.Model):
     chose: bool
     #: Whether the reviewer is a service account. The same.
     by_service: bool
+    #: Whether the reviewer is one person, by keys of service accounts, with who made or approved it. The same.
+    same_hands: bool
     #: The number of its revision. The same.
     revision_number: int
 

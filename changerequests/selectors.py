@@ -101,12 +101,50 @@ def _of_suite_that_holds() -> Q:
 
 def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
     """Verdicts on these requests, oldest first, comments apart; each with whether its reviewer is ``entitled`` to it
-    still, is a service account (``by_service``), and ``chose`` values for conflicts, and the number of its revision."""
+    still, is a service account (``by_service``), ``chose`` values for conflicts, and is one pair of hands with whoever
+    made or approved the same (``same_hands``), and the number of its revision."""
     return _verdicts().filter(change_request__in=change_requests)
 
 
 #: The condition that a verdict is a service account's.
 BY_SERVICE = Q(reviewer__service_account__isnull=False)
+
+
+def _one_hand_with(person: str) -> Q:
+    """The condition that a person, and the reviewer of the verdict outside, are one pair of hands.
+
+    Either is a service account of which the other has held a key, or somebody has held keys of both.
+    """
+    keys_of_it, keys_it_has = f"{person}__service_account__key_holders", f"{person}__service_keys"
+    return (
+        Q(**{keys_of_it: OuterRef("reviewer")})
+        | Q(**{f"{keys_it_has}__user": OuterRef("reviewer")})
+        | Q(**{f"{keys_of_it}__service_keys__user": OuterRef("reviewer")})
+    )
+
+
+def _by_same_hands() -> Q:
+    own = {"change_request": OuterRef("change_request")}
+    beside = Review.objects.filter(
+        _one_hand_with("reviewer"),
+        Q(reviewer__service_account=None) | Q(pk__lt=OuterRef("pk")),
+        **own,
+        verdict=Review.Verdict.APPROVE,
+        revision_digest=OuterRef("revision_digest"),
+        resolutions_digest=OuterRef("resolutions_digest"),
+    ).exclude(reviewer=OuterRef("reviewer"))
+    has_keys = User.objects.filter(pk=OuterRef("reviewer"), service_keys__isnull=False)
+    return (BY_SERVICE | Q(Exists(has_keys))) & (  # most people have none, and no more is asked of them
+        Q(Exists(ChangeRequest.objects.filter(_one_hand_with("author"), pk=OuterRef("change_request"))))
+        | Q(Exists(Revision.objects.filter(_one_hand_with("created_by"), **own, is_current=True)))
+        | Q(Exists(ConflictResolution.objects.filter(_one_hand_with("chosen_by"), **own, is_current=True)))
+        | (BY_SERVICE & Q(Exists(beside)))
+    )
+
+
+#: The condition that a verdict and what it is about, or another approval, are of one person: of a service account and
+#: of somebody who has held a key of it. Of several approvals the person's own counts, else the first.
+BY_SAME_HANDS = _by_same_hands()
 
 
 @built_once
@@ -124,6 +162,7 @@ def _verdicts() -> QuerySet[Review]:
         "entitled": ExpressionWrapper(entitled, BooleanField()),
         "chose": Exists(chosen),
         "by_service": ExpressionWrapper(BY_SERVICE, BooleanField()),
+        "same_hands": ExpressionWrapper(BY_SAME_HANDS, BooleanField()),
         "revision_number": F("revision__number"),
     }
     return (

@@ -113,6 +113,7 @@ def approvals_that_count() -> Coalesce:
     counting = (
         _standing(Review.Verdict.APPROVE)
         .filter(Q(change_request__dataset__service_approvals_count=True) | ~selectors.BY_SERVICE)
+        .filter(~selectors.BY_SAME_HANDS)
         .filter(~Exists(chosen), Exists(content), resolutions_digest=F("change_request__resolutions_digest"))
         .exclude(reviewer=F("change_request__author"))
     )

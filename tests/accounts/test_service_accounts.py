@@ -1,11 +1,13 @@
 """What pipelines are here: made by operators and owners of projects, with tokens, no sign-in."""
 
 from datetime import timedelta
+from importlib import import_module
 from io import StringIO
 from typing import Any
 
 import pytest
 import time_machine
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
@@ -135,6 +137,60 @@ def test_its_approval_counts_where_the_dataset_says_so_alone_and_never_of_its_ow
     client.force_login(owner)
     shown = client.get(reverse("change_request", args=[request.cr_id])).content.decode()
     assert "nightly@service (service account)" in shown
+
+
+def counts(request: ChangeRequest) -> tuple[int, int]:
+    """How many approvals count: as gates look at them, and as lists do."""
+    found = ChangeRequest.objects.annotate(counted=approvals_that_count()).get(pk=request.pk)
+    return len(facts_of(found).approvals), found.counted
+
+
+def test_four_eyes_are_those_of_two_people_whatever_keys_one_of_them_holds(
+    owner: User, nightly: ServiceAccount, dataset: Dataset
+) -> None:
+    change_settings(dataset_id=dataset.pk, actor=owner, changes={"service_approvals_count": True})
+    other = person_with(Role.CONTRIBUTOR, dataset, username="otto")
+    watcher = service_accounts.create(
+        actor=owner, name="watcher", project=dataset.project, role=Role.CONTRIBUTOR
+    )
+
+    def approved_by(*reviewers: User, author: User) -> ChangeRequest:
+        made: ChangeRequest = ChangeRequestFactory.create(dataset=dataset, author=author)
+        for reviewer in reviewers:
+            review(change_request_id=made.pk, actor=reviewer, verdict="approve")
+        return made
+
+    by_pipeline = approved_by(owner, other, author=nightly.user)
+    assert counts(by_pipeline) == (2, 2)  # nobody could have acted as the pipeline yet
+    token, _ = service_accounts.make_token(actor=owner, account=nightly, name="load")
+    assert counts(by_pipeline) == (1, 1)
+    service_accounts.revoke_token(actor=owner, account=nightly, number=token.number)
+    assert counts(by_pipeline) == (1, 1)  # it may have been used
+    client = Client()
+    client.force_login(other)
+    shown = client.get(reverse("change_request", args=[by_pipeline.cr_id])).content.decode()
+    assert "whoever holds a service account’s key is one with it" in shown
+
+    assert counts(approved_by(nightly.user, author=owner)) == (0, 0)
+    assert counts(approved_by(nightly.user, owner, author=other)) == (1, 1)
+    assert counts(approved_by(owner, nightly.user, author=other)) == (1, 1)
+    assert counts(approved_by(watcher.user, author=nightly.user)) == (1, 1)
+    service_accounts.make_token(actor=owner, account=watcher, name="watch")
+    assert counts(approved_by(watcher.user, author=nightly.user)) == (0, 0)
+    assert counts(approved_by(watcher.user, nightly.user, author=other)) == (1, 1)
+    assert counts(approved_by(watcher.user, watcher.user, author=other)) == (1, 1)
+    assert counts(approved_by(watcher.user, nightly.user, owner, author=other)) == (1, 1)
+    stranger = person_with(Role.CONTRIBUTOR, dataset)
+    assert counts(approved_by(watcher.user, stranger, author=other)) == (2, 2)
+
+
+def test_whoever_made_tokens_before_it_was_kept_is_found_in_the_trail(
+    owner: User, nightly: ServiceAccount
+) -> None:
+    service_accounts.make_token(actor=owner, account=nightly, name="load")
+    nightly.key_holders.clear()
+    import_module("accounts.migrations.0007_key_holders").take_over(apps, None)
+    assert list(nightly.key_holders.all()) == [owner]
 
 
 def test_operators_make_one_by_command_with_its_first_token(dataset: Dataset) -> None:

@@ -60,7 +60,7 @@ def asked(**fields: Any) -> Facts:
 
 def verdict(pk: int, reviewer: User, said: str = "approve", **fields: Any) -> Review:
     """A verdict on the content that stands, by somebody who may review."""
-    derived = {"entitled": True, "chose": False, "by_service": False}
+    derived = {"entitled": True, "chose": False, "by_service": False, "same_hands": False}
     stored = {"revision_digest": "content", "resolutions_digest": ""}
     review = Review(
         pk=pk,
@@ -98,6 +98,7 @@ def test_a_plan_counts_for_its_content_and_choices_alone() -> None:
         (verdict(1, REVIEWER, entitled=False), False),
         (verdict(1, REVIEWER, chose=True), False),
         (verdict(1, REVIEWER, by_service=True), False),
+        (verdict(1, REVIEWER, same_hands=True), False),
         (verdict(1, REVIEWER, revision_digest="other"), False),
         (verdict(1, REVIEWER, resolutions_digest="chosen"), False),
         (verdict(1, AUTHOR), False),

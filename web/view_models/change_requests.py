@@ -107,6 +107,8 @@ def _why_lapsed(facts: Facts, review: Review) -> str:
         return "approved, but may not review any more"
     if review.by_service and not facts.dataset.service_approvals_count:
         return "approved; a service account’s approval does not count here"
+    if review.same_hands:
+        return "approved; it takes another person: whoever holds a service account’s key is one with it"
     return "approved earlier content"
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pytest_django import Settings
 import merging
 from changerequests.models import ChangeRequest
 from changerequests.services import backups, runs
-from changerequests.services.backups import BackupRefused, databases
+from changerequests.services.backups import BackupRefused, databases, files
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
@@ -119,7 +120,21 @@ def test_the_drill_with_everything_lost_but_the_tables(
     assert not ChangeRequest.objects.filter(pk=lost.pk, status=Status.MERGED).exists()
 
 
-@pytest.mark.parametrize("damaged", ["manifest", "list", "dump", "file", "missing file", "key"])
+#: What stands in the place of a manifest, and is none.
+NO_MANIFESTS = [b"", b"[]", b"7", b"{}", b"\xff", b'{"format": 1, "key": 7, "signature": "x"}']
+NO_MANIFESTS += [b"[" * 100_000, b'{"format": 1, "key": "first", "signature": "\\ud800"}', b'{"format": 1}']
+
+
+@pytest.mark.parametrize("content", NO_MANIFESTS, ids=range(len(NO_MANIFESTS)))
+def test_what_is_no_manifest_is_refused_in_words(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(CommandError, match="holds no whole backup"):
+        call_command("restore", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "damaged", ["manifest", "list", "no list", "dump", "file", "missing file", "key", "newer release"]
+)
 def test_a_backup_that_was_changed_is_refused_and_nothing_is_written(
     damaged: str, lake: Dataset, tmp_path: Path, settings: Settings
 ) -> None:
@@ -134,6 +149,11 @@ def test_a_backup_that_was_changed_is_refused_and_nothing_is_written(
         case "list":
             with (made.folder / "files.jsonl").open("a") as lines:
                 lines.write("\n")
+        case "no list":
+            (made.folder / "files.jsonl").unlink()
+        case "newer release":
+            newer = {**made.manifest.migrations, "datasets": "9999_of_another_year"}
+            replace(made.manifest, migrations=newer).write(made.folder)
         case "dump":
             with (made.folder / made.manifest.dump.path).open("ab") as dump:
                 dump.write(b"x")
@@ -192,6 +212,105 @@ def test_where_the_database_cannot_be_put_back_no_file_is_left(
         with pytest.raises(BackupRefused, match="pg_restore failed"):
             backups.put_back(made.folder)
         assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("ends", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_restore_that_ends_among_the_files_leaves_none_and_begins_anew(
+    ends: BaseException, lake: Dataset, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = person_with(Role.OWNER, lake)
+    request(lake, owner, "N1", 101)
+    made = backups.make_backup(tmp_path / "backup")
+    write, written = files._write, 0
+
+    def ends_at_the_third(blocks: Iterator[bytes], target: Path) -> tuple[str, int]:
+        nonlocal written
+        written += 1
+        if written == 3:
+            raise ends
+        return write(blocks, target)
+
+    monkeypatch.setattr(files, "_write", ends_at_the_third)
+    with elsewhere(tmp_path, settings) as root:
+        with pytest.raises(KeyboardInterrupt if isinstance(ends, KeyboardInterrupt) else CommandError):
+            call_command("restore", str(made.folder), stdout=StringIO())
+        assert (written, list(root.iterdir()), databases.is_empty()) == (3, [], True)
+        call_command("restore", str(made.folder), stdout=StringIO())
+        assert Dataset.objects.get().slug == "planes"
+
+
+def test_a_restore_takes_nothing_away_that_another_one_puts_there_at_the_same_moment(
+    lake: Dataset, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request(lake, person_with(Role.OWNER, lake), "N1", 101)
+    made = backups.make_backup(tmp_path / "backup")
+    copied = [one.path for one in made.manifest.copied(made.folder)]
+    monkeypatch.setattr(files, "is_empty", lambda _: True)  # as both looked before either wrote
+    with elsewhere(tmp_path, settings) as root:
+        theirs = root / copied[-1]
+        theirs.parent.mkdir(parents=True)
+        theirs.write_bytes(b"theirs")
+        with pytest.raises(CommandError, match=r"exists.*Nothing was put back"):
+            call_command("restore", str(made.folder), stdout=StringIO())
+        assert [path for path in root.rglob("*") if path.is_file()] == [theirs]
+        assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_backup_that_finds_no_space_says_so(
+    lake: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request(lake, person_with(Role.OWNER, lake), "N1", 101)
+
+    def full(blocks: Iterator[bytes], target: Path) -> tuple[str, int]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "_write", full)
+    with pytest.raises(CommandError, match=r"No space left on device.*holds no whole backup"):
+        call_command("backup", str(tmp_path / "backup"))
+    with pytest.raises(CommandError, match="holds no whole backup"):
+        call_command("restore", str(tmp_path / "backup"))
+
+
+def test_tables_below_a_data_root_in_an_object_store_come_back_with_it(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the factory's uploads are paths
+    root = f"s3://tables/{uuid.uuid4().hex}"
+    with s3_server() as options:
+        for name, value in options.items():
+            monkeypatch.setenv(name, value)
+        settings.DELTA_DATA_ROOT_OPTIONS = {"AWS_ALLOW_HTTP": "true"}
+        settings.HEADGATE_CACHE, settings.DELTA_DATA_ROOT = tmp_path / "cache", root
+        tables = [f"{root}/lake/planes", f"{root}/100%25 of Köln/planes"]
+        found = []
+        for number, uri in enumerate(tables):
+            merging.create_table(uri, PLANES, storage_options=settings.DELTA_DATA_ROOT_OPTIONS)
+            found.append(
+                register_dataset(
+                    project=ProjectFactory.create(),
+                    slug=f"planes-{number}",
+                    name=f"planes {number}",
+                    table_uri=uri,
+                    primary_keys=["tailnum"],
+                    required_approvals=0,
+                )
+            )
+        owner = person_with(Role.OWNER, found[0], username="olivia")
+        merge(request(found[0], owner, "N1", 101), owner)
+        waiting = request(found[0], owner, "N2", 102)
+        rows = [rows_of(one) for one in found]
+        made = backups.make_backup(tmp_path / "backup")
+        with elsewhere(tmp_path, settings):
+            settings.DELTA_DATA_ROOT, settings.HEADGATE_CACHE = root, tmp_path / "other-cache"
+            with pytest.raises(BackupRefused, match="is not empty"):
+                backups.put_back(made.folder)
+            store = merging.open_folders("s3://tables", options, cache=tmp_path / "third", cache_bytes=1)
+            assert store.remove(root.rpartition("/")[2])
+            call_command("restore", str(made.folder), stdout=StringIO())
+            restored = [*Dataset.objects.order_by("pk")]
+            assert [rows_of(one) for one in restored] == rows
+            again = ChangeRequest.objects.select_related("dataset").get(pk=waiting.pk)
+            assert merge(again, User.objects.get(username="olivia")).status == RunStatus.SUCCEEDED
 
 
 def test_what_is_kept_in_an_object_store_comes_back_in_another_place(

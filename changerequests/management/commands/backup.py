@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+import merging
 from changerequests.services.backups import BackupRefused, make_backup
 
 
@@ -29,6 +30,10 @@ class Command(BaseCommand):
             made = make_backup(folder, with_files=not database_only)
         except BackupRefused as error:
             raise CommandError(str(error)) from error
+        except (OSError, merging.MergeError) as error:  # a full disk, a store that does not answer
+            raise CommandError(
+                f"{error} {folder} holds no whole backup: remove it, and try again."
+            ) from error
         manifest = made.manifest
         files = (
             "the database alone"

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+import merging
 from changerequests.services.backups import BackupRefused, put_back
 
 
@@ -30,6 +31,8 @@ class Command(BaseCommand):
             manifest = put_back(folder, with_files=not database_only)
         except BackupRefused as error:
             raise CommandError(f"{error} Nothing was started.") from error
+        except (OSError, merging.MergeError) as error:  # a full disk, a store that does not answer
+            raise CommandError(f"{error} Nothing was put back.") from error
         self.stdout.write(
             f"Put back as of {manifest.made_at}: {len(manifest.heads)} chains of the audit trail as they were."
         )

@@ -1,20 +1,22 @@
-"""What is kept under ``DELTA_DATA_ROOT``, copied with its hashes: all of a folder on a disk, tables too, or what is
-Headgate's own in an object store.
+"""What is kept under ``DELTA_DATA_ROOT``, copied with its hashes: all of a folder on a disk; in an object store what is
+Headgate's own, and the tables of datasets below it.
 """
 
+import contextlib
 import hashlib
 import itertools
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from django.conf import settings
 
 from changerequests.services import storage
 from changerequests.services.moving import AREAS, is_whole, kept_folders
-from datasets.data_root import data_root, local_data_root
+from datasets.data_root import data_root, local_data_root, parts_below_data_root
+from datasets.models import Dataset
 
 _LOG = "/_delta_log/"
 _BLOCK = 1 << 22
@@ -49,40 +51,53 @@ def copy_all(target: Path) -> Iterator[CopiedFile]:
         yield CopiedFile(name, size, digest)
 
 
-def put_all(source: Path, files: Iterable[CopiedFile]) -> None:
-    """Put the files of a backup where they belong, which must be empty; they come sorted by their folders."""
+def put_all(source: Path, files: Iterable[CopiedFile]) -> Iterator[str]:
+    """Put the files of a backup where they belong, which must be empty; the names of those that lie there by now. They
+    come sorted by their folders.
+    """
     root = local_data_root()
     for folder, found in itertools.groupby(files, key=lambda one: one.folder):
         paths = {one.path.rpartition("/")[2]: source / one.path for one in found}
         if root is not None:
             for name, path in paths.items():
                 _write(_blocks(source, str(path.relative_to(source))), root / folder / name)
-        elif is_whole(folder):
+                yield f"{folder}/{name}"
+            continue
+        if folder.split("/")[0] in AREAS and is_whole(folder):
             data_root().put_folder(folder, paths)
         else:
             data_root().put_new(folder, paths)
+        yield from (f"{folder}/{name}" for name in paths)
 
 
-def is_empty() -> bool:
-    """Whether nothing is kept under the data root."""
+def is_empty(files: Iterable[CopiedFile]) -> bool:
+    """Whether nothing is kept under the data root, and in an object store nothing where these files belong."""
     root = local_data_root()
     if root is not None:
         return not root.is_dir() or not any(root.iterdir())
-    return not any(True for area in AREAS for _ in data_root().walk(area))
+    return not any(True for folder in _tops(files) for _ in data_root().walk(folder))
 
 
-def remove_all() -> None:
-    """Take away again what ``put_all`` put."""
+def remove_again(put: Iterable[str], files: Iterable[CopiedFile]) -> None:
+    """Take away again what ``put_all`` put of these files; on a disk nothing that others put there meanwhile."""
     root = local_data_root()
     if root is None:
-        for area in AREAS:
-            data_root().remove(area)
-    elif root.is_dir():
-        for path in root.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        for folder in _tops(files):
+            data_root().remove(folder)
+        return
+    folders: set[Path] = set()
+    for path in (root / name for name in put):
+        path.unlink(missing_ok=True)
+        folders |= {one for one in path.parents if one.is_relative_to(root) and one != root}
+    for place in sorted(folders, reverse=True):  # those below before those above
+        with contextlib.suppress(OSError):  # not empty
+            place.rmdir()
+
+
+def _tops(files: Iterable[CopiedFile]) -> list[str]:
+    """The folders in an object store that hold these files, none in another: Headgate's own, and tables."""
+    tables = {one.path.partition(_LOG)[0] for one in files if _LOG in one.path}
+    return [*AREAS, *sorted(tables)]
 
 
 def place() -> str:
@@ -91,8 +106,18 @@ def place() -> str:
 
 
 def _kept_names() -> Iterator[str]:
+    """Every file in an object store that belongs to a backup, the logs of tables before their other files."""
     for folder, names in kept_folders(data_root()):
         yield from (f"{folder}/{name}" for name in sorted(names))
+    for table in sorted(_tables_below()):
+        found = (one.path for one in data_root().walk(table))
+        yield from sorted(found, key=lambda name: (_LOG not in name, name))
+
+
+def _tables_below() -> set[str]:
+    """The folders of tables of datasets below the data root of an object store: their names, not their addresses."""
+    found = map(parts_below_data_root, Dataset.objects.values_list("table_uri", flat=True))
+    return {unquote("/".join(parts)) for parts in found if parts and parts[0] not in AREAS}
 
 
 def _names_below(root: Path) -> Iterator[str]:
@@ -133,10 +158,14 @@ def _write(blocks: Iterator[bytes], target: Path) -> tuple[str, int]:
     first = next(blocks, b"")  # a file that is gone leaves none here
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as out:
-        for block in itertools.chain([first], blocks):
-            digest.update(block)
-            size += len(block)
-            out.write(block)
-        out.flush()
-        os.fsync(out.fileno())
+        try:
+            for block in itertools.chain([first], blocks):
+                digest.update(block)
+                size += len(block)
+                out.write(block)
+            out.flush()
+            os.fsync(out.fileno())
+        except BaseException:  # a part of a file is none
+            target.unlink()
+            raise
     return digest.hexdigest(), size

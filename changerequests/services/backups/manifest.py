@@ -48,27 +48,23 @@ class Manifest:
     @classmethod
     def read(cls, folder: Path) -> Manifest:
         """The manifest of a backup, and every hash in it compared. Raises ``BackupRefused`` naming what differs."""
-        try:
-            told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            signature, key_id, version = told.pop("signature"), told["key"], told["format"]
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise BackupRefused(
-                f"{folder} holds no whole backup: its {MANIFEST} cannot be read ({error})."
-            ) from None
-        key = key_called(str(key_id))
+        told = _read(folder)
+        key = key_called(str(told["key"]))
         if key is None:
             raise BackupRefused(
-                f"The backup is signed with the audit key {key_id!r}, which is not among AUDIT_KEYS."
+                f"The backup is signed with the audit key {told['key']!r}, which is not among AUDIT_KEYS."
             )
-        if version != FORMAT_VERSION or not key.has_signed(_PURPOSE, canonical_json(told), str(signature)):
+        content = {name: value for name, value in told.items() if name != "signature"}
+        is_signed = key.has_signed(_PURPOSE, canonical_json(content), told["signature"])
+        if told["format"] != FORMAT_VERSION or not is_signed:
             raise BackupRefused(
                 f"{MANIFEST} is not as it was signed: somebody changed it, or it is of a newer release."
             )
-        told.pop("key"), told.pop("format")
-        manifest = cls(**{**told, "dump": CopiedFile(**told["dump"])})
-        _compare(folder, manifest.dump)
-        if manifest.files is not None and file_sha256(folder / LIST_OF_FILES) != manifest.list_sha256:
-            raise BackupRefused(f"{LIST_OF_FILES} is not as it was written.")
+        content.pop("key"), content.pop("format")
+        manifest = cls(**{**content, "dump": CopiedFile(**content["dump"])})
+        _compare(folder, manifest.dump.path, manifest.dump.sha256)
+        if manifest.files is not None:
+            _compare(folder, LIST_OF_FILES, manifest.list_sha256)
         return manifest
 
     def copied(self, folder: Path) -> Iterator[CopiedFile]:
@@ -79,7 +75,19 @@ class Manifest:
                     yield CopiedFile(**json.loads(line))
 
 
-def _compare(folder: Path, expected: CopiedFile) -> None:
-    path = folder / expected.path
-    if not path.is_file() or file_sha256(path) != expected.sha256:
-        raise BackupRefused(f"{expected.path} is missing from the backup, or not as it was written.")
+def _read(folder: Path) -> dict[str, Any]:
+    """What the manifest of a backup says, believed by nobody yet: its key and signature are texts."""
+    try:
+        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        told["format"], told["key"].encode(), told["signature"].encode()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise BackupRefused(
+            f"{folder} holds no whole backup: its {MANIFEST} cannot be read ({error})."
+        ) from None
+    return dict(told)
+
+
+def _compare(folder: Path, name: str, sha256: str) -> None:
+    path = folder / name
+    if not path.is_file() or file_sha256(path) != sha256:
+        raise BackupRefused(f"{name} is missing from the backup, or not as it was written.")

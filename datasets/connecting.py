@@ -17,6 +17,8 @@ from datasets.storage_kinds import AZURE, KINDS, S3
 
 #: How the names begin of the variables that connections may refer to.
 VARIABLES = "CONNECTION_"
+#: The same of files, or of a folder that they lie in.
+_FILES = "connection"
 
 
 def canonical_table_uri(table_uri: str) -> str:
@@ -127,13 +129,24 @@ def _referred(connection: Connection, name: str, reference: str) -> str:
             raise _missing(connection, name, f"the variable {place} is not set in this process")
         return str(value)
     path = Path(place).resolve()
-    if not path.is_relative_to(Path(settings.CONNECTION_SECRETS_FOLDER).resolve()):
-        raise _missing(connection, name, f"{place} lies outside of CONNECTION_SECRETS_FOLDER")
+    if not is_for_connections(path, Path(settings.CONNECTION_SECRETS_FOLDER).resolve()):
+        raise _missing(connection, name, f"{place} leads to no file that connections may refer to")
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise _missing(connection, name, f"the file {place} cannot be read: {reason}") from None
+
+
+def is_for_connections(path: Path, folder: Path) -> bool:
+    """Whether a file lies below the folder and is called as one for connections is.
+
+    The installation's own keys may lie beside it. Whoever made a connection of one of them would have it sent to a
+    store of their own.
+    """
+    if not path.is_relative_to(folder):
+        return False
+    return any(part.lower().startswith(_FILES) for part in path.relative_to(folder).parts)
 
 
 def _missing(connection: Connection, name: str, reason: str) -> merging.MergeError:

@@ -74,7 +74,8 @@ class CreateConnectionSerializer(StrictSerializer):
     references = serializers.DictField(
         child=serializers.CharField(max_length=1000),
         default=dict,
-        help_text="Where secrets stand instead: `env:CONNECTION_…`, or `file:` below `CONNECTION_SECRETS_FOLDER`.",
+        help_text="Where secrets stand instead: `env:CONNECTION_…`, or `file:` and a file called `connection…` below "
+        "`CONNECTION_SECRETS_FOLDER`.",
     )
 
 

@@ -114,8 +114,35 @@ def test_what_does_not_fit_is_named_by_its_field(settings: Settings) -> None:
     assert "without TLS" in errors_of(options={"aws_endpoint_url": "http://127.0.0.1:9"})["options"][0]
     assert "no secret" in errors_of(secrets={"aws_region": CANARY})["secrets"][0]
     assert "CONNECTION_" in errors_of(references={"aws_secret_access_key": "env:SECRET_KEY"})["references"][0]
-    for outside in ("file:/etc/passwd", "file:/run/secrets/../../etc/passwd", "file:/run/secrets"):
+    for outside in (
+        *("file:/etc/passwd", "file:/run/secrets/../../etc/passwd", "file:/run/secrets"),
+        *("file:/run/secrets/secret_key", "file:/run/secrets/headgate/audit_keys", "file:/run/secrets/\0"),
+        *(
+            "file:/run/secrets/../connection",
+            "file:/run/secrets-of-others/connection_a",
+            "FILE:/run/secrets/connection",
+        ),
+    ):
         assert "CONNECTION_" in errors_of(references={"aws_secret_access_key": outside})["references"][0]
+    for spelling in (
+        *(
+            "169.254.169.254",
+            "169.254.169.254.",
+            "2852039166",
+            "0xA9FEA9FE",
+            "0251.0376.0251.0376",
+            "169.254.43518",
+        ),
+        *(
+            "[::ffff:169.254.169.254]",
+            "[fe80::1]",
+            "[fd00:ec2::254]",
+            "METADATA.google.internal",
+            "100.100.100.200",
+        ),
+    ):
+        endpoint = {"aws_endpoint_url": f"http://{spelling}:80/latest", "allow_http": "true"}
+        assert "who they are" in errors_of(options=endpoint)["options"][0], spelling
     assert "no option" in errors_of(root="/srv/tables", options={"aws_region": "x"})["options"][0]
     assert "needs no connection" in errors_of(root=str(settings.DELTA_DATA_ROOT))["root"][0]
 
@@ -170,22 +197,39 @@ def test_a_change_keeps_secrets_and_never_sends_them_elsewhere(operator: User) -
     assert CANARY not in json.dumps([one.data for one in Event.objects.all()])
 
 
+def test_a_name_that_somebody_took_meanwhile_is_told(operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(operator)
+    look = connections.require_valid
+
+    def took_it_since(connection: Connection) -> None:
+        monkeypatch.setattr(connections, "require_valid", look)
+        make(operator, name="sea", root="s3://sea")
+
+    monkeypatch.setattr(connections, "require_valid", took_it_since)
+    with pytest.raises(InvalidInput) as refused:
+        connections.change_connection(actor=operator, name="lake", changes={"name": "sea"})
+    assert list(refused.value.data["errors"]) == ["name"]
+    assert Connection.objects.get(root="s3://lake/tables").name == "lake"
+
+
 def test_secrets_stand_elsewhere_by_reference(operator: User, settings: Settings, tmp_path: Path) -> None:
     settings.CONNECTION_SECRETS = {"CONNECTION_KEY_ID": "AKIA1"}
     settings.CONNECTION_SECRETS_FOLDER = tmp_path
     references = {
         "aws_access_key_id": "env:CONNECTION_KEY_ID",
-        "aws_secret_access_key": f"file:{tmp_path}/key",
+        "aws_secret_access_key": f"file:{tmp_path}/connection_key",
     }
     made = make(operator, references=references)
     with pytest.raises(merging.MergeError, match=r"the file .* cannot be read"):
         options_of(made)
-    (tmp_path / "key").write_text(f"{CANARY}\n")
+    (tmp_path / "connection_key").write_text(f"{CANARY}\n")
     assert options_of(made) == {"aws_access_key_id": "AKIA1", "aws_secret_access_key": CANARY}
-    (tmp_path / "key").unlink()
-    (tmp_path / "key").symlink_to("/etc/hostname")
-    with pytest.raises(merging.MergeError, match="lies outside"):
-        options_of(made)
+    (tmp_path / "secret_key").write_text("the installation's own")
+    for elsewhere in ("/etc/hostname", "secret_key"):
+        (tmp_path / "connection_key").unlink()
+        (tmp_path / "connection_key").symlink_to(elsewhere)
+        with pytest.raises(merging.MergeError, match="no file that connections may refer to"):
+            options_of(made)
     settings.CONNECTION_SECRETS = {}
     with pytest.raises(merging.MergeError, match="CONNECTION_KEY_ID is not set"):
         options_of(made)

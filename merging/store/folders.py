@@ -27,6 +27,7 @@ from typing import Any, Protocol
 from merging.errors import MergeFailed, StagedCorrupt
 from merging.store.client import ObjectClient, ObjectExists, RangeBeyondEnd, StoredObject
 from merging.store.publishing import file_facts, flush_folder, write_json
+from merging.store.space import naming_full_disks
 from merging.store.stores import LocalStore, ObjectStore, open_store
 
 #: What stands for a whole folder in an object store: it is put last, and removed first.
@@ -444,7 +445,7 @@ class DistantFolders:
         """Copied in the store."""
         name, to = checked_name(name), checked_name(to)
         told = self.read(f"{name}/{KEPT}")
-        for file in json.loads(told)["files"]:
+        for file in self._told(name, told):
             self._client.copy(f"{name}/{file}", f"{to}/{file}")
         self._client.put(f"{to}/{KEPT}", told)
 
@@ -464,10 +465,18 @@ class DistantFolders:
         if self._is_there(copy, None):
             return copy
         try:
-            told = json.loads(self.read(f"{name}/{KEPT}"))
+            told = self.read(f"{name}/{KEPT}")
         except FileNotFoundError:
             return copy
-        return self._fetched(name, told["files"])
+        return self._fetched(name, self._told(name, told))
+
+    def _told(self, name: str, content: bytes) -> dict[str, dict[str, Any]]:
+        """The files of a folder, by what stands for it. Raises StagedCorrupt where that is something else."""
+        try:
+            files = json.loads(content)["files"]
+            return {checked_name(file): {"sha256": str(facts["sha256"])} for file, facts in files.items()}
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, MergeFailed):
+            raise StagedCorrupt(f"{self.address_of(name)}/{KEPT} is not what was put there.") from None
 
     def checked(self, name: str, digests: Mapping[str, str]) -> Path:
         """The copy of this machine, fetched where it has none of these very files."""
@@ -477,25 +486,34 @@ class DistantFolders:
         return copy if self._is_there(copy, wanted) else self._fetched(name, wanted)
 
     def _is_there(self, copy: Path, wanted: Mapping[str, Mapping[str, Any]] | None) -> bool:
+        """Whether the copy is there, with every file of it: whoever clears folders of temporary files, and a machine
+        that lost its power, leave some, or parts of them.
+        """
         try:
-            told = json.loads((copy / KEPT).read_text(encoding="utf-8"))
-            if wanted is not None and not _are_in(wanted, told["files"]):
+            files = json.loads((copy / KEPT).read_text(encoding="utf-8"))["files"]
+            if any((copy / file).stat().st_size != facts["size"] for file, facts in files.items()):
+                return False
+            if wanted is not None and not _are_in(wanted, files):
                 return False
             os.utime(copy / KEPT)  # what is used stays
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return False
         return True
 
     def _fetched(self, name: str, files: Mapping[str, Mapping[str, Any]]) -> Path:
         copy = self._copies / name
         self._make_room()
-        with self._locked(name):
+        with naming_full_disks("keep a copy of what is read", str(self._copies)), self._locked(name):
             if self._is_there(copy, files):
                 return copy  # another process fetched it meanwhile
             made = copy.with_name(f".{uuid.uuid4().hex}")
             try:
                 made.mkdir(parents=True)
-                there = {file: facts for file, facts in files.items() if self._fetch(name, file, facts, made)}
+                there = {
+                    file: {**facts, "size": (made / file).stat().st_size}
+                    for file, facts in files.items()
+                    if self._fetch(name, file, facts, made)
+                }
                 write_json(made / KEPT, {"format": 1, "files": there})
                 shutil.rmtree(copy, ignore_errors=True)
                 os.rename(made, copy)

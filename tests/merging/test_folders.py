@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from merging.errors import MergeFailed, StagedCorrupt, TableUnreachable
+from merging.errors import MergeFailed, StagedCorrupt, StorageFull, TableUnreachable
 from merging.store import folders
 from merging.store.client import ObjectClient
 from merging.store.folders import KEPT, DistantFolders, Folders, LocalFolders, open_folders
@@ -163,6 +163,68 @@ def test_copies_are_bounded_the_least_used_go_and_none_in_use(
     kept.put_folder("kept/last", {"rows": _file(tmp_path, b"x")})
     kept.folder("kept/last")
     assert not places["used"].exists()
+
+
+@pytest.mark.parametrize("damage", ["a file is gone", "a file is cut off", "no list", "another list"])
+def test_a_copy_that_is_not_whole_is_fetched_again(tmp_path: Path, damage: str) -> None:
+    kept = memory(tmp_path)
+    kept.put_folder("kept/1", {"rows": _file(tmp_path, b"rows"), "more": _file(tmp_path, b"more")})
+    kept.put_new("audit/CR-1", {"a.json": b"one"})
+    digests = {"a.json": hashlib.sha256(b"one").hexdigest()}
+    for look, file, whole in (
+        (lambda: kept.folder("kept/1"), "rows", {"rows": b"rows", "more": b"more"}),
+        (lambda: kept.checked("audit/CR-1", digests), "a.json", {"a.json": b"one"}),
+    ):
+        copy = look()
+        match damage:
+            case "a file is gone":
+                (copy / file).unlink()
+            case "a file is cut off":
+                (copy / file).write_bytes(b"")
+            case "no list":
+                (copy / KEPT).write_text("")
+            case "another list":
+                (copy / KEPT).write_text('{"files": [1]}')
+        assert read(look()) == whole
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"7",
+        b'{"files": 7}',
+        b'{"files": {"../x": {"sha256": "0"}}}',
+        b'{"files": {"a": 7}}',
+    ],
+)
+def test_what_stands_for_a_folder_and_is_something_else_is_named(tmp_path: Path, told: bytes) -> None:
+    kept = memory(tmp_path)
+    kept.put_folder("kept/1", {"rows": _file(tmp_path, b"rows")})
+    kept.put(f"kept/1/{KEPT}", told)
+    for look in (lambda: kept.folder("kept/1"), lambda: kept.copy_folder("kept/1", "kept/2")):
+        with pytest.raises(StagedCorrupt, match="not what was put there"):
+            look()
+    assert kept.folders("kept") == ["1"]
+
+
+def test_a_disk_without_space_for_copies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = memory(tmp_path)
+    kept.put_folder("kept/1", {"rows": _file(tmp_path, b"rows")})
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", *more: object) -> object:
+        if "x" in mode:
+            raise OSError(28, "No space left on device")
+        return opened(path, mode)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageFull, match="keep a copy of what is read"):
+        kept.folder("kept/1")
+    monkeypatch.undo()
+    assert read(kept.folder("kept/1")) == {"rows": b"rows"}
 
 
 def _file(folder: Path, content: bytes) -> Path:

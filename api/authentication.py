@@ -30,6 +30,12 @@ Scopes = Mapping[str, Scope | None]
 class TokenAuthentication(KnoxAuthentication):
     """``Authorization: Token …``; the token must have been made under the password that its person has now."""
 
+    def authenticate_credentials(self, token: bytes) -> tuple[User, Token]:
+        if not token.isascii() or not token.decode().isprintable():  # which no database is asked for
+            raise AuthenticationFailed("Invalid token.")
+        found: tuple[User, Token] = super().authenticate_credentials(token)
+        return found
+
     def validate_user(self, auth_token: Token) -> tuple[User, Token]:
         user, token = super().validate_user(auth_token)
         if not opens(token):

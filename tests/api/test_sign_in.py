@@ -123,3 +123,9 @@ def test_a_session_needs_the_csrf_token_to_write(db: None) -> None:
     assert problem(without) == (403, "forbidden")
     assert "CSRF" in without.json()["message"]
     assert with_token.status_code == 201
+
+
+@pytest.mark.parametrize("sent", ["\xff\x80", "é", "a\x00b", "a" * 5000, "\x7f"])
+def test_what_can_be_no_token_is_refused_as_one_that_is_wrong(sent: str) -> None:
+    answer = APIClient().get("/api/v1/datasets", headers={"authorization": f"Token {sent}"})
+    assert problem(answer) == (401, "not_authenticated")

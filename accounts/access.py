@@ -4,8 +4,10 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
 
-from accounts.models import BrowserSession, DeviceSignIn, Token
+from accounts.models import BrowserSession, DeviceSignIn, ServiceAccount, Token
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
 from datasets.evidence import account_rows
@@ -52,10 +54,26 @@ def deactivate(
         if not closed:
             raise InvalidInput(f"{user.get_username()} is deactivated already.")
         left = sorted(target.name for target in owned if not owners_of(target).exists())
-        data = {"reason": reason.strip(), **({"left_without_owner": left} if left else {})}
+        data: dict[str, Any] = {"reason": reason.strip()}
+        if left:
+            data["left_without_owner"] = left
+        if known := keys_known_to(user):
+            data["keys_known"] = known
         end_access(user=user, actor=actor, action="account.deactivated", data=data)
     user.is_active = False
     return left
+
+
+def keys_known_to(user: User) -> list[str]:
+    """The service accounts with a token that opens something, of whose tokens the person has made some.
+
+    Whoever leaves may know it still: those who manage them make another (``service_accounts.rotate_token``).
+    """
+    living = Q(user__auth_token_set__expiry=None) | Q(user__auth_token_set__expiry__gt=timezone.now())
+    found = ServiceAccount.objects.filter(
+        living, key_holders=user, user__is_active=True, user__auth_token_set__isnull=False
+    )
+    return sorted(set(found.values_list("user__username", flat=True)))
 
 
 def end_access(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from accounts.access import end_access
+from accounts.access import end_access, keys_known_to
 from accounts.models import Identity, Invitation, ServiceAccount
 from accounts.names import SERVICE_SUFFIX, is_service_name
 from audit.admin import ReadOnlyAdmin
@@ -69,6 +69,9 @@ class AccountAdmin(UserAdmin):
             self._record(request, obj, RENAMED, {"before": form.initial["username"]})
         if change and "is_active" in form.changed_data and not obj.is_active:
             self._end_access(request, obj, "account.deactivated")
+            if known := keys_known_to(obj):
+                told = f"{obj} has made tokens of {', '.join(known)} and may know one: rotate them."
+                self.message_user(request, told, messages.WARNING)
 
     @transaction.atomic
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:

@@ -184,6 +184,30 @@ def test_four_eyes_are_those_of_two_people_whatever_keys_one_of_them_holds(
     assert counts(approved_by(watcher.user, stranger, author=other)) == (2, 2)
 
 
+def test_whoever_leaves_is_told_with_the_keys_that_they_may_know(
+    owner: User, nightly: ServiceAccount, dataset: Dataset
+) -> None:
+    leaver, admin = person_with(Role.CONTRIBUTOR, dataset, username="lea"), Client()
+    admin.force_login(UserFactory.create(is_staff=True, is_superuser=True))
+    give_role(leaver, dataset.project, Role.OWNER)
+    token, _ = service_accounts.make_token(actor=fresh(leaver), account=nightly, name="load")
+    said = StringIO()
+    call_command("deactivate_person", "lea", "--reason", "left", stdout=said)
+    assert "lea has made tokens of nightly@service and may know one: rotate them." in said.getvalue()
+    assert list(events_of("user", "lea"))[-1].data["keys_known"] == ["nightly@service"]
+
+    User.objects.filter(pk=leaver.pk).update(is_active=True)
+    fields = {"username": "lea", "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    shown = admin.post(f"/admin/auth/user/{leaver.pk}/change/", fields, follow=True)
+    assert "has made tokens of nightly@service and may know one" in shown.content.decode()
+
+    User.objects.filter(pk=leaver.pk).update(is_active=True)
+    service_accounts.revoke_token(actor=owner, account=nightly, number=token.number)
+    said = StringIO()
+    call_command("deactivate_person", "lea", "--reason", "left", stdout=said)
+    assert "nightly@service" not in said.getvalue()
+
+
 def test_whoever_made_tokens_before_it_was_kept_is_found_in_the_trail(
     owner: User, nightly: ServiceAccount
 ) -> None:

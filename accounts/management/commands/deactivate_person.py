@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.access import deactivate
+from accounts.access import deactivate, keys_known_to
 from accounts.management.people import account_called
 from datasets.errors import DomainError
 
@@ -23,9 +23,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: Any, username: str, reason: str, although_last_owner: bool, **__: Any) -> None:
+        user = account_called(username)
         try:
             left = deactivate(
-                user=account_called(username),
+                user=user,
                 actor=None,
                 reason=reason,
                 although_last_owner=although_last_owner,
@@ -35,3 +36,5 @@ class Command(BaseCommand):
         self.stdout.write(f"{username} is deactivated; no session and no token is left.")
         for name in left:
             self.stdout.write(f"{name} has no owner now: give it one.")
+        for name in keys_known_to(user):
+            self.stdout.write(f"{username} has made tokens of {name} and may know one: rotate them.")

@@ -33,6 +33,10 @@ class Command(BaseCommand):
             raise CommandError(error.message) from error
         except InvalidPlace as error:
             raise CommandError(str(error)) from error
+        except OSError as error:  # a full disk, a folder that is not for this user
+            raise CommandError(
+                f"{error} Nothing was removed; when that is mended, run this again."
+            ) from error
         for line in moved.differing:
             self.stderr.write(line)
         self.stdout.write(

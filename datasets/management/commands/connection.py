@@ -161,4 +161,6 @@ def _secrets(source: str | None) -> dict[str, str]:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{source} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{source} is no text in UTF-8.") from None
     return _pairs(line for line in text.splitlines() if line.strip())

@@ -103,7 +103,7 @@ def local_path(written: str) -> str:
     path = written.strip()
     if path[:5].lower() == "file:":
         path = unquote("/" + path[5:].removeprefix("//localhost/").lstrip("/"))
-    if "\0" in path or not path:
+    if "\0" in path or not path or not _is_text(path):
         raise StoreAddressRefused("This is no folder: write its path, such as /data/delta/customers.")
     return str(Path(path).resolve())
 
@@ -158,9 +158,18 @@ def _plain(path: str) -> list[str]:
             segments.pop()
         elif one not in ("", "."):
             segments.append(one)
-    if any(_CONTROL.search(one) for one in segments):
+    if any(_CONTROL.search(one) or not _is_text(one) for one in segments):
         raise StoreAddressRefused("The address has characters in it that cannot be seen.")
     return segments
+
+
+def _is_text(written: str) -> bool:
+    """Whether it is Unicode as files, databases and JSON keep it: no byte that a command line could not read."""
+    try:
+        written.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _escape(found: re.Match[str]) -> str:

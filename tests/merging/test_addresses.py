@@ -64,13 +64,19 @@ def test_fo2_an_address_with_a_secret_is_refused_and_never_repeated(address: str
     [
         *("s3://", "s3:///x", "hdfs://name/x", "https://example.org/x", "s3://lake/..", "s3://lake/%2e%2e/x"),
         *("s3://lake/x?y", "s3://lake/x#y", "s3://lake/%ff", "s3://lake/a%00b", "s3://la ke/x", "s3:/lake/x"),
-        *("abfss://acc.dfs.core.windows.net/x", "wasbs://c@/x"),
+        *("abfss://acc.dfs.core.windows.net/x", "wasbs://c@/x", "s3://lake/\udcff", "s3://la\udcffke/x"),
     ],
 )
 def test_what_names_no_place_is_refused(address: str) -> None:
     assert holds_secret(address) == ""
     with pytest.raises(StoreAddressRefused):
         canonical_uri(address)
+
+
+@pytest.mark.parametrize("written", ["", " ", "a\0b", "/srv/\udcff", "file:///srv/\ud800"])
+def test_what_is_no_folder_is_refused(written: str) -> None:
+    with pytest.raises(StoreAddressRefused, match="This is no folder"):
+        local_path(written)
 
 
 SEGMENTS = st.lists(

@@ -41,7 +41,7 @@ MERGE_RESULT = "merge_result.json"
 #: The audit files that show, trace and revert a merge; the others are for people.
 _ARTEFACTS = ("images.parquet", "summary.json")
 #: Locations from before they were relative begin with the data root of their time, which may be another by now.
-_LOCATION = re.compile(r"(?:.*?[/\\])?(_staging/.+)", re.DOTALL)
+_LOCATION = re.compile(r"(?:.*[/\\])?(_staging/.+)", re.DOTALL)
 
 
 def staging_name(change_request: ChangeRequest) -> str:

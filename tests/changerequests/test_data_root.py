@@ -304,7 +304,9 @@ def test_a_data_root_is_moved_to_a_store_and_back_and_nothing_is_lost(
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("location", ["/data/delta/{0}", "file:///mnt/old root/{0}", "{0}"])
+@pytest.mark.parametrize(
+    "location", ["/data/delta/{0}", "file:///mnt/old root/{0}", "/srv/_staging/of/{0}", "{0}"]
+)
 def test_locations_of_before_are_found_wherever_the_data_root_lies(
     pending: ChangeRequest, location: str
 ) -> None:

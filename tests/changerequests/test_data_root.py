@@ -375,7 +375,11 @@ def test_fo1_a_data_root_is_a_folder_or_a_place_in_a_store() -> None:
 
 
 @pytest.mark.django_db
-def test_fo1_readiness_looks_at_the_store(machines: Machines, client: Client) -> None:
-    assert client.get("/readyz").json()["storage"] == "ok"
+def test_fo7_readiness_is_that_of_this_machine_and_not_of_the_store(
+    machines: Machines, client: Client, tmp_path: Path
+) -> None:
     machines.settings.DELTA_DATA_ROOT = f"s3://no-such-bucket-{uuid.uuid4().hex}/root"
-    assert client.get("/readyz").json()["storage"] == "unavailable: TableUnreachable"
+    assert client.get("/readyz").json()["storage"] == "ok"  # figures and alerts tell of a store that is away
+    (tmp_path / "no-folder").touch()
+    machines.settings.HEADGATE_CACHE = tmp_path / "no-folder"
+    assert client.get("/readyz").json()["storage"] == "unavailable: FileExistsError"

@@ -1,7 +1,7 @@
 """Measure which tests take long, and write ``costly.txt``: ``python -m tests.costly`` (half an hour).
 
-Of those a run of ``make test`` takes a fifth. Left out are the tests of which each run takes all: who may do what, what
-the contracts say, and that the documents are those of the code.
+Of those a run of ``make test`` takes a seventh. Left out are the tests of which each run takes all: who may do what,
+what the contracts say, and that the documents are those of the code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.asked_statements import Note, noted
 from tests.dealing import COSTLY_FILE
 
 #: CPU seconds from which a test is costly, on the average over its inputs.
-SECONDS = 0.4
+SECONDS = 0.3
 ALWAYS = ("tests/matrix/", "tests/architecture/", "tests/config/", "tests/demo/")
 #: What runs in processes of its own has no notes of its time: measured by ``pytest --durations``.
 BY_THE_CLOCK = ("tests/e2e/", "tests/changerequests/test_separate_worker.py", "tests/faults/")

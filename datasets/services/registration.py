@@ -109,9 +109,10 @@ def register_dataset(
     if isinstance(project, Project):
         dataset.project = project
     comes_later = () if isinstance(project, Project) else ("project",)
-    require_valid(dataset, exclude=comes_later)
+    require_valid(dataset, exclude=(*comes_later, "connection"))
     try:
         with transaction.atomic():
+            _look_again(look, project, actor)
             if isinstance(project, NewProject):
                 dataset.project = create_project(
                     slug=project.slug, name=project.name, description=project.description, actor=actor
@@ -202,6 +203,24 @@ def look_at_table(
             error.message, **{**error.data, "errors": {at_field: [error.message]}}
         ) from error
     return TableLook(address, info, key, connection)
+
+
+def _look_again(look: TableLook, project: Project | NewProject, actor: User | None) -> None:
+    """Raise ``InvalidInput`` where another connection leads to the table than the one that it was looked at with, or
+    that was changed since, and ``Forbidden`` where the actor may not register it any more. Nobody changes the
+    connection before the transaction ends.
+    """
+    seen = look.connection
+    if seen is not None:
+        list(Connection.objects.select_for_update().filter(pk=seen.pk).values("pk"))
+    now = connection_at(look.address)
+    if (now and (now.pk, now.version)) != (seen and (seen.pk, seen.version)):
+        sentence = (
+            "The connection that leads to this table was changed while it was looked at. Look at it again."
+        )
+        raise InvalidInput(sentence, errors={"table_uri": [sentence]})
+    if actor is not None and isinstance(project, Project):
+        may_register(actor, project, look.address)
 
 
 def _require_makeable(project: NewProject, actor: User | None) -> None:

@@ -1,6 +1,7 @@
 """Connections: who makes and sees them, what they keep of secrets, which tables they open."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,55 @@ def test_owners_register_below_the_prefixes_of_their_project_only(operator: User
     [prefix] = other.prefixes.all()
     connections.withdraw_prefix(actor=operator, name="volume", prefix_id=prefix.pk)
     assert other.prefixes.count() == 0
+
+
+def test_what_changed_while_a_table_was_looked_at_is_looked_at_again(
+    operator: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, root = ProjectFactory.create(slug="fleet"), tmp_path / "volume" / "tables"
+    owner = person_with(Role.OWNER, project)
+    create_as_copy(root / "planes", PLANES, {})
+    make(operator, "volume", str(root))
+    look = merging.inspect_table
+
+    def register_while(happens: Callable[[], object]) -> None:
+        def slow(*given: Any, **more: Any) -> Any:
+            happens()
+            return look(*given, **more)
+
+        monkeypatch.setattr(merging, "inspect_table", slow)
+        services.register_dataset(
+            project=project,
+            slug="planes",
+            name="Planes",
+            table_uri=str(root / "planes"),
+            primary_keys=["tailnum"],
+            actor=owner,
+        )
+
+    prefix = connections.allow_prefix(actor=operator, name="volume", project="fleet")
+    with pytest.raises(Forbidden):
+        register_while(
+            lambda: connections.withdraw_prefix(actor=operator, name="volume", prefix_id=prefix.pk)
+        )
+    connections.allow_prefix(actor=operator, name="volume", project="fleet")
+
+    def make_another() -> None:
+        make(operator, "inner", str(root))
+        connections.allow_prefix(actor=operator, name="inner", project="fleet")
+
+    for happens in (
+        lambda: connections.change_connection(
+            actor=operator, name="volume", changes={"root": str(root.parent)}
+        ),
+        make_another,
+        lambda: connections.remove_connection(actor=operator, name="inner"),
+    ):
+        with pytest.raises(InvalidInput, match="was changed while it was looked at"):
+            register_while(happens)
+    assert not Dataset.objects.exists()
+    register_while(lambda: None)
+    assert Dataset.objects.get().connection == Connection.objects.get(name="volume")
 
 
 def test_tables_from_before_go_on_until_an_operator_gives_them_the_connection(operator: User) -> None:

@@ -26,6 +26,26 @@ from datasets.services.differences import note_difference
 with transaction.atomic():
     note_difference(Dataset.objects.get(pk={dataset}), {sentence!r})
 """
+#: What the demo's machine does, with a request in hand.
+BEFORE = """
+from datetime import timedelta
+from django.db import transaction
+from django.utils import timezone
+from changerequests import selectors
+from changerequests.models import ChangeRequest, MergeRun, PlanCheck
+from changerequests.services import runs
+request = selectors.change_request_called({cr_id!r})
+"""
+FORGET_CHECK = BEFORE + "PlanCheck.objects.filter(change_request=request).delete()"
+LEAVE_UNSETTLED = BEFORE + "ChangeRequest.objects.filter(pk=request.pk).update(unsettled_version={version})"
+QUEUE_FOR_LATER = (
+    BEFORE
+    + """
+with transaction.atomic():
+    runs.request_merge(change_request_id=request.pk, actor=request.author)
+    MergeRun.objects.filter(change_request=request).update(not_before=timezone.now() + timedelta(hours=1))
+"""
+)
 
 
 class Table:
@@ -246,3 +266,42 @@ def test_a_page_that_grew_old_says_why_its_button_is_none_any_more(
     second = to.olivia.post(f"change_requests/{merged}/revert")["cr_id"]
     olivia.page.get_by_role("button", name="Reopen").first.click()
     expect(olivia.page.get_by_role("paragraph").filter(has_text=f"{second} is a revert")).to_be_visible()
+
+
+def test_what_passes_by_itself_is_told_until_it_has(
+    sign_in: SignIn, table: Callable[..., Table], demo: str
+) -> None:
+    carl, to = sign_in("carl"), table()
+    page, cr_id = carl.page, to.propose("Waits", {"id": 5, "name": "Five"})
+    path = f"/change-requests/{cr_id}/"
+    ready = page.get_by_role("heading", name="Ready to merge")
+    carl.go(path)
+    expect(ready).to_be_visible(timeout=PATIENT)
+
+    # Nobody has checked it yet.
+    checking = "The content is being checked against the table."
+    manage(demo, "shell", "-c", FORGET_CHECK.format(cr_id=cr_id))
+    carl.go(path)
+    follow(page, checking, "See the check")
+    page.get_by_role("button", name="Check", exact=True).click()
+    cleared(carl, path, checking)
+    expect(ready).to_be_visible(timeout=PATIENT)
+
+    # A merge may have been committed, as far as anybody knows.
+    manage(demo, "shell", "-c", LEAVE_UNSETTLED.format(cr_id=cr_id, version=99))
+    carl.go(path)
+    expect(gate(page, "The last merge may have been committed")).to_be_visible()
+    manage(demo, "shell", "-c", LEAVE_UNSETTLED.format(cr_id=cr_id, version=None))
+    carl.go(path)
+    cleared(carl, path, "The last merge may have been committed")
+    expect(ready).to_be_visible(timeout=PATIENT)
+
+    # A merge waits for its turn.
+    manage(demo, "shell", "-c", QUEUE_FOR_LATER.format(cr_id=cr_id))
+    carl.go(path)
+    expect(page.get_by_role("heading", name="The merge is under way")).to_be_visible()
+    page.get_by_role("link", name="Watch the merge").first.click()
+    page.get_by_role("button", name="Cancel the merge").click()
+    expect(page.get_by_text(re.compile("was cancelled", re.IGNORECASE)).first).to_be_visible(timeout=PATIENT)
+    carl.go(path)
+    expect(ready).to_be_visible(timeout=PATIENT)

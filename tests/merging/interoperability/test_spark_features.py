@@ -239,7 +239,7 @@ class Walk:
 
 
 @pytest.mark.parametrize(("feature", "vectors", "feed"), [*ways()])
-def test_spark_and_headgate_take_turns(
+def test_fp13_spark_and_headgate_take_turns(
     session: SparkSession, tmp_path: Path, feature: Feature, vectors: str, feed: str
 ) -> None:
     walk = Walk(session, tmp_path, feature, vectors, feed)

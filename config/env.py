@@ -341,5 +341,11 @@ def database_settings(url: str) -> dict[str, object]:
 
 
 def mail_settings(url: str) -> dict[str, object]:
-    """Django's ``EMAIL_…`` settings for a mail URL; without one nothing is sent."""
-    return dict(environ.Env.email_url_config(url or "dummymail://"))
+    """Django's ``EMAIL_…`` settings for a mail URL; without one nothing is sent.
+
+    A folder (``filemail:///var/mail``) is named from the root on, as in every other URL.
+    """
+    settings = dict(environ.Env.email_url_config(url or "dummymail://"))
+    if url.startswith("filemail:///"):
+        settings["EMAIL_FILE_PATH"] = f"/{settings['EMAIL_FILE_PATH']}"
+    return settings

@@ -14,7 +14,14 @@ from django.core.exceptions import ImproperlyConfigured
 
 import merging
 from config.engine import limit_web_process
-from config.env import BASE_DIR, INSECURE_AUDIT_KEY, INSECURE_SECRET_KEY, Environment, read_environment
+from config.env import (
+    BASE_DIR,
+    INSECURE_AUDIT_KEY,
+    INSECURE_SECRET_KEY,
+    Environment,
+    mail_settings,
+    read_environment,
+)
 from merging.sql.session import Session, limits, set_limits
 
 VARIABLE = re.compile(r"`([A-Z_]+)`")
@@ -97,6 +104,12 @@ def test_a_variable_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "gone"))
     with pytest.raises(ImproperlyConfigured, match="SECRET_KEY_FILE names a file that cannot be read"):
         read_environment()
+
+
+def test_a_folder_for_mail_is_named_from_the_root_on() -> None:
+    settings = mail_settings("filemail:///var/headgate/my%20mail")
+    assert settings["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend"
+    assert settings["EMAIL_FILE_PATH"] == "/var/headgate/my mail"
 
 
 def test_a_value_of_the_wrong_type_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

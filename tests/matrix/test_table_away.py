@@ -25,7 +25,7 @@ from tests.matrix.world import World, as_it_stands, filled_in, make_world
 
 pytestmark = pytest.mark.django_db
 
-BANNER = "The table of planes cannot be reached since"
+BANNER = "The table of planes cannot be reached: noticed"
 PARTIAL = "This needs the table, which cannot be reached now"
 #: Pages of which nothing can be told without the table.
 NEED_THE_TABLE = {

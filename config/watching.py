@@ -118,6 +118,7 @@ def report_a_last_time(**_: object) -> None:
     """And when it ends, which it does at once."""
     tracing.flush()
     processes.report_for_the_last_time()
+    merging.clear_scratch()
 
 
 @beat_init.connect

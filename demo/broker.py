@@ -3,10 +3,10 @@
 import contextlib
 import shutil
 import socket
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+import merging
 from demo.processes import ManagedProcess, wait_until
 
 #: Linux allows 107 bytes for the path of a unix socket, macOS 103.
@@ -28,7 +28,8 @@ class EmbeddedBroker:
         self._short_folder: Path | None = None
         self.socket_path = folder.resolve() / "broker.sock"
         if len(str(self.socket_path).encode()) > LONGEST_SOCKET_PATH:
-            self._short_folder = Path(tempfile.mkdtemp(prefix="headgate-"))
+            self._short_folder = merging.scratch_place("broker")
+            self._short_folder.mkdir(mode=0o700)
             self.socket_path = self._short_folder / "broker.sock"
         self.socket_path.unlink(missing_ok=True)
         log = folder / "broker.log"

@@ -115,6 +115,7 @@ from merging.model import (
     UnknownColumn,
     ValueGroup,
 )
+from merging.scratch import clear_scratch, scratch_folder, scratch_place
 from merging.sql.content_limits import ContentLimits
 from merging.sql.encodings import FileFormat, encoded
 from merging.sql.equality import same_value
@@ -291,6 +292,7 @@ __all__ = [
     "changes_under",
     "check_keys",
     "check_table",
+    "clear_scratch",
     "compact",
     "compare_staged",
     "compare_versions",
@@ -342,6 +344,8 @@ __all__ = [
     "result_from_document",
     "run_confined",
     "same_value",
+    "scratch_folder",
+    "scratch_place",
     "set_limits",
     "set_reach",
     "sizes",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ class _Pattern:
 
 
 _PATTERNS: dict[str, _Pattern] = {}
-_FOLDER = tempfile.TemporaryDirectory(prefix="headgate-tables-")
+_FOLDER = merging.scratch_place("tables")
 
 
 def create_as_copy(table_uri: Path, data: pa.Table, options: dict[str, Any]) -> None:
@@ -42,6 +41,6 @@ def _pattern_of(data: pa.Table, options: dict[str, Any]) -> _Pattern:
     written.update(json.dumps(options, sort_keys=True).encode())
     key = written.hexdigest()
     if key not in _PATTERNS:
-        folder = Path(_FOLDER.name, key)
+        folder = _FOLDER / key
         _PATTERNS[key] = _Pattern(folder, merging.create_table(str(folder), data, **options).table_id)
     return _PATTERNS[key]

@@ -1,6 +1,5 @@
 """What people send to be looked at, and what they decide once they have looked. Forms read and explain."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,9 +107,7 @@ class ContentForm(forms.Form):
             )
             return
         pasted = cleaned["pasted"]
-        with tempfile.TemporaryDirectory(prefix="headgate-upload-") as folder:
-            path = Path(folder) / "pasted.csv"
-            path.write_text(as_strict(pasted), encoding="utf-8", newline="")
+        with uploads.written_down([as_strict(pasted)]) as path:
             yield uploads.ReceivedFile(
                 path,
                 file_name="pasted rows",

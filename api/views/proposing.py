@@ -1,6 +1,5 @@
 """Proposals in one call: content in any shape becomes a request, submitted and merged where that was asked for."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,7 +173,8 @@ def received_content(wanted: dict[str, Any], actor: User) -> Iterator[uploads.Co
     elif "from_table" in wanted:
         yield uploads.NamedSource(UploadKind.TABLE, wanted["from_table"], wanted.get("base_version"))
     elif "rows" in wanted:
-        with _written(wanted["rows"]) as path:
+        # With all digits of their numbers.
+        with uploads.written_down(f"{write_json(row)}\n" for row in wanted["rows"]) as path:
             yield uploads.ReceivedFile(
                 path,
                 file_name="rows",
@@ -194,16 +194,6 @@ def received_content(wanted: dict[str, Any], actor: User) -> Iterator[uploads.Co
             column_actions=decided,
             empty_cells=wanted.get("empty_cells"),
         )
-
-
-@contextmanager
-def _written(rows: list[Any]) -> Iterator[Path]:
-    """Rows as a file of JSON lines, with all digits of their numbers."""
-    with tempfile.TemporaryDirectory(prefix="headgate-rows-") as folder:
-        path = Path(folder) / "rows.jsonl"
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(f"{write_json(row)}\n" for row in rows)
-        yield path
 
 
 def _nothing(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -192,15 +190,15 @@ def kept_file(*, change_request_id: int, actor: User, name: str) -> bytes:
 
 
 def _read_file(change_request: ChangeRequest, content: bytes, file_format: str) -> list[merging.ChoiceLine]:
-    with tempfile.TemporaryDirectory(prefix="headgate-choices-") as folder:
-        path = Path(folder) / "choices"
+    with merging.scratch_folder("choices") as folder:
+        path = folder / "choices"
         path.write_bytes(content)
         read = merging.read_choices(
             str(path),
             file_format,
             change_request.dataset.primary_keys,
             bounds=_FILE_BOUNDS,
-            scratch=folder,
+            scratch=str(folder),
             most=MOST_FILED_CHOICES,
         )
     if not read:

@@ -9,12 +9,10 @@ conflict there and never lost. Every change of a tray is made under its lock and
 from __future__ import annotations
 
 import re
-import tempfile
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
@@ -738,10 +736,7 @@ def propose(
             raise _wrong("There is nothing to propose: no row is edited.", None)
         judging = _Judging(table, edits, rows)
         _require_fitting(judging.rows())
-        content = [_sent(row) for row in rows]
-        with tempfile.TemporaryDirectory(prefix="headgate-edits-") as folder:
-            path = Path(folder) / "rows.jsonl"
-            path.write_text("".join(f"{write_json(row)}\n" for row in content), encoding="utf-8")
+        with uploads.written_down(f"{write_json(_sent(row))}\n" for row in rows) as path:
             received = uploads.ReceivedFile(
                 path,
                 file_name="edited rows",

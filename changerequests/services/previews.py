@@ -338,7 +338,6 @@ def _staged(hold: Hold, folder: Path) -> merging.Staged:
     of_preview = reading.Reading(
         preview.dataset,
         destination=folder,
-        token=preview.token,
         merge_schema=preview.merge_schema,
         on_progress=lambda _, rows: _note_progress(hold, rows),
         is_cancelled=reading.now_and_then(lambda: not hold.rows().exists()),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,14 +38,10 @@ UNFORESEEN = "Staging failed unexpectedly; nothing was staged. The worker's log 
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of content for a dataset: where its rows are written, and who watches.
-
-    ``token`` is a name that no other reading has: what is spilled to disk lies under it.
-    """
+    """One reading of content for a dataset: where its rows are written, and who watches."""
 
     dataset: Dataset
     destination: Path
-    token: str
     merge_schema: bool
     on_progress: Callable[[str, int], None]
     is_cancelled: Callable[[], bool]
@@ -82,10 +76,7 @@ class Reading:
 
     @contextmanager
     def _apart(self, kind: UploadKind, *, network: bool = False) -> Iterator[dict[str, Any]]:
-        scratch = Path(tempfile.gettempdir()) / f"headgate-staging-{self.token}"
-        shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was cut short
-        scratch.mkdir(mode=0o700)
-        try:
+        with merging.scratch_folder("staging") as scratch:
             yield {
                 "destination": str(self.destination),
                 "scratch": str(scratch),
@@ -94,8 +85,6 @@ class Reading:
                 "on_progress": self.on_progress,
                 "is_cancelled": self.is_cancelled,
             }
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
     def _own(self, staged: merging.Staged) -> merging.Staged:
         if staged.table_id != self.dataset.meta.table_id:

@@ -6,9 +6,7 @@ others changed in the table since stays a conflict, and nothing is pinned to a l
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from django.contrib.auth.models import User
@@ -77,13 +75,14 @@ def edit_rows(
     revision = content_of(change_request)
     _require_editable(change_request, revision, seen)
     edits = _Edits(change_request, rows, remove)
-    with tempfile.TemporaryDirectory(prefix="headgate-rows-") as folder:
-        path = Path(folder) / "rows.jsonl"
-        names: set[str] = set()
-        with path.open("w", encoding="utf-8") as file:
-            for row in edits.applied_to(_staged(change_request, revision)):
-                names |= row.keys()
-                file.write(f"{write_json(row)}\n")
+    names: set[str] = set()
+
+    def lines() -> Iterator[str]:
+        for row in edits.applied_to(_staged(change_request, revision)):
+            names.update(row)
+            yield f"{write_json(row)}\n"
+
+    with uploads.written_down(lines()) as path:
         edits.require_all_used()
         if not names:
             raise InvalidInput("No row would be left. Close the request instead.")

@@ -124,7 +124,6 @@ def _read(hold: Hold) -> merging.Staged:
     of_upload = reading.Reading(
         upload.dataset,
         destination=data_root().workplace(f"{folder}/{upload.attempt_id}"),
-        token=upload.token,
         merge_schema=upload.merge_schema,
         on_progress=lambda phase, rows: _note_progress(hold, phase, rows),
         is_cancelled=reading.now_and_then(lambda: not _is_wanted(hold)),

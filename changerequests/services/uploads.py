@@ -6,7 +6,8 @@ The rows are read elsewhere: ``services/staging.py`` is what a worker does.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,6 +90,16 @@ class ReceivedFile:
     edits: Revision | None = None
     tray: Edits | None = None
     base_version: int | None = None
+
+
+@contextmanager
+def written_down(pieces: Iterable[str]) -> Iterator[Path]:
+    """Content that came as something else than a file, as one for ``ReceivedFile``: gone once the block ends."""
+    with merging.scratch_folder("content") as folder:
+        path = folder / "content"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
+        yield path
 
 
 @dataclass(frozen=True)

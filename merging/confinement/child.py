@@ -22,6 +22,7 @@ from merging.confinement.bounds import Bounds
 from merging.confinement.crossing import Frames, error_document, frame
 from merging.confinement.syscalls import filter_calls
 from merging.errors import MergeError
+from merging.scratch import clear_scratch
 
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _SET_NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
@@ -128,6 +129,8 @@ def _outcome(spoken: socket.socket, function: str) -> dict[str, Any]:
         return {"out_of_memory": True}
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
         return {"raised": _described(error)}
+    finally:
+        clear_scratch()  # before whoever asked goes on
 
 
 def _function(name: str) -> Callable[[Any, Callable[[Mapping[str, Any]], None]], Any]:

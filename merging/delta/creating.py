@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from merging.delta.reach import open_table, options_of
 from merging.delta.snapshot import Snapshot, snapshot_in, snapshot_of
 from merging.delta.writing import PreparedCommit, prepare_first
 from merging.errors import MergeFailed, UnsupportedTable, VersionMoved
+from merging.scratch import scratch_folder
 from merging.sql.types import delta_field, has_type
 from merging.store.stores import TableStore, probe
 
@@ -94,8 +94,10 @@ def create_in(
     empty = snapshot_of(
         store, table_uri, TableState(version=-1, protocol=protocol, metadata=metadata), storage_options
     )
-    spill = tempfile.gettempdir()  # DuckDB's own choice is a folder in the working directory
-    with duckdb.connect(":memory:", config={"threads": 2, "temp_directory": spill}) as connection:
+    with (
+        scratch_folder("create") as spill,  # DuckDB's own choice is a folder in the working directory
+        duckdb.connect(":memory:", config={"threads": 2, "temp_directory": str(spill)}) as connection,
+    ):
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("headgate_data", data)
         prepared = prepare_first(connection, empty, "headgate_data", attempt_id=uuid.uuid4().hex)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import uuid
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from merging.scratch import scratch_place
 from merging.sql.content_limits import ContentLimits
 from merging.sql.engines import ENGINES
 from merging.sql.failures import naming_engine_failures
@@ -61,7 +59,7 @@ class Session:
     """An open connection and the folder it spills to. Closing (or forgetting) it removes both."""
 
     def __init__(self, *, memory_limit: str | None = None) -> None:
-        spill = os.path.join(tempfile.gettempdir(), f"headgate-engine-{uuid.uuid4().hex}")
+        spill = str(scratch_place("engine"))
         with naming_engine_failures():
             lent = ENGINES.lend(
                 spill,

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -22,6 +20,7 @@ import pyarrow as pa
 import xlsxwriter
 
 from merging.errors import TooLargeForWorkbook
+from merging.scratch import scratch_folder
 from merging.sql.types import is_text
 from merging.sql.values import python_values, text_form
 
@@ -43,9 +42,9 @@ def workbook(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[b
 
     Raises ``TooLargeForWorkbook`` for more rows, or a longer text, than a sheet holds.
     """
-    with tempfile.TemporaryDirectory(prefix="headgate-workbook-") as folder:
-        path = os.path.join(folder, "rows.xlsx")
-        _write(path, folder, schema, batches)
+    with scratch_folder("workbook") as folder:
+        path = str(folder / "rows.xlsx")
+        _write(path, str(folder), schema, batches)
         with open(path, "rb") as file:
             while piece := file.read(_PIECE):
                 yield piece

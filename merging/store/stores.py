@@ -14,12 +14,14 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import duckdb
 
 from merging.errors import MergeFailed, TableUnreachable
+from merging.scratch import scratch_place
 from merging.store.client import (
     AT_ONCE,
     ObjectClient,
@@ -87,11 +89,9 @@ class TableStore(Protocol):
     def write(self, path: str, data: bytes) -> None:
         """Write a file of ours (a fresh name), durable only after `sync`."""
 
-    def local_target(self, path: str) -> Path:
-        """A local path into which the content of `path` can be written before `publish`."""
-
-    def publish(self, path: str, local: Path) -> None:
-        """Make what was written at `local_target(path)` the object `path`."""
+    def writing(self, path: str) -> AbstractContextManager[Path]:
+        """A local path to write the content of `path` to, a fresh name: once the block ends the object is there, and
+        where it fails nothing is."""
 
     def sync(self, paths: Iterable[str]) -> None:
         """Make the written files durable, with the folders that name them."""
@@ -205,18 +205,24 @@ class LocalStore:
 
     @names_unreachable
     def write(self, path: str, data: bytes) -> None:
-        target = self.local_target(path)
-        with open(target, "xb") as file:
+        with open(self._target(path), "xb") as file:
             file.write(data)
 
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[Path]:
+        target = self._target(path)
+        try:
+            yield target
+        except BaseException:
+            with contextlib.suppress(OSError):
+                target.unlink()
+            raise
+
     @names_unreachable
-    def local_target(self, path: str) -> Path:
+    def _target(self, path: str) -> Path:
         target = Path(self._full(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
-
-    def publish(self, path: str, local: Path) -> None:
-        """Nothing to move: the target is the object itself."""
 
     @names_unreachable
     def sync(self, paths: Iterable[str]) -> None:
@@ -271,11 +277,10 @@ class ObjectStore:
 
     is_local = False
 
-    def __init__(self, client: ObjectClient, scratch: Path | None = None) -> None:
+    def __init__(self, client: ObjectClient) -> None:
         self.client = client
         self.uri = client.uri
         self.identity: str | None = client.identity
-        self._scratch = scratch
         self.protocol = _own_protocol()
         self._reader = RangedReader(client)
 
@@ -314,18 +319,16 @@ class ObjectStore:
     def write(self, path: str, data: bytes) -> None:
         self.client.put(path, data)
 
-    def local_target(self, path: str) -> Path:
-        if self._scratch is None:
-            import tempfile
-
-            self._scratch = Path(tempfile.mkdtemp(prefix="headgate-upload-"))
-        return self._scratch / f"{uuid.uuid4().hex}-{os.path.basename(path)}"
-
-    def publish(self, path: str, local: Path) -> None:
-        self.client.put(path, local)
-        if local.stat().st_size <= MOST_REMEMBERED:
-            self._reader.wrote(path, local.read_bytes())
-        local.unlink()
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[Path]:
+        local = scratch_place("upload")
+        try:
+            yield local
+            self.client.put(path, local)
+            if local.stat().st_size <= MOST_REMEMBERED:
+                self._reader.wrote(path, local.read_bytes())
+        finally:
+            local.unlink(missing_ok=True)
 
     def sync(self, paths: Iterable[str]) -> None:
         """A finished put is durable in an object store."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 
 from merging.delta import reach_of
 from merging.executing.executor import merge
+from merging.scratch import scratch_folder
 from merging.staging import stage
 from merging.tables.looking import create_table
 from merging.threeway.request import MergeRequest
@@ -22,7 +22,7 @@ def warm_up() -> None:
     """
     # Of a table of one's own nobody need be asked where it lies.
     with (
-        tempfile.TemporaryDirectory(prefix="headgate-warm-up-") as folder,
+        scratch_folder("warm-up") as folder,
         reach_of(leaving=False, places={}),
     ):
         table = str(Path(folder) / "table")

@@ -4,10 +4,11 @@
 operating system is put in.
 """
 
+import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,14 @@ def at_the_link(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
 
 def at_the_data_files(monkeypatch: pytest.MonkeyPatch, strategy: str) -> list[int]:
     calls: list[int] = []
-    real = LocalStore.local_target
 
-    def full(store: LocalStore, path: str) -> Path:
-        if not path.endswith(".parquet"):
-            return real(store, path)  # the deletion vector still found room, and must go again
+    @contextlib.contextmanager
+    def full(_: LocalStore, path: str) -> Iterator[Path]:
+        # The deletion vector still found room, and must go again.
         calls.append(1)
-        return Path("/dev/full")
+        yield Path("/dev/full")
 
-    monkeypatch.setattr(LocalStore, "local_target", full)
+    monkeypatch.setattr(LocalStore, "writing", full)
     return calls
 
 

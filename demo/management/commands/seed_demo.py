@@ -1,6 +1,5 @@
 """``manage.py seed_demo``: the people, tables and change requests of the demo, made through the services."""
 
-import tempfile
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -189,8 +188,8 @@ class Command(BaseCommand):
                 dataset=dataset, author=author, title=demo.title, description=demo.description
             )
         if not change_request.revisions.exists():
-            with tempfile.TemporaryDirectory(prefix="headgate-demo-") as folder:
-                path = Path(folder) / demo.file_name
+            with merging.scratch_folder("demo") as folder:
+                path = folder / demo.file_name
                 write_rows(data.sql(demo.rows).to_arrow_table(), path)
                 staging.stage_at_once(
                     change_request_id=change_request.pk, actor=author, path=path, file_name=demo.file_name

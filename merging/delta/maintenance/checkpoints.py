@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import deltalake
 from deltalake.exceptions import DeltaError
@@ -13,6 +11,7 @@ from deltalake.exceptions import DeltaError
 from merging.delta.log import newest_checkpoint
 from merging.delta.snapshot import Snapshot, open_snapshot
 from merging.errors import MergeFailed
+from merging.scratch import scratch_folder
 from merging.store.stores import LOG_FOLDER, LocalStore, each_at_once
 from merging.store.unreachable import is_panic
 
@@ -69,14 +68,13 @@ def _write_from_afar(snapshot: Snapshot) -> None:
     """
     store, version = snapshot.store, snapshot.version
     begins = newest_checkpoint(store, version) or 0
-    with tempfile.TemporaryDirectory(prefix="headgate-checkpoint-") as name:
-        copy = Path(name)
+    with scratch_folder("checkpoint") as copy:
         needed = [item.path for item in store.list(LOG_FOLDER) if _is_needed(item.path, begins, version)]
         needed += [item.path for item in store.list(_SIDECARS)]
         for path, content in zip(needed, each_at_once(store, store.read, needed), strict=True):
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
             (copy / path).write_bytes(content)
-        _write(name, version)
+        _write(str(copy), version)
         made = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()} - {*needed}
         for path in sorted(made, key=lambda path: path == _HINT):  # which tells where it is, once it is there
             store.write(path, (copy / path).read_bytes())

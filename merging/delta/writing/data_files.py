@@ -48,12 +48,11 @@ def copy_to(
 
     `fields` are the columns, as files hold them; `further` are columns of the query that are none of the table's.
     """
-    target = snapshot.store.local_target(path)
-    [(_, written, size, _, returned, *_)] = connection.execute(
-        f"COPY ({stored_sql(rows, fields, *further)}) TO {literal(str(target))} (FORMAT parquet, "
-        f"COMPRESSION snappy, ROW_GROUP_SIZE {rows_per_group}, RETURN_STATS{field_ids_sql(fields)})"
-    ).fetchall()
-    snapshot.store.publish(path, target)
+    with snapshot.store.writing(path) as target:
+        [(_, written, size, _, returned, *_)] = connection.execute(
+            f"COPY ({stored_sql(rows, fields, *further)}) TO {literal(str(target))} (FORMAT parquet, "
+            f"COMPRESSION snappy, ROW_GROUP_SIZE {rows_per_group}, RETURN_STATS{field_ids_sql(fields)})"
+        ).fetchall()
     return WrittenFile(path, int(written), int(size), fields, returned or {})
 
 

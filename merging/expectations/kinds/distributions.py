@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from merging.expectations.kinds.arguments import COLUMN, MOSTLY
 from merging.expectations.kinds.predicates import column_of
 from merging.expectations.values import NUMERIC, TEXT
 from merging.expectations.wording import limits
+from merging.scratch import scratch_folder
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
@@ -124,7 +124,7 @@ def _by_great_expectations(found: Measured) -> Finding:
         for name, kind in expectation.families.items()
     )
     query = f"SELECT {listed} FROM {found.relation} WHERE {expectation.domain}"
-    with tempfile.TemporaryDirectory(prefix="headgate-check-") as folder:
+    with scratch_folder("check") as folder:
         file = str(Path(folder) / "column.arrow")
         _write(found.opened, query, list(expectation.families), file)
         question = {"type": expectation.type, "kwargs": dict(expectation.kwargs), "file": file}

@@ -7,7 +7,6 @@ may have been unpacked on its way here.
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from merging.errors import StagingRejected
+from merging.scratch import scratch_place
 from merging.staging.sources.base import beyond, content_limits, most, refuse
 
 BLOCK_BYTES = 4 << 20
@@ -187,14 +187,12 @@ def unpacked_if_binary(path: str, file_format: str | None) -> str:
     if compression is None or file_format not in _BINARY:
         return path
     counted = Unpacked("the compressed file", os.path.getsize(path))
-    with (
-        pa.input_stream(path, compression=compression) as packed,
-        tempfile.NamedTemporaryFile(prefix="unpacked-", delete=False) as unpacked,
-    ):
+    unpacked = scratch_place("unpacked")
+    with pa.input_stream(path, compression=compression) as packed, unpacked.open("xb") as file:
         while block := _unpacked_block(packed):
             counted.add(len(block))
-            unpacked.write(block)
-    return unpacked.name
+            file.write(block)
+    return str(unpacked)
 
 
 def _unpacked_block(packed: Any) -> bytes:

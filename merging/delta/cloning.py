@@ -74,8 +74,7 @@ def origin_of(clone: Snapshot, source: Snapshot) -> Origin:
     """What a clone was made from, told by its log: its newest CLONE, else the last commit that a copy of the folder
     shares with its source.
     """
-    commits = list_commits(clone.store)
-    for number in sorted(commits, reverse=True):
+    for number in reversed(list_commits(clone.store)):
         info = read_commit(clone.store, number).info
         if info.get("operation") == "CLONE":
             return _cloned(info.get("operationParameters"), clone, source)

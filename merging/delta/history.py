@@ -71,9 +71,8 @@ def read_history(
     commits = list_commits(store)
     if not commits:
         load_state(store)  # a log that was cleaned up to a checkpoint is a table without commits to tell of
-    numbers = sorted((number for number in commits if before is None or number < before), reverse=True)
-    found = read_commits(store, {number: commits[number] for number in numbers[:limit]})
-    return tuple(_log_version(found[number]) for number in numbers[:limit])
+    numbers = [number for number in reversed(commits) if before is None or number < before]
+    return tuple(map(_log_version, read_commits(store, numbers[:limit])))
 
 
 def read_sizes(
@@ -115,8 +114,8 @@ def find_transaction(
     """The newest marker of `application_id` in commits above `since_version`: cheap while waiting for one's own."""
     store = open_table(table_uri, storage_options)
     commits = list_commits(store, start_after=since_version)
-    for number in sorted(commits, reverse=True):
-        found = read_commit(store, number, commits[number].modified_ms)
+    for number in reversed(commits):
+        found = read_commit(store, number)
         marker = found.markers.get(application_id)
         if marker is not None:
             return FoundTransaction(marker, number, found.info, _moment(found))

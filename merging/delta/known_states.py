@@ -1,18 +1,18 @@
-"""What this process remembers of tables in distant stores: their states; opening one reads only what came since.
+"""What this process remembers of tables: their states; opening one reads only what came since.
 
-A state is remembered with the object that made its version, as a listing tells of it: who opens the table lists the log
-from there, and sees by the same answer what came since and whether the table is still the one. Whoever has other
-credentials has other memories (``TableStore.identity``).
+A state is remembered with what tells the files that it was made from from others: of a distant table the object of its
+version, as a listing tells of it. Who opens the table lists the log from there, and sees by the same answer what came
+since and whether the table is still the one. Whoever has other credentials has other memories
+(``TableStore.identity``).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
-
-from merging.store.client import StoredObject
 
 _MOST_BYTES = 128 * 1024 * 1024
 
@@ -31,10 +31,10 @@ State = TypeVar("State", bound=KeptState)
 
 @dataclass(frozen=True, slots=True)
 class KnownState(Generic[State]):
-    """A state, and the commit that made its version."""
+    """A state, and the files of the log that it was made from, with what tells them from others by path."""
 
     state: State
-    commit: StoredObject
+    sources: Mapping[str, object]
     weight: int
 
 
@@ -43,6 +43,7 @@ class KnownStates(Generic[State]):
 
     def __init__(self, limit: int = _MOST_BYTES) -> None:
         self._known: OrderedDict[tuple[str, int], KnownState[State]] = OrderedDict()
+        self._versions: dict[str, set[int]] = {}
         self._lock = threading.Lock()
         self._limit = limit
         self._weight = 0
@@ -50,32 +51,39 @@ class KnownStates(Generic[State]):
     def nearest(self, identity: str, version: int | None) -> KnownState[State] | None:
         """The newest that is remembered of a table, up to a version."""
         with self._lock:
-            versions = [number for of, number in self._known if of == identity]
+            versions = self._versions.get(identity, ())
             number = max((one for one in versions if version is None or one <= version), default=None)
             if number is None:
                 return None
             self._known.move_to_end((identity, number))
             return self._known[identity, number]
 
-    def put(self, identity: str, state: State, commit: StoredObject) -> None:
+    def put(self, identity: str, state: State, sources: Mapping[str, object]) -> None:
         """Remember a state, which nobody advances from now on."""
-        known = KnownState(state, commit, state.weight())
+        known = KnownState(state, sources, state.weight())
         with self._lock:
             self._forget((identity, state.version))
             if known.weight > self._limit:
                 return
             self._known[identity, state.version] = known
+            self._versions.setdefault(identity, set()).add(state.version)
             self._weight += known.weight
             while self._weight > self._limit:
                 self._forget(next(iter(self._known)))
 
-    def forget(self, identity: str) -> None:
-        """Remember nothing of a table any more: another one has taken its place."""
+    def forget(self, identity: str, up_to: int | None = None) -> None:
+        """Remember nothing of a table any more, or of its versions up to one: others have taken their places."""
         with self._lock:
-            for key in [key for key in self._known if key[0] == identity]:
-                self._forget(key)
+            for version in [*self._versions.get(identity, ())]:
+                if up_to is None or version <= up_to:
+                    self._forget((identity, version))
 
     def _forget(self, key: tuple[str, int]) -> None:
         gone = self._known.pop(key, None)
-        if gone is not None:
-            self._weight -= gone.weight
+        if gone is None:
+            return
+        self._weight -= gone.weight
+        identity, version = key
+        self._versions[identity].discard(version)
+        if not self._versions[identity]:
+            del self._versions[identity]

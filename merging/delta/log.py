@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,8 +43,12 @@ _COMMIT = re.compile(r"(\d{20})\.json")
 _CLASSIC = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
 #: About what the action of a file takes in memory.
 _A_FILE = 1_500
+#: The same of a transaction marker.
+_A_MARKER = 300
 #: So many commits are read on top of a remembered state; from more the newest checkpoint is nearer.
 _MOST_SINCE = 100
+#: So many commits are in memory at a time while a log is replayed.
+_AT_A_TIME = 256
 _NAMED = re.compile(r"(\d{20})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
 
 
@@ -92,7 +97,11 @@ class LoggedCommit:
 
 @dataclass
 class TableState:
-    """What replaying the log up to `version` gives. `metadata_place` says where the metadata stands, for errors."""
+    """What replaying the log up to `version` gives. `metadata_place` says where the metadata stands, for errors.
+
+    `newest` is the commit of this very version, None where the log has it no more; `marked_in` says by which version a
+    transaction marker came, of those at least that came after the checkpoint of `checkpoint_version`.
+    """
 
     version: int = -1
     protocol: dict[str, Any] = field(default_factory=dict)
@@ -101,7 +110,8 @@ class TableState:
     files: dict[tuple[str, str | None], DataFile] = field(default_factory=dict)
     transactions: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
-    commits: dict[int, LoggedCommit] = field(default_factory=dict)
+    marked_in: dict[str, int] = field(default_factory=dict)
+    newest: LoggedCommit | None = None
     checkpoint_version: int | None = None
 
     def apply(self, commit: LoggedCommit) -> None:
@@ -110,7 +120,9 @@ class TableState:
             self.take(action)
             if isinstance(action, TableMetadata):
                 self.metadata_place = commit.place_of("metaData")
-        self.commits[commit.version] = commit
+            elif isinstance(action, Marker):
+                self.marked_in[action.application_id] = commit.version
+        self.newest = commit
         self.version = commit.version
 
     def copy(self) -> TableState:
@@ -120,14 +132,16 @@ class TableState:
             files=dict(self.files),
             transactions=dict(self.transactions),
             domains=dict(self.domains),
-            commits=dict(self.commits),
+            marked_in=dict(self.marked_in),
         )
 
     def weight(self) -> int:
         """About how many bytes it takes."""
-        texts = sum(len(file.stats_json or "") for file in self.files.values())
-        lines = sum(len(commit.actions) for commit in self.commits.values())
-        return _A_FILE * (len(self.files) + lines) + texts
+        texts = len(self.metadata.get("schemaString", "")) + sum(
+            len(file.stats_json or "") for file in self.files.values()
+        )
+        lines = len(self.newest.actions) if self.newest is not None else 0
+        return _A_FILE * (len(self.files) + lines) + _A_MARKER * len(self.transactions) + texts
 
     def take(self, action: Action) -> None:
         """Advance by one action."""
@@ -154,13 +168,18 @@ _KNOWN: KnownStates[TableState] = KnownStates()
 
 @dataclass(frozen=True)
 class _Listing:
-    commits: Mapping[int, StoredObject]
-    checkpoints: Sequence[tuple[int, tuple[str, ...]]]  # complete ones, oldest first
+    """What stands in a log: its commits, and its checkpoints that are whole, oldest first. `objects` are its files as
+    stores tell of them that are asked for each listing.
+    """
+
+    commits: frozenset[int]
+    checkpoints: Sequence[tuple[int, tuple[str, ...]]]
     incomplete: Sequence[int]
+    objects: Mapping[str, StoredObject]
 
 
 def load_state(store: TableStore, version: int | None = None) -> TableState:
-    """Replay the log up to `version` (None: the newest).
+    """Replay the log up to `version` (None: the newest), on top of what this process remembers of it.
 
     Raises TableNotFound when there is no table, or no such version of it, and TableChanged when the log has
     a gap or needs a checkpoint part that is missing.
@@ -170,8 +189,7 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
         state = None if known is None else _advanced(store, known, version)
         if state is not None:
             return state
-    hint = _hint(store)
-    listing = _list_log(store, hint if hint is not None and (version is None or hint <= version) else None)
+    listing = _list_for(store, version)
     if not listing.commits and not listing.checkpoints:
         raise TableNotFound(f"There is no Delta table at {store.uri}.", data={"table_uri": store.uri})
     newest = max([*listing.commits, *(number for number, _ in listing.checkpoints)])
@@ -181,59 +199,106 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
             f"Version {wanted} of {store.uri} does not exist; the newest is {newest}.",
             data={"table_uri": store.uri, "version": wanted, "newest": newest},
         )
-    state = _replayed(store, listing, wanted)
+    sources: dict[str, object] = {}
+    state = _replayed(store, listing, wanted, sources)
     if not state.metadata or not state.protocol:
         raise TableChanged(
             f"The log of {store.uri} names no schema or protocol; it is damaged.",
             data={"table_uri": store.uri},
         )
-    if store.identity is not None and wanted in listing.commits:
-        _KNOWN.put(store.identity, state, listing.commits[wanted])
+    _remember(store, state, sources)
     return state
 
 
-def _replayed(store: TableStore, listing: _Listing, wanted: int) -> TableState:
-    """The state of a version from the newest checkpoint that it has, and the commits behind it: read at once."""
+def _replayed(store: TableStore, listing: _Listing, wanted: int, sources: dict[str, object]) -> TableState:
+    """The state of a version from the newest checkpoint that it has, and the commits behind it: read at once.
+
+    What tells the files that it was made from from others is added to `sources`.
+    """
     usable = [entry for entry in listing.checkpoints if entry[0] <= wanted]
     number, parts = usable[-1] if usable else (-1, ())
     _require_contiguous(store, listing, number + 1, wanted)
-    behind = [one for one in range(max(number, 0), wanted + 1) if one > number or one == wanted]
-    stated = {one: listing.commits[one] for one in behind if one in listing.commits}
+    behind = [
+        one
+        for one in range(max(number, 0), wanted + 1)
+        if one in listing.commits and (one > number or one == wanted)
+    ]
+    _note_sources(store, [*parts, *map(commit_path, behind)], listing, sources)
     state = TableState()
-    with meanwhile(store, lambda: read_commits(store, stated)) as commits:
+    first, rest = behind[:_AT_A_TIME], behind[_AT_A_TIME:]
+    with meanwhile(store, lambda: [*read_commits(store, first)]) as commits:
         if usable:
-            _load_checkpoint(store, parts, state)
+            _note_sources(store, _load_checkpoint(store, parts, state), listing, sources)
             state.version = state.checkpoint_version = number
-        for one, commit in commits().items():
-            if one > number:
+        for commit in itertools.chain(commits(), read_commits(store, rest)):
+            if commit.version > number:
                 state.apply(commit)
             else:
-                state.commits[one] = commit
+                state.newest = commit
     return state
 
 
 def _advanced(store: TableStore, known: KnownState[TableState], version: int | None) -> TableState | None:
     """A remembered state, brought up to a version by the commits since; None where the log is to be read anew."""
     before = known.state
-    listing = _sort_listing(store.list(LOG_FOLDER, start_after=f"{before.version:020d}"))
-    if listing.commits.get(before.version) != known.commit:
-        # Another table stands there, or its log was cleaned up.
-        _KNOWN.forget(store.identity or "")
+    begun = (before.checkpoint_version or 0) if store.is_local else before.version
+    listing = _list_log(store, f"{begun:020d}")
+    if not _are_as_they_were(store, known.sources, listing):
+        # Another table stands there, or its log was cleaned up, or mended.
+        _KNOWN.forget(store.identity or "", before.version)
         return None
-    wanted = max(listing.commits) if version is None else version
+    wanted = max(listing.commits, default=before.version) if version is None else version
     since = range(before.version + 1, wanted + 1)
-    if any(number not in listing.commits for number in since) or len(since) > _MOST_SINCE:
+    number, parts = max((one for one in listing.checkpoints if one[0] <= wanted), default=(-1, ()))
+    nearer = number > before.version and len(since) > _MOST_SINCE
+    if nearer or any(number not in listing.commits for number in since):
         return None
-    if not since:
+    is_newer = number > (-1 if before.checkpoint_version is None else before.checkpoint_version)
+    if not since and not is_newer:
         return before
-    state = before.copy()
-    for commit in read_commits(store, {number: listing.commits[number] for number in since}).values():
+    state, sources = before.copy(), dict(known.sources)
+    if is_newer:
+        state.checkpoint_version = number
+        behind = {commit_path(one) for one in range(number, wanted + 1)}
+        sources = {path: mark for path, mark in sources.items() if path in behind}
+        _note_sources(store, parts, listing, sources)
+    _note_sources(store, [commit_path(one) for one in since if one >= number], listing, sources)
+    for commit in read_commits(store, since):
         state.apply(commit)
-    for number in [number for number in state.commits if number < wanted - _MOST_SINCE]:
-        del state.commits[number]
-    if store.identity is not None:
-        _KNOWN.put(store.identity, state, listing.commits[wanted])
+    _remember(store, state, sources)
     return state
+
+
+def _remember(store: TableStore, state: TableState, sources: Mapping[str, object]) -> None:
+    """Keep a state, where the log has the commit of its version, by which it is known again."""
+    own = commit_path(state.version)
+    if store.identity is not None and own in sources:
+        _KNOWN.put(store.identity, state, sources if store.is_local else {own: sources[own]})
+
+
+def _note_sources(
+    store: TableStore, paths: Iterable[str], listing: _Listing, sources: dict[str, object]
+) -> None:
+    """Note what tells these files of the log from others that may stand in their places one day.
+
+    Of a local table they are all that its state would be made from by one who knows nothing of it: people mend logs
+    with their editors, and damage them. Of distant ones a listing tells for nothing.
+    """
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # whoever reads it says so
+            found = store.mark(path) if store.is_local else listing.objects.get(path)
+            if found is not None:
+                sources[path] = found
+
+
+def _are_as_they_were(store: TableStore, sources: Mapping[str, object], listing: _Listing) -> bool:
+    try:
+        return all(
+            mark == (store.mark(path) if store.is_local else listing.objects.get(path))
+            for path, mark in sources.items()
+        )
+    except FileNotFoundError:
+        return False
 
 
 def load_next_state(store: TableStore, before: TableState) -> TableState:
@@ -243,7 +308,7 @@ def load_next_state(store: TableStore, before: TableState) -> TableState:
     """
     version = before.version + 1
     try:
-        known = before.commits.get(before.version)
+        known = before.newest
         if known is None:
             return load_state(store, version)
         again, following = each_at_once(
@@ -260,29 +325,26 @@ def load_next_state(store: TableStore, before: TableState) -> TableState:
 
 def load_tombstones(store: TableStore, version: int) -> list[RemovedFile]:
     """Every remove action that the log up to `version` still holds, in commits and the newest checkpoint."""
-    listing = _list_log(store, None)
+    listing = _list_log(store)
     usable = [entry for entry in listing.checkpoints if entry[0] <= version]
-    found = list(_checkpoint_actions(store, usable[-1][1], ("remove",))) if usable else []
-    stated = {number: item for number, item in listing.commits.items() if number <= version}
-    for commit in read_commits(store, stated).values():
+    found = list(_checkpoint_actions(store, usable[-1][1], ("remove",), [])) if usable else []
+    for commit in read_commits(store, sorted(number for number in listing.commits if number <= version)):
         found += commit.read("remove")
     return [action for action in found if isinstance(action, RemovedFile)]
 
 
-def read_commits(store: TableStore, stated: Mapping[int, StoredObject]) -> dict[int, LoggedCommit]:
-    """The commits that a listing states, by version, read at once. Raises as `read_commit` does."""
-
-    def read(stated: tuple[int, StoredObject]) -> LoggedCommit:
-        return read_commit(store, stated[0], stated[1].modified_ms)
-
-    found = each_at_once(store, read, sorted(stated.items()))
-    return {commit.version: commit for commit in found}
+def read_commits(store: TableStore, versions: Sequence[int]) -> Iterator[LoggedCommit]:
+    """These commits, in their order, some hundred read at once. Raises as `read_commit` does."""
+    for start in range(0, len(versions), _AT_A_TIME):
+        part = versions[start : start + _AT_A_TIME]
+        yield from each_at_once(store, functools.partial(read_commit, store), part)
 
 
-def read_commit(store: TableStore, version: int, modified_ms: int = 0) -> LoggedCommit:
+def read_commit(store: TableStore, version: int) -> LoggedCommit:
     """One JSON commit; FileNotFoundError when it is not there, TableChanged when it is not JSON objects by lines."""
     actions, lines = [], []
-    for number, line in enumerate(store.read(commit_path(version)).splitlines(), 1):
+    content, modified_ms = store.read_dated(commit_path(version))
+    for number, line in enumerate(content.splitlines(), 1):
         if not line or line.isspace():
             continue
         try:
@@ -309,27 +371,21 @@ def commit_path(version: int) -> str:
     return f"{LOG_FOLDER}/{version:020d}.json"
 
 
-def list_commits(store: TableStore, *, start_after: int = -1) -> dict[int, StoredObject]:
-    """The JSON commits with versions above `start_after`."""
+def list_commits(store: TableStore, *, start_after: int = -1) -> list[int]:
+    """The versions above `start_after` whose JSON commits are there, oldest first."""
     start = f"{start_after:020d}.json" if start_after >= 0 else ""
-    found = {}
-    for item in store.list(LOG_FOLDER, start_after=start):
-        match = _COMMIT.fullmatch(item.path.rpartition("/")[2])
-        if match:
-            found[int(match[1])] = item
-    return found
+    found = map(_COMMIT.fullmatch, store.names(LOG_FOLDER, start_after=start))
+    return [int(match[1]) for match in found if match]
 
 
 def newest_checkpoint(store: TableStore, version: int) -> int | None:
     """The version of the newest complete checkpoint up to `version`; None where there is none."""
-    listing = _list_log(store, _hint(store))
+    listing = _list_for(store, version)
     return max((number for number, _ in listing.checkpoints if number <= version), default=None)
 
 
 def _hint(store: TableStore) -> int | None:
-    """The version in _last_checkpoint, to spare object stores a listing of the whole log."""
-    if store.is_local:
-        return None
+    """The version in _last_checkpoint, to spare a listing of the whole log."""
     try:
         stated = parse_action(store.read(f"{LOG_FOLDER}/_last_checkpoint"))
         return number_of(stated, "version", "_last_checkpoint")
@@ -338,37 +394,47 @@ def _hint(store: TableStore) -> int | None:
         return None
 
 
-def _list_log(store: TableStore, hint: int | None) -> _Listing:
-    objects = store.list(LOG_FOLDER, start_after=f"{hint:020d}" if hint else "")
-    listing = _sort_listing(objects)
-    if hint and not any(number >= hint for number, _ in listing.checkpoints):
-        listing = _sort_listing(store.list(LOG_FOLDER))
-    return listing
+def _list_for(store: TableStore, version: int | None) -> _Listing:
+    """The log as far as a version (None: the newest) needs it: all of it, where no hint leads to a checkpoint."""
+    hint = _hint(store)
+    if hint and (version is None or hint <= version):
+        listing = _list_log(store, f"{hint:020d}")
+        if any(version is None or number <= version for number, _ in listing.checkpoints):
+            return listing
+    return _list_log(store)
 
 
-def _sort_listing(objects: Iterable[StoredObject]) -> _Listing:
-    commits: dict[int, StoredObject] = {}
+def _list_log(store: TableStore, start_after: str = "") -> _Listing:
+    objects: dict[str, StoredObject] = {}
+    if store.is_local:
+        names = store.names(LOG_FOLDER, start_after=start_after)
+    else:
+        found = store.list(LOG_FOLDER, start_after=start_after)
+        objects = {item.path: item for item in found}
+        names = [item.path.rpartition("/")[2] for item in found]
+    commits: set[int] = set()
     complete: dict[int, tuple[str, ...]] = {}
     parts: dict[tuple[int, int], dict[int, str]] = {}
     seen: set[int] = set()
-    for item in objects:
-        name = item.path.rpartition("/")[2]
+    for name in names:
+        path = f"{LOG_FOLDER}/{name}"
         if match := _COMMIT.fullmatch(name):
-            commits[int(match[1])] = item
+            commits.add(int(match[1]))
         elif match := _CLASSIC.fullmatch(name):
             number = int(match[1])
             seen.add(number)
             if match[2] is None:
-                complete[number] = (item.path,)
+                complete[number] = (path,)
             else:
-                parts.setdefault((number, int(match[3])), {})[int(match[2])] = item.path
+                parts.setdefault((number, int(match[3])), {})[int(match[2])] = path
         elif match := _NAMED.fullmatch(name):
             seen.add(int(match[1]))
-            complete.setdefault(int(match[1]), (item.path,))
-    for (number, total), found in parts.items():
-        if number not in complete and set(found) == set(range(1, total + 1)):
-            complete[number] = tuple(found[part] for part in sorted(found))
-    return _Listing(commits, sorted(complete.items()), sorted(seen - set(complete)))
+            complete.setdefault(int(match[1]), (path,))
+    for (number, total), known in parts.items():
+        if number not in complete and set(known) == set(range(1, total + 1)):
+            complete[number] = tuple(known[part] for part in sorted(known))
+    incomplete = sorted(seen - set(complete))
+    return _Listing(frozenset(commits), sorted(complete.items()), incomplete, objects)
 
 
 def _require_contiguous(store: TableStore, listing: _Listing, first: int, last: int) -> None:
@@ -395,14 +461,21 @@ def _require_contiguous(store: TableStore, listing: _Listing, first: int, last: 
     raise TableChanged(f"The log of {store.uri} has a gap: version {missing[0]} is missing.", data=data)
 
 
-def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState) -> None:
-    for action in _checkpoint_actions(store, parts, ("add", "metaData", "protocol", "txn", "domainMetadata")):
+def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState) -> list[str]:
+    """Take all that a checkpoint says into a state; the paths of the sidecars that it named."""
+    sidecars: list[str] = []
+    kinds = ("add", "metaData", "protocol", "txn", "domainMetadata")
+    for action in _checkpoint_actions(store, parts, kinds, sidecars):
         state.take(action)
     state.metadata_place = f"checkpoint {parts[0]}"
+    return sidecars
 
 
-def _checkpoint_actions(store: TableStore, parts: Sequence[str], kinds: Sequence[str]) -> Iterator[Action]:
-    """The actions of these kinds in a checkpoint: its parts first, then the sidecars that they name.
+def _checkpoint_actions(
+    store: TableStore, parts: Sequence[str], kinds: Sequence[str], opened: list[str]
+) -> Iterator[Action]:
+    """The actions of these kinds in a checkpoint: its parts first, then the sidecars that they name, whose paths are
+    added to `opened`.
 
     Raises TableChanged, naming the file, where one is missing or damaged.
     """
@@ -418,6 +491,7 @@ def _checkpoint_actions(store: TableStore, parts: Sequence[str], kinds: Sequence
         with _named_checkpoint(store, sidecar):
             named = sidecar if "/" in sidecar else f"{LOG_FOLDER}/_sidecars/{sidecar}"
             path = store.relative(require_inside(store, named))
+            opened.append(path)
             yield from _parquet_actions(store.read(path), kinds, [])
 
 

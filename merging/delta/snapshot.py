@@ -290,13 +290,14 @@ class Snapshot:
 
     def _commit_with(self, application_id: str, version: int | None) -> tuple[int, LoggedCommit] | None:
         """The newest commit with the marker (of that version, or of any), and the marker's version."""
-        for number in range(self.version, -1, -1):
-            commit = self.state.commits.get(number)
-            if commit is None:
-                try:
-                    commit = read_commit(self.store, number)
-                except FileNotFoundError:
-                    return None
+        told = self.state.marked_in.get(application_id)
+        begun = self.state.checkpoint_version
+        # What came after the checkpoint was replayed: there it is told, or it is not.
+        for number in range(-1 if begun is None else begun, -1, -1) if told is None else (told,):
+            try:
+                commit = read_commit(self.store, number)
+            except FileNotFoundError:
+                return None
             found = commit.markers.get(application_id)
             if found is not None and version in (None, found):
                 return found, commit
@@ -364,9 +365,8 @@ def snapshot_of(
             f"The log of {table_uri} is damaged, {state.metadata_place}: {damage.message}.",
             data={"table_uri": table_uri, "version": state.version, "place": state.metadata_place},
         ) from damage
-    commit = state.commits.get(state.version)
-    if commit is not None:
-        made = commit.timestamp_ms
+    if state.newest is not None:
+        made = state.newest.timestamp_ms
     else:
         made = max((file.modification_time for file in state.files.values()), default=0)
     return Snapshot(

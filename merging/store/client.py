@@ -119,8 +119,13 @@ class ObjectClient:
 
     def get(self, path: str) -> bytes:
         """The whole object."""
+        return self.get_dated(path)[0]
+
+    def get_dated(self, path: str) -> tuple[bytes, int]:
+        """The whole object, and when it was put (milliseconds since 1970)."""
         with self._request("get", path):
-            return bytes(obstore.get(self.raw, path).bytes())
+            result = obstore.get(self.raw, path)
+            return bytes(result.bytes()), int(result.meta["last_modified"].timestamp() * 1000)
 
     def get_range(self, path: str, start: int, end: int, e_tag: str | None = None) -> bytes:
         """The bytes from ``start`` up to ``end``, fewer at the object's end.

@@ -65,11 +65,17 @@ class TableStore(Protocol):
     def list(self, folder: str, *, start_after: str = "") -> list[StoredObject]:
         """Direct children of `folder` (files only), names greater than `start_after`, sorted."""
 
+    def names(self, folder: str, *, start_after: str = "") -> Sequence[str]:
+        """The same by their names alone, which local folders tell without a look at each file."""
+
     def walk(self) -> Iterator[StoredObject]:
         """Every object under the table's root, in no order."""
 
     def read(self, path: str) -> bytes:
         """The whole object; FileNotFoundError when there is none."""
+
+    def read_dated(self, path: str) -> tuple[bytes, int]:
+        """The same, and when it was written (milliseconds since 1970)."""
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; FileNotFoundError when there is no such object."""
@@ -113,10 +119,10 @@ class LocalStore:
     """A table in a folder of this machine (or a mounted volume that can link files)."""
 
     is_local = True
-    identity: str | None = None
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.identity: str | None = os.path.realpath(root)
         self.uri = str(root)
         self._prefix = str(root) + os.sep
 
@@ -142,6 +148,12 @@ class LocalStore:
         return found
 
     @names_unreachable
+    def names(self, folder: str, *, start_after: str = "") -> Sequence[str]:
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._full(folder)) as entries:
+            return sorted(entry.name for entry in entries if entry.name > start_after and entry.is_file())
+        return []
+
+    @names_unreachable
     def walk(self) -> Iterator[StoredObject]:
         for folder, _, names in os.walk(self.root):
             for name in names:
@@ -156,6 +168,10 @@ class LocalStore:
     def read(self, path: str) -> bytes:
         with open(self._full(path), "rb") as file:
             return file.read()
+
+    @names_unreachable
+    def read_dated(self, path: str) -> tuple[bytes, int]:
+        return self.read(path), os.stat(self._full(path)).st_mtime_ns // 1_000_000
 
     @names_unreachable
     def read_range(self, path: str, offset: int, length: int) -> bytes:
@@ -293,11 +309,17 @@ class ObjectStore:
         found.sort(key=lambda item: item.path)
         return found
 
+    def names(self, folder: str, *, start_after: str = "") -> Sequence[str]:
+        return [item.path.rpartition("/")[2] for item in self.list(folder, start_after=start_after)]
+
     def walk(self) -> Iterator[StoredObject]:
         yield from self.client.list("")
 
     def read(self, path: str) -> bytes:
         return self.client.get(path)
+
+    def read_dated(self, path: str) -> tuple[bytes, int]:
+        return self.client.get_dated(path)
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         try:
@@ -369,6 +391,10 @@ class CloneStore(ObjectStore):
     def read(self, path: str) -> bytes:
         there = self._from_source(path)
         return super().read(path) if there is None else self._source.read(there)
+
+    def read_dated(self, path: str) -> tuple[bytes, int]:
+        there = self._from_source(path)
+        return super().read_dated(path) if there is None else self._source.read_dated(there)
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         there = self._from_source(path)

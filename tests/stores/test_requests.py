@@ -132,7 +132,7 @@ def test_what_is_remembered_is_bounded() -> None:
         state = TableState(version=version)
         state.files = {("f", str(version)): None}  # type: ignore[dict-item]
         state.weight = lambda: weight  # type: ignore[method-assign]
-        known.put("t", state, StoredObject(f"{version}.json", 1, 1))
+        known.put("t", state, {f"{version}.json": StoredObject(f"{version}.json", 1, 1)})
     assert [known.nearest("t", version) is not None for version in (6, 7, 9)] == [False, True, True]
     assert known.nearest("u", None) is None
     known.forget("t")

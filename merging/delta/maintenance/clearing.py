@@ -94,9 +94,8 @@ def find_orphans(
         if mark in by_mark:
             found.setdefault(by_mark[mark], []).append(item)
     if found:
-        for commit in read_commits(snapshot.store, list_commits(snapshot.store)).values():
-            info = commit.info
-            found.pop(str(info.get("attemptId")), None)
+        for commit in read_commits(snapshot.store, list_commits(snapshot.store)):
+            found.pop(str(commit.info.get("attemptId")), None)
     return tuple(sorted((item for items in found.values() for item in items), key=lambda item: item.path))
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from merging import delta
 from merging.errors import TableChanged, TableNotFound
+from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import Merger, changed, own_rows, sample, sorted_rows
 
 
@@ -208,6 +209,91 @@ def test_a_damaged_checkpoint_is_named(long_table: str) -> None:
     whole.write_bytes(whole.read_bytes()[:200])
     with pytest.raises(TableChanged, match=r"checkpoint .* is damaged"):
         delta.open_snapshot(long_table)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files of logs that are read from now on."""
+    names: list[str] = []
+    asked = LocalStore.read
+
+    def told(store: LocalStore, path: str) -> bytes:
+        names.append(path.rpartition("/")[2])
+        return asked(store, path)
+
+    monkeypatch.setattr(LocalStore, "read", told)
+    return names
+
+
+def test_fc9_a_table_that_is_known_is_opened_by_what_came_since(
+    long_table: str, merger: Merger, read: list[str]
+) -> None:
+    delta.open_snapshot(long_table)
+    deltalake.write_deltalake(long_table, sample(3, start=400), mode="append")
+    read.clear()
+    opened = delta.open_snapshot(long_table)
+    assert (opened.version, read) == (12, [f"{12:020d}.json"])
+    assert delta.open_snapshot(long_table).version == 12
+    assert read == [f"{12:020d}.json"]
+    # What it has become is what one finds who never saw it.
+    copy = shutil.copytree(long_table, f"{long_table}-copy")
+    assert own_rows(str(copy)) == own_rows(long_table)
+    again = delta.open_snapshot(str(copy))
+    assert {file.identity for file in again.files} == {file.identity for file in opened.files}
+    assert again.state.transactions == opened.state.transactions
+
+
+def test_fc9_a_table_that_is_not_known_is_opened_from_its_newest_checkpoint(
+    long_table: str, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = str(shutil.copytree(long_table, f"{long_table}-copy"))
+    looked: list[str] = []
+    mark = LocalStore.mark
+
+    def look(store: LocalStore, path: str) -> object:
+        looked.append(path)
+        return mark(store, path)
+
+    monkeypatch.setattr(LocalStore, "mark", look)
+    delta.open_snapshot(copy)
+    names = [f"{6:020d}.checkpoint.parquet", *(f"{version:020d}.json" for version in range(7, 12))]
+    assert read == ["_last_checkpoint", *names]
+    assert sorted(looked) == sorted(f"_delta_log/{name}" for name in names)
+
+
+def test_a_checkpoint_that_came_since_is_not_read_but_known_from_now_on(
+    long_table: str, read: list[str]
+) -> None:
+    delta.open_snapshot(long_table)
+    deltalake.DeltaTable(long_table).create_checkpoint()
+    read.clear()
+    opened = delta.open_snapshot(long_table)
+    assert (opened.version, opened.state.checkpoint_version, read) == (11, 11, [])
+    log_file(long_table, f"{11:020d}.checkpoint.parquet").write_bytes(b"PAR1")
+    with pytest.raises(TableChanged, match=r"checkpoint .* is damaged"):
+        delta.open_snapshot(long_table)
+
+
+@pytest.mark.parametrize("version", [7, 11])
+def test_a_log_that_was_mended_is_read_anew(long_table: str, version: int) -> None:
+    whole = delta.open_snapshot(long_table)
+    before = commit_file(long_table, version).read_bytes()
+    commit_file(long_table, version).write_bytes(b"{")
+    with pytest.raises(TableChanged, match=rf"Version {version} .* is damaged"):
+        delta.open_snapshot(long_table)
+    commit_file(long_table, version).write_bytes(before)
+    mended = delta.open_snapshot(long_table)
+    assert {file.identity for file in mended.files} == {file.identity for file in whole.files}
+
+
+def test_another_table_in_the_place_of_one_that_is_known(
+    make_table: Callable[..., str], tmp_path: Path
+) -> None:
+    first, second = make_table(sample(3)), make_table(sample(5))
+    delta.open_snapshot(first)
+    shutil.rmtree(first)
+    shutil.copytree(second, first)
+    assert delta.open_snapshot(first).table_id == delta.open_snapshot(second).table_id
 
 
 def test_no_table_and_no_such_version(tmp_path: Path, make_table: Callable[..., str]) -> None:

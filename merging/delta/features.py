@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from merging.delta.damage import Damaged, number_of
+from merging.delta.fields import STORED_NAME
 from merging.errors import UnsupportedTable
 from merging.sql.types import can_widen, simple_type
 
@@ -127,7 +128,7 @@ def _require_stored_names(node: Any) -> None:
     stored: set[str] = set()
     for item in node.get("fields", ()):
         metadata = item.get("metadata") or {}
-        name = metadata.get("delta.columnMapping.physicalName", item["name"])
+        name = metadata.get(STORED_NAME, item["name"])
         if not isinstance(name, str) or name in stored:
             raise Damaged(f"column {item['name']} is stored under {name!r}, which is no name of its own")
         if metadata.get("delta.columnMapping.id") is not None:

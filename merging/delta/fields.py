@@ -11,6 +11,10 @@ import pyarrow as pa
 
 MappingMode = Literal["none", "name", "id"]
 
+STORED_NAME = "delta.columnMapping.physicalName"
+"""What the metadata of a mapped column calls the name under which files store it: no rename changes it, and no other
+column of the table ever has it."""
+
 
 @dataclass(frozen=True)
 class TableField:
@@ -38,7 +42,7 @@ def _fields(stated: Sequence[Mapping[str, Any]], arrow: Any, mode: MappingMode) 
         name, data_type = item["name"], arrow.field(place).type
         stored, identity = name, None
         if mode != "none":
-            stored = metadata.get("delta.columnMapping.physicalName", name)
+            stored = metadata.get(STORED_NAME, name)
             identity = metadata.get("delta.columnMapping.id")
         found.append(TableField(name, stored, identity, data_type, _parts(item["type"], data_type, mode)))
     return tuple(found)
@@ -57,3 +61,13 @@ def _parts(stated: Any, arrow: pa.DataType, mode: MappingMode) -> tuple[TableFie
         TableField("key", "key", None, key, _parts(stated["keyType"], key, mode)),
         TableField("value", "value", None, value, _parts(stated["valueType"], value, mode)),
     )
+
+
+def stored_names(schema_json: str) -> dict[str, str]:
+    """The names under which files store the columns, by their own, where the table has column mapping; {} where not."""
+    found = {}
+    for field in json.loads(schema_json)["fields"]:
+        stored = (field.get("metadata") or {}).get(STORED_NAME)
+        if stored is not None:
+            found[field["name"]] = str(stored)
+    return found

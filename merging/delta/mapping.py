@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.delta.fields import TableField
+from merging.delta.fields import STORED_NAME, TableField
 from merging.delta.rules import parts_within
 from merging.delta.snapshot import Snapshot
 from merging.errors import UnsupportedTable
@@ -21,7 +21,6 @@ from merging.sql.quoting import column_sql, literal, quote
 from merging.sql.types import delta_field, delta_type
 
 _ID = "delta.columnMapping.id"
-_STORED_NAME = "delta.columnMapping.physicalName"
 _LARGEST_ID = "delta.columnMapping.maxColumnId"
 
 
@@ -153,6 +152,6 @@ def _give_ids(fields: Sequence[dict[str, Any]], properties: dict[str, str]) -> N
     largest = max([int(stated), *(int(item["metadata"][_ID]) for item in everything if item not in new)])
     for item in new:
         largest += 1
-        identity = {_ID: largest, _STORED_NAME: f"col-{uuid.uuid4()}"}
+        identity = {_ID: largest, STORED_NAME: f"col-{uuid.uuid4()}"}
         item["metadata"] = {**(item.get("metadata") or {}), **identity}
     properties[_LARGEST_ID] = str(largest)

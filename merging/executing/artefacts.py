@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from merging.delta.fields import stored_names
 from merging.errors import MergeFailed
 from merging.expectations.report import ValidationReport
 from merging.sql.quoting import literal, quote
@@ -59,8 +60,11 @@ def find_summary(request: MergeRequest) -> dict[str, Any] | None:
     return found[0] if len(found) == 1 else None
 
 
-def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
-    """Write diff, images and summary of a plan to the folder of its request's attempt, if it wants them."""
+def write_artefacts(plan: MergePlan, schema_json: str, facts: Mapping[str, Any]) -> None:
+    """Write diff, images and summary of a plan to the folder of its request's attempt, if it wants them.
+
+    ``schema_json`` is the table's schema after the merge.
+    """
     folder = artefact_folder(plan.request)
     if folder is None:
         return
@@ -79,6 +83,7 @@ def write_artefacts(plan: MergePlan, facts: Mapping[str, Any]) -> None:
         "generation": plan.request.generation,
         "primary_keys": list(plan.staged.primary_keys),
         "fields": [delta_field(field) for field in plan.alignment.schema],
+        "stored_names": stored_names(schema_json),
         "added_columns": [change.column for change in plan.schema_changes],
         "files": {name: file_facts(folder / name) for name in (DIFF, IMAGES)},
     }

@@ -148,7 +148,7 @@ class MergeExecutor:
         try:
             folder = artefact_folder(request)
             facts["artefacts"] = None if folder is None else str(folder)
-            write_artefacts(made, facts)
+            write_artefacts(made, prepared.schema_json, facts)
             self._enter("committing", version=made.version + 1)
         except BaseException:
             self._discard(prepared)

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from merging.delta import stated_ranges
+from merging.delta.fields import stored_names
 from merging.delta.schema import delta_schema
 from merging.errors import MergeConflict
 from merging.model import ChangedRow, Operation, Row, Sides
@@ -23,7 +24,7 @@ from merging.sql.equality import same_value
 from merging.sql.types import null_of
 from merging.staging.layout import Layout, content_digest, count_rows
 from merging.staging.pinning import ABSENT, write_base_files
-from merging.staging.staged import Staged, column_ids, new_content, open_for_pages, write_manifest, write_rows
+from merging.staging.staged import Staged, new_content, open_for_pages, write_manifest, write_rows
 from merging.staging.summary import summarize
 from merging.store.publishing import NewFolder
 from merging.threeway.alignment import MergedColumn
@@ -221,7 +222,7 @@ def _write(made: MergePlan, folder: NewFolder) -> Rebased:
         noop_rows=old.noop_rows + settled,
         rekeyed_rows=counts.rekeyed,
         has_absent=counts.has_absent,
-        column_ids=column_ids(target.base_schema_json),
+        stored_names=stored_names(target.base_schema_json),
         summary=summarize(opened, folder.path, rows, layout, counts),
         ranges=stated_ranges(made.snapshot, (names[position] for position in layout.staged)),
     )

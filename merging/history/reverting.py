@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from merging.delta import Snapshot, locate, open_snapshot
+from merging.delta.fields import STORED_NAME, stored_names
 from merging.delta.keys import check_key_columns
 from merging.delta.schema import delta_schema
 from merging.delta.writing.file_names import attempt_mark
@@ -27,7 +28,6 @@ from merging.staging.layout import Layout, content_digest, count_rows
 from merging.staging.pinning import ABSENT, write_base_files
 from merging.staging.staged import (
     Staged,
-    column_ids,
     new_content,
     open_for_pages,
     write_manifest,
@@ -73,18 +73,28 @@ def invert(
         with session() as opened:
             opened.expect_columns(len(schema))
             staged = _reverse(opened, snapshot, artefacts_folder, folder.path, schema, summary)
-        ids = column_ids(snapshot.schema_json)
-        staged = replace(staged, location=str(folder.final), table_uri=table_uri, column_ids=ids)
-        write_manifest(folder.path, staged, _with_ids(schema_json, snapshot.schema_json))
+        base_json = _as_stored(schema_json, snapshot.schema_json, summary.get("stored_names"))
+        names = stored_names(base_json)
+        staged = replace(staged, location=str(folder.final), table_uri=table_uri, stored_names=names)
+        write_manifest(folder.path, staged, base_json)
     return open_for_pages(str(folder.final))  # written by us just now
 
 
-def _with_ids(schema_json: str, current_json: str) -> str:
-    """The fields with the metadata (column mapping ids) that they have in the table."""
-    known = {field["name"]: field.get("metadata", {}) for field in json.loads(current_json)["fields"]}
+def _as_stored(schema_json: str, current_json: str, stored: Mapping[str, str] | None) -> str:
+    """The fields of the merge with the metadata that their columns have in the table, whatever they are called now.
+
+    ``stored`` are the names under which files store them; artefacts of before (None) do not tell, and go by name.
+    """
+    here = stored_names(current_json) if stored is not None else {}
+    known = {here.get(field["name"], field["name"]): field for field in json.loads(current_json)["fields"]}
     root = json.loads(schema_json)
     for field in root["fields"]:
-        field["metadata"] = known.get(field["name"], {})
+        name = (stored or {}).get(field["name"])
+        found = known.get(name or field["name"])
+        if found is not None:
+            field["metadata"] = found.get("metadata") or {}
+        elif name is not None:
+            field["metadata"] = {STORED_NAME: name}
     return json.dumps(root)
 
 
@@ -138,7 +148,7 @@ def _reverse(
         rekeyed_rows=0,
         has_absent=False,
         warnings=(),
-        column_ids={},
+        stored_names={},
         summary=summarize(opened, folder, rows, layout, counts),
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from merging.delta import Snapshot, open_snapshot, stated_ranges
+from merging.delta.fields import stored_names
 from merging.delta.keys import check_key_columns
 from merging.errors import StagingRejected, UnsupportedTable
 from merging.model import ColumnAction, EmptyCells, Progress, UnknownColumn
@@ -29,7 +30,7 @@ from merging.staging.ordering import order_by_key, with_rekeyed
 from merging.staging.pairing import pair_with_base
 from merging.staging.pinning import write_base_files
 from merging.staging.sources import OPERATION_COLUMN, Blanks, Problems, format_of, open_source
-from merging.staging.staged import Staged, column_ids, new_content, open_for_pages, write_manifest, write_rows
+from merging.staging.staged import Staged, new_content, open_for_pages, write_manifest, write_rows
 from merging.staging.summary import Summary, summarize
 from merging.staging.workbench import Inspection, Workbench
 
@@ -211,7 +212,7 @@ def _described(content: _Content, snapshot: Snapshot, location: str, table_uri: 
         rekeyed_rows=content.counts.rekeyed,
         has_absent=content.counts.has_absent,
         warnings=content.warnings,
-        column_ids=column_ids(snapshot.schema_json),
+        stored_names=stored_names(snapshot.schema_json),
         summary=content.summary,
         ranges=stated_ranges(snapshot, (column.name for column in columns.values)),
         unknown_columns=content.unknown_columns,

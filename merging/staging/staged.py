@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from merging.delta.fields import stored_names
 from merging.delta.rules import filled_columns
 from merging.delta.schema import delta_schema
 from merging.delta.statistics import Range
@@ -78,7 +79,7 @@ class Staged:
     rekeyed_rows: int
     has_absent: bool
     warnings: tuple[str, ...]
-    column_ids: Mapping[str, int]
+    stored_names: Mapping[str, str]
     summary: Summary | None = None
     ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     unknown_columns: tuple[UnknownColumn, ...] = ()
@@ -321,7 +322,7 @@ def _staged(location: str, content: Mapping[str, Any]) -> Staged:
         rekeyed_rows=content["rekeyed_rows"],
         has_absent=content["has_absent"],
         warnings=tuple(content["warnings"]),
-        column_ids=column_ids(json.dumps(content["base_schema"])),
+        stored_names=stored_names(json.dumps(content["base_schema"])),
         summary=_summary(content.get("summary")),
         ranges=_ranges(content.get("ranges", {}), schema),
         unknown_columns=tuple(UnknownColumn(**one) for one in content.get("unknown_columns", ())),
@@ -345,16 +346,6 @@ def _summary(content: Mapping[str, Any] | None) -> Summary | None:
     if content is None:
         return None
     return Summary(frozenset(content["operations"]), frozenset(content["columns"]))
-
-
-def column_ids(schema_json: str) -> dict[str, int]:
-    """Stable column ids by name, where the table has column mapping (PROTOCOL.md, "Column Mapping")."""
-    found = {}
-    for field in json.loads(schema_json)["fields"]:
-        identity = field.get("metadata", {}).get("delta.columnMapping.id")
-        if identity is not None:
-            found[field["name"]] = int(identity)
-    return found
 
 
 def key_columns_sql(staged: Staged) -> str:

@@ -1,7 +1,8 @@
 """How staged columns meet the table's columns of today: matched, added, widened, or in a schema conflict.
 
-Columns are matched by column-mapping id where the table has them, by name otherwise. Nothing that was staged is left
-out silently: an edit of a column that the table no longer has, or has with another type, is a schema conflict.
+Columns are matched by the names under which files store them, which no rename changes and no other column ever has
+(PROTOCOL.md, "Column Mapping"). Nothing that was staged is left out silently: an edit of a column that the table no
+longer has, or has with another type, is a schema conflict.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from merging.delta import Snapshot
+from merging.delta.fields import stored_names
 from merging.delta.naming import folded, name_problem, nested_name_problem, spelled
 from merging.errors import TableChanged
 from merging.model import Choice, Conflict, Resolution, SchemaChange, Sides
@@ -20,7 +22,7 @@ from merging.sql.equality import differs
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 from merging.sql.types import can_widen, cast, null_of, type_name
-from merging.staging.staged import Staged, column_ids
+from merging.staging.staged import Staged
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,39 @@ def align(
 ) -> Alignment:
     """Match staged with current columns. ``resolutions`` are those of schema conflicts, by column.
 
-    Raises TableChanged when the table was created anew or a key column is gone or cannot hold the staged keys any more.
+    Raises TableChanged when the table was created anew, a key column is gone or cannot hold the staged keys any more,
+    or nobody can tell which columns are those that were staged.
     """
     if staged.table_id != snapshot.table_id:
         raise TableChanged(
             "The table was dropped and created anew since the changes were staged; stage them again.",
             data={"staged_table_id": staged.table_id, "table_id": snapshot.table_id},
         )
-    current_ids = column_ids(snapshot.schema_json)
-    names_by_id = {identity: name for name, identity in current_ids.items()}
-    current_name: dict[int, str | None] = {}
-    for position, field in enumerate(staged.schema):
-        identity = staged.column_ids.get(field.name)
-        if identity is not None:
-            current_name[position] = names_by_id.get(identity)
-        else:
-            current_name[position] = field.name if field.name in snapshot.schema.names else None
+    current_name = _current_names(staged, snapshot)
     _check_keys(staged, snapshot, current_name)
     return _Aligner(opened, staged, snapshot, current_name, resolutions, merge_schema).run()
+
+
+def _current_names(staged: Staged, snapshot: Snapshot) -> dict[int, str | None]:
+    """What each staged column is called in the table today, by its place; None where the table does not have it."""
+    stored, names = stored_names(snapshot.schema_json), snapshot.schema.names
+    base = staged.schema.names[: staged.base_column_count]
+    mapped_no_longer = staged.stored_names and not stored
+    if mapped_no_longer and base != [name for name in names if name in base]:
+        raise TableChanged(
+            "The table maps its columns no longer, and they are not called as they were when the changes were staged: "
+            "which columns the changes edit cannot be told. Stage them again.",
+            data={"base": base, "columns": names},
+        )
+    # Whoever maps the columns of a table that is there already goes on to store each one under the name that it has.
+    called = {stored.get(name, name): name for name in names}
+    found: dict[int, str | None] = {}
+    for position, name in enumerate(staged.schema.names):
+        in_base = position < len(base) and not mapped_no_longer
+        found[position] = called.get(staged.stored_names.get(name, name)) if in_base else name
+        if not in_base and name not in names:
+            found[position] = None
+    return found
 
 
 def _check_keys(staged: Staged, snapshot: Snapshot, current_name: Mapping[int, str | None]) -> None:

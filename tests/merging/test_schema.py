@@ -14,6 +14,7 @@ import pytest
 
 import merging
 from merging import MergeConflict, SchemaChange, TableChanged
+from tests.merging.test_rules import FULL, commit_by_hand
 from tests.merging.world import Row, World, arrow, resolve
 
 S = pa.schema([("id", pa.int64()), ("a", pa.int32()), ("b", pa.string())])
@@ -314,3 +315,135 @@ def test_a_renamed_key_is_refused(mapped: World) -> None:
     rename(mapped.uri, "id", "identity", 1)
     with pytest.raises(TableChanged, match="key column id"):
         mapped.merge(staged)
+
+
+def map_columns(world: World, **renamed: str) -> None:
+    """Somebody maps the columns of a table that is there: each is stored on under the name that it has, and may be
+    renamed at once."""
+
+    def change(metadata: dict[str, Any], fields: dict[str, Any]) -> None:
+        largest = str(len(fields))
+        metadata["configuration"] |= {
+            "delta.columnMapping.mode": "name",
+            "delta.columnMapping.maxColumnId": largest,
+        }
+        for number, (name, field) in enumerate(fields.items(), 1):
+            field["metadata"] |= {"delta.columnMapping.id": number, "delta.columnMapping.physicalName": name}
+            field["name"] = renamed.get(name, name)
+
+    listed = {kind: [*FULL[kind], "columnMapping"] for kind in ("readerFeatures", "writerFeatures")}  # type: ignore[misc]
+    commit_by_hand(world.uri, change, {**FULL, **listed})
+
+
+def add_column(uri: str, name: str, stored: str) -> None:
+    """Somebody adds a column of texts to a table that maps its columns."""
+    log = Path(uri, "_delta_log")
+    commits = sorted(log.glob("*.json"))
+    actions = [json.loads(line) for path in commits for line in path.read_text().splitlines()]
+    metadata = [action["metaData"] for action in actions if "metaData" in action][-1]
+    schema = json.loads(metadata["schemaString"])
+    number = len(schema["fields"]) + 1
+    stated = {"delta.columnMapping.id": number, "delta.columnMapping.physicalName": stored}
+    schema["fields"].append({"name": name, "type": "string", "nullable": True, "metadata": stated})
+    metadata["schemaString"] = json.dumps(schema)
+    metadata["configuration"]["delta.columnMapping.maxColumnId"] = str(number)
+    lines = [{"commitInfo": {"operation": "ADD COLUMNS", "timestamp": 1}}, {"metaData": metadata}]
+    (log / f"{len(commits):020d}.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_an_edit_follows_a_column_that_was_mapped_since_and_renamed(small: World) -> None:
+    """Columns are renamed in tables that map them, and most came to do so for that."""
+    staged = small.stage([{"id": 1, "b": "z"}])
+    map_columns(small, b="bb")
+    result = small.merge(staged)
+    assert small.rows() == [{"id": 1, "a": 10, "bb": "z"}, {"id": 2, "a": 20, "bb": "y"}]
+    assert dict(result.cells_updated) == {"bb": 1}
+
+
+def test_a_new_column_under_the_name_of_a_renamed_one_is_another(small: World) -> None:
+    """What it holds is nobody's base, also where both hold nothing."""
+    small.base_version = small.merge(small.stage([{"id": 2, "b": None}]), "CR-0").merged_version
+    staged = small.stage([{"id": 1, "b": "z"}, {"id": 2, "b": "new"}])
+    map_columns(small, b="bb")
+    add_column(small.uri, "b", "col-1")
+    small.merge(staged)
+    assert small.rows() == [
+        {"id": 1, "a": 10, "bb": "z", "b": None},
+        {"id": 2, "a": 20, "bb": "new", "b": None},
+    ]
+
+
+def test_an_edit_of_a_column_that_was_dropped_and_added_again_is_a_conflict(small: World) -> None:
+    map_columns(small)
+    small.base_version = small.version
+    staged = small.stage([{"id": 1, "a": 11, "b": "z"}])
+
+    def drop(metadata: dict[str, Any], fields: dict[str, Any]) -> None:
+        fields["b"]["metadata"] |= {
+            "delta.columnMapping.id": 4,
+            "delta.columnMapping.physicalName": "col-1",
+        }
+        metadata["configuration"]["delta.columnMapping.maxColumnId"] = "4"
+
+    commit_by_hand(small.uri, drop)
+    [conflict] = conflicts(small, staged)
+    assert (conflict.kind, conflict.column) == ("schema", "b")
+    small.merge(staged, resolutions=resolve([conflict], "current"))
+    assert small.rows() == [{"id": 1, "a": 11, "b": None}, {"id": 2, "a": 20, "b": None}]
+
+
+def unmap_columns(uri: str, **renamed: str) -> None:
+    """Somebody drops the mapping of a table whose files hold its columns under their names."""
+
+    def change(metadata: dict[str, Any], fields: dict[str, Any]) -> None:
+        for name in [name for name in metadata["configuration"] if "columnMapping" in name]:
+            del metadata["configuration"][name]
+        for name, field in fields.items():
+            field["metadata"] = {}
+            field["name"] = renamed.get(name, name)
+
+    commit_by_hand(uri, change, FULL)
+
+
+def test_columns_that_are_mapped_no_longer_go_by_their_names(small: World) -> None:
+    map_columns(small)
+    small.base_version = small.version
+    staged = small.stage([{"id": 1, "b": "z"}])
+    unmap_columns(small.uri)
+    small.merge(staged)
+    assert small.rows() == [{"id": 1, "a": 10, "b": "z"}, {"id": 2, "a": 20, "b": "y"}]
+
+
+@pytest.mark.parametrize("renamed", [{"b": "bb"}, {"b": "a", "a": "b"}], ids=["renamed", "swapped"])
+def test_columns_that_are_mapped_no_longer_and_were_renamed_cannot_be_told(
+    small: World, renamed: dict[str, str]
+) -> None:
+    map_columns(small)
+    small.base_version = small.version
+    staged = small.stage([{"id": 1, "b": "z"}])
+    unmap_columns(small.uri, **renamed)
+    version = small.version
+    with pytest.raises(TableChanged, match="maps its columns no longer"):
+        small.merge(staged)
+    assert small.version == version
+
+
+@pytest.mark.parametrize("mapped_before", [False, True])
+def test_a_revert_follows_a_renamed_column(small: World, tmp_path: Path, mapped_before: bool) -> None:
+    if mapped_before:
+        map_columns(small)
+        small.base_version = small.version
+    result = small.merge(small.stage([{"id": 1, "b": "z", "n": "1"}]))
+    if mapped_before:
+        rename(small.uri, "b", "bb", small.version + 1)
+    else:
+        map_columns(small, b="bb")
+    add_column(small.uri, "b", "col-1")
+    assert result.artefacts is not None
+    reverse = merging.invert(small.uri, result.artefacts, ["id"], str(tmp_path / "reverse"))
+    undone = small.merge(reverse, "CR-2")
+    assert small.rows() == [
+        {"id": 1, "a": 10, "bb": "x", "n": "1", "b": None},
+        {"id": 2, "a": 20, "bb": "y", "n": None, "b": None},
+    ]
+    assert dict(undone.cells_updated) == {"bb": 1}

@@ -39,3 +39,9 @@ class PreparedCommit:
     def row_count_after(self) -> int:
         """The table's row count once this is committed."""
         return self.snapshot.row_count + self.rows_miscounted - self.rows_removed + self.rows_added
+
+    @property
+    def schema_json(self) -> str:
+        """The table's schema once this is committed, as Delta states it."""
+        stated = [action["metaData"]["schemaString"] for action in self.actions if "metaData" in action]
+        return str(stated[-1]) if stated else self.snapshot.schema_json

@@ -1,9 +1,9 @@
 """What each test asks of its database: which tests have something new to ask of another one.
 
-The suite runs every test of the application on SQLite, and notes the statements of each. On PostgreSQL it repeats, of
-each area (a folder of tests), tests that together ask all that the area asks. So both databases judge every statement
-as each area asks it, and one of them the many ways to the same statements. Which of those run follows from the seed.
-Locks and constraints show where tests commit, whatever they ask: a third of those runs as well, another one each time.
+The suite runs every test of the application on SQLite, and notes the statements of each. On PostgreSQL it repeats
+tests that together ask all that was asked. So both databases judge every statement, and one of them the many ways to
+the same statements. Which of those run follows from the seed. Locks and constraints show where tests commit, whatever
+they ask: a sixth of those runs as well, another one each time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from django.db import connection
 from tests.dealing import shuffled
 
 #: One of so many tests that commit is repeated by each run.
-COMMITTING = 3
+COMMITTING = 6
 
 _PLACES = re.compile(r"\(?%s(?:\)?, \(?%s)*\)?")
 _NO_STATEMENT = re.compile("SAVEPOINT|RELEASE|ROLLBACK|BEGIN|PRAGMA|COMMIT")
@@ -90,18 +89,10 @@ def noted(folder: Path) -> dict[str, Note]:
 def asking_something_new(
     items: Sequence[pytest.Item], notes: Mapping[str, Note], seed: int
 ) -> list[pytest.Item]:
-    """Of each area the tests that ask all that the area asks, the cheapest for what they add.
+    """Tests that ask all that these ask, the cheapest for what they add.
 
-    And those of no note, those marked ``both_databases``, and the seed's third of those that commit.
+    And those of no note, those marked ``both_databases``, and the seed's sixth of those that commit.
     """
-    by_area: dict[Path, list[pytest.Item]] = defaultdict(list)
-    for item in items:
-        by_area[item.path.parent].append(item)
-    kept = {name for several in by_area.values() for name in _covering(several, notes, seed)}
-    return [item for item in items if item.nodeid in kept]
-
-
-def _covering(items: Sequence[pytest.Item], notes: Mapping[str, Note], seed: int) -> set[str]:
     names = {item.nodeid for item in items}
     committing = shuffled((item.nodeid for item in items if _commits(item)), seed)
     kept = set(committing[: -(-len(committing) // COMMITTING)])
@@ -121,7 +112,7 @@ def _covering(items: Sequence[pytest.Item], notes: Mapping[str, Note], seed: int
         kept.add(best)
         asked |= notes[best].statements
         candidates.remove(best)
-    return kept
+    return [item for item in items if item.nodeid in kept]
 
 
 def _commits(item: pytest.Item) -> bool:

@@ -33,6 +33,7 @@ from tests import options, services
 from tests.asked_statements import asking_something_new, noted, notes_in
 from tests.dealing import costly_tests, dealt
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
+from tests.migrated import begin_migrated
 from tests.network_guard import only_loopback
 from tests.staging_once import staged_once
 
@@ -89,7 +90,15 @@ def django_db_modify_db_settings(
     """SQLite tests use a file, as the demo does: live servers and separate processes can open it too."""
     database = connection.settings_dict
     if database["ENGINE"] == "django.db.backends.sqlite3":
-        database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        file = tmp_path_factory.mktemp("database") / "test.sqlite3"
+        begin_migrated(file)
+        database.setdefault("TEST", {})["NAME"] = str(file)
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Whether the database is there before its first use."""
+    return options.MIGRATED is not None and connection.vendor == "sqlite"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -41,13 +41,19 @@ def dealt(items: Iterable[pytest.Item], seed: int, costly: Collection[str] = ())
     kept = []
     for name, of_one_function in itertools.groupby(items, lambda item: item.nodeid.partition("[")[0]):
         function = _sampled(_one_strategy_each(_one_site_each(of_one_function, seed), seed), seed)
-        kept += [item for item in function if name not in costly or _has_its_turn(item.nodeid, seed)]
+        kept += [
+            item for item in function if name not in costly or has_its_turn(item.nodeid, seed, one_of=COSTLY)
+        ]
     return kept
 
 
-def _has_its_turn(name: str, seed: int) -> bool:
-    """Whether this is one of the costly tests that the run takes: another tenth with each seed."""
-    return int(hashlib.sha256(f"{seed} {name}".encode(errors="replace")).hexdigest(), 16) % COSTLY == 0
+def has_its_turn(name: str, seed: int | None, *, one_of: int) -> bool:
+    """Whether the run with this seed takes what has this name, where it takes one of so many: others with each seed."""
+    return seed is None or _number(f"{seed} {name}") % one_of == 0
+
+
+def _number(text: str) -> int:
+    return int(hashlib.sha256(text.encode(errors="replace")).hexdigest(), 16)
 
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
@@ -65,7 +71,7 @@ def _one_site_each(function: Iterable[pytest.Item], seed: int) -> list[pytest.It
 
 def _taken(several: Sequence[pytest.Item], name: str, seed: int) -> pytest.Item:
     """One of a test's places: the folder, which comes first, for most."""
-    number = int(hashlib.sha256(f"{seed} where {name}".encode(errors="replace")).hexdigest(), 16)
+    number = _number(f"{seed} where {name}")
     if len(several) == 1 or f"{SITE}folder" not in several[0].nodeid:
         return several[number % len(several)]
     turn, number = number % ELSEWHERE, number // ELSEWHERE

@@ -27,5 +27,7 @@ UPDATE_PICTURES = os.environ.get("UPDATE_PICTURES") == "1"
 SAMPLE_SEED = int(os.environ["SAMPLE_SEED"]) if os.environ.get("SAMPLE_SEED") else None
 #: SITES="azurite gcs": the stores in which the engine's tests have their tables (tests/stores/servers.py).
 SITES = tuple(os.environ.get("SITES", "").split())
+#: An SQLite database that has all migrations, made by the suite: tests that need one begin with a copy of it.
+MIGRATED = Path(os.environ["MIGRATED"]) if os.environ.get("MIGRATED") else None
 #: Where the suite notes which statements each test asks on SQLite, to repeat on PostgreSQL what asks anything new.
 STATEMENTS = Path(os.environ["STATEMENTS"]) if os.environ.get("STATEMENTS") else None

@@ -32,6 +32,7 @@ from config.celery import app as celery_app
 from config.env import BASE_DIR
 from demo.processes import ManagedProcess, wait_until, web_command, worker_command
 from tests import options
+from tests.migrated import make_migrated
 
 #: The same application tests on both databases; the engine knows no database, so it is tested once.
 DATABASE_SUITES = tuple(
@@ -248,23 +249,23 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
         "-m",
         "not e2e and not services and not spark and not stores and not corpus and not recipes",
     ]
-    with tempfile.TemporaryDirectory(prefix="headgate-statements-") as notes:
-        sampled = {"SAMPLE_SEED": str(_seed()), "STATEMENTS": notes}
-        if whole:
-            sampled = {"SAMPLE_SEED": ""}
+    with tempfile.TemporaryDirectory(prefix="headgate-suite-") as folder:
+        migrated = Path(folder) / "migrated.sqlite3"
+        make_migrated(migrated)
+        seed = "" if whole else str(_seed())
+        variables = {"SAMPLE_SEED": seed, "MIGRATED": str(migrated)}
+        noting = variables if whole else {**variables, "STATEMENTS": folder}
         if not whole:
-            announce(
-                f"the sample of this run: SAMPLE_SEED={sampled['SAMPLE_SEED']}; `make test-whole` takes all"
-            )
+            announce(f"the sample of this run: SAMPLE_SEED={seed}; `make test-whole` takes all")
         # What waits for servers and browsers leaves time to the processes beside it.
         with ThreadPoolExecutor(1) as beside:
-            services = beside.submit(_separate_processes_and_browser, pytest, sampled["SAMPLE_SEED"])
+            services = beside.submit(_separate_processes_and_browser, pytest, variables)
             results = [
-                part("everything within one process, on SQLite", in_process, variables=sampled),
+                part("everything within one process, on SQLite", in_process, variables=noting),
                 part(
                     "the application again, on PostgreSQL",
                     [*in_process, *DATABASE_SUITES],
-                    variables=sampled,
+                    variables=noting,
                     on_postgresql=True,
                 ),
                 *services.result(),
@@ -273,17 +274,23 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
     return max(results)
 
 
-def _separate_processes_and_browser(pytest: list[str], seed: str) -> list[int]:
+def _separate_processes_and_browser(pytest: list[str], variables: Mapping[str, str]) -> list[int]:
     return [
         part(
             "separate processes, PostgreSQL and Redis",
-            [*pytest, "-m", "services"],
-            variables={"SAMPLE_SEED": seed},
+            [*pytest, "-m", "services", *_files_marked("services")],
+            variables=variables,
             on_postgresql=True,
             whole_output=True,
         ),
-        part("the browser", [*pytest, "-m", "e2e"], variables={"SAMPLE_SEED": seed}, whole_output=True),
+        part("the browser", [*pytest, "tests/e2e"], variables=variables, whole_output=True),
     ]
+
+
+def _files_marked(mark: str) -> list[str]:
+    """The files of tests in which the mark stands: others need not be looked at."""
+    files = sorted((BASE_DIR / "tests").rglob("test_*.py"))
+    return [str(file.relative_to(BASE_DIR)) for file in files if f"pytest.mark.{mark}" in file.read_text()]
 
 
 def _seed() -> int:

@@ -11,16 +11,9 @@ from django.test import Client
 from drf_spectacular.drainage import GENERATOR_STATS
 from rest_framework.test import APIClient
 
-from config.env import BASE_DIR
 from config.problems import STATUS_OF_CODE
 from tests.api.clients import problem
-
-SNAPSHOT = BASE_DIR / "docs" / "openapi.yaml"
-
-
-@pytest.fixture(scope="module")
-def document() -> Any:
-    return yaml.safe_load(SNAPSHOT.read_text())
+from tests.openapi import DOCUMENT, FILE
 
 
 def test_the_snapshot_is_the_document_and_has_no_warnings(tmp_path: Path) -> None:
@@ -29,13 +22,13 @@ def test_the_snapshot_is_the_document_and_has_no_warnings(tmp_path: Path) -> Non
 
     call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(fresh), stderr=StringIO())
 
-    assert fresh.read_text() == SNAPSHOT.read_text(), (
+    assert fresh.read_text() == FILE.read_text(), (
         "The API moved: manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml"
     )
 
 
-def test_every_operation_tells_how_it_fails(document: Any) -> None:
-    for path, operations in document["paths"].items():
+def test_every_operation_tells_how_it_fails() -> None:
+    for path, operations in DOCUMENT["paths"].items():
         for method, operation in operations.items():
             answers = operation["responses"]
             assert {"401", "429", "500"} <= set(answers), (path, method)
@@ -44,8 +37,8 @@ def test_every_operation_tells_how_it_fails(document: Any) -> None:
             assert method == "get" or {"403", "409", "422"} <= set(answers), (path, method)
 
 
-def test_errors_are_shared_components_of_problem_json(document: Any) -> None:
-    responses = document["components"]["responses"]
+def test_errors_are_shared_components_of_problem_json() -> None:
+    responses = DOCUMENT["components"]["responses"]
 
     assert {name: list(response["content"]) for name, response in responses.items()} == {
         name: ["application/problem+json"]
@@ -66,7 +59,7 @@ def test_errors_are_shared_components_of_problem_json(document: Any) -> None:
             "Unsupported",
         )
     }
-    assert document["components"]["schemas"]["Problem"]["required"] == [
+    assert DOCUMENT["components"]["schemas"]["Problem"]["required"] == [
         "type",
         "title",
         "status",
@@ -77,7 +70,7 @@ def test_errors_are_shared_components_of_problem_json(document: Any) -> None:
     ]
 
 
-def test_every_reference_leads_somewhere(document: Any) -> None:
+def test_every_reference_leads_somewhere() -> None:
     def references(part: Any) -> Any:
         if isinstance(part, dict):
             for name, inner in part.items():
@@ -88,14 +81,14 @@ def test_every_reference_leads_somewhere(document: Any) -> None:
             for inner in part:
                 yield from references(inner)
 
-    for reference in set(references(document)):
-        found = document
+    for reference in set(references(DOCUMENT)):
+        found: Any = DOCUMENT
         for step in reference.removeprefix("#/").split("/"):
             found = found[step]
 
 
-def test_codes_in_the_document_are_codes_that_exist(document: Any) -> None:
-    text = str(document["components"]["responses"])
+def test_codes_in_the_document_are_codes_that_exist() -> None:
+    text = str(DOCUMENT["components"]["responses"])
     for code in ("merge_conflict", "blocked", "plan_changed", "staging_rejected", "throttled", "not_found"):
         assert code in STATUS_OF_CODE
         assert f"`{code}`" in text

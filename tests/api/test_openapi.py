@@ -3,12 +3,10 @@
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
-from config.env import BASE_DIR
+from tests.openapi import DOCUMENT
 
-DOCUMENT: dict[str, Any] = yaml.safe_load((BASE_DIR / "docs" / "openapi.yaml").read_text())
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 OPERATIONS: dict[str, Any] = {
     f"{method.upper()} {path}": operation

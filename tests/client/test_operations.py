@@ -11,11 +11,9 @@ import headgate
 import httpx
 import pyarrow as pa
 import pytest
-import yaml
 
-from config.env import BASE_DIR
+from tests.openapi import DOCUMENT
 
-DOCUMENT = yaml.load((BASE_DIR / "docs" / "openapi.yaml").read_text(), yaml.CSafeLoader)
 OPERATIONS = {
     (method.upper(), path): operation
     for path, operations in DOCUMENT["paths"].items()

@@ -16,6 +16,7 @@ from config.env import BASE_DIR
 from demo.broker import EmbeddedBroker
 from demo.users import DEMO_PASSWORD
 from tests import options, services
+from tests.migrated import begin_migrated
 
 #: What Chromium needs in containers, and what keeps it from calling home.
 CHROMIUM_OPTIONS = (
@@ -86,6 +87,7 @@ def running_demo(folder: Path, *seeding: str) -> Iterator[str]:
         "DELTA_DATA_ROOT": str(folder / "delta"),
         "C_FORCE_ROOT": "1",
     }
+    begin_migrated(folder / "headgate.sqlite3")
     try:
         for command in (["migrate"], ["seed_demo", *seeding]):
             subprocess.run(

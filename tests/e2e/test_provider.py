@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from config.env import BASE_DIR
 from tests import services
+from tests.migrated import begin_migrated
 from tests.provider import LyingProvider, lying_provider
 
 
@@ -36,6 +37,7 @@ def headgate(provider: LyingProvider, tmp_path: Path) -> Iterator[str]:
         "OIDC_OPERATORS": "platform",
         "PASSWORD_SIGN_IN": "false",
     }
+    begin_migrated(tmp_path / "headgate.sqlite3")
     command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     subprocess.run(command, cwd=BASE_DIR, env=environment, check=True)
     with services.web_process(environment, tmp_path / "web.log") as address:

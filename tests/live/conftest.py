@@ -32,6 +32,7 @@ from tests.api.clients import token_of
 from tests.conftest import connected_database_url
 from tests.factories import ChangeRequestFactory, DatasetFactory, drain, expect_of, expectation, person_with
 from tests.live.server import Connection
+from tests.migrated import begin_migrated
 
 _numbers = itertools.count(1)
 
@@ -46,6 +47,7 @@ def live_root(
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
         connection.close()
         patch.setitem(database, "NAME", str(folder / "live.sqlite3"))
+        begin_migrated(folder / "live.sqlite3")
         ContentType.objects.clear_cache()  # their numbers are the other database's
         call_command("migrate", verbosity=0)
         yield folder / "delta"

@@ -10,21 +10,19 @@ from typing import Any
 
 import pytest
 import schemathesis
-import yaml
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events, from_schema
 
 from accounts.models import SignInCount
 from accounts.scopes import Scope
-from config.env import BASE_DIR
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
 from tests import options
 from tests.api.clients import token_of
 from tests.factories import fresh, person_with
+from tests.openapi import DOCUMENT, FILE
 
-DOCUMENT = BASE_DIR / "docs" / "openapi.yaml"
 CALLERS = ("viewer", "contributor", "owner", "staff", "read")
 #: Inputs made up at random for each operation, where a run takes a sample and where it takes all.
 EXAMPLES = 2 if options.SAMPLE_SEED is None else 1
@@ -36,9 +34,7 @@ ACCEPTED = ["2xx", "401", "403", "404", "409", "410", "412", "422", "429"]
 TOKEN = "/api/v1/auth/tokens/{number}"
 #: Signing out is left out: it ends the token that every call sends. Streams are, too: their answers do not end.
 PATHS = sorted(
-    path
-    for path in set(yaml.safe_load(DOCUMENT.read_text())["paths"]) - {"/api/v1/auth/logout", TOKEN}
-    if not path.endswith("/stream")
+    path for path in set(DOCUMENT["paths"]) - {"/api/v1/auth/logout", TOKEN} if not path.endswith("/stream")
 )
 #: As they are dealt where every border of every parameter is tried.
 PARTS = [*(PATHS[number::10] for number in range(10)), [TOKEN]]
@@ -124,7 +120,7 @@ def _configured(server: str, key: str, known: dict[str, str], *, phase: str) -> 
 
 def _attacked(config: SchemathesisConfig, paths: list[str]) -> tuple[dict[str, str], Counter[int]]:
     """What is wrong, each kind once with an example, and how often each status was answered."""
-    schema = schemathesis.openapi.from_path(DOCUMENT, config=config).include(path=paths)
+    schema = schemathesis.openapi.from_path(FILE, config=config).include(path=paths)
     failures: dict[str, str] = {}
     statuses: Counter[int] = Counter()
     for event in from_schema(schema).execute():

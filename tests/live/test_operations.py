@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import yaml
 
-from config.env import BASE_DIR
 from tests.live.server import Connection
-
-DOCUMENT = yaml.safe_load((BASE_DIR / "docs" / "openapi.yaml").read_text())
+from tests.openapi import DOCUMENT
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from django.test import Client
 from django.urls import resolve
 
-from config.env import BASE_DIR
 from datasets.services import EDITABLE_SETTINGS
 from tests.matrix.test_api_matrix import operations
 from tests.matrix.test_page_matrix import address_of, rows, signed_in
 from tests.matrix.test_page_matrix import world as page_world
 from tests.matrix.world import World
+from tests.openapi import DOCUMENT
 from web.typed import TEXTS, choice_named
 
 pytestmark = pytest.mark.django_db
@@ -63,7 +62,7 @@ NO_OPERATION = {
     "POST decide_device": "a person lets a program in; a program that could would let itself in",
 }
 
-SCHEMAS = yaml.safe_load((BASE_DIR / "docs" / "openapi.yaml").read_text())["components"]["schemas"]
+SCHEMAS = DOCUMENT["components"]["schemas"]
 
 CR = "/api/v1/change_requests/{cr_id}"
 DATASET = "/api/v1/datasets/{dataset_id}"

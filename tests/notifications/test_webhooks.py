@@ -224,13 +224,14 @@ def test_a_receiver_that_fails_is_told_everything_once_it_is_back_and_in_order(
     behave: Behaviour,
     said: str,
 ) -> None:
-    monkeypatch.setattr(posting, "SECONDS", 0.2)
     hooked(owner, dataset, one)
     deliver_all()
     one.received.clear()
     one.behave = behave
     for title in ("One", "Two"):
         opened(dataset, owner, title)
+    patient = posting.SECONDS
+    monkeypatch.setattr(posting, "SECONDS", 0.2)
     deliver_all()
     first, second = Delivery.objects.filter(status=WorkStatus.QUEUED).order_by("pk")
     assert said in first.error_message
@@ -241,6 +242,7 @@ def test_a_receiver_that_fails_is_told_everything_once_it_is_back_and_in_order(
     assert set(titles(one)) == {"One"}
     one.behave = answering(200)
     one.received.clear()
+    monkeypatch.setattr(posting, "SECONDS", patient)
     with later(minutes=5):
         deliver_all()
     assert list(dict.fromkeys(titles(one))) == [

@@ -33,6 +33,7 @@ RUNS = (
     "threeway",
     "expectations --rows 6000000 --changes 10000 --runs 3",
     "staging",
+    "million",
     "uploads",
     "changes",
     "downloads",

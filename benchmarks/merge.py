@@ -7,8 +7,9 @@ TPC-H ``lineitem`` (``tpchgen-cli`` writes it) as a table of 16 files, in key or
 (about 1 % of the rows over all files: updates, deletes, inserts). Every measurement runs in a process of its own on a
 copy of the table (data files are linked, they never change), the engines in alternation, each after one merge into a
 small table, as in a worker that has been running. Ours is measured on a table that nobody touched since the content
-was staged, and (``rewritten``) on one whose files were all written anew since, the dearest case. ``floor`` is what
-nobody can leave out: the staged rows are read, the changed ones written as Parquet, vectors and one synced commit.
+was staged, and (``rewritten``) on one whose files were all written anew since, the dearest case; ``featured`` is the
+first of them with column mapping, two constraints and row tracking. ``floor`` is what nobody can leave out: the staged
+rows are read, the changed ones written as Parquet, vectors and one synced commit.
 Printed: medians of seconds and how many times as long as ours each engine takes, peak memory of the process, bytes of
 data files and vectors written (also as a multiple of the changed rows' own size as Parquet), bytes of the log's entry;
 then what is asked of it (the bars).
@@ -36,19 +37,27 @@ from pyroaring import BitMap64
 
 import merging
 from benchmarks import report
+from merging.delta import open_snapshot
 
 KEYS = ("l_orderkey", "l_linenumber")
 FILES = 16
 ENGINES = (
     "floor",
     "headgate",
+    "headgate featured",
     "headgate rewritten",
     "headgate copy-on-write",
     "delta-rs",
     "delta-rs tuned",
     "overwrite",
 )
-VARIANTS = {"headgate copy-on-write": "-cow", "headgate rewritten": "-rewritten"}
+VARIANTS = {
+    "headgate copy-on-write": "-cow",
+    "headgate rewritten": "-rewritten",
+    "headgate featured": "-featured",
+}
+#: Those whose content was staged on a table of their own.
+STAGED_APART = ("-cow", "-featured")
 IN_LIST = 1_000
 #: From so many rows on the table decides what a merge costs, below it what every merge costs.
 LARGE = 1.0
@@ -128,6 +137,13 @@ def judge(results: Results, *, large: bool) -> None:
             report.figure(f"{peer} takes, least", min(found), "times ours", least=bar)
     if found := times("floor", "headgate"):
         report.figure("ours takes, most", max(found), "times the floor", most=2)
+    if found := times("headgate", "headgate featured"):
+        report.figure(
+            "with mapping, constraints and row tracking, most",
+            max(found),
+            "times without",
+            most=1.2 if large else None,
+        )
     if found := times("headgate", "delta-rs", "peak"):
         report.figure("our memory, most", 1 / min(found), "of delta-rs", most=0.5 if large else None)
     for ours, bar in (("headgate rewritten", 8.0), ("headgate copy-on-write", 2.5)):
@@ -173,19 +189,24 @@ def prepare(folder: Path, scale: float, layouts: list[str], variants: set[str]) 
         table, shuffled = folder / layout, layout == "shuffled"
         if not table.exists():
             make_table(parquet, table, shuffled=shuffled)
-        without_vectors, rewritten = Path(f"{table}-cow"), Path(f"{table}-rewritten")
+        without_vectors, rewritten, featured = (
+            Path(f"{table}{variant}") for variant in ("-cow", "-rewritten", "-featured")
+        )
         if "-cow" in variants and not without_vectors.exists():
             make_table(parquet, without_vectors, shuffled=shuffled, deletion_vectors=False)
         if "-rewritten" in variants and not rewritten.exists():
             shutil.copytree(table, rewritten, copy_function=link_data)
             make_table(parquet, rewritten, shuffled=shuffled, again=True)
+        if "-featured" in variants and not featured.exists():
+            shutil.copytree(table, featured, copy_function=link_data)
+            give_features(featured)
     for name, query in change_sets(parquet).items():
         path = folder / f"{name}.parquet"
         if not path.exists():
             with duckdb.connect() as connection:
                 connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
         for layout in layouts:
-            for variant in (layout, *([f"{layout}-cow"] if "-cow" in variants else ())):
+            for variant in (layout, *(f"{layout}{apart}" for apart in STAGED_APART if apart in variants)):
                 link = folder / f"{variant}.{name}.staged"
                 if not link.exists():
                     staged = merging.stage(
@@ -217,6 +238,71 @@ def make_table(
     deltalake.DeltaTable(str(table)).create_checkpoint()
 
 
+def give_features(table: Path) -> None:
+    """Give a table, in one commit, column mapping, two constraints and row tracking, as Spark's ALTER TABLE would."""
+    before = open_snapshot(str(table))
+    fields = json.loads(before.schema_json)["fields"]
+    for number, field in enumerate(fields, 1):
+        field["metadata"] = {
+            "delta.columnMapping.id": number,
+            "delta.columnMapping.physicalName": field["name"],
+        }
+    properties = {
+        **before.properties,
+        "delta.columnMapping.mode": "name",
+        "delta.columnMapping.maxColumnId": str(len(fields)),
+        "delta.constraints.sold": "l_quantity > 0",
+        "delta.constraints.dated": "l_shipdate >= '1992-01-01'",
+        "delta.enableRowTracking": "true",
+        "delta.rowTracking.materializedRowIdColumnName": "_row_id",
+        "delta.rowTracking.materializedRowCommitVersionColumnName": "_row_version",
+    }
+    readers = {*before.protocol["readerFeatures"], "columnMapping"}
+    writers = {
+        *before.protocol["writerFeatures"],
+        "columnMapping",
+        "checkConstraints",
+        "rowTracking",
+        "domainMetadata",
+    }
+    protocol = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": sorted(readers),
+        "writerFeatures": sorted(writers),
+    }
+    version = before.version + 1
+    actions: list[dict[str, Any]] = []
+    first = 0
+    for file in before.files:
+        actions.append(
+            {
+                "add": {
+                    "path": file.logged_path,
+                    "partitionValues": {},
+                    "size": file.size,
+                    "modificationTime": file.modification_time,
+                    "dataChange": False,
+                    "stats": file.stats_json,
+                    "baseRowId": first,
+                    "defaultRowCommitVersion": version,
+                }
+            }
+        )
+        first += file.num_records or 0
+    tracked = {"domain": "delta.rowTracking", "configuration": json.dumps({"rowIdHighWaterMark": first - 1})}
+    schema = json.dumps({"type": "struct", "fields": fields})
+    lines = [
+        {"commitInfo": {"operation": "SET TBLPROPERTIES"}},
+        {"protocol": protocol},
+        {"metaData": {**before.metadata, "schemaString": schema, "configuration": properties}},
+        {"domainMetadata": {**tracked, "removed": False}},
+        *actions,
+    ]
+    commit = table / "_delta_log" / f"{version:020}.json"
+    commit.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
 def change_sets(parquet: str) -> dict[str, str]:
     """Queries of the change sets: whole rows with ``_op``."""
     edited = "(l_quantity + 1)::DECIMAL(15, 2) AS l_quantity, 'edited ' || left(l_comment, 30) AS l_comment"
@@ -245,7 +331,7 @@ def measure(engine: str, folder: Path, layout: str, changes: str) -> dict[str, A
     shutil.copytree(folder / variant, copy, copy_function=link_data)
     content = folder / f"{changes}.parquet"
     if engine == "floor" or engine.startswith("headgate"):
-        staged_on = variant.removesuffix("-rewritten")
+        staged_on = variant if variant.removeprefix(layout) in STAGED_APART else layout
         content = Path((folder / f"{staged_on}.{changes}.staged").read_text(encoding="utf-8"))
     before = set(copy.rglob("*"))
     command = [sys.executable, "-m", "benchmarks.merge", "--one", engine, str(copy), str(content)]
@@ -368,6 +454,7 @@ def run_overwrite(table: str, changes: str) -> int:
 RUNNERS: dict[str, Callable[[str, str], int]] = {
     "floor": run_floor,
     "headgate": run_headgate,
+    "headgate featured": run_headgate,
     "headgate rewritten": run_headgate,
     "headgate copy-on-write": run_headgate,
     "delta-rs": run_delta_rs,

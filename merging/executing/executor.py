@@ -37,7 +37,12 @@ from merging.errors import (
     TableChanged,
     VersionMoved,
 )
-from merging.executing.artefacts import artefact_folder, remove_artefacts, write_artefacts
+from merging.executing.artefacts import (
+    artefact_folder,
+    remove_artefacts,
+    write_artefacts,
+    writing_images,
+)
 from merging.executing.markers import (
     FACTS,
     SUPERSEDE,
@@ -135,25 +140,38 @@ class MergeExecutor:
             deleted=made.rows_deleted,
             deleted_share=made.deleted_share,
         )
-        with naming_engine_failures(made.snapshot.uri):
-            prepared = prepare(
-                made.session.connection,
-                made.snapshot,
-                made.row_changes(),
-                attempt_id=request.attempt_id,
-                new_schema=made.alignment.schema if made.schema_changes else None,
-            )
+        prepared = self._prepared(made)
         facts["bytes_written"] = prepared.bytes_written
         facts["row_count_after"] = prepared.row_count_after
         try:
             folder = artefact_folder(request)
             facts["artefacts"] = None if folder is None else str(folder)
-            write_artefacts(made, prepared.schema_json, facts)
+            write_artefacts(made, prepared.schema_json, report, facts)
             self._enter("committing", version=made.version + 1)
         except BaseException:
             self._discard(prepared)
             raise
         return self._commit(made, prepared, facts, report, attempt)
+
+    def _prepared(self, made: MergePlan) -> PreparedCommit:
+        """The files of the commit and, beside them, the images of the rows that it changes: all of them or none."""
+        prepared = None
+        try:
+            with writing_images(made), naming_engine_failures(made.snapshot.uri):
+                prepared = prepare(
+                    made.session.connection,
+                    made.snapshot,
+                    made.row_changes(),
+                    attempt_id=self.request.attempt_id,
+                    new_schema=made.alignment.schema if made.schema_changes else None,
+                )
+        except BaseException:
+            if prepared is None:
+                remove_artefacts(self.request)
+            else:
+                self._discard(prepared)
+            raise
+        return prepared
 
     def _commit(
         self,

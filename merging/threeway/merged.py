@@ -240,25 +240,28 @@ def table_columns_sql(alignment: Alignment, side: str) -> str:
 def row_changes(opened: Session, alignment: Alignment, snapshot: Snapshot, effect: Effect) -> RowChanges:
     """Views of what the merge removes and adds, as the border to Delta takes them."""
     merged = table_columns_sql(alignment, "m")
-    # A new column has no current value, so images of before carry NULL there.
-    current = table_columns_sql(alignment, "c")
     views = {
         "removed_rows": "SELECT file_index, row_number FROM merged WHERE action <> 'insert'",
         "added_rows": f"SELECT {merged} FROM merged WHERE action <> 'delete'",
-        "inserted_rows": f"SELECT {merged} FROM merged WHERE action = 'insert'",
-        "updated_after": f"SELECT {merged} FROM merged WHERE action = 'update'",
-        "updated_before": f"SELECT {current} FROM merged WHERE action = 'update'",
-        "deleted_rows": f"SELECT {current} FROM merged WHERE action = 'delete'",
     }
+    if snapshot.change_data_feed:
+        # A new column has no current value, so images of before carry NULL there.
+        current = table_columns_sql(alignment, "c")
+        views |= {
+            "inserted_rows": f"SELECT {merged} FROM merged WHERE action = 'insert'",
+            "updated_after": f"SELECT {merged} FROM merged WHERE action = 'update'",
+            "updated_before": f"SELECT {current} FROM merged WHERE action = 'update'",
+            "deleted_rows": f"SELECT {current} FROM merged WHERE action = 'delete'",
+        }
     for name, query in views.items():
         opened.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
     return RowChanges(
         removed="removed_rows" if effect.rows_updated or effect.rows_deleted else None,
         added="added_rows" if effect.rows_updated or effect.rows_added else None,
-        inserted="inserted_rows",
-        updated_before="updated_before",
-        updated_after="updated_after",
-        deleted="deleted_rows",
+        inserted="inserted_rows" if "inserted_rows" in views else None,
+        updated_before="updated_before" if "updated_before" in views else None,
+        updated_after="updated_after" if "updated_after" in views else None,
+        deleted="deleted_rows" if "deleted_rows" in views else None,
         key_columns=alignment.keys,
         numbers_given=numbers_given(opened, alignment, snapshot),
     )

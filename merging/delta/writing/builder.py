@@ -13,7 +13,7 @@ from merging.delta.actions import DataFile
 from merging.delta.fields import TableField, table_fields
 from merging.delta.snapshot import Snapshot
 from merging.delta.vectors import VectorDescriptor
-from merging.delta.writing.data_files import WrittenFile, copy_to
+from merging.delta.writing.data_files import ROWS_PER_GROUP, WrittenFile, copy_to
 from merging.delta.writing.file_names import data_file_name, log_path
 from merging.delta.writing.new_schema import schema_actions
 from merging.delta.writing.prepared import PreparedCommit
@@ -92,11 +92,25 @@ class CommitBuilder:
         """A fresh name for a file of rows."""
         return data_file_name(self.attempt_id, kind)
 
-    def write(self, rows: str, columns: Sequence[str], path: str, *further: str) -> WrittenFile:
+    def write(
+        self,
+        rows: str,
+        columns: Sequence[str],
+        path: str,
+        *further: str,
+        rows_per_group: int = ROWS_PER_GROUP,
+    ) -> WrittenFile:
         """Write the rows of a query to a new Parquet file, as `copy_to` does."""
         self.paths.append(path)
-        fields = self.stored(columns)
-        written = copy_to(self.connection, self.snapshot, rows, fields, path, further=further)
+        written = copy_to(
+            self.connection,
+            self.snapshot,
+            rows,
+            self.stored(columns),
+            path,
+            further=further,
+            rows_per_group=rows_per_group,
+        )
         self.bytes_written += written.size
         return written
 

@@ -31,15 +31,15 @@ def write_change_feed(builder: CommitBuilder, changes: RowChanges) -> None:
     relation = f"headgate_feed_{builder.attempt_id}"
     builder.connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote(relation)} AS {feed}")
     columns = builder.columns_in_files(builder.schema)
-    for values, where, folder in partitions_of(builder, quote(relation)):
-        path = f"_change_data/{folder}{builder.file_name('cdc')}"
-        rows = f"FROM {quote(relation)} {where}"
+    for part in partitions_of(builder, quote(relation)):
+        path = f"_change_data/{part.folder}{builder.file_name('cdc')}"
+        rows = f"FROM {quote(relation)} {part.where}"
         written = builder.write(rows, columns, path, "change_type AS _change_type")
         builder.actions.append(
             {
                 "cdc": {
                     "path": log_path(path),
-                    "partitionValues": dict(values),
+                    "partitionValues": part.values,
                     "size": written.size,
                     "dataChange": False,
                 }

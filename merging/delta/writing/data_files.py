@@ -16,7 +16,8 @@ from merging.delta.statistics import written_stats
 from merging.sql.quoting import literal
 
 _INDEXED_COLUMNS = 32
-_ROWS_PER_GROUP = 122_880
+ROWS_PER_GROUP = 122_880
+"""Rows of a row group, where nothing speaks for fewer."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,19 @@ def copy_to(
     path: str,
     *,
     further: Sequence[str] = (),
-    rows_per_group: int = _ROWS_PER_GROUP,
+    rows_per_group: int = ROWS_PER_GROUP,
+    in_order: bool = True,
 ) -> WrittenFile:
     """Write the rows of a query to a new Parquet file of the table; memory grows with the rows of a row group.
 
     `fields` are the columns, as files hold them; `further` are columns of the query that are none of the table's.
+    Without `in_order` row groups may stand in any order: DuckDB holds back whole row groups of what it reads otherwise.
     """
     with snapshot.store.writing(path) as target:
         [(_, written, size, _, returned, *_)] = connection.execute(
             f"COPY ({stored_sql(rows, fields, *further)}) TO {literal(str(target))} (FORMAT parquet, "
-            f"COMPRESSION snappy, ROW_GROUP_SIZE {rows_per_group}, RETURN_STATS{field_ids_sql(fields)})"
+            f"COMPRESSION snappy, ROW_GROUP_SIZE {rows_per_group}, PRESERVE_ORDER {in_order}, "
+            f"RETURN_STATS{field_ids_sql(fields)})"
         ).fetchall()
     return WrittenFile(path, int(written), int(size), fields, returned or {})
 

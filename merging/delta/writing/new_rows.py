@@ -9,13 +9,15 @@ import pyarrow as pa
 
 from merging.delta.row_tracking import ROW_ID
 from merging.delta.writing.builder import CommitBuilder
-from merging.delta.writing.data_files import target_file_size
-from merging.delta.writing.partitioning import partitions_of
+from merging.delta.writing.data_files import ROWS_PER_GROUP, target_file_size
+from merging.delta.writing.partitioning import Partition, partitions_of
 from merging.delta.writing.row_ids import kept_columns
 from merging.sql.quoting import column_label, column_sql
+from merging.sql.session import limits
 from merging.sql.types import duckdb_type
 
 _LEAST_ROWS_PER_FILE = 10_000
+_LEAST_ROWS_PER_GROUP = 20_480
 
 
 def write_new_rows(builder: CommitBuilder, relation: str, *, row_ids: bool = False) -> None:
@@ -24,28 +26,39 @@ def write_new_rows(builder: CommitBuilder, relation: str, *, row_ids: bool = Fal
     columns = builder.columns_in_files(builder.schema)
     casts = cast_columns(builder.connection, builder.schema, relation, columns)
     kept = kept_columns(builder.snapshot, ROW_ID) if row_ids else []
-    for values, where, folder in partitions_of(builder, relation):
-        source, parts = _parts(builder, relation, where)
+    for partition in partitions_of(builder, relation):
+        source, parts = _parts(builder, relation, partition)
         for part in parts:
             chosen = f"SELECT {casts}{f', {ROW_ID}' if kept else ''} FROM {source} {part}"
-            written = builder.write(chosen, columns, folder + builder.file_name(), *kept)
+            written = builder.write(
+                chosen,
+                columns,
+                partition.folder + builder.file_name(),
+                *kept,
+                rows_per_group=_rows_per_group(partition.rows),
+            )
             builder.rows_added += written.rows
             builder.count("numTargetFilesAdded", 1)
-            builder.add(written, values)
+            builder.add(written, partition.values)
 
 
-def _parts(builder: CommitBuilder, relation: str, where: str) -> tuple[str, list[str]]:
+def _rows_per_group(rows: int) -> int:
+    """A row group is encoded by one thread: where all rows would fit into one, each thread gets one."""
+    share = -(-rows // limits().threads)
+    return max(_LEAST_ROWS_PER_GROUP, min(share, ROWS_PER_GROUP))
+
+
+def _parts(builder: CommitBuilder, relation: str, partition: Partition) -> tuple[str, list[str]]:
     """A source, and WHERE clauses on it that cut the rows into files of about the table's target size.
 
     The size of a row is taken from the table's own files.
     """
-    snapshot = builder.snapshot
-    total = builder.count_rows(f"{relation} {where}")
+    snapshot, where, total = builder.snapshot, partition.where, partition.rows
     physical = sum(snapshot.physical_records(file) for file in snapshot.files)
     bytes_per_row = max(1.0, snapshot.size_bytes / physical) if physical else 100.0
     rows_per_file = max(_LEAST_ROWS_PER_FILE, int(target_file_size(snapshot) / bytes_per_row))
     if total <= rows_per_file:
-        return relation, [where] if total else []
+        return relation, [where]
     # Cut by number from a table: a relation may give its rows in another order each time it is asked.
     builder.connection.execute(
         "CREATE OR REPLACE TEMP TABLE headgate_numbered AS "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -13,18 +14,33 @@ from merging.sql.quoting import column_sql, literal
 from merging.sql.types import duckdb_type
 
 
-def partitions_of(builder: CommitBuilder, relation: str) -> Iterator[tuple[dict[str, str | None], str, str]]:
-    """For every partition of a relation: its values by stored name, a WHERE clause, its folder."""
+@dataclass(frozen=True)
+class Partition:
+    """Rows of a relation that belong together: how many, the WHERE clause that finds them, their values by stored name,
+    the folder that they go to.
+    """
+
+    rows: int
+    where: str = ""
+    values: dict[str, str | None] = field(default_factory=dict)
+    folder: str = ""
+
+
+def partitions_of(builder: CommitBuilder, relation: str) -> Iterator[Partition]:
+    """Every partition of which a relation has rows."""
     partitions = builder.snapshot.partition_columns
     if not partitions:
-        if builder.count_rows(relation):
-            yield {}, "", ""
+        rows = builder.count_rows(relation)
+        if rows:
+            yield Partition(rows)
         return
     spelled = ", ".join(
         f"{_partition_text(builder.schema, name)} AS {column_sql(name)}" for name in partitions
     )
-    found = builder.connection.execute(f"SELECT DISTINCT {spelled} FROM {relation} ORDER BY ALL").fetchall()
-    for values in found:
+    found = builder.connection.execute(
+        f"SELECT {spelled}, count(*) FROM {relation} GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    for *values, rows in found:
         named = dict(zip(partitions, values, strict=True))
         for name, value in named.items():
             if value == "":
@@ -38,7 +54,7 @@ def partitions_of(builder: CommitBuilder, relation: str) -> Iterator[tuple[dict[
             for name, value in named.items()
         )
         physical = {builder.snapshot.physical_names[name]: value for name, value in named.items()}
-        yield physical, f"WHERE {where}", partition_folder(physical)
+        yield Partition(int(rows), f"WHERE {where}", physical, partition_folder(physical))
 
 
 def _partition_text(schema: pa.Schema, name: str) -> str:

@@ -87,7 +87,14 @@ def _rewrite_file(
         kept = f"SELECT s.* FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number"
         further = kept_columns(snapshot, ROW_ID, ROW_COMMIT_VERSION)
         written = copy_to(
-            cursor, snapshot, kept, fields, rewrite.path, further=further, rows_per_group=_ROWS_PER_GROUP
+            cursor,
+            snapshot,
+            kept,
+            fields,
+            rewrite.path,
+            further=further,
+            rows_per_group=_ROWS_PER_GROUP,
+            in_order=False,
         )
         one = Rewritten(rewrite.index, rewrite.removed, rewrite.path)
         require_same_content(cursor, snapshot, one, names, row_ids=kept_ids)

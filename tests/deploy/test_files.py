@@ -61,6 +61,18 @@ def test_each_way_starts_the_same_programs() -> None:
     ]
 
 
+def test_proxies_let_go_of_connections_before_the_webs_close_them() -> None:
+    """Else a web closes one at the moment in which a form is sent on it: that is answered 502, and not sent again."""
+    command = plain(reading.image_command())
+    kept = int(re.findall(r"--timeout-keep-alive (\d+)", command)[0])
+    for proxy, said in (
+        ("nginx/headgate.conf", r"keepalive_timeout (\d+)s;"),
+        ("caddy/Caddyfile", r"\tkeepalive (\d+)s"),
+    ):
+        [seconds] = re.findall(said, (reading.DEPLOY / proxy).read_text())
+        assert int(seconds) < kept
+
+
 def test_every_queue_has_a_worker() -> None:
     routed = {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}
     assert routed | {settings.CELERY_TASK_DEFAULT_QUEUE} == set(QUEUES)

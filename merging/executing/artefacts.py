@@ -3,8 +3,8 @@
 Written to ``<destination>/<attempt_id>/`` before the commit, so that a merged request always has them:
 ``diff.parquet`` one row per changed cell (``operation``, the key columns, ``column``, ``old``, ``new`` as text; an
 added or deleted row is one entry without column), ``images.parquet`` whole rows before and after (what ``invert``
-reads), ``validation.json`` all checks of the merged result, ``summary.json`` the
-counts, with the checksum of both Parquet files.
+reads; a column that is alike in every row that stays is held once, see ``images_sql``), ``validation.json`` all checks
+of the merged result, ``summary.json`` the counts, with the checksum of both Parquet files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ DIFF = "diff.parquet"
 IMAGES = "images.parquet"
 SUMMARY = "summary.json"
 VALIDATION = "validation.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+KNOWN_FORMATS = (1, 2)
+"""The first had every column twice in its images."""
 
 
 def artefact_folder(request: MergeRequest) -> Path | None:
@@ -113,6 +115,7 @@ def write_artefacts(
         "primary_keys": list(plan.staged.primary_keys),
         "fields": [delta_field(field) for field in plan.alignment.schema],
         "stored_names": stored_names(schema_json),
+        "alike": sorted(plan.alike),
         "added_columns": [change.column for change in plan.schema_changes],
         "files": {name: file_facts(folder / name) for name in (DIFF, IMAGES)},
     }
@@ -169,6 +172,23 @@ def _images_sql(plan: MergePlan) -> str:
     parts += [f"k{place}" for place in range(len(plan.staged.primary_keys))]
     for column in plan.alignment.values:
         position = column.position
+        if position in plan.alike:
+            parts.append(f"m{position} AS v{position}")
+            continue
         parts.append(f"CASE WHEN action <> 'insert' THEN c{position} END AS b{position}")
         parts.append(f"CASE WHEN action <> 'delete' THEN m{position} END AS a{position}")
     return f"SELECT {', '.join(parts)} FROM merged"
+
+
+def images_sql(folder: Path, summary: Mapping[str, Any]) -> str:
+    """The images that a merge left, as a relation in key order: ``n``, ``op``, ``k<j>`` keys, ``b<i>`` and ``a<i>``
+    values before and after.
+    """
+    alike = summary.get("alike", ())
+    hidden = ", ".join(["file_row_number", *(f"v{position}" for position in alike)])
+    shown = [f"* EXCLUDE ({hidden})", "file_row_number AS n"]
+    for position in alike:
+        shown.append(f"CASE WHEN op <> 'insert' THEN v{position} END AS b{position}")
+        shown.append(f"CASE WHEN op <> 'delete' THEN v{position} END AS a{position}")
+    source = f"read_parquet({literal(str(folder / IMAGES))}, file_row_number = true)"
+    return f"(SELECT {', '.join(shown)} FROM {source})"

@@ -21,13 +21,13 @@ from merging.delta.comparing import schema_of_both
 from merging.delta.keys import check_key_columns
 from merging.delta.statistics import Range
 from merging.errors import InvalidKeys
-from merging.executing.artefacts import IMAGES
+from merging.executing.artefacts import images_sql
 from merging.history.diffs import changed_row, summary_of
 from merging.model import ChangedRow, ChangesFilter, ChangesPage
 from merging.sql.equality import differs
 from merging.sql.filtering import ChangedCells
 from merging.sql.paging import choose
-from merging.sql.quoting import column_label, literal, quote
+from merging.sql.quoting import column_label, quote
 from merging.sql.session import Session, tuples
 from merging.sql.streams import STREAM_MEMORY, RowStream, stream_query
 from merging.sql.types import duckdb_type, null_of
@@ -190,8 +190,7 @@ def changes_merged(artefacts: str) -> Differences:
     folder = Path(artefacts)
     summary, schema = summary_of(folder)
     with _session(3 * len(schema)) as opened:
-        source = f"read_parquet({literal(str(folder / IMAGES))}, file_row_number = true)"
-        relation = f"(SELECT * RENAME (file_row_number AS n) FROM {source})"
+        relation = images_sql(folder, summary)
         return Differences(opened, schema, tuple(summary["primary_keys"]), relation, "merged changes")
 
 

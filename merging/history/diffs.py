@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from merging.delta.schema import delta_schema
 from merging.errors import StagedCorrupt
-from merging.executing.artefacts import FORMAT_VERSION, IMAGES, SUMMARY
+from merging.executing.artefacts import IMAGES, KNOWN_FORMATS, SUMMARY
 from merging.model import ChangedRow, Operation, Row, Sides
 from merging.sql.equality import same_value
 
@@ -19,7 +19,7 @@ from merging.sql.equality import same_value
 def summary_of(folder: Path) -> tuple[dict[str, Any], pa.Schema]:
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        if summary["format"] != FORMAT_VERSION or not (folder / IMAGES).is_file():
+        if summary["format"] not in KNOWN_FORMATS or not (folder / IMAGES).is_file():
             raise ValueError("unknown format or no images")
         return summary, delta_schema(json.dumps({"type": "struct", "fields": summary["fields"]}))
     except (OSError, ValueError, KeyError) as error:

@@ -20,9 +20,9 @@ from merging.delta.keys import check_key_columns
 from merging.delta.schema import delta_schema
 from merging.delta.writing.file_names import attempt_mark
 from merging.errors import StagedCorrupt, TableChanged
-from merging.executing.artefacts import FORMAT_VERSION, IMAGES, SUMMARY
+from merging.executing.artefacts import IMAGES, KNOWN_FORMATS, SUMMARY, images_sql
 from merging.sql.equality import differs
-from merging.sql.quoting import any_of, column_sql, literal
+from merging.sql.quoting import any_of, column_sql
 from merging.sql.session import Session, session
 from merging.staging.layout import Layout, content_digest, count_rows
 from merging.staging.pinning import ABSENT, write_base_files
@@ -103,7 +103,7 @@ def _read_summary(folder: Path) -> dict[str, Any]:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StagedCorrupt(f"The artefacts of the merge at {folder} are missing or damaged.") from error
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT_VERSION:
+    if not isinstance(summary, dict) or summary.get("format") not in KNOWN_FORMATS:
         raise StagedCorrupt(f"The artefacts at {folder} have a format that is not known.")
     facts = summary["files"][IMAGES]
     path = folder / IMAGES
@@ -124,7 +124,7 @@ def _reverse(
 ) -> Staged:
     """Write the reversed rows: what the merge left is the base, what was before it is proposed."""
     layout = _layout(schema, summary)
-    images = f"read_parquet({literal(str(artefacts / IMAGES))})"
+    images = images_sql(artefacts, summary)
     pins = _pin(opened, snapshot, images, summary)
     rows = write_rows(opened, _reversed_sql(images, pins, layout), folder)
     write_base_files(folder, snapshot.files if pins is not None else ())

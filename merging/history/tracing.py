@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from merging.errors import InvalidKeys, StagedCorrupt
-from merging.executing.artefacts import IMAGES
+from merging.executing.artefacts import IMAGES, images_sql
 from merging.history.diffs import changed_row, summary_of
 from merging.model import ChangedRow
 from merging.sql.parsing import Refused, cell_value
@@ -46,7 +46,7 @@ def trace_row(artefacts: Iterable[str], key: Mapping[str, Any]) -> Iterator[Trac
             except StagedCorrupt as error:
                 yield TracedRow(location, problem=error.message)
                 continue
-            rows = _rows_of(opened, folder, summary["primary_keys"], schema, [key])
+            rows = _rows_of(opened, folder, summary, schema, [key])
             yield TracedRow(location, rows[0] if rows else None)
 
 
@@ -65,7 +65,7 @@ def trace_rows(
             folder = Path(location)
             with suppress(StagedCorrupt):
                 summary, schema = summary_of(folder)
-                yield location, _rows_of(opened, folder, summary["primary_keys"], schema, keys)
+                yield location, _rows_of(opened, folder, summary, schema, keys)
 
 
 def _touching(opened: Session, artefacts: Sequence[str], keys: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -91,13 +91,12 @@ def _touching(opened: Session, artefacts: Sequence[str], keys: Sequence[Mapping[
 def _rows_of(
     opened: Session,
     folder: Path,
-    keys: list[str],
+    summary: Mapping[str, Any],
     schema: pa.Schema,
     asked: Sequence[Mapping[str, Any]],
 ) -> list[ChangedRow]:
-    query = (
-        f"SELECT * FROM read_parquet({literal(str(folder / IMAGES))}) WHERE {_any_key(keys, schema, asked)}"
-    )
+    keys = summary["primary_keys"]
+    query = f"SELECT * FROM {images_sql(folder, summary)} WHERE {_any_key(keys, schema, asked)}"
     found = opened.table(query)
     positions = [position for position, field in enumerate(schema) if field.name not in keys]
     return [

@@ -1,4 +1,8 @@
-"""The rows of the merge in ``merged``: each cell's value, what becomes of the row, and how many of each there are."""
+"""The rows of the merge in ``merged``: each cell's value, what becomes of the row, and how many of each there are.
+
+``merged`` is a view of the table ``merged_rows``, which holds a column that is alike before and after the merge once
+(``v<i>``): most columns of most merges are, and to hold and write values is what a merge costs.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from merging.model import Resolution
 from merging.sql.equality import differs
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
+from merging.staging.staged import Staged
 from merging.threeway.alignment import Alignment, MergedColumn
 from merging.threeway.resolutions import ROW, Default, choices_of
 from merging.threeway.sides import any_of, edits
@@ -29,6 +34,24 @@ class Effect:
     cells_updated: Mapping[str, int] = field(default_factory=dict)
 
 
+def alike_columns(
+    alignment: Alignment, staged: Staged, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
+) -> frozenset[int]:
+    """The positions of the columns that a merge changes in no row that stays, where no staged row was touched since the
+    base: those of which the content updates no cell. None where the table writes cells itself, by the merged ones.
+    """
+    if snapshot.rules.generated or snapshot.rules.identities or any(known.pads for known in rules.values()):
+        return frozenset()
+    names = staged.schema.names
+    return frozenset(
+        column.position
+        for column in alignment.values
+        if column.in_base
+        and column.staged_position is not None
+        and not (column.staged and names[column.staged_position] in staged.cells_updated)
+    )
+
+
 def merge_rows(
     opened: Session,
     alignment: Alignment,
@@ -36,11 +59,12 @@ def merge_rows(
     *,
     unresolved: Default,
     check: bool,
+    alike: frozenset[int] = frozenset(),
 ) -> None:
     """Fill ``merged`` with the rows that the merge changes.
 
     ``unresolved``: whose value stands where nobody chose. Without ``check`` there are no conflicts and Proposed
-    wins in every staged cell.
+    wins in every staged cell. ``alike`` as ``alike_columns`` finds them.
     """
     conflicted = (
         {
@@ -63,6 +87,9 @@ def merge_rows(
         if column.name in alignment.keys:
             values.append(f"k{alignment.keys.index(column.name)} AS m{column.position}")
             continue
+        if column.position in alike:
+            values.append(f"{_alike_value(column)} AS v{column.position}")
+            continue
         alias = None
         if column.position in conflicted:
             alias = f"x{column.position}"
@@ -71,20 +98,42 @@ def merge_rows(
             )
         values.append(f"{_merged_value(column, alias, row_choice)} AS m{column.position}")
     present = _present(row_choice, check=check)
-    staged = [column for column in alignment.values if column.staged]
+    held = ["j.n", "j.file_index", "j.row_number", "j.here", f"{present} AS present", *values]
+    others = [column for column in alignment.values if column.position not in alike]
+    staged = [column for column in others if column.staged]
     updated = "".join(
         f", {differs(f'm{column.position}', f'c{column.position}', column.type)} AS u{column.position}"
         for column in staged
     )
     any_updated = any_of([f"u{column.position}" for column in staged])
-    currents = "".join(f", j.c{column.position}" for column in alignment.values)
+    currents = "".join(f", j.c{column.position}" for column in others)
     keys = "".join(f", j.k{place}" for place in range(len(alignment.keys)))
     opened.execute(
-        "CREATE TABLE merged AS SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
+        "CREATE TABLE merged_rows AS SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
         f"WHEN here AND NOT present THEN 'delete' WHEN present AND {any_updated} THEN 'update' END AS action "
-        f"FROM (SELECT *{updated} FROM (SELECT j.n, j.file_index, j.row_number, j.here, {present} AS present, "
-        f"{', '.join(values)}{keys}{currents} FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL"
-        f"{' ORDER BY n' if joins else ''}"
+        f"FROM (SELECT *{updated} FROM (SELECT {', '.join(held)}{keys}{currents} "
+        f"FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL{' ORDER BY n' if joins else ''}"
+    )
+    shown = ["*"]
+    for position in sorted(alike):
+        shown += [
+            f"CASE WHEN action <> 'insert' THEN v{position} END AS c{position}",
+            f"v{position} AS m{position}",
+        ]
+    shown += [
+        f"false AS u{column.position}"
+        for column in alignment.values
+        if column.staged and column.position in alike
+    ]
+    opened.execute(f"CREATE VIEW merged AS SELECT {', '.join(shown)} FROM merged_rows")
+
+
+def _alike_value(column: MergedColumn) -> str:
+    """SQL of the value that a column has in a row, before the merge and after it."""
+    current, base = f"j.c{column.position}", f"j.b{column.position}"
+    filled = f"WHEN {fills(column)} THEN {column.filled} " if column.filled else ""
+    return (
+        f"CASE WHEN here THEN {current} {filled}ELSE {f'p{column.position}' if column.staged else base} END"
     )
 
 
@@ -144,7 +193,7 @@ def _pad_texts(opened: Session, alignment: Alignment, rules: Mapping[str, Column
             cell = f"m{column.position}"
             changed = f"u{column.position}" if column.staged else "false"
             opened.execute(
-                f"UPDATE merged SET {cell} = {known.stored(cell)} "
+                f"UPDATE merged_rows SET {cell} = {known.stored(cell)} "
                 f"WHERE action = 'insert' OR (action = 'update' AND {changed})"
             )
 
@@ -156,9 +205,9 @@ def _number_rows(opened: Session, alignment: Alignment, snapshot: Snapshot) -> N
         if identity is not None:
             number = f"{identity.next}::HUGEINT + (row_number() OVER (ORDER BY n) - 1) * {identity.step}"
             opened.execute(
-                f"UPDATE merged SET m{column.position} = numbered.number FROM (SELECT n, "
+                f"UPDATE merged_rows SET m{column.position} = numbered.number FROM (SELECT n, "
                 f"TRY_CAST({number} AS BIGINT) AS number FROM merged WHERE f{column.position}) numbered "
-                "WHERE merged.n = numbered.n"
+                "WHERE merged_rows.n = numbered.n"
             )
 
 
@@ -183,8 +232,8 @@ def _compute_generated(opened: Session, alignment: Alignment, snapshot: Snapshot
         if name not in alignment.keys:
             doubtful, value = expression.doubtful(alignment.merged_sql), expression.sql(alignment.merged_sql)
             opened.execute(
-                f"UPDATE merged SET {alignment.merged_sql(name)} = CASE WHEN {doubtful} THEN NULL ELSE {value} END "
-                "WHERE action <> 'delete'"
+                f"UPDATE merged_rows SET {alignment.merged_sql(name)} = "
+                f"CASE WHEN {doubtful} THEN NULL ELSE {value} END WHERE action <> 'delete'"
             )
 
 

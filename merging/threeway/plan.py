@@ -27,6 +27,7 @@ from merging.threeway.checking import check_merged
 from merging.threeway.conflicts import Conflicts, find_conflicts
 from merging.threeway.merged import (
     Effect,
+    alike_columns,
     count_effect,
     merge_rows,
     row_changes,
@@ -42,7 +43,10 @@ from merging.threeway.table_rules import table_checks
 
 @dataclass(frozen=True, eq=False)
 class MergePlan:
-    """What a merge of a request would do on the table version ``version``."""
+    """What a merge of a request would do on the table version ``version``.
+
+    ``alike`` are the positions of columns whose values it changes in no row that stays, as far as that is known.
+    """
 
     request: MergeRequest
     staged: Staged
@@ -54,6 +58,7 @@ class MergePlan:
     built_in_checks: tuple[Check, ...]
     row_count_before: int
     digest: str
+    alike: frozenset[int]
 
     @property
     def version(self) -> int:
@@ -256,17 +261,20 @@ def _planned(opened: Session, request: MergeRequest, staged: Staged, snapshot: S
     alignment = align(opened, staged, snapshot, of_schema, merge_schema=request.merge_schema)
     conflicts, effect = Conflicts(opened, alignment), Effect()
     checks: tuple[Check, ...] = ()
+    alike: frozenset[int] = frozenset()
     if not alignment.conflicts:
-        conflicts, effect, checks = _merge_in_session(opened, request, staged, snapshot, alignment)
+        conflicts, effect, checks, alike = _merge_in_session(opened, request, staged, snapshot, alignment)
     digest = _digest(request, staged, snapshot, alignment, conflicts, effect)
     # Where the log does not tell how many rows there are, their files are asked: a plan that is made is whole.
     rows = snapshot.row_count
-    return MergePlan(request, staged, snapshot, opened, alignment, conflicts, effect, checks, rows, digest)
+    return MergePlan(
+        request, staged, snapshot, opened, alignment, conflicts, effect, checks, rows, digest, alike
+    )
 
 
 def _merge_in_session(
     opened: Session, request: MergeRequest, staged: Staged, snapshot: Snapshot, alignment: Alignment
-) -> tuple[Conflicts, Effect, tuple[Check, ...]]:
+) -> tuple[Conflicts, Effect, tuple[Check, ...], frozenset[int]]:
     opened.expect_columns(len(alignment.columns))
     standing = join_current(opened, staged, snapshot, alignment)
     chosen = tuple(one for one in request.resolutions if one.key)
@@ -277,18 +285,22 @@ def _merge_in_session(
         if found:
             apply_resolutions(opened, alignment, chosen)
             resolved = opened.number("SELECT count(*) FROM conflicts WHERE choice IS NOT NULL")
+    rules = rules_of_schema(snapshot.schema_json)
+    alike: frozenset[int] = frozenset()
+    if standing.untouched:
+        alike = alike_columns(alignment, staged, snapshot, rules)
     merge_rows(
         opened,
         alignment,
         chosen,
         unresolved="proposed" if request.force_merge else "current",
         check=check,
+        alike=alike,
     )
-    rules = rules_of_schema(snapshot.schema_json)
     store_as_table(opened, alignment, snapshot, rules)
     effect = count_effect(opened, alignment, snapshot, staged_rows=staged.rows, conflicts=found)
     checks = tuple(table_checks(opened, alignment, snapshot, rules))
-    return Conflicts(opened, alignment, chosen, found=found, resolved=resolved), effect, checks
+    return Conflicts(opened, alignment, chosen, found=found, resolved=resolved), effect, checks, alike
 
 
 def _digest(

@@ -16,6 +16,7 @@ from merging import MergeConflict, MergeResult, Staged, StagedCorrupt
 from merging.delta import open_snapshot
 from merging.sql.session import session
 from merging.staging.pinning import find_standing
+from merging.store.publishing import file_facts
 from tests.merging.world import B, Row, World, with_rows
 
 pytestmark = pytest.mark.any_store
@@ -123,6 +124,38 @@ def test_damaged_artefacts_are_refused(world: World, name: str) -> None:
     path.unlink()
     with pytest.raises(StagedCorrupt):
         inverse(world, result)
+
+
+def test_a_column_that_no_row_changes_is_held_once(world: World) -> None:
+    result = merged(world)
+    assert result.artefacts is not None
+    folder = Path(result.artefacts)
+    schema = pyarrow.parquet.read_schema(folder / "images.parquet")
+    assert schema.names == ["op", "k0", "b1", "a1", "v2", "v3"]
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["alike"] == [2, 3]
+
+
+def test_a_merge_of_before_is_reverted_and_read(world: World) -> None:
+    """Its images have every column twice."""
+    result = merged(world)
+    assert result.artefacts is not None
+    folder = Path(result.artefacts)
+    page = merging.read_diff(result.artefacts)
+    images = pyarrow.parquet.read_table(folder / "images.parquet").to_pylist()
+    for row in images:
+        for position in (2, 3):
+            value = row.pop(f"v{position}")
+            row[f"b{position}"] = None if row["op"] == "insert" else value
+            row[f"a{position}"] = None if row["op"] == "delete" else value
+    pyarrow.parquet.write_table(pa.Table.from_pylist(images), folder / "images.parquet")
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    del summary["alike"]
+    summary |= {"format": 1}
+    summary["files"]["images.parquet"] = file_facts(folder / "images.parquet")
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert merging.read_diff(result.artefacts) == page
+    world.merge(inverse(world, result), "CR-2")
+    assert world.rows() == B
 
 
 def columns_of(staged: Staged) -> set[str]:

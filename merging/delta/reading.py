@@ -27,10 +27,12 @@ from merging.delta.statistics import candidate_files
 from merging.delta.vectors import among_dead, read_vector
 from merging.sql.failures import naming_engine_failures
 from merging.sql.quoting import column_sql, literal, quote
+from merging.sql.session import limits
 from merging.sql.types import duckdb_type
 
 _names = itertools.count()
 _FILES_PER_STATEMENT = 64
+_BYTES_PER_STATEMENT = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def fetch(
         f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number{empty} WHERE false"
     )
     selected = "".join(f", p.{name}" for name in (*map(column_sql, columns), *_row_id_names(row_ids)))
-    for start in range(0, len(hits), _FILES_PER_STATEMENT):
+    for together in _batches(snapshot, hits):
         # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
         # so that files are read in parallel.
         parts = " UNION ALL ".join(
@@ -113,10 +115,27 @@ def fetch(
             f"FROM ({files_sql(connection, snapshot, [index], columns, row_ids=row_ids)}) p "
             f"SEMI JOIN (SELECT row_number FROM {located} WHERE file_index = {index}) l "
             "ON p.row_number = l.row_number"
-            for index in hits[start : start + _FILES_PER_STATEMENT]
+            for index in together
         )
         with _in_any_order(connection):
             _run(connection, snapshot, f"INSERT INTO {into} {parts}")
+
+
+def _batches(snapshot: Snapshot, files: Sequence[int]) -> Iterator[list[int]]:
+    """The files that are fetched from by one statement. DuckDB reads ahead in all of them at once: of large files on
+    local disk as many as there are threads keep those busy, and in a distant store it is requests that take the time.
+    """
+    least = limits().threads if snapshot.store.is_local else _FILES_PER_STATEMENT
+    batch: list[int] = []
+    size = 0
+    for index in files:
+        if len(batch) == _FILES_PER_STATEMENT or (len(batch) >= least and size >= _BYTES_PER_STATEMENT):
+            yield batch
+            batch, size = [], 0
+        batch.append(index)
+        size += snapshot.files[index].size
+    if batch:
+        yield batch
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from merging import delta
+from merging.delta import reading
 from merging.errors import MergeFailed
 from merging.sql.quoting import column_sql
 from tests.merging.delta.delta_tables import ODD, UTC, Merger, labelled, own_rows, sample
@@ -133,6 +134,23 @@ def test_many_keys_against_many_files_prune_by_column(
     assert (located.rows, located.files_read) == (0, ())
     delta.fetch(connection, snapshot, "located", ["id", "tags"], "images")
     assert connection.execute("SELECT count(*) FROM images").fetchall() == [(0,)]
+
+
+def test_rows_of_large_files_are_fetched_from_a_few_of_them_at_a_time(
+    make_table: Callable[..., str], connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = make_table(sample(10))
+    for start in range(10, 50, 10):
+        deltalake.write_deltalake(uri, sample(10, start=start), mode="append")
+    monkeypatch.setattr("merging.delta.reading._BYTES_PER_STATEMENT", 1)
+    snapshot = delta.open_snapshot(uri)
+    batches = list(reading._batches(snapshot, range(len(snapshot.files))))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    keys(connection, sample(50).select(["id"]))
+    delta.locate(connection, snapshot, "keys", ["id"], "located")
+    delta.fetch(connection, snapshot, "located", ["id", ODD], "images")
+    found = connection.execute(f"SELECT u_id, {column_sql(ODD)} FROM images ORDER BY u_id").fetchall()
+    assert found == [(row["id"], row[ODD]) for row in sample(50).to_pylist()]
 
 
 def test_columns_that_came_later_other_orders_and_grown_structs(

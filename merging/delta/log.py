@@ -12,7 +12,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -531,7 +531,8 @@ def _sidecars(values: Iterable[Any]) -> list[str]:
 
 
 def _parquet_actions(content: bytes, kinds: Sequence[str], sidecars: list[str]) -> Iterator[Action]:
-    file = pq.ParquetFile(io.BytesIO(content))
+    # Spark states moments as INT96, which in nanoseconds would end in 2262.
+    file = pq.ParquetFile(io.BytesIO(content), coerce_int96_timestamp_unit="us")
     names = file.schema_arrow.names
     wanted = [name for name in (*kinds, "sidecar") if name in names]
     if not wanted and not {"add", "remove", "metaData", "protocol"} & set(names):
@@ -578,6 +579,8 @@ def _adds(adds: pa.StructArray) -> Iterator[DataFile]:
         values = pc.struct_field(adds, name)
         if values.null_count == len(values) or (name == "stats_parsed" and "stats" in columns):
             continue
+        if name == "stats_parsed":
+            values = _with_texts(values)
         columns[name] = values.to_pylist()
     names = list(columns)
     for number, row in enumerate(zip(*columns.values(), strict=True) if columns else [()] * len(adds), 1):
@@ -589,6 +592,27 @@ def _adds(adds: pa.StructArray) -> Iterator[DataFile]:
             yield data_file(action)
         except Damaged as damage:
             raise Damaged(f"add {number}: {damage.message}") from damage
+
+
+def _with_texts(values: pa.Array) -> pa.Array:
+    """A struct in which days and moments are texts: Python's own end with the years 1 and 9999, statistics do not."""
+    # By way of moments without a zone: of those with one Arrow writes no year beyond 32767 right.
+    plain = values.cast(_restated(values.type, _without_zone))
+    return plain.cast(_restated(plain.type, _as_text))
+
+
+def _restated(data_type: pa.DataType, restate: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    if pa.types.is_struct(data_type):
+        return pa.struct([one.with_type(_restated(one.type, restate)) for one in data_type])
+    return restate(data_type)
+
+
+def _without_zone(data_type: pa.DataType) -> pa.DataType:
+    return pa.timestamp(data_type.unit) if pa.types.is_timestamp(data_type) else data_type
+
+
+def _as_text(data_type: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_temporal(data_type) else data_type
 
 
 def _stats_text(parsed: Mapping[str, Any]) -> str:

@@ -213,7 +213,11 @@ class Snapshot:
         value = file.partition_values.get(self.physical_names[name])
         if value is None or value == "":
             return None
-        return in_zone(self.properties, name, value) if is_instant(self.schema.field(name).type) else value
+        data_type = self.schema.field(name).type
+        if is_instant(data_type):
+            value = in_zone(self.properties, name, value)
+        # Spark writes one before years of five digits, and DuckDB reads none.
+        return value.removeprefix("+") if pa.types.is_temporal(data_type) else value
 
     def require_zones(self) -> None:
         """Raise UnsupportedTable where a partition value is an instant of which nobody can say which."""

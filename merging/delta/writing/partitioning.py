@@ -60,15 +60,26 @@ def partitions_of(builder: CommitBuilder, relation: str) -> Iterator[Partition]:
 def _partition_text(schema: pa.Schema, name: str) -> str:
     """A partition value as the log spells it (PROTOCOL.md, "Partition Value Serialization")."""
     data_type = schema.field(name).type
+    value = f"CAST({column_sql(name)} AS {duckdb_type(data_type)})"
     if pa.types.is_timestamp(data_type) and data_type.tz:
         # With its zone, as Spark writes it from 4 on: without one it is whatever the reader's session makes of it.
-        return f"strftime({column_sql(name)} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
+        return _calendar_text(f"({value} AT TIME ZONE 'UTC')", "T%H:%M:%S.%fZ")
     if pa.types.is_timestamp(data_type):
-        return f"strftime({column_sql(name)}, '%Y-%m-%d %H:%M:%S.%f')"
+        return _calendar_text(value, " %H:%M:%S.%f")
+    if pa.types.is_date(data_type):
+        return _calendar_text(value, "")
+    spelled = f"CAST({value} AS VARCHAR)"
     if pa.types.is_floating(data_type):
-        value = f"CAST({column_sql(name)} AS {duckdb_type(data_type)})"
-        spelled = f"CAST({value} AS VARCHAR)"
         # Java reads no other spelling of these.
         infinite = f"if({value} > 0, 'Infinity', '-Infinity')"
         return f"CASE WHEN isinf({value}) THEN {infinite} WHEN isnan({value}) THEN 'NaN' ELSE {spelled} END"
-    return f"CAST(CAST({column_sql(name)} AS {duckdb_type(data_type)}) AS VARCHAR)"
+    return spelled
+
+
+def _calendar_text(value: str, time_of_day: str) -> str:
+    """A day or a moment, with a sign before years that have none of four digits: as Spark writes and reads them, where
+    DuckDB's own spelling of those before Christ (`0045-03-15 (BC)`) is NULL to it."""
+    year = f"year({value})"
+    sign = f"CASE WHEN {year} < 0 THEN '-' WHEN {year} > 9999 THEN '+' ELSE '' END"
+    spelled = f"{sign} || format('{{:04d}}', abs({year})) || strftime({value}, '-%m-%d{time_of_day}')"
+    return f"coalesce({spelled}, CAST({value} AS VARCHAR))"  # infinite ones have no year

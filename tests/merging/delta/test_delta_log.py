@@ -156,30 +156,54 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def test_checkpoint_with_parsed_statistics_only(long_table: str) -> None:
-    whole = log_file(long_table, f"{6:020d}.checkpoint.parquet")
-    expected = delta.open_snapshot(long_table).row_count
+def parse_statistics(
+    uri: str, further: pa.StructType, values: dict[str, Any], *, int96: bool = False
+) -> None:
+    """Let the checkpoint hold statistics as a struct only, with these of further columns."""
+    whole = log_file(uri, f"{6:020d}.checkpoint.parquet")
     rows = pq.read_table(whole).to_pylist()
     for row in rows:
         if row["add"]:
             stats = json.loads(row["add"].pop("stats"))
-            row["add"]["stats_parsed"] = {
-                "numRecords": stats["numRecords"],
-                "minValues": {"id": stats["minValues"]["id"]},
-            }
+            bounds = {"id": stats["minValues"]["id"], **values}
+            row["add"]["stats_parsed"] = {"numRecords": stats["numRecords"], "minValues": bounds}
     schema = pq.read_schema(whole)
     add = schema.field("add").type
     fields = [
         add.field(i) for i in range(add.num_fields) if add.field(i).name not in ("stats", "stats_parsed")
     ]
-    parsed = pa.struct({"numRecords": pa.int64(), "minValues": pa.struct({"id": pa.int64()})})
+    parsed = pa.struct({"numRecords": pa.int64(), "minValues": pa.struct([("id", pa.int64()), *further])})
     schema = schema.set(
         schema.get_field_index("add"), pa.field("add", pa.struct([*fields, ("stats_parsed", parsed)]))
     )
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), whole)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, whole, use_deprecated_int96_timestamps=int96)
     for version in range(6):
-        commit_file(long_table, version).unlink()
+        commit_file(uri, version).unlink()
+
+
+def test_checkpoint_with_parsed_statistics_only(long_table: str) -> None:
+    expected = delta.open_snapshot(long_table).row_count
+    parse_statistics(long_table, pa.struct([]), {})
     assert delta.open_snapshot(long_table).row_count == expected
+
+
+@pytest.mark.parametrize("int96", [False, True])
+def test_parsed_statistics_beyond_the_years_of_python(long_table: str, int96: bool) -> None:
+    """Spark states moments as INT96."""
+    moments = {"z": pa.timestamp("us", "UTC"), "n": pa.timestamp("us")}
+    further = pa.struct([("far", pa.date32()), ("in", pa.struct(list(moments.items()))), *moments.items()])
+    values = {name: pa.scalar(253_402_300_800_000_000, kind) for name, kind in moments.items()}
+    far = {"far": pa.scalar(2_932_897, pa.int32()).cast(pa.date32()), "in": values, **values}
+    expected = delta.open_snapshot(long_table).row_count
+    parse_statistics(long_table, further, far, int96=int96)
+    snapshot = delta.open_snapshot(long_table)
+    assert snapshot.row_count == expected
+    bounds = [file.stats().get("minValues", {}) for file in snapshot.files]
+    stated = [{name: one[name] for name in far} for one in bounds if "far" in one]
+    told = dict.fromkeys(moments, "10000-01-01 00:00:00.000000")
+    assert stated == [{"far": "10000-01-01", "in": told, **told}] * len(stated)
+    assert stated
 
 
 @pytest.mark.parametrize("missing", [3, 8])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -22,6 +23,7 @@ from tests.merging.delta.delta_tables import (
     assert_all_readers_agree,
     changed,
     delta_rs_rows,
+    named,
     own_rows,
     sample,
     sorted_rows,
@@ -202,6 +204,48 @@ def test_a_partition_value_too_long_for_a_folder_name(make_table: Callable[..., 
     merger.merge(uri, delete=[2])
     assert own_rows(uri) == [(1, "é" * 300)]
     assert delta_rs_rows(uri, ["id", "p"]) == [(1, "é" * 300)]
+
+
+FAR_DAYS = {
+    -735_635: "-0045-11-26",
+    -719_528: "0000-01-01",
+    -719_162: "0001-01-01",
+    2_932_896: "9999-12-31",
+    2_932_897: "+10000-01-01",
+    100_000_000: "+275760-09-13",
+}
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")], ids=str)
+def test_partitions_of_years_that_have_no_four_digits(
+    make_table: Callable[..., str], merger: Merger, kind: pa.DataType
+) -> None:
+    """Spark writes and reads years before Christ and after 9999 with their signs."""
+    unit = 1 if pa.types.is_date(kind) else 86_400_000_000
+    plain = pa.int32() if pa.types.is_date(kind) else pa.int64()
+
+    def rows(days: dict[int, int], n: int) -> pa.Table:
+        values = pa.array([day * unit for day in days.values()], plain).cast(kind)
+        return pa.table({"id": pa.array(days, pa.int64()), "p": values, "n": pa.array([n] * len(days))})
+
+    days = dict(enumerate(FAR_DAYS))
+    uri = make_table(rows(days, 1), partition_by=["p"])
+    more = {number + 100: day for number, day in days.items()}
+    moved = {0: 100_000_000, 5: -735_635}
+    merger.merge(uri, upsert=rows({**more, **moved, 1: days[1]}, 2), delete=[2])
+
+    snapshot = delta.open_snapshot(uri)
+    end = "" if pa.types.is_date(kind) else " 00:00:00.000000" if kind.tz is None else "T00:00:00.000000Z"
+    found = {file.partition_values["p"] for file in snapshot.files}
+    assert found == {text + end for text in FAR_DAYS.values()}
+    with duckdb.connect(":memory:", config={"threads": 2}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        read = named(connection.sql(delta.scan_sql(connection, snapshot)).to_arrow_table())
+    held = zip(read["id"].to_pylist(), read["p"].cast(plain).to_pylist(), read["n"].to_pylist(), strict=True)
+    expected = {**days, **more, **moved}
+    assert {number: (day, n) for number, day, n in held} == {
+        number: (day * unit, 1 if number in (3, 4) else 2) for number, day in expected.items() if number != 2
+    }
 
 
 def test_empty_text_in_a_partition_column_is_refused(make_table: Callable[..., str], merger: Merger) -> None:

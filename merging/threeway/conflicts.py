@@ -66,7 +66,7 @@ def find_conflicts(
     cases = " ".join(f"WHEN {condition} THEN '{kind}'" for condition, kind in row_kinds)
     opened.execute(
         f"INSERT INTO conflicts SELECT n, {ROW}, kind, {row_digest}, NULL, NULL "
-        f"FROM (SELECT *, CASE {cases} END AS kind FROM joined) WHERE kind IS NOT NULL"
+        f"FROM (SELECT *, CASE {cases} END AS kind FROM moved) WHERE kind IS NOT NULL"
     )
     if policy == "cell":
         for column in staged:
@@ -78,7 +78,7 @@ def find_conflicts(
             opened.execute(
                 f"INSERT INTO conflicts SELECT n, {column.position}, "
                 f"CASE op WHEN 'insert' THEN 'add/add' ELSE 'modify/modify' END, {digest}, NULL, NULL "
-                f"FROM joined WHERE ({update}) OR ({insert})"
+                f"FROM moved WHERE ({update}) OR ({insert})"
             )
     return opened.number("SELECT count(*) FROM conflicts")
 
@@ -153,7 +153,7 @@ class Conflicts:
         if unresolved_only:
             conditions.append("x.choice IS NULL")
         found = self._session.rows(
-            "SELECT x.col, x.kind, x.digest, x.choice, x.pick, j.* FROM conflicts x JOIN joined j ON j.n = x.n "
+            "SELECT x.col, x.kind, x.digest, x.choice, x.pick, j.* FROM conflicts x JOIN moved j ON j.n = x.n "
             f"WHERE {' AND '.join(conditions)} ORDER BY x.n, x.col LIMIT {limit + 1}"
         )
         items = tuple(self._conflict(row) for row in found[:limit])

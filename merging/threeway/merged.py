@@ -35,12 +35,18 @@ class Effect:
 
 
 def alike_columns(
-    alignment: Alignment, staged: Staged, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
+    alignment: Alignment,
+    staged: Staged,
+    snapshot: Snapshot,
+    rules: Mapping[str, ColumnRules],
+    *,
+    added_twice: bool,
 ) -> frozenset[int]:
-    """The positions of the columns that a merge changes in no row that stays, where no staged row was touched since the
-    base: those of which the content updates no cell. None where the table writes cells itself, by the merged ones.
+    """The positions of the columns that a merge changes in no row that stays: those of which the content updates no
+    cell. None where the table writes cells itself, by the merged ones, or has a row that the content adds too.
     """
-    if snapshot.rules.generated or snapshot.rules.identities or any(known.pads for known in rules.values()):
+    writes = snapshot.rules.generated or snapshot.rules.identities or any(one.pads for one in rules.values())
+    if writes or added_twice:
         return frozenset()
     names = staged.schema.names
     return frozenset(
@@ -59,12 +65,14 @@ def merge_rows(
     *,
     unresolved: Default,
     check: bool,
-    alike: frozenset[int] = frozenset(),
+    alike: frozenset[int],
+    untouched: bool,
 ) -> None:
-    """Fill ``merged`` with the rows that the merge changes.
+    """Fill ``merged`` with the rows that the merge changes, in the order of ``n``.
 
     ``unresolved``: whose value stands where nobody chose. Without ``check`` there are no conflicts and Proposed
-    wins in every staged cell. ``alike`` as ``alike_columns`` finds them.
+    wins in every staged cell. ``alike`` as ``alike_columns`` finds them. ``untouched``: nothing was touched since the
+    base, so that ``joined`` has its rows in their order.
     """
     conflicted = (
         {
@@ -112,7 +120,7 @@ def merge_rows(
         "CREATE TABLE merged_rows AS SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
         f"WHEN here AND NOT present THEN 'delete' WHEN present AND {any_updated} THEN 'update' END AS action "
         f"FROM (SELECT *{updated} FROM (SELECT {', '.join(held)}{keys}{currents} "
-        f"FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL{' ORDER BY n' if joins else ''}"
+        f"FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL{'' if untouched else ' ORDER BY n'}"
     )
     shown = ["*"]
     for position in sorted(alike):
@@ -289,9 +297,12 @@ def table_columns_sql(alignment: Alignment, side: str) -> str:
 def row_changes(opened: Session, alignment: Alignment, snapshot: Snapshot, effect: Effect) -> RowChanges:
     """Views of what the merge removes and adds, as the border to Delta takes them."""
     merged = table_columns_sql(alignment, "m")
+    places = [
+        f"CASE WHEN action = 'update' THEN {place} END AS {place}" for place in ("file_index", "row_number")
+    ]
     views = {
         "removed_rows": "SELECT file_index, row_number FROM merged WHERE action <> 'insert'",
-        "added_rows": f"SELECT {merged} FROM merged WHERE action <> 'delete'",
+        "added_rows": f"SELECT {merged}, {', '.join(places)} FROM merged WHERE action <> 'delete'",
     }
     if snapshot.change_data_feed:
         # A new column has no current value, so images of before carry NULL there.

@@ -286,9 +286,10 @@ def _merge_in_session(
             apply_resolutions(opened, alignment, chosen)
             resolved = opened.number("SELECT count(*) FROM conflicts WHERE choice IS NOT NULL")
     rules = rules_of_schema(snapshot.schema_json)
-    alike: frozenset[int] = frozenset()
-    if standing.untouched:
-        alike = alike_columns(alignment, staged, snapshot, rules)
+    twice = not standing.untouched and opened.number(
+        "SELECT count(*) FROM moved WHERE op = 'insert' AND here"
+    )
+    alike = alike_columns(alignment, staged, snapshot, rules, added_twice=bool(twice))
     merge_rows(
         opened,
         alignment,
@@ -296,6 +297,7 @@ def _merge_in_session(
         unresolved="proposed" if request.force_merge else "current",
         check=check,
         alike=alike,
+        untouched=standing.untouched,
     )
     store_as_table(opened, alignment, snapshot, rules)
     effect = count_effect(opened, alignment, snapshot, staged_rows=staged.rows, conflicts=found)

@@ -8,8 +8,9 @@ add/add is clean where equal and conflicts per cell where not. This is what Dolt
 The rules are DuckDB SQL over tables of one session (out of core where they must be), each in the order of ``n``; ``i``
 is the position of the merged column, ``j`` the place of the key:
 
-- ``joined``, made here: n, op, here, file_index, row_number, rekeyed, ``k<j>`` keys, ``b<i>`` ``c<i>`` ``p<i>`` values,
-  ``a<i>`` left out;
+- ``joined``, made here, in any order where rows were touched since: n, op, here, file_index, row_number, rekeyed,
+  ``k<j>`` keys, ``b<i>`` ``c<i>`` ``p<i>`` values, ``a<i>`` left out; and ``moved``, those of its rows that are
+  not known to stand where they stood at the base;
 - ``conflicts`` (see ``conflicts`` and ``resolutions``): n, col, kind, digest, choice, pick;
 - ``merged`` (see ``merged``): n, file_index, row_number, action, ``k<j>`` keys, ``c<i>`` and ``m<i>`` values before and
   after, ``u<i>`` changed.
@@ -27,7 +28,7 @@ from merging.model import Row, Sides
 from merging.sql.equality import differs
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
-from merging.sql.types import cast
+from merging.sql.types import cast, null_of
 from merging.staging.pinning import Standing, file_index_sql, find_standing, locate_held
 from merging.staging.staged import Staged
 from merging.threeway.alignment import Alignment, MergedColumn, base_sql, current_sql, proposed_sql
@@ -39,7 +40,8 @@ SIDE_LETTERS = Sides("b", "c", "p")
 def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment: Alignment) -> Standing:
     """Find the current rows of the staged keys and put the three images side by side in ``joined``.
 
-    A row that stands where it stood at the base has its base image as current image: it is not read again.
+    A row that stands where it stood at the base has its base image as current image: it is not read again, cannot be in
+    conflict, and is not held. The others, if there are any, are in ``moved``.
     Raises DuplicateKeys when the table holds several rows of a staged key.
     """
     standing = find_standing(opened, staged, snapshot)
@@ -47,45 +49,78 @@ def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment:
         # The table gained columns since: base images do not tell what they hold.
         locate_held(opened, staged, standing)
         standing = replace(standing, pinned=False, located=standing.located + standing.held)
-    keys = list(staged.primary_keys)
-    sources = [f"{staged.source_sql()} s"]
-    here, file_index, row_number = [], [], []
-    if standing.pinned:
-        here.append("h.n IS NOT NULL" if standing.lost else "s.op <> 'insert'")
-        file_index.append("h.file_index" if standing.lost else file_index_sql(standing))
-        row_number.append("h.row_number" if standing.lost else "s.base_row")
-        if standing.lost:
-            sources.append("LEFT JOIN held h ON h.n = s.n")
-    if standing.located or not standing.pinned:
-        fetch(opened.connection, snapshot, "located", snapshot.schema.names, "current_rows")
-        here.append("c.file_index IS NOT NULL")
-        file_index.append("c.file_index")
-        row_number.append("c.row_number")
-        on = " AND ".join(f"s.k{index} = c.{column_sql(name)}" for index, name in enumerate(keys))
-        sources.append(f"LEFT JOIN current_rows c ON {on}")
-    columns = ["s.n", "s.op", f"({' OR '.join(here)}) AS here"]
-    columns += [f"coalesce({', '.join(file_index)}) AS file_index"]
-    columns += [f"coalesce({', '.join(row_number)}) AS row_number", "s.rekeyed"]
-    columns += [f"{_key_sql(staged, snapshot, place)} AS k{place}" for place in range(len(keys))]
+    held = _held_sql(staged, snapshot, alignment, standing)
+    if standing.untouched:
+        opened.execute(f"CREATE VIEW joined AS {held}")
+        return standing
+    rows, parts = f"{staged.source_sql()} s", []
+    if standing.pinned and standing.lost:
+        rows, parts = f"(SELECT s.* FROM {rows} ANTI JOIN held h ON h.n = s.n) s", [held]
+    elif standing.pinned:
+        rows, parts = f"(SELECT s.* FROM {rows} WHERE s.op = 'insert') s", [f"{held} WHERE s.op <> 'insert'"]
+    moved = _moved_sql(opened, staged, snapshot, alignment, rows, found=bool(standing.located))
+    opened.execute(f"CREATE TABLE moved AS {moved} ORDER BY s.n")
+    opened.execute(f"CREATE VIEW joined AS {' UNION ALL '.join([*parts, 'SELECT * FROM moved'])}")
+    return standing
+
+
+def _held_sql(staged: Staged, snapshot: Snapshot, alignment: Alignment, standing: Standing) -> str:
+    """The rows that stand where they stood, and without any that was lost also new ones: their base image is their
+    current one.
+    """
+    source, here, places = (
+        f"{staged.source_sql()} s",
+        "s.op <> 'insert'",
+        (file_index_sql(standing), "s.base_row"),
+    )
+    if standing.lost:
+        source, here, places = f"{source} JOIN held h ON h.n = s.n", "true", ("h.file_index", "h.row_number")
+    currents = {column.position: base_sql(column, staged) for column in alignment.values}
+    columns = _side_by_side(staged, snapshot, alignment, here, places, currents)
+    return f"SELECT {columns} FROM {source}"
+
+
+def _moved_sql(
+    opened: Session, staged: Staged, snapshot: Snapshot, alignment: Alignment, rows: str, *, found: bool
+) -> str:
+    """Rows beside what was ``found`` of them by their keys."""
+    if not found:
+        currents = {column.position: null_of(column.type) for column in alignment.values}
+        nowhere = ("NULL::BIGINT", "NULL::BIGINT")
+        return f"SELECT {_side_by_side(staged, snapshot, alignment, 'false', nowhere, currents)} FROM {rows}"
+    fetch(opened.connection, snapshot, "located", snapshot.schema.names, "current_rows")
+    currents = {column.position: current_sql(column) for column in alignment.values}
+    here, places = "c.file_index IS NOT NULL", ("c.file_index", "c.row_number")
+    columns = _side_by_side(staged, snapshot, alignment, here, places, currents)
+    keys = enumerate(staged.primary_keys)
+    on = " AND ".join(f"s.k{index} = c.{column_sql(name)}" for index, name in keys)
+    return f"SELECT {columns} FROM {rows} LEFT JOIN current_rows c ON {on}"
+
+
+def _side_by_side(
+    staged: Staged,
+    snapshot: Snapshot,
+    alignment: Alignment,
+    here: str,
+    places: tuple[str, str],
+    currents: Mapping[int, str],
+) -> str:
+    """SQL of the columns of ``joined``: whether a row is in the table, where it is, its values on the three sides."""
+    columns = ["s.n", "s.op", f"({here}) AS here"]
+    columns += [
+        f"{place} AS {name}" for place, name in zip(places, ("file_index", "row_number"), strict=True)
+    ]
+    columns.append("s.rekeyed")
+    columns += [
+        f"{_key_sql(staged, snapshot, place)} AS k{place}" for place in range(len(staged.primary_keys))
+    ]
     for column in alignment.values:
-        base = base_sql(column, staged)
-        if len(here) == 2:
-            current = f"CASE WHEN {here[0]} THEN {base} ELSE {current_sql(column)} END"
-        elif not standing.pinned:
-            current = current_sql(column)
-        else:
-            current = f"CASE WHEN {here[0]} THEN {base} END" if standing.lost else base
-        columns.append(f"{base} AS b{column.position}")
-        columns.append(f"{current} AS c{column.position}")
+        columns.append(f"{base_sql(column, staged)} AS b{column.position}")
+        columns.append(f"{currents[column.position]} AS c{column.position}")
         if column.staged:
             columns.append(f"{proposed_sql(column)} AS p{column.position}")
             columns.append(f"{_absent_sql(column, staged)} AS a{column.position}")
-    select = f"SELECT {', '.join(columns)} FROM {' '.join(sources)}"
-    if standing.untouched:
-        opened.execute(f"CREATE VIEW joined AS {select}")
-    else:
-        opened.execute(f"CREATE TABLE joined AS {select} ORDER BY s.n")
-    return standing
+    return ", ".join(columns)
 
 
 def _key_sql(staged: Staged, snapshot: Snapshot, place: int) -> str:

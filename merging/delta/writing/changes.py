@@ -19,7 +19,8 @@ class RowChanges:
     """What a merge changes, as names of relations on the connection (not quoted again).
 
     `removed`(file_index, row_number): rows of the snapshot that go, updated ones included.
-    `added`: full new rows with the table's (new) columns by label; updated and inserted rows alike.
+    `added`: full new rows with the table's (new) columns by label; updated and inserted rows alike. Where the table's
+    rows keep their ids, also file_index and row_number of the row whose place each takes, NULL where it takes none.
     The other four hold the same columns and are needed where the table has a change data feed: `inserted`,
     `updated_before`, `updated_after`, `deleted`. `key_columns` likewise. `numbers_given`: the last number that new rows
     have in each column that the table numbers, where they have one of its numbers.

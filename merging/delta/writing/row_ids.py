@@ -12,7 +12,7 @@ from merging.delta.reading import fetch
 from merging.delta.row_tracking import DOMAIN, HIGHEST_ID, ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
 from merging.delta.writing.changes import RowChanges
-from merging.sql.quoting import column_sql, quote
+from merging.sql.quoting import quote
 
 
 class FreshIds:
@@ -57,14 +57,14 @@ def with_kept_ids(
 ) -> str:
     """A relation of the rows that come, in which those that take the place of another have its `row_id`.
 
-    They are known by their keys. A row that is updated has a new commit version, which its file tells.
+    A row that is updated has a new commit version, which its file tells.
     """
-    if not changes.key_columns:
-        raise ValueError("RowChanges needs key_columns for a table that tracks its rows")
-    keys = " AND ".join(f"a.{column_sql(name)} = b.{column_sql(name)}" for name in changes.key_columns)
-    joined = f"SELECT a.*, NULL::BIGINT AS {ROW_ID} FROM {added} a"
+    kept = f"SELECT *, NULL::BIGINT AS {ROW_ID} FROM {added}"
     if changes.removed:
-        fetch(connection, snapshot, changes.removed, changes.key_columns, "headgate_kept_ids", row_ids=True)
-        joined = f"SELECT a.*, b.{ROW_ID} FROM {added} a LEFT JOIN headgate_kept_ids b ON {keys}"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE headgate_kept_rows AS {joined}")
+        fetch(connection, snapshot, changes.removed, (), "headgate_kept_ids", row_ids=True)
+        kept = (
+            f"SELECT a.*, b.{ROW_ID} FROM {added} a LEFT JOIN headgate_kept_ids b "
+            "ON a.file_index = b.file_index AND a.row_number = b.row_number"
+        )
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW headgate_kept_rows AS {kept}")
     return "headgate_kept_rows"

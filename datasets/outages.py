@@ -119,13 +119,14 @@ def note_outage(error: merging.TableUnreachable) -> None:
         row.save(update_fields=["failures", "reason", "shut_until", "probing"])
 
 
-def note_answer(dataset: Dataset) -> None:
+def note_answer(dataset: Dataset, *, of_table_alone: bool = False) -> None:
     """Remember that the store of a dataset answers again: nothing waits for it any more. For whoever knows that it did
-    not answer before; else there is nothing to remember.
+    not answer before; else there is nothing to remember. Who has asked for the table alone knows nothing of the rest.
     """
     DatasetMeta.objects.filter(pk=dataset.pk, unreachable_since__isnull=False).update(**REACHABLE)
     _let_go_on(Q(dataset=dataset))
-    for place in StorePlace.objects.filter(place__in=_places_of(dataset)):
+    places = [place_of(dataset)] if of_table_alone else _places_of(dataset)
+    for place in StorePlace.objects.filter(place__in=places):
         place.delete()
         _open(place.place)
 
@@ -166,8 +167,22 @@ def _let_go_on(of: Q) -> None:
 
 
 def turn_of(dataset: Dataset) -> Turn:
-    """Whether the caller may ask the store of a dataset now, and for whom."""
-    places, now = _places_of(dataset), timezone.now()
+    """Whether the caller may ask the store of a dataset now, and for whom, to work on its table."""
+    return _turn(_places_of(dataset))
+
+
+def turn_of_table(dataset: Dataset) -> Turn:
+    """The same to look at its table alone."""
+    return _turn(list(filter(None, [place_of(dataset)])))
+
+
+def failing_places() -> set[str]:
+    """The places that did not answer when they were asked last."""
+    return set(StorePlace.objects.values_list("place", flat=True))
+
+
+def _turn(places: list[str]) -> Turn:
+    now = timezone.now()
     rows = list(StorePlace.objects.filter(place__in=places, shut_until__isnull=False)) if places else []
     probing = now + timedelta(seconds=PROBE_SECONDS)
     for row in rows:
@@ -200,7 +215,7 @@ def asking(dataset: Dataset) -> Iterator[None]:
     fails. What was heard is noted, and on ``dataset.meta``, too.
     """
     is_known = dataset.meta.unreachable_since is not None
-    if is_known and turn_of(dataset).off is not None:
+    if is_known and turn_of_table(dataset).off is not None:
         raise unreachable(dataset)
     try:
         yield
@@ -209,7 +224,7 @@ def asking(dataset: Dataset) -> Iterator[None]:
         dataset.meta.refresh_from_db(fields=REACHABLE)
         raise
     if is_known:
-        note_answer(dataset)
+        note_answer(dataset, of_table_alone=True)
         dataset.meta.refresh_from_db(fields=REACHABLE)
 
 

@@ -38,7 +38,7 @@ def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
     except merging.MergeError as error:
         problem = error.message
     if info is not None and dataset.meta.unreachable_since is not None:
-        outages.note_answer(dataset)
+        outages.note_answer(dataset, of_table_alone=True)
     with transaction.atomic():
         before, after = _remember(dataset, info, problem)
         if before != after:
@@ -56,13 +56,26 @@ def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
 def reconcile_all() -> int:
     """Bring what is known of every table up to its log; returns how many moved.
 
-    Two statements, and those of ``reconcile`` for each table that somebody else wrote to.
+    Three statements, and those of ``reconcile`` for each table that somebody else wrote to. Of a store that does not
+    answer one table is asked for all, and none where nobody is to ask it now.
     """
-    started = timezone.now()
+    started, failing = timezone.now(), outages.failing_places()
     unmoved: list[int] = []
     moved: list[int] = []
     for dataset in Dataset.objects.select_related("meta").order_by("pk"):
-        (unmoved if _is_as_known(dataset) else moved).append(dataset.pk)
+        place = outages.place_of(dataset)
+        turn = outages.turn_of_table(dataset) if place in failing else outages.Turn()
+        if turn.off is not None:
+            continue
+        try:
+            is_known = _is_as_known(dataset)
+        except merging.TableUnreachable as error:
+            outages.note_outage(error)
+            failing.add(place)
+            continue
+        if turn.is_probe:
+            outages.note_answer(dataset, of_table_alone=True)
+        (unmoved if is_known else moved).append(dataset.pk)
     DatasetMeta.objects.filter(pk__in=unmoved, checked_at__lt=started).update(checked_at=timezone.now())
     for dataset_id in moved:
         reconcile(dataset_id=dataset_id)
@@ -70,10 +83,15 @@ def reconcile_all() -> int:
 
 
 def _is_as_known(dataset: Dataset) -> bool:
-    """Whether the table's log says what is remembered. Not where the table cannot be read, as may be known already."""
+    """Whether the table's log says what is remembered. Not where the table cannot be read, as may be known already.
+
+    Raises ``merging.TableUnreachable`` where that may pass by itself.
+    """
     try:
         facts = facts_of(merging.inspect_table(dataset.table_uri))
-    except merging.MergeError:
+    except merging.MergeError as error:
+        if isinstance(error, merging.TableUnreachable) and error.retriable:
+            raise
         return False
     if dataset.meta.unreachable_since is not None:
         return False

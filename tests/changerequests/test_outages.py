@@ -10,12 +10,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 import merging
+from audit.selectors import events_of
 from changerequests.models import ChangeRequest, MergeRun
 from changerequests.services import execution, operations, runs
 from changerequests.services.execution import running
 from changerequests.states import RunPhase, RunStatus, Status
 from config.problems import problem_of
-from datasets import leases, outages, table_work
+from datasets import leases, outages, services, table_work
 from datasets.models import Connection, Dataset, DatasetLease, DatasetMeta, StorePlace
 from datasets.services import connections, reconcile
 from tests.factories import ChangeRequestFactory, DatasetFactory
@@ -97,6 +98,39 @@ def test_a_merge_waits_for_its_store_and_then_merges(
     assert (run.status, run.merged_version, run.error_code) == (RunStatus.SUCCEEDED, 1, "")
     meta.refresh_from_db()
     assert (meta.unreachable_since, meta.unreachable_reason) == (None, "")
+
+
+def test_a_run_that_is_put_off_again_and_again_is_one_line_that_counts(
+    pending: ChangeRequest, run: MergeRun, client: Client
+) -> None:
+    client.force_login(pending.author)
+    address = reverse("change_request", args=[pending.cr_id])
+    with pytest.MonkeyPatch.context() as patch:
+        down(patch, unreachable(pending))
+        work(pending)
+        once = client.get(address).content.decode()
+        assert "put the merge off: the store of the table does not answer" in once
+        for _ in range(3):
+            due(run)
+            work(pending)
+    often = client.get(address).content.decode()
+    assert often.count("put the merge off") == 1
+    assert "put the merge off 4 times: the store of the table does not answer" in often
+    events = events_of("change_request", pending.cr_id)
+    tries = [event for event in events if event.action in ("merge.started", "merge.put_off")]
+    assert [event.action for event in tries] == ["merge.started", "merge.put_off"] * 4
+    [first, *between, last] = tries
+    # An open page takes the lines away that the last stands for.
+    for event in between:
+        assert f'data-live-was="event-{event.pk}"' in often
+        assert f'data-live="event-{event.pk}"' not in often
+    for event in (first, last):
+        assert f'data-live="event-{event.pk}"' in often
+    due(run)
+    work(pending)
+    merged = client.get(address).content.decode()
+    assert "put the merge off 4 times" in merged
+    assert merged.count("began the merge") == 2
 
 
 def test_what_does_not_pass_by_itself_ends_the_run_with_the_reason(
@@ -220,6 +254,56 @@ def test_asking_costs_no_statement_while_the_store_answers(
     dataset = Dataset.objects.select_related("meta").get(pk=pending.dataset_id)
     with django_assert_num_queries(0), outages.asking(dataset):
         pass
+
+
+def test_reconciling_all_asks_a_store_that_is_away_once_for_all_of_its_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dead = [at(f"s3://dead/{number}") for number in range(3)]
+    here = DatasetFactory.create()
+    asked: list[str] = []
+    is_away = True
+    look = merging.inspect_table
+
+    def inspect(address: str, **options: Any) -> merging.TableInfo:
+        asked.append(address)
+        if address.startswith("s3://") and is_away:
+            raise merging.TableUnreachable(address, WHY)
+        return look(here.table_uri, **options)
+
+    monkeypatch.setattr(merging, "inspect_table", inspect)
+    assert services.reconcile_all() == 0
+    assert asked == [dead[0].table_uri, here.table_uri]
+    assert StorePlace.objects.get().failures == 1
+    asked.clear()
+    assert services.reconcile_all() == 0
+    assert asked == [here.table_uri], "nobody is to ask the store now"
+    asked.clear()
+
+    place_is_due()
+    services.reconcile_all()
+    assert asked == [dead[0].table_uri, here.table_uri], "one has asked for all, in vain"
+    assert StorePlace.objects.get().failures == 2
+    asked.clear()
+
+    place_is_due()
+    is_away = False
+    services.reconcile_all()
+    assert {one.table_uri for one in dead} <= set(asked)
+    assert not StorePlace.objects.exists()
+    assert not DatasetMeta.objects.filter(unreachable_since__isnull=False).exists()
+
+
+def test_who_looks_at_the_table_alone_opens_no_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = at("s3://lake/planes")
+    monkeypatch.setattr(outages, "local_data_root", lambda: None)
+    StorePlace.objects.create(place=outages.DATA_ROOT, failing_since=timezone.now())
+    fail(dataset)
+    place_is_due()
+    dataset.meta.refresh_from_db()
+    with outages.asking(dataset):
+        pass
+    assert [one.place for one in StorePlace.objects.all()] == [outages.DATA_ROOT]
 
 
 def test_who_asks_notes_what_was_heard_and_nobody_asks_a_store_that_is_shut_off() -> None:

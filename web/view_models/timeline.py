@@ -69,7 +69,7 @@ LONGEST_QUOTE = 200
 class TimelineEntry:
     """One point of the timeline: who, what as the rest of the sentence, when; ``quote`` is what they wrote.
 
-    ``event`` is the number by which an open page knows it again.
+    ``event`` is the number by which an open page knows it again; ``instead_of`` are those that it stands for as well.
     """
 
     who: str
@@ -85,6 +85,7 @@ class TimelineEntry:
     replies: Sequence[Reply] = field(default=())
     resolved_by: str = ""
     event: int = 0
+    instead_of: Sequence[int] = field(default=())
     words: Sequence[WordsBefore] = field(default=())
     files: Sequence[AuditFile] = field(default=())
 
@@ -217,13 +218,41 @@ def timeline_part(change_request: ChangeRequest, reader: User, *, start: int, un
     return Timeline(entries, told.named_in(entries, reader))
 
 
+@dataclass(frozen=True)
+class _Tries:
+    """How often a run was put off, and the events that the last time stands for: the others, their beginnings."""
+
+    times: int
+    others: Sequence[int]
+
+
+def _tries_in_vain(events: Sequence[Any]) -> dict[int, _Tries]:
+    """By the last event of each run that was put off more than once: a store that is away for hours is one line."""
+    places: dict[int, list[int]] = {}
+    for place, event in enumerate(events):
+        if event.action == "merge.put_off":
+            places.setdefault(event.data["run"], []).append(place)
+    found = {}
+    for run, [first, *_, last] in ((run, at) for run, at in places.items() if len(at) > 1):
+        others = [
+            one.pk
+            for one in events[first:last]
+            if one.action in ("merge.put_off", "merge.started", "merge.resumed") and one.data["run"] == run
+        ]
+        found[events[last].pk] = _Tries(len(places[run]), others)
+    return found
+
+
 class _Told:
     """What a request's events and comments tell. Answers stand with what they answer and are no entries."""
 
     def __init__(self, change_request: ChangeRequest) -> None:
         self.change_request = change_request
         self.comments = {comment.pk: comment for comment in selectors.comments_on(change_request)}
-        self.events = [event for event in selectors.timeline_of(change_request) if self._is_told(event)]
+        events = [event for event in selectors.timeline_of(change_request) if self._is_told(event)]
+        self._tries = _tries_in_vain(events)
+        untold = {pk for tries in self._tries.values() for pk in tries.others}
+        self.events = [event for event in events if event.pk not in untold]
 
     def _is_told(self, event: Any) -> bool:
         said = self._said_in(event)
@@ -275,8 +304,10 @@ class _Told:
             )
         data: dict[str, Any] = {**event.data}
         data["approved_by"] = [self._names.get(name, name) for name in data.get("approved_by", ())]
+        tries = self._tries.get(event.pk, _Tries(1, ()))
+        data["times"] = tries.times
         told = _SENTENCES[event.action](who, event.occurred_at, data, self.change_request)
-        return replace(told, event=event.pk)
+        return replace(told, event=event.pk, instead_of=tries.others)
 
     @cached_property
     def _names(self) -> dict[str, str]:
@@ -519,6 +550,14 @@ def _ended(sentence: str, tone: str) -> Sentence:
     return entry
 
 
+def _put_off(
+    who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
+) -> TimelineEntry:
+    times = f" {data['times']} times" if data["times"] > 1 else ""
+    why = "the store of the table does not answer, and it is tried again"
+    return _ended(f"put the merge off{times}: {why}", "warn")(who, when, data, change_request)
+
+
 def _merged(
     who: str, when: datetime, data: Mapping[str, Any], change_request: ChangeRequest
 ) -> TimelineEntry:
@@ -589,9 +628,7 @@ _SENTENCES: dict[str, Sentence] = {
     "merge.conflicted": _ended("stopped the merge: it conflicts with newer changes of the table", "bad"),
     "merge.invalid": _ended("stopped the merge: the merged result broke a rule", "bad"),
     "merge.failed": _ended("could not finish the merge; the table is as it was", "bad"),
-    "merge.put_off": _ended(
-        "put the merge off: the store of the table does not answer, and it is tried again", "warn"
-    ),
+    "merge.put_off": _put_off,
     "merge.unsettled": _ended("gave up on the merge; whether it was committed is not known yet", "warn"),
     "merge.settled": _plain("found that the merge was not committed, and locked it out", "check"),
     "merge.adopted": _plain(

@@ -22,7 +22,7 @@ import requests
 import structlog
 import urllib3
 from allauth.core.exceptions import ImmediateHttpResponse
-from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp, SocialToken
 from allauth.socialaccount.providers.base.constants import AuthError
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
@@ -33,6 +33,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from accounts.conversing import bounded_session, is_over, within
 from accounts.errors import ProviderFailed
 from accounts.provider import SignInProvider, the_provider
 
@@ -53,6 +54,8 @@ _ALGORITHMS: Final = (
     "EdDSA",
 )
 _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+#: How long one visit talks to the provider: to begin a sign-in takes one request, to complete it four.
+_SECONDS: Final = 15.0
 #: Largest answer of a provider that is read.
 _MOST_BYTES: Final = 4 * 1024**2
 
@@ -141,6 +144,10 @@ def end_session_address(request: HttpRequest, id_token: str, back: str) -> str:
 
 class Hooks(DefaultSocialAccountAdapter):
     """What allauth asks of its installation (``SOCIALACCOUNT_ADAPTER``)."""
+
+    def get_requests_session(self) -> requests.Session:
+        """For the exchange of the code, and for all else that is asked of the provider."""
+        return bounded_session()
 
     def on_authentication_error(
         self,
@@ -275,10 +282,11 @@ class _Callback(OAuth2CallbackView):
 @contextmanager
 def _named_failures(provider: SignInProvider) -> Iterator[None]:
     """Whatever goes wrong between here and the provider, as ``ProviderFailed``: its answers are not ours to trust."""
-    try:
-        yield
-    except _NO_ANSWERS as error:
-        raise _failure(error, provider) from error
+    with within(_SECONDS):
+        try:
+            yield
+        except _NO_ANSWERS as error:
+            raise _failure(error, provider) from error
 
 
 def _failure(error: Exception, provider: SignInProvider) -> ProviderFailed:
@@ -291,6 +299,10 @@ def _failure(error: Exception, provider: SignInProvider) -> ProviderFailed:
     if isinstance(error, _Unbelievable):
         return ProviderFailed(
             f"{provider.name} {error}. Nobody was signed in; ask an operator if it stays so."
+        )
+    if is_over():
+        return ProviderFailed(
+            f"{provider.name} takes longer than {_SECONDS:.0f} seconds to answer. Try again in a moment."
         )
     unheard = (requests.RequestException, urllib3.exceptions.HTTPError)
     if isinstance(error, unheard) and not isinstance(error, json.JSONDecodeError):
@@ -307,7 +319,7 @@ def _failure(error: Exception, provider: SignInProvider) -> ProviderFailed:
 def _fetched(address: str, *, token: str = "") -> dict[str, Any]:
     """A JSON object of the provider's. Raises ``requests.RequestException``, ``ValueError`` and ``_Unbelievable``."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with get_adapter().get_requests_session() as session:
+    with bounded_session() as session:
         answer = session.get(address, headers=headers, stream=True)
         answer.raise_for_status()
         body = answer.raw.read(_MOST_BYTES + 1, decode_content=True)

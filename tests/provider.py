@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class LyingProvider:
     #: What is answered at a path, as it is: headers and body.
     instead: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
     is_down: bool = False
+    #: A path at which the answer never ends: a byte a second.
+    drips_at: str = ""
 
     def knows(self, subject: str, **claims: Any) -> None:
         """Let a person be there, with these claims."""
@@ -44,6 +47,7 @@ class LyingProvider:
     def be_honest(self) -> None:
         """End every lie."""
         self.sign_with, self.discovery, self.user_info, self.is_down = None, {}, {}, False
+        self.drips_at = ""
         self.instead = {}
         self.id_token = dict
 
@@ -55,6 +59,9 @@ class LyingProvider:
             if self.is_down:
                 start_response("503 Down", [])
                 return [b""]
+            if path == self.drips_at:
+                start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "600")])
+                return self._dripping()
             if path in self.instead:
                 given, content = self.instead[path]
                 start_response("200 OK", [*given.items()])
@@ -68,6 +75,11 @@ class LyingProvider:
             return [content]
 
         return application
+
+    def _dripping(self) -> Iterator[bytes]:
+        for _ in range(600):
+            yield b" "
+            time.sleep(1)
 
     @property
     def _changes(self) -> dict[str, Callable[[Claims], Claims]]:

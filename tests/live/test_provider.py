@@ -271,6 +271,18 @@ def test_an_answer_that_cannot_be_read_signs_nobody_in_and_breaks_nothing(
     assert (left.status_code, visitor.is_in()) == (200, False)
 
 
+def test_a_provider_that_drips_bytes_holds_nobody_for_long(provider: LyingProvider, visitor: Browser) -> None:
+    provider.knows("s-14", preferred_username="nell")
+    back = visitor.as_subject("s-14", visitor.begin())
+    provider.drips_at = "/userinfo"
+    started = time.monotonic()
+    status, sentence = refused(visitor.get(back))
+    assert 14 < time.monotonic() - started < 19
+    assert status == 502
+    assert sentence == "Example ID takes longer than 15 seconds to answer. Try again in a moment."
+    assert not visitor.is_in()
+
+
 def test_whoever_signs_out_does_so_whatever_place_the_provider_names(
     provider: LyingProvider, visitor: Browser
 ) -> None:

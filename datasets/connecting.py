@@ -11,6 +11,7 @@ from django.db.models.functions import Length
 import merging
 from datasets.data_root import is_below_data_root
 from datasets.encryption import SecretUnreadable, decrypted
+from datasets.endpoints import endpoint_that_vouches
 from datasets.errors import InvalidInput
 from datasets.models import Connection, ConnectionPrefix, Project
 from datasets.storage_kinds import AZURE, KINDS, S3
@@ -92,6 +93,11 @@ def options_of(connection: Connection) -> Mapping[str, str]:
             ) from None
     for name, reference in connection.references.items():
         given[name] = _referred(connection, name, reference)
+    if endpoint := endpoint_that_vouches(given):
+        raise merging.MergeFailed(
+            f"The connection {connection.name} cannot be opened: {endpoint} leads to where a cloud tells machines who "
+            "they are."
+        )
     has_key = "aws_access_key_id" in given and "aws_endpoint_url" not in given
     if connection.kind == S3.value and has_key and settings.AWS_ENDPOINT_URL:
         given |= _of_amazon(connection.root, given)

@@ -24,6 +24,7 @@ from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
 from changerequests import queue
 from changerequests.models import ChangeRequest
 from changerequests.services import execution, previews, staging
+from datasets import endpoints
 from datasets.models import Dataset
 from datasets.roles import Role
 from demo.processes import ManagedProcess
@@ -34,7 +35,7 @@ from tests.asked_statements import asking_something_new, noted, notes_in
 from tests.dealing import costly_tests, dealt
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
 from tests.migrated import begin_migrated
-from tests.network_guard import only_loopback
+from tests.network_guard import is_local, only_loopback
 from tests.staging_once import staged_once
 
 # Processes of pytest-xdist have a main module without a file, which PySpark's client (loaded by Great Expectations too)
@@ -81,6 +82,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
 def _no_network() -> Iterator[None]:
     with only_loopback():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _names_of_others_stand_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endpoints that tests name are looked up nowhere."""
+    look_up = endpoints._addresses_of
+    monkeypatch.setattr(endpoints, "_addresses_of", lambda name: look_up(name) if is_local(name) else [])
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -29,6 +27,7 @@ from datasets.connecting import (
 )
 from datasets.data_root import is_below_data_root, local_data_root
 from datasets.encryption import SecretUnreadable, encrypted, encrypted_anew
+from datasets.endpoints import endpoint_that_vouches, vouches_for_machines
 from datasets.errors import ConnectionInUse, Forbidden, InvalidInput, NotFound, SettingsChanged
 from datasets.evidence import DATASET
 from datasets.models import Connection, ConnectionPrefix, Dataset, Project
@@ -43,13 +42,6 @@ EDITABLE: Final = frozenset({"name", "root", "options", "secrets", "references"}
 #: Options that say where secrets are sent, and how: who changes them gives the secrets anew.
 _LEADS: Final = frozenset({"allow_http", "azure_storage_account_name"})
 _LONGEST_OPTION, _LONGEST_SECRET = 1_000, 20_000
-_METADATA_NAMES: Final = frozenset(
-    {"metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"}
-)
-#: Beside the link-local ones: of AWS by IPv6, of Azure, of Alibaba, of Oracle.
-_METADATA_ADDRESSES: Final = frozenset(
-    map(ip_address, ("fd00:ec2::254", "168.63.129.16", "100.100.100.200", "192.0.0.192"))
-)
 _VARIABLE = re.compile(rf"env:{VARIABLES}[A-Z0-9_]{{1,80}}")
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -455,29 +447,11 @@ def _endpoint_problem(name: str, value: str, options: Mapping[str, str]) -> str:
         return f"{name} is no address: write https://host."
     if parts.scheme not in ("http", "https") or not is_plain:
         return f"{name} is an address without user name and query: write https://host."
-    if _vouches_for_machines(parts.hostname or ""):
+    if vouches_for_machines(parts.hostname or ""):
         return f"{name} is where a cloud tells machines who they are: name a store."
     if parts.scheme == "http" and options.get("allow_http") != "true":
         return f"{name} is reached without TLS: write https://, or set allow_http."
     return ""
-
-
-def _vouches_for_machines(host: str) -> bool:
-    """Whether a host is a cloud's service of metadata, which gives credentials to whoever asks from here.
-
-    In every spelling that a resolver takes for an address (RFC 3986, section 7.4).
-    """
-    name = host.rstrip(".").partition("%")[0].lower()
-    try:
-        address: IPv4Address | IPv6Address = ip_address(name)
-    except ValueError:
-        try:
-            address = IPv4Address(socket.inet_aton(name))
-        except (OSError, ValueError):
-            return name in _METADATA_NAMES
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    return address.is_link_local or address in _METADATA_ADDRESSES
 
 
 def _set_references(
@@ -518,6 +492,8 @@ def _set_secrets(
             sentence = (
                 f"{name} is longer than {_LONGEST_SECRET:,} characters, or has some that cannot be seen."
             )
+        if not sentence and value and endpoint_that_vouches({name: value}):
+            sentence = f"{name} leads to where a cloud tells machines who they are."
         if sentence:
             errors.setdefault("secrets", []).append(sentence)
         elif value is None:

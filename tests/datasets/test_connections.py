@@ -1,6 +1,8 @@
 """Connections: who makes and sees them, what they keep of secrets, which tables they open."""
 
 import json
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from pytest_django import Settings
 
 import merging
 from audit.models import Event
-from datasets import services
+from datasets import endpoints, services
 from datasets.connecting import canonical_table_uri, connection_at, options_of
 from datasets.errors import ConnectionInUse, Forbidden, InvalidInput, NotFound, SettingsChanged
 from datasets.models import Connection, Dataset
@@ -26,6 +28,8 @@ from tests.table_copies import create_as_copy
 
 pytestmark = pytest.mark.django_db
 
+#: How names are looked up, as tests else do not.
+ADDRESSES_OF = endpoints._addresses_of
 CANARY = "wJalrXUtnFEMI/canary+K7MDENG"
 KEYS = {"aws_access_key_id": "AKIACANARY0001", "aws_secret_access_key": CANARY}
 
@@ -146,6 +150,73 @@ def test_what_does_not_fit_is_named_by_its_field(settings: Settings) -> None:
         assert "who they are" in errors_of(options=endpoint)["options"][0], spelling
     assert "no option" in errors_of(root="/srv/tables", options={"aws_region": "x"})["options"][0]
     assert "needs no connection" in errors_of(root=str(settings.DELTA_DATA_ROOT))["root"][0]
+
+
+def standing_for(monkeypatch: pytest.MonkeyPatch, addresses: dict[str, list[str]]) -> None:
+    """Let names stand for addresses, for this process."""
+
+    def look_up(host: str, *_: Any, **__: Any) -> list[Any]:
+        if host not in addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 0)) for one in addresses[host]]
+
+    monkeypatch.setattr(endpoints, "_addresses_of", ADDRESSES_OF)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(endpoints, "_known", {})
+
+
+OF_MACHINES = (
+    ["169.254.169.254"],
+    ["10.0.0.7", "169.254.169.254"],
+    ["fd00:ec2::254"],
+    ["::ffff:a9fe:a9fe"],
+)
+
+
+def test_a_name_is_refused_where_its_address_is(operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, addresses in enumerate(OF_MACHINES):
+        standing_for(monkeypatch, {f"store-{number}.example": addresses})
+        given = {"aws_endpoint_url": f"http://Store-{number}.example.:80", "allow_http": "true"}
+        refused = errors_of(options=given)
+        assert "where a cloud tells machines who they are" in refused["options"][0], addresses
+        key = json.dumps({"gcs_base_url": f"http://store-{number}.example", "disable_oauth": True})
+        secret = {"google_service_account_key": key}
+        refused = errors_of(root="gs://lake/tables", secrets=secret)
+        assert "where a cloud tells machines who they are" in refused["secrets"][0], addresses
+    standing_for(monkeypatch, {"store.example": ["10.0.0.7"]})
+    for name in ("store", "nobody-knows"):
+        endpoint = {"aws_endpoint_url": f"https://{name}.example"}
+        make(operator, name=name, root=f"s3://{name}/x", options=endpoint)
+
+
+def test_a_name_that_leads_elsewhere_later_opens_nothing(
+    operator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing_for(monkeypatch, {"store.example": ["10.0.0.7"]})
+    make(operator, options={"aws_endpoint_url": "https://store.example"}, secrets=KEYS)
+    assert how_opened("s3://lake/tables/x")["aws_endpoint_url"] == "https://store.example"
+    standing_for(monkeypatch, {"store.example": ["169.254.169.254"]})
+    with pytest.raises(merging.MergeFailed) as refused:
+        how_opened("s3://lake/tables/x")
+    assert refused.value.message == (
+        "The connection lake cannot be opened: aws_endpoint_url leads to where a cloud tells machines who they are."
+    )
+
+
+def test_a_name_that_nobody_tells_in_time_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def never(*_: Any, **__: Any) -> list[Any]:
+        answered.wait(10)
+        return []
+
+    monkeypatch.setattr(endpoints, "_addresses_of", ADDRESSES_OF)
+    monkeypatch.setattr(endpoints, "_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    try:
+        assert not endpoints.vouches_for_machines("silent.example")
+    finally:
+        answered.set()
 
 
 def test_only_operators_make_change_and_remove_them(operator: User) -> None:

@@ -144,9 +144,20 @@ class NewDatasetForm(forms.Form):
         label="Approvals needed",
         help_text="How many people other than the author approve a change before it is merged. 0: nobody has to.",
     )
+    is_copy = forms.BooleanField(
+        label="This folder is a copy of that table",
+        required=False,
+        help_text="Its own changes are merged into it, and nothing of them reaches the other one.",
+    )
 
     def __init__(
-        self, *args: Any, asker: User, projects: list[Project], may_make: bool, **kwargs: Any
+        self,
+        *args: Any,
+        asker: User,
+        projects: list[Project],
+        may_make: bool,
+        may_be_copy: bool,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.asker = asker
@@ -158,6 +169,8 @@ class NewDatasetForm(forms.Form):
                 project.required = False
         if not may_make:
             del self.fields["new_project"]
+        if not may_be_copy:
+            del self.fields["is_copy"]
         for number in range(1, MOST_REVIEWERS + 1):
             self.fields[f"reviewer-{number}"] = PersonField(
                 label="Who may propose and review" if number == 1 else f"Person {number}", required=False

@@ -94,6 +94,10 @@ class TableLookSerializer(serializers.Serializer):
         child=serializers.CharField(),
         help_text="What its owners should know beforehand, in sentences.",
     )
+    shares_identity = serializers.BooleanField(
+        help_text="Whether a dataset's table has the same identity: then this is that table at another address, or a "
+        "copy of it, which an operator registers with `is_copy`."
+    )
     key = serializers.SerializerMethodField(help_text="Null where no columns were named.")
 
     @extend_schema_field(KeyLookSerializer(allow_null=True))

@@ -133,10 +133,15 @@ class RegisterDatasetSerializer(StrictSerializer, serializers.ModelSerializer):
         required=False, help_text="What is made where no table exists; leave it out for one that does."
     )
     primary_keys = serializers.ListField(child=serializers.CharField(), allow_empty=False)
+    is_copy = serializers.BooleanField(
+        default=False,
+        help_text="That the table is a copy of another dataset's, whose identity its log has kept, and not that table "
+        "at another address. For operators.",
+    )
 
     class Meta:
         model = Dataset
-        fields = ["project", "slug", "table_uri", "schema", "primary_keys", *EDITABLE_SETTINGS]
+        fields = ["project", "slug", "table_uri", "schema", "primary_keys", "is_copy", *EDITABLE_SETTINGS]
         validators: list[object] = []  # a taken slug is told by the service, which every face calls
 
     def validate(self, attrs: Any) -> Any:
@@ -144,6 +149,8 @@ class RegisterDatasetSerializer(StrictSerializer, serializers.ModelSerializer):
             raise serializers.ValidationError(
                 {"table_uri": "Name a table that exists, or give the schema of one that is to be made."}
             )
+        if "schema" in attrs and attrs.pop("is_copy"):
+            raise serializers.ValidationError({"is_copy": "A table that is made is no copy of another one."})
         return attrs
 
 
@@ -159,17 +166,20 @@ class ColumnSerializer(serializers.Serializer):
 class TableSerializer(serializers.Serializer):
     """Schema and properties of the table at one version, from its log."""
 
+    is_current = serializers.BooleanField(
+        help_text="Whether the table's log was read; else this is what was known of it last, and null what was not."
+    )
     version = serializers.IntegerField()
     table_id = serializers.CharField()
     columns = ColumnSerializer(many=True)
     partition_columns = serializers.ListField(child=serializers.CharField())
-    row_count = serializers.IntegerField()
+    row_count = serializers.IntegerField(allow_null=True)
     size_bytes = serializers.IntegerField()
     file_count = serializers.IntegerField()
     strategy = serializers.CharField(help_text="How merges are written to this table.")
-    features = serializers.ListField(child=serializers.CharField())
-    constraints = serializers.DictField(child=serializers.CharField())
-    properties = serializers.DictField(child=serializers.CharField())
+    features = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    constraints = serializers.DictField(child=serializers.CharField(), allow_null=True)
+    properties = serializers.DictField(child=serializers.CharField(), allow_null=True)
     warnings = serializers.ListField(
         child=serializers.CharField(), help_text="What owners should know before they rely on the table."
     )

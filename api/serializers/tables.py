@@ -129,6 +129,9 @@ class RowHistorySerializer(serializers.Serializer):
     """Every merged change of a row, oldest first, and the origin of each of its cells of today."""
 
     key = serializers.DictField(child=AnyValue(allow_null=True))
+    is_complete = serializers.BooleanField(
+        help_text="Whether the table was read; else `current` is null and `cells` is empty."
+    )
     current = serializers.DictField(
         child=AnyValue(allow_null=True), allow_null=True, help_text="null where the row is not in the table."
     )

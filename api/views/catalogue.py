@@ -174,12 +174,19 @@ class DatasetViewSet(Documented, GenericViewSet):
 
     @extend_schema(parameters=[DATASET_ID, VERSION], responses=TableSerializer)
     def table(self, request: Request, dataset_id: DatasetAddress) -> Response:
-        """The table's columns, constraints and properties at a version, from its log."""
+        """The table's columns, constraints and properties at a version, from its log.
+
+        While the store of the table does not answer, what is known of its last version, and `is_current` is false.
+        """
         dataset = visible_dataset(actor_of(request), dataset_id)
-        wanted = validated(VersionParameters, request.query_params)
-        return Response(
-            TableSerializer(services.table_at(dataset=dataset, version=wanted.get("version"))).data
-        )
+        version = validated(VersionParameters, request.query_params).get("version")
+        try:
+            found = {**vars(services.table_at(dataset=dataset, version=version)), "is_current": True}
+        except TableUnreachable:
+            if version not in (None, dataset.meta.delta_version):
+                raise
+            found = {**vars(services.known_table(dataset)), "is_current": False}
+        return Response(TableSerializer(found).data)
 
     @extend_schema(parameters=[DATASET_ID, HistoryParameters], responses=HistoryPageSerializer)
     def history(self, request: Request, dataset_id: DatasetAddress) -> Response:

@@ -62,7 +62,8 @@ class TableViewSet(Documented, ViewSet):
     def row_history(self, request: Request, dataset_id: DatasetAddress) -> Response:
         """Blame: which change requests changed which cell of a row, when, by whom, approved by whom and why.
 
-        Reverts are followed: a value that one brought back names who made it first.
+        Reverts are followed: a value that one brought back names who made it first. While the store of the table does
+        not answer, the changes alone, and `is_complete` is false.
         """
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(RowKeyParameters, request.query_params)

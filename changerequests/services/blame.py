@@ -69,7 +69,8 @@ class CellOrigin:
 class RowHistory:
     """Every merged change of a row, oldest first, and the origin of each of its cells of today.
 
-    ``current`` is None where the row is not in the table. ``unreadable`` names requests whose stored images are
+    ``current`` is None where the row is not in the table, and where that cannot be told: while the table's store does
+    not answer it is not ``is_complete``, and no origin is told. ``unreadable`` names requests whose stored images are
     missing or damaged: what they did is not told here.
     """
 
@@ -78,6 +79,7 @@ class RowHistory:
     changes: tuple[RowChange, ...]
     cells: Mapping[str, CellOrigin]
     unreadable: Mapping[str, str]
+    is_complete: bool
 
 
 def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
@@ -105,7 +107,10 @@ def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
         elif traced.row is not None:
             touched.append((folders[traced.artefacts], traced.row))
     changes = _changes(touched, key_digest(typed))
-    current = _current(dataset, typed)
+    try:
+        current, is_complete = _current(dataset, typed), True
+    except merging.TableUnreachable:
+        current, is_complete = None, False
     return RowHistory(
         key=typed,
         current=current,
@@ -116,6 +121,7 @@ def row_history(*, dataset: Dataset, key: Mapping[str, Any]) -> RowHistory:
             if column not in typed
         },
         unreadable=unreadable,
+        is_complete=is_complete,
     )
 
 

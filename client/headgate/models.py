@@ -1438,6 +1438,7 @@ class RowHistory(TypedDict):
     """Every merged change of a row, oldest first, and the origin of each of its cells of today."""
 
     key: dict[str, Any]
+    is_complete: bool
     current: dict[str, Any] | None
     changes: list[MergedRowChange]
     cells: dict[str, CellOrigin]
@@ -1620,17 +1621,18 @@ class SuiteVersion(TypedDict):
 class Table(TypedDict):
     """Schema and properties of the table at one version, from its log."""
 
+    is_current: bool
     version: int
     table_id: str
     columns: list[Column]
     partition_columns: list[str]
-    row_count: int
+    row_count: int | None
     size_bytes: int
     file_count: int
     strategy: str
-    features: list[str]
-    constraints: dict[str, str]
-    properties: dict[str, str]
+    features: list[str] | None
+    constraints: dict[str, str] | None
+    properties: dict[str, str] | None
     warnings: list[str]
     timestamp: str | None
 
@@ -1663,6 +1665,7 @@ class TableLook(TypedDict):
     strategy: str
     features: list[str]
     warnings: list[str]
+    shares_identity: bool
     key: KeyLook | None
 
 

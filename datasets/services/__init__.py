@@ -15,6 +15,7 @@ from datasets.services.projects import (
 from datasets.services.reading import (
     compare_versions,
     history,
+    known_table,
     naming_gone_versions,
     newest_version,
     preview,
@@ -58,6 +59,7 @@ __all__ = [
     "delete_project",
     "history",
     "installation_identity",
+    "known_table",
     "look_at_table",
     "look_into",
     "may_register_somewhere",

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 
 import merging
 from datasets import outages
 from datasets.errors import TableReplaced
 from datasets.models import Dataset
+from datasets.rows import column_types
 
 
 def preview(
@@ -113,6 +116,52 @@ def table_at(*, dataset: Dataset, version: int | None = None) -> merging.TableIn
     if info.table_id != dataset.meta.table_id:
         raise TableReplaced(f"The table at {dataset.table_uri} is not the one that was registered.")
     return info
+
+
+@dataclass(frozen=True)
+class KnownTable:
+    """A table as the database remembers it, for those who else are told what its log says; what the database does not
+    keep is None. Of nested columns ``type`` is the kind alone.
+    """
+
+    table_id: str
+    version: int
+    columns: tuple[merging.Column, ...]
+    partition_columns: tuple[str, ...]
+    row_count: int | None
+    size_bytes: int
+    file_count: int
+    strategy: str
+    timestamp: datetime | None
+    features: None = None
+    constraints: None = None
+    properties: None = None
+    warnings: tuple[str, ...] = ()
+
+
+def known_table(dataset: Dataset) -> KnownTable:
+    """What the database remembers of the table."""
+    meta = dataset.meta
+    types = column_types(meta.schema_json)
+    return KnownTable(
+        table_id=meta.table_id,
+        version=meta.delta_version,
+        columns=tuple(
+            merging.Column(
+                name=field["name"],
+                type=types[field["name"]],
+                nullable=field.get("nullable", True),
+                comment=(field.get("metadata") or {}).get("comment", ""),
+            )
+            for field in meta.schema_json["fields"]
+        ),
+        partition_columns=tuple(meta.partition_columns),
+        row_count=meta.row_count,
+        size_bytes=meta.size_bytes,
+        file_count=meta.file_count,
+        strategy=meta.strategy,
+        timestamp=meta.version_timestamp,
+    )
 
 
 def history(

@@ -45,12 +45,14 @@ class TableLook:
     """A table that may become a dataset: where it is, what stands in its log, and how its key would be.
 
     ``key`` is None where no columns were named, ``connection`` where the process opens it with what it has of itself.
+    ``shares_identity``: a dataset's table has the same identity, so it is that one at another address, or a copy of it.
     """
 
     address: str
     info: merging.TableInfo
     key: merging.KeyReport | None = None
     connection: Connection | None = None
+    shares_identity: bool = False
 
 
 #: How long a look at the keys of a whole table may take while somebody waits for the answer.
@@ -202,7 +204,7 @@ def look_at_table(
         raise RegistrationRejected(
             error.message, **{**error.data, "errors": {at_field: [error.message]}}
         ) from error
-    return TableLook(address, info, key, connection)
+    return TableLook(address, info, key, connection, _is_anothers(info.table_id))
 
 
 def _look_again(look: TableLook, project: Project | NewProject, actor: User | None) -> None:
@@ -278,12 +280,16 @@ def refuse_second(table_id: str, *, is_copy: bool, actor: User | None) -> None:
     """
     if is_copy and actor is not None and not is_operator(actor):
         raise Forbidden("Only operators say that a table is a copy of another one.")
-    if not is_copy and DatasetMeta.objects.filter(table_id=table_id).exists():
+    if not is_copy and _is_anothers(table_id):
         sentence = (
             "This table is a dataset already, under another address: its log has the same identity. Of a copy of the "
             "folder an operator says so when they register it (is_copy)."
         )
         raise InvalidInput(sentence, errors={"table_uri": [sentence]})
+
+
+def _is_anothers(table_id: str) -> bool:
+    return DatasetMeta.objects.filter(table_id=table_id).exists()
 
 
 def may_register(actor: User, project: Project, table_uri: str) -> None:

@@ -1,5 +1,6 @@
 """Projects and datasets through the API."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ from pytest_django import DjangoAssertNumQueries
 
 import merging
 from audit.selectors import events_of
+from audit.services import dataset_stream
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
@@ -260,6 +262,48 @@ def test_who_may_register_what(dataset: Dataset, tmp_path: Path) -> None:
     assert problem(stranger.post("/api/v1/datasets", registration(dataset, inside))) == (404, "not_found")
     assert Dataset.objects.count() == 1
     assert operator.post("/api/v1/datasets", registration(dataset, outside)).status_code == 201
+
+
+def test_a_copy_of_a_registered_table_is_looked_at_as_one_and_registered_as_one_by_operators(
+    dataset: Dataset,
+) -> None:
+    copy, apart = table_folder("copy"), table_folder("apart")
+    shutil.copytree(dataset.table_uri, copy)
+    merging.create_table(str(apart), PLANES)
+    owner = client_of(person_with(Role.OWNER, dataset.project))
+    adam = UserFactory.create()
+    make_operator(adam)
+    operator = client_of(fresh(adam))
+
+    looks = [owner.post("/api/v1/tables/look", {"table_uri": str(one)}).json() for one in (copy, apart)]
+    assert [look["shares_identity"] for look in looks] == [True, False]
+    refused = operator.post("/api/v1/datasets", registration(dataset, copy))
+    assert problem(refused) == (422, "invalid")
+    assert [error["field"] for error in refused.json()["errors"]] == ["table_uri"]
+    by_owner = owner.post("/api/v1/datasets", registration(dataset, copy, is_copy=True))
+    assert problem(by_owner) == (403, "forbidden")
+    assert by_owner.json()["message"] == "Only operators say that a table is a copy of another one."
+    assert Dataset.objects.count() == 1
+
+    added = operator.post("/api/v1/datasets", registration(dataset, copy, is_copy=True))
+
+    assert added.status_code == 201, added.content
+    made = Dataset.objects.select_related("meta").get(slug="new")
+    assert (made.meta.is_copy, made.meta.table_id) == (True, dataset.meta.table_id)
+    assert events_of(dataset_stream(made.pk))[0].data["is_copy"] is True
+
+
+def test_a_table_that_is_made_is_no_copy(dataset: Dataset) -> None:
+    adam = UserFactory.create()
+    make_operator(adam)
+    wanted = registration(dataset, table_folder("made"), is_copy=True)
+    wanted["schema"] = {"columns": [{"name": "tailnum", "type": "string", "nullable": False}]}
+
+    refused = client_of(fresh(adam)).post("/api/v1/datasets", wanted)
+
+    assert problem(refused) == (422, "invalid")
+    assert [error["field"] for error in refused.json()["errors"]] == ["is_copy"]
+    assert not table_folder("made").exists()
 
 
 def test_tables_that_cannot_be_datasets_are_refused_with_the_reason(dataset: Dataset) -> None:

@@ -30,11 +30,11 @@ PARTIAL = "This needs the table, which cannot be reached now"
 #: Pages of which nothing can be told without the table.
 NEED_THE_TABLE = {
     *("dataset", "dataset_at_version", "edit_rows", "edit_row", "edits", "compare_versions"),
-    *("conflicts", "moved", "row_history"),
+    *("conflicts", "moved"),
 }
 #: Operations that read it; they answer 503 with when to ask again.
 READ_THE_TABLE = {
-    *("rows", "rows/history", "schema", "compare", "edits"),
+    *("rows", "compare", "edits"),
     *("conflicts", "moved"),
 }
 
@@ -146,6 +146,20 @@ def test_reading_operations_tell_what_is_known_or_when_to_ask_again(world: World
     history = caller.get(f"/api/v1/datasets/{world.names['dataset']}/history").json()
     assert history["is_complete"] is False
     assert [one["change_request"] for one in history["results"]][-1] == world.names["merged"]
+    of_row = caller.get(
+        f"/api/v1/datasets/{world.names['dataset']}/rows/history", {"key": '{"tailnum": "N1"}'}
+    ).json()
+    assert (of_row["is_complete"], of_row["current"], of_row["cells"]) == (False, None, {})
+    assert [one["change_request"] for one in of_row["changes"]] == []
+    schema = caller.get(f"/api/v1/datasets/{world.names['dataset']}/schema")
+    assert schema.status_code == 200
+    known = schema.json()
+    assert (known["is_current"], known["version"], known["row_count"]) == (False, 2, 4)
+    assert next((one["name"], one["type"]) for one in known["columns"]) == ("tailnum", "string")
+    assert (known["features"], known["constraints"], known["properties"]) == (None, None, None)
+    at = f"/api/v1/datasets/{world.names['dataset']}/schema"
+    assert caller.get(at, {"version": 2}).json()["is_current"] is False
+    assert caller.get(at, {"version": 1}).status_code == 503
     meta = caller.get(f"/api/v1/datasets/{world.names['dataset']}").json()["meta"]
     assert meta["unreachable_since"]
     assert meta["unreachable_reason"].startswith("Its store cannot be connected to")

@@ -1,5 +1,7 @@
 """The pages of the first run, without a browser: what they say, and that nothing typed is lost."""
 
+import html
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -157,6 +159,45 @@ def test_a_table_is_added_with_project_people_and_ticked_expectations(
     saved = SuiteVersion.objects.get()
     assert saved.content["expectations"] == proposed["expectations"][:1]
     assert client.get(page)["Location"] == reverse("suite", args=["uber-alles", "names"])
+
+
+def test_a_copy_of_a_registered_table_is_added_as_one_by_operators(
+    operator: User, dataset: Dataset, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "ring_for_proposal", lambda _: None)
+    copy = f"{dataset.table_uri}-copy"
+    shutil.copytree(dataset.table_uri, copy)
+    manager = person_with(Role.OWNER, dataset.project)
+    said = "A dataset's table has the same identity: this is that table at another address, or a copy"
+    sent = {
+        "where": copy,
+        "key": dataset.primary_keys,
+        "name": "Copy",
+        "project": dataset.project.slug,
+        "required_approvals": "1",
+    }
+
+    seen = {who: words(signed_in(who).get(at("look_at_table", where=copy))) for who in (operator, manager)}
+    assert f"{said} of its folder. Say so when you name it" in html.unescape(seen[operator])
+    assert f"{said} of its folder. If it is a copy, an operator adds it" in html.unescape(seen[manager])
+    asked = words(signed_in(manager).get(at("name_table", where=copy, key=dataset.primary_keys)))
+    assert "This folder is a copy" not in asked
+    by_manager = signed_in(manager).post(reverse("name_table"), {**sent, "is_copy": "on"})
+    assert (by_manager.status_code, "under another address" in words(by_manager)) == (422, True)
+
+    client = signed_in(operator)
+    asked = words(client.get(at("name_table", where=copy, key=dataset.primary_keys)))
+    assert "This folder is a copy of that table" in asked
+    refused = client.post(reverse("name_table"), sent)
+    assert refused.status_code == 422
+    assert "under another address" in words(refused).partition("This folder is a copy of that table")[2]
+    assert Dataset.objects.count() == 1
+
+    added = client.post(reverse("name_table"), {**sent, "is_copy": "on"})
+    assert added.status_code == 302
+    assert Dataset.objects.select_related("meta").get(slug="copy").meta.is_copy
+    ordinary = words(client.get(at("name_table", where=f"{copy}/nothing", key="id")))
+    assert "This folder is a copy" not in ordinary
 
 
 def test_the_steps_show_themselves_done_and_go_with_the_first_merge(

@@ -16,6 +16,12 @@ from web.cells import cell_html
 
 #: How many examples of rows that are in the way of a key are shown.
 MOST_EXAMPLES = 5
+#: Of a table whose log has the identity of a dataset's.
+SHARED_IDENTITY = (
+    "A dataset's table has the same identity: this is that table at another address, or a copy of its folder."
+)
+_SAYS_SO = "Say so when you name it, if it is a copy; if it is the same table, it is a dataset already."
+_ASK_ONE = "If it is a copy, an operator adds it; if it is the same table, it is a dataset already."
 #: Types whose values cannot identify rows, as the engine says when they are tried.
 _NO_KEYS = ("float", "double", "struct", "array", "map", "binary")
 #: What columns that identify rows are usually called, or end with.
@@ -78,9 +84,11 @@ def _likely_key(keyable: Sequence[str], never_null: Sequence[str]) -> list[str]:
     return []
 
 
-def what_to_know(look: TableLook) -> list[str]:
+def what_to_know(look: TableLook, *, by_operator: bool) -> list[str]:
     """What of the table is another way than people may expect, in sentences."""
     found = list(look.info.warnings)
+    if look.shares_identity:
+        found.append(f"{SHARED_IDENTITY} {_SAYS_SO if by_operator else _ASK_ONE}")
     if look.info.strategy == "copy-on-write":
         found.append(
             "The table has no deletion vectors: a merge writes each file anew in which a row changes. That works, and "

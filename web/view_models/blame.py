@@ -99,6 +99,7 @@ class RowStory:
 
     key: tuple[tuple[str, SafeString], ...]
     is_there: bool
+    is_complete: bool
     cells: tuple[CellLine, ...]
     changes: tuple[ChangeEntry, ...]
     unreadable: tuple[tuple[str, str], ...]
@@ -118,6 +119,7 @@ def row_story(dataset: Dataset, history: RowHistory) -> RowStory:
     return RowStory(
         key=tuple((name, cell_html(value)) for name, value in history.key.items()),
         is_there=history.current is not None,
+        is_complete=history.is_complete,
         cells=tuple(
             _cell_line(column, origin, types.get(column, "string"), names)
             for column, origin in history.cells.items()

@@ -299,27 +299,6 @@ def history_rows(dataset: Dataset, versions: Iterable[Any]) -> list[HistoryRow]:
     return rows
 
 
-@dataclass(frozen=True)
-class KnownTable:
-    """A table as the database remembers it, for pages that else show what its log says."""
-
-    table_id: str
-    version: int
-    row_count: int | None
-    file_count: int
-    size_bytes: int
-    strategy: str
-    warnings: tuple[str, ...] = ()
-
-
-def known_table(dataset: Dataset) -> KnownTable:
-    """What the database remembers of the table."""
-    meta = dataset.meta
-    return KnownTable(
-        meta.table_id, meta.delta_version, meta.row_count, meta.file_count, meta.size_bytes, meta.strategy
-    )
-
-
 def known_schema_rows(dataset: Dataset) -> list[SchemaRow]:
     """The columns in the table's order, as the database remembers them."""
     schema = dataset.meta.schema_json

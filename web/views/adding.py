@@ -25,6 +25,7 @@ from web.catalogue_forms import NewDatasetForm, WhereForm, slug_of
 from web.forms import add_errors
 from web.parameters import TEXT, asked_with
 from web.view_models.adding import (
+    SHARED_IDENTITY,
     PathStep,
     key_examples,
     path_at,
@@ -81,7 +82,7 @@ def look_at_table(request: HttpRequest) -> HttpResponse:
     context = {
         "look": found,
         "columns": shown_columns(found, ()),
-        "notes": what_to_know(found),
+        "notes": what_to_know(found, by_operator=is_operator(person(request))),
         "path": path_at(PathStep.LOOK),
     }
     return render(request, "adding/look.html", context)
@@ -131,17 +132,26 @@ def name_table(request: HttpRequest) -> HttpResponse:
         asker=person(request),
         projects=projects,
         may_make=is_operator(person(request)),
+        may_be_copy=found.shares_identity and is_operator(person(request)),
         initial={"name": found.info.name or found.address.rstrip("/").rpartition("/")[2]},
     )
     if request.method == "POST" and form.is_valid():
         try:
             dataset = _register(person(request), found.address, keys, form, projects)
         except InvalidInput as error:
-            named = {} if form.data.get("project") else {"project": "new_project"}
-            add_errors(form, error, instead=named)
+            instead = {"table_uri": "is_copy"} if "is_copy" in form.fields else {}
+            if not form.data.get("project"):
+                instead["project"] = "new_project"
+            add_errors(form, error, instead=instead)
         else:
             return _added(request, dataset)
-    context = {"look": found, "keys": keys, "form": form, "path": path_at(PathStep.NAME)}
+    context = {
+        "look": found,
+        "keys": keys,
+        "form": form,
+        "shared_identity": SHARED_IDENTITY,
+        "path": path_at(PathStep.NAME),
+    }
     return render(request, "adding/name.html", context, status=422 if request.method == "POST" else 200)
 
 
@@ -162,6 +172,7 @@ def _register(
         primary_keys=keys,
         description=given["description"],
         required_approvals=given["required_approvals"],
+        is_copy=given.get("is_copy", False),
         actor=actor,
         roles=roles,
     )

@@ -30,7 +30,6 @@ from web.view_models.datasets import (
     KEY_PARAMETER,
     history_rows,
     known_schema_rows,
-    known_table,
     preview_table,
     schema_rows,
 )
@@ -117,7 +116,11 @@ def schema(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpRe
     try:
         info = services.table_at(dataset=dataset)
     except TableUnreachable:
-        known = {"columns": known_schema_rows(dataset), "info": known_table(dataset), "as_last_known": True}
+        known = {
+            "columns": known_schema_rows(dataset),
+            "info": services.known_table(dataset),
+            "as_last_known": True,
+        }
         return dataset_page(request, dataset, "schema", known)
     # As pairs: a template takes the key "items" of a mapping for its method.
     properties = [pair for pair in info.properties.items() if not pair[0].startswith("delta.constraints.")]

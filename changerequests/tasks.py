@@ -14,7 +14,7 @@ from changerequests.services import (
     staging,
     waiting,
 )
-from datasets import processes, suites, trials
+from datasets import outages, processes, suites, trials
 
 
 @shared_task(name="changerequests.merge_next", bind=True)
@@ -52,6 +52,7 @@ def check_pending(dataset_id: int) -> None:
 @shared_task(name="changerequests.sweep")
 def sweep() -> None:
     """Ring for what was lost, recover what died, settle what is open, queue what has become ready."""
+    outages.ask_data_root()
     execution.sweep()
     adopting.settle_what_is_open()
     maintenance.sweep()

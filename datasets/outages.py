@@ -22,7 +22,7 @@ from django.utils import timezone
 
 import merging
 from datasets.connecting import connection_at
-from datasets.data_root import is_below_data_root, local_data_root
+from datasets.data_root import data_root, is_below_data_root, local_data_root
 from datasets.durable_work import TableWork, WorkStatus
 from datasets.models import Dataset, DatasetMeta, StorePlace
 
@@ -36,6 +36,8 @@ RETRY_AFTER_SECONDS = 30
 #: The place of all that lies below a data root in an object store, which has options of its own.
 DATA_ROOT = "data root"
 _CONNECTION = "connection "
+#: A folder of the data root that is asked for to hear whether it answers.
+_NOTHING_THERE = "_staging/asked"
 #: The columns of ``DatasetMeta`` while the store answers.
 REACHABLE: Mapping[str, Any] = {
     "unreachable_since": None,
@@ -197,6 +199,33 @@ def _turn(places: list[str]) -> Turn:
 def is_data_root_shut_off() -> bool:
     """Whether nobody asks for what Headgate keeps itself."""
     return StorePlace.objects.filter(place=DATA_ROOT, shut_until__gt=timezone.now()).exists()
+
+
+def data_root_outage() -> ShutOff | None:
+    """Since when what Headgate keeps itself cannot be reached; None where it can. No statement where it is a folder."""
+    row = (
+        StorePlace.objects.filter(place=DATA_ROOT, failures__gt=0).first()
+        if local_data_root() is None
+        else None
+    )
+    if row is None:
+        return None
+    return ShutOff(row.failing_since, row.shut_until or row.failing_since, row.reason)
+
+
+def ask_data_root() -> None:
+    """Ask a data root that did not answer whether it does again, where somebody is to: while no table is worked on,
+    nobody else would. For the sweep.
+    """
+    if data_root_outage() is None or _turn([DATA_ROOT]).off is not None:
+        return
+    try:
+        data_root().files(_NOTHING_THERE)
+    except merging.TableUnreachable as error:
+        note_outage(error)
+    else:
+        StorePlace.objects.filter(place=DATA_ROOT).delete()
+        _open(DATA_ROOT)
 
 
 def _places_of(dataset: Dataset) -> list[str]:

@@ -18,6 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.names import is_service_name
+from datasets import outages
 from datasets.models import Dataset
 from notifications.selectors import Unread, unread_news_of
 from web import cells, theme
@@ -214,6 +215,13 @@ def address_misfits(context: RequestContext) -> list[str]:
     """What of the page's address it does not know or cannot take, in sentences."""
     request = context.get("request")
     return misfits(request) if request is not None else []
+
+
+@register.simple_tag(takes_context=True)
+def data_root_outage(context: RequestContext) -> outages.ShutOff | None:
+    """Since when what Headgate keeps itself cannot be reached, for people who are signed in."""
+    user = getattr(context.get("request"), "user", None)
+    return outages.data_root_outage() if isinstance(user, User) else None
 
 
 @register.simple_tag(takes_context=True)

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 import merging
 from audit.selectors import events_of
@@ -304,6 +305,58 @@ def test_who_looks_at_the_table_alone_opens_no_data_root(monkeypatch: pytest.Mon
     with outages.asking(dataset):
         pass
     assert [one.place for one in StorePlace.objects.all()] == [outages.DATA_ROOT]
+
+
+def test_a_data_root_that_is_away_is_said_on_every_page_and_asked_again_by_the_sweep(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pending = ChangeRequestFactory.create()
+    client.force_login(pending.author)
+    pages = [reverse("home"), reverse("change_request", args=[pending.cr_id]), reverse("account")]
+    said = "What Headgate keeps beside the tables cannot be reached: noticed"
+    settings.DELTA_DATA_ROOT = "s3://gone/root"
+    settings.DELTA_DATA_ROOT_OPTIONS = NOBODY_LISTENS
+    assert not any(said in client.get(page).content.decode() for page in pages)
+    outages.ask_data_root()  # which is nobody's business while nothing is wrong
+    assert not StorePlace.objects.exists()
+
+    outages.note_outage(merging.TableUnreachable("s3://gone/root", WHY))
+    for page in pages:
+        body = client.get(page).content.decode()
+        assert said in body, page
+        assert WHY in body, page
+    assert said not in Client().get(reverse("login")).content.decode()
+    outages.ask_data_root()
+    assert StorePlace.objects.get().failures == 1, "it was asked a moment ago"
+
+    place_is_due()
+    outages.ask_data_root()
+    place = StorePlace.objects.get()
+    assert (place.place, place.failures) == (outages.DATA_ROOT, 2)
+    assert "connected" in place.reason
+
+    place_is_due()
+    monkeypatch.setattr(outages, "data_root", lambda: Answering())
+    outages.ask_data_root()
+    assert not StorePlace.objects.exists()
+    assert said not in client.get(pages[0]).content.decode()
+
+
+class Answering:
+    """A data root that answers."""
+
+    def files(self, _: str) -> list[Any]:
+        return []
+
+
+NOBODY_LISTENS = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "one",
+    "AWS_SECRET_ACCESS_KEY": "two",
+    "AWS_ALLOW_HTTP": "true",
+    "MAX_RETRIES": "0",
+}
 
 
 def test_who_asks_notes_what_was_heard_and_nobody_asks_a_store_that_is_shut_off() -> None:

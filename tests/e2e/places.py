@@ -80,6 +80,7 @@ OF_OPERATORS: Final[dict[str, tuple[str, ...]]] = {
     "operations_trail": ("/operations/audit/",),
     "operations_stores": ("/operations/stores/",),
     "operations_connections": ("/operations/connections/",),
+    "connection": ("/operations/connections/looked-at/",),
     "operations_retention": ("/operations/retention/",),
     "admin:index": ("/admin/",),
 }
@@ -92,7 +93,6 @@ NOT_LOOKED_AT: Final[dict[str, str]] = {
     "export_audit": "a file",
     "suite_proposal": "passes within seconds, and is looked at where a suite is proposed",
     "webhook": "asks for a webhook, and is looked at where one is made",
-    "connection": "asks for a connection, and the demo has none",
     "received_upload": "passes within seconds",
     "suite_trial": "passes within seconds, and is looked at where rules are tried",
     "accept_invitation": "asks for the key of a mail",

@@ -3,6 +3,7 @@
 import base64
 import json
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from demo.users import DEMO_PASSWORD
@@ -35,3 +36,18 @@ class Caller:
         made = self.post(f"datasets/{dataset}/proposals", title="Others were faster", rows=rows, submit=True)
         cr_id = made["change_request"]["cr_id"]
         self.post(f"change_requests/{cr_id}/merge", force_merge=True, reason="Before anybody looks")
+
+
+def connection_to_nothing(address: str) -> None:
+    """A connection ``looked-at`` with secrets, which a project may use, and at whose end nobody listens."""
+    adam = Caller(address, "adam")
+    try:
+        adam.post(
+            "connections", name="looked-at", root="s3://looked-at/tables",
+            options={"aws_endpoint_url": "http://127.0.0.1:9", "aws_region": "us-east-1", "allow_http": "true"},
+            secrets={"aws_access_key_id": "key", "aws_secret_access_key": "secret"},
+        )  # fmt: skip
+    except HTTPError as error:
+        if error.code != 422:  # it is there from another test
+            raise
+    adam.send("PUT", "connections/looked-at/prefixes", {"project": "new-york-2013", "path": "flights"})

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests import options
 from tests.e2e.conftest import Person, SignIn
 from tests.e2e.places import BREAKING, CONFLICTING, DELETING, OF_OPERATORS, PLACES
-from tests.e2e.programs import Caller
+from tests.e2e.programs import Caller, connection_to_nothing
 
 #: In the dark only the colours differ, so only they are judged again.
 RULES = {
@@ -114,6 +114,7 @@ def test_no_page_violates_a_rule(sign_in: SignIn, colour_scheme: str) -> None:
 @pytest.mark.parametrize("colour_scheme", ["light", "dark"])
 def test_no_page_of_operators_violates_a_rule(sign_in: SignIn, colour_scheme: str) -> None:
     adam = sign_in("adam", color_scheme=colour_scheme)
+    connection_to_nothing(adam.address)
     every = [path for addresses in OF_OPERATORS.values() for path in addresses]
     found = {}
     for path in every if options.SAMPLE_SEED is None else every[options.SAMPLE_SEED % 2 :: 2]:
@@ -121,6 +122,28 @@ def test_no_page_of_operators_violates_a_rule(sign_in: SignIn, colour_scheme: st
         if complaints := complaints_of(adam.page, colour_scheme):
             found[path] = complaints
     assert found == {}, json.dumps(found, indent=2)
+
+
+def test_a_connection_that_was_tried_violates_no_rule_and_no_page_of_operators_is_too_wide(
+    sign_in: SignIn,
+) -> None:
+    adam = sign_in("adam")
+    connection_to_nothing(adam.address)
+    page, found = adam.page, {}
+    for path in [path for addresses in OF_OPERATORS.values() for path in addresses] + ["tried"]:
+        if path == "tried":
+            adam.go("/operations/connections/looked-at/")
+            page.get_by_role("button", name="Test the connection").click()
+            expect(page.get_by_role("heading", name="Tried just now")).to_be_visible(timeout=30_000)
+            found["tried"] = violations(page)
+            page.emulate_media(color_scheme="dark")
+            found["tried, dark"] = violations(page, "dark")
+        else:
+            page.set_viewport_size({"width": 1280, "height": 900})
+            adam.go(path)
+        unfold(page)
+        found[path] = found.get(path, []) + too_wide(page)
+    assert {path: complaints for path, complaints in found.items() if complaints} == {}
 
 
 @pytest.mark.parametrize("colour_scheme", ["light", "dark"])
@@ -262,18 +285,25 @@ def test_no_dialog_and_no_state_violates_a_rule(sign_in: SignIn) -> None:
     assert found == {}, json.dumps(found, indent=2)
 
 
+def too_wide(page: Page) -> list[str]:
+    """In which windows the page needs more than there is."""
+    found = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        needed = page.evaluate("document.documentElement.scrollWidth")
+        found += [f"needs {needed} of {width} px"] if needed > width else []
+    return found
+
+
 def test_no_page_is_wider_than_its_window(sign_in: SignIn) -> None:
     olivia = sign_in("olivia")
-    page, too_wide = olivia.page, []
+    wide = {}
     for path in paths(olivia, 2):
         olivia.go(path)
-        unfold(page)
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 800})
-            needed = page.evaluate("document.documentElement.scrollWidth")
-            if needed > width:
-                too_wide.append(f"{path} needs {needed} of {width} px")
-    assert too_wide == []
+        unfold(olivia.page)
+        if complaints := too_wide(olivia.page):
+            wide[path] = complaints
+    assert wide == {}
 
 
 def test_forced_colours_keep_every_state_readable(sign_in: SignIn) -> None:

@@ -22,6 +22,7 @@ from datasets import leases, outages, work
 from datasets.counting import STORE_RETRIES
 from datasets.durable_work import TableWork, WorkStatus
 from datasets.errors import DomainError
+from datasets.models import Connection
 from datasets.rows import storable
 from datasets.work import Hold
 
@@ -57,7 +58,32 @@ def claim(
             return None
     known = {"not_before": None, "error_code": "", "error_message": "", **fields}
     hold = work.claim(waiting, worker=worker, lease=lease, **known)
-    return None if hold is None else replace(hold, is_probe=turn.is_probe, given_up=given_up)
+    if hold is None:
+        return None
+    opened_as = _version_of_connection(waiting)
+    return replace(hold, is_probe=turn.is_probe, given_up=given_up, opened_as=opened_as)
+
+
+def _version_of_connection(waiting: TableWork) -> int | None:
+    """Which version of its connection the table is opened as now; None without one, which is no statement."""
+    connection = waiting.dataset.connection_id
+    if connection is None:
+        return None
+    return Connection.objects.filter(pk=connection).values_list("version", flat=True).first()
+
+
+def is_opened_otherwise(hold: Hold[Work]) -> bool:
+    """Whether the connection of the table was changed since the work began: it works with what does not hold now."""
+    return _version_of_connection(hold.work) != hold.opened_as
+
+
+def require_opened_as_now(hold: Hold[Work]) -> None:
+    """Raise what lets work begin again where the table is opened otherwise by now: before something is committed that
+    would stand where the table was.
+    """
+    if is_opened_otherwise(hold):
+        sentence = "Its connection was changed while it was worked on."
+        raise merging.TableUnreachable(hold.work.dataset.table_uri, sentence, retriable=True)
 
 
 def _wait(waiting: Work, off: outages.ShutOff) -> None:
@@ -76,8 +102,9 @@ def require_store(hold: Hold[Work]) -> None:
 
 def may_wait(hold: Hold[Work], error: Exception) -> bool:
     """Whether the work waits for its store and is tried again, instead of ending with the error."""
-    passes = isinstance(error, merging.TableUnreachable) and error.retriable
-    return passes and hold.given_up is None and hold.work.waits < MOST_WAITS
+    if not isinstance(error, merging.TableUnreachable) or hold.given_up is not None:
+        return False
+    return hold.work.waits < MOST_WAITS and (error.retriable or is_opened_otherwise(hold))
 
 
 def put_off(hold: Hold[Work], error: merging.TableUnreachable, **fields: Any) -> bool:
@@ -85,7 +112,14 @@ def put_off(hold: Hold[Work], error: merging.TableUnreachable, **fields: Any) ->
     cut short. False, and nothing is written of it, where somebody else has taken it up.
     """
     told = {**_waiting(error, hold.work.waits + 1), "attempts": hold.work.attempts - 1}
-    outages.note_outage(error)
+    if is_opened_otherwise(hold):
+        told |= {
+            "not_before": None,
+            "error_code": "",
+            "error_message": "",
+        }  # as it is opened now it may well answer
+    else:
+        outages.note_outage(error)
     if not work.put_back(hold, **told, **fields):
         return False
     kind = str(hold.work._meta.verbose_name)

@@ -34,7 +34,8 @@ class Hold(Generic[Work]):
     """Work in the hands of one worker: it may write of it until somebody else has taken it up with a higher fence.
 
     ``lease`` is that of the dataset, for work that has one. Of work on a table (``datasets.table_work``): whether it
-    ``is_probe``, which asks a store that failed for all others, and why it is not tried any more, but ``given_up``.
+    ``is_probe``, which asks a store that failed for all others, why it is not tried any more, but ``given_up``, and as
+    which version of its connection the table was opened.
     """
 
     work: Work
@@ -42,6 +43,7 @@ class Hold(Generic[Work]):
     lease: leases.Lease | None = None
     is_probe: bool = False
     given_up: merging.TableUnreachable | None = None
+    opened_as: int | None = None
 
     @property
     def table_lease(self) -> leases.Lease:

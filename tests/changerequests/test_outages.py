@@ -1,6 +1,9 @@
 """A store that does not answer is a state: the merge waits and is tried again, the dataset says since when."""
 
+import uuid
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +22,12 @@ from changerequests.states import RunPhase, RunStatus, Status
 from config.problems import problem_of
 from datasets import leases, outages, services, table_work
 from datasets.models import Connection, Dataset, DatasetLease, DatasetMeta, StorePlace
+from datasets.roles import Role
 from datasets.services import connections, reconcile
-from tests.factories import ChangeRequestFactory, DatasetFactory
+from datasets.services.creation import NewTable, create_dataset
+from merging.store.client import ObjectClient
+from tests.factories import ChangeRequestFactory, DatasetFactory, ProjectFactory, person_with
+from tests.merging.stores import s3_server
 
 pytestmark = pytest.mark.django_db
 
@@ -269,7 +276,7 @@ def test_reconciling_all_asks_a_store_that_is_away_once_for_all_of_its_tables(
     def inspect(address: str, **options: Any) -> merging.TableInfo:
         asked.append(address)
         if address.startswith("s3://") and is_away:
-            raise merging.TableUnreachable(address, WHY)
+            raise merging.TableUnreachable(address, WHY, retriable=True)
         return look(here.table_uri, **options)
 
     monkeypatch.setattr(merging, "inspect_table", inspect)
@@ -307,6 +314,100 @@ def test_who_looks_at_the_table_alone_opens_no_data_root(monkeypatch: pytest.Mon
     assert [one.place for one in StorePlace.objects.all()] == [outages.DATA_ROOT]
 
 
+@pytest.fixture
+def in_store() -> Iterator[ChangeRequest]:
+    """A request for a table that a connection leads to."""
+    with s3_server() as options:
+        root = f"s3://tables/changed-{uuid.uuid4().hex}"
+        connections.create_connection(
+            actor=None,
+            name="lake",
+            root=root,
+            options={
+                "aws_endpoint_url": options["AWS_ENDPOINT_URL"],
+                "aws_region": "us-east-1",
+                "allow_http": "true",
+            },
+            secrets={"aws_access_key_id": "key", "aws_secret_access_key": "secret"},
+        )
+        dataset = create_dataset(
+            project=ProjectFactory.create(),
+            slug="planes",
+            name="planes",
+            table_uri=f"{root}/planes",
+            table=NewTable(
+                [
+                    merging.Column("tailnum", "string"),
+                    merging.Column("year", "long"),
+                    merging.Column("manufacturer", "string"),
+                    merging.Column("seats", "long"),
+                ]
+            ),
+            primary_keys=["tailnum"],
+            actor=User.objects.create_superuser("root"),
+            required_approvals=0,
+        )
+        yield ChangeRequestFactory.create(dataset=dataset)
+
+
+def new_key() -> None:
+    connections.change_connection(
+        actor=None,
+        name="lake",
+        changes={"secrets": {"aws_secret_access_key": "new", "aws_access_key_id": "new"}},
+    )
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+def test_a_connection_that_is_changed_under_a_merge_lets_it_begin_anew(
+    is_revoked: bool, in_store: ChangeRequest, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key of before is refused from then on, or not: either way the run goes on, and merges once."""
+    owner = person_with(Role.OWNER, in_store.dataset)
+    made = runs.request_merge(change_request_id=in_store.pk, actor=owner)
+    put, puts = ObjectClient.put, list[str]()
+
+    def changing(self: ObjectClient, path: str, data: bytes | Path) -> None:
+        puts.append(path)
+        if len(puts) == 1:
+            new_key()
+            if is_revoked:
+                raise merging.TableUnreachable(self.uri, "Its store refuses the key.", retriable=False)
+        put(self, path, data)
+
+    monkeypatch.setattr(ObjectClient, "put", changing)
+    assert work(in_store) is not None
+    made.refresh_from_db()
+    in_store.refresh_from_db()
+    assert (made.status, made.waits, made.attempts, made.not_before) == (RunStatus.QUEUED, 1, 0, None)
+    assert in_store.status == Status.PENDING
+    meta = DatasetMeta.objects.get(dataset=in_store.dataset)
+    assert (meta.unreachable_since, meta.delta_version) == (None, 0)
+    assert not StorePlace.objects.exists()
+    client.force_login(owner)
+    told = client.get(reverse("change_request", args=[in_store.cr_id])).content.decode()
+    assert "put the merge off: the connection of the table was changed, and it begins anew" in told
+
+    work(in_store)
+    made.refresh_from_db()
+    assert (made.status, made.merged_version) == (RunStatus.SUCCEEDED, 1)
+    assert merging.inspect_table(in_store.dataset.table_uri).version == 1
+
+
+def test_a_key_that_is_refused_without_a_change_ends_the_run(
+    in_store: ChangeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = runs.request_merge(change_request_id=in_store.pk, actor=person_with(Role.OWNER, in_store.dataset))
+
+    def refused(self: ObjectClient, *_: Any) -> None:
+        raise merging.TableUnreachable(self.uri, "Its store refuses the key.", retriable=False)
+
+    monkeypatch.setattr(ObjectClient, "put", refused)
+    work(in_store)
+    made.refresh_from_db()
+    assert (made.status, made.error_code) == (RunStatus.FAILED, "table_unreachable")
+
+
 def test_a_data_root_that_is_away_is_said_on_every_page_and_asked_again_by_the_sweep(
     client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,7 +421,7 @@ def test_a_data_root_that_is_away_is_said_on_every_page_and_asked_again_by_the_s
     outages.ask_data_root()  # which is nobody's business while nothing is wrong
     assert not StorePlace.objects.exists()
 
-    outages.note_outage(merging.TableUnreachable("s3://gone/root", WHY))
+    outages.note_outage(merging.TableUnreachable("s3://gone/root", WHY, retriable=True))
     for page in pages:
         body = client.get(page).content.decode()
         assert said in body, page

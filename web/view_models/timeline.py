@@ -555,6 +555,8 @@ def _put_off(
 ) -> TimelineEntry:
     times = f" {data['times']} times" if data["times"] > 1 else ""
     why = "the store of the table does not answer, and it is tried again"
+    if "until" not in data:
+        why = "the connection of the table was changed, and it begins anew"
     return _ended(f"put the merge off{times}: {why}", "warn")(who, when, data, change_request)
 
 

@@ -13,7 +13,7 @@ from changerequests.facts import Facts, facts_of
 from changerequests.models import MergeRun
 from changerequests.services import settling, storage
 from changerequests.states import RunPhase, Status
-from datasets import leases, tracing, work
+from datasets import leases, table_work, tracing, work
 from datasets.work import Hold
 
 
@@ -41,6 +41,7 @@ class Reporter:
         if phase == RunPhase.COMMITTING:
             now = self._facts_now()
             self._must_hold(now)
+            table_work.require_opened_as_now(self.hold)
             fields["approved_by"] = [str(review.reviewer) for review in now.approvals]
             storage.publish_attempt(self.run)
         if phase == RunPhase.RECORDING:

@@ -9,7 +9,6 @@ from pytest_django import DjangoAssertNumQueries
 
 import merging
 from audit.selectors import events_of
-from audit.services import dataset_stream
 from datasets.models import Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
@@ -290,7 +289,7 @@ def test_a_copy_of_a_registered_table_is_looked_at_as_one_and_registered_as_one_
     assert added.status_code == 201, added.content
     made = Dataset.objects.select_related("meta").get(slug="new")
     assert (made.meta.is_copy, made.meta.table_id) == (True, dataset.meta.table_id)
-    assert events_of(dataset_stream(made.pk))[0].data["is_copy"] is True
+    assert events_of("dataset", str(made.pk))[0].data["is_copy"] is True
 
 
 def test_a_table_that_is_made_is_no_copy(dataset: Dataset) -> None:

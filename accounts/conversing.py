@@ -69,9 +69,12 @@ class _Session(requests.Session):
             self.mount(scheme, _Adapter(self._opened))
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """As ever, with a timeout for each step unless another is given."""
+        """As ever, with a timeout for each step unless another is given. Headers that were cut off are no answer."""
         kwargs.setdefault("timeout", STEP_SECONDS)
-        return super().request(*args, **kwargs)
+        answer = super().request(*args, **kwargs)
+        if self._is_over:
+            raise requests.ConnectionError("The time for it is over.")
+        return answer
 
     def close(self) -> None:
         """End it: nothing is left to be shut down."""

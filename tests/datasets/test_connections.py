@@ -193,11 +193,11 @@ def test_a_name_that_leads_elsewhere_later_opens_nothing(
     operator: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standing_for(monkeypatch, {"store.example": ["10.0.0.7"]})
-    make(operator, options={"aws_endpoint_url": "https://store.example"}, secrets=KEYS)
-    assert how_opened("s3://lake/tables/x")["aws_endpoint_url"] == "https://store.example"
+    made = make(operator, options={"aws_endpoint_url": "https://store.example"}, secrets=KEYS)
+    assert options_of(made)["aws_endpoint_url"] == "https://store.example"
     standing_for(monkeypatch, {"store.example": ["169.254.169.254"]})
     with pytest.raises(merging.MergeFailed) as refused:
-        how_opened("s3://lake/tables/x")
+        options_of(made)
     assert refused.value.message == (
         "The connection lake cannot be opened: aws_endpoint_url leads to where a cloud tells machines who they are."
     )

@@ -50,4 +50,4 @@ def connection_to_nothing(address: str) -> None:
     except HTTPError as error:
         if error.code != 422:  # it is there from another test
             raise
-    adam.post("connections/looked-at/prefixes", project="new-york-2013", path="flights")
+    adam.send("POST", "connections/looked-at/prefixes", {"project": "new-york-2013", "path": "flights"})

@@ -66,6 +66,7 @@ CHOICES = {
     "days": "Days",
     "project": "Project",
     "required_approvals": "Approvals that a request needs",
+    "is_copy": "A copy of another table",
     "service_approvals_count": "Approvals of service accounts count",
     "submit": "Ask for review at once",
     "then": "Then",

@@ -238,6 +238,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
             "slug": "slug",
             "description": "description",
             "required_approvals": "required_approvals",
+            "is_copy": "is_copy",
             "project": "project",
             "new_project": "operation",
             "reviewer-N": "operation",

@@ -91,6 +91,9 @@ def test_a_merge_waits_for_its_store_and_then_merges(
     conversation = client.get(reverse("change_request", args=[pending.cr_id])).content.decode()
     assert f"The table of {pending.dataset.name} cannot be reached: noticed" in conversation
     assert WHY in conversation
+    assert "The merge waits for its table" in conversation
+    assert "did not go through" not in conversation
+    assert f"next at {run.not_before:%H:%M} UTC, try 3." in conversation
     page = client.get(reverse("merge_run", args=[run.pk])).content.decode()
     assert f"next at {run.not_before:%H:%M} UTC, try 3. Nothing is lost." in page
 

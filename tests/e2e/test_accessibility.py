@@ -286,12 +286,17 @@ def test_no_dialog_and_no_state_violates_a_rule(sign_in: SignIn) -> None:
 
 
 def too_wide(page: Page) -> list[str]:
-    """In which windows the page needs more than there is."""
+    """In which windows the page needs more than there is, and what it has opened begins before them."""
     found = []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         needed = page.evaluate("document.documentElement.scrollWidth")
         found += [f"needs {needed} of {width} px"] if needed > width else []
+        begins = page.evaluate(
+            "Math.min(0, ...[...document.querySelectorAll('.menu[open] > div')].map((one) => "
+            "one.getBoundingClientRect().left))"
+        )
+        found += [f"a menu begins at {begins} px of {width}"] if begins < 0 else []
     return found
 
 

@@ -103,7 +103,7 @@ _QUIET_RUNS = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED)
 
 
 def _is_told(run: MergeRun) -> bool:
-    return run.status not in _QUIET_RUNS or bool(run.error_code)
+    return run.status not in _QUIET_RUNS or (bool(run.error_code) and not run.waits_for_store)
 
 
 def _without_run(found: list[Blocker]) -> list[Blocker]:
@@ -125,7 +125,9 @@ def _state(
     if facts.status == Status.CLOSED:
         return "closed", "Closed without a merge"
     if facts.run is not None:
-        return "running", "The merge is under way"
+        return "running", (
+            "The merge waits for its table" if facts.run.waits_for_store else "The merge is under way"
+        )
     if facts.status == Status.DRAFT:
         return "draft", "This is a draft"
     if not standing:

@@ -57,7 +57,7 @@ def _sentence(facts: Facts) -> str:
     if facts.status is Status.CLOSED:
         return change_request.close_reason
     if run is not None:
-        return f"{run.phase.capitalize()} …"
+        return "Waits for the store of the table." if run.waits_for_store else f"{run.phase.capitalize()} …"
     if facts.status is Status.DRAFT:
         return "Nobody is asked for a review yet." if facts.revision else "Nothing was uploaded yet."
     if change_request.merge_when_ready_by_id:

@@ -45,7 +45,8 @@ def claim(
     What has waited too long for a store that is shut off is claimed nevertheless, to be ended: ``require_store``.
     """
     if waiting.status == WorkStatus.RUNNING:  # it was cut short
-        return work.claim(waiting, worker=worker, lease=lease, **fields)
+        hold = work.claim(waiting, worker=worker, lease=lease, **fields)
+        return None if hold is None else replace(hold, opened_as=_version_of_connection(waiting))
     now = timezone.now()
     if waiting.not_before is not None and waiting.not_before > now:
         return None

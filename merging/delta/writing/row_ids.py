@@ -7,7 +7,9 @@ import json
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
+from merging.delta.footers import read_footers
 from merging.delta.reading import fetch
 from merging.delta.row_tracking import DOMAIN, HIGHEST_ID, ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
@@ -61,10 +63,39 @@ def with_kept_ids(
     """
     kept = f"SELECT *, NULL::BIGINT AS {ROW_ID} FROM {added}"
     if changes.removed:
-        fetch(connection, snapshot, changes.removed, (), "headgate_kept_ids", row_ids=True)
         kept = (
-            f"SELECT a.*, b.{ROW_ID} FROM {added} a LEFT JOIN headgate_kept_ids b "
+            f"SELECT a.*, b.{ROW_ID} FROM {added} a LEFT JOIN ({_ids_of(connection, snapshot, changes.removed)}) b "
             "ON a.file_index = b.file_index AND a.row_number = b.row_number"
         )
     connection.execute(f"CREATE OR REPLACE TEMP VIEW headgate_kept_rows AS {kept}")
     return "headgate_kept_rows"
+
+
+def _ids_of(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, rows: str) -> str:
+    """SQL of the `row_id` of rows (file_index, row_number): counted from what the log says of their files, or read from
+    those files that hold ids of rows that were written again.
+    """
+    found = connection.execute(f"SELECT DISTINCT file_index FROM {rows} ORDER BY ALL").fetchall()
+    indexes = [int(index) for (index,) in found]
+    files = [snapshot.files[index] for index in indexes]
+    column = snapshot.row_tracking.kept[0].stored_name.casefold() if snapshot.row_tracking else ""
+    holding, firsts = [], {}
+    for index, file, footer in zip(indexes, files, read_footers(snapshot.store, files), strict=True):
+        if column in map(str.casefold, footer.layout.arrow.names):
+            holding.append(index)
+        else:
+            firsts[index] = file.extra.get("baseRowId")
+    counted = pa.table(
+        {"file_index": pa.array([*firsts], pa.int64()), "first": pa.array([*firsts.values()], pa.int64())}
+    )
+    connection.register("headgate_counted", counted)
+    connection.execute("CREATE OR REPLACE TEMP TABLE headgate_first_ids AS SELECT * FROM headgate_counted")
+    connection.unregister("headgate_counted")
+    ids = f"SELECT r.file_index, r.row_number, f.first + r.row_number AS {ROW_ID} FROM {rows} r "
+    ids += "JOIN headgate_first_ids f ON f.file_index = r.file_index"
+    if holding:
+        listed = ", ".join(map(str, holding))
+        held = f"(SELECT file_index, row_number FROM {rows} WHERE file_index IN ({listed}))"
+        fetch(connection, snapshot, held, (), "headgate_kept_ids", row_ids=True)
+        ids += f" UNION ALL SELECT file_index, row_number, {ROW_ID} FROM headgate_kept_ids"
+    return ids

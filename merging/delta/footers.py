@@ -26,6 +26,8 @@ from merging.sql.quoting import literal
 from merging.store.stores import TableStore, each_at_once
 
 _TAIL = 64 * 1024
+#: Of so large files, whose footers are large too, DuckDB asks for twice as much.
+_LARGE = 64 << 20
 _REMEMBERED = 50_000
 _REMEMBERED_LAYOUTS = 1_000
 _FIELD_ID = b"PARQUET:field_id"
@@ -126,7 +128,7 @@ def read_footer(store: TableStore, file: DataFile) -> Footer:
         known = _FOOTERS.get(key)
         if known is not None:
             return known
-        size, tail = store.read_tail(path, _TAIL, file.size)
+        size, tail = store.read_tail(path, _TAIL if file.size < _LARGE else 2 * _TAIL, file.size)
         if size != file.size:
             raise _broken(
                 store, path, f"has {size:,} bytes where the log says {file.size:,}: it was cut or replaced"

@@ -15,14 +15,16 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fsspec import AbstractFileSystem
 
 from merging.errors import TableUnreachable
+from merging.scratch import scratch_place
 from merging.store.client import ObjectClient, ObjectEnd, ObjectReplaced
 
 _TAIL = 64 * 1024
@@ -122,6 +124,71 @@ class RecentRanges:
 _RECENT = RecentRanges()
 
 
+class RangesOnDisk:
+    """What is read and written of a few objects while they are worked on, on this machine's disk.
+
+    A large file is rewritten from one read of it: what was read is there still when the result is compared with it,
+    and so is the result.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], list[tuple[int, int, Path]]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def keeping(self, places: Collection[tuple[str, str]]) -> Iterator[None]:
+        """Keep all of these objects until the block ends. Blocks at the same time have objects of their own."""
+        with self._lock:
+            self._kept.update((place, []) for place in places)
+        try:
+            yield
+        finally:
+            with self._lock:
+                gone = [kept for place in places for kept in self._kept.pop(place, ())]
+            for _, _, file in gone:
+                file.unlink(missing_ok=True)
+
+    def get(self, place: tuple[str, str], start: int, end: int) -> bytes | None:
+        """A range, where all of it is kept."""
+        with self._lock:
+            within = [one for one in self._kept.get(place, ()) if one[0] <= start and end <= one[1]]
+        if not within:
+            return None
+        begins, _, file = within[0]
+        with file.open("rb") as content:
+            content.seek(start - begins)
+            return content.read(end - start)
+
+    def put(self, place: tuple[str, str], start: int, content: bytes) -> bool:
+        """Keep a range, if the object is worked on; whether it is. A full disk keeps nothing, and stops nobody."""
+        with self._lock:
+            kept = self._kept.get(place)
+        if kept is None:
+            return False
+        file = scratch_place("range")
+        try:
+            file.write_bytes(content)
+        except OSError:
+            file.unlink(missing_ok=True)
+        else:
+            self._add(place, start, len(content), file)
+        return True
+
+    def take(self, place: tuple[str, str], file: Path) -> None:
+        """Keep a whole object that was written from this file, which it takes, if it is worked on."""
+        if place in self._kept:
+            mine = scratch_place("range")
+            file.rename(mine)
+            self._add(place, 0, mine.stat().st_size, mine)
+
+    def _add(self, place: tuple[str, str], start: int, length: int, file: Path) -> None:
+        with self._lock:
+            self._kept[place].append((start, start + length, file))
+
+
+_ON_DISK = RangesOnDisk()
+
+
 class RangedReader:
     """Ranged reads of one store's objects: every read names its range and gets exactly that or an error."""
 
@@ -158,9 +225,10 @@ class RangedReader:
         if start >= begins:
             return known.tail[start - begins : end - begins]
         place = (self._identity, path)
-        kept = _RECENT.get(place, start, end)
-        if kept is not None:
-            return kept
+        for ranges in (_RECENT, _ON_DISK):
+            kept = ranges.get(place, start, end)
+            if kept is not None:
+                return kept
         try:
             content = self._client.get_range(path, start, end, known.e_tag)
         except (FileNotFoundError, ObjectReplaced):
@@ -168,13 +236,26 @@ class RangedReader:
             raise
         if len(content) != end - start:
             raise OSError(f"{path}: the store gave {len(content)} bytes where {end - start} were asked for")
-        _RECENT.put(place, start, content)
+        if not _ON_DISK.put(place, start, content):
+            _RECENT.put(place, start, content)
         return content
 
-    def wrote(self, path: str, content: bytes) -> None:
-        """What a new object holds that this process has just put: it need not be asked for to be read again."""
-        self._known.put((self._identity, path), ObjectEnd(len(content), None, content[-_TAIL:]))
-        _RECENT.put((self._identity, path), 0, content)
+    def keeping(self, paths: Iterable[str]) -> AbstractContextManager[None]:
+        """Until the block ends what is read or written of these objects is asked for once."""
+        return _ON_DISK.keeping([(self._identity, path) for path in paths])
+
+    def wrote(self, path: str, local: Path) -> None:
+        """This process has just put a file there as a new object: it need not be asked for to be read again.
+
+        Takes the file, where it keeps it."""
+        place, size = (self._identity, path), local.stat().st_size
+        with local.open("rb") as content:
+            content.seek(max(0, size - _TAIL))
+            self._known.put(place, ObjectEnd(size, None, content.read()))
+        if size <= MOST_REMEMBERED:
+            _RECENT.put(place, 0, local.read_bytes())
+        else:
+            _ON_DISK.take(place, local)
 
     def forget(self, path: str) -> None:
         """Ask the store again next time."""

@@ -30,7 +30,7 @@ from merging.store.client import (
     StoredObject,
     open_client,
 )
-from merging.store.files import MOST_REMEMBERED, LocalReader, RangedReader, StoreFileSystem
+from merging.store.files import LocalReader, RangedReader, StoreFileSystem
 from merging.store.publishing import flush_file, flush_folder
 from merging.store.unreachable import cannot_open, names_unreachable
 
@@ -98,6 +98,9 @@ class TableStore(Protocol):
     def writing(self, path: str) -> AbstractContextManager[Path]:
         """A local path to write the content of `path` to, a fresh name: once the block ends the object is there, and
         where it fails nothing is."""
+
+    def keeping(self, *paths: str) -> AbstractContextManager[None]:
+        """Until the block ends what is read or written of these files is asked of a distant store once."""
 
     def sync(self, paths: Iterable[str]) -> None:
         """Make the written files durable, with the folders that name them."""
@@ -241,6 +244,9 @@ class LocalStore:
         return target
 
     @names_unreachable
+    def keeping(self, *paths: str) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def sync(self, paths: Iterable[str]) -> None:
         folders = set()
         for path in paths:
@@ -347,10 +353,12 @@ class ObjectStore:
         try:
             yield local
             self.client.put(path, local)
-            if local.stat().st_size <= MOST_REMEMBERED:
-                self._reader.wrote(path, local.read_bytes())
+            self._reader.wrote(path, local)
         finally:
             local.unlink(missing_ok=True)
+
+    def keeping(self, *paths: str) -> AbstractContextManager[None]:
+        return self._reader.keeping(paths)
 
     def sync(self, paths: Iterable[str]) -> None:
         """A finished put is durable in an object store."""
@@ -407,6 +415,13 @@ class CloneStore(ObjectStore):
         if there is None:
             return super().read_tail(path, length, stated)
         return self._source.read_tail(there, length, stated)
+
+    @contextlib.contextmanager
+    def keeping(self, *paths: str) -> Iterator[None]:
+        of_source = [there for path in paths if (there := self._from_source(path)) is not None]
+        own = [path for path in paths if self._from_source(path) is None]
+        with super().keeping(*own), self._source.keeping(*of_source):
+            yield
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         super().attach(connection)

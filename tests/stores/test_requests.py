@@ -15,7 +15,8 @@ from merging.delta import known_states
 from merging.delta.known_states import KnownStates
 from merging.delta.log import TableState
 from merging.delta.maintenance import checkpoints
-from merging.store import stores
+from merging.scratch import scratch_place
+from merging.store import files, stores
 from merging.store.client import StoredObject
 from tests.stores.far_tables import FILES, ROWS, FarTable, in_store, make_in_folder
 from tests.stores.proxy import Proxy
@@ -67,9 +68,17 @@ def test_fo4_opening_staging_and_merging_ask_for_no_more_than_they_need(
     assert len(after) == 2
 
 
+@pytest.mark.parametrize("larger_than_memory", [False, True])
 def test_fo4_copy_on_write_moves_no_more_bytes_than_the_touched_files_have(
-    s3: dict[str, str], proxy: Proxy, tmp_path: Path
+    s3: dict[str, str],
+    proxy: Proxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    larger_than_memory: bool,
 ) -> None:
+    if larger_than_memory:
+        monkeypatch.setattr(files, "MOST_REMEMBERED", 0)
+        monkeypatch.setattr(files, "_RECENT", files.RecentRanges(0))
     table = in_store(tmp_path, s3, vectors=False, rows=30_000, files=4)
     request = change(table, [15_000, 45_000], proxy, tmp_path)
     with proxy.counting() as merge:
@@ -85,6 +94,8 @@ def test_fo4_copy_on_write_moves_no_more_bytes_than_the_touched_files_have(
     assert 0 < sum(one.received for one in data if one.method == "GET") <= whole
     assert 0 < sum(one.sent for one in data if one.method == "PUT") <= whole
     assert table.now() == table.after([{"id": one, "b": f"new {one}"} for one in (15_000, 45_000)])
+    assert files._ON_DISK._kept == {}
+    assert list(scratch_place("range").parent.glob("range-*")) == []
 
 
 def sizes_of(table: FarTable) -> dict[str, int]:

@@ -76,7 +76,8 @@ def _take_out(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> list
 def _rewrite_file(
     cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, rewrite: _Rewrite, fields: Sequence[TableField]
 ) -> WrittenFile:
-    with cursor:
+    old = snapshot.store.relative(snapshot.files[rewrite.index].path)
+    with cursor, snapshot.store.keeping(old, rewrite.path):
         cursor.execute("SET TimeZone = 'UTC'")
         positions = register_positions(cursor, np.full(len(rewrite.removed), rewrite.index), rewrite.removed)
         names = [one.name for one in fields]

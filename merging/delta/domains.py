@@ -16,9 +16,12 @@ _CLUSTERING = "delta.clustering"
 
 def clustering_columns(domains: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
     """The columns that a table's files are clustered by, each as the stored names that lead to it from the top
-    (PROTOCOL.md, "Clustered Table"). Raises Damaged."""
-    paths = domain_fields(domains, _CLUSTERING).get("clusteringColumns") or []
-    if not isinstance(paths, list) or not all(_is_path(path) for path in paths):
+    (PROTOCOL.md, "Clustered Table", whose example states columns by their names alone; Spark states paths). Raises
+    Damaged.
+    """
+    stated = domain_fields(domains, _CLUSTERING).get("clusteringColumns") or []
+    paths = [[one] if isinstance(one, str) else one for one in stated] if isinstance(stated, list) else None
+    if paths is None or not all(_is_path(path) for path in paths):
         raise Damaged(f"clusteringColumns of the domain {_CLUSTERING} is no list of columns")
     return tuple(tuple(path) for path in paths)
 

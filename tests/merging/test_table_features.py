@@ -250,6 +250,16 @@ def test_a_table_whose_clustering_nobody_can_read_is_refused(tmp_path: Path, sta
         merging.inspect_table(world.uri)
 
 
+def test_a_clustering_column_may_be_stated_by_its_name_alone(tmp_path: Path) -> None:
+    """As the protocol's own example has it."""
+    world = World(tmp_path, "merge-on-read")
+    give(world, CLUSTERED, {"delta.dataSkippingNumIndexedCols": "0"}, {})
+    state_domain(world, "delta.clustering", {"clusteringColumns": ["b", ["a"]]})
+    assert delta.open_snapshot(world.uri).clustering_columns == (("b",), ("a",))
+    world.merge(world.stage([{"id": 9, "a": 1, "b": "z"}]))
+    assert statistics_of(world.uri, 2)[0]["minValues"] == {"a": 1, "b": "z"}
+
+
 def test_nothing_is_stated_of_clustering_columns_that_are_in_no_file(tmp_path: Path) -> None:
     world = World(tmp_path, "merge-on-read", partition_by=["b"])
     give(world, CLUSTERED, {}, {})

@@ -40,6 +40,7 @@ RUNS = (
     "client",
     "queue_throughput",
     "conflicts",
+    "stores --rows 1000000",
     "crowd",
     "load",
 )

@@ -66,7 +66,7 @@ class _Session(requests.Session):
         self._timer.daemon = True
         self._timer.start()
         for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter(self._opened))
+            self.mount(scheme, _TellingAdapter(self._opened))
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """As ever, with a timeout for each step unless another is given. Headers that were cut off are no answer."""
@@ -103,7 +103,7 @@ class _Session(requests.Session):
 Opened = Callable[[socket.socket], None]
 
 
-class _Adapter(HTTPAdapter):
+class _TellingAdapter(HTTPAdapter):
     """Opens connections of which it tells, directly and through a proxy."""
 
     def __init__(self, opened: Opened) -> None:

@@ -6,13 +6,13 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import merging
 from merging.staging.staged import base_schema_of, open_for_pages, write_manifest
 from merging.store.space import naming_full_disks
 
@@ -22,7 +22,7 @@ Stage = Callable[[Mapping[str, Any], Callable[[Mapping[str, Any]], None]], dict[
 _PLACES = ("table_uri", "destination", "scratch", "path", "places", "may_leave")
 _LARGEST = 100_000
 
-_FOLDER = merging.scratch_place("staged")
+_FOLDER = tempfile.TemporaryDirectory(prefix="headgate-staged-")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def staged_once(
     key.update(json.dumps(asked, sort_keys=True).encode())
     known = _KNOWN.get(key.hexdigest())
     if known is None:
-        known = _Known(_FOLDER / key.hexdigest(), [])
+        known = _Known(Path(_FOLDER.name, key.hexdigest()), [])
         answer = stage(argument, known.told.append)
         shutil.copytree(Path(argument["destination"], answer["folder"]), known.folder)
         _KNOWN[known.folder.name] = known

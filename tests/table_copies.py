@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class _Pattern:
 
 
 _PATTERNS: dict[str, _Pattern] = {}
-_FOLDER = merging.scratch_place("tables")
+_FOLDER = tempfile.TemporaryDirectory(prefix="headgate-tables-")
 
 
 def create_as_copy(table_uri: Path, data: pa.Table, options: dict[str, Any]) -> None:
@@ -41,6 +42,6 @@ def _pattern_of(data: pa.Table, options: dict[str, Any]) -> _Pattern:
     written.update(json.dumps(options, sort_keys=True).encode())
     key = written.hexdigest()
     if key not in _PATTERNS:
-        folder = _FOLDER / key
+        folder = Path(_FOLDER.name, key)
         _PATTERNS[key] = _Pattern(folder, merging.create_table(str(folder), data, **options).table_id)
     return _PATTERNS[key]

@@ -223,6 +223,7 @@ def test_every_request_of_the_client_is_named(monkeypatch: pytest.MonkeyPatch) -
     asked = ObjectClient(object(), TABLE)
     calls: dict[str, Callable[[], Any]] = {
         "get": lambda: asked.get("a"),
+        "get_dated": lambda: asked.get_dated("a"),
         "get_range": lambda: asked.get_range("a", 0, 1),
         "get_end": lambda: asked.get_end("a", 1),
         "head": lambda: asked.head("a"),
@@ -247,7 +248,7 @@ def test_every_request_of_the_client_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_method_of_a_local_store_is_named() -> None:
-    ways = {"attach", "engine_path", "relative", "publish"}  # these touch no file
+    ways = {"attach", "engine_path", "relative", "keeping"}  # these touch no file
     public = {
         name for name, value in vars(LocalStore).items() if callable(value) and not name.startswith("_")
     }

@@ -41,6 +41,7 @@ RUNS = (
     "queue_throughput",
     "conflicts",
     "stores --rows 1000000",
+    "scale",
     "crowd",
     "load",
 )

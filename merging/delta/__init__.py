@@ -6,7 +6,7 @@ Reading starts with `open_snapshot`; `locate`, `fetch` and `scan_sql` read rows 
 
 from __future__ import annotations
 
-from merging.delta.actions import DataFile
+from merging.delta.active_files import ActiveFiles, differing
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify, verify_logged
 from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
@@ -33,16 +33,16 @@ from merging.delta.snapshot import (
     open_sealed_snapshot,
     open_snapshot,
 )
-from merging.delta.statistics import FirstFiles, Range, files_of_first_rows, stated_ranges
+from merging.delta.statistics import FirstFiles, Range, candidate_files, files_of_first_rows, stated_ranges
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import PreparedCommit, RowChanges, prepare
 
 __all__ = [
     "MARKER_RETENTION",
+    "ActiveFiles",
     "Commit",
     "Compaction",
     "Compared",
-    "DataFile",
     "Expression",
     "FirstFiles",
     "FoundTransaction",
@@ -55,12 +55,14 @@ __all__ = [
     "VectorDescriptor",
     "VersionSize",
     "among_dead",
+    "candidate_files",
     "checkpoint_if_due",
     "checkpoint_is_due",
     "commit",
     "compact",
     "compare",
     "create_table",
+    "differing",
     "discard",
     "engine_paths",
     "fetch",

@@ -144,7 +144,7 @@ def data_file(value: Any) -> DataFile:
         pairs_of(add, "partitionValues", "add") if values else {},
         optional_moment(modified) or 0,
         stats,
-        _num_records(stats),
+        num_records(stats),
         _vector(add),
         _extra(add) if not _EXTRA.isdisjoint(add) else {},
     )
@@ -171,9 +171,13 @@ def _extra(add: Mapping[str, Any]) -> dict[str, Any]:
 def removed_file(value: Any) -> RemovedFile:
     """The removal of a data file. One without a date counts as old, as PROTOCOL.md has it (default 0)."""
     remove = fields_of(value, "remove")
-    return RemovedFile(
-        _path(remove, "remove"), _vector(remove), optional_number(remove.get("deletionTimestamp")) or 0
-    )
+    path, moment = remove.get("path"), remove.get("deletionTimestamp")
+    if type(path) is not str or not path or "\0" in path:
+        path = _path(remove, "remove")
+    if type(moment) is not int or not 0 <= moment < _USUAL_SIZE:
+        moment = optional_number(moment) or 0
+    vector = remove.get("deletionVector")
+    return RemovedFile(path, None if vector is None else VectorDescriptor.from_log(vector), moment)
 
 
 def marker(value: Any) -> Marker:
@@ -288,7 +292,8 @@ def _optional_pairs(value: Any) -> dict[str, str | None]:
 _NUM_RECORDS = re.compile(r'^\s*\{\s*"numRecords"\s*:\s*(\d{1,15})\s*[,}]', re.ASCII)
 
 
-def _num_records(stats_json: str | None) -> int | None:
+def num_records(stats_json: str | None) -> int | None:
+    """The physical rows that statistics state; None where they do not."""
     if not stats_json:
         return None
     quick = _NUM_RECORDS.match(stats_json)
@@ -303,11 +308,11 @@ def read_stats(stats_json: str | None) -> dict[str, Any]:
     if not stats_json:
         return {}
     try:
-        loaded = json.loads(stats_json, parse_float=Decimal, parse_constant=_no_number)
+        loaded = json.loads(stats_json, parse_float=Decimal, parse_constant=no_number)
     except (ValueError, ArithmeticError, RecursionError):
         return {}
     return loaded if isinstance(loaded, dict) else {}
 
 
-def _no_number(_: str) -> None:
+def no_number(_: str) -> None:
     """NaN and Infinity, which are no JSON and bound nothing."""

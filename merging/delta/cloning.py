@@ -48,7 +48,7 @@ def open_clone(
     state = load_state(store)
     elsewhere = [
         path
-        for path in _paths(state.files.values())
+        for path in _paths(state.files)
         if leaves(store, path) and (not _is_whole(path) or leaves(source.store, path))
     ]
     if elsewhere:

@@ -212,13 +212,11 @@ def verify_logged(newest: Snapshot, version: int, row_count_after: int) -> bool:
 def _require_as_planned(
     before: Snapshot, actions: Sequence[Mapping[str, Any]], after: Snapshot, row_count_after: int
 ) -> None:
-    expected = {file.identity for file in before.files}
-    for action in actions:
-        if "remove" in action:
-            expected.discard(_identity(action["remove"]))
-    expected |= {_identity(action["add"]) for action in actions if "add" in action}
+    removed = {_identity(action["remove"]) for action in actions if "remove" in action}
+    added = {_identity(action["add"]) for action in actions if "add" in action}
+    gone, come = before.files.apart_from(after.files)
     problems = []
-    if {file.identity for file in after.files} != expected:
+    if (gone, come) != (_among(before, removed) - added, added - _among(before, added)):
         problems.append("its active files are not those before, without the removed, with the added")
     if after.row_count != row_count_after:
         problems.append(f"it has {after.row_count:,} rows where {row_count_after:,} were expected")
@@ -230,6 +228,12 @@ def _require_as_planned(
             version=after.version,
             data={"table_uri": before.uri},
         )
+
+
+def _among(snapshot: Snapshot, identities: set[tuple[str, str | None]]) -> set[tuple[str, str | None]]:
+    """Those that are active."""
+    named = snapshot.files.with_paths(path for path, _ in identities)
+    return identities & {file.identity for file in snapshot.files.at(named)}
 
 
 def _identity(action: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyroaring
 
 from merging.delta.actions import DataFile
+from merging.delta.active_files import differing
 from merging.delta.reading import files_sql, register_positions, scan_sql
 from merging.delta.snapshot import Snapshot
 from merging.delta.vectors import read_vector
@@ -104,18 +105,18 @@ def _side(
     connection: duckdb.DuckDBPyConnection, mine: Snapshot, other: Snapshot, schema: pa.Schema
 ) -> tuple[str, int]:
     """A SELECT of the rows that `mine` shows and `other` does not show from the same place; files it reads."""
-    theirs = {file.logged_path: file for file in other.files}
     known = [name for name in schema.names if name in mine.schema.names]
-    whole: list[int] = []
+    twins = other.files.twins_of(mine.files.column("path"))
+    whole = np.flatnonzero(twins < 0).tolist()
+    both = np.flatnonzero(twins >= 0)
+    differ = differing(mine.files.vector_texts().take(both), other.files.vector_texts().take(twins[both]))
     partly: list[tuple[int, np.ndarray]] = []
-    for index, file in enumerate(mine.files):
-        twin = theirs.get(file.logged_path)
-        if twin is None:
-            whole.append(index)
-        elif twin.identity != file.identity:
-            revived = np.asarray((_dead(other, twin) - _dead(mine, file)).to_array(), dtype=np.int64)
-            if len(revived):
-                partly.append((index, revived))
+    changed = both[differ]
+    pairs = zip(mine.files.at(changed), other.files.at(twins[changed]), strict=True)
+    for index, (file, twin) in zip(changed.tolist(), pairs, strict=True):
+        revived = np.asarray((_dead(other, twin) - _dead(mine, file)).to_array(), dtype=np.int64)
+        if len(revived):
+            partly.append((index, revived))
     parts = []
     if whole:
         parts.append(scan_sql(connection, mine, known, files=whole))

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -109,6 +109,7 @@ class Footer:
 
 _FOOTERS: Remembered[Footer] = Remembered(_REMEMBERED)
 _LAYOUTS: Remembered[FileLayout] = Remembered(_REMEMBERED_LAYOUTS)
+_RECENT: deque[tuple[pq.ParquetSchema, Any, FileLayout]] = deque(maxlen=4)
 _FIELDS: Remembered[tuple[FileField, ...]] = Remembered(_REMEMBERED_LAYOUTS)
 
 
@@ -168,6 +169,16 @@ def _broken(store: TableStore, path: str, what: str) -> MergeFailed:
 
 
 def _parsed(metadata: pq.FileMetaData) -> Footer:
+    # Most files of a table have the columns of the one before: that is told at a glance.
+    for schema, stated, known in (*_RECENT,):
+        if stated == metadata.metadata and schema.equals(metadata.schema):
+            return Footer(metadata.num_rows, known)
+    layout = _layout_of(metadata)
+    _RECENT.appendleft((metadata.schema, metadata.metadata, layout))
+    return Footer(metadata.num_rows, layout)
+
+
+def _layout_of(metadata: pq.FileMetaData) -> FileLayout:
     arrow = metadata.schema.to_arrow_schema()
     calendar = calendar_of(metadata)
     stated = json.dumps([str(metadata.schema), arrow.names, repr(calendar)])
@@ -175,7 +186,7 @@ def _parsed(metadata: pq.FileMetaData) -> Footer:
     layout = _LAYOUTS.get(signature)
     if layout is None:
         layout = _LAYOUTS.put(signature, FileLayout(signature, arrow.remove_metadata(), calendar))
-    return Footer(metadata.num_rows, layout)
+    return layout
 
 
 def calendar_of(metadata: pq.FileMetaData) -> Calendar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from merging.delta.log import LoggedCommit, TableState, list_commits, load_state
 from merging.delta.reach import open_table
 from merging.delta.snapshot import FoundTransaction
 from merging.errors import FileMissing, TableChanged, TableNotFound
-from merging.store.stores import each_at_once
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,8 @@ def read_sizes(
             return ()
         sizes = [_size_of(state)]
         since = range(first + 1, last + 1)
-        for commit in each_at_once(store, functools.partial(read_commit, store), since):
-            state.apply(commit)
+        for commit in read_commits(store, since):
+            state.apply([commit])
             sizes.append(_size_of(state))
     except (TableNotFound, TableChanged, FileNotFoundError, FileMissing):
         return ()
@@ -97,11 +95,9 @@ def read_sizes(
 
 
 def _size_of(state: TableState) -> VersionSize:
-    files = state.files.values()
-    counts = [file.num_records for file in files]
-    known = [count for count in counts if count is not None]
-    rows = sum(known) - sum(file.dead_rows for file in files) if len(known) == len(counts) else None
-    return VersionSize(state.version, rows, sum(file.size for file in files))
+    counts, dead = state.files.numbers("records", -1), state.files.numbers("dead")
+    rows = int(counts.sum() - dead.sum()) if (counts >= 0).all() else None
+    return VersionSize(state.version, rows, int(state.files.numbers("size").sum()))
 
 
 def find_transaction(

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import itertools
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from merging.delta.actions import (
@@ -30,8 +27,9 @@ from merging.delta.actions import (
     TableProtocol,
     actions_in,
     commit_info,
-    data_file,
 )
+from merging.delta.active_files import ActiveFiles
+from merging.delta.checkpoint_files import files_in
 from merging.delta.damage import Damaged, fields_of, number_of, optional_moment, parse_action, text_of
 from merging.delta.known_states import KnownState, KnownStates
 from merging.delta.reach import require_inside
@@ -41,14 +39,14 @@ from merging.store.stores import LOG_FOLDER, TableStore, each_at_once, meanwhile
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CLASSIC = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
-#: About what the action of a file takes in memory.
-_A_FILE = 1_500
-#: The same of a transaction marker.
+#: About what a line of a commit takes in memory, and a transaction marker.
+_A_LINE = 1_500
 _A_MARKER = 300
 #: So many commits are read on top of a remembered state; from more the newest checkpoint is nearer.
 _MOST_SINCE = 100
-#: So many commits are in memory at a time while a log is replayed.
+#: So many commits, and changes of files, are in memory at a time while a log is replayed.
 _AT_A_TIME = 256
+_CHANGES_AT_A_TIME = 8_192
 _NAMED = re.compile(r"(\d{20})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
 
 
@@ -107,29 +105,37 @@ class TableState:
     protocol: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     metadata_place: str = ""
-    files: dict[tuple[str, str | None], DataFile] = field(default_factory=dict)
+    files: ActiveFiles = field(default_factory=ActiveFiles)
     transactions: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
     marked_in: dict[str, int] = field(default_factory=dict)
     newest: LoggedCommit | None = None
     checkpoint_version: int | None = None
 
-    def apply(self, commit: LoggedCommit) -> None:
-        """Advance by one commit. Raises TableChanged where an action is damaged."""
-        for action in commit.read():
-            self.take(action)
-            if isinstance(action, TableMetadata):
-                self.metadata_place = commit.place_of("metaData")
-            elif isinstance(action, Marker):
-                self.marked_in[action.application_id] = commit.version
-        self.newest = commit
-        self.version = commit.version
+    def apply(self, commits: Iterable[LoggedCommit]) -> None:
+        """Advance by commits. Raises TableChanged where an action is damaged."""
+        changes: list[DataFile | RemovedFile] = []
+        for commit in commits:
+            for action in commit.read():
+                if isinstance(action, DataFile | RemovedFile):
+                    changes.append(action)
+                    continue
+                self.take(action)
+                if isinstance(action, TableMetadata):
+                    self.metadata_place = commit.place_of("metaData")
+                elif isinstance(action, Marker):
+                    self.marked_in[action.application_id] = commit.version
+            self.newest = commit
+            self.version = commit.version
+            if len(changes) > _CHANGES_AT_A_TIME:
+                self.files = self.files.after(changes)
+                changes.clear()
+        self.files = self.files.after(changes)
 
     def copy(self) -> TableState:
         """One that may advance while this one stays where it is."""
         return replace(
             self,
-            files=dict(self.files),
             transactions=dict(self.transactions),
             domains=dict(self.domains),
             marked_in=dict(self.marked_in),
@@ -137,19 +143,13 @@ class TableState:
 
     def weight(self) -> int:
         """About how many bytes it takes."""
-        texts = len(self.metadata.get("schemaString", "")) + sum(
-            len(file.stats_json or "") for file in self.files.values()
-        )
         lines = len(self.newest.actions) if self.newest is not None else 0
-        return _A_FILE * (len(self.files) + lines) + _A_MARKER * len(self.transactions) + texts
+        schema = len(self.metadata.get("schemaString", ""))
+        return self.files.nbytes + schema + _A_LINE * (lines + 1) + _A_MARKER * len(self.transactions)
 
-    def take(self, action: Action) -> None:
-        """Advance by one action."""
+    def take(self, action: Marker | TableMetadata | TableProtocol | Domain) -> None:
+        """Advance by one action that is about no file."""
         match action:
-            case DataFile():
-                self.files[action.identity] = action
-            case RemovedFile():
-                self.files.pop(action.identity, None)
             case Marker():
                 self.transactions[action.application_id] = (action.version, action.last_updated)
             case TableMetadata():
@@ -230,11 +230,10 @@ def _replayed(store: TableStore, listing: _Listing, wanted: int, sources: dict[s
         if usable:
             _note_sources(store, _load_checkpoint(store, parts, state), listing, sources)
             state.version = state.checkpoint_version = number
-        for commit in itertools.chain(commits(), read_commits(store, rest)):
-            if commit.version > number:
-                state.apply(commit)
-            else:
-                state.newest = commit
+        following = itertools.chain(commits(), read_commits(store, rest))
+        if number in behind:
+            state.newest = next(following)
+        state.apply(following)
     return state
 
 
@@ -263,8 +262,7 @@ def _advanced(store: TableStore, known: KnownState[TableState], version: int | N
         sources = {path: mark for path, mark in sources.items() if path in behind}
         _note_sources(store, parts, listing, sources)
     _note_sources(store, [commit_path(one) for one in since if one >= number], listing, sources)
-    for commit in read_commits(store, since):
-        state.apply(commit)
+    state.apply(read_commits(store, since))
     _remember(store, state, sources)
     return state
 
@@ -317,7 +315,7 @@ def load_next_state(store: TableStore, before: TableState) -> TableState:
         if again.actions != known.actions:
             return load_state(store, version)
         state = before.copy()
-        state.apply(following)
+        state.apply([following])
     except FileNotFoundError:
         return load_state(store, version)
     return state
@@ -465,17 +463,26 @@ def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState)
     """Take all that a checkpoint says into a state; the paths of the sidecars that it named."""
     sidecars: list[str] = []
     kinds = ("add", "metaData", "protocol", "txn", "domainMetadata")
-    for action in _checkpoint_actions(store, parts, kinds, sidecars):
-        state.take(action)
+    blocks: list[pa.RecordBatch] = []
+    apart: list[DataFile | RemovedFile] = []
+    for found in _checkpoint_actions(store, parts, kinds, sidecars):
+        if isinstance(found, pa.RecordBatch):
+            blocks.append(found)
+        elif isinstance(found, DataFile | RemovedFile):
+            apart.append(found)
+        else:
+            state.take(found)
+    files = ActiveFiles.in_blocks(blocks)
+    state.files = (files if files.are_different else ActiveFiles().after(files)).after(apart)
     state.metadata_place = f"checkpoint {parts[0]}"
     return sidecars
 
 
 def _checkpoint_actions(
     store: TableStore, parts: Sequence[str], kinds: Sequence[str], opened: list[str]
-) -> Iterator[Action]:
+) -> Iterator[Action | pa.RecordBatch]:
     """The actions of these kinds in a checkpoint: its parts first, then the sidecars that they name, whose paths are
-    added to `opened`.
+    added to `opened`. Files that Parquet names come many at a time, as columns of active files.
 
     Raises TableChanged, naming the file, where one is missing or damaged.
     """
@@ -530,91 +537,27 @@ def _sidecars(values: Iterable[Any]) -> list[str]:
     return [text_of(fields_of(value, "sidecar"), "path", "sidecar") for value in values if value is not None]
 
 
-def _parquet_actions(content: bytes, kinds: Sequence[str], sidecars: list[str]) -> Iterator[Action]:
+def _parquet_actions(
+    content: bytes, kinds: Sequence[str], sidecars: list[str]
+) -> Iterator[Action | pa.RecordBatch]:
     # Spark states moments as INT96, which in nanoseconds would end in 2262.
-    file = pq.ParquetFile(io.BytesIO(content), coerce_int96_timestamp_unit="us")
+    file = pq.ParquetFile(pa.BufferReader(content), coerce_int96_timestamp_unit="us")
     names = file.schema_arrow.names
     wanted = [name for name in (*kinds, "sidecar") if name in names]
     if not wanted and not {"add", "remove", "metaData", "protocol"} & set(names):
         raise Damaged("it has no column of actions")
-    table = file.read(columns=wanted)
     for name in wanted:
-        column = table.column(name)
+        if name == "add":
+            yield from files_in(file)
+            continue
+        column = file.read(columns=[name]).column(name)
         if pa.types.is_null(column.type):
             continue
         if not pa.types.is_struct(column.type):
             raise Damaged(f"its column {name} is no struct but {column.type}")
-        rows = pa.chunked_array(column.filter(column.is_valid())).combine_chunks()
-        if name == "add":
-            yield from _adds(rows)
-        elif name == "sidecar":
-            sidecars += _sidecars(rows.to_pylist())
+        rows = column.filter(column.is_valid()).to_pylist()
+        if name == "sidecar":
+            sidecars += _sidecars(rows)
         else:
-            for value in rows.to_pylist():
+            for value in rows:
                 yield from actions_in({name: value})
-
-
-# What of an add is read; the rest (parsed partition values, columns of other writers) would only cost time.
-_ADD_COLUMNS = (
-    "path",
-    "size",
-    "partitionValues",
-    "modificationTime",
-    "stats",
-    "stats_parsed",
-    "deletionVector",
-    "tags",
-    "baseRowId",
-    "defaultRowCommitVersion",
-    "clusteringProvider",
-)
-
-
-def _adds(adds: pa.StructArray) -> Iterator[DataFile]:
-    available = {adds.type.field(index).name for index in range(adds.type.num_fields)}
-    columns: dict[str, list[Any]] = {}
-    for name in _ADD_COLUMNS:
-        if name not in available:
-            continue
-        values = pc.struct_field(adds, name)
-        if values.null_count == len(values) or (name == "stats_parsed" and "stats" in columns):
-            continue
-        if name == "stats_parsed":
-            values = _with_texts(values)
-        columns[name] = values.to_pylist()
-    names = list(columns)
-    for number, row in enumerate(zip(*columns.values(), strict=True) if columns else [()] * len(adds), 1):
-        action = dict(zip(names, row, strict=True))
-        parsed = action.pop("stats_parsed", None)
-        if isinstance(parsed, dict):
-            action["stats"] = _stats_text(parsed)
-        try:
-            yield data_file(action)
-        except Damaged as damage:
-            raise Damaged(f"add {number}: {damage.message}") from damage
-
-
-def _with_texts(values: pa.Array) -> pa.Array:
-    """A struct in which days and moments are texts: Python's own end with the years 1 and 9999, statistics do not."""
-    # By way of moments without a zone: of those with one Arrow writes no year beyond 32767 right.
-    plain = values.cast(_restated(values.type, _without_zone))
-    return plain.cast(_restated(plain.type, _as_text))
-
-
-def _restated(data_type: pa.DataType, restate: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    if pa.types.is_struct(data_type):
-        return pa.struct([one.with_type(_restated(one.type, restate)) for one in data_type])
-    return restate(data_type)
-
-
-def _without_zone(data_type: pa.DataType) -> pa.DataType:
-    return pa.timestamp(data_type.unit) if pa.types.is_timestamp(data_type) else data_type
-
-
-def _as_text(data_type: pa.DataType) -> pa.DataType:
-    return pa.string() if pa.types.is_temporal(data_type) else data_type
-
-
-def _stats_text(parsed: Mapping[str, Any]) -> str:
-    """Statistics that a checkpoint holds only as a struct, as the JSON text commits use."""
-    return json.dumps({name: value for name, value in parsed.items() if value is not None}, default=str)

@@ -8,13 +8,19 @@ table looks (``open_table``): what held when a table was registered need not hol
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from merging.delta.actions import DataFile
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from merging.delta.active_files import ActiveFiles
+from merging.delta.vectors import VectorDescriptor
 from merging.errors import FilesElsewhere, TableElsewhere
 from merging.store.opening import HiddenOptions
 from merging.store.stores import ObjectStore, SealedStore, TableStore, open_sealed, open_store
@@ -154,10 +160,11 @@ def _root(store: TableStore) -> str | tuple[str, ...]:
     return (root, f"file://{root}", f"file:{root}") if store.is_local else root
 
 
-def leaving(store: TableStore, files: Iterable[DataFile]) -> Iterator[str]:
+def leaving(store: TableStore, files: ActiveFiles) -> Iterator[str]:
     """The paths among those of active files and their vectors that lead out, as the log spells them."""
-    for file in files:
-        if _DOUBTFUL.search(file.logged_path) is not None and leaves(store, file.path):
+    key = ("leaving", store.uri, store.is_local)
+    for file in files.at(files.where(key, functools.partial(_leading_out, store))):
+        if leaves(store, file.path):
             yield file.logged_path
         vector = file.vector
         if vector is not None:
@@ -166,7 +173,25 @@ def leaving(store: TableStore, files: Iterable[DataFile]) -> Iterator[str]:
                 yield vector.path_or_inline
 
 
-def require_reach(store: TableStore, files: Iterable[DataFile]) -> None:
+def _leading_out(store: TableStore, columns: pa.RecordBatch) -> np.ndarray:
+    """Which files lead out, or their vectors: those alone are looked at closely of which it is not plain."""
+    found = np.zeros(len(columns), bool)
+    paths, kinds, vectors = (columns.column(name) for name in ("path", "vector_type", "vector_path"))
+    for row in _rows(pc.match_substring_regex(paths, _DOUBTFUL.pattern)):
+        found[row] = leaves(store, urllib.parse.unquote(paths[row].as_py()))
+    # The end of a relative path is the encoded name of a file; before it may stand a folder.
+    folders = pc.greater(pc.utf8_length(vectors), 20)
+    for row in _rows(pc.or_(pc.equal(kinds, "p"), pc.and_(pc.equal(kinds, "u"), folders))):
+        place = VectorDescriptor(kinds[row].as_py(), vectors[row].as_py(), None, 0, 0).file_path
+        found[row] |= place is not None and leaves(store, place)
+    return found
+
+
+def _rows(mask: pa.Array) -> np.ndarray:
+    return np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
+
+
+def require_reach(store: TableStore, files: ActiveFiles) -> None:
     """Raise FilesElsewhere, with the paths, where files lead out of a table that may not."""
     found = list(leaving(store, files))
     if found and not may_leave(store.uri):

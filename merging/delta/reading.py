@@ -18,6 +18,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from merging.delta.actions import DataFile
 from merging.delta.fields import TableField
 from merging.delta.footers import FileField, FileLayout, file_fields, read_footers
 from merging.delta.projecting import can_be_named, project
@@ -33,6 +34,7 @@ from merging.sql.types import duckdb_type
 _names = itertools.count()
 _FILES_PER_STATEMENT = 64
 _BYTES_PER_STATEMENT = 16 << 20
+_SMALL = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,16 @@ def fetch(
         f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number{empty} WHERE false"
     )
     selected = "".join(f", p.{name}" for name in (*map(column_sql, columns), *_row_id_names(row_ids)))
+    small, hits = _apart(snapshot, hits)
+    if small:
+        source = files_sql(connection, snapshot, small, columns, row_ids=row_ids)
+        with _in_any_order(connection):
+            _run(
+                connection,
+                snapshot,
+                f"INSERT INTO {into} SELECT p.file_index, p.row_number{selected} FROM ({source}) p "
+                f"SEMI JOIN {located} l ON p.file_index = l.file_index AND p.row_number = l.row_number",
+            )
     for together in _batches(snapshot, hits):
         # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
         # so that files are read in parallel.
@@ -121,11 +133,23 @@ def fetch(
             _run(connection, snapshot, f"INSERT INTO {into} {parts}")
 
 
+def _apart(snapshot: Snapshot, files: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The files that one scan reads together, and those that are read each by itself: of a small local file there is
+    nothing to leave out, while a scan of its own costs more than reading it.
+    """
+    sizes = snapshot.files.numbers("size")
+    small = [index for index in files if sizes[index] <= _SMALL] if snapshot.store.is_local else []
+    if len(small) < 2:
+        return [], list(files)
+    return small, [index for index in files if sizes[index] > _SMALL]
+
+
 def _batches(snapshot: Snapshot, files: Sequence[int]) -> Iterator[list[int]]:
     """The files that are fetched from by one statement. DuckDB reads ahead in all of them at once: of large files on
     local disk as many as there are threads keep those busy, and in a distant store it is requests that take the time.
     """
     least = limits().threads if snapshot.store.is_local else _FILES_PER_STATEMENT
+    sizes = snapshot.files.numbers("size")
     batch: list[int] = []
     size = 0
     for index in files:
@@ -133,7 +157,7 @@ def _batches(snapshot: Snapshot, files: Sequence[int]) -> Iterator[list[int]]:
             yield batch
             batch, size = [], 0
         batch.append(index)
-        size += snapshot.files[index].size
+        size += int(sizes[index])
     if batch:
         yield batch
 
@@ -169,8 +193,9 @@ def scan_sql(
         + [f"p.{name}" for name in (*map(column_sql, names), *_row_id_names(row_ids))]
     )
     parts = []
-    whole = [index for index in chosen if snapshot.files[index].vector is None]
-    holed = [index for index in chosen if snapshot.files[index].vector is not None]
+    has_vector = snapshot.files.having_vectors()
+    whole = [index for index in chosen if not has_vector[index]]
+    holed = [index for index in chosen if has_vector[index]]
     if whole:
         source = files_sql(connection, snapshot, whole, names, row_ids=row_ids)
         parts.append(f"SELECT {selected} FROM ({source}) p")
@@ -240,22 +265,20 @@ def _legs(
     """The scans that read `files`: one for each layout, or for all layouts that can be told by the names of their
     columns (`union_by_name`), which is what most tables are."""
     by_layout: dict[str, tuple[FileLayout, list[int]]] = {}
-    for index, footer in zip(
-        files, read_footers(snapshot.store, [snapshot.files[i] for i in files]), strict=True
-    ):
+    for index, footer in zip(files, read_footers(snapshot.store, snapshot.files.at(files)), strict=True):
         by_layout.setdefault(footer.layout.signature, (footer.layout, []))[1].append(index)
     legs: list[_Leg] = []
     for layout, indexes in by_layout.values():
-        path = _engine_path(snapshot, indexes[0])
+        first = snapshot.files[indexes[0]]
         with named_failures(snapshot):
-            held = file_fields(connection, layout, path)
+            held = file_fields(connection, layout, _engine_path(snapshot, first))
         named = len(by_layout) > 1 and can_be_named(held)
         made = project(
             layout,
             held,
             wanted,
             snapshot.mapping_mode,
-            snapshot.files[indexes[0]].path,
+            first.path,
             functools.partial(_spelled, held if named else None),
         )
         leg = _Leg(dict(zip((one.name for one in wanted), made, strict=True)), named)
@@ -281,7 +304,8 @@ def _agree(left: Mapping[str, str], right: Mapping[str, str]) -> bool:
 
 
 def _leg_sql(snapshot: Snapshot, leg: _Leg, columns: Sequence[str], kept: Sequence[TableField]) -> str:
-    paths = ", ".join(literal(_engine_path(snapshot, index)) for index in leg.files)
+    files = snapshot.files.at(leg.files)
+    paths = ", ".join(literal(_engine_path(snapshot, file)) for file in files)
     source = f"read_parquet([{paths}], hive_partitioning = false"
     if len(leg.layouts) > 1:
         source += ", union_by_name = true)"
@@ -300,19 +324,19 @@ def _leg_sql(snapshot: Snapshot, leg: _Leg, columns: Sequence[str], kept: Sequen
     selected = [f"{index_sql} AS file_index", "file_row_number AS row_number"]
     for name in columns:
         if name in snapshot.partition_columns:
-            selected.append(f"{_partition_sql(snapshot, leg.files, name)} AS {column_sql(name)}")
+            selected.append(f"{_partition_sql(snapshot, files, name)} AS {column_sql(name)}")
         else:
             selected.append(f"{leg.expressions[name]} AS {column_sql(name)}")
     if kept:
-        for one, label, fresh in zip(kept, _row_id_names(True), _fresh(snapshot, leg), strict=True):
+        for one, label, fresh in zip(kept, _row_id_names(True), _fresh(files), strict=True):
             selected.append(f"coalesce({leg.expressions[one.name]}, {fresh}) AS {label}")
     return f"SELECT {', '.join(selected)} FROM {source}"
 
 
-def _fresh(snapshot: Snapshot, leg: _Leg) -> tuple[str, str]:
+def _fresh(files: Sequence[DataFile]) -> tuple[str, str]:
     """The row id and commit version of a row that keeps no others: counted from what the log says of its file."""
     stated = [
-        [str(snapshot.files[index].extra.get(name, "NULL")) for index in leg.files]
+        [str(file.extra.get(name, "NULL")) for file in files]
         for name in ("baseRowId", "defaultRowCommitVersion")
     ]
     first, version = (_by_file(one, "BIGINT") for one in stated)
@@ -321,17 +345,17 @@ def _fresh(snapshot: Snapshot, leg: _Leg) -> tuple[str, str]:
 
 def engine_paths(snapshot: Snapshot) -> list[str]:
     """What DuckDB opens to read the data files: all that a session needs that is locked to one snapshot."""
-    return [_engine_path(snapshot, index) for index in range(len(snapshot.files))]
+    return [_engine_path(snapshot, file) for file in snapshot.files]
 
 
-def _engine_path(snapshot: Snapshot, index: int) -> str:
-    return snapshot.store.engine_path(snapshot.store.relative(snapshot.files[index].path))
+def _engine_path(snapshot: Snapshot, file: DataFile) -> str:
+    return snapshot.store.engine_path(snapshot.store.relative(file.path))
 
 
-def _partition_sql(snapshot: Snapshot, files: Sequence[int], name: str) -> str:
+def _partition_sql(snapshot: Snapshot, files: Sequence[DataFile], name: str) -> str:
     data_type = snapshot.schema.field(name).type
     type_name = duckdb_type(data_type)
-    values = [snapshot.partition_text(snapshot.files[index], name) for index in files]
+    values = [snapshot.partition_text(file, name) for file in files]
     return _by_file(["NULL" if value is None else literal(value) for value in values], type_name)
 
 
@@ -348,18 +372,22 @@ def _null_column(snapshot: Snapshot, name: str) -> str:
 
 def _drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: str) -> None:
     """Delete from `table` the rows that vectors mark as gone: only found rows are looked up, not whole vectors."""
-    holed = [index for index, file in enumerate(snapshot.files) if file.vector is not None]
-    if not holed:
+    has_vector = snapshot.files.having_vectors()
+    if not has_vector.any():
         return
-    marks = ", ".join(str(index) for index in holed)
+    hit = connection.execute(f"SELECT DISTINCT file_index FROM {table}").fetchnumpy()["file_index"]
+    holed = np.sort(hit[has_vector[hit]])
+    if not len(holed):
+        return
+    marks = ", ".join(map(str, holed.tolist()))
     found = connection.execute(
         f"SELECT file_index, row_number FROM {table} WHERE file_index IN ({marks})"
     ).fetchnumpy()
     indexes, numbers = found["file_index"], found["row_number"]
     dead_indexes: list[np.ndarray] = []
     dead_numbers: list[np.ndarray] = []
-    for index in np.unique(indexes):
-        vector = snapshot.files[int(index)].vector
+    for index, file in zip(holed, snapshot.files.at(holed), strict=True):
+        vector = file.vector
         if vector is None:
             continue
         mine = numbers[indexes == index]
@@ -382,8 +410,8 @@ def _drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table:
 def _dead_table(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files: Sequence[int]) -> str:
     indexes: list[np.ndarray] = []
     numbers: list[np.ndarray] = []
-    for index in files:
-        vector = snapshot.files[index].vector
+    for index, file in zip(files, snapshot.files.at(files), strict=True):
+        vector = file.vector
         if vector is None:
             continue
         dead = np.asarray(read_vector(snapshot.store, vector).to_array(), dtype=np.int64)

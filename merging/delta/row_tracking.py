@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from merging.delta.actions import DataFile
+from merging.delta.active_files import ActiveFiles
 from merging.delta.damage import Damaged, number_of
 from merging.delta.domains import domain_fields
 from merging.delta.fields import TableField
@@ -45,7 +45,7 @@ def row_tracking_of(
     properties: Mapping[str, str],
     domains: Mapping[str, str],
     fields: Iterable[TableField],
-    files: Iterable[DataFile],
+    files: ActiveFiles,
 ) -> RowTracking | None:
     """How the table tracks its rows; None where it does not. Raises Damaged where that cannot be told."""
     on = {
@@ -72,8 +72,8 @@ def _kept(name: str, properties: Mapping[str, str], fields: Iterable[TableField]
     return TableField(column, column, None, pa.int64())
 
 
-def _highest_id(domains: Mapping[str, str], files: Iterable[DataFile]) -> int:
+def _highest_id(domains: Mapping[str, str], files: ActiveFiles) -> int:
     if DOMAIN in domains:
         return number_of(domain_fields(domains, DOMAIN), HIGHEST_ID, f"the domain {DOMAIN}", lowest=-1)
-    ends = [file.extra["baseRowId"] + (file.num_records or 0) for file in files if "baseRowId" in file.extra]
-    return max(ends, default=0) - 1
+    firsts, counts = files.numbers("first_row_id", -1), files.numbers("records")
+    return int((firsts + counts)[firsts >= 0].max(initial=0)) - 1

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from merging.delta.actions import DataFile
+from merging.delta.active_files import ActiveFiles
 from merging.delta.damage import Damaged
 from merging.delta.domains import clustering_columns
 from merging.delta.features import (
@@ -55,8 +58,8 @@ class FoundTransaction:
 class Snapshot:
     """One version of a table, from its log alone.
 
-    `schema` is the exact logical schema; `files` the active data files (their index in this tuple is the
-    `file_index` of reads); `version_files` nothing but what the log says.
+    `schema` is the exact logical schema; `files` the active data files (their index in this sequence is the
+    `file_index` of reads).
     """
 
     store: TableStore
@@ -70,7 +73,7 @@ class Snapshot:
     partition_columns: tuple[str, ...]
     properties: Mapping[str, str]
     protocol: Mapping[str, Any]
-    files: tuple[DataFile, ...]
+    files: ActiveFiles
     timestamp: datetime
     metadata: Mapping[str, Any]
     storage_options: Mapping[str, str] | None = field(repr=False)
@@ -79,12 +82,20 @@ class Snapshot:
     @functools.cached_property
     def row_count(self) -> int:
         """Exact number of rows, without a scan: counts of the log, or Parquet footers where it has none."""
-        return sum(self.live_records(file) for file in self.files)
+        return self.stored_row_count - int(self.files.numbers("dead").sum())
+
+    @functools.cached_property
+    def stored_row_count(self) -> int:
+        """The same with the rows that vectors hide."""
+        stated, dead = self.files.numbers("records", -1), self.files.numbers("dead")
+        in_doubt = np.flatnonzero(stated < dead)  # also where nothing is stated of a file without a vector
+        asked = sum(self.physical_records(file) for file in self.files.at(in_doubt))
+        return int(stated.sum() - stated[in_doubt].sum()) + asked
 
     @functools.cached_property
     def size_bytes(self) -> int:
         """Bytes of the active data files."""
-        return sum(file.size for file in self.files)
+        return int(self.files.numbers("size").sum())
 
     @functools.cached_property
     def files_elsewhere(self) -> tuple[str, ...]:
@@ -223,8 +234,10 @@ class Snapshot:
         """Raise UnsupportedTable where a partition value is an instant of which nobody can say which."""
         for name in self.partition_columns:
             if is_instant(self.schema.field(name).type):
-                for file in self.files:
-                    self.partition_text(file, name)
+                texts = self.files.partition_texts(self.physical_names[name])
+                for value in pc.unique(texts).to_pylist():
+                    if value:
+                        in_zone(self.properties, name, value)
 
     def physical_records(self, file: DataFile) -> int:
         """Rows stored in a data file, those that a vector hides included: by the log where its word can be right.
@@ -355,7 +368,7 @@ def snapshot_of(
     where files lie outside of a table that may not have such.
     """
     metadata = state.metadata
-    require_reach(store, state.files.values())
+    require_reach(store, state.files)
     require_readable(state.protocol, metadata)
     schema_json = metadata["schemaString"]
     partition_columns = tuple(metadata.get("partitionColumns") or ())
@@ -372,7 +385,7 @@ def snapshot_of(
     if state.newest is not None:
         made = state.newest.timestamp_ms
     else:
-        made = max((file.modification_time for file in state.files.values()), default=0)
+        made = int(state.files.numbers("modified").max(initial=0))
     return Snapshot(
         store=store,
         uri=table_uri,
@@ -385,7 +398,7 @@ def snapshot_of(
         partition_columns=partition_columns,
         properties=properties,
         protocol=state.protocol,
-        files=tuple(state.files.values()),
+        files=state.files,
         timestamp=_from_ms(made),
         metadata=metadata,
         storage_options=storage_options,

@@ -8,6 +8,7 @@ portable Roaring bitmap of row numbers. An inline vector is the payload alone, i
 from __future__ import annotations
 
 import base64
+import functools
 import struct
 import urllib.parse
 import uuid
@@ -25,6 +26,8 @@ from merging.store.stores import TableStore
 MAGIC = 1681511377
 NATIVE_MAGIC = 1681511376
 FORMAT_VERSION = b"\x01"
+_FIELDS = ("storageType", "pathOrInlineDv", "offset", "sizeInBytes", "cardinality")
+_USUAL = 2**60
 
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _B85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
@@ -46,19 +49,27 @@ class VectorDescriptor:
     def from_log(cls, value: Any) -> VectorDescriptor:
         """The descriptor of an add or remove action (JSON or checkpoint). Raises Damaged."""
         stated = fields_of(value, "deletionVector")
-        storage = text_of(stated, "storageType", "deletionVector")
+        values: list[Any] = [stated.get(name) for name in _FIELDS]
+        storage, path, *numbers = values
         if storage not in ("u", "p", "i"):
+            storage = text_of(stated, "storageType", "deletionVector")
             raise Damaged(f"storageType of deletionVector is {storage!r}")
-        path = text_of(stated, "pathOrInlineDv", "deletionVector")
-        if storage == "u" and _uuid_of(path) is None:
+        if type(path) is not str:
+            path = text_of(stated, "pathOrInlineDv", "deletionVector")
+        found = cls(storage, path, None, 0, 0)
+        if not found.is_named:
             raise Damaged(f"pathOrInlineDv of deletionVector is {path[:60]!r}, which names no file")
-        return cls(
-            storage,
-            path,
-            None if stated.get("offset") is None else number_of(stated, "offset", "deletionVector"),
-            number_of(stated, "sizeInBytes", "deletionVector"),
-            number_of(stated, "cardinality", "deletionVector"),
-        )
+        # As with files: what is as usual is told at a glance.
+        if not all(type(number) is int and 0 <= number < _USUAL for number in numbers):
+            offset = None if stated.get("offset") is None else number_of(stated, "offset", "deletionVector")
+            size, cardinality = (number_of(stated, name, "deletionVector") for name in _FIELDS[3:])
+            numbers = [offset, size, cardinality]
+        return cls(storage, path, *numbers)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it says where it is: a relative path ends with the name of a file, encoded."""
+        return self.storage_type != "u" or _uuid_of(self.path_or_inline) is not None
 
     def to_log(self) -> dict[str, Any]:
         """The descriptor as an action holds it."""
@@ -202,8 +213,14 @@ class VectorFile:
 
 def _uuid_of(path: str) -> uuid.UUID | None:
     """The UUID in the last 20 characters of a relative path, None where there is none."""
+    return _encoded_uuid(path[-20:])
+
+
+@functools.lru_cache(maxsize=4_096)
+def _encoded_uuid(text: str) -> uuid.UUID | None:
+    # The vectors of one commit stand in one file, whose name is asked for with each of them.
     try:
-        return uuid.UUID(bytes=_z85_decode(path[-20:]))
+        return uuid.UUID(bytes=_z85_decode(text))
     except ValueError:
         return None
 

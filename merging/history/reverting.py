@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.delta import Snapshot, locate, open_snapshot
+from merging.delta import ActiveFiles, Snapshot, locate, open_snapshot
 from merging.delta.fields import STORED_NAME, stored_names
 from merging.delta.keys import check_key_columns
 from merging.delta.schema import delta_schema
@@ -127,7 +127,7 @@ def _reverse(
     images = images_sql(artefacts, summary)
     pins = _pin(opened, snapshot, images, summary)
     rows = write_rows(opened, _reversed_sql(images, pins, layout), folder)
-    write_base_files(folder, snapshot.files if pins is not None else ())
+    write_base_files(folder, snapshot.files if pins is not None else ActiveFiles())
     counts = count_rows(opened, rows, layout)
     given = {*layout.keys, *(schema.names[position] for position in layout.staged)}
     return Staged(
@@ -177,9 +177,8 @@ def _pin(opened: Session, snapshot: Snapshot, images: str, summary: Mapping[str,
     listed = ", ".join(f"k{place} AS {column_sql(name)}" for place, name in enumerate(keys))
     opened.execute(f"CREATE TEMP VIEW left_keys AS SELECT {listed} FROM {images} WHERE op <> 'delete'")
     attempt = summary["attempt_id"]
-    written = [
-        index for index, file in enumerate(snapshot.files) if attempt_mark(file.logged_path) == attempt
-    ]
+    paths = snapshot.files.column("path").to_pylist()
+    written = [index for index, path in enumerate(paths) if attempt_mark(path) == attempt]
     found = locate(opened.connection, snapshot, "left_keys", keys, "left_rows", files=written)
     return "left_rows" if found.rows == opened.number("SELECT count(*) FROM left_keys") else None
 

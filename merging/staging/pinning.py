@@ -21,7 +21,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from merging.delta import DataFile, Snapshot, VectorDescriptor, among_dead, locate, only_grew
+from merging.delta import (
+    ActiveFiles,
+    Snapshot,
+    VectorDescriptor,
+    among_dead,
+    candidate_files,
+    differing,
+    locate,
+    only_grew,
+)
 from merging.errors import DuplicateKeys
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
@@ -32,6 +41,8 @@ ABSENT = -1
 """``base_file`` of a row whose key the base did not have."""
 
 _UNKNOWN = -2
+#: A variable of the session: the snapshot's index of each base file, -1 where it is gone.
+_FILES = "headgate_standing_files"
 
 
 @dataclass(frozen=True)
@@ -40,14 +51,13 @@ class Standing:
 
     ``located`` rows were found by their keys (table ``located``). With ``pinned`` the others stand where they stood
     at the base, ``held`` in number: all of them (``lost`` is 0), or those in the table ``held`` (n, file_index,
-    row_number). ``files`` gives the snapshot's index of each base file, -1 where it is gone.
+    row_number).
     """
 
     pinned: bool
     located: int
     held: int
     lost: int
-    files: tuple[int, ...]
 
     @property
     def untouched(self) -> bool:
@@ -55,15 +65,9 @@ class Standing:
         return self.pinned and not self.located and not self.lost
 
 
-def write_base_files(folder: Path, files: Sequence[DataFile]) -> None:
+def write_base_files(folder: Path, files: ActiveFiles) -> None:
     """Note the active files of the base, flushed to disk."""
-    vectors = [json.dumps(file.vector.to_log()) if file.vector else None for file in files]
-    table = pa.table(
-        {
-            "path": pa.array([file.logged_path for file in files], pa.string()),
-            "vector": pa.array(vectors, pa.string()),
-        }
-    )
+    table = pa.table({"path": files.column("path"), "vector": files.vector_texts()})
     pq.write_table(table, folder / BASE_FILES, compression="zstd")
     flush_file(folder / BASE_FILES)
 
@@ -81,8 +85,8 @@ def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standi
     if np.any(base_files == _UNKNOWN):
         found = locate(opened.connection, snapshot, "staged_keys", keys, "located")
         refuse_duplicates(opened, "located", keys)
-        return Standing(False, found.rows, 0, 0, ())
-    files = _still_standing(staged, snapshot)
+        return Standing(False, found.rows, 0, 0)
+    files, elsewhere = _still_standing(opened, staged, snapshot, np.unique(base_files[base_files >= 0]))
     indexes = np.where(base_files >= 0, files[base_files], -1)
     expected = base_files >= 0
     alive = (indexes >= 0) & ~_dead(snapshot, indexes, base_rows)
@@ -92,8 +96,6 @@ def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standi
         opened.connection.register("held_rows", held)
         opened.execute("CREATE OR REPLACE TEMP TABLE held AS SELECT * FROM held_rows")
         opened.connection.unregister("held_rows")
-    standing = set(files.tolist())
-    elsewhere = [index for index in range(len(snapshot.files)) if index not in standing]
     found = locate(opened.connection, snapshot, "staged_keys", keys, "located", files=elsewhere)
     if found.rows:
         of_held = "n IN (SELECT n FROM held)" if lost else "op <> 'insert'"
@@ -103,7 +105,11 @@ def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standi
             f"SELECT {key_columns_sql(staged)} FROM {staged.source_sql()} WHERE {of_held}"
         )
         refuse_duplicates(opened, "all_found", keys)
-    return Standing(True, found.rows, int(np.count_nonzero(alive)), lost, tuple(files[:-1].tolist()))
+    standing = pa.table({"place": np.arange(len(files) - 1), "index": files[:-1]})
+    opened.connection.register("standing_rows", standing)
+    opened.execute(f"SET VARIABLE {_FILES} = (SELECT list(index ORDER BY place) FROM standing_rows)")
+    opened.connection.unregister("standing_rows")
+    return Standing(True, found.rows, int(np.count_nonzero(alive)), lost)
 
 
 def _pins(opened: Session, staged: Staged) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,31 +120,44 @@ def _pins(opened: Session, staged: Staged) -> tuple[np.ndarray, np.ndarray, np.n
     return found["n"], found["base_file"], found["base_row"]
 
 
-def _still_standing(staged: Staged, snapshot: Snapshot) -> np.ndarray:
-    """The snapshot's index of each base file whose live rows of the base can only have become fewer; else -1.
+def _still_standing(
+    opened: Session, staged: Staged, snapshot: Snapshot, needed: np.ndarray
+) -> tuple[np.ndarray, list[int]]:
+    """The snapshot's index of each base file whose live rows of the base can only have become fewer, else -1; and the
+    indexes of the files that may hold what the base did not. ``needed`` are the base files in which staged rows stood.
 
     The last entry stands for no file, so that ``ABSENT`` finds -1 too.
     """
     table = pq.read_table(os.path.join(staged.location, BASE_FILES))
-    present = {file.logged_path: index for index, file in enumerate(snapshot.files)}
-    paths, vectors = table.column("path").to_pylist(), table.column("vector").to_pylist()
-    files = np.full(len(paths) + 1, -1, dtype=np.int64)
-    for place, (path, vector) in enumerate(zip(paths, vectors, strict=True)):
-        index = present.get(path)
-        before = VectorDescriptor.from_log(json.loads(vector)) if vector else None
-        if index is not None and only_grew(snapshot.store, before, snapshot.files[index].vector):
-            files[place] = index
-    return files
+    places = snapshot.files.twins_of(table.column("path"))
+    there = np.flatnonzero(places >= 0)
+    before = table.column("vector").take(pa.array(there))
+    after = snapshot.files.vector_texts().take(pa.array(places[there]))
+    changed = there[differing(before, after)]
+    # A file in which no staged row stood matters where it may hold one of their keys today.
+    others = np.setdiff1d(changed, needed)
+    candidates = candidate_files(
+        opened.connection, snapshot, "staged_keys", staged.primary_keys, places[others].tolist()
+    )
+    changed = np.concatenate([np.intersect1d(changed, needed), others[np.isin(places[others], candidates)]])
+    texts = table.column("vector").take(pa.array(changed)).to_pylist()
+    for place, text, file in zip(changed, texts, snapshot.files.at(places[changed]), strict=True):
+        vector = VectorDescriptor.from_log(json.loads(text)) if text else None
+        if not only_grew(snapshot.store, vector, file.vector):
+            places[place] = -1
+    elsewhere = np.setdiff1d(np.arange(len(snapshot.files)), places)
+    return np.append(places, -1), elsewhere.tolist()
 
 
 def _dead(snapshot: Snapshot, indexes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Which of the positions today's vectors mark as gone."""
     dead = np.zeros(len(indexes), dtype=bool)
-    for index in np.unique(indexes):
-        vector = snapshot.files[index].vector if index >= 0 else None
-        if vector is not None:
+    hit = np.unique(indexes[indexes >= 0])
+    holed = hit[snapshot.files.having_vectors()[hit]]
+    for index, file in zip(holed, snapshot.files.at(holed), strict=True):
+        if file.vector is not None:
             mine = np.flatnonzero(indexes == index)
-            dead[mine] = among_dead(snapshot.store, vector, rows[mine])
+            dead[mine] = among_dead(snapshot.store, file.vector, rows[mine])
     return dead
 
 
@@ -155,7 +174,7 @@ def locate_held(opened: Session, staged: Staged, standing: Standing) -> None:
     """Add the rows that stand where they stood to ``located``, for those who need more than their base images."""
     source, places, where = (
         f"{staged.source_sql()} s",
-        f"{file_index_sql(standing)}, s.base_row",
+        f"{file_index_sql()}, s.base_row",
         "op <> 'insert'",
     )
     if standing.lost:
@@ -165,7 +184,6 @@ def locate_held(opened: Session, staged: Staged, standing: Standing) -> None:
     )
 
 
-def file_index_sql(standing: Standing) -> str:
+def file_index_sql() -> str:
     """SQL (over ``rows.parquet`` as ``s``) of the snapshot's index of a pinned row's file."""
-    listed = ", ".join(str(index) for index in standing.files)
-    return f"([{listed}]::BIGINT[])[s.base_file + 1]"
+    return f"getvariable('{_FILES}')[s.base_file + 1]"

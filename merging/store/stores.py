@@ -41,6 +41,7 @@ Answer = TypeVar("Answer")
 
 #: A path that says by itself where a file is, whatever table names it.
 _WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
+_GLOB = re.compile(r"[*?\[]")
 _UNLINKED = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
@@ -534,4 +535,4 @@ def create_twice(store: TableStore) -> tuple[bool, bool]:
 
 def escape_glob(path: str) -> str:
     """A path as DuckDB takes it literally: its readers expand `*`, `?` and `[` otherwise."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in path)
+    return _GLOB.sub(r"[\g<0>]", path)

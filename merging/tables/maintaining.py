@@ -82,15 +82,14 @@ def table_condition(table_uri: str, *, storage_options: Mapping[str, str] | None
     except UnsupportedTable as error:
         obstacles = error.features
     groups = delta.files_to_compact(snapshot, small_file_share=SMALL_FILE_SHARE, dead_share=1)
-    vectors = [file.vector for file in snapshot.files if file.vector]
     return TableCondition(
         version=snapshot.version,
         row_count=snapshot.row_count,
         size_bytes=snapshot.size_bytes,
         files=len(snapshot.files),
         small_files=sum(len(group) for group in groups),
-        vectors=len(vectors),
-        dead_rows=sum(vector.cardinality for vector in vectors),
+        vectors=int(snapshot.files.having_vectors().sum()),
+        dead_rows=int(snapshot.files.numbers("dead").sum()),
         checkpoint_due=delta.checkpoint_is_due(snapshot),
         obstacles=obstacles,
     )

@@ -71,7 +71,7 @@ def _held_sql(staged: Staged, snapshot: Snapshot, alignment: Alignment, standing
     source, here, places = (
         f"{staged.source_sql()} s",
         "s.op <> 'insert'",
-        (file_index_sql(standing), "s.base_row"),
+        (file_index_sql(), "s.base_row"),
     )
     if standing.lost:
         source, here, places = f"{source} JOIN held h ON h.n = s.n", "true", ("h.file_index", "h.row_number")

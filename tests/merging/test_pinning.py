@@ -17,7 +17,7 @@ import pytest
 
 import merging
 from merging import Staged
-from merging.delta import open_snapshot, set_deletion_vectors
+from merging.delta import ActiveFiles, open_snapshot, set_deletion_vectors
 from merging.sql.session import session
 from merging.staging.pinning import find_standing, write_base_files
 from merging.staging.staged import open_staged, write_manifest
@@ -37,7 +37,7 @@ def without_pins(staged: Staged) -> Staged:
             f"COPY (SELECT * REPLACE (NULL::INTEGER AS base_file, NULL::BIGINT AS base_row) "
             f"FROM '{staged.rows_path}') TO '{folder}/rows.parquet' (FORMAT parquet)"
         )
-    write_base_files(folder, ())
+    write_base_files(folder, ActiveFiles())
     snapshot = open_snapshot(staged.table_uri, version=staged.base_version)
     write_manifest(folder, dataclasses.replace(staged, location=str(folder)), snapshot.schema_json)
     return open_staged(str(folder))

@@ -141,7 +141,6 @@ def test_what_is_remembered_is_bounded() -> None:
     known: KnownStates[TableState] = KnownStates(weight * 3)
     for version in range(10):
         state = TableState(version=version)
-        state.files = {("f", str(version)): None}  # type: ignore[dict-item]
         state.weight = lambda: weight  # type: ignore[method-assign]
         known.put("t", state, {f"{version}.json": StoredObject(f"{version}.json", 1, 1)})
     assert [known.nearest("t", version) is not None for version in (6, 7, 9)] == [False, True, True]

@@ -7,11 +7,13 @@ VersionMoved. It is still meant to run under the same lease as merges, so as not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify
 from merging.delta.features import upgraded_protocol
@@ -55,7 +57,7 @@ def compact(
     chosen = [index for group in groups for index in group]
     if not chosen:
         return Compaction(None, 0, 0, 0, 0)
-    folded = sum(1 for index in chosen if snapshot.files[index].vector)
+    folded = int(snapshot.files.having_vectors()[chosen].sum())
     metrics = {"numRemovedFiles": len(chosen), "numDeletionVectorsRemoved": folded}
     prepared = prepare_rewrite(connection, snapshot, groups, (), attempt_id=attempt_id)
     added = _files_added(prepared)
@@ -103,23 +105,41 @@ def files_to_compact(
     snapshot: Snapshot, *, small_file_share: float = 0.5, dead_share: float = 0.0
 ) -> list[list[int]]:
     """Indexes of the files that `compact` would write again, those of one partition together."""
-    limit = target_file_size(snapshot) * small_file_share
-    by_partition: dict[tuple[tuple[str, str | None], ...], list[int]] = {}
-    for index, file in enumerate(snapshot.files):
-        by_partition.setdefault(tuple(sorted(file.partition_values.items())), []).append(index)
+    files = snapshot.files
+    small = files.numbers("size") < target_file_size(snapshot) * small_file_share
+    clustered = files.column("clustering").is_valid().to_numpy()
+    worn = _worn(snapshot, dead_share)
     groups = []
-    for indexes in by_partition.values():
-        clustered = {index for index in indexes if "clusteringProvider" in snapshot.files[index].extra}
-        small = {index for index in indexes if snapshot.files[index].size < limit} - clustered
-        chosen = small if len(small) > 1 else set()
-        for index in indexes:
-            file = snapshot.files[index]
-            if file.vector and file.vector.cardinality > dead_share * snapshot.physical_records(file):
-                chosen.add(index)
-        groups += [[index] for index in sorted(chosen & clustered)]
-        if chosen - clustered:
-            groups.append(sorted(chosen - clustered))
+    for indexes in _by_partition(snapshot):
+        together = indexes[small[indexes] & ~clustered[indexes]]
+        chosen = set(together.tolist() if len(together) > 1 else ()) | set(indexes[worn[indexes]].tolist())
+        apart = {index for index in chosen if clustered[index]}
+        groups += [[index] for index in sorted(apart)]
+        if chosen - apart:
+            groups.append(sorted(chosen - apart))
     return groups
+
+
+def _worn(snapshot: Snapshot, dead_share: float) -> np.ndarray:
+    """Of which files more than this share of the rows are dead, by what the log says or else by their footers."""
+    stored, dead = snapshot.files.numbers("records", -1).copy(), snapshot.files.numbers("dead")
+    in_doubt = np.flatnonzero((stored < dead) & (dead > 0))
+    stored[in_doubt] = [snapshot.physical_records(file) for file in snapshot.files.at(in_doubt)]
+    worn: np.ndarray = (dead > 0) & (dead > dead_share * stored)
+    return worn
+
+
+def _by_partition(snapshot: Snapshot) -> Iterator[np.ndarray]:
+    """The indexes of the files of each partition, in the order in which partitions come first."""
+    files, places = snapshot.files, pa.array(np.arange(len(snapshot.files)))
+    names = [snapshot.physical_names[name] for name in snapshot.partition_columns]
+    if not names:
+        yield from [np.arange(len(files))] if len(files) else []
+        return
+    values = {f"c{place}": files.partition_texts(name) for place, name in enumerate(names)}
+    table = pa.table({**values, "place": places}).group_by([*values], use_threads=False)
+    for row in table.aggregate([("place", "list")]).column("place_list").to_pylist():
+        yield np.array(row)
 
 
 def set_deletion_vectors(
@@ -146,7 +166,7 @@ def set_deletion_vectors(
         if protocol != snapshot.protocol:
             leading.append({"protocol": protocol})
     leading.append({"metaData": {**snapshot.metadata, "configuration": configuration}})
-    holed = [] if enabled else [[index] for index, file in enumerate(snapshot.files) if file.vector]
+    holed = [] if enabled else [[index] for index in np.flatnonzero(snapshot.files.having_vectors()).tolist()]
     prepared = prepare_rewrite(connection, snapshot, holed, leading, attempt_id=attempt_id)
     added = _files_added(prepared)
     info = _info("SET TBLPROPERTIES", user, {"numAddedFiles": added})

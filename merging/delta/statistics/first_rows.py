@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from merging.delta.actions import DataFile
 from merging.delta.footers import footer_bytes, read_footers
 from merging.delta.snapshot import Snapshot
-from merging.delta.statistics.bounds import Bounds, reader_of
+from merging.delta.statistics.column_bounds import bounds_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class FirstFiles:
 
 @dataclass(frozen=True)
 class _Stated:
-    index: int
     low: Any
     high: Any
     rows: int
@@ -45,28 +45,39 @@ def files_of_first_rows(
     known = pa.types.is_integer(data_type) or pa.types.is_string(data_type)
     if not known or len(snapshot.files) < 2 or name in snapshot.partition_columns:
         return
-    stored, read = snapshot.physical_names[name], reader_of(data_type)
-    always: list[int] = []
-    stated: list[_Stated] = []
-    for index, file in enumerate(snapshot.files):
-        found = _stated(index, file, stored, read)
-        if found is None:
-            always.append(index)
-        elif beyond is None or found.high >= beyond:
-            stated.append(found)
-    stated.sort(key=lambda one: one.low)
+    stated = bounds_of(snapshot, name)
+    low, high = stated.column("low"), stated.column("high")
+    bounded = pc.and_(low.is_valid(), high.is_valid()).to_numpy()
+    always = np.flatnonzero(~bounded)
+    if beyond is not None:
+        bounded &= pc.greater_equal(high, pa.scalar(beyond, data_type)).fill_null(False).to_numpy()
+    chosen = np.flatnonzero(bounded)
+    lows = low.take(pa.array(chosen)).combine_chunks()
+    order = pc.array_sort_indices(lows).to_numpy()
+    chosen, lows = chosen[order], lows.take(pa.array(order))
+    rows = _rows_at_least(snapshot, stated.column("nulls"))[chosen]
     # Of a file in which the place lies nobody knows how many rows are behind it: perhaps all, perhaps none.
     for hopeful in (True, False):
-        counted = 0
-        for number, one in enumerate(stated[:-1]):
-            counted += one.rows if hopeful or beyond is None or one.low > beyond else 0
-            if counted >= wanted:
-                files = [*always, *(other.index for other in stated[: number + 1])]
-                first = FirstFiles(sorted(files), stated[number + 1].low)
-                if hopeful and pa.types.is_integer(data_type) and not snapshot.store.is_local:
-                    yield _first_row_groups(snapshot, first, name, wanted, beyond=beyond)
-                yield first
-                break
+        counted = rows
+        if not hopeful and beyond is not None:
+            counted = np.where(
+                pc.greater(lows, pa.scalar(beyond, data_type)).to_numpy(zero_copy_only=False), rows, 0
+            )
+        enough = np.flatnonzero(np.cumsum(counted)[:-1] >= wanted)
+        if len(enough):
+            number = int(enough[0])
+            files = np.sort(np.concatenate([always, chosen[: number + 1]]))
+            first = FirstFiles(files.tolist(), lows[number + 1].as_py())
+            if hopeful and pa.types.is_integer(data_type) and not snapshot.store.is_local:
+                yield _first_row_groups(snapshot, first, name, wanted, beyond=beyond)
+            yield first
+
+
+def _rows_at_least(snapshot: Snapshot, nulls: pa.ChunkedArray) -> np.ndarray:
+    """How many values of a column each file has at least, by what is stated of its NULLs."""
+    stated, dead = snapshot.files.numbers("records", -1), snapshot.files.numbers("dead")
+    missing = nulls.fill_null(-1).to_numpy()
+    return np.where((stated < 0) | (missing < 0), 0, stated - dead - missing)
 
 
 def _first_row_groups(
@@ -76,15 +87,15 @@ def _first_row_groups(
     what their footers state of whole numbers. Of a distant file each row group costs a request.
     """
     stored = snapshot.physical_names[name]
-    read_footers(snapshot.store, [snapshot.files[index] for index in found.files])  # at once, and checked
+    files = snapshot.files.at(found.files)
+    read_footers(snapshot.store, files)  # at once, and checked
     groups: list[_Stated] = []
-    for index in found.files:
-        file = snapshot.files[index]
+    for file in files:
         metadata = pq.read_metadata(
             io.BytesIO(footer_bytes(snapshot.store, snapshot.store.relative(file.path)))
         )
         for number in range(metadata.num_row_groups):
-            stated = _of_group(index, metadata.row_group(number), stored)
+            stated = _of_group(metadata.row_group(number), stored)
             if stated is None or file.dead_rows:
                 return found
             if beyond is None or stated.high >= beyond:
@@ -98,29 +109,12 @@ def _first_row_groups(
     return found
 
 
-def _of_group(index: int, group: pq.RowGroupMetaData, stored: str) -> _Stated | None:
+def _of_group(group: pq.RowGroupMetaData, stored: str) -> _Stated | None:
     for place in range(group.num_columns):
         column = group.column(place)
         if column.path_in_schema == stored:
             stated = column.statistics
             if stated is None or not stated.has_min_max or type(stated.min) is not int:
                 return None
-            return _Stated(index, stated.min, stated.max, stated.num_values)
+            return _Stated(stated.min, stated.max, stated.num_values)
     return None
-
-
-def _stated(index: int, file: DataFile, stored: str, read: Any) -> _Stated | None:
-    """Bounds of a file's values, and how many of them it has at least; None where it does not say."""
-    stats = file.stats()
-    lows, highs, nulls = (_member(stats, kind, stored) for kind in ("minValues", "maxValues", "nullCount"))
-    bounds: Bounds = read(lows, highs)
-    if bounds[0] is None or bounds[1] is None:
-        return None
-    counted = file.num_records is not None and isinstance(nulls, int)
-    rows = (file.num_records or 0) - file.dead_rows - nulls if counted else 0
-    return _Stated(index, bounds[0], bounds[1], rows)
-
-
-def _member(stats: dict[str, Any], kind: str, stored: str) -> Any:
-    values = stats.get(kind)
-    return values.get(stored) if isinstance(values, dict) else None

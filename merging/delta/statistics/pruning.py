@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
-from merging.delta.actions import DataFile
-from merging.delta.partitions import in_zone, is_instant
 from merging.delta.snapshot import Snapshot
-from merging.delta.statistics.bounds import Bounds, partition_reader_of, reader_of
+from merging.delta.statistics.column_bounds import bounds_of
 from merging.sql.quoting import column_sql
 
 # Pairs of key and file up to which every pair is compared; beyond it each column is judged by itself.
@@ -85,72 +84,15 @@ def _prunable(data_type: pa.DataType) -> bool:
 
 def _bounds_table(snapshot: Snapshot, columns: Sequence[str], files: Sequence[int]) -> pa.Table:
     """One row a file that can hold a key: file_index, and low_i and high_i (NULL: no bound) of each column's type."""
-    lows: list[list[Any]] = [[] for _ in columns]
-    highs: list[list[Any]] = [[] for _ in columns]
-    indexes: list[int] = []
-    readers = [_bounds_reader(snapshot, name) for name in columns]
-    for index in files:
-        file = snapshot.files[index]
-        bounds = _file_bounds(file, readers)
-        if bounds is None:
-            continue  # a partition of NULLs, where no key can be
-        indexes.append(index)
-        for position, (low, high) in enumerate(bounds):
-            lows[position].append(low)
-            highs[position].append(high)
-    arrays = {"file_index": pa.array(indexes, pa.int64())}
+    indexes = np.fromiter(files, np.int64)
+    possible = np.ones(len(indexes), bool)
+    arrays: dict[str, Any] = {}
     for position, name in enumerate(columns):
-        data_type = snapshot.schema.field(name).type
-        arrays[f"low_{position}"] = _bound_array(data_type, lows[position])
-        arrays[f"high_{position}"] = _bound_array(data_type, highs[position])
-    return pa.table(arrays)
-
-
-def _bound_array(data_type: pa.DataType, values: Sequence[Any]) -> pa.Array:
-    if pa.types.is_timestamp(data_type):
-        return pa.array(values, pa.int64()).cast(data_type)
-    if pa.types.is_date(data_type):
-        return pa.array(values, pa.int32()).cast(data_type)
-    return pa.array(values, data_type)
-
-
-# Stored name of a column, whether it is a partition column, and what makes bounds of what the log states.
-_Reader = tuple[str, bool, Callable[[Any, Any], "Bounds"]]
-
-
-def _bounds_reader(snapshot: Snapshot, name: str) -> _Reader:
-    data_type = snapshot.schema.field(name).type
-    stored = snapshot.physical_names[name]
-    if name not in snapshot.partition_columns:
-        return stored, False, reader_of(data_type)
-    read = partition_reader_of(data_type)
-    if not is_instant(data_type):
-        return stored, True, read
-
-    def read_instant(value: Any, _: Any) -> Bounds:
-        zoned = in_zone(snapshot.properties, name, value)
-        return read(zoned, zoned)
-
-    return stored, True, read_instant
-
-
-def _file_bounds(file: DataFile, readers: Sequence[_Reader]) -> list[Bounds] | None:
-    found: list[Bounds] = []
-    lows: Mapping[str, Any] | None = None
-    highs: Mapping[str, Any] = {}
-    for name, is_partition, read in readers:
-        if is_partition:
-            value = file.partition_values.get(name)
-            if value in (None, ""):
-                return None
-            found.append(read(value, value))
-            continue
-        if lows is None:
-            stats = file.stats()
-            lows, highs = _object(stats.get("minValues")), _object(stats.get("maxValues"))
-        found.append(read(lows.get(name), highs.get(name)))
-    return found
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+        bounds = bounds_of(snapshot, name)
+        if len(indexes) < len(bounds):
+            bounds = bounds.take(pa.array(indexes))
+        possible &= ~bounds.column("never").to_numpy()  # a partition of NULLs, where no key can be
+        arrays[f"low_{position}"] = bounds.column("low")
+        arrays[f"high_{position}"] = bounds.column("high")
+    table = pa.table({"file_index": indexes, **arrays})
+    return table if possible.all() else table.filter(pa.array(possible))

@@ -20,8 +20,7 @@ def mark_rows(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> None
     vectors = VectorFile(vector_identity(builder.attempt_id))
     store = builder.snapshot.store
     additions: list[dict[str, Any]] = []
-    for index, numbers in removed.items():
-        file = builder.snapshot.files[index]
+    for file, numbers in zip(builder.snapshot.files.at(removed), removed.values(), strict=True):
         bitmap = pyroaring.BitMap64(numbers.astype(np.uint64))
         before = 0
         if file.vector is not None:

@@ -54,7 +54,7 @@ def _parts(builder: CommitBuilder, relation: str, partition: Partition) -> tuple
     The size of a row is taken from the table's own files.
     """
     snapshot, where, total = builder.snapshot, partition.where, partition.rows
-    physical = sum(snapshot.physical_records(file) for file in snapshot.files)
+    physical = snapshot.stored_row_count
     bytes_per_row = max(1.0, snapshot.size_bytes / physical) if physical else 100.0
     rows_per_file = max(_LEAST_ROWS_PER_FILE, int(target_file_size(snapshot) / bytes_per_row))
     if total <= rows_per_file:

@@ -116,9 +116,9 @@ def _files_of(builder: CommitBuilder) -> Iterator[None]:
 
 def _remove_rows(builder: CommitBuilder, strategy: CommitStrategy, removed: str) -> None:
     """Let rows go by the vectors of their files where the strategy marks those, else with their files."""
-    files = builder.snapshot.files
     by_file = _numbers_by_file(builder.connection, removed)
-    marked = {index: numbers for index, numbers in by_file.items() if strategy.marks(files[index])}
+    files = zip(by_file.items(), builder.snapshot.files.at(by_file), strict=True)
+    marked = {index: numbers for (index, numbers), file in files if strategy.marks(file)}
     mark_rows(builder, marked)
     rewrite_without(builder, {index: by_file[index] for index in by_file if index not in marked})
 

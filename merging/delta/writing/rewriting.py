@@ -61,8 +61,7 @@ def rewrite_without(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -
 def _take_out(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> list[_Rewrite]:
     """Remove the files from the log; what is to be written in place of those that keep rows."""
     rewrites = []
-    for index, numbers in removed.items():
-        file = builder.snapshot.files[index]
+    for file, (index, numbers) in zip(builder.snapshot.files.at(removed), removed.items(), strict=True):
         live = builder.live_records(file)
         builder.remove_rows(file, len(numbers), len(np.unique(numbers)))
         builder.count("numTargetFilesRemoved", 1)
@@ -108,7 +107,7 @@ def rewrite_together(builder: CommitBuilder, group: Sequence[int]) -> None:
     Raises MergeFailed where a new file is not what it was made from.
     """
     snapshot = builder.snapshot
-    files = [snapshot.files[index] for index in group]
+    files = snapshot.files.at(group)
     columns = builder.columns_in_files(snapshot.schema)
     live = sum(builder.live_records(file) for file in files)
     bytes_live = sum(
@@ -141,9 +140,9 @@ def rewrite_together(builder: CommitBuilder, group: Sequence[int]) -> None:
 def _batches(snapshot: Snapshot, group: Sequence[int], share: int) -> Iterator[list[int]]:
     batch: list[int] = []
     rows = 0
-    for index in group:
+    for index, file in zip(group, snapshot.files.at(group), strict=True):
         batch.append(index)
-        rows += snapshot.live_records(snapshot.files[index])
+        rows += snapshot.live_records(file)
         if rows >= share:
             yield batch
             batch, rows = [], 0

@@ -30,9 +30,12 @@ def workers() -> list[int]:
 
 
 def writes(pids: list[int]) -> bool:
-    """Whether one of them holds a lock to write (``proc_locks(5)``): stopped so, it would keep the database."""
+    """Whether one of them holds a lock to write as SQLite does (``proc_locks(5)``): stopped so, it would keep the
+    database."""
     locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    return any("WRITE" in lock and not {str(pid) for pid in pids}.isdisjoint(lock) for lock in locks)
+    return any(
+        {"POSIX", "WRITE"} <= {*lock} and not {str(pid) for pid in pids}.isdisjoint(lock) for lock in locks
+    )
 
 
 def stop(pids: list[int]) -> None:
@@ -44,7 +47,9 @@ def stop(pids: list[int]) -> None:
 def held(pids: list[int]) -> Iterator[None]:
     """Stop processes for a while, none of them in the middle of a transaction."""
     stop(pids)
+    until = time.monotonic() + PATIENT / 1000
     while writes(pids):
+        assert time.monotonic() < until, "they write without an end"
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
         time.sleep(0.05)

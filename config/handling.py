@@ -16,9 +16,9 @@ class HandlerInOneThread(ASGIHandler):
     for in the thread.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.load_middleware(is_async=False)
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Make the chain of functions that it is without an event loop, whatever is asked for."""
+        super().load_middleware(is_async=False)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """What ``get_response`` answers, in the thread of this request."""

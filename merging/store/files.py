@@ -13,8 +13,9 @@ its local values whenever it lets go of the interpreter.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ _TAIL = 64 * 1024
 _KEPT_BYTES = 64 * 1024 * 1024
 _RECENT_BYTES = 96 * 1024 * 1024
 _LEAST_KEPT = 64 * 1024
+#: Two files are rewritten at a time, and each result is about as large as what it is made of.
+_ROOM_FOR_RESULTS = 4
 #: Larger files are read from the store, even by whoever wrote them.
 MOST_REMEMBERED = _RECENT_BYTES // 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -133,20 +136,24 @@ class RangesOnDisk:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], list[tuple[int, int, Path]]] = {}
+        self._blocks: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     @contextmanager
     def keeping(self, places: Collection[tuple[str, str]]) -> Iterator[None]:
-        """Keep all of these objects until the block ends. Blocks at the same time have objects of their own."""
+        """Keep all of these objects until the last block ends that names them."""
         with self._lock:
-            self._kept.update((place, []) for place in places)
+            self._blocks.update(places)
         try:
             yield
         finally:
             with self._lock:
-                gone = [kept for place in places for kept in self._kept.pop(place, ())]
-            for _, _, file in gone:
-                file.unlink(missing_ok=True)
+                self._blocks.subtract(places)
+                ended = [place for place in places if not self._blocks[place]]
+                for place in ended:
+                    del self._blocks[place]
+            for place in ended:
+                self.forget(place)
 
     def get(self, place: tuple[str, str], start: int, end: int) -> bytes | None:
         """A range, where all of it is kept."""
@@ -155,17 +162,22 @@ class RangesOnDisk:
         if not within:
             return None
         begins, _, file = within[0]
-        with file.open("rb") as content:
-            content.seek(start - begins)
-            return content.read(end - start)
+        try:
+            with file.open("rb") as content:
+                content.seek(start - begins)
+                return content.read(end - start)
+        except FileNotFoundError:  # the block ended, or the object was replaced, just now
+            return None
 
-    def put(self, place: tuple[str, str], start: int, content: bytes) -> bool:
-        """Keep a range, if the object is worked on; whether it is. A full disk keeps nothing, and stops nobody."""
-        with self._lock:
-            kept = self._kept.get(place)
-        if kept is None:
+    def put(self, place: tuple[str, str], start: int, content: bytes, size: int) -> bool:
+        """Keep a range of an object of this size, if it is worked on; whether it is.
+
+        What is written in its place needs room first: where there is little, nothing is kept, and nobody is stopped."""
+        if place not in self._blocks:
             return False
         file = scratch_place("range")
+        if shutil.disk_usage(file.parent).free < len(content) + _ROOM_FOR_RESULTS * size:
+            return True
         try:
             file.write_bytes(content)
         except OSError:
@@ -176,14 +188,24 @@ class RangesOnDisk:
 
     def take(self, place: tuple[str, str], file: Path) -> None:
         """Keep a whole object that was written from this file, which it takes, if it is worked on."""
-        if place in self._kept:
+        if place in self._blocks:
             mine = scratch_place("range")
             file.rename(mine)
             self._add(place, 0, mine.stat().st_size, mine)
 
+    def forget(self, place: tuple[str, str]) -> None:
+        """Ask the store again next time."""
+        with self._lock:
+            gone = self._kept.pop(place, [])
+        for _, _, file in gone:
+            file.unlink(missing_ok=True)
+
     def _add(self, place: tuple[str, str], start: int, length: int, file: Path) -> None:
         with self._lock:
-            self._kept[place].append((start, start + length, file))
+            if place in self._blocks:
+                self._kept.setdefault(place, []).append((start, start + length, file))
+                return
+        file.unlink(missing_ok=True)  # the block ended while this was written
 
 
 _ON_DISK = RangesOnDisk()
@@ -236,7 +258,7 @@ class RangedReader:
             raise
         if len(content) != end - start:
             raise OSError(f"{path}: the store gave {len(content)} bytes where {end - start} were asked for")
-        if not _ON_DISK.put(place, start, content):
+        if not _ON_DISK.put(place, start, content, known.size):
             _RECENT.put(place, start, content)
         return content
 
@@ -261,6 +283,7 @@ class RangedReader:
         """Ask the store again next time."""
         self._known.forget((self._identity, path))
         _RECENT.forget((self._identity, path))
+        _ON_DISK.forget((self._identity, path))
 
 
 class LocalReader:

@@ -18,10 +18,14 @@ from config.handling import HandlerInOneThread
 SEEN: list[tuple[str, threading.Thread]] = []
 
 
+MADE: list[object] = []
+
+
 class Outer:
     """A middleware that notes where it is called, as those of the settings are: with ``__call__`` alone."""
 
     def __init__(self, get_response: Any) -> None:
+        MADE.append(self)
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -58,10 +62,12 @@ async def answer_of(address: str) -> bytes:
 @override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[f"{__name__}.Outer"] * 2)
 def test_middleware_and_view_are_called_in_one_thread_that_is_not_the_loops() -> None:
     SEEN.clear()
+    MADE.clear()
     assert asyncio.run(answer_of("/seen")) == b"seen"
     assert [what for what, _ in SEEN] == ["before", "before", "view", "after", "after"]
     assert len({thread for _, thread in SEEN}) == 1
     assert SEEN[0][1] is not threading.main_thread()
+    assert len(MADE) == 2, "each is made once"
     assert asyncio.run(answer_of("/waited")) == b"waited"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -95,6 +96,38 @@ def test_fo4_copy_on_write_moves_no_more_bytes_than_the_touched_files_have(
     assert 0 < sum(one.sent for one in data if one.method == "PUT") <= whole
     assert table.now() == table.after([{"id": one, "b": f"new {one}"} for one in (15_000, 45_000)])
     assert files._ON_DISK._kept == {}
+    assert list(scratch_place("range").parent.glob("range-*")) == []
+
+
+def test_what_is_kept_on_disk_goes_with_the_last_block_and_whatever_comes_after_it_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, place = files.RangesOnDisk(), ("s3://a", "part")
+    assert not kept.put(place, 0, b"nobody works on it", 18)
+    with kept.keeping([place]):
+        with kept.keeping([place]):
+            assert kept.put(place, 10, b"0123456789", 20)
+        assert kept.get(place, 12, 15) == b"234", "another block names it still"
+        assert kept.get(place, 5, 12) is None
+        kept.forget(place)  # it was replaced
+        assert kept.get(place, 12, 15) is None
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=89))
+        assert kept.put(place, 10, b"0123456789", 20)
+        assert kept.get(place, 10, 20) is None, "the result needs the room"
+    monkeypatch.undo()
+
+    ended = kept.keeping([place])
+    ended.__enter__()
+    write = Path.write_bytes
+
+    def and_the_block_ends(file: Path, content: bytes) -> int:
+        ended.__exit__(None, None, None)
+        return write(file, content)
+
+    monkeypatch.setattr(Path, "write_bytes", and_the_block_ends)
+    assert kept.put(place, 0, b"0123456789", 10)
+    assert kept.get(place, 0, 10) is None
+    assert (kept._kept, kept._blocks) == ({}, {})
     assert list(scratch_place("range").parent.glob("range-*")) == []
 
 

@@ -195,7 +195,7 @@ class ActiveFiles(Sequence[DataFile]):
             else part.block.derived(key, derive)
             for part in self._parts
         ]
-        return pa.Table.from_batches(batches) if batches else derive(_EMPTY).slice(0, 0)
+        return pa.Table.from_batches(batches or [derive(_EMPTY)])
 
     def where(self, key: object, holds: Callable[[pa.RecordBatch], np.ndarray]) -> list[int]:
         """The indexes of the files of which something holds, looked at once for each purpose and block."""

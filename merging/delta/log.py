@@ -177,6 +177,11 @@ class _Listing:
     incomplete: Sequence[int]
     objects: Mapping[str, StoredObject]
 
+    @property
+    def newest(self) -> int:
+        """The newest version that it tells of; -1 where it tells of none."""
+        return max([*self.commits, *(number for number, _ in self.checkpoints)], default=-1)
+
 
 def load_state(store: TableStore, version: int | None = None) -> TableState:
     """Replay the log up to `version` (None: the newest), on top of what this process remembers of it.
@@ -192,7 +197,7 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
     listing = _list_for(store, version)
     if not listing.commits and not listing.checkpoints:
         raise TableNotFound(f"There is no Delta table at {store.uri}.", data={"table_uri": store.uri})
-    newest = max([*listing.commits, *(number for number, _ in listing.checkpoints)])
+    newest = listing.newest
     wanted = newest if version is None else version
     if wanted > newest or wanted < 0:
         raise TableNotFound(
@@ -246,7 +251,7 @@ def _advanced(store: TableStore, known: KnownState[TableState], version: int | N
         # Another table stands there, or its log was cleaned up, or mended.
         _KNOWN.forget(store.identity or "", before.version)
         return None
-    wanted = max(listing.commits, default=before.version) if version is None else version
+    wanted = max(before.version, listing.newest) if version is None else version
     since = range(before.version + 1, wanted + 1)
     number, parts = max((one for one in listing.checkpoints if one[0] <= wanted), default=(-1, ()))
     nearer = number > before.version and len(since) > _MOST_SINCE

@@ -298,6 +298,15 @@ def test_a_checkpoint_that_came_since_is_not_read_but_known_from_now_on(
         delta.open_snapshot(long_table)
 
 
+def test_a_version_of_which_only_a_checkpoint_is_left_is_the_newest(long_table: str) -> None:
+    known = delta.open_snapshot(long_table, version=9)
+    deltalake.DeltaTable(long_table).create_checkpoint()
+    for version in (10, 11):
+        commit_file(long_table, version).unlink()
+    opened = delta.open_snapshot(long_table)
+    assert (known.version, opened.version) == (9, 11)
+
+
 @pytest.mark.parametrize("version", [7, 11])
 def test_a_log_that_was_mended_is_read_anew(long_table: str, version: int) -> None:
     whole = delta.open_snapshot(long_table)

@@ -215,6 +215,24 @@ def test_files_that_both_versions_hold_are_not_read(make_table: Callable[..., st
     assert (compared.inserted, compared.updated, compared.deleted, compared.files_read) == (5, 0, 0, 1)
 
 
+@pytest.mark.parametrize("vectors", [True, False])
+def test_changes_from_and_to_a_version_without_files(
+    vectors: bool, make_table: Callable[..., str], merger: Merger
+) -> None:
+    uri = make_table(sample(4), deletion_vectors=vectors)
+    merger.merge(uri, delete=[0, 1, 2, 3])
+    merger.merge(uri, upsert=sample(2, start=7))
+    assert len(delta.open_snapshot(uri, version=1).files) == 0
+
+    def changed_keys(first: int, last: int) -> list[tuple[Any, ...]]:
+        return [row[:2] for row in changes(merger, uri, first, last)]
+
+    assert changed_keys(0, 1) == [("delete", number) for number in range(4)]
+    assert changed_keys(1, 0) == [("insert", number) for number in range(4)]
+    assert changed_keys(1, 1) == []
+    assert changed_keys(1, 2) == [("insert", 7), ("insert", 8)]
+
+
 def test_a_table_created_anew_cannot_be_compared(make_table: Callable[..., str], merger: Merger) -> None:
     first, second = (delta.open_snapshot(make_table(sample(3))) for _ in range(2))
     with pytest.raises(TableChanged, match="created anew"):

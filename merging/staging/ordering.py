@@ -18,22 +18,32 @@ _KEPT = "(effect <> 'update' OR changed)"
 
 @dataclass(frozen=True)
 class Ordered:
-    """The rows in the layout of ``rows.parquet`` less ``rekeyed``; ``noop_rows`` equal their base and are left out."""
+    """The rows in the layout of ``rows.parquet`` less ``rekeyed``; ``noop_rows`` equal their base and are left out.
+
+    Where none ``may_be_rekeyed`` they may be sorted anew each time they are read.
+    """
 
     rows: Relation
     noop_rows: int
+    may_be_rekeyed: bool
 
 
 def order_by_key(bench: Workbench, paired: Relation, comparison: Comparison) -> Ordered:
-    """Drop what changes nothing, number the rest in key order."""
-    total, kept = bench.session.row(f"SELECT count(*), count(*) FILTER ({_KEPT}) FROM {paired.sql}")
-    columns = _columns(comparison)
+    """Drop what changes nothing, number the rest in key order; the files of the paired rows are taken over."""
+    total, kept, deleted, inserted = bench.session.row(
+        f"SELECT count(*), count(*) FILTER ({_KEPT}), count(*) FILTER (effect = 'delete'), "
+        f"count(*) FILTER (effect = 'insert') FROM {paired.sql}"
+    )
+    columns, key = _columns(comparison), comparison.columns.key_cells
+    may_be_rekeyed = bool(deleted and inserted)
     at_once = _BYTES_PER_PART // max(1, bench.row_width)
-    if at_once >= _ROWS_PER_VECTOR:
-        rows = _sorted(bench, paired, columns, comparison.columns.key_cells)
+    if at_once < _ROWS_PER_VECTOR:
+        rows = _in_parts(bench, paired, columns, key, max(1, at_once))
+    elif may_be_rekeyed:
+        rows = _sorted(bench, paired, columns, key)
     else:
-        rows = _in_parts(bench, paired, columns, comparison.columns.key_cells, max(1, at_once))
-    return Ordered(rows, total - kept)
+        rows = _to_be_sorted(paired, columns, key)
+    return Ordered(rows, total - kept, may_be_rekeyed)
 
 
 def _columns(comparison: Comparison) -> str:
@@ -70,9 +80,16 @@ def _absent(comparison: Comparison) -> str:
     return f"CASE WHEN effect = 'insert' AND {any_of(silent)} THEN {listed} END"
 
 
+def _to_be_sorted(paired: Relation, columns: str, key: list[str]) -> Relation:
+    """Sorted by whoever writes them down: to write them down before that costs as much as the sort."""
+    in_order = f"SELECT {columns} FROM {paired.sql} WHERE {_KEPT} ORDER BY {', '.join(key)}"
+    return paired.made_into(f"SELECT row_number() OVER () - 1 AS n, * FROM ({in_order})")
+
+
 def _sorted(bench: Workbench, paired: Relation, columns: str, key: list[str]) -> Relation:
     query = f"SELECT {columns} FROM {paired.sql} WHERE {_KEPT} ORDER BY {', '.join(key)}"
     written = bench.in_order("in_order", query)
+    paired.remove()
     [path] = written.files
     return written.made_into(
         "SELECT file_row_number AS n, * EXCLUDE (file_row_number) "
@@ -99,28 +116,27 @@ def _in_parts(bench: Workbench, paired: Relation, columns: str, key: list[str], 
             f"SELECT n, {columns} FROM {paired.sql} JOIN ({some}) ON ordinal = turn WHERE {within} ORDER BY n"
         )
         parts.append(bench.in_order(f"in_order_{part}", query))
+    paired.remove()
     files = tuple(path for part in parts for path in part.files)
     return Relation(f"read_parquet([{', '.join(literal(str(path)) for path in files)}])", files)
 
 
-def with_rekeyed(bench: Workbench, ordered: Relation, layout: Layout) -> Relation:
+def with_rekeyed(bench: Workbench, ordered: Ordered, layout: Layout) -> Relation:
     """The rows with ``rekeyed``: a deleted and an inserted row of the same content were one row, given another key."""
-    pairs = _rekeyed(bench, ordered, layout)
+    rows = ordered.rows
+    pairs = _rekeyed(bench, rows, layout) if ordered.may_be_rekeyed else None
     if pairs is None:
-        return ordered.made_into(f"SELECT *, NULL::BIGINT AS rekeyed FROM {ordered.sql}")
-    return ordered.made_into(
-        f"SELECT f.*, r.rekeyed FROM {ordered.sql} f LEFT JOIN {pairs.sql} r USING (n) ORDER BY n"
+        return rows.made_into(f"SELECT *, NULL::BIGINT AS rekeyed FROM {rows.sql}")
+    return rows.made_into(
+        f"SELECT f.*, r.rekeyed FROM {rows.sql} f LEFT JOIN {pairs.sql} r USING (n) ORDER BY n"
     )
 
 
 def _rekeyed(bench: Workbench, ordered: Relation, layout: Layout) -> Relation | None:
     """The pairs, each way (``n``, ``rekeyed``); None where there can be none."""
-    deleted, inserted = bench.session.row(
-        f"SELECT count(*) FILTER (op = 'delete'), count(*) FILTER (op = 'insert') FROM {ordered.sql}"
-    )
     positions = [position for position in layout.staged if position < layout.base_width]
     whole = positions and len(positions) >= layout.base_width - len(layout.keys)
-    if not deleted or not inserted or not whole:
+    if not whole:
         return None
 
     def of(side: str) -> str:

@@ -165,9 +165,8 @@ def _content(
     _refuse(bench, problems)
     cut = precision_warnings(bench, paired, comparison)
     ordered = order_by_key(bench, paired, comparison)
-    paired.remove()
     layout = columns.layout
-    rows = write_rows(opened, with_rekeyed(bench, ordered.rows, layout).sql, bench.folder, bench.row_width)
+    rows = write_rows(opened, with_rekeyed(bench, ordered, layout).sql, bench.folder, bench.row_width)
     ordered.rows.remove()
     counts = count_rows(opened, rows, layout)
     digest = content_digest(opened, rows, snapshot.table_id, layout)

@@ -14,11 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.delta import ActiveFiles, Snapshot, locate, open_snapshot
+from merging.delta import ActiveFiles, Snapshot, open_snapshot
 from merging.delta.fields import STORED_NAME, stored_names
 from merging.delta.keys import check_key_columns
 from merging.delta.schema import delta_schema
 from merging.delta.writing.file_names import attempt_mark
+from merging.engines import Keys, TableReader
 from merging.errors import StagedCorrupt, TableChanged
 from merging.executing.artefacts import IMAGES, KNOWN_FORMATS, SUMMARY, images_sql
 from merging.sql.equality import differs
@@ -179,8 +180,8 @@ def _pin(opened: Session, snapshot: Snapshot, images: str, summary: Mapping[str,
     attempt = summary["attempt_id"]
     paths = snapshot.files.column("path").to_pylist()
     written = [index for index, path in enumerate(paths) if attempt_mark(path) == attempt]
-    found = locate(opened.connection, snapshot, "left_keys", keys, "left_rows", files=written)
-    return "left_rows" if found.rows == opened.number("SELECT count(*) FROM left_keys") else None
+    found = TableReader(opened, snapshot).rows_of(Keys("left_keys", keys), keys, written)
+    return found.sql if found.number == opened.number("SELECT count(*) FROM left_keys") else None
 
 
 def _reversed_sql(images: str, pins: str | None, layout: Layout) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from merging.delta import Snapshot, fetch, locate
+from merging.delta import Snapshot
+from merging.engines import Keys, TableReader
 from merging.sql.quoting import column_sql
 from merging.staging.comparison import Comparison
 from merging.staging.mapping import Columns
@@ -45,13 +46,11 @@ def _base_of(
         f"{cell} AS {column_sql(name)}" for name, cell in zip(keys, columns.key_cells, strict=True)
     )
     staged = bench.table("staged_keys", f"SELECT {listed} FROM {rows.sql} WHERE {columns.key_is_whole}")
-    located, fetched = Relation("located_base"), Relation("base_rows")
-    locate(opened.connection, snapshot, staged.sql, keys, located.sql)
+    found = TableReader(opened, snapshot).rows_of(Keys(staged.sql, keys), snapshot.schema.names)
     if not problems.total:
-        refuse_duplicates(opened, located.sql, keys)
-    fetch(opened.connection, snapshot, located.sql, snapshot.schema.names, fetched.sql)
+        refuse_duplicates(opened, found.sql, keys)
     opened.execute(f"DROP TABLE {staged.sql}")
     named = ", ".join(f"{column_sql(name)} AS b{index}" for index, name in enumerate(snapshot.schema.names))
-    return fetched.made_into(
-        f"SELECT true AS in_base, file_index AS base_file, row_number AS base_row, {named} FROM {fetched.sql}"
+    return Relation(
+        f"(SELECT true AS in_base, file_index AS base_file, row_number AS base_row, {named} FROM {found.sql})"
     )

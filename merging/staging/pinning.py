@@ -28,9 +28,9 @@ from merging.delta import (
     among_dead,
     candidate_files,
     differing,
-    locate,
     only_grew,
 )
+from merging.engines import Keys, Rows, TableReader
 from merging.errors import DuplicateKeys
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
@@ -49,20 +49,19 @@ _FILES = "headgate_standing_files"
 class Standing:
     """Where the staged rows are in a version of the table.
 
-    ``located`` rows were found by their keys (table ``located``). With ``pinned`` the others stand where they stood
-    at the base, ``held`` in number: all of them (``lost`` is 0), or those in the table ``held`` (n, file_index,
-    row_number).
+    ``found`` rows were found by their keys. With ``pinned`` the others stand where they stood at the base, ``held`` in
+    number: all of them (``lost`` is 0), or those in the table ``held`` (n, file_index, row_number).
     """
 
     pinned: bool
-    located: int
+    found: Rows
     held: int
     lost: int
 
     @property
     def untouched(self) -> bool:
         """No staged row moved, went or came since the base: nothing can be in conflict."""
-        return self.pinned and not self.located and not self.lost
+        return self.pinned and not self.found.number and not self.lost
 
 
 def write_base_files(folder: Path, files: ActiveFiles) -> None:
@@ -72,20 +71,24 @@ def write_base_files(folder: Path, files: ActiveFiles) -> None:
     flush_file(folder / BASE_FILES)
 
 
-def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standing:
-    """Find the staged rows in a version of their table, reading as few of its files as may be.
+def find_standing(
+    opened: Session, staged: Staged, snapshot: Snapshot, reader: TableReader, columns: Sequence[str]
+) -> Standing:
+    """Find the staged rows in a version of their table, reading as few of its files as may be; those that are found by
+    their keys with the ``columns``, the keys among them.
 
     Raises DuplicateKeys when the table holds several rows of a staged key.
     """
     numbers, base_files, base_rows = _pins(opened, staged)
     keys = list(staged.primary_keys)
+    wanted = Keys("staged_keys", keys)
     opened.execute(
         f"CREATE OR REPLACE TEMP VIEW staged_keys AS SELECT {key_columns_sql(staged)} FROM {staged.source_sql()}"
     )
     if np.any(base_files == _UNKNOWN):
-        found = locate(opened.connection, snapshot, "staged_keys", keys, "located")
-        refuse_duplicates(opened, "located", keys)
-        return Standing(False, found.rows, 0, 0)
+        found = reader.rows_of(wanted, columns)
+        refuse_duplicates(opened, found.sql, keys)
+        return Standing(False, found, 0, 0)
     files, elsewhere = _still_standing(opened, staged, snapshot, np.unique(base_files[base_files >= 0]))
     indexes = np.where(base_files >= 0, files[base_files], -1)
     expected = base_files >= 0
@@ -96,12 +99,12 @@ def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standi
         opened.connection.register("held_rows", held)
         opened.execute("CREATE OR REPLACE TEMP TABLE held AS SELECT * FROM held_rows")
         opened.connection.unregister("held_rows")
-    found = locate(opened.connection, snapshot, "staged_keys", keys, "located", files=elsewhere)
-    if found.rows:
+    found = reader.rows_of(wanted, columns, elsewhere)
+    if found.number:
         of_held = "n IN (SELECT n FROM held)" if lost else "op <> 'insert'"
         listed = ", ".join(column_sql(name) for name in keys)
         opened.execute(
-            f"CREATE OR REPLACE TEMP VIEW all_found AS SELECT {listed} FROM located UNION ALL "
+            f"CREATE OR REPLACE TEMP VIEW all_found AS SELECT {listed} FROM {found.sql} UNION ALL "
             f"SELECT {key_columns_sql(staged)} FROM {staged.source_sql()} WHERE {of_held}"
         )
         refuse_duplicates(opened, "all_found", keys)
@@ -109,7 +112,7 @@ def find_standing(opened: Session, staged: Staged, snapshot: Snapshot) -> Standi
     opened.connection.register("standing_rows", standing)
     opened.execute(f"SET VARIABLE {_FILES} = (SELECT list(index ORDER BY place) FROM standing_rows)")
     opened.connection.unregister("standing_rows")
-    return Standing(True, found.rows, int(np.count_nonzero(alive)), lost)
+    return Standing(True, found, int(np.count_nonzero(alive)), lost)
 
 
 def _pins(opened: Session, staged: Staged) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,18 +173,17 @@ def refuse_duplicates(opened: Session, located: str, keys: Sequence[str]) -> Non
         raise DuplicateKeys(opened.user_rows(f"{grouped} ORDER BY ALL LIMIT 20"), total)
 
 
-def locate_held(opened: Session, staged: Staged, standing: Standing) -> None:
-    """Add the rows that stand where they stood to ``located``, for those who need more than their base images."""
-    source, places, where = (
-        f"{staged.source_sql()} s",
-        f"{file_index_sql()}, s.base_row",
-        "op <> 'insert'",
-    )
+def read_held(
+    opened: Session, staged: Staged, standing: Standing, reader: TableReader, columns: Sequence[str]
+) -> Rows:
+    """The rows that stand where they stood, read with these columns: for whoever needs more than their base images."""
     if standing.lost:
-        source, places, where = f"{source} JOIN held h ON h.n = s.n", "h.file_index, h.row_number", "true"
+        return reader.rows_at("held", columns)
+    places = f"{file_index_sql()} AS file_index, s.base_row AS row_number"
     opened.execute(
-        f"INSERT INTO located SELECT {places}, {key_columns_sql(staged)} FROM {source} WHERE {where}"
+        f"CREATE TEMP TABLE held AS SELECT {places} FROM {staged.source_sql()} s WHERE op <> 'insert'"
     )
+    return reader.rows_at("held", columns)
 
 
 def file_index_sql() -> str:

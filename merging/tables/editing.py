@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from merging.delta import Snapshot, fetch, locate, open_snapshot
+from merging.delta import Snapshot, open_snapshot
 from merging.delta.column_rules import rules_of_schema
 from merging.delta.keys import check_key_columns
+from merging.engines import Keys, TableReader
 from merging.model import Row
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_label, column_sql
@@ -79,10 +80,9 @@ class EditedTable:
             return ()
         with session() as opened:
             self._register(opened, keys, self.keys)
-            locate(opened.connection, self.snapshot, "given", self.keys, "located")
-            fetch(opened.connection, self.snapshot, "located", self.columns, "fetched")
+            read = TableReader(opened, self.snapshot).rows_of(Keys("given", self.keys), self.columns)
             using = " AND ".join(f"f.{column_sql(name)} = g.{column_sql(name)}" for name in self.keys)
-            joined = f"FROM fetched f JOIN given g ON {using} ORDER BY g.{_NUMBER}"
+            joined = f"FROM {read.sql} f JOIN given g ON {using} ORDER BY g.{_NUMBER}"
             listed = ", ".join(f"f.{column_sql(name)}" for name in self.columns)
             numbers = opened.rows(f"SELECT g.{_NUMBER} {joined}")
             for number, row in zip(numbers, opened.user_rows(f"SELECT {listed} {joined}"), strict=True):

@@ -11,6 +11,7 @@ import pyarrow as pa
 from merging import delta
 from merging.delta import MARKER_RETENTION, FirstFiles, Snapshot, open_snapshot, scan_sql
 from merging.delta.keys import check_key_columns
+from merging.engines import TableReader
 from merging.errors import InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
 from merging.sql.equality import comparable
@@ -198,9 +199,9 @@ def preview(
             if looked is None or opened.number("SELECT count(*) FROM chosen") > limit:
                 break
         fetched = list(dict.fromkeys([*wanted, *order.columns]))
-        delta.fetch(opened.connection, snapshot, "chosen", fetched, "page_rows")
+        page = TableReader(opened, snapshot).rows_at("chosen", fetched)
         rows = opened.user_rows(
-            f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM page_rows ORDER BY {order.sql()}"
+            f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM {page.sql} ORDER BY {order.sql()}"
         )
     more = len(rows) > limit
     shown = rows[-limit:] if back else rows[:limit]

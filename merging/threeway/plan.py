@@ -15,6 +15,7 @@ from typing import Any
 
 from merging.delta import RowChanges, Snapshot, open_snapshot
 from merging.delta.column_rules import rules_of_schema
+from merging.engines import TableReader
 from merging.errors import TableChanged
 from merging.expectations.report import ExpectationReport, ValidationReport
 from merging.expectations.rules import rules_of
@@ -276,7 +277,8 @@ def _merge_in_session(
     opened: Session, request: MergeRequest, staged: Staged, snapshot: Snapshot, alignment: Alignment
 ) -> tuple[Conflicts, Effect, tuple[Check, ...], frozenset[int]]:
     opened.expect_columns(len(alignment.columns))
-    standing = join_current(opened, staged, snapshot, alignment)
+    reader = TableReader(opened, snapshot)
+    standing = join_current(opened, staged, snapshot, reader, alignment)
     chosen = tuple(one for one in request.resolutions if one.key)
     check = not request.skip_conflict_check
     found = resolved = 0

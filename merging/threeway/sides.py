@@ -22,14 +22,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from merging.delta import fetch
 from merging.delta.snapshot import Snapshot
+from merging.engines import Rows, TableReader
 from merging.model import Row, Sides
 from merging.sql.equality import differs
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 from merging.sql.types import cast, null_of
-from merging.staging.pinning import Standing, file_index_sql, find_standing, locate_held
+from merging.staging.pinning import Standing, file_index_sql, find_standing, read_held
 from merging.staging.staged import Staged
 from merging.threeway.alignment import Alignment, MergedColumn, base_sql, current_sql, proposed_sql
 
@@ -37,18 +37,21 @@ SIDE_LETTERS = Sides("b", "c", "p")
 """What the columns of ``joined`` begin with that hold a side's values."""
 
 
-def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment: Alignment) -> Standing:
+def join_current(
+    opened: Session, staged: Staged, snapshot: Snapshot, reader: TableReader, alignment: Alignment
+) -> Standing:
     """Find the current rows of the staged keys and put the three images side by side in ``joined``.
 
     A row that stands where it stood at the base has its base image as current image: it is not read again, cannot be in
     conflict, and is not held. The others, if there are any, are in ``moved``.
     Raises DuplicateKeys when the table holds several rows of a staged key.
     """
-    standing = find_standing(opened, staged, snapshot)
+    columns = snapshot.schema.names
+    standing = find_standing(opened, staged, snapshot, reader, columns)
     if standing.pinned and any(not column.in_base and not column.added for column in alignment.values):
         # The table gained columns since: base images do not tell what they hold.
-        locate_held(opened, staged, standing)
-        standing = replace(standing, pinned=False, located=standing.located + standing.held)
+        held_rows = read_held(opened, staged, standing, reader, columns)
+        standing = replace(standing, pinned=False, found=_together(standing.found, held_rows))
     held = _held_sql(staged, snapshot, alignment, standing)
     if standing.untouched:
         opened.execute(f"CREATE VIEW joined AS {held}")
@@ -58,10 +61,15 @@ def join_current(opened: Session, staged: Staged, snapshot: Snapshot, alignment:
         rows, parts = f"(SELECT s.* FROM {rows} ANTI JOIN held h ON h.n = s.n) s", [held]
     elif standing.pinned:
         rows, parts = f"(SELECT s.* FROM {rows} WHERE s.op = 'insert') s", [f"{held} WHERE s.op <> 'insert'"]
-    moved = _moved_sql(opened, staged, snapshot, alignment, rows, found=bool(standing.located))
+    moved = _moved_sql(staged, snapshot, alignment, rows, standing.found)
     opened.execute(f"CREATE TABLE moved AS {moved} ORDER BY s.n")
     opened.execute(f"CREATE VIEW joined AS {' UNION ALL '.join([*parts, 'SELECT * FROM moved'])}")
     return standing
+
+
+def _together(some: Rows, others: Rows) -> Rows:
+    rows = f"(SELECT * FROM {some.sql} UNION ALL BY NAME SELECT * FROM {others.sql})"
+    return Rows(rows, some.number + others.number)
 
 
 def _held_sql(staged: Staged, snapshot: Snapshot, alignment: Alignment, standing: Standing) -> str:
@@ -80,21 +88,18 @@ def _held_sql(staged: Staged, snapshot: Snapshot, alignment: Alignment, standing
     return f"SELECT {columns} FROM {source}"
 
 
-def _moved_sql(
-    opened: Session, staged: Staged, snapshot: Snapshot, alignment: Alignment, rows: str, *, found: bool
-) -> str:
+def _moved_sql(staged: Staged, snapshot: Snapshot, alignment: Alignment, rows: str, found: Rows) -> str:
     """Rows beside what was ``found`` of them by their keys."""
-    if not found:
+    if not found.number:
         currents = {column.position: null_of(column.type) for column in alignment.values}
         nowhere = ("NULL::BIGINT", "NULL::BIGINT")
         return f"SELECT {_side_by_side(staged, snapshot, alignment, 'false', nowhere, currents)} FROM {rows}"
-    fetch(opened.connection, snapshot, "located", snapshot.schema.names, "current_rows")
     currents = {column.position: current_sql(column) for column in alignment.values}
     here, places = "c.file_index IS NOT NULL", ("c.file_index", "c.row_number")
     columns = _side_by_side(staged, snapshot, alignment, here, places, currents)
     keys = enumerate(staged.primary_keys)
     on = " AND ".join(f"s.k{index} = c.{column_sql(name)}" for index, name in keys)
-    return f"SELECT {columns} FROM {rows} LEFT JOIN current_rows c ON {on}"
+    return f"SELECT {columns} FROM {rows} LEFT JOIN {found.sql} c ON {on}"
 
 
 def _side_by_side(

@@ -14,6 +14,7 @@ import pytest
 import merging
 from merging import MergeConflict, MergeResult, Staged, StagedCorrupt
 from merging.delta import open_snapshot
+from merging.engines import TableReader
 from merging.sql.session import session
 from merging.staging.pinning import find_standing
 from merging.store.publishing import file_facts
@@ -208,8 +209,10 @@ def test_a_reverse_knows_where_the_merge_put_its_rows(make_world: Callable[..., 
     staged = inverse(world, merged(world))
     assert pins_of(staged) == [("update", True), ("insert", True), ("delete", True)]
     with session() as opened:
-        standing = find_standing(opened, staged, open_snapshot(world.uri))
-    assert (standing.pinned, standing.held, standing.located, standing.lost) == (True, 2, 0, 0)
+        snapshot = open_snapshot(world.uri)
+        reader = TableReader(opened, snapshot)
+        standing = find_standing(opened, staged, snapshot, reader, snapshot.schema.names)
+    assert (standing.pinned, standing.held, standing.found.number, standing.lost) == (True, 2, 0, 0)
     world.merge(staged, "CR-2")
     assert world.rows() == B
 

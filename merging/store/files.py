@@ -12,6 +12,7 @@ its local values whenever it lets go of the interpreter.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -165,9 +166,10 @@ class RangesOnDisk:
         try:
             with file.open("rb") as content:
                 content.seek(start - begins)
-                return content.read(end - start)
-        except FileNotFoundError:  # the block ended, or the object was replaced, just now
+                found = content.read(end - start)
+        except OSError:  # the block ended, or the object was replaced, just now; or the disk fails
             return None
+        return found if len(found) == end - start else None
 
     def put(self, place: tuple[str, str], start: int, content: bytes, size: int) -> bool:
         """Keep a range of an object of this size, if it is worked on; whether it is.
@@ -175,15 +177,16 @@ class RangesOnDisk:
         What is written in its place needs room first: where there is little, nothing is kept, and nobody is stopped."""
         if place not in self._blocks:
             return False
-        file = scratch_place("range")
-        if shutil.disk_usage(file.parent).free < len(content) + _ROOM_FOR_RESULTS * size:
-            return True
-        try:
-            file.write_bytes(content)
-        except OSError:
-            file.unlink(missing_ok=True)
-        else:
-            self._add(place, start, len(content), file)
+        with contextlib.suppress(OSError):
+            file = scratch_place("range")
+            if shutil.disk_usage(file.parent).free < len(content) + _ROOM_FOR_RESULTS * size:
+                return True
+            try:
+                file.write_bytes(content)
+            except OSError:
+                file.unlink(missing_ok=True)
+            else:
+                self._add(place, start, len(content), file)
         return True
 
     def take(self, place: tuple[str, str], file: Path) -> None:
@@ -231,6 +234,8 @@ class RangedReader:
         except FileNotFoundError:
             self._known.forget(place)
             raise
+        if found is None or found.e_tag != known.e_tag:
+            self._forget_ranges(place)  # nobody knows whether they are of this object
         self._known.put(place, known)
         return known
 
@@ -282,8 +287,12 @@ class RangedReader:
     def forget(self, path: str) -> None:
         """Ask the store again next time."""
         self._known.forget((self._identity, path))
-        _RECENT.forget((self._identity, path))
-        _ON_DISK.forget((self._identity, path))
+        self._forget_ranges((self._identity, path))
+
+    @staticmethod
+    def _forget_ranges(place: tuple[str, str]) -> None:
+        _RECENT.forget(place)
+        _ON_DISK.forget(place)
 
 
 class LocalReader:

@@ -131,6 +131,31 @@ def test_what_is_kept_on_disk_goes_with_the_last_block_and_whatever_comes_after_
     assert list(scratch_place("range").parent.glob("range-*")) == []
 
 
+def test_a_disk_that_fails_costs_no_more_than_another_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, place = files.RangesOnDisk(), ("s3://a", "part")
+    with kept.keeping([place]):
+        assert kept.put(place, 0, b"0123456789", 10)
+        [(_, _, file)] = kept._kept[place]
+        file.write_bytes(b"01234")
+        assert kept.get(place, 0, 4) == b"0123"
+        assert kept.get(place, 0, 9) is None, "it was cut off"
+
+        def fails(*_: object, **__: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(Path, "open", fails)
+        assert kept.get(place, 0, 4) is None
+        monkeypatch.undo()
+        monkeypatch.setattr("shutil.disk_usage", fails)
+        assert kept.put(place, 10, b"0123456789", 20)
+        monkeypatch.undo()
+        monkeypatch.setattr("merging.store.files.scratch_place", fails)
+        assert kept.put(place, 10, b"0123456789", 20)
+        monkeypatch.undo()
+        assert len(kept._kept[place]) == 1
+    assert not file.exists()
+
+
 def sizes_of(table: FarTable) -> dict[str, int]:
     store = stores.open_store(table.uri, table.options)
     return {item.path.rpartition("/")[2]: item.size for item in store.walk()}

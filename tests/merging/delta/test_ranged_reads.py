@@ -206,6 +206,20 @@ def test_fd2_an_object_that_is_replaced_while_it_is_read_is_noticed() -> None:
         reader.read("object", 0, 4)
 
 
+def test_fd2_ranges_of_an_object_that_was_replaced_since_it_was_forgotten_are_not_its_own() -> None:
+    place, known = memory_place(), KnownObjects()
+    put(place, "object", b"o" * 300_000)
+    reader = RangedReader(place.store.client, known)  # type: ignore[attr-defined]
+    assert reader.read("object", 0, 100_000) == b"o" * 100_000
+    put(place, "object", b"x" * 300_000)
+    known.forget((place.store.client.identity, "object"))  # type: ignore[attr-defined]
+    assert reader.read("object", 0, 100_000) == b"x" * 100_000
+    # An end that is long enough is another look: what is kept goes where it is another object now.
+    put(place, "object", b"y" * 300_000)
+    reader.known("object", 200_000)
+    assert reader.read("object", 0, 100_000) == b"y" * 100_000
+
+
 @pytest.mark.parametrize("kind", PLACES)
 @pytest.mark.parametrize("damage", ["missing", "cut", "replaced", "no Parquet"])
 def test_fp16_missing_and_damaged_data_files_are_named(

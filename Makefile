@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 PORT ?= 8000
 export PORT
+# Every process would compile the application anew, and pytest rewrite the assertions of 340 files: half of collecting.
+unexport PYTHONDONTWRITEBYTECODE
 python := .venv/bin/python
 
 .PHONY: help demo quick test test-whole pictures test-spark test-stores test-corpus test-recipes test-fuzz test-faults test-chart bench check lock clean

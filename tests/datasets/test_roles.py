@@ -2,15 +2,19 @@
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.db import connection
+from django.db.models import BooleanField, ExpressionWrapper
 from pytest_django import DjangoAssertNumQueries
 
 from audit.selectors import events_in, events_of
 from audit.services import INSTALLATION_STREAM
+from changerequests.models import ChangeRequest
 from datasets.errors import Forbidden, NotFound
 from datasets.models import Dataset, Project
 from datasets.roles import (
     Role,
     datasets_with_role,
+    holds_role,
     is_owner,
     may_contribute,
     members_of,
@@ -20,6 +24,7 @@ from datasets.roles import (
     visible_projects,
 )
 from tests.factories import (
+    ChangeRequestFactory,
     DatasetFactory,
     GroupFactory,
     ProjectFactory,
@@ -61,6 +66,26 @@ def test_a_role_holds_however_it_was_given(
     assert set(datasets_with_role(person)) == seen
     assert set(datasets_with_role(person, Role.OWNER)) == (seen if role is Role.OWNER else set())
     assert set(visible_projects(person)) == {dataset.project}
+
+
+@pytest.mark.both_databases
+def test_whether_some_hold_a_role_costs_the_same_however_many_others_do(dataset: Dataset) -> None:
+    group = GroupFactory.create()
+    give_role(group, dataset.project, Role.CONTRIBUTOR)
+    people = [User(username=f"member-{number}") for number in range(500)]
+    group.user_set.set(User.objects.bulk_create(people))
+    member = fresh(User.objects.get(username="member-7"))
+    requests = [ChangeRequestFactory.create(dataset=dataset, author=member), ChangeRequestFactory.create()]
+    held = holds_role(Role.CONTRIBUTOR, user="author", dataset="dataset_id", project="dataset__project_id")
+    asked = ChangeRequest.objects.annotate(entitled=ExpressionWrapper(held, BooleanField())).order_by("pk")
+    assert [one.entitled for one in asked] == [
+        role_on(one.author, one.dataset) in (Role.CONTRIBUTOR, Role.OWNER) for one in requests
+    ]
+    assert asked[0].entitled
+    if connection.vendor == "postgresql":  # a hashed one is read for everybody
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+        assert "hashed SubPlan" not in asked.explain(verbose=True)
 
 
 def test_the_strongest_role_counts(dataset: Dataset) -> None:

@@ -68,8 +68,7 @@ class SlowStore:
         self.slow = True
         self.dead = False
         self.kept: list[tuple[LocalStore, str, bytes]] = []
-        put_new, read, listed = LocalStore.put_new, LocalStore.read, LocalStore.list
-        self._put = put_new
+        self._put = put_new = LocalStore.put_new
 
         def put(store: LocalStore, path: str, data: bytes) -> None:
             if self.slow:
@@ -86,8 +85,8 @@ class SlowStore:
             return asked
 
         monkeypatch.setattr(LocalStore, "put_new", put)
-        monkeypatch.setattr(LocalStore, "read", unless_dead(read))
-        monkeypatch.setattr(LocalStore, "list", unless_dead(listed))
+        for name in ("list", "names", "walk", "read", "read_dated", "read_range", "read_tail", "mark"):
+            monkeypatch.setattr(LocalStore, name, unless_dead(getattr(LocalStore, name)))
 
     def deliver(self) -> int:
         """Do what was kept; how many of the puts came too late."""

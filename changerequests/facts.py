@@ -30,7 +30,7 @@ from changerequests.states import OPEN_STATUSES, Status
 from datasets.errors import NotFound
 from datasets.models import Dataset
 from datasets.querysets import built_once
-from datasets.roles import Role, roles_on
+from datasets.roles import CONTRIBUTING, Role, roles_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Facts:
     @property
     def contributes(self) -> bool:
         """Whether the asker may propose, comment and review."""
-        return self.role in (Role.CONTRIBUTOR, Role.OWNER)
+        return self.role in CONTRIBUTING
 
     @property
     def owns(self) -> bool:
@@ -226,8 +226,13 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
     expecting = [one.pk for one in requests if one.dataset.suite_number]
     beside = {one.pk: one for one in _beside().filter(pk__in=pks)}
     closed_reverts = [one.reverts_id for one in requests if one.reverts_id and one.status == Status.CLOSED]
-    roles = roles_on(asker, {one.dataset for one in requests}) if asker is not None else {}
-    reviews = _by_request(selectors.verdicts_on(pks))
+    verdicts = selectors.verdicts_on(pks)
+    people = dict.fromkeys([*([asker] if asker is not None else []), *(one.reviewer for one in verdicts)])
+    roles = roles_of(people, {one.dataset for one in requests})
+    dataset_of = {one.pk: one.dataset for one in requests}
+    for verdict in verdicts:
+        verdict.entitled = roles[verdict.reviewer][dataset_of[verdict.change_request_id]] in CONTRIBUTING
+    reviews = _by_request(verdicts)
     review_requests = _by_request(selectors.review_requests_of(pks))
     runs = _by_request(selectors.latest_runs_of(pks))
     suite_checks = _by_request(selectors.counting_expectation_checks(expecting))
@@ -242,7 +247,7 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
         Facts(
             change_request=one,
             asker=asker,
-            role=roles.get(one.dataset),
+            role=roles[asker][one.dataset] if asker is not None else None,
             revision=getattr(beside.get(one.pk), "current_revision", None),
             reviews=tuple(reviews.get(one.pk, ())),
             review_requests=tuple(review_requests.get(one.pk, ())),

@@ -644,12 +644,15 @@ class PlanCheck(models.Model):
 class Review(models.Model):
     """A verdict on one revision together with the resolutions as they stood then."""
 
-    #: Whether the reviewer is still one of those who review. Queries set it, see ``selectors.verdicts_on``.
+    #: Whether the reviewer is still one of those who review. Set where facts are loaded.
     entitled: bool
-    #: Whether the reviewer made one of the choices that stand for the request's conflicts. The same.
+    #: Whether the reviewer made one of the choices that stand for the request's conflicts. Queries set it, see
+    #: ``selectors.verdicts_on``.
     chose: bool
     #: Whether the reviewer is a service account. The same.
     by_service: bool
+    #: Whether the reviewer is a service account, or has held a key of one. The same.
+    keyed: bool
     #: Whether the reviewer is one person, by keys of service accounts, with who made or approved it. The same.
     same_hands: bool
     #: The number of its revision. The same.

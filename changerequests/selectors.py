@@ -99,15 +99,29 @@ def _of_suite_that_holds() -> Q:
     return Q(suite_version__number=F("change_request__dataset__suite_number"))
 
 
-def verdicts_on(change_requests: Collection[int]) -> QuerySet[Review]:
-    """Verdicts on these requests, oldest first, comments apart; each with whether its reviewer is ``entitled`` to it
-    still, is a service account (``by_service``), ``chose`` values for conflicts, and is one pair of hands with whoever
-    made or approved the same (``same_hands``), and the number of its revision."""
-    return _verdicts().filter(change_request__in=change_requests)
+def verdicts_on(change_requests: Collection[int]) -> list[Review]:
+    """Verdicts on these requests, oldest first, comments apart; each with whether its reviewer is a service account
+    (``by_service``), ``chose`` values for conflicts, and is one pair of hands with whoever made or approved the same
+    (``same_hands``), and the number of its revision.
+
+    One statement, and another where a reviewer is a service account or has held a key of one.
+    """
+    found = list(_verdicts().filter(change_request__in=change_requests))
+    keyed = [one.pk for one in found if one.keyed]
+    same_hands = (
+        frozenset(Review.objects.filter(BY_SAME_HANDS, pk__in=keyed).values_list("pk", flat=True))
+        if keyed
+        else ()
+    )
+    for one in found:
+        one.same_hands = one.pk in same_hands
+    return found
 
 
 #: The condition that a verdict is a service account's.
 BY_SERVICE = Q(reviewer__service_account__isnull=False)
+#: The condition that a verdict is a service account's, or of somebody who has held a key of one: few are.
+_KEYED = BY_SERVICE | Q(Exists(User.objects.filter(pk=OuterRef("reviewer"), service_keys__isnull=False)))
 
 
 def _one_hand_with(person: str) -> Q:
@@ -133,8 +147,7 @@ def _by_same_hands() -> Q:
         revision_digest=OuterRef("revision_digest"),
         resolutions_digest=OuterRef("resolutions_digest"),
     ).exclude(reviewer=OuterRef("reviewer"))
-    has_keys = User.objects.filter(pk=OuterRef("reviewer"), service_keys__isnull=False)
-    return (BY_SERVICE | Q(Exists(has_keys))) & (  # most people have none, and no more is asked of them
+    return _KEYED & (
         Q(Exists(ChangeRequest.objects.filter(_one_hand_with("author"), pk=OuterRef("change_request"))))
         | Q(Exists(Revision.objects.filter(_one_hand_with("created_by"), **own, is_current=True)))
         | Q(Exists(ConflictResolution.objects.filter(_one_hand_with("chosen_by"), **own, is_current=True)))
@@ -149,20 +162,13 @@ BY_SAME_HANDS = _by_same_hands()
 
 @built_once
 def _verdicts() -> QuerySet[Review]:
-    entitled = holds_role(
-        Role.CONTRIBUTOR,
-        user="reviewer",
-        dataset="change_request__dataset",
-        project="change_request__dataset__project",
-    )
     chosen = ConflictResolution.objects.filter(
         change_request=OuterRef("change_request"), chosen_by=OuterRef("reviewer"), is_current=True
     )
     facts = {
-        "entitled": ExpressionWrapper(entitled, BooleanField()),
         "chose": Exists(chosen),
         "by_service": ExpressionWrapper(BY_SERVICE, BooleanField()),
-        "same_hands": ExpressionWrapper(BY_SAME_HANDS, BooleanField()),
+        "keyed": ExpressionWrapper(_KEYED, BooleanField()),
         "revision_number": F("revision__number"),
     }
     return (

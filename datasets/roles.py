@@ -39,6 +39,9 @@ class Role(StrEnum):
     OWNER = "owner"
 
 
+#: Who may propose, comment and review.
+CONTRIBUTING = (Role.CONTRIBUTOR, Role.OWNER)
+
 _PERMISSIONS = {
     Role.VIEWER: ("view",),
     Role.CONTRIBUTOR: ("view", "contribute"),
@@ -119,34 +122,44 @@ def role_on(user: Actor, target: Dataset | Project) -> Role | None:
 
 def roles_on(user: Actor, targets: Collection[Target]) -> dict[Target, Role | None]:
     """The strongest role that the person has on each of the targets, as ``role_on`` says it, in one statement."""
-    if not user.is_authenticated or not user.is_active:
-        return dict.fromkeys(targets)
-    if user.is_superuser:
-        return dict.fromkeys(targets, Role.OWNER)
+    return roles_of([user], targets)[user]
+
+
+def roles_of(
+    people: Collection[Actor], targets: Collection[Target]
+) -> dict[Actor, dict[Target, Role | None]]:
+    """The strongest role that each of some people has on each of the targets, in one statement at most.
+
+    PostgreSQL plans this in a tenth of the time that it takes to plan the same as a condition of another query.
+    """
     places = {target: places_of(target) for target in targets}
     wanted = Q()
     for model in ("dataset", "project"):
         pks = {pk for found in places.values() for name, pk in found if name == model}
         names = [f"{verb}_{model}" for _, verb in _STRONGEST_FIRST]
         wanted |= Q(permission__codename__in=names, object_pk__in=pks)
+    asked = {one.pk for one in people if one.is_authenticated and one.is_active and not one.is_superuser}
     facts = ("permission__codename", "object_pk")
-    own = UserObjectPermission.objects.filter(wanted, user=user).values_list(*facts)
-    held = set(own.union(GroupObjectPermission.objects.filter(wanted, group__user=user).values_list(*facts)))
+    own = UserObjectPermission.objects.filter(wanted, user__in=asked).values_list("user", *facts)
+    of_groups = GroupObjectPermission.objects.filter(wanted, group__user__in=asked)
+    held = set(own.union(of_groups.values_list("group__user", *facts))) if asked else set()
 
-    def strongest(target: Target) -> Role | None:
+    def strongest(person: Actor, target: Target) -> Role | None:
+        if person.is_superuser and person.is_active:
+            return Role.OWNER
         holds = (
             role
             for role, verb in _STRONGEST_FIRST
-            if any((f"{verb}_{model}", pk) in held for model, pk in places[target])
+            if any((person.pk, f"{verb}_{model}", pk) in held for model, pk in places[target])
         )
         return next(holds, None)
 
-    return {target: strongest(target) for target in targets}
+    return {person: {target: strongest(person, target) for target in places} for person in people}
 
 
 def may_contribute(user: Actor, dataset: Dataset) -> bool:
     """Whether the person may propose, comment and review."""
-    return role_on(user, dataset) in (Role.CONTRIBUTOR, Role.OWNER)
+    return role_on(user, dataset) in CONTRIBUTING
 
 
 def is_owner(user: Actor, dataset: Dataset) -> bool:

@@ -16,7 +16,7 @@ from changerequests.services.edits import TrayCounts, counts_of, edits_of
 from changerequests.states import Status
 from datasets.models import Dataset
 from datasets.operators import is_operator
-from datasets.roles import Role, role_on
+from datasets.roles import CONTRIBUTING, role_on
 from datasets.rows import column_types, filled_columns, text_value
 from notifications.services.preferences import subscription_to
 from web.cells import cell_html, cell_text
@@ -58,7 +58,7 @@ def dataset_head(dataset: Dataset, user: User, current: str) -> DatasetHead:
     """The head of a dataset's page as the person sees it."""
     address = [dataset.project.slug, dataset.slug]
     role = role_on(user, dataset)
-    contributes = role in (Role.CONTRIBUTOR, Role.OWNER)
+    contributes = role in CONTRIBUTING
     open_requests = ChangeRequest.objects.filter(
         dataset=dataset, status__in=[Status.DRAFT, Status.PENDING, Status.MERGING]
     ).count()

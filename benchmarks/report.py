@@ -23,17 +23,20 @@ _missed: list[str] = []
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number; ``most`` or ``least`` is its bar, if it has one."""
+    """One measured number; ``most`` or ``least`` is its bar, if it has one. ``failed``: what ended it instead."""
 
     name: str
     value: float
     unit: str = ""
     most: float | None = None
     least: float | None = None
+    failed: str = ""
 
     @property
     def kept(self) -> bool | None:
         """Whether the bar is met; None where there is none."""
+        if self.failed:
+            return False
         if self.most is not None:
             return self.value <= self.most
         return None if self.least is None else self.value >= self.least
@@ -41,6 +44,8 @@ class Figure:
     @property
     def bar(self) -> str:
         """The bar as people read it."""
+        if self.failed:
+            return "ends well"
         if self.most is not None:
             return f"at most {_number(self.most)}{self._unit}"
         return "" if self.least is None else f"at least {_number(self.least)}{self._unit}"
@@ -52,17 +57,25 @@ class Figure:
     def row(self) -> list[str]:
         """Name, value, bar, and whether it is met."""
         word = {True: "met", False: "**missed**", None: ""}[self.kept]
-        return [self.name, f"{_number(self.value)}{self._unit}", self.bar, word]
+        return [self.name, self.failed or f"{_number(self.value)}{self._unit}", self.bar, word]
 
 
 def figure(
     name: str, value: float, unit: str = "", *, most: float | None = None, least: float | None = None
 ) -> None:
     """Print a number, with its bar if it has one."""
-    found = Figure(name, value, unit, most, least)
+    _tell(Figure(name, value, unit, most, least))
+
+
+def failure(name: str, what: str) -> None:
+    """Print that something could not be measured, and what ended it: a bar that is missed."""
+    _tell(Figure(name, 0.0, failed=" ".join(what.replace("|", "/").split())))
+
+
+def _tell(found: Figure) -> None:
     print(": ".join(found.row()[:2]) + (f" ({found.bar}: {found.row()[3]})" if found.bar else ""), flush=True)
     if found.kept is False:
-        _missed.append(name)
+        _missed.append(found.name)
     _note({"figure": asdict(found)})
 
 

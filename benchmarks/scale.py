@@ -40,6 +40,7 @@ from benchmarks.scale_tables import (
     make_wide,
     rows_of,
 )
+from merging.errors import MergeError
 
 KEYS = ("id",)
 WIDE = (500, 2_000)
@@ -239,7 +240,11 @@ def main() -> int:
         if arguments.only not in one.name:
             continue
         table = made(arguments.folder, one.table)
-        taken[one.name] = found = measure(one, table)
+        found = measure(one, table)
+        if "failed" in found:
+            report.failure(one.name, found["failed"])
+            continue
+        taken[one.name] = found
         report.figure(f"{one.name}, CPU", found["cpu"], "s", most=one.seconds)
         report.figure(f"{one.name}, peak", found["peak"] / 1e6, "MB", most=one.megabytes)
     narrow, wide = (taken.get(f"wide: {columns} columns, one changed") for columns in WIDE)
@@ -270,11 +275,13 @@ def made(folder: Path, name: str) -> Path:
 
 
 def measure(operation: Operation, table: Path) -> dict[str, Any]:
-    """One operation in a process of its own, on a copy of the table."""
+    """One operation in a process of its own, on a copy of the table; ``failed`` says what ended it, where it did."""
     with tempfile.TemporaryDirectory(prefix="copy-", dir=table.parent) as folder:
         copy = linked(table, Path(folder) / "table")
         command = [sys.executable, "-m", "benchmarks.scale", "--one", operation.name, str(copy)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            return {"failed": f"the process ended with {done.returncode}"}
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
@@ -284,7 +291,10 @@ def measure_here(name: str, table: str) -> dict[str, Any]:
     [operation] = [one for one in OPERATIONS if one.name == name]
     merging.warm_up()
     measured = Measured()
-    operation.run(table, measured)
+    try:
+        operation.run(table, measured)
+    except MergeError as error:
+        return {"failed": str(error)}
     return {"cpu": measured.cpu, "peak": peak_memory()}
 
 

@@ -30,6 +30,11 @@ class Chunk:
         return int(self.described.get((5, I64), 0))
 
     @property
+    def unpacked(self) -> int:
+        """The bytes of all its pages, once they are decompressed."""
+        return int(self.described.get((6, I64), 0))
+
+    @property
     def packed(self) -> int:
         """The bytes of all its pages."""
         return int(self.described.get((7, I64), 0))

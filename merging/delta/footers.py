@@ -101,10 +101,11 @@ class FileLayout:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """Rows of a file, and what it holds."""
+    """Rows of a file, what it holds, and the bytes of its largest row group, decompressed."""
 
     rows: int
     layout: FileLayout
+    largest_group: int
 
 
 _FOOTERS: Remembered[Footer] = Remembered(_REMEMBERED)
@@ -170,12 +171,14 @@ def _broken(store: TableStore, path: str, what: str) -> MergeFailed:
 
 def _parsed(metadata: pq.FileMetaData) -> Footer:
     # Most files of a table have the columns of the one before: that is told at a glance.
+    groups = (metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
+    largest = max(groups, default=0)
     for schema, stated, known in (*_RECENT,):
         if stated == metadata.metadata and schema.equals(metadata.schema):
-            return Footer(metadata.num_rows, known)
+            return Footer(metadata.num_rows, known, largest)
     layout = _layout_of(metadata)
     _RECENT.appendleft((metadata.schema, metadata.metadata, layout))
-    return Footer(metadata.num_rows, layout)
+    return Footer(metadata.num_rows, layout, largest)
 
 
 def _layout_of(metadata: pq.FileMetaData) -> FileLayout:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from merging.delta.actions import DataFile
 from merging.delta.fields import TableField
 from merging.delta.footers import FileField, FileLayout, file_fields, read_footers
+from merging.delta.large_chunks import make_room
 from merging.delta.projecting import can_be_named, project
 from merging.delta.row_tracking import ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
@@ -265,7 +266,9 @@ def _legs(
     """The scans that read `files`: one for each layout, or for all layouts that can be told by the names of their
     columns (`union_by_name`), which is what most tables are."""
     by_layout: dict[str, tuple[FileLayout, list[int]]] = {}
-    for index, footer in zip(files, read_footers(snapshot.store, snapshot.files.at(files)), strict=True):
+    footers = read_footers(snapshot.store, snapshot.files.at(files))
+    make_room(connection, snapshot, zip(snapshot.files.at(files), footers, strict=True), wanted)
+    for index, footer in zip(files, footers, strict=True):
         by_layout.setdefault(footer.layout.signature, (footer.layout, []))[1].append(index)
     legs: list[_Leg] = []
     for layout, indexes in by_layout.values():

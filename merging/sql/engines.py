@@ -30,6 +30,7 @@ _LEFT_BEHIND = """
 #: What the engine sets for a whole instance, but for what staging sets each time.
 SET_FOR_ALL = (
     *("allow_community_extensions", "allowed_directories", "allowed_paths", "disabled_optimizers"),
+    *("disable_parquet_prefetching",),
     *("enable_external_access", "errors_as_json", "lock_configuration", "max_temp_directory_size"),
     *("memory_limit", "preserve_insertion_order", "python_enable_replacements", "threads"),
 )

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from merging.confinement.bounds import bytes_of
 from merging.scratch import scratch_place
 from merging.sql.content_limits import ContentLimits
 from merging.sql.engines import ENGINES
@@ -20,7 +21,6 @@ from merging.sql.values import python_values
 
 _MANY_COLUMNS = 200
 _BYTES_A_COLUMN = 800_000  # a few dozen vectors of 2,048 cells for each column of a row's three images
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,7 @@ class Session:
             return
         self.execute("SET threads = 1")
         self.execute("SET disabled_optimizers = 'projection_placement'")
-        needed = number * _BYTES_A_COLUMN
-        if needed > self._memory_limit():
-            self.execute(f"SET memory_limit = '{needed}B'")
-
-    def _memory_limit(self) -> int:
-        """What DuckDB may hold now, in bytes."""
-        [said] = self.row("SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'")
-        number, unit = str(said).split()
-        return int(float(number) * 1024 ** _UNITS.index(unit))
+        grant_memory(self.connection, number * _BYTES_A_COLUMN)
 
     def counts(self, query: str, conditions: Sequence[str]) -> list[int]:
         """How many rows of a query fulfil each of the conditions. One list of counts is planned in linear time."""
@@ -138,6 +130,13 @@ class Session:
     def number(self, query: str) -> int:
         """The single integer that the query returns."""
         return int(self.row(query)[0])
+
+
+def grant_memory(connection: duckdb.DuckDBPyConnection, needed: int) -> None:
+    """Let DuckDB hold so many bytes, where it may not yet: for what does not come in pieces."""
+    [[allowed]] = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    if needed > bytes_of(allowed):
+        connection.execute(f"SET memory_limit = '{needed}B'")
 
 
 def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:

@@ -11,8 +11,6 @@ from merging.staging.layout import Layout
 from merging.staging.pinning import ABSENT
 from merging.staging.workbench import Relation, Workbench
 
-_BYTES_PER_PART = 64 << 20
-_ROWS_PER_VECTOR = 2_048  # what DuckDB hands from one operator to the next
 _KEPT = "(effect <> 'update' OR changed)"
 
 
@@ -36,9 +34,9 @@ def order_by_key(bench: Workbench, paired: Relation, comparison: Comparison) -> 
     )
     columns, key = _columns(comparison), comparison.columns.key_cells
     may_be_rekeyed = bool(deleted and inserted)
-    at_once = _BYTES_PER_PART // max(1, bench.row_width)
-    if at_once < _ROWS_PER_VECTOR:
-        rows = _in_parts(bench, paired, columns, key, max(1, at_once))
+    at_once = bench.rows_at_once
+    if at_once is not None:
+        rows = _in_parts(bench, paired, columns, key, at_once)
     elif may_be_rekeyed:
         rows = _sorted(bench, paired, columns, key)
     else:
@@ -117,8 +115,7 @@ def _in_parts(bench: Workbench, paired: Relation, columns: str, key: list[str], 
         )
         parts.append(bench.in_order(f"in_order_{part}", query))
     paired.remove()
-    files = tuple(path for part in parts for path in part.files)
-    return Relation(f"read_parquet([{', '.join(literal(str(path)) for path in files)}])", files)
+    return Relation.of_files(parts)
 
 
 def with_rekeyed(bench: Workbench, ordered: Ordered, layout: Layout) -> Relation:

@@ -166,7 +166,7 @@ def _content(
     cut = precision_warnings(bench, paired, comparison)
     ordered = order_by_key(bench, paired, comparison)
     layout = columns.layout
-    rows = write_rows(opened, with_rekeyed(bench, ordered, layout).sql, bench.folder, bench.row_width)
+    rows = write_rows(opened, with_rekeyed(bench, ordered, layout).sql, bench.folder)
     ordered.rows.remove()
     counts = count_rows(opened, rows, layout)
     digest = content_digest(opened, rows, snapshot.table_id, layout)

@@ -187,16 +187,14 @@ def new_content(destination: str | None, table_uri: str) -> Iterator[NewFolder]:
         yield folder
 
 
-def write_rows(opened: Session, query: str, folder: Path, row_width: int = 0) -> str:
-    """Write ``rows.parquet``, flushed to disk, with the rows of a query in its order (``row_width`` bytes or so a row);
-    return the SQL that reads it.
-    """
+def write_rows(opened: Session, query: str, folder: Path) -> str:
+    """Write ``rows.parquet``, flushed to disk, with the rows of a query in its order; return the SQL that reads it."""
     path = folder / ROWS
-    rows = max(1, min(_ROWS_PER_GROUP, _BYTES_PER_GROUP // max(1, row_width)))
     # The second version of the format has encodings for numbers in order and texts alike: smaller, quicker to read.
     opened.execute(
         f"COPY ({query}) TO {literal(str(path))} "
-        f"(FORMAT parquet, PARQUET_VERSION V2, ROW_GROUP_SIZE {rows}, COMPRESSION zstd)"
+        f"(FORMAT parquet, PARQUET_VERSION V2, ROW_GROUP_SIZE {_ROWS_PER_GROUP}, "
+        f"ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}, COMPRESSION zstd)"
     )
     flush_file(path)
     return f"read_parquet({literal(str(path))})"

@@ -18,6 +18,8 @@ from merging.staging.sources import Problems, Source
 
 _ROWS_PER_GROUP = 50_000
 _BYTES_PER_GROUP = 16 << 20
+_BYTES_AT_ONCE = 64 << 20
+_ROWS_PER_VECTOR = 2_048  # what DuckDB hands from one operator to the next
 #: To find the different values of a column costs more than it saves whoever reads them once.
 _NO_DICTIONARIES = "DICTIONARY_SIZE_LIMIT 1"
 
@@ -32,6 +34,12 @@ class Relation:
     def made_into(self, query: str) -> Relation:
         """Other rows or columns made of the same files."""
         return Relation(f"({query})", self.files)
+
+    @staticmethod
+    def of_files(parts: Sequence[Relation]) -> Relation:
+        """The rows of several relations, each a file of its own, in their order."""
+        files = tuple(path for part in parts for path in part.files)
+        return Relation(f"read_parquet([{', '.join(literal(str(path)) for path in files)}])", files)
 
     def remove(self) -> None:
         """Remove the files: nobody reads the rows again."""
@@ -51,29 +59,45 @@ class Workbench:
             opened.execute(f"SET {setting} = '16MB'")
         opened.execute("SET allocator_background_threads = true")
 
+        self._base_width = 0
+
+    def meet_base(self, row_width: int) -> None:
+        """Learn how many bytes or so the base image of a row takes."""
+        self._base_width = row_width
+        if self.rows_at_once is not None:
+            self.session.execute("SET threads = 1")  # each holds row groups of its own
+
     @property
     def row_width(self) -> int:
-        """About how many bytes a row takes: it carries its base image beside what came."""
-        return 2 * self.source.bytes_read // max(1, self.source.rows_read)
+        """About how many bytes a row takes: it carries its base image beside what came, or beside what stays of it."""
+        came = self.source.bytes_read // max(1, self.source.rows_read)
+        return 2 * max(came, self._base_width)
+
+    @property
+    def rows_at_once(self) -> int | None:
+        """How many rows are worked on at a time, where they are wide: DuckDB hands on rows by the thousand, from one
+        operator to the next, and tables hold them so; None where that many fit.
+        """
+        rows = _BYTES_AT_ONCE // max(1, self.row_width)
+        return max(1, rows) if rows < _ROWS_PER_VECTOR else None
 
     def in_any_order(self, name: str, query: str, *, read_often: bool = False) -> Relation:
         """Write what a query finds to a file, in any order, which takes less memory."""
-        # DuckDB holds whole row groups in memory, and only here bounds them in bytes by itself.
-        size = f"ROW_GROUP_SIZE {_ROWS_PER_GROUP}, ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}"
         self.session.execute("SET preserve_insertion_order = false")
-        written = self._write(name, query, size if read_often else f"{size}, {_NO_DICTIONARIES}")
+        written = self._write(name, query, "" if read_often else f", {_NO_DICTIONARIES}")
         self.session.execute("SET preserve_insertion_order = true")
         return written
 
     def in_order(self, name: str, query: str) -> Relation:
-        """Write what a query finds to a file, in its order; row groups by the width of the rows that came so far."""
-        rows = max(1, min(_ROWS_PER_GROUP, _BYTES_PER_GROUP // max(1, self.row_width)))
-        return self._write(name, query, f"ROW_GROUP_SIZE {rows}, {_NO_DICTIONARIES}")
+        """Write what a query finds to a file, in its order."""
+        return self._write(name, query, f", {_NO_DICTIONARIES}")
 
-    def _write(self, name: str, query: str, size: str) -> Relation:
+    def _write(self, name: str, query: str, further: str) -> Relation:
         path = self.folder / f"{name}.parquet"
+        # DuckDB holds whole row groups in memory.
         self.session.execute(
-            f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, {size}, COMPRESSION lz4_raw)"
+            f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_PER_GROUP}, "
+            f"ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}, COMPRESSION lz4_raw{further})"
         )
         return Relation(f"read_parquet({literal(str(path))})", (path,))
 

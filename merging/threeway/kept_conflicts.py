@@ -47,6 +47,7 @@ _FORMAT = 1
 _CONFLICTS, _ROWS, _ABOUT = "conflicts.parquet", "rows.parquet", "about.json"
 #: A page reads the row groups that its rows are in.
 _ROW_GROUP = 2_048
+_BYTES_PER_GROUP = 16 << 20
 #: Whoever reads a folder that is not the newest any more has so long to finish.
 _SECONDS_TO_READ = 600
 _ITERATION_PAGE = 1_000
@@ -385,7 +386,7 @@ def _name(request: MergeRequest, staged_digest: str, snapshot: Snapshot) -> str:
 
 
 def _write_rows(plan: MergePlan, folder: Path) -> None:
-    form = f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
+    form = f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP}, ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP})"
     plan.session.execute(
         "COPY (SELECT x.n, x.col, x.kind, x.digest, "
         f"(CASE WHEN x.col = {ROW} THEN 0 ELSE {_cells_that_merge(plan.alignment)} "

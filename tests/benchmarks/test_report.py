@@ -43,6 +43,21 @@ def test_what_a_benchmark_printed_is_noted_and_a_missed_bar_ends_it_otherwise(
     assert "grown: 60 MB (at most 50 MB: **missed**)" in capsys.readouterr().out
 
 
+def test_what_could_not_be_measured_is_a_bar_that_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = tmp_path / "notes"
+    monkeypatch.setenv(report.NOTES, str(notes))
+    monkeypatch.setattr(report, "_missed", [])
+    report.failure("texts of 1 MB", "Not enough memory\nfor a | b")
+    assert report.exit_code() == report.BAR_MISSED
+    [table], [figure] = report.noted(notes)
+    row = "| texts of 1 MB | Not enough memory for a / b | ends well | **missed** |"
+    assert table.splitlines()[-1] == row
+    assert (figure.kept, figure.bar) == (False, "ends well")
+    assert "texts of 1 MB: Not enough memory for a / b (ends well: **missed**)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", [*bench.RUNS, "bars", "machine"])
 def test_the_document_has_a_place_for_each(name: str) -> None:
     text = bench.DOCUMENT.read_text(encoding="utf-8")

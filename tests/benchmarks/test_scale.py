@@ -43,3 +43,19 @@ def test_wide_tables_and_large_texts_can_be_measured(tmp_path: Path) -> None:
     assert_all_readers_agree(str(texts))
     scale.change_texts(str(texts), measured)
     assert measured.cpu > 0
+
+
+def test_an_operation_that_ends_in_an_error_is_a_row_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(table: str, measured: scale.Measured) -> None:
+        merging.inspect_table(str(tmp_path / "nothing"))
+
+    monkeypatch.setattr(scale, "OPERATIONS", [scale.Operation("fails", "none", failing)])
+    assert "no Delta table" in scale.measure_here("fails", str(tmp_path))["failed"]
+
+
+def test_an_operation_whose_process_dies_is_one_too(tmp_path: Path) -> None:
+    (tmp_path / "table").mkdir()
+    unknown = scale.Operation("nobody knows it", "none", scale.open_cold)
+    assert scale.measure(unknown, tmp_path / "table") == {"failed": "the process ended with 1"}

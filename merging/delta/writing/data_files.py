@@ -18,6 +18,7 @@ from merging.sql.quoting import literal
 _INDEXED_COLUMNS = 32
 ROWS_PER_GROUP = 122_880
 """Rows of a row group, where nothing speaks for fewer."""
+_BYTES_PER_GROUP = 32 << 20  # whoever reads a row of texts holds the group that it is in
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def copy_to(
     rows_per_group: int = ROWS_PER_GROUP,
     in_order: bool = True,
 ) -> WrittenFile:
-    """Write the rows of a query to a new Parquet file of the table; memory grows with the rows of a row group.
+    """Write the rows of a query to a new Parquet file of the table; its row groups are bounded in rows and in bytes.
 
     `fields` are the columns, as files hold them; `further` are columns of the query that are none of the table's.
     Without `in_order` row groups may stand in any order: DuckDB holds back whole row groups of what it reads otherwise.
@@ -54,8 +55,8 @@ def copy_to(
     with snapshot.store.writing(path) as target:
         [(_, written, size, _, returned, *_)] = connection.execute(
             f"COPY ({stored_sql(rows, fields, *further)}) TO {literal(str(target))} (FORMAT parquet, "
-            f"COMPRESSION snappy, ROW_GROUP_SIZE {rows_per_group}, PRESERVE_ORDER {in_order}, "
-            f"RETURN_STATS{field_ids_sql(fields)})"
+            f"COMPRESSION snappy, ROW_GROUP_SIZE {rows_per_group}, ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}, "
+            f"PRESERVE_ORDER {in_order}, RETURN_STATS{field_ids_sql(fields)})"
         ).fetchall()
     return WrittenFile(path, int(written), int(size), fields, returned or {})
 

@@ -52,7 +52,7 @@ def foreign(folder: Path, content: pa.Table) -> str:
 def test_row_groups_of_ours_are_bounded_in_bytes(tmp_path: Path) -> None:
     merging.create_table(str(tmp_path / "table"), texts(ROWS))
     [path] = (tmp_path / "table").glob("*.parquet")
-    found = duckdb.sql(
+    found = duckdb.execute(
         "SELECT DISTINCT row_group_id, row_group_num_rows, row_group_bytes "
         f"FROM parquet_metadata('{path}') ORDER BY 1"
     ).fetchall()

@@ -74,8 +74,9 @@ def project(
     """
     reading = _Reading(layout, mode, file)
     expressions = []
+    places = StoredPlaces(mode, stored)
     for one in wanted:
-        place = find_stored(reading.mode, one, stored)
+        place = places.find(one)
         if place is _AMBIGUOUS:
             raise reading.refusal(
                 one.name, f"several of its columns are called {one.stored_name} but for case"
@@ -105,24 +106,37 @@ _AMBIGUOUS = -1
 _NO_IDS = -2
 
 
-def find_stored(mode: MappingMode, wanted: TableField, stored: Sequence[FileField]) -> int | None:
-    """The place of a field among those of a file: by field id where the table says so, else by its stored name,
-    exactly or, where one alone fits, without regard to case (Hive knows no case). None where the file lacks it.
+class StoredPlaces:
+    """The places of fields among those that a file has beside each other."""
 
-    A field without an id, which is none of the table's columns, is always found by its name.
-    """
-    if mode == "id" and wanted.field_id is not None:
-        if all(one.field_id is None for one in stored):
-            return _NO_IDS if stored else None
-        fitting = [place for place, one in enumerate(stored) if one.field_id == wanted.field_id]
-    else:
-        fitting = [place for place, one in enumerate(stored) if one.name == wanted.stored_name]
-        if not fitting:
-            folded = wanted.stored_name.casefold()
-            fitting = [place for place, one in enumerate(stored) if one.name.casefold() == folded]
-    if len(fitting) > 1:
-        return _AMBIGUOUS
-    return fitting[0] if fitting else None
+    def __init__(self, mode: MappingMode, stored: Sequence[FileField]) -> None:
+        self._by_id = mode == "id"
+        self._exact: dict[str, list[int]] = {}
+        self._folded: dict[str, list[int]] = {}
+        self._ids: dict[int, list[int]] = {}
+        self._stored = bool(stored)
+        for place, one in enumerate(stored):
+            self._exact.setdefault(one.name, []).append(place)
+            self._folded.setdefault(one.name.casefold(), []).append(place)
+            if one.field_id is not None:
+                self._ids.setdefault(one.field_id, []).append(place)
+
+    def find(self, wanted: TableField) -> int | None:
+        """The place of a field: by field id where the table says so, else by its stored name, exactly or, where one
+        alone fits, without regard to case (Hive knows no case). None where the file lacks it.
+
+        A field without an id, which is none of the table's columns, is always found by its name.
+        """
+        if self._by_id and wanted.field_id is not None:
+            if not self._ids:
+                return _NO_IDS if self._stored else None
+            fitting = self._ids.get(wanted.field_id, [])
+        else:
+            name = wanted.stored_name
+            fitting = self._exact.get(name) or self._folded.get(name.casefold(), [])
+        if len(fitting) > 1:
+            return _AMBIGUOUS
+        return fitting[0] if fitting else None
 
 
 def _value(
@@ -154,9 +168,10 @@ def _struct(
 ) -> str:
     same = len(stored.parts) == len(wanted.parts)
     fields = []
+    places = StoredPlaces(reading.mode, stored.parts)
     for number, part in enumerate(wanted.parts):
         inner = f"{place}.{part.name}"
-        found = find_stored(reading.mode, part, stored.parts)
+        found = places.find(part)
         if found is _AMBIGUOUS:
             raise reading.refusal(inner, f"several of its fields are called {part.stored_name} but for case")
         if found is _NO_IDS:

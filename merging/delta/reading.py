@@ -233,9 +233,8 @@ def files_sql(
     file. Raises MergeFailed and UnsupportedTable as `read_footers` and `project` do.
     """
     snapshot.store.attach(connection)
-    wanted = [
-        one for one in snapshot.fields if one.name in columns and one.name not in snapshot.partition_columns
-    ]
+    stored = set(columns) - set(snapshot.partition_columns)
+    wanted = [one for one in snapshot.fields if one.name in stored]
     tracking = snapshot.row_tracking if row_ids else None
     kept = () if tracking is None else tracking.kept
     legs = _legs(connection, snapshot, files, [*wanted, *kept])

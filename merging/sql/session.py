@@ -78,13 +78,13 @@ class Session:
         """Prepare for statements over a number of columns, so that their cost is linear in it.
 
         Each step of a statement holds a vector of every column, once a thread, whatever the number of rows: rows of
-        thousands of columns need more memory than the limit grants to tables of any length. And the optimizer that
-        moves projections looks at every column for each other one.
+        thousands of columns need more memory than the limit grants to tables of any length. And the optimizers that
+        move projections and look for what is computed twice compare every column with each other one.
         """
         if number <= _MANY_COLUMNS:
             return
         self.execute("SET threads = 1")
-        self.execute("SET disabled_optimizers = 'projection_placement'")
+        self.execute("SET disabled_optimizers = 'projection_placement,common_subexpressions'")
         grant_memory(self.connection, number * _BYTES_A_COLUMN)
 
     def counts(self, query: str, conditions: Sequence[str]) -> list[int]:

@@ -108,12 +108,8 @@ class Staged:
     @property
     def staged_positions(self) -> tuple[int, ...]:
         """Where the staged value columns stand in ``schema``."""
-        keys = set(self.primary_keys)
-        return tuple(
-            position
-            for position, name in enumerate(self.schema.names)
-            if name in self.columns and name not in keys
-        )
+        given = set(self.columns) - set(self.primary_keys)
+        return tuple(position for position, name in enumerate(self.schema.names) if name in given)
 
     @property
     def layout(self) -> Layout:
@@ -126,7 +122,7 @@ class Staged:
 
     def base_sql(self, position: int) -> str:
         """SQL of a column's base value in ``rows.parquet``."""
-        name = self.schema.names[position]
+        name = self.schema.field(position).name
         if name in self.primary_keys:
             return f"k{self.primary_keys.index(name)}"
         return f"b{position}"

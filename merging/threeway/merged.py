@@ -301,7 +301,8 @@ def row_changes(opened: Session, alignment: Alignment, snapshot: Snapshot, effec
         f"CASE WHEN action = 'update' THEN {place} END AS {place}" for place in ("file_index", "row_number")
     ]
     views = {
-        "removed_rows": "SELECT file_index, row_number FROM merged WHERE action <> 'insert'",
+        # Of the table itself: a statement over the view is planned with all columns of it.
+        "removed_rows": "SELECT file_index, row_number FROM merged_rows WHERE action <> 'insert'",
         "added_rows": f"SELECT {merged}, {', '.join(places)} FROM merged WHERE action <> 'delete'",
     }
     if snapshot.change_data_feed:

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from changerequests.states import (
     ACTIVE_RUN_STATUSES,
@@ -633,6 +633,11 @@ class PlanCheck(models.Model):
     row_count_before = models.PositiveBigIntegerField(default=0)
     row_count_after = models.PositiveBigIntegerField(default=0)
     deleted_share = models.FloatField(default=0)
+    reads = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),  # rows of the release before have none
+        help_text="Which engine looked for rows in the table, and in how much of it.",
+    )
     problem_code = models.CharField(max_length=40, blank=True)
     problem = models.TextField(blank=True, help_text="Why no plan could be made; empty if it could.")
     checked_at = models.DateTimeField()

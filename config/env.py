@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from accounts.provider import SignInProvider
 from datasets.root_addresses import InvalidPlace, read_options, read_place
-from merging import ContentLimits, holds_secret
+from merging import ContentLimits, EngineChoice, holds_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 #: Shipped for development only; production refuses to start with it.
@@ -97,6 +97,8 @@ class Environment:
     headgate_engine_threads: int = 2
     headgate_check_memory: str = "2GB"
     headgate_check_seconds: int = 30
+    headgate_spark_above_bytes: int = EngineChoice.spark_above
+    headgate_spark_seconds: int = 1_800
     headgate_limit_unpacked_bytes: int = ContentLimits.unpacked_bytes
     headgate_limit_unpacked_ratio: int = ContentLimits.unpacked_ratio
     headgate_limit_rows: int = ContentLimits.rows

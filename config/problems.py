@@ -80,6 +80,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "table_unreachable": 503,
     "commit_differs": 500,
     "engine_failed": 500,
+    "cluster_failed": 503,
     "storage_full": 507,
     "confined_failed": 500,
     "confined_died": 500,

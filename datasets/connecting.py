@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db.models.functions import Length
@@ -11,10 +12,10 @@ from django.db.models.functions import Length
 import merging
 from datasets.data_root import is_below_data_root
 from datasets.encryption import SecretUnreadable, decrypted
-from datasets.endpoints import endpoint_that_vouches
+from datasets.endpoints import endpoint_that_vouches, vouches_for_machines
 from datasets.errors import InvalidInput
 from datasets.models import Connection, ConnectionPrefix, Project
-from datasets.storage_kinds import AZURE, KINDS, S3
+from datasets.storage_kinds import AZURE, KINDS, OF_CLUSTERS, S3, SPARK_ADDRESS, SPARK_TOKEN
 
 #: How the names begin of the variables that connections may refer to.
 VARIABLES = "CONNECTION_"
@@ -83,16 +84,7 @@ def options_of(connection: Connection) -> Mapping[str, str]:
 
     Raises ``merging.MergeFailed`` where a secret is not to be had; no message has any of it.
     """
-    given = dict(connection.options)
-    for name, token in connection.sealed.items():
-        try:
-            given[name] = decrypted(token)
-        except SecretUnreadable:
-            raise _missing(
-                connection, name, "it was encrypted with a key that is not among ENCRYPTION_KEYS any more"
-            ) from None
-    for name, reference in connection.references.items():
-        given[name] = _referred(connection, name, reference)
+    given = _said(connection, {one.name for one in KINDS[connection.kind].of_store})
     if endpoint := endpoint_that_vouches(given):
         raise merging.MergeFailed(
             f"The connection {connection.name} cannot be opened: {endpoint} leads to where a cloud tells machines who "
@@ -101,6 +93,39 @@ def options_of(connection: Connection) -> Mapping[str, str]:
     has_key = "aws_access_key_id" in given and "aws_endpoint_url" not in given
     if connection.kind == S3.value and has_key and settings.AWS_ENDPOINT_URL:
         given |= _of_amazon(connection.root, given)
+    return given
+
+
+def cluster_of(connection: Connection) -> merging.Cluster | None:
+    """The cluster that reads the connection's tables, with its token; None where it has none. Raises as ``options_of``
+    does.
+    """
+    if SPARK_ADDRESS.name not in connection.options:
+        return None
+    given = _said(connection, {one.name for one in OF_CLUSTERS})
+    if vouches_for_machines(urlsplit(given[SPARK_ADDRESS.name]).hostname or ""):
+        raise merging.MergeFailed(
+            f"The cluster of the connection {connection.name} is not asked: its address leads to where a cloud tells "
+            "machines who they are."
+        )
+    token = given.get(SPARK_TOKEN.name, "")
+    return merging.Cluster(given[SPARK_ADDRESS.name], token, settings.SPARK_SECONDS)
+
+
+def _said(connection: Connection, names: Collection[str]) -> dict[str, str]:
+    """What the connection says of these options, the secret ones too."""
+    given = {name: value for name, value in connection.options.items() if name in names}
+    for name, token in connection.sealed.items():
+        if name in names:
+            try:
+                given[name] = decrypted(token)
+            except SecretUnreadable:
+                raise _missing(
+                    connection, name, "it was encrypted with a key that is not among ENCRYPTION_KEYS any more"
+                ) from None
+    for name, reference in connection.references.items():
+        if name in names:
+            given[name] = _referred(connection, name, reference)
     return given
 
 

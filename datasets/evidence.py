@@ -40,6 +40,13 @@ DATASET: Final = RowKind(
             "staging_cleanup", "write_checkpoints", "compact_files", "remove_old_files", "keep_files_days",
             "block_pre_existing", "created_at", "files_elsewhere", "connection_id", "service_approvals_count",
         ),
+        (
+            "project_id", "slug", "name", "description", "table_uri", "primary_keys", "required_approvals",
+            "contributors_may_merge", "threads_must_be_resolved", "delete_limit", "conflict_policy",
+            "staging_cleanup", "write_checkpoints", "compact_files", "remove_old_files", "keep_files_days",
+            "block_pre_existing", "created_at", "files_elsewhere", "connection_id", "service_approvals_count",
+            "engine",
+        ),
     ),
 )  # fmt: skip
 SUITE_VERSION: Final = RowKind(

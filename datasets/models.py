@@ -112,6 +112,11 @@ class Dataset(models.Model):
         CELL = "cell", "Cell: only cells that both sides changed conflict"
         ROW = "row", "Row: any change to a row since the base conflicts"
 
+    class Engine(models.TextChoices):
+        AUTO = "auto", "Spark for what is too large for one machine, where its connection has a cluster"
+        DUCKDB = "duckdb", "Always DuckDB, on the machines of Headgate"
+        SPARK = "spark", "Always Spark, on the cluster of its connection"
+
     class StagingCleanup(models.TextChoices):
         REMOVE = "remove", "Remove staged content once the audit is durable"
         ARCHIVE = "archive", "Archive staged content once the audit is durable"
@@ -179,6 +184,13 @@ class Dataset(models.Model):
         default=False,
         help_text="Whether the table's log may name files outside of its folder, as that of a shallow clone does. "
         "For operators alone: whoever sees the dataset sees what those files hold.",
+    )
+    engine = models.CharField(
+        max_length=6,
+        choices=Engine.choices,
+        default=Engine.AUTO,
+        db_default=Engine.AUTO,
+        help_text="What looks for rows in the table's files. Headgate decides and commits, whichever reads.",
     )
     block_pre_existing = models.BooleanField(
         default=False,

@@ -22,18 +22,32 @@ class StorageOption:
     is_endpoint: bool = False
     is_switch: bool = False
     is_long: bool = False
+    is_cluster: bool = False
+
+
+SPARK_ADDRESS: Final = StorageOption("spark_connect_address", "Spark Connect address", is_cluster=True)
+SPARK_TOKEN: Final = StorageOption("spark_connect_token", "Token of the Spark cluster", is_secret=True)
+#: What every connection may have beside the options of its store: the cluster that reads its tables.
+OF_CLUSTERS: Final = (SPARK_ADDRESS, SPARK_TOKEN)
 
 
 @dataclass(frozen=True)
 class StorageKind:
-    """A kind of store. ``example`` is a root, ``permissions`` what a connection needs, by what is tried."""
+    """A kind of store. ``example`` is a root, ``permissions`` what a connection needs, by what is tried; ``of_store``
+    are the options that the store is opened with.
+    """
 
     value: str
     label: str
     begins_with: tuple[str, ...]
     example: str
     permissions: Mapping[str, str]
-    options: tuple[StorageOption, ...] = ()
+    of_store: tuple[StorageOption, ...] = ()
+
+    @property
+    def options(self) -> tuple[StorageOption, ...]:
+        """Everything that a connection may say."""
+        return (*self.of_store, *OF_CLUSTERS)
 
     def option(self, name: str) -> StorageOption | None:
         """The option of this name, if the kind has it."""

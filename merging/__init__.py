@@ -12,7 +12,9 @@ from __future__ import annotations
 from merging.confinement import Bounds, has_syscall_filter, run_confined
 from merging.delta import VersionSize, set_reach
 from merging.delta.rules import filled_columns
+from merging.engines import Cluster, EngineChoice, EngineRead, require_address, set_engines
 from merging.errors import (
+    ClusterFailed,
     CommitDiffers,
     CommitRefused,
     CommitUnknown,
@@ -182,6 +184,8 @@ __all__ = [
     "Check",
     "Choice",
     "ChoiceLine",
+    "Cluster",
+    "ClusterFailed",
     "Column",
     "ColumnAction",
     "CommitDiffers",
@@ -205,6 +209,8 @@ __all__ = [
     "DuplicateKeys",
     "EditedTable",
     "EmptyCells",
+    "EngineChoice",
+    "EngineRead",
     "ExpectationReport",
     "ExpectationResult",
     "ExpectationRules",
@@ -341,11 +347,13 @@ __all__ = [
     "read_json",
     "rebase",
     "remove_files",
+    "require_address",
     "result_from_document",
     "run_confined",
     "same_value",
     "scratch_folder",
     "scratch_place",
+    "set_engines",
     "set_limits",
     "set_reach",
     "sizes",

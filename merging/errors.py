@@ -222,6 +222,26 @@ class FileMissing(MergeFailed):
     """A file that a version of the table needs is not there."""
 
 
+class ClusterFailed(MergeFailed):
+    """The cluster that was to read a table did not: it cannot be reached, went away, or could not. The table is
+    untouched, and nothing of it was written.
+
+    ``host`` is where it is (empty: there is none), ``retriable`` tells whether the same may succeed later without
+    anybody's doing.
+    """
+
+    code: ClassVar[str] = "cluster_failed"
+
+    def __init__(self, host: str, reason: str, *, retriable: bool) -> None:
+        self.retriable = retriable
+        where = f"The Spark cluster {host}" if host else "Spark"
+        super().__init__(
+            f"{where} could not read the table. {reason} Nothing was changed: try again once it works, or let an owner "
+            "set the dataset's engine to duckdb.",
+            data={"cluster": host, "reason": reason, "retriable": retriable},
+        )
+
+
 class StagedCorrupt(MergeFailed):
     """Staged content is missing, truncated or changed since it was staged."""
 

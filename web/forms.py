@@ -391,6 +391,11 @@ class DatasetSettingsForm(forms.ModelForm):
             "What Headgate does to the table's files and log by itself. No row changes by it.",
             ("write_checkpoints", "compact_files", "remove_old_files", "keep_files_days"),
         ),
+        (
+            "Very large tables",
+            "Who looks for rows in the table's files. Headgate decides and commits, whichever it is.",
+            ("engine",),
+        ),
     )
 
     class Meta:
@@ -409,6 +414,7 @@ class DatasetSettingsForm(forms.ModelForm):
             "remove_old_files": "Remove old files",
             "keep_files_days": "Days to keep files of older versions",
             "block_pre_existing": "Failures of expectations that the table already has stop a merge, too",
+            "engine": "What reads the table",
         }
         help_texts = {
             "description": "Everybody who may see the dataset reads it under its name.",
@@ -425,6 +431,7 @@ class DatasetSettingsForm(forms.ModelForm):
             "keep_files_days": "Where old files are removed: how far back every version can still be read.",
             "block_pre_existing": "Otherwise only what a change newly breaks stops it. Then every row of the table is "
             "judged, which takes longer.",
+            "engine": "Spark is asked through the cluster of the dataset's connection, which operators set.",
         }
         widgets = {"description": forms.Textarea(attrs={"rows": 3})}
 

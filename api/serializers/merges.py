@@ -5,6 +5,7 @@ from typing import Any, get_args
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from api.serializers.proposals import EngineReadSerializer
 from api.serializers.shared import AnyValue, StrictSerializer, TableWorkSerializer, TypedSerializer, UserField
 from changerequests import selectors
 from changerequests.models import ConflictResolution, MergeRun
@@ -186,6 +187,7 @@ class MergeResultSerializer(serializers.Serializer):
     diff = VersionDiffSerializer()
     cells_updated = serializers.DictField(child=serializers.IntegerField())
     strategy = serializers.CharField()
+    reads = EngineReadSerializer(many=True, default=list)
     conflicts_overridden = serializers.IntegerField()
     validation = CheckSerializer(many=True)
 

@@ -99,6 +99,19 @@ class SchemaChangeSerializer(serializers.Serializer):
     type = serializers.CharField()
 
 
+ENGINES = [("duckdb", "duckdb"), ("spark", "spark")]
+
+
+class EngineReadSerializer(serializers.Serializer):
+    """What looked for rows in the table: in how many ``files``, of how many ``bytes`` as a whole, and what it found."""
+
+    engine = serializers.ChoiceField(ENGINES)
+    files = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    rows = serializers.IntegerField()
+    seconds = serializers.FloatField()
+
+
 class PlanSerializer(serializers.ModelSerializer):
     """What a merge would do on ``table_version``; ``problem`` says why no plan could be made."""
 
@@ -106,6 +119,9 @@ class PlanSerializer(serializers.ModelSerializer):
     revision_digest = serializers.CharField(source="revision.digest", read_only=True)
     cells_updated = serializers.DictField(child=serializers.IntegerField())
     schema_changes = SchemaChangeSerializer(many=True)
+    reads = EngineReadSerializer(
+        many=True, help_text="Empty where no row of the request moved since its base."
+    )
 
     class Meta:
         model = PlanCheck
@@ -127,6 +143,7 @@ class PlanSerializer(serializers.ModelSerializer):
             "row_count_before",
             "row_count_after",
             "deleted_share",
+            "reads",
             "problem_code",
             "problem",
             "checked_at",

@@ -385,6 +385,10 @@ class DatasetDetail(TypedDict):
     remove_old_files: NotRequired[bool]
     keep_files_days: NotRequired[int]
     block_pre_existing: NotRequired[bool]
+    engine: NotRequired[DatasetEngine]
+
+
+DatasetEngine = Literal["auto", "duckdb", "spark"]
 
 
 class DatasetReference(TypedDict):
@@ -464,6 +468,16 @@ class EditedRow(TypedDict):
 
 
 EmptyCells = Literal["keep", "null", "text"]
+
+
+class EngineRead(TypedDict):
+    """What looked for rows in the table: in how many ``files``, of how many ``bytes`` as a whole, and what it found."""
+
+    engine: ReadingEngine
+    files: int
+    bytes: int
+    rows: int
+    seconds: float
 
 
 class Event(TypedDict):
@@ -736,6 +750,7 @@ class MergeResult(TypedDict):
     diff: VersionDiff
     cells_updated: dict[str, int]
     strategy: str
+    reads: NotRequired[list[EngineRead]]
     conflicts_overridden: int
     validation: list[Check]
 
@@ -1214,6 +1229,7 @@ class Plan(TypedDict):
     row_count_before: NotRequired[int]
     row_count_after: NotRequired[int]
     deleted_share: NotRequired[float]
+    reads: list[EngineRead]
     problem_code: NotRequired[str]
     problem: NotRequired[str]
     checked_at: str
@@ -1320,6 +1336,9 @@ class ReadExpectation(TypedDict):
 Readiness = Literal[
     "merging", "queued", "checking", "conflicts", "changes_requested", "blocked", "needs_review", "ready"
 ]
+
+
+ReadingEngine = Literal["duckdb", "spark"]
 
 
 class ReceivedUpload(TypedDict):

@@ -243,6 +243,10 @@ ENGINE_THREADS = ENV.headgate_engine_threads
 CHECK_MEMORY = ENV.headgate_check_memory
 CHECK_SECONDS = ENV.headgate_check_seconds
 CONTENT_LIMITS = content_limits(ENV)
+#: From how many bytes of data files on ``auto`` leaves a table to the cluster of its connection, and how long one
+#: question to a cluster may take.
+SPARK_ABOVE = ENV.headgate_spark_above_bytes
+SPARK_SECONDS = ENV.headgate_spark_seconds
 
 #: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.
 RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180, "edits": 90}
@@ -355,6 +359,8 @@ SPECTACULAR_SETTINGS = {
         "NotificationKind": "api.serializers.notifications.KINDS",
         "NotificationReason": "api.serializers.notifications.NOTIFICATION_REASONS",
         "NotificationWay": "api.serializers.notifications.WAYS",
+        "DatasetEngine": "datasets.models.Dataset.Engine",
+        "ReadingEngine": "api.serializers.proposals.ENGINES",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
         "NoText": "api.schema.NO_TEXT",

@@ -35,12 +35,12 @@ from datasets.operators import is_operator
 from datasets.roles import projects_to_register_in
 from datasets.services.reach import is_in_places
 from datasets.services.validating import require_valid
-from datasets.storage_kinds import KINDS, StorageKind, kind_of_address
+from datasets.storage_kinds import KINDS, SPARK_ADDRESS, StorageKind, kind_of_address
 
 #: What may be changed of a connection: options and references as a whole, secrets one by one (None removes one).
 EDITABLE: Final = frozenset({"name", "root", "options", "secrets", "references"})
 #: Options that say where secrets are sent, and how: who changes them gives the secrets anew.
-_LEADS: Final = frozenset({"allow_http", "azure_storage_account_name"})
+_LEADS: Final = frozenset({"allow_http", "azure_storage_account_name", SPARK_ADDRESS.name})
 _LONGEST_OPTION, _LONGEST_SECRET = 1_000, 20_000
 _VARIABLE = re.compile(rf"env:{VARIABLES}[A-Z0-9_]{{1,80}}")
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -432,6 +432,8 @@ def _require_options(kind: StorageKind, options: Mapping[str, str], errors: Erro
             sentence = f"{name} is a text of at most {_LONGEST_OPTION:,} characters."
         elif option.is_switch and value not in ("true", "false"):
             sentence = f"{name} is true or false."
+        elif option.is_cluster:
+            sentence = _cluster_problem(value)
         else:
             sentence = _endpoint_problem(name, value, options) if option.is_endpoint else ""
         if sentence:
@@ -451,6 +453,16 @@ def _endpoint_problem(name: str, value: str, options: Mapping[str, str]) -> str:
         return f"{name} is where a cloud tells machines who they are: name a store."
     if parts.scheme == "http" and options.get("allow_http") != "true":
         return f"{name} is reached without TLS: write https://, or set allow_http."
+    return ""
+
+
+def _cluster_problem(address: str) -> str:
+    try:
+        merging.require_address(address)
+    except ValueError as error:
+        return str(error)
+    if vouches_for_machines(urlsplit(address).hostname or ""):
+        return "A Spark cluster is not where a cloud tells machines who they are."
     return ""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 import merging
-from datasets.connecting import connection_at, options_of
+from datasets.connecting import cluster_of, connection_at, options_of
 from datasets.data_root import is_below_data_root
 from datasets.models import Connection, Dataset
 
@@ -57,6 +57,19 @@ def how_opened(table_uri: str) -> Mapping[str, str]:
         return options_of(connection)
     plain_http = settings.AWS_ALLOW_HTTP and table_uri.startswith("s3://")
     return {"AWS_ALLOW_HTTP": "true"} if plain_http else {}
+
+
+def read_by(table_uri: str) -> merging.EngineChoice:
+    """Which engine reads a table for a change: as its dataset says, by the cluster of its dataset's connection. The
+    engine asks where there is something to read.
+    """
+    dataset = Dataset.objects.select_related("connection").filter(table_uri=table_uri).first()
+    if dataset is None:
+        return merging.EngineChoice()
+    connection = dataset.connection
+    needed = connection is not None and dataset.engine != Dataset.Engine.DUCKDB
+    cluster = cluster_of(connection) if connection is not None and needed else None
+    return merging.EngineChoice(dataset.engine, cluster, settings.SPARK_ABOVE)
 
 
 def why_not(table_uri: str) -> str:

@@ -36,6 +36,7 @@ EDITABLE_SETTINGS = (
     "remove_old_files",
     "keep_files_days",
     "block_pre_existing",
+    "engine",
 )
 
 

@@ -59,10 +59,10 @@ def locate(
     """Create the temporary table `into`(file_index, row_number, key columns) of live rows with a key of `keys`.
 
     `keys` names a relation with the key columns in the table's exact types; neither it nor `into` is quoted.
-    `files` are the indexes of the files to look into, None for all.
+    `files` are the indexes of the files to look into, None for those that can hold a key.
     Raises MergeFailed when a data file or vector is missing or damaged.
     """
-    candidates = candidate_files(connection, snapshot, keys, key_columns, files)
+    candidates = candidate_files(connection, snapshot, keys, key_columns) if files is None else sorted(files)
     columns = ", ".join(f"p.{column_sql(name)}" for name in key_columns)
     if not candidates:
         empty = ", ".join(_null_column(snapshot, name) for name in key_columns)

@@ -6,7 +6,24 @@ it was.
 
 from __future__ import annotations
 
+from merging.engines.choosing import EngineChoice, choice_for, engines_of, set_engines
+from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Engine, EngineName, Keys, Rows
-from merging.engines.reading import TableReader
+from merging.engines.reading import EngineRead, TableReader
+from merging.engines.spark import Cluster, require_address
 
-__all__ = ["Engine", "EngineName", "Keys", "Rows", "TableReader"]
+__all__ = [
+    "Cluster",
+    "DuckDBEngine",
+    "Engine",
+    "EngineChoice",
+    "EngineName",
+    "EngineRead",
+    "Keys",
+    "Rows",
+    "TableReader",
+    "choice_for",
+    "engines_of",
+    "require_address",
+    "set_engines",
+]

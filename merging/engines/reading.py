@@ -2,26 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
-from merging.delta import Snapshot
+import numpy as np
+
+from merging.delta import Snapshot, candidate_files
+from merging.engines.choosing import choice_for
 from merging.engines.duckdb import DuckDBEngine
-from merging.engines.protocol import Engine, Keys, Rows
+from merging.engines.protocol import Engine, EngineName, Keys, Rows
+from merging.engines.spark import SparkConnectEngine
+from merging.errors import ClusterFailed
 from merging.sql.session import Session
 
 
-class TableReader:
-    """Reads one version of a table into one session."""
+@dataclass(frozen=True)
+class EngineRead:
+    """What an engine looked into: ``files`` of the table, ``bytes`` as their whole size (of which it reads the columns
+    that it needs), and the ``rows`` that it found.
+    """
 
-    def __init__(self, opened: Session, snapshot: Snapshot) -> None:
+    engine: EngineName
+    files: int
+    bytes: int
+    rows: int
+    seconds: float
+
+
+class TableReader:
+    """Reads one version of a table into one session. ``while_waiting`` is called about twice a second while a cluster
+    works; what it raises ends the work.
+    """
+
+    def __init__(
+        self, opened: Session, snapshot: Snapshot, while_waiting: Callable[[], None] | None = None
+    ) -> None:
         self._opened = opened
-        self._snapshot = snapshot
-        self._engine: Engine = DuckDBEngine(opened)
+        self.snapshot = snapshot
+        self._while_waiting = while_waiting
+        self.reads: list[EngineRead] = []
 
     def rows_of(self, keys: Keys, columns: Sequence[str], files: Collection[int] | None = None) -> Rows:
         """The live rows that have one of the keys; see ``Engine``."""
-        return self._engine.rows_of(self._snapshot, keys, columns, files)
+        possible = candidate_files(self._opened.connection, self.snapshot, keys.sql, keys.columns, files)
+        engine = self._engine_for(possible)
+        began = time.perf_counter()
+        rows = engine.rows_of(self.snapshot, keys, columns, possible)
+        self._note(engine, possible, rows, began)
+        return rows
 
     def rows_at(self, positions: str, columns: Sequence[str]) -> Rows:
         """The rows at positions; see ``Engine``."""
-        return self._engine.rows_at(self._snapshot, positions, columns)
+        hit = self._opened.connection.execute(f"SELECT DISTINCT file_index FROM {positions}").fetchnumpy()
+        files = hit["file_index"].tolist()
+        engine = self._engine_for(files)
+        began = time.perf_counter()
+        rows = engine.rows_at(self.snapshot, positions, columns)
+        self._note(engine, files, rows, began)
+        return rows
+
+    def _engine_for(self, files: Collection[int]) -> Engine:
+        if not files:
+            return DuckDBEngine(self._opened)
+        choice = choice_for(self.snapshot.uri)
+        if choice.engine == "duckdb":
+            return DuckDBEngine(self._opened)
+        if choice.cluster is None:
+            if choice.engine == "spark":
+                raise ClusterFailed(
+                    "", "The dataset is to be read by Spark, and no cluster is connected.", retriable=False
+                )
+            return DuckDBEngine(self._opened)
+        if choice.engine == "spark" or self._bytes_of(files) > choice.spark_above:
+            return SparkConnectEngine(self._opened, choice.cluster, self._while_waiting)
+        return DuckDBEngine(self._opened)
+
+    def _bytes_of(self, files: Collection[int]) -> int:
+        return int(self.snapshot.files.numbers("size")[np.fromiter(files, np.int64)].sum())
+
+    def _note(self, engine: Engine, files: Collection[int], rows: Rows, began: float) -> None:
+        if files:
+            seconds = round(time.perf_counter() - began, 3)
+            read = EngineRead(engine.name, len(files), self._bytes_of(files), rows.number, seconds)
+            self.reads.append(read)

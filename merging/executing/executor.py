@@ -104,7 +104,7 @@ class MergeExecutor:
             if staged is None:
                 staged = resolve_staged(self.request)
             self._enter("checking", attempt=attempt, version=snapshot.version)
-            with plan_on(self.request, staged, snapshot) as made:
+            with plan_on(self.request, staged, snapshot, self._still_checking(attempt, snapshot)) as made:
                 try:
                     result = self._attempt(made, attempt)
                 except VersionMoved as error:
@@ -123,6 +123,10 @@ class MergeExecutor:
             retriable=True,
             data={"attempts": self.max_attempts},
         ) from last
+
+    def _still_checking(self, attempt: int, snapshot: Snapshot) -> Callable[[], None]:
+        """Says that the check goes on, so that whoever hears it can end it."""
+        return lambda: self.progress("checking", attempt=attempt, version=snapshot.version)
 
     def _attempt(self, made: MergePlan, attempt: int) -> MergeResult:
         request = self.request
@@ -291,6 +295,7 @@ class MergeExecutor:
             "cells_updated": dict(made.cells_updated),
             "strategy": made.strategy,
             "attempts": attempt,
+            "reads": [dict(vars(one)) for one in made.reads],
             "conflicts_overridden": overridden,
             "schema_changes": [[one.kind, one.column, one.type] for one in made.schema_changes],
             "validation": [

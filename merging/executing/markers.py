@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from merging.delta import FoundTransaction, Snapshot, open_snapshot, read_history
+from merging.engines import EngineRead
 from merging.errors import MergedOtherwise, MergeFactsLost, TableChanged
 from merging.executing.artefacts import find_summary
 from merging.executing.results import CommittedMerge, MergeResult, VersionDiff
@@ -164,6 +165,7 @@ def result_of(facts: Mapping[str, Any], version: int, *, already_merged: bool) -
         validation=ValidationReport(tuple(Check(*check) for check in facts["validation"])),
         marker_only=bool(facts["marker_only"]),
         engine_version=facts["engine_version"],
+        reads=tuple(EngineRead(**one) for one in facts.get("reads", ())),  # older commits tell none
     )
 
 
@@ -190,6 +192,7 @@ def result_from_document(document: Mapping[str, Any]) -> MergeResult:
             )
         ),
         engine_version=str(document["engine_version"]),
+        reads=tuple(EngineRead(**one) for one in document.get("reads", ())),
     )
 
 

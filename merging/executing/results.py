@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from merging.engines import EngineRead
 from merging.errors import CommitDiffers
 from merging.expectations.report import ValidationReport
 from merging.model import SchemaChange
@@ -25,7 +26,8 @@ class VersionDiff:
 @dataclass(frozen=True)
 class MergeResult:
     """A merge that stands in the table. ``already_merged`` tells that an earlier attempt had committed it,
-    ``difference`` (in what MergeDiffers carries) how the table is other than planned.
+    ``difference`` (in what MergeDiffers carries) how the table is other than planned, ``reads`` which engine looked
+    for rows in the table and in how much of it.
     """
 
     merged_version: int
@@ -47,6 +49,7 @@ class MergeResult:
     marker_only: bool = False
     engine_version: str = ""
     difference: str = ""
+    reads: tuple[EngineRead, ...] = ()
 
 
 class MergeDiffers(CommitDiffers):

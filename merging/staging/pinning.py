@@ -71,14 +71,13 @@ def write_base_files(folder: Path, files: ActiveFiles) -> None:
     flush_file(folder / BASE_FILES)
 
 
-def find_standing(
-    opened: Session, staged: Staged, snapshot: Snapshot, reader: TableReader, columns: Sequence[str]
-) -> Standing:
+def find_standing(opened: Session, staged: Staged, reader: TableReader, columns: Sequence[str]) -> Standing:
     """Find the staged rows in a version of their table, reading as few of its files as may be; those that are found by
     their keys with the ``columns``, the keys among them.
 
     Raises DuplicateKeys when the table holds several rows of a staged key.
     """
+    snapshot = reader.snapshot
     numbers, base_files, base_rows = _pins(opened, staged)
     keys = list(staged.primary_keys)
     wanted = Keys("staged_keys", keys)

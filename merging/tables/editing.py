@@ -11,7 +11,7 @@ import pyarrow as pa
 from merging.delta import Snapshot, open_snapshot
 from merging.delta.column_rules import rules_of_schema
 from merging.delta.keys import check_key_columns
-from merging.engines import Keys, TableReader
+from merging.engines import DuckDBEngine, Keys
 from merging.model import Row
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_label, column_sql
@@ -80,7 +80,7 @@ class EditedTable:
             return ()
         with session() as opened:
             self._register(opened, keys, self.keys)
-            read = TableReader(opened, self.snapshot).rows_of(Keys("given", self.keys), self.columns)
+            read = DuckDBEngine(opened).rows_of(self.snapshot, Keys("given", self.keys), self.columns, None)
             using = " AND ".join(f"f.{column_sql(name)} = g.{column_sql(name)}" for name in self.keys)
             joined = f"FROM {read.sql} f JOIN given g ON {using} ORDER BY g.{_NUMBER}"
             listed = ", ".join(f"f.{column_sql(name)}" for name in self.columns)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from merging import delta
 from merging.delta import MARKER_RETENTION, FirstFiles, Snapshot, open_snapshot, scan_sql
 from merging.delta.keys import check_key_columns
-from merging.engines import TableReader
+from merging.engines import DuckDBEngine
 from merging.errors import InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
 from merging.sql.equality import comparable
@@ -199,7 +199,7 @@ def preview(
             if looked is None or opened.number("SELECT count(*) FROM chosen") > limit:
                 break
         fetched = list(dict.fromkeys([*wanted, *order.columns]))
-        page = TableReader(opened, snapshot).rows_at("chosen", fetched)
+        page = DuckDBEngine(opened).rows_at(snapshot, "chosen", fetched)
         rows = opened.user_rows(
             f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM {page.sql} ORDER BY {order.sql()}"
         )

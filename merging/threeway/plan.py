@@ -15,7 +15,7 @@ from typing import Any
 
 from merging.delta import RowChanges, Snapshot, open_snapshot
 from merging.delta.column_rules import rules_of_schema
-from merging.engines import TableReader
+from merging.engines import EngineRead, TableReader
 from merging.errors import TableChanged
 from merging.expectations.report import ExpectationReport, ValidationReport
 from merging.expectations.rules import rules_of
@@ -46,7 +46,8 @@ from merging.threeway.table_rules import table_checks
 class MergePlan:
     """What a merge of a request would do on the table version ``version``.
 
-    ``alike`` are the positions of columns whose values it changes in no row that stays, as far as that is known.
+    ``alike`` are the positions of columns whose values it changes in no row that stays, as far as that is known;
+    ``reads`` tells which engine looked for rows in the table, and in how much of it: nothing where no row moved.
     """
 
     request: MergeRequest
@@ -60,6 +61,7 @@ class MergePlan:
     row_count_before: int
     digest: str
     alike: frozenset[int]
+    reads: tuple[EngineRead, ...] = ()
 
     @property
     def version(self) -> int:
@@ -237,8 +239,16 @@ def resolve_staged(request: MergeRequest) -> Staged:
     return staged
 
 
-def plan_on(request: MergeRequest, staged: Staged, snapshot: Snapshot) -> MergePlan:
-    """The plan on one snapshot: what both ``plan`` and every attempt of ``merge`` run."""
+def plan_on(
+    request: MergeRequest,
+    staged: Staged,
+    snapshot: Snapshot,
+    while_waiting: Callable[[], None] | None = None,
+) -> MergePlan:
+    """The plan on one snapshot: what both ``plan`` and every attempt of ``merge`` run.
+
+    ``while_waiting`` is called about twice a second while a cluster reads the table; what it raises ends that.
+    """
     if set(request.primary_keys) != set(staged.primary_keys):
         raise TableChanged(
             f"The request names the key columns {', '.join(request.primary_keys)}, the content was staged with "
@@ -250,35 +260,37 @@ def plan_on(request: MergeRequest, staged: Staged, snapshot: Snapshot) -> MergeP
         )
     opened = Session()
     try:
-        return _planned(opened, request, staged, snapshot)
+        return _planned(opened, request, staged, TableReader(opened, snapshot, while_waiting))
     except BaseException:
         opened.close()
         raise
 
 
 @naming_engine_failures()
-def _planned(opened: Session, request: MergeRequest, staged: Staged, snapshot: Snapshot) -> MergePlan:
+def _planned(opened: Session, request: MergeRequest, staged: Staged, reader: TableReader) -> MergePlan:
+    snapshot = reader.snapshot
     of_schema: dict[str | None, Resolution] = {one.column: one for one in request.resolutions if not one.key}
     alignment = align(opened, staged, snapshot, of_schema, merge_schema=request.merge_schema)
     conflicts, effect = Conflicts(opened, alignment), Effect()
     checks: tuple[Check, ...] = ()
     alike: frozenset[int] = frozenset()
     if not alignment.conflicts:
-        conflicts, effect, checks, alike = _merge_in_session(opened, request, staged, snapshot, alignment)
+        conflicts, effect, checks, alike = _merge_in_session(opened, request, staged, reader, alignment)
     digest = _digest(request, staged, snapshot, alignment, conflicts, effect)
     # Where the log does not tell how many rows there are, their files are asked: a plan that is made is whole.
     rows = snapshot.row_count
+    reads = tuple(reader.reads)
     return MergePlan(
-        request, staged, snapshot, opened, alignment, conflicts, effect, checks, rows, digest, alike
+        request, staged, snapshot, opened, alignment, conflicts, effect, checks, rows, digest, alike, reads
     )
 
 
 def _merge_in_session(
-    opened: Session, request: MergeRequest, staged: Staged, snapshot: Snapshot, alignment: Alignment
+    opened: Session, request: MergeRequest, staged: Staged, reader: TableReader, alignment: Alignment
 ) -> tuple[Conflicts, Effect, tuple[Check, ...], frozenset[int]]:
+    snapshot = reader.snapshot
     opened.expect_columns(len(alignment.columns))
-    reader = TableReader(opened, snapshot)
-    standing = join_current(opened, staged, snapshot, reader, alignment)
+    standing = join_current(opened, staged, reader, alignment)
     chosen = tuple(one for one in request.resolutions if one.key)
     check = not request.skip_conflict_check
     found = resolved = 0

@@ -37,17 +37,16 @@ SIDE_LETTERS = Sides("b", "c", "p")
 """What the columns of ``joined`` begin with that hold a side's values."""
 
 
-def join_current(
-    opened: Session, staged: Staged, snapshot: Snapshot, reader: TableReader, alignment: Alignment
-) -> Standing:
+def join_current(opened: Session, staged: Staged, reader: TableReader, alignment: Alignment) -> Standing:
     """Find the current rows of the staged keys and put the three images side by side in ``joined``.
 
     A row that stands where it stood at the base has its base image as current image: it is not read again, cannot be in
     conflict, and is not held. The others, if there are any, are in ``moved``.
     Raises DuplicateKeys when the table holds several rows of a staged key.
     """
+    snapshot = reader.snapshot
     columns = snapshot.schema.names
-    standing = find_standing(opened, staged, snapshot, reader, columns)
+    standing = find_standing(opened, staged, reader, columns)
     if standing.pinned and any(not column.in_base and not column.added for column in alignment.values):
         # The table gained columns since: base images do not tell what they hold.
         held_rows = read_held(opened, staged, standing, reader, columns)

@@ -85,6 +85,7 @@ def test_all_contracts_hold() -> None:
         ("one-border", "merging/delta/seeded.py", "import great_expectations"),
         ("one-border", "merging/expectations/seeded.py", "import great_expectations"),
         ("one-border", "merging/sql/seeded.py", "import obstore"),
+        ("one-border", "merging/engines/seeded.py", "import pyspark"),
         ("engine-rooms", "merging/sql/seeded.py", "from merging.delta import Snapshot"),
         ("engine-rooms", "merging/delta/seeded.py", TYPES_ONLY.format("merging.staging", "stage")),
         ("engine-rooms", "merging/errors.py", TYPES_ONLY.format("merging.threeway.plan", "MergePlan")),

@@ -60,7 +60,7 @@ def standing(world: World, staged: Staged) -> Any:
     with session() as opened:
         snapshot = open_snapshot(world.uri)
         reader = TableReader(opened, snapshot)
-        return find_standing(opened, staged, snapshot, reader, snapshot.schema.names)
+        return find_standing(opened, staged, reader, snapshot.schema.names)
 
 
 def append(world: World, *rows: dict[str, Any]) -> None:

@@ -76,6 +76,11 @@ DIRECTIONS = [
 @pytest.mark.sample(40)
 @pytest.mark.parametrize(("case_id", "mirrored"), DIRECTIONS)
 def test_case(make_world: Callable[..., World], case_id: str, mirrored: bool) -> None:
+    run_case(make_world, case_id, mirrored)
+
+
+def run_case(make_world: Callable[..., World], case_id: str, mirrored: bool) -> None:
+    """Stage, plan and merge a case, and compare all that comes of it with what the collection says."""
     case = CASES[case_id]
     current, proposed = ("theirs", "ours") if mirrored else ("ours", "theirs")
     keys = keys_of(case)

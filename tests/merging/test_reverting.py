@@ -211,7 +211,7 @@ def test_a_reverse_knows_where_the_merge_put_its_rows(make_world: Callable[..., 
     with session() as opened:
         snapshot = open_snapshot(world.uri)
         reader = TableReader(opened, snapshot)
-        standing = find_standing(opened, staged, snapshot, reader, snapshot.schema.names)
+        standing = find_standing(opened, staged, reader, snapshot.schema.names)
     assert (standing.pinned, standing.held, standing.found.number, standing.lost) == (True, 2, 0, 0)
     world.merge(staged, "CR-2")
     assert world.rows() == B

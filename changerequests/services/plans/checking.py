@@ -187,6 +187,7 @@ def _numbers(plan: merging.MergePlan) -> dict[str, Any]:
         "row_count_before": plan.row_count_before,
         "row_count_after": plan.row_count_after,
         "deleted_share": plan.deleted_share,
+        "reads": [dict(vars(one)) for one in plan.reads],
     }
 
 

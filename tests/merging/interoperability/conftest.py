@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,9 @@ INSTALLED = Path(__file__).parents[3] / "var" / "spark"
 HOME = INSTALLED / "python" / "pyspark"
 
 
-@pytest.fixture(scope="session")
-def session() -> Iterator[SparkSession]:
-    """A session on a Spark Connect server of its own, with what tests/install-spark brought."""
+@contextlib.contextmanager
+def connect_server() -> Iterator[tuple[ManagedProcess, int]]:
+    """A Spark Connect server of its own, with what tests/install-spark brought, and the port on which it listens."""
     port = free_port()
     with private_folder("spark") as folder:
         settings = {
@@ -54,7 +55,20 @@ def session() -> Iterator[SparkSession]:
             started = "Spark Connect server started"
             log = folder / "spark.log"
             wait_until(server, lambda: started in log.read_text(errors="replace"), seconds=120)
-            with connected(port) as opened:
-                yield opened
+            yield server, port
         finally:
             server.stop(seconds=15)
+
+
+@pytest.fixture(scope="session")
+def spark_port() -> Iterator[int]:
+    """The port of a Spark Connect server."""
+    with connect_server() as (_, port):
+        yield port
+
+
+@pytest.fixture(scope="session")
+def session(spark_port: int) -> Iterator[SparkSession]:
+    """A session on it."""
+    with connected(spark_port) as opened:
+        yield opened

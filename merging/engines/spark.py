@@ -1,0 +1,507 @@
+"""Apache Spark as the engine, asked through Spark Connect: what one machine cannot read, a cluster reads.
+
+The cluster opens the table by its own means and at the same version; it is sent keys, and answers where their rows
+stand and what they hold. It writes nothing. `_metadata.row_index` is the physical row number that deletion vectors
+count by; `_metadata.file_path` is URL-encoded once more than the log's paths are. Delta Lake's reader tells the row
+number of tables alone that may have vectors: of others Spark tells the file, and the key columns of the files with hits
+are read here. Whoever merges into such a table writes those files again anyway.
+
+Whatever ends a call here, the operation is ended on the cluster as far as that can still be reached, and its session
+with it. The client is pyspark's own (the extra `spark`), imported when it is first needed, never before a process
+forks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import re
+import threading
+import time
+import urllib.parse
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from merging.delta import Snapshot
+from merging.delta.features import supported_features
+from merging.engines.duckdb import DuckDBEngine, fresh_name
+from merging.engines.protocol import EngineName, Keys, Rows
+from merging.errors import ClusterFailed, MergeError
+from merging.sql.quoting import column_sql
+from merging.sql.session import Session
+from merging.sql.types import duckdb_type
+
+_LOOK_EVERY = 0.5  # seconds
+_LEAVE_WITHIN = 5.0  # seconds
+_TRIES = 4
+_BROADCAST_UP_TO = 1 << 28  # bytes of keys that every executor may hold
+_ROWS_AT_ONCE = 100_000
+_LONGEST_SAID = 400
+
+#: How a session reads tables as the log and their files have them, and takes keys of any number. The sizes are set as
+#: plain numbers: servers of 4.1 answer with a unit otherwise, which the client of 4.2 cannot read.
+_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.readSideCharPadding": "false",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
+    "spark.sql.session.localRelationCacheThreshold": str(1 << 20),
+    "spark.sql.session.localRelationSizeLimit": str(3 << 30),
+    "spark.sql.session.localRelationChunkSizeRows": "1000000",
+    "spark.sql.session.localRelationChunkSizeBytes": str(16 << 20),
+    "spark.sql.session.localRelationBatchOfChunksSizeBytes": str(64 << 20),
+}
+#: What Hadoop calls the stores that we know by other names.
+_SCHEMES = {"s3": "s3a", "az": "abfss"}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Spark Connect endpoint: ``address`` as ``sc://host:port/;name=value``, ``token`` for whoever asks for one.
+
+    ``seconds`` is what one call may take, from its connection to its last row.
+    """
+
+    address: str
+    token: str = field(default="", repr=False)
+    seconds: float = 1_800.0
+
+    def __post_init__(self) -> None:
+        require_address(self.address)
+
+    @property
+    def host(self) -> str:
+        """Where it is, for people."""
+        return urllib.parse.urlsplit(self.address).netloc
+
+    @property
+    def url(self) -> str:
+        """What the client is given; it holds the token."""
+        if not self.token:
+            return self.address
+        base = self.address if "/;" in self.address else f"{self.address.rstrip('/')}/"
+        return f"{base};token={urllib.parse.quote(self.token, safe='')}"
+
+
+def require_address(address: str) -> None:
+    """Raise ValueError, with a sentence, for what is no address of a cluster, or holds a secret."""
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme != "sc" or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "The address of a cluster is written sc://host:port, or sc://host:port/;use_ssl=true."
+        )
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("The address of a cluster has no such port.") from None
+    if not re.fullmatch(r"/?|/(;[A-Za-z0-9_-]+=[^;=]*)+", parts.path):
+        raise ValueError("Behind the host of a cluster stand parameters alone: /;name=value;name=value.")
+    if re.search(r";token=", parts.path, re.IGNORECASE):
+        raise ValueError("The token of a cluster is a secret: it does not belong into the address.")
+
+
+class SparkConnectEngine:
+    """Reads with a cluster; each call is a session of its own. What comes back is held in the session here.
+
+    ``while_waiting`` is called about twice a second from the thread of the caller; what it raises ends the call.
+    Raises ClusterFailed where the cluster cannot be reached or cannot do it, and where what it answers is not of the
+    version that was asked for.
+    """
+
+    name: EngineName = "spark"
+
+    def __init__(
+        self, opened: Session, cluster: Cluster, while_waiting: Callable[[], None] | None = None
+    ) -> None:
+        self._opened = opened
+        self._cluster = cluster
+        self._while_waiting = while_waiting
+
+    def rows_of(
+        self, snapshot: Snapshot, keys: Keys, columns: Sequence[str], files: Collection[int] | None
+    ) -> Rows:
+        """See ``Engine``."""
+        cells = ", ".join(f"{column_sql(name)} AS k{place}" for place, name in enumerate(keys.columns))
+        sought = self._opened.table(f"SELECT DISTINCT {cells} FROM {keys.sql}")
+        if files is not None and not files:
+            sought = sought.slice(0, 0)
+        names = list(dict.fromkeys([*keys.columns, *columns]))
+
+        numbered = _tells_row_numbers(snapshot)
+
+        def found(table: Any, functions: Any, session: Any) -> Any:
+            placed = _placed(table, functions, names, numbered=numbered)
+            for place, name in enumerate(keys.columns):
+                bounds = _bounds(sought.column(place))
+                if bounds is not None:  # statistics of the log leave files out by them
+                    cell = functions.col(f"c{names.index(name)}")
+                    placed = placed.filter(cell.between(*map(functions.lit, bounds)))
+            wanted = session.createDataFrame(sought)
+            same = [placed[f"c{names.index(name)}"] == wanted[f"k{i}"] for i, name in enumerate(keys.columns)]
+            held_by_all = sought.nbytes <= _BROADCAST_UP_TO
+            return placed.join(functions.broadcast(wanted) if held_by_all else wanted, same, "left_semi")
+
+        if not len(sought):
+            return self._hold(snapshot, names, columns, iter(()), files)
+        with self._asked(snapshot, found) as answers:
+            rows = self._hold(snapshot, names, columns if numbered else names, answers, files)
+        return rows if numbered else self._numbered(snapshot, rows, keys, columns)
+
+    def _numbered(self, snapshot: Snapshot, rows: Rows, keys: Keys, columns: Sequence[str]) -> Rows:
+        """The rows with their numbers, for which the keys are looked for in the files that have them. A key that a file
+        has several times stays so, in every pair: duplicates are refused by whoever asked.
+        """
+        into = fresh_name()
+        hit = self._opened.connection.execute(f"SELECT DISTINCT file_index FROM {rows.sql}").fetchnumpy()
+        located = DuckDBEngine(self._opened).rows_of(snapshot, keys, keys.columns, hit["file_index"].tolist())
+        same = " AND ".join(f"l.{column_sql(name)} = r.{column_sql(name)}" for name in keys.columns)
+        cells = "".join(f", r.{column_sql(name)}" for name in columns)
+        self._opened.execute(
+            f"CREATE TEMP TABLE {into} AS SELECT l.file_index, l.row_number{cells} FROM {rows.sql} r "
+            f"JOIN {located.sql} l ON l.file_index = r.file_index AND {same}"
+        )
+        number = self._opened.number(f"SELECT count(*) FROM {into}")
+        if number < rows.number:
+            raise self._failure(
+                f"It found {rows.number:,} rows, of which {number:,} are in their files here."
+            )
+        self._opened.execute(f"DROP TABLE {rows.sql}")
+        self._opened.execute(f"DROP TABLE {located.sql}")
+        return Rows(into, number)
+
+    def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
+        """See ``Engine``."""
+        if not _tells_row_numbers(snapshot):
+            return DuckDBEngine(self._opened).rows_at(snapshot, positions, columns)
+        sought = self._opened.table(f"SELECT DISTINCT file_index, row_number FROM {positions}")
+        if not len(sought):
+            return self._hold(snapshot, columns, columns, iter(()), None)
+        # Names of files are the same however paths are spelled; which file it is is looked at when the rows are here.
+        places = sought.column("file_index").to_numpy()
+        hit = sorted(set(places.tolist()))
+        names = {
+            index: file.path.rpartition("/")[2]
+            for index, file in zip(hit, snapshot.files.at(hit), strict=True)
+        }
+        asked = pa.table(
+            {
+                "k0": [names[int(place)] for place in places],
+                "k1": sought.column("row_number").cast(pa.int64()),
+            }
+        )
+
+        def found(table: Any, functions: Any, session: Any) -> Any:
+            named = table.metadataColumn("_metadata")["file_name"].alias("named")
+            placed = _placed(table, functions, columns, named, numbered=True)
+            wanted = session.createDataFrame(asked)
+            same = [placed["named"] == wanted["k0"], placed["r"] == wanted["k1"]]
+            return placed.join(functions.broadcast(wanted), same, "left_semi").drop("named")
+
+        with self._asked(snapshot, found) as answers:
+            rows = self._hold(snapshot, columns, columns, answers, hit)
+        # Files of one name in two folders have rows of the same numbers.
+        self._opened.execute(
+            f"DELETE FROM {rows.sql} r WHERE NOT EXISTS (SELECT 1 FROM {positions} p "
+            "WHERE p.file_index = r.file_index AND p.row_number = r.row_number)"
+        )
+        rows = Rows(rows.sql, self._opened.number(f"SELECT count(*) FROM {rows.sql}"))
+        if rows.number != len(sought):
+            raise self._failure(
+                f"It found {rows.number:,} of {len(sought):,} rows that stand in version {snapshot.version}."
+            )
+        return rows
+
+    def _hold(
+        self,
+        snapshot: Snapshot,
+        sent: Sequence[str],
+        columns: Sequence[str],
+        answers: Iterator[pa.Table],
+        files: Collection[int] | None,
+    ) -> Rows:
+        """A table of the session with what the cluster sent, ``columns`` of it; of these ``files`` alone."""
+        into = fresh_name()
+        types = {name: duckdb_type(snapshot.schema.field(name).type) for name in columns}
+        columns_sql = "".join(f", {column_sql(name)} {types[name]}" for name in columns)
+        self._opened.execute(f"CREATE TEMP TABLE {into} (file_index BIGINT, row_number BIGINT{columns_sql})")
+        places = _Places(snapshot, files)
+        cells = "".join(f", CAST(c{sent.index(name)} AS {types[name]})" for name in columns)
+        number = 0
+        for answer in _in_portions(answers):
+            self._require_types(snapshot, sent, answer)
+            indexes = self._indexes(places, answer.column("f"))
+            given = answer.append_column("i", indexes).filter(pc.greater_equal(indexes, 0))
+            number += len(given)
+            self._opened.connection.register("answered", given)
+            try:
+                self._opened.execute(f"INSERT INTO {into} SELECT i, r{cells} FROM answered")
+            finally:
+                self._opened.connection.unregister("answered")
+        return Rows(into, number)
+
+    def _indexes(self, places: _Places, paths: pa.ChunkedArray) -> pa.Array:
+        told = pc.dictionary_encode(paths.combine_chunks())
+        found = [places.index(path) for path in told.dictionary.to_pylist()]
+        if None in found:
+            raise self._failure("It names a data file that this version of the table does not have.")
+        return pa.array(found, pa.int64()).take(told.indices)
+
+    def _require_types(self, snapshot: Snapshot, sent: Sequence[str], answer: pa.Table) -> None:
+        for place, name in enumerate(sent):
+            wanted, given = snapshot.schema.field(name).type, answer.schema.field(f"c{place}").type
+            if duckdb_type(wanted) != _type_of(given):
+                raise self._failure(f"It reads the column {name} as {given}, and the table says {wanted}.")
+
+    def _failure(self, reason: str, *, retriable: bool = False) -> ClusterFailed:
+        return ClusterFailed(self._cluster.host, reason, retriable=retriable)
+
+    @contextlib.contextmanager
+    def _asked(
+        self, snapshot: Snapshot, question: Callable[[Any, Any, Any], Any]
+    ) -> Iterator[Iterator[pa.Table]]:
+        """The answers to a question about the table, as they come; left early, the operation ends on the cluster."""
+        operation = _Operation(self._cluster, snapshot, question)
+        try:
+            yield self._waited_for(operation)
+        finally:
+            operation.leave()
+
+    def _waited_for(self, operation: _Operation) -> Iterator[pa.Table]:
+        end = time.monotonic() + self._cluster.seconds
+        while True:
+            if time.monotonic() > end:
+                raise self._failure(
+                    f"It did not answer within {self._cluster.seconds:,.0f} seconds.", retriable=True
+                )
+            try:
+                told = operation.answers.get(timeout=_LOOK_EVERY)
+            except queue.Empty:
+                if self._while_waiting is not None:
+                    self._while_waiting()
+                continue
+            if told is None:
+                return
+            if isinstance(told, BaseException):
+                raise self._named(told) from told
+            yield told
+
+    def _named(self, error: BaseException) -> Exception:
+        """What ended the operation, as an error of the engine's family."""
+        if isinstance(error, ClusterFailed):
+            return error
+        if isinstance(error, ImportError):
+            return self._failure("This installation has no client for Spark: install headgate[spark].")
+        said = " ".join(str(error).partition("JVM stacktrace")[0].split())[:_LONGEST_SAID].strip()
+        kind = _status(error)
+        if kind in _REFUSED:
+            return self._failure("It does not let Headgate in: look at its token and what that may do.")
+        if "SESSION_NOT_FOUND" in said or "SESSION_CHANGED" in said or "SESSION_CLOSED" in said:
+            return self._failure("It lost the session in the middle of the work.", retriable=True)
+        if kind == "UNIMPLEMENTED":
+            return self._failure("What answers there speaks no Spark Connect.")
+        if kind in _AWAY or "RETRIES_EXCEEDED" in said:
+            return self._failure(
+                "It cannot be reached, or went away in the middle of the work.", retriable=True
+            )
+        return self._failure(f"It could not read the table: {said}")
+
+
+_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+_AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED")
+
+
+def _status(error: BaseException) -> str:
+    """The status of gRPC that an error has, or that it came from; empty where there is none."""
+    for one in (error, error.__cause__, error.__context__):
+        for name in ("getGrpcStatusCode", "code"):
+            ask = getattr(one, name, None)
+            if callable(ask):
+                found = ask()
+                return str(getattr(found, "name", found or ""))
+    return ""
+
+
+class _Operation:
+    """One question, asked in a thread of its own. ``answers`` gives tables, then None at the end or what ended it."""
+
+    def __init__(
+        self, cluster: Cluster, snapshot: Snapshot, question: Callable[[Any, Any, Any], Any]
+    ) -> None:
+        self.answers: queue.Queue[pa.Table | BaseException | None] = queue.Queue(4)
+        self._cluster = cluster
+        self._snapshot = snapshot
+        self._question = question
+        self._over = threading.Event()
+        self._session: Any = None
+        self._thread = threading.Thread(target=self._work, name="spark", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """End it on the cluster, in a few seconds at most: a cluster that is gone keeps nobody waiting."""
+        self._over.set()
+        last = threading.Thread(target=self._end, name="leaving-spark", daemon=True)
+        last.start()
+        last.join(_LEAVE_WITHIN)
+
+    def _end(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        with contextlib.suppress(Exception):
+            if self._thread.is_alive():
+                session.interruptAll()
+            self._thread.join(_LEAVE_WITHIN)
+            session.stop()
+
+    def _work(self) -> None:
+        try:
+            for answer in self._answered():
+                self._tell(answer)
+            self._tell(None)
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it was
+            self._tell(error)
+
+    def _tell(self, told: pa.Table | BaseException | None) -> None:
+        while not self._over.is_set():
+            with contextlib.suppress(queue.Full):
+                self.answers.put(told, timeout=_LOOK_EVERY)
+                return
+
+    def _answered(self) -> Iterator[pa.Table]:
+        self._session = session = _connected(self._cluster)
+        from pyspark.sql.connect import functions
+
+        uri = _address_there(self._snapshot.uri)
+        self._require_same(session, uri)
+        table = session.read.format("delta").option("versionAsOf", self._snapshot.version).load(uri)
+        frame = self._question(table, functions, session)
+        plan = frame._plan.to_proto(session.client)
+        for answer in session.client.to_table_as_iterator(plan, {}):
+            if isinstance(answer, pa.Table):
+                yield answer
+
+    def _require_same(self, session: Any, uri: str) -> None:
+        """Raise ClusterFailed where the cluster has another table at the address: nothing that it says were true."""
+        quoted = uri.replace("`", "``")
+        found = session.sql(f"DESCRIBE DETAIL delta.`{quoted}`").select("id").toArrow().to_pylist()
+        if [one["id"] for one in found] != [self._snapshot.table_id]:
+            raise ClusterFailed(
+                self._cluster.host,
+                f"It has another table at {uri} than Headgate: both must reach the same store.",
+                retriable=False,
+            )
+
+
+def _connected(cluster: Cluster) -> Any:
+    """A session of its own, with retries that end within seconds."""
+    with warnings.catch_warnings():
+        # The client warns about every pandas from 3 on; nothing here goes through pandas.
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+        from pyspark.sql.connect.session import SparkSession
+    session = SparkSession.builder.remote(cluster.url).create()
+    policy = DefaultPolicy(
+        max_retries=_TRIES, initial_backoff=200, max_backoff=2_000, max_server_retry_delay=10_000
+    )
+    session.client.set_retry_policies([policy])
+    for name, value in _SETTINGS.items():
+        try:
+            session.conf.set(name, value)
+        except Exception as error:
+            if _status(error) in (*_AWAY, *_REFUSED, "UNIMPLEMENTED") or "RETRIES_EXCEEDED" in str(error):
+                raise
+    return session
+
+
+def _tells_row_numbers(snapshot: Snapshot) -> bool:
+    """Whether Delta Lake in Spark has ``row_index`` of the table's rows (``DeltaParquetFileFormat``)."""
+    return "deletionVectors" in supported_features(snapshot.protocol)
+
+
+def _placed(table: Any, functions: Any, columns: Sequence[str], *more: Any, numbered: bool) -> Any:
+    """Rows with where they stand (``f``, and ``r`` where they are numbered, else 0) and their columns (``c0``, …), by
+    names that nothing shadows.
+    """
+    stands = table.metadataColumn("_metadata")
+    number = stands["row_index"] if numbered else functions.lit(0)
+    cells = [
+        functions.col("`{}`".format(name.replace("`", "``"))).alias(f"c{place}")
+        for place, name in enumerate(columns)
+    ]
+    return table.select(stands["file_path"].alias("f"), number.alias("r"), *more, *cells)
+
+
+def _bounds(keys: pa.ChunkedArray) -> tuple[Any, Any] | None:
+    """The least and the greatest key, where they are of a kind that every statistic is right for; else None."""
+    kind = keys.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_date(kind)):
+        return None
+    try:
+        found = pc.min_max(keys).as_py()
+    except (OverflowError, ValueError):  # a day that Python has no date for
+        return None
+    low, high = found["min"], found["max"]
+    return None if low is None or (isinstance(low, date) and low.year < 1000) else (low, high)
+
+
+def _in_portions(answers: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The answers, several together: a statement for each would cost more than the rows."""
+    waiting: list[pa.Table] = []
+    for answer in answers:
+        waiting.append(answer)
+        if sum(map(len, waiting)) >= _ROWS_AT_ONCE:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _type_of(data_type: pa.DataType) -> str:
+    """What DuckDB makes of a column that Spark sent; what it does not know is spelled as Arrow does."""
+    if pa.types.is_timestamp(data_type) and data_type.tz is not None:
+        data_type = pa.timestamp(data_type.unit, "UTC")
+    try:
+        return duckdb_type(data_type)
+    except MergeError:
+        return str(data_type)
+
+
+def _address_there(uri: str) -> str:
+    """The table's address as Spark's file systems call it."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{_SCHEMES.get(scheme, scheme)}{separator}{rest}" if separator else uri
+
+
+class _Places:
+    """Which file of a snapshot a path is that Spark tells; -1 for one that was not asked for, None for a stranger."""
+
+    def __init__(self, snapshot: Snapshot, files: Collection[int] | None) -> None:
+        self._asked = None if files is None else set(files)
+        root = _plain(_address_there(snapshot.uri)).rstrip("/")
+        self._known: dict[str, int] = {}
+        for index, logged in enumerate(snapshot.files.column("path").to_pylist()):
+            path = urllib.parse.unquote(logged)
+            self._known[_plain(path if _WHOLE.match(path) else f"{root}/{path}")] = index
+
+    def index(self, told: str) -> int | None:
+        """The file's index in the snapshot."""
+        found = self._known.get(_plain(urllib.parse.unquote(told)))
+        if found is None or self._asked is None or found in self._asked:
+            return found
+        return -1
+
+
+_WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
+
+
+def _plain(address: str) -> str:
+    """One spelling of an address: without the scheme where it is a folder, with one scheme for each store."""
+    if address.startswith("file:"):
+        return "/" + address.removeprefix("file:").lstrip("/")
+    return _address_there(address)

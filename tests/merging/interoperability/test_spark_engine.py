@@ -1,0 +1,264 @@
+"""Apache Spark as the engine: it finds what DuckDB finds, plans come out the same, and what ends it changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import merging
+from merging.delta import open_snapshot
+from merging.engines import Cluster, EngineChoice, Keys, TableReader, spark
+from merging.sql.quoting import column_sql
+from merging.sql.session import session as opened_session
+from tests.merging.interoperability.conftest import connect_server
+from tests.merging.test_reference_cases import DIRECTIONS, run_case
+from tests.merging.world import STRATEGIES, B, World, with_rows
+
+if TYPE_CHECKING:
+    from pyspark.sql.connect.session import SparkSession
+
+pytestmark = pytest.mark.spark
+
+DUCKDB = EngineChoice("duckdb")
+
+
+class Asked:
+    """Which engine tables are read by, for a test to change."""
+
+    def __init__(self, choice: EngineChoice) -> None:
+        self.choice = choice
+
+    def __call__(self, _: str) -> EngineChoice:
+        return self.choice
+
+
+@pytest.fixture
+def engines(spark_port: int) -> Iterator[Asked]:
+    """Spark, whatever there is to read."""
+    asked = Asked(EngineChoice("spark", Cluster(f"sc://127.0.0.1:{spark_port}", seconds=120)))
+    merging.set_engines(asked)
+    yield asked
+    merging.set_engines(lambda _: EngineChoice())
+
+
+@pytest.mark.sample(20)
+@pytest.mark.parametrize(("case_id", "mirrored"), DIRECTIONS)
+def test_the_whole_collection_of_cases(engines: Asked, tmp_path: Path, case_id: str, mirrored: bool) -> None:
+    strategy = STRATEGIES[mirrored]  # each case on both
+    run_case(lambda **options: World(tmp_path, strategy, **options), case_id, mirrored)
+
+
+#: How Spark makes tables that are read otherwise than they lie: each has keys ``id`` and a column ``v`` of text.
+TABLES = {
+    "vectors": "(id BIGINT, v STRING) USING delta TBLPROPERTIES (delta.enableDeletionVectors = true)",
+    "names mapped": "(id BIGINT, v STRING, `a b;c` INT) USING delta TBLPROPERTIES (delta.columnMapping.mode = 'name')",
+    "ids mapped": "(id BIGINT, v STRING) USING delta TBLPROPERTIES (delta.columnMapping.mode = 'id')",
+    "partitions of odd values": "(id BIGINT, v STRING, p STRING) USING delta PARTITIONED BY (p)",
+    "instants": "(id BIGINT, v STRING, t TIMESTAMP, n TIMESTAMP_NTZ, d DATE) USING delta PARTITIONED BY (d)",
+    "nested": "(id BIGINT, v STRING, s STRUCT<x: INT, y: ARRAY<STRING>>, m MAP<STRING, DECIMAL(9,2)>) USING delta",
+    "other kinds": "(id BIGINT, v STRING, c CHAR(5), w VARCHAR(7), b BINARY, f FLOAT, k SMALLINT, y BOOLEAN) "
+    "USING delta",
+    "names of Spark's own": "(id BIGINT, v STRING, `_metadata` STRING, r INT, f STRING, c0 STRING) USING delta",
+}
+VALUES = {
+    "`a b;c`": "CAST(id AS INT)",
+    "p": "element_at(array('a b', 'c:d%é', 'x=1/2', NULL, '100%'), CAST(id % 5 AS INT) + 1)",
+    "t": "timestamp_micros(id * 1234567)",
+    "n": "CAST(timestamp_micros(id * 7654321) AS TIMESTAMP_NTZ)",
+    "d": "date_add(DATE '2020-02-28', CAST(id % 3 AS INT))",
+    "s": "named_struct('x', CAST(id AS INT), 'y', array(CAST(id AS STRING), NULL))",
+    "m": "map('k', CAST(id AS DECIMAL(9,2)))",
+    "c": "CAST(id AS STRING)",
+    "w": "CAST(id AS STRING)",
+    "b": "CAST(CAST(id AS STRING) AS BINARY)",
+    "f": "CAST(id AS FLOAT) / 3",
+    "k": "CAST(id % 100 AS SMALLINT)",
+    "y": "id % 2 = 0",
+    "`_metadata`": "'own'",
+    "r": "CAST(-id AS INT)",
+    "c0": "'zero'",
+}
+
+
+def made(session: SparkSession, folder: Path, columns: str) -> str:
+    """A table of 400 rows in two loads, of which every seventh was deleted and some were updated."""
+    uri = str(folder / "a table")
+    session.sql(f"CREATE TABLE delta.`{uri}` {columns}")
+    names = [f"`{name}`" for name in session.read.format("delta").load(uri).columns]
+    plain = [name if name in VALUES else name.strip("`") for name in names]
+    told = {"id": "id", "v": "concat('v', id)", **VALUES}
+    if "c0" in plain:
+        told |= {"f": "'f'"}
+    listed = ", ".join(f"{told[name]} AS {quoted}" for name, quoted in zip(plain, names, strict=True))
+    for first in (0, 200):
+        session.sql(f"INSERT INTO delta.`{uri}` SELECT {listed} FROM range({first}, {first + 200})")
+    session.sql(f"DELETE FROM delta.`{uri}` WHERE id % 7 = 0")
+    session.sql(f"UPDATE delta.`{uri}` SET v = 'again' WHERE id % 11 = 0")
+    return uri
+
+
+@pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
+def test_it_finds_what_duckdb_finds(
+    engines: Asked, session: SparkSession, tmp_path: Path, columns: str
+) -> None:
+    uri = made(session, tmp_path, columns)
+    snapshot = open_snapshot(uri)
+    by_spark = engines.choice
+    with opened_session() as opened:
+        opened.execute(f"CREATE TABLE sought AS SELECT i * 3 AS {column_sql('id')} FROM range(300) r(i)")
+        found: dict[str, list[dict[str, Any]]] = {}
+        again: dict[str, list[dict[str, Any]]] = {}
+        for choice in (DUCKDB, by_spark):
+            engines.choice = choice
+            reader = TableReader(opened, snapshot)
+            rows = reader.rows_of(Keys("sought", ["id"]), snapshot.schema.names)
+            found[choice.engine] = opened.rows(f"SELECT * FROM {rows.sql} ORDER BY file_index, row_number")
+            there = reader.rows_at(rows.sql, snapshot.schema.names[1:])
+            again[choice.engine] = opened.rows(f"SELECT * FROM {there.sql} ORDER BY file_index, row_number")
+            assert [(read.engine, read.files, read.rows) for read in reader.reads] == [
+                (choice.engine, len(snapshot.files), rows.number),
+                (choice.engine, len({row["file_index"] for row in found[choice.engine]}), rows.number),
+            ]
+    assert len(found["duckdb"]) == sum(1 for i in range(0, 400, 3) if i % 7)
+    assert found["spark"] == found["duckdb"]
+    assert again["spark"] == again["duckdb"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_plan_and_its_merge_are_the_same(engines: Asked, tmp_path: Path, strategy: str) -> None:
+    """The rows were staged on one version and moved by another writer: some conflict, some came in between."""
+    by_spark = engines.choice
+    world = World(tmp_path, strategy)
+    proposed = [{"id": 1, "a": 11}, {"id": 2, "a": 21}, {"id": 4, "a": 41}]
+    digests, contents, planned = [], [], []
+    for choice in (DUCKDB, by_spark):
+        engines.choice = choice
+        contents.append(world.stage(proposed))
+        digests.append(contents[-1].digest)
+    world.set_current(with_rows(B, {"id": 2, "a": 22}, {"id": 4, "a": 40, "b": "new", "c": 0.5}))
+    for choice in (DUCKDB, by_spark):
+        engines.choice = choice
+        with world.plan(contents[0]) as plan:
+            planned.append((plan.digest, list(plan.conflicts), [vars(row) for row in plan.rows().items]))
+            assert {read.engine for read in plan.reads} == {choice.engine}
+    assert digests[0] == digests[1]
+    assert planned[0] == planned[1]
+    result = world.merge(contents[1], force_merge=True)
+    assert [read.engine for read in result.reads] == ["spark"]
+    assert [(row["id"], row["a"]) for row in world.rows()] == [(1, 11), (2, 21), (3, 30), (4, 41)]
+
+
+def test_rows_that_nobody_touched_need_no_cluster(engines: Asked, tmp_path: Path) -> None:
+    world = World(tmp_path, "merge-on-read")
+    engines.choice = DUCKDB
+    staged = world.stage([{"id": 1, "a": 11}])
+    engines.choice = EngineChoice("spark", Cluster("sc://127.0.0.1:1"))
+    assert world.merge(staged).reads == ()
+
+
+def test_another_table_at_the_address_is_told_apart(
+    engines: Asked, session: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = made(session, tmp_path, TABLES["vectors"])
+    (tmp_path / "other").mkdir()
+    other = made(session, tmp_path / "other", TABLES["vectors"])
+    monkeypatch.setattr(
+        "merging.engines.spark._address_there", lambda address: other if address == uri else address
+    )
+    with opened_session() as opened:
+        opened.execute(f"CREATE TABLE sought AS SELECT 3::BIGINT AS {column_sql('id')}")
+        with pytest.raises(merging.ClusterFailed, match="another table"):
+            TableReader(opened, open_snapshot(uri)).rows_of(Keys("sought", ["id"]), ["v"])
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each question of the engine wait for one that takes minutes."""
+    before = spark._placed
+
+    def slowly(table: Any, functions: Any, columns: Any, *more: Any, numbered: bool) -> Any:
+        found = before(table, functions, columns, *more, numbered=numbered)
+        many = table.sparkSession.range(4_000_000)
+        never = many.crossJoin(many.withColumnRenamed("id", "other"))
+        never = never.filter(functions.sqrt(never["id"] + never["other"]) < -1)
+        return found.join(never, functions.lit(True), "left_anti")
+
+    monkeypatch.setattr(spark, "_placed", slowly)
+
+
+def ask(uri: str, while_waiting: Any = None) -> None:
+    with opened_session() as opened:
+        opened.execute(f"CREATE TABLE sought AS SELECT i::BIGINT AS {column_sql('id')} FROM range(3) r(i)")
+        TableReader(opened, open_snapshot(uri), while_waiting).rows_of(Keys("sought", ["id"]), ["a"])
+
+
+def test_whoever_waits_may_end_it(engines: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, "merge-on-read")
+    slow_down(monkeypatch)
+    asked = []
+
+    def cancelled() -> None:
+        asked.append(threading.current_thread() is threading.main_thread())
+        if len(asked) == 12:
+            raise merging.CutShort("Nobody wants it any more.")
+
+    began = time.monotonic()
+    with pytest.raises(merging.CutShort, match="Nobody wants it"):
+        ask(world.uri, cancelled)
+    assert time.monotonic() - began < 60
+    assert all(asked)
+    monkeypatch.undo()
+    ask(world.uri)  # the cluster works on nothing else, and answers the next question
+
+
+def test_a_question_has_its_time(engines: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, "merge-on-read")
+    slow_down(monkeypatch)
+    cluster = engines.choice.cluster
+    assert cluster is not None
+    engines.choice = EngineChoice("spark", Cluster(cluster.address, seconds=8))
+    with pytest.raises(merging.ClusterFailed, match="did not answer within 8 seconds") as late:
+        ask(world.uri)
+    assert late.value.retriable
+
+
+def test_a_server_that_is_killed_in_the_middle(
+    engines: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, "merge-on-read")
+    engines.choice = DUCKDB
+    staged = world.stage([{"id": 1, "a": 11}])
+    world.set_current(with_rows(B, {"id": 3, "a": 33}))
+    before, paths = world.version, world.paths()
+    slow_down(monkeypatch)
+    with connect_server() as (server, port):
+        engines.choice = EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=120))
+        killer = threading.Timer(15, os.kill, (server.pid, signal.SIGKILL))
+        killer.start()
+        with pytest.raises(merging.ClusterFailed, match="went away") as gone:
+            world.merge(staged)
+        killer.cancel()
+    assert gone.value.code == "cluster_failed"
+    assert world.version == before
+    assert world.paths() == paths
+    engines.choice = DUCKDB
+    assert world.merge(staged).diff.rows_updated == 1
+
+
+def test_an_address_where_nobody_is(tmp_path: Path) -> None:
+    world = World(tmp_path, "merge-on-read")
+    merging.set_engines(lambda _: EngineChoice("spark", Cluster("sc://127.0.0.1:9", seconds=60)))
+    try:
+        began = time.monotonic()
+        with pytest.raises(merging.ClusterFailed, match="cannot be reached") as refused:
+            ask(world.uri)
+        assert time.monotonic() - began < 30
+        assert refused.value.retriable
+    finally:
+        merging.set_engines(lambda _: EngineChoice())

@@ -1,0 +1,139 @@
+"""Which engine reads a table for a change, and what becomes of a merge whose cluster gives nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import merging
+from merging import Bounds, Cluster, EngineChoice, require_address
+from merging.staging.apart import Apart
+from tests.merging.world import B, World, with_rows
+
+#: Where nothing listens.
+NOWHERE = Cluster("sc://127.0.0.1:9", seconds=60)
+Choose = Callable[[EngineChoice], None]
+
+
+@pytest.fixture
+def choose() -> Iterator[Choose]:
+    """Sets the engine of all tables for one test."""
+    yield lambda choice: merging.set_engines(lambda _: choice)
+    merging.set_engines(lambda _: EngineChoice())
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> tuple[World, merging.Staged]:
+    """A table that somebody wrote anew since a change to it was staged: its rows have to be looked for."""
+    world = World(tmp_path, "merge-on-read")
+    staged = world.stage([{"id": 1, "a": 11}])
+    world.set_current(with_rows(B, {"id": 3, "a": 33}))
+    return world, staged
+
+
+def test_what_one_machine_can_read_needs_no_cluster(
+    choose: Choose, moved: tuple[World, merging.Staged]
+) -> None:
+    world, staged = moved
+    choose(EngineChoice("auto", NOWHERE))
+    size = merging.inspect_table(world.uri).size_bytes
+    with world.plan(staged) as plan:
+        assert [(read.engine, read.files, read.bytes, read.rows) for read in plan.reads] == [
+            ("duckdb", 1, size, 1)
+        ]
+    choose(EngineChoice("auto", None, spark_above=0))
+    assert [read.engine for read in world.merge(staged).reads] == ["duckdb"]
+
+
+@pytest.mark.parametrize(
+    "choice", [EngineChoice("auto", NOWHERE, spark_above=0), EngineChoice("spark", NOWHERE)]
+)
+def test_a_cluster_that_gives_nothing_leaves_all_as_it_is(
+    choose: Choose, moved: tuple[World, merging.Staged], choice: EngineChoice
+) -> None:
+    world, staged = moved
+    before, paths = world.version, world.paths()
+    choose(choice)
+    began = time.monotonic()
+    with pytest.raises(merging.ClusterFailed) as failed:
+        world.merge(staged)
+    assert time.monotonic() - began < 30
+    assert failed.value.message == (
+        "The Spark cluster 127.0.0.1:9 could not read the table. It cannot be reached, or went away in the middle of "
+        "the work. Nothing was changed: try again once it works, or let an owner set the dataset's engine to duckdb."
+    )
+    assert failed.value.retriable
+    assert (world.version, world.paths()) == (before, paths)
+    choose(EngineChoice("duckdb", NOWHERE))
+    result = world.merge(staged)
+    assert (result.diff.rows_updated, [read.engine for read in result.reads]) == (1, ["duckdb"])
+
+
+def test_spark_without_a_cluster_is_refused(choose: Choose, moved: tuple[World, merging.Staged]) -> None:
+    world, staged = moved
+    choose(EngineChoice("spark"))
+    with pytest.raises(merging.ClusterFailed, match="no cluster is connected"):
+        world.merge(staged)
+
+
+def test_rows_that_nobody_touched_are_not_looked_for(choose: Choose, tmp_path: Path) -> None:
+    world = World(tmp_path, "merge-on-read")
+    staged = world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 9}])
+    choose(EngineChoice("spark", NOWHERE))
+    assert world.merge(staged).reads == ()
+
+
+def test_results_that_are_found_again_tell_what_read(moved: tuple[World, merging.Staged]) -> None:
+    world, staged = moved
+    first = world.merge(staged)
+    again = world.merge(staged)
+    assert again.already_merged
+    assert again.reads == first.reads != ()
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("https://spark.example.org", "written sc://"),
+        ("sc://", "written sc://"),
+        ("sc://me@spark.example.org", "written sc://"),
+        ("sc://spark.example.org:port", "no such port"),
+        ("sc://spark.example.org/path", "parameters alone"),
+        ("sc://spark.example.org/;use_ssl=true;Token=abc", "is a secret"),
+    ],
+)
+def test_what_is_no_address_of_a_cluster(address: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        require_address(address)
+    with pytest.raises(ValueError, match=sentence):
+        Cluster(address)
+
+
+def test_a_cluster_shows_its_token_to_nobody() -> None:
+    cluster = Cluster("sc://spark.example.org:443/;use_ssl=true", "secret/of;ours")
+    assert cluster.host == "spark.example.org:443"
+    assert "secret" not in repr(cluster)
+    assert "secret" not in repr(EngineChoice("spark", cluster))
+    assert cluster.url == "sc://spark.example.org:443/;use_ssl=true;token=secret%2Fof%3Bours"
+    assert Cluster("sc://spark.example.org", "a").url == "sc://spark.example.org/;token=a"
+    assert Cluster("sc://spark.example.org").url == "sc://spark.example.org"
+
+
+def test_a_child_without_network_is_told_of_no_cluster(choose: Choose, tmp_path: Path) -> None:
+    cluster = Cluster("sc://spark.example.org", "secret")
+    choose(EngineChoice("spark", cluster))
+    told = {
+        network: Apart(str(tmp_path), str(tmp_path), Bounds(network=network)).engine_of("table")
+        for network in (False, True)
+    }
+    assert told[False] == {"engine": "duckdb", "cluster": None, "spark_above": EngineChoice.spark_above}
+    assert told[True]["cluster"] == {
+        "address": "sc://spark.example.org",
+        "token": "secret",
+        "seconds": 1800.0,
+    }
+    json.dumps(told)

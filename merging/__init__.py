@@ -12,7 +12,7 @@ from __future__ import annotations
 from merging.confinement import Bounds, has_syscall_filter, run_confined
 from merging.delta import VersionSize, set_reach
 from merging.delta.rules import filled_columns
-from merging.engines import Cluster, EngineChoice, EngineRead, require_address, set_engines
+from merging.engines import Cluster, EngineChoice, EngineRead, EngineSetting, require_address, set_engines
 from merging.errors import (
     ClusterFailed,
     CommitDiffers,
@@ -211,6 +211,7 @@ __all__ = [
     "EmptyCells",
     "EngineChoice",
     "EngineRead",
+    "EngineSetting",
     "ExpectationReport",
     "ExpectationResult",
     "ExpectationRules",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from django.conf import settings
 
@@ -69,7 +70,7 @@ def read_by(table_uri: str) -> merging.EngineChoice:
     connection = dataset.connection
     needed = connection is not None and dataset.engine != Dataset.Engine.DUCKDB
     cluster = cluster_of(connection) if connection is not None and needed else None
-    return merging.EngineChoice(dataset.engine, cluster, settings.SPARK_ABOVE)
+    return merging.EngineChoice(cast(merging.EngineSetting, dataset.engine), cluster, settings.SPARK_ABOVE)
 
 
 def why_not(table_uri: str) -> str:

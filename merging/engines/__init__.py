@@ -6,7 +6,7 @@ it was.
 
 from __future__ import annotations
 
-from merging.engines.choosing import EngineChoice, choice_for, engines_of, set_engines
+from merging.engines.choosing import EngineChoice, EngineSetting, choice_for, engines_of, set_engines
 from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Engine, EngineName, Keys, Rows
 from merging.engines.reading import EngineRead, TableReader
@@ -19,6 +19,7 @@ __all__ = [
     "EngineChoice",
     "EngineName",
     "EngineRead",
+    "EngineSetting",
     "Keys",
     "Rows",
     "TableReader",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.contrib.auth.models import User
-from pytest_django.fixtures import SettingsWrapper as Settings
+from pytest_django import Settings
 
 import merging
 from audit.models import Event
@@ -36,8 +34,12 @@ def lake(db: None) -> Connection:
     )
 
 
-def dataset_of(connection: Connection | None, **more: Any) -> Dataset:
-    return DatasetFactory.create(connection=connection, table_uri="s3://lake/tables/flights", **more)
+def dataset_of(connection: Connection | None) -> Dataset:
+    """A dataset whose table is said to lie in the lake."""
+    dataset = DatasetFactory.create()
+    Dataset.objects.filter(pk=dataset.pk).update(connection=connection, table_uri="s3://lake/tables/flights")
+    dataset.refresh_from_db()
+    return dataset
 
 
 def test_its_token_goes_in_and_to_the_cluster_only(lake: Connection, settings: Settings) -> None:

@@ -114,8 +114,8 @@ class Dataset(models.Model):
 
     class Engine(models.TextChoices):
         AUTO = "auto", "Spark for what is too large for one machine, where its connection has a cluster"
-        DUCKDB = "duckdb", "Always DuckDB, on the machines of Headgate"
-        SPARK = "spark", "Always Spark, on the cluster of its connection"
+        DUCKDB = "duckdb", "DuckDB, on the machines of Headgate, whatever the size"
+        SPARK = "spark", "Spark, on the cluster of its connection, whatever the size"
 
     class StagingCleanup(models.TextChoices):
         REMOVE = "remove", "Remove staged content once the audit is durable"
@@ -190,7 +190,7 @@ class Dataset(models.Model):
         choices=Engine.choices,
         default=Engine.AUTO,
         db_default=Engine.AUTO,
-        help_text="What looks for rows in the table's files. Headgate decides and commits, whichever reads.",
+        help_text="What looks in the table's files for the rows of a change; Headgate decides and commits, whichever.",
     )
     block_pre_existing = models.BooleanField(
         default=False,

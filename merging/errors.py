@@ -237,7 +237,7 @@ class ClusterFailed(MergeFailed):
         where = f"The Spark cluster {host}" if host else "Spark"
         super().__init__(
             f"{where} could not read the table. {reason} Nothing was changed: try again once it works, or let an owner "
-            "set the dataset's engine to duckdb.",
+            "choose DuckDB in the dataset's settings.",
             data={"cluster": host, "reason": reason, "retriable": retriable},
         )
 

@@ -393,7 +393,8 @@ class DatasetSettingsForm(forms.ModelForm):
         ),
         (
             "Very large tables",
-            "Who looks for rows in the table's files. Headgate decides and commits, whichever it is.",
+            "What looks in the table's files for the rows of a change when it is planned, merged or reverted. Uploads "
+            "are read by DuckDB. Headgate decides and commits, whichever it is.",
             ("engine",),
         ),
     )
@@ -414,7 +415,7 @@ class DatasetSettingsForm(forms.ModelForm):
             "remove_old_files": "Remove old files",
             "keep_files_days": "Days to keep files of older versions",
             "block_pre_existing": "Failures of expectations that the table already has stop a merge, too",
-            "engine": "What reads the table",
+            "engine": "What looks for rows",
         }
         help_texts = {
             "description": "Everybody who may see the dataset reads it under its name.",

@@ -103,7 +103,7 @@ CHOICES = {
     "remove_old_files": "Remove old files",
     "keep_files_days": "Days that old files are kept",
     "block_pre_existing": "Rows that were broken before",
-    "engine": "What reads the table",
+    "engine": "What looks for rows",
     "type": "Rule",
 }
 #: Forms with a field for each kind of news, called as the kind.

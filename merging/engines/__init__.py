@@ -6,7 +6,7 @@ it was.
 
 from __future__ import annotations
 
-from merging.engines.choosing import EngineChoice, EngineSetting, choice_for, engines_of, set_engines
+from merging.engines.choosing import EngineChoice, EngineSetting, choice_for, set_engines
 from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Engine, EngineName, Keys, Rows
 from merging.engines.reading import EngineRead, TableReader
@@ -24,7 +24,6 @@ __all__ = [
     "Rows",
     "TableReader",
     "choice_for",
-    "engines_of",
     "require_address",
     "set_engines",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,17 +38,6 @@ def set_engines(chooses: Callable[[str], EngineChoice]) -> None:
     """
     global _chooses
     _chooses = chooses
-
-
-@contextmanager
-def engines_of(choice: EngineChoice) -> Iterator[None]:
-    """One choice for all tables that are read meanwhile: for a confined process, which was told and cannot ask."""
-    before = _chooses
-    set_engines(lambda _: choice)
-    try:
-        yield
-    finally:
-        set_engines(before)
 
 
 def choice_for(table_uri: str) -> EngineChoice:

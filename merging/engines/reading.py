@@ -71,7 +71,9 @@ class TableReader:
         if choice.cluster is None:
             if choice.engine == "spark":
                 raise ClusterFailed(
-                    "", "The dataset is to be read by Spark, and no cluster is connected.", retriable=False
+                    "",
+                    "The dataset is to be read by Spark, and its connection has no cluster.",
+                    retriable=False,
                 )
             return DuckDBEngine(self._opened)
         if choice.engine == "spark" or self._bytes_of(files) > choice.spark_above:

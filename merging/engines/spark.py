@@ -375,6 +375,9 @@ class _Operation:
 
     def _answered(self) -> Iterator[pa.Table]:
         self._session = session = _connected(self._cluster)
+        if self._over.is_set():  # whoever left did so before there was a session to end
+            session.stop()
+            return
         from pyspark.sql.connect import functions
 
         uri = _address_there(self._snapshot.uri)

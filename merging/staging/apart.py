@@ -13,7 +13,6 @@ from typing import Any
 
 from merging.confinement import Bounds, run_confined
 from merging.delta import may_leave, open_sealed_snapshot, options_of, place_of, reach_of
-from merging.engines import Cluster, EngineChoice, choice_for, engines_of
 from merging.errors import StagedCorrupt
 from merging.model import ColumnAction, EmptyCells, Phase
 from merging.sql.session import Limits, limits, set_limits
@@ -62,7 +61,6 @@ class Apart:
                 "may_leave": may_leave(table_uri),
                 "places": {uri: place_of(uri) for uri in tables},
                 "storage_options": {uri: dict(options_of(uri) or {}) for uri in tables},
-                "engine": self.engine_of(table_uri),
                 **asked,
             },
             self.bounds,
@@ -70,12 +68,6 @@ class Apart:
             is_cancelled=self.is_cancelled,
         )
         return open_for_pages(_within(self.destination, told))
-
-    def engine_of(self, table_uri: str) -> dict[str, Any]:
-        """What reads the table for the child: a child without network reaches no cluster, and reads with DuckDB."""
-        choice = choice_for(table_uri) if self.bounds.network else EngineChoice("duckdb")
-        cluster = None if choice.cluster is None else dict(vars(choice.cluster))
-        return {**vars(choice), "cluster": cluster}
 
     def _heard(self, told: Mapping[str, Any]) -> None:
         if self.on_progress is not None:
@@ -260,7 +252,6 @@ def _confined(argument: Mapping[str, Any], report: Report) -> Iterator[dict[str,
             places=argument["places"],
             options=argument["storage_options"],
         ),
-        engines_of(_chosen(argument["engine"])),
     ):
         decided = argument["options"].get("column_actions", {})
         yield {
@@ -269,11 +260,6 @@ def _confined(argument: Mapping[str, Any], report: Report) -> Iterator[dict[str,
             **argument["options"],
             "column_actions": {name: ColumnAction(**action) for name, action in decided.items()},
         }
-
-
-def _chosen(told: Mapping[str, Any]) -> EngineChoice:
-    cluster = told["cluster"]
-    return EngineChoice(**{**told, "cluster": None if cluster is None else Cluster(**cluster)})
 
 
 def _folder(staged: Staged) -> dict[str, str]:

@@ -86,22 +86,25 @@ def test_the_locks_hold_every_dependency_in_one_version() -> None:
     dev = demo | {canonical(line) for lines in asked for line in lines}
 
     telemetry = worker | {canonical(line) for line in extras["telemetry"]}
+    spark = worker | {canonical(line) for line in extras["spark"]}
     for lock, wanted in (
         ("runtime", runtime),
         ("worker", worker),
         ("telemetry", telemetry),
         ("demo", demo),
-        ("dev", dev | telemetry),
+        ("spark", spark),
+        ("dev", dev | telemetry | spark),
     ):
         assert wanted - locked(lock).keys() == set(), f"requirements/{lock}.txt: run `make lock`"
     assert locked("runtime").items() <= locked("worker").items() <= locked("demo").items()
     assert locked("demo").items() <= locked("dev").items()
     assert locked("telemetry").items() <= locked("dev").items()
+    assert locked("spark").items() <= locked("dev").items()
     assert "great-expectations" not in locked("runtime"), "web processes check suites without it"
     assert (dev - demo) & locked("demo").keys() == set(), "development packages are kept out of the demo"
 
 
-@pytest.mark.parametrize("lock", ["runtime", "worker", "telemetry", "demo", "dev", "build"])
+@pytest.mark.parametrize("lock", ["runtime", "worker", "telemetry", "spark", "demo", "dev", "build"])
 def test_every_locked_file_has_a_hash_and_no_index_is_named(lock: str) -> None:
     text = (BASE_DIR / "requirements" / f"{lock}.txt").read_text()
     requirements = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]

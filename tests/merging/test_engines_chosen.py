@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import merging
 from merging import Bounds, Cluster, EngineChoice, require_address
-from merging.staging.apart import Apart
+from merging.staging import apart
 from tests.merging.world import B, World, with_rows
 
 #: Where nothing listens.
@@ -64,7 +64,8 @@ def test_a_cluster_that_gives_nothing_leaves_all_as_it_is(
     assert time.monotonic() - began < 30
     assert failed.value.message == (
         "The Spark cluster 127.0.0.1:9 could not read the table. It cannot be reached, or went away in the middle of "
-        "the work. Nothing was changed: try again once it works, or let an owner set the dataset's engine to duckdb."
+        "the work. Nothing was changed: try again once it works, or let an owner choose DuckDB in the dataset's "
+        "settings."
     )
     assert failed.value.retriable
     assert (world.version, world.paths()) == (before, paths)
@@ -76,7 +77,7 @@ def test_a_cluster_that_gives_nothing_leaves_all_as_it_is(
 def test_spark_without_a_cluster_is_refused(choose: Choose, moved: tuple[World, merging.Staged]) -> None:
     world, staged = moved
     choose(EngineChoice("spark"))
-    with pytest.raises(merging.ClusterFailed, match="no cluster is connected"):
+    with pytest.raises(merging.ClusterFailed, match="its connection has no cluster"):
         world.merge(staged)
 
 
@@ -123,17 +124,36 @@ def test_a_cluster_shows_its_token_to_nobody() -> None:
     assert Cluster("sc://spark.example.org").url == "sc://spark.example.org"
 
 
-def test_a_child_without_network_is_told_of_no_cluster(choose: Choose, tmp_path: Path) -> None:
-    cluster = Cluster("sc://spark.example.org", "secret")
-    choose(EngineChoice("spark", cluster))
-    told = {
-        network: Apart(str(tmp_path), str(tmp_path), Bounds(network=network)).engine_of("table")
-        for network in (False, True)
-    }
-    assert told[False] == {"engine": "duckdb", "cluster": None, "spark_above": EngineChoice.spark_above}
-    assert told[True]["cluster"] == {
-        "address": "sc://spark.example.org",
-        "token": "secret",
-        "seconds": 1800.0,
-    }
-    json.dumps(told)
+def test_uploads_are_read_without_the_cluster_and_without_its_token(
+    choose: Choose,
+    child_for_staging: None,
+    moved: tuple[World, merging.Staged],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A confined child reads what strangers sent: it has nothing that opens a cluster, with a network or without."""
+    world, _ = moved
+    choose(EngineChoice("spark", Cluster("sc://127.0.0.1:9", "secret-of-the-cluster", seconds=60)))
+    told: list[Any] = []
+    confined = apart.run_confined
+
+    def listening(function: str, argument: Any, *more: Any, **options: Any) -> Any:
+        told.append((function, argument, more))
+        return confined(function, argument, *more, **options)
+
+    monkeypatch.setattr(apart, "run_confined", listening)
+    (tmp_path / "rows.csv").write_text("id,a\n1,12\n3,34\n")
+    (tmp_path / "scratch").mkdir()
+    staged = merging.stage_apart(
+        world.uri,
+        str(tmp_path / "rows.csv"),
+        ("id",),
+        destination=str(tmp_path / "from_upload"),
+        scratch=str(tmp_path / "scratch"),
+        bounds=Bounds(memory_bytes=2 * 1024**3, seconds=60, file_bytes=1024**3, network=True),
+        file_name="rows.csv",
+    )
+    assert staged.rows == 2
+    assert len(told) == 1
+    assert "secret-of-the-cluster" not in repr(told)
+    assert "sc://" not in repr(told)

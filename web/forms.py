@@ -388,14 +388,8 @@ class DatasetSettingsForm(forms.ModelForm):
         ),
         (
             "Looking after the table",
-            "What Headgate does to the table's files and log by itself. No row changes by it.",
-            ("write_checkpoints", "compact_files", "remove_old_files", "keep_files_days"),
-        ),
-        (
-            "Very large tables",
-            "What looks in the table's files for the rows of a change when it is planned, merged or reverted. Uploads "
-            "are read by DuckDB. Headgate decides and commits, whichever it is.",
-            ("engine",),
+            "What Headgate does to the table's files and log by itself, and what reads them. No row changes by it.",
+            ("write_checkpoints", "compact_files", "remove_old_files", "keep_files_days", "engine"),
         ),
     )
 
@@ -432,7 +426,9 @@ class DatasetSettingsForm(forms.ModelForm):
             "keep_files_days": "Where old files are removed: how far back every version can still be read.",
             "block_pre_existing": "Otherwise only what a change newly breaks stops it. Then every row of the table is "
             "judged, which takes longer.",
-            "engine": "Spark is asked through the cluster of the dataset's connection, which operators set.",
+            "engine": "What looks in the table's files for the rows of a change when it is planned, merged or "
+            "reverted. Spark does on the cluster of the dataset's connection, which operators set; uploads are always read "
+            "by DuckDB.",
         }
         widgets = {"description": forms.Textarea(attrs={"rows": 3})}
 

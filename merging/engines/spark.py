@@ -230,7 +230,7 @@ class SparkConnectEngine:
         types = {name: duckdb_type(snapshot.schema.field(name).type) for name in columns}
         columns_sql = "".join(f", {column_sql(name)} {types[name]}" for name in columns)
         self._opened.execute(f"CREATE TEMP TABLE {into} (file_index BIGINT, row_number BIGINT{columns_sql})")
-        places = _Places(snapshot, files)
+        places = _NamedFiles(snapshot, files)
         cells = "".join(f", CAST(c{sent.index(name)} AS {types[name]})" for name in columns)
         number = 0
         for answer in _in_portions(answers):
@@ -245,7 +245,7 @@ class SparkConnectEngine:
                 self._opened.connection.unregister("answered")
         return Rows(into, number)
 
-    def _indexes(self, places: _Places, paths: pa.ChunkedArray) -> pa.Array:
+    def _indexes(self, places: _NamedFiles, paths: pa.ChunkedArray) -> pa.Array:
         told = pc.dictionary_encode(paths.combine_chunks())
         found = [places.index(path) for path in told.dictionary.to_pylist()]
         if None in found:
@@ -481,7 +481,7 @@ def _address_there(uri: str) -> str:
     return f"{_SCHEMES.get(scheme, scheme)}{separator}{rest}" if separator else uri
 
 
-class _Places:
+class _NamedFiles:
     """Which file of a snapshot a path is that Spark tells; -1 for one that was not asked for, None for a stranger."""
 
     def __init__(self, snapshot: Snapshot, files: Collection[int] | None) -> None:

@@ -39,7 +39,7 @@ NO_NAMES = {
     "changerequests.Preview": "attempt_id column_actions column_types error_code file_format null_token token "
     "traceparent worker",
     "changerequests.PlanCheck": "cells_updated plan_digest problem "
-    "problem_code resolutions_digest schema_changes strategy",
+    "problem_code reads resolutions_digest schema_changes strategy",
     "changerequests.Review": "resolutions_digest revision_digest",
     "changerequests.Comment": "cell column row_key suggestion",
     "changerequests.ConflictResolution": "column inputs_digest key key_digest value",

@@ -258,6 +258,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "conflict_policy": "cell",
         "staging_cleanup": "remove",
         "keep_files_days": "7",
+        "engine": "auto",
     },
     "suite": {"document": '{"name": "planes", "expectations": []}', "note": "", "edited_number": "<suite>"},
     "keep_view": {"name": "Mine", "query": "state=merged"},

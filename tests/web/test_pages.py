@@ -223,6 +223,7 @@ class TestDataset:
             "conflict_policy": "cell",
             "staging_cleanup": "remove",
             "keep_files_days": "7",
+            "engine": "auto",
         }
         for posted in (wanted, {"delete_limit": "7"}):
             assert signed_in(viewer).post(url, posted).status_code == 403

@@ -427,8 +427,8 @@ class DatasetSettingsForm(forms.ModelForm):
             "block_pre_existing": "Otherwise only what a change newly breaks stops it. Then every row of the table is "
             "judged, which takes longer.",
             "engine": "What looks in the table's files for the rows of a change when it is planned, merged or "
-            "reverted. Spark does on the cluster of the dataset's connection, which operators set; uploads are always read "
-            "by DuckDB.",
+            "reverted. Spark does on the cluster of the dataset's connection, which operators set; uploads are always "
+            "read by DuckDB.",
         }
         widgets = {"description": forms.Textarea(attrs={"rows": 3})}
 

@@ -11,6 +11,7 @@ import pytest
 
 import merging
 from merging import Bounds, Cluster, EngineChoice, require_address
+from merging.confinement import run_confined
 from merging.staging import apart
 from tests.merging.world import B, World, with_rows
 
@@ -135,11 +136,10 @@ def test_uploads_are_read_without_the_cluster_and_without_its_token(
     world, _ = moved
     choose(EngineChoice("spark", Cluster("sc://127.0.0.1:9", "secret-of-the-cluster", seconds=60)))
     told: list[Any] = []
-    confined = apart.run_confined
 
     def listening(function: str, argument: Any, *more: Any, **options: Any) -> Any:
         told.append((function, argument, more))
-        return confined(function, argument, *more, **options)
+        return run_confined(function, argument, *more, **options)
 
     monkeypatch.setattr(apart, "run_confined", listening)
     (tmp_path / "rows.csv").write_text("id,a\n1,12\n3,34\n")

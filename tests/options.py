@@ -23,7 +23,7 @@ RACE_SEED = int(os.environ.get("RACE_SEED", "2013"))
 RECORD_SPARK = os.environ.get("HEADGATE_RECORD_SPARK") == "1"
 #: UPDATE_PICTURES=1: the pictures of the documentation are taken anew.
 UPDATE_PICTURES = os.environ.get("UPDATE_PICTURES") == "1"
-#: SAMPLE_SEED=4711: the sample that a run takes where it cannot take all; `make test` makes one up and prints it.
+#: SAMPLE_SEED=4711: the sample that a run takes where it cannot take all; `make test` takes the commit's.
 SAMPLE_SEED = int(os.environ["SAMPLE_SEED"]) if os.environ.get("SAMPLE_SEED") else None
 #: SITES="azurite gcs": the stores in which the engine's tests have their tables (tests/stores/servers.py).
 SITES = tuple(os.environ.get("SITES", "").split())

@@ -179,11 +179,11 @@ class TestHome:
     ) -> None:
         client = signed_in(owner)
         client.get(reverse("home"))  # the content types of roles are looked up once in a process
-        with django_assert_num_queries(19):  # two for the first run, one of them gone after the first merge
+        with django_assert_num_queries(20):  # two for the first run, one of them gone after the first merge
             client.get(reverse("home"))
         for _ in range(4):
             approve(ChangeRequestFactory(dataset=change_request.dataset, author=fresh(author)), owner)
-        with django_assert_num_queries(19):
+        with django_assert_num_queries(20):
             client.get(reverse("home"))
 
 

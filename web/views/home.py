@@ -40,15 +40,16 @@ def home(request: HttpRequest) -> HttpResponse:
         stands=_one_of(Readiness, request.GET.get("stands", "")),
         group=_one_of(RequestGroup, request.GET.get("group", "")),
     )
+    datasets = list(datasets_with_role(reader).select_related("project").distinct())
     context = {
         "trays": trays_of(reader),
         "saved": saved_views(reader, request.GET),
-        "groups": home_groups(reader, wanted, request.GET.get("page")),
+        "groups": home_groups(reader, datasets, wanted, request.GET.get("page")),
         "wanted": wanted,
         "states": list(STATES.items()),
         "readiness": [(name, chip.word) for name, chip in READINESS.items()],
         "first_run": first_run(reader),
-        "datasets": list(datasets_with_role(reader).select_related("project").distinct()),
+        "datasets": datasets,
     }
     return render(request, "home/home.html", context)
 

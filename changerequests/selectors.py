@@ -243,7 +243,7 @@ def counting_overrides(change_requests: Collection[int]) -> QuerySet[Expectation
 
 
 def change_requests_awaiting_review(
-    user: User, datasets: Collection[int] | None = None
+    user: User, datasets: Iterable[int] | None = None
 ) -> QuerySet[ChangeRequest]:
     """Pending requests of others, on datasets where the person may review, without a verdict of theirs on the
     current revision. ``datasets`` are the primary keys of these datasets, for whoever knows them already."""
@@ -253,8 +253,9 @@ def change_requests_awaiting_review(
         change_request__revisions__is_current=True,
         change_request__revisions__digest=F("revision_digest"),
     ).exclude(verdict=Review.Verdict.COMMENT)
-    theirs = datasets_with_role(user, Role.CONTRIBUTOR).values("pk") if datasets is None else datasets
-    waiting = ChangeRequest.objects.filter(status=Status.PENDING, dataset__in=theirs)
+    if datasets is None:
+        datasets = datasets_with_role(user, Role.CONTRIBUTOR).values_list("pk", flat=True)
+    waiting = ChangeRequest.objects.filter(status=Status.PENDING, dataset__in=datasets)
     return waiting.exclude(author=user).exclude(pk__in=judged.values("change_request"))
 
 

@@ -19,7 +19,7 @@ from tests.asked_statements import Note, noted
 from tests.dealing import COSTLY_FILE
 
 #: CPU seconds from which a test is costly, on the average over its inputs.
-SECONDS = 0.2
+SECONDS = 0.1
 ALWAYS = ("tests/matrix/", "tests/architecture/", "tests/config/", "tests/demo/")
 #: What runs in processes of its own has no notes of its time: measured by ``pytest --durations``.
 BY_THE_CLOCK = ("tests/e2e/", "tests/changerequests/test_separate_worker.py", "tests/faults/")

@@ -105,7 +105,7 @@ def test_what_takes_long_is_measured_over_all_inputs(monkeypatch: pytest.MonkeyP
     notes = {
         "tests/a.py::slow[1]": Note(frozenset(), 0.3),
         "tests/a.py::slow[2]": Note(frozenset(), 0.7),
-        "tests/a.py::quick": Note(frozenset(), 0.1),
+        "tests/a.py::quick": Note(frozenset(), 0.05),
         "tests/matrix/a.py::everybody": Note(frozenset(), 30.0),
     }
     assert costly(notes) == ["tests/a.py::slow"]

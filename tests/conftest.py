@@ -29,6 +29,7 @@ from datasets.models import Dataset
 from datasets.roles import Role
 from demo.processes import ManagedProcess
 from merging.confinement import Bounds, run_confined
+from merging.engines import choosing
 from merging.staging import apart
 from tests import options, services
 from tests.asked_statements import asking_something_new, noted, notes_in
@@ -42,6 +43,20 @@ from tests.staging_once import staged_once
 # takes for a run of its own doctests, and ends the process.
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = os.devnull
+
+
+#: Folders of tests of the engine by itself.
+WITHOUT_APPLICATION = ("merging", "benchmarks", "corpus", "faults", "fuzz", "stores")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _read_by_duckdb(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where there is no application, its database is not asked which engine reads a table: not by fixtures of modules
+    either."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.relative_to(Path(__file__).parent).parts[0] in WITHOUT_APPLICATION:
+            patch.setattr(choosing, "_chooses", lambda _: choosing.EngineChoice())
+        yield
 
 
 @pytest.hookimpl(trylast=True)

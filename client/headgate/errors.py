@@ -752,6 +752,13 @@ class OutcomeUnknown(HeadgateError):
     passes = True
 
 
+class ClusterFailed(HeadgateError):
+    """The Spark cluster that was to read the table did not; nothing was changed. The message says why."""
+
+    code = "cluster_failed"
+    advice = "Try again once the cluster works; or an owner chooses DuckDB in the dataset's settings."
+
+
 class TableUnreachable(HeadgateError):
     """The store of the table does not answer, fails or refuses; nothing was changed. The message says why."""
 

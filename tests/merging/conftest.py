@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-import merging
 from merging.delta import reach
-from merging.engines import choosing
 from merging.sql.session import limits
 from tests.dealing import SITE
 from tests.merging.sites import FOLDER, Site, site_in
@@ -59,7 +57,6 @@ def _no_application(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "_decides", lambda _: True)
     monkeypatch.setattr(reach, "_judges", lambda _: "")
     monkeypatch.setattr(reach, "_opens", lambda _: {})
-    monkeypatch.setattr(choosing, "_chooses", lambda _: merging.EngineChoice())
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from merging import FarDate, StagingRejected
 from merging.confinement import Bounds, run_confined
-from merging.staging import ordering
+from merging.staging import workbench
 from merging.staging.sources import Problems, open_source
 from merging.staging.sources.base import BATCH_BYTES
 from tests.fuzz.mutants import mutant
@@ -542,7 +542,7 @@ def test_fd27_rows_written_in_parts_are_the_same_content(
     rows = [{"id": n, "a": n, "b": f"text {n * 7919 % 1000}", "c": None} for n in range(1000, 0, -1)]
     changes = arrow(world.schema, rows)
     whole = world.stage(changes)
-    monkeypatch.setattr(ordering, "_BYTES_PER_PART", 10_000)
+    monkeypatch.setattr(workbench, "_BYTES_AT_ONCE", 10_000)
     in_parts = world.stage(changes)
     assert in_parts.digest == whole.digest
     stored = [arrow_parquet.read_table(Path(one.location) / "rows.parquet") for one in (whole, in_parts)]

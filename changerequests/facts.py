@@ -227,7 +227,8 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
     beside = {one.pk: one for one in _beside().filter(pk__in=pks)}
     closed_reverts = [one.reverts_id for one in requests if one.reverts_id and one.status == Status.CLOSED]
     verdicts = selectors.verdicts_on(pks)
-    people = dict.fromkeys([*([asker] if asker is not None else []), *(one.reviewer for one in verdicts)])
+    # Reviewers first: who is one, and asks, is known as they are now, not as they were when they were loaded.
+    people = dict.fromkeys([*(one.reviewer for one in verdicts), *([asker] if asker is not None else [])])
     roles = roles_of(people, {one.dataset for one in requests})
     dataset_of = {one.pk: one.dataset for one in requests}
     for verdict in verdicts:

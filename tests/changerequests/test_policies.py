@@ -290,6 +290,17 @@ def test_verdicts_of_people_who_may_not_review_any_more_neither_count_nor_block(
     assert set(gates(change_request)) == {"approvals_missing"}
 
 
+def test_whoever_asks_and_reviewed_is_known_as_they_are_now(dataset: Dataset) -> None:
+    reviewer = person_with(Role.OWNER, dataset)
+    change_request = ChangeRequestFactory.create(dataset=dataset)
+    approve(change_request, reviewer)
+    loaded_before = fresh(reviewer)
+    assert [review.reviewer for review in facts_of(change_request, loaded_before).approvals] == [reviewer]
+    User.objects.filter(pk=reviewer.pk).update(is_active=False)
+    facts = facts_of(change_request, loaded_before)
+    assert (facts.approvals, facts.role) == ((), None)
+
+
 def test_a_superuser_reviews(dataset: Dataset) -> None:
     chief = UserFactory.create(is_superuser=True)
     change_request = ChangeRequestFactory.create(dataset=dataset)

@@ -81,6 +81,6 @@ def _effects(effects: RuleEffects) -> dict[str, str]:
         "conflict_policy": f"Each of the {requests} under review is judged by it {checked}; "
         f"{effects.with_conflicts:,} {'has' if effects.with_conflicts == 1 else 'have'} conflicts as it is now.",
         "block_pre_existing": f"Each of the {requests} under review is judged by it {checked}.",
-        "engine": f"The {requests} under review are read by it {checked}.",
+        "engine": f"Each of the {requests} under review is compared by it {checked}.",
         "staging_cleanup": "For merges from now on; what was removed or archived stays so.",
     }

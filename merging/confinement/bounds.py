@@ -29,7 +29,7 @@ class Bounds:
     ``memory_bytes`` is the address space that it may add to what a process with the engine loaded has. ``seconds`` are
     told by the clock, from the moment the process begins. ``open_files`` and ``file_bytes`` limit how many files it
     holds open and how long one that it writes may become. Without ``network`` it reaches no other machine, starts no
-    program and sees no environment of the process that asked.
+    program and is handed no environment of the process that asked; with it, only what stores of tables ask for.
     """
 
     memory_bytes: int = _GIB

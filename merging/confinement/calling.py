@@ -12,6 +12,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import select
 import signal
 import socket
@@ -36,6 +37,11 @@ _LOOK_SECONDS = 0.25
 _PIECE = 1 << 20
 #: Threads and arenas that libraries would set up at the size of the machine, and a limit on memory count.
 _SMALL = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+#: What a process with network is told of the environment: who the machine is to the stores of tables, how they are
+#: reached and trusted. Keys of the application, its database and what connections refer to are none of it.
+_OF_STORES = re.compile(
+    r"(AWS|AZURE|GOOGLE|IDENTITY|MSI|SSL_CERT)_\w+|HOME|LANG|LC_\w+|TZ|(ALL|HTTPS?|NO)_PROXY|(all|https?|no)_proxy"
+)
 #: A death with so much of the granted memory in use is taken for want of it.
 _NEARLY_ALL = 0.75
 _ABRUPT = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP)
@@ -198,6 +204,10 @@ class _Task:
 # ---- servers ---------------------------------------------------------------------------------------------------------
 
 
+def _of_stores() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if _OF_STORES.fullmatch(name)}
+
+
 class _Server:
     """A server of this process, and the socket on which it takes tasks."""
 
@@ -216,7 +226,7 @@ class _Server:
                 [sys.executable, "-I", str(program), json.dumps(asked)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **_SMALL} if network else {"TMPDIR": tempfile.gettempdir(), **_SMALL},
+                env={**(_of_stores() if network else {}), "TMPDIR": tempfile.gettempdir(), **_SMALL},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging import errors
-from merging.confinement import Bounds, run_confined
+from merging.confinement import Bounds, calling, run_confined
 from merging.confinement.crossing import BadFrame, Frames, error_document, error_from, frame
 from merging.confinement.syscalls import filter_calls, has_syscall_filter
 from merging.model import Conflict, Sides, StagingProblem
@@ -154,7 +154,7 @@ def test_what_the_callables_raise_ends_it_and_is_raised() -> None:
 def test_the_death_of_whoever_asked_takes_it_along(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     asking = (
-        "from merging.confinement import Bounds, run_confined; "
+        "from merging.confinement import Bounds, calling, run_confined; "
         f"run_confined('tests.merging.confined:tell_and_wait', {{'file': {str(file)!r}}}, Bounds())"
     )
     asker = subprocess.Popen([sys.executable, "-c", asking], cwd=Path(__file__).parents[2])
@@ -256,6 +256,29 @@ def test_it_starts_no_program_and_sees_no_environment(monkeypatch: pytest.Monkey
     with pytest.raises(errors.ConfinedDied, match="PermissionError"):
         run("program")
     assert "SECRET_KEY" not in run("environment")
+
+
+def test_with_network_it_sees_what_stores_ask_for_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    calling._SERVERS.end()  # the environment is that of the moment in which a server was started
+    told = {
+        "AWS_REGION": "eu-1",
+        "AZURE_CLIENT_ID": "id",
+        "SSL_CERT_FILE": "/ca.pem",
+        "https_proxy": "http://proxy",
+    }
+    kept = {"SECRET_KEY": "k", "DATABASE_URL": "d", "CONNECTION_LAKE": "c", "HEADGATE_CONNECTION_KEYS": "s"}
+    for name, value in {**told, **kept}.items():
+        monkeypatch.setenv(name, value)
+
+    seen = dict(
+        line.partition("=")[::2]
+        for line in run("environment", bounds=Bounds(network=True)).split("\0")
+        if line
+    )
+    calling._SERVERS.end()
+
+    assert told.items() <= seen.items()
+    assert not {*kept, "PATH"} & seen.keys()
 
 
 def test_files_are_limited_and_none_is_inherited(tmp_path: Path) -> None:

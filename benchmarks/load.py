@@ -30,6 +30,7 @@ import psycopg
 
 from benchmarks import report
 from tests.deploy.installation import HOST, Installation, caddy, installation, nginx
+from tests.deploy.weights import can_weigh
 
 BUDGET_SECONDS = 0.5
 #: How calls are told from pages: whoever calls waits for a worker.
@@ -264,6 +265,8 @@ def main() -> int:
             installation(folder, children={"merging": 2, "staging": 2, "notifications": 2}, prepare=prepare)
         )
         print(f"{sizes}: filled and started in {time.monotonic() - began:.0f} s\n", flush=True)
+        if not can_weigh():
+            print("Workers have no CPUWeight= here: this machine lets us make no control groups.\n")
         port = stack.enter_context(proxy(made))
         crowd = json.loads((folder / "crowd.json").read_text())
         work = crowd_at_work(

@@ -27,6 +27,7 @@ from config.env import BASE_DIR
 from demo.processes import ManagedProcess, wait_until
 from tests import services
 from tests.deploy import reading
+from tests.deploy.weights import weighed
 
 HOST = "localhost"
 QUEUES = ("merging", "staging", "maintenance", "notifications")
@@ -105,6 +106,7 @@ def installation(
         environment = _environment(folder, database_url, broker)
         environment |= {"DATABASE_CONNECTIONS": str(database_connections), **settings}
         made = Installation(folder, environment, database_url, ports)
+        groups = stack.enter_context(contextlib.ExitStack())
         stack.callback(_stop, made.processes)
         build = reading.build_step("collectstatic")
         subprocess.run(["sh", "-c", build], cwd=BASE_DIR, env={"PATH": os.defpath}, check=True)
@@ -117,7 +119,8 @@ def installation(
         for queue in QUEUES:
             concurrency = str(children.get(queue, 1))
             command, service = reading.unit("headgate-worker@.service", queue, CONCURRENCY=concurrency)
-            made.start(f"worker-{queue}", ["nice", "-n", service["Nice"], *in_checkout(command)])
+            weight = groups.enter_context(weighed(service["CPUWeight"]))
+            made.start(f"worker-{queue}", [*weight, *in_checkout(command)])
         made.start("schedule", in_checkout(reading.unit("headgate-schedule.service")[0]))
         for port in ports:
             web = made.processes[f"web-{port}"]

@@ -14,6 +14,7 @@ from config.alive import SCHEDULE_FILE, WORKER_FILE
 from config.env import BASE_DIR, Environment
 from tests.deploy import reading
 from tests.deploy.installation import QUEUES
+from tests.deploy.weights import can_weigh, weighed
 
 SERVICES: dict[str, Any] = reading.compose(HEADGATE_HOST="h.example", HEADGATE_ORIGIN="https://h.example")[
     "services"
@@ -159,3 +160,34 @@ def test_the_units_stop_workers_as_they_are_to_be_stopped() -> None:
     assert (worker["KillMode"], worker["TimeoutStopSec"]) == ("mixed", "3600")
     longest = max(int(SERVICES[f"worker-{queue}"]["stop_grace_period"].removesuffix("h")) for queue in QUEUES)
     assert longest * 3600 >= settings.CELERY_TASK_TIME_LIMIT
+
+
+def test_people_come_before_what_can_wait_in_each_way() -> None:
+    _, web = reading.unit("headgate-web@.service")
+    _, worker = reading.unit("headgate-worker@.service")
+    assert "CPUWeight" not in web
+    assert int(worker["CPUWeight"]) * 5 <= 100
+
+    for name, service in reading.compose()["services"].items():
+        if name.startswith("web"):
+            assert "cpu_shares" not in service
+        if name.startswith("worker"):
+            assert service["cpu_shares"] * 5 <= 1024
+
+    values = yaml.safe_load((reading.DEPLOY / "helm" / "headgate" / "values.yaml").read_text())
+    of_web = _millis(values["web"]["resources"])
+    for told in values["workers"].values():
+        assert _millis(told["resources"]) * 5 <= of_web
+
+
+def _millis(resources: dict[str, Any]) -> int:
+    return int(resources["requests"]["cpu"].removesuffix("m"))
+
+
+def test_what_a_unit_weighs_is_kept_where_the_machine_allows_it() -> None:
+    with weighed("10") as before:
+        said = subprocess.run(
+            [*before, "cat", "/proc/self/cgroup"], capture_output=True, text=True, check=True
+        )
+
+    assert ("/headgate-" in said.stdout) == can_weigh()

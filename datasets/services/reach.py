@@ -61,12 +61,15 @@ def how_opened(table_uri: str) -> Mapping[str, str]:
 
 
 def read_by(table_uri: str) -> merging.EngineChoice:
-    """Which engine reads a table for a change: as its dataset says, by the cluster of its dataset's connection. The
-    engine asks where there is something to read.
+    """Which engine reads a table: as its dataset says, by the cluster of its dataset's connection. The engine asks
+    where there is something to read. A table that is being registered is read by whichever its size asks for.
     """
     dataset = Dataset.objects.select_related("connection").filter(table_uri=table_uri).first()
     if dataset is None:
-        return merging.EngineChoice()
+        used = _now.get().connection
+        if used is None or not merging.is_below(table_uri, used.root):
+            return merging.EngineChoice()
+        return merging.EngineChoice("auto", cluster_of(used), settings.SPARK_ABOVE)
     connection = dataset.connection
     needed = connection is not None and dataset.engine != Dataset.Engine.DUCKDB
     cluster = cluster_of(connection) if connection is not None and needed else None

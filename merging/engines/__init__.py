@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from merging.engines.choosing import EngineChoice, EngineSetting, choice_for, set_engines
 from merging.engines.duckdb import DuckDBEngine
-from merging.engines.protocol import Engine, EngineName, Keys, Rows
+from merging.engines.protocol import Aggregated, Aggregates, Changes, Engine, EngineName, Keys, Rows
 from merging.engines.reading import EngineRead, TableReader
 from merging.engines.spark import Cluster, require_address
 
 __all__ = [
+    "Aggregated",
+    "Aggregates",
+    "Changes",
     "Cluster",
     "DuckDBEngine",
     "Engine",

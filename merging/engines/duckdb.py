@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 
-from merging.delta import Snapshot, fetch, locate
-from merging.engines.protocol import EngineName, Keys, Rows
+from merging.delta import Snapshot, fetch, locate, scan_sql
+from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, Keys, Rows
+from merging.sql.quoting import column_sql
 from merging.sql.session import Session
+from merging.sql.types import duckdb_type
 
 _numbers = itertools.count()
 
@@ -46,3 +48,47 @@ class DuckDBEngine:
         into = fresh_name()
         fetch(self._opened.connection, snapshot, positions, columns, into)
         return Rows(into, self._opened.number(f"SELECT count(*) FROM {into}"))
+
+    def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
+        """See ``Engine``."""
+        into = fresh_name()
+        source = self._rows_with(snapshot, changes, asked.columns)
+        query = f"{aggregates_sql(asked)} FROM ({source}) all_rows WHERE {asked.where}"
+        if not asked.by:
+            self._opened.execute(f"CREATE TEMP TABLE {into} AS {query}")
+            return Aggregated(into, 1)
+        by = ", ".join(map(column_sql, asked.by))
+        query = f"{query} GROUP BY {by} HAVING {asked.having}"
+        if asked.first is None:
+            self._opened.execute(f"CREATE TEMP TABLE {into} AS {query}")
+            return Aggregated(into, self._opened.number(f"SELECT count(*) FROM {into}"))
+        number = self._opened.number(f"SELECT count(*) FROM ({query})")
+        none = "" if number else " WHERE false"
+        self._opened.execute(
+            f"CREATE TEMP TABLE {into} AS SELECT * FROM ({query}){none} ORDER BY {by} LIMIT {asked.first}"
+        )
+        return Aggregated(into, number)
+
+    def _rows_with(self, snapshot: Snapshot, changes: Changes | None, columns: Sequence[str]) -> str:
+        """SQL of all live rows of a version with changes."""
+        connection = self._opened.connection
+        if changes is None:
+            return scan_sql(connection, snapshot, columns)
+        stored = [name for name in columns if name in snapshot.schema.names]
+        cells = ", ".join(
+            f"CAST({f'live.{column_sql(name)}' if name in stored else 'NULL'} AS {duckdb_type(changes.types[name])}) "
+            f"AS {column_sql(name)}"
+            for name in columns
+        )
+        live = scan_sql(connection, snapshot, stored, with_positions=True)
+        if changes.gone is not None:
+            gone = f"SELECT file_index, row_number FROM {changes.gone.sql}"
+            live = f"SELECT l.* FROM ({live}) l ANTI JOIN ({gone}) g USING (file_index, row_number)"
+        added = ", ".join(map(column_sql, columns))
+        return f"SELECT {cells or '0'} FROM ({live}) live UNION ALL SELECT {added or '0'} FROM {changes.added} added"
+
+
+def aggregates_sql(asked: Aggregates) -> str:
+    """The SELECT of aggregates, as far as FROM."""
+    told = [f"{expression} AS a{place}" for place, expression in enumerate(asked.expressions)]
+    return f"SELECT {', '.join([*map(column_sql, asked.by), *told])}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import pyarrow as pa
 
 from merging.delta import Snapshot
 
@@ -33,6 +35,47 @@ class Rows:
     number: int
 
 
+@dataclass(frozen=True)
+class Changes:
+    """How a table differs from its version, as a merge would leave it.
+
+    ``gone`` are rows of the version that it has no more: keys, beside them ``file_index`` and ``row_number``. ``added``
+    stands behind FROM in the session: the rows that come, with all columns under their labels. ``types`` are those of
+    its columns; what the version lacks is NULL in its rows, and what it has in another type is widened.
+    """
+
+    gone: Keys | None
+    added: str
+    types: Mapping[str, pa.DataType]
+
+
+@dataclass(frozen=True)
+class Aggregates:
+    """What is asked of all rows of a table: ``expressions`` in DuckDB's SQL, each an aggregate of the rows ``where`` a
+    condition holds, or of each group of them that agrees in the columns ``by``.
+
+    ``columns`` are those that all of it reads, under their labels. ``having`` is a condition on groups, by the names of
+    the expressions: ``a0`` is the first. Of groups the ``first`` in the order of ``by`` are told, None for all.
+    """
+
+    expressions: Sequence[str]
+    columns: Sequence[str]
+    where: str = "true"
+    by: Sequence[str] = ()
+    having: str = "true"
+    first: int | None = None
+
+
+@dataclass(frozen=True)
+class Aggregated:
+    """What was found, where the session reads it: ``sql`` stands behind FROM and has the columns of ``by``, under their
+    labels, and the expressions as ``a0``, ``a1`` … ``number`` is how many groups there are, told or not.
+    """
+
+    sql: str
+    number: int
+
+
 class Engine(Protocol):
     """Reads the data files of a table. It decides nothing, and it commits nothing."""
 
@@ -49,3 +92,12 @@ class Engine(Protocol):
 
     def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
         """The rows at ``positions``, a relation of ``file_index`` and ``row_number``, with these columns."""
+
+    def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
+        """Numbers of all live rows, with the changes where there are some. Raises NotSaid, before anything is read,
+        where the engine would compute one otherwise than DuckDB.
+        """
+
+
+class NotSaid(Exception):
+    """Something that an engine would not compute as DuckDB does, or that nobody proved of it."""

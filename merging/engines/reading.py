@@ -11,7 +11,7 @@ import numpy as np
 from merging.delta import Snapshot, candidate_files
 from merging.engines.choosing import choice_for
 from merging.engines.duckdb import DuckDBEngine
-from merging.engines.protocol import Engine, EngineName, Keys, Rows
+from merging.engines.protocol import Aggregated, Aggregates, Changes, Engine, EngineName, Keys, NotSaid, Rows
 from merging.engines.spark import SparkConnectEngine
 from merging.errors import ClusterFailed
 from merging.sql.session import Session
@@ -49,7 +49,7 @@ class TableReader:
         engine = self._engine_for(possible)
         began = time.perf_counter()
         rows = engine.rows_of(self.snapshot, keys, columns, possible)
-        self._note(engine, possible, rows, began)
+        self._note(engine, possible, rows.number, began)
         return rows
 
     def rows_at(self, positions: str, columns: Sequence[str]) -> Rows:
@@ -59,8 +59,23 @@ class TableReader:
         engine = self._engine_for(files)
         began = time.perf_counter()
         rows = engine.rows_at(self.snapshot, positions, columns)
-        self._note(engine, files, rows, began)
+        self._note(engine, files, rows.number, began)
         return rows
+
+    def aggregate(self, asked: Aggregates, changes: Changes | None = None) -> Aggregated:
+        """Numbers of all rows; see ``Engine``. What an engine cannot be told so that it means the same, DuckDB
+        computes.
+        """
+        files = range(len(self.snapshot.files))
+        engine = self._engine_for(files)
+        began = time.perf_counter()
+        try:
+            found = engine.aggregate(self.snapshot, changes, asked)
+        except NotSaid:
+            engine = DuckDBEngine(self._opened)
+            found = engine.aggregate(self.snapshot, changes, asked)
+        self._note(engine, files, found.number, began)
+        return found
 
     def _engine_for(self, files: Collection[int]) -> Engine:
         if not files:
@@ -83,8 +98,8 @@ class TableReader:
     def _bytes_of(self, files: Collection[int]) -> int:
         return int(self.snapshot.files.numbers("size")[np.fromiter(files, np.int64)].sum())
 
-    def _note(self, engine: Engine, files: Collection[int], rows: Rows, began: float) -> None:
+    def _note(self, engine: Engine, files: Collection[int], rows: int, began: float) -> None:
         if files:
             seconds = round(time.perf_counter() - began, 3)
-            read = EngineRead(engine.name, len(files), self._bytes_of(files), rows.number, seconds)
+            read = EngineRead(engine.name, len(files), self._bytes_of(files), rows, seconds)
             self.reads.append(read)

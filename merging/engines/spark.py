@@ -30,10 +30,11 @@ import pyarrow.compute as pc
 
 from merging.delta import Snapshot
 from merging.delta.features import supported_features
-from merging.engines.duckdb import DuckDBEngine, fresh_name
-from merging.engines.protocol import EngineName, Keys, Rows
+from merging.engines.duckdb import DuckDBEngine, aggregates_sql, fresh_name
+from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, Keys, NotSaid, Rows
+from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError
-from merging.sql.quoting import column_sql
+from merging.sql.quoting import column_label, column_sql, quote
 from merging.sql.session import Session
 from merging.sql.types import duckdb_type
 
@@ -47,6 +48,8 @@ _LONGEST_SAID = 400
 #: How a session reads tables as the log and their files have them, and takes keys of any number. The sizes are set as
 #: plain numbers: servers of 4.1 answer with a unit otherwise, which the client of 4.2 cannot read.
 _SETTINGS = {
+    # Numbers are those of the rows, not of what others wrote into the log about them.
+    "spark.databricks.delta.optimizeMetadataQuery.enabled": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.readSideCharPadding": "false",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
@@ -217,6 +220,36 @@ class SparkConnectEngine:
             )
         return rows
 
+    def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
+        """See ``Engine``."""
+        question = _Aggregating(self._opened, snapshot, changes, asked)
+        into = fresh_name()
+        number = 1
+        if asked.first is not None:
+            with self._asked(snapshot, question.number) as answers:
+                number = sum(answer.column("n")[0].as_py() for answer in answers if len(answer))
+        listed = ", ".join(f"{name} {kind}" for name, kind in question.told)
+        self._opened.execute(f"CREATE TEMP TABLE {into} ({listed})")
+        if number:
+            with self._asked(snapshot, question.rows) as answers:
+                for answer in _in_portions(answers):
+                    self._take(into, question.told, answer)
+        if asked.by and asked.first is None:
+            number = self._opened.number(f"SELECT count(*) FROM {into}")
+        return Aggregated(into, number)
+
+    def _take(self, into: str, told: Sequence[tuple[str, str]], answer: pa.Table) -> None:
+        for (name, kind), field_ in zip(told, answer.schema, strict=True):
+            if _type_of(field_.type) != kind:
+                raise self._failure(f"It answers {name} as {field_.type} instead of {kind}.")
+        given = answer.rename_columns([f"v{place}" for place in range(len(told))])
+        cells = ", ".join(f"CAST(v{place} AS {kind})" for place, (_, kind) in enumerate(told))
+        self._opened.connection.register("answered", given)
+        try:
+            self._opened.execute(f"INSERT INTO {into} SELECT {cells} FROM answered")
+        finally:
+            self._opened.connection.unregister("answered")
+
     def _hold(
         self,
         snapshot: Snapshot,
@@ -310,6 +343,108 @@ class SparkConnectEngine:
                 "It cannot be reached, or went away in the middle of the work.", retriable=True
             )
         return self._failure(f"It could not read the table: {said}")
+
+
+class _Aggregating:
+    """Aggregates as questions to Spark. Raises NotSaid where Spark cannot be asked so that it means the same."""
+
+    def __init__(
+        self, opened: Session, snapshot: Snapshot, changes: Changes | None, asked: Aggregates
+    ) -> None:
+        self._snapshot = snapshot
+        self._asked = asked
+        schema = {field_.name: field_.type for field_ in snapshot.schema}
+        self._types = dict(changes.types) if changes is not None else schema
+        for name in asked.columns:
+            if name in snapshot.rules.compared_otherwise:
+                raise NotSaid(f"the column {name}, of texts that are padded where they are compared")
+        labels = {
+            column_label(name): Said(f"c{place}", self._types[name])
+            for place, name in enumerate(asked.columns)
+        }
+        self._cells = [self._cell(name, schema.get(name)) for name in asked.columns]
+        self._where = spark_sql(asked.where, labels)
+        self._expressions = [spark_sql(one, labels) for one in asked.expressions]
+        self._by = [labels[column_label(name)].sql for name in asked.by]
+        empty = ", ".join(
+            f"NULL::{duckdb_type(self._types[name])} AS {column_sql(name)}" for name in asked.columns
+        )
+        grouped = f" GROUP BY {', '.join(map(column_sql, asked.by))}" if asked.by else ""
+        described = opened.connection.execute(
+            f"DESCRIBE {aggregates_sql(asked)} FROM (SELECT {empty or '0'}){grouped}"
+        ).fetchall()
+        self.told = [(quote(name), kind) for name, kind, *_ in described]
+        types = {name: Said(name, None) for name, *_ in described}
+        self._having = spark_sql(asked.having, types)
+        self._keys = (
+            [_quoted_there(name) for name in changes.gone.columns] if changes and changes.gone else []
+        )
+        self._gone, self._added = self._sent(opened, changes)
+
+    def _cell(self, name: str, stored: pa.DataType | None) -> str:
+        quoted = _quoted_there(name)
+        if stored is None:
+            return f"CAST(NULL AS {spark_type(self._types[name])})"
+        return quoted if stored == self._types[name] else f"CAST({quoted} AS {spark_type(self._types[name])})"
+
+    def _sent(self, opened: Session, changes: Changes | None) -> tuple[pa.Table | None, pa.Table | None]:
+        """Keys of the rows that go, and cells of those that come."""
+        if changes is None:
+            return None, None
+        gone = None
+        if changes.gone is not None:
+            keys = ", ".join(f"{column_sql(name)} AS k{at}" for at, name in enumerate(changes.gone.columns))
+            gone = opened.table(f"SELECT {keys} FROM {changes.gone.sql}")
+        cells = ", ".join(
+            f"CAST({column_sql(name)} AS {duckdb_type(self._types[name])}) AS c{place}"
+            for place, name in enumerate(self._asked.columns)
+        )
+        for name in self._asked.columns:
+            spark_type(self._types[name])  # nested values are not sent
+        return gone, opened.table(f"SELECT {cells or '0 AS c0'} FROM {changes.added} added")
+
+    def number(self, table: Any, functions: Any, session: Any) -> Any:
+        """How many groups there are, as ``n``."""
+        return self._aggregated(table, functions, session).agg(functions.expr("count(1)").alias("n"))
+
+    def rows(self, table: Any, functions: Any, session: Any) -> Any:
+        """The groups that are told."""
+        found = self._aggregated(table, functions, session)
+        if self._asked.first is None:
+            return found
+        return found.orderBy(*(functions.asc_nulls_last(name) for name in self._by)).limit(self._asked.first)
+
+    def _aggregated(self, table: Any, functions: Any, session: Any) -> Any:
+        told = [functions.expr(sql).alias(f"a{place}") for place, sql in enumerate(self._expressions)]
+        rows = self._rows(table, functions, session).filter(functions.expr(self._where))
+        if not self._by:
+            return rows.agg(*told)
+        return rows.groupBy(*self._by).agg(*told).filter(functions.expr(self._having))
+
+    def _rows(self, table: Any, functions: Any, session: Any) -> Any:
+        """All rows with the cells that are asked for, as ``c0`` …, after the changes."""
+        names = [f"c{place}" for place in range(len(self._cells) or 1)]
+        cells = [
+            functions.expr(cell).alias(name) for cell, name in zip(self._cells or ["0"], names, strict=True)
+        ]
+        rows = table.select(
+            *cells, *(functions.expr(key).alias(f"g{at}") for at, key in enumerate(self._keys))
+        )
+        if self._gone is not None and len(self._gone):
+            gone = session.createDataFrame(self._gone)
+            same = [rows[f"g{at}"] == gone[f"k{at}"] for at in range(len(self._keys))]
+            held_by_all = self._gone.nbytes <= _BROADCAST_UP_TO
+            rows = rows.join(functions.broadcast(gone) if held_by_all else gone, same, "left_anti")
+        rows = rows.select(*names)
+        if self._added is not None and len(self._added):
+            added = session.createDataFrame(self._added)
+            kinds = [spark_type(self._types[name]) for name in self._asked.columns] or ["INT"]
+            rows = rows.unionAll(
+                added.select(
+                    *(added[name].cast(kind).alias(name) for name, kind in zip(names, kinds, strict=True))
+                )
+            )
+        return rows
 
 
 _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
@@ -433,11 +568,13 @@ def _placed(table: Any, functions: Any, columns: Sequence[str], *more: Any, numb
     """
     stands = table.metadataColumn("_metadata")
     number = stands["row_index"] if numbered else functions.lit(0)
-    cells = [
-        functions.col("`{}`".format(name.replace("`", "``"))).alias(f"c{place}")
-        for place, name in enumerate(columns)
-    ]
+    cells = [functions.col(_quoted_there(name)).alias(f"c{place}") for place, name in enumerate(columns)]
     return table.select(stands["file_path"].alias("f"), number.alias("r"), *more, *cells)
+
+
+def _quoted_there(name: str) -> str:
+    """A column's name as Spark reads it."""
+    return "`{}`".format(name.replace("`", "``"))
 
 
 def _bounds(keys: pa.ChunkedArray) -> tuple[Any, Any] | None:

@@ -11,8 +11,8 @@ import pyarrow as pa
 from merging import delta
 from merging.delta import MARKER_RETENTION, FirstFiles, Snapshot, open_snapshot, scan_sql
 from merging.delta.keys import check_key_columns
-from merging.engines import DuckDBEngine
-from merging.errors import InvalidFilter
+from merging.engines import Aggregates, DuckDBEngine, TableReader
+from merging.errors import CutShort, InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
 from merging.sql.equality import comparable
 from merging.sql.failures import naming_engine_failures
@@ -118,7 +118,7 @@ def check_keys(
     seconds: float | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> KeyReport:
-    """Whether the columns identify every row of the newest version: reads the key columns of the whole table.
+    """Whether the columns identify every row of the newest version: the table's engine reads their values in all rows.
 
     Raises InvalidKeys when a column does not exist or cannot be a key (floats, nested types, char(n)), and CutShort
     where it would take more than ``seconds``.
@@ -132,17 +132,24 @@ def check_keys(
     too_long = (
         f"Looking at {', '.join(keys)} in every row takes longer than {seconds:.0f} s." if seconds else ""
     )
+
+    def wait() -> None:
+        if is_over is not None and is_over():
+            raise CutShort(too_long)
+
     with session() as opened, stopped_when(opened, is_over, too_long):
-        source = scan_sql(opened.connection, snapshot, keys)
-        null_rows = opened.number(f"SELECT count(*) FROM ({source}) WHERE {nulls}")
-        grouped = f"SELECT {listed} FROM ({source}) WHERE NOT ({nulls}) GROUP BY ALL HAVING count(*) > 1"
-        duplicates = opened.number(f"SELECT count(*) FROM ({grouped})")
+        reader = TableReader(opened, snapshot, wait)
+        counted = reader.aggregate(Aggregates([f"count(*) FILTER ({nulls})"], keys))
+        null_rows = opened.number(f"SELECT a0 FROM {counted.sql}")
+        repeated = reader.aggregate(
+            Aggregates(["count(*)"], keys, f"NOT ({nulls})", by=keys, having="a0 > 1", first=_EXAMPLES)
+        )
         examples: list[dict[str, Any]] = []
         if null_rows:
-            examples += opened.user_rows(f"SELECT {listed} FROM ({source}) WHERE {nulls} LIMIT {_EXAMPLES}")
-        if duplicates:
-            examples += opened.user_rows(f"{grouped} ORDER BY ALL LIMIT {_EXAMPLES}")
-    return KeyReport(null_rows, duplicates, tuple(examples))
+            some = reader.aggregate(Aggregates(["count(*)"], keys, nulls, by=keys, first=_EXAMPLES))
+            examples += opened.user_rows(f"SELECT {listed} FROM {some.sql} ORDER BY ALL")
+        examples += opened.user_rows(f"SELECT {listed} FROM {repeated.sql} ORDER BY ALL")
+    return KeyReport(null_rows, repeated.number, tuple(examples))
 
 
 _COMPARISONS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}

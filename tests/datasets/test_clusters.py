@@ -14,7 +14,7 @@ from datasets.models import Connection, Dataset
 from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.services import change_settings, connections
-from datasets.services.reach import how_opened, read_by
+from datasets.services.reach import how_opened, read_by, registering
 from tests.factories import DatasetFactory, UserFactory, fresh, person_with
 
 pytestmark = pytest.mark.django_db
@@ -109,6 +109,9 @@ def test_the_dataset_says_what_reads_it(lake: Connection, settings: Settings) ->
     Dataset.objects.update(connection=None)
     assert read_by(dataset.table_uri) == merging.EngineChoice("spark", None, 5)
     assert read_by("s3://lake/tables/none") == merging.EngineChoice()
+    with registering(by_operator=True, connection=lake):
+        assert read_by("s3://lake/tables/none") == merging.EngineChoice("auto", cluster, 5)
+        assert read_by("s3://other/tables/none") == merging.EngineChoice()
 
 
 def test_owners_choose_it(lake: Connection) -> None:

@@ -262,7 +262,12 @@ def main() -> int:
         prepare = ["benchmarks.load_fill", str(folder / "crowd.json"), json.dumps(sizes)]
         began = time.monotonic()
         made = stack.enter_context(
-            installation(folder, children={"merging": 2, "staging": 2, "notifications": 2}, prepare=prepare)
+            installation(
+                folder,
+                children={"merging": 2, "staging": 2, "notifications": 2},
+                prepare=prepare,
+                weights=True,
+            )
         )
         print(f"{sizes}: filled and started in {time.monotonic() - began:.0f} s\n", flush=True)
         if not can_weigh():

@@ -89,12 +89,14 @@ def installation(
     children: Mapping[str, int],
     database_connections: int = 10,
     prepare: Sequence[str] = (),
+    weights: bool = False,
     **settings: str,
 ) -> Iterator[Installation]:
     """Everything but the proxy: ``children`` are the processes of each queue's worker.
 
     ``prepare`` are a module and its arguments that are run, once the database is migrated, before the processes start;
-    ``settings`` are variables of the environment beside those of the file.
+    ``settings`` are variables of the environment beside those of the file. With ``weights`` workers have the weight of
+    their unit, which is for a machine on which nothing else runs: beside other tests they would never be ready.
     """
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(services.postgresql())
@@ -119,7 +121,7 @@ def installation(
         for queue in QUEUES:
             concurrency = str(children.get(queue, 1))
             command, service = reading.unit("headgate-worker@.service", queue, CONCURRENCY=concurrency)
-            weight = groups.enter_context(weighed(service["CPUWeight"]))
+            weight = groups.enter_context(weighed(service["CPUWeight"])) if weights else []
             made.start(f"worker-{queue}", [*weight, *in_checkout(command)])
         made.start("schedule", in_checkout(reading.unit("headgate-schedule.service")[0]))
         for port in ports:

@@ -12,18 +12,22 @@ from merging.staging.pinning import ABSENT
 from merging.staging.workbench import Relation, Workbench
 
 _KEPT = "(effect <> 'update' OR changed)"
+#: So many rows are numbered in a table of their own; of more of them a join with it would not fit into memory.
+_NUMBERED_BEFORE = 4_000_000
 
 
 @dataclass(frozen=True)
 class Ordered:
     """The rows in the layout of ``rows.parquet`` less ``rekeyed``; ``noop_rows`` equal their base and are left out.
 
-    Where none ``may_be_rekeyed`` they may be sorted anew each time they are read.
+    Where they are not yet ``in_order`` they have their numbers and are sorted by whoever writes them down. Where none
+    ``may_be_rekeyed`` they may be sorted anew each time they are read.
     """
 
     rows: Relation
     noop_rows: int
     may_be_rekeyed: bool
+    in_order: bool
 
 
 def order_by_key(bench: Workbench, paired: Relation, comparison: Comparison) -> Ordered:
@@ -35,13 +39,16 @@ def order_by_key(bench: Workbench, paired: Relation, comparison: Comparison) -> 
     columns, key = _columns(comparison), comparison.columns.key_cells
     may_be_rekeyed = bool(deleted and inserted)
     at_once = bench.rows_at_once
+    in_order = at_once is not None or kept > _NUMBERED_BEFORE
     if at_once is not None:
         rows = _in_parts(bench, paired, columns, key, at_once)
+    elif not in_order:
+        rows = _numbered(bench, paired, columns, key)
     elif may_be_rekeyed:
         rows = _sorted(bench, paired, columns, key)
     else:
         rows = _to_be_sorted(paired, columns, key)
-    return Ordered(rows, total - kept, may_be_rekeyed)
+    return Ordered(rows, total - kept, may_be_rekeyed, in_order)
 
 
 def _columns(comparison: Comparison) -> str:
@@ -78,6 +85,20 @@ def _absent(comparison: Comparison) -> str:
     return f"CASE WHEN effect = 'insert' AND {any_of(silent)} THEN {listed} END"
 
 
+def _turns(bench: Workbench, paired: Relation, key: list[str]) -> Relation:
+    """The number of each row that is kept: ``n`` for its ordinal, ``turn``."""
+    in_order = f"SELECT ordinal AS turn FROM {paired.sql} WHERE {_KEPT} ORDER BY {', '.join(key)}"
+    return bench.table("turns", f"SELECT turn, row_number() OVER () - 1 AS n FROM ({in_order})")
+
+
+def _numbered(bench: Workbench, paired: Relation, columns: str, key: list[str]) -> Relation:
+    """Numbered by their keys alone: what numbers rows as they come out of a sort works in one thread, and so does all
+    that is behind it.
+    """
+    turns = _turns(bench, paired, key)
+    return paired.made_into(f"SELECT n, {columns} FROM {paired.sql} JOIN {turns.sql} ON ordinal = turn")
+
+
 def _to_be_sorted(paired: Relation, columns: str, key: list[str]) -> Relation:
     """Sorted by whoever writes them down: to write them down before that costs as much as the sort."""
     in_order = f"SELECT {columns} FROM {paired.sql} WHERE {_KEPT} ORDER BY {', '.join(key)}"
@@ -99,11 +120,7 @@ def _in_parts(bench: Workbench, paired: Relation, columns: str, key: list[str], 
     """A sort hands on rows by the thousand: wide ones would not fit. They are numbered by their keys alone and then
     written by and by, each part with one look at the rows that it can come from.
     """
-    turns = bench.table(
-        "turns",
-        f"SELECT ordinal AS turn, row_number() OVER (ORDER BY {', '.join(key)}) - 1 AS n "
-        f"FROM {paired.sql} WHERE {_KEPT}",
-    )
+    turns = _turns(bench, paired, key)
     number = bench.session.number(f"SELECT count(*) FROM {turns.sql}")
     parts = []
     for part, start in enumerate(range(0, max(1, number), at_once)):
@@ -123,7 +140,8 @@ def with_rekeyed(bench: Workbench, ordered: Ordered, layout: Layout) -> Relation
     rows = ordered.rows
     pairs = _rekeyed(bench, rows, layout) if ordered.may_be_rekeyed else None
     if pairs is None:
-        return rows.made_into(f"SELECT *, NULL::BIGINT AS rekeyed FROM {rows.sql}")
+        in_order = "" if ordered.in_order else " ORDER BY n"
+        return rows.made_into(f"SELECT *, NULL::BIGINT AS rekeyed FROM {rows.sql}{in_order}")
     return rows.made_into(
         f"SELECT f.*, r.rekeyed FROM {rows.sql} f LEFT JOIN {pairs.sql} r USING (n) ORDER BY n"
     )

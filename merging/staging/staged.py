@@ -186,8 +186,8 @@ def new_content(destination: str | None, table_uri: str) -> Iterator[NewFolder]:
 def write_rows(opened: Session, query: str, folder: Path) -> str:
     """Write ``rows.parquet``, flushed to disk, with the rows of a query in its order; return the SQL that reads it."""
     path = folder / ROWS
-    # The second version of the format has encodings for numbers in order and texts alike: smaller, quicker to read. What
-    # they leave is compressed as well by the least effort as by more.
+    # The second version of the format has encodings for numbers in order and texts alike: smaller, quicker to read.
+    # What they leave is compressed as well by the least effort as by more.
     opened.execute(
         f"COPY ({query}) TO {literal(str(path))} "
         f"(FORMAT parquet, PARQUET_VERSION V2, ROW_GROUP_SIZE {_ROWS_PER_GROUP}, "

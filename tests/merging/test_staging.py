@@ -19,7 +19,7 @@ import pytest
 import merging
 from merging import StagedCorrupt, StagingRejected
 from merging.sql import parsing
-from merging.staging import layout
+from merging.staging import layout, ordering
 from tests.merging.sites import Site
 from tests.merging.world import B, World, arrow
 
@@ -583,6 +583,40 @@ def test_the_digest_is_the_same_in_slices(world: World, monkeypatch: pytest.Monk
     stored = [pyarrow.parquet.read_table(Path(one.location) / "rows.parquet") for one in (whole, sliced)]
     assert stored[0].equals(stored[1])
     assert stored[1].column("k0").to_pylist() == list(range(101))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_rows_stand_the_same_way_however_they_are_numbered(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *, moved: bool
+) -> None:
+    """Of very many rows the sort numbers them, of others a look at their keys: with rows under another key, too."""
+    schema = pa.schema([("k", pa.string()), ("day", pa.date32()), ("v", pa.int64())])
+    day = datetime.date(2024, 1, 1)
+    base: list[dict[str, Any]] = [
+        {"k": f"{number * 7919 % 6007:x}", "day": day, "v": number} for number in range(6_000)
+    ]
+    world = World(site, "merge-on-read", schema, base, ["k", "day"])
+    changes = [{**row, "v": row["v"] // 2, "_op": "upsert"} for row in (base[0], *reversed(base[2:]))]
+    changes += [
+        {"k": f"new {number % 89}", "day": day, "v": -number, "_op": "upsert"} for number in range(89)
+    ]
+    if moved:
+        changes += [{"k": "moved", "day": day, "v": 1, "_op": "insert"}, {**base[1], "_op": "delete"}]
+    given = pa.Table.from_pylist(changes, pa.schema([*schema, ("_op", pa.string())]))
+    numbered = world.stage(given)
+    monkeypatch.setattr(ordering, "_NUMBERED_BEFORE", 0)
+    in_the_sort = world.stage(given)
+    stored = [
+        pyarrow.parquet.read_table(Path(one.location) / "rows.parquet") for one in (numbered, in_the_sort)
+    ]
+    assert stored[0].to_pylist() == stored[1].to_pylist()
+    assert numbered.digest == in_the_sort.digest
+    assert numbered.counts == {"insert": 89 + moved, "update": 5_998, "delete": int(moved)}
+    assert (numbered.noop_rows, numbered.rekeyed_rows) == (1, int(moved))
+    assert stored[0].column("n").to_pylist() == list(range(6_087 + 2 * moved))
+    keys = stored[0].column("k0").to_pylist()
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
 
 
 def test_a_base_version_can_be_named(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -94,6 +95,20 @@ def options_of(connection: Connection) -> Mapping[str, str]:
     if connection.kind == S3.value and has_key and settings.AWS_ENDPOINT_URL:
         given |= _of_amazon(connection.root, given)
     return given
+
+
+def opened_as(connection: Connection) -> str:
+    """What is another one once the connection's tables are opened otherwise: its version, and a digest of the files
+    that it refers to. (Variables last as long as the process.) For memory alone: it is made of secrets.
+    """
+    said = []
+    for name, reference in sorted(connection.references.items()):
+        if not reference.startswith("env:"):
+            try:
+                said.append((name, _referred(connection, name, reference)))
+            except merging.MergeFailed as error:
+                said.append((name, error.message))
+    return f"{connection.version} {hashlib.sha256(repr(said).encode()).hexdigest()}"
 
 
 def cluster_of(connection: Connection) -> merging.Cluster | None:

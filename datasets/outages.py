@@ -95,7 +95,9 @@ def pause_after(failures: int) -> timedelta:
 
 
 def note_outage(error: merging.TableUnreachable) -> None:
-    """Remember that a store did not answer: on its dataset's facts, and, where it may pass by itself, on its place."""
+    """Remember that a store did not answer: on its dataset's facts, and, where it may pass by itself, on its place. Of
+    what Headgate keeps itself always: whatever is wrong with it, nothing goes on, and everybody is told.
+    """
     now = timezone.now()
     dataset = Dataset.objects.filter(table_uri=error.table_uri).first()
     if dataset is not None:
@@ -108,7 +110,7 @@ def note_outage(error: merging.TableUnreachable) -> None:
     else:  # the data root, or a table that is content
         connection = connection_at(error.table_uri)
         place = _place(error.table_uri, connection.pk if connection is not None else None)
-    if not place or not error.retriable:
+    if not place or not (error.retriable or place == DATA_ROOT):
         return
     with transaction.atomic():
         StorePlace.objects.get_or_create(place=place, defaults={"failing_since": now})

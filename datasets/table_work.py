@@ -19,6 +19,7 @@ from django.utils import timezone
 
 import merging
 from datasets import leases, outages, work
+from datasets.connecting import opened_as
 from datasets.counting import STORE_RETRIES
 from datasets.durable_work import TableWork, WorkStatus
 from datasets.errors import DomainError
@@ -46,7 +47,7 @@ def claim(
     """
     if waiting.status == WorkStatus.RUNNING:  # it was cut short
         hold = work.claim(waiting, worker=worker, lease=lease, **fields)
-        return None if hold is None else replace(hold, opened_as=_version_of_connection(waiting))
+        return None if hold is None else replace(hold, opened_as=_opened_as(waiting))
     now = timezone.now()
     if waiting.not_before is not None and waiting.not_before > now:
         return None
@@ -61,21 +62,21 @@ def claim(
     hold = work.claim(waiting, worker=worker, lease=lease, **known)
     if hold is None:
         return None
-    opened_as = _version_of_connection(waiting)
-    return replace(hold, is_probe=turn.is_probe, given_up=given_up, opened_as=opened_as)
+    return replace(hold, is_probe=turn.is_probe, given_up=given_up, opened_as=_opened_as(waiting))
 
 
-def _version_of_connection(waiting: TableWork) -> int | None:
-    """Which version of its connection the table is opened as now; None without one, which is no statement."""
-    connection = waiting.dataset.connection_id
-    if connection is None:
-        return None
-    return Connection.objects.filter(pk=connection).values_list("version", flat=True).first()
+def _opened_as(waiting: TableWork) -> str:
+    """What the table is opened as now, to be compared; empty without a connection, which is no statement."""
+    of_it = Connection.objects.filter(pk=waiting.dataset.connection_id).only("name", "version", "references")
+    connection = of_it.first() if waiting.dataset.connection_id is not None else None
+    return "" if connection is None else opened_as(connection)
 
 
 def is_opened_otherwise(hold: Hold[Work]) -> bool:
-    """Whether the connection of the table was changed since the work began: it works with what does not hold now."""
-    return _version_of_connection(hold.work) != hold.opened_as
+    """Whether the connection of the table, or a file that it refers to, was changed since the work began: it works with
+    what does not hold now.
+    """
+    return _opened_as(hold.work) != hold.opened_as
 
 
 def require_opened_as_now(hold: Hold[Work]) -> None:

@@ -35,7 +35,7 @@ class Hold(Generic[Work]):
 
     ``lease`` is that of the dataset, for work that has one. Of work on a table (``datasets.table_work``): whether it
     ``is_probe``, which asks a store that failed for all others, why it is not tried any more, but ``given_up``, and as
-    which version of its connection the table was opened.
+    what the table was opened (``datasets.connecting.opened_as``).
     """
 
     work: Work
@@ -43,7 +43,7 @@ class Hold(Generic[Work]):
     lease: leases.Lease | None = None
     is_probe: bool = False
     given_up: merging.TableUnreachable | None = None
-    opened_as: int | None = None
+    opened_as: str = ""
 
     @property
     def table_lease(self) -> leases.Lease:

@@ -7,7 +7,7 @@ the versions of a table share what they have in common. A file comes as a value 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -16,10 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from merging.delta.actions import DataFile, RemovedFile
+from merging.delta.packed_texts import PackedTexts
 from merging.delta.vectors import VectorDescriptor
 
+#: What the log knows a file by: its path, and what tells its vector from others.
+Identity = tuple[str, str | None]
+
 _TEXTS = pa.map_(pa.string(), pa.string())
-#: One row a file; whose ``vector_type`` is NULL has no vector.
+#: One row a file; whose ``vector_type`` is NULL has no vector. Blocks hold the statistics apart.
 COLUMNS = pa.schema(
     [
         ("path", pa.string()),
@@ -46,38 +50,50 @@ _EXTRA = {
     "tags": "tags",
     "clusteringProvider": "clustering",
 }
+_STATS = COLUMNS.get_field_index("stats")
 _AT_A_TIME = 1_024
+#: Blocks of more files than this are not put together.
+MOST_TOGETHER = 4_096
 #: What is derived from the columns of a block is kept for so many purposes.
 _MOST_DERIVED = 8
 
 
 @dataclass(eq=False)
 class FileBlock:
-    """Data files in columns (``COLUMNS``), active or not."""
+    """Data files in columns (``COLUMNS``, and their statistics packed), active or not."""
 
     columns: pa.RecordBatch
+    stats: PackedTexts
     _derived: dict[object, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, files: pa.RecordBatch) -> FileBlock:
+        """Files as ``block_of`` gives them."""
+        return cls(files.remove_column(_STATS), PackedTexts(files.column(_STATS)))
 
     def files(self, rows: np.ndarray) -> list[DataFile]:
         """The files that stand in these rows."""
-        taken = self.columns.take(pa.array(rows))
-        values = [column.to_pylist() for column in taken.columns]
+        values = [column.to_pylist() for column in self.columns.take(pa.array(rows)).columns]
+        values.insert(_STATS, self.stats.take(rows))
         return [_file(*row) for row in zip(*values, strict=True)]
 
-    def identities(self, rows: np.ndarray) -> list[tuple[str, str | None]]:
+    def together(self, rows: np.ndarray) -> pa.RecordBatch:
+        """These rows, with their statistics, as ``block_of`` gives them."""
+        arrays = self.columns.take(pa.array(rows)).columns
+        arrays.insert(_STATS, pa.array(self.stats.take(rows), COLUMNS.field(_STATS).type))
+        return pa.RecordBatch.from_arrays(arrays, schema=COLUMNS)
+
+    def identities(self, rows: np.ndarray) -> list[Identity]:
         """What the log knows the files in these rows by."""
         named = ("path", "vector_type", "vector_path", "vector_offset")
         values = [self.columns.column(name).take(pa.array(rows)).to_pylist() for name in named]
-        return [
-            (path, None if kind is None else VectorDescriptor(kind, stored, offset, 0, 0).unique_id)
-            for path, kind, stored, offset in zip(*values, strict=True)
-        ]
+        return identities_of(*values)
 
-    def derived(self, key: object, derive: Callable[[pa.RecordBatch], Any]) -> Any:
-        """What follows from the columns, made once for each purpose."""
+    def derived(self, key: object, derive: Callable[[FileBlock], Any]) -> Any:
+        """What follows from the files, made once for each purpose."""
         found = self._derived.get(key)
         if found is None:
-            found = derive(self.columns)
+            found = derive(self)
             if len(self._derived) >= _MOST_DERIVED:
                 self._derived.pop(next(iter(self._derived), None), None)
             self._derived[key] = found
@@ -107,12 +123,12 @@ class ActiveFiles(Sequence[DataFile]):
     @classmethod
     def of(cls, files: Sequence[DataFile]) -> ActiveFiles:
         """These files."""
-        return cls.in_blocks([block_of(files)] if files else [])
+        return cls.in_blocks([FileBlock.of(block_of(files))] if files else [])
 
     @classmethod
-    def in_blocks(cls, blocks: Iterable[pa.RecordBatch]) -> ActiveFiles:
-        """All files of these columns."""
-        return cls(_Part(FileBlock(one), np.arange(len(one))) for one in blocks)
+    def in_blocks(cls, blocks: Iterable[FileBlock]) -> ActiveFiles:
+        """All files of these blocks."""
+        return cls(_Part(one, np.arange(len(one.columns))) for one in blocks)
 
     # as a sequence
 
@@ -164,7 +180,7 @@ class ActiveFiles(Sequence[DataFile]):
     # as columns
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """A column of ``COLUMNS``, in the order of the files."""
+        """A column of ``COLUMNS`` but the statistics, in the order of the files."""
         return pa.chunked_array([part.column(name) for part in self._parts], COLUMNS.field(name).type)
 
     def numbers(self, name: str, missing: int = 0) -> np.ndarray:
@@ -187,8 +203,8 @@ class ActiveFiles(Sequence[DataFile]):
         ]
         return pa.chunked_array(arrays, pa.string())
 
-    def derived(self, key: object, derive: Callable[[pa.RecordBatch], pa.RecordBatch]) -> pa.Table:
-        """What follows from the columns of each file, a row for each: made once for each purpose and block."""
+    def derived(self, key: object, derive: Callable[[FileBlock], pa.RecordBatch]) -> pa.Table:
+        """What follows from what the log says of each file, a row for each: made once for each purpose and block."""
         batches = [
             part.block.derived(key, derive).take(pa.array(part.rows))
             if len(part.rows) < len(part.block.columns)
@@ -202,7 +218,7 @@ class ActiveFiles(Sequence[DataFile]):
         found: list[int] = []
         for part, start in zip(self._parts, self._starts, strict=False):
             rows = np.flatnonzero(
-                np.isin(part.rows, part.block.derived(key, lambda one: np.flatnonzero(holds(one))))
+                np.isin(part.rows, part.block.derived(key, lambda one: np.flatnonzero(holds(one.columns))))
             )
             found += (rows + start).tolist()
         return found
@@ -211,40 +227,52 @@ class ActiveFiles(Sequence[DataFile]):
 
     @property
     def are_different(self) -> bool:
-        """Whether no two have the same path."""
-        return bool(len(self) == pc.count_distinct(self.column("path")).as_py())
+        """Whether surely no two have the same path."""
+        # Arrow's own count takes more memory than all that is known of the files.
+        hashes = [
+            np.fromiter(map(hash, chunk.to_pylist()), np.int64, len(chunk))
+            for chunk in self.column("path").chunks
+        ]
+        return not hashes or len(np.unique(np.concatenate(hashes))) == len(self)
 
     def after(self, changes: Iterable[DataFile | RemovedFile]) -> ActiveFiles:
         """The files after some were added and removed, in this order; the new ones stand last."""
-        last: dict[tuple[str, str | None], DataFile | None] = {}
+        last: dict[Identity, int | None] = {}
+        added: list[DataFile] = []
         for change in changes:
             last.pop(change.identity, None)
-            last[change.identity] = change if isinstance(change, DataFile) else None
+            last[change.identity] = len(added) if isinstance(change, DataFile) else None
+            if isinstance(change, DataFile):
+                added.append(change)
+        return self.following(last, block_of(added))
+
+    def following(self, last: Mapping[Identity, int | None], added: pa.RecordBatch) -> ActiveFiles:
+        """The same, by the last that was said of each file: the row of `added` where it stands, None where it went."""
         if not last:
             return self
-        parts = [part for part in (_without(part, last) for part in self._parts) if len(part.rows)]
-        added = [file for file in last.values() if file is not None]
-        if not added:
+        parts = [*_without(self._parts, last)]
+        rows = np.array([row for row in last.values() if row is not None], np.int64)
+        if not len(rows):
             return ActiveFiles(parts)
-        newest = _Part(FileBlock(block_of(added)), np.arange(len(added)))
+        if len(rows) < len(added):
+            added = added.take(pa.array(rows))
         # Blocks stay few: one is put together with what follows when that has grown to half of it.
-        while parts and len(parts[-1].rows) < 2 * len(newest.rows):
-            batches = [
-                pa.RecordBatch.from_arrays([one.column(name) for name in COLUMNS.names], schema=COLUMNS)
-                for one in (parts.pop(), newest)
-            ]
-            [together] = pa.Table.from_batches(batches).combine_chunks().to_batches()
-            newest = _Part(FileBlock(together), np.arange(len(together)))
-        return ActiveFiles([*parts, newest])
+        before = []
+        count = len(rows)
+        while parts and len(parts[-1].rows) < min(2 * count, MOST_TOGETHER - count + 1):
+            before.append(parts.pop())
+            count += len(before[-1].rows)
+        if before:
+            batches = [part.block.together(part.rows) for part in reversed(before)]
+            [added] = pa.Table.from_batches([*batches, added]).combine_chunks().to_batches()
+        return ActiveFiles([*parts, _Part(FileBlock.of(added), np.arange(count))])
 
-    def apart_from(
-        self, other: ActiveFiles
-    ) -> tuple[set[tuple[str, str | None]], set[tuple[str, str | None]]]:
+    def apart_from(self, other: ActiveFiles) -> tuple[set[Identity], set[Identity]]:
         """The identities of the files that only this one has, and of those that only the other has."""
         mine, theirs = ({id(part.block): part for part in files._parts} for files in (self, other))
-        sets: list[set[tuple[str, str | None]]] = []
+        sets: list[set[Identity]] = []
         for one, two in ((mine, theirs), (theirs, mine)):
-            found: set[tuple[str, str | None]] = set()
+            found: set[Identity] = set()
             for key, part in one.items():
                 shared = two[key].rows if key in two else np.array([], np.int64)
                 rows = np.setdiff1d(part.rows, shared, assume_unique=True)
@@ -271,7 +299,7 @@ class ActiveFiles(Sequence[DataFile]):
     @property
     def nbytes(self) -> int:
         """About how many bytes the blocks take, whoever else has them."""
-        return sum(part.block.columns.nbytes for part in self._parts)
+        return sum(part.block.columns.nbytes + part.block.stats.nbytes for part in self._parts)
 
 
 def differing(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:
@@ -282,15 +310,37 @@ def differing(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:
     return ~agree
 
 
-def _without(part: _Part, gone: dict[tuple[str, str | None], Any]) -> _Part:
-    """The part without the files of these identities."""
+def identities_of(
+    paths: Sequence[str],
+    kinds: Sequence[str | None],
+    vectors: Sequence[str | None],
+    offsets: Sequence[int | None],
+) -> list[Identity]:
+    """What the log knows files by, of which it says this (see ``VectorDescriptor.unique_id``)."""
+    return [
+        (path, None if kind is None else f"{kind}{vector}" if offset is None else f"{kind}{vector}@{offset}")
+        for path, kind, vector, offset in zip(paths, kinds, vectors, offsets, strict=True)
+    ]
+
+
+def _without(parts: Sequence[_Part], gone: Mapping[Identity, Any]) -> Iterator[_Part]:
+    """The parts without the files of these identities."""
     paths = pa.array({path for path, _ in gone}, pa.string())
-    named = pc.is_in(part.block.columns.column("path"), value_set=paths)
-    rows = np.intersect1d(np.flatnonzero(named.to_numpy(zero_copy_only=False)), part.rows, assume_unique=True)
-    leaving = [row for row, one in zip(rows, part.block.identities(rows), strict=True) if one in gone]
-    if not leaving:
-        return part
-    return _Part(part.block, np.setdiff1d(part.rows, leaving, assume_unique=True))
+    columns = pa.chunked_array([part.block.columns.column("path") for part in parts], pa.string())
+    named = pc.is_in(columns, value_set=paths).to_numpy()
+    starts = np.cumsum([0, *(len(part.block.columns) for part in parts)])
+    for part, start in zip(parts, starts, strict=False):
+        rows = part.rows[named[start + part.rows]]
+        if not len(rows):
+            yield part
+            continue
+        leaving = [
+            row for row, one in zip(rows.tolist(), part.block.identities(rows), strict=True) if one in gone
+        ]
+        if not leaving:
+            yield part
+        elif len(leaving) < len(part.rows):
+            yield _Part(part.block, np.setdiff1d(part.rows, leaving, assume_unique=True))
 
 
 def block_of(files: Sequence[DataFile]) -> pa.RecordBatch:
@@ -338,7 +388,8 @@ def _file(
     return DataFile(path, size, dict(partition or ()), modified, stats, records, vector, named)
 
 
-def _vector_texts(columns: pa.RecordBatch) -> pa.RecordBatch:
+def _vector_texts(block: FileBlock) -> pa.RecordBatch:
+    columns = block.columns
     kinds = columns.column("vector_type")
     texts: list[str | None] = [None] * len(kinds)
     places = np.flatnonzero(kinds.is_valid().to_numpy(zero_copy_only=False))
@@ -349,4 +400,4 @@ def _vector_texts(columns: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(texts, pa.string())], ["vector"])
 
 
-_EMPTY = pa.RecordBatch.from_pydict({name: [] for name in COLUMNS.names}, schema=COLUMNS)
+_EMPTY = FileBlock.of(block_of([]))

@@ -7,36 +7,21 @@ action, which says what is wrong with which.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from merging.delta.actions import data_file, num_records
-from merging.delta.active_files import COLUMNS, block_of
-from merging.delta.damage import Damaged, optional_moment
-from merging.delta.vectors import VectorDescriptor
+from merging.delta.actions import data_file
+from merging.delta.active_files import MOST_TOGETHER, block_of
+from merging.delta.damage import Damaged
+from merging.delta.plain_files import OF_A_VECTOR, READ, Unusual, plain_files, plain_vectors
 
 #: Files of one batch: what they take is in memory twice for a moment.
-_AT_A_TIME = 16_384
-# What of an add is read; the rest (parsed partition values, columns of other writers) would only cost time.
-_READ = (
-    "path",
-    "size",
-    "partitionValues",
-    "modificationTime",
-    "stats",
-    "deletionVector",
-    "tags",
-    "baseRowId",
-    "defaultRowCommitVersion",
-    "clusteringProvider",
-)
+_AT_A_TIME = MOST_TOGETHER
 _PARSED = "stats_parsed"
-_NUM_RECORDS = r'^\s*\{\s*"numRecords"\s*:\s*(?P<n>[0-9]{1,15})\s*[,}]'
 
 
 def files_in(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
@@ -48,18 +33,21 @@ def files_in(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         raise Damaged(f"its column add is no struct but {kind}")
     held = {kind.field(place).name for place in range(kind.num_fields)}
     # A struct of statistics is as large as all else together: it is read where there is no text of them alone.
-    read = [name for name in _READ if name in held]
+    read = [name for name in READ if name in held]
     if _PARSED in held and ("stats" not in held or not _any_text(file, "add.stats")):
         read.append(_PARSED)
     number = 0
     columns = [f"add.{name}" for name in read] if "path" in held else ["add"]
-    for batch in file.iter_batches(_AT_A_TIME, columns=columns):
+    for batch in file.iter_batches(_AT_A_TIME, columns=columns, use_threads=False):
         adds = batch.column("add")
         if adds.null_count:
             adds = adds.filter(adds.is_valid())
         if len(adds):
             yield _in_columns(adds) or _one_by_one(adds, number)
             number += len(adds)
+        del batch, adds
+        # What the allocator keeps of memory that nobody has any more is several times what the files take.
+        pa.default_memory_pool().release_unused()
 
 
 def _any_text(file: pq.ParquetFile, column: str) -> bool:
@@ -117,115 +105,24 @@ def _stats_text(parsed: Mapping[str, Any]) -> str:
     return json.dumps({name: value for name, value in parsed.items() if value is not None}, default=str)
 
 
-class _Unusual(Exception):
-    """Something is not as checkpoints have it."""
-
-
 def _in_columns(adds: pa.StructArray) -> pa.RecordBatch | None:
     """The add actions as columns; None where they must be looked at one by one."""
     held = {adds.type.field(place).name for place in range(adds.type.num_fields)}
     if _PARSED in held:
         return None
-    given = {name: pc.struct_field(adds, name) for name in _READ if name in held}
+    given = {name: pc.struct_field(adds, name) for name in READ if name in held}
+    stated = given.pop("deletionVector", None)
     try:
-        columns = {**_plain(given, len(adds)), **_vectors(given.get("deletionVector"), len(adds))}
-        batch = pa.RecordBatch.from_arrays([columns[name] for name in COLUMNS.names], schema=COLUMNS)
-        batch.validate(full=True)
-    except (_Unusual, pa.ArrowException):
+        return plain_files(given, len(adds), _vectors(stated) if stated is not None else None)
+    except Unusual:
         return None
-    return batch
 
 
-def _plain(given: Mapping[str, pa.Array], length: int) -> dict[str, pa.Array]:
-    path, size = _typed(given, "path", "path", length), _typed(given, "size", "size", length)
-    _require(path.null_count == 0 and size.null_count == 0)
-    _require(not _any([pc.equal(path, ""), pc.match_substring(path, "\0"), pc.less(size, 0)]))
-    modified = _typed(given, "modificationTime", "modified", length).fill_null(0)
-    limits = pc.min_max(modified)
-    _require(all(optional_moment(limits[name].as_py()) is not None for name in ("min", "max")))
-    ids = {
-        column: _typed(given, name, column, length)
-        for name, column in (("baseRowId", "first_row_id"), ("defaultRowCommitVersion", "row_commit_version"))
-    }
-    _require(not _any(pc.less(one, 0) for one in ids.values()))
-    stats = _typed(given, "stats", "stats", length)
-    return {
-        "path": path,
-        "size": size,
-        "modified": modified,
-        "partition": _typed(given, "partitionValues", "partition", length),
-        "stats": stats,
-        "records": _records(stats),
-        "tags": _typed(given, "tags", "tags", length),
-        "clustering": _typed(given, "clusteringProvider", "clustering", length),
-        **ids,
-    }
-
-
-def _typed(given: Mapping[str, pa.Array], name: str, column: str, length: int) -> pa.Array:
-    """What is given, in the type of our column."""
-    kind = COLUMNS.field(column).type
-    found = given.get(name)
-    if found is None or pa.types.is_null(found.type):
-        return pa.nulls(length, kind)
-    alike = (
-        (pa.types.is_map(kind) and pa.types.is_map(found.type))
-        or (pa.types.is_integer(kind) and pa.types.is_integer(found.type))
-        or (_is_text(kind) and _is_text(found.type))
-    )
-    _require(alike)
-    return found.cast(kind)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _records(stats: pa.Array) -> pa.Array:
-    """How many rows each file's statistics state, by what stands first in them or else by all of them."""
-    found = pc.struct_field(pc.extract_regex(stats, _NUM_RECORDS), "n").cast(pa.int64())
-    left = np.flatnonzero(pc.and_(pc.is_valid(stats), pc.is_null(found)).to_numpy(zero_copy_only=False))
-    if not len(left):
-        return found
-    counts = found.to_pylist()
-    for row in left:
-        counts[row] = num_records(stats[row].as_py())
-    return pa.array(counts, pa.int64())
-
-
-_OF_A_VECTOR = {
-    "vector_type": "storageType",
-    "vector_path": "pathOrInlineDv",
-    "vector_offset": "offset",
-    "vector_size": "sizeInBytes",
-    "dead": "cardinality",
-}
-
-
-def _vectors(given: pa.Array | None, length: int) -> dict[str, pa.Array]:
-    if given is None or given.null_count == length:
-        return {column: pa.nulls(length, COLUMNS.field(column).type) for column in _OF_A_VECTOR}
-    _require(pa.types.is_struct(given.type))
-    held = {given.type.field(place).name for place in range(given.type.num_fields)}
-    parts = {name: pc.struct_field(given, name) for name in _OF_A_VECTOR.values() if name in held}
-    columns = {column: _typed(parts, name, column, length) for column, name in _OF_A_VECTOR.items()}
-    _require(all(columns[name].null_count == given.null_count for name in columns if name != "vector_offset"))
-    _require(not _any(pc.less(columns[name], 0) for name in ("vector_offset", "vector_size", "dead")))
-    ends: set[str] = set()
-    kinds, paths = columns["vector_type"].to_pylist(), columns["vector_path"].to_pylist()
-    for kind, path in zip(kinds, paths, strict=True):
-        if kind == "u":
-            ends.add(path[-20:])
-        else:
-            _require(kind in (None, "p", "i"))
-    _require(all(VectorDescriptor("u", end, None, 0, 0).is_named for end in ends))
-    return columns
-
-
-def _any(masks: Iterable[pa.Array]) -> bool:
-    return any(bool(pc.any(mask).as_py()) for mask in masks)
-
-
-def _require(as_usual: bool) -> None:
-    if not as_usual:
-        raise _Unusual
+def _vectors(stated: pa.Array) -> pa.RecordBatch | None:
+    if stated.null_count == len(stated):
+        return None
+    if not pa.types.is_struct(stated.type):
+        raise Unusual
+    held = {stated.type.field(place).name for place in range(stated.type.num_fields)}
+    parts = {name: pc.struct_field(stated, name) for name in OF_A_VECTOR.values() if name in held}
+    return plain_vectors(parts, stated.is_valid())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from merging.errors import TableChanged
@@ -23,6 +23,54 @@ class Damaged(TableChanged):
     """An action that cannot be what the protocol says; who knows its place in the log says that too."""
 
 
+class DamagedLine(Damaged):
+    """The damage of one line of a file of actions."""
+
+    def __init__(self, number: int, damage: Damaged) -> None:
+        super().__init__(f"line {number}: {damage.message}")
+        self.number = number
+        self.damage = damage
+
+
+def parse_lines(content: bytes) -> tuple[Sequence[int], Sequence[dict[str, Any]]]:
+    """The numbers of the lines that are not blank, and their JSON objects, as ``parse_action`` has them.
+
+    Raises DamagedLine.
+    """
+    actions = _plain_lines(content)
+    if actions is not None:
+        return range(1, len(actions) + 1), actions
+    actions, numbers = [], []
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line or line.isspace():
+            continue
+        try:
+            actions.append(parse_action(line))
+        except Damaged as damage:
+            raise DamagedLine(number, damage) from damage
+        numbers.append(number)
+    return numbers, actions
+
+
+def _plain_lines(content: bytes) -> list[dict[str, Any]] | None:
+    """The same at a glance, where each line is an object and nothing else: logs have hundreds of thousands of lines."""
+    actions = []
+    try:
+        text = content.decode()
+        place, end = 0, len(text)
+        while place < end:
+            action, place = _decoder.raw_decode(text, place)
+            if type(action) is not dict or text[place : place + 1] not in ("\n", ""):
+                return None
+            actions.append(action)
+            place += 1
+    except (ValueError, RecursionError):
+        return None
+    # An object may be written over several lines, which no line by itself would be.
+    is_plain = text.count("\n") == len(actions) - (text[-1:] != "\n") and "\r" not in text
+    return actions if is_plain and not _may_have_half(text) else None
+
+
 def parse_action(line: bytes) -> dict[str, Any]:
     """The JSON object of one line. Halves of characters, which nothing can store, become U+FFFD."""
     try:
@@ -34,9 +82,12 @@ def parse_action(line: bytes) -> dict[str, Any]:
         raise Damaged(f"it is no JSON ({error})") from error
     if not isinstance(action, dict):
         raise Damaged("it is no JSON object")
-    has_half = "\\u" in text and _HALF_A_CHARACTER.search(text)
-    whole: dict[str, Any] = _whole(action) if has_half else action
+    whole: dict[str, Any] = _whole(action) if _may_have_half(text) else action
     return whole
+
+
+def _may_have_half(text: str) -> bool:
+    return "\\u" in text and _HALF_A_CHARACTER.search(text) is not None
 
 
 _decoder = json.JSONDecoder()

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,9 +28,19 @@ from merging.delta.actions import (
     actions_in,
     commit_info,
 )
-from merging.delta.active_files import ActiveFiles
+from merging.delta.active_files import ActiveFiles, FileBlock
 from merging.delta.checkpoint_files import files_in
-from merging.delta.damage import Damaged, fields_of, number_of, optional_moment, parse_action, text_of
+from merging.delta.damage import (
+    Damaged,
+    DamagedLine,
+    fields_of,
+    number_of,
+    optional_moment,
+    parse_action,
+    parse_lines,
+    text_of,
+)
+from merging.delta.file_changes import FileChanges
 from merging.delta.known_states import KnownState, KnownStates
 from merging.delta.reach import require_inside
 from merging.errors import TableChanged, TableNotFound, VersionGone
@@ -44,9 +54,9 @@ _A_LINE = 1_500
 _A_MARKER = 300
 #: So many commits are read on top of a remembered state; from more the newest checkpoint is nearer.
 _MOST_SINCE = 100
-#: So many commits, and changes of files, are in memory at a time while a log is replayed.
+_ABOUT_THE_TABLE = frozenset({"txn", "metaData", "protocol", "domainMetadata"})
+#: So many commits are in memory at a time while a log is replayed.
 _AT_A_TIME = 256
-_CHANGES_AT_A_TIME = 8_192
 _NAMED = re.compile(r"(\d{20})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
 
 
@@ -75,12 +85,19 @@ class LoggedCommit:
 
     def read(self, *kinds: str) -> Iterator[Action]:
         """Its actions, of these kinds only where any are named. Raises TableChanged with the line of damage."""
-        for number, line in zip(self.lines, self.actions, strict=True):
-            try:
-                actions = actions_in(line, kinds)
-            except Damaged as damage:
-                raise damaged_commit(self.uri, self.version, number, damage) from damage
-            yield from actions
+        for position, line in enumerate(self.actions):
+            yield from self.values(position, line, kinds)
+
+    def values(self, position: int, line: Mapping[str, Any], kinds: Collection[str] = ()) -> list[Action]:
+        """The actions of its line in this position, or of some of it. Raises as ``read`` does."""
+        try:
+            return actions_in(line, kinds)
+        except Damaged as damage:
+            raise self.damaged(position, damage) from damage
+
+    def damaged(self, position: int, damage: Damaged) -> TableChanged:
+        """The error for damage of the action in this position."""
+        return damaged_commit(self.uri, self.version, self.lines[position], damage)
 
     def place_of(self, kind: str) -> str:
         """Where its last action of this kind stands, for errors."""
@@ -114,23 +131,23 @@ class TableState:
 
     def apply(self, commits: Iterable[LoggedCommit]) -> None:
         """Advance by commits. Raises TableChanged where an action is damaged."""
-        changes: list[DataFile | RemovedFile] = []
+        changes = FileChanges(self.files)
         for commit in commits:
-            for action in commit.read():
-                if isinstance(action, DataFile | RemovedFile):
-                    changes.append(action)
-                    continue
-                self.take(action)
-                if isinstance(action, TableMetadata):
-                    self.metadata_place = commit.place_of("metaData")
-                elif isinstance(action, Marker):
-                    self.marked_in[action.application_id] = commit.version
+            changes.take(commit)
+            for position, line in enumerate(commit.actions):
+                if not _ABOUT_THE_TABLE.isdisjoint(line):
+                    for action in commit.values(position, line, _ABOUT_THE_TABLE):
+                        self._take_from(commit, action)
             self.newest = commit
             self.version = commit.version
-            if len(changes) > _CHANGES_AT_A_TIME:
-                self.files = self.files.after(changes)
-                changes.clear()
-        self.files = self.files.after(changes)
+        self.files = changes.files()
+
+    def _take_from(self, commit: LoggedCommit, action: Action) -> None:
+        self.take(action)
+        if isinstance(action, TableMetadata):
+            self.metadata_place = commit.place_of("metaData")
+        elif isinstance(action, Marker):
+            self.marked_in[action.application_id] = commit.version
 
     def copy(self) -> TableState:
         """One that may advance while this one stays where it is."""
@@ -147,8 +164,8 @@ class TableState:
         schema = len(self.metadata.get("schemaString", ""))
         return self.files.nbytes + schema + _A_LINE * (lines + 1) + _A_MARKER * len(self.transactions)
 
-    def take(self, action: Marker | TableMetadata | TableProtocol | Domain) -> None:
-        """Advance by one action that is about no file."""
+    def take(self, action: Action) -> None:
+        """Advance by one action; those about files are taken by many at once."""
         match action:
             case Marker():
                 self.transactions[action.application_id] = (action.version, action.last_updated)
@@ -231,11 +248,11 @@ def _replayed(store: TableStore, listing: _Listing, wanted: int, sources: dict[s
     _note_sources(store, [*parts, *map(commit_path, behind)], listing, sources)
     state = TableState()
     first, rest = behind[:_AT_A_TIME], behind[_AT_A_TIME:]
-    with meanwhile(store, lambda: [*read_commits(store, first)]) as commits:
+    with meanwhile(store, lambda: _contents(store, first)) as contents:
         if usable:
             _note_sources(store, _load_checkpoint(store, parts, state), listing, sources)
             state.version = state.checkpoint_version = number
-        following = itertools.chain(commits(), read_commits(store, rest))
+        following = itertools.chain(_parsed(store, first, contents()), read_commits(store, rest))
         if number in behind:
             state.newest = next(following)
         state.apply(following)
@@ -340,25 +357,33 @@ def read_commits(store: TableStore, versions: Sequence[int]) -> Iterator[LoggedC
     """These commits, in their order, some hundred read at once. Raises as `read_commit` does."""
     for start in range(0, len(versions), _AT_A_TIME):
         part = versions[start : start + _AT_A_TIME]
-        yield from each_at_once(store, functools.partial(read_commit, store), part)
+        yield from _parsed(store, part, _contents(store, part))
 
 
 def read_commit(store: TableStore, version: int) -> LoggedCommit:
     """One JSON commit; FileNotFoundError when it is not there, TableChanged when it is not JSON objects by lines."""
-    actions, lines = [], []
-    content, modified_ms = store.read_dated(commit_path(version))
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line or line.isspace():
-            continue
+    [commit] = read_commits(store, [version])
+    return commit
+
+
+def _contents(store: TableStore, versions: Sequence[int]) -> list[tuple[bytes, int]]:
+    """What stands in the files of these commits, read at once, and when each was made."""
+    return each_at_once(store, lambda version: store.read_dated(commit_path(version)), versions)
+
+
+def _parsed(
+    store: TableStore, versions: Sequence[int], contents: Sequence[tuple[bytes, int]]
+) -> Iterator[LoggedCommit]:
+    """The commits that these are, one at a time: their values take several times the memory."""
+    for version, (content, modified_ms) in zip(versions, contents, strict=True):
         try:
-            actions.append(parse_action(line))
-        except Damaged as damage:
-            raise damaged_commit(store.uri, version, number, damage) from damage
-        lines.append(number)
-    if not actions:
-        # No writer commits nothing; what a store without atomic writes shows of a commit in the making is empty.
-        raise damaged_commit(store.uri, version, 1, Damaged("it is empty"))
-    return LoggedCommit(version, tuple(actions), commit_info(iter(actions)), modified_ms, lines, store.uri)
+            lines, actions = parse_lines(content)
+        except DamagedLine as line:
+            raise damaged_commit(store.uri, version, line.number, line.damage) from line.damage
+        if not actions:
+            # No writer commits nothing; what a store without atomic writes shows of a commit in the making is empty.
+            raise damaged_commit(store.uri, version, 1, Damaged("it is empty"))
+        yield LoggedCommit(version, tuple(actions), commit_info(iter(actions)), modified_ms, lines, store.uri)
 
 
 def damaged_commit(uri: str, version: int, line: int, damage: Damaged) -> TableChanged:
@@ -468,11 +493,11 @@ def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState)
     """Take all that a checkpoint says into a state; the paths of the sidecars that it named."""
     sidecars: list[str] = []
     kinds = ("add", "metaData", "protocol", "txn", "domainMetadata")
-    blocks: list[pa.RecordBatch] = []
+    blocks: list[FileBlock] = []
     apart: list[DataFile | RemovedFile] = []
     for found in _checkpoint_actions(store, parts, kinds, sidecars):
         if isinstance(found, pa.RecordBatch):
-            blocks.append(found)
+            blocks.append(FileBlock.of(found))
         elif isinstance(found, DataFile | RemovedFile):
             apart.append(found)
         else:
@@ -480,6 +505,7 @@ def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState)
     files = ActiveFiles.in_blocks(blocks)
     state.files = (files if files.are_different else ActiveFiles().after(files)).after(apart)
     state.metadata_place = f"checkpoint {parts[0]}"
+    pa.default_memory_pool().release_unused()
     return sidecars
 
 
@@ -494,17 +520,16 @@ def _checkpoint_actions(
     sidecars: list[str] = []
     for part in parts:
         with _named_checkpoint(store, part):
-            content = store.read(part)
             if part.endswith(".json"):
-                yield from _json_actions(content, kinds, sidecars)
+                yield from _json_actions(store.read(part), kinds, sidecars)
             else:
-                yield from _parquet_actions(content, kinds, sidecars)
+                yield from _parquet_actions(store, part, kinds, sidecars)
     for sidecar in sidecars:
         with _named_checkpoint(store, sidecar):
             named = sidecar if "/" in sidecar else f"{LOG_FOLDER}/_sidecars/{sidecar}"
             path = store.relative(require_inside(store, named))
             opened.append(path)
-            yield from _parquet_actions(store.read(path), kinds, [])
+            yield from _parquet_actions(store, path, kinds, [])
 
 
 @contextlib.contextmanager
@@ -527,15 +552,12 @@ def _named_checkpoint(store: TableStore, part: str) -> Iterator[None]:
 
 
 def _json_actions(content: bytes, kinds: Sequence[str], sidecars: list[str]) -> Iterator[Action]:
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line or line.isspace():
-            continue
+    for number, action in zip(*parse_lines(content), strict=True):
         try:
-            action = parse_action(line)
             sidecars += _sidecars([action.get("sidecar")])
             yield from actions_in(action, kinds)
         except Damaged as damage:
-            raise Damaged(f"line {number}: {damage.message}") from damage
+            raise DamagedLine(number, damage) from damage
 
 
 def _sidecars(values: Iterable[Any]) -> list[str]:
@@ -543,10 +565,23 @@ def _sidecars(values: Iterable[Any]) -> list[str]:
 
 
 def _parquet_actions(
-    content: bytes, kinds: Sequence[str], sidecars: list[str]
+    store: TableStore, path: str, kinds: Sequence[str], sidecars: list[str]
 ) -> Iterator[Action | pa.RecordBatch]:
-    # Spark states moments as INT96, which in nanoseconds would end in 2262.
-    file = pq.ParquetFile(pa.BufferReader(content), coerce_int96_timestamp_unit="us")
+    # Spark states moments as INT96, which in nanoseconds would end in 2262. A part may be one row group of all files,
+    # whose columns are read piece by piece.
+    source, pieces = store.opened(path), 64 * 1024
+    with (
+        source,
+        pq.ParquetFile(
+            source, coerce_int96_timestamp_unit="us", pre_buffer=False, buffer_size=pieces
+        ) as file,
+    ):
+        yield from _actions_of(file, kinds, sidecars)
+
+
+def _actions_of(
+    file: pq.ParquetFile, kinds: Sequence[str], sidecars: list[str]
+) -> Iterator[Action | pa.RecordBatch]:
     names = file.schema_arrow.names
     wanted = [name for name in (*kinds, "sidecar") if name in names]
     if not wanted and not {"add", "remove", "metaData", "protocol"} & set(names):
@@ -555,7 +590,7 @@ def _parquet_actions(
         if name == "add":
             yield from files_in(file)
             continue
-        column = file.read(columns=[name]).column(name)
+        column = file.read(columns=[name], use_threads=False).column(name)
         if pa.types.is_null(column.type):
             continue
         if not pa.types.is_struct(column.type):

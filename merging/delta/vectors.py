@@ -29,10 +29,10 @@ FORMAT_VERSION = b"\x01"
 _FIELDS = ("storageType", "pathOrInlineDv", "offset", "sizeInBytes", "cardinality")
 _USUAL = 2**60
 
-_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _B85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
-_TO_B85 = str.maketrans(_Z85, _B85)
-_TO_Z85 = str.maketrans(_B85, _Z85)
+_TO_B85 = str.maketrans(Z85, _B85)
+_TO_Z85 = str.maketrans(_B85, Z85)
 
 
 @dataclass(frozen=True, slots=True)

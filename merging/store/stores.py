@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import duckdb
+import pyarrow as pa
 
 from merging.errors import MergeFailed, TableUnreachable
 from merging.scratch import scratch_place
@@ -75,8 +76,11 @@ class TableStore(Protocol):
     def read(self, path: str) -> bytes:
         """The whole object; FileNotFoundError when there is none."""
 
+    def opened(self, path: str) -> pa.NativeFile:
+        """The same as a file to be read in any order: what is asked of a local one at a time, all of a distant one."""
+
     def read_dated(self, path: str) -> tuple[bytes, int]:
-        """The same, and when it was written (milliseconds since 1970)."""
+        """The whole object, and when it was written (milliseconds since 1970)."""
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; FileNotFoundError when there is no such object."""
@@ -174,8 +178,13 @@ class LocalStore:
             return file.read()
 
     @names_unreachable
+    def opened(self, path: str) -> pa.NativeFile:
+        return pa.OSFile(self._full(path))
+
+    @names_unreachable
     def read_dated(self, path: str) -> tuple[bytes, int]:
-        return self.read(path), os.stat(self._full(path)).st_mtime_ns // 1_000_000
+        with open(self._full(path), "rb", buffering=0) as file:
+            return file.readall(), os.fstat(file.fileno()).st_mtime_ns // 1_000_000
 
     @names_unreachable
     def read_range(self, path: str, offset: int, length: int) -> bytes:
@@ -324,6 +333,9 @@ class ObjectStore:
 
     def read(self, path: str) -> bytes:
         return self.client.get(path)
+
+    def opened(self, path: str) -> pa.NativeFile:
+        return pa.BufferReader(self.read(path))
 
     def read_dated(self, path: str) -> tuple[bytes, int]:
         return self.client.get_dated(path)

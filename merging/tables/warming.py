@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,3 +32,8 @@ def warm_up() -> None:
         proposed = pa.table({"key": [1], "value": ["b"]})
         staged = stage(table, proposed, ("key",), destination=str(Path(folder) / "staged"))
         merge(MergeRequest(table, "CR-0", ("key",), staged))
+    # What is loaded now stays as long as the process: the collector need not look at it again each time that a log or
+    # a file makes many values, which takes longer than to read them.
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # libraries complain of what is left at the end

@@ -85,7 +85,8 @@ class SlowStore:
             return asked
 
         monkeypatch.setattr(LocalStore, "put_new", put)
-        for name in ("list", "names", "walk", "read", "read_dated", "read_range", "read_tail", "mark"):
+        reading = ("read", "read_dated", "read_range", "read_tail", "opened")
+        for name in ("list", "names", "walk", "mark", *reading):
             monkeypatch.setattr(LocalStore, name, unless_dead(getattr(LocalStore, name)))
 
     def deliver(self) -> int:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from merging.delta.actions import no_number, read_stats
+from merging.delta.active_files import FileBlock
 from merging.delta.partitions import ZONE_PROPERTY, in_zone, is_instant
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics.bounds import Bounds, partition_reader_of, reader_of
@@ -37,7 +38,7 @@ def bounds_of(snapshot: Snapshot, name: str) -> pa.Table:
     data_type, stored = snapshot.schema.field(name).type, snapshot.physical_names[name]
     is_partition = name in snapshot.partition_columns
     zone = snapshot.properties.get(ZONE_PROPERTY)
-    derive: Callable[[pa.RecordBatch], pa.RecordBatch]
+    derive: Callable[[FileBlock], pa.RecordBatch]
     if is_partition:
         derive = functools.partial(_of_partitions, snapshot.properties, name, stored, data_type)
     else:
@@ -46,9 +47,9 @@ def bounds_of(snapshot: Snapshot, name: str) -> pa.Table:
 
 
 def _of_partitions(
-    properties: Mapping[str, str], name: str, stored: str, data_type: pa.DataType, columns: pa.RecordBatch
+    properties: Mapping[str, str], name: str, stored: str, data_type: pa.DataType, block: FileBlock
 ) -> pa.RecordBatch:
-    texts = pc.map_lookup(columns.column("partition"), pa.scalar(stored), "last").dictionary_encode()
+    texts = pc.map_lookup(block.columns.column("partition"), pa.scalar(stored), "last").dictionary_encode()
     read = partition_reader_of(data_type)
     bounds: list[Bounds] = []
     for value in texts.dictionary.to_pylist():
@@ -57,14 +58,20 @@ def _of_partitions(
     lows, highs = (bound_array(data_type, [one[side] for one in bounds]) for side in (0, 1))
     never = pc.or_kleene(pc.is_null(texts), pc.equal(texts.cast(pa.string()), "")).fill_null(True)
     return _batch(
-        lows.take(texts.indices), highs.take(texts.indices), pa.nulls(len(columns), pa.int64()), never
+        lows.take(texts.indices), highs.take(texts.indices), pa.nulls(len(texts), pa.int64()), never
     )
 
 
-def _of_statistics(stored: str, data_type: pa.DataType, columns: pa.RecordBatch) -> pa.RecordBatch:
-    stats, read = columns.column("stats"), reader_of(data_type)
-    never = pa.array(np.zeros(len(columns), bool))
-    if len(columns) < _MANY:
+def _of_statistics(stored: str, data_type: pa.DataType, block: FileBlock) -> pa.RecordBatch:
+    found = [_of_texts(stored, data_type, stats) for stats in block.stats.runs()]
+    [together] = pa.Table.from_batches(found).combine_chunks().to_batches() or found
+    return together
+
+
+def _of_texts(stored: str, data_type: pa.DataType, stats: pa.Array) -> pa.RecordBatch:
+    read = reader_of(data_type)
+    never = pa.array(np.zeros(len(stats), bool))
+    if len(stats) < _MANY:
         low, high, nulls = _one_by_one(stats.to_pylist(), stored, data_type)
         return _batch(low, high, nulls, never)
     texts = _taken(stats, stored)

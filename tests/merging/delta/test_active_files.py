@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from merging import delta
 from merging.delta import checkpoint_files
 from merging.delta.actions import DataFile, RemovedFile, data_file
-from merging.delta.active_files import ActiveFiles, block_of
+from merging.delta.active_files import ActiveFiles, FileBlock, block_of
 from merging.delta.damage import Damaged
 from merging.delta.statistics import column_bounds
 from merging.delta.vectors import VectorDescriptor
@@ -134,11 +134,16 @@ def one_by_one(table: pa.Table) -> list[DataFile]:
     ]
 
 
+def files_of(content: io.BytesIO) -> list[DataFile]:
+    """The files of a checkpoint, as logs are read."""
+    return [*ActiveFiles.in_blocks(map(FileBlock.of, checkpoint_files.files_in(pq.ParquetFile(content))))]
+
+
 def in_columns(content: bytes, monkeypatch: pytest.MonkeyPatch) -> list[DataFile]:
     """The files of a checkpoint, none of which was looked at by itself."""
     with monkeypatch.context() as patched:
         patched.delattr(checkpoint_files, "_one_by_one")
-        return [*ActiveFiles.in_blocks(checkpoint_files.files_in(pq.ParquetFile(io.BytesIO(content))))]
+        return files_of(io.BytesIO(content))
 
 
 def test_a_checkpoint_is_taken_in_columns(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +198,7 @@ def test_what_is_odd_in_a_checkpoint_is_what_it_is_by_itself(checkpoint: Path, n
         except Damaged as damage:
             return damage.message.rpartition(": ")[2]
 
-    assert told(lambda: [*ActiveFiles.in_blocks(checkpoint_files.files_in(pq.ParquetFile(content)))]) == told(
-        lambda: one_by_one(made)
-    )
+    assert told(lambda: files_of(content)) == told(lambda: one_by_one(made))
 
 
 # ---- bounds ---------------------------------------------------------------------------------------------------
@@ -237,7 +240,7 @@ def test_bounds_are_the_same_for_many_files_and_for_few(data: st.DataObject, kin
             f"{json.dumps(key)}: {{{json.dumps(name)}: {text(value)}}}" for key, value in stated.items()
         )
         stats.append(f"{{{', '.join(members)}}}")
-    block = block_of([DataFile("p", 1, {}, 0, one, None, None) for one in stats])
+    block = FileBlock.of(block_of([DataFile("p", 1, {}, 0, one, None, None) for one in stats]))
     found = []
     for many in (0, 10**9):
         with pytest.MonkeyPatch.context() as patched:
@@ -248,7 +251,7 @@ def test_bounds_are_the_same_for_many_files_and_for_few(data: st.DataObject, kin
 
 def test_bounds_of_a_partition_of_many_files() -> None:
     values = [None, "", "2013-01-01", "2013-01-02", "x"]
-    block = block_of([DataFile("p", 1, {"d": value}, 0, None, None, None) for value in values])
+    block = FileBlock.of(block_of([DataFile("p", 1, {"d": value}, 0, None, None, None) for value in values]))
     found = column_bounds._of_partitions({}, "d", "d", pa.date32(), block)
     day = datetime.date(2013, 1, 1)
     assert found.column("low").to_pylist() == [None, None, day, day + datetime.timedelta(1), None]

@@ -267,13 +267,15 @@ def test_verification_reads_two_commits_and_no_checkpoint(
     prepared = merger.prepare(uri, delete=[3])
     done = delta.commit(prepared, application_id="a", generation=1)
     read: list[str] = []
-    real = LocalStore.read
+    real = LocalStore.read_dated
 
-    def noting(store: LocalStore, path: str) -> bytes:
+    def noting(store: LocalStore, path: str) -> tuple[bytes, int]:
         read.append(path)
         return real(store, path)
 
-    monkeypatch.setattr(LocalStore, "read", noting)
+    monkeypatch.setattr(LocalStore, "read_dated", noting)
+    monkeypatch.setattr(LocalStore, "read", pytest.fail)
+    monkeypatch.setattr(LocalStore, "opened", pytest.fail)
     after = delta.verify(prepared, done)
     assert [path for path in read if path.startswith("_delta_log/")] == [
         "_delta_log/00000000000000000001.json",

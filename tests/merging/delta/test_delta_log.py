@@ -239,13 +239,16 @@ def test_a_damaged_checkpoint_is_named(long_table: str) -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files of logs that are read from now on."""
     names: list[str] = []
-    asked = LocalStore.read
 
-    def told(store: LocalStore, path: str) -> bytes:
-        names.append(path.rpartition("/")[2])
-        return asked(store, path)
+    def telling(asked: Callable[[LocalStore, str], Any]) -> Callable[[LocalStore, str], Any]:
+        def told(store: LocalStore, path: str) -> Any:
+            names.append(path.rpartition("/")[2])
+            return asked(store, path)
 
-    monkeypatch.setattr(LocalStore, "read", told)
+        return told
+
+    for way in ("read", "read_dated", "opened"):
+        monkeypatch.setattr(LocalStore, way, telling(getattr(LocalStore, way)))
     return names
 
 

@@ -19,7 +19,9 @@ def show(value: Any) -> str:
 
 
 def listed(values: Sequence[Any], joiner: str = "or") -> str:
-    """Values as ``a, b or c``, cut where there are many."""
+    """Values as ``a, b or c``, cut where there are many; a set of missing values alone has none."""
+    if not values:
+        return "nothing"
     shown = [show(one) if one is not None else "missing" for one in values[:_SHOWN_VALUES]]
     if len(values) > _SHOWN_VALUES:
         return f"{', '.join(shown)} … ({len(values):,} values)"

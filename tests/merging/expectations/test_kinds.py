@@ -205,5 +205,15 @@ def test_an_entry_is_said_in_one_sentence(entry: Entry) -> None:
     assert explain(expectation) == SENTENCES[entry.type]
 
 
+def test_a_set_of_missing_values_alone_is_said_too() -> None:
+    given = {"column": "n", "value_set": [None]}
+    document = {
+        "name": "s",
+        "expectations": [{"type": "expect_column_values_to_be_in_set", "kwargs": given}],
+    }
+    [one] = parse_suite(document, COLUMNS).expectations
+    assert explain(one) == "Each n is nothing."
+
+
 def test_no_sentence_is_left_of_an_entry_that_went() -> None:
     assert SENTENCES.keys() == CATALOGUE.keys()

@@ -42,6 +42,7 @@ RUNS = (
     "conflicts",
     "stores --rows 1000000",
     "scale",
+    "large",
     "crowd",
     "load",
 )

@@ -73,19 +73,22 @@ class DuckDBEngine:
         """SQL of all live rows of a version with changes."""
         connection = self._opened.connection
         if changes is None:
-            return scan_sql(connection, snapshot, columns)
+            return scan_sql(connection, snapshot, columns, with_positions=not columns)
         stored = [name for name in columns if name in snapshot.schema.names]
         cells = ", ".join(
             f"CAST({f'live.{column_sql(name)}' if name in stored else 'NULL'} AS {duckdb_type(changes.types[name])}) "
             f"AS {column_sql(name)}"
             for name in columns
         )
-        live = scan_sql(connection, snapshot, stored, with_positions=True)
+        live = scan_sql(connection, snapshot, stored, with_positions=changes.gone is not None or not stored)
         if changes.gone is not None:
             gone = f"SELECT file_index, row_number FROM {changes.gone.sql}"
             live = f"SELECT l.* FROM ({live}) l ANTI JOIN ({gone}) g USING (file_index, row_number)"
+        rows = f"SELECT {cells or '0'} FROM ({live}) live"
+        if changes.added is None:
+            return rows
         added = ", ".join(map(column_sql, columns))
-        return f"SELECT {cells or '0'} FROM ({live}) live UNION ALL SELECT {added or '0'} FROM {changes.added} added"
+        return f"{rows} UNION ALL SELECT {added or '0'} FROM {changes.added} added"
 
 
 def aggregates_sql(asked: Aggregates) -> str:

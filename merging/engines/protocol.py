@@ -40,13 +40,18 @@ class Changes:
     """How a table differs from its version, as a merge would leave it.
 
     ``gone`` are rows of the version that it has no more: keys, beside them ``file_index`` and ``row_number``. ``added``
-    stands behind FROM in the session: the rows that come, with all columns under their labels. ``types`` are those of
+    stands behind FROM in the session: the rows that come, with all columns under their labels, None where there are
+    none. ``types`` are those of
     its columns; what the version lacks is NULL in its rows, and what it has in another type is widened.
     """
 
     gone: Keys | None
-    added: str
+    added: str | None
     types: Mapping[str, pa.DataType]
+
+    def of_none(self) -> Changes:
+        """The same columns with the version's own rows."""
+        return Changes(None, None, self.types)
 
 
 @dataclass(frozen=True)
@@ -100,4 +105,10 @@ class Engine(Protocol):
 
 
 class NotSaid(Exception):
-    """Something that an engine would not compute as DuckDB does, or that nobody proved of it."""
+    """Something that an engine would not compute as DuckDB does, or that nobody proved of it. ``places`` are those of
+    the expressions that it is about, where the others can be asked.
+    """
+
+    def __init__(self, what: str, places: Sequence[int] = ()) -> None:
+        super().__init__(what)
+        self.places = tuple(places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Aggregated, Aggregates, Changes, Engine, EngineName, Keys, NotSaid, Rows
 from merging.engines.spark import SparkConnectEngine
 from merging.errors import ClusterFailed
+from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
 
@@ -66,15 +67,27 @@ class TableReader:
         """Numbers of all rows; see ``Engine``. What an engine cannot be told so that it means the same, DuckDB
         computes.
         """
-        files = range(len(self.snapshot.files))
-        engine = self._engine_for(files)
-        began = time.perf_counter()
+        here = DuckDBEngine(self._opened)
+        engine = self._engine_for(range(len(self.snapshot.files)))
         try:
-            found = engine.aggregate(self.snapshot, changes, asked)
-        except NotSaid:
-            engine = DuckDBEngine(self._opened)
-            found = engine.aggregate(self.snapshot, changes, asked)
-        self._note(engine, files, found.number, began)
+            return self._aggregate(engine, asked, changes)
+        except NotSaid as error:
+            left = set(error.places)
+        if not left or asked.by or len(left) == len(asked.expressions):
+            return self._aggregate(here, asked, changes)
+        told = [place for place in range(len(asked.expressions)) if place not in left]
+        there = self._aggregate(engine, _some_of(asked, told), changes)
+        rest = self._aggregate(here, _some_of(asked, sorted(left)), changes)
+        named = [f"there.a{at} AS a{place}" for at, place in enumerate(told)]
+        named += [f"rest.a{at} AS a{place}" for at, place in enumerate(sorted(left))]
+        ordered = ", ".join(f"a{place}" for place in range(len(asked.expressions)))
+        both = f"SELECT {', '.join(named)} FROM {there.sql} there, {rest.sql} rest"
+        return Aggregated(f"(SELECT {ordered} FROM ({both}))", 1)
+
+    def _aggregate(self, engine: Engine, asked: Aggregates, changes: Changes | None) -> Aggregated:
+        began = time.perf_counter()
+        found = engine.aggregate(self.snapshot, changes, asked)
+        self._note(engine, range(len(self.snapshot.files)), found.number, began)
         return found
 
     def _engine_for(self, files: Collection[int]) -> Engine:
@@ -103,3 +116,11 @@ class TableReader:
             seconds = round(time.perf_counter() - began, 3)
             read = EngineRead(engine.name, len(files), self._bytes_of(files), rows, seconds)
             self.reads.append(read)
+
+
+def _some_of(asked: Aggregates, places: Sequence[int]) -> Aggregates:
+    """The same for some of the expressions, with the columns that these may read."""
+    expressions = [asked.expressions[place] for place in places]
+    text = " ".join([*expressions, asked.where])
+    columns = [name for name in asked.columns if column_sql(name) in text]
+    return replace(asked, expressions=expressions, columns=columns)

@@ -20,7 +20,7 @@ import threading
 import time
 import urllib.parse
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -345,6 +345,20 @@ class SparkConnectEngine:
         return self._failure(f"It could not read the table: {said}")
 
 
+def _said(expressions: Sequence[str], labels: Mapping[str, Said]) -> list[str]:
+    """All of them in Spark's SQL. Raises NotSaid with the places of those that are not."""
+    said: list[str] = []
+    left: dict[int, str] = {}
+    for place, expression in enumerate(expressions):
+        try:
+            said.append(spark_sql(expression, labels))
+        except NotSaid as error:
+            left[place] = str(error)
+    if left:
+        raise NotSaid("; ".join(left.values()), list(left))
+    return said
+
+
 class _Aggregating:
     """Aggregates as questions to Spark. Raises NotSaid where Spark cannot be asked so that it means the same."""
 
@@ -355,17 +369,15 @@ class _Aggregating:
         self._asked = asked
         schema = {field_.name: field_.type for field_ in snapshot.schema}
         self._types = dict(changes.types) if changes is not None else schema
-        for name in asked.columns:
-            if name in snapshot.rules.compared_otherwise:
-                raise NotSaid(f"the column {name}, of texts that are padded where they are compared")
         labels = {
             column_label(name): Said(f"c{place}", self._types[name])
             for place, name in enumerate(asked.columns)
+            if name not in snapshot.rules.compared_otherwise
         }
         self._cells = [self._cell(name, schema.get(name)) for name in asked.columns]
         self._where = spark_sql(asked.where, labels)
-        self._expressions = [spark_sql(one, labels) for one in asked.expressions]
-        self._by = [labels[column_label(name)].sql for name in asked.by]
+        self._expressions = _said(asked.expressions, labels)
+        self._by = [spark_sql(column_sql(name), labels) for name in asked.by]
         empty = ", ".join(
             f"NULL::{duckdb_type(self._types[name])} AS {column_sql(name)}" for name in asked.columns
         )
@@ -395,6 +407,8 @@ class _Aggregating:
         if changes.gone is not None:
             keys = ", ".join(f"{column_sql(name)} AS k{at}" for at, name in enumerate(changes.gone.columns))
             gone = opened.table(f"SELECT {keys} FROM {changes.gone.sql}")
+        if changes.added is None:
+            return gone, None
         cells = ", ".join(
             f"CAST({column_sql(name)} AS {duckdb_type(self._types[name])}) AS c{place}"
             for place, name in enumerate(self._asked.columns)

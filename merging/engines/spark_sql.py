@@ -134,10 +134,10 @@ class _Speaker:
         return Said(f"({self._condition(node.left)} {word} {self._condition(node.right)})", pa.bool_())
 
     def _negative(self, node: exp.Neg) -> Said:
-        inner = self.said(node.this)
-        if not isinstance(node.this, exp.Literal):
+        if not isinstance(node.this, exp.Literal) or node.this.is_string:
             raise NotSaid("a negative value")
-        return Said(f"-{inner.sql}", inner.type)
+        # Spark's minus sign is a calculation, which leaves 34 digits of a decimal.
+        return _literal(node.this, "-")
 
     def _is(self, node: exp.Is) -> Said:
         subject, wanted = self.said(node.this), node.expression
@@ -325,31 +325,27 @@ def _target(kind: exp.DataType) -> pa.DataType:
     raise NotSaid(f"a cast to {kind.sql(dialect='duckdb')}")
 
 
-def _literal(node: exp.Literal) -> Said:
+def _literal(node: exp.Literal, sign: str = "") -> Said:
     if node.is_string:
         return Said(_text(node.this), pa.string())
     digits = node.this
     if re.fullmatch(r"[0-9]+", digits):
-        return _whole(digits)
+        return _whole(digits, sign)
     if re.fullmatch(r"[0-9]*\.[0-9]+", digits):
         before, _, behind = digits.partition(".")
         precision = len(before.lstrip("0")) + len(behind)
         if precision <= _DIGITS:
-            kind = pa.decimal128(max(precision, len(behind), 1), len(behind))
-            return Said(f"CAST('{digits}' AS {spark_type(kind)})", kind)
+            kind = pa.decimal128(precision, len(behind))
+            return Said(f"CAST('{sign}{digits}' AS {spark_type(kind)})", kind)
     raise NotSaid(f"the number {digits}")
 
 
-def _whole(digits: str) -> Said:
+def _whole(digits: str, sign: str) -> Said:
     number = int(digits)
-    if number < 2**31:
-        return Said(f"CAST({digits} AS INT)", pa.int32())
-    if number < 2**63:
-        return Said(f"CAST({digits} AS BIGINT)", pa.int64())
-    if len(digits) > _DIGITS:
+    if number >= 2**63 and len(digits) > _DIGITS:
         raise NotSaid(f"the number {digits}")
-    kind = pa.decimal128(len(digits), 0)
-    return Said(f"CAST('{digits}' AS {spark_type(kind)})", kind)
+    kind = pa.int32() if number < 2**31 else pa.int64() if number < 2**63 else pa.decimal128(len(digits), 0)
+    return Said(f"CAST('{sign}{digits}' AS {spark_type(kind)})", kind)
 
 
 def _number(node: exp.Expr) -> str:

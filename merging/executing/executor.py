@@ -295,7 +295,7 @@ class MergeExecutor:
             "cells_updated": dict(made.cells_updated),
             "strategy": made.strategy,
             "attempts": attempt,
-            "reads": [dict(vars(one)) for one in made.reads],
+            "reads": [dict(vars(one)) for one in (*made.reads, *report.reads)],
             "conflicts_overridden": overridden,
             "schema_changes": [[one.kind, one.column, one.type] for one in made.schema_changes],
             "validation": [

@@ -11,6 +11,7 @@ import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from merging.engines import Aggregated, Aggregates, Changes, TableReader
 from merging.expectations.cage import Cage
 from merging.expectations.expectation import (
     ColumnsJudge,
@@ -53,6 +54,8 @@ def check_expectations(
     overridden: Collection[int] = (),
     examples: int = EXAMPLES,
     while_waiting: Callable[[], None] | None = None,
+    reader: TableReader | None = None,
+    changes: Changes | None = None,
 ) -> ExpectationReport:
     """Check a suite on a merged result.
 
@@ -68,6 +71,9 @@ def check_expectations(
     table or Great Expectations itself is deferred, and says so. An expectation that cannot be checked counts as
     failed. Those whose numbers are ``overridden`` never block. Nothing is written but temporary tables of the session.
     ``while_waiting`` is called about once a second while a confined process judges; what it raises ends the check.
+
+    ``reader``, where there is one, is asked for numbers of all rows: ``merged`` is its table with the ``changes``, and
+    ``before`` its table as it is.
     """
     started = time.perf_counter()
     source = selectable(merged)
@@ -86,6 +92,7 @@ def check_expectations(
         scope="table" if everything else "changes",
         examples=examples,
         cage=Cage(while_waiting, quick=rows_only),
+        by_engine={} if reader is None else _by_engine(reader, changes, source, old),
     )
     all_checked = [Checked(one) for one in suite.expectations]
     for checked in all_checked:
@@ -98,7 +105,21 @@ def check_expectations(
         time.perf_counter() - started,
         suite.meta,
         block_pre_existing=block_pre_existing,
+        reads=() if reader is None else tuple(reader.reads),
     )
+
+
+def _by_engine(
+    reader: TableReader, changes: Changes | None, merged: str, before: str | None
+) -> dict[str, Callable[[Aggregates], Aggregated]]:
+    """Who counts the rows of the whole table after the merge, and now."""
+    asked: dict[str, Callable[[Aggregates], Aggregated]] = {}
+    if before is not None:
+        asked[before] = functools.partial(
+            reader.aggregate, changes=None if changes is None else changes.of_none()
+        )
+    asked[merged] = functools.partial(reader.aggregate, changes=changes)
+    return asked
 
 
 def _judge(on: MergedResult, all_checked: Sequence[Checked]) -> None:

@@ -5,7 +5,7 @@ All simple aggregates of all expectations are one query; quantiles, distinct val
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from merging.expectations.cage import Cage
@@ -14,12 +14,15 @@ from merging.expectations.findings import Finding
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
+Ask = Callable[[Sequence[str], Sequence[str]], tuple[Any, ...]]
+"""Aggregates of the relation that is measured, by expressions and the columns that they read."""
+
 
 def find_all(
-    opened: Session, expectations: Sequence[Expectation], relation: str, cage: Cage
+    opened: Session, expectations: Sequence[Expectation], relation: str, cage: Cage, ask: Ask
 ) -> Mapping[int, Finding]:
     """The findings of table-level expectations, by their numbers."""
-    numbers = _aggregates(opened, expectations, relation)
+    numbers = _aggregates(expectations, ask)
     return {
         one.number: _metric(one).find(Measured(opened, one, relation, numbers[one.number], cage))
         for one in expectations
@@ -32,9 +35,7 @@ def _metric(expectation: Expectation) -> TableMetric:
     return judge
 
 
-def _aggregates(
-    opened: Session, expectations: Sequence[Expectation], relation: str
-) -> Mapping[int, Mapping[str, Any]]:
+def _aggregates(expectations: Sequence[Expectation], ask: Ask) -> Mapping[int, Mapping[str, Any]]:
     expressions: list[str] = []
     places: dict[str, int] = {}
     wanted: list[tuple[int, Aggregate, int]] = []
@@ -47,10 +48,10 @@ def _aggregates(
             wanted.append((one.number, metric, places[expression]))
     found: dict[int, dict[str, Any]] = {one.number: {} for one in expectations}
     if expressions:
-        named = ", ".join(f"{expression} AS a{place}" for place, expression in enumerate(expressions))
-        [row] = opened.rows(f"SELECT {named} FROM {relation}")
+        columns = dict.fromkeys(name for one in expectations for name in one.read_columns)
+        row = ask(expressions, list(columns))
         for number, metric, place in wanted:
-            found[number][metric] = row[f"a{place}"]
+            found[number][metric] = row[place]
     return found
 
 

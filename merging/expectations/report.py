@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from merging.engines import EngineRead
 from merging.errors import MergeError
 from merging.expectations.expectation import Severity
 from merging.expectations.findings import Counts
@@ -89,6 +90,7 @@ class ExpectationReport:
     """All verdicts of a suite, in the suite's order.
 
     ``version`` is the caller's own name for this state of the suite, ``table_version`` the table's before the merge.
+    ``reads`` tells which engine counted rows of the whole table.
     """
 
     suite: str
@@ -99,6 +101,7 @@ class ExpectationReport:
     version: int | None = None
     table_version: int | None = None
     block_pre_existing: bool = False
+    reads: tuple[EngineRead, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -192,6 +195,11 @@ class ValidationReport:
 
     checks: tuple[Check, ...] = ()
     expectations: ExpectationReport | None = None
+
+    @property
+    def reads(self) -> tuple[EngineRead, ...]:
+        """Which engine counted rows of the whole table, and in how much of it."""
+        return () if self.expectations is None else self.expectations.reads
 
     @property
     def ok(self) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from merging.delta import Snapshot, open_snapshot, scan_sql
+from merging.engines import TableReader
+from merging.errors import CutShort
 from merging.expectations.checking import EXAMPLES, check_expectations
 from merging.expectations.profiling import propose_suite
 from merging.expectations.report import ExpectationReport
@@ -50,10 +52,19 @@ def check_table(
     if not isinstance(suite, Suite):
         columns = [Column(field.name, type_name(field.type), field.nullable) for field in snapshot.schema]
         suite = parse_suite(suite, columns)
+    stopped = "Judging the table was stopped: nobody waits for it any more."
+
+    def wait() -> None:
+        if is_over is not None and is_over():
+            raise CutShort(stopped)
+
     with session() as opened:
         source = _source(opened, snapshot)
-        with stopped_when(opened, is_over, "Judging the table was stopped: nobody waits for it any more."):
-            report = check_expectations(opened, suite, merged=source, keys=primary_keys, examples=examples)
+        reader = TableReader(opened, snapshot, wait)
+        with stopped_when(opened, is_over, stopped):
+            report = check_expectations(
+                opened, suite, merged=source, keys=primary_keys, examples=examples, reader=reader
+            )
     return dataclasses.replace(report, table_version=snapshot.version)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from merging.delta import Snapshot, scan_sql
+from merging.engines import Changes, Keys, TableReader
 from merging.expectations.checking import check_expectations
 from merging.expectations.report import ExpectationReport
 from merging.expectations.rules import ExpectationRules
@@ -57,6 +58,13 @@ def check_merged(
             "ON live.file_index = gone.file_index AND live.row_number = gone.row_number "
             f"UNION ALL {changed}"
         )
+    keys = ", ".join(f"k{place} AS {column_sql(name)}" for place, name in enumerate(alignment.keys))
+    gone = f"(SELECT file_index, row_number, {keys} FROM merged WHERE action <> 'insert')"
+    changes = Changes(
+        Keys(gone, alignment.keys) if replaces_rows else None,
+        f"({changed})",
+        {column.name: column.type for column in alignment.columns},
+    )
     report = check_expectations(
         opened,
         suite,
@@ -70,5 +78,7 @@ def check_merged(
         block_pre_existing=rules.block_pre_existing,
         overridden=rules.overridden,
         while_waiting=while_waiting,
+        reader=TableReader(opened, snapshot, while_waiting),
+        changes=changes,
     )
     return replace(report, version=rules.version, table_version=snapshot.version)

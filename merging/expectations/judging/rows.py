@@ -85,7 +85,8 @@ def _count(
         expressions.append(f"count(*) FILTER ({one.domain})")
         expressions.append(f"count(*) FILTER ({one.judged})")
         expressions.append(f"count(*) FILTER ({one.judged} AND {fails[one.number]})")
-    values = iter(on.session.row(f"SELECT {', '.join(expressions)} FROM {relation}"))
+    columns = dict.fromkeys(name for checked in all_checked for name in checked.expectation.read_columns)
+    values = iter(on.numbers(relation, expressions, list(columns)))
     found = []
     for checked in all_checked:
         rows, judged_rows, failing = next(values), next(values), next(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 from merging.expectations.findings import Finding
@@ -42,7 +43,9 @@ def _found(
     if not all_checked:
         return
     try:
-        found = find_all(on.session, [checked.expectation for checked in all_checked], relation, on.cage)
+        expectations = [checked.expectation for checked in all_checked]
+        ask = functools.partial(on.numbers, relation)
+        found = find_all(on.session, expectations, relation, on.cage, ask)
     except CANNOT as error:
         raise_unreachable(error)
         if len(all_checked) == 1:

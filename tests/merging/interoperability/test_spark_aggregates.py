@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,8 +15,15 @@ import pytest
 import merging
 from merging.delta import open_snapshot
 from merging.engines import Aggregates, Changes, Cluster, EngineChoice, Keys, TableReader
+from merging.expectations import CATALOGUE, ExpectationResult, validate_suite
+from merging.expectations.suites import MAX_EXPECTATIONS
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
+from merging.sql.values import arrow_values
+from tests.merging.border_values import BORDERS
+from tests.merging.expectations.support import expect
+from tests.merging.expectations.test_against_great_expectations import expectations, random_table
+from tests.merging.world import World
 
 pytestmark = pytest.mark.spark
 
@@ -125,6 +133,142 @@ def test_what_spark_is_not_told_is_read_by_duckdb(by_spark: EngineChoice, tmp_pa
     merging.set_engines(lambda _: by_spark)
     with opened_session() as opened:
         reader = TableReader(opened, open_snapshot(uri))
-        found = reader.aggregate(Aggregates([f"median({column_sql('id')})"], ["id"]))
+        median = f"median({column_sql('id')})"
+        found = reader.aggregate(Aggregates([median], ["id"]))
         assert opened.row(f"SELECT * FROM {found.sql}") == (2.0,)
-    assert [read.engine for read in reader.reads] == ["duckdb"]
+        assert [read.engine for read in reader.reads] == ["duckdb"]
+        both = reader.aggregate(Aggregates(["count(*)", median, f"max({column_sql('id')})"], ["id"]))
+        assert opened.row(f"SELECT * FROM {both.sql}") == (3, 2.0, 5)
+    assert [read.engine for read in reader.reads[1:]] == ["spark", "duckdb"]
+
+
+def near(value: Any) -> Any:
+    """A value without the last bits of a sum of floating numbers, which are those of the order of addition."""
+    if isinstance(value, float):
+        return pytest.approx(value, rel=1e-12, nan_ok=True)
+    if isinstance(value, dict):
+        return {name: near(one) for name, one in value.items()}
+    return [near(one) for one in value] if isinstance(value, list) else value
+
+
+def assert_alike(
+    engines: list[EngineChoice], uri: str, given: list[dict[str, Any]], keys: list[str]
+) -> list[ExpectationResult]:
+    """All engines come to the same verdicts, counts, numbers and rows; those of the first."""
+    found: list[list[ExpectationResult]] = []
+    for choice in engines:
+        chosen(choice)
+        found.append([])
+        for start in range(0, len(given), MAX_EXPECTATIONS):
+            suite = {"name": "all", "expectations": given[start : start + MAX_EXPECTATIONS]}
+            report = merging.check_table(uri, suite, keys)
+            assert choice.engine in {read.engine for read in report.reads}
+            found[-1] += report.results
+    for ours, theirs in zip(*found, strict=True):
+        what = (ours.type, ours.kwargs)
+        assert (what, theirs.state, theirs.error) == (what, ours.state, ours.error)
+        assert (what, theirs.counts) == (what, ours.counts)
+        assert (what, repr(theirs.failing_rows)) == (
+            what,
+            repr(ours.failing_rows),
+        )  # NaN is no equal of itself
+        assert (what, theirs.observed) == (what, near(ours.observed))
+    return found[0]
+
+
+def test_every_expectation_has_one_verdict(by_spark: EngineChoice, tmp_path: Path) -> None:
+    """Each kind, on columns of each type, with conditions: those that are compared with Great Expectations itself, and
+    patterns of SQL, which cannot be.
+    """
+    uri = str(tmp_path / "table")
+    merging.create_table(uri, random_table(80, seed=16, missing=0.15))
+    likes = [
+        expect(f"column_values_to_{match}_like_pattern", column=column, like_pattern=pattern, mostly=mostly)
+        for match in ("match", "not_match")
+        for column in ("s", "t")
+        for pattern in ("%", "_", "a%", "%1", "x_", "_\n", "\\%", "%^%", "[a]%", "N12AB", "")
+        for mostly in (1, 0.3)
+    ]
+    lists = [
+        expect(
+            "column_values_to_match_like_pattern_list",
+            column="s",
+            like_pattern_list=["a%", "%b"],
+            match_on=how,
+        )
+        for how in ("any", "all")
+    ]
+    results = assert_alike([DUCKDB, by_spark], uri, [*expectations(), *likes, *lists], ["k"])
+    assert {"passed", "new"} <= {one.state for one in results}
+    assert len({one.type for one in results}) >= len(CATALOGUE) - 4
+
+
+def stated(value: Any) -> Any:
+    """A value as a suite states it, in JSON; None where it cannot."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if isinstance(value, str | int | float) else value.isoformat()
+
+
+def test_values_at_the_borders_of_their_types(by_spark: EngineChoice, tmp_path: Path) -> None:
+    """Each is compared with each of its type, as a bound and as one of a set."""
+    kinds = {name: one for name, one in BORDERS.items() if not pa.types.is_nested(one.type)}
+    count = max(len(one.values) for one in kinds.values())
+    columns = {
+        name: arrow_values(
+            [one.values[place] if place < len(one.values) else None for place in range(count)], one.type
+        )
+        for name, one in kinds.items()
+    }
+    uri = str(tmp_path / "table")
+    merging.create_table(uri, pa.table({"k": pa.array(range(count), pa.int32()), **columns}))
+    given = []
+    for name, one in kinds.items():
+        given += [expect("column_values_to_not_be_null", column=name, mostly=0.5)]
+        given += [
+            expect(f"column_{metric}_to_be_between", column=name, min_value=0)
+            for metric in ("sum", "mean", "stdev")
+        ]
+        for value in [*map(stated, one.values), 16777217, 0.1]:
+            given += [expect("column_values_to_be_between", column=name, min_value=value, strict_min=True)]
+            given += [expect("column_values_to_be_in_set", column=name, value_set=[value])]
+            given += [expect("column_values_to_not_be_in_set", column=name, value_set=[value, value])]
+            given += [expect("column_max_to_be_between", column=name, max_value=value)]
+            given += [expect("column_min_to_be_between", column=name, min_value=value)]
+    described = merging.inspect_table(uri).columns
+    taken = [one for one in given if not validate_suite({"name": "", "expectations": [one]}, described)]
+    assert len(taken) > 250
+    assert_alike([DUCKDB, by_spark], uri, taken, ["k"])
+
+
+def test_a_merge_is_judged_alike(by_spark: EngineChoice, tmp_path: Path) -> None:
+    """On the merged result: rows that change, come and go, and what was wrong before."""
+    world = World(tmp_path, "merge-on-read")
+    rows = {"id": pa.array([1, 9, 2], pa.int64()), "a": pa.array([1000, -5, None], pa.int64())}
+    staged = world.stage(pa.table({**rows, "_op": ["upsert", "upsert", "delete"]}))
+    suite = {
+        "name": "all",
+        "expectations": [
+            expect("column_max_to_be_between", column="a", max_value=999),
+            expect("column_values_to_be_between", column="a", min_value=0, mostly=0.9),
+            expect("column_sum_to_be_between", column="a", max_value=5),
+            expect("table_row_count_to_equal", value=3),
+        ],
+    }
+    found = []
+    for choice in (DUCKDB, by_spark):
+        chosen(choice)
+        with merging.plan(world.request(staged, expectations=suite)) as plan:
+            report = plan.check_expectations()
+            assert report is not None
+            found.append(
+                [
+                    (one.state, one.observed, one.before, one.counts, one.counts_before)
+                    for one in report.results
+                ]
+            )
+            assert {read.engine for read in report.reads} == {choice.engine}
+    assert found[0] == found[1]
+    assert [one[0] for one in found[0]] == ["new", "new", "pre_existing", "passed"]

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from merging.engines import Aggregates, TableReader
 from merging.expectations.catalogue import CATALOGUE
 from merging.expectations.expectation import Entry
 from merging.expectations.profile import ColumnFacts, Proposal, TableFacts
 from merging.expectations.values import ORDERED, columns_of, family, missing, selectable
 from merging.model import Column
 from merging.sql.quoting import column_label, column_sql
-from merging.sql.session import Session
+from merging.sql.session import Session, tuples
 
 _FEW_VALUES = 25
 _ROWS_PER_VALUE = 20
@@ -24,15 +25,21 @@ _LONGEST_VALUE = 100
 
 
 def propose_suite(
-    opened: Session, relation: str, *, keys: Sequence[str] = (), name: str = ""
+    opened: Session,
+    relation: str,
+    *,
+    keys: Sequence[str] = (),
+    name: str = "",
+    reader: TableReader | None = None,
 ) -> dict[str, Any]:
     """A Great Expectations suite (JSON) that the relation's rows satisfy, to be edited by an owner.
 
-    ``relation`` is a name or a SELECT.
+    ``relation`` is a name or a SELECT; ``reader``, where there is one, reads the same rows and is asked for numbers of
+    all of them.
     """
     source = selectable(relation)
     columns = columns_of(opened.connection, source)
-    facts = _facts(opened, source, columns)
+    facts = _facts(opened, source, columns, reader)
     few = [column.name for column in columns if _has_few_values(column, facts)]
     sets = _sets(opened, source, few)
     table = TableFacts(tuple(column.name for column in columns), facts["rows"], tuple(keys))
@@ -82,22 +89,32 @@ def _column_facts(
     )
 
 
-def _facts(opened: Session, source: str, columns: Sequence[Column]) -> Mapping[str, Any]:
-    parts = ["count(*) AS rows"]
+def _facts(
+    opened: Session, source: str, columns: Sequence[Column], reader: TableReader | None
+) -> Mapping[str, Any]:
+    parts = {"rows": "count(*)"}
     for place, column in enumerate(columns):
         kind = family(column.type)
         present = f"NOT {missing(column.name, kind)}"
         name = column_sql(column.name)
-        parts.append(f"count(*) FILTER ({present}) AS values_{place}")
+        parts[f"values_{place}"] = f"count(*) FILTER ({present})"
         if kind in ORDERED:
-            parts.append(f"min({name}) FILTER ({present}) AS low_{place}")
-            parts.append(f"max({name}) FILTER ({present}) AS high_{place}")
+            parts[f"low_{place}"] = f"min({name}) FILTER ({present})"
+            parts[f"high_{place}"] = f"max({name}) FILTER ({present})"
         if kind == "text":
-            parts.append(f"approx_count_distinct({name}) AS different_{place}")
-            parts.append(f"min(length({name})) AS low_{place}")
-            parts.append(f"max(length({name})) AS high_{place}")
-    [row] = opened.rows(f"SELECT {', '.join(parts)} FROM {source}")
-    return {**row, "places": {column.name: place for place, column in enumerate(columns)}}
+            parts[f"different_{place}"] = f"approx_count_distinct({name})"
+            parts[f"low_{place}"] = f"min(length({name}))"
+            parts[f"high_{place}"] = f"max(length({name}))"
+    if reader is None:
+        told = f"SELECT {', '.join(parts.values())} FROM {source}"
+    else:
+        names = [column.name for column in columns]
+        told = f"SELECT * FROM {reader.aggregate(Aggregates(list(parts.values()), names)).sql}"
+    [values] = tuples(opened.table(told))
+    return {
+        **dict(zip(parts, values, strict=True)),
+        "places": {column.name: place for place, column in enumerate(columns)},
+    }
 
 
 def _has_few_values(column: Column, facts: Mapping[str, Any]) -> bool:

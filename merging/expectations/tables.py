@@ -31,7 +31,8 @@ def propose_expectations(
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     with session() as opened:
         source = _source(opened, snapshot)
-        return propose_suite(opened, source, keys=primary_keys, name=name)
+        reader = TableReader(opened, snapshot)
+        return propose_suite(opened, source, keys=primary_keys, name=name, reader=reader)
 
 
 def check_table(

@@ -75,6 +75,29 @@ def test_a_cluster_that_gives_nothing_leaves_all_as_it_is(
     assert (result.diff.rows_updated, [read.engine for read in result.reads]) == (1, ["duckdb"])
 
 
+def test_expectations_that_nobody_can_count_leave_all_as_it_is(choose: Choose, tmp_path: Path) -> None:
+    """A cluster that is away is no verdict: neither a failure of the suite nor a pass, but a merge that waits."""
+    world = World(tmp_path, "merge-on-read")
+    staged = world.stage([{"id": 1, "a": 11}])
+    before, paths = world.version, world.paths()
+    rows = {"type": "expect_table_row_count_to_equal", "kwargs": {"value": 3}}
+    values = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "a"}}
+    suite = {"name": "s", "expectations": [rows, values]}
+    choose(EngineChoice("spark", NOWHERE))
+    with pytest.raises(merging.ClusterFailed, match="cannot be reached") as failed:
+        world.merge(staged, expectations=suite)
+    assert failed.value.retriable
+    assert (world.version, world.paths()) == (before, paths)
+    with world.plan(staged, expectations=suite) as plan:  # as pages ask, which wait for no cluster
+        quick = plan.check_expectations(rows_only=True)
+        assert quick is not None
+        assert [one.state for one in quick.results] == ["deferred", "passed"]
+        assert quick.reads == ()
+    choose(EngineChoice("duckdb", NOWHERE))
+    result = world.merge(staged, expectations=suite)
+    assert (result.diff.rows_updated, [read.engine for read in result.reads]) == (1, ["duckdb"])
+
+
 def test_spark_without_a_cluster_is_refused(choose: Choose, moved: tuple[World, merging.Staged]) -> None:
     world, staged = moved
     choose(EngineChoice("spark"))

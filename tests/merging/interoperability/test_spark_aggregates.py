@@ -243,6 +243,17 @@ def test_values_at_the_borders_of_their_types(by_spark: EngineChoice, tmp_path: 
     assert_alike([DUCKDB, by_spark], uri, taken, ["k"])
 
 
+def test_the_same_suite_is_proposed(by_spark: EngineChoice, tmp_path: Path) -> None:
+    uri = str(tmp_path / "table")
+    merging.create_table(uri, random_table(80, seed=17, missing=0.05))
+    proposed = []
+    for choice in (DUCKDB, by_spark):
+        chosen(choice)
+        proposed.append(merging.propose_expectations(uri, ["k"]))
+    assert proposed[0] == proposed[1]
+    assert len(proposed[0]["expectations"]) > 15
+
+
 def test_a_merge_is_judged_alike(by_spark: EngineChoice, tmp_path: Path) -> None:
     """On the merged result: rows that change, come and go, and what was wrong before."""
     world = World(tmp_path, "merge-on-read")

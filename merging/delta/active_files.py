@@ -284,6 +284,7 @@ class ActiveFiles(Sequence[DataFile]):
         """For each of the paths, as the log spells them, the index of the file that has it; -1 where none has."""
         found = pc.index_in(paths, value_set=self.column("path").combine_chunks())
         places: np.ndarray = found.fill_null(-1).to_numpy().astype(np.int64)
+        pa.default_memory_pool().release_unused()
         return places
 
     def with_paths(self, paths: Iterable[str]) -> np.ndarray:

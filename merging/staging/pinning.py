@@ -130,7 +130,8 @@ def _still_standing(
 
     The last entry stands for no file, so that ``ABSENT`` finds -1 too.
     """
-    table = pq.read_table(os.path.join(staged.location, BASE_FILES))
+    with pq.ParquetFile(os.path.join(staged.location, BASE_FILES), pre_buffer=False) as file:
+        table = file.read(use_threads=False)
     places = snapshot.files.twins_of(table.column("path"))
     there = np.flatnonzero(places >= 0)
     before = table.column("vector").take(pa.array(there))

@@ -64,6 +64,9 @@ def _of_partitions(
 
 def _of_statistics(stored: str, data_type: pa.DataType, block: FileBlock) -> pa.RecordBatch:
     found = [_of_texts(stored, data_type, stats) for stats in block.stats.runs()]
+    if len(found[0]) >= _MANY:
+        # What the allocator keeps of memory that nobody has any more is several times what the bounds take.
+        pa.default_memory_pool().release_unused()
     [together] = pa.Table.from_batches(found).combine_chunks().to_batches() or found
     return together
 

@@ -71,13 +71,17 @@ def find_summary(request: MergeRequest) -> dict[str, Any] | None:
 @contextmanager
 def writing_images(plan: MergePlan) -> Iterator[None]:
     """Write diff and images of a plan, if its request wants them, while the block writes the files of its commit: each
-    of them has stretches in which it keeps one core busy and no more.
+    of them has stretches in which it keeps one core busy and no more. Of wide rows both would hold too many.
 
     Both have ended where this ends. Raises what the block raises, else what stopped the writing.
     """
     folder = artefact_folder(plan.request)
     if folder is None:
         yield
+        return
+    if plan.session.rows_are_wide:
+        yield
+        _write_images(plan, plan.session.connection.cursor(), folder)
         return
     with ThreadPoolExecutor(max_workers=1) as pool:
         written = pool.submit(_write_images, plan, plan.session.connection.cursor(), folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,11 +17,17 @@ from merging.scratch import scratch_place
 from merging.sql.content_limits import ContentLimits
 from merging.sql.engines import ENGINES
 from merging.sql.failures import naming_engine_failures
-from merging.sql.quoting import column_named
+from merging.sql.quoting import column_named, literal
 from merging.sql.values import python_values
 
 _MANY_COLUMNS = 200
 _BYTES_A_COLUMN = 800_000  # a few dozen vectors of 2,048 cells for each column of a row's three images
+
+
+_ROWS_OF_A_VECTOR = 2_048
+#: So many bytes of a vector's rows are wide: a merge holds some six images of each at a time.
+_WIDE = 32 << 20
+_BYTES_OF_A_GROUP = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Session:
                 },
             )
             self.connection = lent.connection
+            self._folder = spill
+            self.rows_are_wide = False
             self._end = weakref.finalize(self, ENGINES.take_back, lent)
             self.connection.execute("SET TimeZone = 'UTC'")
 
@@ -86,6 +95,28 @@ class Session:
         self.execute("SET threads = 1")
         self.execute("SET disabled_optimizers = 'projection_placement,common_subexpressions'")
         grant_memory(self.connection, number * _BYTES_A_COLUMN)
+
+    def expect_rows(self, number: int, width: int) -> None:
+        """Prepare for a number of rows of so many bytes each: of wide ones no two threads work, and few are held.
+
+        Tables hold rows by the thousand, and hand them on so: whoever reads one has as many in memory.
+        """
+        self.rows_are_wide = min(number, _ROWS_OF_A_VECTOR) * width > _WIDE
+        if self.rows_are_wide:
+            self.execute("SET threads = 1")
+
+    def hold(self, name: str, query: str) -> None:
+        """Hold what a query finds under a name, for good: wide rows in a file of which few are read at a time."""
+        if not self.rows_are_wide:
+            self.execute(f"CREATE TABLE {name} AS {query}")
+            return
+        os.makedirs(self._folder, exist_ok=True)
+        path = literal(os.path.join(self._folder, f"{name}.parquet"))
+        self.execute(
+            f"COPY ({query}) TO {path} (FORMAT parquet, ROW_GROUP_SIZE_BYTES {_BYTES_OF_A_GROUP}, "
+            "COMPRESSION lz4_raw, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 1)"
+        )
+        self.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({path})")
 
     def counts(self, query: str, conditions: Sequence[str]) -> list[int]:
         """How many rows of a query fulfil each of the conditions. One list of counts is planned in linear time."""

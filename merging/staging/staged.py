@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from merging.delta.fields import stored_names
 from merging.delta.rules import filled_columns
@@ -115,6 +116,16 @@ class Staged:
     def layout(self) -> Layout:
         """What the columns of the rows are."""
         return Layout(self.primary_keys, self.schema, self.base_column_count, self.staged_positions)
+
+    @property
+    def row_width(self) -> int:
+        """About how many bytes a row takes, its base image beside what is proposed."""
+        metadata = pq.read_metadata(self.rows_path)
+        sizes: list[int] = [
+            metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)
+        ]
+        rows: int = metadata.num_rows
+        return sum(sizes) // max(1, rows)
 
     def source_sql(self) -> str:
         """The rows as a DuckDB table function."""

@@ -45,8 +45,7 @@ def alike_columns(
     """The positions of the columns that a merge changes in no row that stays: those of which the content updates no
     cell. None where the table writes cells itself, by the merged ones, or has a row that the content adds too.
     """
-    writes = snapshot.rules.generated or snapshot.rules.identities or any(one.pads for one in rules.values())
-    if writes or added_twice:
+    if writes_cells(snapshot, rules) or added_twice:
         return frozenset()
     names = staged.schema.names
     return frozenset(
@@ -58,6 +57,12 @@ def alike_columns(
     )
 
 
+def writes_cells(snapshot: Snapshot, rules: Mapping[str, ColumnRules]) -> bool:
+    """Whether the table writes cells itself (``store_as_table``)."""
+    writes = snapshot.rules.generated or snapshot.rules.identities or any(one.pads for one in rules.values())
+    return bool(writes)
+
+
 def merge_rows(
     opened: Session,
     alignment: Alignment,
@@ -67,12 +72,13 @@ def merge_rows(
     check: bool,
     alike: frozenset[int],
     untouched: bool,
+    final: bool,
 ) -> None:
     """Fill ``merged`` with the rows that the merge changes, in the order of ``n``.
 
     ``unresolved``: whose value stands where nobody chose. Without ``check`` there are no conflicts and Proposed
     wins in every staged cell. ``alike`` as ``alike_columns`` finds them. ``untouched``: nothing was touched since the
-    base, so that ``joined`` has its rows in their order.
+    base, so that ``joined`` has its rows in their order. ``final``: the table writes no cell itself.
     """
     conflicted = (
         {
@@ -116,12 +122,16 @@ def merge_rows(
     any_updated = any_of([f"u{column.position}" for column in staged])
     currents = "".join(f", j.c{column.position}" for column in others)
     keys = "".join(f", j.k{place}" for place in range(len(alignment.keys)))
-    opened.execute(
-        "CREATE TABLE merged_rows AS SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
+    rows = (
+        "SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
         f"WHEN here AND NOT present THEN 'delete' WHEN present AND {any_updated} THEN 'update' END AS action "
         f"FROM (SELECT *{updated} FROM (SELECT {', '.join(held)}{keys}{currents} "
         f"FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL{'' if untouched else ' ORDER BY n'}"
     )
+    if final:
+        opened.hold("merged_rows", rows)
+    else:
+        opened.execute(f"CREATE TABLE merged_rows AS {rows}")
     shown = ["*"]
     for position in sorted(alike):
         shown += [

@@ -34,6 +34,7 @@ from merging.threeway.merged import (
     row_changes,
     store_as_table,
     updates,
+    writes_cells,
 )
 from merging.threeway.pages import changed_rows, rekeyed_rows
 from merging.threeway.request import MergeRequest
@@ -290,6 +291,7 @@ def _merge_in_session(
 ) -> tuple[Conflicts, Effect, tuple[Check, ...], frozenset[int]]:
     snapshot = reader.snapshot
     opened.expect_columns(len(alignment.columns))
+    opened.expect_rows(staged.rows, staged.row_width)
     standing = join_current(opened, staged, reader, alignment)
     chosen = tuple(one for one in request.resolutions if one.key)
     check = not request.skip_conflict_check
@@ -312,6 +314,7 @@ def _merge_in_session(
         check=check,
         alike=alike,
         untouched=standing.untouched,
+        final=not writes_cells(snapshot, rules),
     )
     store_as_table(opened, alignment, snapshot, rules)
     effect = count_effect(opened, alignment, snapshot, staged_rows=staged.rows, conflicts=found)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import deltalake
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,6 +86,30 @@ def test_a_page_of_others_beyond_all_memory_is_refused_by_name(tmp_path: Path) -
             merging.stage(table, pa.table({"id": [3], "body": ["short"]}, schema=SCHEMA), ["id"])
     finally:
         set_limits(before)
+
+
+@pytest.mark.parametrize("deletion_vectors", [True, False])
+def test_many_rows_of_a_megabyte_are_merged(
+    tmp_path: Path, little_memory: None, deletion_vectors: bool
+) -> None:
+    table = str(tmp_path / "table")
+    before, changed = texts(ROWS), texts(ROWS + 1).slice(20)
+    merging.create_table(table, before, deletion_vectors=deletion_vectors)
+    upload = tmp_path / "upload.parquet"
+    pq.write_table(changed, upload, row_group_size=10)
+    set_limits(replace(limits(), staging_memory="450MB"))
+    staged = merging.stage(table, str(upload), ["id"], destination=str(tmp_path / "staged"))
+    request = merging.MergeRequest(table, "CR-1", ["id"], staged, destination=str(tmp_path / "artefacts"))
+    with merging.plan(request) as made:
+        [first, second] = made.rows(limit=2).items
+        assert made.rows_updated == ROWS - 20
+    assert [one.merged["body"] for one in (first, second)] == changed["body"][:2].to_pylist()  # type: ignore[index]
+    assert merging.merge(request).rows_affected == ROWS + 1 - 20
+    found = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(table))
+    rows = pa.table(found.execute("SELECT * FROM t ORDER BY id")).cast(SCHEMA)
+    assert rows.equals(pa.concat_tables([before.slice(0, 20), changed]))
+    [images] = (tmp_path / "artefacts").rglob("images.parquet")
+    assert pq.read_metadata(images).num_rows == ROWS + 1 - 20
 
 
 def test_wide_rows_are_staged_in_parts_with_the_digest_that_they_have_at_once(

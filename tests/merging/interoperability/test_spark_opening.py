@@ -51,7 +51,7 @@ PARTITIONS = {
     "DECIMAL(10,3)": ["NULL", "CAST('1.500' AS DECIMAL(10,3))", "CAST('-0.001' AS DECIMAL(10,3))"],
     "INT": ["NULL", "1", "-7", "2147483647"],
     "DOUBLE": ["NULL", "1.5D", "CAST('NaN' AS DOUBLE)", "CAST('Infinity' AS DOUBLE)"],
-    "BINARY": ["NULL", "X'00FF'", "X'41'"],
+    "BINARY": ["NULL", "X'C3A4'", "X'41'"],  # a folder of any bytes Spark cannot make
 }
 VALUES = {
     "s STRING": ["NULL", "''", "'x'", "repeat('z',50)", "concat(repeat('é',31),'😀tail')", "'line\nbreak'"],

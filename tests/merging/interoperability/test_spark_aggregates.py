@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +17,7 @@ import pytest
 
 import merging
 from merging.delta import open_snapshot
-from merging.engines import Aggregates, Changes, Cluster, EngineChoice, Keys, TableReader
+from merging.engines import Aggregates, Changes, Cluster, EngineChoice, Keys, TableReader, spark
 from merging.expectations import CATALOGUE, ExpectationResult, validate_suite
 from merging.expectations.suites import MAX_EXPECTATIONS
 from merging.sql.quoting import column_sql
@@ -23,6 +26,7 @@ from merging.sql.values import arrow_values
 from tests.merging.border_values import BORDERS
 from tests.merging.expectations.support import expect
 from tests.merging.expectations.test_against_great_expectations import expectations, random_table
+from tests.merging.interoperability.conftest import connect_server
 from tests.merging.world import World
 
 pytestmark = pytest.mark.spark
@@ -283,3 +287,35 @@ def test_a_merge_is_judged_alike(by_spark: EngineChoice, tmp_path: Path) -> None
             assert {read.engine for read in report.reads} == {choice.engine}
     assert found[0] == found[1]
     assert [one[0] for one in found[0]] == ["new", "new", "pre_existing", "passed"]
+
+
+def test_a_server_that_is_killed_while_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a verdict nor a commit: the merge waits, and is made once by whoever counts next."""
+    world = World(tmp_path, "merge-on-read")
+    staged = world.stage([{"id": 1, "a": 11}])
+    suite = {"name": "s", "expectations": [expect("table_row_count_to_equal", value=3)]}
+    before, paths = world.version, world.paths()
+    counted = spark._Aggregating._rows
+
+    def slowly(self: Any, table: Any, functions: Any, session: Any) -> Any:
+        many = session.range(4_000_000)
+        never = many.crossJoin(many.withColumnRenamed("id", "other"))
+        never = never.filter(functions.sqrt(never["id"] + never["other"]) < -1)
+        return counted(self, table, functions, session).join(never, functions.lit(True), "left_anti")
+
+    monkeypatch.setattr(spark._Aggregating, "_rows", slowly)
+    try:
+        with connect_server() as (server, port):
+            chosen(EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=300)))
+            killer = threading.Timer(30, os.kill, (server.pid, signal.SIGKILL))
+            killer.start()
+            with pytest.raises(merging.ClusterFailed, match="went away") as gone:
+                world.merge(staged, expectations=suite)
+            assert not killer.is_alive()
+        assert gone.value.retriable
+        assert (world.version, world.paths()) == (before, paths)
+        chosen(DUCKDB)
+        assert world.merge(staged, expectations=suite).diff.rows_updated == 1
+        assert world.merge(staged, expectations=suite).already_merged
+    finally:
+        merging.set_engines(lambda _: EngineChoice())

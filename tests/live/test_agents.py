@@ -15,6 +15,7 @@ from accounts.scopes import Scope
 from accounts.tokens import make_token
 from audit.selectors import events_of
 from changerequests.models import ChangeRequest
+from config.env import BASE_DIR
 from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of
@@ -45,7 +46,8 @@ def planes(delta_data_root: Path) -> Dataset:
 
 def ask(server: str, token: str, *calls: tuple[str, dict[str, Any]]) -> tuple[set[str], list[Any]]:
     """The tools that the agent is offered, and what its calls answered (as JSON, or the text of an error)."""
-    environment = {**os.environ, "HEADGATE_URL": server, "HEADGATE_TOKEN": token}
+    asked = {"HEADGATE_URL": server, "HEADGATE_TOKEN": token}
+    environment = {**os.environ, **asked, "PYTHONPATH": str(BASE_DIR / "client")}
     program = StdioServerParameters(
         command=sys.executable, args=["-m", "headgate.cli", "mcp"], env=environment
     )

@@ -91,11 +91,22 @@ class NumberText(str):
     __slots__ = ()
 
 
-def from_text(text: str, target: pa.DataType) -> Typed:
-    """SQL that types a text cell strictly: what it accepts is exactly what ``explain`` describes."""
+def without_blanks(text: str) -> str:
+    """SQL of a text cell without the blanks around it. To look whether there are any is cheaper than to cut."""
+    ends = " OR ".join(
+        f"{look}({text}, '{blank}')" for look in ("starts_with", "ends_with") for blank in " \t"
+    )
+    return f"CASE WHEN {ends} THEN trim({text}, ' \t') ELSE {text} END"
+
+
+def from_text(text: str, target: pa.DataType, trimmed: str | None = None) -> Typed:
+    """SQL that types a text cell strictly: what it accepts is exactly what ``explain`` describes.
+
+    ``trimmed`` is where the cell stands ``without_blanks``, for whoever computes that once: it is needed often.
+    """
     if is_text(target):
         return Typed(text, "false")
-    trimmed = f"trim({text}, ' \t')"
+    trimmed = trimmed or f"trim({text}, ' \t')"
     kind = duckdb_type(target)
     value = f"TRY_CAST({trimmed} AS {kind})"
     if pa.types.is_integer(target):

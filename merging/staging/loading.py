@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
-from merging.sql.parsing import Refused, Typed, explain, from_text, from_typed
+from merging.sql.parsing import Refused, Typed, explain, from_text, from_typed, without_blanks
 from merging.sql.types import is_text
 from merging.staging.mapping import Columns, InputColumn
 from merging.staging.sources import Problems, Source
@@ -48,7 +48,8 @@ def load(bench: Workbench, columns: Columns) -> Loaded:
     try:
         rows = bench.in_any_order(
             "loaded",
-            f"SELECT ordinal, absent, {operation} AS op, {', '.join(values)}, {bad} AS bad FROM source",
+            f"SELECT ordinal, absent, {operation} AS op, {', '.join(values)}, {bad} AS bad "
+            f"FROM {_with_trimmed(source, columns)}",
             read_often=True,
         )
     except Exception:
@@ -97,11 +98,19 @@ def _typed_cells(source: Source, columns: Columns) -> tuple[list[str], list[str]
     return values, bad_cells, bad_any
 
 
+def _with_trimmed(source: Source, columns: Columns) -> str:
+    """SQL of the source with each text that is to be typed once more, ``t<i>``, without the blanks around it."""
+    read = [column.place for column in columns.inputs if not column.guessed and not is_text(column.type)]
+    texts = [place for place in read if source.text and is_text(source.schema.field(place).type)]
+    trimmed = [f"{without_blanks(f'f{place}')} AS t{place}" for place in texts]
+    return f"(SELECT {', '.join(['*', *trimmed])} FROM source)"
+
+
 def _typed(source: Source, column: InputColumn) -> Typed:
     cell = f"f{column.place}"
     given: pa.DataType = source.schema.field(column.place).type
     if source.text and is_text(given):
-        return from_text(cell, column.type)
+        return from_text(cell, column.type, f"t{column.place}")
     return from_typed(cell, given, column.type)
 
 

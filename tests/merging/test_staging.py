@@ -249,6 +249,30 @@ def test_text_that_does_not_fit_is_refused(wide: World, column: str, text: str, 
     assert problems(wide, wide.file("x.csv", f"id,{column}\n1,{text}\n")) == [(2, column, code)]
 
 
+@pytest.mark.parametrize("around", [" {}", "{} ", "\t{}", "{}\t", "\t {} \t"])
+def test_blanks_around_a_value_are_none_of_it_but_in_a_text(wide: World, around: str) -> None:
+    cells = {
+        "tiny": "6",
+        "amount": "1.5e1",
+        "flag": "false",
+        "day": "2024-03-01",
+        "moment": "2024-03-01 10:00:00 UTC",
+        "code": "x",
+    }
+    row = ",".join(around.format(cell) for cell in cells.values())
+    [found] = proposed(wide.stage(wide.file("x.csv", f"id,{','.join(cells)}\n{around.format(1)},{row}\n")))
+    assert found is not None
+    assert {name: found[name] for name in ("id", *cells)} == {
+        "id": 1,
+        "tiny": 6,
+        "amount": Decimal("15.00"),
+        "flag": False,
+        "day": datetime.date(2024, 3, 1),
+        "moment": datetime.datetime(2024, 3, 1, 10, tzinfo=UTC),
+        "code": around.format("x"),
+    }
+
+
 def test_whole_numbers_never_pass_through_a_double(site: Site) -> None:
     """B23."""
     schema = pa.schema([("id", pa.int64()), ("n", pa.int64()), ("d", pa.decimal128(38, 10))])

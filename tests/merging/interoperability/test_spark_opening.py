@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 STEPS = 25
+#: From so many files on Spark writes a checkpoint in parts.
+PART_SIZE = "spark.databricks.delta.checkpoint.partSize"
 
 PARTITIONS = {
     "STRING": [
@@ -114,12 +116,15 @@ class Opening:
             ("delta.enableInCommitTimestamps", "true"),
             ("delta.enableChangeDataFeed", "true"),
             ("delta.checkpoint.writeStatsAsStruct", "true"),
+            ("delta.enableTypeWidening", "true"),
         ):
             if draw.random() < 0.3:
                 self.properties[name] = value
         if draw.random() < 0.3:
             self.properties["delta.checkpoint.writeStatsAsJson"] = "false"
             self.properties["delta.checkpoint.writeStatsAsStruct"] = "true"
+        self.named: list[str] = []  # columns added since
+        self.spark.conf.set(PART_SIZE, draw.choice(["2", "1000"]))
         by = draw.choice(["PARTITIONED BY (p)", "PARTITIONED BY (p)", "CLUSTER BY (id)", ""])
         listed = ", ".join(f"'{name}'='{value}'" for name, value in self.properties.items())
         columns = ", ".join(VALUES)
@@ -164,7 +169,22 @@ class Opening:
 
     def add_column(self) -> None:
         self.number += 1
-        self.sql(f"ALTER TABLE TABLE_ ADD COLUMN (`n_{self.number}` STRING)")
+        self.named.append(f"n_{self.number}")
+        self.sql(f"ALTER TABLE TABLE_ ADD COLUMN (`{self.named[-1]}` STRING)")
+
+    def rename_column(self) -> None:
+        if self.mapped != "none" and self.named:
+            self.number += 1
+            self.sql(f"ALTER TABLE TABLE_ RENAME COLUMN `{self.named[-1]}` TO `r {self.number}`")
+            self.named[-1] = f"r {self.number}"
+
+    def drop_column(self) -> None:
+        if self.mapped != "none" and self.named:
+            self.sql(f"ALTER TABLE TABLE_ DROP COLUMN `{self.named.pop()}`")
+
+    def widen(self) -> None:
+        if self.properties.get("delta.enableTypeWidening") == "true":
+            self.sql("ALTER TABLE TABLE_ ALTER COLUMN i TYPE BIGINT")
 
     def switch_vectors(self) -> None:
         value = self.random.choice(["true", "false"])
@@ -196,6 +216,32 @@ class Opening:
             head = path.name.split(".")[0]
             if path.is_file() and head.isdigit() and int(head) < (newest or 0):
                 path.unlink()
+
+    def compact_log(self) -> None:
+        """The newest commits in one file beside them (PROTOCOL.md, "Log Compaction Files"), which others may read."""
+        newest = delta.open_snapshot(self.uri).version
+        commits = [self.log / f"{number:020d}.json" for number in range(max(0, newest - 2), newest + 1)]
+        if len(commits) < 2 or not all(path.is_file() for path in commits):
+            return
+        last: dict[Any, str] = {}
+        for path in commits:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                for kind, action in json.loads(line).items():
+                    vector = action.get("deletionVector") or {}
+                    key: Any = kind
+                    if kind in ("add", "remove"):
+                        key = (
+                            "file",
+                            action["path"],
+                            *(vector.get(name) for name in ("pathOrInlineDv", "offset")),
+                        )
+                    elif kind in ("txn", "domainMetadata"):
+                        key = (kind, action.get("appId"), action.get("domain"))
+                    if kind not in ("commitInfo", "cdc"):
+                        last.pop(key, None)
+                        last[key] = line
+        name = f"{commits[0].stem}.{commits[-1].stem}.compacted.json"
+        (self.log / name).write_text("".join(f"{line}\n" for line in last.values()), encoding="utf-8")
 
     def by_hand(self, *actions: Mapping[str, Any]) -> None:
         """Another commit, written by hand, with or without saying what it was."""
@@ -359,6 +405,7 @@ STEPS_BY_NAME: dict[str, Callable[[Opening], None]] = {
     name: getattr(Opening, name)
     for name in (
         *("insert", "update", "move", "delete", "optimize", "purge", "vacuum", "restore", "add_column"),
+        *("rename_column", "drop_column", "widen", "compact_log"),
         *("switch_vectors", "create", "drop_hint", "clean_up", "add_again", "remove_and_add", "mark"),
         *("others_checkpoint", "others_delete", "others_compact", "merge", "compact", "checkpoint"),
     )
@@ -444,3 +491,4 @@ def test_a_log_is_opened_alike_by_everybody(session: SparkSession, tmp_path: Pat
         assert len(Opening(session, tmp_path, seed).run(STEPS)) == STEPS
     finally:
         session.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+        session.conf.unset(PART_SIZE)

@@ -12,6 +12,7 @@ from typing import Any
 import deltalake
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from merging import delta
@@ -224,3 +225,32 @@ def test_a_data_file_vacuumed_away_or_damaged_is_named(
     with pytest.raises(MergeFailed, match=rf"The data file {path.name} of .* cannot be read: it "):
         merger.merge(uri, delete=[3])
     assert delta.open_snapshot(uri).version == 0
+
+
+def test_partitions_of_bytes_are_read_as_the_log_has_them(tmp_path: Path) -> None:
+    """By hand, as Spark writes them: bytes that are a text are that text."""
+    values = ["A", "ä", "\\x41", "a'b"]
+    fields = [
+        {"name": name, "type": kind, "nullable": True, "metadata": {}}
+        for name, kind in (("id", "long"), ("p", "binary"))
+    ]
+    schema = json.dumps({"type": "struct", "fields": fields})
+    metadata = {"id": "x", "format": {"provider": "parquet", "options": {}}, "schemaString": schema}
+    actions: list[dict[str, Any]] = [
+        {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},
+        {"metaData": {**metadata, "partitionColumns": ["p"], "configuration": {}}},
+    ]
+    for number, value in enumerate(values):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"id": pa.array([number], pa.int64())}), path)
+        add = {"path": path.name, "size": path.stat().st_size, "partitionValues": {"p": value}}
+        actions.append({"add": {**add, "modificationTime": 1, "dataChange": True}})
+    (tmp_path / "_delta_log").mkdir()
+    lines = "".join(f"{json.dumps(action)}\n" for action in actions)
+    (tmp_path / "_delta_log" / f"{0:020d}.json").write_text(lines)
+    snapshot = delta.open_snapshot(str(tmp_path))
+    with duckdb.connect() as connection:
+        rows = connection.sql(
+            f"FROM ({delta.scan_sql(connection, snapshot, ['id', 'p'])}) ORDER BY ALL"
+        ).fetchall()
+    assert rows == [(number, value.encode()) for number, value in enumerate(values)]

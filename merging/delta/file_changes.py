@@ -18,7 +18,7 @@ from merging.errors import TableChanged
 _AT_A_TIME = 2_048
 
 
-class Commit(Protocol):
+class CommitRead(Protocol):
     """A commit that changes stand in: the JSON objects of its lines, in their order."""
 
     @property
@@ -35,7 +35,7 @@ class _Waiting:
 
     actions: list[Any] = field(default_factory=list)
     came: list[bool] = field(default_factory=list)
-    commits: list[Commit] = field(default_factory=list)
+    commits: list[CommitRead] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
 
 
@@ -50,7 +50,7 @@ class FileChanges:
         self._added: list[pa.RecordBatch] = []
         self._count = 0
 
-    def take(self, commit: Commit) -> None:
+    def take(self, commit: CommitRead) -> None:
         """Take those of one more commit. Raises TableChanged, with the place, where one up to now is damaged."""
         waiting = self._waiting
         for position, line in enumerate(commit.actions):

@@ -1,7 +1,8 @@
 """All benchmarks one after the other: ``python -m benchmarks`` (``make bench``).
 
 About half an hour on two cores, on which nothing else should run. Prints every bar in one table at the end, and writes
-what was measured into ``docs/performance.md``, with the machine, the versions and the date.
+what each measured into ``docs/performance.md`` as soon as it has, bars with the date; after all, the machine and the
+versions, too.
 
 The tables are made once and kept in ``var/benchmarks`` (about 15 GB with scale 10).
 """
@@ -46,6 +47,8 @@ RUNS = (
     "crowd",
     "load",
 )
+#: The columns of the table of bars.
+BARS = ("benchmark", "", "measured", "bar", "", "on")
 #: What of the environment decides.
 PACKAGES = ("duckdb", "deltalake", "pyarrow", "Django")
 
@@ -57,7 +60,6 @@ def main() -> int:
     options = parser.parse_args()
     began, failed = time.monotonic(), []
     bars: list[list[str]] = []
-    text = DOCUMENT.read_text(encoding="utf-8")
     for command in RUNS:
         if options.only not in command:
             continue
@@ -67,17 +69,33 @@ def main() -> int:
             failed.append(command)
             continue
         tables, figures = found
-        text = placed(text, command, "\n\n".join(tables))
-        bars += [[" ".join(command.split()[:3]), *one.row()] for one in figures if one.bar]
-    columns = ["benchmark", "", "measured", "bar", ""]
+        rows = [[short(command), *one.row(), f"{datetime.now(UTC):%Y-%m-%d}"] for one in figures if one.bar]
+        bars += rows
+        # Now, and not at the end: whoever ends it early keeps what was measured.
+        text = placed(DOCUMENT.read_text(encoding="utf-8"), command, "\n\n".join(tables))
+        DOCUMENT.write_text(with_bars(text, command, rows), encoding="utf-8")
     if not options.only and not failed:
-        text = placed(text, "bars", report.markdown(columns, bars))
-        text = placed(text, "machine", machine())
-    DOCUMENT.write_text(text, encoding="utf-8")
-    print(f"\n{report.markdown(columns, bars)}\n\n{time.monotonic() - began:.0f} s")
+        text = placed(DOCUMENT.read_text(encoding="utf-8"), "machine", machine())
+        DOCUMENT.write_text(text, encoding="utf-8")
+    print(f"\n{report.markdown(BARS, bars)}\n\n{time.monotonic() - began:.0f} s")
     for command in failed:
         print(f"FAILED: python -m benchmarks.{command}")
     return 1 if failed else 0
+
+
+def short(command: str) -> str:
+    """What a benchmark is called in the table of bars."""
+    return " ".join(command.split()[:3])
+
+
+def with_bars(text: str, command: str, rows: list[list[str]]) -> str:
+    """The document whose table of bars has these rows of one benchmark, and those of all others as they were."""
+    _, _, *lines = content_of(text, "bars").splitlines()
+    cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    kept = [row for row in cells if row[0] != short(command)]
+    order = [short(one) for one in RUNS]
+    ordered = sorted([*kept, *rows], key=lambda row: order.index(row[0]))
+    return placed(text, "bars", report.markdown(BARS, ordered))
 
 
 def run(command: str) -> tuple[list[str], list[report.Figure]] | None:
@@ -96,10 +114,21 @@ def run(command: str) -> tuple[list[str], list[report.Figure]] | None:
 
 def placed(text: str, name: str, content: str) -> str:
     """The document with the content in the place of this name. Raises ``LookupError`` where it has none."""
-    place = re.compile(rf"(<!-- measured: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    if place.search(text) is None:
+    start, end = _place(text, name)
+    return f"{text[:start]}\n{content}\n\n{text[end:]}"
+
+
+def content_of(text: str, name: str) -> str:
+    """What stands in the place of this name. Raises ``LookupError`` where there is none."""
+    start, end = _place(text, name)
+    return text[start:end].strip()
+
+
+def _place(text: str, name: str) -> tuple[int, int]:
+    found = re.search(rf"(?<=<!-- measured: {re.escape(name)} -->\n).*?(?=<!-- end -->)", text, re.DOTALL)
+    if found is None:
         raise LookupError(f"{DOCUMENT.name} has no place for what `{name}` measures.")
-    return place.sub(lambda found: f"{found[1]}\n{content}\n\n{found[2]}", text)
+    return found.span()
 
 
 def machine() -> str:

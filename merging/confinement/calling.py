@@ -29,7 +29,7 @@ from typing import Any
 
 from merging.confinement.bounds import Bounds
 from merging.confinement.crossing import BadFrame, Frames, error_from, frame
-from merging.errors import ConfinedCancelled, ConfinedDied, ConfinedOutOfMemory, ConfinedTooLong, MergeError
+from merging.errors import ConfinedCancelled, ConfinedDied, ConfinedOutOfMemory, ConfinedTooLong
 
 START_SECONDS = 120.0
 """How long a server may take to load the engine and begin a child; a busy machine needs a few seconds."""
@@ -110,7 +110,7 @@ class _Task:
                             return self._answer(document)
                         on_progress(document["progress"])
                 elif self._hear_status():
-                    raise self._end()
+                    return self._last_words()
 
     def _talk(self) -> Iterator[dict[str, Any]]:
         if self._unsaid:
@@ -163,12 +163,17 @@ class _Task:
             self._deadline = time.monotonic() + self._bounds.seconds
         return not piece or lines > 1
 
+    def _last_words(self) -> Any:
+        """The answer of a process that has ended: its end may be heard before it. Raises why there is none."""
+        said: list[dict[str, Any]] = []
+        with contextlib.suppress(KeyError, ValueError):  # nothing is left to hear
+            said += [document for document in self._talk() if "progress" not in document]
+        if said:
+            return self._answer(said[0])
+        raise self._end()
+
     def _end(self) -> Exception:
-        """Why a process ended that had not answered: its last words may still be on the way."""
-        with contextlib.suppress(KeyError, ValueError):
-            for document in self._talk():
-                if "progress" not in document:
-                    return self._failure(document)
+        """Why a process ended that had not answered."""
         told = [json.loads(line) for line in self._status_text.splitlines()]
         if len(told) < 2:
             return ConfinedDied(
@@ -183,14 +188,6 @@ class _Task:
             name = signal.Signals(-code).name
             return ConfinedDied(f"The process for it crashed ({name}).", signal_number=-code)
         return ConfinedDied(f"The process for it ended without an answer (exit code {code}).", code=code)
-
-    def _failure(self, document: dict[str, Any]) -> Exception:
-        """The failure that a process told of before it ended; one that answered never comes here."""
-        try:
-            self._answer(document)
-        except MergeError as error:
-            return error
-        return ConfinedDied("The process for it ended while it answered.")
 
     def _too_long(self) -> ConfinedDied | ConfinedTooLong:
         if not self._began:

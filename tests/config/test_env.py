@@ -31,6 +31,7 @@ WAYS = ("environ", "environb", "getenv", "getenvb")
 READERS = {
     "config/env.py": "what an operator sets",
     "demo/environment.py": "what may be set for the demo",
+    "merging/confinement/calling.py": "what stores ask of the machine, for the process that reads their tables",
     "tests/options.py": "what whoever runs the tests may set",
     "tests/faults/steps.py": "how a fault run tells its own processes where its orders are",
 }

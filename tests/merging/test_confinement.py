@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -256,6 +257,40 @@ def test_it_starts_no_program_and_sees_no_environment(monkeypatch: pytest.Monkey
     with pytest.raises(errors.ConfinedDied, match="PermissionError"):
         run("program")
     assert "SECRET_KEY" not in run("environment")
+
+
+class StatusFirst:
+    """A poll that hears the end of a process and nothing of what it said before."""
+
+    def __init__(self, status: socket.socket) -> None:
+        self._status = status
+
+    def poll(self, _: float) -> list[tuple[int, int]]:
+        return [(self._status.fileno(), select.POLLIN)]
+
+    def modify(self, *_: Any) -> None:
+        """Nothing is waited for."""
+
+    unregister = modify
+
+
+@pytest.mark.parametrize("said", [{"answer": 7}, {"error": error_document(errors.MergeFailed("No."))}])
+def test_whose_end_is_heard_before_its_answer_has_answered(said: dict[str, Any]) -> None:
+    conversation, childs = socket.socketpair()
+    status, servers = socket.socketpair()
+    with conversation, status:
+        with childs, servers:
+            childs.sendall(frame(said))
+            servers.sendall(b'{}\n{"code": 0, "grown": 0}\n')
+        for one in (conversation, status):
+            one.setblocking(False)
+        task = calling._Task(conversation, status, b"", SMALL)
+        task._poll = StatusFirst(status)  # type: ignore[assignment]
+        if "answer" in said:
+            assert task.finish(lambda _: None, lambda: False) == 7
+        else:
+            with pytest.raises(errors.MergeFailed, match="No"):
+                task.finish(lambda _: None, lambda: False)
 
 
 def test_with_network_it_sees_what_stores_ask_for_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

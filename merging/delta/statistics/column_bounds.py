@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +23,7 @@ from merging.delta.partitions import ZONE_PROPERTY, in_zone, is_instant
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics.bounds import Bounds, partition_reader_of, reader_of
 from merging.sql.quoting import literal
-from merging.sql.session import session
+from merging.sql.session import Session, session
 
 #: Of fewer files the statistics are read one by one: a session costs more.
 _MANY = 200
@@ -38,12 +39,13 @@ def bounds_of(snapshot: Snapshot, name: str) -> pa.Table:
     data_type, stored = snapshot.schema.field(name).type, snapshot.physical_names[name]
     is_partition = name in snapshot.partition_columns
     zone = snapshot.properties.get(ZONE_PROPERTY)
-    derive: Callable[[FileBlock], pa.RecordBatch]
-    if is_partition:
-        derive = functools.partial(_of_partitions, snapshot.properties, name, stored, data_type)
-    else:
-        derive = functools.partial(_of_statistics, stored, data_type)
-    return snapshot.files.derived(("bounds", stored, is_partition, data_type, zone), derive)
+    with _Texts(stored) as texts:
+        derive: Callable[[FileBlock], pa.RecordBatch]
+        if is_partition:
+            derive = functools.partial(_of_partitions, snapshot.properties, name, stored, data_type)
+        else:
+            derive = functools.partial(_of_statistics, texts, data_type)
+        return snapshot.files.derived(("bounds", stored, is_partition, data_type, zone), derive)
 
 
 def _of_partitions(
@@ -62,8 +64,8 @@ def _of_partitions(
     )
 
 
-def _of_statistics(stored: str, data_type: pa.DataType, block: FileBlock) -> pa.RecordBatch:
-    found = [_of_texts(stored, data_type, stats) for stats in block.stats.runs()]
+def _of_statistics(texts: _Texts, data_type: pa.DataType, block: FileBlock) -> pa.RecordBatch:
+    found = [_of_run(texts, data_type, stats) for stats in block.stats.runs()]
     if len(found[0]) >= _MANY:
         # What the allocator keeps of memory that nobody has any more is several times what the bounds take.
         pa.default_memory_pool().release_unused()
@@ -71,13 +73,13 @@ def _of_statistics(stored: str, data_type: pa.DataType, block: FileBlock) -> pa.
     return together
 
 
-def _of_texts(stored: str, data_type: pa.DataType, stats: pa.Array) -> pa.RecordBatch:
-    read = reader_of(data_type)
+def _of_run(stating: _Texts, data_type: pa.DataType, stats: pa.Array) -> pa.RecordBatch:
+    read, stored = reader_of(data_type), stating.stored
     never = pa.array(np.zeros(len(stats), bool))
     if len(stats) < _MANY:
         low, high, nulls = _one_by_one(stats.to_pylist(), stored, data_type)
         return _batch(low, high, nulls, never)
-    texts = _taken(stats, stored)
+    texts = stating.taken(stats)
     low, high, plain = _plain(data_type, texts.column("low"), texts.column("high"))
     left = np.flatnonzero(~plain)
     if len(left):
@@ -128,21 +130,38 @@ def _stated(stats_json: str | None, stored: str) -> tuple[Any, Any, Any]:
     return low, high, nulls
 
 
-def _taken(stats: pa.Array, stored: str) -> pa.RecordBatch:
-    """The JSON texts of what statistics say of a column: ``low``, ``high``, ``nulls``, NULL where they say nothing."""
-    pointer = stored.replace("~", "~0").replace("/", "~1")
-    places = ", ".join(literal(f"/{kind}/{pointer}") for kind in ("minValues", "maxValues", "nullCount"))
-    with session() as opened:
+class _Texts:
+    """The JSON texts of what statistics say of a column, in one session for all files, which is opened when needed."""
+
+    def __init__(self, stored: str) -> None:
+        self.stored = stored
+        pointer = stored.replace("~", "~0").replace("/", "~1")
+        places = ", ".join(literal(f"/{kind}/{pointer}") for kind in ("minValues", "maxValues", "nullCount"))
+        self._query = (
+            "SELECT x[1]::VARCHAR AS low, x[2]::VARCHAR AS high, x[3]::VARCHAR AS nulls FROM (SELECT CASE WHEN "
+            f"json_valid(stats) THEN json_extract(stats, [{places}]) END AS x FROM headgate_statistics)"
+        )
+        self._ends = ExitStack()
+        self._session: Session | None = None
+
+    def __enter__(self) -> _Texts:
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._ends.__exit__(*raised)
+
+    def taken(self, stats: pa.Array) -> pa.RecordBatch:
+        """``low``, ``high``, ``nulls`` in each of the statistics, NULL where they say nothing."""
+        if self._session is None:
+            self._session = self._ends.enter_context(session())
+        opened = self._session
         opened.connection.register("headgate_statistics", pa.table({"stats": stats}))
         try:
-            found = opened.table(
-                "SELECT x[1]::VARCHAR AS low, x[2]::VARCHAR AS high, x[3]::VARCHAR AS nulls FROM (SELECT CASE WHEN "
-                f"json_valid(stats) THEN json_extract(stats, [{places}]) END AS x FROM headgate_statistics)"
-            )
+            found = opened.table(self._query)
         finally:
             opened.connection.unregister("headgate_statistics")
-    arrays = [found.column(name).combine_chunks() for name in ("low", "high", "nulls")]
-    return pa.RecordBatch.from_arrays(arrays, ["low", "high", "nulls"])
+        arrays = [found.column(name).combine_chunks() for name in ("low", "high", "nulls")]
+        return pa.RecordBatch.from_arrays(arrays, ["low", "high", "nulls"])
 
 
 def _plain(data_type: pa.DataType, low: pa.Array, high: pa.Array) -> tuple[pa.Array, pa.Array, np.ndarray]:

@@ -25,6 +25,7 @@ from merging.delta.active_files import ActiveFiles, FileBlock, block_of
 from merging.delta.damage import Damaged
 from merging.delta.statistics import column_bounds
 from merging.delta.vectors import VectorDescriptor
+from merging.sql.session import session
 from tests.merging.delta.delta_tables import Merger, changed, sample
 
 UNHURRIED = settings(deadline=None)
@@ -245,7 +246,8 @@ def test_bounds_are_the_same_for_many_files_and_for_few(data: st.DataObject, kin
     for many in (0, 10**9):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(column_bounds, "_MANY", many)
-            found.append(column_bounds._of_statistics(name, kind, block))
+            with column_bounds._Texts(name) as texts:
+                found.append(column_bounds._of_statistics(texts, kind, block))
     assert found[0].equals(found[1]), [one.to_pylist() for one in found]
 
 
@@ -256,6 +258,31 @@ def test_bounds_of_a_partition_of_many_files() -> None:
     day = datetime.date(2013, 1, 1)
     assert found.column("low").to_pylist() == [None, None, day, day + datetime.timedelta(1), None]
     assert found.column("never").to_pylist() == [True, True, False, False, False]
+
+
+def test_bounds_of_all_blocks_take_one_session(
+    make_table: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [
+        DataFile(
+            f"{number}", 1, {}, 0, f'{{"minValues":{{"id":{number}}},"maxValues":{{"id":{number}}}}}', 1, None
+        )
+        for number in range(9)
+    ]
+    snapshot = delta.open_snapshot(make_table(sample(3)))
+    blocks = [FileBlock.of(block_of(files[start : start + 3])) for start in (0, 3, 6)]
+    object.__setattr__(snapshot, "files", ActiveFiles.in_blocks(blocks))
+    opened: list[int] = []
+
+    def counted() -> Any:
+        opened.append(1)
+        return session()
+
+    monkeypatch.setattr(column_bounds, "_MANY", 0)
+    monkeypatch.setattr(column_bounds, "session", counted)
+    for _ in range(2):
+        assert column_bounds.bounds_of(snapshot, "id").column("high").to_pylist() == list(range(9))
+    assert len(opened) == 1, "known bounds need none, and all that are to be found one together"
 
 
 def test_what_is_derived_follows_the_files_that_are_active(make_table: Callable[..., str]) -> None:

@@ -203,10 +203,10 @@ def _write(made: MergePlan, folder: NewFolder) -> Rebased:
     layout, names = target.layout, target.layout.schema.names
     rows = write_rows(opened, _rebased_sql(target), folder.path)
     write_base_files(folder.path, made.snapshot.files)
+    counts = count_rows(opened, rows, layout)
     digest = old.digest
     if moved or settled or made.alignment.left_out:
-        digest = content_digest(opened, rows, old.table_id, layout)
-    counts = count_rows(opened, rows, layout)
+        digest = content_digest(opened, rows, old.table_id, layout, counts)
     given = {*old.primary_keys, *(names[position] for position in layout.staged)}
     staged = replace(
         old,

@@ -133,7 +133,7 @@ def _reverse(
     given = {*layout.keys, *(schema.names[position] for position in layout.staged)}
     return Staged(
         location=str(folder),
-        digest=content_digest(opened, rows, summary["table_id"], layout),
+        digest=content_digest(opened, rows, summary["table_id"], layout, counts),
         base_version=int(summary["version"]),
         table_id=summary["table_id"],
         table_uri="",

@@ -67,6 +67,11 @@ class RowCounts:
     rekeyed: int
     has_absent: bool
 
+    def keeps(self, name: str) -> bool:
+        """Whether every row has a base image and proposes its value in the column."""
+        changes = self.operations["insert"] or self.operations["delete"] or name in self.cells_updated
+        return not changes
+
 
 def count_rows(opened: Session, rows: str, layout: Layout) -> RowCounts:
     """Count staged rows and their cells, in one pass."""
@@ -97,36 +102,39 @@ def nulled_cells(opened: Session, rows: str, layout: Layout) -> dict[str, int]:
     }
 
 
-def content_digest(opened: Session, rows: str, table_id: str, layout: Layout) -> str:
-    """SHA-256 over staged rows in key order: operation, key, base image, proposed values, columns left out."""
+def content_digest(opened: Session, rows: str, table_id: str, layout: Layout, counts: RowCounts) -> str:
+    """SHA-256 over staged rows in key order: operation, key, base image, proposed values, columns left out.
+
+    ``counts`` are those of the rows: what they say of all rows need not be asked of each.
+    """
     schema, width = layout.schema, layout.base_width
     # Each cell's fingerprint once, by name: of thousands of columns to write it out twice costs a third of the plan.
-    cells = {f"k{index}": schema.field(name).type for index, name in enumerate(layout.keys)}
+    cells = {
+        f"k{index}": fingerprint(f"k{index}", schema.field(name).type)
+        for index, name in enumerate(layout.keys)
+    }
     parts = ["op", *cells]
     staged = set(layout.staged)
     for position, field in enumerate(schema):
         if field.name in layout.keys:
             continue
+        base, given = "'~'", position in staged
         if position < width:
-            cells[f"b{position}"] = field.type
-            parts.append(f"b{position}")
-        given = position in staged
-        if given:
-            cells[f"p{position}"] = field.type
-        proposed = f"p{position}" if given else ""
-        unstaged = f"b{position}" if position < width else "'~'"
-        left_out = f"coalesce(list_contains(absent, {position}), false)" if given else "true"
-        parts.append(
-            f"CASE WHEN op = 'delete' THEN '' WHEN op = 'insert' AND {left_out} THEN '!' "
-            f"ELSE {proposed if given else unstaged} END"
-        )
+            base = f"b{position}"
+            cells[base] = fingerprint(base, field.type)
+            parts.append(base)
+        proposed = base
+        if given and not (position < width and counts.keeps(field.name)):
+            proposed = f"p{position}"
+            cells[proposed] = fingerprint(proposed, field.type)
+        parts.append(_proposed_part(proposed, position, counts, given=given))
     overall = hashlib.sha256()
     described = [table_id, *layout.keys]
     new = sorted(list(schema)[width:], key=lambda field: field.name)
     described += [f"{field.name} {type_name(field.type)}" for field in new]
     overall.update("\x00".join(described).encode())
     # In slices, so that what is held of a large upload is bounded.
-    printed = ", ".join(f"{fingerprint(cell, kind)} AS {cell}" for cell, kind in cells.items())
+    printed = ", ".join(f"{text} AS {cell}" for cell, text in cells.items())
     [last] = opened.row(f"SELECT coalesce(max(n), -1) FROM {rows}")
     for start in range(0, last + 1, _DIGEST_ROWS):
         found = opened.table(
@@ -141,3 +149,15 @@ def content_digest(opened: Session, rows: str, table_id: str, layout: Layout) ->
             [first, end] = np.frombuffer(offsets, np.int32)[[chunk.offset, chunk.offset + len(chunk)]]
             overall.update(memoryview(texts)[first:end])
     return overall.hexdigest()
+
+
+def _proposed_part(proposed: str, position: int, counts: RowCounts, *, given: bool) -> str:
+    """SQL of what stands for a proposed value: whether it is there is asked only where some row lacks it."""
+    cases = ""
+    if counts.operations["delete"]:
+        cases += "WHEN op = 'delete' THEN '' "
+    if counts.operations["insert"] and not given:
+        cases += "WHEN op = 'insert' THEN '!' "
+    elif counts.operations["insert"] and counts.has_absent:
+        cases += f"WHEN op = 'insert' AND coalesce(list_contains(absent, {position}), false) THEN '!' "
+    return f"CASE {cases}ELSE {proposed} END" if cases else proposed

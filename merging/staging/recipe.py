@@ -169,7 +169,7 @@ def _content(
     rows = write_rows(opened, with_rekeyed(bench, ordered, layout).sql, bench.folder)
     ordered.rows.remove()
     counts = count_rows(opened, rows, layout)
-    digest = content_digest(opened, rows, snapshot.table_id, layout)
+    digest = content_digest(opened, rows, snapshot.table_id, layout, counts)
     summary = summarize(opened, bench.folder, rows, layout, counts)
     warnings = (*bench.source.warnings, *typed.warnings, *distinct.warnings, *cut, *_moved(counts.rekeyed))
     return _Content(columns, digest, counts, summary, ordered.noop_rows, distinct.repeated, warnings, unknown)

@@ -245,7 +245,7 @@ class _Parting:
         staged = replace(
             old,
             location=str(folder.final),
-            digest=content_digest(opened, rows, old.table_id, layout),
+            digest=content_digest(opened, rows, old.table_id, layout, counts),
             schema=schema,
             columns=tuple(name for name in schema.names if name in given),
             new_columns=tuple(schema.names[self._layout.base_width :]),

@@ -9,6 +9,7 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 
 from __future__ import annotations
 
+from merging import without_pandas  # noqa: F401 - before any value of Arrow is made
 from merging.confinement import Bounds, has_syscall_filter, run_confined
 from merging.delta import VersionSize, set_reach
 from merging.delta.rules import filled_columns

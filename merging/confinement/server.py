@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-
 from merging.confinement import child
 from merging.confinement.bounds import Bounds
 
@@ -38,9 +36,6 @@ def serve(control: int, module: str, parent: int) -> None:
     """Fork a child for each request until whoever started this process is gone."""
     with contextlib.suppress(Exception):  # a child that cannot load it tells why
         loaded = importlib.import_module(module)
-        pyarrow.scalar(
-            1
-        )  # at its first value it loads pandas, where that is installed: 0.2 s for each child anew
         if hasattr(loaded, "before_confinement"):
             loaded.before_confinement()
     gc.freeze()

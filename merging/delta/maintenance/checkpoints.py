@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import deltalake
-from deltalake.exceptions import DeltaError
-
 from merging.delta.log import newest_checkpoint
 from merging.delta.snapshot import Snapshot, open_snapshot
 from merging.errors import MergeFailed
@@ -43,6 +40,9 @@ def checkpoint_if_due(
     snapshot = open_snapshot(table_uri, version=version, storage_options=storage_options)
     if not checkpoint_is_due(snapshot):
         return None
+    # Imported when needed: it takes 16 MB, and most processes write none.
+    from deltalake.exceptions import DeltaError
+
     try:
         if isinstance(snapshot.store, LocalStore):
             _write(snapshot.store.uri, snapshot.version)
@@ -57,6 +57,8 @@ def checkpoint_if_due(
 
 
 def _write(path: str, version: int) -> None:
+    import deltalake
+
     deltalake.DeltaTable(path, version=version).create_checkpoint()
 
 

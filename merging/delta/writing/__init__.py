@@ -5,7 +5,8 @@ them in the log.
 
 `preparing` writes the files of a commit and is what others call; it fills a `builder` (the commit being prepared) with
 what the subjects give: `new_rows` and their `partitioning`, `marking` by vectors, `rewriting` of files, the
-`change_feed`, a `new_schema`. Under them lie `data_files` (one Parquet file) and `file_names`.
+`change_feed`, a `new_schema`. What is `asked` of whoever writes the files is the same for every engine; `by_duckdb` is
+the one that is always there. Under them lie `data_files` (one Parquet file) and `file_names`.
 """
 
 from __future__ import annotations

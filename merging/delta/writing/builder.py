@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -13,7 +13,8 @@ from merging.delta.actions import DataFile
 from merging.delta.fields import TableField, table_fields
 from merging.delta.snapshot import Snapshot
 from merging.delta.vectors import VectorDescriptor
-from merging.delta.writing.data_files import ROWS_PER_GROUP, WrittenFile, copy_to
+from merging.delta.writing.asked import FileWriter, NewFile
+from merging.delta.writing.data_files import WrittenFile
 from merging.delta.writing.file_names import data_file_name, log_path
 from merging.delta.writing.new_schema import schema_actions
 from merging.delta.writing.prepared import PreparedCommit
@@ -25,7 +26,7 @@ _NUMBERS = ("baseRowId", "defaultRowCommitVersion")
 
 
 class CommitBuilder:
-    """Collects actions, files and figures while a commit is prepared.
+    """Collects actions, files and figures while a commit is prepared; `files` writes what it names.
 
     `schema` are the table's columns after the commit; a commit whose rows stay the same has no `data_change`.
     """
@@ -33,6 +34,7 @@ class CommitBuilder:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
+        files: FileWriter,
         snapshot: Snapshot,
         attempt_id: str,
         schema: pa.Schema,
@@ -41,6 +43,7 @@ class CommitBuilder:
     ) -> None:
         self.data_change = data_change
         self.connection = connection
+        self.files = files
         self.snapshot = snapshot
         self.attempt_id = attempt_id
         self.schema = schema
@@ -93,26 +96,17 @@ class CommitBuilder:
         return data_file_name(self.attempt_id, kind)
 
     def write(
-        self,
-        rows: str,
-        columns: Sequence[str],
-        path: str,
-        *further: str,
-        rows_per_group: int = ROWS_PER_GROUP,
-    ) -> WrittenFile:
-        """Write the rows of a query to a new Parquet file, as `copy_to` does."""
-        self.paths.append(path)
-        written = copy_to(
-            self.connection,
-            self.snapshot,
-            rows,
-            self.stored(columns),
-            path,
-            further=further,
-            rows_per_group=rows_per_group,
-        )
-        self.bytes_written += written.size
-        return written
+        self, columns: Sequence[str], files: Iterable[NewFile], further: Sequence[str] = ()
+    ) -> Iterator[WrittenFile]:
+        """Write files of rows that come, in their order; see `FileWriter`."""
+        for written in self.files.write(self.snapshot, self.stored(columns), self._noted(files), further):
+            self.bytes_written += written.size
+            yield written
+
+    def _noted(self, files: Iterable[NewFile]) -> Iterator[NewFile]:
+        for file in files:
+            self.paths.append(file.path)
+            yield file
 
     def add(self, written: WrittenFile, partition_values: Mapping[str, str | None]) -> None:
         """Name a new file in the log."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from merging.delta.writing.asked import NewFile
 from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.changes import RowChanges, classify
 from merging.delta.writing.file_names import log_path
@@ -31,15 +34,20 @@ def write_change_feed(builder: CommitBuilder, changes: RowChanges) -> None:
     relation = f"headgate_feed_{builder.attempt_id}"
     builder.connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote(relation)} AS {feed}")
     columns = builder.columns_in_files(builder.schema)
-    for part in partitions_of(builder, quote(relation)):
-        path = f"_change_data/{part.folder}{builder.file_name('cdc')}"
-        rows = f"FROM {quote(relation)} {part.where}"
-        written = builder.write(rows, columns, path, "change_type AS _change_type")
+    values: dict[str, dict[str, str | None]] = {}
+
+    def files() -> Iterator[NewFile]:
+        for part in partitions_of(builder, quote(relation)):
+            path = f"_change_data/{part.folder}{builder.file_name('cdc')}"
+            values[path] = part.values
+            yield NewFile(f"FROM {quote(relation)} {part.where}", path)
+
+    for written in builder.write(columns, files(), ["change_type AS _change_type"]):
         builder.actions.append(
             {
                 "cdc": {
-                    "path": log_path(path),
-                    "partitionValues": part.values,
+                    "path": log_path(written.path),
+                    "partitionValues": values[written.path],
                     "size": written.size,
                     "dataChange": False,
                 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
 
 from merging.delta.row_tracking import ROW_ID
+from merging.delta.writing.asked import NewFile
 from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.data_files import ROWS_PER_GROUP, target_file_size
 from merging.delta.writing.partitioning import Partition, partitions_of
@@ -24,22 +25,23 @@ def write_new_rows(builder: CommitBuilder, relation: str, *, row_ids: bool = Fal
     """Write the rows of a relation, which has the table's new columns by label, and name their files; `row_ids` of the
     relation are those that its rows keep."""
     columns = builder.columns_in_files(builder.schema)
-    casts = cast_columns(builder.connection, builder.schema, relation, columns)
     kept = kept_columns(builder.snapshot, ROW_ID) if row_ids else []
-    for partition in partitions_of(builder, relation):
-        source, parts = _parts(builder, relation, partition)
-        for part in parts:
-            chosen = f"SELECT {casts}{f', {ROW_ID}' if kept else ''} FROM {source} {part}"
-            written = builder.write(
-                chosen,
-                columns,
-                partition.folder + builder.file_name(),
-                *kept,
-                rows_per_group=_rows_per_group(partition.rows),
-            )
-            builder.rows_added += written.rows
-            builder.count("numTargetFilesAdded", 1)
-            builder.add(written, partition.values)
+    cells = cast_columns(builder.connection, builder.schema, relation, columns)
+    values: dict[str, dict[str, str | None]] = {}
+
+    def files() -> Iterator[NewFile]:
+        for partition in partitions_of(builder, relation):
+            source, parts = _parts(builder, relation, partition)
+            for part in parts:
+                path = partition.folder + builder.file_name()
+                values[path] = partition.values
+                rows = f"SELECT {cells}{f', {ROW_ID}' if kept else ''} FROM {source} {part}"
+                yield NewFile(rows, path, _rows_per_group(partition.rows))
+
+    for written in builder.write(columns, files(), kept):
+        builder.rows_added += written.rows
+        builder.count("numTargetFilesAdded", 1)
+        builder.add(written, values[written.path])
 
 
 def _rows_per_group(rows: int) -> int:

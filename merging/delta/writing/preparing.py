@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from merging.delta.snapshot import Snapshot
 from merging.delta.strategies import CommitStrategy
+from merging.delta.writing.asked import FileWriter
 from merging.delta.writing.builder import CommitBuilder
+from merging.delta.writing.by_duckdb import DuckDBFiles
 from merging.delta.writing.change_feed import write_change_feed
 from merging.delta.writing.changes import RowChanges
 from merging.delta.writing.marking import mark_rows
@@ -33,16 +35,18 @@ def prepare(
     attempt_id: str,
     new_schema: pa.Schema | None = None,
     step: Step = no_step,
+    files: FileWriter | None = None,
 ) -> PreparedCommit:
     """Write the files of one commit on top of `snapshot`; nothing is visible before `commit`.
 
     `new_schema`: the table's columns after the merge, when columns are added or widened. `step` is told
-    "files-written" and "files-synced".
+    "files-written" and "files-synced". `files` writes them, DuckDB where nobody is named.
     On any error the files already written are deleted. Raises UnsupportedTable (also for updates of an
     append-only table) and MergeFailed.
     """
     strategy = snapshot.strategy()
-    builder = CommitBuilder(connection, snapshot, attempt_id, new_schema or snapshot.schema)
+    files = files or DuckDBFiles(connection)
+    builder = CommitBuilder(connection, files, snapshot, attempt_id, new_schema or snapshot.schema)
     if snapshot.append_only and changes.removed and builder.count_rows(changes.removed):
         raise UnsupportedTable(
             ["appendOnly"],
@@ -73,18 +77,20 @@ def prepare_rewrite(
     leading: Sequence[dict[str, Any]],
     *,
     attempt_id: str,
+    files: FileWriter | None = None,
 ) -> PreparedCommit:
     """Write the live rows of each group of files (one partition each) to new files; no row changes.
 
-    `leading` are metaData and protocol actions of the same commit. Raises UnsupportedTable, MergeFailed.
+    `leading` are metaData and protocol actions of the same commit; `files` as of `prepare`. Raises UnsupportedTable,
+    MergeFailed.
     """
     snapshot.require_writable()
     probe(snapshot.store)
-    builder = CommitBuilder(connection, snapshot, attempt_id, snapshot.schema, data_change=False)
+    files = files or DuckDBFiles(connection)
+    builder = CommitBuilder(connection, files, snapshot, attempt_id, snapshot.schema, data_change=False)
     builder.actions += leading
     with _files_of(builder):
-        for group in groups:
-            rewrite_together(builder, group)
+        rewrite_together(builder, groups)
         snapshot.store.sync(builder.paths)
     return builder.prepared()
 
@@ -93,7 +99,7 @@ def prepare_first(
     connection: duckdb.DuckDBPyConnection, empty: Snapshot, relation: str, *, attempt_id: str
 ) -> PreparedCommit:
     """Write the data files of a table that is being created; `empty` is its snapshot before version 0."""
-    builder = CommitBuilder(connection, empty, attempt_id, empty.schema)
+    builder = CommitBuilder(connection, DuckDBFiles(connection), empty, attempt_id, empty.schema)
     with _files_of(builder):
         # A reader can be read once only, and partitions and sizes are looked at before rows are written.
         labelled = ", ".join(f"{quote(name)} AS {column_sql(name)}" for name in empty.schema.names)

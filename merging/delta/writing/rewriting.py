@@ -4,61 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-import duckdb
 import numpy as np
 
-from merging.delta.content_checks import Rewritten, require_same_content, require_same_rows
-from merging.delta.fields import TableField
-from merging.delta.reading import register_positions, scan_sql
-from merging.delta.row_tracking import ROW_COMMIT_VERSION, ROW_ID
+from merging.delta.actions import DataFile
 from merging.delta.snapshot import Snapshot
+from merging.delta.writing.asked import Rewrite
 from merging.delta.writing.builder import CommitBuilder
-from merging.delta.writing.data_files import WrittenFile, copy_to, target_file_size
+from merging.delta.writing.data_files import WrittenFile, target_file_size
 from merging.delta.writing.file_names import folder_beside
-from merging.delta.writing.row_ids import keeps_row_ids, kept_columns
 from merging.errors import MergeFailed
-
-_REWRITERS = 2
-_ROWS_PER_GROUP = 24_576  # two files are in hand at a time
-
-
-@dataclass(frozen=True)
-class _Rewrite:
-    """A file to write again: its index, the rows that go, where to, and how many rows must remain."""
-
-    index: int
-    removed: np.ndarray
-    path: str
-    rows_kept: int
 
 
 def rewrite_without(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> None:
     """Each touched file again without the rows that go (their numbers, by the index of their file), and without those
     gone already. Raises MergeFailed for rows that are not live, and where a new file is not what it was made from."""
-    snapshot = builder.snapshot
-    columns = builder.columns_in_files(snapshot.schema)
     rewrites = _take_out(builder, removed)
-    with ThreadPoolExecutor(max_workers=_REWRITERS) as pool:
-        # One connection a file: encoding is what takes the time, and one file's is not shared between threads.
-        tasks = [
-            pool.submit(_rewrite_file, builder.connection.cursor(), snapshot, one, builder.stored(columns))
-            for one in rewrites
-        ]
-        for rewrite, task in zip(rewrites, tasks, strict=True):
-            written = task.result()
-            file = snapshot.files[rewrite.index]
-            gone = len(rewrite.removed)
-            builder.require_live(file, gone, rewrite.rows_kept - written.rows + gone)
-            builder.bytes_written += written.size
-            builder.count("numTargetRowsCopied", written.rows)
-            builder.count("numTargetFilesAdded", 1)
-            builder.add(written, file.partition_values)
+    for rewrite, written in zip(rewrites, _rewritten(builder, rewrites), strict=True):
+        [index] = rewrite.files
+        file = builder.snapshot.files[index]
+        gone = len(removed[index])
+        builder.require_live(file, gone, rewrite.rows - written.rows + gone)
+        builder.count("numTargetRowsCopied", written.rows)
+        builder.count("numTargetFilesAdded", 1)
+        builder.add(written, file.partition_values)
 
 
-def _take_out(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> list[_Rewrite]:
+def _rewritten(builder: CommitBuilder, rewrites: Sequence[Rewrite]) -> list[WrittenFile]:
+    if not rewrites:
+        return []
+    builder.paths += [one.path for one in rewrites]
+    columns = builder.stored(builder.columns_in_files(builder.snapshot.schema))
+    written = builder.files.rewrite(builder.snapshot, columns, rewrites)
+    builder.bytes_written += sum(one.size for one in written)
+    return written
+
+
+def _take_out(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> list[Rewrite]:
     """Remove the files from the log; what is to be written in place of those that keep rows."""
     rewrites = []
     for file, (index, numbers) in zip(builder.snapshot.files.at(removed), removed.items(), strict=True):
@@ -67,84 +49,51 @@ def _take_out(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> list
         builder.count("numTargetFilesRemoved", 1)
         if len(numbers) < live:
             path = folder_beside(builder.snapshot, file) + builder.file_name()
-            rewrites.append(_Rewrite(index, numbers, path, live - len(numbers)))
-            builder.paths.append(path)
+            rewrites.append(Rewrite((index,), path, live - len(numbers), numbers))
     return rewrites
 
 
-def _rewrite_file(
-    cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, rewrite: _Rewrite, fields: Sequence[TableField]
-) -> WrittenFile:
-    old = snapshot.store.relative(snapshot.files[rewrite.index].path)
-    with cursor, snapshot.store.keeping(old, rewrite.path):
-        cursor.execute("SET TimeZone = 'UTC'")
-        positions = register_positions(cursor, np.full(len(rewrite.removed), rewrite.index), rewrite.removed)
-        names = [one.name for one in fields]
-        kept_ids = keeps_row_ids(snapshot)
-        source = scan_sql(
-            cursor, snapshot, names, files=[rewrite.index], with_positions=True, row_ids=kept_ids
-        )
-        kept = f"SELECT s.* FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number"
-        further = kept_columns(snapshot, ROW_ID, ROW_COMMIT_VERSION)
-        written = copy_to(
-            cursor,
-            snapshot,
-            kept,
-            fields,
-            rewrite.path,
-            further=further,
-            rows_per_group=_ROWS_PER_GROUP,
-            in_order=False,
-        )
-        one = Rewritten(rewrite.index, rewrite.removed, rewrite.path)
-        require_same_content(cursor, snapshot, one, names, row_ids=kept_ids)
-        return written
-
-
-def rewrite_together(builder: CommitBuilder, group: Sequence[int]) -> None:
-    """The live rows of a group of files (of one partition) in as few new files as the table's target size allows.
+def rewrite_together(builder: CommitBuilder, groups: Sequence[Sequence[int]]) -> None:
+    """The live rows of each group of files (of one partition) in as few new files as the table's target size allows.
 
     Raises MergeFailed where a new file is not what it was made from.
     """
+    rewrites = []
+    for group in groups:
+        live = {index: builder.live_records(file) for index, file in _files_of(builder.snapshot, group)}
+        rewrites += [one for one in _batches(builder, group, live) if one.rows]
+        for _, file in _files_of(builder.snapshot, group):
+            builder.remove(file)
+        builder.rows_removed += sum(live.values())
+    for rewrite, written in zip(rewrites, _rewritten(builder, rewrites), strict=True):
+        if written.rows != rewrite.rows:
+            raise MergeFailed(
+                f"Rewriting {len(rewrite.files)} files gave {written.rows} rows where {rewrite.rows} are live.",
+                data={"table_uri": builder.snapshot.uri},
+            )
+        builder.add(written, builder.snapshot.files[rewrite.files[0]].partition_values)
+        builder.rows_added += written.rows
+
+
+def _files_of(snapshot: Snapshot, group: Sequence[int]) -> Iterator[tuple[int, DataFile]]:
+    return zip(group, snapshot.files.at(group), strict=True)
+
+
+def _batches(builder: CommitBuilder, group: Sequence[int], live: Mapping[int, int]) -> Iterator[Rewrite]:
+    """Whole files stay together: only rows of one batch of files are read at a time, and order is kept."""
     snapshot = builder.snapshot
     files = snapshot.files.at(group)
-    columns = builder.columns_in_files(snapshot.schema)
-    live = sum(builder.live_records(file) for file in files)
     bytes_live = sum(
         file.size * snapshot.live_records(file) / max(1, snapshot.physical_records(file)) for file in files
     )
-    batches = max(1, math.ceil(bytes_live / target_file_size(snapshot)))
-    share = max(1, math.ceil(live / batches))
+    count = max(1, math.ceil(bytes_live / target_file_size(snapshot)))
+    share = max(1, math.ceil(sum(live.values()) / count))
     folder = folder_beside(snapshot, files[0])
-    total = 0
-    kept_ids, further = keeps_row_ids(snapshot), kept_columns(snapshot, ROW_ID, ROW_COMMIT_VERSION)
-    # Whole files stay together: only rows of one batch of files are read at a time, and order is kept.
-    for batch in _batches(snapshot, group, share):
-        source = scan_sql(builder.connection, snapshot, columns, files=batch, row_ids=kept_ids)
-        written = builder.write(source, columns, folder + builder.file_name(), *further)
-        total += written.rows
-        if written.rows:
-            require_same_rows(builder.connection, snapshot, source, written.path, columns, row_ids=kept_ids)
-            builder.add(written, files[0].partition_values)
-    if total != live:
-        raise MergeFailed(
-            f"Rewriting {len(files)} files gave {total} rows where {live} are live.",
-            data={"table_uri": snapshot.uri},
-        )
-    for file in files:
-        builder.remove(file)
-    builder.rows_added += total
-    builder.rows_removed += live
-
-
-def _batches(snapshot: Snapshot, group: Sequence[int], share: int) -> Iterator[list[int]]:
     batch: list[int] = []
     rows = 0
-    for index, file in zip(group, snapshot.files.at(group), strict=True):
+    for index in group:
         batch.append(index)
-        rows += snapshot.live_records(file)
-        if rows >= share:
-            yield batch
+        rows += live[index]
+        if rows >= share or index == group[-1]:
+            yield Rewrite(tuple(batch), folder + builder.file_name(), rows)
             batch, rows = [], 0
-    if batch:
-        yield batch

@@ -18,7 +18,7 @@ from merging import delta
 from merging.delta import content_checks
 from merging.delta.snapshot import snapshot_in
 from merging.delta.thrift import BadThrift
-from merging.delta.writing import builder, data_files, rewriting
+from merging.delta.writing import by_duckdb, data_files
 from merging.errors import MergeFailed
 from merging.sql.quoting import column_sql
 from tests.merging.delta.delta_tables import Merger, after_merge, own_rows, sample
@@ -51,8 +51,7 @@ def write_wrongly(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
         names = {name: column_sql(name) for name in ("id", "t", "n")}
         return real(connection, snapshot, WRONG[wrong].format(source=query, **names), *arguments, **options)
 
-    for writer in (builder, rewriting):
-        monkeypatch.setattr(writer, "copy_to", bad_copy)
+    monkeypatch.setattr(by_duckdb, "copy_to", bad_copy)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_fd2_honest_rewrites_pass_and_arouse_no_suspicion(
 ) -> None:
     """Many row groups, dead rows, and nearly all rows gone; footers alone, and every cell."""
     monkeypatch.setattr(content_checks, "SHARE", share)
-    monkeypatch.setattr(rewriting, "_ROWS_PER_GROUP", 2_048)
+    monkeypatch.setattr(by_duckdb, "_ROWS_PER_GROUP", 2_048)
     compared = []
     real = content_checks.require_same_rows
 

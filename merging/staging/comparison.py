@@ -8,7 +8,7 @@ behind the second, as some tools export it; so are long doubles that differ only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -67,6 +67,12 @@ class Comparison:
         if column.position in self.precision or column.rules.pads:
             untouched = f"NOT {self.changed(column)}"
         return f"effect = 'update' AND {untouched}"
+
+    def proposed(self, column: InputColumn) -> str:
+        """SQL of what a row that is not deleted proposes for the column."""
+        if not self.leaves_out and column.position not in self.precision and not column.rules.pads:
+            return column.cell
+        return f"CASE WHEN {self.keeps_base(column)} THEN {column.base} ELSE {column.cell} END"
 
 
 def comparison_of(bench: Workbench, loaded: Loaded, distinct: Relation, columns: Columns) -> Comparison:
@@ -165,8 +171,13 @@ def check_rounded(paired: Inspection, source: Source, comparison: Comparison) ->
         )
 
 
-def precision_warnings(bench: Workbench, paired: Relation, comparison: Comparison) -> tuple[str, ...]:
-    """Where values were cut: by the format or a tool, which changes nothing, or before they came here, which does."""
+def precision_warnings(
+    bench: Workbench, paired: Relation, comparison: Comparison, edited: Collection[int]
+) -> tuple[str, ...]:
+    """Where values were cut: by the format or a tool, which changes nothing, or before they came here, which does.
+
+    ``edited`` are the positions of the columns that some updated row changes.
+    """
     told: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
         ("timestamps cut to whole seconds or milliseconds", pa.types.is_timestamp),
         ("numbers without their last digits", is_number),
@@ -187,7 +198,9 @@ def precision_warnings(bench: Workbench, paired: Relation, comparison: Compariso
                 "where only the cut-off part differs from the table they change nothing."
             )
     for column in columns:
-        if column.new or not pa.types.is_timestamp(column.type) or column.position in precision:
+        if column.position not in edited or column.position in precision:
+            continue
+        if column.new or not pa.types.is_timestamp(column.type):
             continue
         cut = f"date_trunc('millisecond', {column.base}) = {column.cell}"
         number = _updates(bench, paired, f"{comparison.changed(column)} AND {cut}")

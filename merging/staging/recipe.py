@@ -23,11 +23,11 @@ from merging.staging.comparison import comparison_of, precision_warnings
 from merging.staging.decisions import Decisions
 from merging.staging.fitting import check_fit
 from merging.staging.guessing import type_new_columns, types_of_unknown
-from merging.staging.layout import RowCounts, content_digest, count_rows
+from merging.staging.layout import RowCounts, content_digest
 from merging.staging.loading import list_unreadable, load
 from merging.staging.mapping import Columns, map_columns, read_column_types, without_types
 from merging.staging.ordering import order_by_key, with_rekeyed
-from merging.staging.pairing import pair_with_base
+from merging.staging.pairing import effects_of, pair_with_base
 from merging.staging.pinning import write_base_files
 from merging.staging.sources import OPERATION_COLUMN, Blanks, Problems, format_of, open_source
 from merging.staging.staged import Staged, new_content, open_for_pages, write_manifest, write_rows
@@ -160,19 +160,19 @@ def _content(
     distinct = collapse_repeated(bench, loaded.rows, columns, problems)
     comparison = comparison_of(bench, loaded, distinct.rows, columns)
     paired = pair_with_base(bench, distinct.rows, snapshot, comparison, problems)
-    loaded.rows.remove()
     check_fit(Inspection(opened, paired, columns, problems), snapshot, comparison, bench.source)
     _refuse(bench, problems)
-    cut = precision_warnings(bench, paired, comparison)
-    ordered = order_by_key(bench, paired, comparison)
+    effects = effects_of(bench, paired, comparison)
+    cut = precision_warnings(bench, paired, comparison, effects.cells_updated)
+    ordered = order_by_key(bench, paired, comparison, effects)
     layout = columns.layout
     rows = write_rows(opened, with_rekeyed(bench, ordered, layout).sql, bench.folder)
-    ordered.rows.remove()
-    counts = count_rows(opened, rows, layout)
+    ordered.carried.remove()
+    counts = ordered.counts(opened, rows, layout)
     digest = content_digest(opened, rows, snapshot.table_id, layout, counts)
     summary = summarize(opened, bench.folder, rows, layout, counts)
     warnings = (*bench.source.warnings, *typed.warnings, *distinct.warnings, *cut, *_moved(counts.rekeyed))
-    return _Content(columns, digest, counts, summary, ordered.noop_rows, distinct.repeated, warnings, unknown)
+    return _Content(columns, digest, counts, summary, effects.noop_rows, distinct.repeated, warnings, unknown)
 
 
 def _refuse(bench: Workbench, problems: Problems) -> None:

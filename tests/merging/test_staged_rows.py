@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from merging import Staged
+from merging.engines import Rows
 from merging.sql.session import session
-from merging.staging.layout import Layout, RowCounts, content_digest
+from merging.staging import ordering, pairing
+from merging.staging.layout import Layout, RowCounts, content_digest, count_rows
+from merging.staging.workbench import Relation
 from tests.merging.world import World
 from tests.options import ENGINE_EXAMPLES
 
@@ -76,9 +81,8 @@ def contents(draw: st.DrawFn) -> list[dict[str, Any]]:
     return rows
 
 
-def whole_digest(staged: Staged) -> str:
-    """The digest of content of which every row and cell is looked at."""
-    layout = Layout(
+def layout_of(staged: Staged) -> Layout:
+    return Layout(
         staged.primary_keys,
         staged.schema,
         staged.base_column_count,
@@ -88,12 +92,96 @@ def whole_digest(staged: Staged) -> str:
             if name in staged.columns and name not in staged.primary_keys
         ),
     )
+
+
+def whole_digest(staged: Staged) -> str:
+    """The digest of content of which every row and cell is looked at."""
     anything = RowCounts(
         {"insert": 1, "update": 1, "delete": 1}, dict.fromkeys(staged.schema.names, 1), 0, has_absent=True
     )
     with session() as opened:
         rows = f"read_parquet('{staged.rows_path}')"
-        return content_digest(opened, rows, staged.table_id, layout, anything)
+        return content_digest(opened, rows, staged.table_id, layout_of(staged), anything)
+
+
+@contextlib.contextmanager
+def everything_written() -> Iterator[None]:
+    """Each row is written beside its base image with all its cells, and all are carried to where they are sorted."""
+
+    def together(self: pairing._Pairing, found: Rows) -> Relation:
+        base = self._reader.rows_at(found.sql, self.snapshot.schema.names)
+        return self._whole(self._written("paired", self.rows.sql, base))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pairing._Pairing, "together", together)
+        patched.setattr(pairing.Marks, "once", lambda self: [])
+        patched.setattr(ordering._Written, "_once", property(lambda self: []))
+        yield
+
+
+def written(staged: Staged) -> tuple[dict[str, str], str]:
+    """The rows as they stand in their file: a zero with its sign, a map in its order."""
+    table = pyarrow.parquet.read_table(staged.rows_path)
+    types = {field.name: str(field.type).replace(" not null", "") for field in table.schema}
+    return types, repr(table.to_pylist())
+
+
+def assert_written_alike(world: World, changes: Any) -> None:
+    briefly = world.stage(changes)
+    with everything_written():
+        plainly = world.stage(changes)
+    assert written(briefly) == written(plainly)
+    assert briefly.digest == plainly.digest == whole_digest(briefly)
+    assert (briefly.noop_rows, briefly.warnings) == (plainly.noop_rows, plainly.warnings)
+    with session() as opened:
+        counts = count_rows(opened, f"read_parquet('{briefly.rows_path}')", layout_of(briefly))
+    assert counts == RowCounts(
+        briefly.counts, briefly.cells_updated, briefly.rekeyed_rows, has_absent=briefly.has_absent
+    )
+
+
+@given(contents(), st.sampled_from([None, 0, 1]))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_rows_are_written_as_if_every_cell_were_carried(
+    world: World, rows: list[dict[str, Any]], numbered: int | None
+) -> None:
+    """What a row has in common with its base stands once until it is written, whether its numbers come first or last,
+    and what has no base is not written beside it.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        if numbered is not None:
+            patched.setattr(ordering, "_NUMBERED_BEFORE", numbered)
+        assert_written_alike(world, pa.Table.from_pylist(rows, schema=CHANGED))
+
+
+@given(contents(), st.data())
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_so_are_rows_that_leave_columns_out(
+    world: World, rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    names = ["a", "b", "kept", "c"]
+    lines = []
+    for row in rows:
+        named = [
+            name for name in names if data.draw(st.booleans()) and repr(row.get(name)) not in {"inf", "nan"}
+        ]
+        lines.append({"id": row["id"], "_op": row["_op"], **{name: row.get(name) for name in named}})
+    path = world.file("x.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    if lines:
+        assert_written_alike(world, path)
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_more_columns_than_one_number_has_bits(
+    world: World, monkeypatch: pytest.MonkeyPatch, bits: int
+) -> None:
+    rows = [{**BASE[n], "a": -n, "kept": "other" if n > 4 else BASE[n]["kept"]} for n in range(1, 8)]
+    changes = pa.Table.from_pylist(rows, schema=SCHEMA)
+    one = world.stage(changes)
+    monkeypatch.setattr(pairing, "_BITS", bits)
+    several = world.stage(changes)
+    assert several.cells_updated == one.cells_updated == {"a": 7, "kept": 3}
+    assert written(several) == written(one)
 
 
 @given(contents())
@@ -102,22 +190,3 @@ def test_the_digest_is_that_of_every_cell(world: World, rows: list[dict[str, Any
     """What is known of all rows beforehand is not asked of each, and the digest is none the other for it."""
     staged = world.stage(pa.Table.from_pylist(rows, schema=CHANGED))
     assert staged.digest == whole_digest(staged)
-
-
-@given(contents(), st.data())
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_digest_knows_what_rows_leave_out(
-    world: World, rows: list[dict[str, Any]], data: st.DataObject
-) -> None:
-    names = ["a", "b", "kept"]
-    lines = [
-        {
-            "id": row["id"],
-            "_op": row["_op"],
-            **{name: row.get(name) for name in names if data.draw(st.booleans())},
-        }
-        for row in rows
-    ]
-    path = world.file("x.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    staged = world.stage(Path(path)) if lines else None
-    assert staged is None or staged.digest == whole_digest(staged)

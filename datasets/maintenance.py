@@ -376,6 +376,7 @@ def _compaction(dataset: Dataset, run: MaintenanceRun, lease: leases.Lease, need
         user=run.requested_by.get_username() if run.requested_by else "",
         dead_share=0 if run.requested_by else MANY_DEAD_ROWS,
         before_commit=lambda: _require_lease(lease),
+        while_waiting=lambda: _require_lease(lease),
     )
     return {
         "version": done.version,
@@ -384,6 +385,7 @@ def _compaction(dataset: Dataset, run: MaintenanceRun, lease: leases.Lease, need
         "vectors_folded": done.vectors_folded,
         "bytes_written": done.bytes_written,
         "row_count": done.row_count,
+        "writes": [dict(vars(one)) for one in done.writes],
     }
 
 

@@ -13,7 +13,15 @@ from merging import without_pandas  # noqa: F401 - before any value of Arrow is 
 from merging.confinement import Bounds, has_syscall_filter, run_confined
 from merging.delta import VersionSize, set_reach
 from merging.delta.rules import filled_columns
-from merging.engines import Cluster, EngineChoice, EngineRead, EngineSetting, require_address, set_engines
+from merging.engines import (
+    Cluster,
+    EngineChoice,
+    EngineRead,
+    EngineSetting,
+    EngineWrite,
+    require_address,
+    set_engines,
+)
 from merging.errors import (
     ClusterFailed,
     CommitDiffers,
@@ -213,6 +221,7 @@ __all__ = [
     "EngineChoice",
     "EngineRead",
     "EngineSetting",
+    "EngineWrite",
     "ExpectationReport",
     "ExpectationResult",
     "ExpectationRules",

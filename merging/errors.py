@@ -223,8 +223,8 @@ class FileMissing(MergeFailed):
 
 
 class ClusterFailed(MergeFailed):
-    """The cluster that was to read a table did not: it cannot be reached, went away, or could not. The table is
-    untouched, and nothing of it was written.
+    """The cluster that was to read a table, or to write files of it, did not: it cannot be reached, went away, or could
+    not. The table is untouched.
 
     ``host`` is where it is (empty: there is none), ``retriable`` tells whether the same may succeed later without
     anybody's doing.
@@ -236,7 +236,7 @@ class ClusterFailed(MergeFailed):
         self.retriable = retriable
         where = f"The Spark cluster {host}" if host else "Spark"
         super().__init__(
-            f"{where} could not read the table. {reason} Nothing was changed: try again once it works, or let an owner "
+            f"{where} failed. {reason} Nothing was changed: try again once it works, or let an owner "
             "choose DuckDB in the dataset's settings.",
             data={"cluster": host, "reason": reason, "retriable": retriable},
         )

@@ -11,6 +11,7 @@ from merging.delta.committing import Commit, commit, discard, may_still_land, ve
 from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
 from merging.delta.expressions import Expression
+from merging.delta.fields import TableField
 from merging.delta.history import LogVersion, VersionSize, find_transaction, read_history, read_sizes
 from merging.delta.maintenance import (
     Compaction,
@@ -35,7 +36,16 @@ from merging.delta.snapshot import (
 )
 from merging.delta.statistics import FirstFiles, Range, candidate_files, files_of_first_rows, stated_ranges
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
-from merging.delta.writing import PreparedCommit, RowChanges, prepare
+from merging.delta.writing import (
+    DuckDBFiles,
+    FileWriter,
+    NewFile,
+    PreparedCommit,
+    Rewrite,
+    RowChanges,
+    WrittenFile,
+    prepare,
+)
 
 __all__ = [
     "MARKER_RETENTION",
@@ -43,17 +53,23 @@ __all__ = [
     "Commit",
     "Compaction",
     "Compared",
+    "DuckDBFiles",
     "Expression",
+    "FileWriter",
     "FirstFiles",
     "FoundTransaction",
     "Located",
     "LogVersion",
+    "NewFile",
     "PreparedCommit",
     "Range",
+    "Rewrite",
     "RowChanges",
     "Snapshot",
+    "TableField",
     "VectorDescriptor",
     "VersionSize",
+    "WrittenFile",
     "among_dead",
     "candidate_files",
     "checkpoint_if_due",

@@ -19,10 +19,15 @@ class Chunk:
     described: Struct
 
     @cached_property
-    def path(self) -> str:
+    def names(self) -> tuple[str, ...]:
         """The names of its column, from the outermost."""
         parts: list[bytes] = self.described.get((3, LIST), [])
-        return ".".join(part.decode("utf-8", "replace") for part in parts if isinstance(part, bytes))
+        return tuple(part.decode("utf-8", "replace") for part in parts if isinstance(part, bytes))
+
+    @cached_property
+    def path(self) -> str:
+        """The same in one."""
+        return ".".join(self.names)
 
     @property
     def values(self) -> int:

@@ -23,6 +23,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
+from merging.delta.actions import DataFile
 from merging.delta.column_chunks import Chunk, row_groups_in
 from merging.delta.footers import footer_bytes, read_footer
 from merging.delta.reading import named_failures, register_positions, scan_sql
@@ -37,10 +38,12 @@ SHARE = 0.02
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A file written again: its index, the rows left out beside the dead ones, and where it is now."""
+    """Files written again as one: their indexes, the rows of the only one left out beside the dead ones, and where they
+    are now.
+    """
 
-    index: int
-    removed: np.ndarray
+    files: tuple[int, ...]
+    removed: np.ndarray | None
     path: str
 
 
@@ -51,13 +54,14 @@ def require_same_content(
     columns: Sequence[str],
     *,
     row_ids: bool = False,
+    read_by_others: bool = False,
 ) -> None:
     """Hold the file against the rows that it came from, as told above; `columns` are in the file's order, `row_ids` are
-    behind them.
+    behind them. `read_by_others`: no reader of ours gave the bytes that were written.
 
     Raises MergeFailed where they differ; the file must not be committed then.
     """
-    share = SHARE if snapshot.store.is_local else 1.0
+    share = SHARE if snapshot.store.is_local or read_by_others else 1.0
     if random.random() < share or not _bounds_fit(snapshot, one):  # noqa: S311  (no secret)
         kept = _kept_sql(connection, snapshot, one, columns, row_ids)
         require_same_rows(connection, snapshot, kept, one.path, columns, row_ids=row_ids)
@@ -100,8 +104,10 @@ def _kept_sql(
     row_ids: bool,
 ) -> str:
     """The live rows of the old file that were to be kept."""
-    source = scan_sql(connection, snapshot, columns, files=[one.index], with_positions=True, row_ids=row_ids)
-    gone = register_positions(connection, np.full(len(one.removed), one.index), one.removed)
+    if one.removed is None:
+        return scan_sql(connection, snapshot, columns, files=one.files, row_ids=row_ids)
+    source = scan_sql(connection, snapshot, columns, files=one.files, with_positions=True, row_ids=row_ids)
+    gone = register_positions(connection, np.full(len(one.removed), one.files[0]), one.removed)
     return f"SELECT s.* FROM ({source}) s ANTI JOIN {gone} g ON s.row_number = g.row_number"
 
 
@@ -118,24 +124,42 @@ class _Bounds:
 def _bounds_fit(snapshot: Snapshot, one: Rewritten) -> bool:
     """Whether the new footer claims nothing that cannot come from the old one. Suspicion only: others' statistics may
     be wrong, so it never decides by itself."""
-    file = snapshot.files[one.index]
-    if _legacy(snapshot, one):
+    files = snapshot.files.at(one.files)
+    if _legacy(snapshot, files):
         return True  # its days have other numbers now
     try:
-        old = _column_bounds(snapshot, snapshot.store.relative(file.path))
+        old = _together([_column_bounds(snapshot, snapshot.store.relative(file.path)) for file in files])
         new = _column_bounds(snapshot, one.path)
     except BadThrift:
         return False
-    gone = len(one.removed) + file.dead_rows
+    gone = (0 if one.removed is None else len(one.removed)) + sum(file.dead_rows for file in files)
     stored = {field.stored_name for field in snapshot.fields}  # row ids are kept for more rows than before
     return all(
         _fits(old[name], bounds, gone) for name, bounds in new.items() if name in old and name in stored
     )
 
 
-def _legacy(snapshot: Snapshot, one: Rewritten) -> bool:
-    calendar = read_footer(snapshot.store, snapshot.files[one.index]).layout.calendar
-    return calendar.legacy_days or calendar.legacy_int96
+def _together(files: Sequence[dict[str, _Bounds]]) -> dict[str, _Bounds]:
+    """The bounds of several files; where one does not have a column, nobody knows how many of its rows are NULL."""
+    found: dict[str, _Bounds] = {}
+    for name in {name for one in files for name in one}:
+        having = [one[name] for one in files if name in one]
+        lows = [one.low for one in having if one.low is not None]
+        highs = [one.high for one in having if one.high is not None]
+        alike = len({type(value) for value in (*lows, *highs)}) == 1
+        nulls = [one.nulls for one in having if one.nulls is not None]
+        found[name] = _Bounds(
+            sum(nulls) if len(nulls) == len(files) else None,
+            min(lows) if alike else None,
+            max(highs) if alike else None,
+            alike and all(one.bounded for one in having),
+        )
+    return found
+
+
+def _legacy(snapshot: Snapshot, files: Sequence[DataFile]) -> bool:
+    calendars = [read_footer(snapshot.store, file).layout.calendar for file in files]
+    return any(one.legacy_days or one.legacy_int96 for one in calendars)
 
 
 def _fits(old: _Bounds, new: _Bounds, gone: int) -> bool:

@@ -1,7 +1,8 @@
-"""What reads the data files of a table: callers ask a `TableReader` for rows and hold what it answers.
+"""What reads and writes the data files of a table: callers ask a `TableReader` for rows and hold what it answers, and
+give a `TableWriter` to whoever prepares a commit.
 
-An engine finds and reads; deciding, vectors, statistics and the commit are the rest of the library's, whichever engine
-it was.
+An engine finds, reads and writes; deciding, vectors, statistics and the commit are the rest of the library's, whichever
+engine it was.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Aggregated, Aggregates, Changes, Engine, EngineName, Keys, Rows
 from merging.engines.reading import EngineRead, TableReader
 from merging.engines.spark import Cluster, require_address
+from merging.engines.writing import EngineWrite, TableWriter
 
 __all__ = [
     "Aggregated",
@@ -23,9 +25,11 @@ __all__ = [
     "EngineName",
     "EngineRead",
     "EngineSetting",
+    "EngineWrite",
     "Keys",
     "Rows",
     "TableReader",
+    "TableWriter",
     "choice_for",
     "require_address",
     "set_engines",

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from merging.engines.spark import Cluster
+from merging.engines.duckdb import DuckDBEngine
+from merging.engines.protocol import Engine
+from merging.engines.spark import Cluster, SparkConnectEngine
+from merging.errors import ClusterFailed
+from merging.sql.session import Session
 
 EngineSetting = Literal["auto", "duckdb", "spark"]
 
@@ -16,8 +20,9 @@ SPARK_ABOVE = 32 << 30
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """``auto`` takes Spark where more than ``spark_above`` bytes of data files can hold what is looked for, and a
-    cluster is connected. ``spark`` asks for it whatever there is to read; reading nothing needs no engine.
+    """``auto`` takes Spark where more than ``spark_above`` bytes of data files can hold what is looked for, or are to
+    be written again, and a cluster is connected. ``spark`` asks for it whatever there is to read or write; reading
+    nothing needs no engine.
     """
 
     engine: EngineSetting = "auto"
@@ -43,3 +48,23 @@ def set_engines(chooses: Callable[[str], EngineChoice]) -> None:
 def choice_for(table_uri: str) -> EngineChoice:
     """What holds for a table."""
     return _chooses(table_uri)
+
+
+def engine_for(
+    opened: Session, table_uri: str, size: int, while_waiting: Callable[[], None] | None = None
+) -> Engine:
+    """What reads so many bytes of a table's files for a session, or writes them again. Raises ClusterFailed where that
+    is to be Spark, and no cluster is known.
+    """
+    choice = choice_for(table_uri)
+    if choice.engine == "duckdb":
+        return DuckDBEngine(opened)
+    if choice.cluster is None:
+        if choice.engine == "spark":
+            raise ClusterFailed(
+                "", "The dataset is to be read by Spark, and its connection has no cluster.", retriable=False
+            )
+        return DuckDBEngine(opened)
+    if choice.engine == "spark" or size > choice.spark_above:
+        return SparkConnectEngine(opened, choice.cluster, while_waiting)
+    return DuckDBEngine(opened)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 
-from merging.delta import Snapshot, fetch, locate, scan_sql
+from merging.delta import DuckDBFiles, Snapshot, fetch, locate, scan_sql
 from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, Keys, Rows
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
@@ -19,8 +19,8 @@ def fresh_name() -> str:
     return f"rows_read_{next(_numbers)}"
 
 
-class DuckDBEngine:
-    """Reads with the session's own connection, so that rows stay where the session works on them.
+class DuckDBEngine(DuckDBFiles):
+    """Reads and writes with the session's own connection, so that rows stay where the session works on them.
 
     Keys are looked for in the key columns alone; then the files with hits are asked for the rest. Raises MergeFailed
     where a file or vector is missing or damaged.
@@ -29,6 +29,7 @@ class DuckDBEngine:
     name: EngineName = "duckdb"
 
     def __init__(self, opened: Session) -> None:
+        super().__init__(opened.connection)
         self._opened = opened
 
     def rows_of(

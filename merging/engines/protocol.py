@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from merging.delta import Snapshot
+from merging.delta import FileWriter, Snapshot
 
 EngineName = Literal["duckdb", "spark"]
 
@@ -81,8 +81,11 @@ class Aggregated:
     number: int
 
 
-class Engine(Protocol):
-    """Reads the data files of a table. It decides nothing, and it commits nothing."""
+class Engine(FileWriter, Protocol):
+    """Reads the data files of a table, and writes others. It decides nothing, and it commits nothing.
+
+    ``rewrite`` raises NotSaid, before anything is written, with the places of what the engine would read otherwise.
+    """
 
     @property
     def name(self) -> EngineName:
@@ -106,7 +109,7 @@ class Engine(Protocol):
 
 class NotSaid(Exception):
     """Something that an engine would not compute as DuckDB does, or that nobody proved of it. ``places`` are those of
-    the expressions that it is about, where the others can be asked.
+    the expressions, or of the rewrites, that it is about, where the others can be asked.
     """
 
     def __init__(self, what: str, places: Sequence[int] = ()) -> None:

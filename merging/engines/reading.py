@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from merging.delta import Snapshot, candidate_files
-from merging.engines.choosing import choice_for
+from merging.engines.choosing import engine_for
 from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Aggregated, Aggregates, Changes, Engine, EngineName, Keys, NotSaid, Rows
-from merging.engines.spark import SparkConnectEngine
-from merging.errors import ClusterFailed
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
@@ -93,20 +91,7 @@ class TableReader:
     def _engine_for(self, files: Collection[int]) -> Engine:
         if not files:
             return DuckDBEngine(self._opened)
-        choice = choice_for(self.snapshot.uri)
-        if choice.engine == "duckdb":
-            return DuckDBEngine(self._opened)
-        if choice.cluster is None:
-            if choice.engine == "spark":
-                raise ClusterFailed(
-                    "",
-                    "The dataset is to be read by Spark, and its connection has no cluster.",
-                    retriable=False,
-                )
-            return DuckDBEngine(self._opened)
-        if choice.engine == "spark" or self._bytes_of(files) > choice.spark_above:
-            return SparkConnectEngine(self._opened, choice.cluster, self._while_waiting)
-        return DuckDBEngine(self._opened)
+        return engine_for(self._opened, self.snapshot.uri, self._bytes_of(files), self._while_waiting)
 
     def _bytes_of(self, files: Collection[int]) -> int:
         return int(self.snapshot.files.numbers("size")[np.fromiter(files, np.int64)].sum())

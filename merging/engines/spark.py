@@ -1,10 +1,11 @@
 """Apache Spark as the engine, asked through Spark Connect: what one machine cannot read, a cluster reads.
 
 The cluster opens the table by its own means and at the same version; it is sent keys, and answers where their rows
-stand and what they hold. It writes nothing. `_metadata.row_index` is the physical row number that deletion vectors
-count by; `_metadata.file_path` is URL-encoded once more than the log's paths are. Delta Lake's reader tells the row
-number of tables alone that may have vectors: of others Spark tells the file, and the key columns of the files with hits
-are read here. Whoever merges into such a table writes those files again anyway.
+stand and what they hold. `_metadata.row_index` is the physical row number that deletion vectors count by;
+`_metadata.file_path` is URL-encoded once more than the log's paths are. Delta Lake's reader tells the row number of
+tables alone that may have vectors: of others Spark tells the file, and the key columns of the files with hits are read
+here. What it writes are Parquet files in a folder that nobody reads: they become ours when their footers say that they
+are what was asked for. It commits nothing.
 
 Whatever ends a call here, the operation is ended on the cluster as far as that can still be reached, and its session
 with it. The client is pyspark's own (the extra `spark`), imported when it is first needed, never before a process
@@ -20,7 +21,7 @@ import threading
 import time
 import urllib.parse
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -28,21 +29,27 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from merging.delta import Snapshot
+from merging.delta import NewFile, Rewrite, Snapshot, TableField, WrittenFile
+from merging.delta.content_checks import Rewritten, require_same_content
 from merging.delta.features import supported_features
+from merging.delta.mapping import stored_sql
+from merging.delta.writing import temporary_folder, written_elsewhere
 from merging.engines.duckdb import DuckDBEngine, aggregates_sql, fresh_name
 from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, Keys, NotSaid, Rows
+from merging.engines.spark_files import Rewriting, Work, Writing, files_in, quoted
 from merging.engines.spark_sql import Said, spark_sql, spark_type
-from merging.errors import ClusterFailed, MergeError
+from merging.errors import ClusterFailed, MergeError, TableUnreachable
 from merging.sql.quoting import column_label, column_sql, quote
 from merging.sql.session import Session
 from merging.sql.types import duckdb_type
+from merging.store.stores import each_at_once
 
 _LOOK_EVERY = 0.5  # seconds
 _LEAVE_WITHIN = 5.0  # seconds
 _TRIES = 4
 _BROADCAST_UP_TO = 1 << 28  # bytes of keys that every executor may hold
 _ROWS_AT_ONCE = 100_000
+_SENT_AT_ONCE = 1 << 29  # bytes of rows that come
 _LONGEST_SAID = 400
 
 #: How a session reads tables as the log and their files have them, and takes keys of any number. The sizes are set as
@@ -110,7 +117,7 @@ def require_address(address: str) -> None:
 
 
 class SparkConnectEngine:
-    """Reads with a cluster; each call is a session of its own. What comes back is held in the session here.
+    """Reads and writes with a cluster; each call is a session of its own. What comes back is held in the session here.
 
     ``while_waiting`` is called about twice a second from the thread of the caller; what it raises ends the call.
     Raises ClusterFailed where the cluster cannot be reached or cannot do it, and where what it answers is not of the
@@ -125,6 +132,7 @@ class SparkConnectEngine:
         self._opened = opened
         self._cluster = cluster
         self._while_waiting = while_waiting
+        self._looked = time.monotonic()
 
     def rows_of(
         self, snapshot: Snapshot, keys: Keys, columns: Sequence[str], files: Collection[int] | None
@@ -238,6 +246,104 @@ class SparkConnectEngine:
             number = self._opened.number(f"SELECT count(*) FROM {into}")
         return Aggregated(into, number)
 
+    def rewrite(
+        self, snapshot: Snapshot, fields: Sequence[TableField], rewrites: Sequence[Rewrite]
+    ) -> list[WrittenFile]:
+        """See ``Engine``."""
+        job = Rewriting(snapshot, fields, rewrites, _root_there(snapshot))
+        paths = [one.path for one in rewrites]
+        made = self._made(snapshot, job.work_into, paths, fields, job.further)
+        names = [one.name for one in fields]
+        for one, written in zip(rewrites, made, strict=True):
+            self._require_rows(written, one.rows)
+            self._look()
+            require_same_content(
+                self._opened.connection,
+                snapshot,
+                Rewritten(one.files, one.removed, one.path),
+                names,
+                row_ids=bool(job.further),
+                read_by_others=True,
+            )
+        return made
+
+    def write(
+        self,
+        snapshot: Snapshot,
+        fields: Sequence[TableField],
+        files: Iterable[NewFile],
+        further: Sequence[str] = (),
+    ) -> Iterator[WrittenFile]:
+        """See ``Engine``."""
+        paths: list[str] = []
+        tables: list[pa.Table] = []
+        for file in files:
+            paths.append(file.path)
+            tables.append(self._opened.table(stored_sql(file.rows, fields, *further)))
+            if sum(one.nbytes for one in tables) > _SENT_AT_ONCE:
+                yield from self._sent(snapshot, fields, paths, tables)
+                paths, tables = [], []
+        if tables:
+            yield from self._sent(snapshot, fields, paths, tables)
+
+    def _sent(
+        self,
+        snapshot: Snapshot,
+        fields: Sequence[TableField],
+        paths: Sequence[str],
+        tables: Sequence[pa.Table],
+    ) -> list[WrittenFile]:
+        further = [
+            TableField(one.name, one.name, None, one.type) for one in [*tables[0].schema][len(fields) :]
+        ]
+        job = Writing(fields, further, tables, _root_there(snapshot))
+        made = self._made(snapshot, job.work_into, paths, fields, further)
+        for table, written in zip(tables, made, strict=True):
+            self._require_rows(written, len(table))
+        return made
+
+    def _made(
+        self,
+        snapshot: Snapshot,
+        work_into: Callable[[str], Work],
+        paths: Sequence[str],
+        fields: Sequence[TableField],
+        further: Sequence[TableField],
+    ) -> list[WrittenFile]:
+        """The files that work writes, under their own names. However it ends, nothing else of it is left."""
+        store, folder = snapshot.store, temporary_folder(paths[0])
+        work = work_into(folder)
+
+        def writing(session: Any, functions: Any) -> Iterator[pa.Table]:
+            from pyspark.sql.types import StructType
+
+            work(session, functions, StructType.fromJson)
+            yield from ()
+
+        try:
+            with self._working(snapshot, writing, "write") as answers:
+                for _ in answers:
+                    pass
+            found = sorted(files_in(store, folder))
+            if [number for number, _ in found] != [*range(len(paths))]:
+                raise self._failure(f"It wrote {len(found):,} files where {len(paths):,} were asked for.")
+            moves = [(path, to) for (_, path), to in zip(found, paths, strict=True)]
+            each_at_once(store, lambda move: store.move(*move), moves)
+        finally:
+            with contextlib.suppress(TableUnreachable):  # it goes with what else attempts left behind
+                store.remove_folder(folder)
+        return each_at_once(store, lambda path: written_elsewhere(snapshot, path, fields, further), paths)
+
+    def _require_rows(self, written: WrittenFile, rows: int) -> None:
+        if written.rows != rows:
+            raise self._failure(f"It wrote {written.rows:,} rows of a file where there are {rows:,}.")
+
+    def _look(self) -> None:
+        """Ask whoever waits, as often as while the cluster works."""
+        if self._while_waiting is not None and time.monotonic() - self._looked > _LOOK_EVERY:
+            self._looked = time.monotonic()
+            self._while_waiting()
+
     def _take(self, into: str, told: Sequence[tuple[str, str]], answer: pa.Table) -> None:
         for (name, kind), field_ in zip(told, answer.schema, strict=True):
             if _type_of(field_.type) != kind:
@@ -299,13 +405,29 @@ class SparkConnectEngine:
         self, snapshot: Snapshot, question: Callable[[Any, Any, Any], Any]
     ) -> Iterator[Iterator[pa.Table]]:
         """The answers to a question about the table, as they come; left early, the operation ends on the cluster."""
-        operation = _Operation(self._cluster, snapshot, question)
+
+        def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
+            uri = _address_there(snapshot.uri)
+            table = session.read.format("delta").option("versionAsOf", snapshot.version).load(uri)
+            plan = question(table, functions, session)._plan.to_proto(session.client)
+            for answer in session.client.to_table_as_iterator(plan, {}):
+                if isinstance(answer, pa.Table):
+                    yield answer
+
+        with self._working(snapshot, reading, "read") as answers:
+            yield answers
+
+    @contextlib.contextmanager
+    def _working(
+        self, snapshot: Snapshot, work: Callable[[Any, Any], Iterator[pa.Table]], verb: str
+    ) -> Iterator[Iterator[pa.Table]]:
+        operation = _Operation(self._cluster, snapshot, work)
         try:
-            yield self._waited_for(operation)
+            yield self._waited_for(operation, verb)
         finally:
             operation.leave()
 
-    def _waited_for(self, operation: _Operation) -> Iterator[pa.Table]:
+    def _waited_for(self, operation: _Operation, verb: str) -> Iterator[pa.Table]:
         end = time.monotonic() + self._cluster.seconds
         while True:
             if time.monotonic() > end:
@@ -321,10 +443,10 @@ class SparkConnectEngine:
             if told is None:
                 return
             if isinstance(told, BaseException):
-                raise self._named(told) from told
+                raise self._named(told, verb) from told
             yield told
 
-    def _named(self, error: BaseException) -> Exception:
+    def _named(self, error: BaseException, verb: str) -> Exception:
         """What ended the operation, as an error of the engine's family."""
         if isinstance(error, ClusterFailed):
             return error
@@ -342,7 +464,7 @@ class SparkConnectEngine:
             return self._failure(
                 "It cannot be reached, or went away in the middle of the work.", retriable=True
             )
-        return self._failure(f"It could not read the table: {said}")
+        return self._failure(f"It could not {verb} the table: {said}")
 
 
 def _said(expressions: Sequence[str], labels: Mapping[str, Said]) -> list[str]:
@@ -388,16 +510,14 @@ class _Aggregating:
         self.told = [(quote(name), kind) for name, kind, *_ in described]
         types = {name: Said(name, None) for name, *_ in described}
         self._having = spark_sql(asked.having, types)
-        self._keys = (
-            [_quoted_there(name) for name in changes.gone.columns] if changes and changes.gone else []
-        )
+        self._keys = [quoted(name) for name in changes.gone.columns] if changes and changes.gone else []
         self._gone, self._added = self._sent(opened, changes)
 
     def _cell(self, name: str, stored: pa.DataType | None) -> str:
-        quoted = _quoted_there(name)
+        cell = quoted(name)
         if stored is None:
             return f"CAST(NULL AS {spark_type(self._types[name])})"
-        return quoted if stored == self._types[name] else f"CAST({quoted} AS {spark_type(self._types[name])})"
+        return cell if stored == self._types[name] else f"CAST({cell} AS {spark_type(self._types[name])})"
 
     def _sent(self, opened: Session, changes: Changes | None) -> tuple[pa.Table | None, pa.Table | None]:
         """Keys of the rows that go, and cells of those that come."""
@@ -477,15 +597,15 @@ def _status(error: BaseException) -> str:
 
 
 class _Operation:
-    """One question, asked in a thread of its own. ``answers`` gives tables, then None at the end or what ended it."""
+    """One piece of work, in a thread of its own. ``answers`` gives tables, then None at the end or what ended it."""
 
     def __init__(
-        self, cluster: Cluster, snapshot: Snapshot, question: Callable[[Any, Any, Any], Any]
+        self, cluster: Cluster, snapshot: Snapshot, work: Callable[[Any, Any], Iterator[pa.Table]]
     ) -> None:
         self.answers: queue.Queue[pa.Table | BaseException | None] = queue.Queue(4)
         self._cluster = cluster
         self._snapshot = snapshot
-        self._question = question
+        self._task = work
         self._over = threading.Event()
         self._session: Any = None
         self._thread = threading.Thread(target=self._work, name="spark", daemon=True)
@@ -529,14 +649,8 @@ class _Operation:
             return
         from pyspark.sql.connect import functions
 
-        uri = _address_there(self._snapshot.uri)
-        self._require_same(session, uri)
-        table = session.read.format("delta").option("versionAsOf", self._snapshot.version).load(uri)
-        frame = self._question(table, functions, session)
-        plan = frame._plan.to_proto(session.client)
-        for answer in session.client.to_table_as_iterator(plan, {}):
-            if isinstance(answer, pa.Table):
-                yield answer
+        self._require_same(session, _address_there(self._snapshot.uri))
+        yield from self._task(session, functions)
 
     def _require_same(self, session: Any, uri: str) -> None:
         """Raise ClusterFailed where the cluster has another table at the address: nothing that it says were true."""
@@ -582,13 +696,8 @@ def _placed(table: Any, functions: Any, columns: Sequence[str], *more: Any, numb
     """
     stands = table.metadataColumn("_metadata")
     number = stands["row_index"] if numbered else functions.lit(0)
-    cells = [functions.col(_quoted_there(name)).alias(f"c{place}") for place, name in enumerate(columns)]
+    cells = [functions.col(quoted(name)).alias(f"c{place}") for place, name in enumerate(columns)]
     return table.select(stands["file_path"].alias("f"), number.alias("r"), *more, *cells)
-
-
-def _quoted_there(name: str) -> str:
-    """A column's name as Spark reads it."""
-    return "`{}`".format(name.replace("`", "``"))
 
 
 def _bounds(keys: pa.ChunkedArray) -> tuple[Any, Any] | None:
@@ -630,6 +739,11 @@ def _address_there(uri: str) -> str:
     """The table's address as Spark's file systems call it."""
     scheme, separator, rest = uri.partition("://")
     return f"{_SCHEMES.get(scheme, scheme)}{separator}{rest}" if separator else uri
+
+
+def _root_there(snapshot: Snapshot) -> str:
+    """Where the table's files stand, as Spark's file systems call it."""
+    return _address_there(snapshot.store.uri).rstrip("/")
 
 
 class _NamedFiles:

@@ -27,6 +27,7 @@ from merging.delta import (
     verify,
     verify_logged,
 )
+from merging.engines import TableWriter
 from merging.errors import (
     CommitDiffers,
     CommitRefused,
@@ -137,14 +138,16 @@ class MergeExecutor:
         if not report.ok and not (request.force_merge and report.can_be_forced):
             raise ValidationFailed(report)
         facts = self._facts(made, report, attempt)
-        self._enter(
-            "writing",
-            added=made.rows_added,
-            updated=made.rows_updated,
-            deleted=made.rows_deleted,
-            deleted_share=made.deleted_share,
-        )
-        prepared = self._prepared(made)
+        effect = {
+            "added": made.rows_added,
+            "updated": made.rows_updated,
+            "deleted": made.rows_deleted,
+            "deleted_share": made.deleted_share,
+        }
+        self._enter("writing", **effect)
+        writer = TableWriter(made.session, lambda: self.progress("writing", **effect))
+        prepared = self._prepared(made, writer)
+        facts["writes"] = [dict(vars(one)) for one in writer.writes]
         facts["bytes_written"] = prepared.bytes_written
         facts["row_count_after"] = prepared.row_count_after
         try:
@@ -157,7 +160,7 @@ class MergeExecutor:
             raise
         return self._commit(made, prepared, facts, report, attempt)
 
-    def _prepared(self, made: MergePlan) -> PreparedCommit:
+    def _prepared(self, made: MergePlan, writer: TableWriter) -> PreparedCommit:
         """The files of the commit and, beside them, the images of the rows that it changes: all of them or none."""
         prepared = None
         try:
@@ -168,6 +171,7 @@ class MergeExecutor:
                     made.row_changes(),
                     attempt_id=self.request.attempt_id,
                     new_schema=made.alignment.schema if made.schema_changes else None,
+                    writer=writer,
                 )
         except BaseException:
             if prepared is None:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from merging.delta import FoundTransaction, Snapshot, open_snapshot, read_history
-from merging.engines import EngineRead
+from merging.engines import EngineRead, EngineWrite
 from merging.errors import MergedOtherwise, MergeFactsLost, TableChanged
 from merging.executing.artefacts import find_summary
 from merging.executing.results import CommittedMerge, MergeResult, VersionDiff
@@ -166,6 +166,7 @@ def result_of(facts: Mapping[str, Any], version: int, *, already_merged: bool) -
         marker_only=bool(facts["marker_only"]),
         engine_version=facts["engine_version"],
         reads=tuple(EngineRead(**one) for one in facts.get("reads", ())),  # older commits tell none
+        writes=tuple(EngineWrite(**one) for one in facts.get("writes", ())),
     )
 
 
@@ -193,6 +194,7 @@ def result_from_document(document: Mapping[str, Any]) -> MergeResult:
         ),
         engine_version=str(document["engine_version"]),
         reads=tuple(EngineRead(**one) for one in document.get("reads", ())),
+        writes=tuple(EngineWrite(**one) for one in document.get("writes", ())),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from merging.engines import EngineRead
+from merging.engines import EngineRead, EngineWrite
 from merging.errors import CommitDiffers
 from merging.expectations.report import ValidationReport
 from merging.model import SchemaChange
@@ -27,7 +27,7 @@ class VersionDiff:
 class MergeResult:
     """A merge that stands in the table. ``already_merged`` tells that an earlier attempt had committed it,
     ``difference`` (in what MergeDiffers carries) how the table is other than planned, ``reads`` which engine looked
-    for rows in the table and in how much of it.
+    for rows in the table and in how much of it, ``writes`` which wrote files for it, and how many.
     """
 
     merged_version: int
@@ -50,6 +50,7 @@ class MergeResult:
     engine_version: str = ""
     difference: str = ""
     reads: tuple[EngineRead, ...] = ()
+    writes: tuple[EngineWrite, ...] = ()
 
 
 class MergeDiffers(CommitDiffers):

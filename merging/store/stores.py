@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -107,6 +108,15 @@ class TableStore(Protocol):
     def keeping(self, *paths: str) -> AbstractContextManager[None]:
         """Until the block ends what is read or written of these files is asked of a distant store once."""
 
+    def within(self, folder: str) -> Iterator[StoredObject]:
+        """Every object in a folder and its folders, in no order."""
+
+    def move(self, path: str, to: str) -> None:
+        """Give an object another name, a fresh one; durable only after `sync`."""
+
+    def remove_folder(self, folder: str) -> None:
+        """Delete all that is in a folder; that there is none is no error."""
+
     def sync(self, paths: Iterable[str]) -> None:
         """Make the written files durable, with the folders that name them."""
 
@@ -161,11 +171,14 @@ class LocalStore:
             return sorted(entry.name for entry in entries if entry.name > start_after and entry.is_file())
         return []
 
-    @names_unreachable
     def walk(self) -> Iterator[StoredObject]:
-        for folder, _, names in os.walk(self.root):
+        return self.within("")
+
+    @names_unreachable
+    def within(self, folder: str) -> Iterator[StoredObject]:
+        for place, _, names in os.walk(self._full(folder)):
             for name in names:
-                full = os.path.join(folder, name)
+                full = os.path.join(place, name)
                 with contextlib.suppress(FileNotFoundError):
                     status = os.stat(full)
                     yield StoredObject(
@@ -257,6 +270,17 @@ class LocalStore:
         return contextlib.nullcontext()
 
     @names_unreachable
+    def move(self, path: str, to: str) -> None:
+        os.rename(self._full(path), self._target(to))
+
+    @names_unreachable
+    def remove_folder(self, folder: str) -> None:
+        shutil.rmtree(self._full(folder), ignore_errors=True)
+        for above in list(Path(folder).parents)[:-1]:
+            with contextlib.suppress(OSError):  # others have something in it
+                os.rmdir(self._full(str(above)))
+
+    @names_unreachable
     def sync(self, paths: Iterable[str]) -> None:
         folders = set()
         for path in paths:
@@ -331,6 +355,9 @@ class ObjectStore:
     def walk(self) -> Iterator[StoredObject]:
         yield from self.client.list("")
 
+    def within(self, folder: str) -> Iterator[StoredObject]:
+        yield from self.client.list(folder)
+
     def read(self, path: str) -> bytes:
         return self.client.get(path)
 
@@ -372,6 +399,13 @@ class ObjectStore:
 
     def keeping(self, *paths: str) -> AbstractContextManager[None]:
         return self._reader.keeping(paths)
+
+    def move(self, path: str, to: str) -> None:
+        self.client.copy(path, to)
+        self.delete([path])
+
+    def remove_folder(self, folder: str) -> None:
+        self.delete([item.path for item in self.within(folder)])
 
     def sync(self, paths: Iterable[str]) -> None:
         """A finished put is durable in an object store."""

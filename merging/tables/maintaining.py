@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from merging import delta
 from merging.delta import Snapshot, open_snapshot
+from merging.engines import EngineWrite, TableWriter
 from merging.errors import (
     CommitDiffers,
     MergeFailed,
@@ -55,7 +56,7 @@ class TableCondition:
 
 @dataclass(frozen=True)
 class Compacted:
-    """What a compaction did; ``version`` is None where there was nothing to do."""
+    """What a compaction did; ``version`` is None where there was nothing to do. ``writes`` tells which engine wrote."""
 
     version: int | None
     files_removed: int
@@ -63,6 +64,7 @@ class Compacted:
     vectors_folded: int
     bytes_written: int
     row_count: int
+    writes: tuple[EngineWrite, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,19 +116,22 @@ def compact(
     user: str = "",
     dead_share: float = 0.0,
     before_commit: Callable[[], None] = lambda: None,
+    while_waiting: Callable[[], None] | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> Compacted:
     """Write small files together and fold away the vectors of files with more than ``dead_share`` dead rows.
 
     One compare-and-swap like every merge, on a snapshot opened here; where others commit meanwhile it begins again, a
-    few times. ``before_commit`` has the last word: what it raises leaves the table as it was. The rows are counted
-    before and after, in the log and in the files themselves.
+    few times. ``before_commit`` has the last word: what it raises leaves the table as it was. ``while_waiting`` is
+    called about twice a second while a cluster works; what it raises ends it likewise. The rows are counted before and
+    after, in the log and in the files themselves.
     Raises VersionMoved, UnsupportedTable, CommitDiffers where the version stands and is wrong, and MergeFailed.
     """
     for attempt in range(1, COMPACTION_ATTEMPTS + 1):
         snapshot = open_snapshot(table_uri, storage_options=storage_options)
         try:
             with session() as opened:
+                writer = TableWriter(opened, while_waiting)
                 done = delta.compact(
                     opened.connection,
                     snapshot,
@@ -137,6 +142,7 @@ def compact(
                     dead_share=dead_share,
                     user=user,
                     step=lambda name: before_commit() if name == "before-put" else None,
+                    writer=writer,
                 )
         except VersionMoved:
             if attempt == COMPACTION_ATTEMPTS:
@@ -151,6 +157,7 @@ def compact(
             vectors_folded=done.vectors_folded,
             bytes_written=done.bytes_written,
             row_count=snapshot.row_count,
+            writes=tuple(writer.writes),
         )
     raise AssertionError("The last attempt returns or raises.")
 

@@ -64,7 +64,7 @@ def test_a_cluster_that_gives_nothing_leaves_all_as_it_is(
         world.merge(staged)
     assert time.monotonic() - began < 30
     assert failed.value.message == (
-        "The Spark cluster 127.0.0.1:9 could not read the table. It cannot be reached, or went away in the middle of "
+        "The Spark cluster 127.0.0.1:9 failed. It cannot be reached, or went away in the middle of "
         "the work. Nothing was changed: try again once it works, or let an owner choose DuckDB in the dataset's "
         "settings."
     )

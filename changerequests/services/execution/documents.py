@@ -20,6 +20,7 @@ def result_document(result: merging.MergeResult) -> dict[str, Any]:
         "schema_changes": [dict(vars(change)) for change in result.schema_changes],
         "strategy": result.strategy,
         "reads": [dict(vars(one)) for one in result.reads],
+        "writes": [dict(vars(one)) for one in result.writes],
         "conflicts_overridden": result.conflicts_overridden,
         # Of the suite, a merge that was interrupted remembers less here; the whole report is in validation.json.
         "validation": [check_document(check) for check in result.validation.checks if check.built_in],

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from merging.delta.log import list_commits, load_tombstones, read_commits
 from merging.delta.snapshot import Snapshot
-from merging.delta.writing import attempt_mark, attempt_marks, holds_mark
+from merging.delta.writing import TEMPORARY, attempt_mark, attempt_marks, holds_mark
 from merging.store.client import StoredObject
 from merging.store.stores import TableStore, is_unlinked
 
@@ -55,7 +55,7 @@ def find_unneeded(
     Left out are: files of this snapshot and of those in `protect` (versions that open requests may still read),
     files that were removed from the table within the retention, files younger than it (a commit may be about
     to name them), files of the running attempts `protect_attempts`, and every folder that begins with "_"
-    except the change data feed and what a killed writer of ours left beside the log.
+    except the change data feed, what a killed writer of ours left beside the log, and what was written for attempts.
     """
     now = int(time.time() * 1000) if now_ms is None else now_ms
     horizon = now - int(retention_hours * HOUR_MS)
@@ -122,6 +122,6 @@ def _recently_removed(store: TableStore, snapshot: Snapshot, horizon: int) -> se
 
 def _spared(path: str) -> bool:
     folders = path.split("/")
-    if folders[0] == "_change_data" or is_unlinked(path):
+    if folders[0] in ("_change_data", TEMPORARY) or is_unlinked(path):
         return False
     return any(part.startswith(("_", ".")) and "=" not in part for part in folders)

@@ -18,7 +18,14 @@ import pyarrow as pa
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify
 from merging.delta.features import upgraded_protocol
 from merging.delta.snapshot import Snapshot
-from merging.delta.writing import PreparedCommit, Step, no_step, prepare_rewrite, target_file_size
+from merging.delta.writing import (
+    FileWriter,
+    PreparedCommit,
+    Step,
+    no_step,
+    prepare_rewrite,
+    target_file_size,
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,15 @@ def compact(
     dead_share: float = 0.0,
     user: str = "",
     step: Step = no_step,
+    writer: FileWriter | None = None,
 ) -> Compaction:
     """Rewrite small files together and fold vectors away; the rows stay the same.
 
     A file counts as small below `small_file_share` of the target size, and is rewritten when its partition
     has another such; a file with a vector is rewritten when more than `dead_share` of its rows are dead. A file that
     somebody clustered is not put together with others: its rows would no longer be where they were put.
-    `step` is called as in `commit`: what it raises before the put leaves the table as it was.
+    `step` is called as in `commit`: what it raises before the put leaves the table as it was. `writer` writes the
+    files, DuckDB where nobody is named.
     Raises VersionMoved when somebody committed meanwhile (nothing is changed then), UnsupportedTable for
     features that we cannot write.
     """
@@ -59,7 +68,7 @@ def compact(
         return Compaction(None, 0, 0, 0, 0)
     folded = int(snapshot.files.having_vectors()[chosen].sum())
     metrics = {"numRemovedFiles": len(chosen), "numDeletionVectorsRemoved": folded}
-    prepared = prepare_rewrite(connection, snapshot, groups, (), attempt_id=attempt_id)
+    prepared = prepare_rewrite(connection, snapshot, groups, (), attempt_id=attempt_id, writer=writer)
     added = _files_added(prepared)
     committed = _commit(
         prepared,

@@ -11,17 +11,32 @@ the one that is always there. Under them lie `data_files` (one Parquet file) and
 
 from __future__ import annotations
 
+from merging.delta.writing.asked import FileWriter, NewFile, Rewrite
+from merging.delta.writing.by_duckdb import DuckDBFiles
 from merging.delta.writing.changes import RowChanges
-from merging.delta.writing.data_files import target_file_size
-from merging.delta.writing.file_names import attempt_mark, attempt_marks, holds_mark
+from merging.delta.writing.data_files import WrittenFile, target_file_size
+from merging.delta.writing.file_names import (
+    TEMPORARY,
+    attempt_mark,
+    attempt_marks,
+    holds_mark,
+    temporary_folder,
+)
+from merging.delta.writing.from_elsewhere import read_alike, written_elsewhere
 from merging.delta.writing.prepared import PreparedCommit, Step, no_step
 from merging.delta.writing.preparing import prepare, prepare_first, prepare_rewrite
 from merging.delta.writing.row_ids import keeps_row_ids
 
 __all__ = [
+    "TEMPORARY",
+    "DuckDBFiles",
+    "FileWriter",
+    "NewFile",
     "PreparedCommit",
+    "Rewrite",
     "RowChanges",
     "Step",
+    "WrittenFile",
     "attempt_mark",
     "attempt_marks",
     "holds_mark",
@@ -30,5 +45,8 @@ __all__ = [
     "prepare",
     "prepare_first",
     "prepare_rewrite",
+    "read_alike",
     "target_file_size",
+    "temporary_folder",
+    "written_elsewhere",
 ]

@@ -26,7 +26,7 @@ _NUMBERS = ("baseRowId", "defaultRowCommitVersion")
 
 
 class CommitBuilder:
-    """Collects actions, files and figures while a commit is prepared; `files` writes what it names.
+    """Collects actions, files and figures while a commit is prepared; `writer` writes what it names.
 
     `schema` are the table's columns after the commit; a commit whose rows stay the same has no `data_change`.
     """
@@ -34,7 +34,7 @@ class CommitBuilder:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        files: FileWriter,
+        writer: FileWriter,
         snapshot: Snapshot,
         attempt_id: str,
         schema: pa.Schema,
@@ -43,7 +43,7 @@ class CommitBuilder:
     ) -> None:
         self.data_change = data_change
         self.connection = connection
-        self.files = files
+        self.writer = writer
         self.snapshot = snapshot
         self.attempt_id = attempt_id
         self.schema = schema
@@ -99,7 +99,7 @@ class CommitBuilder:
         self, columns: Sequence[str], files: Iterable[NewFile], further: Sequence[str] = ()
     ) -> Iterator[WrittenFile]:
         """Write files of rows that come, in their order; see `FileWriter`."""
-        for written in self.files.write(self.snapshot, self.stored(columns), self._noted(files), further):
+        for written in self.writer.write(self.snapshot, self.stored(columns), self._noted(files), further):
             self.bytes_written += written.size
             yield written
 

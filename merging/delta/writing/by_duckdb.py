@@ -98,7 +98,9 @@ def _without(
             rows_per_group=_ROWS_PER_GROUP,
             in_order=False,
         )
-        require_same_content(cursor, snapshot, Rewritten(index, removed, one.path), names, row_ids=kept_ids)
+        require_same_content(
+            cursor, snapshot, Rewritten(one.files, removed, one.path), names, row_ids=kept_ids
+        )
         return written
 
 

@@ -1,7 +1,8 @@
 """What files of ours are called, and in which folders they stand.
 
 Every name tells the attempt that wrote the file, so that what a dead attempt left behind is found by it: the name of a
-data file holds it, that of a file of vectors the beginning of its UUID.
+data file holds it, that of a file of vectors the beginning of its UUID. What others write for an attempt stands in a
+folder of the attempt until it is ours.
 """
 
 from __future__ import annotations
@@ -18,12 +19,20 @@ from merging.delta.snapshot import Snapshot
 
 _LONGEST_FOLDER = 255  # bytes, of every common file system
 _DATA_FILE = re.compile(r"[a-z]+-(.+)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.parquet")
+TEMPORARY = "_headgate"
+"""The folder of a table for what is written for attempts and not yet theirs. Readers leave it out, as all that begins
+with an underscore."""
 _VECTOR_FILE = re.compile(r"deletion_vector_([0-9a-f-]{28})[0-9a-f]{8}\.bin")
 
 
 def data_file_name(attempt_id: str, kind: str = "part") -> str:
     """A fresh name for a file of rows, `kind` being a word in small letters."""
     return f"{kind}-{attempt_id}-{uuid.uuid4()}.parquet"
+
+
+def temporary_folder(path: str) -> str:
+    """A fresh folder for what becomes the file of an attempt at `path`, and others of its."""
+    return f"{TEMPORARY}/{attempt_mark(path)}/{uuid.uuid4()}"
 
 
 def vector_identity(attempt_id: str) -> uuid.UUID:
@@ -44,7 +53,9 @@ def attempt_marks(attempt_id: str) -> tuple[str, str]:
 
 
 def attempt_mark(path: str) -> str | None:
-    """What tells the attempt in the name of a file of ours; None where the name is no such."""
+    """What tells the attempt in the name of a file of ours, or of one written for it; None where it is no such."""
+    if path.startswith(f"{TEMPORARY}/"):
+        return path.split("/")[1]
     name = path.rpartition("/")[2]
     named = _DATA_FILE.fullmatch(name) or _VECTOR_FILE.fullmatch(name)
     return named[1] if named else None
@@ -52,7 +63,7 @@ def attempt_mark(path: str) -> str | None:
 
 def holds_mark(path: str, marks: Collection[str]) -> bool:
     """Whether a file's name holds one of the marks anywhere: what is to be kept is told by less than what may go."""
-    name = path.rpartition("/")[2]
+    name = path if path.startswith(f"{TEMPORARY}/") else path.rpartition("/")[2]
     return any(mark in name for mark in marks)
 
 

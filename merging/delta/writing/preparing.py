@@ -35,18 +35,18 @@ def prepare(
     attempt_id: str,
     new_schema: pa.Schema | None = None,
     step: Step = no_step,
-    files: FileWriter | None = None,
+    writer: FileWriter | None = None,
 ) -> PreparedCommit:
     """Write the files of one commit on top of `snapshot`; nothing is visible before `commit`.
 
     `new_schema`: the table's columns after the merge, when columns are added or widened. `step` is told
-    "files-written" and "files-synced". `files` writes them, DuckDB where nobody is named.
+    "files-written" and "files-synced". `writer` writes the files, DuckDB where nobody is named.
     On any error the files already written are deleted. Raises UnsupportedTable (also for updates of an
     append-only table) and MergeFailed.
     """
     strategy = snapshot.strategy()
-    files = files or DuckDBFiles(connection)
-    builder = CommitBuilder(connection, files, snapshot, attempt_id, new_schema or snapshot.schema)
+    writer = writer or DuckDBFiles(connection)
+    builder = CommitBuilder(connection, writer, snapshot, attempt_id, new_schema or snapshot.schema)
     if snapshot.append_only and changes.removed and builder.count_rows(changes.removed):
         raise UnsupportedTable(
             ["appendOnly"],
@@ -77,17 +77,17 @@ def prepare_rewrite(
     leading: Sequence[dict[str, Any]],
     *,
     attempt_id: str,
-    files: FileWriter | None = None,
+    writer: FileWriter | None = None,
 ) -> PreparedCommit:
     """Write the live rows of each group of files (one partition each) to new files; no row changes.
 
-    `leading` are metaData and protocol actions of the same commit; `files` as of `prepare`. Raises UnsupportedTable,
+    `leading` are metaData and protocol actions of the same commit; `writer` as of `prepare`. Raises UnsupportedTable,
     MergeFailed.
     """
     snapshot.require_writable()
     probe(snapshot.store)
-    files = files or DuckDBFiles(connection)
-    builder = CommitBuilder(connection, files, snapshot, attempt_id, snapshot.schema, data_change=False)
+    writer = writer or DuckDBFiles(connection)
+    builder = CommitBuilder(connection, writer, snapshot, attempt_id, snapshot.schema, data_change=False)
     builder.actions += leading
     with _files_of(builder):
         rewrite_together(builder, groups)

@@ -35,7 +35,7 @@ def _rewritten(builder: CommitBuilder, rewrites: Sequence[Rewrite]) -> list[Writ
         return []
     builder.paths += [one.path for one in rewrites]
     columns = builder.stored(builder.columns_in_files(builder.snapshot.schema))
-    written = builder.files.rewrite(builder.snapshot, columns, rewrites)
+    written = builder.writer.rewrite(builder.snapshot, columns, rewrites)
     builder.bytes_written += sum(one.size for one in written)
     return written
 

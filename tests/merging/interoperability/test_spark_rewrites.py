@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 DUCKDB = EngineChoice("duckdb")
+NO_VECTORS = "TBLPROPERTIES (delta.enableDeletionVectors = false)"
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +122,7 @@ def test_tables_that_spark_made(
     by_spark: EngineChoice, session: SparkSession, tmp_path: Path, columns: str
 ) -> None:
     if "TBLPROPERTIES" not in columns:
-        columns += " TBLPROPERTIES (delta.enableDeletionVectors = false)"
+        columns += f" {NO_VECTORS}"
     uri = made(session, tmp_path, columns)
     chosen(DUCKDB)
     ids = pa.array([1, 2, 3, 150, 250, 9_000], pa.int64())
@@ -132,7 +133,9 @@ def test_tables_that_spark_made(
         destination=str(tmp_path / "staging"),
     )
     result, ours, theirs = twice(uri, staged, by_spark)
-    assert {(one.engine, one.work) for one in result.writes} <= {("spark", "rewrite"), ("spark", "write")}
+    # Nothing is written again of the one, and Spark writes timestamps as INT96, which is read here.
+    here = columns in (TABLES["vectors"], f"{TABLES['instants']} {NO_VECTORS}")
+    assert {one.engine for one in result.writes} == {"duckdb" if here else "spark"}
     names = open_snapshot(ours).schema.names
     assert own_rows(ours) == own_rows(theirs)
     assert spark_rows(session, ours, names) == spark_rows(session, theirs, names)

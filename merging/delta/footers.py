@@ -65,12 +65,14 @@ class Calendar:
     """In which calendar a file's days are counted (Spark's DataSourceUtils, "datetimeRebaseSpec").
 
     `legacy_days`: dates and timestamps are in the Julian calendar before 15 October 1582, as Spark 2 wrote them;
-    `legacy_int96`: so are timestamps stored as INT96. `zone` is where the writer was, None where it did not say.
+    `legacy_int96`: so are timestamps stored as INT96; `int96_by_spark`: they are whole microseconds, for Spark wrote
+    them. `zone` is where the writer was, None where it did not say.
     """
 
     legacy_days: bool = False
     legacy_int96: bool = False
     has_int96: bool = False
+    int96_by_spark: bool = False
     zone: str | None = None
 
 
@@ -206,6 +208,7 @@ def calendar_of(metadata: pq.FileMetaData) -> Calendar:
         legacy_days,
         legacy_int96 and has_int96,
         has_int96,
+        has_int96 and bool(version),
         None if zone is None else zone.decode("utf-8", "replace"),
     )
 

@@ -40,10 +40,17 @@ def read_alike(snapshot: Snapshot, fields: Sequence[TableField], files: Sequence
         layout = footer.layout
         if layout.signature not in known:
             calendar = layout.calendar
-            odd = calendar.legacy_days or calendar.legacy_int96 or calendar.has_int96
-            known[layout.signature] = not odd and _is_plain(layout.arrow, fields)
+            odd = calendar.legacy_days or calendar.legacy_int96
+            held = _without_int96(layout.arrow) if calendar.int96_by_spark else layout.arrow
+            known[layout.signature] = not odd and _is_plain(held, fields)
         found.append(known[layout.signature])
     return found
+
+
+def _without_int96(held: pa.Schema) -> pa.Schema:
+    """The columns of a file of Spark's, whose INT96 are moments: nothing else that it writes comes in nanoseconds."""
+    moment = pa.timestamp("us", "UTC")
+    return pa.schema([one.with_type(moment) if one.type == pa.timestamp("ns") else one for one in held])
 
 
 def written_elsewhere(

@@ -115,6 +115,17 @@ def test_moments_of_other_kinds_are_read_by_us(tmp_path: Path, options: dict[str
     assert held(pa.schema([("t", kind)]), fields, local_place(tmp_path), **options) is alike
 
 
+@pytest.mark.parametrize(("version", "alike"), [("4.1.0", True), ("3.0.2", False)])
+def test_moments_as_int96_are_whole_microseconds_where_spark_wrote_them(
+    tmp_path: Path, version: str, alike: bool
+) -> None:
+    kind = pa.timestamp("us", "UTC")
+    schema = pa.schema([("t", kind)], metadata={"org.apache.spark.version": version})
+    fields = [TableField("t", "t", None, kind)]
+    place = local_place(tmp_path)
+    assert held(schema, fields, place, use_deprecated_int96_timestamps=True) is alike
+
+
 @pytest.mark.parametrize(
     ("columns", "told"),
     [

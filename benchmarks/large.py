@@ -37,7 +37,6 @@ import pyarrow.compute as pc
 
 import merging
 from benchmarks import report
-from benchmarks.merge import peak_memory
 from benchmarks.scale_tables import commit, rows_of
 from merging.delta import Snapshot
 from merging.engines import EngineChoice, EngineName, Keys, Rows
@@ -290,7 +289,7 @@ def measure_here(name: str, table: str, folder: Path) -> dict[str, Any]:
         run(table, str(folder / "staged"))
     except MergeError as error:
         return {"failed": str(error)}
-    return {"seconds": time.perf_counter() - began, "peak": peak_memory()}
+    return {"seconds": time.perf_counter() - began, "peak": report.peak_memory()}
 
 
 if __name__ == "__main__":

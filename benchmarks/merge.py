@@ -364,7 +364,7 @@ def measure_here(engine: str, table: str, changes: str) -> dict[str, Any]:
     started = time.perf_counter()
     rows = run(table, changes)
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "peak": peak_memory(), "rows": rows}
+    return {"seconds": seconds, "peak": report.peak_memory(), "rows": rows}
 
 
 def warm_up(run: Callable[[str, str], int]) -> None:
@@ -376,13 +376,6 @@ def warm_up(run: Callable[[str, str], int]) -> None:
             pyarrow.table(keys | {"_op": ["update"] * 10}), f"{folder}/changes.parquet"
         )
         run(f"{folder}/table", f"{folder}/changes.parquet")
-
-
-def peak_memory() -> int:
-    """This process's own peak in bytes (``ru_maxrss`` would tell the parent's where that was larger)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
 
 
 def run_headgate(table: str, changes: str) -> int:

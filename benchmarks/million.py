@@ -25,7 +25,6 @@ import duckdb
 
 import merging
 from benchmarks import report
-from benchmarks.merge import peak_memory
 
 KEYS = ("id",)
 ROWS = """
@@ -99,7 +98,7 @@ def measure_here(step: Callable[[Path], None], folder: Path) -> dict[str, Any]:
     return {
         "seconds": time.perf_counter() - started,
         "cpu": time.process_time() - used,
-        "peak": peak_memory(),
+        "peak": report.peak_memory(),
     }
 
 

@@ -30,7 +30,6 @@ import pyarrow as pa
 
 import merging
 from benchmarks import report
-from benchmarks.merge import peak_memory
 from benchmarks.scale_tables import (
     SHAPES,
     commit,
@@ -295,7 +294,7 @@ def measure_here(name: str, table: str) -> dict[str, Any]:
         operation.run(table, measured)
     except MergeError as error:
         return {"failed": str(error)}
-    return {"cpu": measured.cpu, "peak": peak_memory()}
+    return {"cpu": measured.cpu, "peak": report.peak_memory()}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import deltalake
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyroaring import BitMap64
@@ -73,15 +72,21 @@ def make_table(folder: Path, shape: Shape) -> Path:
             [_added(folder, number) for number in range(start, min(start + shape.adds, shape.files))],
         )
     if shape.checkpoint == "files":
-        deltalake.DeltaTable(folder).create_checkpoint()
+        _write_checkpoint(folder)
     step = max(1, shape.files // max(1, shape.vectors))
     chosen = range(0, shape.files, step)[: shape.vectors]
     for start in range(0, len(chosen), shape.marked):
         version += 1
         commit(folder, version, _marked(folder, chosen[start : start + shape.marked]))
     if shape.checkpoint == "end":
-        deltalake.DeltaTable(folder).create_checkpoint()
+        _write_checkpoint(folder)
     return folder
+
+
+def _write_checkpoint(folder: Path) -> None:
+    import deltalake  # here, so that what is measured on its tables does not hold it
+
+    deltalake.DeltaTable(folder).create_checkpoint()
 
 
 def rows_of(number: int) -> pa.Table:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.merge import peak_memory
 
 COLUMNS = [f"v{place}" for place in range(8)]
 ENGINES = ("headgate", "doltlite", "dolt")
@@ -104,7 +103,7 @@ def run_headgate(folder: Path, rows: int) -> dict[str, Any]:
         request = merging.MergeRequest(uri, "CR-2", ("id",), proposed, destination=str(folder / "done"))
         started = time.perf_counter()
         merging.merge(request)
-        seconds, peak = time.perf_counter() - started, peak_memory()
+        seconds, peak = time.perf_counter() - started, report.peak_memory()
         data = deltalake_rows(uri)
         [(total,)] = connection.sql("SELECT sum(v0 * 3 + v1) FROM data").fetchall()
         del data
@@ -148,7 +147,7 @@ def run_doltlite(folder: Path, rows: int) -> dict[str, Any]:
     connection.execute("SELECT dolt_checkout('main')")
     started = time.perf_counter()
     connection.execute("SELECT dolt_merge('proposed')").fetchall()
-    seconds, peak = time.perf_counter() - started, peak_memory()
+    seconds, peak = time.perf_counter() - started, report.peak_memory()
     [(total,)] = connection.execute("SELECT sum(v0 * 3 + v1) FROM t").fetchall()
     connection.close()
     return {"seconds": seconds, "peak": peak, "sum": int(total)}

@@ -6,7 +6,7 @@ Reading starts with `open_snapshot`; `locate`, `fetch` and `scan_sql` read rows 
 
 from __future__ import annotations
 
-from merging.delta.active_files import ActiveFiles, differing
+from merging.delta.active_files import ActiveFiles
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify, verify_logged
 from merging.delta.comparing import Compared, compare
 from merging.delta.creating import create_table
@@ -78,7 +78,6 @@ __all__ = [
     "compact",
     "compare",
     "create_table",
-    "differing",
     "discard",
     "engine_paths",
     "fetch",

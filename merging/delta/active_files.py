@@ -58,6 +58,25 @@ MOST_TOGETHER = 4_096
 _MOST_DERIVED = 8
 
 
+#: As many files are told at a time to whoever goes through all: the texts of all at once are most of what they take.
+_TOLD_AT_A_TIME = 8_192
+#: A text that stands in JSON as it is.
+_PLAIN = r"^[ !#-\[\]-~]*$"
+
+
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """Files of somewhere else beside those of a version.
+
+    ``places`` holds, for each of them, the index of the file with its path, -1 where none has it; ``changed`` which of
+    those have another vector now, and ``vectors`` what was told of theirs.
+    """
+
+    places: np.ndarray
+    changed: np.ndarray
+    vectors: Sequence[str | None]
+
+
 @dataclass(eq=False)
 class FileBlock:
     """Data files in columns (``COLUMNS``, and their statistics packed), active or not."""
@@ -228,12 +247,7 @@ class ActiveFiles(Sequence[DataFile]):
     @property
     def are_different(self) -> bool:
         """Whether surely no two have the same path."""
-        # Arrow's own count takes more memory than all that is known of the files.
-        hashes = [
-            np.fromiter(map(hash, chunk.to_pylist()), np.int64, len(chunk))
-            for chunk in self.column("path").chunks
-        ]
-        return not hashes or len(np.unique(np.concatenate(hashes))) == len(self)
+        return len(np.unique(self._path_hashes())) == len(self)
 
     def after(self, changes: Iterable[DataFile | RemovedFile]) -> ActiveFiles:
         """The files after some were added and removed, in this order; the new ones stand last."""
@@ -280,11 +294,67 @@ class ActiveFiles(Sequence[DataFile]):
             sets.append(found)
         return sets[0] - sets[1], sets[1] - sets[0]
 
-    def twins_of(self, paths: pa.ChunkedArray) -> np.ndarray:
-        """For each of the paths, as the log spells them, the index of the file that has it; -1 where none has."""
-        found = pc.index_in(paths, value_set=self.column("path").combine_chunks())
-        places: np.ndarray = found.fill_null(-1).to_numpy().astype(np.int64)
-        pa.default_memory_pool().release_unused()
+    def told(self) -> Iterator[pa.RecordBatch]:
+        """The ``path`` of each file as the log spells it, and its ``vector`` as JSON, NULL where it has none: equal
+        texts are equal vectors. Some thousands at a time.
+        """
+        for part in self._parts:
+            for start in range(0, len(part.rows), _TOLD_AT_A_TIME):
+                rows = pa.array(part.rows[start : start + _TOLD_AT_A_TIME])
+                paths = part.block.columns.column("path").take(rows)
+                yield pa.RecordBatch.from_arrays([paths, _vector_texts(part.block, rows)], ["path", "vector"])
+
+    def twins_of(self, told: Iterable[pa.RecordBatch]) -> Twins:
+        """These files beside those of which somebody else ``told``."""
+        hashes = self._path_hashes()
+        order = np.argsort(hashes)
+        hashes = hashes[order]
+        places, changed, vectors = [np.array([], np.int64)], [np.array([], np.int64)], list[str | None]()
+        seen = 0
+        for batch in told:
+            found = self._places_of(batch.column("path"), hashes, order)
+            there = np.flatnonzero(found >= 0)
+            before = batch.column("vector").take(pa.array(there))
+            differ = _differing(before, self._gathered(_vector_texts, found[there]))
+            vectors += before.filter(pa.array(differ)).to_pylist()
+            differ = there[differ]
+            changed.append(differ + seen)
+            places.append(found)
+            seen += len(batch)
+        if seen > _TOLD_AT_A_TIME:
+            pa.default_memory_pool().release_unused()
+        return Twins(np.concatenate(places), np.concatenate(changed), vectors)
+
+    def _gathered(self, told: Callable[[FileBlock, pa.Array], pa.Array], indexes: np.ndarray) -> pa.Array:
+        """Texts of the files with these indexes, in this order."""
+        numbers = np.searchsorted(self._starts, indexes, side="right") - 1
+        order = np.argsort(numbers, kind="stable")
+        ends = np.flatnonzero(np.diff(numbers[order])) + 1
+        found = [pa.array([], pa.string())]
+        for places in np.split(order, ends) if len(order) else ():
+            part, start = self._parts[numbers[places[0]]], self._starts[numbers[places[0]]]
+            found.append(told(part.block, pa.array(part.rows[indexes[places] - start])))
+        return pa.concat_arrays(found).take(pa.array(np.argsort(order)))
+
+    def _path_hashes(self) -> np.ndarray:
+        # Arrow's own ways to look for texts take more memory than all that is known of the files.
+        hashes = [part.block.derived("hashes of paths", _hashes)[part.rows] for part in self._parts]
+        return np.concatenate(hashes) if hashes else np.array([], np.int64)
+
+    def _places_of(self, paths: pa.Array, hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """The index of the file that has each of the paths, -1 where none has, by the sorted hashes of all."""
+        if not len(hashes):
+            return np.full(len(paths), -1, np.int64)
+        asked = _hashes_of(paths)
+        nearest = np.minimum(np.searchsorted(hashes, asked), len(hashes) - 1)
+        places: np.ndarray = np.where(hashes[nearest] == asked, order[nearest], -1)
+        alike = np.flatnonzero(places >= 0)
+        named = self._gathered(lambda block, rows: block.columns.column("path").take(rows), places[alike])
+        others = alike[_differing(paths.take(pa.array(alike)), named)]
+        if len(others):  # two paths of one hash
+            column = self.column("path").combine_chunks()
+            found = pc.index_in(paths.take(pa.array(others)), value_set=column)
+            places[others] = found.fill_null(-1).to_numpy()
         return places
 
     def with_paths(self, paths: Iterable[str]) -> np.ndarray:
@@ -292,23 +362,26 @@ class ActiveFiles(Sequence[DataFile]):
         found = pc.is_in(self.column("path"), value_set=pa.array([*paths], pa.string()))
         return np.flatnonzero(found.to_numpy())
 
-    def vector_texts(self) -> pa.ChunkedArray:
-        """The vector of each file as JSON, NULL where it has none: equal texts are equal vectors."""
-        table = self.derived("vectors as texts", _vector_texts)
-        return table.column("vector")
-
     @property
     def nbytes(self) -> int:
         """About how many bytes the blocks take, whoever else has them."""
         return sum(part.block.columns.nbytes + part.block.stats.nbytes for part in self._parts)
 
 
-def differing(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:
+def _differing(left: pa.Array, right: pa.Array) -> np.ndarray:
     """Where two columns of texts do not say the same."""
     same = pc.fill_null(pc.equal(left, right), False)
     both_null = pc.and_(pc.is_null(left), pc.is_null(right))
-    agree: np.ndarray = pc.or_(same, both_null).to_numpy()
+    agree: np.ndarray = pc.or_(same, both_null).to_numpy(zero_copy_only=False)
     return ~agree
+
+
+def _hashes(block: FileBlock) -> np.ndarray:
+    return _hashes_of(block.columns.column("path"))
+
+
+def _hashes_of(texts: pa.Array) -> np.ndarray:
+    return np.fromiter(map(hash, texts.to_pylist()), np.int64, len(texts))
 
 
 def identities_of(
@@ -389,16 +462,24 @@ def _file(
     return DataFile(path, size, dict(partition or ()), modified, stats, records, vector, named)
 
 
-def _vector_texts(block: FileBlock) -> pa.RecordBatch:
-    columns = block.columns
-    kinds = columns.column("vector_type")
-    texts: list[str | None] = [None] * len(kinds)
-    places = np.flatnonzero(kinds.is_valid().to_numpy(zero_copy_only=False))
-    named = ("vector_type", "vector_path", "vector_offset", "vector_size", "dead")
-    values = [columns.column(name).take(pa.array(places)).to_pylist() for name in named]
-    for place, row in zip(places, zip(*values, strict=True), strict=True):
-        texts[place] = json.dumps(VectorDescriptor(*row).to_log())
-    return pa.RecordBatch.from_arrays([pa.array(texts, pa.string())], ["vector"])
+def _vector_texts(block: FileBlock, rows: pa.Array) -> pa.Array:
+    """The vectors of the files in these rows as an action has them, in JSON, NULL where there is none."""
+    kind, path, offset, size, dead = (
+        block.columns.column(name).take(rows)
+        for name in ("vector_type", "vector_path", "vector_offset", "vector_size", "dead")
+    )
+    begins = pc.binary_join_element_wise('", "offset": ', offset.cast(pa.string()), "").fill_null('"')
+    texts = pc.binary_join_element_wise(
+        '{"storageType": "', kind, '", "pathOrInlineDv": "', path, begins, ', "sizeInBytes": ', size.cast(pa.string()),
+        ', "cardinality": ', dead.cast(pa.string()), "}", "",
+    )  # fmt: skip
+    odd = pc.invert(pc.match_substring_regex(path, _PLAIN)).fill_null(False)
+    if not pc.any(odd).as_py():
+        return texts
+    places = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
+    values = [one.take(pa.array(places)).to_pylist() for one in (kind, path, offset, size, dead)]
+    written = [json.dumps(VectorDescriptor(*row).to_log()) for row in zip(*values, strict=True)]
+    return pc.replace_with_mask(texts, odd, pa.array(written, pa.string()))
 
 
 _EMPTY = FileBlock.of(block_of([]))

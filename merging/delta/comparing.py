@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyroaring
 
 from merging.delta.actions import DataFile
-from merging.delta.active_files import differing
 from merging.delta.reading import files_sql, register_positions, scan_sql
 from merging.delta.snapshot import Snapshot
 from merging.delta.vectors import read_vector
@@ -106,14 +105,11 @@ def _side(
 ) -> tuple[str, int]:
     """A SELECT of the rows that `mine` shows and `other` does not show from the same place; files it reads."""
     known = [name for name in schema.names if name in mine.schema.names]
-    twins = other.files.twins_of(mine.files.column("path"))
-    whole = np.flatnonzero(twins < 0).tolist()
-    both = np.flatnonzero(twins >= 0)
-    differ = differing(mine.files.vector_texts().take(both), other.files.vector_texts().take(twins[both]))
+    twins = other.files.twins_of(mine.files.told())
+    whole = np.flatnonzero(twins.places < 0).tolist()
     partly: list[tuple[int, np.ndarray]] = []
-    changed = both[differ]
-    pairs = zip(mine.files.at(changed), other.files.at(twins[changed]), strict=True)
-    for index, (file, twin) in zip(changed.tolist(), pairs, strict=True):
+    pairs = zip(mine.files.at(twins.changed), other.files.at(twins.places[twins.changed]), strict=True)
+    for index, (file, twin) in zip(twins.changed.tolist(), pairs, strict=True):
         revived = np.asarray((_dead(other, twin) - _dead(mine, file)).to_array(), dtype=np.int64)
         if len(revived):
             partly.append((index, revived))

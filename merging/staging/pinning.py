@@ -27,7 +27,6 @@ from merging.delta import (
     VectorDescriptor,
     among_dead,
     candidate_files,
-    differing,
     only_grew,
 )
 from merging.engines import Keys, Rows, TableReader
@@ -43,6 +42,8 @@ ABSENT = -1
 _UNKNOWN = -2
 #: A variable of the session: the snapshot's index of each base file, -1 where it is gone.
 _FILES = "headgate_standing_files"
+_AT_A_TIME = 8_192
+_TOLD = pa.schema([("path", pa.string()), ("vector", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Standing:
 
 def write_base_files(folder: Path, files: ActiveFiles) -> None:
     """Note the active files of the base, flushed to disk."""
-    table = pa.table({"path": files.column("path"), "vector": files.vector_texts()})
-    pq.write_table(table, folder / BASE_FILES, compression="zstd")
+    with pq.ParquetWriter(folder / BASE_FILES, _TOLD, compression="zstd") as writer:
+        for batch in files.told():
+            writer.write_batch(batch)
     flush_file(folder / BASE_FILES)
 
 
@@ -131,20 +133,17 @@ def _still_standing(
     The last entry stands for no file, so that ``ABSENT`` finds -1 too.
     """
     with pq.ParquetFile(os.path.join(staged.location, BASE_FILES), pre_buffer=False) as file:
-        table = file.read(use_threads=False)
-    places = snapshot.files.twins_of(table.column("path"))
-    there = np.flatnonzero(places >= 0)
-    before = table.column("vector").take(pa.array(there))
-    after = snapshot.files.vector_texts().take(pa.array(places[there]))
-    changed = there[differing(before, after)]
+        twins = snapshot.files.twins_of(file.iter_batches(_AT_A_TIME, use_threads=False))
+    places, changed = twins.places, twins.changed
+    is_needed = np.isin(changed, needed)
     # A file in which no staged row stood matters where it may hold one of their keys today.
-    others = np.setdiff1d(changed, needed)
     candidates = candidate_files(
-        opened.connection, snapshot, "staged_keys", staged.primary_keys, places[others].tolist()
+        opened.connection, snapshot, "staged_keys", staged.primary_keys, places[changed[~is_needed]].tolist()
     )
-    changed = np.concatenate([np.intersect1d(changed, needed), others[np.isin(places[others], candidates)]])
-    texts = table.column("vector").take(pa.array(changed)).to_pylist()
-    for place, text, file in zip(changed, texts, snapshot.files.at(places[changed]), strict=True):
+    matters = np.flatnonzero(is_needed | np.isin(places[changed], candidates))
+    files = snapshot.files.at(places[changed[matters]])
+    for place, number, file in zip(changed[matters], matters, files, strict=True):
+        text = twins.vectors[int(number)]
         vector = VectorDescriptor.from_log(json.loads(text)) if text else None
         if not only_grew(snapshot.store, vector, file.vector):
             places[place] = -1

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging import delta
-from merging.delta import checkpoint_files
+from merging.delta import active_files, checkpoint_files
 from merging.delta.actions import DataFile, RemovedFile, data_file
 from merging.delta.active_files import ActiveFiles, FileBlock, block_of
 from merging.delta.damage import Damaged
@@ -34,8 +34,8 @@ VECTORS = st.one_of(
     st.none(),
     st.builds(
         VectorDescriptor,
-        st.just("u"),
-        st.sampled_from(["vBn[lx{q8@P<9BNH/isA", "ab^-aqEH.-t@S}K{vb[*k^"]),
+        st.sampled_from(["u", "p", "i"]),
+        st.sampled_from(["vBn[lx{q8@P<9BNH/isA", "ab^-aqEH.-t@S}K{vb[*k^", 'a "b" \\ \x7f/ä\'']),
         st.sampled_from([None, 1, 40]),
         st.integers(1, 2**40),
         st.integers(0, 9),
@@ -81,6 +81,41 @@ def test_files_are_the_same_in_columns(files: list[DataFile], data: st.DataObjec
             active[index]
     if files:
         assert active[-1] == files[-1]
+
+
+def _differently(files: list[DataFile]) -> dict[str, DataFile]:
+    return {file.logged_path: file for file in files}
+
+
+@pytest.mark.parametrize("hashed", ["usual", "all alike"])
+@UNHURRIED
+@given(st.lists(FILES, max_size=8), st.lists(FILES, max_size=8), st.integers(1, 3))
+def test_twins_are_the_files_with_the_same_paths(
+    hashed: str, mine: list[DataFile], theirs: list[DataFile], at_a_time: int
+) -> None:
+    mine, theirs = [*_differently(mine).values()], [*_differently(theirs).values()]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(active_files, "_TOLD_AT_A_TIME", at_a_time)
+        if hashed == "all alike":
+            patched.setattr(active_files, "_hashes_of", lambda texts: np.zeros(len(texts), np.int64))
+        half = len(mine) // 2
+        blocks = [FileBlock.of(block_of(part)) for part in (mine[:half], mine[half:])]
+        told = [*ActiveFiles.of(theirs).told()]
+        found = ActiveFiles.in_blocks(blocks).twins_of(told)
+    named = [row for batch in told for row in batch.to_pylist()]
+    vectors = [file.vector and json.dumps(file.vector.to_log()) for file in theirs]
+    assert named == [
+        {"path": file.logged_path, "vector": vector} for file, vector in zip(theirs, vectors, strict=True)
+    ]
+    places = {file.logged_path: place for place, file in enumerate(mine)}
+    assert found.places.tolist() == [places.get(file.logged_path, -1) for file in theirs]
+    changed = [
+        row
+        for row, file in enumerate(theirs)
+        if file.logged_path in places and mine[places[file.logged_path]].vector != file.vector
+    ]
+    assert found.changed.tolist() == changed
+    assert list(found.vectors) == [vectors[row] for row in changed]
 
 
 @UNHURRIED

@@ -170,6 +170,31 @@ def test_compaction(by_spark: EngineChoice, session: SparkSession, tmp_path: Pat
     assert left_over(uri) == []
 
 
+def test_a_file_that_spark_is_not_asked_for(
+    by_spark: EngineChoice, session: SparkSession, tmp_path: Path
+) -> None:
+    """Of two files that are written again in one commit each is written by another engine, and both are told."""
+    uri = str(tmp_path / "table")
+    delta.create_table(uri, sample(20), deletion_vectors=False)
+    [plain] = [file.path for file in open_snapshot(uri).files]
+    os.rename(Path(uri, plain), Path(uri, "odd name.parquet"))
+    log = Path(uri, "_delta_log", f"{0:020d}.json")
+    log.write_text(log.read_text().replace(plain, "odd%20name.parquet"))
+    deltalake.write_deltalake(uri, sample(20, start=20), mode="append")
+    chosen(DUCKDB)
+    staged = merging.stage(
+        uri, pa.table({"id": [3, 30], "whole": [-1, -1]}), ["id"], destination=str(tmp_path / "staging")
+    )
+    result, ours, theirs = twice(uri, staged, by_spark)
+    assert [(one.engine, one.work, one.files, one.rows) for one in result.writes] == [
+        ("duckdb", "rewrite", 1, 19),
+        ("spark", "rewrite", 1, 19),
+        ("spark", "write", 1, 2),
+    ]
+    assert own_rows(ours) == own_rows(theirs)
+    assert spark_rows(session, ours, open_snapshot(ours).schema.names) == own_rows(ours)
+
+
 def test_rows_keep_their_ids(by_spark: EngineChoice, session: SparkSession, tmp_path: Path) -> None:
     uri = made(
         session,

@@ -236,8 +236,8 @@ class ClusterFailed(MergeFailed):
         self.retriable = retriable
         where = f"The Spark cluster {host}" if host else "Spark"
         super().__init__(
-            f"{where} failed. {reason} Nothing was changed: try again once it works, or let an owner "
-            "choose DuckDB in the dataset's settings.",
+            f"{where} failed. {reason} Nothing was changed: try again once it works. An owner can "
+            "choose DuckDB in the dataset's settings, and an operator can take the cluster from the connection.",
             data={"cluster": host, "reason": reason, "retriable": retriable},
         )
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import sys
 import threading
 import time
 import urllib.parse
@@ -664,13 +665,32 @@ class _Operation:
             )
 
 
+def _load_client() -> None:
+    """Import what is used of the client. It takes a process whose main module has no file (`python -c`, a server of
+    forks) for a run of its own tests, and ends it where Spark itself is not installed.
+    """
+    main = sys.modules["__main__"]
+    nameless = not hasattr(main, "__file__")
+    if nameless:
+        main.__file__ = None
+    try:
+        with warnings.catch_warnings():
+            # The client warns about every pandas from 3 on; nothing here goes through pandas.
+            warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+            import pyspark.sql.connect.client.retries
+            import pyspark.sql.connect.functions
+            import pyspark.sql.connect.session  # noqa: F401  (loaded, for those who use it)
+    finally:
+        if nameless:
+            del main.__file__
+
+
 def _connected(cluster: Cluster) -> Any:
     """A session of its own, with retries that end within seconds."""
-    with warnings.catch_warnings():
-        # The client warns about every pandas from 3 on; nothing here goes through pandas.
-        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
-        from pyspark.sql.connect.client.retries import DefaultPolicy
-        from pyspark.sql.connect.session import SparkSession
+    _load_client()
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+    from pyspark.sql.connect.session import SparkSession
+
     session = SparkSession.builder.remote(cluster.url).create()
     policy = DefaultPolicy(
         max_retries=_TRIES, initial_backoff=200, max_backoff=2_000, max_server_retry_delay=10_000

@@ -20,8 +20,16 @@ import merging
 ATTEMPTS = 10
 
 
-def merge_all(uri: str, options: dict[str, str], requests: dict[str, str]) -> dict[str, Any]:
-    """Merge request after request; for each the version it was merged in, or None where it conflicts."""
+def merge_all(
+    uri: str, options: dict[str, str], requests: dict[str, str], cluster: str | None = None
+) -> dict[str, Any]:
+    """Merge request after request; for each the version it was merged in, or None where it conflicts.
+
+    With the address of a cluster rows that moved are looked for there.
+    """
+    if cluster is not None:
+        choice = merging.EngineChoice("spark", merging.Cluster(cluster, seconds=180))
+        merging.set_engines(lambda _: choice)
     outcome: dict[str, Any] = {}
     for cr_id, location in requests.items():
         request = merging.MergeRequest(

@@ -58,8 +58,9 @@ def run_together(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for order, (_, there) in zip(orders, pipes, strict=True)
     ]
     try:
-        for child in children:
+        for child, (_, there) in zip(children, pipes, strict=True):
             child.start()
+            there.close()  # so that the end of a child is heard
         for here, _ in pipes:
             assert said_by(here) == "ready"
         for here, _ in pipes:

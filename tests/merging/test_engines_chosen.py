@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,14 +67,36 @@ def test_a_cluster_that_gives_nothing_leaves_all_as_it_is(
     assert time.monotonic() - began < 30
     assert failed.value.message == (
         "The Spark cluster 127.0.0.1:9 failed. It cannot be reached, or went away in the middle of "
-        "the work. Nothing was changed: try again once it works, or let an owner choose DuckDB in the dataset's "
-        "settings."
+        "the work. Nothing was changed: try again once it works. An owner can choose DuckDB in the dataset's settings, "
+        "and an operator can take the cluster from the connection."
     )
     assert failed.value.retriable
     assert (world.version, world.paths()) == (before, paths)
     choose(EngineChoice("duckdb", NOWHERE))
     result = world.merge(staged)
     assert (result.diff.rows_updated, [read.engine for read in result.reads]) == (1, ["duckdb"])
+
+
+def test_a_process_without_a_main_file_asks_as_any_other(tmp_path: Path) -> None:
+    """The client of Spark takes such a process for a test of its own and would end it."""
+    program = (
+        "import sys, merging; assert not hasattr(sys.modules['__main__'], '__file__')\n"
+        "merging.set_engines(lambda _: merging.EngineChoice('spark', merging.Cluster('sc://127.0.0.1:9')))\n"
+        "try: merging.check_keys(sys.argv[1], ['id'])\n"
+        "except merging.ClusterFailed as failed: print(failed.data['reason'])\n"
+        "assert not hasattr(sys.modules['__main__'], '__file__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, World(tmp_path, "merge-on-read").uri],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (
+        0,
+        "It cannot be reached, or went away in the middle of the work.\n",
+    ), done.stderr
 
 
 def test_expectations_that_nobody_can_count_leave_all_as_it_is(choose: Choose, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,29 @@ if TYPE_CHECKING:
 
 INSTALLED = Path(__file__).parents[3] / "var" / "spark"
 HOME = INSTALLED / "python" / "pyspark"
+EXECUTOR = b"org.apache.spark.executor.CoarseGrainedExecutorBackend"
+
+
+def _process(name: str, command: list[str], folder: Path) -> ManagedProcess:
+    """One of Spark's own processes, on the loopback address."""
+    environment = {**os.environ, "SPARK_HOME": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
+    log = folder / f"{name}.log"
+    return ManagedProcess(name, command, environment=environment, folder=folder, log=log)
+
+
+def _wait_for(process: ManagedProcess, said: str) -> None:
+    """Until its log has the words."""
+    assert process.log is not None
+    log = process.log
+    wait_until(process, lambda: said in log.read_text(errors="replace"), seconds=120)
 
 
 @contextlib.contextmanager
-def connect_server() -> Iterator[tuple[ManagedProcess, int]]:
-    """A Spark Connect server of its own, with what tests/install-spark brought, and the port on which it listens."""
+def connect_server(master: str = "local[2]") -> Iterator[tuple[ManagedProcess, int]]:
+    """A Spark Connect server of its own, with what tests/install-spark brought, and the port on which it listens.
+
+    Its executors are those of ``master``.
+    """
     port = free_port()
     with private_folder("spark") as folder:
         settings = {
@@ -40,24 +59,66 @@ def connect_server() -> Iterator[tuple[ManagedProcess, int]]:
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         }
         jars = sorted(str(path) for path in (INSTALLED / "jars").glob("*.jar"))
-        server = ManagedProcess(
-            "spark",
-            [
-                *(str(HOME / "bin" / "spark-submit"), "--master", "local[2]", "--jars", ",".join(jars)),
-                *(word for name, value in settings.items() for word in ("--conf", f"{name}={value}")),
-                *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"),
-            ],
-            environment={**os.environ, "SPARK_HOME": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1"},
-            folder=folder,
-            log=folder / "spark.log",
-        )
+        command = [
+            *(str(HOME / "bin" / "spark-submit"), "--master", master, "--jars", ",".join(jars)),
+            *(word for name, value in settings.items() for word in ("--conf", f"{name}={value}")),
+            *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"),
+        ]
+        server = _process("spark", command, folder)
         try:
-            started = "Spark Connect server started"
-            log = folder / "spark.log"
-            wait_until(server, lambda: started in log.read_text(errors="replace"), seconds=120)
+            _wait_for(server, "Spark Connect server started")
             yield server, port
         finally:
             server.stop(seconds=15)
+
+
+@dataclass(frozen=True)
+class StandaloneCluster:
+    """``port`` is that of its Spark Connect server; ``workers`` are the processes that start the executors."""
+
+    port: int
+    workers: tuple[ManagedProcess, ...]
+
+    def executors(self) -> list[int]:
+        """The process ids of the executors that live, one of each worker."""
+        groups = {worker.pid for worker in self.workers}
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(folder.name)) in groups and EXECUTOR in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+        return sorted(found)
+
+
+@contextlib.contextmanager
+def standalone_cluster() -> Iterator[StandaloneCluster]:
+    """A master and two workers, in processes of their own, each worker with an executor of one core; and a Spark
+    Connect server whose executors these are.
+    """
+    port = free_port()
+    master = f"spark://127.0.0.1:{port}"
+    launch = [str(HOME / "bin" / "spark-class"), "org.apache.spark.deploy"]
+    with private_folder("cluster") as folder, contextlib.ExitStack() as stack:
+
+        def started(name: str, arguments: list[str], said: str) -> ManagedProcess:
+            process = _process(name, [launch[0], *arguments], folder)
+            stack.callback(process.stop, seconds=15)
+            _wait_for(process, said)
+            return process
+
+        where = ["--host", "127.0.0.1", "--webui-port", "0"]
+        started("master", [f"{launch[1]}.master.Master", "--port", str(port), *where], "New state: ALIVE")
+        size = ["--cores", "1", "--memory", "1g"]
+        workers = tuple(
+            started(
+                f"worker-{place}",
+                [f"{launch[1]}.worker.Worker", *size, *where, "--work-dir", str(folder / str(place)), master],
+                "Successfully registered with master",
+            )
+            for place in range(2)
+        )
+        _, connect = stack.enter_context(connect_server(master))
+        yield StandaloneCluster(connect, workers)
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +133,10 @@ def session(spark_port: int) -> Iterator[SparkSession]:
     """A session on it."""
     with connected(spark_port) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def standalone() -> Iterator[StandaloneCluster]:
+    """A cluster of several processes, as the engine meets it."""
+    with standalone_cluster() as started:
+        yield started

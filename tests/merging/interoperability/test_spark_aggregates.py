@@ -26,7 +26,7 @@ from merging.sql.values import arrow_values
 from tests.merging.border_values import BORDERS
 from tests.merging.expectations.support import expect
 from tests.merging.expectations.test_against_great_expectations import expectations, random_table
-from tests.merging.interoperability.conftest import connect_server
+from tests.merging.interoperability.conftest import StandaloneCluster, connect_server
 from tests.merging.world import World
 
 pytestmark = pytest.mark.spark
@@ -35,9 +35,9 @@ DUCKDB = EngineChoice("duckdb")
 
 
 @pytest.fixture
-def by_spark(spark_port: int) -> Iterator[EngineChoice]:
+def by_spark(standalone: StandaloneCluster) -> Iterator[EngineChoice]:
     """Spark, whatever there is to read."""
-    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{spark_port}", seconds=300))
+    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300))
     merging.set_engines(lambda _: EngineChoice())
 
 

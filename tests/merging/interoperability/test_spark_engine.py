@@ -17,7 +17,7 @@ from merging.delta import open_snapshot
 from merging.engines import Cluster, EngineChoice, Keys, TableReader, spark
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
-from tests.merging.interoperability.conftest import connect_server
+from tests.merging.interoperability.conftest import StandaloneCluster, connect_server
 from tests.merging.test_reference_cases import DIRECTIONS, run_case
 from tests.merging.world import STRATEGIES, B, World, with_rows
 
@@ -40,9 +40,9 @@ class Asked:
 
 
 @pytest.fixture
-def engines(spark_port: int) -> Iterator[Asked]:
+def engines(standalone: StandaloneCluster) -> Iterator[Asked]:
     """Spark, whatever there is to read."""
-    asked = Asked(EngineChoice("spark", Cluster(f"sc://127.0.0.1:{spark_port}", seconds=120)))
+    asked = Asked(EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=120)))
     merging.set_engines(asked)
     yield asked
     merging.set_engines(lambda _: EngineChoice())

@@ -53,7 +53,7 @@ class DuckDBEngine(DuckDBFiles):
     def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
         """See ``Engine``."""
         into = fresh_name()
-        source = self._rows_with(snapshot, changes, asked.columns)
+        source = self.all_rows_sql(snapshot, changes, asked.columns)
         query = f"{aggregates_sql(asked)} FROM ({source}) all_rows WHERE {asked.where}"
         if not asked.by:
             self._opened.execute(f"CREATE TEMP TABLE {into} AS {query}")
@@ -70,8 +70,8 @@ class DuckDBEngine(DuckDBFiles):
         )
         return Aggregated(into, number)
 
-    def _rows_with(self, snapshot: Snapshot, changes: Changes | None, columns: Sequence[str]) -> str:
-        """SQL of all live rows of a version with changes."""
+    def all_rows_sql(self, snapshot: Snapshot, changes: Changes | None, columns: Sequence[str]) -> str:
+        """A SELECT of all live rows of a version with changes, for this session."""
         connection = self._opened.connection
         if changes is None:
             return scan_sql(connection, snapshot, columns, with_positions=not columns)

@@ -41,8 +41,8 @@ class Changes:
 
     ``gone`` are rows of the version that it has no more: keys, beside them ``file_index`` and ``row_number``. ``added``
     stands behind FROM in the session: the rows that come, with all columns under their labels, None where there are
-    none. ``types`` are those of
-    its columns; what the version lacks is NULL in its rows, and what it has in another type is widened.
+    none. ``types`` are those of its columns; what the version lacks is NULL in its rows, and what it has in another
+    type is widened.
     """
 
     gone: Keys | None

@@ -61,6 +61,10 @@ class TableReader:
         self._note(engine, files, rows.number, began)
         return rows
 
+    def all_rows_sql(self, columns: Sequence[str], changes: Changes | None = None) -> str:
+        """A SELECT of all rows with these columns, read by DuckDB where it is executed."""
+        return DuckDBEngine(self._opened).all_rows_sql(self.snapshot, changes, columns)
+
     def aggregate(self, asked: Aggregates, changes: Changes | None = None) -> Aggregated:
         """Numbers of all rows; see ``Engine``. What an engine cannot be told so that it means the same, DuckDB
         computes.

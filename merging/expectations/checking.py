@@ -11,7 +11,6 @@ import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from merging.engines import Aggregated, Aggregates, Changes, TableReader
 from merging.expectations.cage import Cage
 from merging.expectations.expectation import (
     ColumnsJudge,
@@ -23,6 +22,7 @@ from merging.expectations.expectation import (
     Uniqueness,
 )
 from merging.expectations.explaining import explain
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.judging.columns import check_columns
 from merging.expectations.judging.groups import check_uniqueness
 from merging.expectations.judging.order import check_order
@@ -31,7 +31,8 @@ from merging.expectations.judging.tables import check_tables
 from merging.expectations.judging.under_check import Checked, MergedResult, guarded
 from merging.expectations.report import ExpectationReport, ExpectationResult, State
 from merging.expectations.suites import Suite
-from merging.expectations.values import columns_of, selectable
+from merging.expectations.values import columns_of
+from merging.model import Column
 from merging.sql.session import Session
 
 EXAMPLES = 200
@@ -42,10 +43,11 @@ def check_expectations(
     opened: Session,
     suite: Suite,
     *,
-    merged: str,
+    merged: JudgedRows | str,
     changed: str | None = None,
     replaced: str | None = None,
-    before: str | None = None,
+    before: JudgedRows | str | None = None,
+    columns: Sequence[Column] | None = None,
     keys: Sequence[str] = (),
     added_columns: Sequence[str] = (),
     whole_table: bool = False,
@@ -54,45 +56,39 @@ def check_expectations(
     overridden: Collection[int] = (),
     examples: int = EXAMPLES,
     while_waiting: Callable[[], None] | None = None,
-    reader: TableReader | None = None,
-    changes: Changes | None = None,
 ) -> ExpectationReport:
     """Check a suite on a merged result.
 
     The relations are names or SELECTs of the session, all with the merged table's columns by label
     (``merging.sql.quoting.column_label``): ``merged`` every row after the merge, ``changed`` the rows that it adds or
     updates (as they will be), ``replaced`` the rows that it updates or deletes (as they were), ``before`` every row
-    of the table now. Without ``changed`` every row counts as changed,
-    without ``before`` every failure is new. ``keys`` name the rows in the report; ``added_columns`` are those that the
-    merge adds (all relations have them).
+    of the table now. Without ``changed`` every row counts as changed, without ``before`` every failure is new.
+    ``columns`` are those of ``merged``, where they are known without a look at it. ``keys`` name the rows in the
+    report; ``added_columns`` are those that the merge adds (all relations have them).
 
     ``whole_table`` judges every row by row-level expectations too; so does ``block_pre_existing``, with which failures
     that the table already had block like new ones. ``rows_only`` gives a quick answer: what needs a look at the whole
     table or Great Expectations itself is deferred, and says so. An expectation that cannot be checked counts as
     failed. Those whose numbers are ``overridden`` never block. Nothing is written but temporary tables of the session.
     ``while_waiting`` is called about once a second while a confined process judges; what it raises ends the check.
-
-    ``reader``, where there is one, is asked for numbers of all rows: ``merged`` is its table with the ``changes``, and
-    ``before`` its table as it is.
     """
     started = time.perf_counter()
-    source = selectable(merged)
-    old = selectable(before) if before is not None else None
+    source = _rows(merged)
+    old = _rows(before) if before is not None else None
     everything = changed is None or ((whole_table or block_pre_existing) and not rows_only)
     on = MergedResult(
         opened,
         merged=source,
         # Without a change set every row is a change of the table as it was.
-        changed=selectable(changed) if changed is not None else source,
-        replaced=old if changed is None else selectable(replaced) if replaced is not None else None,
+        changed=_rows(changed) if changed is not None else source,
+        replaced=old if changed is None else _rows(replaced) if replaced is not None else None,
         before=old,
         keys=tuple(keys),
-        columns=columns_of(opened.connection, source),
+        columns=tuple(columns) if columns is not None else columns_of(opened.connection, source.sql),
         added_columns=frozenset(added_columns),
         scope="table" if everything else "changes",
         examples=examples,
         cage=Cage(while_waiting, quick=rows_only),
-        by_engine={} if reader is None else _by_engine(reader, changes, source, old),
     )
     all_checked = [Checked(one) for one in suite.expectations]
     for checked in all_checked:
@@ -105,21 +101,11 @@ def check_expectations(
         time.perf_counter() - started,
         suite.meta,
         block_pre_existing=block_pre_existing,
-        reads=() if reader is None else tuple(reader.reads),
     )
 
 
-def _by_engine(
-    reader: TableReader, changes: Changes | None, merged: str, before: str | None
-) -> dict[str, Callable[[Aggregates], Aggregated]]:
-    """Who counts the rows of the whole table after the merge, and now."""
-    asked: dict[str, Callable[[Aggregates], Aggregated]] = {}
-    if before is not None:
-        asked[before] = functools.partial(
-            reader.aggregate, changes=None if changes is None else changes.of_none()
-        )
-    asked[merged] = functools.partial(reader.aggregate, changes=changes)
-    return asked
+def _rows(relation: JudgedRows | str) -> JudgedRows:
+    return relation if isinstance(relation, JudgedRows) else JudgedRows(relation)
 
 
 def _judge(on: MergedResult, all_checked: Sequence[Checked]) -> None:

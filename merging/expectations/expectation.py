@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from merging.expectations.cage import Cage
 from merging.expectations.conditions import Condition
 from merging.expectations.findings import Finding
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.profile import ColumnFacts, Proposal, TableFacts
 from merging.expectations.values import ANY, Family, missing
 from merging.model import Column
@@ -250,7 +251,7 @@ class Measured:
 
     opened: Session
     expectation: Expectation
-    relation: str
+    relation: JudgedRows
     numbers: Mapping[str, Any]
     cage: Cage
 
@@ -261,7 +262,7 @@ class TableColumns:
 
     opened: Session
     expectation: Expectation
-    relation: str
+    relation: JudgedRows
     columns: Sequence[Column]
 
     @property

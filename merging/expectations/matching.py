@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from merging.expectations.cage import Cage
 from merging.expectations.expectation import Expectation, TextJudge
+from merging.expectations.judged_rows import JudgedRows
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
@@ -21,7 +22,7 @@ _BATCH_CHARACTERS = 16_000_000
 
 
 def prepare_matching(
-    opened: Session, expectation: Expectation, judge: TextJudge, relations: Iterable[str], cage: Cage
+    opened: Session, expectation: Expectation, judge: TextJudge, relations: Iterable[JudgedRows], cage: Cage
 ) -> str:
     """Judge the texts of the relations; returns the predicate of failing rows (never NULL on judged rows).
 

@@ -11,6 +11,7 @@ from typing import Any
 from merging.expectations.cage import Cage
 from merging.expectations.expectation import Aggregate, Expectation, Measured, TableMetric
 from merging.expectations.findings import Finding
+from merging.expectations.judged_rows import JudgedRows
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
@@ -19,7 +20,7 @@ Ask = Callable[[Sequence[str], Sequence[str]], tuple[Any, ...]]
 
 
 def find_all(
-    opened: Session, expectations: Sequence[Expectation], relation: str, cage: Cage, ask: Ask
+    opened: Session, expectations: Sequence[Expectation], relation: JudgedRows, cage: Cage, ask: Ask
 ) -> Mapping[int, Finding]:
     """The findings of table-level expectations, by their numbers."""
     numbers = _aggregates(expectations, ask)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from merging.engines import Aggregates, TableReader
 from merging.expectations.catalogue import CATALOGUE
 from merging.expectations.expectation import Entry
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.profile import ColumnFacts, Proposal, TableFacts
-from merging.expectations.values import ORDERED, columns_of, family, missing, selectable
+from merging.expectations.values import ORDERED, family, missing
 from merging.model import Column
 from merging.sql.quoting import column_label, column_sql
-from merging.sql.session import Session, tuples
+from merging.sql.session import Session
 
 _FEW_VALUES = 25
 _ROWS_PER_VALUE = 20
@@ -26,20 +26,14 @@ _LONGEST_VALUE = 100
 
 def propose_suite(
     opened: Session,
-    relation: str,
+    source: JudgedRows,
+    columns: Sequence[Column],
     *,
     keys: Sequence[str] = (),
     name: str = "",
-    reader: TableReader | None = None,
 ) -> dict[str, Any]:
-    """A Great Expectations suite (JSON) that the relation's rows satisfy, to be edited by an owner.
-
-    ``relation`` is a name or a SELECT; ``reader``, where there is one, reads the same rows and is asked for numbers of
-    all of them.
-    """
-    source = selectable(relation)
-    columns = columns_of(opened.connection, source)
-    facts = _facts(opened, source, columns, reader)
+    """A Great Expectations suite (JSON) that the rows with these columns satisfy, to be edited by an owner."""
+    facts = _facts(opened, source, columns)
     few = [column.name for column in columns if _has_few_values(column, facts)]
     sets = _sets(opened, source, few)
     table = TableFacts(tuple(column.name for column in columns), facts["rows"], tuple(keys))
@@ -89,9 +83,7 @@ def _column_facts(
     )
 
 
-def _facts(
-    opened: Session, source: str, columns: Sequence[Column], reader: TableReader | None
-) -> Mapping[str, Any]:
+def _facts(opened: Session, source: JudgedRows, columns: Sequence[Column]) -> Mapping[str, Any]:
     parts = {"rows": "count(*)"}
     for place, column in enumerate(columns):
         kind = family(column.type)
@@ -105,12 +97,7 @@ def _facts(
             parts[f"different_{place}"] = f"approx_count_distinct({name})"
             parts[f"low_{place}"] = f"min(length({name}))"
             parts[f"high_{place}"] = f"max(length({name}))"
-    if reader is None:
-        told = f"SELECT {', '.join(parts.values())} FROM {source}"
-    else:
-        names = [column.name for column in columns]
-        told = f"SELECT * FROM {reader.aggregate(Aggregates(list(parts.values()), names)).sql}"
-    [values] = tuples(opened.table(told))
+    values = source.numbers(opened, list(parts.values()), [column.name for column in columns])
     return {
         **dict(zip(parts, values, strict=True)),
         "places": {column.name: place for place, column in enumerate(columns)},
@@ -126,7 +113,7 @@ def _has_few_values(column: Column, facts: Mapping[str, Any]) -> bool:
     return bool(different <= _FEW_VALUES and enough_rows and facts[f"high_{place}"] <= _LONGEST_VALUE)
 
 
-def _sets(opened: Session, source: str, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+def _sets(opened: Session, source: JudgedRows, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
     if not names:
         return {}
     listed = ", ".join(

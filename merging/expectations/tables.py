@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from merging.delta import Snapshot, open_snapshot, scan_sql
+import pyarrow as pa
+
+from merging.delta import Snapshot, open_snapshot
 from merging.engines import TableReader
 from merging.errors import CutShort
 from merging.expectations.checking import EXAMPLES, check_expectations
+from merging.expectations.judged_rows import columns_typed, rows_of_table
 from merging.expectations.profiling import propose_suite
 from merging.expectations.report import ExpectationReport
 from merging.expectations.suites import Suite, parse_suite
@@ -30,9 +33,9 @@ def propose_expectations(
     """A suite (JSON) that the newest version of a table satisfies, for its owner to edit."""
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
     with session() as opened:
-        source = _source(opened, snapshot)
-        reader = TableReader(opened, snapshot)
-        return propose_suite(opened, source, keys=primary_keys, name=name, reader=reader)
+        reader, types = _reader(opened, snapshot), _types(snapshot)
+        columns = columns_typed(opened, types)
+        return propose_suite(opened, rows_of_table(reader, types), columns, keys=primary_keys, name=name)
 
 
 def check_table(
@@ -60,18 +63,27 @@ def check_table(
             raise CutShort(stopped)
 
     with session() as opened:
-        source = _source(opened, snapshot)
-        reader = TableReader(opened, snapshot, wait)
+        reader, types = _reader(opened, snapshot, wait), _types(snapshot)
         with stopped_when(opened, is_over, stopped):
             report = check_expectations(
-                opened, suite, merged=source, keys=primary_keys, examples=examples, reader=reader
+                opened,
+                suite,
+                merged=rows_of_table(reader, types),
+                columns=columns_typed(opened, types),
+                keys=primary_keys,
+                examples=examples,
             )
-    return dataclasses.replace(report, table_version=snapshot.version)
+    return dataclasses.replace(report, table_version=snapshot.version, reads=tuple(reader.reads))
 
 
-def _source(opened: Session, snapshot: Snapshot) -> str:
-    """The table's live rows; a session on local files can open no others from here on."""
-    source = scan_sql(opened.connection, snapshot)
+def _reader(
+    opened: Session, snapshot: Snapshot, while_waiting: Callable[[], None] | None = None
+) -> TableReader:
+    """Reads the table's live rows; a session on local files can open no others from here on."""
     if snapshot.uri.startswith("/"):
         lock(opened, [snapshot.uri])
-    return source
+    return TableReader(opened, snapshot, while_waiting)
+
+
+def _types(snapshot: Snapshot) -> dict[str, pa.DataType]:
+    return {field.name: field.type for field in snapshot.schema}

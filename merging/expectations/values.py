@@ -75,11 +75,6 @@ def family(type_name: str) -> Family:
     return _FAMILIES.get(type_name, "nested")
 
 
-def selectable(relation: str) -> str:
-    """A relation, its name or a SELECT, as it can stand after FROM."""
-    return f"({relation})" if relation.lstrip()[:7].upper() in ("SELECT ", "SELECT\n") else relation
-
-
 def columns_of(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[Column, ...]:
     """The columns of a relation (which has them under their labels), with Delta's names of their types."""
     described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()

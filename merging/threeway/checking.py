@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from merging.delta import Snapshot, scan_sql
+from merging.delta import Snapshot
 from merging.engines import Changes, Keys, TableReader
 from merging.expectations.checking import check_expectations
+from merging.expectations.judged_rows import columns_typed, rows_of_table
 from merging.expectations.report import ExpectationReport
 from merging.expectations.rules import ExpectationRules
 from merging.expectations.suites import Suite, parse_suite
 from merging.model import Column
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
-from merging.sql.types import null_of, type_name
+from merging.sql.types import type_name
 from merging.threeway.alignment import Alignment
 from merging.threeway.merged import table_columns_sql
 
@@ -40,45 +41,26 @@ def check_merged(
             Column(column.name, type_name(column.type), column.nullable) for column in alignment.columns
         ]
         suite = parse_suite(suite, columns)
-    table = ", ".join(
-        f"{null_of(column.type)} AS {column_sql(column.name)}"
-        if column.added
-        else f"live.{column_sql(column.name)}"
-        for column in alignment.columns
-    )
-    before = f"SELECT {table} FROM ({scan_sql(opened.connection, snapshot)}) live"
     changed = f"SELECT {table_columns_sql(alignment, 'm')} FROM merged WHERE action <> 'delete'"
     replaced = f"SELECT {table_columns_sql(alignment, 'c')} FROM merged WHERE action <> 'insert'"
-    merged = f"{before} UNION ALL {changed}"
-    if replaces_rows:
-        placed = scan_sql(opened.connection, snapshot, with_positions=True)
-        merged = (
-            f"SELECT {table} FROM ({placed}) live ANTI JOIN "
-            "(SELECT file_index, row_number FROM merged WHERE action <> 'insert') gone "
-            "ON live.file_index = gone.file_index AND live.row_number = gone.row_number "
-            f"UNION ALL {changed}"
-        )
     keys = ", ".join(f"k{place} AS {column_sql(name)}" for place, name in enumerate(alignment.keys))
     gone = f"(SELECT file_index, row_number, {keys} FROM merged WHERE action <> 'insert')"
-    changes = Changes(
-        Keys(gone, alignment.keys) if replaces_rows else None,
-        f"({changed})",
-        {column.name: column.type for column in alignment.columns},
-    )
+    types = {column.name: column.type for column in alignment.columns}
+    changes = Changes(Keys(gone, alignment.keys) if replaces_rows else None, f"({changed})", types)
+    reader = TableReader(opened, snapshot, while_waiting)
     report = check_expectations(
         opened,
         suite,
-        merged=merged,
+        merged=rows_of_table(reader, types, changes),
         changed=changed,
         replaced=replaced,
-        before=before,
+        before=rows_of_table(reader, types, changes.of_none()),
+        columns=columns_typed(opened, types),
         keys=alignment.keys,
         added_columns=[column.name for column in alignment.columns if column.added],
         rows_only=rows_only,
         block_pre_existing=rules.block_pre_existing,
         overridden=rules.overridden,
         while_waiting=while_waiting,
-        reader=TableReader(opened, snapshot, while_waiting),
-        changes=changes,
     )
-    return replace(report, version=rules.version, table_version=snapshot.version)
+    return replace(report, version=rules.version, table_version=snapshot.version, reads=tuple(reader.reads))

@@ -6,6 +6,7 @@ from merging.expectations.expectation import (
     Expectation,
 )
 from merging.expectations.findings import Counts
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.judging.under_check import (
     Checked,
     MergedResult,
@@ -24,7 +25,7 @@ def check_uniqueness(on: MergedResult, checked: Checked) -> None:
     marks = [f"v{place}" for place in range(len(parts))]
     listed = ", ".join(marks)
 
-    def grouped(relation: str) -> str:
+    def grouped(relation: JudgedRows) -> str:
         return f"SELECT {listed}, count(*) AS rows FROM (SELECT {cells} FROM {relation} WHERE {where}) GROUP BY ALL"
 
     table = f"expectation_groups_{one.number}"
@@ -79,7 +80,9 @@ def check_uniqueness(on: MergedResult, checked: Checked) -> None:
         checked.new = checked.ok_before or checked.new
 
 
-def _group_counts(on: MergedResult, one: Expectation, groups: str, relation: str, where: str) -> Counts:
+def _group_counts(
+    on: MergedResult, one: Expectation, groups: str, relation: JudgedRows, where: str
+) -> Counts:
     rows, judged = on.session.row(
         f"SELECT count(*) FILTER ({one.domain}), count(*) FILTER ({where}) FROM {relation}"
     )

@@ -7,6 +7,7 @@ from merging.expectations.expectation import (
     KeyOrder,
 )
 from merging.expectations.findings import Counts, NotChecked
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.judging.under_check import (
     Checked,
     MergedResult,
@@ -33,7 +34,7 @@ def check_order(on: MergedResult, order: KeyOrder, checked: Checked) -> None:
     )
 
 
-def _ordered(on: MergedResult, order: KeyOrder, one: Expectation, relation: str) -> tuple[Counts, str]:
+def _ordered(on: MergedResult, order: KeyOrder, one: Expectation, relation: JudgedRows) -> tuple[Counts, str]:
     if not on.keys:
         raise NotChecked("rows have an order only by a key, and none is known")
     [name] = one.columns

@@ -10,6 +10,7 @@ from merging.expectations.expectation import (
     TextJudge,
 )
 from merging.expectations.findings import Counts
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.judging.under_check import (
     CANNOT,
     Checked,
@@ -51,16 +52,15 @@ def _predicate(on: MergedResult, checked: Checked) -> str:
     if isinstance(judge, RowPredicate):
         return judge.fails(one)
     assert isinstance(judge, TextJudge)  # noqa: S101 - the checker brings these two alone
-    relations = {on.changed, on.replaced}
+    relations = [on.changed, on.replaced]
     if checked.scope == "table":
-        relations |= {on.merged, on.before}
-    return prepare_matching(
-        on.session, one, judge, sorted(relation for relation in relations if relation is not None), on.cage
-    )
+        relations += [on.merged, on.before]
+    different = {id(one): one for one in relations if one is not None}
+    return prepare_matching(on.session, one, judge, different.values(), on.cage)
 
 
 def _counted(
-    on: MergedResult, all_checked: Sequence[Checked], fails: Mapping[int, str], relation: str
+    on: MergedResult, all_checked: Sequence[Checked], fails: Mapping[int, str], relation: JudgedRows
 ) -> Iterator[tuple[Checked, Counts]]:
     """Counts of several expectations from one scan; one by one when that fails, so that the culprit is known."""
     if not all_checked:
@@ -77,7 +77,7 @@ def _counted(
 
 
 def _count(
-    on: MergedResult, all_checked: Sequence[Checked], fails: Mapping[int, str], relation: str
+    on: MergedResult, all_checked: Sequence[Checked], fails: Mapping[int, str], relation: JudgedRows
 ) -> list[tuple[Checked, Counts]]:
     expressions: list[str] = []
     for checked in all_checked:
@@ -86,7 +86,7 @@ def _count(
         expressions.append(f"count(*) FILTER ({one.judged})")
         expressions.append(f"count(*) FILTER ({one.judged} AND {fails[one.number]})")
     columns = dict.fromkeys(name for checked in all_checked for name in checked.expectation.read_columns)
-    values = iter(on.numbers(relation, expressions, list(columns)))
+    values = iter(relation.numbers(on.session, expressions, list(columns)))
     found = []
     for checked in all_checked:
         rows, judged_rows, failing = next(values), next(values), next(values)
@@ -111,7 +111,7 @@ def _failed_rows(on: MergedResult, checked: Checked, fails: str) -> None:
     checked.new = on.before is None or checked.ok_before or checked.failures.new > 0
 
 
-def _split(on: MergedResult, one: Expectation, relation: str, where: str) -> Failures:
+def _split(on: MergedResult, one: Expectation, relation: JudgedRows, where: str) -> Failures:
     names = tuple(dict.fromkeys((*on.keys, *one.read_columns)))
     listed = ", ".join(column_sql(name) for name in names)
     # Only changed rows can be new; where a row was replaced it is new unless it failed with the same values.

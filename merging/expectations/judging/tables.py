@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 
 from merging.expectations.findings import Finding
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.judging.under_check import (
     CANNOT,
     Checked,
@@ -38,13 +39,13 @@ def check_tables(on: MergedResult, all_checked: Sequence[Checked]) -> None:
 
 
 def _found(
-    on: MergedResult, all_checked: Sequence[Checked], relation: str
+    on: MergedResult, all_checked: Sequence[Checked], relation: JudgedRows
 ) -> Iterator[tuple[Checked, Finding]]:
     if not all_checked:
         return
     try:
         expectations = [checked.expectation for checked in all_checked]
-        ask = functools.partial(on.numbers, relation)
+        ask = functools.partial(relation.numbers, on.session)
         found = find_all(on.session, expectations, relation, on.cage, ask)
     except CANNOT as error:
         raise_unreachable(error)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import duckdb
 
-from merging.engines import Aggregated, Aggregates
 from merging.expectations.cage import Cage
 from merging.expectations.expectation import Expectation
 from merging.expectations.findings import Counts, Finding, NotChecked
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.report import FailingRow, Scope
 from merging.model import Column
 from merging.sql.failures import raise_unreachable
@@ -51,36 +50,25 @@ class Checked:
 
 @dataclass(frozen=True)
 class MergedResult:
-    """A table after a merge, and what the merge changes: relations of the session that can stand after FROM.
+    """A table after a merge, and what the merge changes.
 
     ``merged``: every row after the merge; ``changed``: those that it adds or updates, as they will be; ``replaced``:
     those that it updates or deletes, as they were; ``before``: every row now. ``scope`` is what is asked for: an
     expectation that looks at a share of the table looks at all of it in any case. ``cage`` is where users' patterns are
-    matched. ``by_engine`` asks the table's engine for numbers of those relations that are a whole table.
+    matched.
     """
 
     session: Session
-    merged: str
-    changed: str
-    replaced: str | None
-    before: str | None
+    merged: JudgedRows
+    changed: JudgedRows
+    replaced: JudgedRows | None
+    before: JudgedRows | None
     keys: tuple[str, ...]
     columns: tuple[Column, ...]
     added_columns: frozenset[str]
     scope: Scope
     examples: int
     cage: Cage
-    by_engine: Mapping[str, Callable[[Aggregates], Aggregated]] = field(default_factory=dict)
-
-    def numbers(self, relation: str, expressions: Sequence[str], columns: Sequence[str]) -> tuple[Any, ...]:
-        """Aggregates of a relation, which read these columns: of a whole table by the engine that reads it."""
-        ask = self.by_engine.get(relation)
-        told = ", ".join(f"{expression} AS a{place}" for place, expression in enumerate(expressions))
-        query = f"SELECT {told} FROM {relation}"
-        if ask is not None:
-            query = f"SELECT * FROM {ask(Aggregates(expressions, columns)).sql}"
-        [row] = self.session.rows(query)
-        return tuple(row.values())
 
     def scope_of(self, one: Expectation) -> Scope:
         """Which rows an expectation on rows is judged by."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from merging.expectations.expectation import Argument, ColumnsJudge, Entry, Expectation, TableColumns
 from merging.expectations.findings import Counts, Finding
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.kinds.arguments import COLUMN, MOSTLY
 from merging.expectations.kinds.predicates import column_of
 from merging.expectations.wording import listed
@@ -88,7 +89,7 @@ def _wanted(expectation: Expectation) -> Sequence[str]:
     return listed
 
 
-def _type_of(opened: Session, relation: str, name: str) -> str:
+def _type_of(opened: Session, relation: JudgedRows, name: str) -> str:
     described = opened.connection.execute(f"DESCRIBE SELECT {column_sql(name)} FROM {relation}").fetchall()
     return str(described[0][1])
 

@@ -19,6 +19,7 @@ from merging.expectations import (
     parse_suite,
     propose_suite,
 )
+from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.values import columns_of
 from merging.sql.session import Session
 from tests.merging.expectations.conftest import Check, labelled
@@ -429,7 +430,13 @@ def test_a_proposed_suite_fits_its_own_table(opened: Session) -> None:
         }
     )
     opened.connection.register("t", labelled(table))
-    proposed = propose_suite(opened, "SELECT * FROM t", keys=["id"], name="flights")
+    proposed = propose_suite(
+        opened,
+        JudgedRows("SELECT * FROM t"),
+        columns_of(opened.connection, "t"),
+        keys=["id"],
+        name="flights",
+    )
     columns = columns_of(opened.connection, "t")
     report = check_expectations(opened, parse_suite(json.dumps(proposed), columns), merged="t", keys=["id"])
     assert [one.type for one in report.results if one.state != "passed"] == []
@@ -449,7 +456,7 @@ def test_a_proposed_suite_fits_its_own_table(opened: Session) -> None:
 
 def test_a_suite_can_be_proposed_for_an_empty_table(opened: Session) -> None:
     opened.connection.register("t", labelled(rows(SCHEMA)))
-    proposed = propose_suite(opened, "t", keys=["id", "n"])
+    proposed = propose_suite(opened, JudgedRows("t"), columns_of(opened.connection, "t"), keys=["id", "n"])
     assert [one["type"] for one in proposed["expectations"]] == [
         "expect_table_columns_to_match_set",
         "expect_compound_columns_to_be_unique",

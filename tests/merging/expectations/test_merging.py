@@ -15,6 +15,8 @@ import pytest
 
 import merging
 from merging import ExpectationReport, ExpectationRules, Staged, ValidationFailed
+from merging.delta import Snapshot
+from merging.engines import DuckDBEngine
 from tests.merging.expectations.support import expect
 from tests.merging.world import World, with_rows
 
@@ -295,6 +297,36 @@ def test_rows_alone_are_a_quick_answer_that_says_what_is_left(tmp_path: Path) ->
         report = plan.check_expectations(rows_only=True)
     assert report is not None
     assert [one.state for one in report.results] == ["new", "deferred", "deferred", "deferred"]
+
+
+@pytest.mark.parametrize("where", ["plan", "suite"])
+def test_data_files_are_opened_when_something_is_read_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Who judges what changes needs none of a table's files; neither does a table whose rows a cluster counts."""
+    opened: list[str] = []
+    before = DuckDBEngine.all_rows_sql
+
+    def told(self: DuckDBEngine, snapshot: Snapshot, *rest: Any) -> str:
+        opened.append(snapshot.uri)
+        return before(self, snapshot, *rest)
+
+    monkeypatch.setattr(DuckDBEngine, "all_rows_sql", told)
+    world = World(tmp_path, "merge-on-read", schema=XY, rows=ROWS)
+    columns = suite(expect("column_to_exist", column="x"), expect("table_column_count_to_equal", value=4))
+    if where == "suite":
+        assert merging.check_table(world.uri, columns, ["id"]).ok
+        assert not opened
+        merging.check_table(world.uri, suite(expect("table_row_count_to_equal", value=1)), ["id"])
+        assert opened == [world.uri]
+        return
+    rules = suite(expect("column_values_to_be_between", column="x", min_value=0), *columns["expectations"])
+    with merging.plan(world.request(world.stage([{"id": 1, "x": -1}]), expectations=rules)) as plan:
+        report = plan.check_expectations()
+    assert report is not None
+    assert [one.state for one in report.results] == ["new", "passed", "passed"]
+    assert [row.key for row in report.results[0].failing_rows] == [{"id": 1}]
+    assert not opened
 
 
 def test_who_answers_for_one_expectation_answers_for_no_other(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 import urllib.parse
 import uuid
 from collections.abc import Collection, Mapping
@@ -18,6 +19,7 @@ from merging.delta.actions import DataFile
 from merging.delta.snapshot import Snapshot
 
 _LONGEST_FOLDER = 255  # bytes, of every common file system
+_AS_IN_JAVA = "/-_.!~'()*,;:$&+=@"
 _DATA_FILE = re.compile(r"[a-z]+-(.+)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.parquet")
 TEMPORARY = "_headgate"
 """The folder of a table for what is written for attempts and not yet theirs. Readers leave it out, as all that begins
@@ -94,5 +96,14 @@ def folder_beside(snapshot: Snapshot, file: DataFile) -> str:
 
 
 def log_path(path: str) -> str:
-    """A path as the log spells it: URL-encoded (PROTOCOL.md, "Add File and Remove File")."""
-    return urllib.parse.quote(path, safe="/=-_.")
+    """A path as the log spells it: URL-encoded (PROTOCOL.md, "Add File and Remove File"), and that as Spark does it.
+
+    Spark's VACUUM compares spellings: a file that stands in the log in another one is nobody's to it, and goes. Java
+    (``java.net.URI``, quoting of paths) leaves characters outside ASCII as they are but for blanks and controls.
+    """
+    return "".join(
+        one
+        if one > "\x7f" and not unicodedata.category(one).startswith(("Z", "Cc"))
+        else urllib.parse.quote(one, _AS_IN_JAVA)
+        for one in path
+    )

@@ -30,17 +30,23 @@ def connected(port: int) -> Iterator[SparkSession]:
 
 
 @contextlib.contextmanager
-def sail() -> Iterator[SparkSession]:
-    """A session on a Sail server within this process."""
+def sail_server() -> Iterator[int]:
+    """The port of a Sail server within this process."""
     from pysail.spark import SparkConnectServer
 
     server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     try:
-        with connected(server.listening_address[1]) as session:
-            yield session
+        yield server.listening_address[1]
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def sail() -> Iterator[SparkSession]:
+    """A session on a Sail server within this process."""
+    with sail_server() as port, connected(port) as session:
+        yield session
 
 
 def spark_rows(session: SparkSession, uri: str, names: list[str]) -> list[tuple[Any, ...]]:

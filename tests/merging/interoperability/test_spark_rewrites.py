@@ -21,7 +21,7 @@ from merging import delta
 from merging.delta import content_checks, open_snapshot
 from merging.engines import Cluster, EngineChoice, spark_files
 from tests.merging.delta.delta_tables import delta_rs_rows, own_rows, sample
-from tests.merging.interoperability.conftest import connect_server
+from tests.merging.interoperability.conftest import StandaloneCluster, connect_server
 from tests.merging.interoperability.spark_connect import spark_rows
 from tests.merging.interoperability.test_spark_engine import TABLES, made
 from tests.merging.world import Row, World, same_rows, with_rows
@@ -42,9 +42,9 @@ def every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def by_spark(spark_port: int) -> Iterator[EngineChoice]:
+def by_spark(standalone: StandaloneCluster) -> Iterator[EngineChoice]:
     """Spark, whatever there is to write."""
-    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{spark_port}", seconds=300))
+    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300))
     merging.set_engines(lambda _: EngineChoice())
 
 

@@ -106,16 +106,16 @@ def stage_rows(count: int) -> Callable[[str, Measured], None]:
     """Staging rows of as many files, the table known."""
 
     def run(table: str, measured: Measured) -> None:
-        merging.inspect_table(table)
+        changes = _changes(merging.inspect_table(table).file_count, count)
         with measured.counting():
-            _staged(table, count)
+            _staged(table, changes)
 
     return run
 
 
 def plan_rows(table: str, measured: Measured) -> None:
     """The plan of 100 staged rows and its first page, the table known."""
-    staged = _staged(table, 100)
+    staged = _staged(table, _changes(merging.inspect_table(table).file_count, 100))
     with measured.counting(), merging.plan(merging.MergeRequest(table, "CR-1", KEYS, staged)) as made:
         found = len(made.rows().items)
     if found != 100:
@@ -124,7 +124,7 @@ def plan_rows(table: str, measured: Measured) -> None:
 
 def merge_rows(table: str, measured: Measured) -> None:
     """A merge of 10 staged rows, as a whole."""
-    staged = _staged(table, 10)
+    staged = _staged(table, _changes(merging.inspect_table(table).file_count, 10))
     request = merging.MergeRequest(table, "CR-1", KEYS, staged, destination=f"{table}-artefacts")
     with measured.counting():
         done = merging.merge(request)
@@ -134,8 +134,9 @@ def merge_rows(table: str, measured: Measured) -> None:
 
 def merge_rows_of_all(table: str, measured: Measured) -> None:
     """Staging and merging a row of each file."""
+    changes = _changes(SHAPES["small"].files, SHAPES["small"].files)
     with measured.counting():
-        staged = _staged(table, SHAPES["small"].files)
+        staged = _staged(table, changes)
         request = merging.MergeRequest(table, "CR-1", KEYS, staged, destination=f"{table}-artefacts")
         merging.merge(request)
 
@@ -152,13 +153,15 @@ def condition(table: str, measured: Measured) -> None:
         merging.table_condition(table)
 
 
-def _staged(table: str, count: int) -> merging.Staged:
-    """Content that changes a row of as many files, spread over the table."""
-    files = merging.inspect_table(table).file_count
+def _changes(files: int, count: int) -> pa.Table:
+    """Content that changes a row of as many files, spread over a table of so many."""
     step = max(1, files // count)
     rows = pa.concat_tables([rows_of(number).slice(0, 1) for number in range(0, files, step)[:count]])
-    changed = rows.set_column(2, "amount", pa.array([-1.0] * len(rows), pa.float64()))
-    return merging.stage(table, changed, KEYS, destination=f"{table}-staging")
+    return rows.set_column(2, "amount", pa.array([-1.0] * len(rows), pa.float64())).combine_chunks()
+
+
+def _staged(table: str, changes: pa.Table) -> merging.Staged:
+    return merging.stage(table, changes, KEYS, destination=f"{table}-staging")
 
 
 # The operations on wide tables and large texts

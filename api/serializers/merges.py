@@ -5,12 +5,13 @@ from typing import Any, get_args
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from api.serializers.proposals import EngineReadSerializer
+from api.serializers.proposals import ENGINES, EngineReadSerializer
 from api.serializers.shared import AnyValue, StrictSerializer, TableWorkSerializer, TypedSerializer, UserField
 from changerequests import selectors
 from changerequests.models import ConflictResolution, MergeRun
 from datasets.rows import ConflictKind
 
+ENGINE_WORK = [("rewrite", "rewrite"), ("write", "write")]
 #: First what became of it in the table, then in the request.
 CONFLICT_KINDS = [(kind, kind) for kind in get_args(ConflictKind)]
 
@@ -177,6 +178,17 @@ class CheckSerializer(serializers.Serializer):
     failures = serializers.IntegerField()
 
 
+class EngineWriteSerializer(serializers.Serializer):
+    """What wrote data files for a merge: rows of the table again (``rewrite``) or those that came (``write``)."""
+
+    engine = serializers.ChoiceField(ENGINES)
+    work = serializers.ChoiceField(ENGINE_WORK)
+    files = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    rows = serializers.IntegerField()
+    seconds = serializers.FloatField()
+
+
 class MergeResultSerializer(serializers.Serializer):
     """A merge that stands in the table."""
 
@@ -188,6 +200,7 @@ class MergeResultSerializer(serializers.Serializer):
     cells_updated = serializers.DictField(child=serializers.IntegerField())
     strategy = serializers.CharField()
     reads = EngineReadSerializer(many=True, default=list)
+    writes = EngineWriteSerializer(many=True, default=list)
     conflicts_overridden = serializers.IntegerField()
     validation = CheckSerializer(many=True)
 

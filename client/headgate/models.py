@@ -480,6 +480,20 @@ class EngineRead(TypedDict):
     seconds: float
 
 
+EngineWork = Literal["rewrite", "write"]
+
+
+class EngineWrite(TypedDict):
+    """What wrote data files for a merge: rows of the table again (``rewrite``) or those that came (``write``)."""
+
+    engine: ReadingEngine
+    work: EngineWork
+    files: int
+    bytes: int
+    rows: int
+    seconds: float
+
+
 class Event(TypedDict):
     """One entry of the audit trail."""
 
@@ -751,6 +765,7 @@ class MergeResult(TypedDict):
     cells_updated: dict[str, int]
     strategy: str
     reads: NotRequired[list[EngineRead]]
+    writes: NotRequired[list[EngineWrite]]
     conflicts_overridden: int
     validation: list[Check]
 

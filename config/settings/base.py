@@ -361,6 +361,7 @@ SPECTACULAR_SETTINGS = {
         "NotificationWay": "api.serializers.notifications.WAYS",
         "DatasetEngine": "datasets.models.Dataset.Engine",
         "ReadingEngine": "api.serializers.proposals.ENGINES",
+        "EngineWork": "api.serializers.merges.ENGINE_WORK",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],
         "NoText": "api.schema.NO_TEXT",

@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
-from changerequests.models import ChangeRequest, Review, Revision
+from changerequests.models import ChangeRequest, MergeRun, Review, Revision
 from changerequests.services import reviews
 from changerequests.states import Status
 from datasets.models import Dataset
@@ -493,6 +493,16 @@ def test_the_plan_is_made_on_the_table_as_it_is(pending: ChangeRequest) -> None:
         "problem_code": "",
         "problem": "",
     }
+
+
+def test_a_result_tells_what_wrote_its_files(pending: ChangeRequest) -> None:
+    merge(pending, person_with(Role.OWNER, pending.dataset))
+
+    run = client_of(pending.author).get(f"/api/v1/runs/{MergeRun.objects.get().pk}").json()
+
+    [written] = run["result"]["writes"]
+    assert (written["engine"], written["work"], written["files"], written["rows"]) == ("duckdb", "write", 1, 2)
+    assert written["bytes"] > 0
 
 
 def test_there_is_no_plan_of_nothing(dataset: Dataset) -> None:

@@ -501,7 +501,12 @@ def test_a_result_tells_what_wrote_its_files(pending: ChangeRequest) -> None:
     run = client_of(pending.author).get(f"/api/v1/runs/{MergeRun.objects.get().pk}").json()
 
     [written] = run["result"]["writes"]
-    assert (written["engine"], written["work"], written["files"], written["rows"]) == ("duckdb", "write", 1, 2)
+    assert (written["engine"], written["work"], written["files"], written["rows"]) == (
+        "duckdb",
+        "write",
+        1,
+        2,
+    )
     assert written["bytes"] > 0
 
 

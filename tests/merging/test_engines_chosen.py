@@ -136,6 +136,28 @@ def test_rows_that_nobody_touched_are_not_looked_for(choose: Choose, tmp_path: P
     assert world.merge(staged).reads == ()
 
 
+@pytest.mark.parametrize("strategy", ["copy-on-write", "merge-on-read"])
+def test_what_is_written_again_is_weighed_as_what_is_read(
+    choose: Choose, tmp_path: Path, strategy: str
+) -> None:
+    """No row is looked for: of copy-on-write the files of the rows are written again, otherwise none is."""
+    world = World(tmp_path, strategy)
+    staged = world.stage([{"id": 1, "a": 11}])
+    before, paths = world.version, world.paths()
+    size = merging.inspect_table(world.uri).size_bytes
+    if strategy == "copy-on-write":
+        choose(EngineChoice("auto", NOWHERE, spark_above=size - 1))
+        with pytest.raises(merging.ClusterFailed, match="cannot be reached"):
+            world.merge(staged)
+        assert (world.version, world.paths()) == (before, paths)
+        choose(EngineChoice("auto", NOWHERE, spark_above=size))
+    else:
+        choose(EngineChoice("auto", NOWHERE, spark_above=0))
+    result = world.merge(staged)
+    works = {"copy-on-write": ["rewrite", "write"], "merge-on-read": ["write"]}
+    assert [(one.engine, one.work) for one in result.writes] == [("duckdb", work) for work in works[strategy]]
+
+
 def test_results_that_are_found_again_tell_what_read(moved: tuple[World, merging.Staged]) -> None:
     world, staged = moved
     first = world.merge(staged)

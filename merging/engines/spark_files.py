@@ -65,7 +65,7 @@ def _type(field: TableField) -> Any:
     return {"type": "array", "elementType": _type(field.parts[0]), "containsNull": True}
 
 
-class Names:
+class FreshNames:
     """Names for columns of a job's own that no column of the files has."""
 
     def __init__(self, fields: Sequence[TableField]) -> None:
@@ -155,7 +155,7 @@ class Rewriting:
             # Each file is read by one task, and what that writes stays one file.
             {"spark.sql.files.maxPartitionBytes": largest, "spark.sql.files.openCostInBytes": largest},
         )
-        names = Names(self._fields)
+        names = FreshNames(self._fields)
         named, row, place, number = (names.fresh(one) for one in ("named", "row", "place", "number"))
         first, version = names.fresh("first"), names.fresh("version")
         key, gone_place, gone_row = (names.fresh(one) for one in ("key", "gone_place", "gone_row"))
@@ -247,7 +247,7 @@ class Writing:
         return work
 
     def _run(self, session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any], into: str) -> None:
-        names = Names(self._fields)
+        names = FreshNames(self._fields)
         number, nth = names.fresh("number"), names.fresh("nth")
         cells = [f"c{place}" for place in range(len(self._fields))]
         sent = pa.concat_tables(

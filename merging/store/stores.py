@@ -171,8 +171,9 @@ class LocalStore:
             return sorted(entry.name for entry in entries if entry.name > start_after and entry.is_file())
         return []
 
+    @names_unreachable
     def walk(self) -> Iterator[StoredObject]:
-        return self.within("")
+        yield from self.within("")
 
     @names_unreachable
     def within(self, folder: str) -> Iterator[StoredObject]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import merging
 from demo.processes import ManagedProcess, wait_until
+from merging.engines import Cluster, EngineChoice
 from tests.merging.interoperability.spark_connect import connected
 from tests.services import free_port, private_folder
 
@@ -140,3 +142,10 @@ def standalone() -> Iterator[StandaloneCluster]:
     """A cluster of several processes, as the engine meets it."""
     with standalone_cluster() as started:
         yield started
+
+
+@pytest.fixture
+def by_spark(standalone: StandaloneCluster) -> Iterator[EngineChoice]:
+    """The cluster, whatever there is to read; what a test chose is over with it."""
+    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300))
+    merging.set_engines(lambda _: EngineChoice())

@@ -6,7 +6,6 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -26,19 +25,12 @@ from merging.sql.values import arrow_values
 from tests.merging.border_values import BORDERS
 from tests.merging.expectations.support import expect
 from tests.merging.expectations.test_against_great_expectations import expectations, random_table
-from tests.merging.interoperability.conftest import StandaloneCluster, connect_server
+from tests.merging.interoperability.conftest import connect_server
 from tests.merging.world import World
 
 pytestmark = pytest.mark.spark
 
 DUCKDB = EngineChoice("duckdb")
-
-
-@pytest.fixture
-def by_spark(standalone: StandaloneCluster) -> Iterator[EngineChoice]:
-    """Spark, whatever there is to read."""
-    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300))
-    merging.set_engines(lambda _: EngineChoice())
 
 
 def chosen(choice: EngineChoice) -> None:

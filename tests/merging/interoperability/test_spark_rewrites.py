@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from merging import delta
 from merging.delta import content_checks, open_snapshot
 from merging.engines import Cluster, EngineChoice, spark_files
 from tests.merging.delta.delta_tables import delta_rs_rows, own_rows, sample
-from tests.merging.interoperability.conftest import StandaloneCluster, connect_server
+from tests.merging.interoperability.conftest import connect_server
 from tests.merging.interoperability.spark_connect import spark_rows
 from tests.merging.interoperability.test_spark_engine import TABLES, made
 from tests.merging.world import Row, World, same_rows, with_rows
@@ -39,13 +39,6 @@ NO_VECTORS = "TBLPROPERTIES (delta.enableDeletionVectors = false)"
 def every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is written again is compared cell by cell, not one file in fifty."""
     monkeypatch.setattr(content_checks, "SHARE", 1.0)
-
-
-@pytest.fixture
-def by_spark(standalone: StandaloneCluster) -> Iterator[EngineChoice]:
-    """Spark, whatever there is to write."""
-    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300))
-    merging.set_engines(lambda _: EngineChoice())
 
 
 def chosen(choice: EngineChoice) -> None:

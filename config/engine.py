@@ -19,6 +19,7 @@ def engine_limits(memory: str) -> merging.Limits:
 
 def limit_web_process() -> None:
     """In a process that answers requests, let sessions hold little before they spill to disk: several look at plans,
-    changes and conflicts at once, and what is large is merged by workers.
+    changes and conflicts at once, and what is large is merged by workers. Nobody gives it values of pandas.
     """
+    merging.leave_pandas_alone()
     merging.set_limits(engine_limits(settings.WEB_MEMORY))

@@ -9,7 +9,6 @@ once; ``invert`` makes the reverse of what was merged, as new staged content.
 
 from __future__ import annotations
 
-from merging import without_pandas  # noqa: F401 - before any value of Arrow is made
 from merging.confinement import Bounds, has_syscall_filter, run_confined
 from merging.delta import VersionSize, set_reach
 from merging.delta.rules import filled_columns
@@ -181,6 +180,7 @@ from merging.threeway.kept_conflicts import (
 )
 from merging.threeway.plan import MergePlan, plan
 from merging.threeway.request import MergeRequest
+from merging.without_pandas import leave_pandas_alone
 
 __all__ = [
     "ENGINE_VERSION",
@@ -336,6 +336,7 @@ __all__ = [
     "keep_file",
     "kept_files",
     "key_filters",
+    "leave_pandas_alone",
     "list_folders",
     "local_path",
     "logged_merges",

@@ -1,9 +1,14 @@
-"""Arrow without pandas, until somebody loads pandas: of the engine only Great Expectations needs it.
+"""Arrow without pandas, in processes to which nobody gives any of its values: of the engine only Great Expectations
+needs it.
 
 At its first value pyarrow looks whether pandas is there, to know its series when it sees one, and so loads it: 33 MB in
 each process and half a second. Where that first look finds none, pyarrow goes on without, and looks again once it is
 asked to make something of pandas (``_PandasAPIShim``). So it looks first here, while pandas cannot be found; and when
 somebody loads pandas it is asked to make such a thing at once, so that it knows every series there can be.
+
+What it looks for in C++ (``NA``, ``NaT`` and their like in columns of objects; ``InitPandasStaticData``) it looks for
+once: of these it never knows afterwards. So whoever starts a process decides, and importing the library decides
+nothing: it makes no value of Arrow.
 """
 
 from __future__ import annotations
@@ -60,7 +65,9 @@ class _Announcing(Loader):
 
 
 def leave_pandas_alone() -> None:
-    """Have pyarrow do without pandas until that is loaded. For this process, once; nothing where it is loaded."""
+    """Have pyarrow do without pandas until that is loaded. For whoever starts a process, once, before the first value
+    of Arrow is made; nothing where pandas is loaded.
+    """
     if _NAME in sys.modules:
         return
     hidden = _Hidden()
@@ -70,6 +77,3 @@ def leave_pandas_alone() -> None:
     finally:
         sys.meta_path.remove(hidden)
     sys.meta_path.insert(0, _Announced())
-
-
-leave_pandas_alone()

@@ -21,6 +21,7 @@ from typing import Any
 
 from merging.confinement import child
 from merging.confinement.bounds import Bounds
+from merging.without_pandas import leave_pandas_alone
 
 _LONGEST_REQUEST = 4096
 _LOOK_EACH_MS = 1000
@@ -34,6 +35,7 @@ class _Child:
 
 def serve(control: int, module: str, parent: int) -> None:
     """Fork a child for each request until whoever started this process is gone."""
+    leave_pandas_alone()  # to load it took .2 s of each child, and content comes in files
     with contextlib.suppress(Exception):  # a child that cannot load it tells why
         loaded = importlib.import_module(module)
         if hasattr(loaded, "before_confinement"):

@@ -230,7 +230,7 @@ class ActiveFiles(Sequence[DataFile]):
             else part.block.derived(key, derive)
             for part in self._parts
         ]
-        return pa.Table.from_batches(batches or [derive(_EMPTY)])
+        return pa.Table.from_batches(batches or [derive(FileBlock.of(block_of([])))])
 
     def where(self, key: object, holds: Callable[[pa.RecordBatch], np.ndarray]) -> list[int]:
         """The indexes of the files of which something holds, looked at once for each purpose and block."""
@@ -480,6 +480,3 @@ def _vector_texts(block: FileBlock, rows: pa.Array) -> pa.Array:
     values = [one.take(pa.array(places)).to_pylist() for one in (kind, path, offset, size, dead)]
     written = [json.dumps(VectorDescriptor(*row).to_log()) for row in zip(*values, strict=True)]
     return pc.replace_with_mask(texts, odd, pa.array(written, pa.string()))
-
-
-_EMPTY = FileBlock.of(block_of([]))

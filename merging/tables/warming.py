@@ -14,14 +14,16 @@ from merging.scratch import scratch_folder
 from merging.staging import stage
 from merging.tables.looking import create_table
 from merging.threeway.request import MergeRequest
+from merging.without_pandas import leave_pandas_alone
 
 
 def warm_up() -> None:
     """Stage and merge one row into a throw-away table: libraries that load on first use are loaded then.
 
     A fresh process needs about a second for it, which its first merge would need otherwise. For worker processes; call
-    it after the fork, never before.
+    it after the fork, never before. Arrow does without pandas in this process from then on.
     """
+    leave_pandas_alone()
     # Of a table of one's own nobody need be asked where it lies.
     with (
         scratch_folder("warm-up") as folder,

@@ -46,6 +46,26 @@ def test_arrow_knows_pandas_once_that_is_loaded(loading: str) -> None:
     assert _said(program) == [[1.0, None], [{"a": 1}], [2], True, "SourceFileLoader"]
 
 
+def test_whoever_uses_the_library_has_all_of_pandas() -> None:
+    """Arrow learns once what `NA` and `NaT` are: a process that has not asked to do without must not miss it."""
+    program = (
+        "import json\nimport merging\nimport pandas\nimport pyarrow as pa\n"
+        "frame = pandas.DataFrame({'a': pandas.Series([pandas.NA, 1], dtype=object)})\n"
+        "times = pandas.Series([pandas.NaT, pandas.Timestamp(0)], dtype=object)\n"
+        "print(json.dumps([pa.Table.from_pandas(frame).to_pylist(), pa.array(times).null_count]))"
+    )
+    assert _said(program) == [[{"a": None}, {"a": 1}], 1]
+
+
+def test_the_application_makes_no_value_before_its_processes_decide() -> None:
+    program = (
+        "import json, sys\nimport django\nfrom config.env import choose_settings\nchoose_settings()\n"
+        "django.setup()\nimport merging\nmerging.leave_pandas_alone()\nimport pyarrow as pa\n"
+        "pa.array([1])\nprint(json.dumps('pandas' in sys.modules))"
+    )
+    assert _said(program) is False
+
+
 def test_arrow_knows_pandas_that_was_loaded_before() -> None:
     program = f"import json, pandas\nimport merging\nimport pyarrow as pa\nprint(json.dumps({OF_A_SERIES}))"
     assert _said(program) == [1.0, None]

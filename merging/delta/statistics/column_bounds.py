@@ -179,9 +179,9 @@ def _plain(data_type: pa.DataType, low: pa.Array, high: pa.Array) -> tuple[pa.Ar
     if pa.types.is_string(data_type):
         plain = _both(_PLAIN_TEXT, low, high)
         least, most = (pc.utf8_slice_codeunits(pc.if_else(plain, one, '" "'), 1, -1) for one in (low, high))
-        last = pc.index_in(pc.utf8_slice_codeunits(most, -1), value_set=_ASCII)
+        last = pc.index_in(pc.utf8_slice_codeunits(most, -1), value_set=_ascii())
         after = pc.binary_join_element_wise(
-            pc.utf8_slice_codeunits(most, 0, -1), _ASCII.take(pc.add(last, 1)), ""
+            pc.utf8_slice_codeunits(most, 0, -1), _ascii().take(pc.add(last, 1)), ""
         )
         known = pc.and_(plain, pc.less_equal(least, after)).to_numpy(zero_copy_only=False)
         nothing, kept = pa.scalar(None, pa.string()), pa.array(known)
@@ -190,7 +190,9 @@ def _plain(data_type: pa.DataType, low: pa.Array, high: pa.Array) -> tuple[pa.Ar
     return empty, empty, np.zeros(len(low), bool)
 
 
-_ASCII = pa.array([chr(code) for code in range(0x20, 0x80)], pa.string())
+@functools.cache
+def _ascii() -> pa.Array:
+    return pa.array([chr(code) for code in range(0x20, 0x80)], pa.string())
 
 
 def _both(pattern: str, low: pa.Array, high: pa.Array) -> pa.Array:

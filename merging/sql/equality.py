@@ -7,30 +7,39 @@ from typing import Any
 import pyarrow as pa
 
 from merging.sql.quoting import literal, quote
-from merging.sql.types import holds_map, is_nested, is_text
+from merging.sql.types import holds_floating, holds_map, is_nested, is_text
 
 
-def comparable(expression: str, data_type: pa.DataType, depth: int = 0) -> str:
+def comparable(expression: str, data_type: pa.DataType, depth: int = 0, *, one_zero: bool = False) -> str:
     """SQL of a value that is equal exactly when the cell is: maps as sorted entries, all else as it is.
 
-    DuckDB's own equality already has NaN = NaN, +0 = −0 and binary text comparison.
+    DuckDB's own equality already has NaN = NaN, +0 = −0 and binary text comparison. Texts do not: with ``one_zero``
+    equal values have equal texts, too.
     """
-    if not holds_map(data_type):
+    if not (holds_map(data_type) or (one_zero and holds_floating(data_type))):
         return expression
+    if pa.types.is_floating(data_type):
+        return f"({expression} + 0)"
     item = f"item{depth}"
     if pa.types.is_map(data_type):
-        value = comparable(f"{item}.value", data_type.item_type, depth + 1)
-        entry = f"struct_pack(k := {item}.key, v := {value})"
+        key = comparable(f"{item}.key", data_type.key_type, depth + 1, one_zero=one_zero)
+        value = comparable(f"{item}.value", data_type.item_type, depth + 1, one_zero=one_zero)
+        entry = f"struct_pack(k := {key}, v := {value})"
         entries = f"list_sort(list_transform(map_entries({expression}), lambda {item}: {entry}))"
         return f"CASE WHEN {expression} IS NULL THEN NULL ELSE {entries} END"
     if pa.types.is_struct(data_type):
         parts = ", ".join(
             f"{quote(field.name)} := "
-            + comparable(f"struct_extract({expression}, {literal(field.name)})", field.type, depth + 1)
+            + comparable(
+                f"struct_extract({expression}, {literal(field.name)})",
+                field.type,
+                depth + 1,
+                one_zero=one_zero,
+            )
             for field in data_type
         )
         return f"CASE WHEN {expression} IS NULL THEN NULL ELSE struct_pack({parts}) END"
-    inner = comparable(item, data_type.value_type, depth + 1)
+    inner = comparable(item, data_type.value_type, depth + 1, one_zero=one_zero)
     return f"list_transform({expression}, lambda {item}: {inner})"
 
 
@@ -48,13 +57,11 @@ def fingerprint(expression: str, data_type: pa.DataType) -> str:
     elif pa.types.is_timestamp(data_type):
         # The last microsecond of all is infinite to DuckDB, and has no number there.
         text = f"coalesce(epoch_us({expression})::VARCHAR, {expression}::VARCHAR)"
-    elif pa.types.is_floating(data_type):
-        text = f"({expression} + 0)::VARCHAR"
     elif is_nested(data_type):
-        nested = f"({comparable(expression, data_type)})::VARCHAR"
+        nested = f"({comparable(expression, data_type, one_zero=True)})::VARCHAR"
         text = f"concat(strlen({nested}), ':', {nested})"
     else:
-        text = f"{expression}::VARCHAR"
+        text = f"{comparable(expression, data_type, one_zero=True)}::VARCHAR"
     return f"CASE WHEN {expression} IS NULL THEN '~' ELSE {text} END"
 
 

@@ -6,6 +6,7 @@ Source: PROTOCOL.md, "Schema Serialization Format" and "Primitive Types".
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -197,6 +198,14 @@ def has_type(schema: pa.Schema, wanted: pa.DataType) -> bool:
 
 def holds_map(data_type: pa.DataType) -> bool:
     """Whether a map is in the type, at any depth."""
-    if pa.types.is_map(data_type):
-        return True
-    return any(holds_map(data_type.field(index).type) for index in range(data_type.num_fields))
+    return _holds(data_type, pa.types.is_map)
+
+
+def holds_floating(data_type: pa.DataType) -> bool:
+    """Whether floating numbers are in the type, at any depth."""
+    return _holds(data_type, pa.types.is_floating)
+
+
+def _holds(data_type: pa.DataType, kind: Callable[[pa.DataType], bool]) -> bool:
+    inner = (data_type.field(index).type for index in range(data_type.num_fields))
+    return kind(data_type) or any(_holds(one, kind) for one in inner)

@@ -19,7 +19,7 @@ from merging.sql.session import session
 from merging.staging import ordering, pairing
 from merging.staging.layout import Layout, RowCounts, content_digest, count_rows
 from merging.staging.workbench import Relation
-from tests.merging.world import World
+from tests.merging.world import World, arrow
 from tests.options import ENGINE_EXAMPLES
 
 EXAMPLES = ENGINE_EXAMPLES or 15
@@ -72,7 +72,7 @@ def contents(draw: st.DrawFn) -> list[dict[str, Any]]:
             "b": draw(st.sampled_from(["~", "", None, "a|b"])),
             "c": draw(st.sampled_from([-0.0, 0.0, float("nan"), float("inf"), 0.1, None])),
             "kept": draw(st.sampled_from(["other", None])),
-            "items": draw(st.sampled_from([[-0.0, 1.0], [], [None], None])),
+            "items": draw(st.sampled_from([[-0.0, 1.0], [-0.0, 0.0], [], [None], None])),
             "pairs": draw(st.sampled_from([[("y", 1), ("x", number)], [], None])),
             "new": draw(st.sampled_from(["n", None])),
         }
@@ -190,3 +190,18 @@ def test_the_digest_is_that_of_every_cell(world: World, rows: list[dict[str, Any
     """What is known of all rows beforehand is not asked of each, and the digest is none the other for it."""
     staged = world.stage(pa.Table.from_pylist(rows, schema=CHANGED))
     assert staged.digest == whole_digest(staged)
+
+
+def test_the_sign_of_a_zero_is_no_part_of_a_digest(world: World) -> None:
+    """Two zeros are one value, in a list as in a cell, whatever else a content changes."""
+    digests = set()
+    for zero in (0.0, -0.0):
+        for operation, key in (("update", 3), ("upsert", 100)):
+            rows = [
+                {"id": 0, "a": 7, "items": [zero, 0.0], "_op": "update"},
+                {"id": key, "a": 8, "items": [zero], "_op": operation},
+            ]
+            staged = world.stage(arrow(CHANGED, [{**row, "c": zero} for row in rows]))
+            assert "items" not in staged.cells_updated or staged.cells_updated["items"] == 1
+            digests.add((key, staged.digest))
+    assert len(digests) == 2

@@ -145,7 +145,9 @@ def _same_in_floating(source: Source, column: InputColumn) -> str | None:
     if floating is None:
         return None
     given, base, kind = column.cell, column.base, duckdb_type(floating)
-    same = f"{given}::{kind} = {base}::{kind}"
+    same = (
+        f"TRY_CAST({given} AS {kind}) = TRY_CAST({base} AS {kind})"  # a double may be too large for a float
+    )
     if pa.types.is_decimal(column.type):
         # Not every tool rounds right to the last digit.
         same = f"{shortened(given, floating)} = {shortened(base, floating)}"

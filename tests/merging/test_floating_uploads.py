@@ -109,3 +109,11 @@ def test_fd11_inside_values_what_may_have_been_rounded_is_refused(world: World) 
         with pytest.raises(StagingRejected) as refusal:
             world.stage(pa.table({"id": [1], column: [value]}))
         assert [(one.line, one.column) for one in refusal.value.problems] == [(1, column)]
+
+
+def test_doubles_that_no_float_holds_stay_and_are_changed(world: World) -> None:
+    rows: list[Row] = [{**ROWS[0], "id": key, "d": 1.7976931348623157e308} for key in (1, 2)]
+    world = World(world.folder, "merge-on-read", SCHEMA, rows)
+    changed = pa.table({"id": pa.array([1], pa.int64()), "d": pa.array([2.5], pa.float32())})
+    world.merge(world.stage(changed))
+    assert [row["d"] for row in world.rows()] == [2.5, 1.7976931348623157e308]

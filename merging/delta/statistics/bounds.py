@@ -73,13 +73,23 @@ def _double_slack(value: int) -> int:
     return 0 if -(1 << 53) < value < 1 << 53 else (abs(value) >> 52) + 1
 
 
+#: Python's own context has 28 digits, and decimals of tables 38.
+_WIDE = Context(prec=120, Emin=-9999, Emax=9999)
+
+
+def nearest_decimal(value: Any, data_type: pa.Decimal128Type) -> Decimal:
+    """A decimal bound that a reader took, as the nearest value of its type: what was meant by what was stated."""
+    with localcontext(_WIDE):
+        return Decimal(str(value)).quantize(Decimal(1).scaleb(-data_type.scale))
+
+
 def _decimal_limit(precision: int, scale: int, value: Any, direction: int) -> Decimal | None:
     """Decimals come as numbers with every digit (Spark), as texts (Trino), or through doubles (delta-rs, which also
     steps down to the next double where rounding gave a digit too many)."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return None
     try:
-        with localcontext(Context(prec=120, Emin=-9999, Emax=9999)):
+        with localcontext(_WIDE):
             exact = Decimal(value)
             if not exact.is_finite():
                 return None

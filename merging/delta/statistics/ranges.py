@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from merging.delta.actions import DataFile
 from merging.delta.snapshot import Snapshot
-from merging.delta.statistics.bounds import reader_of
+from merging.delta.statistics.bounds import nearest_decimal, reader_of
 from merging.sql.moments import date_of, moment_of
 
 #: The statistics of more files take too long to read for what is only a hint.
@@ -70,8 +70,7 @@ def _stated(snapshot: Snapshot, file: DataFile, stats: dict[str, Any], name: str
         return None
     if pa.types.is_decimal(data_type):
         # Those are widened for what writers lose in doubles; nearest to what was stated is what was meant.
-        unit = Decimal(1).scaleb(-data_type.scale)
-        return Decimal(str(low)).quantize(unit), Decimal(str(high)).quantize(unit)
+        return nearest_decimal(low, data_type), nearest_decimal(high, data_type)
     return lowest, highest
 
 

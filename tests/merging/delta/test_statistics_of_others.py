@@ -23,6 +23,7 @@ from merging import delta
 from merging.delta.actions import data_file
 from merging.delta.statistics import loose_stats
 from merging.delta.statistics.bounds import Bounds, partition_reader_of, reader_of
+from merging.delta.statistics.ranges import stated_ranges
 from tests.merging.delta.delta_tables import Merger, labelled, own_rows
 
 UNHURRIED = settings(deadline=None)
@@ -646,3 +647,22 @@ def test_a_key_at_the_border_of_its_type_is_found_by_pairs_and_by_columns(
         merger.connection.register("asked", labelled(first))
         merger.connection.execute("CREATE OR REPLACE TEMP TABLE keys AS FROM asked")
         assert delta.locate(merger.connection, snapshot, "keys", ["k"], "located").rows == 1
+
+
+@pytest.mark.parametrize(
+    ("data_type", "value"),
+    [
+        (pa.decimal128(38, 0), Decimal("9" * 38)),
+        (pa.decimal128(38, 10), Decimal("1234567890123456789.5")),
+        (pa.decimal128(38, 38), Decimal("-0." + "9" * 38)),
+    ],
+)
+def test_ranges_of_decimals_of_all_their_digits_are_stated(
+    data_type: pa.DataType, value: Decimal, make_table: Callable[..., str]
+) -> None:
+    """Python calculates with 28 digits unless it is told otherwise."""
+    uri = make_table(pa.table({"d": pa.array([value], data_type)}))
+    spelled = str(value)
+    restate_text(uri, f'{{"numRecords":1,"minValues":{{"d":{spelled}}},"maxValues":{{"d":{spelled}}}}}')
+    low, high = stated_ranges(delta.open_snapshot(uri), ["d"])["d"]
+    assert (low, high) == (value, value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from merging.delta.thrift import BINARY, I64, LIST, STRUCT, BadThrift, Struct, read_struct
+from merging.delta.thrift import BINARY, FALSE, I64, LIST, STRUCT, BadThrift, Struct, read_struct
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Chunk:
         """Its least and greatest value, encoded plainly, where both are stated."""
         low, high = self._statistics.get((6, BINARY)), self._statistics.get((5, BINARY))
         return None if low is None or high is None else (low, high)
+
+    @property
+    def bounds_are_cut(self) -> bool:
+        """Whether one of them is stated to be no value of the column, but short of one or beyond it."""
+        return (7, FALSE) in self._statistics or (8, FALSE) in self._statistics
 
     @property
     def _statistics(self) -> Struct:

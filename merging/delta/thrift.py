@@ -32,6 +32,7 @@ def read_struct(data: bytes, at: int = 0, depth: int = 0) -> tuple[Struct, int]:
         else:
             field, at = _integer(data, at)
         if kind in (TRUE, FALSE):  # the kind itself is the value
+            found[field, kind] = kind == TRUE
             continue
         found[field, kind], at = _value(data, at, kind, depth)
 

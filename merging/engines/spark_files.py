@@ -100,8 +100,8 @@ class Rewriting:
         self._numbers = [number for number, one in enumerate(rewrites) for _ in one.files]
         self._paths = [snapshot.store.relative(file.path) for file in self._files]
         self._names = [path.rpartition("/")[2] for path in self._paths]
-        _require_said(self._left(snapshot))
         self._root = root
+        _require_said(self._left(snapshot))
         self._gone = self._positions(snapshot)
 
     def _left(self, snapshot: Snapshot) -> set[int]:
@@ -113,7 +113,7 @@ class Rewriting:
             if not same
             or times[name.casefold()] > 1
             or not _PLAIN_NAME.fullmatch(name)
-            or _GLOB.search(path)
+            or _GLOB.search(f"{self._root}/{path}")
             or re.match(r"/|[A-Za-z][A-Za-z0-9+.-]*:/", path)  # it lies elsewhere: the table is a clone
         }
 
@@ -211,7 +211,8 @@ def _configure(session: Any, more: Mapping[str, str]) -> None:
 
 def _write(rows: Any, number: str, into: str) -> None:
     writer = rows.write.partitionBy(number).option("compression", "snappy")
-    writer.option("parquet.block.size", str(_BYTES_PER_GROUP)).parquet(into)
+    writer.option("parquet.block.size", str(_BYTES_PER_GROUP))
+    writer.option("parquet.statistics.truncate.length", str(2**31 - 1)).parquet(into)  # bounds are values
 
 
 def files_in(store: TableStore, folder: str) -> Iterator[tuple[int, str]]:

@@ -162,7 +162,7 @@ def _of_column(chunks: Sequence[Chunk], column: pq.ColumnSchema) -> dict[str, st
         told["null_count"] = str(sum(counted))
     bounds = [chunk.bounds for chunk in chunks if chunk.nulls is None or chunk.nulls < chunk.values]
     stated = [one for one in bounds if one is not None]
-    if not stated or len(stated) < len(bounds):
+    if not stated or len(stated) < len(bounds) or any(chunk.bounds_are_cut for chunk in chunks):
         return told
     try:
         values = [_value(one, column) for pair in stated for one in pair]

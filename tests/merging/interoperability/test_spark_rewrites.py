@@ -188,6 +188,20 @@ def test_a_file_that_spark_is_not_asked_for(
     assert spark_rows(session, ours, open_snapshot(ours).schema.names) == own_rows(ours)
 
 
+def test_a_folder_that_spark_takes_for_a_pattern(by_spark: EngineChoice, tmp_path: Path) -> None:
+    """It would look for other files, or for none: DuckDB writes there."""
+    uri = str(tmp_path / "a {b,c} [d]" / "table")
+    delta.create_table(uri, sample(20), deletion_vectors=False)
+    chosen(DUCKDB)
+    staged = merging.stage(
+        uri, pa.table({"id": [3], "whole": [-1]}), ["id"], destination=str(tmp_path / "staging")
+    )
+    chosen(by_spark)
+    result = merging.merge(merging.MergeRequest(uri, "CR-1", ["id"], staged))
+    assert [(one.engine, one.work) for one in result.writes] == [("duckdb", "rewrite"), ("duckdb", "write")]
+    assert (3, -1) in own_rows(uri, names=["id", "whole"])
+
+
 def test_rows_keep_their_ids(by_spark: EngineChoice, session: SparkSession, tmp_path: Path) -> None:
     uri = made(
         session,

@@ -26,7 +26,7 @@ from merging.delta.maintenance import (
     vacuum,
 )
 from merging.delta.reach import may_leave, options_of, place_of, reach_of, set_reach
-from merging.delta.reading import Located, engine_paths, fetch, locate, scan_sql
+from merging.delta.reading import Located, engine_paths, fetch, locate, no_rows_sql, scan_sql
 from merging.delta.snapshot import (
     MARKER_RETENTION,
     FoundTransaction,
@@ -90,6 +90,7 @@ __all__ = [
     "may_leave",
     "may_still_land",
     "named_files",
+    "no_rows_sql",
     "only_grew",
     "open_sealed_snapshot",
     "open_snapshot",

@@ -65,11 +65,7 @@ def locate(
     candidates = candidate_files(connection, snapshot, keys, key_columns) if files is None else sorted(files)
     columns = ", ".join(f"p.{column_sql(name)}" for name in key_columns)
     if not candidates:
-        empty = ", ".join(_null_column(snapshot, name) for name in key_columns)
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS "
-            f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number, {empty} WHERE false"
-        )
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {no_rows_sql(snapshot, key_columns)}")
         return Located(0, (), ())
     using = " AND ".join(f"p.{column_sql(name)} = k.{column_sql(name)}" for name in key_columns)
     source = files_sql(connection, snapshot, candidates, key_columns)
@@ -103,12 +99,8 @@ def fetch(
     snapshot.store.attach(connection)
     found = connection.execute(f"SELECT DISTINCT file_index FROM {located} ORDER BY ALL").fetchall()
     hits = [int(index) for (index,) in found]
-    empty = "".join(f", {_null_column(snapshot, name)}" for name in columns)
-    empty += "".join(f", NULL::BIGINT AS {name}" for name in _row_id_names(row_ids))
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {into} AS "
-        f"SELECT 0::BIGINT AS file_index, 0::BIGINT AS row_number{empty} WHERE false"
-    )
+    empty = no_rows_sql(snapshot, columns, row_ids=row_ids)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {empty}")
     selected = "".join(f", p.{name}" for name in (*map(column_sql, columns), *_row_id_names(row_ids)))
     small, hits = _apart(snapshot, hits)
     if small:
@@ -208,12 +200,18 @@ def scan_sql(
             "ON p.row_number = d.row_number AND p.file_index = d.file_index"
         )
     if not parts:
-        empty = [_null_column(snapshot, name) for name in names]
-        empty += [f"NULL::BIGINT AS {name}" for name in _row_id_names(row_ids)]
-        if with_positions:
-            empty = ["0::BIGINT AS file_index", "0::BIGINT AS row_number", *empty]
-        return f"SELECT {', '.join(empty)} WHERE false"
+        return no_rows_sql(snapshot, names, with_positions=with_positions, row_ids=row_ids)
     return " UNION ALL ".join(parts)
+
+
+def no_rows_sql(
+    snapshot: Snapshot, columns: Sequence[str], *, with_positions: bool = True, row_ids: bool = False
+) -> str:
+    """A SELECT of no rows with the columns that `scan_sql` gives."""
+    empty = ["0::BIGINT AS file_index", "0::BIGINT AS row_number"] if with_positions else []
+    empty += [_null_column(snapshot, name) for name in columns]
+    empty += [f"NULL::BIGINT AS {name}" for name in _row_id_names(row_ids)]
+    return f"SELECT {', '.join(empty)} WHERE false"
 
 
 def files_sql(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from merging.delta import Snapshot, candidate_files
+from merging.delta import Snapshot, candidate_files, no_rows_sql
 from merging.engines.choosing import engine_for
 from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Aggregated, Aggregates, Changes, Engine, EngineName, Keys, NotSaid, Rows
@@ -50,6 +50,10 @@ class TableReader:
         rows = engine.rows_of(self.snapshot, keys, columns, possible)
         self._note(engine, possible, rows.number, began)
         return rows
+
+    def no_rows(self, columns: Sequence[str]) -> Rows:
+        """What ``rows_of`` finds in no files, which nobody need be asked for."""
+        return Rows(f"({no_rows_sql(self.snapshot, columns)})", 0)
 
     def rows_at(self, positions: str, columns: Sequence[str]) -> Rows:
         """The rows at positions; see ``Engine``."""

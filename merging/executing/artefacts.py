@@ -120,7 +120,7 @@ def write_artefacts(
         "primary_keys": list(plan.staged.primary_keys),
         "fields": [delta_field(field) for field in plan.alignment.schema],
         "stored_names": stored_names(schema_json),
-        "alike": sorted(plan.alike),
+        "alike": sorted(plan.cells.alike),
         "added_columns": [change.column for change in plan.schema_changes],
         "files": {name: file_facts(folder / name) for name in (DIFF, IMAGES)},
     }
@@ -177,8 +177,8 @@ def _images_sql(plan: MergePlan) -> str:
     parts += [f"k{place}" for place in range(len(plan.staged.primary_keys))]
     for column in plan.alignment.values:
         position = column.position
-        if position in plan.alike:
-            parts.append(f"m{position} AS v{position}")
+        if position in plan.cells.alike:
+            parts.append(f"v{position}")
             continue
         parts.append(f"CASE WHEN action <> 'insert' THEN c{position} END AS b{position}")
         parts.append(f"CASE WHEN action <> 'delete' THEN m{position} END AS a{position}")

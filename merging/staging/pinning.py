@@ -100,7 +100,7 @@ def find_standing(opened: Session, staged: Staged, reader: TableReader, columns:
         opened.connection.register("held_rows", held)
         opened.execute("CREATE OR REPLACE TEMP TABLE held AS SELECT * FROM held_rows")
         opened.connection.unregister("held_rows")
-    found = reader.rows_of(wanted, columns, elsewhere)
+    found = reader.rows_of(wanted, columns, elsewhere) if elsewhere else reader.no_rows(columns)
     if found.number:
         of_held = "n IN (SELECT n FROM held)" if lost else "op <> 'insert'"
         listed = ", ".join(column_sql(name) for name in keys)

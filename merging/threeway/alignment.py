@@ -78,11 +78,6 @@ class Alignment:
         """The columns that are no keys."""
         return tuple(column for column in self.columns if column.name not in self.keys)
 
-    def merged_sql(self, name: str) -> str:
-        """SQL of a column's merged value."""
-        [position] = [column.position for column in self.columns if column.name == name]
-        return f"m{position}"
-
 
 def align(
     opened: Session,

@@ -16,13 +16,12 @@ from merging.model import Column
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 from merging.sql.types import type_name
-from merging.threeway.alignment import Alignment
-from merging.threeway.merged import table_columns_sql
+from merging.threeway.merged import MergedCells
 
 
 def check_merged(
     opened: Session,
-    alignment: Alignment,
+    cells: MergedCells,
     snapshot: Snapshot,
     rules: ExpectationRules,
     *,
@@ -35,14 +34,14 @@ def check_merged(
     ``replaces_rows``: whether the merge updates or deletes any. ``while_waiting`` as in ``check_expectations``.
     Raises SuiteRejected when the suite does not fit the merged table's columns.
     """
-    suite = rules.suite
+    alignment, suite = cells.alignment, rules.suite
     if not isinstance(suite, Suite):
         columns = [
             Column(column.name, type_name(column.type), column.nullable) for column in alignment.columns
         ]
         suite = parse_suite(suite, columns)
-    changed = f"SELECT {table_columns_sql(alignment, 'm')} FROM merged WHERE action <> 'delete'"
-    replaced = f"SELECT {table_columns_sql(alignment, 'c')} FROM merged WHERE action <> 'insert'"
+    changed = f"SELECT {cells.whole_rows_sql()} FROM merged WHERE action <> 'delete'"
+    replaced = f"SELECT {cells.whole_rows_sql(before=True)} FROM merged WHERE action <> 'insert'"
     keys = ", ".join(f"k{place} AS {column_sql(name)}" for place, name in enumerate(alignment.keys))
     gone = f"(SELECT file_index, row_number, {keys} FROM merged WHERE action <> 'insert')"
     types = {column.name: column.type for column in alignment.columns}

@@ -1,13 +1,14 @@
 """The rows of the merge in ``merged``: each cell's value, what becomes of the row, and how many of each there are.
 
-``merged`` is a view of the table ``merged_rows``, which holds a column that is alike before and after the merge once
-(``v<i>``): most columns of most merges are, and to hold and write values is what a merge costs.
+A column that is alike before and after the merge is held once (``v<i>``): most columns of most merges are, and to hold
+and write values is what a merge costs. ``MergedCells`` tells where a cell is: a view that gave each one two names would
+be planned with all columns of the table in every statement over a few of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from merging.delta import RowChanges, Snapshot
 from merging.delta.column_rules import ColumnRules
@@ -32,6 +33,46 @@ class Effect:
     rows_deleted: int = 0
     rows_agreed: int = 0
     cells_updated: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MergedCells:
+    """Where ``merged`` holds the cells of its rows, as SQL. ``alike`` are the positions of the columns whose values the
+    merge changes in no row that stays, as far as that is known.
+    """
+
+    alignment: Alignment
+    alike: frozenset[int] = frozenset()
+
+    def before(self, column: MergedColumn) -> str:
+        """The cell that the table has now, of rows that it has."""
+        if column.name in self.alignment.keys:
+            return f"k{self.alignment.keys.index(column.name)}"
+        return f"{'v' if column.position in self.alike else 'c'}{column.position}"
+
+    def after(self, column: MergedColumn) -> str:
+        """The cell that the table has then, of rows that it has."""
+        return f"{'v' if column.position in self.alike else 'm'}{column.position}"
+
+    def merged_sql(self, name: str) -> str:
+        """The same by the column's name."""
+        [found] = [column for column in self.alignment.columns if column.name == name]
+        return self.after(found)
+
+    def updates(self, column: MergedColumn, snapshot: Snapshot) -> str | None:
+        """What is true of rows in which a column's cell changes; None for columns whose cells never do."""
+        if column.position in self.alike:
+            return None
+        if column.staged:
+            return f"u{column.position}"
+        if column.name in snapshot.rules.generated and column.name not in self.alignment.keys:
+            return differs(self.after(column), self.before(column), column.type)
+        return None
+
+    def whole_rows_sql(self, *, before: bool = False) -> str:
+        """A list of whole rows under the labels of the table's columns: as they are then, or ``before``."""
+        cell = self.before if before else self.after
+        return ", ".join(f"{cell(column)} AS {column_sql(column.name)}" for column in self.alignment.columns)
 
 
 def alike_columns(
@@ -70,24 +111,21 @@ def merge_rows(
     *,
     unresolved: Default,
     check: bool,
+    in_conflict: bool,
     alike: frozenset[int],
     untouched: bool,
     final: bool,
 ) -> None:
     """Fill ``merged`` with the rows that the merge changes, in the order of ``n``.
 
-    ``unresolved``: whose value stands where nobody chose. Without ``check`` there are no conflicts and Proposed
+    ``unresolved``: whose value stands where nobody chose. Without ``check`` nothing is ``in_conflict`` and Proposed
     wins in every staged cell. ``alike`` as ``alike_columns`` finds them. ``untouched``: nothing was touched since the
     base, so that ``joined`` has its rows in their order. ``final``: the table writes no cell itself.
     """
-    conflicted = (
-        {
-            int(number)
-            for (number,) in opened.connection.execute("SELECT DISTINCT col FROM conflicts").fetchall()
-        }
-        if check
-        else set()
-    )
+    conflicted = set()
+    if in_conflict:
+        found = opened.connection.execute("SELECT DISTINCT col FROM conflicts").fetchall()
+        conflicted = {int(number) for (number,) in found}
     joins = []
     row_choice = "NULL"
     if ROW in conflicted:
@@ -129,21 +167,9 @@ def merge_rows(
         f"FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL{'' if untouched else ' ORDER BY n'}"
     )
     if final:
-        opened.hold("merged_rows", rows)
+        opened.hold("merged", rows)
     else:
-        opened.execute(f"CREATE TABLE merged_rows AS {rows}")
-    shown = ["*"]
-    for position in sorted(alike):
-        shown += [
-            f"CASE WHEN action <> 'insert' THEN v{position} END AS c{position}",
-            f"v{position} AS m{position}",
-        ]
-    shown += [
-        f"false AS u{column.position}"
-        for column in alignment.values
-        if column.staged and column.position in alike
-    ]
-    opened.execute(f"CREATE VIEW merged AS SELECT {', '.join(shown)} FROM merged_rows")
+        opened.execute(f"CREATE TABLE merged AS {rows}")
 
 
 def _alike_value(column: MergedColumn) -> str:
@@ -193,14 +219,14 @@ def _present(row_choice: str, *, check: bool) -> str:
 
 
 def store_as_table(
-    opened: Session, alignment: Alignment, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
+    opened: Session, cells: MergedCells, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
 ) -> None:
     """Give merged cells the form that the table has them in: numbered where it numbers them, padded where it pads,
     computed where it computes.
     """
-    _number_rows(opened, alignment, snapshot)
-    _pad_texts(opened, alignment, rules)
-    _compute_generated(opened, alignment, snapshot)
+    _number_rows(opened, cells.alignment, snapshot)
+    _pad_texts(opened, cells.alignment, rules)
+    _compute_generated(opened, cells, snapshot)
 
 
 def _pad_texts(opened: Session, alignment: Alignment, rules: Mapping[str, ColumnRules]) -> None:
@@ -211,7 +237,7 @@ def _pad_texts(opened: Session, alignment: Alignment, rules: Mapping[str, Column
             cell = f"m{column.position}"
             changed = f"u{column.position}" if column.staged else "false"
             opened.execute(
-                f"UPDATE merged_rows SET {cell} = {known.stored(cell)} "
+                f"UPDATE merged SET {cell} = {known.stored(cell)} "
                 f"WHERE action = 'insert' OR (action = 'update' AND {changed})"
             )
 
@@ -223,9 +249,9 @@ def _number_rows(opened: Session, alignment: Alignment, snapshot: Snapshot) -> N
         if identity is not None:
             number = f"{identity.next}::HUGEINT + (row_number() OVER (ORDER BY n) - 1) * {identity.step}"
             opened.execute(
-                f"UPDATE merged_rows SET m{column.position} = numbered.number FROM (SELECT n, "
+                f"UPDATE merged SET m{column.position} = numbered.number FROM (SELECT n, "
                 f"TRY_CAST({number} AS BIGINT) AS number FROM merged WHERE f{column.position}) numbered "
-                "WHERE merged_rows.n = numbered.n"
+                "WHERE merged.n = numbered.n"
             )
 
 
@@ -241,37 +267,28 @@ def numbers_given(opened: Session, alignment: Alignment, snapshot: Snapshot) -> 
     return given
 
 
-def _compute_generated(opened: Session, alignment: Alignment, snapshot: Snapshot) -> None:
+def _compute_generated(opened: Session, cells: MergedCells, snapshot: Snapshot) -> None:
     """Give the columns that the table computes the values that follow from the merged rows.
 
     A row that cannot be judged gets NULL there, and fails its check. A key is its row's own: it is checked alone.
     """
     for name, expression in snapshot.rules.generated.items():
-        if name not in alignment.keys:
-            doubtful, value = expression.doubtful(alignment.merged_sql), expression.sql(alignment.merged_sql)
+        if name not in cells.alignment.keys:
+            doubtful, value = expression.doubtful(cells.merged_sql), expression.sql(cells.merged_sql)
             opened.execute(
-                f"UPDATE merged_rows SET {alignment.merged_sql(name)} = "
+                f"UPDATE merged SET {cells.merged_sql(name)} = "
                 f"CASE WHEN {doubtful} THEN NULL ELSE {value} END WHERE action <> 'delete'"
             )
 
 
-def updates(column: MergedColumn, alignment: Alignment, snapshot: Snapshot) -> str | None:
-    """SQL that is true of merged rows in which a column's cell changes; None for columns whose cells never do."""
-    if column.staged:
-        return f"u{column.position}"
-    if column.name in snapshot.rules.generated and column.name not in alignment.keys:
-        return differs(f"m{column.position}", f"c{column.position}", column.type)
-    return None
-
-
 def count_effect(
-    opened: Session, alignment: Alignment, snapshot: Snapshot, *, staged_rows: int, conflicts: int
+    opened: Session, cells: MergedCells, snapshot: Snapshot, *, staged_rows: int, conflicts: int
 ) -> Effect:
     """Count what ``merged`` holds, of ``staged_rows`` with ``conflicts``."""
     changing = [
-        (column, updated) for column in alignment.values if (updated := updates(column, alignment, snapshot))
+        (column, updated) for column in cells.alignment.values if (updated := cells.updates(column, snapshot))
     ]
-    inserts, updated_rows, deletes, *cells = opened.counts(
+    inserts, updated_rows, deletes, *changed = opened.counts(
         "FROM merged",
         [f"action = '{action}'" for action in ("insert", "update", "delete")]
         + [f"action = 'update' AND {updated}" for _, updated in changing],
@@ -287,52 +304,33 @@ def count_effect(
         rows_deleted=deletes,
         rows_agreed=staged_rows - inserts - updated_rows - deletes - in_conflict,
         cells_updated={
-            column.name: number for (column, _), number in zip(changing, cells, strict=True) if number
+            column.name: number for (column, _), number in zip(changing, changed, strict=True) if number
         },
     )
 
 
-def table_columns_sql(alignment: Alignment, side: str) -> str:
-    """SQL list of whole rows under the labels of the table's columns: side ``m`` (merged) or ``c`` (current)."""
-    parts = []
-    for column in alignment.columns:
-        if side == "c" and column.name in alignment.keys:
-            expression = f"k{alignment.keys.index(column.name)}"
-        else:
-            expression = f"{side}{column.position}"
-        parts.append(f"{expression} AS {column_sql(column.name)}")
-    return ", ".join(parts)
-
-
-def row_changes(opened: Session, alignment: Alignment, snapshot: Snapshot, effect: Effect) -> RowChanges:
-    """Views of what the merge removes and adds, as the border to Delta takes them."""
-    merged = table_columns_sql(alignment, "m")
-    places = [
+def row_changes(opened: Session, cells: MergedCells, snapshot: Snapshot, effect: Effect) -> RowChanges:
+    """What the merge removes and adds, as the border to Delta takes it."""
+    merged = cells.whole_rows_sql()
+    places = ", ".join(
         f"CASE WHEN action = 'update' THEN {place} END AS {place}" for place in ("file_index", "row_number")
-    ]
-    views = {
-        # Of the table itself: a statement over the view is planned with all columns of it.
-        "removed_rows": "SELECT file_index, row_number FROM merged_rows WHERE action <> 'insert'",
-        "added_rows": f"SELECT {merged}, {', '.join(places)} FROM merged WHERE action <> 'delete'",
-    }
-    if snapshot.change_data_feed:
-        # A new column has no current value, so images of before carry NULL there.
-        current = table_columns_sql(alignment, "c")
-        views |= {
-            "inserted_rows": f"SELECT {merged} FROM merged WHERE action = 'insert'",
-            "updated_after": f"SELECT {merged} FROM merged WHERE action = 'update'",
-            "updated_before": f"SELECT {current} FROM merged WHERE action = 'update'",
-            "deleted_rows": f"SELECT {current} FROM merged WHERE action = 'delete'",
-        }
-    for name, query in views.items():
-        opened.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
-    return RowChanges(
-        removed="removed_rows" if effect.rows_updated or effect.rows_deleted else None,
-        added="added_rows" if effect.rows_updated or effect.rows_added else None,
-        inserted="inserted_rows" if "inserted_rows" in views else None,
-        updated_before="updated_before" if "updated_before" in views else None,
-        updated_after="updated_after" if "updated_after" in views else None,
-        deleted="deleted_rows" if "deleted_rows" in views else None,
-        key_columns=alignment.keys,
-        numbers_given=numbers_given(opened, alignment, snapshot),
+    )
+    removed, added = effect.rows_updated + effect.rows_deleted, effect.rows_updated + effect.rows_added
+    changes = RowChanges(
+        removed="(SELECT file_index, row_number FROM merged WHERE action <> 'insert')" if removed else None,
+        added=f"(SELECT {merged}, {places} FROM merged WHERE action <> 'delete')" if added else None,
+        key_columns=cells.alignment.keys,
+        numbers_given=numbers_given(opened, cells.alignment, snapshot),
+        number_added=added,
+    )
+    if not snapshot.change_data_feed:
+        return changes
+    # A new column has no current value, so images of before carry NULL there.
+    current = cells.whole_rows_sql(before=True)
+    return replace(
+        changes,
+        inserted=f"(SELECT {merged} FROM merged WHERE action = 'insert')",
+        updated_before=f"(SELECT {current} FROM merged WHERE action = 'update')",
+        updated_after=f"(SELECT {merged} FROM merged WHERE action = 'update')",
+        deleted=f"(SELECT {current} FROM merged WHERE action = 'delete')",
     )

@@ -11,12 +11,13 @@ from merging.sql.equality import differs, same_value
 from merging.sql.quoting import literal
 from merging.sql.session import Session
 from merging.threeway.alignment import Alignment
+from merging.threeway.merged import MergedCells
 from merging.threeway.sides import image_of, images_of, key_of
 
 
 def changed_rows(
     opened: Session,
-    alignment: Alignment,
+    cells: MergedCells,
     *,
     operation: Operation | None,
     column: str | None,
@@ -24,15 +25,16 @@ def changed_rows(
     limit: int,
 ) -> Page[ChangedRow]:
     """Rows that the merge changes in the table, in key order, with all four images."""
+    alignment = cells.alignment
     place = NumberedPlace.at(after, "plan")
     conditions = [place.condition("m.n")]
     if operation is not None:
         conditions.append(f"m.action = {literal(operation)}")
     if column is not None:
-        conditions.append(_changes_column(alignment, column))
+        conditions.append(_changes_column(cells, column))
     images = ", ".join(
         [
-            *(f"m{column.position}" for column in alignment.columns),
+            *(f"m.{cells.after(column)} AS m{column.position}" for column in alignment.columns),
             *(f"f{column.position}" for column in alignment.values if column.filled),
         ]
     )
@@ -45,11 +47,10 @@ def changed_rows(
     return place.page(items, [row["n"] for row in shown], more=len(found) > limit)
 
 
-def _changes_column(alignment: Alignment, name: str) -> str:
-    for column in alignment.values:
+def _changes_column(cells: MergedCells, name: str) -> str:
+    for column in cells.alignment.values:
         if column.name == name:
-            position = column.position
-            changed = differs(f"m.m{position}", f"j.c{position}", column.type)
+            changed = differs(f"m.{cells.after(column)}", f"j.c{column.position}", column.type)
             return f"(m.action = 'delete' OR {changed})"
     return "false"
 

@@ -28,12 +28,12 @@ from merging.threeway.checking import check_merged
 from merging.threeway.conflicts import Conflicts, find_conflicts
 from merging.threeway.merged import (
     Effect,
+    MergedCells,
     alike_columns,
     count_effect,
     merge_rows,
     row_changes,
     store_as_table,
-    updates,
     writes_cells,
 )
 from merging.threeway.pages import changed_rows, rekeyed_rows
@@ -47,8 +47,8 @@ from merging.threeway.table_rules import table_checks
 class MergePlan:
     """What a merge of a request would do on the table version ``version``.
 
-    ``alike`` are the positions of columns whose values it changes in no row that stays, as far as that is known;
-    ``reads`` tells which engine looked for rows in the table, and in how much of it: nothing where no row moved.
+    ``cells`` tells where its session holds the cells of the rows that it changes; ``reads`` tells which engine looked
+    for rows in the table, and in how much of it: nothing where no row moved.
     """
 
     request: MergeRequest
@@ -61,7 +61,7 @@ class MergePlan:
     built_in_checks: tuple[Check, ...]
     row_count_before: int
     digest: str
-    alike: frozenset[int]
+    cells: MergedCells
     reads: tuple[EngineRead, ...] = ()
 
     @property
@@ -144,7 +144,7 @@ class MergePlan:
             return None
         return check_merged(
             self.session,
-            self.alignment,
+            self.cells,
             self.snapshot,
             rules_of(self.request.expectations),
             replaces_rows=bool(self.rows_updated or self.rows_deleted),
@@ -193,7 +193,7 @@ class MergePlan:
         if self.alignment.conflicts:
             return Page(())
         return changed_rows(
-            self.session, self.alignment, operation=operation, column=column, after=after, limit=limit
+            self.session, self.cells, operation=operation, column=column, after=after, limit=limit
         )
 
     @naming_engine_failures()
@@ -211,11 +211,11 @@ class MergePlan:
 
     def updates(self, column: MergedColumn) -> str | None:
         """SQL that is true of merged rows in which a column's cell changes; None for columns whose cells never do."""
-        return updates(column, self.alignment, self.snapshot)
+        return self.cells.updates(column, self.snapshot)
 
     def row_changes(self) -> RowChanges:
-        """Views of what the merge removes and adds, as the border to Delta takes them."""
-        return row_changes(self.session, self.alignment, self.snapshot, self.effect)
+        """What the merge removes and adds, as the border to Delta takes it."""
+        return row_changes(self.session, self.cells, self.snapshot, self.effect)
 
 
 def plan(request: MergeRequest) -> MergePlan:
@@ -274,21 +274,21 @@ def _planned(opened: Session, request: MergeRequest, staged: Staged, reader: Tab
     alignment = align(opened, staged, snapshot, of_schema, merge_schema=request.merge_schema)
     conflicts, effect = Conflicts(opened, alignment), Effect()
     checks: tuple[Check, ...] = ()
-    alike: frozenset[int] = frozenset()
+    cells = MergedCells(alignment)
     if not alignment.conflicts:
-        conflicts, effect, checks, alike = _merge_in_session(opened, request, staged, reader, alignment)
+        conflicts, effect, checks, cells = _merge_in_session(opened, request, staged, reader, alignment)
     digest = _digest(request, staged, snapshot, alignment, conflicts, effect)
     # Where the log does not tell how many rows there are, their files are asked: a plan that is made is whole.
     rows = snapshot.row_count
     reads = tuple(reader.reads)
     return MergePlan(
-        request, staged, snapshot, opened, alignment, conflicts, effect, checks, rows, digest, alike, reads
+        request, staged, snapshot, opened, alignment, conflicts, effect, checks, rows, digest, cells, reads
     )
 
 
 def _merge_in_session(
     opened: Session, request: MergeRequest, staged: Staged, reader: TableReader, alignment: Alignment
-) -> tuple[Conflicts, Effect, tuple[Check, ...], frozenset[int]]:
+) -> tuple[Conflicts, Effect, tuple[Check, ...], MergedCells]:
     snapshot = reader.snapshot
     opened.expect_columns(len(alignment.columns))
     opened.expect_rows(staged.rows, staged.row_width)
@@ -312,14 +312,16 @@ def _merge_in_session(
         chosen,
         unresolved="proposed" if request.force_merge else "current",
         check=check,
+        in_conflict=bool(found),
         alike=alike,
         untouched=standing.untouched,
         final=not writes_cells(snapshot, rules),
     )
-    store_as_table(opened, alignment, snapshot, rules)
-    effect = count_effect(opened, alignment, snapshot, staged_rows=staged.rows, conflicts=found)
-    checks = tuple(table_checks(opened, alignment, snapshot, rules))
-    return Conflicts(opened, alignment, chosen, found=found, resolved=resolved), effect, checks, alike
+    cells = MergedCells(alignment, alike)
+    store_as_table(opened, cells, snapshot, rules)
+    effect = count_effect(opened, cells, snapshot, staged_rows=staged.rows, conflicts=found)
+    checks = table_checks(opened, cells, snapshot, rules)
+    return Conflicts(opened, alignment, chosen, found=found, resolved=resolved), effect, checks, cells
 
 
 def _digest(

@@ -13,7 +13,7 @@ is the position of the merged column, ``j`` the place of the key:
   not known to stand where they stood at the base;
 - ``conflicts`` (see ``conflicts`` and ``resolutions``): n, col, kind, digest, choice, pick;
 - ``merged`` (see ``merged``): n, file_index, row_number, action, ``k<j>`` keys, ``c<i>`` and ``m<i>`` values before and
-  after, ``u<i>`` changed.
+  after, ``u<i>`` changed, or ``v<i>`` where the values are alike in every row that stays.
 """
 
 from __future__ import annotations

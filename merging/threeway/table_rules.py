@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from merging.delta import Snapshot
@@ -11,21 +12,47 @@ from merging.delta.identity import Numbering
 from merging.model import Check
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
-from merging.threeway.alignment import Alignment, MergedColumn
+from merging.threeway.alignment import MergedColumn
+from merging.threeway.merged import MergedCells
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A rule of the rows that the merge writes: ``broken`` is SQL of a row that does not pass, ``failed`` goes on from
+    how many do not.
+    """
+
+    name: str
+    broken: str
+    passed: str
+    failed: str
+
+    @property
+    def condition(self) -> str:
+        """SQL of a row that the merge writes and that does not pass; no other row is judged."""
+        return f"CASE WHEN action <> 'delete' THEN {self.broken} ELSE false END"
 
 
 def table_checks(
-    opened: Session, alignment: Alignment, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
-) -> Iterator[Check]:
-    """Whether the rows that the merge writes keep the table's own rules: its key, its columns', its expressions'."""
-    keys = [column for column in alignment.columns if column.name in alignment.keys]
-    listed = ", ".join(f"m{column.position}" for column in keys)
-    nulls = " OR ".join(f"m{column.position} IS NULL" for column in keys)
-    broken, rows, distinct = opened.row(
-        f"SELECT count(*) FILTER ({nulls}), count(*), count(DISTINCT ({listed})) FROM merged"
+    opened: Session, cells: MergedCells, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
+) -> tuple[Check, ...]:
+    """Whether the rows that the merge writes keep the table's own rules: its key, its columns', its expressions'.
+
+    All of them are judged by one statement, whatever their number.
+    """
+    asked = [
+        *_column_rules(cells, rules),
+        *_filled_rules(cells, snapshot),
+        *_expression_rules(cells, snapshot),
+    ]
+    keys = [cells.after(column) for column in cells.alignment.columns if column.name in cells.alignment.keys]
+    nulls = " OR ".join(f"{key} IS NULL" for key in keys)
+    conditions = ", ".join(f"count_if({rule.condition})" for rule in asked)
+    no_key, rows, distinct, broken = opened.row(
+        f"SELECT count(*) FILTER ({nulls}), count(*), count(DISTINCT ({', '.join(keys)})), [{conditions}] FROM merged"
     )
-    lacking = rows - distinct + broken
-    yield Check(
+    lacking = rows - distinct + no_key
+    unique = Check(
         "unique_key",
         not lacking,
         f"{lacking:,} merged rows lack a key of their own."
@@ -33,42 +60,43 @@ def table_checks(
         else "Every merged row has a complete key of its own.",
         lacking,
     )
-    for column in alignment.columns:
+    # NULL where there are no rows.
+    judged = (
+        _judged(opened, cells, rule, int(found or 0)) for rule, found in zip(asked, broken, strict=True)
+    )
+    return (unique, *judged)
+
+
+def _column_rules(cells: MergedCells, rules: Mapping[str, ColumnRules]) -> Iterator[_Rule]:
+    """What the table asks of the cells of single columns."""
+    for column in cells.alignment.columns:
         if column.nullable or column.added:
             continue
-        yield _rows_check(
-            opened,
-            alignment,
+        yield _Rule(
             f"not_null:{column.name}",
-            f"m{column.position} IS NULL",
+            f"{cells.after(column)} IS NULL",
             f"{column.name} has a value in every merged row.",
             f"merged rows have no value in {column.name}, which takes no NULL.",
         )
     for name, known in rules.items():
         for rule in known.rules:
             kind = "not_null" if rule.limit is None else "length"
-            yield _rows_check(
-                opened,
-                alignment,
+            yield _Rule(
                 f"{kind}:{rule.place}",
-                rule.broken_by(alignment.merged_sql(name)),
+                rule.broken_by(cells.merged_sql(name)),
                 f"{rule.place} {rule.demand}, and does in every merged row.",
                 f"merged rows break a rule of the table: {rule.place} {rule.demand}.",
             )
-    yield from _filled_checks(opened, alignment, snapshot)
-    yield from _expression_checks(opened, alignment, snapshot)
 
 
-def _filled_checks(opened: Session, alignment: Alignment, snapshot: Snapshot) -> Iterator[Check]:
+def _filled_rules(cells: MergedCells, snapshot: Snapshot) -> Iterator[_Rule]:
     """Whether the table has what it fills new rows with: a default that is proved, numbers that are left."""
     rules = snapshot.rules
-    for column in alignment.values:
+    for column in cells.alignment.values:
         name, filled = column.name, f"f{column.position}"
         default = rules.defaults.get(name)
         if default is not None and default.doubtful(str) != "false":
-            yield _rows_check(
-                opened,
-                alignment,
+            yield _Rule(
                 f"default:{name}",
                 f"{filled} AND {default.doubtful(str)}",
                 f"{name} is {default.text} in every new row that says nothing of it.",
@@ -76,9 +104,7 @@ def _filled_checks(opened: Session, alignment: Alignment, snapshot: Snapshot) ->
             )
         identity = rules.identities.get(name)
         if identity is not None:
-            yield _rows_check(
-                opened,
-                alignment,
+            yield _Rule(
                 f"identity:{name}",
                 _unnumbered(column, identity),
                 f"{name} has a number of the table's in every new row.",
@@ -96,29 +122,22 @@ def _unnumbered(column: MergedColumn, identity: Numbering) -> str:
     return f"action = 'insert' AND ({number} IS NULL OR NOT ({given}))"
 
 
-def _expression_checks(opened: Session, alignment: Alignment, snapshot: Snapshot) -> Iterator[Check]:
+def _expression_rules(cells: MergedCells, snapshot: Snapshot) -> Iterator[_Rule]:
     """The rules that the table's own expressions make, judged on the rows that the merge writes."""
     for rule in snapshot.rules.conditions:
-        holds, doubtful = (
-            rule.expression.sql(alignment.merged_sql),
-            rule.expression.doubtful(alignment.merged_sql),
-        )
-        yield _rows_check(
-            opened,
-            alignment,
+        holds, doubtful = rule.expression.sql(cells.merged_sql), rule.expression.doubtful(cells.merged_sql)
+        yield _Rule(
             rule.name,
             f"CASE WHEN {doubtful} THEN true ELSE {holds} IS NOT TRUE END",
             f"{rule.sentence} holds in every merged row.",
             f"merged rows break {rule.sentence}{_or_doubtful(doubtful)}.",
         )
     for name, expression in snapshot.rules.generated.items():
-        doubtful = expression.doubtful(alignment.merged_sql)
+        doubtful = expression.doubtful(cells.merged_sql)
         given = "false"
-        if name in alignment.keys:
-            given = f"{alignment.merged_sql(name)} IS DISTINCT FROM {expression.sql(alignment.merged_sql)}"
-        yield _rows_check(
-            opened,
-            alignment,
+        if name in cells.alignment.keys:
+            given = f"{cells.merged_sql(name)} IS DISTINCT FROM {expression.sql(cells.merged_sql)}"
+        yield _Rule(
             f"generated:{name}",
             f"CASE WHEN {doubtful} THEN true ELSE {given} END",
             f"{name} is {expression.text} in every merged row.",
@@ -126,20 +145,16 @@ def _expression_checks(opened: Session, alignment: Alignment, snapshot: Snapshot
         )
 
 
-def _rows_check(
-    opened: Session, alignment: Alignment, name: str, broken: str, passed: str, failed: str
-) -> Check:
-    """A check of the rows that the merge writes: `broken` is SQL of a row that does not pass."""
-    condition = f"action <> 'delete' AND ({broken})"
-    failures = opened.number(f"SELECT count(*) FROM merged WHERE {condition}")
-    examples: tuple[dict[str, Any], ...] = ()
-    if failures:
-        keys = [column for column in alignment.columns if column.name in alignment.keys]
-        shown = ", ".join(f"m{one.position} AS {column_sql(one.name)}" for one in keys)
-        examples = tuple(
-            opened.user_rows(f"SELECT {shown} FROM merged WHERE {condition} ORDER BY n LIMIT 20")
-        )
-    return Check(name, not failures, passed if not failures else f"{failures:,} {failed}", failures, examples)
+def _judged(opened: Session, cells: MergedCells, rule: _Rule, failures: int) -> Check:
+    """The check that so many rows do not pass, with the first of them."""
+    if not failures:
+        return Check(rule.name, True, rule.passed)
+    keys = [one for one in cells.alignment.columns if one.name in cells.alignment.keys]
+    shown = ", ".join(f"{cells.after(one)} AS {column_sql(one.name)}" for one in keys)
+    examples: tuple[dict[str, Any], ...] = tuple(
+        opened.user_rows(f"SELECT {shown} FROM merged WHERE {rule.condition} ORDER BY n LIMIT 20")
+    )
+    return Check(rule.name, False, f"{failures:,} {rule.failed}", failures, examples)
 
 
 def _or_doubtful(doubtful: str) -> str:

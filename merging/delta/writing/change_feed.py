@@ -24,8 +24,7 @@ def write_change_feed(builder: CommitBuilder, changes: RowChanges) -> None:
         ("delete", classified.deleted),
     )
     feed = " UNION ALL ".join(
-        f"SELECT {cast_columns(builder.connection, builder.schema, relation)}, {literal(kind)} AS change_type "
-        f"FROM {relation}"
+        f"SELECT {cast_columns(builder.schema)}, {literal(kind)} AS change_type FROM {relation}"
         for kind, relation in kinds
         if relation is not None
     )

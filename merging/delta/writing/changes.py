@@ -16,11 +16,12 @@ from merging.sql.quoting import column_sql
 
 @dataclass(frozen=True)
 class RowChanges:
-    """What a merge changes, as names of relations on the connection (not quoted again).
+    """What a merge changes, as relations on the connection: names or queries in parentheses (not quoted again).
 
     `removed`(file_index, row_number): rows of the snapshot that go, updated ones included.
     `added`: full new rows with the table's (new) columns by label; updated and inserted rows alike. Where the table's
     rows keep their ids, also file_index and row_number of the row whose place each takes, NULL where it takes none.
+    `number_added`: how many those are, None where they are to be counted.
     The other four hold the same columns and are needed where the table has a change data feed: `inserted`,
     `updated_before`, `updated_after`, `deleted`. `key_columns` likewise. `numbers_given`: the last number that new rows
     have in each column that the table numbers, where they have one of its numbers.
@@ -34,6 +35,7 @@ class RowChanges:
     deleted: str | None = None
     key_columns: tuple[str, ...] = ()
     numbers_given: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    number_added: int | None = None
 
 
 def classify(
@@ -47,6 +49,9 @@ def classify(
         raise ValueError("RowChanges needs key_columns, or its four kinds of rows, for this table")
     keys = " AND ".join(f"a.{column_sql(name)} = b.{column_sql(name)}" for name in changes.key_columns)
     names: dict[str, str] = {}
+    new = "".join(
+        f", NULL AS {column_sql(name)}" for name in schema.names if name not in snapshot.schema.names
+    )
     if changes.removed:
         fetch(connection, snapshot, changes.removed, snapshot.schema.names, "headgate_removed_images")
     for kind, source, other, join in (
@@ -60,7 +65,8 @@ def classify(
         names[kind] = f"headgate_{kind}"
         joined = f"{join} JOIN {other} b ON {keys}" if other else ""
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE headgate_{kind} AS SELECT a.* FROM {source} a {joined}"
+            f"CREATE OR REPLACE TEMP TABLE headgate_{kind} AS "
+            f"SELECT a.*{'' if source == changes.added else new} FROM {source} a {joined}"
         )
     return dataclasses.replace(
         changes,

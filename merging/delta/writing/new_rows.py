@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import duckdb
 import pyarrow as pa
 
 from merging.delta.row_tracking import ROW_ID
@@ -13,7 +12,7 @@ from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.data_files import ROWS_PER_GROUP, target_file_size
 from merging.delta.writing.partitioning import Partition, partitions_of
 from merging.delta.writing.row_ids import kept_columns
-from merging.sql.quoting import column_label, column_sql
+from merging.sql.quoting import column_sql
 from merging.sql.session import limits
 from merging.sql.types import duckdb_type
 
@@ -21,16 +20,18 @@ _LEAST_ROWS_PER_FILE = 10_000
 _LEAST_ROWS_PER_GROUP = 20_480
 
 
-def write_new_rows(builder: CommitBuilder, relation: str, *, row_ids: bool = False) -> None:
-    """Write the rows of a relation, which has the table's new columns by label, and name their files; `row_ids` of the
-    relation are those that its rows keep."""
+def write_new_rows(
+    builder: CommitBuilder, relation: str, *, number: int | None = None, row_ids: bool = False
+) -> None:
+    """Write the rows of a relation, which has the table's new columns by label, and name their files; `number` is how
+    many they are where that is known, `row_ids` of the relation are those that its rows keep."""
     columns = builder.columns_in_files(builder.schema)
     kept = kept_columns(builder.snapshot, ROW_ID) if row_ids else []
-    cells = cast_columns(builder.connection, builder.schema, relation, columns)
+    cells = cast_columns(builder.schema, columns)
     values: dict[str, dict[str, str | None]] = {}
 
     def files() -> Iterator[NewFile]:
-        for partition in partitions_of(builder, relation):
+        for partition in partitions_of(builder, relation, number):
             source, parts = _parts(builder, relation, partition)
             for part in parts:
                 path = partition.folder + builder.file_name()
@@ -73,16 +74,9 @@ def _parts(builder: CommitBuilder, relation: str, partition: Partition) -> tuple
     ]
 
 
-def cast_columns(
-    connection: duckdb.DuckDBPyConnection,
-    schema: pa.Schema,
-    relation: str,
-    columns: Sequence[str] | None = None,
-) -> str:
-    """A select list that gives `columns` their exact types; one that the relation lacks is NULL."""
-    present = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+def cast_columns(schema: pa.Schema, columns: Sequence[str] | None = None) -> str:
+    """A select list that gives `columns` of a relation, which has them by label, their exact types."""
     return ", ".join(
-        f"CAST({column_sql(name) if column_label(name) in present else 'NULL'} AS "
-        f"{duckdb_type(schema.field(name).type)}) AS {column_sql(name)}"
+        f"CAST({column_sql(name)} AS {duckdb_type(schema.field(name).type)}) AS {column_sql(name)}"
         for name in (schema.names if columns is None else columns)
     )

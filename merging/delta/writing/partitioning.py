@@ -26,11 +26,11 @@ class Partition:
     folder: str = ""
 
 
-def partitions_of(builder: CommitBuilder, relation: str) -> Iterator[Partition]:
-    """Every partition of which a relation has rows."""
+def partitions_of(builder: CommitBuilder, relation: str, number: int | None = None) -> Iterator[Partition]:
+    """Every partition of which a relation has rows; `number` is how many it has where that is known."""
     partitions = builder.snapshot.partition_columns
     if not partitions:
-        rows = builder.count_rows(relation)
+        rows = builder.count_rows(relation) if number is None else number
         if rows:
             yield Partition(rows)
         return

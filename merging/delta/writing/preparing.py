@@ -61,7 +61,7 @@ def prepare(
         if changes.added:
             kept = keeps_row_ids(snapshot)
             added = with_kept_ids(connection, snapshot, changes, changes.added) if kept else changes.added
-            write_new_rows(builder, added, row_ids=kept)
+            write_new_rows(builder, added, number=changes.number_added, row_ids=kept)
         if snapshot.change_data_feed:
             write_change_feed(builder, changes)
         step("files-written")

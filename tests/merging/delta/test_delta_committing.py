@@ -25,6 +25,7 @@ from tests.merging.delta.delta_tables import (
     after_merge,
     assert_all_readers_agree,
     changed,
+    labelled,
     own_rows,
     sample,
 )
@@ -149,7 +150,8 @@ def test_a_failure_while_preparing_removes_what_was_written(
 ) -> None:
     uri = make_table(sample(10))
     before = paths_below(uri)
-    merger.connection.execute("CREATE TEMP TABLE added AS SELECT 1::BIGINT AS u_id, 'no number' AS u_whole")
+    merger.connection.register("two", labelled(sample(2)))
+    merger.connection.execute("CREATE TEMP TABLE added AS SELECT * REPLACE ('no number' AS u_whole) FROM two")
     merger.connection.execute(
         "CREATE TEMP TABLE located AS SELECT 0::BIGINT AS file_index, 3::BIGINT AS row_number"
     )

@@ -56,3 +56,8 @@ def preview_folder(preview: Preview) -> Path:
 
 def incoming_folder() -> Path:
     return root() / storage.INCOMING
+
+
+def names_in(folder: Path) -> list[str]:
+    """What stands in a folder, which is made with the first thing in it."""
+    return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []

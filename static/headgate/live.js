@@ -3,7 +3,8 @@
 //
 //   data-live="strip"           as the same address of the page shows it
 //   data-live-from="/address/"  as this address answers it, for parts that are cheaper to ask for alone
-//   data-live-every="2"         also every so many seconds, while what it shows passes by itself
+//   data-live-every="2"         also every so many seconds, while what it shows passes by itself: then all is asked for
+//   data-live-said="…"          told to those who hear the page when it turns; the other parts are asked for then, too
 //   data-live-list              its children with data-live of their own: new ones come in between, and those that
 //                               stand within another now (data-live-was) go
 //
@@ -71,15 +72,13 @@ function put(old, fresh) {
   }
   const node = document.importNode(fresh, true);
   keepOpen(old, node);
-  const before = old.querySelector("[data-live-said]")?.dataset.liveSaid;
   old.replaceWith(node);
   shown.set(node, next);
   window.htmx?.process(node);
-  const said = node.querySelector("[data-live-said]")?.dataset.liveSaid;
-  if (said && before && said !== before) {
-    say(said);
-    news(); // what ended by itself, such as a check, concerns the other parts, too
-  }
+  const hasTurned = (node.dataset.liveSaid ?? "") !== (old.dataset.liveSaid ?? "");
+  if (hasTurned) say(node.dataset.liveSaid);
+  // What ended by itself, such as a check, concerns the other parts, too.
+  if (hasTurned || (old.dataset.liveEvery && !node.dataset.liveEvery)) news();
 }
 
 function say(text) {

@@ -24,7 +24,7 @@ from datasets.models import Dataset
 from datasets.roles import Role
 from tests.api.clients import client_of, problem, token_of
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
-from tests.kept import incoming_folder, uploads_folder
+from tests.kept import incoming_folder, names_in, uploads_folder
 
 pytestmark = pytest.mark.django_db
 
@@ -68,9 +68,8 @@ def send(
 
 def nothing_is_left() -> bool:
     """Of requests and of files."""
-    folders = [uploads_folder(), incoming_folder()]
-    return not ChangeRequest.objects.exists() and not any(
-        list(folder.iterdir()) for folder in folders if folder.is_dir()
+    return (
+        not ChangeRequest.objects.exists() and names_in(uploads_folder()) == names_in(incoming_folder()) == []
     )
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -32,6 +30,7 @@ from tests.factories import ProjectFactory, person_with, rows_of
 from tests.live.server import Connection
 from tests.merging.stores import s3_server
 from tests.notifications.receivers import Received, Receiver, receiver
+from tests.patience import until
 
 pytestmark = pytest.mark.services
 
@@ -111,14 +110,6 @@ def dataset(transactional_db: None, settings: Settings) -> Iterator[Dataset]:
 def hook() -> Iterator[Receiver]:
     with receiver() as made:
         yield made
-
-
-def until(holds: Callable[[], Any], *, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
-    return found
 
 
 def is_signed(received: Received, secret: str) -> bool:

@@ -1,8 +1,6 @@
 """The whole path on real services: PostgreSQL, Redis and a worker in a process of its own."""
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +21,7 @@ from demo.processes import ManagedProcess
 from tests import services
 from tests.factories import expect_of, expectation
 from tests.kept import audit_folder, staging_folder
+from tests.patience import until
 
 pytestmark = pytest.mark.services
 
@@ -78,13 +77,6 @@ def ended(run: MergeRun) -> MergeRun:
     return runs.wait_for_run(run.pk, 30)
 
 
-def eventually(is_so: Callable[[], bool], *, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"still not so after {seconds} s"
-        time.sleep(0.05)
-
-
 def rows(dataset: Dataset) -> dict[str, tuple[int | None, str | None]]:
     page = merging.preview(dataset.table_uri, primary_keys=("tailnum",), limit=100)
     return {row["tailnum"]: (row["seats"], row["engine"]) for row in page.rows}
@@ -117,7 +109,7 @@ def test_a_separate_worker_merges_and_the_audit_stands(
     assert {name: file_sha256(folder / name) for name in written} == written
     assert json.loads((folder / "diff.json").read_text())["cells"] == {"seats": 1}
     assert list(verify_chains()) == []
-    eventually(lambda: not staging_folder(change_request).exists())
+    until(lambda: not staging_folder(change_request).exists())
 
 
 def test_a_queue_drains_in_order_and_a_conflict_steps_aside(
@@ -200,7 +192,7 @@ def test_the_workers_log_names_request_and_run(
     def lines() -> list[dict[str, object]]:
         return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
-    eventually(lambda: any(line["event"] == "merge_ended" for line in lines()))
+    until(lambda: any(line["event"] == "merge_ended" for line in lines()))
     of_run = [line for line in lines() if line.get("run_id") == run.pk]
     assert {"merge_started", "merge_ended"} <= {line["event"] for line in of_run}
     assert {line["cr_id"] for line in of_run} == {f"CR-{pk}"}

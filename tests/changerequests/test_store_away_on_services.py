@@ -6,9 +6,8 @@ import contextlib
 import json
 import socket
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -28,6 +27,7 @@ from tests.api.clients import token_of
 from tests.factories import ProjectFactory, person_with, rows_of
 from tests.live.server import Answer, Connection
 from tests.merging.stores import s3_server
+from tests.patience import until
 
 pytestmark = pytest.mark.services
 
@@ -153,15 +153,6 @@ def client(dataset: Dataset, process_environment: dict[str, str], tmp_path: Path
 def told(answer: Answer, status: int) -> Any:
     assert answer.status == status, answer.body
     return json.loads(answer.body)
-
-
-def until(look: Callable[[], Any], *, seconds: float = 90) -> Any:
-    """What is there as soon as it is."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.2)
-    return found
 
 
 class Caller:

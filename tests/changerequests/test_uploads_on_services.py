@@ -19,6 +19,7 @@ from tests.api.clients import token_of
 from tests.factories import ChangeRequestFactory, DatasetFactory
 from tests.kept import upload_folder
 from tests.live.server import Connection, form_with
+from tests.patience import until
 
 pytestmark = pytest.mark.services
 
@@ -103,13 +104,6 @@ def is_of(pid: int, ancestor: int) -> bool:
         if pid == ancestor:
             return True
     return False
-
-
-def until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within 30 s: {what}"
-        time.sleep(0.05)
 
 
 def is_gone(pid: int) -> bool:

@@ -46,6 +46,13 @@ with transaction.atomic():
     MergeRun.objects.filter(change_request=request).update(not_before=timezone.now() + timedelta(hours=1))
 """
 )
+CHECK = (
+    BEFORE
+    + """
+from changerequests.services import plans
+plans.check(change_request_id=request.pk)
+"""
+)
 
 
 class Table:
@@ -66,9 +73,9 @@ class Table:
     def path(self) -> str:
         return f"/datasets/new-york-2013/{self.slug}/"
 
-    def propose(self, title: str, *rows: dict[str, Any]) -> str:
-        """A request of Carl's that waits for review: its name."""
-        made = self.carl.post(f"datasets/{self.pk}/proposals", title=title, rows=[*rows], submit=True)
+    def propose(self, title: str, *rows: dict[str, Any], submit: bool = True) -> str:
+        """A request of Carl's that waits for review, or is a draft: its name."""
+        made = self.carl.post(f"datasets/{self.pk}/proposals", title=title, rows=[*rows], submit=submit)
         return str(made["change_request"]["cr_id"])
 
     def commit(self, *actions: dict[str, Any]) -> None:
@@ -299,9 +306,27 @@ def test_what_passes_by_itself_is_told_until_it_has(
     # A merge waits for its turn.
     manage(demo, "shell", "-c", QUEUE_FOR_LATER.format(cr_id=cr_id))
     carl.go(path)
-    expect(page.get_by_role("heading", name="The merge is under way")).to_be_visible()
+    expect(page.get_by_role("heading", name="The merge waits for its table")).to_be_visible()
     page.get_by_role("link", name="Watch the merge").first.click()
     page.get_by_role("button", name="Cancel the merge").click()
     expect(page.get_by_text(re.compile("was cancelled", re.IGNORECASE)).first).to_be_visible(timeout=PATIENT)
     carl.go(path)
     expect(ready).to_be_visible(timeout=PATIENT)
+
+
+@pytest.mark.parametrize("submit", [True, False], ids=["pending", "draft"])
+def test_a_page_that_was_opened_before_the_check_ended_shows_how_it_did(
+    sign_in: SignIn, table: Callable[..., Table], demo: str, submit: bool
+) -> None:
+    """Nobody hears of the end of a check: the strip asks, and what ends in it concerns the whole page."""
+    carl, to = sign_in("carl"), table()
+    page, cr_id = carl.page, to.propose("Opened early", {"id": 6, "name": "Six"}, submit=submit)
+    manage(demo, "shell", "-c", FORGET_CHECK.format(cr_id=cr_id))
+    carl.go(f"/change-requests/{cr_id}/")
+    checking = "The content is being checked against the table."
+    expect(gate(page, checking)).to_be_visible()
+    manage(demo, "shell", "-c", CHECK.format(cr_id=cr_id))
+    expect(gate(page, checking)).to_have_count(0, timeout=PATIENT)
+    if submit:
+        expect(page.get_by_role("heading", name="Ready to merge")).to_be_visible()
+        expect(page.locator("#live-said")).to_have_text(f"{cr_id}: Ready")

@@ -23,6 +23,7 @@ from datasets.models import Dataset
 from demo.processes import ManagedProcess, wait_until, worker_command
 from tests.factories import ChangeRequestFactory, rows_of
 from tests.faults.orders import HOLD, KILL, ORDERS_VARIABLE, Orders
+from tests.patience import until
 
 pytestmark = pytest.mark.services
 
@@ -74,13 +75,6 @@ def queued(dataset: Dataset, owner: User) -> list[MergeRun]:
         for row in ("N1", "N2")
     ]
     return [runs.request_merge(change_request_id=request.pk, actor=owner) for request in made]
-
-
-def until(is_so: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 def held_at(orders: Orders, step: str) -> int:
@@ -186,7 +180,7 @@ def test_a_check_that_ends_its_worker_each_time_is_given_up_and_tried_again_wher
         request.pk
     )  # one message: the broker gives it again to whoever takes it after a death
 
-    until(lambda: PlanCheck.objects.filter(pk=request.pk).exists(), "the check is given up", 90)
+    until(lambda: PlanCheck.objects.filter(pk=request.pk).exists(), "the check is given up")
     given_up = PlanCheck.objects.get(pk=request.pk)
     assert (given_up.problem_code, given_up.table_version) == ("check_given_up", dataset.meta.delta_version)
     assert "5 attempts were cut short" in given_up.problem
@@ -195,5 +189,5 @@ def test_a_check_that_ends_its_worker_each_time_is_given_up_and_tried_again_wher
     again = plans.check_again(change_request_id=request.pk, actor=owner)
     assert again is not None
     assert "A worker checks it again" in again.problem
-    until(lambda: PlanCheck.objects.get(pk=request.pk).problem == "", "a worker checked it", 90)
+    until(lambda: PlanCheck.objects.get(pk=request.pk).problem == "", "a worker checked it")
     assert Revision.objects.get(change_request=request).checks_cut_short == 0

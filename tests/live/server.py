@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -131,6 +132,15 @@ def peak_of(process: Path) -> int:
     """The most memory that it had at once, in bytes."""
     [line] = [line for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
+
+
+def open_files(process: Path) -> list[str]:
+    """What a process in /proc holds open; files without a name on the disk end in ``(deleted)``."""
+    found = []
+    for one in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            found.append(os.readlink(one))
+    return found
 
 
 class Door:

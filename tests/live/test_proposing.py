@@ -11,8 +11,9 @@ import pytest
 
 from changerequests.models import ChangeRequest, Upload
 from datasets.models import Dataset
-from tests.kept import incoming_folder, uploads_folder
-from tests.live.server import Answer, Connection, peak_of, process_at
+from tests.kept import incoming_folder, names_in, uploads_folder
+from tests.live.server import Answer, Connection, open_files, peak_of, process_at
+from tests.patience import until
 
 CSV = b"tailnum,seats\nN1,7\n"
 BLOCK = b"\n" * (1 << 20)
@@ -57,20 +58,26 @@ def test_a_large_body_is_streamed_and_the_web_process_does_not_grow(
 def test_a_client_that_goes_in_the_middle_of_its_body_leaves_nothing(
     client: Connection, dataset: Dataset
 ) -> None:
-    before = Upload.objects.count(), ChangeRequest.objects.count()
-    place = urlsplit(client.address)
+    def standing() -> tuple[int, int, list[str], list[str]]:
+        counts = Upload.objects.count(), ChangeRequest.objects.count()
+        return *counts, names_in(uploads_folder()), names_in(incoming_folder())
+
+    def received() -> list[str]:
+        return [name for name in open_files(server) if name.startswith("/") and name.endswith("(deleted)")]
+
+    before = standing()
+    place, server = urlsplit(client.address), process_at(client.address)
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=10) as gone:
         gone.sendall(
             f"POST {address(dataset)} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Token {client.token}\r\n"
             "Content-Type: text/csv\r\nContent-Length: 8000000\r\n\r\n".encode()
             + CSV
-            + BLOCK
+            + 4 * BLOCK
         )
-    time.sleep(0.5)
+        until(received, "the body is received")
+    until(lambda: not received(), "what was received is gone")
     assert client.call("GET", "/api/v1/datasets").status == 200
-    assert (Upload.objects.count(), ChangeRequest.objects.count()) == before
-    assert not list(incoming_folder().iterdir())
-    assert not list(uploads_folder().iterdir())
+    assert standing() == before
 
 
 def test_a_body_of_json_is_bounded_and_no_file_is_taken_from_strangers(

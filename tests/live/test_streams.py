@@ -36,7 +36,7 @@ from tests import services
 from tests.api.clients import token_of
 from tests.conftest import connected_database_url
 from tests.factories import ChangeRequestFactory, person_with
-from tests.live.server import Connection
+from tests.live.server import Connection, open_files
 
 
 @dataclass
@@ -274,8 +274,7 @@ def test_streams_cost_neither_threads_nor_open_files_of_the_database(
             assert {stream.said()["action"] for stream in streams} == {"comment.added"}
             process = Path(f"/proc/{web.pid}")
             assert len(list((process / "task").iterdir())) < len(streams)
-            files = [os.readlink(one) for one in (process / "fd").iterdir() if one.exists()]
-            assert len([name for name in files if name.startswith(database)]) <= 6
+            assert len([name for name in open_files(process) if name.startswith(database)]) <= 6
             started = time.monotonic()
             web.ask_to_stop()
             ends = [stream.next() for stream in streams]

@@ -26,7 +26,7 @@ from tests.api.clients import token_of
 from tests.conftest import connected_database_url
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
 from tests.live.server import Connection
-from tests.live.test_waiting_for_ever import until
+from tests.patience import until
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -128,8 +128,8 @@ def test_one_trace_from_the_click_to_the_commit(
                 traceparent=f"00-{TRACE}-{CALLER}-01",
             )
             assert answer.status == 202, answer.body
-            assert until(lambda: bool(receiver.named("recording") and receiver.told), seconds=30)
-            assert until(lambda: bool(receiver.named("merge run")), seconds=10)
+            until(lambda: bool(receiver.named("recording") and receiver.told))
+            until(lambda: bool(receiver.named("merge run")))
 
     run = MergeRun.objects.get(change_request=change_request)
     assert run.merged_version == 1

@@ -1,10 +1,8 @@
 """``POST /delta/merge-cr?wait=forever``: callers who wait hold up nobody, hold nothing, and may leave."""
 
 import json
-import os
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +14,8 @@ from changerequests.states import RunStatus
 from datasets.models import Dataset
 from tests.api.clients import token_of
 from tests.factories import ChangeRequestFactory, DatasetFactory, drain
-from tests.live.server import Connection
+from tests.live.server import Connection, open_files
+from tests.patience import until
 
 PLACE = "/delta/merge-cr?wait=forever"
 #: How many wait at once.
@@ -59,20 +58,7 @@ def threads(process: Path) -> int:
 
 def open_databases(process: Path) -> int:
     """How many connections of the database (SQLite, a file) are open."""
-    found = 0
-    for one in (process / "fd").iterdir():
-        try:
-            found += os.readlink(one).endswith("live.sqlite3")
-        except OSError:
-            continue
-    return found
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
+    return sum(name.endswith("live.sqlite3") for name in open_files(process))
 
 
 def test_the_answer_comes_when_the_merge_has_ended(server: str, own_dataset: Dataset) -> None:
@@ -81,11 +67,11 @@ def test_the_answer_comes_when_the_merge_has_ended(server: str, own_dataset: Dat
     process = server_process(server)
     with ThreadPoolExecutor(WAITING) as pool:
         waiting = [pool.submit(caller.send, "POST", PLACE, body_of(change_request)) for _ in range(WAITING)]
-        assert until(lambda: MergeRun.objects.filter(change_request=change_request).exists())
+        until(lambda: MergeRun.objects.filter(change_request=change_request).exists())
         time.sleep(1.5)
         assert [one.done() for one in waiting] == [False] * WAITING
         assert caller.call("GET", "/api/v1/datasets").status == 200
-        assert until(lambda: open_databases(process) < 3), "between two looks nobody holds a connection"
+        until(lambda: open_databases(process) < 3, "between two looks nobody holds a connection", seconds=10)
         drain()
         answers = [one.result() for one in waiting]
     assert {answer.status for answer in answers} == {200}
@@ -111,10 +97,10 @@ def test_whoever_leaves_is_noticed_and_the_merge_goes_on(server: str, own_datase
     callers = [socket.create_connection((str(place.hostname), place.port or 80)) for _ in range(WAITING)]
     for one in callers:
         one.sendall(asked)
-    assert until(lambda: threads(process) >= before + WAITING)
+    until(lambda: threads(process) >= before + WAITING, seconds=10)
     for one in callers:
         one.close()
-    assert until(lambda: threads(process) <= before + 2)
+    until(lambda: threads(process) <= before + 2, seconds=10)
     run = MergeRun.objects.get(change_request=change_request)
     assert run.status == RunStatus.QUEUED
     drain()

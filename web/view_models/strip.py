@@ -8,7 +8,7 @@ from django.urls import reverse
 from changerequests import policies
 from changerequests.facts import Facts
 from changerequests.models import Review
-from changerequests.states import Action, Readiness, Status
+from changerequests.states import OPEN_STATUSES, Action, Status
 from web.view_models.requests import Obstacle, ReadinessChip, obstacles, readiness_chip
 from web.wording import name_of
 
@@ -43,11 +43,14 @@ def strip(facts: Facts, page: str) -> Strip:
         obstacles=found,
         sentence=_sentence(facts),
         step=_next_step(facts, page),
-        passes=policies.readiness(facts) in _PASSING or facts.plan_is_outdated,
+        passes=facts.run is not None or facts.status is Status.MERGING or _is_being_checked(facts),
     )
 
 
-_PASSING = (Readiness.CHECKING, Readiness.QUEUED, Readiness.MERGING)
+def _is_being_checked(facts: Facts) -> bool:
+    """Whether a worker is about to plan the content, of drafts too."""
+    unchecked = facts.plan_check is None and facts.revision is not None and facts.status in OPEN_STATUSES
+    return unchecked or facts.plan_is_outdated
 
 
 def _sentence(facts: Facts) -> str:

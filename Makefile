@@ -58,9 +58,9 @@ test-faults: .venv/dev.stamp ## kill, starve and cut off merges, 200 times at ra
 test-chart: .venv/dev.stamp ## lint the Helm chart, and look at what comes out of it (builds Helm with Go where it is missing)
 	@$(python) -m tests.deploy.check_chart
 
-bench: .venv/dev.stamp ## measure everything against its bars and peers; writes docs/performance.md (half an hour)
+bench: .venv/dev.stamp ## measure everything against its bars and peers; writes docs/performance.md (40 minutes; LONG=1: sixty million rows, as long again)
 	@tests/install-services
-	@$(python) -m benchmarks
+	@$(python) -m benchmarks$(if $(LONG), --long)
 
 check: .venv/dev.stamp ## static checks: style, types, templates, import contracts, migrations, deployment
 	@.ci/static-checks

@@ -58,7 +58,7 @@ def test_what_could_not_be_measured_is_a_bar_that_is_missed(
     assert "texts of 1 MB: Not enough memory for a / b (ends well: **missed**)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [*bench.RUNS, "bars", "machine"])
+@pytest.mark.parametrize("name", [*bench.RUNS, *bench.LONG, "bars", "machine"])
 def test_the_document_has_a_place_for_each(name: str) -> None:
     text = bench.DOCUMENT.read_text(encoding="utf-8")
     written = bench.placed(text, name, "| new |")
@@ -72,7 +72,7 @@ def test_a_benchmark_that_has_no_place_or_does_not_end_is_told() -> None:
     assert bench.run("no_such_benchmark") is None
 
 
-@pytest.mark.parametrize("command", bench.RUNS)
+@pytest.mark.parametrize("command", [*bench.RUNS, *bench.LONG])
 def test_every_command_is_one(command: str) -> None:
     assert (BASE_DIR / "benchmarks" / f"{command.split()[0]}.py").is_file()
 

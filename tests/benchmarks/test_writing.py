@@ -2,12 +2,12 @@
 
 import pytest
 
-from benchmarks.__main__ import DOCUMENT, RUNS, content_of, placed, with_bars
+from benchmarks.__main__ import DOCUMENT, LONG, RUNS, content_of, placed, with_bars
 
 
 def test_each_benchmark_has_its_place_in_the_document() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name in (*RUNS, "bars", "machine"):
+    for name in (*RUNS, *LONG, "bars", "machine"):
         assert content_of(placed(text, name, "| measured |"), name) == "| measured |"
     with pytest.raises(LookupError, match="has no place for what `nothing` measures"):
         placed(text, "nothing", "")
@@ -22,6 +22,6 @@ def test_a_benchmark_that_is_run_alone_replaces_its_own_bars_and_no_others() -> 
 
     assert content_of(text, "bars").splitlines()[2:] == [
         "| merge --scale 1 | b | 3 | 4 | met | now |",
-        "| merge --scale 10 | d | 3 | 4 | met | now |",
         "| load | c | 9 s | 2 s | **missed** | now |",
+        "| merge --scale 10 | d | 3 | 4 | met | now |",
     ]

@@ -28,6 +28,7 @@ from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
 from merging.delta.vectors import among_dead, read_vector
 from merging.sql.failures import naming_engine_failures
+from merging.sql.parsing import beyond_text
 from merging.sql.quoting import column_sql, literal, quote
 from merging.sql.session import limits
 from merging.sql.types import duckdb_type
@@ -360,6 +361,9 @@ def _partition_sql(snapshot: Snapshot, files: Sequence[DataFile], name: str) -> 
     if pa.types.is_binary(data_type):
         # The log has bytes as the text that they are; a cast would take some of it for escapes, and refuse the rest.
         spelled = [f"encode({value})" for value in spelled]
+    beyond = [None if value is None else beyond_text(value, data_type) for value in values]
+    if any(beyond):
+        spelled = [one or f"CAST({text} AS {type_name})" for one, text in zip(beyond, spelled, strict=True)]
     return _by_file(spelled, type_name)
 
 

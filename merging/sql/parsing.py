@@ -71,6 +71,7 @@ FIRST_MOMENT, LAST_MOMENT = -9_223_372_022_400_000_000, 2**63 - 1
 # The last of them are DuckDB's infinities, or beyond what it reads as text.
 _LAST_DAYS = {"5881580-07-11": LAST_DAY, "-5877641-06-24": FIRST_DAY + 1, "-5877641-06-23": FIRST_DAY}
 _LAST_MOMENT_TEXT = r"294247-01-10[T ]04:00:54\.775807"
+_FIRST_MOMENT_TEXT = r"-290308-12-21[T ]19:59:05\.224193"
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,18 @@ def from_text(text: str, target: pa.DataType, trimmed: str | None = None) -> Typ
         value = f"CASE WHEN {accepted} THEN unhex(substr({trimmed}, 3)) END"
         return Typed(value, f"({text} IS NOT NULL AND NOT {accepted})")
     raise Refused(f"text cannot be read as {type_name(target)}")
+
+
+def beyond_text(text: str, data_type: pa.DataType) -> str | None:
+    """SQL of a day or moment that stands at the end of its type, so that DuckDB reads it in no spelling; None for any
+    other text. A plus before the year is taken off."""
+    if pa.types.is_date(data_type):
+        return f"make_date({_LAST_DAYS[text]})" if text in _LAST_DAYS else None
+    if pa.types.is_timestamp(data_type):
+        for end, spelled in (("infinity", _LAST_MOMENT_TEXT), ("-infinity", _FIRST_MOMENT_TEXT)):
+            if re.fullmatch(rf"{spelled}(Z|[+-]00:?00)?", text):
+                return f"'{end}'::{duckdb_type(data_type)}"
+    return None
 
 
 def _without_exponent(text: str) -> str:

@@ -170,6 +170,55 @@ def test_fd12_fd23_keys_of_every_type(make_borders: Callable[..., BorderWorld], 
         assert images == (None if row["v"] == 0 else (row, {**row, "v": row["v"] + 100}))
 
 
+PARTITIONS = [
+    name for name in NAMES if not is_nested(BORDERS[name].type) and not pa.types.is_binary(BORDERS[name].type)
+]
+
+
+@pytest.mark.parametrize("strategy", ["merge-on-read", "copy-on-write"])
+@pytest.mark.parametrize("name", PARTITIONS)
+def test_every_value_is_one_of_a_partition(tmp_path: Path, name: str, strategy: str) -> None:
+    """Created, moved by a merge, compacted and filtered; an empty text is what Delta has no partition for."""
+    values = [*(value for value in BORDERS[name].values if value != ""), None]
+    count = len(values)
+    schema = pa.schema([("id", pa.int64()), (name, BORDERS[name].type), ("w", pa.int64())])
+    rows = [{"id": n, name: value, "w": 0} for n, value in enumerate(values)]
+    world = BorderWorld(tmp_path, "merge-on-read", [], schema)
+    world.uri = str(tmp_path / "partitioned")
+    vectors = strategy == "merge-on-read"
+    merging.create_table(world.uri, table_of(rows, schema), partition_by=[name], deletion_vectors=vectors)
+    assert_same(all_rows(world), rows)
+
+    moved = [{**row, name: values[(n + 1) % count]} for n, row in enumerate(rows)]
+    new = [{**row, "id": row["id"] + count} for row in rows]
+    world.merge(world.stage(table_of([*moved, *new], schema), base_version=0))
+    assert_same(all_rows(world), [*moved, *new])
+    merging.compact(world.uri, attempt_id="compaction", application_id="compaction", generation=1)
+    assert_same(all_rows(world), [*moved, *new])
+    for value in values[:-1]:
+        page = merging.preview(world.uri, primary_keys=["id"], filters=[(name, "=", text_form(value))])
+        assert_same(page.rows, [row for row in [*moved, *new] if same_value(row[name], value)])
+
+
+#: How Spark writes them; DuckDB has infinities in the place of three and reads none of the texts.
+LAST_TEXTS = {
+    "date": {"+5881580-07-11": 2**31 - 1, "-5877641-06-24": -(2**31) + 1, "-5877641-06-23": -(2**31)},
+    "timestamp": {"+294247-01-10T04:00:54.775807Z": 2**63 - 1},
+    "timestamp_ntz": {"+294247-01-10 04:00:54.775807": 2**63 - 1},
+}
+
+
+@pytest.mark.parametrize("name", LAST_TEXTS)
+def test_the_last_days_and_moments_stand_in_the_log_as_spark_writes_them(tmp_path: Path, name: str) -> None:
+    kind, texts = BORDERS[name].type, LAST_TEXTS[name]
+    numbers = pa.array([*texts.values()], pa.int32() if name == "date" else pa.int64())
+    table = str(tmp_path / "table")
+    content = pa.table({"id": range(len(texts)), "p": numbers.cast(kind)})
+    merging.create_table(table, content, partition_by=["p"])
+    files = merging.delta.open_snapshot(table).files
+    assert {file.partition_values["p"] for file in files} == texts.keys()
+
+
 def test_fd12_fd15_fd16_every_value_is_chosen_and_merged(make_borders: Callable[..., BorderWorld]) -> None:
     """Each cell is in conflict, and what is chosen for it is given in its exchange form."""
     world = make_borders()

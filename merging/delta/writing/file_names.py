@@ -19,6 +19,7 @@ from merging.delta.actions import DataFile
 from merging.delta.snapshot import Snapshot
 
 _LONGEST_FOLDER = 255  # bytes, of every common file system
+_ESCAPED_BY_SPARK = re.compile(r"""[\x00-\x1f\x7f"#%'*/:=?\\{\[\]^]""")
 _AS_IN_JAVA = "/-_.!~'()*,;:$&+=@"
 _DATA_FILE = re.compile(r"[a-z]+-(.+)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.parquet")
 TEMPORARY = "_headgate"
@@ -72,17 +73,21 @@ def holds_mark(path: str, marks: Collection[str]) -> bool:
 def partition_folder(values: Mapping[str, str | None]) -> str:
     """The folder of a partition, ending in a slash, encoded as delta-rs does.
 
-    By the protocol readers take the values from the log; Polars takes them from the folder, so it is exact.
-    A value too long for a folder's name has a folder that claims nothing.
+    By the protocol readers take the values from the log; Polars takes them from the folder, so it is exact. A value
+    that would be too long so is encoded as Spark does, which leaves most characters as they are; one that is too long
+    even so has a folder of which Polars says that it cannot read it: of one that claims nothing it makes NULL.
     """
-    parts = []
-    for name, value in values.items():
-        text = "__HIVE_DEFAULT_PARTITION__" if value is None else urllib.parse.quote(value, safe="")
-        part = f"{name.replace('/', '%2F')}={text}"
-        if len(part.encode()) > _LONGEST_FOLDER:
-            part = f"partition-{hashlib.sha256(part.encode()).hexdigest()[:32]}"
-        parts.append(part)
-    return "".join(f"{part}/" for part in parts)
+    return "".join(f"{_folder_of(name.replace('/', '%2F'), value)}/" for name, value in values.items())
+
+
+def _folder_of(name: str, value: str | None) -> str:
+    if value is None:
+        return f"{name}=__HIVE_DEFAULT_PARTITION__"
+    exact = urllib.parse.quote(value, safe="")
+    for spelled in (exact, _ESCAPED_BY_SPARK.sub(lambda found: f"%{ord(found[0]):02X}", value)):
+        if len(f"{name}={spelled}".encode()) <= _LONGEST_FOLDER:
+            return f"{name}={spelled}"
+    return f"headgate-partition={hashlib.sha256(f'{name}={value}'.encode()).hexdigest()[:32]}"
 
 
 def folder_beside(snapshot: Snapshot, file: DataFile) -> str:

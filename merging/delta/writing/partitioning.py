@@ -61,13 +61,14 @@ def _partition_text(schema: pa.Schema, name: str) -> str:
     """A partition value as the log spells it (PROTOCOL.md, "Partition Value Serialization")."""
     data_type = schema.field(name).type
     value = f"CAST({column_sql(name)} AS {duckdb_type(data_type)})"
-    if pa.types.is_timestamp(data_type) and data_type.tz:
-        # With its zone, as Spark writes it from 4 on: without one it is whatever the reader's session makes of it.
-        return _calendar_text(f"({value} AT TIME ZONE 'UTC')", "T%H:%M:%S.%fZ")
     if pa.types.is_timestamp(data_type):
-        return _calendar_text(value, " %H:%M:%S.%f")
+        # With its zone, as Spark writes it from 4 on: without one it is whatever the reader's session makes of it.
+        between, behind = ("T", "Z") if data_type.tz else (" ", "")
+        plain = f"({value} AT TIME ZONE 'UTC')" if data_type.tz else value
+        first, last = (f"{day}{between}{time}{behind}" for day, time in _MOMENTS)
+        return _calendar_text(plain, f"{between}%H:%M:%S.%f{behind}", first, last)
     if pa.types.is_date(data_type):
-        return _calendar_text(value, "")
+        return _calendar_text(value, "", *_DAYS)
     spelled = f"CAST({value} AS VARCHAR)"
     if pa.types.is_floating(data_type):
         # Java reads no other spelling of these.
@@ -76,10 +77,17 @@ def _partition_text(schema: pa.Schema, name: str) -> str:
     return spelled
 
 
-def _calendar_text(value: str, time_of_day: str) -> str:
+#: The last days and moments on both sides that there are, for which DuckDB has infinities.
+_DAYS = "-5877641-06-24", "+5881580-07-11"
+_MOMENTS = ("-290308-12-21", "19:59:05.224193"), ("+294247-01-10", "04:00:54.775807")
+
+
+def _calendar_text(value: str, time_of_day: str, first: str, last: str) -> str:
     """A day or a moment, with a sign before years that have none of four digits: as Spark writes and reads them, where
-    DuckDB's own spelling of those before Christ (`0045-03-15 (BC)`) is NULL to it."""
+    DuckDB's own spelling of those before Christ (`0045-03-15 (BC)`) and of those that it takes for infinite is NULL to
+    it."""
     year = f"year({value})"
     sign = f"CASE WHEN {year} < 0 THEN '-' WHEN {year} > 9999 THEN '+' ELSE '' END"
     spelled = f"{sign} || format('{{:04d}}', abs({year})) || strftime({value}, '-%m-%d{time_of_day}')"
-    return f"coalesce({spelled}, CAST({value} AS VARCHAR))"  # infinite ones have no year
+    infinite = f"if({value} > '2000-01-01', '{last}', '{first}')"
+    return f"CASE WHEN isinf({value}) THEN {infinite} ELSE {spelled} END"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import urllib.parse
+from pathlib import Path
 
+import deltalake
+import polars
+import pyarrow as pa
 import pytest
 
+import merging
 from merging.delta.writing.file_names import log_path
 
 #: What Spark makes of these (``test_spark_vacuum`` asks it).
@@ -23,3 +28,43 @@ SPELLED = {
 def test_a_path_is_spelled_as_spark_spells_it(path: str, spelled: str) -> None:
     assert log_path(path) == spelled
     assert urllib.parse.unquote(spelled) == path
+
+
+def written(folder: Path, values: list[str | None]) -> str:
+    """A table of ours with these partitions, a row in each."""
+    table = str(folder / "table")
+    content = pa.table({"id": range(len(values)), "p": pa.array(values, pa.string())})
+    merging.create_table(table, content, partition_by=["p"])
+    return table
+
+
+def by_delta_rs(table: str) -> list[str | None]:
+    found = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(table))
+    values: list[str | None] = pa.table(found.execute("SELECT p FROM t ORDER BY id").read_all())[
+        "p"
+    ].to_pylist()
+    return values
+
+
+#: With every byte outside of ASCII spelled by three letters the first three would be too long for a folder.
+LONG = ["ä" * 120, "😀 #%/=?*[a]\\" + "ö" * 100, " x" * 63 + "\u3000" * 30, "a" * 253]
+
+
+def test_polars_finds_long_values_of_partitions_in_the_names_of_folders(tmp_path: Path) -> None:
+    values = [*LONG, None]
+    table = written(tmp_path, values)
+    assert polars.read_delta(table).sort("id")["p"].to_list() == values
+    assert by_delta_rs(table) == values
+    assert [row["p"] for row in merging.preview(table, primary_keys=["id"]).rows] == values
+
+
+@pytest.mark.parametrize("others", [[], ["b"], [None]])
+def test_a_value_longer_than_a_folder_may_be_is_read_or_refused_and_is_nobodys_null(
+    tmp_path: Path, others: list[str | None]
+) -> None:
+    values = ["a" * 254, "ä" * 128, *others]
+    table = written(tmp_path, values)
+    assert by_delta_rs(table) == values
+    assert [row["p"] for row in merging.preview(table, primary_keys=["id"]).rows] == values
+    with pytest.raises(polars.exceptions.PolarsError, match="headgate-partition"):
+        polars.read_delta(table)

@@ -105,7 +105,7 @@ def due_jobs(dataset: Dataset, condition: merging.TableCondition) -> tuple[Job, 
 def is_worn(condition: merging.TableCondition) -> bool:
     """Whether compacting the table would help, and the engine can."""
     many = condition.small_files >= MANY_SMALL_FILES or condition.dead_share > MANY_DEAD_ROWS
-    return many and not condition.obstacles
+    return (many or condition.misspelt_files > 0) and not condition.obstacles
 
 
 def _is_long_ago(dataset: Dataset, job: Job) -> bool:

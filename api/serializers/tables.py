@@ -218,6 +218,9 @@ class TableConditionSerializer(serializers.Serializer):
     small_files = serializers.IntegerField(help_text="Files that compaction would write together.")
     vectors = serializers.IntegerField(help_text="Files with a deletion vector.")
     dead_rows = serializers.IntegerField(help_text="Rows that those hide.")
+    misspelt_files = serializers.IntegerField(
+        help_text="Files that VACUUM of Spark would delete although the table needs them, until it is compacted."
+    )
     checkpoint_due = serializers.BooleanField()
     obstacles = serializers.ListField(
         child=serializers.CharField(), help_text="Why Headgate cannot compact the table; empty if it can."

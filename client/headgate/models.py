@@ -1681,6 +1681,7 @@ class TableCondition(TypedDict):
     small_files: int
     vectors: int
     dead_rows: int
+    misspelt_files: int
     checkpoint_due: bool
     obstacles: list[str]
 

@@ -35,7 +35,9 @@ class TableCondition:
     """How worn a table is, from its log alone.
 
     ``small_files`` are those that compaction would write together, ``vectors`` files with a deletion vector,
-    ``dead_rows`` the rows that those hide. ``obstacles`` name what keeps the engine from compacting the table.
+    ``dead_rows`` the rows that those hide. ``misspelt_files`` are those that Spark's VACUUM would delete although the
+    table needs them, until a compaction has written them again. ``obstacles`` name what keeps the engine from
+    compacting the table.
     """
 
     version: int
@@ -45,6 +47,7 @@ class TableCondition:
     small_files: int
     vectors: int
     dead_rows: int
+    misspelt_files: int
     checkpoint_due: bool
     obstacles: tuple[str, ...]
 
@@ -83,7 +86,7 @@ def table_condition(table_uri: str, *, storage_options: Mapping[str, str] | None
         snapshot.require_writable()
     except UnsupportedTable as error:
         obstacles = error.features
-    groups = delta.files_to_compact(snapshot, small_file_share=SMALL_FILE_SHARE, dead_share=1)
+    groups = delta.files_to_compact(snapshot, small_file_share=SMALL_FILE_SHARE, dead_share=1, misspelt=False)
     return TableCondition(
         version=snapshot.version,
         row_count=snapshot.row_count,
@@ -92,6 +95,7 @@ def table_condition(table_uri: str, *, storage_options: Mapping[str, str] | None
         small_files=sum(len(group) for group in groups),
         vectors=int(snapshot.files.having_vectors().sum()),
         dead_rows=int(snapshot.files.numbers("dead").sum()),
+        misspelt_files=len(delta.misspelt_files(snapshot)),
         checkpoint_due=delta.checkpoint_is_due(snapshot),
         obstacles=obstacles,
     )
@@ -119,7 +123,8 @@ def compact(
     while_waiting: Callable[[], None] | None = None,
     storage_options: Mapping[str, str] | None = None,
 ) -> Compacted:
-    """Write small files together and fold away the vectors of files with more than ``dead_share`` dead rows.
+    """Write small files together, fold away the vectors of files with more than ``dead_share`` dead rows, and write
+    those anew that Spark's VACUUM would delete.
 
     One compare-and-swap like every merge, on a snapshot opened here; where others commit meanwhile it begins again, a
     few times. ``before_commit`` has the last word: what it raises leaves the table as it was. ``while_waiting`` is

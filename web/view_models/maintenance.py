@@ -44,6 +44,7 @@ class ShownCondition:
     vectors: int
     dead_rows: int
     dead_share: float
+    misspelt_files: int
     checkpoint_due: bool
     unneeded: int
     unneeded_bytes: int
@@ -66,6 +67,7 @@ def condition_of(dataset: Dataset) -> ShownCondition:
         vectors=found.vectors,
         dead_rows=found.dead_rows,
         dead_share=found.dead_share,
+        misspelt_files=found.misspelt_files,
         checkpoint_due=found.checkpoint_due,
         unneeded=len(survey.unneeded.paths),
         unneeded_bytes=survey.unneeded.size_bytes,

@@ -94,6 +94,10 @@ class Command(BaseCommand):
             f"version {condition.version}: {condition.files} files, {condition.small_files} small, {condition.vectors} "
             f"deletion vectors hiding {condition.dead_rows} rows"
         )
+        if condition.misspelt_files:
+            self.stdout.write(
+                f"VACUUM of Spark would delete {condition.misspelt_files} files that the table needs: compact it before"
+            )
         if condition.obstacles:
             self.stdout.write(f"cannot be compacted here: it uses {', '.join(condition.obstacles)}")
         for name, files in (("vacuum", found.unneeded), ("orphans", found.orphaned)):

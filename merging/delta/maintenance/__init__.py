@@ -9,7 +9,13 @@ from merging.delta.maintenance.clearing import (
     named_files,
     vacuum,
 )
-from merging.delta.maintenance.compacting import Compaction, compact, files_to_compact, set_deletion_vectors
+from merging.delta.maintenance.compacting import (
+    Compaction,
+    compact,
+    files_to_compact,
+    misspelt_files,
+    set_deletion_vectors,
+)
 
 __all__ = [
     "Compaction",
@@ -19,6 +25,7 @@ __all__ = [
     "files_to_compact",
     "find_orphans",
     "find_unneeded",
+    "misspelt_files",
     "named_files",
     "set_deletion_vectors",
     "vacuum",

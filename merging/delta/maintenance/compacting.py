@@ -7,6 +7,7 @@ VersionMoved. It is still meant to run under the same lease as merges, so as not
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify
 from merging.delta.features import upgraded_protocol
@@ -22,10 +24,14 @@ from merging.delta.writing import (
     FileWriter,
     PreparedCommit,
     Step,
+    log_path,
     no_step,
     prepare_rewrite,
     target_file_size,
 )
+
+#: What every writer spells alike in the log.
+_PLAIN_PATH = r"^[A-Za-z0-9/_.=-]*$"
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,9 @@ def compact(
     """Rewrite small files together and fold vectors away; the rows stay the same.
 
     A file counts as small below `small_file_share` of the target size, and is rewritten when its partition
-    has another such; a file with a vector is rewritten when more than `dead_share` of its rows are dead. A file that
-    somebody clustered is not put together with others: its rows would no longer be where they were put.
+    has another such; a file with a vector is rewritten when more than `dead_share` of its rows are dead, and one that
+    is misspelt in any case (`misspelt_files`). A file that somebody clustered is not put together with others: its rows
+    would no longer be where they were put.
     `step` is called as in `commit`: what it raises before the put leaves the table as it was. `writer` writes the
     files, DuckDB where nobody is named.
     Raises VersionMoved when somebody committed meanwhile (nothing is changed then), UnsupportedTable for
@@ -111,13 +118,15 @@ def _commit(
 
 
 def files_to_compact(
-    snapshot: Snapshot, *, small_file_share: float = 0.5, dead_share: float = 0.0
+    snapshot: Snapshot, *, small_file_share: float = 0.5, dead_share: float = 0.0, misspelt: bool = True
 ) -> list[list[int]]:
-    """Indexes of the files that `compact` would write again, those of one partition together."""
+    """Indexes of the files that `compact` would write again, those of one partition together; `misspelt` ones too."""
     files = snapshot.files
     small = files.numbers("size") < target_file_size(snapshot) * small_file_share
     clustered = files.column("clustering").is_valid().to_numpy()
     worn = _worn(snapshot, dead_share)
+    if misspelt:
+        worn[misspelt_files(snapshot)] = True
     groups = []
     for indexes in _by_partition(snapshot):
         together = indexes[small[indexes] & ~clustered[indexes]]
@@ -127,6 +136,27 @@ def files_to_compact(
         if chosen - apart:
             groups.append(sorted(chosen - apart))
     return groups
+
+
+def misspelt_files(snapshot: Snapshot) -> list[int]:
+    """Indexes of the files whose paths the log spells otherwise than Spark does.
+
+    Its VACUUM compares spellings, so such a file is nobody's to it, and is deleted. To remove and add it again in one
+    commit would not do: readers that know files by their decoded path would have it both removed and added, so it has
+    to be another file.
+    """
+    return snapshot.files.where("misspelt", _misspelt)
+
+
+def _misspelt(columns: pa.RecordBatch) -> np.ndarray:
+    paths = columns.column("path")
+    found = np.zeros(len(columns), bool)
+    odd = pc.invert(pc.match_substring_regex(paths, _PLAIN_PATH))
+    for row in np.flatnonzero(odd.to_numpy(zero_copy_only=False)):
+        path = paths[row].as_py()
+        # What lies elsewhere (in a clone's source) is not looked for.
+        found[row] = "://" not in path and path[:1] != "/" and log_path(urllib.parse.unquote(path)) != path
+    return found
 
 
 def _worn(snapshot: Snapshot, dead_share: float) -> np.ndarray:

@@ -20,6 +20,7 @@ from merging.delta.writing.file_names import (
     attempt_mark,
     attempt_marks,
     holds_mark,
+    log_path,
     temporary_folder,
 )
 from merging.delta.writing.from_elsewhere import read_alike, written_elsewhere
@@ -41,6 +42,7 @@ __all__ = [
     "attempt_marks",
     "holds_mark",
     "keeps_row_ids",
+    "log_path",
     "no_step",
     "prepare",
     "prepare_first",

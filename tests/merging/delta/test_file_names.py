@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.parse
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import merging
+from merging.delta.writing import builder
 from merging.delta.writing.file_names import log_path
 
 #: What Spark makes of these (``test_spark_vacuum`` asks it).
@@ -68,3 +70,29 @@ def test_a_value_longer_than_a_folder_may_be_is_read_or_refused_and_is_nobodys_n
     assert [row["p"] for row in merging.preview(table, primary_keys=["id"]).rows] == values
     with pytest.raises(polars.exceptions.PolarsError, match="headgate-partition"):
         polars.read_delta(table)
+
+
+def as_before(path: str) -> str:
+    """How an earlier version of the engine spelled paths in the log."""
+    return urllib.parse.quote(path, safe="/=-_.")
+
+
+def test_files_that_the_log_spells_otherwise_than_spark_are_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To Spark's VACUUM they are nobody's (``test_spark_vacuum`` asks it)."""
+    table = str(tmp_path / "table")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(builder, "log_path", as_before)
+        merging.create_table(table, pa.table({"id": range(20), "ä": ["x", "y"] * 10}), partition_by=["ä"])
+    found = merging.table_condition(table)
+    assert (found.files, found.small_files, found.misspelt_files) == (2, 0, 2)
+
+    done = merging.compact(table, attempt_id="c1", application_id="c1", generation=1)
+    assert (done.files_removed, done.files_added, done.row_count) == (2, 2, 20)
+    assert merging.table_condition(table).misspelt_files == 0
+    assert [row["id"] for row in merging.preview(table, primary_keys=["id"]).rows] == list(range(20))
+    lines = Path(table, "_delta_log", f"{done.version:020d}.json").read_text(encoding="utf-8").splitlines()
+    added = [action["add"]["path"] for action in map(json.loads, lines) if "add" in action]
+    assert sorted(path.split("/")[0] for path in added) == ["ä=x", "ä=y"]
+    assert merging.compact(table, attempt_id="c2", application_id="c2", generation=1).version is None

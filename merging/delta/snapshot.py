@@ -38,6 +38,7 @@ from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
 from merging.errors import TableChanged, UnsupportedTable
 from merging.model import FilledColumn
+from merging.sql.types import is_text
 from merging.store.stores import TableStore
 
 #: The property of tables that let transaction markers go when checkpoints are written.
@@ -219,12 +220,14 @@ class Snapshot:
     def partition_text(self, file: DataFile, name: str) -> str | None:
         """A file's value of a partition column, by its logical name, as DuckDB casts it; None for NULL.
 
+        An empty text is NULL by PROTOCOL.md ("Partition Value Serialization"). Of a column of texts, where delta-rs
+        writes it, everybody reads it as what it is (Spark, delta-rs, Polars), and so it stays.
         Raises UnsupportedTable as `in_zone` does.
         """
         value = file.partition_values.get(self.physical_names[name])
-        if value is None or value == "":
-            return None
         data_type = self.schema.field(name).type
+        if value is None or (value == "" and not is_text(data_type)):
+            return None
         if is_instant(data_type):
             value = in_zone(self.properties, name, value)
         # Spark writes one before years of five digits, and DuckDB reads none.

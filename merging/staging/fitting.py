@@ -177,12 +177,16 @@ def _check_append_only(paired: Inspection) -> None:
 
 
 def _check_partitions(paired: Inspection, snapshot: Snapshot) -> None:
-    """Delta stores an empty text of a partition column as NULL (PROTOCOL.md, "Partition Value Serialization")."""
+    """Delta stores an empty text of a partition column as NULL (PROTOCOL.md, "Partition Value Serialization"). A row to
+    which delta-rs gave one all the same may keep it."""
     for column in paired.columns.inputs:
         if column.name in snapshot.partition_columns and is_text(column.type):
+            has_it = (
+                "in_base" if column.name in paired.columns.keys else f"{column.base} IS NOT DISTINCT FROM ''"
+            )
             paired.refuse(
                 "empty_partition_value",
-                f"effect <> 'delete' AND {column.cell} = ''",
+                f"effect <> 'delete' AND {column.cell} = '' AND NOT {has_it}",
                 f"{column.name} partitions the table, and an empty text cannot be told from NULL there (key "
                 "{key}); give a value or NULL.",
                 column=column.name,

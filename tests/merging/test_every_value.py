@@ -197,7 +197,7 @@ def test_every_value_is_one_of_a_partition(tmp_path: Path, name: str, strategy: 
     assert_same(all_rows(world), [*moved, *new])
     for value in values[:-1]:
         page = merging.preview(world.uri, primary_keys=["id"], filters=[(name, "=", text_form(value))])
-        assert_same(page.rows, [row for row in [*moved, *new] if same_value(row[name], value)])
+        assert_same([*page.rows], [row for row in [*moved, *new] if same_value(row[name], value)])
 
 
 #: How Spark writes them; DuckDB has infinities in the place of three and reads none of the texts.

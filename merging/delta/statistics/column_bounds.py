@@ -24,6 +24,7 @@ from merging.delta.snapshot import Snapshot
 from merging.delta.statistics.bounds import Bounds, partition_reader_of, reader_of
 from merging.sql.quoting import literal
 from merging.sql.session import Session, session
+from merging.sql.types import is_text
 
 #: Of fewer files the statistics are read one by one: a session costs more.
 _MANY = 200
@@ -56,9 +57,11 @@ def _of_partitions(
     bounds: list[Bounds] = []
     for value in texts.dictionary.to_pylist():
         zoned = in_zone(properties, name, value) if value and is_instant(data_type) else value
-        bounds.append(read(zoned, zoned) if zoned else (None, None))
+        bounds.append(read(zoned, zoned) if zoned or (zoned == "" and is_text(data_type)) else (None, None))
     lows, highs = (bound_array(data_type, [one[side] for one in bounds]) for side in (0, 1))
-    never = pc.or_kleene(pc.is_null(texts), pc.equal(texts.cast(pa.string()), "")).fill_null(True)
+    never = pc.is_null(texts)
+    if not is_text(data_type):
+        never = pc.or_kleene(never, pc.equal(texts.cast(pa.string()), "")).fill_null(True)
     return _batch(
         lows.take(texts.indices), highs.take(texts.indices), pa.nulls(len(texts), pa.int64()), never
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.file_names import partition_folder
@@ -43,7 +44,7 @@ def partitions_of(builder: CommitBuilder, relation: str, number: int | None = No
     for *values, rows in found:
         named = dict(zip(partitions, values, strict=True))
         for name, value in named.items():
-            if value == "":
+            if value == "" and not _has_empty(builder, name):
                 raise MergeFailed(
                     f"Column {name} partitions the table, and Delta stores an empty text there as NULL.",
                     data={"column": name},
@@ -55,6 +56,12 @@ def partitions_of(builder: CommitBuilder, relation: str, number: int | None = No
         )
         physical = {builder.snapshot.physical_names[name]: value for name, value in named.items()}
         yield Partition(int(rows), f"WHERE {where}", physical, partition_folder(physical))
+
+
+def _has_empty(builder: CommitBuilder, name: str) -> bool:
+    """Whether somebody else gave the table a partition of an empty text, which its rows keep."""
+    texts = builder.snapshot.files.partition_texts(builder.snapshot.physical_names[name])
+    return "" in pc.unique(texts).to_pylist()
 
 
 def _partition_text(schema: pa.Schema, name: str) -> str:

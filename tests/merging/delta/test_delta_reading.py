@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import merging
 from merging import delta
 from merging.delta import reading
 from merging.errors import MergeFailed
@@ -254,3 +255,40 @@ def test_partitions_of_bytes_are_read_as_the_log_has_them(tmp_path: Path) -> Non
             f"FROM ({delta.scan_sql(connection, snapshot, ['id', 'p'])}) ORDER BY ALL"
         ).fetchall()
     assert rows == [(number, value.encode()) for number, value in enumerate(values)]
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_an_empty_text_that_delta_rs_gave_a_partition_stays(tmp_path: Path, vectors: bool) -> None:
+    """By PROTOCOL.md it is NULL; delta-rs, Polars and Spark (``test_spark_vacuum``) read what it is."""
+    table = str(tmp_path / "table")
+    properties = {"delta.enableDeletionVectors": str(vectors).lower()}
+    for start in (0, 10):
+        rows = pa.table({"id": range(start, start + 3), "p": ["", None, "x"], "w": [0] * 3})
+        deltalake.write_deltalake(table, rows, partition_by=["p"], mode="append", configuration=properties)
+    expected = {key: ("", None, "x")[key % 10] for key in (0, 1, 2, 10, 11, 12)}
+
+    def same() -> None:
+        found = merging.preview(table, primary_keys=["id"], limit=50).rows
+        assert {row["id"]: row["p"] for row in found} == expected
+        told = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(table))
+        read = pa.table(told.execute("SELECT id, p FROM t").read_all())
+        assert dict(zip(read["id"].to_pylist(), read["p"].to_pylist(), strict=True)) == expected
+        for value in ("", "x"):
+            page = merging.preview(table, primary_keys=["id"], filters=[("p", "=", value)])
+            assert {row["id"] for row in page.rows} == {key for key, p in expected.items() if p == value}
+
+    def merged(content: pa.Table, keys: list[str]) -> None:
+        staged = merging.stage(table, content, keys, destination=str(tmp_path / "staged"))
+        merging.merge(merging.MergeRequest(table, f"CR-{merging.inspect_table(table).version}", keys, staged))
+
+    same()
+    merged(pa.table({"id": [0, 1, 2], "w": [1, 1, 1]}), ["id"])
+    same()
+    merged(pa.table({"id": [10, 2], "p": ["", None], "w": [2, 2]}), ["id"])  # what it has, it may say
+    expected[2] = None
+    same()
+    with pytest.raises(merging.StagingRejected, match="an empty text cannot be told from NULL"):
+        merging.stage(table, pa.table({"id": [12], "p": [""]}), ["id"])
+    merged(pa.table({"id": [0, 10], "p": ["", ""], "w": [3, 3]}), ["p", "id"])
+    merging.compact(table, attempt_id="c", application_id="c", generation=1)
+    same()

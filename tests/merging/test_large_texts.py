@@ -19,6 +19,8 @@ from benchmarks.scale_tables import commit
 from merging.errors import EngineFailed
 from merging.sql.session import limits, set_limits
 from merging.staging import workbench
+from tests.merging.delta.delta_tables import own_rows
+from tests.merging.test_filled_columns import filling, identity
 
 SCHEMA = pa.schema([("id", pa.int64()), ("body", pa.string())])
 ROWS = 100
@@ -124,3 +126,132 @@ def test_wide_rows_are_staged_in_parts_with_the_digest_that_they_have_at_once(
     whole = merging.stage(table, str(upload), ["id"], destination=str(tmp_path / "whole"))
     assert dict(parted.counts) == {"insert": 1, "update": ROWS - 1, "delete": 0}
     assert parted.digest == whole.digest
+
+
+def content_of(table: str) -> pa.Table:
+    """All rows, as delta-rs reads them."""
+    found = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(table))
+    return pa.table(found.execute("SELECT * FROM t ORDER BY id"))
+
+
+def merge(
+    table: str, folder: Path, name: str, staged: merging.Staged, **options: object
+) -> merging.MergeResult:
+    destination = str(folder / f"artefacts-{name}")
+    return merging.merge(
+        merging.MergeRequest(table, name, ["id"], staged, destination=destination, **options)  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture
+def enough_memory(little_memory: None) -> None:
+    """Enough for staging some dozens of changed rows; all else has as little."""
+    set_limits(replace(limits(), staging_memory="450MB"))
+
+
+@pytest.mark.parametrize("deletion_vectors", [True, False])
+def test_rows_of_a_megabyte_that_moved_since_the_base(
+    tmp_path: Path, enough_memory: None, deletion_vectors: bool
+) -> None:
+    """Somebody changed other rows of the file, and put what was left together with another one."""
+    table = str(tmp_path / "table")
+    before, more = texts(60), texts(80).slice(60)
+    merging.create_table(table, before, deletion_vectors=deletion_vectors)
+    deltalake.write_deltalake(table, more, mode="append")
+    changed = pa.concat_tables([texts(4), texts(72).slice(66)])
+    upload = tmp_path / "upload.parquet"
+    pq.write_table(changed, upload, row_group_size=5)
+    staged = merging.stage(table, str(upload), ["id"], destination=str(tmp_path / "staged"))
+    others = texts(12).slice(8)
+    merge(table, tmp_path, "CR-1", merging.stage(table, others, ["id"], destination=str(tmp_path / "other")))
+    done = merging.compact(table, attempt_id="c", application_id="c", generation=1)
+    assert done.files_removed > done.files_added
+    request = merging.MergeRequest(table, "CR-2", ["id"], staged, destination=str(tmp_path / "artefacts"))
+    with merging.plan(request) as made:
+        assert (made.rows_updated, len(made.conflicts)) == (10, 0)
+    result = merging.merge(request)
+    assert result.rows_affected == 10
+    expected = pa.concat_tables(
+        [
+            changed.slice(0, 4),
+            before.slice(4, 4),
+            others,
+            before.slice(12),
+            more.slice(0, 6),
+            changed.slice(4),
+        ]
+    )
+    expected = pa.concat_tables([expected, more.slice(12)])
+    assert content_of(table).cast(SCHEMA).equals(expected)
+    [traced] = merging.trace_row([str(result.artefacts)], {"id": 2})
+    assert traced.row is not None
+    assert traced.row.current == {"id": 2, "body": before["body"][2].as_py()}
+    assert traced.row.merged == {"id": 2, "body": changed["body"][2].as_py()}
+    reverse = merging.invert(table, str(result.artefacts), ["id"], str(tmp_path / "reverse"))
+    merge(table, tmp_path, "CR-3", reverse)
+    again = pa.concat_tables([before.slice(0, 8), others, before.slice(12), more])
+    assert content_of(table).cast(SCHEMA).equals(again)
+
+
+@pytest.mark.parametrize("deletion_vectors", [True, False])
+def test_conflicts_of_cells_of_a_megabyte(
+    tmp_path: Path, enough_memory: None, deletion_vectors: bool
+) -> None:
+    table = str(tmp_path / "table")
+    base, current, proposed = texts(40), texts(30), texts(30)
+    merging.create_table(table, base, deletion_vectors=deletion_vectors)
+    staged = merging.stage(table, proposed, ["id"], destination=str(tmp_path / "staged"))
+    merge(table, tmp_path, "CR-1", merging.stage(table, current, ["id"], destination=str(tmp_path / "other")))
+    request = merging.MergeRequest(table, "CR-2", ["id"], staged, destination=str(tmp_path / "artefacts"))
+    with merging.plan(request) as made:
+        assert len(made.conflicts) == 30
+        conflicts = list(made.conflicts)
+    choices: list[merging.Choice] = ["current", "proposed", "base"]
+    chosen = [
+        merging.Resolution(one.key, one.column, choices[place % 3], None, one.inputs_digest)
+        for place, one in enumerate(conflicts)
+    ]
+    for place, one in enumerate(conflicts):
+        assert one.key == {"id": place}
+        sides = (base, current, proposed)
+        assert (one.base, one.current, one.proposed) == tuple(side["body"][place].as_py() for side in sides)
+    merge(table, tmp_path, "CR-2", staged, resolutions=tuple(chosen))
+    taken = [(current, proposed, base)[place % 3]["body"][place].as_py() for place in range(30)]
+    bodies = [*taken, *base["body"][30:].to_pylist()]
+    assert content_of(table)["body"].to_pylist() == bodies
+
+
+@pytest.mark.parametrize("strategy", ["merge-on-read", "copy-on-write"])
+def test_tables_that_fill_columns_beside_texts_of_a_megabyte(
+    tmp_path: Path, enough_memory: None, strategy: str
+) -> None:
+    schema = pa.schema([*SCHEMA, ("length", pa.int32()), ("number", pa.int64()), ("code", pa.string())])
+    content = texts(40)
+    rows = [
+        {**row, "length": 1_000_000, "number": place, "code": "ab"}
+        for place, row in enumerate(content.to_pylist())
+    ]
+    world = filling(
+        tmp_path,
+        strategy,
+        {
+            "length": {"delta.generationExpression": "length(body)"},
+            "number": identity(0, 1, 39),
+            "code": {"__CHAR_VARCHAR_TYPE_STRING": "char(3)"},
+        },
+        schema=schema,
+        rows=rows,
+    )
+    changed = texts(50).slice(20)
+    upload = tmp_path / "upload.parquet"
+    codes = pa.array(["x"] * changed.num_rows)
+    pq.write_table(changed.append_column("code", codes), upload, row_group_size=5)
+    staged = merging.stage(world.uri, str(upload), ["id"], destination=str(tmp_path / "filled"))
+    assert merge(world.uri, tmp_path, "CR-1", staged).rows_affected == 30
+    found = [dict(zip(schema.names, row, strict=True)) for row in own_rows(world.uri)]
+    found.sort(key=lambda row: int(row["id"]))
+    bodies = [*content["body"][:20].to_pylist(), *changed["body"].to_pylist()]
+    assert [row["body"] for row in found] == bodies
+    assert {row["length"] for row in found} == {1_000_000}
+    assert [row["number"] for row in found] == [*range(50)]
+    assert [row["code"].rstrip() for row in found] == ["ab"] * 20 + ["x"] * 30

@@ -120,7 +120,6 @@ from merging.model import (
     SplitCounts,
     StagingProblem,
     TableInfo,
-    TablePage,
     TableVersion,
     UnknownColumn,
     ValueGroup,
@@ -157,7 +156,7 @@ from merging.store.space import naming_full_disks
 from merging.store.trying import FoundFolder, StoreNeed, Tried, list_folders, try_place
 from merging.tables.creating import TableProblem, create_empty_table, new_table_problems
 from merging.tables.editing import BrokenRule, EditedTable, open_for_editing
-from merging.tables.looking import check_keys, create_table, history, inspect_table, preview, sizes
+from merging.tables.looking import TablePage, check_keys, create_table, history, inspect_table, preview, sizes
 from merging.tables.maintaining import (
     Compacted,
     RemovableFiles,

@@ -416,17 +416,6 @@ class KeyReport:
 
 
 @dataclass(frozen=True)
-class TablePage:
-    """Rows of a table in a stable order; ``next`` and ``previous`` are the cursors of the pages beside it."""
-
-    rows: tuple[dict[str, Any], ...]
-    next: str | None
-    previous: str | None
-    version: int
-    columns: tuple[Column, ...]
-
-
-@dataclass(frozen=True)
 class TableVersion:
     """One commit of a table as its history shows it. Row counts are None where the writer did not tell."""
 

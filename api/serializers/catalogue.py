@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.serializers.members import ROLES_OR_NONE
-from api.serializers.shared import AnyValue, StrictSerializer
+from api.serializers.shared import AnyValue, EngineReadSerializer, StrictSerializer
 from datasets.models import Dataset, DatasetMeta
 from datasets.services import EDITABLE_SETTINGS
 
@@ -193,6 +193,7 @@ class RowPageSerializer(serializers.Serializer):
     previous = serializers.URLField(allow_null=True, help_text="Address of the page before.")
     version = serializers.IntegerField(help_text="The table version that the rows are read from.")
     columns = ColumnSerializer(many=True)
+    reads = EngineReadSerializer(many=True, help_text="What was looked into for these rows.")
     results = serializers.ListField(child=serializers.DictField(child=AnyValue(allow_null=True)))
 
 

@@ -5,8 +5,15 @@ from typing import Any, get_args
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from api.serializers.proposals import ENGINES, EngineReadSerializer
-from api.serializers.shared import AnyValue, StrictSerializer, TableWorkSerializer, TypedSerializer, UserField
+from api.serializers.shared import (
+    ENGINES,
+    AnyValue,
+    EngineReadSerializer,
+    StrictSerializer,
+    TableWorkSerializer,
+    TypedSerializer,
+    UserField,
+)
 from changerequests import selectors
 from changerequests.models import ConflictResolution, MergeRun
 from datasets.rows import ConflictKind

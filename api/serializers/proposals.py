@@ -11,7 +11,14 @@ from rest_framework.reverse import reverse
 
 from api.addresses import DatasetField
 from api.schema import EMPTY_CELLS, FOLLOW_UPS, OUTCOMES, READINESS, UPLOAD_KINDS, UPLOAD_STATES
-from api.serializers.shared import AnyValue, KeyField, StrictSerializer, TableWorkSerializer, UserField
+from api.serializers.shared import (
+    AnyValue,
+    EngineReadSerializer,
+    KeyField,
+    StrictSerializer,
+    TableWorkSerializer,
+    UserField,
+)
 from changerequests.facts import Facts
 from changerequests.models import ChangeRequest, Comment, PlanCheck, Review, Revision, Upload
 from changerequests.policies import blockers, readiness
@@ -97,19 +104,6 @@ class SchemaChangeSerializer(serializers.Serializer):
     kind = serializers.CharField()
     column = serializers.CharField()
     type = serializers.CharField()
-
-
-ENGINES = [("duckdb", "duckdb"), ("spark", "spark")]
-
-
-class EngineReadSerializer(serializers.Serializer):
-    """What looked for rows in the table: in how many ``files``, of how many ``bytes`` as a whole, and what it found."""
-
-    engine = serializers.ChoiceField(ENGINES)
-    files = serializers.IntegerField()
-    bytes = serializers.IntegerField()
-    rows = serializers.IntegerField()
-    seconds = serializers.FloatField()
 
 
 class PlanSerializer(serializers.ModelSerializer):

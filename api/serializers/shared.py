@@ -112,3 +112,16 @@ class TableWorkSerializer(serializers.ModelSerializer):
     @extend_schema_field(StoreWaitSerializer(allow_null=True))
     def get_waits_for_store(self, work: TableWork) -> Any:
         return StoreWaitSerializer(work).data if work.waits_for_store else None
+
+
+ENGINES = [("duckdb", "duckdb"), ("spark", "spark")]
+
+
+class EngineReadSerializer(serializers.Serializer):
+    """What looked for rows in the table: in how many ``files``, of how many ``bytes`` as a whole, and what it found."""
+
+    engine = serializers.ChoiceField(ENGINES)
+    files = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    rows = serializers.IntegerField()
+    seconds = serializers.FloatField()

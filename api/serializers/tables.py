@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from api.serializers.shared import AnyValue, StrictSerializer, TableWorkSerializer
+from api.serializers.shared import AnyValue, EngineReadSerializer, StrictSerializer, TableWorkSerializer
 from datasets.models import MaintenanceRun
 from datasets.rows import json_value, parse_json
 
@@ -43,6 +43,9 @@ class ComparisonPageSerializer(serializers.Serializer):
     next = serializers.URLField(allow_null=True, help_text="Address of the following page.")
     previous = serializers.URLField(allow_null=True, help_text="Address of the page before.")
     total = serializers.IntegerField(help_text="How many rows the filters let through.")
+    reads = EngineReadSerializer(
+        many=True, help_text="What was read of the table; empty where nothing had to be."
+    )
     results = ComparedRowSerializer(many=True)
 
 

@@ -149,7 +149,8 @@ class RowsViewSet(Documented, ViewSet):
         self.known(request, dataset.meta.table_id, asked["version"], *address_facts(request))
         if file_format is None:
             page = services.preview(**asked, after=wanted.get("cursor"), limit=wanted["limit"])
-            answer = page_both_ways(request, page.rows, page, version=page.version, columns=page.columns)
+            facts = {"version": page.version, "columns": page.columns, "reads": page.reads}
+            answer = page_both_ways(request, page.rows, page, **facts)
             return Response(RowPageSerializer(answer).data)
         with place_for_download() as place:
             stream = services.stream_rows(**asked)
@@ -241,7 +242,9 @@ class DifferenceViewSet(Documented, ViewSet):
 def _comparison_page(request: Request, found: Differences, wanted: dict[str, Any]) -> Response:
     page = found.page(changes_filter(wanted), after=wanted.get("cursor"), limit=wanted["limit"])
     return Response(
-        ComparisonPageSerializer(page_both_ways(request, page.items, page, total=page.total)).data
+        ComparisonPageSerializer(
+            page_both_ways(request, page.items, page, total=page.total, reads=found.reads)
+        ).data
     )
 
 

@@ -268,6 +268,7 @@ class ComparisonPage(TypedDict):
     next: str | None
     previous: str | None
     total: int
+    reads: list[EngineRead]
     results: list[ComparedRow]
 
 
@@ -1486,6 +1487,7 @@ class RowPage(TypedDict):
     previous: str | None
     version: int
     columns: list[Column]
+    reads: list[EngineRead]
     results: list[dict[str, Any]]
 
 

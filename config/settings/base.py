@@ -360,7 +360,7 @@ SPECTACULAR_SETTINGS = {
         "NotificationReason": "api.serializers.notifications.NOTIFICATION_REASONS",
         "NotificationWay": "api.serializers.notifications.WAYS",
         "DatasetEngine": "datasets.models.Dataset.Engine",
-        "ReadingEngine": "api.serializers.proposals.ENGINES",
+        "ReadingEngine": "api.serializers.shared.ENGINES",
         "EngineWork": "api.serializers.merges.ENGINE_WORK",
         "ConflictChoice": "changerequests.models.ConflictResolution.Choice",
         "BlockerKind": [("fix", "fix"), ("wait", "wait")],

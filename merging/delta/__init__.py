@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from merging.delta.active_files import ActiveFiles
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify, verify_logged
-from merging.delta.comparing import Compared, compare
+from merging.delta.comparing import Standing, pair, schema_of_both, standing_apart, standing_sql
 from merging.delta.creating import create_table
 from merging.delta.expressions import Expression
 from merging.delta.fields import TableField
@@ -53,7 +53,6 @@ __all__ = [
     "ActiveFiles",
     "Commit",
     "Compaction",
-    "Compared",
     "DuckDBFiles",
     "Expression",
     "FileWriter",
@@ -67,6 +66,7 @@ __all__ = [
     "Rewrite",
     "RowChanges",
     "Snapshot",
+    "Standing",
     "TableField",
     "VectorDescriptor",
     "VersionSize",
@@ -77,7 +77,6 @@ __all__ = [
     "checkpoint_is_due",
     "commit",
     "compact",
-    "compare",
     "create_table",
     "discard",
     "engine_paths",
@@ -97,14 +96,18 @@ __all__ = [
     "open_sealed_snapshot",
     "open_snapshot",
     "options_of",
+    "pair",
     "place_of",
     "prepare",
     "reach_of",
     "read_history",
     "read_sizes",
     "scan_sql",
+    "schema_of_both",
     "set_deletion_vectors",
     "set_reach",
+    "standing_apart",
+    "standing_sql",
     "stated_ranges",
     "vacuum",
     "verify",

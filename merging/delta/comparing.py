@@ -2,7 +2,8 @@
 
 Files that both versions hold, with the same vector, cancel unread. A file that both hold with different
 vectors gives only the rows whose vectors differ. The rest is read, and equal rows on both sides cancel, so
-that OPTIMIZE, Z-ORDER and RESTORE show no changes.
+that OPTIMIZE, Z-ORDER and RESTORE show no changes. Who reads is the caller's affair: `standing_apart` says what has to
+be read, `standing_sql` reads it with DuckDB, `pair` makes changed rows of it.
 """
 
 from __future__ import annotations
@@ -25,36 +26,40 @@ from merging.sql.types import can_widen, duckdb_type
 
 
 @dataclass(frozen=True)
-class Compared:
-    """How many rows differ, and how many data files had to be read for that."""
+class Standing:
+    """What one version shows and another one does not show from the same place: all live rows of the files ``whole``,
+    and of others, which both hold, the rows with these numbers. Files are indexes of the snapshot's.
+    """
 
-    inserted: int
-    updated: int
-    deleted: int
-    files_read: int
+    snapshot: Snapshot
+    whole: tuple[int, ...]
+    partly: tuple[tuple[int, np.ndarray], ...]
+
+    @property
+    def files(self) -> list[int]:
+        """All files that have some of the rows."""
+        return [*self.whole, *(index for index, _ in self.partly)]
+
+    @property
+    def bytes(self) -> int:
+        """How large these files are."""
+        return int(self.snapshot.files.numbers("size")[np.array(self.files, np.int64)].sum())
 
 
-def compare(
+def pair(
     connection: duckdb.DuckDBPyConnection,
-    before: Snapshot,
-    after: Snapshot,
+    gone: str,
+    come: str,
+    schema: pa.Schema,
     key_columns: Sequence[str],
     into: str,
-) -> Compared:
+) -> None:
     """Create the temporary table `into`(operation, key columns, before STRUCT, after STRUCT) of changed rows.
 
-    `operation` is insert, update or delete; `before` is NULL for inserts, `after` for deletes. Both have the
-    columns (by label) of `schema_of_both`, NULL where a version had none.
-    Raises TableChanged when the versions belong to different tables.
+    `gone` and `come` are SELECTs of the rows that either version alone shows, with the columns (by label) of `schema`;
+    those that are on both sides cancel. `operation` is insert, update or delete; `before` is NULL for inserts, `after`
+    for deletes. Both have the columns of `schema`, NULL where a version had none.
     """
-    if before.table_id != after.table_id:
-        raise TableChanged(
-            f"{after.uri} was created anew between versions {before.version} and {after.version}.",
-            data={"table_uri": after.uri},
-        )
-    schema = schema_of_both(before, after)
-    gone, gone_files = _side(connection, before, after, schema)
-    come, come_files = _side(connection, after, before, schema)
     names = ", ".join(column_sql(name) for name in schema.names)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE headgate_gone AS SELECT {names} FROM ({gone})")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE headgate_come AS SELECT {names} FROM ({come})")
@@ -76,15 +81,6 @@ def compare(
         f"FROM g FULL OUTER JOIN c ON {on}"
     )
     connection.execute("DROP TABLE headgate_gone; DROP TABLE headgate_come")
-    counted = dict(
-        connection.execute(f"SELECT operation, count(*) FROM {into} GROUP BY operation").fetchall()
-    )
-    return Compared(
-        inserted=counted.get("insert", 0),
-        updated=counted.get("update", 0),
-        deleted=counted.get("delete", 0),
-        files_read=gone_files + come_files,
-    )
 
 
 def schema_of_both(before: Snapshot, after: Snapshot) -> pa.Schema:
@@ -100,11 +96,17 @@ def _struct(alias: str, schema: pa.Schema) -> str:
     return "{" + ", ".join(f"{column_sql(name)}: {alias}.{column_sql(name)}" for name in schema.names) + "}"
 
 
-def _side(
-    connection: duckdb.DuckDBPyConnection, mine: Snapshot, other: Snapshot, schema: pa.Schema
-) -> tuple[str, int]:
-    """A SELECT of the rows that `mine` shows and `other` does not show from the same place; files it reads."""
-    known = [name for name in schema.names if name in mine.schema.names]
+def standing_apart(before: Snapshot, after: Snapshot) -> tuple[Standing, Standing]:
+    """What each of two versions shows and the other does not. Raises TableChanged when they are of different tables."""
+    if before.table_id != after.table_id:
+        raise TableChanged(
+            f"{after.uri} was created anew between versions {before.version} and {after.version}.",
+            data={"table_uri": after.uri},
+        )
+    return _standing(before, after), _standing(after, before)
+
+
+def _standing(mine: Snapshot, other: Snapshot) -> Standing:
     twins = other.files.twins_of(mine.files.told())
     whole = np.flatnonzero(twins.places < 0).tolist()
     partly: list[tuple[int, np.ndarray]] = []
@@ -113,15 +115,23 @@ def _side(
         revived = np.asarray((_dead(other, twin) - _dead(mine, file)).to_array(), dtype=np.int64)
         if len(revived):
             partly.append((index, revived))
+    return Standing(mine, tuple(whole), tuple(partly))
+
+
+def standing_sql(connection: duckdb.DuckDBPyConnection, standing: Standing, schema: pa.Schema) -> str:
+    """A SELECT of these rows with the columns of a schema, for the connection."""
+    mine = standing.snapshot
+    known = [name for name in schema.names if name in mine.schema.names]
     parts = []
-    if whole:
-        parts.append(scan_sql(connection, mine, known, files=whole))
-    if partly:
-        indexes = np.concatenate([np.full(len(rows), index, dtype=np.int64) for index, rows in partly])
-        positions = register_positions(connection, indexes, np.concatenate([rows for _, rows in partly]))
+    if standing.whole:
+        parts.append(scan_sql(connection, mine, known, files=standing.whole))
+    if standing.partly:
+        files, numbers = zip(*standing.partly, strict=True)
+        indexes = np.repeat(np.array(files, np.int64), [len(rows) for rows in numbers])
+        positions = register_positions(connection, indexes, np.concatenate(numbers))
         selected = ", ".join(f"p.{column_sql(name)}" for name in known)
         parts.append(
-            f"SELECT {selected} FROM ({files_sql(connection, mine, [index for index, _ in partly], known)}) p "
+            f"SELECT {selected} FROM ({files_sql(connection, mine, files, known)}) p "
             f"SEMI JOIN {positions} d ON p.row_number = d.row_number AND p.file_index = d.file_index"
         )
     if not parts:
@@ -131,7 +141,7 @@ def _side(
         f"AS {column_sql(name)}"
         for name in schema.names
     )
-    return f"SELECT {columns} FROM ({' UNION ALL '.join(parts)})", len(whole) + len(partly)
+    return f"SELECT {columns} FROM ({' UNION ALL '.join(parts)})"
 
 
 def _dead(snapshot: Snapshot, file: DataFile) -> pyroaring.BitMap64:

@@ -8,8 +8,18 @@ engine it was.
 from __future__ import annotations
 
 from merging.engines.choosing import EngineChoice, EngineSetting, choice_for, set_engines
+from merging.engines.comparing import compare
 from merging.engines.duckdb import DuckDBEngine
-from merging.engines.protocol import Aggregated, Aggregates, Changes, Engine, EngineName, Keys, Rows
+from merging.engines.protocol import (
+    Aggregated,
+    Aggregates,
+    Changes,
+    Engine,
+    EngineName,
+    FirstRows,
+    Keys,
+    Rows,
+)
 from merging.engines.reading import EngineRead, TableReader
 from merging.engines.spark import Cluster, require_address
 from merging.engines.writing import EngineWrite, TableWriter
@@ -26,11 +36,13 @@ __all__ = [
     "EngineRead",
     "EngineSetting",
     "EngineWrite",
+    "FirstRows",
     "Keys",
     "Rows",
     "TableReader",
     "TableWriter",
     "choice_for",
+    "compare",
     "require_address",
     "set_engines",
 ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 
-from merging.delta import DuckDBFiles, Snapshot, fetch, locate, scan_sql
-from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, Keys, Rows
+import pyarrow as pa
+
+from merging.delta import DuckDBFiles, Snapshot, Standing, fetch, locate, scan_sql, standing_sql
+from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, FirstRows, Keys, Rows
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 from merging.sql.types import duckdb_type
@@ -69,6 +71,26 @@ class DuckDBEngine(DuckDBFiles):
             f"CREATE TEMP TABLE {into} AS SELECT * FROM ({query}){none} ORDER BY {by} LIMIT {asked.first}"
         )
         return Aggregated(into, number)
+
+    def first_rows(self, snapshot: Snapshot, asked: FirstRows, files: Sequence[int] | None) -> Rows:
+        """See ``Engine``. Only the columns that choose the rows are read of all."""
+        chosen = fresh_name()
+        ordered = [name for name, _ in asked.order]
+        read = list(dict.fromkeys([*ordered, *asked.judged]))
+        source = scan_sql(self._opened.connection, snapshot, read, files=files, with_positions=True)
+        listed = ", ".join(column_sql(name) for name in ordered)
+        self._opened.execute(
+            f"CREATE TEMP TABLE {chosen} AS SELECT file_index, row_number, {listed} FROM ({source}) "
+            f"WHERE {asked.where} ORDER BY {asked.order_sql} LIMIT {asked.number}"
+        )
+        if set(asked.columns) <= set(ordered):
+            return Rows(chosen, self._opened.number(f"SELECT count(*) FROM {chosen}"))
+        return self.rows_at(snapshot, chosen, asked.columns)
+
+    def apart(self, gone: Standing, come: Standing, schema: pa.Schema) -> tuple[str, str]:
+        """See ``Engine``."""
+        connection = self._opened.connection
+        return standing_sql(connection, gone, schema), standing_sql(connection, come, schema)
 
     def all_rows_sql(self, snapshot: Snapshot, changes: Changes | None, columns: Sequence[str]) -> str:
         """A SELECT of all live rows of a version with changes, for this session."""

@@ -8,7 +8,8 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from merging.delta import FileWriter, Snapshot
+from merging.delta import FileWriter, Snapshot, Standing
+from merging.sql.quoting import column_sql
 
 EngineName = Literal["duckdb", "spark"]
 
@@ -81,6 +82,30 @@ class Aggregated:
     number: int
 
 
+@dataclass(frozen=True)
+class FirstRows:
+    """The first ``number`` rows, in an order, of those where a condition holds: with ``columns``, under their labels.
+
+    ``where`` is DuckDB's SQL and reads the columns ``judged``. ``order`` has columns and whether they fall; NULLs come
+    last, or first.
+    """
+
+    where: str
+    judged: Sequence[str]
+    order: Sequence[tuple[str, bool]]
+    nulls_first: bool
+    number: int
+    columns: Sequence[str]
+
+    @property
+    def order_sql(self) -> str:
+        """For ORDER BY of DuckDB."""
+        nulls = "FIRST" if self.nulls_first else "LAST"
+        return ", ".join(
+            f"{column_sql(name)} {'DESC' if falls else 'ASC'} NULLS {nulls}" for name, falls in self.order
+        )
+
+
 class Engine(FileWriter, Protocol):
     """Reads the data files of a table, and writes others. It decides nothing, and it commits nothing.
 
@@ -104,6 +129,16 @@ class Engine(FileWriter, Protocol):
     def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
         """Numbers of all live rows, with the changes where there are some. Raises NotSaid, before anything is read,
         where the engine would compute one otherwise than DuckDB.
+        """
+
+    def first_rows(self, snapshot: Snapshot, asked: FirstRows, files: Sequence[int] | None) -> Rows:
+        """The first live rows, in no order; of these ``files`` alone, None for all. Where they stand is not told.
+        Raises NotSaid as ``aggregate`` does.
+        """
+
+    def apart(self, gone: Standing, come: Standing, schema: pa.Schema) -> tuple[str, str]:
+        """The rows that each of two versions shows alone, with the columns of a schema: a SELECT for the session for
+        either, in which rows may be that both have. Raises NotSaid as ``aggregate`` does.
         """
 
 

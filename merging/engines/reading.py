@@ -11,7 +11,17 @@ import numpy as np
 from merging.delta import Snapshot, candidate_files, no_rows_sql
 from merging.engines.choosing import engine_for
 from merging.engines.duckdb import DuckDBEngine
-from merging.engines.protocol import Aggregated, Aggregates, Changes, Engine, EngineName, Keys, NotSaid, Rows
+from merging.engines.protocol import (
+    Aggregated,
+    Aggregates,
+    Changes,
+    Engine,
+    EngineName,
+    FirstRows,
+    Keys,
+    NotSaid,
+    Rows,
+)
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 
@@ -63,6 +73,19 @@ class TableReader:
         began = time.perf_counter()
         rows = engine.rows_at(self.snapshot, positions, columns)
         self._note(engine, files, rows.number, began)
+        return rows
+
+    def first_rows(self, asked: FirstRows, files: Sequence[int] | None = None) -> Rows:
+        """The first live rows; see ``Engine``. DuckDB reads what an engine cannot be told so that it means the same."""
+        looked = range(len(self.snapshot.files)) if files is None else files
+        engine = self._engine_for(looked)
+        began = time.perf_counter()
+        try:
+            rows = engine.first_rows(self.snapshot, asked, files)
+        except NotSaid:
+            engine = DuckDBEngine(self._opened)
+            rows = engine.first_rows(self.snapshot, asked, files)
+        self._note(engine, looked, rows.number, began)
         return rows
 
     def all_rows_sql(self, columns: Sequence[str], changes: Changes | None = None) -> str:

@@ -30,13 +30,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from merging.delta import NewFile, Rewrite, Snapshot, TableField, WrittenFile
+from merging.delta import NewFile, Rewrite, Snapshot, Standing, TableField, WrittenFile
 from merging.delta.content_checks import Rewritten, require_same_content
 from merging.delta.features import supported_features
 from merging.delta.mapping import stored_sql
 from merging.delta.writing import temporary_folder, written_elsewhere
 from merging.engines.duckdb import DuckDBEngine, aggregates_sql, fresh_name
-from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, Keys, NotSaid, Rows
+from merging.engines.protocol import (
+    Aggregated,
+    Aggregates,
+    Changes,
+    EngineName,
+    FirstRows,
+    Keys,
+    NotSaid,
+    Rows,
+)
+from merging.engines.spark_comparing import Comparing
 from merging.engines.spark_files import Rewriting, Work, Writing, files_in, quoted
 from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError, TableUnreachable
@@ -237,8 +247,7 @@ class SparkConnectEngine:
         if asked.first is not None:
             with self._asked(snapshot, question.number) as answers:
                 number = sum(answer.column("n")[0].as_py() for answer in answers if len(answer))
-        listed = ", ".join(f"{name} {kind}" for name, kind in question.told)
-        self._opened.execute(f"CREATE TEMP TABLE {into} ({listed})")
+        self._opened.execute(f"CREATE TEMP TABLE {into} ({_listed(question.told)})")
         if number:
             with self._asked(snapshot, question.rows) as answers:
                 for answer in _in_portions(answers):
@@ -246,6 +255,57 @@ class SparkConnectEngine:
         if asked.by and asked.first is None:
             number = self._opened.number(f"SELECT count(*) FROM {into}")
         return Aggregated(into, number)
+
+    def first_rows(self, snapshot: Snapshot, asked: FirstRows, files: Sequence[int] | None) -> Rows:
+        """See ``Engine``."""
+        if files is not None:
+            raise NotSaid("the first rows of some files")
+        names = list(dict.fromkeys([*asked.columns, *(name for name, _ in asked.order), *asked.judged]))
+        types = {field_.name: field_.type for field_ in snapshot.schema}
+        labels = _labels(snapshot, names, types)
+        for name, _ in asked.order:
+            spark_sql(column_sql(name), labels)
+            spark_type(types[name])
+        where = spark_sql(asked.where, labels)
+
+        def found(table: Any, functions: Any, _: Any) -> Any:
+            cells = [functions.col(quoted(name)).alias(f"c{place}") for place, name in enumerate(names)]
+            rows = table.select(*cells).filter(functions.expr(where))
+            nulls = "first" if asked.nulls_first else "last"
+            order = [
+                getattr(functions, f"{'desc' if falls else 'asc'}_nulls_{nulls}")(f"c{names.index(name)}")
+                for name, falls in asked.order
+            ]
+            told = [f"c{place}" for place in range(len(asked.columns))]
+            return rows.orderBy(*order).limit(asked.number).select(*told)
+
+        into = fresh_name()
+        told = [(column_sql(name), duckdb_type(types[name])) for name in asked.columns]
+        self._opened.execute(f"CREATE TEMP TABLE {into} ({_listed(told)})")
+        with self._asked(snapshot, found) as answers:
+            for answer in _in_portions(answers):
+                self._take(into, told, answer)
+        return Rows(into, self._opened.number(f"SELECT count(*) FROM {into}"))
+
+    def apart(self, gone: Standing, come: Standing, schema: pa.Schema) -> tuple[str, str]:
+        """See ``Engine``. Equal rows of the two are not sent: what comes is what differs."""
+        question = Comparing(self._opened, gone, come, schema, lambda one: _root_there(one.snapshot))
+
+        def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
+            from pyspark.sql.types import StructType
+
+            yield from _told(session, question.rows(session, functions, StructType.fromJson))
+
+        into = fresh_name()
+        told = [(column_sql(field_.name), duckdb_type(field_.type)) for field_ in schema]
+        told.append(("more", "BIGINT"))
+        self._opened.execute(f"CREATE TEMP TABLE {into} ({_listed(told)})")
+        with self._working(come.snapshot, reading, "read") as answers:
+            for answer in _in_portions(answers):
+                self._take(into, told, answer)
+        names = ", ".join(name for name, _ in told[:-1])
+        times = [f"SELECT {names}, unnest(range({sign}more)) FROM {into}" for sign in ("-", "")]
+        return f"SELECT {names} FROM ({times[0]})", f"SELECT {names} FROM ({times[1]})"
 
     def rewrite(
         self, snapshot: Snapshot, fields: Sequence[TableField], rewrites: Sequence[Rewrite]
@@ -410,10 +470,7 @@ class SparkConnectEngine:
         def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
             uri = _address_there(snapshot.uri)
             table = session.read.format("delta").option("versionAsOf", snapshot.version).load(uri)
-            plan = question(table, functions, session)._plan.to_proto(session.client)
-            for answer in session.client.to_table_as_iterator(plan, {}):
-                if isinstance(answer, pa.Table):
-                    yield answer
+            yield from _told(session, question(table, functions, session))
 
         with self._working(snapshot, reading, "read") as answers:
             yield answers
@@ -468,6 +525,15 @@ class SparkConnectEngine:
         return self._failure(f"It could not {verb} the table: {said}")
 
 
+def _labels(snapshot: Snapshot, columns: Sequence[str], types: Mapping[str, pa.DataType]) -> dict[str, Said]:
+    """What expressions may name: columns that are asked for, as ``c0`` …, by their labels."""
+    return {
+        column_label(name): Said(f"c{place}", types[name])
+        for place, name in enumerate(columns)
+        if name not in snapshot.rules.compared_otherwise
+    }
+
+
 def _said(expressions: Sequence[str], labels: Mapping[str, Said]) -> list[str]:
     """All of them in Spark's SQL. Raises NotSaid with the places of those that are not."""
     said: list[str] = []
@@ -492,11 +558,7 @@ class _Aggregating:
         self._asked = asked
         schema = {field_.name: field_.type for field_ in snapshot.schema}
         self._types = dict(changes.types) if changes is not None else schema
-        labels = {
-            column_label(name): Said(f"c{place}", self._types[name])
-            for place, name in enumerate(asked.columns)
-            if name not in snapshot.rules.compared_otherwise
-        }
+        labels = _labels(snapshot, asked.columns, self._types)
         self._cells = [self._cell(name, schema.get(name)) for name in asked.columns]
         self._where = spark_sql(asked.where, labels)
         self._expressions = _said(asked.expressions, labels)
@@ -731,6 +793,19 @@ def _bounds(keys: pa.ChunkedArray) -> tuple[Any, Any] | None:
         return None
     low, high = found["min"], found["max"]
     return None if low is None or (isinstance(low, date) and low.year < 1000) else (low, high)
+
+
+def _listed(told: Sequence[tuple[str, str]]) -> str:
+    """Columns with their types, as CREATE TABLE takes them."""
+    return ", ".join(f"{name} {kind}" for name, kind in told)
+
+
+def _told(session: Any, frame: Any) -> Iterator[pa.Table]:
+    """The rows of a question, as they come."""
+    plan = frame._plan.to_proto(session.client)
+    for answer in session.client.to_table_as_iterator(plan, {}):
+        if isinstance(answer, pa.Table):
+            yield answer
 
 
 def _in_portions(answers: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from merging.delta import Rewrite, Snapshot, TableField
+from merging.delta.actions import DataFile
 from merging.delta.vectors import read_vector
 from merging.delta.writing import keeps_row_ids, read_alike
 from merging.engines.protocol import NotSaid
@@ -34,8 +35,8 @@ WRITING = {
     "spark.sql.files.maxRecordsPerFile": "0",
 }
 _BYTES_PER_GROUP = 32 << 20
-_BROADCAST_UP_TO = 1 << 28  # bytes of positions that every executor may hold
-_MOST_POSITIONS = 100_000_000
+BROADCAST_UP_TO = 1 << 28  # bytes of positions that every executor may hold
+MOST_POSITIONS = 100_000_000
 _MOST_PARTITIONS = 2_000
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _GLOB = re.compile(r"[*?\[\]{}\\]")
@@ -84,6 +85,27 @@ def quoted(name: str) -> str:
     return "`{}`".format(name.replace("`", "``"))
 
 
+def unlike_files(
+    snapshot: Snapshot, fields: Sequence[TableField], files: Sequence[DataFile], root: str
+) -> set[int]:
+    """The places of the files that Spark would read otherwise than we do, as plain files with these columns, or not
+    tell from another.
+    """
+    paths = [snapshot.store.relative(file.path) for file in files]
+    names = [path.rpartition("/")[2] for path in paths]
+    times = Counter(name.casefold() for name in names)
+    alike = read_alike(snapshot, fields, files)
+    return {
+        place
+        for place, (path, name, same) in enumerate(zip(paths, names, alike, strict=True))
+        if not same
+        or times[name.casefold()] > 1
+        or not _PLAIN_NAME.fullmatch(name)
+        or _GLOB.search(f"{root}/{path}")
+        or re.match(r"/|[A-Za-z][A-Za-z0-9+.-]*:/", path)  # it lies elsewhere: the table is a clone
+    }
+
+
 class Rewriting:
     """Files to be written again, as work for a session. Raises NotSaid, with the places of those that Spark would read
     otherwise than we do, or that it is not known of.
@@ -101,28 +123,16 @@ class Rewriting:
         self._paths = [snapshot.store.relative(file.path) for file in self._files]
         self._names = [path.rpartition("/")[2] for path in self._paths]
         self._root = root
-        _require_said(self._left(snapshot))
+        unlike = unlike_files(snapshot, self._fields, self._files, root)
+        _require_said({self._numbers[place] for place in unlike})
         self._gone = self._positions(snapshot)
-
-    def _left(self, snapshot: Snapshot) -> set[int]:
-        times = Counter(name.casefold() for name in self._names)
-        alike = read_alike(snapshot, self._fields, self._files)
-        return {
-            number
-            for number, path, name, same in zip(self._numbers, self._paths, self._names, alike, strict=True)
-            if not same
-            or times[name.casefold()] > 1
-            or not _PLAIN_NAME.fullmatch(name)
-            or _GLOB.search(f"{self._root}/{path}")
-            or re.match(r"/|[A-Za-z][A-Za-z0-9+.-]*:/", path)  # it lies elsewhere: the table is a clone
-        }
 
     def _positions(self, snapshot: Snapshot) -> pa.Table:
         """The rows that are left out: the number of the file within this work, and that of the row."""
         removed = {one.files[0]: one.removed for one in self._rewrites if one.removed is not None}
         indexes = [index for one in self._rewrites for index in one.files]
         dead = sum(file.dead_rows for file in self._files) + sum(map(len, removed.values()))
-        if dead > _MOST_POSITIONS:
+        if dead > MOST_POSITIONS:
             raise NotSaid("so many rows that go")
         files, rows = [], []
         for place, (index, file) in enumerate(zip(indexes, self._files, strict=True)):
@@ -150,7 +160,7 @@ class Rewriting:
 
     def _run(self, session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any], into: str) -> None:
         largest = str(max(file.size for file in self._files) + 1)
-        _configure(
+        configure(
             session,
             # Each file is read by one task, and what that writes stays one file.
             {"spark.sql.files.maxPartitionBytes": largest, "spark.sql.files.openCostInBytes": largest},
@@ -185,7 +195,7 @@ class Rewriting:
         shuffled = len(self._files) > len(self._rewrites)
         if len(self._gone):
             gone = session.createDataFrame(self._gone.rename_columns([gone_place, gone_row]))
-            held_by_all = self._gone.nbytes <= _BROADCAST_UP_TO
+            held_by_all = self._gone.nbytes <= BROADCAST_UP_TO
             same = [rows[place] == gone[gone_place], rows[row] == gone[gone_row]]
             rows = rows.join(functions.broadcast(gone) if held_by_all else gone, same, "left_anti")
             shuffled = shuffled or not held_by_all
@@ -204,7 +214,8 @@ def _require_said(left: set[int]) -> None:
         raise NotSaid("files that Spark reads otherwise", sorted(left))
 
 
-def _configure(session: Any, more: Mapping[str, str]) -> None:
+def configure(session: Any, more: Mapping[str, str]) -> None:
+    """Let a session read and write plain files as the table has them."""
     for name, value in {**WRITING, **more}.items():
         session.conf.set(name, value)
 
@@ -242,7 +253,7 @@ class Writing:
         """Write them into a folder of the table's."""
 
         def work(session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any]) -> None:
-            _configure(session, {})
+            configure(session, {})
             self._run(session, functions, typed, f"{self._root}/{folder}")
 
         return work

@@ -101,6 +101,7 @@ class _Speaker:
             exp.Length: self._length,
             exp.DateFromParts: self._day,
             exp.UnixToTime: self._moment,
+            exp.Unhex: self._bytes,
             exp.Anonymous: self._function,
             exp.Filter: self._filtered,
             exp.Count: self._count,
@@ -182,11 +183,11 @@ class _Speaker:
         return Said(f"(CASE{branches} ELSE {values[-1].sql} END)", next(iter(types), None))
 
     def _cast(self, node: exp.Cast) -> Said:
-        target = _target(node.to)
         if isinstance(node.this, exp.Literal) and node.this.is_string:
-            if target != pa.float64() or not re.fullmatch(r"-?[0-9.]+(e[+-]?[0-9]+)?", node.this.this):
-                raise NotSaid(node.sql(dialect="duckdb")[:200])
-            return Said(f"CAST('{node.this.this}' AS DOUBLE)", target)
+            return _constant(node.this.this, node.to)
+        if isinstance(node.this, exp.Null) and not _is_target(node.to):
+            return Said("NULL", None)
+        target = _target(node.to)
         inner = self.said(node.this)
         if inner.type is None:
             return Said(f"CAST(NULL AS {spark_type(target)})", target)
@@ -239,6 +240,11 @@ class _Speaker:
         if scale is None or scale.name != "6":
             raise NotSaid("a moment by another unit")
         return Said(f"CAST(timestamp_micros({_number(node.this)}) AS TIMESTAMP_NTZ)", pa.timestamp("us"))
+
+    def _bytes(self, node: exp.Unhex) -> Said:
+        if not (isinstance(node.this, exp.Literal) and re.fullmatch(r"([0-9a-f]{2})*", node.this.this)):
+            raise NotSaid("unhex of a value")
+        return Said(f"X'{node.this.this}'", pa.binary())
 
     def _function(self, node: exp.Anonymous) -> Said:
         if node.this.lower() == "make_timestamptz" and len(node.expressions) == 1:
@@ -313,6 +319,14 @@ def _as(value: Said, target: pa.DataType) -> Said:
     return value if value.type == target else Said(f"CAST({value.sql} AS {spark_type(target)})", target)
 
 
+def _is_target(kind: exp.DataType) -> bool:
+    try:
+        _target(kind)
+    except NotSaid:
+        return False
+    return True
+
+
 def _target(kind: exp.DataType) -> pa.DataType:
     if kind.is_type("decimal") and [one.name for one in kind.expressions] == [str(_DIGITS), "0"]:
         return pa.decimal128(_DIGITS, 0)
@@ -323,6 +337,29 @@ def _target(kind: exp.DataType) -> pa.DataType:
     if kind.is_type("double"):
         return pa.float64()
     raise NotSaid(f"a cast to {kind.sql(dialect='duckdb')}")
+
+
+_CONSTANTS: dict[str, tuple[pa.DataType, str]] = {
+    "TINYINT": (pa.int8(), r"-?[0-9]+"),
+    "SMALLINT": (pa.int16(), r"-?[0-9]+"),
+    "INT": (pa.int32(), r"-?[0-9]+"),
+    "BIGINT": (pa.int64(), r"-?[0-9]+"),
+    "FLOAT": (pa.float32(), r"-?[0-9.]+(e[+-]?[0-9]+)?|NaN|-?Infinity"),
+    "DOUBLE": (pa.float64(), r"-?[0-9.]+(e[+-]?[0-9]+)?|NaN|-?Infinity"),
+    "BOOLEAN": (pa.bool_(), r"true|false"),
+}
+
+
+def _constant(text: str, kind: exp.DataType) -> Said:
+    """A value that is written as a text, of a type that has it exactly or, of floating numbers, the nearest."""
+    if kind.is_type("decimal") and len(kind.expressions) == 2:
+        precision, scale = (int(one.name) for one in kind.expressions)
+        target, wanted = pa.decimal128(precision, scale), rf"-?[0-9]+(\.[0-9]{{1,{scale or 1}}})?"
+    else:
+        target, wanted = _CONSTANTS.get(kind.this.value, (None, ""))
+    if target is None or not re.fullmatch(wanted, text):
+        raise NotSaid(f"{text[:200]} as {kind.sql(dialect='duckdb')}")
+    return Said(f"CAST('{text}' AS {spark_type(target)})", target)
 
 
 def _literal(node: exp.Literal, sign: str = "") -> Said:

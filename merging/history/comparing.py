@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from merging.delta import compare, open_snapshot
-from merging.delta.comparing import schema_of_both
+from merging.delta import open_snapshot, schema_of_both
 from merging.delta.keys import check_key_columns
 from merging.delta.statistics import Range
+from merging.engines import EngineRead, compare
 from merging.errors import InvalidKeys
 from merging.executing.artefacts import images_sql
 from merging.history.diffs import changed_row, summary_of
@@ -38,7 +38,9 @@ OPERATION = "_op"
 
 @dataclass(frozen=True)
 class Differences:
-    """Differing rows of two states, in a session that ends with them; ``schema`` has the columns of both."""
+    """Differing rows of two states, in a session that ends with them; ``schema`` has the columns of both. ``reads``
+    tells which engine read how much of the table for them, where it had to be read.
+    """
 
     opened: Session
     schema: pa.Schema
@@ -46,6 +48,7 @@ class Differences:
     relation: str
     listing: str
     ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
+    reads: tuple[EngineRead, ...] = ()
 
     @property
     def _values(self) -> list[int]:
@@ -147,7 +150,8 @@ def compare_versions(
     storage_options: Mapping[str, str] | None = None,
 ) -> Differences:
     """What differs between two versions of a table, either of which may be the newer one. Files that both have are not
-    read. Columns are those of ``after``, in the type that holds what they have in either.
+    read, and the engine that suits the size of the others reads them. Columns are those of ``after``, in the type that
+    holds what they have in either.
 
     Raises VersionGone where one is not there any more, TableChanged where the table was made anew between them.
     """
@@ -159,7 +163,7 @@ def compare_versions(
     for snapshot in sides:
         check_key_columns(snapshot.schema, keys)
     with _session(3 * len(schema)) as opened:
-        compare(opened.connection, sides[0], sides[1], keys, "differing")
+        read = compare(opened, sides[0], sides[1], keys, "differing")
         labels = [quote(column_label(name)) for name in schema.names]
         parts = [f"{quote(column_label(name))} AS k{place}" for place, name in enumerate(keys)]
         for position, label in enumerate(labels):
@@ -172,7 +176,8 @@ def compare_versions(
         )
         opened.execute("DROP TABLE differing")
         listing = f"versions {before} {after}"
-        return Differences(opened, schema, tuple(keys), "changed", listing)
+        reads = () if read is None else (read,)
+        return Differences(opened, schema, tuple(keys), "changed", listing, reads=reads)
 
 
 def changes_staged(location: str) -> Differences:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from merging import delta
-from merging.delta import MARKER_RETENTION, FirstFiles, Snapshot, open_snapshot, scan_sql
+from merging.delta import MARKER_RETENTION, FirstFiles, Snapshot, open_snapshot
 from merging.delta.keys import check_key_columns
-from merging.engines import Aggregates, DuckDBEngine, TableReader
+from merging.engines import Aggregates, EngineRead, FirstRows, TableReader
 from merging.errors import CutShort, InvalidFilter
-from merging.model import Column, KeyReport, TableInfo, TablePage, TableVersion
+from merging.model import Column, KeyReport, TableInfo, TableVersion
 from merging.sql.equality import comparable
 from merging.sql.failures import naming_engine_failures
 from merging.sql.parsing import Refused, cell_value
@@ -152,6 +153,20 @@ def check_keys(
     return KeyReport(null_rows, repeated.number, tuple(examples))
 
 
+@dataclass(frozen=True)
+class TablePage:
+    """Rows of a table in a stable order; ``next`` and ``previous`` are the cursors of the pages beside it. ``reads``
+    tells which engine looked into how much of the table for them.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    next: str | None
+    previous: str | None
+    version: int
+    columns: tuple[Column, ...]
+    reads: tuple[EngineRead, ...]
+
+
 _COMPARISONS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _OPERATORS = (*_COMPARISONS, "contains", "is null", "is not null")
 
@@ -191,22 +206,26 @@ def preview(
     if place is not None:
         conditions.append(place.condition())
     back = place is not None and place.way.leads_back
-    scanned = list(dict.fromkeys([*order.columns, *(name for name, _, _ in filters)]))
-    listed = ", ".join(column_sql(name) for name in order.columns)
+    judged = list(
+        dict.fromkeys([*(order.columns if place is not None else ()), *(name for name, _, _ in filters)])
+    )
+    fetched = list(dict.fromkeys([*wanted, *order.columns]))
     with session() as opened:
+        reader = TableReader(opened, snapshot)
         for looked in itertools.chain([] if filters else _likely_files(order, place, limit + 1), [None]):
             files = None if looked is None else looked.files
             within = [] if looked is None else [_below(order, looked.least_elsewhere)]
-            where = f"WHERE {' AND '.join([*conditions, *within])}" if conditions or within else ""
-            source = scan_sql(opened.connection, snapshot, scanned, files=files, with_positions=True)
-            opened.execute(
-                f"CREATE OR REPLACE TEMP TABLE chosen AS SELECT file_index, row_number, {listed} "
-                f"FROM ({source}) {where} ORDER BY {order.sql(back=back)} LIMIT {limit + 1}"
+            asked = FirstRows(
+                " AND ".join([*conditions, *within]) or "true",
+                judged,
+                [(name, (name in order.falling) != back) for name in order.columns],
+                nulls_first=back,
+                number=limit + 1,
+                columns=fetched,
             )
-            if looked is None or opened.number("SELECT count(*) FROM chosen") > limit:
+            page = reader.first_rows(asked, files)
+            if looked is None or page.number > limit:
                 break
-        fetched = list(dict.fromkeys([*wanted, *order.columns]))
-        page = DuckDBEngine(opened).rows_at(snapshot, "chosen", fetched)
         rows = opened.user_rows(
             f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM {page.sql} ORDER BY {order.sql()}"
         )
@@ -214,7 +233,9 @@ def preview(
     shown = rows[-limit:] if back else rows[:limit]
     following, previous = beside(place, order, shown, more=more)
     shown_rows = tuple({name: row[name] for name in wanted} for row in shown)
-    return TablePage(shown_rows, following, previous, snapshot.version, _columns(snapshot, wanted))
+    return TablePage(
+        shown_rows, following, previous, snapshot.version, _columns(snapshot, wanted), tuple(reader.reads)
+    )
 
 
 def _likely_files(order: RowOrder, place: RowPlace | None, wanted: int) -> Iterator[FirstFiles]:

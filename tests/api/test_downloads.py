@@ -12,6 +12,7 @@ from django.test.utils import override_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import UserRateThrottle
 
+import merging
 from api import downloads
 from api.views.rows import RowsViewSet
 from changerequests.models import ChangeRequest
@@ -134,6 +135,15 @@ def test_versions_are_compared(dataset: Dataset, viewer: APIClient) -> None:
             "cells": [{"column": "year", "from": None, "to": 2002}],
         }
     ]
+    told = merging.inspect_table(dataset.table_uri)
+    [read_of] = page["reads"]
+    assert (read_of["engine"], read_of["rows"]) == ("duckdb", 2)
+    assert 0 < read_of["bytes"] <= told.size_bytes
+    assert viewer.get(address, {"from": "1", "to": "1"}).json()["reads"] == []
+    rows = viewer.get(f"/api/v1/datasets/{dataset.pk}/rows?filter=year:=:2013").json()
+    [read_of] = rows["reads"]
+    assert (read_of["engine"], read_of["rows"]) == ("duckdb", len(rows["results"]))
+    assert (read_of["files"], read_of["bytes"]) == (told.file_count, told.size_bytes)
     [inserted] = viewer.get(page["next"]).json()["results"]
     assert (inserted["operation"], inserted["cells"][0]) == (
         "insert",

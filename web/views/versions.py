@@ -72,6 +72,7 @@ def compare(request: HttpRequest, project_slug: str, dataset_slug: str) -> HttpR
             "after": after,
             "newest": newest,
             "rows": compared_rows(page.items),
+            "reads": found.reads,
             "next": page.next,
             "kinds": KINDS,
             "kind": kind,

@@ -19,6 +19,22 @@ UTC = datetime.UTC
 ODD = 'ä "b" c.d\'e'
 
 
+def differing(
+    connection: duckdb.DuckDBPyConnection,
+    before: delta.Snapshot,
+    after: delta.Snapshot,
+    keys: list[str],
+    into: str,
+) -> tuple[dict[str, int], int]:
+    """Create the table of the rows that two versions have otherwise: how many of each operation, and files read."""
+    schema = delta.schema_of_both(before, after)
+    apart = delta.standing_apart(before, after)
+    gone, come = (delta.standing_sql(connection, one, schema) for one in apart)
+    delta.pair(connection, gone, come, schema, keys, into)
+    counted = connection.execute(f"SELECT operation, count(*) FROM {into} GROUP BY operation").fetchall()
+    return dict(counted), sum(len(one.files) for one in apart)
+
+
 def sample(rows: int = 40, start: int = 0) -> pa.Table:
     """Rows with every Delta primitive type, NULLs, an odd column name, and a partition-like text column."""
     numbers = range(start, start + rows)

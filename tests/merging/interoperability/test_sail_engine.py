@@ -16,6 +16,7 @@ import pytest
 import merging
 from merging.engines import Cluster, EngineChoice, spark
 from tests.merging.interoperability import test_spark_aggregates as asked
+from tests.merging.interoperability import test_spark_first_rows as shown
 from tests.merging.interoperability.spark_connect import sail_server
 
 
@@ -48,6 +49,25 @@ def test_keys_are_judged_alike(by_sail: EngineChoice, tmp_path: Path, vectors: b
     ],
 )
 def test_it_counts_as_duckdb(
+    by_sail: EngineChoice, tmp_path: Path, question: Callable[[EngineChoice, Path], None]
+) -> None:
+    question(by_sail, tmp_path)
+
+
+@pytest.mark.parametrize("kind", shown.ASKED)
+def test_pages_are_those_of_duckdb(by_sail: EngineChoice, tmp_path: Path, kind: str) -> None:
+    shown.test_pages_are_those_of_duckdb(by_sail, tmp_path, kind)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        shown.test_pages_of_a_table_without_vectors,
+        shown.test_rows_that_share_a_key_or_have_none,
+        shown.test_what_spark_is_not_told_duckdb_reads,
+    ],
+)
+def test_it_shows_what_duckdb_shows(
     by_sail: EngineChoice, tmp_path: Path, question: Callable[[EngineChoice, Path], None]
 ) -> None:
     question(by_sail, tmp_path)

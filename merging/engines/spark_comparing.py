@@ -1,0 +1,186 @@
+"""What two versions of a table show alone, by Spark: only what differs leaves the cluster.
+
+Spark reads the very files that the versions do not share, as plain Parquet, without the rows that vectors hide, and of
+files that both hold the rows that one of them hides. Equal rows of the two cancel there: what is counted is how many
+more one version has of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from merging.delta import Standing
+from merging.delta.vectors import read_vector
+from merging.engines.protocol import NotSaid
+from merging.engines.spark_files import (
+    BROADCAST_UP_TO,
+    MOST_POSITIONS,
+    FreshNames,
+    configure,
+    quoted,
+    structure,
+    unlike_files,
+)
+from merging.engines.spark_sql import spark_type
+from merging.sql.quoting import literal
+from merging.sql.session import Session
+from merging.sql.types import duckdb_type
+
+
+class Comparing:
+    """Rows that either of two versions shows alone, as a question for a session. Raises NotSaid where Spark would not
+    read a file, or tell rows apart, as DuckDB does.
+    """
+
+    def __init__(
+        self,
+        opened: Session,
+        gone: Standing,
+        come: Standing,
+        schema: pa.Schema,
+        root_of: Callable[[Standing], str],
+    ) -> None:
+        self._floating = []
+        for place, field in enumerate(schema):
+            _require_counted(field.type)
+            if pa.types.is_floating(field.type):
+                self._floating.append(place)
+        self._width = len(schema)
+        self._sides = [
+            (sign, _Side(opened, one, schema, root_of(one)))
+            for sign, one in ((-1, gone), (1, come))
+            if one.files
+        ]
+
+    def rows(self, session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any]) -> Any:
+        """The rows as ``c0`` …, with ``n``: how many more the later version has of them, below zero for how many
+        fewer.
+        """
+        configure(session, {})
+        sides = [
+            side.rows(session, functions, typed).select("*", functions.lit(sign).cast("long").alias("n"))
+            for sign, side in self._sides
+        ]
+        frame = reduce(lambda left, right: left.unionAll(right), sides)
+        names = [f"c{place}" for place in range(self._width)]
+        # What is grouped by loses the sign of a zero; either row may be shown.
+        as_stored = {f"c{place}": functions.first(f"c{place}").alias(f"v{place}") for place in self._floating}
+        counted = frame.groupBy(*names).agg(functions.sum("n").alias("n"), *as_stored.values())
+        shown = [f"v{name[1:]}" if name in as_stored else name for name in names]
+        return counted.filter(functions.col("n") != 0).select(
+            *(functions.col(one).alias(name) for one, name in zip(shown, names, strict=True)), "n"
+        )
+
+
+def _require_counted(data_type: pa.DataType, *, nested: bool = False) -> None:
+    """Raise NotSaid for what Spark does not group by as DuckDB does, or not at all."""
+    if pa.types.is_struct(data_type):
+        for part in data_type:
+            _require_counted(part.type, nested=True)
+    elif pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        _require_counted(data_type.value_type, nested=True)
+    elif nested and pa.types.is_floating(data_type):
+        raise NotSaid("floating numbers within values")
+    else:
+        spark_type(data_type)
+
+
+class _Side:
+    """The rows of one version."""
+
+    def __init__(self, opened: Session, standing: Standing, schema: pa.Schema, root: str) -> None:
+        snapshot = standing.snapshot
+        apart = set(snapshot.partition_columns)
+        self._fields = [one for one in snapshot.fields if one.name in schema.names and one.name not in apart]
+        if snapshot.mapping_mode != "none" and any(one.parts for one in self._fields):
+            raise NotSaid("names within values that are stored under others")
+        files = snapshot.files.at(standing.files)
+        if unlike_files(snapshot, self._fields, files, root):
+            raise NotSaid("files that Spark reads otherwise")
+        relative = [snapshot.store.relative(file.path) for file in files]
+        self._paths = [f"{root}/{path}" for path in relative]
+        self._whole = len(standing.whole)
+        dead = [(place, file.vector) for place, file in enumerate(files[: self._whole]) if file.vector]
+        if sum(file.dead_rows for file in files[: self._whole]) > MOST_POSITIONS:
+            raise NotSaid("so many rows that are gone")
+        self._gone = _positions(
+            [(place, np.fromiter(read_vector(snapshot.store, vector), np.int64)) for place, vector in dead]
+        )
+        self._kept = _positions([(self._whole + nth, rows) for nth, (_, rows) in enumerate(standing.partly)])
+        self._names = FreshNames(self._fields)
+        self._known = pa.table(
+            {
+                self._names.fresh("key"): pa.array([path.rpartition("/")[2] for path in relative]),
+                self._names.fresh("place"): pa.array(range(len(files)), pa.int32()),
+            }
+        )
+        self._cells: list[str] = []
+        stored = {one.name: one for one in self._fields}
+        for field in schema:
+            if field.name in stored:
+                cell, held = quoted(stored[field.name].stored_name), stored[field.name].type
+            elif field.name in apart:
+                value = self._names.fresh(f"value_{len(self._cells)}")
+                cell, held = quoted(value), snapshot.schema.field(field.name).type
+                texts = [snapshot.partition_text(file, field.name) for file in files]
+                self._known = self._known.append_column(value, _values(opened, texts, held))
+            else:
+                cell, held = f"CAST(NULL AS {spark_type(field.type)})", field.type
+            self._cells.append(cell if held == field.type else f"CAST({cell} AS {spark_type(field.type)})")
+
+    def rows(self, session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any]) -> Any:
+        """Its rows with the cells ``c0`` …."""
+        wanted = [
+            (slice(None, self._whole), self._gone, "left_anti"),
+            (slice(self._whole, None), self._kept, "left_semi"),
+        ]
+        read = [self._read(session, functions, typed, *one) for one in wanted if self._paths[one[0]]]
+        return reduce(lambda left, right: left.unionAll(right), read)
+
+    def _read(
+        self,
+        session: Any,
+        functions: Any,
+        typed: Callable[[dict[str, Any]], Any],
+        places: slice,
+        positions: pa.Table,
+        how: str,
+    ) -> Any:
+        key, place = self._known.column_names[:2]
+        named, row, of_file, number = map(self._names.fresh, ("named", "row", "of_file", "number"))
+        stored = session.read.schema(typed(structure(self._fields))).parquet(*self._paths[places])
+        stands = stored.metadataColumn("_metadata")
+        rows = stored.select(
+            stands["file_name"].alias(named),
+            stands["row_index"].alias(row),
+            *(functions.col(quoted(one.stored_name)) for one in self._fields),
+        )
+        known = session.createDataFrame(self._known[places])
+        rows = rows.join(functions.broadcast(known), rows[named] == known[key])
+        if how == "left_semi" or len(positions):
+            marked = session.createDataFrame(positions.rename_columns([of_file, number]))
+            held_by_all = positions.nbytes <= BROADCAST_UP_TO
+            same = [rows[place] == marked[of_file], rows[row] == marked[number]]
+            rows = rows.join(functions.broadcast(marked) if held_by_all else marked, same, how)
+        return rows.select(*(functions.expr(cell).alias(f"c{at}") for at, cell in enumerate(self._cells)))
+
+
+def _positions(found: list[tuple[int, np.ndarray]]) -> pa.Table:
+    """Rows by the number of their file within the work, and their own."""
+    files = np.repeat(np.array([place for place, _ in found], np.int32), [len(rows) for _, rows in found])
+    rows = np.concatenate([np.array([], np.int64), *(rows for _, rows in found)])
+    return pa.table({"m": pa.array(files, pa.int32()), "r": pa.array(rows, pa.int64())})
+
+
+def _values(opened: Session, texts: list[str | None], data_type: pa.DataType) -> pa.ChunkedArray:
+    """Values of a partition column, as DuckDB reads them from the log's texts."""
+    spelled = ["NULL" if text is None else literal(text) for text in texts]
+    if pa.types.is_binary(data_type):  # the log has bytes as the text that they are
+        spelled = [f"encode({text})" for text in spelled]
+    listed = f"CAST([{', '.join(spelled)}] AS {duckdb_type(data_type)}[])"
+    return opened.table(f"SELECT unnest({listed}) AS v").column("v")

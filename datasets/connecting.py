@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -11,12 +12,23 @@ from django.conf import settings
 from django.db.models.functions import Length
 
 import merging
+from datasets.cluster_tokens import ClientCredentials
 from datasets.data_root import is_below_data_root
 from datasets.encryption import SecretUnreadable, decrypted
 from datasets.endpoints import endpoint_that_vouches, vouches_for_machines
 from datasets.errors import InvalidInput
 from datasets.models import Connection, ConnectionPrefix, Project
-from datasets.storage_kinds import AZURE, KINDS, OF_CLUSTERS, S3, SPARK_ADDRESS, SPARK_TOKEN
+from datasets.storage_kinds import (
+    AZURE,
+    KINDS,
+    OF_CLUSTERS,
+    S3,
+    SPARK_ADDRESS,
+    SPARK_OAUTH_CLIENT,
+    SPARK_OAUTH_ENDPOINT,
+    SPARK_OAUTH_SECRET,
+    SPARK_TOKEN,
+)
 
 #: How the names begin of the variables that connections may refer to.
 VARIABLES = "CONNECTION_"
@@ -124,7 +136,22 @@ def cluster_of(connection: Connection) -> merging.Cluster | None:
             "machines who they are."
         )
     token = given.get(SPARK_TOKEN.name, "")
-    return merging.Cluster(given[SPARK_ADDRESS.name], token, settings.SPARK_SECONDS)
+    cluster = merging.Cluster(given[SPARK_ADDRESS.name], token, settings.SPARK_SECONDS)
+    if SPARK_OAUTH_ENDPOINT.name not in given:
+        return cluster
+    for option in (SPARK_OAUTH_CLIENT, SPARK_OAUTH_SECRET):
+        if not given.get(option.name):
+            raise merging.MergeFailed(
+                f"The connection {connection.name} says where tokens for its cluster are given, and not for whom: "
+                f"{option.name} is missing."
+            )
+    client = ClientCredentials(
+        cluster.host,
+        given[SPARK_OAUTH_ENDPOINT.name],
+        given[SPARK_OAUTH_CLIENT.name],
+        given[SPARK_OAUTH_SECRET.name],
+    )
+    return replace(cluster, token_of=client.token)
 
 
 def _said(connection: Connection, names: Collection[str]) -> dict[str, str]:

@@ -27,8 +27,18 @@ class StorageOption:
 
 SPARK_ADDRESS: Final = StorageOption("spark_connect_address", "Spark Connect address", is_cluster=True)
 SPARK_TOKEN: Final = StorageOption("spark_connect_token", "Token of the Spark cluster", is_secret=True)
-#: What every connection may have beside the options of its store: the cluster that reads its tables.
-OF_CLUSTERS: Final = (SPARK_ADDRESS, SPARK_TOKEN)
+SPARK_OAUTH_ENDPOINT: Final = StorageOption(
+    "spark_oauth_endpoint", "Where tokens of the Spark cluster are given (OAuth)", is_endpoint=True
+)
+SPARK_OAUTH_CLIENT: Final = StorageOption("spark_oauth_client_id", "Client that they are given to")
+SPARK_OAUTH_SECRET: Final = StorageOption(
+    "spark_oauth_client_secret", "Secret of that client", is_secret=True
+)
+#: What every connection may have beside the options of its store: the cluster that reads its tables. Its token stands
+#: there, or is given to a client each time that the last one ends.
+OF_CLUSTERS: Final = (
+    SPARK_ADDRESS, SPARK_TOKEN, SPARK_OAUTH_ENDPOINT, SPARK_OAUTH_CLIENT, SPARK_OAUTH_SECRET,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -86,12 +86,14 @@ _SCHEMES = {"s3": "s3a", "az": "abfss"}
 class Cluster:
     """A Spark Connect endpoint: ``address`` as ``sc://host:port/;name=value``, ``token`` for whoever asks for one.
 
-    ``seconds`` is what one call may take, from its connection to its last row.
+    ``seconds`` is what one call may take, from its connection to its last row. ``token_of`` gives a token each time
+    that the cluster is asked, in place of one that stays; it raises ClusterFailed where it has none.
     """
 
     address: str
     token: str = field(default="", repr=False)
     seconds: float = 1_800.0
+    token_of: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_address(self.address)
@@ -103,11 +105,12 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """What the client is given; it holds the token."""
-        if not self.token:
+        """What the client is given; it holds the token. Raises ClusterFailed where none is to be had."""
+        token = self.token if self.token_of is None else self.token_of()
+        if not token:
             return self.address
         base = self.address if "/;" in self.address else f"{self.address.rstrip('/')}/"
-        return f"{base};token={urllib.parse.quote(self.token, safe='')}"
+        return f"{base};token={urllib.parse.quote(token, safe='')}"
 
 
 def require_address(address: str) -> None:

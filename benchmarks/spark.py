@@ -9,7 +9,8 @@ A table of 16 files that Spark wrote, with deletion vectors and without, and thr
 the changes from Parquet and neither looks for conflicts nor tells cells; ours does both, on content that was staged
 before. *Moved*: each file has another name than when the content was staged, so that every row is looked for; *pinned*:
 nobody touched the table. Server, client and DuckDB share the cores of one machine; the server has two local threads and
-each has merged before.
+each has merged before. Beside seconds: CPU and bytes of the executors, by their event log, and of the process that
+merges, together.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ import merging
 from benchmarks import report
 from benchmarks.merge import link_data
 from benchmarks.scale_tables import commit
+from benchmarks.spark_work import EventLog, Work, of_this_process
 from merging.delta import open_snapshot
 from merging.engines import Cluster, EngineChoice, EngineSetting
 from tests.merging.interoperability.conftest import connect_server
@@ -53,11 +56,11 @@ _COLUMNS = {
 }
 
 
-def make_table(session: Any, folder: Path, rows: int, *, vectors: bool) -> None:
+def make_table(session: Any, folder: Path, rows: int, *, vectors: bool, files: int = FILES) -> None:
     """A table of as many files, in the order of its key."""
     columns = ", ".join(f"{sql} AS {name}" for name, sql in _COLUMNS.items())
     switched = f"TBLPROPERTIES (delta.enableDeletionVectors = {str(vectors).lower()})"
-    source = f"SELECT {columns} FROM range(0, {rows}, 1, {FILES})"
+    source = f"SELECT {columns} FROM range(0, {rows}, 1, {files})"
     session.sql(f"CREATE TABLE delta.`{folder}` USING delta {switched} AS {source}")
 
 
@@ -109,8 +112,13 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--changes", nargs="+", default=list(CHANGES), choices=CHANGES)
     options = parser.parse_args()
-    with connect_server() as (_, port), connected(port) as session, tempfile.TemporaryDirectory() as place:
-        bench = _Bench(session, Cluster(f"sc://127.0.0.1:{port}"), Path(place), options.rows)
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (place / "events").mkdir()
+        log = EventLog(place / "events")
+        _, port = stack.enter_context(connect_server(settings=log.settings))
+        session = stack.enter_context(connected(port))
+        bench = _Bench(session, Cluster(f"sc://127.0.0.1:{port}"), place, options.rows, log)
         for vectors in (True, False):
             bench.measure(options.changes, options.runs, vectors=vectors)
         bench.tell(options.changes)
@@ -118,9 +126,16 @@ def main() -> int:
 
 
 class _Bench:
-    def __init__(self, session: Any, cluster: Cluster, folder: Path, rows: int) -> None:
-        self._session, self._cluster, self._folder, self._rows = session, cluster, folder, rows
+    def __init__(self, session: Any, cluster: Cluster, folder: Path, rows: int, log: EventLog) -> None:
+        self._session, self._cluster, self._folder, self._rows, self._log = (
+            session,
+            cluster,
+            folder,
+            rows,
+            log,
+        )
         self._taken: dict[tuple[bool, str, str], list[float]] = {}
+        self._work: dict[tuple[bool, str, str], Work] = {}
 
     def measure(self, names: list[str], runs: int, *, vectors: bool) -> None:
         """All engines on all change sets, in alternation."""
@@ -129,7 +144,8 @@ class _Bench:
         self._prepare(made := self._folder / f"table-{vectors}", self._rows, vectors, names)
         for _ in range(runs):
             for name in names:
-                for engine, seconds in self._round(made, name).items():
+                for engine, (seconds, work) in self._round(made, name).items():
+                    self._work[vectors, name, engine] = work
                     self._taken.setdefault((vectors, name, engine), []).append(seconds)
                     print(f"  vectors {vectors}, {name}, {engine}: {seconds:.2f} s", file=sys.stderr)
 
@@ -143,7 +159,7 @@ class _Bench:
         shutil.copytree(folder / "pinned", folder / "moved", copy_function=link_data)
         move(folder / "moved")
 
-    def _round(self, folder: Path, name: str) -> dict[str, float]:
+    def _round(self, folder: Path, name: str) -> dict[str, tuple[float, Work]]:
         def ours(table: str, setting: EngineSetting) -> None:
             merging.set_engines(lambda _: EngineChoice(setting, self._cluster))
             [staged] = (folder / name).iterdir()
@@ -157,13 +173,18 @@ class _Bench:
             ENGINES[2]: ("moved", lambda table: ours(table, "duckdb")),
             ENGINES[3]: ("pinned", lambda table: ours(table, "spark")),
         }
-        found, rows = {}, set()
+        found: dict[str, tuple[float, Work]] = {}
+        rows = set()
         for engine, (source, run) in runs.items():
             copy = folder / "copy"
             shutil.copytree(folder / source, copy, copy_function=link_data)
+            self._log.more()
+            before = of_this_process()
             began = time.perf_counter()
             run(str(copy))
-            found[engine] = time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            here = of_this_process() - before
+            found[engine] = (seconds, self._log.more() + here)
             rows.add(merging.inspect_table(str(copy)).row_count)
             for made in folder.glob("copy*"):
                 shutil.rmtree(made)
@@ -173,17 +194,26 @@ class _Bench:
 
     def tell(self, names: list[str]) -> None:
         """The table of medians, and the bars."""
-        lines, shares, pinned = [], [], []
+        lines: list[list[str]] = []
+        works: list[list[str]] = []
+        shares, pinned = [], []
         for vectors in (True, False):
             for name in names:
                 took = [statistics.median(self._taken[vectors, name, engine]) for engine in ENGINES]
                 lines.append([name, "on" if vectors else "off", *(f"{seconds:.2f} s" for seconds in took)])
+                done = [self._work[vectors, name, engine] for engine in ENGINES]
+                works.append([name, "on" if vectors else "off", *map(_told, done)])
                 shares.append(took[1] / took[0])
                 pinned.append(took[3] / took[0])
         report.table(["changes", "vectors", *ENGINES], lines)
+        report.table(["CPU, read, written", "vectors", *ENGINES], works)
         report.figure("ours on Spark, of MERGE INTO, median", statistics.median(shares), most=0.6)
         report.figure("ours on Spark, of MERGE INTO, most", max(shares), most=1.0)
         report.figure("ours on Spark, pinned, of MERGE INTO, median", statistics.median(pinned), most=0.1)
+
+
+def _told(work: Work) -> str:
+    return f"{work.cpu:.2f} s, {work.read / 1e6:,.1f} MB, {work.written / 1e6:,.1f} MB"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,14 +40,16 @@ def _wait_for(process: ManagedProcess, said: str) -> None:
 
 
 @contextlib.contextmanager
-def connect_server(master: str = "local[2]") -> Iterator[tuple[ManagedProcess, int]]:
+def connect_server(
+    master: str = "local[2]", settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[ManagedProcess, int]]:
     """A Spark Connect server of its own, with what tests/install-spark brought, and the port on which it listens.
 
-    Its executors are those of ``master``.
+    Its executors are those of ``master``; ``settings`` come to those that it has.
     """
     port = free_port()
     with private_folder("spark") as folder:
-        settings = {
+        told = {
             "spark.connect.grpc.binding.address": "127.0.0.1",
             "spark.connect.grpc.binding.port": str(port),
             "spark.driver.bindAddress": "127.0.0.1",
@@ -59,11 +61,12 @@ def connect_server(master: str = "local[2]") -> Iterator[tuple[ManagedProcess, i
             "spark.ui.enabled": "false",
             "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+            **(settings or {}),
         }
         jars = sorted(str(path) for path in (INSTALLED / "jars").glob("*.jar"))
         command = [
             *(str(HOME / "bin" / "spark-submit"), "--master", master, "--jars", ",".join(jars)),
-            *(word for name, value in settings.items() for word in ("--conf", f"{name}={value}")),
+            *(word for name, value in told.items() for word in ("--conf", f"{name}={value}")),
             *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"),
         ]
         server = _process("spark", command, folder)

@@ -76,9 +76,11 @@ class TableReader:
         return rows
 
     def first_rows(self, asked: FirstRows, files: Sequence[int] | None = None) -> Rows:
-        """The first live rows; see ``Engine``. DuckDB reads what an engine cannot be told so that it means the same."""
+        """The first live rows; see ``Engine``. DuckDB reads files that are named, which are few, and what an engine
+        cannot be told so that it means the same.
+        """
         looked = range(len(self.snapshot.files)) if files is None else files
-        engine = self._engine_for(looked)
+        engine: Engine = DuckDBEngine(self._opened) if files is not None else self._engine_for(looked)
         began = time.perf_counter()
         try:
             rows = engine.first_rows(self.snapshot, asked, files)

@@ -354,6 +354,12 @@ def _engine_path(snapshot: Snapshot, file: DataFile) -> str:
 
 
 def _partition_sql(snapshot: Snapshot, files: Sequence[DataFile], name: str) -> str:
+    type_name = duckdb_type(snapshot.schema.field(name).type)
+    return _by_file(partition_constants(snapshot, files, name), type_name)
+
+
+def partition_constants(snapshot: Snapshot, files: Sequence[DataFile], name: str) -> list[str]:
+    """SQL of each file's value of a partition column, to be cast to the column's type."""
     data_type = snapshot.schema.field(name).type
     type_name = duckdb_type(data_type)
     values = [snapshot.partition_text(file, name) for file in files]
@@ -364,7 +370,7 @@ def _partition_sql(snapshot: Snapshot, files: Sequence[DataFile], name: str) -> 
     beyond = [None if value is None else beyond_text(value, data_type) for value in values]
     if any(beyond):
         spelled = [one or f"CAST({text} AS {type_name})" for one, text in zip(beyond, spelled, strict=True)]
-    return _by_file(spelled, type_name)
+    return spelled
 
 
 def _by_file(spelled: Sequence[str], type_name: str) -> str:

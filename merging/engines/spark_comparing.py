@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from merging.delta import Standing
+from merging.delta.reading import partition_constants
 from merging.delta.vectors import read_vector
 from merging.engines.protocol import NotSaid
 from merging.engines.spark_files import (
@@ -27,7 +28,6 @@ from merging.engines.spark_files import (
     unlike_files,
 )
 from merging.engines.spark_sql import spark_type
-from merging.sql.quoting import literal
 from merging.sql.session import Session
 from merging.sql.types import duckdb_type
 
@@ -127,8 +127,9 @@ class _Side:
             elif field.name in apart:
                 value = self._names.fresh(f"value_{len(self._cells)}")
                 cell, held = quoted(value), snapshot.schema.field(field.name).type
-                texts = [snapshot.partition_text(file, field.name) for file in files]
-                self._known = self._known.append_column(value, _values(opened, texts, held))
+                listed = ", ".join(partition_constants(snapshot, files, field.name))
+                values = opened.table(f"SELECT unnest(CAST([{listed}] AS {duckdb_type(held)}[])) AS v")
+                self._known = self._known.append_column(value, values.column("v"))
             else:
                 cell, held = f"CAST(NULL AS {spark_type(field.type)})", field.type
             self._cells.append(cell if held == field.type else f"CAST({cell} AS {spark_type(field.type)})")
@@ -175,12 +176,3 @@ def _positions(found: list[tuple[int, np.ndarray]]) -> pa.Table:
     files = np.repeat(np.array([place for place, _ in found], np.int32), [len(rows) for _, rows in found])
     rows = np.concatenate([np.array([], np.int64), *(rows for _, rows in found)])
     return pa.table({"m": pa.array(files, pa.int32()), "r": pa.array(rows, pa.int64())})
-
-
-def _values(opened: Session, texts: list[str | None], data_type: pa.DataType) -> pa.ChunkedArray:
-    """Values of a partition column, as DuckDB reads them from the log's texts."""
-    spelled = ["NULL" if text is None else literal(text) for text in texts]
-    if pa.types.is_binary(data_type):  # the log has bytes as the text that they are
-        spelled = [f"encode({text})" for text in spelled]
-    listed = f"CAST([{', '.join(spelled)}] AS {duckdb_type(data_type)}[])"
-    return opened.table(f"SELECT unnest({listed}) AS v").column("v")

@@ -67,6 +67,27 @@ def require_same_content(
         require_same_rows(connection, snapshot, kept, one.path, columns, row_ids=row_ids)
 
 
+def require_same_pages(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, index: int, removed: np.ndarray, path: str
+) -> None:
+    """Hold the file at `path`, made of the pages of another one, against the rows that it came from: a fiftieth of such
+    files, whose bounds are those that the other one had. Raises MergeFailed where they differ.
+    """
+    if random.random() >= SHARE:  # noqa: S311  (no secret)
+        return
+    file = snapshot.files[index]
+    columns = [f"p{place}" for place in range(len(read_footer(snapshot.store, file).layout.arrow))]
+    labels = ", ".join(map(column_sql, columns))
+    old = literal(snapshot.store.engine_path(snapshot.store.relative(file.path)))
+    gone = register_positions(connection, np.full(len(removed), index), removed)
+    kept = (
+        f"SELECT s.* EXCLUDE (place) FROM (SELECT {labels}, file_row_number AS place "
+        f"FROM read_parquet([{old}], hive_partitioning = false) AS t({labels})) s "
+        f"ANTI JOIN {gone} g ON s.place = g.row_number"
+    )
+    require_same_rows(connection, snapshot, kept, path, columns)
+
+
 def require_same_rows(
     connection: duckdb.DuckDBPyConnection,
     snapshot: Snapshot,

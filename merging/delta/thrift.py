@@ -1,14 +1,28 @@
-"""Structs in Thrift's compact protocol ("Thrift Compact protocol encoding"), as Parquet has its metadata."""
+"""Structs in Thrift's compact protocol ("Thrift Compact protocol encoding"), as Parquet has its metadata.
+
+What is read is written again with every field that it had, those that nobody here knows among them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 STOP, TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(13)
 _DEEPEST = 16
+_NUMBERS = (I16, I32, I64)
 
 Struct = dict[tuple[int, int], Any]
-"""Values by the number and the kind of their fields: a field of another kind than the format's is not looked at."""
+"""Values by the number and the kind of their fields: a field of another kind than the format's is not looked at. Of
+booleans the kind itself is the value; doubles are the eight bytes that they are."""
+
+
+class ListOf(list[Any]):
+    """A list that knows the kind of its values."""
+
+    def __init__(self, kind: int, values: Iterable[Any] = ()) -> None:
+        super().__init__(values)
+        self.kind = kind
 
 
 class BadThrift(ValueError):
@@ -38,23 +52,21 @@ def read_struct(data: bytes, at: int = 0, depth: int = 0) -> tuple[Struct, int]:
 
 
 def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (I16, I32, I64):
+    if kind in _NUMBERS:
         return _integer(data, at)
     if kind in (TRUE, FALSE, BYTE):
         return data[at], at + 1
     if kind == DOUBLE:
-        return None, at + 8
+        return _bytes(data, at, 8)
     if kind == BINARY:
-        length, at = _varint(data, at)
-        if at + length > len(data):
-            raise IndexError
-        return data[at : at + length], at + length
+        length, at = read_varint(data, at)
+        return _bytes(data, at, length)
     if kind == STRUCT:
         return read_struct(data, at, depth + 1)
     if kind in (LIST, SET):
         head = data[at]
-        count, at = _varint(data, at + 1) if head >> 4 == 15 else (head >> 4, at + 1)
-        values = []
+        count, at = read_varint(data, at + 1) if head >> 4 == 15 else (head >> 4, at + 1)
+        values = ListOf(head & 15)
         for _ in range(count):
             value, at = _value(data, at, head & 15, depth + 1)
             if at > len(data):
@@ -64,12 +76,19 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     raise BadThrift("it holds what no metadata of Parquet does")
 
 
+def _bytes(data: bytes, at: int, length: int) -> tuple[bytes, int]:
+    if at + length > len(data):
+        raise IndexError
+    return data[at : at + length], at + length
+
+
 def _integer(data: bytes, at: int) -> tuple[int, int]:
-    number, at = _varint(data, at)
+    number, at = read_varint(data, at)
     return (number >> 1) ^ -(number & 1), at
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of as many bytes as it needs, and where it ends. Raises IndexError, BadThrift."""
     number = shift = 0
     while True:
         byte = data[at]
@@ -80,3 +99,60 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise BadThrift("it holds an endless number")
+
+
+def write_struct(struct: Struct) -> bytes:
+    """The bytes of a struct, its fields in the order of their numbers."""
+    written = bytearray()
+    before = 0
+    for (field, kind), value in sorted(struct.items(), key=lambda item: item[0]):
+        step = field - before
+        before = field
+        if 0 < step < 16:
+            written.append(step << 4 | kind)
+        else:
+            written.append(kind)
+            written += write_varint(_zigzag(field))
+        if kind not in (TRUE, FALSE):
+            _write(written, kind, value)
+    written.append(STOP)
+    return bytes(written)
+
+
+def _write(written: bytearray, kind: int, value: Any) -> None:
+    if kind in _NUMBERS:
+        written += write_varint(_zigzag(value))
+    elif kind in (TRUE, FALSE, BYTE):
+        written.append(value)
+    elif kind == DOUBLE:
+        written += value
+    elif kind == BINARY:
+        written += write_varint(len(value)) + value
+    elif kind == STRUCT:
+        written += write_struct(value)
+    else:
+        _write_list(written, value.kind, value)
+
+
+def _write_list(written: bytearray, kind: int, values: Sequence[Any]) -> None:
+    if len(values) < 15:
+        written.append(len(values) << 4 | kind)
+    else:
+        written.append(15 << 4 | kind)
+        written += write_varint(len(values))
+    for value in values:
+        _write(written, kind, value)
+
+
+def _zigzag(number: int) -> int:
+    return number << 1 if number >= 0 else ~(number << 1)
+
+
+def write_varint(number: int) -> bytes:
+    """A number of no sign in as many bytes as it needs."""
+    written = bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    written.append(number)
+    return bytes(written)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from merging.delta.statistics.first_rows import FirstFiles, files_of_first_rows
 from merging.delta.statistics.pruning import candidate_files
 from merging.delta.statistics.ranges import Range, stated_ranges
-from merging.delta.statistics.stating import loose_stats, written_stats
+from merging.delta.statistics.stating import fewer_rows, loose_stats, written_stats
 
 __all__ = [
     "FirstFiles",
     "Range",
     "candidate_files",
+    "fewer_rows",
     "files_of_first_rows",
     "loose_stats",
     "stated_ranges",

@@ -61,6 +61,33 @@ def loose_stats(file: DataFile, physical: int) -> str:
     """
     members = _members(file.stats_json or "") if file.stats() else {}
     members["numRecords"], members["tightBounds"] = str(physical), "false"
+    return _joined(members)
+
+
+def fewer_rows(file: DataFile, rows: int, nulls: Mapping[tuple[str, ...], int]) -> str:
+    """The stats text of a file with fewer rows and the same bounds, which are taken over as they stand: `nulls` went
+    from its columns, by the stored names that lead to them. Raises LookupError for counts of columns that it lacks.
+    """
+    stated = file.stats()
+    members = _members(file.stats_json or "") if stated else {}
+    kept: dict[str, str] = {name: members[name] for name in ("minValues", "maxValues") if name in members}
+    counts = stated.get("nullCount")
+    if isinstance(counts, dict):
+        kept["nullCount"] = _dump(_less(counts, nulls, ()))
+    return _joined({"numRecords": str(rows), **kept})
+
+
+def _less(
+    counts: Mapping[str, Any], nulls: Mapping[tuple[str, ...], int], path: tuple[str, ...]
+) -> dict[str, Any]:
+    left: dict[str, Any] = {}
+    for name, count in counts.items():
+        here = (*path, name)
+        left[name] = _less(count, nulls, here) if isinstance(count, dict) else int(count) - nulls[here]
+    return left
+
+
+def _joined(members: Mapping[str, str]) -> str:
     return (
         "{"
         + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{text}" for name, text in members.items())

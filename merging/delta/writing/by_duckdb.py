@@ -8,7 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import numpy as np
 
-from merging.delta.content_checks import Rewritten, require_same_content, require_same_rows
+from merging.delta.content_checks import (
+    Rewritten,
+    require_same_content,
+    require_same_pages,
+    require_same_rows,
+)
 from merging.delta.fields import TableField
 from merging.delta.reading import register_positions, scan_sql
 from merging.delta.row_tracking import ROW_COMMIT_VERSION, ROW_ID
@@ -16,6 +21,7 @@ from merging.delta.snapshot import Snapshot
 from merging.delta.writing.asked import NewFile, Rewrite
 from merging.delta.writing.data_files import WrittenFile, copy_to
 from merging.delta.writing.row_ids import keeps_row_ids, kept_columns
+from merging.delta.writing.splicing import splice
 
 _REWRITERS = 2
 _ROWS_PER_GROUP = 24_576  # two files are in hand at a time
@@ -82,8 +88,12 @@ def _without(
     removed: np.ndarray,
 ) -> WrittenFile:
     [index] = one.files
-    old = snapshot.store.relative(snapshot.files[index].path)
-    with snapshot.store.keeping(old, one.path):
+    file = snapshot.files[index]
+    with snapshot.store.keeping(snapshot.store.relative(file.path), one.path):
+        spliced = splice(snapshot, file, fields, removed, one.path)
+        if spliced is not None:
+            require_same_pages(cursor, snapshot, index, removed, one.path)
+            return spliced
         positions = register_positions(cursor, np.full(len(removed), index), removed)
         names = [field.name for field in fields]
         kept_ids = keeps_row_ids(snapshot)

@@ -23,16 +23,22 @@ _BYTES_PER_GROUP = 32 << 20  # whoever reads a row of texts holds the group that
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A Parquet file that was written; `column_statistics` are DuckDB's, by the names that stand in the file."""
+    """A Parquet file that was written; `column_statistics` are DuckDB's, by the names that stand in the file.
+
+    `stated` is what the log is to state instead, where that is known from what the file was made of.
+    """
 
     path: str
     rows: int
     size: int
     fields: Sequence[TableField]
     column_statistics: Mapping[str, Mapping[str, str]]
+    stated: str | None = None
 
     def stats(self, snapshot: Snapshot) -> str:
         """What the log states of it, under the names that stand in it."""
+        if self.stated is not None:
+            return self.stated
         return written_stats(_indexed(snapshot, self.fields), self.column_statistics, self.rows)
 
 

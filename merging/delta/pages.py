@@ -1,0 +1,550 @@
+"""Pages of Parquet files, and how rows are taken out of one while all else in it stays as it was encoded.
+
+Format: parquet.thrift, "Data Pages", "Plain" and "Dictionary Encoding" of parquet-format. What is not understood here
+raises NotTaken: whoever asks has another way to write the file.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from merging.delta import runs
+from merging.delta.thrift import (
+    BINARY,
+    FALSE,
+    I32,
+    I64,
+    LIST,
+    STRUCT,
+    BadThrift,
+    ListOf,
+    Struct,
+    read_struct,
+    read_varint,
+    write_struct,
+)
+
+DATA, DICTIONARY, DATA_V2 = 0, 2, 3  # PageType
+_PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8  # Encoding
+_BOOLEAN, _BYTE_ARRAY, _FIXED = 0, 6, 7  # Type
+_WIDTHS = {1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
+#: Those of which it can be told that a body holds as many bytes as its page states.
+_CODECS = {0: None, 1: "snappy", 2: "gzip", 6: "zstd"}
+_LARGEST = 16 << 20  # bytes of a page, unpacked; writers end them at one or two million
+_MOST_ROWS = 1 << 24  # of a page: more than that are no rows but damage
+_COMPARED = 16  # bytes of a value, in all places at once; those that are left are looked at one by one
+_LENGTH = 4  # bytes that tell how long a text is
+MAGIC = b"PAR1"
+_HEADER_BYTES = (1 << 8, 1 << 14, 1 << 20)
+
+ReadAt = Callable[[int, int], bytes]
+"""Bytes of a file: from where, and how many (fewer at its end)."""
+
+
+class NotTaken(Exception):
+    """Rows cannot be taken out of this file page by page."""
+
+
+class DamagedPage(Exception):
+    """A page is not what its checksum says: nothing may be made of it, least of all with a checksum that fits."""
+
+
+def require_whole(page: StoredPage, body: bytes) -> None:
+    """Raises DamagedPage."""
+    stated = page.header.get((4, I32))
+    if stated is not None and stated != _signed(zlib.crc32(body)):
+        raise DamagedPage
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A column as the schema of a file has it, from which rows can be taken: none of its values is a list's."""
+
+    path: tuple[str, ...]
+    kind: int
+    width: int
+    levels: int
+    """How many parts of its path may be NULL."""
+
+    @property
+    def level_bits(self) -> int:
+        """How many bits a definition level takes."""
+        return self.levels.bit_length()
+
+
+def leaves_of(schema: Sequence[Struct]) -> list[Leaf]:
+    """The leaves of a file's schema (SchemaElement, depth first). Raises NotTaken for lists and maps, IndexError where
+    the schema is damaged."""
+    found: list[Leaf] = []
+
+    def walk(place: int, path: tuple[str, ...], levels: int) -> int:
+        element = schema[place]
+        children = element.get((5, I32), 0)
+        if path or place:
+            path = (*path, element[4, BINARY].decode("utf-8", "replace"))
+            repetition = element.get((3, I32), 0)
+            if repetition == 2:
+                raise NotTaken("it holds lists")
+            levels += repetition == 1
+        place += 1
+        for _ in range(children):
+            place = walk(place, path, levels)
+        if not children:
+            kind = element[1, I32]
+            width = element.get((2, I32), 0) if kind == _FIXED else _WIDTHS.get(kind, 0)
+            found.append(Leaf(path, kind, width, levels))
+        return place
+
+    walk(0, (), 0)
+    return found
+
+
+@dataclass
+class StoredPage:
+    """A page where it stands in a file: its header, where that and the body begin, and where it ends; `rows` of data
+    pages."""
+
+    header: Struct
+    at: int
+    body: int
+    end: int
+    rows: int
+
+    @property
+    def kind(self) -> int:
+        """Its PageType."""
+        return int(self.header[1, I32])
+
+
+def pages_between(read: ReadAt, at: int, end: int) -> Iterator[StoredPage]:
+    """The pages of a column chunk. Raises BadThrift where they do not end where it does."""
+    while at < end:
+        header, size = _header(read, at)
+        packed = header.get((3, I32), -1)
+        if packed < 0:
+            raise BadThrift("a page has no size")
+        stated = header.get((8, STRUCT)) or header.get((5, STRUCT)) or {}
+        rows = stated.get((3, I32) if (8, STRUCT) in header else (1, I32), 0)
+        yield StoredPage(header, at, at + size, at + size + packed, rows)
+        at += size + packed
+    if at != end:
+        raise BadThrift("the pages of a column do not end where it does")
+
+
+def _header(read: ReadAt, at: int) -> tuple[Struct, int]:
+    for number in _HEADER_BYTES:
+        data = read(at, number)
+        try:
+            return read_struct(data)
+        except IndexError:
+            if len(data) < number:
+                break
+    raise BadThrift("the header of a page has no end")
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """The values of a dictionary, encoded plainly, and where each begins: the first in its data, and the end of it."""
+
+    leaf: Leaf
+    data: bytes
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places) - 1
+
+    def __getitem__(self, place: int) -> bytes:
+        if not 0 <= place < len(self):
+            raise BadThrift("a page names a value that its dictionary lacks")
+        return self.data[self.places[place] + self._head : self.places[place + 1]]
+
+    def find(self, value: bytes) -> int | None:
+        """The place of a value, if it has one."""
+        found = np.flatnonzero(np.diff(self.places) == self._head + len(value))
+        held = np.frombuffer(self.data, np.uint8)
+        for place, byte in enumerate(value[:_COMPARED]):
+            found = found[held[self.places[found] + self._head + place] == byte]
+        return next((place for place in found.tolist() if self[place] == value), None)
+
+    def without(self, gone: np.ndarray) -> bytes:
+        """The data with another value at these places. Raises NotTaken if there is none."""
+        left = np.ones(len(self), np.bool_)
+        left[gone] = False
+        if not left.any():
+            raise NotTaken("nothing of a dictionary is left")
+        other = int(left.argmax())
+        instead = self.data[self.places[other] : self.places[other + 1]]
+        kept = []
+        copied = 0
+        for begin, end in zip(self.places[gone].tolist(), self.places[gone + 1].tolist(), strict=True):
+            kept += [self.data[copied:begin], instead]
+            copied = end
+        return b"".join([*kept, self.data[copied:]])
+
+    @property
+    def _head(self) -> int:
+        return _LENGTH if self.leaf.kind == _BYTE_ARRAY else 0
+
+
+class Values:
+    """The values of one column chunk: how they are packed, and the dictionary that its pages name them by."""
+
+    def __init__(self, leaf: Leaf, codec: int) -> None:
+        if codec not in _CODECS:
+            raise NotTaken(f"codec {codec}")
+        name = _CODECS[codec]
+        self.leaf = leaf
+        self._codec = None if name is None else pa.Codec(name)
+        self._dictionary: tuple[StoredPage, Callable[[], bytes]] | None = None
+        self.went: set[int] = set()
+        """The places in the dictionary of what was taken out of pages."""
+
+    def name_dictionary(self, page: StoredPage, body: Callable[[], bytes]) -> None:
+        """Say what the dictionary of the chunk is, and how to read it."""
+        self._dictionary = page, body
+
+    @cached_property
+    def dictionary(self) -> Dictionary:
+        """The values of the dictionary."""
+        if self._dictionary is None:
+            raise NotTaken("a page without its dictionary")
+        page, body = self._dictionary
+        stated = page.header.get((7, STRUCT), {})
+        if stated.get((2, I32)) not in (_PLAIN, _PLAIN_DICTIONARY):
+            raise NotTaken("encoding of the dictionary")
+        data = self.unpacked(body(), page.header[2, I32])
+        return Dictionary(self.leaf, data, places_of(self.leaf, data, stated[1, I32]))
+
+    def unpacked(self, body: bytes, size: int) -> bytes:
+        """The bytes of a body of this size."""
+        if not 0 <= size <= _LARGEST:
+            raise NotTaken("a page of that size")
+        if self._codec is None:
+            return body
+        if not size:
+            return b""
+        try:
+            # Of what a body lacks of the stated size, pa.Codec gives whatever is in memory.
+            if self._codec.name == "gzip":
+                data = zlib.decompress(body, zlib.MAX_WBITS | 16, size)
+            elif self._codec.name == "snappy" and read_varint(body, 0)[0] != size:
+                raise NotTaken("a page of another size than it states")
+            else:
+                data = bytes(self._codec.decompress(body, size, asbytes=True))
+        except (pa.ArrowException, OSError, zlib.error) as error:
+            raise NotTaken("a page that cannot be unpacked") from error
+        if len(data) != size:
+            raise NotTaken("a page of another size than it states")
+        return data
+
+    def packed(self, data: bytes) -> bytes:
+        """The bytes of a body as the file has them."""
+        return data if self._codec is None else bytes(self._codec.compress(data, asbytes=True))
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Places in a dictionary, as a page has them in runs."""
+
+    data: bytes
+    width: int
+    count: int
+
+    def places(self) -> np.ndarray:
+        """Those places. Raises BadThrift."""
+        return runs.read_all(self.data, self.width, self.count)
+
+
+@dataclass
+class Taken:
+    """What is left of a page, and what was in the rows that are gone.
+
+    `page` is its header and body, `unpacked` how many bytes that is before it is packed. `nulls` went with the rows;
+    `all_null` tells that nothing else is left. `lost` are those of the values asked for that went and that it does not
+    hold any more. `naming` are the places in the dictionary that it still names, if it names any.
+    """
+
+    page: bytes = b""
+    rows: int = 0
+    nulls: int = 0
+    all_null: bool = False
+    lost: set[bytes] = field(default_factory=set)
+    unpacked: int = 0
+    naming: Naming | None = None
+
+
+@dataclass(frozen=True)
+class _Open:
+    """The body of a data page, unpacked: its definition levels, its values and how those are encoded."""
+
+    levels: bytes
+    data: bytes
+    encoding: int
+    packed: bool
+
+
+def _open(values: Values, page: StoredPage, body: bytes) -> _Open:
+    if not 0 <= page.rows <= _MOST_ROWS:
+        raise NotTaken("a page of so many rows")
+    if page.kind == DATA_V2:
+        stated = page.header[8, STRUCT]
+        split = stated.get((5, I32), 0)
+        if stated.get((6, I32), 0):
+            raise NotTaken("levels of lists")
+        packed = (7, FALSE) not in stated
+        data = body[split:]
+        if packed:
+            data = values.unpacked(data, page.header[2, I32] - split)
+        return _Open(body[:split], data, stated[4, I32], packed)
+    stated = page.header[5, STRUCT]
+    data = values.unpacked(body, page.header[2, I32])
+    if not values.leaf.levels:
+        return _Open(b"", data, stated[2, I32], True)
+    if stated[3, I32] != _RLE:
+        raise NotTaken("encoding of levels")
+    end = 4 + int.from_bytes(data[:4], "little")
+    return _Open(data[4:end], data[end:], stated[2, I32], True)
+
+
+def take_out(values: Values, page: StoredPage, body: bytes, gone: Sequence[int], asked: set[bytes]) -> Taken:
+    """A data page without the rows at the places `gone` (ascending); `asked` are values of which it is to be known
+    whether any is left where one goes. Raises NotTaken, BadThrift.
+    """
+    was = _open(values, page, body)
+    levels, among, present, nulls = _without_levels(values.leaf, was.levels, page.rows, gone)
+    data, lost = _without_values(values, was.data, was.encoding, present, among, asked)
+    taken = Taken(rows=page.rows - len(gone), nulls=nulls, all_null=present == len(among), lost=lost)
+    if was.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY) and not taken.all_null:
+        taken.naming = Naming(data[1:], data[0], present - len(among))
+    header: Struct = dict(page.header)
+    place = (8, STRUCT) if page.kind == DATA_V2 else (5, STRUCT)
+    stated: Struct = dict(header[place])
+    stated[1, I32] = taken.rows
+    if page.kind == DATA_V2:
+        stated[3, I32] = taken.rows
+        stated[2, I32] = stated.get((2, I32), 0) - nulls
+        stated[5, I32] = len(levels)
+        stated.pop((8, STRUCT), None)
+        packed = levels + (values.packed(data) if was.packed else data)
+        unpacked = len(levels) + len(data)
+    else:
+        stated.pop((5, STRUCT), None)
+        if values.leaf.levels:
+            data = len(levels).to_bytes(4, "little") + levels + data
+        packed, unpacked = values.packed(data), len(data)
+    header[place] = stated
+    header[2, I32], header[3, I32] = unpacked, len(packed)
+    if (4, I32) in header:
+        header[4, I32] = _signed(zlib.crc32(packed))
+    written = write_struct(header)
+    taken.page = written + packed
+    taken.unpacked = len(written) + unpacked
+    return taken
+
+
+def naming(values: Values, page: StoredPage, body: bytes) -> Naming | None:
+    """How a data page names places in the dictionary, if it does. Raises NotTaken, BadThrift."""
+    opened = _open(values, page, body)
+    if opened.encoding not in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
+        return None
+    count = _present(values.leaf, opened.levels, page.rows)
+    return Naming(opened.data[1:], opened.data[0], count) if count else None
+
+
+def without_values(values: Values, page: StoredPage, places: np.ndarray) -> bytes:
+    """The dictionary page, header first, with another of its values at those places. NotTaken if it has none."""
+    data = values.dictionary.without(places)
+    packed = values.packed(data)
+    header: Struct = {**page.header, (2, I32): len(data), (3, I32): len(packed)}
+    if (4, I32) in header:
+        header[4, I32] = _signed(zlib.crc32(packed))
+    return write_struct(header) + packed
+
+
+def holds(values: Values, page: StoredPage, body: bytes, value: bytes) -> bool:
+    """Whether a data page holds a value (encoded plainly). Raises NotTaken, BadThrift."""
+    opened, leaf = _open(values, page, body), values.leaf
+    count = _present(leaf, opened.levels, page.rows)
+    data = opened.data
+    if opened.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
+        place = values.dictionary.find(value)
+        return bool(count) and place is not None and runs.holds(data[1:], data[0], count, place)
+    if opened.encoding == _RLE and leaf.kind == _BOOLEAN:
+        return runs.holds(data[4:], 1, count, value[0])
+    if opened.encoding != _PLAIN:
+        raise NotTaken(f"encoding {opened.encoding}")
+    if leaf.kind == _BOOLEAN:
+        return value[0] in np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:count]
+    return _stands_in(data, places_of(leaf, data, count), leaf, value)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >> 31 else number
+
+
+def _without_levels(
+    leaf: Leaf, levels: bytes, rows: int, gone: Sequence[int]
+) -> tuple[bytes, Sequence[int], int, int]:
+    """The definition levels without those rows; the places of their values among those that are there, how many are
+    there, and how many of the rows have none."""
+    if not leaf.levels:
+        return levels, gone, rows, 0
+    kept, taken = runs.take_out(levels, leaf.level_bits, rows, gone)
+    nulls = sum(level != leaf.levels for level in taken)
+    if _is_whole(levels, leaf, rows):
+        return kept, gone, rows, 0
+    there = runs.read_all(levels, leaf.level_bits, rows) == leaf.levels
+    before = np.cumsum(there) - 1
+    among = [int(before[place]) for place in gone if there[place]]
+    return kept, among, int(there.sum()), nulls
+
+
+def _present(leaf: Leaf, levels: bytes, rows: int) -> int:
+    """How many of the rows have a value."""
+    if not leaf.levels or _is_whole(levels, leaf, rows):
+        return rows
+    return int((runs.read_all(levels, leaf.level_bits, rows) == leaf.levels).sum())
+
+
+def _is_whole(levels: bytes, leaf: Leaf, rows: int) -> bool:
+    """Whether the levels are one run that says that all is there."""
+    head = runs.run_of(leaf.levels, leaf.level_bits, rows)
+    return levels[: len(head)] == head
+
+
+def _without_values(
+    values: Values, data: bytes, encoding: int, count: int, gone: Sequence[int], asked: set[bytes]
+) -> tuple[bytes, set[bytes]]:
+    """The data without the values at those places, and which of those asked for went with none left."""
+    if not gone:
+        return data, set()
+    leaf = values.leaf
+    if encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
+        width = data[0]
+        kept, places = runs.take_out(data[1:], width, count, gone)
+        values.went.update(places)
+        if not asked:
+            return data[:1] + kept, set()
+        known = values.dictionary
+        bounding = {place: value for place in set(places) if (value := known[place]) in asked}
+        left = runs.read_all(kept, width, count - len(gone)) if bounding else ()
+        return data[:1] + kept, {value for place, value in bounding.items() if place not in left}
+    if encoding == _RLE and leaf.kind == _BOOLEAN:
+        kept, taken = runs.take_out(data[4:], 1, count, gone)
+        lost = {
+            bytes([one])
+            for one in set(taken)
+            if bytes([one]) in asked and not runs.holds(kept, 1, count - len(gone), one)
+        }
+        return len(kept).to_bytes(4, "little") + kept, lost
+    if encoding != _PLAIN:
+        raise NotTaken(f"encoding {encoding}")
+    if leaf.kind == _BOOLEAN:
+        return _without_booleans(data, count, gone, asked)
+    return _without_plain(leaf, data, count, np.array(gone), asked)
+
+
+def _without_booleans(
+    data: bytes, count: int, gone: Sequence[int], asked: set[bytes]
+) -> tuple[bytes, set[bytes]]:
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:count]
+    if len(bits) < count:
+        raise BadThrift("a page holds fewer values than it says")
+    kept = np.delete(bits, gone)
+    lost = {bytes([one]) for one in {*bits[list(gone)].tolist()} if bytes([one]) in asked and one not in kept}
+    return np.packbits(kept, bitorder="little").tobytes(), lost
+
+
+def _without_plain(
+    leaf: Leaf, data: bytes, count: int, gone: np.ndarray, asked: set[bytes]
+) -> tuple[bytes, set[bytes]]:
+    places = places_of(leaf, data, count)
+    head = _LENGTH if leaf.kind == _BYTE_ARRAY else 0
+    kept = []
+    copied = 0
+    lost = set()
+    for begin, end in zip(places[gone].tolist(), places[gone + 1].tolist(), strict=True):
+        value = data[begin + head : end]
+        if value in asked:
+            lost.add(value)
+        kept.append(data[copied:begin])
+        copied = end
+    left = b"".join([*kept, data[copied:]])
+    if lost:
+        after = places_of(leaf, left, count - len(gone))
+        lost = {value for value in lost if not _stands_in(left, after, leaf, value)}
+    return left, lost
+
+
+def _stands_in(data: bytes, places: np.ndarray, leaf: Leaf, value: bytes) -> bool:
+    """Whether a value is one of those that begin at these places."""
+    return Dictionary(leaf, data, places).find(value) is not None
+
+
+def places_of(leaf: Leaf, data: bytes, count: int) -> np.ndarray:
+    """Where each value begins that is encoded plainly, and where the last one ends. Raises BadThrift."""
+    if leaf.kind == _BYTE_ARRAY:
+        places = np.zeros(count + 1, np.int64)
+        if count:
+            np.cumsum(_lengths(data, count) + _LENGTH, out=places[1:])
+    else:
+        places = np.arange(count + 1, dtype=np.int64) * leaf.width
+    if places[-1] > len(data) or (count and places[-1] == 0):
+        raise BadThrift("a page holds fewer values than it says")
+    return places
+
+
+def _lengths(data: bytes, count: int) -> np.ndarray:
+    """How long texts are, one behind the other: each says where the next begins, which takes Python long to follow.
+    Arrow reads them as the only page of a file.
+    """
+    page = write_struct(
+        {
+            (1, I32): DATA,
+            (2, I32): len(data),
+            (3, I32): len(data),
+            (5, STRUCT): {(1, I32): count, (2, I32): _PLAIN, (3, I32): _RLE, (4, I32): _RLE},
+        }
+    )
+    size = len(page) + len(data)
+    column = {
+        (1, I32): _BYTE_ARRAY,
+        (2, LIST): ListOf(I32, [_PLAIN]),
+        (3, LIST): ListOf(BINARY, [b"texts"]),
+        (4, I32): 0,
+        (5, I64): count,
+        (6, I64): size,
+        (7, I64): size,
+        (9, I64): len(MAGIC),
+    }
+    group = {
+        (1, LIST): ListOf(STRUCT, [{(2, I64): 0, (3, STRUCT): column}]),
+        (2, I64): size,
+        (3, I64): count,
+    }
+    root = {(4, BINARY): b"root", (5, I32): 1}
+    leaf = {(1, I32): _BYTE_ARRAY, (3, I32): 0, (4, BINARY): b"texts"}
+    footer = write_struct(
+        {
+            (1, I32): 1,
+            (2, LIST): ListOf(STRUCT, [root, leaf]),
+            (3, I64): count,
+            (4, LIST): ListOf(STRUCT, [group]),
+        }
+    )
+    whole = b"".join([MAGIC, page, data, footer, len(footer).to_bytes(4, "little"), MAGIC])
+    try:
+        texts = pq.ParquetFile(pa.BufferReader(whole)).read(use_threads=False).column(0)
+    except (pa.ArrowException, OSError) as error:
+        raise BadThrift("a page holds fewer values than it says") from error
+    if len(texts) != count:
+        raise BadThrift("a page holds fewer values than it says")
+    return np.concatenate([pc.binary_length(part).to_numpy() for part in texts.chunks]).astype(np.int64)

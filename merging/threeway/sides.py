@@ -22,13 +22,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from merging.delta.fields import stored_names
 from merging.delta.snapshot import Snapshot
 from merging.engines import Rows, TableReader
 from merging.model import Row, Sides
 from merging.sql.equality import differs
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
-from merging.sql.types import cast, null_of
+from merging.sql.types import cast, is_nested, null_of
 from merging.staging.pinning import Standing, file_index_sql, find_standing, read_held
 from merging.staging.staged import Staged
 from merging.threeway.alignment import Alignment, MergedColumn, base_sql, current_sql, proposed_sql
@@ -47,8 +48,7 @@ def join_current(opened: Session, staged: Staged, reader: TableReader, alignment
     snapshot = reader.snapshot
     columns = snapshot.schema.names
     standing = find_standing(opened, staged, reader, columns)
-    if standing.pinned and any(not column.in_base and not column.added for column in alignment.values):
-        # The table gained columns since: base images do not tell what they hold.
+    if standing.pinned and not _tell_what_rows_hold(staged, snapshot, alignment):
         held_rows = read_held(opened, staged, standing, reader, columns)
         standing = replace(standing, pinned=False, found=_together(standing.found, held_rows))
     held = _held_sql(staged, snapshot, alignment, standing)
@@ -64,6 +64,18 @@ def join_current(opened: Session, staged: Staged, reader: TableReader, alignment
     opened.execute(f"CREATE TABLE moved AS {moved} ORDER BY s.n")
     opened.execute(f"CREATE VIEW joined AS {' UNION ALL '.join([*parts, 'SELECT * FROM moved'])}")
     return standing
+
+
+def _tell_what_rows_hold(staged: Staged, snapshot: Snapshot, alignment: Alignment) -> bool:
+    """Whether base images tell what rows hold that stand where they stood.
+
+    They do not of columns that the table gained since. Nor, where the table maps its columns, of nested ones once it
+    moved on: a field inside may have been renamed, or dropped and added again under the same name.
+    """
+    if any(not column.in_base and not column.added for column in alignment.values):
+        return False
+    may_be_others = snapshot.version != staged.base_version and bool(stored_names(snapshot.schema_json))
+    return not (may_be_others and any(is_nested(column.type) for column in alignment.values))
 
 
 def _together(some: Rows, others: Rows) -> Rows:

@@ -317,6 +317,38 @@ def test_a_renamed_key_is_refused(mapped: World) -> None:
         mapped.merge(staged)
 
 
+@pytest.mark.parametrize("change", ["renamed", "another of the name"])
+def test_fields_inside_a_column_that_changed_meanwhile_are_nobodys_edit(tmp_path: Path, change: str) -> None:
+    """A row stands where it stood, and its base image does not tell what its fields of today hold."""
+    schema = pa.schema(
+        [("id", pa.int64()), ("a", pa.int32()), ("s", pa.struct([("x", pa.int32()), ("y", pa.string())]))]
+    )
+    rows = [{"id": n, "a": n, "s": {"x": n, "y": f"y{n}"}} for n in (1, 2)]
+    world = World(tmp_path, "copy-on-write", schema, rows)
+    world.uri += "-mapped"
+    deltalake.write_deltalake(
+        world.uri, arrow(schema, rows), configuration={"delta.columnMapping.mode": "name"}
+    )
+    staged = world.stage([{"id": 1, "a": 5}])
+
+    def changed(metadata: dict[str, Any], fields: dict[str, Any]) -> None:
+        [part] = [one for one in fields["s"]["type"]["fields"] if one["name"] == "x"]
+        if change == "renamed":
+            part["name"] = "x 1"
+        else:
+            part["metadata"] = {"delta.columnMapping.id": 99, "delta.columnMapping.physicalName": "col-99"}
+            metadata["configuration"]["delta.columnMapping.maxColumnId"] = "99"
+
+    commit_by_hand(world.uri, changed)
+    with world.plan(staged) as made:
+        assert (dict(made.cells_updated), len(made.conflicts)) == ({"a": 1}, 0)
+    world.merge(staged)
+    held = {"x 1": 1, "y": "y1"} if change == "renamed" else {"x": None, "y": "y1"}
+    [first, second] = merging.preview(world.uri, primary_keys=["id"]).rows
+    assert first == {"id": 1, "a": 5, "s": held}
+    assert second["s"]["y"] == "y2"
+
+
 def map_columns(world: World, **renamed: str) -> None:
     """Somebody maps the columns of a table that is there: each is stored on under the name that it has, and may be
     renamed at once."""

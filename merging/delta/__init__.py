@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from merging.delta.active_files import ActiveFiles
 from merging.delta.committing import Commit, commit, discard, may_still_land, verify, verify_logged
-from merging.delta.comparing import Standing, pair, schema_of_both, standing_apart, standing_sql
+from merging.delta.comparing import ShownApart, pair, schema_of_both, standing_apart, standing_sql
 from merging.delta.creating import create_table
 from merging.delta.expressions import Expression
 from merging.delta.fields import TableField
@@ -65,8 +65,8 @@ __all__ = [
     "Range",
     "Rewrite",
     "RowChanges",
+    "ShownApart",
     "Snapshot",
-    "Standing",
     "TableField",
     "VectorDescriptor",
     "VersionSize",

@@ -26,7 +26,7 @@ from merging.sql.types import can_widen, duckdb_type
 
 
 @dataclass(frozen=True)
-class Standing:
+class ShownApart:
     """What one version shows and another one does not show from the same place: all live rows of the files ``whole``,
     and of others, which both hold, the rows with these numbers. Files are indexes of the snapshot's.
     """
@@ -96,7 +96,7 @@ def _struct(alias: str, schema: pa.Schema) -> str:
     return "{" + ", ".join(f"{column_sql(name)}: {alias}.{column_sql(name)}" for name in schema.names) + "}"
 
 
-def standing_apart(before: Snapshot, after: Snapshot) -> tuple[Standing, Standing]:
+def standing_apart(before: Snapshot, after: Snapshot) -> tuple[ShownApart, ShownApart]:
     """What each of two versions shows and the other does not. Raises TableChanged when they are of different tables."""
     if before.table_id != after.table_id:
         raise TableChanged(
@@ -106,7 +106,7 @@ def standing_apart(before: Snapshot, after: Snapshot) -> tuple[Standing, Standin
     return _standing(before, after), _standing(after, before)
 
 
-def _standing(mine: Snapshot, other: Snapshot) -> Standing:
+def _standing(mine: Snapshot, other: Snapshot) -> ShownApart:
     twins = other.files.twins_of(mine.files.told())
     whole = np.flatnonzero(twins.places < 0).tolist()
     partly: list[tuple[int, np.ndarray]] = []
@@ -115,10 +115,10 @@ def _standing(mine: Snapshot, other: Snapshot) -> Standing:
         revived = np.asarray((_dead(other, twin) - _dead(mine, file)).to_array(), dtype=np.int64)
         if len(revived):
             partly.append((index, revived))
-    return Standing(mine, tuple(whole), tuple(partly))
+    return ShownApart(mine, tuple(whole), tuple(partly))
 
 
-def standing_sql(connection: duckdb.DuckDBPyConnection, standing: Standing, schema: pa.Schema) -> str:
+def standing_sql(connection: duckdb.DuckDBPyConnection, standing: ShownApart, schema: pa.Schema) -> str:
     """A SELECT of these rows with the columns of a schema, for the connection."""
     mine = standing.snapshot
     known = [name for name in schema.names if name in mine.schema.names]

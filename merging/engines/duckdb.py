@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from merging.delta import DuckDBFiles, Snapshot, Standing, fetch, locate, scan_sql, standing_sql
+from merging.delta import DuckDBFiles, ShownApart, Snapshot, fetch, locate, scan_sql, standing_sql
 from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, FirstRows, Keys, Rows
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
@@ -87,7 +87,7 @@ class DuckDBEngine(DuckDBFiles):
             return Rows(chosen, self._opened.number(f"SELECT count(*) FROM {chosen}"))
         return self.rows_at(snapshot, chosen, asked.columns)
 
-    def apart(self, gone: Standing, come: Standing, schema: pa.Schema) -> tuple[str, str]:
+    def apart(self, gone: ShownApart, come: ShownApart, schema: pa.Schema) -> tuple[str, str]:
         """See ``Engine``."""
         connection = self._opened.connection
         return standing_sql(connection, gone, schema), standing_sql(connection, come, schema)

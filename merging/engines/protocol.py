@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from merging.delta import FileWriter, Snapshot, Standing
+from merging.delta import FileWriter, ShownApart, Snapshot
 from merging.sql.quoting import column_sql
 
 EngineName = Literal["duckdb", "spark"]
@@ -136,7 +136,7 @@ class Engine(FileWriter, Protocol):
         Raises NotSaid as ``aggregate`` does.
         """
 
-    def apart(self, gone: Standing, come: Standing, schema: pa.Schema) -> tuple[str, str]:
+    def apart(self, gone: ShownApart, come: ShownApart, schema: pa.Schema) -> tuple[str, str]:
         """The rows that each of two versions shows alone, with the columns of a schema: a SELECT for the session for
         either, in which rows may be that both have. Raises NotSaid as ``aggregate`` does.
         """

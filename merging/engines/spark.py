@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from merging.delta import NewFile, Rewrite, Snapshot, Standing, TableField, WrittenFile
+from merging.delta import NewFile, Rewrite, ShownApart, Snapshot, TableField, WrittenFile
 from merging.delta.content_checks import Rewritten, require_same_content
 from merging.delta.features import supported_features
 from merging.delta.mapping import stored_sql
@@ -290,7 +290,7 @@ class SparkConnectEngine:
                 self._take(into, told, answer)
         return Rows(into, self._opened.number(f"SELECT count(*) FROM {into}"))
 
-    def apart(self, gone: Standing, come: Standing, schema: pa.Schema) -> tuple[str, str]:
+    def apart(self, gone: ShownApart, come: ShownApart, schema: pa.Schema) -> tuple[str, str]:
         """See ``Engine``. Equal rows of the two are not sent: what comes is what differs."""
         question = Comparing(self._opened, gone, come, schema, lambda one: _root_there(one.snapshot))
 

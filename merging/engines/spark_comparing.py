@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from merging.delta import Standing
+from merging.delta import ShownApart
 from merging.delta.reading import partition_constants
 from merging.delta.vectors import read_vector
 from merging.engines.protocol import NotSaid
@@ -40,10 +40,10 @@ class Comparing:
     def __init__(
         self,
         opened: Session,
-        gone: Standing,
-        come: Standing,
+        gone: ShownApart,
+        come: ShownApart,
         schema: pa.Schema,
-        root_of: Callable[[Standing], str],
+        root_of: Callable[[ShownApart], str],
     ) -> None:
         self._floating = []
         for place, field in enumerate(schema):
@@ -93,7 +93,7 @@ def _require_counted(data_type: pa.DataType, *, nested: bool = False) -> None:
 class _Side:
     """The rows of one version."""
 
-    def __init__(self, opened: Session, standing: Standing, schema: pa.Schema, root: str) -> None:
+    def __init__(self, opened: Session, standing: ShownApart, schema: pa.Schema, root: str) -> None:
         snapshot = standing.snapshot
         apart = set(snapshot.partition_columns)
         self._fields = [one for one in snapshot.fields if one.name in schema.names and one.name not in apart]

@@ -14,7 +14,7 @@ from django.core.management import CommandError, get_commands, load_command_clas
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: A command up to where its words end: of inline code, of a line of a block, of a pipe, of a sentence in brackets.
-COMMAND = re.compile(r"(?:manage\.py|deploy/manage) +([a-z_]+)((?:(?! #|[`|\n;)]).)*)")
+COMMAND = re.compile(r"(?:manage\.py|deploy/manage) +([a-z_]+)((?:'[^'\n]*'|(?! #|[`|\n;)]).)*)")
 #: Options of other programs, which stand in inline code without them: of podman, and of uvicorn.
 OF_OTHERS = {"--build-arg", "--no-proxy-headers"}
 

@@ -27,7 +27,15 @@ from merging.delta.maintenance import (
     vacuum,
 )
 from merging.delta.reach import may_leave, options_of, place_of, reach_of, set_reach
-from merging.delta.reading import Located, engine_paths, fetch, locate, no_rows_sql, scan_sql
+from merging.delta.reading import (
+    Located,
+    engine_paths,
+    fetch,
+    locate,
+    no_rows_sql,
+    read_at_one_look,
+    scan_sql,
+)
 from merging.delta.snapshot import (
     MARKER_RETENTION,
     FoundTransaction,
@@ -100,6 +108,7 @@ __all__ = [
     "place_of",
     "prepare",
     "reach_of",
+    "read_at_one_look",
     "read_history",
     "read_sizes",
     "scan_sql",

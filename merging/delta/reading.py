@@ -37,6 +37,9 @@ _names = itertools.count()
 _FILES_PER_STATEMENT = 64
 _BYTES_PER_STATEMENT = 16 << 20
 _SMALL = 1 << 20
+#: To open such a file takes longer than to read all of it.
+_TINY = 64 << 10
+_MUCH = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,23 @@ def locate(
     into: str,
     *,
     files: Collection[int] | None = None,
+    further: Sequence[str] = (),
 ) -> Located:
-    """Create the temporary table `into`(file_index, row_number, key columns) of live rows with a key of `keys`.
+    """Create the temporary table `into`(file_index, row_number, key columns, `further` ones) of live rows with a key of
+    `keys`.
 
     `keys` names a relation with the key columns in the table's exact types; neither it nor `into` is quoted.
     `files` are the indexes of the files to look into, None for those that can hold a key.
     Raises MergeFailed when a data file or vector is missing or damaged.
     """
     candidates = candidate_files(connection, snapshot, keys, key_columns) if files is None else sorted(files)
-    columns = ", ".join(f"p.{column_sql(name)}" for name in key_columns)
+    names = [*key_columns, *further]
+    columns = ", ".join(f"p.{column_sql(name)}" for name in names)
     if not candidates:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {no_rows_sql(snapshot, key_columns)}")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {no_rows_sql(snapshot, names)}")
         return Located(0, (), ())
     using = " AND ".join(f"p.{column_sql(name)} = k.{column_sql(name)}" for name in key_columns)
-    source = files_sql(connection, snapshot, candidates, key_columns)
+    source = files_sql(connection, snapshot, candidates, names)
     _run(
         connection,
         snapshot,
@@ -81,6 +87,16 @@ def locate(
     return Located(
         sum(int(count) for _, count in rows), tuple(candidates), tuple(int(index) for index, _ in rows)
     )
+
+
+def read_at_one_look(snapshot: Snapshot, files: Collection[int]) -> bool:
+    """Whether rows of these files are found by their keys and fetched at once: of tiny local files nothing is left
+    unread that would take longer than to open each of them a second time.
+    """
+    if not snapshot.store.is_local:
+        return False
+    sizes = snapshot.files.numbers("size")[np.fromiter(files, np.int64, len(files))]
+    return bool((sizes <= _TINY).all() and sizes.sum() <= _MUCH)
 
 
 def fetch(

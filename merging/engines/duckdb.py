@@ -7,7 +7,16 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from merging.delta import DuckDBFiles, ShownApart, Snapshot, fetch, locate, scan_sql, standing_sql
+from merging.delta import (
+    DuckDBFiles,
+    ShownApart,
+    Snapshot,
+    fetch,
+    locate,
+    read_at_one_look,
+    scan_sql,
+    standing_sql,
+)
 from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, FirstRows, Keys, Rows
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
@@ -24,8 +33,8 @@ def fresh_name() -> str:
 class DuckDBEngine(DuckDBFiles):
     """Reads and writes with the session's own connection, so that rows stay where the session works on them.
 
-    Keys are looked for in the key columns alone; then the files with hits are asked for the rest. Raises MergeFailed
-    where a file or vector is missing or damaged.
+    Keys are looked for in the key columns alone; then the files with hits are asked for the rest, but where the files
+    are tiny. Raises MergeFailed where a file or vector is missing or damaged.
     """
 
     name: EngineName = "duckdb"
@@ -39,8 +48,18 @@ class DuckDBEngine(DuckDBFiles):
     ) -> Rows:
         """See ``Engine``."""
         into = fresh_name()
-        found = locate(self._opened.connection, snapshot, keys.sql, keys.columns, into, files=files)
-        if set(columns) <= set(keys.columns):
+        others = [name for name in columns if name not in keys.columns]
+        at_once = files is not None and read_at_one_look(snapshot, files)
+        found = locate(
+            self._opened.connection,
+            snapshot,
+            keys.sql,
+            keys.columns,
+            into,
+            files=files,
+            further=others if at_once else (),
+        )
+        if at_once or not others:
             return Rows(into, found.rows)
         rows = self.rows_at(snapshot, into, columns)
         self._opened.execute(f"DROP TABLE {into}")

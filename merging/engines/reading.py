@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from merging.delta import Snapshot, candidate_files, no_rows_sql
+from merging.delta import Snapshot, candidate_files, no_rows_sql, read_at_one_look
 from merging.engines.choosing import engine_for
 from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import (
@@ -54,7 +54,20 @@ class TableReader:
 
     def rows_of(self, keys: Keys, columns: Sequence[str], files: Collection[int] | None = None) -> Rows:
         """The live rows that have one of the keys; see ``Engine``."""
-        possible = candidate_files(self._opened.connection, self.snapshot, keys.sql, keys.columns, files)
+        return self._rows_in(self._possible(keys, files), keys, columns)
+
+    def rows_found(self, keys: Keys, columns: Sequence[str]) -> tuple[Rows, bool]:
+        """The live rows that have one of the keys, with these columns where they are read at one look, which is said
+        too, else with the keys alone.
+        """
+        possible = self._possible(keys, None)
+        whole = read_at_one_look(self.snapshot, possible)
+        return self._rows_in(possible, keys, columns if whole else keys.columns), whole
+
+    def _possible(self, keys: Keys, files: Collection[int] | None) -> list[int]:
+        return candidate_files(self._opened.connection, self.snapshot, keys.sql, keys.columns, files)
+
+    def _rows_in(self, possible: Sequence[int], keys: Keys, columns: Sequence[str]) -> Rows:
         engine = self._engine_for(possible)
         began = time.perf_counter()
         rows = engine.rows_of(self.snapshot, keys, columns, possible)

@@ -116,14 +116,14 @@ def pair_with_base(
     Raises DuplicateKeys where the base has several rows of a key, unless the content has problems of its own.
     """
     pairing = _Pairing(bench, rows, snapshot, comparison)
-    found = pairing.find()
+    found, whole = pairing.find()
     if not problems.total:
         refuse_duplicates(bench.session, found.sql, list(comparison.columns.keys))
     bench.meet_base(pairing.width_of(found))
     at_once = bench.rows_at_once
-    paired = pairing.together(found) if at_once is None else pairing.in_parts(found, at_once)
-    bench.session.execute(f"DROP TABLE {found.sql}")
-    return paired
+    if at_once is None:
+        return pairing.together(found, whole=whole)
+    return pairing.in_parts(found, at_once)
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,11 @@ class _Pairing:
         listed = ", ".join(f"{cell} AS {column_sql(name)}" for name, cell in cells)
         return f"SELECT {listed} FROM {rows} WHERE {self._columns.key_is_whole}"
 
-    def find(self) -> Rows:
-        """Where the base version has the staged keys."""
+    def find(self) -> tuple[Rows, bool]:
+        """Where the base version has the staged keys, and whether that is known with their base images."""
         keys = list(self._columns.keys)
         staged = self.bench.table("staged_keys", self._keys_of(self.rows.sql))
-        found = self._reader.rows_of(Keys(staged.sql, keys), keys)
+        found = self._reader.rows_found(Keys(staged.sql, keys), self.snapshot.schema.names)
         self.bench.session.execute(f"DROP TABLE {staged.sql}")
         return found
 
@@ -170,11 +170,14 @@ class _Pairing:
             opened.execute(f"DROP TABLE {name}")
         return size // max(1, sample.number)
 
-    def together(self, found: Rows) -> Relation:
+    def together(self, found: Rows, *, whole: bool) -> Relation:
         """The rows beside their base images, in any order: what is written in the end is sorted by key. Where no row
         has a base there is nothing to write down.
         """
-        base = self._reader.rows_at(found.sql, self.snapshot.schema.names)
+        base = found
+        if not whole:
+            base = self._reader.rows_at(found.sql, self.snapshot.schema.names)
+            self.bench.session.execute(f"DROP TABLE {found.sql}")
         if not base.number:
             return self.rows.made_into(self._joined(self.rows.sql, base))
         written = self._written("paired", self.rows.sql, base)
@@ -194,6 +197,7 @@ class _Pairing:
             base = self._reader.rows_at(theirs.sql, self.snapshot.schema.names)
             parts.append(self._written(f"paired_{start}", some, base))
             self.bench.session.execute(f"DROP TABLE {theirs.sql}")
+        self.bench.session.execute(f"DROP TABLE {found.sql}")
         self.rows.remove()
         return self._whole(Relation.of_files(parts))
 

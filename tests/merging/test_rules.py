@@ -18,6 +18,7 @@ import pytest
 
 import merging
 from merging.delta.rules import SESSION_ZONE_PROPERTY
+from merging.sql.session import Session
 from merging.store.client import ObjectExists
 from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import own_rows
@@ -159,6 +160,28 @@ def test_fp6_a_constraint_is_judged_on_what_is_written(tmp_path: Path, strategy:
     assert result.strategy == strategy
     new = {"id": 9, "a": 1, "s": "t", "day": None}
     assert world.rows() == [ROWS[0], {**ROWS[1], "a": 999}, *ROWS[2:], new]
+
+
+def test_rules_cost_no_statement_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    row = Session.row
+
+    def noted(opened: Session, query: str) -> tuple[Any, ...]:
+        asked.append(query)
+        return row(opened, query)
+
+    monkeypatch.setattr(Session, "row", noted)
+    statements = []
+    for rules in (1, 30):
+        constraints = {f"above_{number}": f"a > -{number}" for number in range(1, rules + 1)}
+        world = ruled(tmp_path / str(rules), "merge-on-read", constraints=constraints)
+        staged = world.stage([{"id": 1, "a": -30}, {"id": 2, "a": 2}])
+        asked.clear()
+        with world.plan(staged) as plan:
+            judged = [check.failures for check in plan.built_in_checks if check.name.startswith("check:")]
+            assert judged == [1] * rules
+        statements.append(len(asked))
+    assert statements[0] == statements[1]
 
 
 @STRATEGIES

@@ -12,14 +12,17 @@ from typing import Any
 import deltalake
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 import merging
 from merging import delta
 from merging.delta import reading
+from merging.engines import Keys, TableReader
 from merging.errors import MergeFailed
 from merging.sql.quoting import column_sql
+from merging.sql.session import session
 from tests.merging.delta.delta_tables import ODD, UTC, Merger, labelled, own_rows, sample
 
 MOMENT = datetime.datetime(2020, 1, 1, tzinfo=UTC)
@@ -118,6 +121,39 @@ def test_partitions_prune(make_table: Callable[..., str], connection: duckdb.Duc
     assert connection.execute(f"SELECT u_part, u_id, {column_sql(ODD)} FROM images").fetchall() == [
         ("a b/ü%=1", 1, "text 1")
     ]
+
+
+@pytest.mark.parametrize(("tiny", "scans"), [(64 << 10, 1), (0, 2)])
+def test_tiny_files_are_opened_once(
+    tiny: int,
+    scans: int,
+    make_table: Callable[..., str],
+    merger: Merger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows of others are found by their keys alone, and fetched when it is known where they are."""
+    monkeypatch.setattr(reading, "_TINY", tiny)
+    uri = make_table(sample(10))
+    merger.merge(uri, delete=[4])
+    deltalake.write_deltalake(uri, sample(10, start=10), mode="append")
+    scanned: list[str] = []
+    run = reading._run
+
+    def noted(connection: duckdb.DuckDBPyConnection, snapshot: delta.Snapshot, statement: str) -> None:
+        scanned.append(statement)
+        run(connection, snapshot, statement)
+
+    monkeypatch.setattr(reading, "_run", noted)
+    with session() as opened:
+        keys(opened.connection, sample(10, start=3).select(["id"]))
+        reader = TableReader(opened, delta.open_snapshot(uri))
+        found, whole = reader.rows_found(Keys("keys", ["id"]), ["id", ODD, "tags"])
+        assert (found.number, whole, len(scanned)) == (9, scans == 1, 1)
+        found = reader.rows_of(Keys("keys", ["id"]), ["id", ODD, "tags"])
+        assert (found.number, len(scanned)) == (9, 1 + scans)
+        rows = opened.user_rows(f"SELECT u_id, {column_sql(ODD)}, u_tags FROM {found.sql} ORDER BY u_id")
+    ids = pc.is_in(sample(20)["id"], pa.array([3, *range(5, 13)]))
+    assert rows == sample(20).filter(ids).select(["id", ODD, "tags"]).to_pylist()
 
 
 def test_many_keys_against_many_files_prune_by_column(

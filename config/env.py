@@ -99,6 +99,7 @@ class Environment:
     headgate_check_seconds: int = 30
     headgate_spark_above_bytes: int = EngineChoice.spark_above
     headgate_spark_seconds: int = 1_800
+    headgate_spark_web_seconds: int = 60
     headgate_limit_unpacked_bytes: int = ContentLimits.unpacked_bytes
     headgate_limit_unpacked_ratio: int = ContentLimits.unpacked_ratio
     headgate_limit_rows: int = ContentLimits.rows

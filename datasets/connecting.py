@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -123,9 +124,9 @@ def opened_as(connection: Connection) -> str:
     return f"{connection.version} {hashlib.sha256(repr(said).encode()).hexdigest()}"
 
 
-def cluster_of(connection: Connection) -> merging.Cluster | None:
-    """The cluster that reads the connection's tables, with its token; None where it has none. Raises as ``options_of``
-    does.
+def cluster_of(connection: Connection, most_seconds: float = math.inf) -> merging.Cluster | None:
+    """The cluster that reads the connection's tables, with its token; None where it has none. A question to it takes
+    ``SPARK_SECONDS`` at most, or fewer. Raises as ``options_of`` does.
     """
     if SPARK_ADDRESS.name not in connection.options:
         return None
@@ -136,7 +137,7 @@ def cluster_of(connection: Connection) -> merging.Cluster | None:
             "machines who they are."
         )
     token = given.get(SPARK_TOKEN.name, "")
-    cluster = merging.Cluster(given[SPARK_ADDRESS.name], token, settings.SPARK_SECONDS)
+    cluster = merging.Cluster(given[SPARK_ADDRESS.name], token, min(settings.SPARK_SECONDS, most_seconds))
     if SPARK_OAUTH_ENDPOINT.name not in given:
         return cluster
     for option in (SPARK_OAUTH_CLIENT, SPARK_OAUTH_SECRET):

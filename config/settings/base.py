@@ -244,9 +244,10 @@ CHECK_MEMORY = ENV.headgate_check_memory
 CHECK_SECONDS = ENV.headgate_check_seconds
 CONTENT_LIMITS = content_limits(ENV)
 #: From how many bytes of data files on ``auto`` leaves a table to the cluster of its connection, and how long one
-#: question to a cluster may take.
+#: question to a cluster may take: of workers, and of somebody who waits for a page.
 SPARK_ABOVE = ENV.headgate_spark_above_bytes
 SPARK_SECONDS = ENV.headgate_spark_seconds
+SPARK_WEB_SECONDS = ENV.headgate_spark_web_seconds
 
 #: After how many days what is no longer needed goes; ``manage.py retention`` shows what that would be.
 RETENTION_DAYS = {"archives": 365, "orphans": 2, "closed": 90, "superseded": 30, "runs": 180, "edits": 90}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,19 +61,20 @@ def how_opened(table_uri: str) -> Mapping[str, str]:
     return {"AWS_ALLOW_HTTP": "true"} if plain_http else {}
 
 
-def read_by(table_uri: str) -> merging.EngineChoice:
+def read_by(table_uri: str, *, most_seconds: float = math.inf) -> merging.EngineChoice:
     """Which engine reads a table: as its dataset says, by the cluster of its dataset's connection. The engine asks
     where there is something to read. A table that is being registered is read by whichever its size asks for.
+    ``most_seconds`` bounds what one question to a cluster may take.
     """
     dataset = Dataset.objects.select_related("connection").filter(table_uri=table_uri).first()
     if dataset is None:
         used = _now.get().connection
         if used is None or not merging.is_below(table_uri, used.root):
             return merging.EngineChoice()
-        return merging.EngineChoice("auto", cluster_of(used), settings.SPARK_ABOVE)
+        return merging.EngineChoice("auto", cluster_of(used, most_seconds), settings.SPARK_ABOVE)
     connection = dataset.connection
     needed = connection is not None and dataset.engine != Dataset.Engine.DUCKDB
-    cluster = cluster_of(connection) if connection is not None and needed else None
+    cluster = cluster_of(connection, most_seconds) if connection is not None and needed else None
     return merging.EngineChoice(cast(merging.EngineSetting, dataset.engine), cluster, settings.SPARK_ABOVE)
 
 

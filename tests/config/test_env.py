@@ -122,6 +122,7 @@ def test_a_value_of_the_wrong_type_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_engine_has_the_limits_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[merging.Limits] = []
     monkeypatch.setattr(merging, "set_limits", given.append)
+    monkeypatch.setattr(merging, "set_engines", lambda _: None)  # of this process, which is no web
     apps.get_app_config("config").ready()
     limit_web_process()
     worker = merging.Limits(

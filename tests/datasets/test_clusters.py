@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
 import merging
 from audit.models import Event
+from config.engine import limit_web_process
 from datasets.connecting import cluster_of, options_of
 from datasets.errors import InvalidInput
 from datasets.models import Connection, Dataset
@@ -50,6 +53,19 @@ def test_its_token_goes_in_and_to_the_cluster_only(lake: Connection, settings: S
     assert how_opened("s3://lake/tables/flights") == {"aws_region": "eu-central-1"}
     assert CANARY not in repr(Connection.objects.values())
     assert CANARY not in repr(Event.objects.values_list("data"))
+
+
+def test_a_web_process_waits_for_a_cluster_as_long_as_somebody_waits_for_a_page(
+    lake: Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SPARK_SECONDS, settings.SPARK_WEB_SECONDS = 1_800, 45
+    chosen: list[Callable[[str], merging.EngineChoice]] = []
+    monkeypatch.setattr(merging, "set_engines", chosen.append)
+    monkeypatch.setattr(merging, "set_limits", lambda _: None)
+    limit_web_process()
+    dataset_of(lake)
+    asked = [by("s3://lake/tables/flights").cluster for by in (read_by, *chosen)]
+    assert [one and one.seconds for one in asked] == [1_800, 45]
 
 
 def test_a_connection_without_a_cluster_has_none(lake: Connection) -> None:

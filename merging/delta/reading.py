@@ -31,7 +31,7 @@ from merging.sql.failures import naming_engine_failures
 from merging.sql.parsing import beyond_text
 from merging.sql.quoting import column_sql, literal, quote
 from merging.sql.session import limits
-from merging.sql.types import duckdb_type
+from merging.sql.types import duckdb_type, holds_floating
 
 _names = itertools.count()
 _FILES_PER_STATEMENT = 64
@@ -343,11 +343,21 @@ def _leg_sql(snapshot: Snapshot, leg: _Leg, columns: Sequence[str], kept: Sequen
         if name in snapshot.partition_columns:
             selected.append(f"{_partition_sql(snapshot, files, name)} AS {column_sql(name)}")
         else:
-            selected.append(f"{leg.expressions[name]} AS {column_sql(name)}")
+            value = _unbounded(leg.expressions[name], snapshot.schema.field(name).type)
+            selected.append(f"{value} AS {column_sql(name)}")
     if kept:
         for one, label, fresh in zip(kept, _row_id_names(True), _fresh(files), strict=True):
             selected.append(f"coalesce({leg.expressions[one.name]}, {fresh}) AS {label}")
     return f"SELECT {', '.join(selected)} FROM {source}"
+
+
+def _unbounded(value: str, data_type: pa.DataType) -> str:
+    """The same, of floating numbers in a form of which DuckDB knows no bounds: footers of others leave NaN out of
+    theirs, and a filter that is true of it would leave out row groups that have it.
+    """
+    if pa.types.is_floating(data_type) or (pa.types.is_struct(data_type) and holds_floating(data_type)):
+        return f"CASE WHEN {value} IS NULL THEN NULL ELSE {value} END"
+    return value
 
 
 def _fresh(files: Sequence[DataFile]) -> tuple[str, str]:

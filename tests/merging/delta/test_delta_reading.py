@@ -328,3 +328,51 @@ def test_an_empty_text_that_delta_rs_gave_a_partition_stays(tmp_path: Path, vect
     merged(pa.table({"id": [0, 10], "p": ["", ""], "w": [3, 3]}), ["p", "id"])
     merging.compact(table, attempt_id="c", application_id="c", generation=1)
     same()
+
+
+NAN, HALF = float("nan"), Decimal("0.50")
+FILTERED: dict[str, tuple[pa.DataType, list[Any], list[str]]] = {
+    "one text": (pa.string(), ["a"], ["{} = 'a'", "{} > 'a'"]),
+    "one empty text": (pa.string(), [""], ["{} = ''", "{} <> ''"]),
+    "texts": (pa.string(), ["a", "", "long enough to lie apart"], ["{} > 'a'", "{} = 'long enough to lie apart'"]),
+    "bytes": (pa.binary(), [b"\xff" * 20], ["{} = from_hex(repeat('ff', 20))"]),
+    "floats": (pa.float64(), [1.5, -0.0, NAN, 7.0], ["{} > 100", "isnan({})", "{} IS NULL OR isnan({})", "{} < 0.5"]),
+    "short floats": (pa.float32(), [1.5, NAN], ["{} > 100", "{} = 'nan'::FLOAT", "NOT {} <= 5"]),
+    "one float": (pa.float64(), [2.5], ["{} = 2.5", "{} <> 2.5"]),
+    "numbers": (pa.int64(), [5], ["{} = 5", "{} > 5"]),
+    "decimals": (pa.decimal128(9, 2), [HALF, HALF * 3], ["{} > 1", "{} = 0.5"]),
+    "truths": (pa.bool_(), [True], ["{}", "NOT {}"]),
+    "days": (pa.date32(), [MOMENT.date()], ["{} = DATE '2020-01-01'", "{} > DATE '2020-01-01'"]),
+    "fields": (pa.struct([("f", pa.float64())]), [{"f": 1.0}, {"f": NAN}], ["{}.f > 100", "{}.f IS NULL"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False], ids=["dictionary", "plain"])
+@pytest.mark.parametrize("empty", [0, 7, None], ids=["empty first", "empty later", "none empty"])
+def test_a_filter_finds_what_the_rows_say(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection, version: str, dictionary: bool, empty: int | None
+) -> None:
+    """What the engine leaves out by footers and pages of others is what the condition leaves out of the rows."""
+    columns = {
+        name: pa.array([None if n % 15 == empty else values[n % len(values)] for n in range(400)], data_type)
+        for name, (data_type, values, _) in FILTERED.items()
+    }
+    folder = tmp_path / "table"
+    folder.mkdir()
+    pq.write_table(
+        pa.table({"id": range(400), **columns}),
+        folder / "part.parquet", row_group_size=101, data_page_version=version, use_dictionary=dictionary,
+    )  # fmt: skip
+    deltalake.convert_to_deltalake(str(folder))
+    scan = delta.scan_sql(connection, delta.open_snapshot(str(folder)))
+    for name, (_, _, conditions) in FILTERED.items():
+        for condition in ("{} IS NULL", "{} IS NOT NULL", "NOT ({} IS NOT NULL)", *conditions):
+            said = condition.replace("{}", column_sql(name))
+            found = connection.execute(
+                f"SELECT {column_sql('id')} FROM ({scan}) WHERE {said} ORDER BY 1"
+            ).fetchall()
+            true = connection.execute(
+                f"SELECT {column_sql('id')}, coalesce({said}, false) FROM ({scan}) ORDER BY 1"
+            ).fetchall()
+            assert found == [(key,) for key, holds in true if holds], (name, condition)

@@ -35,6 +35,7 @@ from merging.delta.thrift import (
 DATA, DICTIONARY, DATA_V2 = 0, 2, 3  # PageType
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8  # Encoding
 _BOOLEAN, _BYTE_ARRAY, _FIXED = 0, 6, 7  # Type
+_DEEPEST = 100  # fields within one another
 _WIDTHS = {1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
 #: Those of which it can be told that a body holds as many bytes as its page states.
 _CODECS = {0: None, 1: "snappy", 2: "gzip", 6: "zstd"}
@@ -81,8 +82,8 @@ class Leaf:
 
 
 def leaves_of(schema: Sequence[Struct]) -> list[Leaf]:
-    """The leaves of a file's schema (SchemaElement, depth first). Raises NotTaken for lists and maps, IndexError where
-    the schema is damaged."""
+    """The leaves of a file's schema (SchemaElement, depth first). Raises NotTaken for lists, maps and what is nested
+    deeper than anybody nests, IndexError where the schema is damaged."""
     found: list[Leaf] = []
 
     def walk(place: int, path: tuple[str, ...], levels: int) -> int:
@@ -93,6 +94,8 @@ def leaves_of(schema: Sequence[Struct]) -> list[Leaf]:
             repetition = element.get((3, I32), 0)
             if repetition == 2:
                 raise NotTaken("it holds lists")
+            if len(path) > _DEEPEST:
+                raise NotTaken("it is nested too deep")
             levels += repetition == 1
         place += 1
         for _ in range(children):
@@ -364,6 +367,8 @@ def without_values(values: Values, page: StoredPage, places: np.ndarray) -> byte
     data = values.dictionary.without(places)
     packed = values.packed(data)
     header: Struct = {**page.header, (2, I32): len(data), (3, I32): len(packed)}
+    if (7, STRUCT) in header:  # it may have said that it is sorted
+        header[7, STRUCT] = {name: one for name, one in header[7, STRUCT].items() if name[0] != 3}
     if (4, I32) in header:
         header[4, I32] = _signed(zlib.crc32(packed))
     return write_struct(header) + packed

@@ -108,8 +108,8 @@ def whole_digest(staged: Staged) -> str:
 def everything_written() -> Iterator[None]:
     """Each row is written beside its base image with all its cells, and all are carried to where they are sorted."""
 
-    def together(self: pairing._Pairing, found: Rows) -> Relation:
-        base = self._reader.rows_at(found.sql, self.snapshot.schema.names)
+    def together(self: pairing._Pairing, found: Rows, *, whole: bool) -> Relation:
+        base = found if whole else self._reader.rows_at(found.sql, self.snapshot.schema.names)
         return self._whole(self._written("paired", self.rows.sql, base))
 
     with pytest.MonkeyPatch.context() as patched:

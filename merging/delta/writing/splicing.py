@@ -50,6 +50,7 @@ from merging.delta.thrift import (
     I64,
     LIST,
     STRUCT,
+    TRUE,
     BadThrift,
     ListOf,
     Struct,
@@ -69,6 +70,7 @@ _MOST_TOUCHED = 0.75
 _MOST_HELD = 32 << 20
 _ELSEWHERE = {(1, BINARY), (8, STRUCT), (9, BINARY)}
 _BOUNDS = ("minValues", "maxValues")
+_MAY_BE_CUT = {6, 7}  # BYTE_ARRAY, FIXED_LEN_BYTE_ARRAY
 #: By the types of Parquet that have two zeros, as they may stand in bounds and among values.
 _ZEROS = {
     4: {struct.pack("<f", 0.0), struct.pack("<f", -0.0)},
@@ -115,11 +117,13 @@ def splice(
 
 @dataclass
 class _Chunk:
-    """A column chunk that loses rows: its pages, a dictionary first if it has one, and the values that bound it."""
+    """A column chunk that loses rows: its pages, a dictionary first if it has one, the values that bound it, and
+    whether these are known to be its own: of texts they may be the beginnings."""
 
     leaf: Leaf
     pages: list[StoredPage]
     bounds: set[bytes]
+    are_exact: bool
 
 
 @dataclass
@@ -189,7 +193,9 @@ def _chunk(
         raise BadThrift("the pages of a column have not the rows of their group")
     if {page.kind for page in pages} - {DATA, DATA_V2, DICTIONARY} or (10, I64) in described:
         raise NotTaken("pages of another kind")
-    return _Chunk(leaf, pages, _bounds(described, leaf, stated))
+    found = described.get((12, STRUCT), {})
+    are_exact = leaf.kind not in _MAY_BE_CUT or {(7, TRUE), (8, TRUE)} <= found.keys()
+    return _Chunk(leaf, pages, _bounds(described, leaf, stated), are_exact)
 
 
 def _range(described: Struct) -> tuple[int, int]:
@@ -335,7 +341,7 @@ class _Splicer:
             take_out(values, page, self._body(page), gone, chunk.bounds) if gone else None
             for page, gone in hits
         ]
-        self._require_bounds(values, pages, taken)
+        self._require_bounds(chunk, values, pages, taken)
         start, unpacked, rows = self._at, 0, 0
         described.pop((11, I64), None)
         if dictionary is not None:
@@ -359,7 +365,8 @@ class _Splicer:
         nulls = sum(one.nulls for one in moved)
         described[5, I64] = rows
         described[6, I64], described[7, I64] = unpacked, self._at - start
-        described.pop((16, STRUCT), None)
+        for bounding in (16, 17):  # sizes, and where on Earth its values lie
+            described.pop((bounding, STRUCT), None)
         _count_nulls(described, nulls)
         of_columns = self._index_at(column, (6, I64), (7, I32))
         of_offsets = self._index_at(column, (4, I64), (5, I32))
@@ -368,10 +375,12 @@ class _Splicer:
         ) if of_offsets else b""
 
     def _require_bounds(
-        self, values: Values, pages: Sequence[StoredPage], taken: Sequence[Taken | None]
+        self, chunk: _Chunk, values: Values, pages: Sequence[StoredPage], taken: Sequence[Taken | None]
     ) -> None:
-        """Raises NotTaken where a value that bounds the chunk went with none left."""
-        for value in set().union(*(one.lost for one in taken if one)):
+        """Raises NotTaken where a value that bounds the chunk went with none left, and where what bounds it is none of
+        its values: it may be the beginning of one that goes."""
+        lost = set().union(*(one.lost for one in taken if one))
+        for value in lost if chunk.are_exact else chunk.bounds:
             elsewhere = [
                 page for page, one in zip(pages, taken, strict=True) if one is None or value not in one.lost
             ]

@@ -384,6 +384,20 @@ def test_what_was_deleted_is_not_in_the_file_any_more(writer: str, tmp_path: Pat
             assert found == [(left.count(asked),)]
 
 
+@pytest.mark.parametrize("loses_it", [True, False])
+def test_a_bound_that_is_the_beginning_of_a_text_may_stand_for_one_that_goes(
+    loses_it: bool, tmp_path: Path
+) -> None:
+    """Polars cuts bounds and does not say so: who deletes the greatest text means its beginning to be gone, too."""
+    names = [f"person {n % 97}" for n in range(3_000)]
+    names[500] = "zz secret " + "x" * 80
+    table = pa.table({"id": pa.array(range(3_000), pa.int64()), "name": names})
+    place = table_of(tmp_path, by_polars, table, {"numRecords": 3_000, "maxValues": {"name": names[500]}})
+    assert b"zz secret" in (Path(place.uri) / "old.parquet").read_bytes()
+    assert spliced(place, [500 if loses_it else 501]) is None
+    assert not (Path(place.uri) / "new.parquet").exists()
+
+
 @pytest.mark.parametrize("compression", ["none", "snappy"])
 def test_a_damaged_page_gets_no_checksum_that_fits(compression: str, tmp_path: Path) -> None:
     table = sample_rows(3_000).select(["id", "note"])

@@ -34,6 +34,12 @@ def engine_failure(
     if REFUSAL in said:
         return UnsupportedTable(["values"], said.partition(REFUSAL)[2])
     where = f" of {place}" if place else ""
+    if "Int96 timestamp is out of range" in said:
+        return UnsupportedTable(
+            ["values"],
+            f"A data file{where} holds an INT96 timestamp before the year -4712 or after the year 36000. Change it "
+            "with the program that wrote it, then try again.",
+        )
     if _EARLIEST.search(said):
         message = (
             f"A timestamp{where} lies before -290308-12-22, where the engine's calendar begins: it cannot be written "

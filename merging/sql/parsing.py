@@ -65,7 +65,7 @@ EXACT_DIGITS = {pa.float32(): 6, pa.float64(): 15}
 _FIRST_ROUNDED = {pa.float32(): 2**24, pa.float64(): 2**53}
 """The first whole number that may stand for its neighbour."""
 
-# All days of Delta, and the moments that DuckDB holds (Delta's begin four hours earlier).
+# All days of Delta, and the moments that all parts of the engine can hold (Delta's begin four hours earlier).
 FIRST_DAY, LAST_DAY = -(2**31), 2**31 - 1
 FIRST_MOMENT, LAST_MOMENT = -9_223_372_022_400_000_000, 2**63 - 1
 # The last of them are DuckDB's infinities, or beyond what it reads as text.
@@ -150,7 +150,8 @@ def from_text(text: str, target: pa.DataType, trimmed: str | None = None) -> Typ
             value = f"coalesce({value}, TRY_CAST({spelled} AS {kind}))"
         last = f"regexp_full_match({bare}, '{_LAST_MOMENT_TEXT}{'(Z|.00:00)?' if target.tz else ''}')"
         value = f"coalesce({value}, CASE WHEN {last} THEN 'infinity'::{kind} END)"
-        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT {accepted}))")
+        early = f"{value} < CAST(make_timestamp({FIRST_MOMENT}::BIGINT) AS {kind})"
+        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR {early} OR NOT {accepted}))")
     if pa.types.is_binary(target) or pa.types.is_large_binary(target):
         accepted = f"regexp_full_match({trimmed}, '0[xX]([0-9a-fA-F]{{2}})*')"
         value = f"CASE WHEN {accepted} THEN unhex(substr({trimmed}, 3)) END"

@@ -38,8 +38,16 @@ def answer(client: APIClient, address: str) -> Any:
 )
 def test_every_route_of_a_dataset_takes_its_name(dataset: Dataset, owner: APIClient, rest: str) -> None:
     # Its slug is the word of an operation: an address of two words is a dataset all the same.
-    assert answer(owner, f"datasets/sales/rows{rest}") == answer(owner, f"datasets/{dataset.pk}{rest}")
-    assert answer(owner, f"datasets/sales%2Frows{rest}") == answer(owner, f"datasets/{dataset.pk}{rest}")
+    by_number = without_times(answer(owner, f"datasets/{dataset.pk}{rest}"))
+    assert without_times(answer(owner, f"datasets/sales/rows{rest}")) == by_number
+    assert without_times(answer(owner, f"datasets/sales%2Frows{rest}")) == by_number
+
+
+def without_times(answered: Any) -> Any:
+    """The answer without how long its reads took."""
+    if isinstance(answered, dict) and "reads" in answered:
+        return answered | {"reads": [one | {"seconds": None} for one in answered["reads"]]}
+    return answered
 
 
 def test_settings_and_requests_take_the_name(dataset: Dataset, owner: APIClient) -> None:

@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import math
 import os
+import re
 import resource
 import signal
 import socket
@@ -27,6 +28,7 @@ from merging.scratch import clear_scratch
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _SET_NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
 _CONVERSATION = 3
+_BAD_ALLOCATION = re.compile(r"\bbad[ _]alloc")
 _NETWORK = frozenset(
     f"socket.{name}"
     for name in (
@@ -123,14 +125,24 @@ def _outcome(spoken: socket.socket, function: str) -> dict[str, Any]:
 
     try:
         return {"answer": _function(function)(_argument(spoken), report)}
-    except MergeError as error:
-        return {"error": error_document(error)}
-    except MemoryError:
-        return {"out_of_memory": True}
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
-        return {"raised": _described(error)}
+        if _is_of_memory(error):
+            return {"out_of_memory": True}
+        return {"error": error_document(error)} if isinstance(error, MergeError) else {"raised": _described(error)}
     finally:
         clear_scratch()  # before whoever asked goes on
+
+
+def _is_of_memory(error: BaseException | None) -> bool:
+    """Whether it came of this process having no more memory, in the words of Python or C++.
+
+    An engine that met its own limit says so otherwise, and of another setting.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or _BAD_ALLOCATION.search(str(error)):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _function(name: str) -> Callable[[Any, Callable[[Mapping[str, Any]], None]], Any]:

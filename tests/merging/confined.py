@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -17,8 +18,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from merging.errors import DuplicateKeys, StagingRejected
 from merging.model import StagingProblem
+from merging.sql.failures import naming_engine_failures
 
 Report = Callable[[Mapping[str, Any]], None]
 PROBLEM = StagingProblem("type", "no number", line=3, column="price", value="x")
@@ -51,6 +55,12 @@ def native_hog(_: Any, __: Report) -> None:
     libc.malloc.argtypes = [ctypes.c_size_t]
     while True:
         ctypes.memset(libc.malloc(1 << 24), 1, 1 << 24)
+
+
+def engine_hog(argument: Any, _: Report) -> None:
+    with duckdb.connect(config={"memory_limit": "100GB", "threads": 2}) as engine:
+        with naming_engine_failures() if argument["named"] else contextlib.nullcontext():
+            engine.execute("SELECT list(uuid()::TEXT) FROM range(100000000)").fetchall()
 
 
 def loop(argument: Any, report: Report) -> None:

@@ -113,6 +113,13 @@ def test_too_much_memory_is_told(kind: str) -> None:
         run(kind)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_memory_that_the_engine_asks_for_in_vain_is_told_alike(named: bool) -> None:
+    """Whether DuckDB, Python or C meets the end of it is chance: the way out is one."""
+    with pytest.raises(errors.ConfinedOutOfMemory, match="256 MiB"):
+        run("engine_hog", {"named": named})
+
+
 def test_a_kill_from_outside_counts_as_want_of_memory() -> None:
     """That is what the kernel does when the machine has no more."""
     with pytest.raises(errors.ConfinedOutOfMemory):

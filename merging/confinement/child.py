@@ -128,7 +128,11 @@ def _outcome(spoken: socket.socket, function: str) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
         if _is_of_memory(error):
             return {"out_of_memory": True}
-        return {"error": error_document(error)} if isinstance(error, MergeError) else {"raised": _described(error)}
+        return (
+            {"error": error_document(error)}
+            if isinstance(error, MergeError)
+            else {"raised": _described(error)}
+        )
     finally:
         clear_scratch()  # before whoever asked goes on
 

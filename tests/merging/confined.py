@@ -58,9 +58,9 @@ def native_hog(_: Any, __: Report) -> None:
 
 
 def engine_hog(argument: Any, _: Report) -> None:
-    with duckdb.connect(config={"memory_limit": "100GB", "threads": 2}) as engine:
-        with naming_engine_failures() if argument["named"] else contextlib.nullcontext():
-            engine.execute("SELECT list(uuid()::TEXT) FROM range(100000000)").fetchall()
+    naming = naming_engine_failures() if argument["named"] else contextlib.nullcontext()
+    with duckdb.connect(config={"memory_limit": "100GB", "threads": 2}) as engine, naming:
+        engine.execute("SELECT list(uuid()::TEXT) FROM range(100000000)").fetchall()
 
 
 def loop(argument: Any, report: Report) -> None:

@@ -6,6 +6,8 @@ raises NotTaken: whoever asks has another way to write the file.
 
 from __future__ import annotations
 
+import itertools
+import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +85,7 @@ class Leaf:
 
 def leaves_of(schema: Sequence[Struct]) -> list[Leaf]:
     """The leaves of a file's schema (SchemaElement, depth first). Raises NotTaken for lists, maps and what is nested
-    deeper than anybody nests, IndexError where the schema is damaged."""
+    deeper than anybody nests, LookupError where the schema is damaged."""
     found: list[Leaf] = []
 
     def walk(place: int, path: tuple[str, ...], levels: int) -> int:
@@ -178,19 +180,34 @@ class Dictionary:
         return next((place for place in found.tolist() if self[place] == value), None)
 
     def without(self, gone: np.ndarray) -> bytes:
-        """The data with another value at these places. Raises NotTaken if there is none."""
+        """The data with other values at these places, which no row names. Raises NotTaken if nothing is left."""
         left = np.ones(len(self), np.bool_)
         left[gone] = False
         if not left.any():
             raise NotTaken("nothing of a dictionary is left")
-        other = int(left.argmax())
-        instead = self.data[self.places[other] : self.places[other + 1]]
         kept = []
         copied = 0
-        for begin, end in zip(self.places[gone].tolist(), self.places[gone + 1].tolist(), strict=True):
+        ends = self.places[gone + 1].tolist()
+        for begin, end, instead in zip(self.places[gone].tolist(), ends, self._instead(left), strict=False):
             kept += [self.data[copied:begin], instead]
             copied = end
         return b"".join([*kept, self.data[copied:]])
+
+    def _instead(self, left: np.ndarray) -> Iterator[bytes]:
+        """Values to stand where none is to be: of numbers one of those that are left; texts that stand nowhere else.
+
+        Who takes a dictionary over as it is (`read_dictionary` of Arrow, for texts alone) has each of its values once,
+        and takes a second one for the next.
+        """
+        other = int(left.argmax())
+        if self.leaf.kind != _BYTE_ARRAY:
+            yield from itertools.repeat(self.data[self.places[other] : self.places[other + 1]])
+        short = np.flatnonzero(np.diff(self.places) <= _LENGTH + len(str(2 * len(self))))
+        held = {self[place] for place in short.tolist()}
+        for number in itertools.count():
+            text = b"%d" % number
+            if text not in held:
+                yield struct.pack("<I", len(text)) + text
 
     @property
     def _head(self) -> int:
@@ -496,6 +513,9 @@ def _stands_in(data: bytes, places: np.ndarray, leaf: Leaf, value: bytes) -> boo
 
 def places_of(leaf: Leaf, data: bytes, count: int) -> np.ndarray:
     """Where each value begins that is encoded plainly, and where the last one ends. Raises BadThrift."""
+    least = _LENGTH if leaf.kind == _BYTE_ARRAY else leaf.width
+    if not 0 <= count * least <= len(data):  # before room is made for what a damaged file states
+        raise BadThrift("a page holds fewer values than it says")
     if leaf.kind == _BYTE_ARRAY:
         places = np.zeros(count + 1, np.int64)
         if count:

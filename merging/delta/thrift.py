@@ -51,6 +51,14 @@ def read_struct(data: bytes, at: int = 0, depth: int = 0) -> tuple[Struct, int]:
         found[field, kind], at = _value(data, at, kind, depth)
 
 
+def structs_in(struct: Struct, field: int) -> ListOf:
+    """The structs of a list. Raises KeyError where there is none, BadThrift for one of something else."""
+    found: ListOf = struct[field, LIST]
+    if found and found.kind != STRUCT:
+        raise BadThrift("it has a list of something else than structs")
+    return found
+
+
 def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     if kind in _NUMBERS:
         return _integer(data, at)

@@ -55,6 +55,7 @@ from merging.delta.thrift import (
     ListOf,
     Struct,
     read_struct,
+    structs_in,
     write_struct,
 )
 from merging.delta.writing.data_files import WrittenFile
@@ -149,15 +150,15 @@ def _planned(source: pa.NativeFile, footer: bytes, stated: Mapping[str, Any], go
     metadata, _ = read_struct(footer)
     if (8, STRUCT) in metadata:
         raise NotTaken("it is encrypted")
-    plan = _Plan(metadata, leaves_of(metadata[2, LIST]), [])
+    plan = _Plan(metadata, leaves_of(structs_in(metadata, 2)), [])
     first = touched = cells = 0
-    for described in metadata[4, LIST]:
+    for described in structs_in(metadata, 4):
         rows = described[3, I64]
         here = gone[(gone >= first) & (gone < first + rows)] - first
         first += rows
         if len(here) and len(here) == rows:
             raise NotTaken("a row group loses all its rows")
-        columns = described[1, LIST]
+        columns = structs_in(described, 1)
         if len(columns) != len(plan.leaves):
             raise NotTaken("a row group has not the columns of the file")
         group = _Group(described, here.tolist())
@@ -282,7 +283,7 @@ class _Splicer:
         """A row group, described anew in its place; of each chunk its page indexes, which come behind all groups."""
         described = group.described
         start, unpacked, indexes = self._at, 0, []
-        for place, column in enumerate(described[1, LIST]):
+        for place, column in enumerate(structs_in(described, 1)):
             described_chunk = column[3, STRUCT]
             begin, end = _range(described_chunk)
             filters = self._filter(described_chunk)
@@ -308,7 +309,7 @@ class _Splicer:
         if (5, I64) in described:
             described[5, I64] = start
         if (6, I64) in described:
-            described[6, I64] = sum(column[3, STRUCT][7, I64] for column in described[1, LIST])
+            described[6, I64] = sum(column[3, STRUCT][7, I64] for column in structs_in(described, 1))
         return indexes
 
     def _filter(self, described: Struct) -> bytes:
@@ -415,10 +416,12 @@ class _Splicer:
         return body
 
     def _read(self, at: int, length: int) -> bytes:
+        if (
+            length < 0 or at + length > self._source.size()
+        ):  # before room is made for what a damaged file states
+            raise BadThrift("the file ends before its pages do")
         self._source.seek(at)
         data: bytes = self._source.read(length)
-        if len(data) != length:
-            raise BadThrift("the file ends before its pages do")
         return data
 
     def _copy(self, at: int, end: int) -> None:
@@ -459,7 +462,7 @@ def _shifted(index: bytes, by: int) -> bytes:
     if not index:
         return b""
     found, _ = read_struct(index)
-    for place in found[1, LIST]:
+    for place in structs_in(found, 1):
         place[1, I64] += by
     return write_struct(found)
 

@@ -199,6 +199,10 @@ def test_everybody_reads_what_is_left(writer: str, seed: int, tmp_path: Path) ->
         [n for n in range(ROWS) if n not in set(gone)]
     ))  # fmt: skip
     assert as_read(pq.read_table(new, page_checksum_verification=True)) == expected
+    texts = ["few", "note"]  # whoever takes their dictionaries over as they are
+    by_place = pq.read_table(new, columns=texts, read_dictionary=texts)
+    by_value = pq.read_table(new, columns=texts)
+    assert by_place.cast(by_value.schema).equals(by_value)
     assert as_read(polars.read_parquet(new).to_arrow().cast(new_file.schema_arrow)) == expected
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -342,10 +346,13 @@ def test_damaged_files_are_written_by_others(tmp_path: Path) -> None:
     path = Path(place.uri) / "old.parquet"
     honest = path.read_bytes()
     rng = random.Random(3)  # noqa: S311
-    for _ in range(400):
+    places = [(rng.randrange(4, len(honest) - 8), rng.randrange(256)) for _ in range(400)]
+    # What the footer states, each number and kind of it: of another kind, negative, or more than any file has.
+    footer = range(len(honest) - 8 - int.from_bytes(honest[-8:-4], "little"), len(honest) - 8)
+    places += [(at, rng.choice([honest[at] ^ 1, honest[at] ^ 0x31 ^ 0x3C, 0x36, 0x8F])) for at in footer]
+    for at, byte in places:
         damaged = bytearray(honest)
-        at = rng.randrange(4, len(honest) - 8)
-        damaged[at] = rng.randrange(256)
+        damaged[at] = byte
         path.write_bytes(damaged)
         done = spliced(place, [5, 77])
         new = path.with_name("new.parquet")
@@ -412,6 +419,28 @@ def test_a_damaged_page_gets_no_checksum_that_fits(compression: str, tmp_path: P
     with pytest.raises(MergeFailed, match="a page is not what its checksum says"):
         spliced(place, [*range(1, 3_000, 3)])
     assert {one.name for one in path.parent.iterdir()} == {"old.parquet", "_delta_log"}
+
+
+@pytest.mark.parametrize("kind", [pages.Leaf(("a",), 6, 0, 0), pages.Leaf(("a",), 2, 8, 0)])
+@pytest.mark.parametrize("count", [-1, 251, 10**9, 2**62])
+def test_no_room_is_made_for_values_that_no_page_holds(kind: pages.Leaf, count: int) -> None:
+    with pytest.raises(ValueError, match="fewer values than it says"):
+        pages.places_of(kind, bytes(1_000 if kind.width == 0 else 2_000), count)
+
+
+def test_what_stands_for_texts_that_went_is_no_text_of_theirs(tmp_path: Path) -> None:
+    """In dictionaries whose texts are digits, as what stands there then is."""
+    texts = [str(n % 30 + 1) for n in range(3_000)]
+    table = pa.table({"id": pa.array(range(3_000), pa.int64()), "t": texts})
+    place = table_of(tmp_path, by_pyarrow(**_PAGES), table, {"numRecords": 3_000})
+    gone = [n for n in range(3_000) if texts[n] in ("7", "21", "3")]
+    assert spliced(place, gone) is not None
+    new = Path(place.uri) / "new.parquet"
+    read = pq.read_table(new, read_dictionary=["t"])["t"]
+    assert read.cast(pa.string()).to_pylist() == [one for n, one in enumerate(texts) if n not in set(gone)]
+    with duckdb.connect() as connection:
+        found = connection.sql(f"SELECT t, count(*) FROM '{new}' GROUP BY t").fetchall()
+    assert dict(found) == {str(n): 100 for n in range(1, 31) if n not in (7, 21, 3)}
 
 
 @pytest.mark.parametrize("codec", [1, 2, 6])

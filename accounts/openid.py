@@ -33,9 +33,9 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
-from accounts.conversing import bounded_session, is_over, within
 from accounts.errors import ProviderFailed
 from accounts.provider import SignInProvider, the_provider
+from datasets.conversing import bounded_session, is_over, within
 
 logger = structlog.get_logger(__name__)
 

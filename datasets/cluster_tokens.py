@@ -6,22 +6,19 @@ A token is kept in this process until shortly before it expires. Nothing that is
 
 from __future__ import annotations
 
-import contextlib
-import json
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import requests
 
+from datasets.asking import ask
 from datasets.endpoints import vouches_for_machines
 from merging import ClusterFailed
 
 _SCOPE: Final = "all-apis"
-_STEP_SECONDS: Final = 5.0
-_SECONDS: Final = 15.0
 _LONGEST: Final = 1 << 16
 #: How long before its end a token is not given out any more, at most half of its life.
 _BEFORE_END: Final = 300.0
@@ -52,40 +49,21 @@ class ClientCredentials:
         if vouches_for_machines(urlsplit(self.endpoint).hostname or ""):
             raise self._failure("it leads to where a cloud tells machines who they are", retriable=False)
         try:
-            status, body = self._answer()
+            answer = ask(
+                "POST",
+                self.endpoint,
+                data={"grant_type": "client_credentials", "scope": _SCOPE},
+                auth=(self.client_id, self.secret),
+                most_bytes=_LONGEST,
+            )
         except requests.RequestException as error:
             raise self._failure("it cannot be reached", retriable=True) from error
-        answer: Any = None
-        with contextlib.suppress(ValueError, RecursionError):
-            answer = json.loads(body)
-        if not isinstance(answer, dict):
-            answer = {}
-        if status != 200:
-            said = answer.get("error")
-            reason = f" ({said[:80]})" if isinstance(said, str) and said.isprintable() else ""
-            raise self._failure(f"it answers {status}{reason}", retriable=status >= 500 or status == 429)
-        token, lives = answer.get("access_token"), answer.get("expires_in", 0)
+        if answer.status != 200:
+            raise self._failure(answer.in_words("error"), retriable=answer.may_pass)
+        token, lives = answer.document.get("access_token"), answer.document.get("expires_in", 0)
         if not isinstance(token, str) or not token or not isinstance(lives, (int, float)):
             raise self._failure("what it answers is no token", retriable=False)
         return token, float(max(lives, 0))
-
-    def _answer(self) -> tuple[int, bytes]:
-        """Status and content, whose parts come within a time: whoever sends a byte a second is not waited for."""
-        ends = time.monotonic() + _SECONDS
-        with requests.post(
-            self.endpoint,
-            data={"grant_type": "client_credentials", "scope": _SCOPE},
-            auth=(self.client_id, self.secret),
-            timeout=_STEP_SECONDS,
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            content = b""
-            for part in response.iter_content(1024):
-                content += part
-                if len(content) > _LONGEST or time.monotonic() > ends:
-                    raise requests.ConnectionError("It sends too much, or too slowly.")
-            return response.status_code, content
 
     def _failure(self, reason: str, *, retriable: bool) -> ClusterFailed:
         place = urlsplit(self.endpoint).netloc

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -22,14 +22,16 @@ from datasets.models import Connection, ConnectionPrefix, Project
 from datasets.storage_kinds import (
     AZURE,
     KINDS,
-    OF_CLUSTERS,
+    OF_WORKSPACES,
     S3,
     SPARK_ADDRESS,
     SPARK_OAUTH_CLIENT,
     SPARK_OAUTH_ENDPOINT,
     SPARK_OAUTH_SECRET,
     SPARK_TOKEN,
+    UNITY_CATALOG,
 )
+from datasets.unity_catalog import CatalogRefuses, UnityCatalog, kept_key, name_in_catalog
 
 #: How the names begin of the variables that connections may refer to.
 VARIABLES = "CONNECTION_"
@@ -51,6 +53,54 @@ def canonical_table_uri(table_uri: str) -> str:
     except merging.StoreAddressRefused as error:
         raise InvalidInput(str(error), errors={"table_uri": [str(error)]}) from None
     return address
+
+
+@dataclass(frozen=True)
+class WrittenPlace:
+    """Where a table lies: its one address, and the name that a catalogue has for it where it was named so."""
+
+    address: str
+    catalog_table: str = ""
+
+
+def place_written(written: str, asked: Iterable[Connection]) -> WrittenPlace:
+    """The table that somebody means: by its address, or as ``uc://catalog.schema.table`` by a name that the catalogue
+    of one of the connections knows.
+
+    Raises ``InvalidInput`` for what is neither, and for names that none of them tells of.
+    """
+    try:
+        name = name_in_catalog(written)
+        if not name:
+            return WrittenPlace(canonical_table_uri(written))
+        return _place_in_catalog(name, [one for one in asked if UNITY_CATALOG.name in one.options])
+    except (ValueError, CatalogRefuses, merging.MergeError) as error:
+        raise InvalidInput(str(error), errors={"table_uri": [str(error)]}) from None
+
+
+def _place_in_catalog(name: str, asked: Sequence[Connection]) -> WrittenPlace:
+    if not asked:
+        raise CatalogRefuses(
+            f"No connection that you may use has a catalogue, so nobody knows where {name} lies: an operator says "
+            f"{UNITY_CATALOG.name} in one.",
+            retriable=False,
+        )
+    elsewhere = ""
+    for connection in asked:
+        catalog = catalog_of(connection)
+        table = catalog and catalog.table(name)
+        if not table:
+            continue
+        address = canonical_table_uri(table.location)
+        if connection_at(address) == connection:
+            return WrittenPlace(address, name)
+        elsewhere = f"{name} lies at {address}, to which no connection with that catalogue leads."
+    hosts = ", ".join(sorted({urlsplit(one.options[UNITY_CATALOG.name]).netloc for one in asked}))
+    raise CatalogRefuses(
+        elsewhere
+        or f"There is no table {name} in {hosts}, or none to be seen with the token of its connection.",
+        retriable=False,
+    )
 
 
 def shown_address(written: str) -> str:
@@ -100,10 +150,7 @@ def options_of(connection: Connection) -> Mapping[str, str]:
     """
     given = _said(connection, {one.name for one in KINDS[connection.kind].of_store})
     if endpoint := endpoint_that_vouches(given):
-        raise merging.MergeFailed(
-            f"The connection {connection.name} cannot be opened: {endpoint} leads to where a cloud tells machines who "
-            "they are."
-        )
+        raise _vouches(connection, endpoint)
     has_key = "aws_access_key_id" in given and "aws_endpoint_url" not in given
     if connection.kind == S3.value and has_key and settings.AWS_ENDPOINT_URL:
         given |= _of_amazon(connection.root, given)
@@ -130,29 +177,74 @@ def cluster_of(connection: Connection, most_seconds: float = math.inf) -> mergin
     """
     if SPARK_ADDRESS.name not in connection.options:
         return None
-    given = _said(connection, {one.name for one in OF_CLUSTERS})
+    given = _said(connection, {one.name for one in OF_WORKSPACES})
     if vouches_for_machines(urlsplit(given[SPARK_ADDRESS.name]).hostname or ""):
         raise merging.MergeFailed(
             f"The cluster of the connection {connection.name} is not asked: its address leads to where a cloud tells "
             "machines who they are."
         )
+    seconds = min(settings.SPARK_SECONDS, most_seconds)
+    cluster = merging.Cluster(given[SPARK_ADDRESS.name], given.get(SPARK_TOKEN.name, ""), seconds)
+    client = _client_of(connection, given, cluster.host)
+    return cluster if client is None else replace(cluster, token_of=client.token)
+
+
+def catalog_of(connection: Connection) -> UnityCatalog | None:
+    """The catalogue that names the connection's tables; None where it has none. Raises as ``options_of`` does."""
+    if UNITY_CATALOG.name not in connection.options:
+        return None
+    given = _said(connection, {one.name for one in OF_WORKSPACES})
+    endpoint = given[UNITY_CATALOG.name]
+    client = _client_of(connection, given, urlsplit(endpoint).netloc)
     token = given.get(SPARK_TOKEN.name, "")
-    cluster = merging.Cluster(given[SPARK_ADDRESS.name], token, min(settings.SPARK_SECONDS, most_seconds))
+    return UnityCatalog(endpoint, (lambda: token) if client is None else client.token)
+
+
+def options_by_catalog(connection: Connection, name: str, address: str) -> Mapping[str, str]:
+    """What the store of a table is opened with that the connection's catalogue names so: what the connection says that
+    is no secret, and the key that the catalogue gives for a while. None of the connection's own keys goes along.
+
+    Raises ``merging.TableUnreachable`` where the catalogue gives none or has the table elsewhere, and as ``options_of``
+    does.
+    """
+    catalog = catalog_of(connection)
+    if catalog is None:
+        reason = (
+            f"The connection {connection.name} has no {UNITY_CATALOG.name} any more, and it is {name} there."
+        )
+        raise merging.TableUnreachable(address, reason, retriable=False)
+    plain = _said(connection, {one.name for one in KINDS[connection.kind].of_store if not one.is_secret})
+    if endpoint := endpoint_that_vouches(plain):
+        raise _vouches(connection, endpoint)
+    known_by = (connection.pk, opened_as(connection))
+    key = kept_key(catalog, name, connection.kind, address, known_by=known_by, spelled=canonical_table_uri)
+    is_amazon = connection.kind == S3.value and "aws_endpoint_url" not in plain and settings.AWS_ENDPOINT_URL
+    return {**plain, **key, **(_of_amazon(connection.root, plain) if is_amazon else {})}
+
+
+def _vouches(connection: Connection, endpoint: str) -> merging.MergeError:
+    return merging.MergeFailed(
+        f"The connection {connection.name} cannot be opened: {endpoint} leads to where a cloud tells machines who they "
+        "are."
+    )
+
+
+def _client_of(connection: Connection, given: Mapping[str, str], host: str) -> ClientCredentials | None:
+    """Who asks for tokens of the host, where they are given for a while."""
     if SPARK_OAUTH_ENDPOINT.name not in given:
-        return cluster
+        return None
     for option in (SPARK_OAUTH_CLIENT, SPARK_OAUTH_SECRET):
         if not given.get(option.name):
             raise merging.MergeFailed(
-                f"The connection {connection.name} says where tokens for its cluster are given, and not for whom: "
+                f"The connection {connection.name} says where tokens are given, and not for whom: "
                 f"{option.name} is missing."
             )
-    client = ClientCredentials(
-        cluster.host,
+    return ClientCredentials(
+        host,
         given[SPARK_OAUTH_ENDPOINT.name],
         given[SPARK_OAUTH_CLIENT.name],
         given[SPARK_OAUTH_SECRET.name],
     )
-    return replace(cluster, token_of=client.token)
 
 
 def _said(connection: Connection, names: Collection[str]) -> dict[str, str]:

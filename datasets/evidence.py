@@ -47,6 +47,13 @@ DATASET: Final = RowKind(
             "block_pre_existing", "created_at", "files_elsewhere", "connection_id", "service_approvals_count",
             "engine",
         ),
+        (
+            "project_id", "slug", "name", "description", "table_uri", "primary_keys", "required_approvals",
+            "contributors_may_merge", "threads_must_be_resolved", "delete_limit", "conflict_policy",
+            "staging_cleanup", "write_checkpoints", "compact_files", "remove_old_files", "keep_files_days",
+            "block_pre_existing", "created_at", "files_elsewhere", "connection_id", "service_approvals_count",
+            "engine", "catalog_table",
+        ),
     ),
 )  # fmt: skip
 SUITE_VERSION: Final = RowKind(

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from datasets.durable_work import DurableWork, TableWork
 from datasets.storage_kinds import KINDS
+from datasets.unity_catalog import LONGEST_NAME
 
 SLUG = RegexValidator(
     r"^[a-z0-9][a-z0-9_-]*\Z", "Use small letters, digits, - and _, beginning with a letter or digit."
@@ -133,6 +134,15 @@ class Dataset(models.Model):
         on_delete=models.PROTECT,
         related_name="datasets",
         help_text="How its store is opened; empty for local folders and for what the process has of itself.",
+    )
+    catalog_table = models.CharField(
+        max_length=LONGEST_NAME,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="What the Unity Catalog of its connection calls the table, if it was registered by that name: then "
+        "that gives the key to its files.",
     )
     primary_keys = models.JSONField(help_text="Names of the key columns, in order.")
     required_approvals = models.PositiveSmallIntegerField(default=1, validators=[MaxValueValidator(100)])

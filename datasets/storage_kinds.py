@@ -26,18 +26,23 @@ class StorageOption:
 
 
 SPARK_ADDRESS: Final = StorageOption("spark_connect_address", "Spark Connect address", is_cluster=True)
-SPARK_TOKEN: Final = StorageOption("spark_connect_token", "Token of the Spark cluster", is_secret=True)
+SPARK_TOKEN: Final = StorageOption(
+    "spark_connect_token", "Token of the Spark cluster, and of Unity Catalog", is_secret=True
+)
 SPARK_OAUTH_ENDPOINT: Final = StorageOption(
-    "spark_oauth_endpoint", "Where tokens of the Spark cluster are given (OAuth)", is_endpoint=True
+    "spark_oauth_endpoint", "Where tokens of the two are given (OAuth)", is_endpoint=True
 )
 SPARK_OAUTH_CLIENT: Final = StorageOption("spark_oauth_client_id", "Client that they are given to")
 SPARK_OAUTH_SECRET: Final = StorageOption(
     "spark_oauth_client_secret", "Secret of that client", is_secret=True
 )
-#: What every connection may have beside the options of its store: the cluster that reads its tables. Its token stands
-#: there, or is given to a client each time that the last one ends.
-OF_CLUSTERS: Final = (
-    SPARK_ADDRESS, SPARK_TOKEN, SPARK_OAUTH_ENDPOINT, SPARK_OAUTH_CLIENT, SPARK_OAUTH_SECRET,
+UNITY_CATALOG: Final = StorageOption(
+    "unity_catalog_endpoint", "Unity Catalog that names its tables and gives their keys", is_endpoint=True
+)
+#: What every connection may have beside the options of its store: the cluster that reads its tables, and the catalogue
+#: that names them. Both take one token, which stands there, or is given to a client each time that the last one ends.
+OF_WORKSPACES: Final = (
+    SPARK_ADDRESS, SPARK_TOKEN, SPARK_OAUTH_ENDPOINT, SPARK_OAUTH_CLIENT, SPARK_OAUTH_SECRET, UNITY_CATALOG,
 )  # fmt: skip
 
 
@@ -57,7 +62,7 @@ class StorageKind:
     @property
     def options(self) -> tuple[StorageOption, ...]:
         """Everything that a connection may say."""
-        return (*self.of_store, *OF_CLUSTERS)
+        return (*self.of_store, *OF_WORKSPACES)
 
     def option(self, name: str) -> StorageOption | None:
         """The option of this name, if the kind has it."""

@@ -1,7 +1,6 @@
 """An OpenID Connect provider on this machine (oidc-provider-mock), which can be told to lie."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ import jwt
 import oidc_provider_mock
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
-from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
+
+from tests.served import served
 
 Claims = dict[str, Any]
 
@@ -109,13 +109,5 @@ class LyingProvider:
 def lying_provider() -> Iterator[LyingProvider]:
     """A provider that runs until the end of the block."""
     provider = LyingProvider()
-    server = make_server("localhost", 0, provider.wrapped(oidc_provider_mock.app()), threaded=True)
-    provider.address = f"http://localhost:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="provider")
-    thread.start()
-    try:
+    with served(provider.wrapped(oidc_provider_mock.app())) as provider.address:
         yield provider
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -110,7 +110,8 @@ class WhereForm(forms.Form):
                 "autocapitalize": "none",
             }
         ),
-        help_text="The folder that holds _delta_log, such as /data/delta/customers or s3://lake/customers.",
+        help_text="The folder that holds _delta_log, such as /data/delta/customers or s3://lake/customers; "
+        "or the table's name in the Unity Catalog of a connection: uc://catalog.schema.table.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -53,7 +53,11 @@ class PlacesParameters(serializers.Serializer):
 class LookAtTableSerializer(StrictSerializer):
     """Which table, and which of its columns shall be the key."""
 
-    table_uri = serializers.CharField(max_length=1000, help_text="Path or URI of the Delta table.")
+    table_uri = serializers.CharField(
+        max_length=1000,
+        help_text="Path or URI of the Delta table, or `uc://catalog.schema.table` where a connection has a Unity "
+        "Catalog.",
+    )
     primary_keys = serializers.ListField(
         child=serializers.CharField(),
         required=False,
@@ -79,6 +83,9 @@ class TableLookSerializer(serializers.Serializer):
 
     table_uri = serializers.CharField(
         source="address", help_text="Its address in the one spelling that is kept."
+    )
+    catalog_table = serializers.CharField(
+        allow_blank=True, help_text="Its name in Unity Catalog, where it was asked for by that."
     )
     name = serializers.CharField(source="info.name", allow_blank=True)
     version = serializers.IntegerField(source="info.version")

@@ -62,6 +62,7 @@ class DatasetSerializer(serializers.ModelSerializer):
             "name",
             "description",
             "table_uri",
+            "catalog_table",
             "primary_keys",
             "meta",
             "created_at",
@@ -126,7 +127,8 @@ class RegisterDatasetSerializer(StrictSerializer, serializers.ModelSerializer):
     table_uri = serializers.CharField(
         max_length=1000,
         required=False,
-        help_text="Path or URI of the Delta table. Of a table that is made: where it shall lie; below "
+        help_text="Path or URI of the Delta table, or `uc://catalog.schema.table` where a connection has a Unity "
+        "Catalog. Of a table that is made: where it shall lie; below "
         "`DELTA_DATA_ROOT` unless given.",
     )
     schema = NewTableSerializer(

@@ -100,7 +100,9 @@ class AllowPrefixSerializer(StrictSerializer):
 class TrialStepSerializer(serializers.Serializer):
     """One thing that tables need of a store."""
 
-    attempt = serializers.ChoiceField([(one, one) for one in ("list", "write", "read", "once", "delete")])
+    attempt = serializers.ChoiceField(
+        [(one, one) for one in ("name", "list", "write", "read", "once", "delete")]
+    )
     works = serializers.BooleanField(allow_null=True, help_text="Null where it was not tried.")
     said = serializers.CharField(help_text="In words, with what is missing.")
 

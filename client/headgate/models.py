@@ -44,7 +44,7 @@ class Applied(TypedDict):
     overwritten: list[Overwritten]
 
 
-AttemptEnum = Literal["list", "write", "read", "once", "delete"]
+AttemptEnum = Literal["name", "list", "write", "read", "once", "delete"]
 
 
 class AuditFile(TypedDict):
@@ -356,6 +356,7 @@ class Dataset(TypedDict):
     name: str
     description: NotRequired[str]
     table_uri: str
+    catalog_table: str
     primary_keys: list[str]
     meta: Meta
     created_at: str
@@ -370,6 +371,7 @@ class DatasetDetail(TypedDict):
     name: str
     description: NotRequired[str]
     table_uri: str
+    catalog_table: str
     primary_keys: list[str]
     meta: MetaWithSchema
     created_at: str
@@ -1692,6 +1694,7 @@ class TableLook(TypedDict):
     """A table that may become a dataset."""
 
     table_uri: str
+    catalog_table: str
     name: str
     version: int
     row_count: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from datasets import outages
 from datasets.connecting import (
     VARIABLES,
     canonical_table_uri,
+    catalog_of,
     connection_at,
     is_for_connections,
     options_of,
@@ -36,6 +37,7 @@ from datasets.roles import projects_to_register_in
 from datasets.services.reach import is_in_places
 from datasets.services.validating import require_valid
 from datasets.storage_kinds import KINDS, SPARK_ADDRESS, StorageKind, kind_of_address
+from datasets.unity_catalog import CatalogRefuses
 
 #: What may be changed of a connection: options and references as a whole, secrets one by one (None removes one).
 EDITABLE: Final = frozenset({"name", "root", "options", "secrets", "references"})
@@ -237,16 +239,23 @@ class TrialStep:
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of trying a connection. Merging needs all but the removing of files."""
+    """What became of trying a connection. Merging needs all but the removing of files, or a catalogue that answers:
+    tables that it names are opened with its keys.
+    """
 
     steps: tuple[TrialStep, ...]
 
     @property
     def is_usable(self) -> bool:
         """Whether tables there can be read and merged into."""
-        return all(one.works for one in self.steps if one.attempt != merging.StoreNeed.DELETE)
+        works = {one.attempt: bool(one.works) for one in self.steps}
+        return works.pop(ASK_CATALOG, False) or all(
+            works[one] for one in works if one != merging.StoreNeed.DELETE
+        )
 
 
+#: What is tried of a connection that has a catalogue, before its store.
+ASK_CATALOG: Final = "name"
 #: What is tried, as people read it, and which of the kind's permissions it takes.
 ATTEMPTS: Final[Mapping[str, tuple[str, str]]] = {
     merging.StoreNeed.LIST: ("List what is there", "list"),
@@ -276,11 +285,26 @@ def try_connection(*, actor: User | None, name: str) -> Trial:
             merging.Tried(first, False, error.message),
             *(merging.Tried(one, None) for one in others),
         )
-    trial = Trial(tuple(_step(KINDS[connection.kind], one) for one in tried))
+    of_store = [_step(KINDS[connection.kind], one) for one in tried]
+    trial = Trial((*_catalog_step(connection), *of_store))
     works = {one.attempt: one.works for one in trial.steps}
     with transaction.atomic():
         _record(connection, "tried", actor, {"works": works})
     return trial
+
+
+def _catalog_step(connection: Connection) -> Iterator[TrialStep]:
+    label = "Ask its Unity Catalog for names"
+    try:
+        catalog = catalog_of(connection)
+        if catalog is None:
+            return
+        catalog.greet()
+    except (merging.MergeError, CatalogRefuses) as error:
+        yield TrialStep(ASK_CATALOG, False, f"{label}: {error}")
+    else:
+        said = "works. Tables that it names are opened with keys of its own, whatever is said of the store below."
+        yield TrialStep(ASK_CATALOG, True, f"{label}: {said}")
 
 
 def in_words(tried: merging.Tried) -> str:

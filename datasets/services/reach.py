@@ -14,7 +14,7 @@ from typing import cast
 from django.conf import settings
 
 import merging
-from datasets.connecting import cluster_of, connection_at, options_of
+from datasets.connecting import cluster_of, connection_at, options_by_catalog, options_of
 from datasets.data_root import is_below_data_root
 from datasets.models import Connection, Dataset
 
@@ -23,6 +23,7 @@ from datasets.models import Connection, Dataset
 class _Registering:
     by_operator: bool = False
     connection: Connection | None = None
+    catalog_table: str = ""
 
 
 _NOBODY = _Registering()
@@ -30,9 +31,13 @@ _now: ContextVar[_Registering] = ContextVar("registering", default=_NOBODY)
 
 
 @contextmanager
-def registering(*, by_operator: bool, connection: Connection | None = None) -> Iterator[None]:
-    """While a table is looked at that is to become a dataset: an operator may take any; the connection opens it."""
-    before = _now.set(_Registering(by_operator, connection))
+def registering(
+    *, by_operator: bool, connection: Connection | None = None, catalog_table: str = ""
+) -> Iterator[None]:
+    """While a table is looked at that is to become a dataset: an operator may take any; the connection opens it, with a
+    key of its catalogue where the table was named as that has it.
+    """
+    before = _now.set(_Registering(by_operator, connection, catalog_table))
     try:
         yield
     finally:
@@ -48,15 +53,18 @@ def how_opened(table_uri: str) -> Mapping[str, str]:
     """
     if is_below_data_root(table_uri):
         return dict(settings.DELTA_DATA_ROOT_OPTIONS)
-    connection = Connection.objects.filter(datasets__table_uri=table_uri).first()
+    datasets = Dataset.objects.select_related("connection").filter(connection__isnull=False)
+    dataset = datasets.filter(table_uri=table_uri).first()
+    connection, name = (None, "") if dataset is None else (dataset.connection, dataset.catalog_table)
     if connection is None:
-        used = _now.get().connection
-        connection = used if used is not None and merging.is_below(table_uri, used.root) else None
+        used = _now.get()
+        if used.connection is not None and merging.is_below(table_uri, used.connection.root):
+            connection, name = used.connection, used.catalog_table
     if connection is None and any(merging.is_below(table_uri, one) for one in settings.CLONE_PREFIXES):
         is_dataset = Dataset.objects.filter(table_uri=table_uri).exists()
         connection = None if is_dataset else connection_at(table_uri)
     if connection is not None:
-        return options_of(connection)
+        return options_by_catalog(connection, name, table_uri) if name else options_of(connection)
     plain_http = settings.AWS_ALLOW_HTTP and table_uri.startswith("s3://")
     return {"AWS_ALLOW_HTTP": "true"} if plain_http else {}
 

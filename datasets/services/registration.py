@@ -8,10 +8,11 @@ from typing import Any
 
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 import merging
 from audit.services import dataset_stream, record
-from datasets.connecting import allowed_prefix, canonical_table_uri, connection_at, places_above
+from datasets.connecting import allowed_prefix, connection_at, place_written, places_above
 from datasets.data_root import parts_below_data_root
 from datasets.errors import Forbidden, InvalidInput, RegistrationRejected
 from datasets.evidence import DATASET
@@ -22,6 +23,7 @@ from datasets.services.meta import facts_of
 from datasets.services.projects import create_project
 from datasets.services.reach import registering
 from datasets.services.validating import require_valid
+from datasets.unity_catalog import SCHEME
 
 #: Folders under ``DELTA_DATA_ROOT`` that hold Headgate's own files, not tables.
 RESERVED_FOLDERS = ((), ("_staging",), ("_archive",), ("audit",))
@@ -53,6 +55,17 @@ class TableLook:
     key: merging.KeyReport | None = None
     connection: Connection | None = None
     shares_identity: bool = False
+    catalog_table: str = ""
+
+    @property
+    def written(self) -> str:
+        """How it is asked for again: by its name in a catalogue where it was named so, else by its address."""
+        return f"{SCHEME}{self.catalog_table}" if self.catalog_table else self.address
+
+    @property
+    def last_part(self) -> str:
+        """What tells it from its neighbours: its name in its schema, or its folder."""
+        return self.catalog_table.rpartition(".")[2] or self.address.rstrip("/").rpartition("/")[2]
 
 
 #: How long a look at the keys of a whole table may take while somebody waits for the answer.
@@ -104,6 +117,7 @@ def register_dataset(
         description=description,
         table_uri=table_uri,
         connection=look.connection,
+        catalog_table=look.catalog_table,
         primary_keys=list(primary_keys),
         files_elsewhere=bool(info.files_elsewhere),
         **settings,
@@ -137,6 +151,7 @@ def register_dataset(
                     "delta_version": info.version,
                     "row_count": info.row_count,
                     **({"connection": look.connection.name} if look.connection else {}),
+                    **({"catalog_table": look.catalog_table} if look.catalog_table else {}),
                     **({"table_created": True} if made_for_it else {}),
                     **({"is_copy": True} if is_copy else {}),
                     **({"files_elsewhere": len(info.files_elsewhere)} if info.files_elsewhere else {}),
@@ -172,7 +187,8 @@ def look_at_table(
     address that is a dataset's, and ``RegistrationRejected`` for what is no table, what the engine cannot merge into,
     columns that can be no key whatever they hold, and where looking at them takes too long.
     """
-    address = canonical_table_uri(table_uri)
+    place = place_written(table_uri, _asked_of(actor, project))
+    address = place.address
     if actor is not None and project is not None:
         may_register(actor, project, address)
     elif actor is not None:
@@ -182,7 +198,11 @@ def look_at_table(
     refuse_nested(address)
     connection = connection_at(address)
     try:
-        with registering(by_operator=actor is None or is_operator(actor), connection=connection):
+        with registering(
+            by_operator=actor is None or is_operator(actor),
+            connection=connection,
+            catalog_table=place.catalog_table,
+        ):
             info = merging.inspect_table(address)
             named = bool(primary_keys) or must_have_key
             key = (
@@ -204,7 +224,19 @@ def look_at_table(
         raise RegistrationRejected(
             error.message, **{**error.data, "errors": {at_field: [error.message]}}
         ) from error
-    return TableLook(address, info, key, connection, _is_anothers(info.table_id))
+    shares_identity = _is_anothers(info.table_id)
+    return TableLook(address, info, key, connection, shares_identity, place.catalog_table)
+
+
+def _asked_of(actor: User | None, project: Project | None) -> QuerySet[Connection]:
+    """The connections whose catalogues are asked for a name: those that the person may use, in the project if any."""
+    everywhere = Connection.objects.order_by("name")
+    if actor is None or is_operator(actor):
+        return everywhere
+    projects = projects_to_register_in(actor)
+    if project is not None:
+        projects = projects.filter(pk=project.pk)
+    return everywhere.filter(prefixes__project__in=projects).distinct()
 
 
 def _look_again(look: TableLook, project: Project | NewProject, actor: User | None) -> None:

@@ -60,6 +60,8 @@ _KEY_OF_S3 = (
     ("aws_secret_access_key", "secret_access_key"),
     ("aws_session_token", "aws_token", "session_token", "token"),
 )
+#: The option that holds a token of Google's (OAuth 2.0), which is good for a while.
+TOKEN_OF_GOOGLE = "google_oauth_token"  # noqa: S105  (the option's name)
 #: How stores say that a range begins behind the end.
 _BEYOND = re.compile(r"status: 416|StartTooLarge|NoSuffix|Range Not Satisfiable", re.IGNORECASE)
 
@@ -269,7 +271,7 @@ def open_client(address: str, options: Mapping[str, str] | None = None) -> Objec
     """
     try:
         reads, writes = (
-            obstore.store.from_url(address, **_with_own_key(client_settings(options, limits, again)))
+            obstore.store.from_url(address, **_with_given_key(client_settings(options, limits, again)))
             for limits, again in ((_READING, _READING_AGAIN), (_WRITING, _WRITING_AGAIN))
         )
     except BaseException as error:
@@ -279,19 +281,21 @@ def open_client(address: str, options: Mapping[str, str] | None = None) -> Objec
     return ObjectClient(reads, address, writes, _identity(address, options))
 
 
-def _with_own_key(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with a key of S3 that was given, if one was, as all there is of credentials.
+def _with_given_key(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the key of S3, or the token of Google's, that was given as all there is of credentials.
 
-    The client takes what a key lacks from the environment: the session token of the process would go along with a key
-    that somebody else gave, to a store of theirs.
+    The client takes what a key of S3 lacks from the environment: the session token of the process would go along with a
+    key that somebody else gave, to a store of theirs. Of tokens its options know nothing.
     """
     config = dict(settings.get("config", {}))
     key_id, secret, token = (
         next((config.pop(name) for name in names if name in config), None) for names in _KEY_OF_S3
     )
-    if key_id is None or secret is None:
-        return settings
     credential = {"access_key_id": key_id, "secret_access_key": secret, "token": token, "expires_at": None}
+    if key_id is None or secret is None:
+        if TOKEN_OF_GOOGLE not in config:
+            return settings
+        credential = {"token": config.pop(TOKEN_OF_GOOGLE), "expires_at": None}
     return {**settings, "config": config, "credential_provider": lambda: credential}
 
 

@@ -92,9 +92,8 @@ def test_a_name_that_is_not_there_is_told_like_one_that_may_not_be_seen(dataset:
 def test_a_project_of_digits_does_not_hide_a_number(dataset: Dataset) -> None:
     hidden = DatasetFactory(project=ProjectFactory(slug=str(dataset.pk)), slug="rows")
     person = person_with(Role.VIEWER, dataset)
-    found = answer(client_of(person), f"datasets/{dataset.pk}/rows")
-    assert found == answer(client_of(person), "datasets/sales/rows/rows")
-    assert "results" in found
+    found = answer(client_of(person), f"datasets/{dataset.pk}/rows")["results"]
+    assert found == answer(client_of(person), "datasets/sales/rows/rows")["results"] != []
     with pytest.raises(InvalidInput):
         dataset_address(f"{hidden.project.slug}/rows")
 

@@ -17,7 +17,7 @@ NO_NAMES = {
     "datasets.Project": "slug",
     "datasets.Connection": "name options references root sealed",
     "datasets.ConnectionPrefix": "path",
-    "datasets.Dataset": "primary_keys slug table_uri",
+    "datasets.Dataset": "catalog_table primary_keys slug table_uri",
     "datasets.SuiteVersion": "document",
     "datasets.SuiteProposal": "attempt_id document error_code error_message traceparent worker",
     "datasets.SuiteTrial": "attempt_id document error_code error_message report rule traceparent worker",

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from werkzeug.serving import make_server
 
 import merging
 from datasets import cluster_tokens
@@ -19,6 +17,7 @@ from datasets.connecting import cluster_of, options_of
 from datasets.errors import InvalidInput
 from datasets.models import Connection
 from datasets.services import connections
+from tests.served import served
 
 ADDRESS = "sc://dbc-0000.cloud.example.com:443/;use_ssl=true;x-databricks-cluster-id=0000"
 SECRET = "dose0123456789canary"
@@ -56,16 +55,8 @@ class Workspace:
 def workspace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     monkeypatch.setattr(cluster_tokens, "_kept", {})
     made = Workspace()
-    server = make_server("localhost", 0, made, threaded=True)
-    made.address = f"http://localhost:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="workspace")
-    thread.start()
-    try:
+    with served(made) as made.address:
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def client(workspace: Workspace) -> cluster_tokens.ClientCredentials:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from merging.errors import TableUnreachable
-from merging.store.client import ObjectExists, ObjectReplaced, RangeBeyondEnd, StoredObject
+from merging.store.client import ObjectExists, ObjectReplaced, RangeBeyondEnd, StoredObject, open_client
 from merging.store.stores import PROBE, ObjectStore, open_store
 from merging.store.trying import FoundFolder, StoreNeed, list_folders, try_place
+from tests.served import served
 from tests.stores.proxy import proxy_before
 from tests.stores.servers import STORES, Server, server
 
@@ -54,6 +58,31 @@ def test_what_tables_need_works_and_nothing_stays(store: Server) -> None:
     tried = try_place(place, store.options)
     assert {one.attempt: one.works for one in tried} == ALL_WORKS
     assert [*open_store(place, store.options).walk()] == []
+
+
+def service_account() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return json.dumps(
+        {"client_email": "a@b", "private_key": pem, "private_key_id": "1", "type": "service_account"}
+    )
+
+
+def test_a_token_of_google_s_is_all_that_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalogue gives such tokens; fake-gcs-server looks at none, so that what is sent is looked at here."""
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", service_account())  # of the process
+    sent = []
+
+    def answering(environ: Mapping[str, str], start_response: Callable[..., object]) -> list[bytes]:
+        sent.append(environ.get("HTTP_AUTHORIZATION"))
+        headers = [("Content-Length", "7"), ("Last-Modified", "Sat, 28 Nov 2026 03:00:00 GMT"), ("ETag", "x")]
+        start_response("200 OK", headers)
+        return [b"content"]
+
+    with served(answering) as address:
+        options = {"google_oauth_token": "ya29.canary", "google_base_url": address, "allow_http": "true"}
+        assert open_client("gs://tables/t", options).get("file") == b"content"
+    assert sent == ["Bearer ya29.canary"]
 
 
 def test_objects_are_put_once_read_by_ranges_and_removed(store: Server) -> None:

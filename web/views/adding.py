@@ -97,7 +97,7 @@ def choose_key(request: HttpRequest) -> HttpResponse:
     found, problem = _look(request), ""
     if keys and not isinstance(found, HttpResponse):
         try:
-            found = services.look_at_table(table_uri=found.address, actor=person(request), primary_keys=keys)
+            found = services.look_at_table(table_uri=found.written, actor=person(request), primary_keys=keys)
         except InvalidInput as error:
             problem = error.message
     if isinstance(found, HttpResponse):
@@ -108,7 +108,7 @@ def choose_key(request: HttpRequest) -> HttpResponse:
         "keys": keys,
         "problem": problem,
         "examples": key_examples(found, keys),
-        "following": f"{reverse('name_table')}?{_chosen(found.address, keys)}",
+        "following": f"{reverse('name_table')}?{_chosen(found.written, keys)}",
         "path": path_at(PathStep.KEY),
     }
     return render(request, "adding/key.html", context, status=422 if problem else 200)
@@ -125,7 +125,7 @@ def name_table(request: HttpRequest) -> HttpResponse:
     sent = request.POST if request.method == "POST" else request.GET
     keys = _keys(sent.getlist("key"))
     if not keys:
-        return HttpResponseRedirect(f"{reverse('choose_key')}?{_chosen(found.address, ())}")
+        return HttpResponseRedirect(f"{reverse('choose_key')}?{_chosen(found.written, ())}")
     projects = list(projects_to_register_in(person(request)))
     form = NewDatasetForm(
         request.POST if request.method == "POST" else None,
@@ -133,11 +133,11 @@ def name_table(request: HttpRequest) -> HttpResponse:
         projects=projects,
         may_make=is_operator(person(request)),
         may_be_copy=found.shares_identity and is_operator(person(request)),
-        initial={"name": found.info.name or found.address.rstrip("/").rpartition("/")[2]},
+        initial={"name": found.info.name or found.last_part},
     )
     if request.method == "POST" and form.is_valid():
         try:
-            dataset = _register(person(request), found.address, keys, form, projects)
+            dataset = _register(person(request), found.written, keys, form, projects)
         except InvalidInput as error:
             instead = {"table_uri": "is_copy"} if "is_copy" in form.fields else {}
             if not form.data.get("project"):
@@ -156,7 +156,7 @@ def name_table(request: HttpRequest) -> HttpResponse:
 
 
 def _register(
-    actor: Any, address: str, keys: Sequence[str], form: NewDatasetForm, projects: Sequence[Project]
+    actor: Any, written: str, keys: Sequence[str], form: NewDatasetForm, projects: Sequence[Project]
 ) -> Dataset:
     given = form.cleaned_data
     chosen = next((one for one in projects if one.slug == given["project"]), None)
@@ -168,7 +168,7 @@ def _register(
         project=project,
         slug=given["slug"],
         name=given["name"],
-        table_uri=address,
+        table_uri=written,
         primary_keys=keys,
         description=given["description"],
         required_approvals=given["required_approvals"],
@@ -266,5 +266,5 @@ def _keys(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for name in names if name and "\x00" not in name))[:MOST_KEYS]
 
 
-def _chosen(address: str, keys: Sequence[str]) -> str:
-    return urlencode({"where": address, "key": list(keys)}, doseq=True)
+def _chosen(written: str, keys: Sequence[str]) -> str:
+    return urlencode({"where": written, "key": list(keys)}, doseq=True)

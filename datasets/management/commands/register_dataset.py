@@ -12,6 +12,7 @@ from datasets.errors import DomainError
 from datasets.models import Dataset, Project
 from datasets.roles import Role, set_role
 from datasets.services import create_project, register_dataset, table_at
+from datasets.unity_catalog import SCHEME
 
 
 class Command(BaseCommand):
@@ -21,7 +22,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("table_uri", help="Path or URI of the Delta table.")
+        parser.add_argument("table_uri", help="Path or URI of the Delta table, or uc://catalog.schema.table.")
         parser.add_argument(
             "--key",
             action="append",
@@ -72,7 +73,7 @@ class Command(BaseCommand):
 
     def _register(self, options: dict[str, Any]) -> Dataset:
         owner = self._owner(options["owner"])
-        slug = options["slug"] or options["table_uri"].rstrip("/").rpartition("/")[2].lower()
+        slug = options["slug"] or _last_part(options["table_uri"]).lower()
         with transaction.atomic():
             dataset = register_dataset(
                 project=self._project(options["project"], options["create_project"]),
@@ -104,6 +105,12 @@ class Command(BaseCommand):
         if name is None:
             raise CommandError(f"There is no project {slug}. To make it, add --create-project 'Its name'.")
         return create_project(slug=slug, name=name)
+
+
+def _last_part(written: str) -> str:
+    """The table's own name in how it is written: behind the last slash, or, of a catalogue's name, the last point."""
+    last = written.rstrip("/").rpartition("/")[2]
+    return last.rpartition(".")[2] if written.startswith(SCHEME) else last
 
 
 def read_share(text: str) -> Decimal:

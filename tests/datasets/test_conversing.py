@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from accounts.conversing import bounded_session, is_over, within
+from datasets.conversing import bounded_session, is_over, within
 
 SECONDS = 0.6
 #: Longer than the bound by what a busy machine takes, shorter than any step's own timeout.

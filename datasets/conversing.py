@@ -1,4 +1,4 @@
-"""Talking to the provider within a bound: all that one visit asks of it counts against one deadline.
+"""Talking to services of others within a bound: all that one visit asks of them counts against one deadline.
 
 A timeout of ``requests`` is one of each read: a provider, or somebody on the way, that sends a byte a second would hold
 the visit, and its thread, for ever. So whatever is open when the deadline passes is shut down from outside, in the

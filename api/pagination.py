@@ -98,7 +98,12 @@ class EngineCursor(serializers.Serializer):
     """Where an engine's page begins, and how long it is."""
 
     cursor = serializers.CharField(required=False, help_text="From the address in `next`.")
-    limit = serializers.IntegerField(min_value=1, max_value=1000, default=100)
+    limit = serializers.IntegerField(
+        min_value=1,
+        max_value=1000,
+        default=100,
+        help_text="At most so many; a page whose rows are large has fewer, and `next` leads on from its last one.",
+    )
 
 
 def page_of(

@@ -206,6 +206,7 @@ def _rows_holding(
     Raises ``InvalidInput`` where that are more than a page of the browser can wait for.
     """
     after: str | None = None
+    looked = 0
     for _ in range(MOST_PAGES):
         page: merging.TablePage = services.preview(
             dataset=dataset,
@@ -216,11 +217,12 @@ def _rows_holding(
             limit=PAGE_ROWS,
         )
         yield from page.rows
+        looked += len(page.rows)  # pages of large texts end early
         after = page.next
         if after is None:
             return
     sentence = (
-        f"More than {PAGE_ROWS * MOST_PAGES:,} rows of {column} hold it somewhere. Narrow the rows by a filter, or "
+        f"More than {looked:,} rows of {column} hold it somewhere. Narrow the rows by a filter, or "
         "propose it as an UPDATE in SQL."
     )
     raise InvalidInput(sentence, errors={"find": [sentence]})

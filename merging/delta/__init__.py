@@ -29,6 +29,7 @@ from merging.delta.maintenance import (
 from merging.delta.reach import may_leave, options_of, place_of, reach_of, set_reach
 from merging.delta.reading import (
     Located,
+    NarrowRows,
     engine_paths,
     fetch,
     locate,
@@ -68,6 +69,7 @@ __all__ = [
     "FoundTransaction",
     "Located",
     "LogVersion",
+    "NarrowRows",
     "NewFile",
     "PreparedCommit",
     "Range",

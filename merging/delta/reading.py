@@ -28,6 +28,7 @@ from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
 from merging.delta.vectors import among_dead, read_vector
 from merging.sql.failures import naming_engine_failures
+from merging.sql.paging import ROW_BYTES, bytes_sql, narrow_cells
 from merging.sql.parsing import beyond_text
 from merging.sql.quoting import column_sql, literal, quote
 from merging.sql.session import limits
@@ -107,9 +108,10 @@ def fetch(
     into: str,
     *,
     row_ids: bool = False,
+    narrow: NarrowRows | None = None,
 ) -> None:
     """Create the temporary table `into`(file_index, row_number, `columns`) of the rows named in `located`; `row_ids` as
-    in `files_sql`.
+    in `files_sql`; `narrow` adds `paging.ROW_BYTES` behind the row number.
 
     Reads only the files with hits. Raises MergeFailed when one of them is missing or damaged.
     """
@@ -117,8 +119,14 @@ def fetch(
     found = connection.execute(f"SELECT DISTINCT file_index FROM {located} ORDER BY ALL").fetchall()
     hits = [int(index) for (index,) in found]
     empty = no_rows_sql(snapshot, columns, row_ids=row_ids)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {empty}")
     selected = "".join(f", p.{name}" for name in (*map(column_sql, columns), *_row_id_names(row_ids)))
+    if narrow is not None:
+        told = f"file_index, row_number, 0::BIGINT AS {ROW_BYTES}"
+        empty = f"SELECT {told}, * EXCLUDE (file_index, row_number) FROM ({empty})"
+        selected = narrow.selected(
+            {column_sql(name): duckdb_type(snapshot.schema.field(name).type) for name in columns}
+        )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {empty}")
     small, hits = _apart(snapshot, hits)
     if small:
         source = files_sql(connection, snapshot, small, columns, row_ids=row_ids)
@@ -141,6 +149,19 @@ def fetch(
         )
         with _in_any_order(connection):
             _run(connection, snapshot, f"INSERT INTO {into} {parts}")
+
+
+@dataclass(frozen=True)
+class NarrowRows:
+    """Rows that take more than `widest` bytes have only the cells of the columns `whole` and those of a fixed size."""
+
+    widest: int
+    whole: Collection[str]
+
+    def selected(self, types: Mapping[str, str]) -> str:
+        """SQL of how many bytes a row takes and of its cells, each behind a comma."""
+        cells = narrow_cells(types, self.widest, set(map(column_sql, self.whole)))
+        return "".join(f", {cell}" for cell in (f"{bytes_sql(types)} AS {ROW_BYTES}", *cells))
 
 
 def _apart(snapshot: Snapshot, files: Sequence[int]) -> tuple[list[int], list[int]]:

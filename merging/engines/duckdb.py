@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from merging.delta import (
     DuckDBFiles,
+    NarrowRows,
     ShownApart,
     Snapshot,
     fetch,
@@ -67,8 +68,13 @@ class DuckDBEngine(DuckDBFiles):
 
     def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
         """See ``Engine``."""
+        return self._fetched(snapshot, positions, columns)
+
+    def _fetched(
+        self, snapshot: Snapshot, positions: str, columns: Sequence[str], narrow: NarrowRows | None = None
+    ) -> Rows:
         into = fresh_name()
-        fetch(self._opened.connection, snapshot, positions, columns, into)
+        fetch(self._opened.connection, snapshot, positions, columns, into, narrow=narrow)
         return Rows(into, self._opened.number(f"SELECT count(*) FROM {into}"))
 
     def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
@@ -103,8 +109,10 @@ class DuckDBEngine(DuckDBFiles):
             f"WHERE {asked.where} ORDER BY {asked.order_sql} LIMIT {asked.number}"
         )
         if set(asked.columns) <= set(ordered):
-            return Rows(chosen, self._opened.number(f"SELECT count(*) FROM {chosen}"))
-        return self.rows_at(snapshot, chosen, asked.columns)
+            number = self._opened.number(f"SELECT count(*) FROM {chosen}")
+            return Rows(asked.told(chosen, snapshot.schema), number)
+        narrow = None if asked.widest is None else NarrowRows(asked.widest, ordered)
+        return self._fetched(snapshot, chosen, asked.columns, narrow)
 
     def apart(self, gone: ShownApart, come: ShownApart, schema: pa.Schema) -> tuple[str, str]:
         """See ``Engine``."""

@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 import pyarrow as pa
 
 from merging.delta import FileWriter, ShownApart, Snapshot
+from merging.sql.paging import ROW_BYTES, bytes_sql
 from merging.sql.quoting import column_sql
+from merging.sql.types import duckdb_type
 
 EngineName = Literal["duckdb", "spark"]
 
@@ -87,7 +89,8 @@ class FirstRows:
     """The first ``number`` rows, in an order, of those where a condition holds: with ``columns``, under their labels.
 
     ``where`` is DuckDB's SQL and reads the columns ``judged``. ``order`` has columns and whether they fall; NULLs come
-    last, or first.
+    last, or first. With ``widest`` each row tells its ``paging.ROW_BYTES``, and of one that takes more than so many the
+    engine may leave out cells, but for those of the order.
     """
 
     where: str
@@ -96,6 +99,14 @@ class FirstRows:
     nulls_first: bool
     number: int
     columns: Sequence[str]
+    widest: int | None = None
+
+    def told(self, relation: str, schema: pa.Schema) -> str:
+        """SQL that stands behind FROM: found rows with all their cells, as they are to be told."""
+        if self.widest is None:
+            return relation
+        types = {column_sql(name): duckdb_type(schema.field(name).type) for name in self.columns}
+        return f"(SELECT *, {bytes_sql(types)} AS {ROW_BYTES} FROM {relation})"
 
     @property
     def order_sql(self) -> str:

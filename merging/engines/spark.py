@@ -288,7 +288,8 @@ class SparkConnectEngine:
         with self._asked(snapshot, found) as answers:
             for answer in _in_portions(answers):
                 self._take(into, told, answer)
-        return Rows(into, self._opened.number(f"SELECT count(*) FROM {into}"))
+        number = self._opened.number(f"SELECT count(*) FROM {into}")
+        return Rows(asked.told(into, snapshot.schema), number)
 
     def apart(self, gone: ShownApart, come: ShownApart, schema: pa.Schema) -> tuple[str, str]:
         """See ``Engine``. Equal rows of the two are not sent: what comes is what differs."""

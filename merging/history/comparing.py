@@ -28,7 +28,7 @@ from merging.sql.equality import differs
 from merging.sql.filtering import ChangedCells
 from merging.sql.paging import choose
 from merging.sql.quoting import column_label, quote
-from merging.sql.session import Session, tuples
+from merging.sql.session import Session
 from merging.sql.streams import STREAM_MEMORY, RowStream, stream_query
 from merging.sql.types import duckdb_type, null_of
 from merging.staging.staged import ALL_CHANGES, Staged, open_for_pages
@@ -72,10 +72,9 @@ class Differences:
         """
         matching = f"(SELECT n FROM {self.relation} WHERE {self._cells.condition(wanted)})"
         chosen = choose(self.opened, matching, listing=self.listing, after=after, limit=limit)
-        found = self.opened.table(f"SELECT * FROM {self.relation} WHERE {chosen.condition} ORDER BY n")
-        rows = (dict(zip(found.column_names, values, strict=True)) for values in tuples(found))
+        shown, rows = chosen.read(self.opened, f"SELECT * FROM {self.relation}")
         items = tuple(changed_row(row, self.schema, list(self.keys), self._values) for row in rows)
-        return ChangesPage(items, chosen.next, chosen.previous, chosen.start, chosen.total)
+        return ChangesPage(items, shown.next, shown.previous, shown.start, shown.total)
 
     def stream(self, sides: tuple[str, str], wanted: ChangesFilter = ALL_CHANGES) -> RowStream:
         """All that the filter lets through in the flat shape, the two values of a column under the names of the sides.

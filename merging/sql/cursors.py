@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from merging.errors import InvalidCursor
 from merging.model import Other, Page
@@ -64,10 +63,6 @@ class NumberedPlace:
     def order(self, column: str) -> str:
         """SQL for ORDER BY: the rows that are nearest to the place come first."""
         return f"{column} DESC" if self.back else column
-
-    def shown(self, rows: Sequence[Mapping[str, Any]], limit: int) -> Sequence[Mapping[str, Any]]:
-        """The rows of the page in the order of the listing, of up to one more than ``limit`` that ``order`` gave."""
-        return rows[:limit][::-1] if self.back else rows[:limit]
 
     def page(self, items: Sequence[Other], numbers: Sequence[int], *, more: bool) -> Page[Other]:
         """The page of these items with the cursors of those beside it; ``more`` tells that the listing goes on in the

@@ -1,36 +1,54 @@
-"""Pages of numbered rows, forwards and backwards, with exact counts: which rows stand on one, and what is around it."""
+"""Pages of rows: which numbered rows stand on one and what is around it, with exact counts; and where a page ends early
+because its rows are large. Of rows that alone take more than their share of a page no cells are held until it is known
+that they are on it: hundreds of texts of a megabyte would else stand in memory several times over, for one page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from merging.sql.cursors import BACK, NumberedPlace, make_cursor
 from merging.sql.session import Session
 
+PAGE_BYTES = 16 << 20
+"""What the cells of a page's rows take at most, but for a row that alone takes more: a page has one row at least."""
+
+ROW_BYTES = "page_row_bytes"
+"""The column that tells how many bytes the cells of a row take that have no fixed size."""
+
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """The rows of one page by their numbers, ascending; the cursors of the pages around it; ``start`` rows stand before
-    them, of ``total``.
+    """The rows of one page by their numbers, ascending, that lie behind a place of the listing or before it; ``start``
+    rows stand before them, of ``total``.
     """
 
     numbers: Sequence[int]
-    previous: str | None
-    next: str | None
+    place: NumberedPlace
     start: int
     total: int
 
     @property
-    def condition(self) -> str:
-        """SQL predicate of the rows, written so that no other row group is read."""
-        if not self.numbers:
-            return "false"
-        first, last = self.numbers[0], self.numbers[-1]
-        within = f"n >= {first} AND n <= {last}"
-        if last - first + 1 == len(self.numbers):
-            return within
-        return f"{within} AND n IN ({', '.join(str(one) for one in self.numbers)})"
+    def previous(self) -> str | None:
+        """The cursor of the page before."""
+        return (
+            make_cursor(self.place.listing + BACK, self.numbers[0]) if self.numbers and self.start else None
+        )
+
+    @property
+    def next(self) -> str | None:
+        """The cursor of the page after."""
+        more = bool(self.numbers) and self.start + len(self.numbers) < self.total
+        return make_cursor(self.place.listing, self.numbers[-1]) if more else None
+
+    def read(self, opened: Session, query: str) -> tuple[ChosenRows, list[dict[str, Any]]]:
+        """The rows, of a query that has their numbers as ``n``; and which are on the page, if it ends early."""
+        rows = read_numbered(opened, query, self.numbers, back=self.place.back)
+        gone = len(self.numbers) - len(rows)
+        start = self.start + gone if self.place.back else self.start
+        return ChosenRows([row["n"] for row in rows], self.place, start, self.total), rows
 
 
 def choose_all(rows: int, *, listing: str, after: str | None, limit: int) -> ChosenRows:
@@ -38,7 +56,7 @@ def choose_all(rows: int, *, listing: str, after: str | None, limit: int) -> Cho
     place = NumberedPlace.at(after, listing)
     first = max(0, place.number - limit) if place.back else place.number + 1
     last = min(rows, place.number if place.back else first + limit)
-    return _chosen(range(first, max(first, last)), first, rows, listing)
+    return ChosenRows(range(first, max(first, last)), place, first, rows)
 
 
 def choose(opened: Session, matching: str, *, listing: str, after: str | None, limit: int) -> ChosenRows:
@@ -51,15 +69,86 @@ def choose(opened: Session, matching: str, *, listing: str, after: str | None, l
     numbers = sorted(number for (number,) in found)
     first = numbers[0] if numbers else 0
     total, start = opened.row(f"SELECT count(*), count(*) FILTER (n < {first}) FROM matching")
-    return _chosen(numbers, start, total, listing)
+    return ChosenRows(numbers, place, start, total)
 
 
-def _chosen(numbers: Sequence[int], start: int, total: int, listing: str) -> ChosenRows:
-    more = bool(numbers) and start + len(numbers) < total
-    return ChosenRows(
-        numbers,
-        previous=make_cursor(listing + BACK, numbers[0]) if numbers and start else None,
-        next=make_cursor(listing, numbers[-1]) if more else None,
-        start=start,
-        total=total,
-    )
+def is_one_of(numbers: Sequence[int], column: str = "n") -> str:
+    """SQL: a number is one of these, which ascend; written so that no other row group is read."""
+    if not numbers:
+        return "false"
+    first, last = numbers[0], numbers[-1]
+    within = f"{column} >= {first} AND {column} <= {last}"
+    if last - first + 1 == len(numbers):
+        return within
+    return f"{within} AND {column} IN ({', '.join(str(one) for one in numbers)})"
+
+
+def read_numbered(
+    opened: Session, query: str, numbers: Sequence[int], *, back: bool = False
+) -> list[dict[str, Any]]:
+    """The rows of a query that have these numbers (``n``, ascending), as far as they fit on a page: the first ones, or
+    the last where the page leads ``back``.
+    """
+    if not numbers:
+        return []
+    rows = f"SELECT * FROM ({query}) WHERE {is_one_of(numbers)}"
+    described = opened.connection.sql(query)
+    types = dict(zip(described.columns, map(str, described.dtypes), strict=True))
+    widest = share_of_page(len(numbers))
+    cells = ", ".join(narrow_cells(types, widest, whole=("n",)))
+    found = opened.rows(f"SELECT {bytes_sql(types)} AS {ROW_BYTES}, {cells} FROM ({rows}) ORDER BY n")
+    sizes = [row.pop(ROW_BYTES) for row in found]
+    fitting = number_that_fits(reversed(sizes) if back else sizes)
+    first, last = (len(found) - fitting, len(found)) if back else (0, fitting)
+    if max(sizes[first:last], default=0) <= widest:
+        return found[first:last]
+    return opened.rows(f"SELECT * FROM ({query}) WHERE {is_one_of(numbers[first:last])} ORDER BY n")
+
+
+def share_of_page(rows: int) -> int:
+    """What each of so many rows may hold so that they fit whatever the others hold."""
+    return PAGE_BYTES // rows
+
+
+def number_that_fits(sizes: Iterable[int]) -> int:
+    """How many rows of these sizes, from the first on, a page has."""
+    taken = number = 0
+    for size in sizes:
+        taken += size
+        if number and taken > PAGE_BYTES:
+            break
+        number += 1
+    return number
+
+
+def bytes_sql(types: Mapping[str, str]) -> str:
+    """SQL of how many bytes the cells of a row take, by DuckDB's types of its columns; those of a fixed size are left
+    out, since rows do not differ by them.
+    """
+    sizes = [
+        f"octet_length({cell})" if kind == "BLOB" else f"strlen({cell}::VARCHAR)"
+        for cell, kind in _long(types)
+    ]
+    return f"coalesce(list_sum([{', '.join(sizes)}]), 0)::BIGINT" if sizes else "0::BIGINT"
+
+
+def narrow_cells(types: Mapping[str, str], widest: int, whole: Collection[str] = ()) -> list[str]:
+    """SQL of the columns of rows that tell their ``ROW_BYTES``: cells without a fixed size are NULL in rows that take
+    more than ``widest``, but for those of the columns ``whole``.
+    """
+    long = {cell for cell, _ in _long(types)} - set(whole)
+    return [
+        f"CASE WHEN {ROW_BYTES} <= {widest} THEN {cell} END AS {cell}" if cell in long else cell
+        for cell in types
+    ]
+
+
+def _long(types: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The columns whose values have no fixed size."""
+    return [
+        (cell, kind)
+        for cell, kind in types.items()
+        if kind in ("VARCHAR", "BLOB", "VARIANT")
+        or kind.endswith("]")
+        or kind.startswith(("STRUCT(", "MAP("))
+    ]

@@ -12,7 +12,7 @@ from merging.sql.equality import same_value
 from merging.sql.filtering import ChangedCells
 from merging.sql.paging import ChosenRows, choose, choose_all
 from merging.sql.quoting import literal
-from merging.sql.session import Session, session, tuples
+from merging.sql.session import Session, session
 from merging.sql.values import sql_form
 from merging.staging.layout import Layout
 from merging.staging.summary import GROUPS, MOST_GROUPS, Summary, groups_sql, marked_sql
@@ -41,12 +41,9 @@ class Pages:
             chosen = self._chosen(opened, wanted, after, limit)
             if not chosen.numbers:
                 return ChangesPage((), total=chosen.total)
-            found = opened.table(
-                f"SELECT {self._columns()} FROM {self.rows} WHERE {chosen.condition} ORDER BY n"
-            )
-        names = found.column_names
-        items = tuple(self._changed_row(dict(zip(names, values, strict=True))) for values in tuples(found))
-        return ChangesPage(items, chosen.next, chosen.previous, chosen.start, chosen.total)
+            shown, rows = chosen.read(opened, f"SELECT {self._columns()} FROM {self.rows}")
+        items = tuple(map(self._changed_row, rows))
+        return ChangesPage(items, shown.next, shown.previous, shown.start, shown.total)
 
     def row(self, key: Mapping[str, Any]) -> ChangedRow | None:
         """The row of a key, with values of the key columns' types; None where it is not among the rows."""
@@ -57,10 +54,7 @@ class Pages:
         ]
         with session() as opened:
             opened.expect_columns(len(self.layout.schema))
-            found = opened.table(
-                f"SELECT {self._columns()} FROM {self.rows} WHERE {' AND '.join(conditions)}"
-            )
-        rows = [dict(zip(found.column_names, values, strict=True)) for values in tuples(found)]
+            rows = opened.rows(f"SELECT {self._columns()} FROM {self.rows} WHERE {' AND '.join(conditions)}")
         return self._changed_row(rows[0]) if rows else None
 
     def _chosen(self, opened: Session, wanted: ChangesFilter, after: str | None, limit: int) -> ChosenRows:

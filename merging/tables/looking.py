@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from merging.errors import CutShort, InvalidFilter
 from merging.model import Column, KeyReport, TableInfo, TableVersion
 from merging.sql.equality import comparable
 from merging.sql.failures import naming_engine_failures
+from merging.sql.paging import ROW_BYTES, number_that_fits, share_of_page
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_sql
 from merging.sql.session import session
@@ -222,15 +223,21 @@ def preview(
                 nulls_first=back,
                 number=limit + 1,
                 columns=fetched,
+                widest=share_of_page(limit + 1),
             )
             page = reader.first_rows(asked, files)
             if looked is None or page.number > limit:
                 break
+        found, nearest = page.number, f"ORDER BY {order.sql(back=back)}"
+        sizes = opened.table(f"SELECT {ROW_BYTES} FROM {page.sql} {nearest} LIMIT {limit}")[0].to_pylist()
+        fitting = number_that_fits(sizes)
+        if max(sizes[:fitting], default=0) > share_of_page(limit + 1):
+            page = reader.first_rows(replace(asked, number=fitting, widest=None), files)
         rows = opened.user_rows(
-            f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM {page.sql} ORDER BY {order.sql()}"
+            f"SELECT {', '.join(column_sql(name) for name in fetched)} FROM {page.sql} {nearest} LIMIT {fitting}"
         )
-    more = len(rows) > limit
-    shown = rows[-limit:] if back else rows[:limit]
+    more = found > fitting
+    shown = rows[::-1] if back else rows
     following, previous = beside(place, order, shown, more=more)
     shown_rows = tuple({name: row[name] for name in wanted} for row in shown)
     return TablePage(

@@ -9,6 +9,7 @@ from merging.model import Choice, Conflict, ConflictKind, ConflictPolicy, Page, 
 from merging.sql.cursors import make_cursor, read_cursor
 from merging.sql.equality import digest_of, fingerprint
 from merging.sql.failures import naming_engine_failures
+from merging.sql.paging import read_numbered
 from merging.sql.session import Session
 from merging.sql.values import stored_value
 from merging.threeway.alignment import Alignment, MergedColumn
@@ -153,16 +154,24 @@ class Conflicts:
         if unresolved_only:
             conditions.append("x.choice IS NULL")
         found = self._session.rows(
-            "SELECT x.col, x.kind, x.digest, x.choice, x.pick, j.* FROM conflicts x JOIN moved j ON j.n = x.n "
+            "SELECT x.n, x.col, x.kind, x.digest, x.choice, x.pick FROM conflicts x "
             f"WHERE {' AND '.join(conditions)} ORDER BY x.n, x.col LIMIT {limit + 1}"
         )
-        items = tuple(self._conflict(row) for row in found[:limit])
-        last = found[limit - 1] if len(found) > limit else None
+        rows = rows_of_conflicts(self._session, "moved", [one["n"] for one in found[:limit]])
+        shown = [one for one in found[:limit] if one["n"] in rows]
+        items = tuple(self._conflict({**rows[one["n"]], **one}) for one in shown)
+        last = shown[-1] if len(found) > len(shown) else None
         return Page(items, make_cursor("conflicts", last["n"], last["col"]) if last else None)
 
     def _conflict(self, row: Mapping[str, Any]) -> Conflict:
         given = self._resolutions[row["pick"]] if row["choice"] == "custom" else None
         return conflict_of(self._session, self._alignment, row, given)
+
+
+def rows_of_conflicts(opened: Session, relation: str, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The rows that conflicts are in, by their numbers: as far as they fit onto a page."""
+    found = read_numbered(opened, f"SELECT * FROM {relation}", sorted(set(numbers)))
+    return {row["n"]: row for row in found}
 
 
 def page_of_schema(found: Sequence[Conflict], after: str | None, limit: int) -> Page[Conflict]:

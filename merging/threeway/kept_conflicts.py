@@ -31,13 +31,14 @@ from merging.model import Choice, Conflict, ConflictFilter, ConflictKind, Held, 
 from merging.sql.cursors import make_cursor, read_cursor
 from merging.sql.equality import differs
 from merging.sql.failures import naming_engine_failures
+from merging.sql.paging import is_one_of
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import literal
 from merging.sql.session import Session
 from merging.sql.values import read_text, sql_form
 from merging.store.space import naming_full_disks
 from merging.threeway.alignment import Alignment, MergedColumn
-from merging.threeway.conflicts import conflict_of, page_of_schema
+from merging.threeway.conflicts import conflict_of, page_of_schema, rows_of_conflicts
 from merging.threeway.plan import MergePlan, plan_on, resolve_staged
 from merging.threeway.request import MergeRequest
 from merging.threeway.resolutions import ROW, legal_choices, value_of
@@ -213,8 +214,10 @@ class KeptConflicts:
             f"SELECT x.n, x.col FROM {self._source(wanted)} WHERE (x.n > {n} OR (x.n = {n} AND x.col > {col})) "
             f"AND {condition} ORDER BY x.n, x.col LIMIT {limit + 1}"
         ).fetchall()
-        items = tuple(self._read(places[:limit]))
-        return Page(items, make_cursor("conflicts", *places[limit - 1]) if len(places) > limit else None)
+        rows = rows_of_conflicts(self._session, "joined", [n for n, _ in places[:limit]])
+        shown = [place for place in places[:limit] if place[0] in rows]
+        items = tuple(self._read(shown, rows))
+        return Page(items, make_cursor("conflicts", *shown[-1]) if len(places) > len(shown) else None)
 
     def matching(self, wanted: ConflictFilter, *, unresolved_only: bool = False) -> Iterator[Conflict]:
         """All of them, page by page. Raises InvalidFilter."""
@@ -242,7 +245,9 @@ class KeptConflicts:
                 "SELECT n, col FROM conflicts SEMI JOIN asked USING (digest) ORDER BY n, col"
             ).fetchall()
             self._session.connection.unregister("asked")
-            found = self._read(places)
+            numbers = sorted({n for n, _ in places})
+            rows = self._session.rows(f"SELECT * FROM joined WHERE {is_one_of(numbers)}")
+            found = self._read(places, {row["n"]: row for row in rows})
         return {(one.inputs_digest, one.column or ""): one for one in found}
 
     def value_of(self, column: str, value: Any, *, as_text: bool = False) -> Any:
@@ -252,19 +257,17 @@ class KeptConflicts:
         """
         return value_of(self.alignment, column, value, as_text=as_text)
 
-    def _read(self, places: Sequence[tuple[int, int]]) -> Iterator[Conflict]:
-        if not places:
-            return
-        numbers = sorted({n for n, _ in places})
-        rows = self._session.rows(
-            "SELECT x.col, x.kind, x.digest, x.beside, x.choice, x.pick, j.* FROM conflicts x "
-            "JOIN joined j ON j.n = x.n "
-            f"WHERE x.n BETWEEN {numbers[0]} AND {numbers[-1]} AND j.n BETWEEN {numbers[0]} AND {numbers[-1]} "
-            f"AND x.n IN ({', '.join(map(str, numbers))}) ORDER BY x.n, x.col"
+    def _read(
+        self, places: Sequence[tuple[int, int]], rows: Mapping[int, Mapping[str, Any]]
+    ) -> Iterator[Conflict]:
+        found = self._session.rows(
+            "SELECT n, col, kind, digest, beside, choice, pick FROM conflicts "
+            f"WHERE {is_one_of(sorted(rows))} ORDER BY n, col"
         )
         wanted = set(places)
-        for row in rows:
-            if (row["n"], row["col"]) in wanted:
+        for one in found:
+            if (one["n"], one["col"]) in wanted:
+                row = {**rows[one["n"]], **one}
                 yield conflict_of(self._session, self.alignment, row, self._custom(row))
 
     def _custom(self, row: Mapping[str, Any]) -> Resolution | None:

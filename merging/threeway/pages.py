@@ -8,6 +8,7 @@ from typing import Any
 from merging.model import ChangedRow, Operation, Page, RekeyedRow
 from merging.sql.cursors import NumberedPlace
 from merging.sql.equality import differs, same_value
+from merging.sql.paging import is_one_of, read_numbered
 from merging.sql.quoting import literal
 from merging.sql.session import Session
 from merging.threeway.alignment import Alignment
@@ -38,13 +39,18 @@ def changed_rows(
             *(f"f{column.position}" for column in alignment.values if column.filled),
         ]
     )
-    found = opened.rows(
-        f"SELECT j.*, m.action, {images} FROM merged m JOIN joined j ON j.n = m.n "
+    source = "merged m JOIN joined j ON j.n = m.n"
+    found = opened.connection.execute(
+        f"SELECT m.n FROM {source if column else 'merged m'} "
         f"WHERE {' AND '.join(conditions)} ORDER BY {place.order('m.n')} LIMIT {limit + 1}"
+    ).fetchall()
+    numbers = sorted(number for (number,) in found[:limit])
+    within = " AND ".join(is_one_of(numbers, of) for of in ("m.n", "j.n"))
+    shown = read_numbered(
+        opened, f"SELECT j.*, m.action, {images} FROM {source} WHERE {within}", numbers, back=place.back
     )
-    shown = place.shown(found, limit)
     items = [_changed_row(row, alignment) for row in shown]
-    return place.page(items, [row["n"] for row in shown], more=len(found) > limit)
+    return place.page(items, [row["n"] for row in shown], more=len(found) > len(shown))
 
 
 def _changes_column(cells: MergedCells, name: str) -> str:

@@ -376,9 +376,52 @@ def _unbounded(value: str, data_type: pa.DataType) -> str:
     """The same, of floating numbers in a form of which DuckDB knows no bounds: footers of others leave NaN out of
     theirs, and a filter that is true of it would leave out row groups that have it.
     """
-    if pa.types.is_floating(data_type) or (pa.types.is_struct(data_type) and holds_floating(data_type)):
+    if not holds_floating(data_type):
+        return value
+    length = _length_within(value, data_type)
+    if length is None:
         return f"CASE WHEN {value} IS NULL THEN NULL ELSE {value} END"
-    return value
+    # Of what is in a list DuckDB knows bounds through any CASE: there they are those of NaN, too, which no row takes.
+    nan = f"{_nan_sql(data_type)}::{duckdb_type(data_type)}"
+    return f"CASE WHEN {length} < 0 THEN {nan} ELSE {value} END"
+
+
+def _length_within(value: str, data_type: pa.DataType) -> str | None:
+    """How many elements the first list or map has that stands in a value; None where none does."""
+    if pa.types.is_map(data_type):
+        return f"cardinality({value})"
+    if not pa.types.is_struct(data_type):
+        return f"len({value})" if pa.types.is_nested(data_type) else None
+    parts = (
+        _length_within(f"struct_extract_at({value}, {index + 1})", data_type.field(index).type)
+        for index in range(data_type.num_fields)
+    )
+    return next((part for part in parts if part is not None), None)
+
+
+def _nan_sql(data_type: pa.DataType) -> str:
+    """A value of a type in which every floating number is NaN, and of all else as little as there can be."""
+    if pa.types.is_floating(data_type):
+        return "'nan'::DOUBLE"
+    if pa.types.is_struct(data_type):
+        return f"row({', '.join(_nan_sql(field.type) for field in data_type)})"
+    if pa.types.is_map(data_type):
+        key = data_type.key_type
+        of_key = _nan_sql(key) if holds_floating(key) else _some_sql(key)
+        return f"map([{of_key}], [{_nan_sql(data_type.item_type)}])"
+    if pa.types.is_nested(data_type):
+        return f"[{_nan_sql(data_type.value_type)}]"
+    return f"NULL::{duckdb_type(data_type)}"
+
+
+def _some_sql(data_type: pa.DataType) -> str:
+    """A value of a type, not NULL: keys of maps never are."""
+    if pa.types.is_struct(data_type):
+        return f"row({', '.join(_some_sql(field.type) for field in data_type)})"
+    if pa.types.is_nested(data_type):
+        return f"[]::{duckdb_type(data_type)}"
+    written = "2000-01-01" if pa.types.is_temporal(data_type) else "0"
+    return f"'{written}'::{duckdb_type(data_type)}"
 
 
 def _fresh(files: Sequence[DataFile]) -> tuple[str, str]:

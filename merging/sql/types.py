@@ -114,7 +114,21 @@ def cast(expression: str, source: pa.DataType, target: pa.DataType) -> str:
     """SQL of a value of one column type as another; NULL where it does not fit."""
     if source == target:
         return expression
+    if not _share_fields(source, target):  # which no cast of DuckDB's takes for NULL
+        return null_of(target)
     return f"TRY_CAST({expression} AS {duckdb_type(target)})"
+
+
+def _share_fields(source: pa.DataType, target: pa.DataType) -> bool:
+    """Whether each two structs that stand for one another in two types have a field of one name, at every depth."""
+    if pa.types.is_struct(source) and pa.types.is_struct(target):
+        held = {field.name.lower(): field.type for field in source}
+        both = [(held[field.name.lower()], field.type) for field in target if field.name.lower() in held]
+        return bool(both) and all(_share_fields(*one) for one in both)
+    if source.num_fields != target.num_fields or pa.types.is_struct(source) or pa.types.is_struct(target):
+        return not source.num_fields and not target.num_fields
+    parts = range(source.num_fields)
+    return all(_share_fields(source.field(part).type, target.field(part).type) for part in parts)
 
 
 def null_of(data_type: pa.DataType) -> str:

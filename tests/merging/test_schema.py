@@ -317,7 +317,16 @@ def test_a_renamed_key_is_refused(mapped: World) -> None:
         mapped.merge(staged)
 
 
-@pytest.mark.parametrize("change", ["renamed", "another of the name"])
+#: What was done to the fields ``x`` and ``y``: what a row holds now that held 1 and ``y1``.
+INSIDE: dict[str, Callable[[int, str], dict[str, Any]]] = {
+    "renamed": lambda x, y: {"x 1": x, "y": y},
+    "all renamed": lambda x, y: {"x 1": x, "y 1": y},
+    "names swapped": lambda x, y: {"y": x, "x": y},
+    "another of the name": lambda _, y: {"x": None, "y": y},
+}
+
+
+@pytest.mark.parametrize("change", INSIDE)
 def test_fields_inside_a_column_that_changed_meanwhile_are_nobodys_edit(tmp_path: Path, change: str) -> None:
     """A row stands where it stood, and its base image does not tell what its fields of today hold."""
     schema = pa.schema(
@@ -332,8 +341,12 @@ def test_fields_inside_a_column_that_changed_meanwhile_are_nobodys_edit(tmp_path
     staged = world.stage([{"id": 1, "a": 5}])
 
     def changed(metadata: dict[str, Any], fields: dict[str, Any]) -> None:
-        [part] = [one for one in fields["s"]["type"]["fields"] if one["name"] == "x"]
-        if change == "renamed":
+        [part, other] = fields["s"]["type"]["fields"]
+        if change == "all renamed":
+            part["name"], other["name"] = "x 1", "y 1"
+        elif change == "names swapped":
+            part["name"], other["name"] = "y", "x"
+        elif change == "renamed":
             part["name"] = "x 1"
         else:
             part["metadata"] = {"delta.columnMapping.id": 99, "delta.columnMapping.physicalName": "col-99"}
@@ -343,10 +356,9 @@ def test_fields_inside_a_column_that_changed_meanwhile_are_nobodys_edit(tmp_path
     with world.plan(staged) as made:
         assert (dict(made.cells_updated), len(made.conflicts)) == ({"a": 1}, 0)
     world.merge(staged)
-    held = {"x 1": 1, "y": "y1"} if change == "renamed" else {"x": None, "y": "y1"}
     [first, second] = merging.preview(world.uri, primary_keys=["id"]).rows
-    assert first == {"id": 1, "a": 5, "s": held}
-    assert second["s"]["y"] == "y2"
+    assert first == {"id": 1, "a": 5, "s": INSIDE[change](1, "y1")}
+    assert second == {"id": 2, "a": 2, "s": INSIDE[change](2, "y2")}
 
 
 def map_columns(world: World, **renamed: str) -> None:

@@ -65,6 +65,8 @@ def set_limits(given: Limits) -> None:
 #: What DuckDB 2.0 would look up a second time: the first rows in an order of several files whose scan tells
 #: `file_index`, and that breaks ("Attempted to access index … within vector").
 _LEFT_OUT = "late_materialization"
+#: Optimizers that compare every column of a statement with each other one.
+_SQUARE = ("projection_placement", "common_subexpressions", "statistics_propagation")
 
 
 class Session:
@@ -93,13 +95,13 @@ class Session:
         """Prepare for statements over a number of columns, so that their cost is linear in it.
 
         Each step of a statement holds a vector of every column, once a thread, whatever the number of rows: rows of
-        thousands of columns need more memory than the limit grants to tables of any length. And the optimizers that
-        move projections and look for what is computed twice compare every column with each other one.
+        thousands of columns need more memory than the limit grants to tables of any length. And some optimizers compare
+        every column with each other one.
         """
         if number <= _MANY_COLUMNS:
             return
         self.execute("SET threads = 1")
-        self.execute(f"SET disabled_optimizers = '{_LEFT_OUT},projection_placement,common_subexpressions'")
+        self.execute(f"SET disabled_optimizers = '{','.join((_LEFT_OUT, *_SQUARE))}'")
         grant_memory(self.connection, number * _BYTES_A_COLUMN)
 
     def expect_rows(self, number: int, width: int) -> None:

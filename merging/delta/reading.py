@@ -525,14 +525,21 @@ def _dead_table(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files
 
 
 def register_positions(
-    connection: duckdb.DuckDBPyConnection, indexes: np.ndarray, numbers: np.ndarray
+    connection: duckdb.DuckDBPyConnection,
+    indexes: np.ndarray,
+    numbers: np.ndarray,
+    *,
+    for_cursors: bool = False,
 ) -> str:
-    """A fresh temporary table (file_index, row_number) of these positions; its name."""
+    """A fresh temporary table (file_index, row_number) of these positions; its name. Where it is `for_cursors` those of
+    the connection see it, too.
+    """
     name = f"headgate_positions_{next(_names)}"
     source = f"{name}_source"
     _register(connection, source, indexes, numbers)
+    kind = "TABLE" if for_cursors else "TEMP TABLE"
     try:
-        connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {source}")
+        connection.execute(f"CREATE {kind} {name} AS SELECT * FROM {source}")
     finally:
         connection.unregister(source)
     return name

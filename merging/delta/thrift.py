@@ -45,10 +45,25 @@ def read_struct(data: bytes, at: int = 0, depth: int = 0) -> tuple[Struct, int]:
             field += head >> 4
         else:
             field, at = _integer(data, at)
-        if kind in (TRUE, FALSE):  # the kind itself is the value
+        # What most fields are is read here: a call for each takes longer than to read it.
+        if kind in _NUMBERS:
+            number = data[at]
+            at += 1
+            if number > 127:
+                number, at = read_varint(data, at - 1)
+            found[field, kind] = (number >> 1) ^ -(number & 1)
+        elif kind == BINARY:
+            length = data[at]
+            at += 1
+            if length > 127:
+                length, at = read_varint(data, at - 1)
+            found[field, kind], at = _bytes(data, at, length)
+        elif kind == STRUCT:
+            found[field, kind], at = read_struct(data, at, depth + 1)
+        elif kind in (TRUE, FALSE):  # the kind itself is the value
             found[field, kind] = kind == TRUE
-            continue
-        found[field, kind], at = _value(data, at, kind, depth)
+        else:
+            found[field, kind], at = _value(data, at, kind, depth)
 
 
 def structs_in(struct: Struct, field: int) -> ListOf:

@@ -24,6 +24,8 @@ from merging.delta.writing.row_ids import keeps_row_ids, kept_columns
 from merging.delta.writing.splicing import splice
 
 _REWRITERS = 2
+#: Where a page ends at the latest, as most write it: smaller files have one of each column, and keep none.
+_ROWS_OF_A_PAGE = 20_000
 _ROWS_PER_GROUP = 24_576  # two files are in hand at a time
 
 
@@ -40,9 +42,11 @@ class DuckDBFiles:
         whole = all(one.removed is None for one in rewrites)
         # One connection a file: encoding is what takes the time, and one file's is not shared between threads. Whole
         # files put together may be large, and nobody waits for them.
+        gone = _all_removed(self._connection, rewrites)
         with ThreadPoolExecutor(max_workers=1 if whole else _REWRITERS) as pool:
             tasks = [
-                pool.submit(_rewritten, self._connection.cursor(), snapshot, fields, one) for one in rewrites
+                pool.submit(_rewritten, self._connection.cursor(), snapshot, fields, one, gone)
+                for one in rewrites
             ]
             try:
                 return [task.result() for task in tasks]
@@ -70,14 +74,27 @@ class DuckDBFiles:
             )
 
 
+def _all_removed(connection: duckdb.DuckDBPyConnection, rewrites: Sequence[Rewrite]) -> str:
+    """A table (file_index, row_number) of the rows that all the files lose: one of its own for each took longer than
+    to leave them out."""
+    removed = {one.files[0]: one.removed for one in rewrites if one.removed is not None}
+    indexes = np.repeat([*removed], [len(numbers) for numbers in removed.values()]).astype(np.int64)
+    numbers = np.concatenate([np.empty(0, np.int64), *removed.values()])
+    return register_positions(connection, indexes, numbers, for_cursors=True)
+
+
 def _rewritten(
-    cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, fields: Sequence[TableField], one: Rewrite
+    cursor: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    fields: Sequence[TableField],
+    one: Rewrite,
+    gone: str,
 ) -> WrittenFile:
     with cursor:
         cursor.execute("SET TimeZone = 'UTC'")
         if one.removed is None:
             return _together(cursor, snapshot, fields, one)
-        return _without(cursor, snapshot, fields, one, one.removed)
+        return _without(cursor, snapshot, fields, one, one.removed, gone)
 
 
 def _without(
@@ -86,22 +103,24 @@ def _without(
     fields: Sequence[TableField],
     one: Rewrite,
     removed: np.ndarray,
+    gone: str,
 ) -> WrittenFile:
     [index] = one.files
     file = snapshot.files[index]
     with snapshot.store.keeping(snapshot.store.relative(file.path), one.path):
-        spliced = splice(snapshot, file, fields, removed, one.path)
-        if spliced is not None:
-            require_same_pages(cursor, snapshot, index, removed, one.path)
-            return spliced
-        positions = register_positions(cursor, np.full(len(removed), index), removed)
+        if snapshot.stored_records(file) > _ROWS_OF_A_PAGE:
+            spliced = splice(snapshot, file, fields, removed, one.path)
+            if spliced is not None:
+                require_same_pages(cursor, snapshot, index, removed, one.path)
+                return spliced
         names = [field.name for field in fields]
         kept_ids = keeps_row_ids(snapshot)
         source = scan_sql(cursor, snapshot, names, files=[index], with_positions=True, row_ids=kept_ids)
         written = copy_to(
             cursor,
             snapshot,
-            f"SELECT s.* FROM ({source}) s ANTI JOIN {positions} r ON s.row_number = r.row_number",
+            f"SELECT s.* FROM ({source}) s ANTI JOIN (SELECT row_number FROM {gone} WHERE file_index = {index}) r "
+            "ON s.row_number = r.row_number",
             fields,
             one.path,
             further=kept_columns(snapshot, ROW_ID, ROW_COMMIT_VERSION),

@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 
 from merging import delta
 from merging.delta import content_checks, pages, runs
+from merging.delta.actions import DataFile
+from merging.delta.reading import register_positions
 from merging.delta.thrift import BadThrift, read_struct, write_struct, write_varint
 from merging.delta.writing import by_duckdb as writing_files
 from merging.delta.writing import splicing
@@ -111,8 +113,9 @@ WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 
 @pytest.fixture(autouse=True)
 def _everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files lose rows in most pages."""
+    """Small files lose rows in most pages, and have few."""
     monkeypatch.setattr(splicing, "_MOST_TOUCHED", 1.0)
+    monkeypatch.setattr(writing_files, "_ROWS_OF_A_PAGE", 0)
 
 
 def exact_bounds(table: pa.Table) -> dict[str, Any]:
@@ -441,6 +444,38 @@ def test_what_stands_for_texts_that_went_is_no_text_of_theirs(tmp_path: Path) ->
     with duckdb.connect() as connection:
         found = connection.sql(f"SELECT t, count(*) FROM '{new}' GROUP BY t").fetchall()
     assert dict(found) == {str(n): 100 for n in range(1, 31) if n not in (7, 21, 3)}
+
+
+def test_small_files_are_not_looked_through(
+    tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one page of each column. Nor are the rows that they lose listed for each of them."""
+    looked: list[str] = []
+    listed: list[int] = []
+    real = splicing.splice
+
+    def noted(snapshot: delta.Snapshot, file: DataFile, *given: Any) -> delta.WrittenFile | None:
+        looked.append(file.path)
+        return real(snapshot, file, *given)
+
+    def counted(connection: Any, indexes: np.ndarray, numbers: np.ndarray, **given: Any) -> str:
+        listed.append(len(numbers))
+        return register_positions(connection, indexes, numbers, **given)
+
+    monkeypatch.setattr(writing_files, "splice", noted)
+    monkeypatch.setattr(writing_files, "register_positions", counted)
+    monkeypatch.setattr(writing_files, "_ROWS_OF_A_PAGE", 20_000)
+    uri = str(tmp_path / "table")
+    for first, rows in ((0, 20_001), (30_000, 20_000), (60_000, 50)):
+        numbers = pa.array(range(first, first + rows), pa.int64())
+        deltalake.write_deltalake(uri, pa.table({"id": numbers}), mode="append")
+    [large] = [file.path for file in delta.open_snapshot(uri).files if file.num_records == 20_001]
+    merger.merge(uri, delete=[5_000, 35_000, 35_001, 60_020])
+    assert (looked, listed) == ([large], [4])
+    assert_all_readers_agree(uri)
+    left = [n for n in [*range(20_001), *range(30_000, 50_000), *range(60_000, 60_050)]
+            if n not in (5_000, 35_000, 35_001, 60_020)]  # fmt: skip
+    assert sorted(row[0] for row in own_rows(uri)) == left
 
 
 @pytest.mark.parametrize("codec", [1, 2, 6])

@@ -87,6 +87,7 @@ class Session:
             )
             self.connection = lent.connection
             self._folder = spill
+            self._threads = limits().threads
             self.rows_are_wide = False
             self._end = weakref.finalize(self, ENGINES.take_back, lent)
             self.connection.execute("SET TimeZone = 'UTC'")
@@ -100,7 +101,7 @@ class Session:
         """
         if number <= _MANY_COLUMNS:
             return
-        self.execute("SET threads = 1")
+        self._work_with(1)
         self.execute(f"SET disabled_optimizers = '{','.join((_LEFT_OUT, *_SQUARE))}'")
         grant_memory(self.connection, number * _BYTES_A_COLUMN)
 
@@ -111,12 +112,17 @@ class Session:
         """
         self.rows_are_wide = min(number, _ROWS_OF_A_VECTOR) * width > _WIDE
         if self.rows_are_wide:
-            self.execute("SET threads = 1")
+            self._work_with(1)
 
-    def hold(self, name: str, query: str) -> None:
-        """Hold what a query finds under a name, for good: wide rows in a file of which few are read at a time."""
+    def hold(self, name: str, query: str, *, as_read: bool = False) -> None:
+        """Hold what a query finds under a name, for good: wide rows in a file of which few are read at a time.
+
+        ``as_read``: the order of its rows is that of the one file that it reads. One thread does that sooner than two:
+        they would hold apart what each row group gives, and copy it once more to put it together.
+        """
         if not self.rows_are_wide:
-            self.execute(f"CREATE TABLE {name} AS {query}")
+            with self._working_with(1 if as_read else self._threads):
+                self.execute(f"CREATE TABLE {name} AS {query}")
             return
         os.makedirs(self._folder, exist_ok=True)
         path = literal(os.path.join(self._folder, f"{name}.parquet"))
@@ -125,6 +131,21 @@ class Session:
             "COMPRESSION lz4_raw, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 1)"
         )
         self.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({path})")
+
+    @contextmanager
+    def _working_with(self, threads: int) -> Iterator[None]:
+        before = self._threads
+        self._work_with(threads)
+        try:
+            yield
+        finally:
+            with suppress(duckdb.Error):  # what broke the engine is said
+                self._work_with(before)
+
+    def _work_with(self, threads: int) -> None:
+        if threads != self._threads:
+            self.execute(f"SET threads = {threads}")
+            self._threads = threads
 
     def counts(self, query: str, conditions: Sequence[str]) -> list[int]:
         """How many rows of a query fulfil each of the conditions. One list of counts is planned in linear time."""

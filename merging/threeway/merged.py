@@ -167,7 +167,7 @@ def merge_rows(
         f"FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL{'' if untouched else ' ORDER BY n'}"
     )
     if final:
-        opened.hold("merged", rows)
+        opened.hold("merged", rows, as_read=untouched)
     else:
         opened.execute(f"CREATE TABLE merged AS {rows}")
 

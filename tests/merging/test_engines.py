@@ -165,3 +165,32 @@ def test_a_session_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
     opened.close()
     del opened
     assert len(taken) == 1
+
+
+def threads_of(opened: Session) -> int:
+    return opened.number("SELECT current_setting('threads')")
+
+
+def test_rows_that_are_held_as_they_are_read_keep_one_thread_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.parquet"
+    duckdb.execute(f"COPY (SELECT range AS n FROM range(50_000)) TO '{path}' (ROW_GROUP_SIZE 2048)")
+    seen: list[int] = []
+    execute = Session.execute
+
+    def noted(opened: Session, statement: str, parameters: Any = None) -> None:
+        execute(opened, statement, parameters)
+        if statement.startswith("CREATE TABLE"):
+            seen.append(threads_of(opened))
+
+    monkeypatch.setattr(Session, "execute", noted)
+    opened = Session()
+    opened.hold("first", f"SELECT n FROM read_parquet('{path}')", as_read=True)
+    opened.hold("second", "SELECT n FROM first ORDER BY -n")
+    assert (seen, threads_of(opened)) == ([1, 2], 2)
+    assert opened.connection.execute("SELECT n FROM first").fetchnumpy()["n"].tolist() == [*range(50_000)]
+    with pytest.raises(duckdb.Error):
+        opened.hold("third", "SELECT nothing", as_read=True)
+    assert threads_of(opened) == 2
+    opened.close()

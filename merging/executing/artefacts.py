@@ -38,6 +38,7 @@ VALIDATION = "validation.json"
 FORMAT_VERSION = 2
 KNOWN_FORMATS = (1, 2)
 """The first had every column twice in its images."""
+_ROWS_PER_GROUP = 20_480
 _BYTES_PER_GROUP = 16 << 20
 
 
@@ -69,33 +70,45 @@ def find_summary(request: MergeRequest) -> dict[str, Any] | None:
 
 
 @contextmanager
-def writing_images(plan: MergePlan) -> Iterator[None]:
+def writing_images(plan: MergePlan, rows: int) -> Iterator[None]:
     """Write diff and images of a plan, if its request wants them, while the block writes the files of its commit: each
-    of them has stretches in which it keeps one core busy and no more. Of wide rows both would hold too many.
+    of the three keeps one core busy and no more, for most of its time. Of few ``rows`` to start a thread for each takes
+    as long as it spares; of wide ones they would hold too many.
 
-    Both have ended where this ends. Raises what the block raises, else what stopped the writing.
+    All have ended where this ends. Raises what the block raises, else what stopped the writing.
     """
     folder = artefact_folder(plan.request)
     if folder is None:
         yield
         return
-    if plan.session.rows_are_wide:
-        yield
-        _write_images(plan, plan.session.connection.cursor(), folder)
-        return
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        written = pool.submit(_write_images, plan, plan.session.connection.cursor(), folder)
-        yield
-    written.result()
-
-
-def _write_images(plan: MergePlan, cursor: duckdb.DuckDBPyConnection, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    wanted = ((DIFF, _diff_sql(plan)), (IMAGES, _images_sql(plan)))
+    if plan.session.rows_are_wide:
+        yield
+        for name, query in wanted:
+            _write(plan.session.connection.cursor(), query, folder / name)
+        return
+    with ThreadPoolExecutor(max_workers=len(wanted) if rows > _ROWS_PER_GROUP else 1) as pool:
+        written = [
+            pool.submit(_write, plan.session.connection.cursor(), query, folder / name)
+            for name, query in wanted
+        ]
+        yield
+    for one in written:
+        one.result()
+
+
+def _write(cursor: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    # Of small row groups few rows are read to trace one. The second version of the format takes a quarter less time;
+    # nobody looks for a value by its Bloom filter here.
     with cursor, naming_engine_failures():
         cursor.execute("SET TimeZone = 'UTC'")
-        _copy(cursor, _diff_sql(plan), folder / DIFF)
-        _copy(cursor, _images_sql(plan), folder / IMAGES)
+        cursor.execute(
+            f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, "
+            f"ROW_GROUP_SIZE {_ROWS_PER_GROUP}, ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}, WRITE_BLOOM_FILTER false)"
+        )
+    flush_file(path)
 
 
 def write_artefacts(
@@ -135,16 +148,6 @@ def _validation_json(report: ValidationReport) -> dict[str, Any]:
     ]
     expectations = report.expectations.as_json() if report.expectations is not None else None
     return {"ok": report.ok, "checks": checks, "expectations": expectations}
-
-
-def _copy(cursor: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    # Small row groups are written in parallel, and few of them are read to trace one row. The second version of the
-    # format takes a quarter less time; nobody looks for a value by its Bloom filter here.
-    cursor.execute(
-        f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, "
-        f"ROW_GROUP_SIZE 20480, ROW_GROUP_SIZE_BYTES {_BYTES_PER_GROUP}, WRITE_BLOOM_FILTER false)"
-    )
-    flush_file(path)
 
 
 def _diff_sql(plan: MergePlan) -> str:

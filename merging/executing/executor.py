@@ -163,8 +163,13 @@ class MergeExecutor:
     def _prepared(self, made: MergePlan, writer: TableWriter) -> PreparedCommit:
         """The files of the commit and, beside them, the images of the rows that it changes: all of them or none."""
         prepared = None
+        changed = made.rows_added + made.rows_updated + made.rows_deleted
         try:
-            with writing_images(made), naming_engine_failures(made.snapshot.uri):
+            with (
+                made.session.scanning(changed),
+                writing_images(made, changed),
+                naming_engine_failures(made.snapshot.uri),
+            ):
                 prepared = prepare(
                     made.session.connection,
                     made.snapshot,

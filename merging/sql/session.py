@@ -28,6 +28,8 @@ _ROWS_OF_A_VECTOR = 2_048
 #: So many bytes of a vector's rows are wide: a merge holds some six images of each at a time.
 _WIDE = 32 << 20
 _BYTES_OF_A_GROUP = 8 << 20
+#: DuckDB's, of its own tables.
+_ROWS_OF_A_GROUP = 122_880
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,14 @@ class Session:
             "COMPRESSION lz4_raw, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 1)"
         )
         self.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({path})")
+
+    @contextmanager
+    def scanning(self, rows: int) -> Iterator[None]:
+        """For statements that read so many rows which are held: a table is read by a thread for each of its groups.
+        More than those only hand rows to each other, which takes longer.
+        """
+        with self._working_with(max(1, min(self._threads, -(-rows // _ROWS_OF_A_GROUP)))):
+            yield
 
     @contextmanager
     def _working_with(self, threads: int) -> Iterator[None]:

@@ -21,8 +21,8 @@ SPARK_ABOVE = 32 << 30
 @dataclass(frozen=True)
 class EngineChoice:
     """``auto`` takes Spark where more than ``spark_above`` bytes of data files can hold what is looked for, or are to
-    be written again, and a cluster is connected. ``spark`` asks for it whatever there is to read or write; reading
-    nothing needs no engine.
+    be written again, and a cluster is connected. ``spark`` asks for it whatever there is to look for; where nothing
+    is, since no row moved, files are written again as with ``auto``.
     """
 
     engine: EngineSetting = "auto"
@@ -51,20 +51,26 @@ def choice_for(table_uri: str) -> EngineChoice:
 
 
 def engine_for(
-    opened: Session, table_uri: str, size: int, while_waiting: Callable[[], None] | None = None
+    opened: Session,
+    table_uri: str,
+    size: int,
+    while_waiting: Callable[[], None] | None = None,
+    *,
+    none_moved: bool = False,
 ) -> Engine:
-    """What reads so many bytes of a table's files for a session, or writes them again. Raises ClusterFailed where that
-    is to be Spark, and no cluster is known.
+    """What reads so many bytes of a table's files for a session, or writes them again; ``none_moved`` where no row had
+    to be looked for. Raises ClusterFailed where that is to be Spark, and no cluster is known.
     """
     choice = choice_for(table_uri)
     if choice.engine == "duckdb":
         return DuckDBEngine(opened)
+    always = choice.engine == "spark" and not none_moved
     if choice.cluster is None:
-        if choice.engine == "spark":
+        if always:
             raise ClusterFailed(
                 "", "The dataset is to be read by Spark, and its connection has no cluster.", retriable=False
             )
         return DuckDBEngine(opened)
-    if choice.engine == "spark" or size > choice.spark_above:
+    if always or size > choice.spark_above:
         return SparkConnectEngine(opened, choice.cluster, while_waiting)
     return DuckDBEngine(opened)

@@ -518,8 +518,11 @@ class SparkConnectEngine:
         kind = _status(error)
         if kind in _REFUSED:
             return self._failure("It does not let Headgate in: look at its token and what that may do.")
-        if "SESSION_NOT_FOUND" in said or "SESSION_CHANGED" in said or "SESSION_CLOSED" in said:
-            return self._failure("It lost the session in the middle of the work.", retriable=True)
+        if any(lost in said for lost in _LOST):
+            return self._failure(
+                "It lost the session in the middle of the work, or somebody ended the work there.",
+                retriable=True,
+            )
         if kind == "UNIMPLEMENTED":
             return self._failure("What answers there speaks no Spark Connect.")
         if kind in _AWAY or "RETRIES_EXCEEDED" in said:
@@ -649,6 +652,15 @@ class _Aggregating:
 
 
 _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+#: How Spark names what became of a session, and of the work in it, that somebody else ended: which of them comes first
+#: is chance.
+_LOST = (
+    "SESSION_NOT_FOUND",
+    "SESSION_CHANGED",
+    "SESSION_CLOSED",
+    "OPERATION_CANCELED",
+    "OPERATION_ABANDONED",
+)
 _AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED")
 
 

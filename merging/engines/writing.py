@@ -33,11 +33,19 @@ class EngineWrite:
 class TableWriter:
     """Writes the data files of one commit on top of a version, with rows of one session; see ``FileWriter``.
 
-    ``while_waiting`` is called about twice a second while a cluster works; what it raises ends the work.
+    ``while_waiting`` is called about twice a second while a cluster works; what it raises ends the work. ``none_moved``
+    where no row had to be looked for: then a cluster is needed only for what is too much for one machine.
     """
 
-    def __init__(self, opened: Session, while_waiting: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        opened: Session,
+        while_waiting: Callable[[], None] | None = None,
+        *,
+        none_moved: bool = False,
+    ) -> None:
         self._opened = opened
+        self._none_moved = none_moved
         self._while_waiting = while_waiting
         self.writes: list[EngineWrite] = []
         self._writes_new_rows: Engine = DuckDBEngine(opened)
@@ -48,7 +56,9 @@ class TableWriter:
         """See ``FileWriter``. What an engine would read otherwise than we do, DuckDB writes again."""
         indexes = [index for one in rewrites for index in one.files]
         size = sum(file.size for file in snapshot.files.at(indexes))
-        engine = engine_for(self._opened, snapshot.uri, size, self._while_waiting)
+        engine = engine_for(
+            self._opened, snapshot.uri, size, self._while_waiting, none_moved=self._none_moved
+        )
         try:
             return self._rewrite(engine, snapshot, fields, rewrites)
         except NotSaid as error:

@@ -145,7 +145,9 @@ class MergeExecutor:
             "deleted_share": made.deleted_share,
         }
         self._enter("writing", **effect)
-        writer = TableWriter(made.session, lambda: self.progress("writing", **effect))
+        writer = TableWriter(
+            made.session, lambda: self.progress("writing", **effect), none_moved=not made.reads
+        )
         prepared = self._prepared(made, writer)
         facts["writes"] = [dict(vars(one)) for one in writer.writes]
         facts["bytes_written"] = prepared.bytes_written

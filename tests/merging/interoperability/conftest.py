@@ -150,5 +150,6 @@ def standalone() -> Iterator[StandaloneCluster]:
 @pytest.fixture
 def by_spark(standalone: StandaloneCluster) -> Iterator[EngineChoice]:
     """The cluster, whatever there is to read; what a test chose is over with it."""
-    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300))
+    # Whatever the size, also what no row had to be looked for.
+    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300), spark_above=0)
     merging.set_engines(lambda _: EngineChoice())

@@ -284,7 +284,7 @@ def test_a_server_that_is_killed_while_it_rewrites(
         slow_down(hindered)
         if store_is_away:
             hindered.setattr("merging.store.stores.LocalStore.remove_folder", away)
-        chosen(EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=120)))
+        chosen(EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=120), spark_above=0))
         with pytest.raises(merging.ClusterFailed, match="went away") as gone:
             merging.merge(request, killed_once_it_writes(server))
     assert gone.value.retriable

@@ -85,22 +85,30 @@ def _place_in_catalog(name: str, asked: Sequence[Connection]) -> WrittenPlace:
             f"{UNITY_CATALOG.name} in one.",
             retriable=False,
         )
-    elsewhere = ""
+    refused: list[str] = []
     for connection in asked:
-        catalog = catalog_of(connection)
-        table = catalog and catalog.table(name)
-        if not table:
+        try:
+            catalog = catalog_of(connection)
+            table = catalog and catalog.table(name)
+        except (CatalogRefuses, merging.MergeError) as error:
+            refused.append(str(error))
             continue
-        address = canonical_table_uri(table.location)
-        if connection_at(address) == connection:
+        address = _spelled(table.location) if table else ""
+        if table and connection_at(address) == connection:
             return WrittenPlace(address, name)
-        elsewhere = f"{name} lies at {address}, to which no connection with that catalogue leads."
+        if table:
+            refused.append(f"{name} lies outside of the root of the connection {connection.name}.")
     hosts = ", ".join(sorted({urlsplit(one.options[UNITY_CATALOG.name]).netloc for one in asked}))
-    raise CatalogRefuses(
-        elsewhere
-        or f"There is no table {name} in {hosts}, or none to be seen with the token of its connection.",
-        retriable=False,
-    )
+    nowhere = f"There is no table {name} in {hosts}, or none to be seen with the token of its connection."
+    raise CatalogRefuses(" ".join(refused) or nowhere, retriable=False)
+
+
+def _spelled(location: str) -> str:
+    """The one address of how a catalogue spells where a table lies; empty where nothing can lie there."""
+    try:
+        return canonical_table_uri(location)
+    except InvalidInput:
+        return ""
 
 
 def shown_address(written: str) -> str:
@@ -217,7 +225,7 @@ def options_by_catalog(connection: Connection, name: str, address: str) -> Mappi
     if endpoint := endpoint_that_vouches(plain):
         raise _vouches(connection, endpoint)
     known_by = (connection.pk, opened_as(connection))
-    key = kept_key(catalog, name, connection.kind, address, known_by=known_by, spelled=canonical_table_uri)
+    key = kept_key(catalog, name, connection.kind, address, known_by=known_by, spelled=_spelled)
     is_amazon = connection.kind == S3.value and "aws_endpoint_url" not in plain and settings.AWS_ENDPOINT_URL
     return {**plain, **key, **(_of_amazon(connection.root, plain) if is_amazon else {})}
 

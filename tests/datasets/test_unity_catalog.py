@@ -256,10 +256,11 @@ def test_what_lies_elsewhere_now_is_not_opened(lake: Connection, table: str, cat
     """Somebody may make another table of that name: nothing is merged into it unseen."""
     dataset = registered(None)
     unity_catalog._kept.clear()
-    catalogue.knows(NAME, "s3://tables/another")
-    with pytest.raises(TableUnreachable, match="lies at another place than it did") as failed:
-        merging.inspect_table(dataset.table_uri)
-    assert not failed.value.retriable
+    for place in ("s3://tables/another", "r2://bucket/x"):
+        catalogue.knows(NAME, place)
+        with pytest.raises(TableUnreachable, match="lies at another place than it did") as failed:
+            merging.inspect_table(dataset.table_uri)
+        assert not failed.value.retriable
     del catalogue.tables[NAME]
     with pytest.raises(TableUnreachable, match=r"There is no table main\.sales\.customers in"):
         merging.inspect_table(dataset.table_uri)
@@ -284,9 +285,9 @@ def test_what_lies_elsewhere_now_is_not_opened(lake: Connection, table: str, cat
         ("uc://main.sales.view", "main.sales.view is no Delta table with files of its own"),
         (
             "uc://main.sales.away",
-            "lies at s3://elsewhere/x, to which no connection with that catalogue leads",
+            "lies outside of the root of the connection lake.",
         ),
-        ("uc://main.sales.odd", "Nothing is opened at r2:// here"),
+        ("uc://main.sales.odd", "lies outside of the root of the connection lake."),
         ("uc://main.sales.down", "it answers 503 (TEMPORARILY_UNAVAILABLE)"),
         (
             "uc://main.sales.mine",
@@ -308,6 +309,18 @@ def test_names_that_lead_nowhere_are_told(
         look_at_table(table_uri=written, actor=operator)
     assert sentence in refused.value.message
     assert refused.value.data["errors"]["table_uri"] == [refused.value.message]
+
+
+def test_a_catalogue_that_is_away_hides_no_other(lake: Connection, table: str, operator: User) -> None:
+    connections.create_connection(
+        actor=operator,
+        name="a-first",
+        root="s3://other",
+        options={"unity_catalog_endpoint": "http://localhost:9", "allow_http": "true"},
+    )
+    assert look_at_table(table_uri=f"uc://{NAME}", actor=operator).address == table
+    with pytest.raises(InvalidInput, match="localhost:9 cannot be reached"):
+        look_at_table(table_uri="uc://main.sales.other", actor=operator)
 
 
 def test_owners_name_what_connections_let_their_project_use(

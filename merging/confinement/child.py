@@ -142,9 +142,11 @@ def _is_of_memory(error: BaseException | None) -> bool:
 
     An engine that met its own limit says so otherwise, and of another setting.
     """
-    while error is not None:
+    looked_at: list[BaseException] = []
+    while error is not None and error not in looked_at:  # an error may be raised from itself
         if isinstance(error, MemoryError) or _BAD_ALLOCATION.search(str(error)):
             return True
+        looked_at.append(error)
         error = error.__cause__
     return False
 

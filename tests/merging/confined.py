@@ -20,7 +20,7 @@ from typing import Any
 
 import duckdb
 
-from merging.errors import DuplicateKeys, StagingRejected
+from merging.errors import DuplicateKeys, MergeFailed, StagingRejected
 from merging.model import StagingProblem
 from merging.sql.failures import naming_engine_failures
 
@@ -55,6 +55,11 @@ def native_hog(_: Any, __: Report) -> None:
     libc.malloc.argtypes = [ctypes.c_size_t]
     while True:
         ctypes.memset(libc.malloc(1 << 24), 1, 1 << 24)
+
+
+def raise_from_itself(_: Any, __: Report) -> None:
+    error = MergeFailed("It failed.")
+    raise error from error
 
 
 def engine_hog(argument: Any, _: Report) -> None:

@@ -120,6 +120,11 @@ def test_memory_that_the_engine_asks_for_in_vain_is_told_alike(named: bool) -> N
         run("engine_hog", {"named": named})
 
 
+def test_an_error_that_was_raised_from_itself_is_told() -> None:
+    with pytest.raises(errors.MergeFailed, match=r"It failed\."):
+        run("raise_from_itself")
+
+
 def test_a_kill_from_outside_counts_as_want_of_memory() -> None:
     """That is what the kernel does when the machine has no more."""
     with pytest.raises(errors.ConfinedOutOfMemory):

@@ -61,7 +61,7 @@ _KEY_OF_S3 = (
     ("aws_session_token", "aws_token", "session_token", "token"),
 )
 #: The option that holds a token of Google's (OAuth 2.0), which is good for a while.
-TOKEN_OF_GOOGLE = "google_oauth_token"  # noqa: S105  (the option's name)
+_OAUTH_OF_GOOGLE = "google_oauth_token"
 #: How stores say that a range begins behind the end.
 _BEYOND = re.compile(r"status: 416|StartTooLarge|NoSuffix|Range Not Satisfiable", re.IGNORECASE)
 
@@ -293,9 +293,9 @@ def _with_given_key(settings: dict[str, Any]) -> dict[str, Any]:
     )
     credential = {"access_key_id": key_id, "secret_access_key": secret, "token": token, "expires_at": None}
     if key_id is None or secret is None:
-        if TOKEN_OF_GOOGLE not in config:
+        if _OAUTH_OF_GOOGLE not in config:
             return settings
-        credential = {"token": config.pop(TOKEN_OF_GOOGLE), "expires_at": None}
+        credential = {"token": config.pop(_OAUTH_OF_GOOGLE), "expires_at": None}
     return {**settings, "config": config, "credential_provider": lambda: credential}
 
 

@@ -416,9 +416,8 @@ class _Splicer:
         return body
 
     def _read(self, at: int, length: int) -> bytes:
-        if (
-            length < 0 or at + length > self._source.size()
-        ):  # before room is made for what a damaged file states
+        # Before room is made for what a damaged file states.
+        if length < 0 or at + length > self._source.size():
             raise BadThrift("the file ends before its pages do")
         self._source.seek(at)
         data: bytes = self._source.read(length)

@@ -15,12 +15,11 @@ from django.urls import reverse
 from audit.export import ExportFilter, export_lines
 from datasets.errors import InvalidInput
 from datasets.models import Connection, Dataset
-from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.services import connections, create_dataset, look_into, register_dataset, roots
 from datasets.services.creation import NewColumn, NewTable
 from tests.api.clients import token_of
-from tests.factories import DatasetFactory, ProjectFactory, UserFactory, fresh, person_with
+from tests.factories import DatasetFactory, ProjectFactory, person_with
 from tests.merging.stores import s3_server
 
 pytestmark = pytest.mark.django_db
@@ -28,13 +27,6 @@ pytestmark = pytest.mark.django_db
 CANARY = "canaryK7MDENG/bPxRfiCY+EXAMPLE"
 KEY_ID = "AKIACANARY00000EXAMPLE"
 KEYS = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": CANARY}
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    adam = UserFactory.create(username="adam")
-    make_operator(adam)
-    return fresh(adam)
 
 
 @pytest.fixture

@@ -18,12 +18,11 @@ from datasets import endpoints, services
 from datasets.connecting import canonical_table_uri, connection_at, options_of
 from datasets.errors import ConnectionInUse, Forbidden, InvalidInput, NotFound, SettingsChanged
 from datasets.models import Connection, Dataset
-from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.services import connections
 from datasets.services.reach import how_opened, may_leave, registering
 from merging.delta import options_of as engine_options
-from tests.factories import PLANES, DatasetFactory, ProjectFactory, UserFactory, fresh, person_with
+from tests.factories import PLANES, DatasetFactory, ProjectFactory, person_with
 from tests.table_copies import create_as_copy
 
 pytestmark = pytest.mark.django_db
@@ -32,13 +31,6 @@ pytestmark = pytest.mark.django_db
 ADDRESSES_OF = endpoints._addresses_of
 CANARY = "wJalrXUtnFEMI/canary+K7MDENG"
 KEYS = {"aws_access_key_id": "AKIACANARY0001", "aws_secret_access_key": CANARY}
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    adam = UserFactory.create(username="adam")
-    make_operator(adam)
-    return fresh(adam)
 
 
 def make(

@@ -10,7 +10,6 @@ from pytest_django import Settings
 from datasets import services
 from datasets.errors import Forbidden, InvalidInput, RegistrationRejected
 from datasets.models import Dataset, Project
-from datasets.operators import make_operator
 from datasets.roles import Role, role_on
 from datasets.services.places import FoundKind
 from tests.factories import PLANES, ProjectFactory, UserFactory, fresh, give_role, person_with
@@ -27,13 +26,6 @@ def root(delta_data_root: Path) -> Path:
         (delta_data_root / name).mkdir(parents=True)
     (delta_data_root / "link").symlink_to("/etc")
     return delta_data_root.resolve()
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    adam = UserFactory.create(username="adam")
-    make_operator(adam)
-    return fresh(adam)
 
 
 @pytest.fixture

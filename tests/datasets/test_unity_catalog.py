@@ -23,7 +23,6 @@ from audit.models import Event
 from datasets import asking, unity_catalog
 from datasets.errors import Forbidden, InvalidInput, RegistrationRejected
 from datasets.models import Connection, Dataset
-from datasets.operators import make_operator
 from datasets.roles import Role
 from datasets.services import connections, look_at_table, register_dataset
 from datasets.services.reach import how_opened
@@ -33,9 +32,7 @@ from tests.api.clients import client_of
 from tests.factories import (
     ChangeRequestFactory,
     ProjectFactory,
-    UserFactory,
     approve,
-    fresh,
     merge,
     person_with,
     rows_of,
@@ -101,13 +98,6 @@ def catalogue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalogue]:
     made = Catalogue()
     with served(made) as made.address:
         yield made
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    adam = UserFactory.create(username="adam")
-    make_operator(adam)
-    return fresh(adam)
 
 
 @pytest.fixture

@@ -9,12 +9,15 @@ from typing import Any
 
 import deltalake
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import merging
 from merging import delta
+from merging.delta.actions import DataFile
+from merging.delta.active_files import FileBlock
 from merging.delta.vectors import read_vector
 from tests.merging.test_rules import FULL, commit_by_hand
 from tests.merging.world import STRATEGIES, Row, World
@@ -352,6 +355,7 @@ def test_rows_keep_their_ids(world: World) -> None:
 
     changes = [
         {"id": 1, "a": 12, "_op": "update"},
+        {"id": 2, "a": 21, "_op": "update"},
         {"id": 9, "a": 91, "_op": "update"},
         {"id": 3, "_op": "delete"},
     ]
@@ -359,7 +363,7 @@ def test_rows_keep_their_ids(world: World) -> None:
         changes, schema=pa.schema([("id", pa.int64()), ("a", pa.int32()), ("_op", pa.string())])
     )
     world.merge(world.stage(proposed, base_version=world.version), "CR-2")
-    second = {1: (0, 3), 2: (1, 1), 8: first[8], 9: (first[9][0], 3)}
+    second = {1: (0, 3), 2: (1, 3), 8: first[8], 9: (first[9][0], 3)}
     assert numbers(world) == second
 
     compact(world)
@@ -384,6 +388,29 @@ def test_rows_keep_their_ids(world: World) -> None:
     if "changeDataFeed" in delta.open_snapshot(world.uri).features:
         feed = deltalake.DeltaTable(world.uri).load_cdf(starting_version=2, ending_version=2).read_all()
         assert not {ID_COLUMN, VERSION_COLUMN} & set(pa.table(feed).column_names)
+
+
+def test_ids_are_counted_for_all_files_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make the value of one file takes as long as to make those of a thousand."""
+    made: list[int] = []
+    files = FileBlock.files
+
+    def noted(block: FileBlock, rows: np.ndarray) -> list[DataFile]:
+        made.append(len(rows))
+        return files(block, rows)
+
+    monkeypatch.setattr(FileBlock, "files", noted)
+    times = []
+    for number in (2, 9):
+        rows = [{"id": key, "a": key, "b": str(key), "c": None} for key in range(number)]
+        world = World(tmp_path / str(number), "merge-on-read", rows=rows, partition_by=["b"])
+        track(world, KEPT)
+        staged = world.stage([{"id": key, "a": -1} for key in range(number)])
+        made.clear()
+        world.merge(staged)
+        assert max(made) == number
+        times.append(len(made))
+    assert times[0] == times[1]
 
 
 def test_rows_keep_their_ids_in_partitions(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -56,11 +56,10 @@ def prepare(
     with _files_of(builder):
         if changes.numbers_given or (new_schema is not None and not new_schema.equals(snapshot.schema)):
             builder.change_schema(changes.numbers_given)
-        if changes.removed:
-            _remove_rows(builder, strategy, changes.removed)
+        hit = _remove_rows(builder, strategy, changes.removed) if changes.removed else ()
         if changes.added:
             kept = keeps_row_ids(snapshot)
-            added = with_kept_ids(connection, snapshot, changes, changes.added) if kept else changes.added
+            added = with_kept_ids(connection, snapshot, changes.added, hit) if kept else changes.added
             write_new_rows(builder, added, number=changes.number_added, row_ids=kept)
         if snapshot.change_data_feed:
             write_change_feed(builder, changes)
@@ -120,13 +119,15 @@ def _files_of(builder: CommitBuilder) -> Iterator[None]:
         raise
 
 
-def _remove_rows(builder: CommitBuilder, strategy: CommitStrategy, removed: str) -> None:
-    """Let rows go by the vectors of their files where the strategy marks those, else with their files."""
+def _remove_rows(builder: CommitBuilder, strategy: CommitStrategy, removed: str) -> Collection[int]:
+    """Let rows go by the vectors of their files where the strategy marks those, else with their files: all of which
+    are told."""
     by_file = _numbers_by_file(builder.connection, removed)
     files = zip(by_file.items(), builder.snapshot.files.at(by_file), strict=True)
     marked = {index: numbers for (index, numbers), file in files if strategy.marks(file)}
     mark_rows(builder, marked)
     rewrite_without(builder, {index: by_file[index] for index in by_file if index not in marked})
+    return by_file
 
 
 def _numbers_by_file(connection: duckdb.DuckDBPyConnection, removed: str) -> dict[int, np.ndarray]:

@@ -4,6 +4,7 @@ Tracking")."""
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import duckdb
@@ -13,7 +14,6 @@ from merging.delta.footers import read_footers
 from merging.delta.reading import fetch
 from merging.delta.row_tracking import DOMAIN, HIGHEST_ID, ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
-from merging.delta.writing.changes import RowChanges
 from merging.sql.quoting import quote
 
 
@@ -55,47 +55,38 @@ def kept_columns(snapshot: Snapshot, *labels: str) -> list[str]:
 
 
 def with_kept_ids(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, changes: RowChanges, added: str
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, added: str, files: Collection[int]
 ) -> str:
-    """A relation of the rows that come, in which those that take the place of another have its `row_id`.
+    """A relation of the rows that come, in which those that take the place of another have its `row_id`: of a row in
+    one of `files`.
 
-    A row that is updated has a new commit version, which its file tells.
+    It is counted from what the log says of that file, or read from it where the file holds ids of rows that were
+    written again. A row that is updated has a new commit version, which its new file tells.
     """
-    kept = f"SELECT *, NULL::BIGINT AS {ROW_ID} FROM {added}"
-    if changes.removed:
-        kept = (
-            f"SELECT a.*, b.{ROW_ID} FROM {added} a LEFT JOIN ({_ids_of(connection, snapshot, changes.removed)}) b "
-            "ON a.file_index = b.file_index AND a.row_number = b.row_number"
-        )
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW headgate_kept_rows AS {kept}")
-    return "headgate_kept_rows"
+    firsts, holding = _first_ids(snapshot, files)
+    connection.register("headgate_first_ids", firsts)
+    joined, row_id = f"{added} a LEFT JOIN headgate_first_ids f USING (file_index)", "f.first + a.row_number"
+    if holding:
+        listed = ", ".join(map(str, holding))
+        held = f"(SELECT file_index, row_number FROM {added} WHERE file_index IN ({listed}))"
+        fetch(connection, snapshot, held, (), "headgate_kept_ids", row_ids=True)
+        joined += " LEFT JOIN headgate_kept_ids k USING (file_index, row_number)"
+        row_id = f"coalesce(k.{ROW_ID}, {row_id})"
+    return f"(SELECT a.*, {row_id} AS {ROW_ID} FROM {joined})"
 
 
-def _ids_of(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, rows: str) -> str:
-    """SQL of the `row_id` of rows (file_index, row_number): counted from what the log says of their files, or read from
-    those files that hold ids of rows that were written again.
-    """
-    found = connection.execute(f"SELECT DISTINCT file_index FROM {rows} ORDER BY ALL").fetchall()
-    indexes = [int(index) for (index,) in found]
-    files = [snapshot.files[index] for index in indexes]
+def _first_ids(snapshot: Snapshot, files: Collection[int]) -> tuple[pa.Table, list[int]]:
+    """The id that the first row has of each of the files whose rows are counted from it, and the other files."""
     column = snapshot.row_tracking.kept[0].stored_name.casefold() if snapshot.row_tracking else ""
+    named = snapshot.files.at(files)
     holding, firsts = [], {}
-    for index, file, footer in zip(indexes, files, read_footers(snapshot.store, files), strict=True):
+    for index, file, footer in zip(files, named, read_footers(snapshot.store, named), strict=True):
         if column in map(str.casefold, footer.layout.arrow.names):
             holding.append(index)
         else:
             firsts[index] = file.extra.get("baseRowId")
-    counted = pa.table(
-        {"file_index": pa.array([*firsts], pa.int64()), "first": pa.array([*firsts.values()], pa.int64())}
-    )
-    connection.register("headgate_counted", counted)
-    connection.execute("CREATE OR REPLACE TEMP TABLE headgate_first_ids AS SELECT * FROM headgate_counted")
-    connection.unregister("headgate_counted")
-    ids = f"SELECT r.file_index, r.row_number, f.first + r.row_number AS {ROW_ID} FROM {rows} r "
-    ids += "JOIN headgate_first_ids f ON f.file_index = r.file_index"
-    if holding:
-        listed = ", ".join(map(str, holding))
-        held = f"(SELECT file_index, row_number FROM {rows} WHERE file_index IN ({listed}))"
-        fetch(connection, snapshot, held, (), "headgate_kept_ids", row_ids=True)
-        ids += f" UNION ALL SELECT file_index, row_number, {ROW_ID} FROM headgate_kept_ids"
-    return ids
+    columns = {
+        "file_index": pa.array([*firsts], pa.int64()),
+        "first": pa.array([*firsts.values()], pa.int64()),
+    }
+    return pa.table(columns), holding

@@ -88,8 +88,14 @@ VALUES = {
 
 
 def made(session: SparkSession, folder: Path, columns: str) -> str:
-    """A table of 400 rows in two loads, of which every seventh was deleted and some were updated."""
+    """A table as ``made_at`` makes it, in a folder; its address."""
     uri = str(folder / "a table")
+    made_at(session, uri, columns)
+    return uri
+
+
+def made_at(session: SparkSession, uri: str, columns: str) -> None:
+    """A table of 400 rows in two loads, of which every seventh was deleted and some were updated."""
     session.sql(f"CREATE TABLE delta.`{uri}` {columns}")
     names = [f"`{name}`" for name in session.read.format("delta").load(uri).columns]
     plain = [name if name in VALUES else name.strip("`") for name in names]
@@ -101,7 +107,6 @@ def made(session: SparkSession, folder: Path, columns: str) -> str:
         session.sql(f"INSERT INTO delta.`{uri}` SELECT {listed} FROM range({first}, {first + 200})")
     session.sql(f"DELETE FROM delta.`{uri}` WHERE id % 7 = 0")
     session.sql(f"UPDATE delta.`{uri}` SET v = 'again' WHERE id % 11 = 0")
-    return uri
 
 
 @pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)

@@ -3,7 +3,6 @@
 import functools
 import gc
 import importlib
-import json
 import os
 import sys
 import tempfile
@@ -37,7 +36,7 @@ from tests.dealing import costly_tests, dealt
 from tests.factories import ChangeRequestFactory, DatasetFactory, person_with
 from tests.migrated import begin_migrated
 from tests.network_guard import is_local, only_loopback
-from tests.staging_once import staged_once
+from tests.staging_once import CallerHere, crossed, staged_once
 
 # Processes of pytest-xdist have a main module without a file, which PySpark's client (loaded by Great Expectations too)
 # takes for a run of its own doctests, and ends the process.
@@ -215,6 +214,7 @@ def run_in_this_process(
     bounds: Bounds,
     *,
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+    on_question: Callable[[Mapping[str, Any]], Any] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> Any:
     """What ``merging.confinement.run_confined`` does, without a child: only JSON comes in and goes out."""
@@ -222,13 +222,13 @@ def run_in_this_process(
     call = getattr(importlib.import_module(module), name)
     if name == "stage_in_child":
         call = functools.partial(staged_once, call)
-    folder, told = tempfile.tempdir, list[Mapping[str, Any]]()
+    folder, caller = tempfile.tempdir, CallerHere(on_question)
     try:
-        return json.loads(json.dumps(call(json.loads(json.dumps(argument)), told.append)))
+        return crossed(call(crossed(argument), caller))
     finally:
         tempfile.tempdir = folder
         if on_progress is not None:
-            for progress in told:
+            for progress in caller.told:
                 on_progress(progress)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from merging.confinement.bounds import Bounds
 from merging.confinement.calling import run_confined
+from merging.confinement.child import Caller
 from merging.confinement.syscalls import has_syscall_filter
 
-__all__ = ["Bounds", "has_syscall_filter", "run_confined"]
+__all__ = ["Bounds", "Caller", "has_syscall_filter", "run_confined"]

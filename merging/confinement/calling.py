@@ -47,6 +47,7 @@ _NEARLY_ALL = 0.75
 _ABRUPT = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP)
 
 Report = Callable[[Mapping[str, Any]], None]
+Answering = Callable[[Mapping[str, Any]], Any]
 
 
 def run_confined(
@@ -55,22 +56,28 @@ def run_confined(
     bounds: Bounds,
     *,
     on_progress: Report | None = None,
+    on_question: Answering | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> Any:
     """Call ``package.module:name`` with the argument in a confined process; returns what it returns. Both are JSON.
 
-    The function takes the argument and a callable ``report``; what it reports reaches ``on_progress``. ``is_cancelled``
-    is asked a few times a second. What either of the two raises ends the process and is raised here. Where the module
-    has a function ``before_confinement``, it is called once beforehand, in the process that all confined ones of the
-    module come from: what it loads, they have.
+    The function takes the argument and a ``Caller``; what it tells that reaches ``on_progress``, and what it asks it is
+    answered by ``on_question``, in JSON too: the process waits, and its time does not pass meanwhile. ``is_cancelled``
+    is asked a few times a second, but for that. What any of the three raises ends the process and is raised here. Where
+    the module has a function ``before_confinement``, it is called once beforehand, in the process that all confined
+    ones of the module come from: what it loads, they have.
 
     Raises the errors of the engine that the function raises; ConfinedDied where it ends in any other way,
     ConfinedTooLong, ConfinedOutOfMemory and ConfinedCancelled.
     """
     with _SERVERS.task(function, bounds) as (conversation, status):
         return _Task(conversation, status, frame(argument), bounds).finish(
-            on_progress or (lambda _: None), is_cancelled or (lambda: False)
+            on_progress or (lambda _: None), on_question or _unanswered, is_cancelled or (lambda: False)
         )
+
+
+def _unanswered(_: Mapping[str, Any]) -> Any:
+    raise ConfinedDied("The process for it asked what nobody answers.")
 
 
 class _Task:
@@ -91,7 +98,7 @@ class _Task:
         self._poll.register(conversation, select.POLLIN | select.POLLOUT)
         self._poll.register(status, select.POLLIN)
 
-    def finish(self, on_progress: Report, is_cancelled: Callable[[], bool]) -> Any:
+    def finish(self, on_progress: Report, on_question: Answering, is_cancelled: Callable[[], bool]) -> Any:
         """The answer, or the error that stands for its failure."""
         asked = -math.inf
         while True:
@@ -106,11 +113,19 @@ class _Task:
             for descriptor, _ in self._poll.poll(max(1, min(left, _LOOK_SECONDS) * 1000)):
                 if descriptor == self._conversation.fileno():
                     for document in self._talk():
-                        if "progress" not in document:
+                        if "progress" in document:
+                            on_progress(document["progress"])
+                        elif "question" in document:
+                            self._say(on_question(document["question"]))
+                            self._deadline += time.monotonic() - now
+                        else:
                             return self._answer(document)
-                        on_progress(document["progress"])
                 elif self._hear_status():
                     return self._last_words()
+
+    def _say(self, document: Any) -> None:
+        self._unsaid = memoryview(frame(document))
+        self._poll.modify(self._conversation, select.POLLIN | select.POLLOUT)
 
     def _talk(self) -> Iterator[dict[str, Any]]:
         if self._unsaid:

@@ -119,12 +119,33 @@ def _refuse(event: str, _: tuple[Any, ...]) -> None:
         raise PermissionError("A confined process starts no programs.")
 
 
-def _outcome(spoken: socket.socket, function: str) -> dict[str, Any]:
-    def report(progress: Mapping[str, Any]) -> None:
-        _answer(spoken, {"progress": dict(progress)})
+class Caller:
+    """Whoever asked for the work, for the function that does it: called, it hears of progress."""
 
+    def __init__(self, spoken: socket.socket) -> None:
+        self._spoken = spoken
+        self._frames = Frames()
+
+    def __call__(self, progress: Mapping[str, Any]) -> None:
+        _answer(self._spoken, {"progress": dict(progress)})
+
+    def ask(self, question: Mapping[str, Any]) -> Any:
+        """What it answers, as JSON. Where it has no answer it ends this process."""
+        _answer(self._spoken, {"question": dict(question)})
+        return self.hear()
+
+    def hear(self) -> Any:
+        """What it says next."""
+        while piece := self._spoken.recv(1 << 20):
+            for document in self._frames.take(piece):
+                return document
+        os._exit(0)  # whoever asked is gone
+
+
+def _outcome(spoken: socket.socket, function: str) -> dict[str, Any]:
+    caller = Caller(spoken)
     try:
-        return {"answer": _function(function)(_argument(spoken), report)}
+        return {"answer": _function(function)(caller.hear(), caller)}
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
         if _is_of_memory(error):
             return {"out_of_memory": True}
@@ -151,19 +172,10 @@ def _is_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _function(name: str) -> Callable[[Any, Callable[[Mapping[str, Any]], None]], Any]:
+def _function(name: str) -> Callable[[Any, Caller], Any]:
     module, _, attribute = name.partition(":")
-    found: Callable[[Any, Callable[[Mapping[str, Any]], None]], Any]
-    found = getattr(importlib.import_module(module), attribute)
+    found: Callable[[Any, Caller], Any] = getattr(importlib.import_module(module), attribute)
     return found
-
-
-def _argument(spoken: socket.socket) -> Any:
-    frames = Frames()
-    while piece := spoken.recv(1 << 20):
-        for document in frames.take(piece):
-            return document
-    os._exit(0)  # whoever asked is gone
 
 
 def _answer(spoken: socket.socket, document: dict[str, Any]) -> None:

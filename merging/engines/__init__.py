@@ -7,7 +7,7 @@ engine it was.
 
 from __future__ import annotations
 
-from merging.engines.choosing import EngineChoice, EngineSetting, choice_for, set_engines
+from merging.engines.choosing import EngineChoice, EngineSetting, choice_for, engines_of, set_engines
 from merging.engines.comparing import compare
 from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import (
@@ -22,11 +22,14 @@ from merging.engines.protocol import (
 )
 from merging.engines.reading import EngineRead, TableReader
 from merging.engines.spark import Cluster, require_address
+from merging.engines.through_caller import Answers, CallersCluster
 from merging.engines.writing import EngineWrite, TableWriter
 
 __all__ = [
     "Aggregated",
     "Aggregates",
+    "Answers",
+    "CallersCluster",
     "Changes",
     "Cluster",
     "DuckDBEngine",
@@ -43,6 +46,7 @@ __all__ = [
     "TableWriter",
     "choice_for",
     "compare",
+    "engines_of",
     "require_address",
     "set_engines",
 ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Engine
-from merging.engines.spark import Cluster, SparkConnectEngine
+from merging.engines.spark import Cluster
+from merging.engines.through_caller import CallersCluster
 from merging.errors import ClusterFailed
 from merging.sql.session import Session
 
@@ -26,7 +28,7 @@ class EngineChoice:
     """
 
     engine: EngineSetting = "auto"
-    cluster: Cluster | None = None
+    cluster: Cluster | CallersCluster | None = None
     spark_above: int = SPARK_ABOVE
 
 
@@ -43,6 +45,17 @@ def set_engines(chooses: Callable[[str], EngineChoice]) -> None:
     """
     global _chooses
     _chooses = chooses
+
+
+@contextmanager
+def engines_of(choice: EngineChoice) -> Iterator[None]:
+    """What holds for all tables meanwhile: for a confined process, which was told and cannot ask."""
+    before = _chooses
+    set_engines(lambda _: choice)
+    try:
+        yield
+    finally:
+        set_engines(before)
 
 
 def choice_for(table_uri: str) -> EngineChoice:
@@ -72,5 +85,5 @@ def engine_for(
             )
         return DuckDBEngine(opened)
     if always or size > choice.spark_above:
-        return SparkConnectEngine(opened, choice.cluster, while_waiting)
+        return choice.cluster.engine(opened, while_waiting)
     return DuckDBEngine(opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -11,6 +12,7 @@ import pyarrow as pa
 from merging.delta import FileWriter, ShownApart, Snapshot
 from merging.sql.paging import ROW_BYTES, bytes_sql
 from merging.sql.quoting import column_sql
+from merging.sql.session import Session
 from merging.sql.types import duckdb_type
 
 EngineName = Literal["duckdb", "spark"]
@@ -31,11 +33,20 @@ class Rows:
     """Rows of one version of a table, ``number`` of them, where the session reads them: ``sql`` stands behind FROM.
 
     The columns are ``file_index`` and ``row_number``, as ``Snapshot.files`` and deletion vectors count, and those that
-    were asked for, under their labels and in the table's exact types.
+    were asked for, under their labels and in the table's exact types. They are a table of the session, or lie in a
+    ``file``.
     """
 
     sql: str
     number: int
+    file: str = ""
+
+    def remove(self, opened: Session) -> None:
+        """Remove them: nobody reads the rows again."""
+        if self.file:
+            os.unlink(self.file)
+        else:
+            opened.execute(f"DROP TABLE {self.sql}")
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from merging.delta import Snapshot, candidate_files, no_rows_sql, read_at_one_look
 from merging.engines.choosing import engine_for
-from merging.engines.duckdb import DuckDBEngine
+from merging.engines.duckdb import DuckDBEngine, fresh_name
 from merging.engines.protocol import (
     Aggregated,
     Aggregates,
@@ -80,9 +81,36 @@ class TableReader:
 
     def rows_at(self, positions: str, columns: Sequence[str]) -> Rows:
         """The rows at positions; see ``Engine``."""
-        hit = self._opened.connection.execute(f"SELECT DISTINCT file_index FROM {positions}").fetchnumpy()
-        files = hit["file_index"].tolist()
+        files = self._hit(positions)
+        return self._rows_at(self._engine_for(files), files, positions, columns)
+
+    @contextmanager
+    def rows_in_parts(self, positions: str, columns: Sequence[str]) -> Iterator[Callable[[str], Rows]]:
+        """What gives the rows at some of the positions, for whoever holds few at a time: a cluster is asked once."""
+        files = self._hit(positions)
         engine = self._engine_for(files)
+        if engine.name == "duckdb":
+            yield lambda some: self.rows_at(some, columns)
+            return
+        held = self._rows_at(engine, files, positions, columns)
+
+        def part(some: str) -> Rows:
+            into = fresh_name()
+            self._opened.execute(
+                f"CREATE TEMP TABLE {into} AS SELECT h.* FROM {held.sql} h "
+                f"SEMI JOIN {some} s ON h.file_index = s.file_index AND h.row_number = s.row_number"
+            )
+            return Rows(into, self._opened.number(f"SELECT count(*) FROM {into}"))
+
+        yield part
+        held.remove(self._opened)
+
+    def _hit(self, positions: str) -> list[int]:
+        hit = self._opened.connection.execute(f"SELECT DISTINCT file_index FROM {positions}").fetchnumpy()
+        files: list[int] = hit["file_index"].tolist()
+        return files
+
+    def _rows_at(self, engine: Engine, files: Sequence[int], positions: str, columns: Sequence[str]) -> Rows:
         began = time.perf_counter()
         rows = engine.rows_at(self.snapshot, positions, columns)
         self._note(engine, files, rows.number, began)

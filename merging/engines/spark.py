@@ -40,6 +40,7 @@ from merging.engines.protocol import (
     Aggregated,
     Aggregates,
     Changes,
+    Engine,
     EngineName,
     FirstRows,
     Keys,
@@ -111,6 +112,10 @@ class Cluster:
             return self.address
         base = self.address if "/;" in self.address else f"{self.address.rstrip('/')}/"
         return f"{base};token={urllib.parse.quote(token, safe='')}"
+
+    def engine(self, opened: Session, while_waiting: Callable[[], None] | None) -> Engine:
+        """What asks it for one session; see ``SparkConnectEngine``."""
+        return SparkConnectEngine(opened, self, while_waiting)
 
 
 def require_address(address: str) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merging.confinement import Bounds, run_confined
+from merging.confinement import Bounds, Caller, run_confined
 from merging.delta import may_leave, open_sealed_snapshot, options_of, place_of, reach_of
-from merging.errors import StagedCorrupt
+from merging.engines import Answers, CallersCluster, Cluster, EngineChoice, choice_for, engines_of
+from merging.errors import ConfinedCancelled, StagedCorrupt
 from merging.model import ColumnAction, EmptyCells, Phase
 from merging.sql.session import Limits, limits, set_limits
 from merging.staging.clones import changes_of_clone
@@ -49,6 +50,7 @@ class Apart:
         TableElsewhere before there is one.
         """
         tables = [uri for uri in (table_uri, asked.get("other_uri")) if uri]
+        choice = choice_for(table_uri)
         told = run_confined(
             _CHILD.format(function),
             {
@@ -61,13 +63,27 @@ class Apart:
                 "may_leave": may_leave(table_uri),
                 "places": {uri: place_of(uri) for uri in tables},
                 "storage_options": {uri: dict(options_of(uri) or {}) for uri in tables},
+                "engine": {
+                    "engine": choice.engine,
+                    "spark_above": choice.spark_above,
+                    "has_cluster": choice.cluster is not None,
+                },
                 **asked,
             },
             self.bounds,
             on_progress=self._heard,
+            on_question=(
+                Answers(table_uri, choice.cluster, self.scratch, self._look)
+                if isinstance(choice.cluster, Cluster)
+                else None
+            ),
             is_cancelled=self.is_cancelled,
         )
         return open_for_pages(_within(self.destination, told))
+
+    def _look(self) -> None:
+        if self.is_cancelled is not None and self.is_cancelled():
+            raise ConfinedCancelled("The work was cancelled.")
 
     def _heard(self, told: Mapping[str, Any]) -> None:
         if self.on_progress is not None:
@@ -198,28 +214,25 @@ def _within(destination: str, answer: Any) -> str:
     return str(Path(destination) / name)
 
 
-Report = Callable[[Mapping[str, Any]], None]
-
-
-def stage_in_child(argument: Mapping[str, Any], report: Report) -> dict[str, str]:
+def stage_in_child(argument: Mapping[str, Any], caller: Caller) -> dict[str, str]:
     """What the child does with a file: stage, tell how far it is, and name the folder that it made."""
-    with _confined(argument, report) as options:
+    with _confined(argument, caller) as options:
         path = unpacked_if_binary(argument["path"], options["file_format"] or format_of(options["file_name"]))
         return _folder(stage(argument["table_uri"], path, argument["primary_keys"], **options))
 
 
-def stage_query_in_child(argument: Mapping[str, Any], report: Report) -> dict[str, str]:
+def stage_query_in_child(argument: Mapping[str, Any], caller: Caller) -> dict[str, str]:
     """What the child does with a statement: judge it, run it where it reaches nothing, stage the rows as they come."""
-    with _confined(argument, report) as options:
+    with _confined(argument, caller) as options:
         snapshot = open_sealed_snapshot(argument["table_uri"], version=argument["base_version"])
         keys = argument["primary_keys"]
         with answer(snapshot, keys, argument["statement"], argument["names"]) as answered:
             return _folder(stage(argument["table_uri"], answered.rows, keys, snapshot.version, **options))
 
 
-def stage_table_in_child(argument: Mapping[str, Any], report: Report) -> dict[str, str]:
+def stage_table_in_child(argument: Mapping[str, Any], caller: Caller) -> dict[str, str]:
     """What the child does with another table: compare it with the version that it was made from, stage the rows."""
-    with _confined(argument, report) as options:
+    with _confined(argument, caller) as options:
         table_uri, keys = argument["table_uri"], argument["primary_keys"]
         with changes_of_clone(
             table_uri,
@@ -232,10 +245,11 @@ def stage_table_in_child(argument: Mapping[str, Any], report: Report) -> dict[st
 
 
 @contextmanager
-def _confined(argument: Mapping[str, Any], report: Report) -> Iterator[dict[str, Any]]:
+def _confined(argument: Mapping[str, Any], caller: Caller) -> Iterator[dict[str, Any]]:
     """The options for ``stage`` in a child, whose limits and folders are those that it was told."""
     set_limits(Limits(**argument["limits"]))
     tempfile.tempdir = argument["scratch"]
+    told = argument["engine"]
     told_at = 0.0
 
     def tell(phase: Phase, **facts: Any) -> None:
@@ -243,7 +257,7 @@ def _confined(argument: Mapping[str, Any], report: Report) -> Iterator[dict[str,
         now = time.monotonic()
         if phase == "checking" or now - told_at >= _SECONDS_BETWEEN_WORDS:
             told_at = now
-            report({"phase": phase, "rows": facts["rows"]})
+            caller({"phase": phase, "rows": facts["rows"]})
 
     with (
         naming_full_disks("stage the upload", argument["destination"]),
@@ -251,6 +265,13 @@ def _confined(argument: Mapping[str, Any], report: Report) -> Iterator[dict[str,
             leaving=bool(argument["may_leave"]),
             places=argument["places"],
             options=argument["storage_options"],
+        ),
+        engines_of(
+            EngineChoice(
+                told["engine"],
+                CallersCluster(caller.ask) if told["has_cluster"] else None,
+                told["spark_above"],
+            )
         ),
     ):
         decided = argument["options"].get("column_actions", {})

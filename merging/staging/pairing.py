@@ -166,8 +166,8 @@ class _Pairing:
         some = self.bench.table("some_found", f"FROM {found.sql} LIMIT {_SAMPLE}")
         sample = self._reader.rows_at(some.sql, self.snapshot.schema.names)
         size: int = opened.table(f"FROM {sample.sql}").nbytes
-        for name in (some.sql, sample.sql):
-            opened.execute(f"DROP TABLE {name}")
+        sample.remove(opened)
+        opened.execute(f"DROP TABLE {some.sql}")
         return size // max(1, sample.number)
 
     def together(self, found: Rows, *, whole: bool) -> Relation:
@@ -177,7 +177,7 @@ class _Pairing:
         base = found
         if not whole:
             base = self._reader.rows_at(found.sql, self.snapshot.schema.names)
-            self.bench.session.execute(f"DROP TABLE {found.sql}")
+            found.remove(self.bench.session)
         if not base.number:
             return self.rows.made_into(self._joined(self.rows.sql, base))
         written = self._written("paired", self.rows.sql, base)
@@ -188,16 +188,17 @@ class _Pairing:
         """Wide rows beside their base images, of which a join holds no more than so many."""
         listed = ", ".join(map(column_sql, self._columns.keys))
         parts = []
-        for start in range(0, max(1, self.bench.source.rows_read), at_once):
-            some = f"(SELECT * FROM {self.rows.sql} WHERE ordinal >= {start} AND ordinal < {start + at_once})"
-            theirs = self.bench.table(
-                "found_now",
-                f"SELECT f.* FROM {found.sql} f SEMI JOIN ({self._keys_of(some)}) USING ({listed})",
-            )
-            base = self._reader.rows_at(theirs.sql, self.snapshot.schema.names)
-            parts.append(self._written(f"paired_{start}", some, base))
-            self.bench.session.execute(f"DROP TABLE {theirs.sql}")
-        self.bench.session.execute(f"DROP TABLE {found.sql}")
+        with self._reader.rows_in_parts(found.sql, self.snapshot.schema.names) as rows_at:
+            for start in range(0, max(1, self.bench.source.rows_read), at_once):
+                some = f"(SELECT * FROM {self.rows.sql} WHERE ordinal >= {start} AND ordinal < {start + at_once})"
+                theirs = self.bench.table(
+                    "found_now",
+                    f"SELECT f.* FROM {found.sql} f SEMI JOIN ({self._keys_of(some)}) USING ({listed})",
+                )
+                base = rows_at(theirs.sql)
+                parts.append(self._written(f"paired_{start}", some, base))
+                self.bench.session.execute(f"DROP TABLE {theirs.sql}")
+        found.remove(self.bench.session)
         self.rows.remove()
         return self._whole(Relation.of_files(parts))
 
@@ -229,7 +230,7 @@ class _Pairing:
             {column.cell: "NULL" for column in self._marks.once()}, f"({self._joined(rows, base)})"
         )
         written = self.bench.in_any_order(name, query)
-        self.bench.session.execute(f"DROP TABLE {base.sql}")
+        base.remove(self.bench.session)
         return written
 
     def _whole(self, written: Relation) -> Relation:

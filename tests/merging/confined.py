@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 
+from merging.confinement import Caller
 from merging.errors import DuplicateKeys, MergeFailed, StagingRejected
 from merging.model import StagingProblem
 from merging.sql.failures import naming_engine_failures
@@ -82,6 +83,10 @@ def count(argument: Any, report: Report) -> str:
     for number in range(argument["to"]):
         report({"number": number})
     return "counted"
+
+
+def ask(argument: Any, caller: Caller) -> list[Any]:
+    return [caller.ask({"number": number}) for number in range(argument["times"])]
 
 
 def raise_rejected(_: Any, __: Report) -> None:

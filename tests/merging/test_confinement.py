@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +140,26 @@ def test_a_loop_that_no_signal_of_python_reaches_is_ended() -> None:
 
     assert time.monotonic() - started < 5
     assert within(5, lambda: is_gone(told[0]["pid"]))
+
+
+def test_it_asks_its_caller_and_its_time_does_not_pass_meanwhile() -> None:
+    def answer(question: Mapping[str, Any]) -> Any:
+        time.sleep(0.4)
+        return {"text": "ä" * 700_000, "square": question["number"] ** 2}
+
+    told = run("ask", {"times": 4}, bounds=Bounds(seconds=1.2), on_question=answer)
+
+    assert [(one["square"], len(one["text"])) for one in told] == [(n * n, 700_000) for n in range(4)]
+
+
+def test_what_its_caller_cannot_answer_ends_it() -> None:
+    def refuse(question: Mapping[str, Any]) -> Any:
+        raise errors.ConfinedCancelled("Nobody wants it any more.")
+
+    with pytest.raises(errors.ConfinedCancelled, match="Nobody wants it"):
+        run("ask", {"times": 1}, on_question=refuse)
+    with pytest.raises(errors.ConfinedDied, match="nobody answers"):
+        run("ask", {"times": 1})
 
 
 def test_it_is_cancelled() -> None:
@@ -299,10 +319,10 @@ def test_whose_end_is_heard_before_its_answer_has_answered(said: dict[str, Any])
         task = calling._Task(conversation, status, b"", SMALL)
         task._poll = StatusFirst(status)  # type: ignore[assignment]
         if "answer" in said:
-            assert task.finish(lambda _: None, lambda: False) == 7
+            assert task.finish(lambda _: None, lambda _: None, lambda: False) == 7
         else:
             with pytest.raises(errors.MergeFailed, match="No"):
-                task.finish(lambda _: None, lambda: False)
+                task.finish(lambda _: None, lambda _: None, lambda: False)
 
 
 def test_with_network_it_sees_what_stores_ask_for_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

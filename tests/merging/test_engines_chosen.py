@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import merging
 from merging import Bounds, Cluster, EngineChoice, require_address
 from merging.confinement import run_confined
+from merging.engines import Answers, DuckDBEngine, Engine
 from merging.engines.spark import SparkConnectEngine
 from merging.sql.session import Session
-from merging.staging import apart
+from merging.staging import apart, pairing, workbench
 from tests.merging.world import B, World, with_rows
 
 #: Where nothing listens.
@@ -222,6 +225,118 @@ def test_a_cluster_shows_its_token_to_nobody() -> None:
     assert Cluster("sc://spark.example.org").url == "sc://spark.example.org"
 
 
+def upload(world: World, folder: Path, text: str) -> merging.Staged:
+    """The rows of a CSV file, staged in a process of its own as an upload is."""
+    (folder / "rows.csv").write_text(text)
+    (folder / "scratch").mkdir(exist_ok=True)
+    return merging.stage_apart(
+        world.uri,
+        str(folder / "rows.csv"),
+        ("id",),
+        destination=str(folder / "from_upload"),
+        scratch=str(folder / "scratch"),
+        bounds=Bounds(memory_bytes=2 * 1024**3, seconds=60, file_bytes=1024**3, network=True),
+        file_name="rows.csv",
+    )
+
+
+class Neighbour(Cluster):
+    """A cluster whose work DuckDB does, in the process that asks it; ``asked`` has who waits for each answer."""
+
+    asked: ClassVar[list[Callable[[], None] | None]] = []
+
+    def engine(self, opened: Session, while_waiting: Callable[[], None] | None) -> Engine:
+        self.asked.append(while_waiting)
+        return DuckDBEngine(opened)
+
+
+@pytest.fixture
+def neighbour() -> Neighbour:
+    Neighbour.asked.clear()
+    return Neighbour(NOWHERE.address)
+
+
+def content_of(staged: merging.Staged) -> dict[str, bytes]:
+    """The files of staged content."""
+    return {path.name: path.read_bytes() for path in Path(staged.location).iterdir()}
+
+
+def test_the_base_images_of_an_upload_are_found_by_the_cluster(
+    choose: Choose, child_for_staging: None, neighbour: Neighbour, tmp_path: Path
+) -> None:
+    """The confined process asks its caller where the keys stand, then for the rows; what it stages is the same."""
+    rows = [{"id": n, "a": n, "b": f"{n:>400}", "c": n / 7} for n in range(2_000)]
+    world = World(tmp_path, "merge-on-read", rows=rows)
+    text = "id,a,_op\n" + "".join(f"{n},{n % 7},\n" for n in range(0, 3_000, 3)) + "1,,delete\n"
+    choose(EngineChoice("duckdb", neighbour))
+    here = upload(world, tmp_path, text)
+    assert not neighbour.asked
+    for choice in (EngineChoice("spark", neighbour), EngineChoice("auto", neighbour, spark_above=0)):
+        choose(choice)
+        neighbour.asked.clear()
+        there = upload(world, tmp_path, text)
+        assert len(neighbour.asked) == 2
+        assert content_of(there) == content_of(here)
+    choose(EngineChoice("auto", neighbour))
+    neighbour.asked.clear()
+    assert upload(world, tmp_path, text).digest == here.digest
+    assert not neighbour.asked
+    assert not [*(tmp_path / "scratch").rglob("*.parquet")]
+
+
+def test_wide_base_images_are_asked_for_once(
+    choose: Choose, neighbour: Neighbour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some more are, to know how wide they are; whoever joins few at a time does not ask for each portion."""
+    monkeypatch.setattr(pairing, "_WIDE", 1)
+    monkeypatch.setattr(pairing, "_MUCH", 1)
+    monkeypatch.setattr(workbench, "_BYTES_AT_ONCE", 100 << 10)
+    world = World(
+        tmp_path,
+        "merge-on-read",
+        rows=[{"id": n, "b": "".join(map(str, range(n, n + 900)))} for n in range(99)],
+    )
+    text = "id,a\n" + "".join(f"{n},{n}\n" for n in range(0, 120, 2))
+    staged = []
+    for engine in ("duckdb", "spark"):
+        choose(EngineChoice(engine, neighbour))
+        staged.append(upload(world, tmp_path, text))
+    assert len(neighbour.asked) == 3
+    assert content_of(staged[1]) == content_of(staged[0])
+
+
+def test_the_caller_answers_what_staging_asks_alone(neighbour: Neighbour, tmp_path: Path) -> None:
+    world = World(tmp_path, "merge-on-read")
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    sought = folder / "sought.parquet"
+    pq.write_table(pa.table({"k0": pa.array([1, 3, 9], pa.int64())}), sought)
+    (folder / "link").symlink_to(tmp_path)
+    (tmp_path / "else.parquet").write_bytes(sought.read_bytes())
+    asked = {"version": 0, "columns": ["id", "a"], "keys": ["id"], "files": [0], "sought": str(sought)}
+    answers = Answers(world.uri, neighbour, str(folder), None)
+    told = answers(asked)
+    assert told["rows"] == 2
+    assert Path(told["file"]).is_relative_to(folder)
+    strange: list[dict[str, Any]] = [
+        {"columns": ["id", "nothing"]},
+        {"keys": ["nothing"]},
+        {"files": [1]},
+        {"sought": str(tmp_path / "else.parquet")},
+        {"sought": str(folder / "link" / "else.parquet")},
+        {"sought": str(folder)},
+        {"version": None},
+    ]
+    for change in strange:
+        with pytest.raises(merging.StagedCorrupt):
+            Answers(world.uri, neighbour, str(folder), None)({**asked, **change})
+    answers(asked)
+    answers(asked)
+    with pytest.raises(merging.StagedCorrupt):
+        answers(asked)
+    assert len(neighbour.asked) == 3
+
+
 def test_uploads_are_read_without_the_cluster_and_without_its_token(
     choose: Choose,
     child_for_staging: None,
@@ -239,18 +354,11 @@ def test_uploads_are_read_without_the_cluster_and_without_its_token(
         return run_confined(function, argument, *more, **options)
 
     monkeypatch.setattr(apart, "run_confined", listening)
-    (tmp_path / "rows.csv").write_text("id,a\n1,12\n3,34\n")
-    (tmp_path / "scratch").mkdir()
-    staged = merging.stage_apart(
-        world.uri,
-        str(tmp_path / "rows.csv"),
-        ("id",),
-        destination=str(tmp_path / "from_upload"),
-        scratch=str(tmp_path / "scratch"),
-        bounds=Bounds(memory_bytes=2 * 1024**3, seconds=60, file_bytes=1024**3, network=True),
-        file_name="rows.csv",
-    )
-    assert staged.rows == 2
-    assert len(told) == 1
+    with pytest.raises(merging.ClusterFailed, match="cannot be reached"):  # its caller asked
+        upload(world, tmp_path, "id,a\n1,12\n3,34\n")
+    assert not [*(tmp_path / "from_upload").glob("staged-*")]
+    choose(EngineChoice("auto", Cluster("sc://127.0.0.1:9", "secret-of-the-cluster", seconds=60)))
+    assert upload(world, tmp_path, "id,a\n1,12\n3,34\n").rows == 2
+    assert len(told) == 2
     assert "secret-of-the-cluster" not in repr(told)
     assert "sc://" not in repr(told)

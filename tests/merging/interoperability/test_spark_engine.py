@@ -226,7 +226,7 @@ def test_a_question_has_its_time(engines: Asked, tmp_path: Path, monkeypatch: py
     world = World(tmp_path, "merge-on-read")
     slow_down(monkeypatch)
     cluster = engines.choice.cluster
-    assert cluster is not None
+    assert isinstance(cluster, Cluster)
     engines.choice = EngineChoice("spark", Cluster(cluster.address, seconds=8))
     with pytest.raises(merging.ClusterFailed, match="did not answer within 8 seconds") as late:
         ask(world.uri)

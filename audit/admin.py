@@ -91,6 +91,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic only
 
     paginator = BoundedPaginator
     show_full_result_count = False
+    # A cell takes 0.1 ms: the hundred rows that are Django's default take a tenth of a second in the widest list.
+    list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

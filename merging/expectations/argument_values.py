@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from merging.expectations.cage import Cage
 from merging.expectations.expectation import Argument
 from merging.expectations.findings import NotChecked
 from merging.expectations.schemas import what_leaves
-from merging.expectations.values import Family, WrongValue, typed
+from merging.expectations.values import Family, WrongValue, number, typed
 
 MAX_VALUES = 10_000
 MAX_PATTERN = 1_000
@@ -77,8 +76,7 @@ def _list(name: str, given: Any, *, least: int) -> list[Any]:
 
 
 def _limited(name: str, argument: Argument, given: Any) -> int | float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise WrongValue(f"{name} is a number")
+    given = number(given)
     if argument.kind == "count" and (given != int(given)):
         raise WrongValue(f"{name} is a whole number")
     if argument.least is not None and given < argument.least:

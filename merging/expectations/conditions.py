@@ -11,13 +11,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from merging.expectations.values import SIMPLE, Family, WrongValue, family, in_list, missing, spelled, typed
+from merging.expectations.values import (
+    SIMPLE,
+    Family,
+    Sign,
+    WrongValue,
+    compared,
+    family,
+    in_list,
+    missing,
+    typed,
+)
 from merging.sql.quoting import column_sql
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "IN", "NOT_IN"]
 
 MAX_CONDITIONS = 100
 _ORDER = ("<", "<=", ">", ">=")
+_SIGNS: Mapping[Operator, Sign] = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _OPERATORS = ("==", "!=", *_ORDER, "IN", "NOT_IN")
 _WORDS = {
     "==": "is",
@@ -37,7 +48,7 @@ class Condition:
 
     kind: Literal["comparison", "nullity", "and", "or"]
     column: str = ""
-    family: Family = "text"
+    type: str = "string"
     operator: Operator = "=="
     value: Any = None
     is_null: bool = False
@@ -55,17 +66,14 @@ class Condition:
         if self.conditions:
             joined = f" {self.kind.upper()} ".join(one.sql() for one in self.conditions)
             return f"({joined})"
-        absent = missing(self.column, self.family)
+        absent = missing(self.column, family(self.type))
         if self.kind == "nullity":
             return absent if self.is_null else f"(NOT {absent})"
         if self.operator in ("IN", "NOT_IN"):
-            found = f"(NOT {absent} AND {in_list(self.column, self.family, self.value)})"
+            found = f"(NOT {absent} AND {in_list(self.column, self.type, self.value)})"
             return found if self.operator == "IN" else f"(NOT {found})"
-        value = spelled(self.value, self.family)
-        if self.operator == "!=":
-            return f"({absent} OR {column_sql(self.column)} <> {value})"
-        symbol = "=" if self.operator == "==" else self.operator
-        return f"(NOT {absent} AND {column_sql(self.column)} {symbol} {value})"
+        holds = compared(column_sql(self.column), _SIGNS[self.operator], self.value, self.type)
+        return f"({absent} OR {holds})" if self.operator == "!=" else f"(NOT {absent} AND {holds})"
 
     def words(self) -> str:
         """The condition in English, to follow ``where``."""
@@ -174,7 +182,7 @@ def _nullity(
         return None
     if named is None:
         return None
-    return Condition(kind="nullity", column=named[0], family=named[1], is_null=given["is_null"])
+    return Condition(kind="nullity", column=named[0], type=types[named[0]], is_null=given["is_null"])
 
 
 def _comparison(
@@ -205,4 +213,4 @@ def _comparison(
     except WrongValue as error:
         report(f"{place}.parameter", "wrong_value", f"{error}, which {name} would be compared with.")
         return None
-    return Condition(kind="comparison", column=name, family=kind, operator=operator, value=value)
+    return Condition(kind="comparison", column=name, type=types[name], operator=operator, value=value)

@@ -15,7 +15,7 @@ from merging.expectations.conditions import Condition
 from merging.expectations.findings import Finding
 from merging.expectations.judged_rows import JudgedRows
 from merging.expectations.profile import ColumnFacts, Proposal, TableFacts
-from merging.expectations.values import ANY, Family, missing
+from merging.expectations.values import ANY, Family, family, missing
 from merging.model import Column
 from merging.sql.session import Session
 
@@ -178,13 +178,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation of a suite. ``arguments`` hold typed values and defaults, ``kwargs`` the JSON as given."""
+    """One expectation of a suite. ``arguments`` hold typed values and defaults, ``kwargs`` the JSON as given, ``types``
+    Delta's names of its columns' types.
+    """
 
     number: int
     entry: Entry
     kwargs: Mapping[str, Any]
     arguments: Mapping[str, Any]
-    families: Mapping[str, Family]
+    types: Mapping[str, str]
     severity: Severity = "critical"
     condition: Condition | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -205,6 +207,11 @@ class Expectation:
             elif argument.kind == "columns":
                 names.extend(self.arguments[name])
         return tuple(dict.fromkeys(names))
+
+    @property
+    def families(self) -> Mapping[str, Family]:
+        """The families of the columns that it judges."""
+        return {name: family(kind) for name, kind in self.types.items()}
 
     @property
     def read_columns(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ here.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -157,6 +158,9 @@ class _Reader:
         if not isinstance(kwargs, Mapping):
             self.report(f"{place}.kwargs", "wrong_value", "kwargs is an object.")
             return None
+        if not _is_whole_text(kwargs):
+            self.report(f"{place}.kwargs", "wrong_value", "A text holds half a character (a lone surrogate).")
+            return None
         found = self._arguments(entry, kwargs, f"{place}.kwargs")
         condition = None
         if kwargs.get("row_condition") is not None:
@@ -170,14 +174,14 @@ class _Reader:
                 )
         if len(self.problems) > before or found is None:
             return None
-        arguments, families = found
+        arguments, types = found
         meta = given.get("meta")
         return Expectation(
             number=number,
             entry=entry,
             kwargs=dict(kwargs),
             arguments=arguments,
-            families=families,
+            types=types,
             severity=severity,
             condition=condition,
             meta=meta if isinstance(meta, Mapping) else {},
@@ -202,7 +206,7 @@ class _Reader:
 
     def _arguments(
         self, entry: Entry, kwargs: Mapping[str, Any], place: str
-    ) -> tuple[dict[str, Any], dict[str, Family]] | None:
+    ) -> tuple[dict[str, Any], dict[str, str]] | None:
         before = len(self.problems)
         known = (*entry.arguments, "row_condition", "condition_parser", *_IGNORED_KWARGS)
         for name in kwargs:
@@ -221,7 +225,11 @@ class _Reader:
             arguments[name] = self._argument(name, argument, kwargs.get(name), families, f"{place}.{name}")
         if len(self.problems) == before:
             self._together(entry, arguments, place)
-        return (arguments, families) if len(self.problems) == before else None
+        return (
+            (arguments, {name: self.types[name] for name in families})
+            if len(self.problems) == before
+            else None
+        )
 
     def _columns(self, entry: Entry, kwargs: Mapping[str, Any], place: str) -> dict[str, Family] | None:
         """The families of the columns that an expectation names; None after problems."""
@@ -290,3 +298,12 @@ class _Reader:
             self.report(
                 f"{place}.min_value", "wrong_value", f"min_value {low} is greater than max_value {high}."
             )
+
+
+def _is_whole_text(given: Any) -> bool:
+    """Whether all texts in a JSON value can be written."""
+    try:
+        json.dumps(given, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal, localcontext
 from typing import Any, Literal
 
 import duckdb
@@ -20,11 +20,14 @@ from merging.model import Column
 from merging.sql.moments import FarDate, FarMoment
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_named, column_sql, literal
+from merging.sql.types import simple_type
 from merging.sql.values import sql_form
 
 Family = Literal[
     "integer", "float", "decimal", "text", "boolean", "date", "timestamp", "timestamp_ntz", "binary", "nested"
 ]
+
+Sign = Literal["=", "<>", "<", "<=", ">", ">="]
 
 NUMERIC: frozenset[Family] = frozenset({"integer", "float", "decimal"})
 TEMPORAL: frozenset[Family] = frozenset({"date", "timestamp", "timestamp_ntz"})
@@ -102,7 +105,7 @@ def plain(name: str, kind: Family) -> str:
 def typed(value: Any, kind: Family) -> Any:
     """A JSON value as a value of the column's family. Raises WrongValue when it is none."""
     if kind in NUMERIC:
-        return _number(value)
+        return number(value)
     if kind == "text":
         if not isinstance(value, str):
             raise WrongValue(f"{_shown(value)} is no text")
@@ -118,7 +121,8 @@ def typed(value: Any, kind: Family) -> Any:
     raise WrongValue(f"values of a {kind} column cannot be written in a suite")
 
 
-def _number(value: Any) -> int | float:
+def number(value: Any) -> int | float:
+    """A JSON value as a number that a table could hold. Raises WrongValue."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise WrongValue(f"{_shown(value)} is no number")
     if isinstance(value, float) and not math.isfinite(value):
@@ -193,16 +197,76 @@ def spelled(value: Any, kind: Family) -> str:
 
 
 def _decimal_literal(value: float) -> str:
-    """A number as it was written: 0.1 means one tenth for a decimal column, not its nearest double."""
-    exact = Decimal(repr(value))
+    exact = _exact(value)
     digits = format(exact, "f")
     if len(re.sub(r"\D", "", digits)) > 38:
         return f"{literal(repr(value))}::DOUBLE"
     return digits
 
 
-def in_list(name: str, kind: Family, values: Sequence[Any]) -> str:
-    """SQL: the cell is one of the values."""
-    if not values:
-        return "false"
-    return f"{column_sql(name)} IN ({', '.join(spelled(value, kind) for value in values)})"
+def compared(subject: str, sign: Sign, value: Any, kind: str) -> str:
+    """SQL: a value of a Delta type compares so with a typed value of its family.
+
+    A number beside a decimal is made one of its type: DuckDB looks for a type that holds both, and fails on the first
+    row that does not fit.
+    """
+    if family(kind) != "decimal":
+        return f"({subject} {sign} {spelled(value, family(kind))})"
+    exact = _exact(value)
+    below = _on_grid(exact, kind)
+    if below is None:
+        beyond = "-Infinity" if exact < 0 else "Infinity"
+        return f"({subject} {sign} {literal(beyond)}::DOUBLE)"
+    if below == exact:
+        return f"({subject} {sign} {below:f})"
+    # Between two neighbours of the type: equal to none, above the lower one and all before it.
+    if sign in ("=", "<>"):
+        return "false" if sign == "=" else "true"
+    return f"({subject} {'<=' if sign in ('<', '<=') else '>'} {below:f})"
+
+
+def can_hold(value: Any, kind: str) -> bool:
+    """Whether some value of a Delta type may equal a typed value of its family."""
+    return family(kind) != "decimal" or _on_grid(_exact(value), kind) == _exact(value)
+
+
+def _exact(value: int | float) -> Decimal:
+    """A number as it was written: 0.1 means one tenth for a decimal column, not its nearest double."""
+    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def _on_grid(value: Decimal, kind: str) -> Decimal | None:
+    """The greatest value of a decimal type up to this one; None where the type has none, or none that is as great."""
+    wanted = simple_type(kind)
+    room = Decimal(10) ** (wanted.precision - wanted.scale)
+    if abs(value) >= room:
+        return None
+    with localcontext(prec=2 * 38):
+        below = value.quantize(Decimal(1).scaleb(-wanted.scale), rounding=ROUND_FLOOR)
+    return below if abs(below) < room else None
+
+
+def comparable(types: Mapping[str, str]) -> dict[str, str]:
+    """SQL of the cells of columns of these Delta types, to be compared with each other; missing ones as NULL.
+
+    Decimals for which no one type has digits enough are taken apart, before and after the point.
+    """
+    numbers = [simple_type(kind) for kind in types.values() if family(kind) in ("decimal", "integer")]
+    sizes = [
+        (one.precision - one.scale, one.scale) if pa.types.is_decimal(one) else (19, 0) for one in numbers
+    ]
+    fits = len(sizes) < len(types) or max(whole for whole, _ in sizes) + max(part for _, part in sizes) <= 38
+    return {
+        name: plain(name, family(kind)) if fits else _apart(column_sql(name)) for name, kind in types.items()
+    }
+
+
+def _apart(column: str) -> str:
+    whole = f"trunc({column})::DECIMAL(38, 0)"
+    return f"CASE WHEN {column} IS NOT NULL THEN row({whole}, ({column} - {whole})::DECIMAL(38, 38)) END"
+
+
+def in_list(name: str, kind: str, values: Sequence[Any]) -> str:
+    """SQL: the cell, of this Delta type, is one of the values."""
+    possible = [spelled(value, family(kind)) for value in values if can_hold(value, kind)]
+    return f"{column_sql(name)} IN ({', '.join(possible)})" if possible else "false"

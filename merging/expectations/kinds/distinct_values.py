@@ -10,7 +10,7 @@ from merging.expectations.expectation import Argument, Entry, Measured, TableMet
 from merging.expectations.findings import Finding
 from merging.expectations.kinds.arguments import COLUMN, COUNTS, NUMBERS, SET, STRICT
 from merging.expectations.kinds.predicates import bounded, column_of
-from merging.expectations.values import COUNTABLE, SIMPLE, in_list, spelled
+from merging.expectations.values import COUNTABLE, SIMPLE, can_hold, in_list, spelled
 from merging.expectations.wording import listed, of_set, within
 from merging.sql.quoting import column_sql
 
@@ -42,8 +42,8 @@ def _set(found: Measured, *, others: bool, absent: bool) -> Finding:
     offending: list[Any] = []
     observed: dict[str, Any] = {}
     if others:
-        name, kind = column_of(found.expectation)
-        expected = in_list(name, kind, found.expectation.arguments["value_set"])
+        name, _ = column_of(found.expectation)
+        expected = in_list(name, found.expectation.types[name], found.expectation.arguments["value_set"])
         unexpected = f"{_distinct(found)} AND ({expected}) IS NOT TRUE"
         count = found.opened.number(f"SELECT count(*) FROM ({unexpected})")
         rows = found.opened.rows(f"{unexpected} ORDER BY 1 LIMIT {_LISTED}") if count else []
@@ -60,16 +60,18 @@ def _set(found: Measured, *, others: bool, absent: bool) -> Finding:
 
 def _absent(found: Measured) -> list[Any]:
     """The expected values that the column lacks."""
-    _, kind = column_of(found.expectation)
+    name, kind = column_of(found.expectation)
     wanted = list(dict.fromkeys(found.expectation.arguments["value_set"]))
-    if not wanted:
-        return []
-    values = ", ".join(f"({place}, {spelled(value, kind)})" for place, value in enumerate(wanted))
-    places = found.opened.connection.execute(
+    possible = [place for place, value in enumerate(wanted) if can_hold(value, found.expectation.types[name])]
+    if not possible:
+        return wanted
+    values = ", ".join(f"({place}, {spelled(wanted[place], kind)})" for place in possible)
+    there = found.opened.connection.execute(
         f"SELECT place FROM (VALUES {values}) AS wanted(place, value) "
-        f"ANTI JOIN ({_distinct(found)}) present ON wanted.value = present.value ORDER BY place"
+        f"SEMI JOIN ({_distinct(found)}) present ON wanted.value = present.value"
     ).fetchall()
-    return [wanted[place] for (place,) in places]
+    present = {place for (place,) in there}
+    return [value for place, value in enumerate(wanted) if place not in present]
 
 
 def _most_common(found: Measured) -> Finding:

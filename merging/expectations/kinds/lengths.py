@@ -27,7 +27,7 @@ ENTRIES = (
     Entry(
         "expect_column_value_lengths_to_be_between",
         {**COLUMN, **COUNTS, **STRICT, **MOSTLY},
-        RowPredicate(lambda one: f"({between(_length(one), one.arguments, 'integer')}) IS NOT TRUE"),
+        RowPredicate(lambda one: f"({between(_length(one), one.arguments, 'long')}) IS NOT TRUE"),
         within("The number of characters of each {column}"),
         TEXT,
         needs_bound=True,

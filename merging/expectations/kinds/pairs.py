@@ -7,7 +7,7 @@ from typing import Any
 
 from merging.expectations.expectation import Argument, Entry, Expectation, RowPredicate
 from merging.expectations.kinds.arguments import MOSTLY
-from merging.expectations.values import ORDERED, SIMPLE, TEXT, missing, plain, spelled
+from merging.expectations.values import ORDERED, SIMPLE, TEXT, comparable, compared, missing
 from merging.expectations.wording import listed
 from merging.sql.quoting import column_sql
 
@@ -23,8 +23,8 @@ _PAIR = {
 
 
 def _cells(expectation: Expectation) -> tuple[str, str]:
-    left, right = (expectation.arguments[name] for name in ("column_A", "column_B"))
-    return plain(left, expectation.families[left]), plain(right, expectation.families[right])
+    cells = comparable(expectation.types)
+    return cells[expectation.arguments["column_A"]], cells[expectation.arguments["column_B"]]
 
 
 def _not_greater(expectation: Expectation) -> str:
@@ -43,10 +43,11 @@ def _not_in_set(expectation: Expectation) -> str:
     for pair in expectation.arguments["value_pairs_set"]:
         sides = []
         for name, value in zip(names, pair, strict=True):
-            kind = expectation.families[name]
-            absent = missing(name, kind)
+            absent = missing(name, expectation.families[name])
             sides.append(
-                absent if value is None else f"(NOT {absent} AND {column_sql(name)} = {spelled(value, kind)})"
+                absent
+                if value is None
+                else f"(NOT {absent} AND {compared(column_sql(name), '=', value, expectation.types[name])})"
             )
         tests.append(f"({' AND '.join(sides)})")
     return f"({' OR '.join(tests)}) IS NOT TRUE"

@@ -9,7 +9,7 @@ from typing import Any
 
 from merging.expectations.expectation import Expectation
 from merging.expectations.findings import Finding
-from merging.expectations.values import Family, plain, spelled
+from merging.expectations.values import Family, comparable, compared
 
 
 def column_of(expectation: Expectation) -> tuple[str, Family]:
@@ -19,18 +19,18 @@ def column_of(expectation: Expectation) -> tuple[str, Family]:
 
 
 def cells_of(expectation: Expectation) -> list[str]:
-    """SQL of the cells of all its columns, missing ones as NULL."""
-    return [plain(name, expectation.families[name]) for name in expectation.columns]
+    """SQL of the cells of all its columns, to be compared with each other; missing ones as NULL."""
+    return list(comparable(expectation.types).values())
 
 
-def between(subject: str, arguments: Mapping[str, Any], kind: Family) -> str:
-    """SQL: a value lies between the bounds; anything does where none are given."""
+def between(subject: str, arguments: Mapping[str, Any], kind: str) -> str:
+    """SQL: a value of a Delta type lies between the bounds; anything does where none are given."""
     low, high = arguments.get("min_value"), arguments.get("max_value")
     parts = []
     if low is not None:
-        parts.append(f"{subject} {'>' if arguments.get('strict_min') else '>='} {spelled(low, kind)}")
+        parts.append(compared(subject, ">" if arguments.get("strict_min") else ">=", low, kind))
     if high is not None:
-        parts.append(f"{subject} {'<' if arguments.get('strict_max') else '<='} {spelled(high, kind)}")
+        parts.append(compared(subject, "<" if arguments.get("strict_max") else "<=", high, kind))
     return f"({' AND '.join(parts)})" if parts else "true"
 
 

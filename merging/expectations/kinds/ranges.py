@@ -12,8 +12,8 @@ from merging.sql.quoting import column_sql
 
 
 def _outside(expectation: Expectation) -> str:
-    name, kind = column_of(expectation)
-    return f"({between(column_sql(name), expectation.arguments, kind)}) IS NOT TRUE"
+    name, _ = column_of(expectation)
+    return f"({between(column_sql(name), expectation.arguments, expectation.types[name])}) IS NOT TRUE"
 
 
 def _between_now(facts: ColumnFacts) -> Proposal | None:

@@ -11,8 +11,8 @@ from merging.expectations.wording import of_set
 
 
 def _is_listed(expectation: Expectation) -> str:
-    name, kind = column_of(expectation)
-    return f"({in_list(name, kind, expectation.arguments['value_set'])})"
+    name, _ = column_of(expectation)
+    return f"({in_list(name, expectation.types[name], expectation.arguments['value_set'])})"
 
 
 def _in_set_now(facts: ColumnFacts) -> Proposal | None:

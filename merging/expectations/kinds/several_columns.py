@@ -7,14 +7,16 @@ import itertools
 from merging.expectations.expectation import Argument, Entry, Expectation, RowPredicate
 from merging.expectations.kinds.arguments import MOSTLY, SEVERAL
 from merging.expectations.kinds.predicates import cells_of
-from merging.expectations.values import NUMERIC, SIMPLE, Family, spelled
+from merging.expectations.values import NUMERIC, SIMPLE, Family, plain, spelled
 from merging.expectations.wording import listed, several_rows, show
 
 
 def _other_sum(expectation: Expectation) -> str:
     kinds = {expectation.families[name] for name in expectation.columns}
     target, kind = _sum_type(kinds)
-    cells = [f"CAST({cell} AS {target})" if target else f"({cell})" for cell in cells_of(expectation)]
+    cells = [f"({plain(name, kind)})" for name, kind in expectation.families.items()]
+    if target:
+        cells = [f"CAST({cell} AS {target})" for cell in cells]
     return f"(({' + '.join(cells)}) = {spelled(expectation.arguments['sum_total'], kind)}) IS NOT TRUE"
 
 

@@ -103,7 +103,7 @@ def _accepted(names: Sequence[str]) -> list[type]:
     for name in names:
         try:
             found.append(np.dtype(name).type)
-        except TypeError:
+        except (TypeError, ValueError, SyntaxError):  # what numpy says of names that it does not know
             for module in (pd, pd.core.dtypes.dtypes):
                 candidate = getattr(module, name, None)
                 if isinstance(candidate, type):

@@ -264,6 +264,17 @@ def test_what_cannot_be_checked_blocks_and_spares_the_others(check: Check) -> No
     assert "could not be checked" in second.message
 
 
+@pytest.mark.parametrize("name", ["9999-12-31", "no_type", ">2m8,)", "(2", "é"])
+def test_a_type_that_nobody_knows_is_that_of_no_column(check: Check, name: str) -> None:
+    table = pa.table({"id": pa.array([1], pa.int64())})
+    report = check(
+        expect("column_values_to_be_of_type", column="id", type_=name),
+        expect("column_values_to_be_in_type_list", column="id", type_list=[name, "int64"]),
+        merged=table,
+    )
+    assert [(one.ok, one.error) for one in report.results] == [(False, None), (True, None)]
+
+
 def test_missing_extra_is_an_error_and_never_a_pass(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     from merging.expectations import border
 

@@ -156,10 +156,36 @@ def test_a_good_suite_is_read_with_typed_values_and_defaults() -> None:
             "expectations[0].kwargs.json_schema",
             "wrong_value",
         ),
+        *(
+            (one, "expectations[0].kwargs.value", "wrong_value")
+            for one in (
+                expect("table_row_count_to_equal", value=10**400),
+                expect("table_row_count_to_equal", value=-(10**40)),
+            )
+        ),
+        (
+            expect("column_mean_to_be_between", column="id", max_value=10**400),
+            "expectations[0].kwargs.max_value",
+            "wrong_value",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(given: dict[str, Any], place: str, code: str) -> None:
     assert (place, code) in problems(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        expect("column_values_to_be_in_set", column="name", value_set=["\ud800"]),
+        expect("column_values_to_match_regex", column="name", regex="\udfff"),
+        expect("column_values_to_be_of_type", column="name", type_="\ud800"),
+        expect("column_values_to_match_json_schema", column="name", json_schema={"\ud800": 1}),
+        expect("column_values_to_be_null", column="id", row_condition=compare("name", "==", "a\ud800")),
+    ],
+)
+def test_half_a_character_is_refused_wherever_it_stands(given: dict[str, Any]) -> None:
+    assert problems(given) == [("expectations[0].kwargs", "wrong_value")]
 
 
 @pytest.mark.parametrize(

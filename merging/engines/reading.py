@@ -71,7 +71,8 @@ class TableReader:
     def _rows_in(self, possible: Sequence[int], keys: Keys, columns: Sequence[str]) -> Rows:
         engine = self._engine_for(possible)
         began = time.perf_counter()
-        rows = engine.rows_of(self.snapshot, keys, columns, possible)
+        with self._opened.reading(self._rows_stored_in(possible)):
+            rows = engine.rows_of(self.snapshot, keys, columns, possible)
         self._note(engine, possible, rows.number, began)
         return rows
 
@@ -112,7 +113,8 @@ class TableReader:
 
     def _rows_at(self, engine: Engine, files: Sequence[int], positions: str, columns: Sequence[str]) -> Rows:
         began = time.perf_counter()
-        rows = engine.rows_at(self.snapshot, positions, columns)
+        with self._opened.reading(self._rows_stored_in(files)):
+            rows = engine.rows_at(self.snapshot, positions, columns)
         self._note(engine, files, rows.number, began)
         return rows
 
@@ -169,6 +171,10 @@ class TableReader:
 
     def _bytes_of(self, files: Collection[int]) -> int:
         return int(self.snapshot.files.numbers("size")[np.fromiter(files, np.int64)].sum())
+
+    def _rows_stored_in(self, files: Collection[int]) -> int:
+        """About how many; a file of which the log does not say it may hold any number."""
+        return int(self.snapshot.files.numbers("records", 1 << 32)[np.fromiter(files, np.int64)].sum())
 
     def _note(self, engine: Engine, files: Collection[int], rows: int, began: float) -> None:
         if files:

@@ -167,11 +167,7 @@ class MergeExecutor:
         prepared = None
         changed = made.rows_added + made.rows_updated + made.rows_deleted
         try:
-            with (
-                made.session.scanning(changed),
-                writing_images(made, changed),
-                naming_engine_failures(made.snapshot.uri),
-            ):
+            with writing_images(made, changed), naming_engine_failures(made.snapshot.uri):
                 prepared = prepare(
                     made.session.connection,
                     made.snapshot,

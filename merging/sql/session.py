@@ -72,16 +72,22 @@ _SQUARE = ("projection_placement", "common_subexpressions", "statistics_propagat
 
 
 class Session:
-    """An open connection and the folder it spills to. Closing (or forgetting) it removes both."""
+    """An open connection and the folder it spills to. Closing (or forgetting) it removes both.
 
-    def __init__(self, *, memory_limit: str | None = None) -> None:
+    ``rows`` is how many it works on, where that is known: tables are read by a thread for each group of their rows.
+    More than those only hand rows to each other, which takes longer, and so does it to start and to end them.
+    """
+
+    def __init__(self, *, memory_limit: str | None = None, rows: int | None = None) -> None:
         spill = str(scratch_place("engine"))
+        self._most_threads = limits().threads
+        self._threads = self._most_threads if rows is None else min(self._most_threads, _groups_of(rows))
         with naming_engine_failures():
             lent = ENGINES.lend(
                 spill,
                 {
                     "memory_limit": memory_limit or limits().memory,
-                    "threads": limits().threads,
+                    "threads": self._threads,
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
                     "disabled_optimizers": _LEFT_OUT,
@@ -89,7 +95,6 @@ class Session:
             )
             self.connection = lent.connection
             self._folder = spill
-            self._threads = limits().threads
             self.rows_are_wide = False
             self._end = weakref.finalize(self, ENGINES.take_back, lent)
             self.connection.execute("SET TimeZone = 'UTC'")
@@ -103,7 +108,7 @@ class Session:
         """
         if number <= _MANY_COLUMNS:
             return
-        self._work_with(1)
+        self._keep_to_one_thread()
         self.execute(f"SET disabled_optimizers = '{','.join((_LEFT_OUT, *_SQUARE))}'")
         grant_memory(self.connection, number * _BYTES_A_COLUMN)
 
@@ -114,7 +119,7 @@ class Session:
         """
         self.rows_are_wide = min(number, _ROWS_OF_A_VECTOR) * width > _WIDE
         if self.rows_are_wide:
-            self._work_with(1)
+            self._keep_to_one_thread()
 
     def hold(self, name: str, query: str, *, as_read: bool = False) -> None:
         """Hold what a query finds under a name, for good: wide rows in a file of which few are read at a time.
@@ -135,11 +140,9 @@ class Session:
         self.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({path})")
 
     @contextmanager
-    def scanning(self, rows: int) -> Iterator[None]:
-        """For statements that read so many rows which are held: a table is read by a thread for each of its groups.
-        More than those only hand rows to each other, which takes longer.
-        """
-        with self._working_with(max(1, min(self._threads, -(-rows // _ROWS_OF_A_GROUP)))):
+    def reading(self, rows: int) -> Iterator[None]:
+        """For statements that read so many rows besides those that the session works on."""
+        with self._working_with(max(self._threads, min(self._most_threads, _groups_of(rows)))):
             yield
 
     @contextmanager
@@ -151,6 +154,10 @@ class Session:
         finally:
             with suppress(duckdb.Error):  # what broke the engine is said
                 self._work_with(before)
+
+    def _keep_to_one_thread(self) -> None:
+        self._most_threads = 1
+        self._work_with(1)
 
     def _work_with(self, threads: int) -> None:
         if threads != self._threads:
@@ -200,6 +207,11 @@ class Session:
     def number(self, query: str) -> int:
         """The single integer that the query returns."""
         return int(self.row(query)[0])
+
+
+def _groups_of(rows: int) -> int:
+    """In how many groups, as tables hold them, so many rows are."""
+    return max(1, -(-rows // _ROWS_OF_A_GROUP))
 
 
 def grant_memory(connection: duckdb.DuckDBPyConnection, needed: int) -> None:

@@ -47,19 +47,20 @@ def check_merged(
     types = {column.name: column.type for column in alignment.columns}
     changes = Changes(Keys(gone, alignment.keys) if replaces_rows else None, f"({changed})", types)
     reader = TableReader(opened, snapshot, while_waiting)
-    report = check_expectations(
-        opened,
-        suite,
-        merged=rows_of_table(reader, types, changes),
-        changed=changed,
-        replaced=replaced,
-        before=rows_of_table(reader, types, changes.of_none()),
-        columns=columns_typed(opened, types),
-        keys=alignment.keys,
-        added_columns=[column.name for column in alignment.columns if column.added],
-        rows_only=rows_only,
-        block_pre_existing=rules.block_pre_existing,
-        overridden=rules.overridden,
-        while_waiting=while_waiting,
-    )
+    with opened.reading(0 if rows_only else snapshot.row_count):
+        report = check_expectations(
+            opened,
+            suite,
+            merged=rows_of_table(reader, types, changes),
+            changed=changed,
+            replaced=replaced,
+            before=rows_of_table(reader, types, changes.of_none()),
+            columns=columns_typed(opened, types),
+            keys=alignment.keys,
+            added_columns=[column.name for column in alignment.columns if column.added],
+            rows_only=rows_only,
+            block_pre_existing=rules.block_pre_existing,
+            overridden=rules.overridden,
+            while_waiting=while_waiting,
+        )
     return replace(report, version=rules.version, table_version=snapshot.version, reads=tuple(reader.reads))

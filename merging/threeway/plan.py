@@ -259,7 +259,7 @@ def plan_on(
                 "staged_primary_keys": list(staged.primary_keys),
             },
         )
-    opened = Session()
+    opened = Session(rows=staged.rows)
     try:
         return _planned(opened, request, staged, TableReader(opened, snapshot, while_waiting))
     except BaseException:

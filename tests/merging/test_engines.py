@@ -196,10 +196,24 @@ def test_rows_that_are_held_as_they_are_read_keep_one_thread_busy(
     opened.close()
 
 
-@pytest.mark.parametrize(("rows", "threads"), [(0, 1), (122_880, 1), (122_881, 2), (10_000_000, 2)])
-def test_tables_are_read_by_a_thread_for_each_group(rows: int, threads: int) -> None:
-    opened = Session()
-    with opened.scanning(rows):
-        assert threads_of(opened) == threads
-    assert threads_of(opened) == 2
+@pytest.mark.parametrize(("rows", "threads"), [(0, 1), (122_880, 1), (122_881, 2), (10_000_000, 2), (None, 2)])
+def test_tables_are_read_by_a_thread_for_each_group(rows: int | None, threads: int) -> None:
+    opened = Session(rows=rows)
+    assert threads_of(opened) == threads
     opened.close()
+
+
+@pytest.mark.parametrize(("rows", "threads"), [(122_880, 1), (122_881, 2)])
+def test_what_is_read_of_a_table_takes_the_threads_that_it_keeps_busy(rows: int, threads: int) -> None:
+    opened = Session(rows=10)
+    with opened.reading(rows):
+        assert threads_of(opened) == threads
+    assert threads_of(opened) == 1
+    opened.expect_columns(1_000)
+    with opened.reading(10_000_000):
+        assert threads_of(opened) == 1
+    opened.close()
+    whole = Session()
+    with whole.reading(rows):
+        assert threads_of(whole) == 2
+    whole.close()

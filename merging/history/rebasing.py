@@ -131,15 +131,16 @@ def _compare(made: MergePlan) -> None:
     insert_open = (
         " OR ".join(f"(NOT a{column.position} AND {disagree(column)})" for column in staged) or "false"
     )
+    conflicted = "n IN (SELECT n FROM conflicts)" if len(made.conflicts) else "false"
     made.session.execute(
         "CREATE TEMP TABLE fates AS SELECT n, conflicted, "
         f"CASE op WHEN 'insert' THEN here ELSE NOT here OR {moved} END AS moved, "
         f"NOT conflicted AND CASE op WHEN 'update' THEN NOT here OR NOT ({update_open}) "
         f"WHEN 'insert' THEN here AND NOT ({insert_open}) ELSE NOT here END AS settled "
-        "FROM (SELECT *, n IN (SELECT n FROM conflicts) AS conflicted FROM joined)"
+        f"FROM (SELECT *, {conflicted} AS conflicted FROM {made.cells.joined})"
     )
     # Not a copy of the rows, which are as wide as three images.
-    made.session.execute("CREATE TEMP VIEW moves AS SELECT * FROM joined JOIN fates USING (n)")
+    made.session.execute(f"CREATE TEMP VIEW moves AS SELECT * FROM {made.cells.joined} JOIN fates USING (n)")
 
 
 def _example(made: MergePlan, row: Mapping[str, Any]) -> ChangedRow:

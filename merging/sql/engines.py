@@ -34,7 +34,12 @@ SET_FOR_ALL = (
     *("enable_external_access", "errors_as_json", "lock_configuration", "max_temp_directory_size"),
     *("memory_limit", "preserve_insertion_order", "python_enable_replacements", "threads"),
 )
-_SETTINGS = "SELECT " + ", ".join(f"current_setting('{name}')" for name in SET_FOR_ALL)
+#: What an instance is asked when a session ends, prepared once.
+_ASKED = {
+    "settings": "SELECT " + ", ".join(f"current_setting('{name}')" for name in SET_FOR_ALL),
+    "left_behind": _LEFT_BEHIND,
+    "memory": "SELECT sum(memory_usage_bytes) FROM duckdb_memory()",
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,9 @@ class Engines:
             known.instance.close()
         instance = duckdb.connect(":memory:", config={**config, "temp_directory": spill})
         try:
-            return Lent(instance.cursor(), spill, instance, instance.execute(_SETTINGS).fetchall(), asked)
+            for name, query in _ASKED.items():
+                instance.execute(f"PREPARE {name} AS {query}")
+            return Lent(instance.cursor(), spill, instance, _told(instance, "settings"), asked)
         except duckdb.Error:
             instance.close()
             raise
@@ -111,15 +118,19 @@ def _is_empty(lent: Lent) -> bool:
     """Whether nothing of the session is left, once its tables and views are dropped."""
     instance = lent.instance
     try:
-        if instance.list_filesystems() or instance.execute(_SETTINGS).fetchall() != lent.settings:
+        if instance.list_filesystems() or _told(instance, "settings") != lent.settings:
             return False
-        for kind, name in instance.execute(_LEFT_BEHIND).fetchall():
+        for kind, name in _told(instance, "left_behind"):
             quoted = name.replace('"', '""')
             instance.execute(f'DROP {kind} "{quoted}"')
-        held = instance.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()
+        held = _told(instance, "memory")
     except duckdb.Error:  # what ended the session has broken the instance
         return False
     return bool(held[0][0] is not None and held[0][0] < _BYTES_HELD)
+
+
+def _told(instance: duckdb.DuckDBPyConnection, asked: str) -> list[Any]:
+    return instance.execute(f"EXECUTE {asked}").fetchall()
 
 
 ENGINES = Engines()

@@ -165,11 +165,14 @@ class Session:
             self._threads = threads
 
     def counts(self, query: str, conditions: Sequence[str]) -> list[int]:
-        """How many rows of a query fulfil each of the conditions. One list of counts is planned in linear time."""
-        if not conditions:
+        """How many rows of a query fulfil each of the conditions."""
+        return self.numbers([f"count_if({condition})" for condition in conditions], query)
+
+    def numbers(self, aggregates: Sequence[str], query: str) -> list[int]:
+        """What aggregates of a query's rows count. One list of them is planned in linear time."""
+        if not aggregates:
             return []
-        counted = ", ".join(f"count_if({condition})" for condition in conditions)
-        [found] = self.row(f"SELECT [{counted}] {query}")
+        [found] = self.row(f"SELECT [{', '.join(aggregates)}] {query}")
         return [int(number or 0) for number in found]  # NULL where there are no rows
 
     def interrupt(self) -> None:

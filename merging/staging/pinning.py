@@ -40,7 +40,7 @@ ABSENT = -1
 """``base_file`` of a row whose key the base did not have."""
 
 _UNKNOWN = -2
-#: A variable of the session: the snapshot's index of each base file, -1 where it is gone.
+#: A variable of the session: the snapshot's index of each base file in which a staged row stood, -1 where it is gone.
 _FILES = "headgate_standing_files"
 _AT_A_TIME = 8_192
 _TOLD = pa.schema([("path", pa.string()), ("vector", pa.string())])
@@ -82,15 +82,13 @@ def find_standing(opened: Session, staged: Staged, reader: TableReader, columns:
     snapshot = reader.snapshot
     numbers, base_files, base_rows = _pins(opened, staged)
     keys = list(staged.primary_keys)
-    wanted = Keys("staged_keys", keys)
-    opened.execute(
-        f"CREATE OR REPLACE TEMP VIEW staged_keys AS SELECT {key_columns_sql(staged)} FROM {staged.source_sql()}"
-    )
+    wanted = Keys(f"(SELECT {key_columns_sql(staged)} FROM {staged.source_sql()})", keys)
     if np.any(base_files == _UNKNOWN):
         found = reader.rows_of(wanted, columns)
         refuse_duplicates(opened, found.sql, keys)
         return Standing(False, found, 0, 0)
-    files, elsewhere = _still_standing(opened, staged, snapshot, np.unique(base_files[base_files >= 0]))
+    needed = np.unique(base_files[base_files >= 0])
+    files, elsewhere = _still_standing(opened, staged, snapshot, wanted, needed)
     indexes = np.where(base_files >= 0, files[base_files], -1)
     expected = base_files >= 0
     alive = (indexes >= 0) & ~_dead(snapshot, indexes, base_rows)
@@ -109,10 +107,12 @@ def find_standing(opened: Session, staged: Staged, reader: TableReader, columns:
             f"SELECT {key_columns_sql(staged)} FROM {staged.source_sql()} WHERE {of_held}"
         )
         refuse_duplicates(opened, "all_found", keys)
-    standing = pa.table({"place": np.arange(len(files) - 1), "index": files[:-1]})
-    opened.connection.register("standing_rows", standing)
-    opened.execute(f"SET VARIABLE {_FILES} = (SELECT list(index ORDER BY place) FROM standing_rows)")
-    opened.connection.unregister("standing_rows")
+    # Those behind the last in which a staged row stood are asked for by nobody. As one list, which is not taken apart.
+    asked = files[: needed.max(initial=-1) + 1]
+    standing = pa.ListArray.from_arrays([0, len(asked)], pa.array(asked, pa.int64()))
+    opened.connection.register("standing_files", pa.table({"files": standing}))
+    opened.execute(f"SET VARIABLE {_FILES} = (SELECT files FROM standing_files)")
+    opened.connection.unregister("standing_files")
     return Standing(True, found, int(np.count_nonzero(alive)), lost)
 
 
@@ -125,7 +125,7 @@ def _pins(opened: Session, staged: Staged) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _still_standing(
-    opened: Session, staged: Staged, snapshot: Snapshot, needed: np.ndarray
+    opened: Session, staged: Staged, snapshot: Snapshot, keys: Keys, needed: np.ndarray
 ) -> tuple[np.ndarray, list[int]]:
     """The snapshot's index of each base file whose live rows of the base can only have become fewer, else -1; and the
     indexes of the files that may hold what the base did not. ``needed`` are the base files in which staged rows stood.
@@ -138,7 +138,7 @@ def _still_standing(
     is_needed = np.isin(changed, needed)
     # A file in which no staged row stood matters where it may hold one of their keys today.
     candidates = candidate_files(
-        opened.connection, snapshot, "staged_keys", staged.primary_keys, places[changed[~is_needed]].tolist()
+        opened.connection, snapshot, keys.sql, keys.columns, places[changed[~is_needed]].tolist()
     )
     matters = np.flatnonzero(is_needed | np.isin(places[changed], candidates))
     files = snapshot.files.at(places[changed[matters]])

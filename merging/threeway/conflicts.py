@@ -30,15 +30,11 @@ def _cell_conflict(column: MergedColumn) -> tuple[str, str]:
     return update, "false" if column.added else insert
 
 
-def find_conflicts(
-    opened: Session, alignment: Alignment, policy: ConflictPolicy, *, untouched: bool = False
-) -> int:
-    """Fill ``conflicts`` and return how many there are; none where no staged row was touched since the base."""
+def find_conflicts(opened: Session, alignment: Alignment, policy: ConflictPolicy) -> int:
+    """Fill ``conflicts`` and return how many there are, where a staged row was touched since the base."""
     opened.execute(
         "CREATE TABLE conflicts(n BIGINT, col INTEGER, kind VARCHAR, digest VARCHAR, choice VARCHAR, pick BIGINT)"
     )
-    if untouched:
-        return 0
     staged = [column for column in alignment.values if column.staged]
     base_columns = [column for column in alignment.values if column.in_base]
     modified = any_of([current_edits(column) for column in base_columns])

@@ -38,11 +38,12 @@ class Effect:
 @dataclass(frozen=True)
 class MergedCells:
     """Where ``merged`` holds the cells of its rows, as SQL. ``alike`` are the positions of the columns whose values the
-    merge changes in no row that stays, as far as that is known.
+    merge changes in no row that stays, as far as that is known. ``joined`` has the rows' three images (see ``sides``).
     """
 
     alignment: Alignment
     alike: frozenset[int] = frozenset()
+    joined: str = "joined"
 
     def before(self, column: MergedColumn) -> str:
         """The cell that the table has now, of rows that it has."""
@@ -106,22 +107,22 @@ def writes_cells(snapshot: Snapshot, rules: Mapping[str, ColumnRules]) -> bool:
 
 def merge_rows(
     opened: Session,
-    alignment: Alignment,
+    cells: MergedCells,
     resolutions: Sequence[Resolution],
     *,
     unresolved: Default,
     check: bool,
     in_conflict: bool,
-    alike: frozenset[int],
     untouched: bool,
     final: bool,
 ) -> None:
     """Fill ``merged`` with the rows that the merge changes, in the order of ``n``.
 
     ``unresolved``: whose value stands where nobody chose. Without ``check`` nothing is ``in_conflict`` and Proposed
-    wins in every staged cell. ``alike`` as ``alike_columns`` finds them. ``untouched``: nothing was touched since the
+    wins in every staged cell. ``untouched``: nothing was touched since the
     base, so that ``joined`` has its rows in their order. ``final``: the table writes no cell itself.
     """
+    alignment, alike = cells.alignment, cells.alike
     conflicted = set()
     if in_conflict:
         found = opened.connection.execute("SELECT DISTINCT col FROM conflicts").fetchall()
@@ -164,7 +165,7 @@ def merge_rows(
         "SELECT *, CASE WHEN present AND NOT here THEN 'insert' "
         f"WHEN here AND NOT present THEN 'delete' WHEN present AND {any_updated} THEN 'update' END AS action "
         f"FROM (SELECT *{updated} FROM (SELECT {', '.join(held)}{keys}{currents} "
-        f"FROM joined j {' '.join(joins)})) WHERE action IS NOT NULL{'' if untouched else ' ORDER BY n'}"
+        f"FROM {cells.joined} j {' '.join(joins)})) WHERE action IS NOT NULL{'' if untouched else ' ORDER BY n'}"
     )
     if final:
         opened.hold("merged", rows, as_read=untouched)
@@ -282,23 +283,29 @@ def _compute_generated(opened: Session, cells: MergedCells, snapshot: Snapshot) 
 
 
 def count_effect(
-    opened: Session, cells: MergedCells, snapshot: Snapshot, *, staged_rows: int, conflicts: int
-) -> Effect:
-    """Count what ``merged`` holds, of ``staged_rows`` with ``conflicts``."""
+    opened: Session,
+    cells: MergedCells,
+    snapshot: Snapshot,
+    further: Sequence[str],
+    *,
+    staged_rows: int,
+    conflicts: int,
+) -> tuple[Effect, Sequence[int]]:
+    """Count what ``merged`` holds, of ``staged_rows`` with ``conflicts``, and in the same look ``further`` numbers."""
     changing = [
         (column, updated) for column in cells.alignment.values if (updated := cells.updates(column, snapshot))
     ]
-    inserts, updated_rows, deletes, *changed = opened.counts(
-        "FROM merged",
-        [f"action = '{action}'" for action in ("insert", "update", "delete")]
-        + [f"action = 'update' AND {updated}" for _, updated in changing],
-    )
+    conditions = [f"action = '{action}'" for action in ("insert", "update", "delete")]
+    conditions += [f"action = 'update' AND {updated}" for _, updated in changing]
+    found = opened.numbers([*(f"count_if({one})" for one in conditions), *further], "FROM merged")
+    inserts, updated_rows, deletes = found[:3]
+    changed = found[3 : len(conditions)]
     in_conflict = 0
     if conflicts:
         in_conflict = opened.number(
             "SELECT count(DISTINCT n) FROM conflicts WHERE n NOT IN (SELECT n FROM merged)"
         )
-    return Effect(
+    effect = Effect(
         rows_added=inserts,
         rows_updated=updated_rows,
         rows_deleted=deletes,
@@ -307,6 +314,7 @@ def count_effect(
             column.name: number for (column, _), number in zip(changing, changed, strict=True) if number
         },
     )
+    return effect, found[len(conditions) :]
 
 
 def row_changes(opened: Session, cells: MergedCells, snapshot: Snapshot, effect: Effect) -> RowChanges:

@@ -39,7 +39,7 @@ def changed_rows(
             *(f"f{column.position}" for column in alignment.values if column.filled),
         ]
     )
-    source = "merged m JOIN joined j ON j.n = m.n"
+    source = f"merged m JOIN {cells.joined} j ON j.n = m.n"
     found = opened.connection.execute(
         f"SELECT m.n FROM {source if column else 'merged m'} "
         f"WHERE {' AND '.join(conditions)} ORDER BY {place.order('m.n')} LIMIT {limit + 1}"
@@ -84,12 +84,13 @@ def _changed_row(row: Mapping[str, Any], alignment: Alignment) -> ChangedRow:
     return ChangedRow(key_of(row, alignment), operation, changed, sides, merged, filled)
 
 
-def rekeyed_rows(opened: Session, alignment: Alignment, limit: int) -> tuple[RekeyedRow, ...]:
+def rekeyed_rows(opened: Session, cells: MergedCells, limit: int) -> tuple[RekeyedRow, ...]:
     """Rows whose content leaves one key for another in this request."""
+    alignment = cells.alignment
     keys = [f"k{place}" for place in range(len(alignment.keys))]
     old, new = ", ".join(f"o.{key} AS o_{key}" for key in keys), ", ".join(f"j.{key}" for key in keys)
     found = opened.rows(
-        f"SELECT {old}, {new} FROM joined o JOIN joined j ON j.n = o.rekeyed "
+        f"SELECT {old}, {new} FROM {cells.joined} o JOIN {cells.joined} j ON j.n = o.rekeyed "
         f"WHERE o.op = 'delete' ORDER BY o.n LIMIT {limit}"
     )
     return tuple(

@@ -40,7 +40,7 @@ from merging.threeway.pages import changed_rows, rekeyed_rows
 from merging.threeway.request import MergeRequest
 from merging.threeway.resolutions import apply_resolutions, value_of
 from merging.threeway.sides import join_current
-from merging.threeway.table_rules import table_checks
+from merging.threeway.table_rules import AskedRules
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +201,7 @@ class MergePlan:
         """Rows whose content leaves one key for another in this request."""
         if not self.staged.rekeyed_rows or self.alignment.conflicts:
             return ()
-        return rekeyed_rows(self.session, self.alignment, limit)
+        return rekeyed_rows(self.session, self.cells, limit)
 
     # for the executor
 
@@ -292,12 +292,12 @@ def _merge_in_session(
     snapshot = reader.snapshot
     opened.expect_columns(len(alignment.columns))
     opened.expect_rows(staged.rows, staged.row_width)
-    standing = join_current(opened, staged, reader, alignment)
+    standing, joined = join_current(opened, staged, reader, alignment)
     chosen = tuple(one for one in request.resolutions if one.key)
     check = not request.skip_conflict_check
     found = resolved = 0
-    if check:
-        found = find_conflicts(opened, alignment, request.conflict_policy, untouched=standing.untouched)
+    if check and not standing.untouched:
+        found = find_conflicts(opened, alignment, request.conflict_policy)
         if found:
             apply_resolutions(opened, alignment, chosen)
             resolved = opened.number("SELECT count(*) FROM conflicts WHERE choice IS NOT NULL")
@@ -306,21 +306,23 @@ def _merge_in_session(
         "SELECT count(*) FROM moved WHERE op = 'insert' AND here"
     )
     alike = alike_columns(alignment, staged, snapshot, rules, added_twice=bool(twice))
+    cells = MergedCells(alignment, alike, joined)
     merge_rows(
         opened,
-        alignment,
+        cells,
         chosen,
         unresolved="proposed" if request.force_merge else "current",
         check=check,
         in_conflict=bool(found),
-        alike=alike,
         untouched=standing.untouched,
         final=not writes_cells(snapshot, rules),
     )
-    cells = MergedCells(alignment, alike)
     store_as_table(opened, cells, snapshot, rules)
-    effect = count_effect(opened, cells, snapshot, staged_rows=staged.rows, conflicts=found)
-    checks = table_checks(opened, cells, snapshot, rules)
+    asked = AskedRules.of(cells, snapshot, rules)
+    effect, numbers = count_effect(
+        opened, cells, snapshot, asked.aggregates, staged_rows=staged.rows, conflicts=found
+    )
+    checks = asked.checks(opened, numbers)
     return Conflicts(opened, alignment, chosen, found=found, resolved=resolved), effect, checks, cells
 
 

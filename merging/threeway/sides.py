@@ -8,10 +8,10 @@ add/add is clean where equal and conflicts per cell where not. This is what Dolt
 The rules are DuckDB SQL over tables of one session (out of core where they must be), each in the order of ``n``; ``i``
 is the position of the merged column, ``j`` the place of the key:
 
-- ``joined``, made here, in any order where rows were touched since: n, op, here, file_index, row_number, rekeyed,
+- ``joined``, told here, in any order where rows were touched since: n, op, here, file_index, row_number, rekeyed,
   ``k<j>`` keys, ``b<i>`` ``c<i>`` ``p<i>`` values, ``a<i>`` left out; and ``moved``, those of its rows that are
   not known to stand where they stood at the base;
-- ``conflicts`` (see ``conflicts`` and ``resolutions``): n, col, kind, digest, choice, pick;
+- ``conflicts`` (see ``conflicts`` and ``resolutions``), where they were looked for: n, col, kind, digest, choice, pick;
 - ``merged`` (see ``merged``): n, file_index, row_number, action, ``k<j>`` keys, ``c<i>`` and ``m<i>`` values before and
   after, ``u<i>`` changed, or ``v<i>`` where the values are alike in every row that stays.
 """
@@ -38,8 +38,11 @@ SIDE_LETTERS = Sides("b", "c", "p")
 """What the columns of ``joined`` begin with that hold a side's values."""
 
 
-def join_current(opened: Session, staged: Staged, reader: TableReader, alignment: Alignment) -> Standing:
-    """Find the current rows of the staged keys and put the three images side by side in ``joined``.
+def join_current(
+    opened: Session, staged: Staged, reader: TableReader, alignment: Alignment
+) -> tuple[Standing, str]:
+    """Find the current rows of the staged keys and put the three images side by side: in the view ``joined``, or,
+    where nothing was touched, in a query that one statement asks as a rule. What stands behind FROM is told.
 
     A row that stands where it stood at the base has its base image as current image: it is not read again, cannot be in
     conflict, and is not held. The others, if there are any, are in ``moved``.
@@ -53,8 +56,7 @@ def join_current(opened: Session, staged: Staged, reader: TableReader, alignment
         standing = replace(standing, pinned=False, found=_together(standing.found, held_rows))
     held = _held_sql(staged, snapshot, alignment, standing)
     if standing.untouched:
-        opened.execute(f"CREATE VIEW joined AS {held}")
-        return standing
+        return standing, f"({held})"
     rows, parts = f"{staged.source_sql()} s", []
     if standing.pinned and standing.lost:
         rows, parts = f"(SELECT s.* FROM {rows} ANTI JOIN held h ON h.n = s.n) s", [held]
@@ -63,7 +65,7 @@ def join_current(opened: Session, staged: Staged, reader: TableReader, alignment
     moved = _moved_sql(staged, snapshot, alignment, rows, standing.found)
     opened.execute(f"CREATE TABLE moved AS {moved} ORDER BY s.n")
     opened.execute(f"CREATE VIEW joined AS {' UNION ALL '.join([*parts, 'SELECT * FROM moved'])}")
-    return standing
+    return standing, "joined"
 
 
 def _tell_what_rows_hold(staged: Staged, snapshot: Snapshot, alignment: Alignment) -> bool:

@@ -1,8 +1,11 @@
-"""The table's own rules on the rows that a merge writes: key, NOT NULL, lengths, constraints, computed columns."""
+"""The table's own rules on the rows that a merge writes: key, NOT NULL, lengths, constraints, computed columns.
+
+All of them are asked for in one list, whatever their number, of whoever counts what the merge does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,26 +36,47 @@ class _Rule:
         return f"CASE WHEN action <> 'delete' THEN {self.broken} ELSE false END"
 
 
-def table_checks(
-    opened: Session, cells: MergedCells, snapshot: Snapshot, rules: Mapping[str, ColumnRules]
-) -> tuple[Check, ...]:
-    """Whether the rows that the merge writes keep the table's own rules: its key, its columns', its expressions'.
+@dataclass(frozen=True)
+class AskedRules:
+    """The rules of a table that rows in ``merged`` are to keep: its key, its columns', its expressions'."""
 
-    All of them are judged by one statement, whatever their number.
-    """
-    asked = [
-        *_column_rules(cells, rules),
-        *_filled_rules(cells, snapshot),
-        *_expression_rules(cells, snapshot),
-    ]
-    keys = [cells.after(column) for column in cells.alignment.columns if column.name in cells.alignment.keys]
-    nulls = " OR ".join(f"{key} IS NULL" for key in keys)
-    conditions = ", ".join(f"count_if({rule.condition})" for rule in asked)
-    no_key, rows, distinct, broken = opened.row(
-        f"SELECT count(*) FILTER ({nulls}), count(*), count(DISTINCT ({', '.join(keys)})), [{conditions}] FROM merged"
-    )
-    lacking = rows - distinct + no_key
-    unique = Check(
+    cells: MergedCells
+    rules: Sequence[_Rule]
+
+    @classmethod
+    def of(cls, cells: MergedCells, snapshot: Snapshot, columns: Mapping[str, ColumnRules]) -> AskedRules:
+        """Those of a table, and of its ``columns``."""
+        return cls(
+            cells,
+            [
+                *_column_rules(cells, columns),
+                *_filled_rules(cells, snapshot),
+                *_expression_rules(cells, snapshot),
+            ],
+        )
+
+    @property
+    def aggregates(self) -> list[str]:
+        """What ``checks`` are to be told: how many rows lack a key of their own, and how many break each rule."""
+        cells = self.cells
+        keys = [
+            cells.after(column) for column in cells.alignment.columns if column.name in cells.alignment.keys
+        ]
+        nulls = " OR ".join(f"{key} IS NULL" for key in keys)
+        lacking = f"count(*) - count(DISTINCT ({', '.join(keys)})) + count_if({nulls})"
+        return [lacking, *(f"count_if({rule.condition})" for rule in self.rules)]
+
+    def checks(self, opened: Session, found: Sequence[int]) -> tuple[Check, ...]:
+        """Whether the rows that the merge writes keep the rules, by the ``found`` numbers."""
+        lacking, *broken = found
+        judged = (
+            _judged(opened, self.cells, rule, number) for rule, number in zip(self.rules, broken, strict=True)
+        )
+        return (_unique_key(lacking), *judged)
+
+
+def _unique_key(lacking: int) -> Check:
+    return Check(
         "unique_key",
         not lacking,
         f"{lacking:,} merged rows lack a key of their own."
@@ -60,11 +84,6 @@ def table_checks(
         else "Every merged row has a complete key of its own.",
         lacking,
     )
-    # NULL where there are no rows.
-    judged = (
-        _judged(opened, cells, rule, int(found or 0)) for rule, found in zip(asked, broken, strict=True)
-    )
-    return (unique, *judged)
 
 
 def _column_rules(cells: MergedCells, rules: Mapping[str, ColumnRules]) -> Iterator[_Rule]:

@@ -196,7 +196,9 @@ def test_rows_that_are_held_as_they_are_read_keep_one_thread_busy(
     opened.close()
 
 
-@pytest.mark.parametrize(("rows", "threads"), [(0, 1), (122_880, 1), (122_881, 2), (10_000_000, 2), (None, 2)])
+@pytest.mark.parametrize(
+    ("rows", "threads"), [(0, 1), (122_880, 1), (122_881, 2), (10_000_000, 2), (None, 2)]
+)
 def test_tables_are_read_by_a_thread_for_each_group(rows: int | None, threads: int) -> None:
     opened = Session(rows=rows)
     assert threads_of(opened) == threads

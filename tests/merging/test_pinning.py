@@ -85,6 +85,24 @@ def test_nothing_is_read_while_nothing_moved(make_world: Callable[..., World]) -
     assert found.held == 2
 
 
+def test_what_only_conflicts_need_is_made_where_a_row_was_touched(make_world: Callable[..., World]) -> None:
+    world = several_files(make_world())
+    staged = world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}])
+
+    def made_in_the_session() -> set[str]:
+        with world.plan(staged) as made:
+            assert made.rows().items[0].key == {"id": 1}
+            tables = made.session.rows(
+                "SELECT table_name AS name FROM duckdb_tables() WHERE NOT temporary UNION ALL "
+                "SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary"
+            )
+            return {row["name"] for row in tables if not row["name"].startswith("rows_read")}
+
+    assert made_in_the_session() == {"merged"}
+    append(world, {"id": 9, "a": 80, "b": "elsewhere", "c": 9.5})
+    assert made_in_the_session() == {"merged", "moved", "conflicts", "joined"}
+
+
 def test_a_row_that_went_elsewhere_is_found_there(make_world: Callable[..., World]) -> None:
     world = several_files(make_world())
     staged = world.stage([{"id": 1, "a": 11}, {"id": 5, "a": 55}, {"id": 9, "a": 90}])

@@ -15,6 +15,7 @@ from merging.delta.identity import Numbering
 from merging.model import Check
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
+from merging.sql.types import is_text
 from merging.threeway.alignment import MergedColumn
 from merging.threeway.merged import MergedCells
 
@@ -52,6 +53,7 @@ class AskedRules:
                 *_column_rules(cells, columns),
                 *_filled_rules(cells, snapshot),
                 *_expression_rules(cells, snapshot),
+                *_partition_rules(cells, snapshot),
             ],
         )
 
@@ -162,6 +164,22 @@ def _expression_rules(cells: MergedCells, snapshot: Snapshot) -> Iterator[_Rule]
             f"{name} is {expression.text} in every merged row.",
             f"merged rows have another {name} than {expression.text}{_or_doubtful(doubtful)}.",
         )
+
+
+def _partition_rules(cells: MergedCells, snapshot: Snapshot) -> Iterator[_Rule]:
+    """What a folder can be named after: the table fills columns, and people choose values, after the content is staged.
+
+    A row to which somebody else gave an empty text may keep it.
+    """
+    for column in cells.alignment.columns:
+        if column.name in snapshot.partition_columns and is_text(column.type):
+            yield _Rule(
+                f"partition:{column.name}",
+                f"{cells.after(column)} = '' AND (action = 'insert' OR {cells.before(column)} IS DISTINCT FROM '')",
+                f"{column.name} is an empty text in no merged row: it partitions the table.",
+                f"merged rows have an empty text in {column.name}, which partitions the table: it cannot be told from "
+                "NULL there.",
+            )
 
 
 def _judged(opened: Session, cells: MergedCells, rule: _Rule, failures: int) -> Check:

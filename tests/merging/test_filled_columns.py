@@ -24,7 +24,7 @@ from merging.errors import StagingRejected
 from merging.sql.session import session
 from tests.merging.delta.delta_tables import own_rows
 from tests.merging.test_rules import FULL, commit_by_hand
-from tests.merging.world import Row, World, arrow
+from tests.merging.world import Row, World, arrow, resolve
 
 STRATEGIES = pytest.mark.parametrize("strategy", ["merge-on-read", "copy-on-write"])
 FEEDS = pytest.mark.parametrize("feed", [False, True], ids=["no feed", "feed"])
@@ -270,6 +270,40 @@ def test_a_default_that_does_not_fit_its_column_is_written_nowhere(tmp_path: Pat
     assert (failed.name, failed.failures) == ("default:a", 1)
     world.merge(world.stage([{"id": 1, "a": 3}]), "CR-2")
     assert own_rows(world.uri) == [(1, 3)]
+
+
+PARTED = pa.schema([("id", pa.int64()), ("s", pa.string()), ("p", pa.string())])
+PARTED_ROWS: list[Row] = [{"id": 1, "s": "a", "p": "a"}]
+
+
+@STRATEGIES
+@pytest.mark.parametrize(
+    ("columns", "changes", "id_"),
+    [
+        ({"p": default("''")}, [{"id": 2, "s": "b"}], 2),
+        ({"p": {"delta.generationExpression": "substring(s, 1, 1)"}}, [{"id": 2, "s": ""}], 2),
+        ({"p": {"delta.generationExpression": "substring(s, 1, 1)"}}, [{"id": 1, "s": ""}], 1),
+        ({}, [{"id": 1, "p": "b"}], 1),
+    ],
+    ids=["default", "computed for a new row", "computed for a changed row", "chosen"],
+)
+def test_an_empty_text_that_comes_to_a_partition_after_staging_is_a_check_of_the_plan(
+    tmp_path: Path, strategy: str, columns: dict[str, dict[str, Any]], changes: list[Row], id_: int
+) -> None:
+    world = filling(tmp_path, strategy, columns, schema=PARTED, rows=PARTED_ROWS, partition_by=["p"])
+    staged = world.stage(changes)
+    chosen: list[merging.Resolution] = []
+    if not columns:
+        world.merge(world.stage([{"id": 1, "p": "c"}]), "CR-0")
+        with world.plan(staged) as plan:
+            chosen = resolve(plan.conflicts, "custom", "")
+    before = world.rows()
+    with world.plan(staged, resolutions=chosen) as plan:
+        told = [(one.name, one.examples) for one in plan.validation.checks if not one.ok]
+    assert told == [("partition:p", ({"id": id_},))]
+    with pytest.raises(merging.ValidationFailed):
+        world.merge(staged, resolutions=chosen)
+    assert world.rows() == before
 
 
 # ---- identity columns -----------------------------------------------------------------------------------------------

@@ -96,11 +96,13 @@ class VectorDescriptor:
         return f"{prefix}/{name}" if prefix else name
 
 
-def read_vector(store: TableStore, descriptor: VectorDescriptor) -> pyroaring.BitMap64:
+def read_vector(
+    store: TableStore, descriptor: VectorDescriptor, *, within: int | None = None
+) -> pyroaring.BitMap64:
     """The row numbers that a vector marks as gone.
 
-    Raises MergeFailed when the vector is missing, cut short, of another format, or its checksum or
-    cardinality is wrong.
+    Raises MergeFailed when the vector is missing, cut short, of another format, its checksum or cardinality is wrong,
+    or it marks other rows than the `within` first ones: counted as gone, they would let live ones go with their file.
     """
     path = descriptor.file_path
     try:
@@ -112,6 +114,8 @@ def read_vector(store: TableStore, descriptor: VectorDescriptor) -> pyroaring.Bi
         raise _broken(
             store, descriptor, f"it marks {len(bitmap)} rows where the log says {descriptor.cardinality}"
         )
+    if within is not None and bitmap and bitmap.max() >= within:
+        raise _broken(store, descriptor, f"it marks row {bitmap.max()} of a file of {within}")
     return bitmap
 
 

@@ -23,11 +23,11 @@ def mark_rows(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> None
     for file, numbers in zip(builder.snapshot.files.at(removed), removed.values(), strict=True):
         bitmap = pyroaring.BitMap64(numbers.astype(np.uint64))
         before = 0
+        physical = builder.physical_records(file)
         if file.vector is not None:
-            present = read_vector(store, file.vector)
+            present = read_vector(store, file.vector, within=physical)
             before = len(present)
             bitmap |= present
-        physical = builder.physical_records(file)
         within = int(np.count_nonzero(numbers < physical))
         builder.remove_rows(file, len(numbers), min(len(bitmap) - before, within))
         if len(bitmap) == physical:

@@ -127,6 +127,32 @@ def test_a_table_with_inline_vectors_is_read_and_extended(
     assert own_rows(uri) == after_merge(sample(30), None, [0, 3, 4, 7, 11, 18, 29])
 
 
+@pytest.mark.parametrize("beyond", [30, 2**32, 2**63 + 1])
+@pytest.mark.parametrize("live", [0, 1, 2])
+def test_a_vector_that_marks_rows_beyond_its_file_lets_no_live_row_go(
+    make_table: Callable[..., str], merger: Merger, beyond: int, live: int
+) -> None:
+    uri = make_table(sample(30))
+    merger.merge(uri, delete=[1])
+    payload = struct.pack("<i", MAGIC) + pyroaring.BitMap64({1, beyond}).serialize()
+    log = Path(uri) / "_delta_log" / f"{1:020d}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "add" in action:
+            action["add"]["deletionVector"] = {
+                "storageType": "i",
+                "pathOrInlineDv": z85_with_zeros(payload),
+                "sizeInBytes": len(payload),
+                "cardinality": 2,
+            }
+    log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    gone = [number for number in range(30) if number != 1][live:]
+    before = sorted(file.name for file in Path(uri).rglob("*"))
+    with pytest.raises(MergeFailed, match=f"it marks row {beyond} of a file of 30"):
+        merger.merge(uri, delete=gone)
+    assert sorted(file.name for file in Path(uri).rglob("*")) == before
+
+
 # ---- inline vectors and damaged ones ------------------------------------------------------------------------
 
 

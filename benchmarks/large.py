@@ -162,7 +162,7 @@ def answered_by_stand_in() -> Iterator[None]:
     """While tables are read by a cluster that there is none of."""
     merging.set_engines(lambda _: EngineChoice("spark", merging.Cluster("sc://stand-in")))
     try:
-        with mock.patch("merging.engines.reading.SparkConnectEngine", StandIn):
+        with mock.patch("merging.engines.spark.SparkConnectEngine", StandIn):
             yield
     finally:
         merging.set_engines(lambda _: EngineChoice())

@@ -30,6 +30,7 @@ from merging.delta.reach import may_leave, options_of, place_of, reach_of, set_r
 from merging.delta.reading import (
     Located,
     NarrowRows,
+    drop_dead,
     engine_paths,
     fetch,
     locate,
@@ -44,7 +45,14 @@ from merging.delta.snapshot import (
     open_sealed_snapshot,
     open_snapshot,
 )
-from merging.delta.statistics import FirstFiles, Range, candidate_files, files_of_first_rows, stated_ranges
+from merging.delta.statistics import (
+    FirstFiles,
+    Range,
+    candidate_files,
+    files_between,
+    files_of_first_rows,
+    stated_ranges,
+)
 from merging.delta.vectors import VectorDescriptor, among_dead, only_grew
 from merging.delta.writing import (
     DuckDBFiles,
@@ -89,8 +97,10 @@ __all__ = [
     "compact",
     "create_table",
     "discard",
+    "drop_dead",
     "engine_paths",
     "fetch",
+    "files_between",
     "files_of_first_rows",
     "files_to_compact",
     "find_orphans",

@@ -83,7 +83,7 @@ def locate(
         f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT p.file_index, p.row_number, {columns} "
         f"FROM ({source}) p SEMI JOIN {keys} k ON {using}",
     )
-    _drop_dead(connection, snapshot, into)
+    drop_dead(connection, snapshot, into)
     rows = connection.execute(f"SELECT file_index, count(*) FROM {into} GROUP BY 1 ORDER BY 1").fetchall()
     return Located(
         sum(int(count) for _, count in rows), tuple(candidates), tuple(int(index) for index, _ in rows)
@@ -474,7 +474,7 @@ def _null_column(snapshot: Snapshot, name: str) -> str:
     return f"NULL::{duckdb_type(snapshot.schema.field(name).type)} AS {column_sql(name)}"
 
 
-def _drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: str) -> None:
+def drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: str) -> None:
     """Delete from `table` the rows that vectors mark as gone: only found rows are looked up, not whole vectors."""
     has_vector = snapshot.files.having_vectors()
     if not has_vector.any():

@@ -34,12 +34,13 @@ class Rows:
 
     The columns are ``file_index`` and ``row_number``, as ``Snapshot.files`` and deletion vectors count, and those that
     were asked for, under their labels and in the table's exact types. They are a table of the session, or lie in a
-    ``file``.
+    ``file``. ``looked`` are the files that were read for them, None for those that were named.
     """
 
     sql: str
     number: int
     file: str = ""
+    looked: Sequence[int] | None = None
 
     def remove(self, opened: Session) -> None:
         """Remove them: nobody reads the rows again."""

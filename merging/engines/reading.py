@@ -73,7 +73,7 @@ class TableReader:
         began = time.perf_counter()
         with self._opened.reading(self._rows_stored_in(possible)):
             rows = engine.rows_of(self.snapshot, keys, columns, possible)
-        self._note(engine, possible, rows.number, began)
+        self._note(engine, possible if rows.looked is None else rows.looked, rows.number, began)
         return rows
 
     def no_rows(self, columns: Sequence[str]) -> Rows:
@@ -115,7 +115,7 @@ class TableReader:
         began = time.perf_counter()
         with self._opened.reading(self._rows_stored_in(files)):
             rows = engine.rows_at(self.snapshot, positions, columns)
-        self._note(engine, files, rows.number, began)
+        self._note(engine, files if rows.looked is None else rows.looked, rows.number, began)
         return rows
 
     def first_rows(self, asked: FirstRows, files: Sequence[int] | None = None) -> Rows:

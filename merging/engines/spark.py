@@ -2,10 +2,11 @@
 
 The cluster opens the table by its own means and at the same version; it is sent keys, and answers where their rows
 stand and what they hold. `_metadata.row_index` is the physical row number that deletion vectors count by;
-`_metadata.file_path` is URL-encoded once more than the log's paths are. Delta Lake's reader tells the row number of
-tables alone that may have vectors: of others Spark tells the file, and the key columns of the files with hits are read
-here. What it writes are Parquet files in a folder that nobody reads: they become ours when their footers say that they
-are what was asked for. It commits nothing.
+`_metadata.file_path` is URL-encoded once more than the log's paths are. Of few files of a table it reads those alone,
+as plain Parquet, and the vectors are looked at here. Delta Lake's reader tells the row number of tables alone that may
+have vectors: of others their files are named, too. Where they cannot be, Spark tells the file, and the key columns of
+the files with hits are read here. What it writes are Parquet files in a folder that nobody reads: they become ours when
+their footers say that they are what was asked for. It commits nothing.
 
 Whatever ends a call here, the operation is ended on the cluster as far as that can still be reached, and its session
 with it. The client is pyspark's own (the extra `spark`), imported when it is first needed, never before a process
@@ -23,14 +24,24 @@ import time
 import urllib.parse
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from merging.delta import NewFile, Rewrite, ShownApart, Snapshot, TableField, WrittenFile
+from merging.delta import (
+    NewFile,
+    Rewrite,
+    ShownApart,
+    Snapshot,
+    TableField,
+    WrittenFile,
+    drop_dead,
+    files_between,
+)
 from merging.delta.content_checks import Rewritten, require_same_content
 from merging.delta.features import supported_features
 from merging.delta.mapping import stored_sql
@@ -48,7 +59,7 @@ from merging.engines.protocol import (
     Rows,
 )
 from merging.engines.spark_comparing import Comparing
-from merging.engines.spark_files import Rewriting, Work, Writing, files_in, quoted
+from merging.engines.spark_files import PlainFiles, Rewriting, Work, Writing, configure, files_in, quoted
 from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError, TableUnreachable
 from merging.sql.quoting import column_label, column_sql, quote
@@ -62,6 +73,9 @@ _TRIES = 4
 _BROADCAST_UP_TO = 1 << 28  # bytes of keys that every executor may hold
 _ROWS_AT_ONCE = 100_000
 _SENT_AT_ONCE = 1 << 29  # bytes of rows that come
+_HELD_AT_ONCE = 64 << 20  # bytes of rows that were found
+#: Files are named one by one where the table has so many times their bytes: for that their footers are read here.
+_LEAST_LEFT_OUT = 2
 _LONGEST_SAID = 400
 
 #: How a session reads tables as the log and their files have them, and takes keys of any number. The sizes are set as
@@ -159,29 +173,61 @@ class SparkConnectEngine:
         """See ``Engine``."""
         cells = ", ".join(f"{column_sql(name)} AS k{place}" for place, name in enumerate(keys.columns))
         sought = self._opened.table(f"SELECT DISTINCT {cells} FROM {keys.sql}")
-        if files is not None and not files:
-            sought = sought.slice(0, 0)
         names = list(dict.fromkeys([*keys.columns, *columns]))
+        if not len(sought) or (files is not None and not files):
+            return self._hold(snapshot, names, columns, iter(()), None)
+        bounds = {
+            name: between
+            for name, column in zip(keys.columns, sought.columns, strict=True)
+            if (between := _bounds(column)) is not None
+        }
 
-        numbered = _tells_row_numbers(snapshot)
-
-        def found(table: Any, functions: Any, session: Any) -> Any:
-            placed = _placed(table, functions, names, numbered=numbered)
-            for place, name in enumerate(keys.columns):
-                bounds = _bounds(sought.column(place))
-                if bounds is not None:  # statistics of the log leave files out by them
-                    cell = functions.col(f"c{names.index(name)}")
-                    placed = placed.filter(cell.between(*map(functions.lit, bounds)))
+        def having_keys(placed: Any, functions: Any, session: Any) -> Any:
+            for name, ends in bounds.items():  # statistics leave files out by them, and parts of files
+                cell = functions.col(f"c{names.index(name)}")
+                placed = placed.filter(cell.between(*map(functions.lit, ends)))
             wanted = session.createDataFrame(sought)
             same = [placed[f"c{names.index(name)}"] == wanted[f"k{i}"] for i, name in enumerate(keys.columns)]
             held_by_all = sought.nbytes <= _BROADCAST_UP_TO
             return placed.join(functions.broadcast(wanted) if held_by_all else wanted, same, "left_semi")
 
-        if not len(sought):
-            return self._hold(snapshot, names, columns, iter(()), files)
+        named = self._named_files(snapshot, files, names)
+        if named is not None:
+            with self._asked_of_files(snapshot, named, having_keys) as answers:
+                rows = self._hold(snapshot, names, columns, answers, named)
+            drop_dead(self._opened.connection, snapshot, rows.sql)
+            return replace(rows, number=self._opened.number(f"SELECT count(*) FROM {rows.sql}"))
+
+        numbered = _tells_row_numbers(snapshot)
+
+        def found(table: Any, functions: Any, session: Any) -> Any:
+            return having_keys(_placed(table, functions, names, numbered=numbered), functions, session)
+
         with self._asked(snapshot, found) as answers:
             rows = self._hold(snapshot, names, columns if numbered else names, answers, files)
-        return rows if numbered else self._numbered(snapshot, rows, keys, columns)
+        rows = rows if numbered else self._numbered(snapshot, rows, keys, columns)
+        return replace(rows, looked=files_between(snapshot, bounds))
+
+    def _named_files(
+        self, snapshot: Snapshot, files: Collection[int] | None, columns: Sequence[str]
+    ) -> _NamedFiles | None:
+        """The files as the cluster reads them one by one, where it would read much more of the table as a whole, or be
+        told no numbers of its rows; None where it would then read one of them otherwise than DuckDB.
+        """
+        if files is None:
+            return None
+        listed = sorted(files)
+        size = int(snapshot.files.numbers("size")[listed].sum())
+        if _tells_row_numbers(snapshot) and size * _LEAST_LEFT_OUT > snapshot.size_bytes:
+            return None
+        schema = pa.schema([snapshot.schema.field(name) for name in columns])
+        try:
+            plain = PlainFiles(
+                self._opened, snapshot, snapshot.files.at(listed), schema, _root_there(snapshot)
+            )
+        except NotSaid:
+            return None
+        return _NamedFiles(plain, np.array(listed, np.int64))
 
     def _numbered(self, snapshot: Snapshot, rows: Rows, keys: Keys, columns: Sequence[str]) -> Rows:
         """The rows with their numbers, for which the keys are looked for in the files that have them. A key that a file
@@ -207,31 +253,53 @@ class SparkConnectEngine:
 
     def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
         """See ``Engine``."""
-        if not _tells_row_numbers(snapshot):
-            return DuckDBEngine(self._opened).rows_at(snapshot, positions, columns)
         sought = self._opened.table(f"SELECT DISTINCT file_index, row_number FROM {positions}")
         if not len(sought):
             return self._hold(snapshot, columns, columns, iter(()), None)
-        # Names of files are the same however paths are spelled; which file it is is looked at when the rows are here.
         places = sought.column("file_index").to_numpy()
         hit = sorted(set(places.tolist()))
+        numbers = sought.column("row_number").cast(pa.int64())
+        named = self._named_files(snapshot, hit, columns)
+        if named is not None:
+            asked = pa.table({"k0": pa.array(np.searchsorted(hit, places), pa.int32()), "k1": numbers})
+
+            def standing(placed: Any, functions: Any, session: Any) -> Any:
+                return _at(placed, asked, "f", functions, session)
+
+            with self._asked_of_files(snapshot, named, standing) as answers:
+                rows = self._hold(snapshot, columns, columns, answers, named)
+        elif _tells_row_numbers(snapshot):
+            rows = self._rows_of_names_at(snapshot, positions, columns, hit, places, numbers)
+        else:
+            return DuckDBEngine(self._opened).rows_at(snapshot, positions, columns)
+        if rows.number != len(sought):
+            raise self._failure(
+                f"It found {rows.number:,} of {len(sought):,} rows that stand in version {snapshot.version}."
+            )
+        return rows
+
+    def _rows_of_names_at(
+        self,
+        snapshot: Snapshot,
+        positions: str,
+        columns: Sequence[str],
+        hit: Sequence[int],
+        places: np.ndarray,
+        numbers: pa.ChunkedArray,
+    ) -> Rows:
+        """The same of the table as a whole. Names of files are the same however paths are spelled; which file it is is
+        looked at when the rows are here.
+        """
         names = {
             index: file.path.rpartition("/")[2]
             for index, file in zip(hit, snapshot.files.at(hit), strict=True)
         }
-        asked = pa.table(
-            {
-                "k0": [names[int(place)] for place in places],
-                "k1": sought.column("row_number").cast(pa.int64()),
-            }
-        )
+        asked = pa.table({"k0": [names[int(place)] for place in places], "k1": numbers})
 
         def found(table: Any, functions: Any, session: Any) -> Any:
             named = table.metadataColumn("_metadata")["file_name"].alias("named")
             placed = _placed(table, functions, columns, named, numbered=True)
-            wanted = session.createDataFrame(asked)
-            same = [placed["named"] == wanted["k0"], placed["r"] == wanted["k1"]]
-            return placed.join(functions.broadcast(wanted), same, "left_semi").drop("named")
+            return _at(placed, asked, "named", functions, session).drop("named")
 
         with self._asked(snapshot, found) as answers:
             rows = self._hold(snapshot, columns, columns, answers, hit)
@@ -240,12 +308,8 @@ class SparkConnectEngine:
             f"DELETE FROM {rows.sql} r WHERE NOT EXISTS (SELECT 1 FROM {positions} p "
             "WHERE p.file_index = r.file_index AND p.row_number = r.row_number)"
         )
-        rows = Rows(rows.sql, self._opened.number(f"SELECT count(*) FROM {rows.sql}"))
-        if rows.number != len(sought):
-            raise self._failure(
-                f"It found {rows.number:,} of {len(sought):,} rows that stand in version {snapshot.version}."
-            )
-        return rows
+        number = self._opened.number(f"SELECT count(*) FROM {rows.sql}")
+        return replace(rows, number=number, looked=range(len(snapshot.files)))
 
     def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
         """See ``Engine``."""
@@ -432,19 +496,21 @@ class SparkConnectEngine:
         sent: Sequence[str],
         columns: Sequence[str],
         answers: Iterator[pa.Table],
-        files: Collection[int] | None,
+        files: Collection[int] | _NamedFiles | None,
     ) -> Rows:
         """A table of the session with what the cluster sent, ``columns`` of it; of these ``files`` alone."""
         into = fresh_name()
         types = {name: duckdb_type(snapshot.schema.field(name).type) for name in columns}
         columns_sql = "".join(f", {column_sql(name)} {types[name]}" for name in columns)
         self._opened.execute(f"CREATE TEMP TABLE {into} (file_index BIGINT, row_number BIGINT{columns_sql})")
-        places = _NamedFiles(snapshot, files)
+        places = files if isinstance(files, _NamedFiles) else _FilesByPath(snapshot, files)
         cells = "".join(f", CAST(c{sent.index(name)} AS {types[name]})" for name in columns)
         number = 0
         for answer in _in_portions(answers):
             self._require_types(snapshot, sent, answer)
-            indexes = self._indexes(places, answer.column("f"))
+            indexes = places.indexes(answer.column("f"))
+            if indexes.null_count:
+                raise self._failure("It names a data file that this version of the table does not have.")
             given = answer.append_column("i", indexes).filter(pc.greater_equal(indexes, 0))
             number += len(given)
             self._opened.connection.register("answered", given)
@@ -453,13 +519,6 @@ class SparkConnectEngine:
             finally:
                 self._opened.connection.unregister("answered")
         return Rows(into, number)
-
-    def _indexes(self, places: _NamedFiles, paths: pa.ChunkedArray) -> pa.Array:
-        told = pc.dictionary_encode(paths.combine_chunks())
-        found = [places.index(path) for path in told.dictionary.to_pylist()]
-        if None in found:
-            raise self._failure("It names a data file that this version of the table does not have.")
-        return pa.array(found, pa.int64()).take(told.indices)
 
     def _require_types(self, snapshot: Snapshot, sent: Sequence[str], answer: pa.Table) -> None:
         for place, name in enumerate(sent):
@@ -480,6 +539,22 @@ class SparkConnectEngine:
             uri = _address_there(snapshot.uri)
             table = session.read.format("delta").option("versionAsOf", snapshot.version).load(uri)
             yield from _told(session, question(table, functions, session))
+
+        with self._working(snapshot, reading, "read") as answers:
+            yield answers
+
+    @contextlib.contextmanager
+    def _asked_of_files(
+        self, snapshot: Snapshot, files: _NamedFiles, question: Callable[[Any, Any, Any], Any]
+    ) -> Iterator[Iterator[pa.Table]]:
+        """The same about the rows that are stored in some files, told with their places among these."""
+
+        def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
+            from pyspark.sql.types import StructType
+
+            configure(session, {})
+            placed = files.plain.rows(session, functions, StructType.fromJson)
+            yield from _told(session, question(placed, functions, session))
 
         with self._working(snapshot, reading, "read") as answers:
             yield answers
@@ -803,6 +878,14 @@ def _placed(table: Any, functions: Any, columns: Sequence[str], *more: Any, numb
     return table.select(stands["file_path"].alias("f"), number.alias("r"), *more, *cells)
 
 
+def _at(placed: Any, asked: pa.Table, file: str, functions: Any, session: Any) -> Any:
+    """Of placed rows those that stand where it is asked: ``k0`` by the column ``file``, as number ``k1``."""
+    wanted = session.createDataFrame(asked)
+    same = [placed[file] == wanted["k0"], placed["r"] == wanted["k1"]]
+    held_by_all = asked.nbytes <= _BROADCAST_UP_TO
+    return placed.join(functions.broadcast(wanted) if held_by_all else wanted, same, "left_semi")
+
+
 def _bounds(keys: pa.ChunkedArray) -> tuple[Any, Any] | None:
     """The least and the greatest key, where they are of a kind that every statistic is right for; else None."""
     kind = keys.type
@@ -834,7 +917,7 @@ def _in_portions(answers: Iterator[pa.Table]) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     for answer in answers:
         waiting.append(answer)
-        if sum(map(len, waiting)) >= _ROWS_AT_ONCE:
+        if sum(map(len, waiting)) >= _ROWS_AT_ONCE or sum(one.nbytes for one in waiting) >= _HELD_AT_ONCE:
             yield pa.concat_tables(waiting)
             waiting = []
     if waiting:
@@ -862,8 +945,20 @@ def _root_there(snapshot: Snapshot) -> str:
     return _address_there(snapshot.store.uri).rstrip("/")
 
 
+@dataclass(frozen=True)
 class _NamedFiles:
-    """Which file of a snapshot a path is that Spark tells; -1 for one that was not asked for, None for a stranger."""
+    """Files of a snapshot that a cluster reads one by one, and which they are."""
+
+    plain: PlainFiles
+    listed: np.ndarray
+
+    def indexes(self, places: pa.ChunkedArray) -> pa.Array:
+        """The indexes in the snapshot of the places that the cluster tells."""
+        return pa.array(self.listed).take(places.combine_chunks())
+
+
+class _FilesByPath:
+    """Which file of a snapshot a path is that Spark tells; -1 for one that was not asked for, NULL for a stranger."""
 
     def __init__(self, snapshot: Snapshot, files: Collection[int] | None) -> None:
         self._asked = None if files is None else set(files)
@@ -873,8 +968,12 @@ class _NamedFiles:
             path = urllib.parse.unquote(logged)
             self._known[_plain(path if _WHOLE.match(path) else f"{root}/{path}")] = index
 
-    def index(self, told: str) -> int | None:
-        """The file's index in the snapshot."""
+    def indexes(self, paths: pa.ChunkedArray) -> pa.Array:
+        """The indexes in the snapshot."""
+        told = pc.dictionary_encode(paths.combine_chunks())
+        return pa.array(map(self._index, told.dictionary.to_pylist()), pa.int64()).take(told.indices)
+
+    def _index(self, told: str) -> int | None:
         found = self._known.get(_plain(urllib.parse.unquote(told)))
         if found is None or self._asked is None or found in self._asked:
             return found

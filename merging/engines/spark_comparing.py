@@ -15,21 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from merging.delta import ShownApart
-from merging.delta.reading import partition_constants
 from merging.delta.vectors import read_vector
 from merging.engines.protocol import NotSaid
-from merging.engines.spark_files import (
-    BROADCAST_UP_TO,
-    MOST_POSITIONS,
-    FreshNames,
-    configure,
-    quoted,
-    structure,
-    unlike_files,
-)
+from merging.engines.spark_files import BROADCAST_UP_TO, MOST_POSITIONS, PlainFiles, configure
 from merging.engines.spark_sql import spark_type
 from merging.sql.session import Session
-from merging.sql.types import duckdb_type
 
 
 class Comparing:
@@ -95,15 +85,9 @@ class _Side:
 
     def __init__(self, opened: Session, standing: ShownApart, schema: pa.Schema, root: str) -> None:
         snapshot = standing.snapshot
-        apart = set(snapshot.partition_columns)
-        self._fields = [one for one in snapshot.fields if one.name in schema.names and one.name not in apart]
-        if snapshot.mapping_mode != "none" and any(one.parts for one in self._fields):
-            raise NotSaid("names within values that are stored under others")
         files = snapshot.files.at(standing.files)
-        if unlike_files(snapshot, self._fields, files, root):
-            raise NotSaid("files that Spark reads otherwise")
-        relative = [snapshot.store.relative(file.path) for file in files]
-        self._paths = [f"{root}/{path}" for path in relative]
+        self._stored = PlainFiles(opened, snapshot, files, schema, root)
+        self._number = len(files)
         self._whole = len(standing.whole)
         dead = [(place, file.vector) for place, file in enumerate(files[: self._whole]) if file.vector]
         if sum(file.dead_rows for file in files[: self._whole]) > MOST_POSITIONS:
@@ -112,35 +96,14 @@ class _Side:
             [(place, np.fromiter(read_vector(snapshot.store, vector), np.int64)) for place, vector in dead]
         )
         self._kept = _positions([(self._whole + nth, rows) for nth, (_, rows) in enumerate(standing.partly)])
-        self._names = FreshNames(self._fields)
-        self._known = pa.table(
-            {
-                self._names.fresh("key"): pa.array([path.rpartition("/")[2] for path in relative]),
-                self._names.fresh("place"): pa.array(range(len(files)), pa.int32()),
-            }
-        )
-        self._cells: list[str] = []
-        stored = {one.name: one for one in self._fields}
-        for field in schema:
-            if field.name in stored:
-                cell, held = quoted(stored[field.name].stored_name), stored[field.name].type
-            elif field.name in apart:
-                value = self._names.fresh(f"value_{len(self._cells)}")
-                cell, held = quoted(value), snapshot.schema.field(field.name).type
-                listed = ", ".join(partition_constants(snapshot, files, field.name))
-                values = opened.table(f"SELECT unnest(CAST([{listed}] AS {duckdb_type(held)}[])) AS v")
-                self._known = self._known.append_column(value, values.column("v"))
-            else:
-                cell, held = f"CAST(NULL AS {spark_type(field.type)})", field.type
-            self._cells.append(cell if held == field.type else f"CAST({cell} AS {spark_type(field.type)})")
 
     def rows(self, session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any]) -> Any:
         """Its rows with the cells ``c0`` …."""
         wanted = [
-            (slice(None, self._whole), self._gone, "left_anti"),
-            (slice(self._whole, None), self._kept, "left_semi"),
+            (slice(0, self._whole), self._gone, "left_anti"),
+            (slice(self._whole, self._number), self._kept, "left_semi"),
         ]
-        read = [self._read(session, functions, typed, *one) for one in wanted if self._paths[one[0]]]
+        read = [self._read(session, functions, typed, *one) for one in wanted if one[0].start < one[0].stop]
         return reduce(lambda left, right: left.unionAll(right), read)
 
     def _read(
@@ -152,27 +115,17 @@ class _Side:
         positions: pa.Table,
         how: str,
     ) -> Any:
-        key, place = self._known.column_names[:2]
-        named, row, of_file, number = map(self._names.fresh, ("named", "row", "of_file", "number"))
-        stored = session.read.schema(typed(structure(self._fields))).parquet(*self._paths[places])
-        stands = stored.metadataColumn("_metadata")
-        rows = stored.select(
-            stands["file_name"].alias(named),
-            stands["row_index"].alias(row),
-            *(functions.col(quoted(one.stored_name)) for one in self._fields),
-        )
-        known = session.createDataFrame(self._known[places])
-        rows = rows.join(functions.broadcast(known), rows[named] == known[key])
+        rows = self._stored.rows(session, functions, typed, places)
         if how == "left_semi" or len(positions):
-            marked = session.createDataFrame(positions.rename_columns([of_file, number]))
+            marked = session.createDataFrame(positions)
             held_by_all = positions.nbytes <= BROADCAST_UP_TO
-            same = [rows[place] == marked[of_file], rows[row] == marked[number]]
+            same = [rows["f"] == marked["file"], rows["r"] == marked["number"]]
             rows = rows.join(functions.broadcast(marked) if held_by_all else marked, same, how)
-        return rows.select(*(functions.expr(cell).alias(f"c{at}") for at, cell in enumerate(self._cells)))
+        return rows.drop("f", "r")
 
 
 def _positions(found: list[tuple[int, np.ndarray]]) -> pa.Table:
     """Rows by the number of their file within the work, and their own."""
     files = np.repeat(np.array([place for place, _ in found], np.int32), [len(rows) for _, rows in found])
     rows = np.concatenate([np.array([], np.int64), *(rows for _, rows in found)])
-    return pa.table({"m": pa.array(files, pa.int32()), "r": pa.array(rows, pa.int64())})
+    return pa.table({"file": pa.array(files, pa.int32()), "number": pa.array(rows, pa.int64())})

@@ -17,10 +17,13 @@ import pyarrow as pa
 
 from merging.delta import Rewrite, Snapshot, TableField
 from merging.delta.actions import DataFile
+from merging.delta.reading import partition_constants
 from merging.delta.vectors import read_vector
 from merging.delta.writing import keeps_row_ids, read_alike
 from merging.engines.protocol import NotSaid
-from merging.sql.types import delta_type
+from merging.engines.spark_sql import spark_type
+from merging.sql.session import Session
+from merging.sql.types import delta_type, duckdb_type
 from merging.store.stores import TableStore
 
 #: How a session writes files as the table has them, one for each that it reads.
@@ -277,3 +280,69 @@ class Writing:
         rows = rows.repartition(min(len(self._tables), _MOST_PARTITIONS), functions.col(number))
         rows = rows.sortWithinPartitions(number, nth).select(*values, functions.col(number))
         _write(rows, number, into)
+
+
+class PlainFiles:
+    """Files that are named one by one, as work for a session: their rows, with the columns of a schema, as the Parquet
+    that they are. Raises NotSaid where Spark would read one of them otherwise than DuckDB does.
+    """
+
+    def __init__(
+        self, opened: Session, snapshot: Snapshot, files: Sequence[DataFile], schema: pa.Schema, root: str
+    ) -> None:
+        apart = set(snapshot.partition_columns)
+        self._fields = [one for one in snapshot.fields if one.name in schema.names and one.name not in apart]
+        if snapshot.mapping_mode != "none" and any(one.parts for one in self._fields):
+            raise NotSaid("names within values that are stored under others")
+        if unlike_files(snapshot, self._fields, files, root):
+            raise NotSaid("files that Spark reads otherwise")
+        relative = [snapshot.store.relative(file.path) for file in files]
+        self._paths = [f"{root}/{path}" for path in relative]
+        self._names = FreshNames(self._fields)
+        self._known = pa.table(
+            {
+                self._names.fresh("key"): pa.array([path.rpartition("/")[2] for path in relative]),
+                self._names.fresh("place"): pa.array(range(len(files)), pa.int32()),
+            }
+        )
+        self._cells: list[str] = []
+        stored = {one.name: one for one in self._fields}
+        for field in schema:
+            if field.name in stored:
+                cell, held = quoted(stored[field.name].stored_name), stored[field.name].type
+            elif field.name in apart:
+                value = self._names.fresh(f"value_{len(self._cells)}")
+                cell, held = quoted(value), snapshot.schema.field(field.name).type
+                listed = ", ".join(partition_constants(snapshot, files, field.name))
+                values = opened.table(f"SELECT unnest(CAST([{listed}] AS {duckdb_type(held)}[])) AS v")
+                self._known = self._known.append_column(value, values.column("v"))
+            else:
+                cell, held = f"CAST(NULL AS {spark_type(field.type)})", field.type
+            self._cells.append(cell if held == field.type else f"CAST({cell} AS {spark_type(field.type)})")
+
+    def rows(
+        self,
+        session: Any,
+        functions: Any,
+        typed: Callable[[dict[str, Any]], Any],
+        places: slice = slice(None),
+    ) -> Any:
+        """All rows that are stored in some of the files: ``f`` is the place of the file, ``r`` the number of the row,
+        then come the cells as ``c0`` ….
+        """
+        key, place = self._known.column_names[:2]
+        named, row = self._names.fresh("named"), self._names.fresh("row")
+        stored = session.read.schema(typed(structure(self._fields))).parquet(*self._paths[places])
+        stands = stored.metadataColumn("_metadata")
+        rows = stored.select(
+            stands["file_name"].alias(named),
+            stands["row_index"].alias(row),
+            *(functions.col(quoted(one.stored_name)) for one in self._fields),
+        )
+        known = session.createDataFrame(self._known[places])
+        rows = rows.join(functions.broadcast(known), rows[named] == known[key])
+        return rows.select(
+            functions.col(place).alias("f"),
+            functions.col(row).alias("r"),
+            *(functions.expr(cell).alias(f"c{at}") for at, cell in enumerate(self._cells)),
+        )

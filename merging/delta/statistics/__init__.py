@@ -7,7 +7,7 @@ writers may have cut (`bounds`), and a bound we cannot state exactly is left out
 from __future__ import annotations
 
 from merging.delta.statistics.first_rows import FirstFiles, files_of_first_rows
-from merging.delta.statistics.pruning import candidate_files
+from merging.delta.statistics.pruning import candidate_files, files_between
 from merging.delta.statistics.ranges import Range, stated_ranges
 from merging.delta.statistics.stating import fewer_rows, loose_stats, written_stats
 
@@ -16,6 +16,7 @@ __all__ = [
     "Range",
     "candidate_files",
     "fewer_rows",
+    "files_between",
     "files_of_first_rows",
     "loose_stats",
     "stated_ranges",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics.column_bounds import bounds_of
@@ -40,6 +41,22 @@ def candidate_files(
     finally:
         connection.unregister("headgate_bounds")
     return sorted(found)
+
+
+def files_between(snapshot: Snapshot, ranges: Mapping[str, tuple[Any, Any]]) -> list[int]:
+    """Indexes of the files that can hold a row whose values lie between two others, by the names of the columns."""
+    possible = np.ones(len(snapshot.files), bool)
+    for name, (low, high) in ranges.items():
+        bounds = bounds_of(snapshot, name)
+        kind = bounds.column("low").type
+        within = [
+            pc.less_equal(bounds.column("low"), pa.scalar(high, kind)),
+            pc.greater_equal(bounds.column("high"), pa.scalar(low, kind)),
+        ]
+        possible &= ~bounds.column("never").to_numpy()
+        for one in within:
+            possible &= pc.fill_null(one, True).to_numpy()
+    return np.flatnonzero(possible).tolist()
 
 
 def _files_by_pair(connection: duckdb.DuckDBPyConnection, keys: str, columns: Sequence[str]) -> set[int]:

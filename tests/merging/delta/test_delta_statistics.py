@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import deltalake
@@ -98,3 +99,27 @@ def test_no_reader_loses_a_row_to_our_statistics(make_table: Callable[..., str],
         assert found == [row["id"]]
         wanted = (polars.col("moment") == row["moment"]) & (polars.col("wide") == row["wide"])
         assert lazy.filter(wanted).select("id").collect().to_series().to_list() == [row["id"]]
+
+
+def test_files_that_may_hold_what_lies_between_two_values(tmp_path: Path) -> None:
+    """A partition of NULLs holds none, and of a file without statistics nothing is known."""
+    uri = str(tmp_path / "table")
+    for first, day in ((0, "a"), (10, "b"), (20, None), (30, "b")):
+        rows = pa.table({"id": range(first, first + 10), "day": pa.array([day] * 10, pa.string())})
+        options = {"delta.dataSkippingStatsColumns": "day"} if first == 0 else None
+        deltalake.write_deltalake(uri, rows, mode="append", partition_by=["day"], configuration=options)
+        deltalake.DeltaTable(uri).alter.set_table_properties({"delta.dataSkippingStatsColumns": "id"})
+    snapshot = delta.open_snapshot(uri)
+    firsts = [json.loads(file.stats_json or "{}").get("minValues", {}).get("id") for file in snapshot.files]
+
+    def held(**ranges: tuple[Any, Any]) -> list[Any]:
+        return sorted(
+            (firsts[index] for index in delta.files_between(snapshot, ranges)), key=lambda one: one or -1
+        )
+
+    assert held() == [None, 10, 20, 30]
+    assert held(id=(12, 14)) == [None, 10]
+    assert held(id=(19, 30)) == [None, 10, 20, 30]
+    assert held(id=(40, 99)) == [None]
+    assert held(day=("b", "z")) == [10, 30]
+    assert held(id=(0, 12), day=("a", "z")) == [None, 10]

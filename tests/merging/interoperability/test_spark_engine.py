@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import merging
-from merging.delta import open_snapshot
+from merging.delta import candidate_files, open_snapshot
 from merging.engines import Cluster, EngineChoice, Keys, TableReader, spark
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
@@ -134,6 +135,60 @@ def test_it_finds_what_duckdb_finds(
     assert len(found["duckdb"]) == sum(1 for i in range(0, 400, 3) if i % 7)
     assert found["spark"] == found["duckdb"]
     assert again["spark"] == again["duckdb"]
+
+
+@pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
+def test_files_that_cannot_hold_a_row_are_not_opened(
+    engines: Asked, session: SparkSession, tmp_path: Path, columns: str
+) -> None:
+    """Of a larger table: they need not even be there."""
+    uri = made(session, tmp_path, columns)
+    for more in (1_000, 2_000, 4_000, 8_000):
+        session.sql(f"INSERT INTO delta.`{uri}` SELECT id + {more}, * EXCEPT (id) FROM delta.`{uri}`")
+    snapshot = open_snapshot(uri)
+    by_spark = engines.choice
+    with opened_session() as opened:
+        opened.execute(f"CREATE TABLE sought AS SELECT i * 3 AS {column_sql('id')} FROM range(120) r(i)")
+        found: list[Any] = []
+        for choice in (DUCKDB, by_spark):
+            engines.choice = choice
+            reader = TableReader(opened, snapshot)
+            rows = reader.rows_of(Keys("sought", ["id"]), snapshot.schema.names)
+            found.append(opened.rows(f"SELECT * FROM {rows.sql} ORDER BY file_index, row_number"))
+            there = reader.rows_at(rows.sql, snapshot.schema.names[1:])
+            found.append(opened.rows(f"SELECT * FROM {there.sql} ORDER BY file_index, row_number"))
+            hit = {row["file_index"] for row in found[0]}
+            possible = candidate_files(opened.connection, snapshot, "sought", ["id"])
+            assert [(read.engine, read.files) for read in reader.reads] == [
+                (choice.engine, len(possible)),
+                (choice.engine, len(hit)),
+            ]
+            assert sum(read.bytes for read in reader.reads) <= snapshot.size_bytes
+            for index, path in enumerate(snapshot.files.column("path").to_pylist()):
+                data = Path(uri, urllib.parse.unquote(path))
+                if index not in possible and data.exists():
+                    data.rename(tmp_path / f"away-{index}")
+    assert len(found[0]) == sum(1 for i in range(0, 360, 3) if i % 7)
+    assert found[2:] == found[:2]
+
+
+def test_what_the_cluster_looked_into_is_told(engines: Asked, session: SparkSession, tmp_path: Path) -> None:
+    """As a whole, without the files that the range of all keys leaves out; rows at their places, in all of them."""
+    uri = str(tmp_path / "a table")
+    session.sql(f"CREATE TABLE delta.`{uri}` {TABLES['vectors']}")
+    for first in range(0, 60, 10):
+        session.sql(f"INSERT INTO delta.`{uri}` SELECT id, 'v' FROM range({first}, {first + 10}, 1, 1)")
+    snapshot = open_snapshot(uri)
+    with opened_session() as opened:
+        opened.execute(
+            f"CREATE TABLE sought AS SELECT unnest([11, 12, 31, 42, 51])::BIGINT AS {column_sql('id')}"
+        )
+        reader = TableReader(opened, snapshot)
+        rows = reader.rows_of(Keys("sought", ["id"]), ["v"])
+        assert rows.number == 5
+        assert reader.rows_at(rows.sql, ["v"]).number == 5
+    assert [(read.files, read.rows) for read in reader.reads] == [(5, 5), (6, 5)]
+    assert reader.reads[1].bytes == snapshot.size_bytes
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -128,26 +128,25 @@ def fetch(
         )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {empty}")
     small, hits = _apart(snapshot, hits)
-    if small:
-        source = files_sql(connection, snapshot, small, columns, row_ids=row_ids)
-        with _in_any_order(connection):
+    with _in_any_order(connection):
+        if small:
+            source = files_sql(connection, snapshot, small, columns, row_ids=row_ids)
             _run(
                 connection,
                 snapshot,
                 f"INSERT INTO {into} SELECT p.file_index, p.row_number{selected} FROM ({source}) p "
                 f"SEMI JOIN {located} l ON p.file_index = l.file_index AND p.row_number = l.row_number",
             )
-    for together in _batches(snapshot, hits):
-        # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
-        # so that files are read in parallel.
-        parts = " UNION ALL ".join(
-            f"SELECT p.file_index, p.row_number{selected} "
-            f"FROM ({files_sql(connection, snapshot, [index], columns, row_ids=row_ids)}) p "
-            f"SEMI JOIN (SELECT row_number FROM {located} WHERE file_index = {index}) l "
-            "ON p.row_number = l.row_number"
-            for index in together
-        )
-        with _in_any_order(connection):
+        for together in _batches(snapshot, hits):
+            # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
+            # so that files are read in parallel.
+            parts = " UNION ALL ".join(
+                f"SELECT p.file_index, p.row_number{selected} "
+                f"FROM ({files_sql(connection, snapshot, [index], columns, row_ids=row_ids)}) p "
+                f"SEMI JOIN (SELECT row_number FROM {located} WHERE file_index = {index}) l "
+                "ON p.row_number = l.row_number"
+                for index in together
+            )
             _run(connection, snapshot, f"INSERT INTO {into} {parts}")
 
 

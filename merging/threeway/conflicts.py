@@ -52,22 +52,31 @@ def find_conflicts(opened: Session, alignment: Alignment, policy: ConflictPolicy
         )
         row_kinds.append((f"op = 'update' AND here AND {modified} AND {clashing}", "modify/modify"))
         row_kinds.append((f"op = 'insert' AND here AND {added}", "add/add"))
-    row_digest = digest_of(
-        ["'row'", *_keys_of(alignment), "op", "here::VARCHAR"]
-        + [
-            fingerprint(f"{side}{column.position}", column.type)
-            for column in alignment.values
-            for side in ("b", "c", *("p" if column.staged else ""))
-        ]
+    # Most columns of most merges are in no conflict: one look tells which are, and only those are asked for digests.
+    cells = [(column, *_cell_conflict(column)) for column in staged] if policy == "cell" else []
+    in_rows, *in_cells = opened.counts(
+        "FROM moved",
+        [
+            any_of([f"({condition})" for condition, _ in row_kinds]),
+            *(f"({update}) OR ({insert})" for _, update, insert in cells),
+        ],
     )
-    cases = " ".join(f"WHEN {condition} THEN '{kind}'" for condition, kind in row_kinds)
-    opened.execute(
-        f"INSERT INTO conflicts SELECT n, {ROW}, kind, {row_digest}, NULL, NULL "
-        f"FROM (SELECT *, CASE {cases} END AS kind FROM moved) WHERE kind IS NOT NULL"
-    )
-    if policy == "cell":
-        for column in staged:
-            update, insert = _cell_conflict(column)
+    if in_rows:
+        cases = " ".join(f"WHEN {condition} THEN '{kind}'" for condition, kind in row_kinds)
+        row_digest = digest_of(
+            ["'row'", *_keys_of(alignment), "op", "here::VARCHAR"]
+            + [
+                fingerprint(f"{side}{column.position}", column.type)
+                for column in alignment.values
+                for side in ("b", "c", *("p" if column.staged else ""))
+            ]
+        )
+        opened.execute(
+            f"INSERT INTO conflicts SELECT n, {ROW}, kind, {row_digest}, NULL, NULL "
+            f"FROM (SELECT *, CASE {cases} END AS kind FROM moved) WHERE kind IS NOT NULL"
+        )
+    for (column, update, insert), number in zip(cells, in_cells, strict=True):
+        if number:
             digest = digest_of(
                 ["'cell'", *_keys_of(alignment), f"'{column.name.encode().hex()}'"]
                 + [fingerprint(f"{side}{column.position}", column.type) for side in SIDE_LETTERS]
@@ -77,7 +86,7 @@ def find_conflicts(opened: Session, alignment: Alignment, policy: ConflictPolicy
                 f"CASE op WHEN 'insert' THEN 'add/add' ELSE 'modify/modify' END, {digest}, NULL, NULL "
                 f"FROM moved WHERE ({update}) OR ({insert})"
             )
-    return opened.number("SELECT count(*) FROM conflicts")
+    return in_rows + sum(in_cells)
 
 
 def _keys_of(alignment: Alignment) -> list[str]:

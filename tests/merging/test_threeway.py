@@ -13,6 +13,7 @@ import pytest
 
 import merging
 from merging import InvalidResolution, MergeConflict, Resolution
+from merging.sql.session import Session
 from tests.merging.sites import Site
 from tests.merging.world import B, Row, World, arrow, resolve, same_rows, with_rows
 
@@ -51,6 +52,27 @@ def test_nothing_staged_is_a_commit_with_the_marker_alone(make_world: Callable[.
     found = merging.find_merge(world.uri, "CR-1")
     assert found is not None
     assert found.version == result.merged_version
+
+
+def test_only_what_is_in_conflict_is_asked_for_digests(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement for each column of a wide table took longer than all else of its plan."""
+    asked: list[str] = []
+    execute = Session.execute
+
+    def noted(opened: Session, statement: str, parameters: list[Any] | None = None) -> None:
+        asked.append(statement)
+        execute(opened, statement, parameters)
+
+    monkeypatch.setattr(Session, "execute", noted)
+    for current, places in (({"a": 10}, []), ({"a": 12}, [(1, "a", "modify/modify")])):
+        world = make_world()
+        staged = world.stage([{"id": 1, "a": 11, "b": "p", "c": 9.9}])
+        world.set_current(with_rows(B, {"id": 1, **current}))
+        asked.clear()
+        assert conflict_places(world, staged) == places
+        assert sum(one.startswith("INSERT INTO conflicts") for one in asked) == len(places)
 
 
 def test_four_kinds_of_conflict_at_once(make_world: Callable[..., World]) -> None:

@@ -35,6 +35,8 @@ Kind = ServerProcess.Kind
 LIFETIME = timedelta(seconds=60)
 #: After so long its counts are added to those of ended ones, and its row goes.
 FORGOTTEN_AFTER = timedelta(hours=1)
+#: A report takes milliseconds; one that waits for SQLite's lock ends within its ``timeout`` (config/env.py).
+LONGEST_REPORT_SECONDS = 30
 
 
 class ProcessReporter:
@@ -71,12 +73,13 @@ class ProcessReporter:
         """Report until ``stop`` is set, and a last time then. A database that does not answer is asked again."""
         while True:
             ended = stop.wait(settings.PROCESS_REPORT_SECONDS)
-            try:
-                self.report()
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("process_not_reported", error=error)
-            finally:
-                self.close_connection()
+            with _running.reporting:
+                try:
+                    self.report()
+                except (DatabaseError, InterfaceError) as error:
+                    logger.warning("process_not_reported", error=error)
+                finally:
+                    self.close_connection()
             if ended:
                 return
 
@@ -86,20 +89,38 @@ class ProcessReporter:
 
 
 class _RunningReporter:
-    """The reporter of this process, once it reports."""
+    """The reporter of this process, once it reports.
+
+    No process is forked while it holds a connection. A worker forks another child whenever one has died, and a child
+    that inherits a connection to SQLite takes its parent's locks on the file for its own: others then remove the
+    write-ahead log under it, and what it writes is lost or breaks the database (https://sqlite.org/howtocorrupt.html,
+    "Carrying an open database connection across a fork").
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.stop: threading.Event | None = None
-        self.thread: threading.Thread | None = None
+        self.begin_anew()
 
     def begin_anew(self) -> None:
         """A process that was forked has none of its parent's threads."""
-        self.lock, self.stop, self.thread = threading.Lock(), None, None
+        self.lock, self.reporting = threading.Lock(), threading.RLock()
+        self.stop: threading.Event | None = None
+        self.thread: threading.Thread | None = None
+        self._is_between = False
+
+    def wait_until_between(self) -> None:
+        """Until it holds no connection, and keep it from one. A database that hangs for longer is none of SQLite."""
+        self._is_between = self.reporting.acquire(timeout=LONGEST_REPORT_SECONDS)
+
+    def go_on(self) -> None:
+        """It may report again."""
+        if self._is_between:
+            self.reporting.release()
 
 
 _running = _RunningReporter()
-os.register_at_fork(after_in_child=_running.begin_anew)
+os.register_at_fork(
+    before=_running.wait_until_between, after_in_parent=_running.go_on, after_in_child=_running.begin_anew
+)
 
 
 def report_from_now_on(kind: Kind, queues: Sequence[str] = ()) -> None:

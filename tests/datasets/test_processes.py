@@ -1,6 +1,7 @@
 """What processes count outlives them, and who lives is known."""
 
 import json
+import os
 import threading
 from datetime import timedelta
 from typing import Any
@@ -166,6 +167,39 @@ def test_a_thread_reports_until_the_process_ends(settings: Settings) -> None:
     reporter.close_connection = lambda: None  # type: ignore[method-assign]
     reporter.report_on(Stop())
     assert row(reporter).counts["headgate_http_requests"] == {json.dumps(PAGE): 3}
+
+
+def test_no_process_is_forked_while_the_reporter_holds_a_connection(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child of a worker took its parent's locks on SQLite's file for its own, and lost what it wrote."""
+    settings.PROCESS_REPORT_SECONDS = 0.01
+    reporting, forked, done, stop = (threading.Event() for _ in range(4))
+
+    def report(_: processes.ProcessReporter) -> None:
+        reporting.set()
+        assert done.wait(10)
+
+    def fork() -> None:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        forked.set()
+        os.waitpid(pid, 0)
+
+    monkeypatch.setattr(processes.ProcessReporter, "report", report)
+    reporter = threading.Thread(target=processes.ProcessReporter(Kind.WORKER).report_on, args=(stop,))
+    reporter.start()
+    assert reporting.wait(10)
+    forking = threading.Thread(target=fork)
+    forking.start()
+    assert not forked.wait(0.5)
+    stop.set()
+    done.set()
+    assert forked.wait(10)
+    for thread in (reporter, forking):
+        thread.join(timeout=10)
+        assert not thread.is_alive()
 
 
 def test_sums_and_differences_of_counts() -> None:

@@ -192,6 +192,9 @@ class MergedKeys(models.Model):
     )
     filter = models.BinaryField(help_text="See merging.history.keys.")
 
+    class Meta:
+        verbose_name_plural = "merged keys"
+
     def __str__(self) -> str:
         return f"keys of {self.change_request_id}"
 
@@ -952,6 +955,9 @@ class MergeFigures(models.Model):
     phases = models.JSONField(
         default=dict, help_text="For each phase its seconds, and succeeded runs by how long it took."
     )
+
+    class Meta:
+        verbose_name_plural = "merge figures"
 
     def __str__(self) -> str:
         return f"figures of {self.dataset_id}"

@@ -93,6 +93,7 @@ class ConnectionPrefix(models.Model):
 
     class Meta:
         ordering = ["connection__name", "project__name", "path"]
+        verbose_name_plural = "connection prefixes"
         constraints = [
             models.UniqueConstraint(fields=["connection", "project", "path"], name="prefix_once_per_project")
         ]

@@ -1,6 +1,7 @@
 """What operators find and do in the admin."""
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -94,6 +95,12 @@ def test_every_model_is_there_and_nothing_is_written_by_hand(
         assert staff.post(reverse(f"{name}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403, name
         if model not in (Project, MaintenanceRun):
             assert staff.get(reverse(f"{name}_add")).status_code == 403, name
+
+
+def test_lists_are_called_by_words_that_there_are() -> None:
+    """Django adds an s to whatever a model is called: operators read of figuress and prefixs."""
+    plurals = [str(model._meta.verbose_name_plural) for model in admin.site._registry]
+    assert [one for one in plurals if re.search(r"(s|x|z|ch|sh|[^aeiou]y)s$", one)] == []
 
 
 def test_staff_who_are_no_operators_see_nothing(change_request: ChangeRequest) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from merging.delta.actions import DataFile
 from merging.delta.fields import TableField, table_fields
 from merging.delta.snapshot import Snapshot
-from merging.delta.vectors import VectorDescriptor
+from merging.delta.vectors import VectorDescriptor, read_vector
 from merging.delta.writing.asked import FileWriter, NewFile
 from merging.delta.writing.data_files import WrittenFile
 from merging.delta.writing.file_names import data_file_name, log_path
@@ -66,8 +66,12 @@ class CommitBuilder:
         return stored
 
     def live_records(self, file: DataFile) -> int:
-        """Those of them that readers see."""
-        return self.physical_records(file) - file.dead_rows
+        """Those of them that readers see. Raises MergeFailed where the file's vector marks rows that it does not have:
+        taken from the others, they would let live ones go with their file."""
+        stored = self.physical_records(file)
+        if file.vector is not None:
+            read_vector(self.snapshot.store, file.vector, within=stored)
+        return stored - file.dead_rows
 
     def change_schema(self, numbers_given: Mapping[str, int]) -> None:
         """Give the table its new columns in this commit, and note the last numbers that it gives; files written from

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merging import delta
+from merging.delta.strategies.merge_on_read import MergeOnRead
 from merging.delta.vectors import MAGIC, VectorDescriptor, VectorFile, read_vector
 from merging.errors import MergeFailed
 from merging.store.stores import LocalStore
@@ -127,14 +129,9 @@ def test_a_table_with_inline_vectors_is_read_and_extended(
     assert own_rows(uri) == after_merge(sample(30), None, [0, 3, 4, 7, 11, 18, 29])
 
 
-@pytest.mark.parametrize("beyond", [30, 2**32, 2**63 + 1])
-@pytest.mark.parametrize("live", [0, 1, 2])
-def test_a_vector_that_marks_rows_beyond_its_file_lets_no_live_row_go(
-    make_table: Callable[..., str], merger: Merger, beyond: int, live: int
-) -> None:
-    uri = make_table(sample(30))
-    merger.merge(uri, delete=[1])
-    payload = struct.pack("<i", MAGIC) + pyroaring.BitMap64({1, beyond}).serialize()
+def damaged(uri: str, rows: set[int]) -> None:
+    """Let the newest version's only file have a vector that marks these rows."""
+    payload = struct.pack("<i", MAGIC) + pyroaring.BitMap64(rows).serialize()
     log = Path(uri) / "_delta_log" / f"{1:020d}.json"
     actions = [json.loads(line) for line in log.read_text().splitlines()]
     for action in actions:
@@ -143,14 +140,44 @@ def test_a_vector_that_marks_rows_beyond_its_file_lets_no_live_row_go(
                 "storageType": "i",
                 "pathOrInlineDv": z85_with_zeros(payload),
                 "sizeInBytes": len(payload),
-                "cardinality": 2,
+                "cardinality": len(rows),
             }
     log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+
+
+@pytest.mark.parametrize("marks", [True, False], ids=["marked", "rewritten"])
+@pytest.mark.parametrize("beyond", [30, 2**32, 2**63 + 1])
+@pytest.mark.parametrize("live", [0, 1, 2])
+def test_a_vector_that_marks_rows_beyond_its_file_lets_no_live_row_go(
+    make_table: Callable[..., str],
+    merger: Merger,
+    beyond: int,
+    live: int,
+    marks: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uri = make_table(sample(30))
+    merger.merge(uri, delete=[1])
+    damaged(uri, {1, beyond})
+    monkeypatch.setattr(MergeOnRead, "marks", lambda *_: marks)
     gone = [number for number in range(30) if number != 1][live:]
     before = sorted(file.name for file in Path(uri).rglob("*"))
     with pytest.raises(MergeFailed, match=f"it marks row {beyond} of a file of 30"):
         merger.merge(uri, delete=gone)
     assert sorted(file.name for file in Path(uri).rglob("*")) == before
+
+
+@pytest.mark.parametrize("dead", [range(29), range(5)], ids=len)
+def test_no_live_row_goes_in_compaction_with_a_vector_that_marks_rows_beyond(
+    make_table: Callable[..., str], merger: Merger, dead: range
+) -> None:
+    uri = make_table(sample(30))
+    merger.merge(uri, delete=[1])
+    damaged(uri, {*dead, 30})
+    with pytest.raises(MergeFailed, match="it marks row 30 of a file of 30"):
+        delta.compact(
+            merger.connection, delta.open_snapshot(uri), attempt_id="compaction", application_id="c"
+        )
 
 
 # ---- inline vectors and damaged ones ------------------------------------------------------------------------

@@ -9,18 +9,13 @@ from typing import Any
 
 from merging.expectations.expectation import Expectation
 from merging.expectations.findings import Finding
-from merging.expectations.values import Family, comparable, compared
+from merging.expectations.values import Family, compared
 
 
 def column_of(expectation: Expectation) -> tuple[str, Family]:
     """The one column of an expectation, and its family."""
     [name] = expectation.columns
     return name, expectation.families[name]
-
-
-def cells_of(expectation: Expectation) -> list[str]:
-    """SQL of the cells of all its columns, to be compared with each other; missing ones as NULL."""
-    return list(comparable(expectation.types).values())
 
 
 def between(subject: str, arguments: Mapping[str, Any], kind: str) -> str:

@@ -6,8 +6,7 @@ import itertools
 
 from merging.expectations.expectation import Argument, Entry, Expectation, RowPredicate
 from merging.expectations.kinds.arguments import MOSTLY, SEVERAL
-from merging.expectations.kinds.predicates import cells_of
-from merging.expectations.values import NUMERIC, SIMPLE, Family, plain, spelled
+from merging.expectations.values import NUMERIC, SIMPLE, Family, comparable, plain, spelled
 from merging.expectations.wording import listed, several_rows, show
 
 
@@ -27,14 +26,20 @@ def _sum_type(kinds: set[Family]) -> tuple[str, Family]:
     return ("DOUBLE", "float") if "float" in kinds else ("", "decimal")
 
 
+def _alike(expectation: Expectation, left: str, right: str) -> str:
+    """SQL: two of its columns have one value. What makes two types comparable depends on these two alone."""
+    cells = comparable({name: expectation.types[name] for name in (left, right)})
+    return f"({cells[left]}) IS NOT DISTINCT FROM ({cells[right]})"
+
+
 def _some_differ(expectation: Expectation) -> str:
-    first, *others = cells_of(expectation)
-    return f"(NOT ({' AND '.join(f'({first}) IS NOT DISTINCT FROM ({one})' for one in others)}))"
+    first, *others = expectation.columns
+    return f"(NOT ({' AND '.join(_alike(expectation, first, one) for one in others)}))"
 
 
 def _some_equal(expectation: Expectation) -> str:
-    pairs = itertools.combinations(cells_of(expectation), 2)
-    return f"({' OR '.join(f'({left}) IS NOT DISTINCT FROM ({right})' for left, right in pairs)})"
+    pairs = itertools.combinations(expectation.columns, 2)
+    return f"({' OR '.join(_alike(expectation, *pair) for pair in pairs)})"
 
 
 ENTRIES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable
 from decimal import Decimal, localcontext
@@ -123,3 +124,28 @@ def test_columns_of_any_two_decimals_compare_exactly(check: Check, left: pa.Arra
     assert failing(check, same, merged) == 0
     within = expect("select_column_values_to_be_unique_within_record", column_list=names)
     assert failing(check, within, merged) == sum(row["d"] == row["e"] for row in both)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Missing values are one; what stands beside a float is compared as a float."""
+    if isinstance(one, float) or isinstance(other, float):
+        one, other = (None if value is None else float(value) for value in (one, other))
+    return bool(one == other)
+
+
+@FEW
+@given(left=columns(), right=columns(), number=st.sampled_from([1.0, -0.5, 0.0]))
+def test_a_float_beside_them_changes_nothing_between_decimals(
+    check: Check, left: pa.Array, right: pa.Array, number: float
+) -> None:
+    merged = table(d=left, e=right, f=pa.array([number, None, float("nan"), -number]))
+    cells = [[None if row[name] != row[name] else row[name] for name in "def"] for row in merged.to_pylist()]
+    for order in itertools.permutations(range(3)):
+        rows = [[row[place] for place in order] for row in cells if row != [None] * 3]
+        names = ["def"[place] for place in order]
+        within = expect("select_column_values_to_be_unique_within_record", column_list=names)
+        twice = sum(any(alike(*pair) for pair in itertools.combinations(row, 2)) for row in rows)
+        assert failing(check, within, merged) == twice
+        equal = expect("multicolumn_values_to_be_equal", column_list=names)
+        differing = sum(not (alike(row[0], row[1]) and alike(row[0], row[2])) for row in rows)
+        assert failing(check, equal, merged) == differing

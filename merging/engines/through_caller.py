@@ -105,7 +105,8 @@ class Answers:
             keys = {
                 str(name): duckdb_type(snapshot.schema.field(name).type) for name in question.get("keys", ())
             }
-            files = [range(len(snapshot.files))[place] for place in question.get("files") or ()] or None
+            named = question.get("files")
+            files = None if named is None else [range(len(snapshot.files))[place] for place in named]
             sought = self._inside(str(question["sought"]))
             if not {*columns} <= {*snapshot.schema.names}:
                 raise _strange()

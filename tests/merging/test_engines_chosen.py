@@ -330,8 +330,8 @@ def test_the_caller_answers_what_staging_asks_alone(neighbour: Neighbour, tmp_pa
     for change in strange:
         with pytest.raises(merging.StagedCorrupt):
             Answers(world.uri, neighbour, str(folder), None)({**asked, **change})
-    answers(asked)
-    answers(asked)
+    assert answers({**asked, "files": []})["rows"] == 0
+    assert answers({**asked, "files": None})["rows"] == 2
     with pytest.raises(merging.StagedCorrupt):
         answers(asked)
     assert len(neighbour.asked) == 3

@@ -36,6 +36,7 @@ from merging.delta.row_tracking import RowTracking, row_tracking_of
 from merging.delta.rules import TableRules, filled_columns, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
+from merging.delta.vectors import require_room
 from merging.errors import TableChanged, UnsupportedTable
 from merging.model import FilledColumn
 from merging.sql.types import is_text
@@ -252,8 +253,12 @@ class Snapshot:
         return file.num_records
 
     def stored_records(self, file: DataFile) -> int:
-        """Rows stored in a data file by its own footer. Raises MergeFailed where that cannot be read."""
-        return read_footer(self.store, file).rows
+        """Rows stored in a data file by its own footer. Raises MergeFailed where that cannot be read, or where the
+        file's vector marks more: a table would seem to have fewer rows than none."""
+        rows = read_footer(self.store, file).rows
+        if file.vector is not None:
+            require_room(self.store, file.vector, rows)
+        return rows
 
     def live_records(self, file: DataFile) -> int:
         """Rows of a data file that readers see."""

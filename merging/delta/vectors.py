@@ -119,6 +119,12 @@ def read_vector(
     return bitmap
 
 
+def require_room(store: TableStore, descriptor: VectorDescriptor, rows: int) -> None:
+    """Raise MergeFailed where the log says of a vector that it marks more rows than its file has."""
+    if descriptor.cardinality > rows:
+        raise _broken(store, descriptor, f"it marks {descriptor.cardinality} rows of a file of {rows}")
+
+
 def among_dead(store: TableStore, descriptor: VectorDescriptor, rows: np.ndarray) -> np.ndarray:
     """Which of the row numbers the vector marks as gone, as booleans. Raises as `read_vector` does."""
     hits = read_vector(store, descriptor) & pyroaring.BitMap64(rows.astype(np.uint64))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import merging
 from merging import delta
 from merging.delta.strategies.merge_on_read import MergeOnRead
 from merging.delta.vectors import MAGIC, VectorDescriptor, VectorFile, read_vector
@@ -165,6 +166,18 @@ def test_a_vector_that_marks_rows_beyond_its_file_lets_no_live_row_go(
     with pytest.raises(MergeFailed, match=f"it marks row {beyond} of a file of 30"):
         merger.merge(uri, delete=gone)
     assert sorted(file.name for file in Path(uri).rglob("*")) == before
+
+
+def test_a_table_with_a_vector_of_more_rows_than_its_file_is_damaged(
+    make_table: Callable[..., str], merger: Merger
+) -> None:
+    """Else it had fewer rows than none, which no database remembers: no other table was looked at either."""
+    uri = make_table(sample(30))
+    merger.merge(uri, delete=[1])
+    damaged(uri, {*range(5), *range(30, 60)})
+    for ask in (merging.inspect_table, merging.table_condition):
+        with pytest.raises(MergeFailed, match="cannot be trusted: it marks 35 rows of a file of 30"):
+            ask(uri)
 
 
 @pytest.mark.parametrize("dead", [range(29), range(5)], ids=len)

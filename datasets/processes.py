@@ -105,15 +105,15 @@ class _RunningReporter:
         self.lock, self.reporting = threading.Lock(), threading.RLock()
         self.stop: threading.Event | None = None
         self.thread: threading.Thread | None = None
-        self._is_between = False
+        self._forking = threading.local()
 
     def wait_until_between(self) -> None:
         """Until it holds no connection, and keep it from one. A database that hangs for longer is none of SQLite."""
-        self._is_between = self.reporting.acquire(timeout=LONGEST_REPORT_SECONDS)
+        self._forking.holds = self.reporting.acquire(timeout=LONGEST_REPORT_SECONDS)
 
     def go_on(self) -> None:
         """It may report again."""
-        if self._is_between:
+        if self._forking.holds:
             self.reporting.release()
 
 

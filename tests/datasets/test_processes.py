@@ -202,6 +202,27 @@ def test_no_process_is_forked_while_the_reporter_holds_a_connection(
         assert not thread.is_alive()
 
 
+def test_a_fork_that_waited_in_vain_leaves_the_reporter_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gives back what it holds itself: else nothing was reported any more."""
+    monkeypatch.setattr(processes, "LONGEST_REPORT_SECONDS", 0.01)
+    running = processes._RunningReporter()
+    running.wait_until_between()
+
+    def fork_in_vain() -> None:
+        running.wait_until_between()
+        running.go_on()
+
+    in_vain = threading.Thread(target=fork_in_vain)
+    in_vain.start()
+    in_vain.join(timeout=10)
+    running.go_on()
+    found: list[bool] = []
+    reporter = threading.Thread(target=lambda: found.append(running.reporting.acquire(timeout=5)))
+    reporter.start()
+    reporter.join(timeout=10)
+    assert found == [True]
+
+
 def test_sums_and_differences_of_counts() -> None:
     one = {"a": {"x": 1}, "t": {"x": {"seconds": 1.0, "runs": [1, 0]}}}
     more = {"a": {"x": 2, "y": 5}, "t": {"x": {"seconds": 2.0, "runs": [0, 3]}}}

@@ -24,6 +24,8 @@ from merging.sql.strict_json import WrittenNumber
 from merging.sql.types import duckdb_type, is_nested, is_text, type_name
 
 _NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)"
+_NOT_ZERO = r"[^eE]*[1-9]"
+"""How a number begins that is not zero, however small."""
 _INFINITY = r"[+-]?([iI][nN][fF]([iI][nN][iI][tT][yY])?)"
 _NOT_A_NUMBER = r"[+-]?[nN][aA][nN]"
 _DATE = r"[+-]?[0-9]{4,7}-[0-9]{2}-[0-9]{2}"
@@ -117,7 +119,10 @@ def from_text(text: str, target: pa.DataType, trimmed: str | None = None) -> Typ
     if pa.types.is_floating(target):
         named = f"regexp_full_match({trimmed}, '{_INFINITY}|{_NOT_A_NUMBER}')"
         finite = f"(regexp_full_match({trimmed}, '{_NUMBER}([eE][+-]?[0-9]+)?') AND NOT isinf({value}))"
-        return Typed(value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT ({finite} OR {named})))")
+        vanished = f"({value} = 0 AND regexp_matches({trimmed}, '^{_NOT_ZERO}'))"
+        return Typed(
+            value, f"({text} IS NOT NULL AND ({value} IS NULL OR {vanished} OR NOT ({finite} OR {named})))"
+        )
     if pa.types.is_decimal(target):
         plain = _without_exponent(trimmed)
         fits = f"regexp_full_match({plain}, '[+-]?([0-9]*\\.?[0-9]{{0,{target.scale}}})0*')"
@@ -361,7 +366,11 @@ def _mismatch(source: pa.DataType, target: pa.DataType, path: str) -> Refused:
         hint = " Convert it to text yourself, so that leading zeros and formats are what you mean."
     elif pa.types.is_timestamp(source) and pa.types.is_timestamp(target):
         hint = " The column has no time zone; remove the zone from the values after converting them."
-    return Refused(f"{_at(path)}the upload has it as {source}, the table as {type_name(target)}.{hint}")
+    zoned = pa.types.is_timestamp(source) and source.tz
+    given = (
+        "timestamp with a time zone" if zoned else source
+    )  # the zone itself is gone: all count in UTC here
+    return Refused(f"{_at(path)}the upload has it as {given}, the table as {type_name(target)}.{hint}")
 
 
 def _at(path: str) -> str:
@@ -419,7 +428,18 @@ def _explain_number(bare: str, found: str, target: pa.DataType) -> tuple[str, st
             f"found {found}: a {wanted} holds {target.precision - target.scale} digits before and {target.scale} "
             "after the decimal point; nothing is rounded.",
         )
-    return "out_of_range", f"found {found}: too large for a {wanted}."
+    kept = _at_width(float(bare), target)
+    if math.isinf(kept):
+        return "out_of_range", f"found {found}: too large for a {wanted}."
+    if kept == 0:
+        return "out_of_range", _vanished(found, target)
+    return "out_of_range", f"found {found}: a {wanted} cannot hold this whole number exactly."
+
+
+def _vanished(found: str, target: pa.DataType) -> str:
+    return (
+        f"found {found}: too small for a {type_name(target)}, which would keep 0; give 0 where you mean it."
+    )
 
 
 def _explain_timestamp(bare: str, found: str, target: pa.DataType) -> tuple[str, str]:
@@ -528,6 +548,8 @@ def _number(value: int | float | Decimal, target: pa.DataType) -> Any:
             converted = math.inf
         if math.isinf(converted) and not (isinstance(value, float | Decimal) and math.isinf(value)):
             raise Refused(f"found {value}: too large for a {type_name(target)}.")
+        if converted == 0 and value != 0:
+            raise Refused(_vanished(str(value), target))
         if isinstance(value, int) and int(converted) != value:
             raise Refused(f"found {value}: a {type_name(target)} cannot hold this whole number exactly.")
         return converted
@@ -612,7 +634,7 @@ def _float(bare: str, target: pa.DataType, refusal: Refused) -> float:
     if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
         raise refusal
     converted = _at_width(float(bare), target)
-    if math.isinf(converted):
+    if math.isinf(converted) or (converted == 0 and re.match(_NOT_ZERO, bare)):
         raise refusal
     return converted
 

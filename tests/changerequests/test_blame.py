@@ -247,7 +247,9 @@ def test_fc4_of_200_merges_those_that_touched_the_key_are_opened(
     found = history(dataset)
     assert MergedKeys.objects.count() == 200
 
-    with django_assert_num_queries(7):  # merges without a filter, filters, requests; runs, approvals, choices; engine
+    with django_assert_num_queries(
+        7
+    ):  # merges without a filter, filters, requests; runs, approvals, choices; engine
         again = history(dataset)
 
     assert again == found

@@ -284,6 +284,7 @@ AS_WRITTEN: dict[str, tuple[list[str], str]] = {
     "plus": (["+4915112345"], "string"),
     "exponent": (["1E5"], "string"),
     "huge": (["1e400"], "string"),
+    "vanishing": (["1e-400"], "string"),
     "exponent as a double gives it": (["1e-07", "1e+20"], "string"),
     "no numbers": (["nan", "inf", "-inf"], "string"),
     "bare point": ([".5", "1."], "string"),

@@ -229,6 +229,7 @@ def test_text_becomes_the_columns_type(wide: World, column: str, text: str, valu
         ("amount", "1E-3", "decimal_does_not_fit"),
         ("amount", '"1,5"', "decimal_comma"),
         ("single", "1e39", "out_of_range"),
+        ("single", "1e-46", "out_of_range"),
         ("flag", "yes", "not_boolean"),
         ("flag", "1", "not_boolean"),
         ("day", "2023-02-29", "no_such_date"),

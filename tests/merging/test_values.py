@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from merging.sql.equality import same_value
 from merging.sql.moments import FarDate, FarMoment, date_of, days_of, microseconds_of, moment_of
-from merging.sql.parsing import Refused, cell_value, from_text
+from merging.sql.parsing import Refused, cell_value, explain, from_text
 from merging.sql.session import Session, tuples
 from merging.sql.values import arrow_values, json_form, python_values, read_text, sql_form, text_form
 from tests.merging.border_values import BORDERS, NAMES
@@ -105,6 +105,18 @@ def test_fd12_moments_order_and_hash() -> None:
     assert str(FarMoment(-62135596800000001, True)) == "0000-12-31 23:59:59.999999+00:00"
 
 
+#: Of nought or next to it: numbers that become 0 in a double, a float or neither.
+_VANISHING = [
+    "1e-400",
+    "-1.0e-400",
+    "0.00e-400",
+    "1e-46",
+    "5e-324",
+    "2e-324",
+    "0." + "0" * 330 + "1",
+    "-0",
+    "0e5",
+]
 _TEXTS = st.one_of(
     st.from_regex(r"[+-]?[0-9]{1,4}(\.[0-9]{0,4})?([eE][+-]?[0-9]{1,2})?", fullmatch=True),
     st.from_regex(r"[+-]?([0-9]{4}|[0-9]{5,7})-[0-9]{2}-[0-9]{2}", fullmatch=True),
@@ -114,7 +126,22 @@ _TEXTS = st.one_of(
         fullmatch=True,
     ),
     st.sampled_from(
-        ["NaN", "nan", "-NaN", "inf", "-Infinity", "", " ", "true", "F", "0xff", "0xf", "AAE=", "1e400"]
+        [
+            "NaN",
+            "nan",
+            "-NaN",
+            "inf",
+            "-Infinity",
+            "",
+            " ",
+            "true",
+            "F",
+            "0xff",
+            "0xf",
+            "AAE=",
+            "1e400",
+            *_VANISHING,
+        ]
     ),
 )
 
@@ -136,6 +163,20 @@ def test_fd23_uploads_and_single_values_are_read_by_the_same_rules(
         else:
             assert not bad, (text, single)
             assert same_value(single, value), (text, single, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "why"),
+    [
+        ("1e400", pa.float64(), "too large for a double"),
+        ("1e-400", pa.float64(), "too small for a double, which would keep 0"),
+        ("1e-46", pa.float32(), "too small for a float, which would keep 0"),
+        ("9007199254740993", pa.float64(), "a double cannot hold this whole number exactly"),
+        ("16777217", pa.float32(), "a float cannot hold this whole number exactly"),
+    ],
+)
+def test_a_refused_number_is_told_why(text: str, kind: pa.DataType, why: str) -> None:
+    assert why in explain(text, kind)[1]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +213,11 @@ def test_fd16_numbers_are_exact(opened: Session, text: str, kind: pa.DataType, v
         ("0.1234567890123", pa.decimal128(38, 12)),
         ("1e400", pa.float64()),
         ("1e39", pa.float32()),
+        ("1e-400", pa.float64()),
+        ("0." + "0" * 330 + "1", pa.float64()),
+        (Decimal("-1e-400"), pa.float64()),
+        ("1e-46", pa.float32()),
+        (1e-46, pa.float32()),
         (9007199254740993, pa.float64()),
         (16777217, pa.float32()),
         (10**400, pa.float64()),

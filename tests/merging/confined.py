@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.csv
 
 from merging.confinement import Caller
 from merging.errors import DuplicateKeys, MergeFailed, StagingRejected
@@ -56,6 +58,18 @@ def native_hog(_: Any, __: Report) -> None:
     libc.malloc.argtypes = [ctypes.c_size_t]
     while True:
         ctypes.memset(libc.malloc(1 << 24), 1, 1 << 24)
+
+
+def thread_hog(_: Any, __: Report) -> None:
+    """Each thread takes room for its stack."""
+    while True:
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+
+
+def arrow_thread_hog(argument: Any, report: Report) -> None:
+    with contextlib.suppress(RuntimeError):
+        thread_hog(argument, report)
+    pa.csv.read_csv(pa.py_buffer(b"a,b\n" + b"1,2\n" * 1_000_000))
 
 
 def raise_from_itself(_: Any, __: Report) -> None:

@@ -107,7 +107,7 @@ def test_an_exit_without_an_answer_is_told() -> None:
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize("kind", ["hog", "native_hog"])
+@pytest.mark.parametrize("kind", ["hog", "native_hog", "thread_hog", "arrow_thread_hog"])
 def test_too_much_memory_is_told(kind: str) -> None:
     with pytest.raises(errors.ConfinedOutOfMemory, match="256 MiB"):
         run(kind)

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pyarrow.ipc as arrow_ipc
 import pyarrow.parquet as arrow_parquet
 import pytest
 
-from merging import MergeRequest, StagingRejected, merge, stage
+from merging import MergeRequest, StagingRejected, compact, merge, stage
 from merging.delta import content_checks
 from merging.errors import EngineFailed
 from merging.sql.values import arrow_values, python_values
@@ -121,18 +122,20 @@ def test_fd12_files_with_far_days_are_rewritten(
     assert read["a"].to_pylist() == [99, *range(1, len(values))]
 
 
-def test_fd12_moments_that_the_engine_cannot_write_are_told(tmp_path: Path) -> None:
+def test_fd12_moments_before_the_engines_calendar_stay_as_they_are(tmp_path: Path) -> None:
+    first = -(2**63)
     for strategy, properties in {"mor": {"delta.enableDeletionVectors": "true"}, "cow": {}}.items():
         uri = str(tmp_path / strategy)
-        moments = pa.array([-(2**63), 0], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
-        table = pa.table({"id": [1, 2], "at": moments, "a": [1, 2]})
+        moments = pa.array([first, 0, first], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+        table = pa.table({"id": [1, 2, 3], "at": moments, "a": [1, 2, 3]})
         deltalake.write_deltalake(uri, table, configuration=properties)
         staged = stage(uri, pa.table({"id": [1], "a": [9]}), ["id"], destination=str(tmp_path / "staged"))
-        with pytest.raises(
-            EngineFailed, match="lies before -290308-12-22, where the engine's calendar begins"
-        ):
-            merge(MergeRequest(uri, "CR-1", ["id"], staged, destination=str(tmp_path / "artefacts")))
-        assert deltalake.DeltaTable(uri).version() == 0
+        merge(MergeRequest(uri, "CR-1", ["id"], staged, destination=str(tmp_path / f"artefacts-{strategy}")))
+        compact(uri, attempt_id=uuid.uuid4().hex, application_id="tests", generation=1)
+        left = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(uri)).execute("SELECT * FROM t")
+        rows = pa.table(left.read_all()).sort_by("id")
+        assert rows["at"].cast(pa.int64()).to_pylist() == [first, 0, first]
+        assert rows["a"].to_pylist() == [9, 2, 3]
 
 
 @pytest.mark.parametrize("nested", [False, True])

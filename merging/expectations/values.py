@@ -20,7 +20,7 @@ from merging.model import Column
 from merging.sql.moments import FarDate, FarMoment
 from merging.sql.parsing import Refused, cell_value
 from merging.sql.quoting import column_named, column_sql, literal
-from merging.sql.types import simple_type
+from merging.sql.types import duckdb_type, simple_type
 from merging.sql.values import sql_form
 
 Family = Literal[
@@ -217,12 +217,18 @@ def compared(subject: str, sign: Sign, value: Any, kind: str) -> str:
     if below is None:
         beyond = "-Infinity" if exact < 0 else "Infinity"
         return f"({subject} {sign} {literal(beyond)}::DOUBLE)"
+    written = _of_type(below, kind)
     if below == exact:
-        return f"({subject} {sign} {below:f})"
+        return f"({subject} {sign} {written})"
     # Between two neighbours of the type: equal to none, above the lower one and all before it.
     if sign in ("=", "<>"):
         return "false" if sign == "=" else "true"
-    return f"({subject} {'<=' if sign in ('<', '<=') else '>'} {below:f})"
+    return f"({subject} {'<=' if sign in ('<', '<=') else '>'} {written})"
+
+
+def _of_type(value: Decimal, kind: str) -> str:
+    """SQL of a value that a decimal type holds. Digits alone DuckDB takes for a double where they are 39."""
+    return f"CAST({literal(format(value, 'f'))} AS {duckdb_type(simple_type(kind))})"
 
 
 def can_hold(value: Any, kind: str) -> bool:
@@ -268,5 +274,9 @@ def _apart(column: str) -> str:
 
 def in_list(name: str, kind: str, values: Sequence[Any]) -> str:
     """SQL: the cell, of this Delta type, is one of the values."""
-    possible = [spelled(value, family(kind)) for value in values if can_hold(value, kind)]
+    possible = [
+        _of_type(_exact(value), kind) if family(kind) == "decimal" else spelled(value, family(kind))
+        for value in values
+        if can_hold(value, kind)
+    ]
     return f"{column_sql(name)} IN ({', '.join(possible)})" if possible else "false"

@@ -9,7 +9,7 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.merging.expectations.conftest import Check
@@ -30,6 +30,7 @@ NUMBERS: list[int | float] = [
     1e-30,
     -1e-30,
     1e300,
+    0.12345678123456781,
 ]
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -48,7 +49,10 @@ def columns(draw: st.DrawFn) -> pa.Array:
     precision = draw(st.sampled_from([1, 2, 18, 19, 38]))
     scale = draw(st.sampled_from(sorted({0, min(precision, 12), precision})))
     most = 10**precision - 1
-    digits = st.sampled_from([0, 1, -1, 10**scale, most, -most]).filter(lambda one: abs(one) <= most)
+    with localcontext(prec=400):
+        beside = [int(exact(one).scaleb(scale)) + step for one in NUMBERS for step in (-1, 0, 1)]
+    ends = [0, 1, -1, 10**scale, most, -most]
+    digits = (st.sampled_from(ends) | st.sampled_from(beside)).filter(lambda one: abs(one) <= most)
     cells = draw(st.lists(digits | st.integers(-most, most) | st.none(), min_size=4, max_size=4))
     if scale == 0 and precision == 18 and draw(st.booleans()):
         return pa.array(cells, pa.int64())
@@ -59,6 +63,14 @@ def columns(draw: st.DrawFn) -> pa.Array:
 
 def exact(value: float) -> Decimal:
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def neighbours(number: float, precision: int, scale: int) -> pa.Array:
+    """A number, the cells on both sides of it, and none."""
+    with localcontext(prec=76):
+        step = Decimal(1).scaleb(-scale)
+        cells = [exact(number) - step, exact(number), exact(number) + step, None]
+    return pa.array(cells, pa.decimal128(precision, scale))
 
 
 def table(**given: pa.Array) -> pa.Table:
@@ -72,6 +84,10 @@ def failing(check: Check, one: dict[str, Any], merged: pa.Table) -> int:
 
 
 @FEW
+@example(column=neighbours(0.1, 38, 38), number=0.1, other=0.5)
+@example(column=neighbours(-0.1, 38, 38), number=-0.1, other=0.1)
+@example(column=neighbours(0.1, 38, 37), number=0.1, other=0.5)
+@example(column=neighbours(-99.1, 38, 36), number=-99.1, other=0.5)
 @given(column=columns(), number=st.sampled_from(NUMBERS), other=st.sampled_from(NUMBERS))
 def test_a_number_means_what_is_written_beside_any_decimal(
     check: Check, column: pa.Array, number: float, other: float

@@ -28,7 +28,11 @@ from merging.scratch import clear_scratch
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _SET_NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
 _CONVERSATION = 3
-_BAD_ALLOCATION = re.compile(r"\bbad[ _]alloc")
+#: How C++ and the libraries say it, and how whoever cannot start a thread, whose stack finds no room: nothing else
+#: bounds the number of threads.
+_NO_MEMORY = re.compile(
+    r"\bbad[ _]alloc|Cannot allocate memory|[Rr]esource temporarily unavailable|start new thread"
+)
 _NETWORK = frozenset(
     f"socket.{name}"
     for name in (
@@ -159,13 +163,13 @@ def _outcome(spoken: socket.socket, function: str) -> dict[str, Any]:
 
 
 def _is_of_memory(error: BaseException | None) -> bool:
-    """Whether it came of this process having no more memory, in the words of Python or C++.
+    """Whether it came of this process having no more memory, in the words of Python, C++ or the libraries.
 
     An engine that met its own limit says so otherwise, and of another setting.
     """
     looked_at: list[BaseException] = []
     while error is not None and error not in looked_at:  # an error may be raised from itself
-        if isinstance(error, MemoryError) or _BAD_ALLOCATION.search(str(error)):
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
             return True
         looked_at.append(error)
         error = error.__cause__

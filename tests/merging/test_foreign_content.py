@@ -22,7 +22,6 @@ import pytest
 
 from merging import MergeRequest, StagingRejected, compact, merge, stage
 from merging.delta import content_checks
-from merging.errors import EngineFailed
 from merging.sql.values import arrow_values, python_values
 from tests.merging.border_values import BORDERS
 from tests.merging.world import World

@@ -14,12 +14,9 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyroaring
 
-from merging.delta.actions import DataFile
 from merging.delta.reading import files_sql, register_positions, scan_sql
 from merging.delta.snapshot import Snapshot
-from merging.delta.vectors import read_vector
 from merging.errors import TableChanged
 from merging.sql.quoting import column_sql
 from merging.sql.types import can_widen, duckdb_type
@@ -112,7 +109,7 @@ def _standing(mine: Snapshot, other: Snapshot) -> ShownApart:
     partly: list[tuple[int, np.ndarray]] = []
     pairs = zip(mine.files.at(twins.changed), other.files.at(twins.places[twins.changed]), strict=True)
     for index, (file, twin) in zip(twins.changed.tolist(), pairs, strict=True):
-        revived = np.asarray((_dead(other, twin) - _dead(mine, file)).to_array(), dtype=np.int64)
+        revived = np.asarray((other.dead_rows(twin) - mine.dead_rows(file)).to_array(), dtype=np.int64)
         if len(revived):
             partly.append((index, revived))
     return ShownApart(mine, tuple(whole), tuple(partly))
@@ -142,7 +139,3 @@ def standing_sql(connection: duckdb.DuckDBPyConnection, standing: ShownApart, sc
         for name in schema.names
     )
     return f"SELECT {columns} FROM ({' UNION ALL '.join(parts)})"
-
-
-def _dead(snapshot: Snapshot, file: DataFile) -> pyroaring.BitMap64:
-    return read_vector(snapshot.store, file.vector) if file.vector else pyroaring.BitMap64()

@@ -26,7 +26,7 @@ from merging.delta.projecting import can_be_named, project
 from merging.delta.row_tracking import ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
-from merging.delta.vectors import among_dead, read_vector
+from merging.delta.vectors import among_dead
 from merging.sql.failures import naming_engine_failures
 from merging.sql.paging import ROW_BYTES, bytes_sql, narrow_cells
 from merging.sql.parsing import beyond_text
@@ -514,10 +514,7 @@ def _dead_table(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files
     indexes: list[np.ndarray] = []
     numbers: list[np.ndarray] = []
     for index, file in zip(files, snapshot.files.at(files), strict=True):
-        vector = file.vector
-        if vector is None:
-            continue
-        dead = np.asarray(read_vector(snapshot.store, vector).to_array(), dtype=np.int64)
+        dead = np.asarray(snapshot.dead_rows(file).to_array(), dtype=np.int64)
         indexes.append(np.full(len(dead), index, dtype=np.int64))
         numbers.append(dead)
     return register_positions(connection, np.concatenate(indexes), np.concatenate(numbers))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyroaring
 
 from merging.delta.actions import DataFile
 from merging.delta.active_files import ActiveFiles
@@ -36,7 +37,7 @@ from merging.delta.row_tracking import RowTracking, row_tracking_of
 from merging.delta.rules import TableRules, filled_columns, rules_of
 from merging.delta.schema import delta_schema
 from merging.delta.strategies import CommitStrategy, strategy_of
-from merging.delta.vectors import require_room
+from merging.delta.vectors import read_vector, require_room
 from merging.errors import TableChanged, UnsupportedTable
 from merging.model import FilledColumn
 from merging.sql.types import is_text
@@ -259,6 +260,14 @@ class Snapshot:
         if file.vector is not None:
             require_room(self.store, file.vector, rows)
         return rows
+
+    def dead_rows(self, file: DataFile) -> pyroaring.BitMap64:
+        """The numbers of the rows that a data file's vector hides, which are no more than the file has: a vector of a
+        few bytes can say of billions that they are gone. Raises as `stored_records` and `read_vector` do."""
+        if file.vector is None:
+            return pyroaring.BitMap64()
+        self.stored_records(file)
+        return read_vector(self.store, file.vector)
 
     def live_records(self, file: DataFile) -> int:
         """Rows of a data file that readers see."""

@@ -154,14 +154,14 @@ def _bitmap(payload: bytes) -> pyroaring.BitMap64:
         raise ValueError("it does not begin with the format's magic number")
     # The older layout of inline vectors, big-endian: a count, then each 32-bit bitmap with its size.
     (count,) = struct.unpack_from(">i", payload, 4)
-    rows = pyroaring.BitMap64()
+    parts = [struct.pack("<Q", max(count, 0))]
     position = 8
     for high in range(count):
         (size,) = struct.unpack_from(">i", payload, position)
         low = pyroaring.BitMap.deserialize(payload[position + 4 : position + 4 + size])
-        rows.update(number + (high << 32) for number in low)
+        parts += struct.pack("<I", high), low.serialize()
         position += 4 + size
-    return rows
+    return pyroaring.BitMap64.deserialize(b"".join(parts))
 
 
 def _inline_payload(descriptor: VectorDescriptor) -> bytes:

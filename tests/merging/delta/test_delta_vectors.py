@@ -7,7 +7,7 @@ import json
 import struct
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pyroaring
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import merging
 from merging import delta
 from merging.delta.strategies.merge_on_read import MergeOnRead
-from merging.delta.vectors import MAGIC, VectorDescriptor, VectorFile, read_vector
+from merging.delta.vectors import MAGIC, NATIVE_MAGIC, VectorDescriptor, VectorFile, read_vector
 from merging.errors import MergeFailed
 from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import Merger, after_merge, own_rows, sample
@@ -130,9 +130,11 @@ def test_a_table_with_inline_vectors_is_read_and_extended(
     assert own_rows(uri) == after_merge(sample(30), None, [0, 3, 4, 7, 11, 18, 29])
 
 
-def damaged(uri: str, rows: set[int]) -> None:
+def damaged(uri: str, rows: Collection[int]) -> None:
     """Let the newest version's only file have a vector that marks these rows."""
-    payload = struct.pack("<i", MAGIC) + pyroaring.BitMap64(rows).serialize()
+    bitmap = pyroaring.BitMap64(rows)
+    bitmap.run_optimize()
+    payload = struct.pack("<i", MAGIC) + bitmap.serialize()
     log = Path(uri) / "_delta_log" / f"{1:020d}.json"
     actions = [json.loads(line) for line in log.read_text().splitlines()]
     for action in actions:
@@ -178,6 +180,27 @@ def test_a_table_with_a_vector_of_more_rows_than_its_file_is_damaged(
     for ask in (merging.inspect_table, merging.table_condition):
         with pytest.raises(MergeFailed, match="cannot be trusted: it marks 35 rows of a file of 30"):
             ask(uri)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param(lambda uri: merging.preview(uri, primary_keys=("id",)), id="preview"),
+        pytest.param(lambda uri: merging.check_keys(uri, ["id"]), id="keys"),
+        pytest.param(
+            lambda uri: merging.compare_versions(uri, primary_keys=("id",), before=0, after=1), id="compare"
+        ),
+    ],
+)
+def test_a_vector_of_a_few_bytes_that_hides_many_more_rows_than_there_are_takes_no_memory(
+    make_table: Callable[..., str], merger: Merger, look: Callable[[str], object]
+) -> None:
+    """Billions of them are a run of a few bytes to a vector, and gigabytes as numbers."""
+    uri = make_table(sample(30))
+    merger.merge(uri, delete=[1])
+    damaged(uri, range(2**24))
+    with pytest.raises(MergeFailed, match="it marks 16777216 rows of a file of 30"):
+        look(uri)
 
 
 @pytest.mark.parametrize("dead", [range(29), range(5)], ids=len)
@@ -227,6 +250,24 @@ def test_fp16_inline_vectors_are_read_with_any_padding(
     payload = struct.pack("<i", MAGIC) + pyroaring.BitMap64(rows).serialize() + trailing
     descriptor = VectorDescriptor("i", spell(payload), None, len(payload), len(rows))
     assert set(read_vector(LocalStore(Path("nowhere")), descriptor)) == rows
+
+
+@settings(deadline=None)
+@given(rows=st.sets(st.integers(0, 2**34), max_size=40), run=st.integers(0, 2**20))
+def test_vectors_of_the_older_layout_are_read(rows: set[int], run: int) -> None:
+    """A bitmap for each 32 bits, in which millions of rows may be a run of a few bytes."""
+    expected = pyroaring.BitMap64({*rows, *range(run, run + 3)})
+    expected.add_range(2**32, 2**32 + run)
+    parts = []
+    for high in range((expected.max() >> 32) + 1):
+        low = pyroaring.BitMap(row & 0xFFFFFFFF for row in rows | {*range(run, run + 3)} if row >> 32 == high)
+        if high == 1:
+            low.add_range(0, run)
+        low.run_optimize()
+        parts.append(struct.pack(">i", len(low.serialize())) + low.serialize())
+    payload = struct.pack(">ii", NATIVE_MAGIC, len(parts)) + b"".join(parts)
+    descriptor = VectorDescriptor("i", z85_with_zeros(payload), None, len(payload), len(expected))
+    assert read_vector(LocalStore(Path("nowhere")), descriptor) == expected
 
 
 def test_fp16_what_the_z85_crate_says_of_its_padding() -> None:

@@ -105,6 +105,19 @@ def test_change_data_feed_has_both_images(kind: str, make_table: Callable[..., s
     assert sorted_rows(images, table.column_names) == after_merge(changed(table, [3]), None, [])
 
 
+@pytest.mark.parametrize("value", ["a b/ü%=1", "plain", "x\ny", "%25", "2020-01-01 00:00:00", None])
+def test_everybody_finds_the_change_files_of_a_partition(
+    value: str | None, make_table: Callable[..., str], merger: Merger
+) -> None:
+    """delta-rs opens them by their paths as the log spells them, and decodes nothing."""
+    table = changed(sample(5), [*range(5)], part=value)
+    uri = make_table(table, partition_by=["part"], change_data_feed=True)
+    merger.merge(uri, upsert=changed(table, [3], whole=-1), delete=[4])
+    feed = pa.table(deltalake.DeltaTable(uri).load_cdf(starting_version=1).read_all())
+    found = sorted((row["_change_type"], row["id"], row["part"]) for row in feed.to_pylist())
+    assert found == [("delete", 4, value), ("update_postimage", 3, value), ("update_preimage", 3, value)]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_numbers_of_files_in_the_commit_are_those_of_its_actions(
     kind: str, make_table: Callable[..., str], merger: Merger

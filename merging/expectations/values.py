@@ -245,11 +245,11 @@ def _on_grid(value: Decimal, kind: str) -> Decimal | None:
     """The greatest value of a decimal type up to this one; None where the type has none, or none that is as great."""
     wanted = simple_type(kind)
     room = Decimal(10) ** (wanted.precision - wanted.scale)
-    if abs(value) >= room:
+    if not -room < value < room:  # abs() would round to the 28 digits of Python's context
         return None
     with localcontext(prec=2 * 38):
         below = value.quantize(Decimal(1).scaleb(-wanted.scale), rounding=ROUND_FLOOR)
-    return below if abs(below) < room else None
+    return below if -room < below else None
 
 
 def comparable(types: Mapping[str, str]) -> dict[str, str]:

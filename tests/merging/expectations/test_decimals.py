@@ -73,6 +73,10 @@ def neighbours(number: float, precision: int, scale: int) -> pa.Array:
     return pa.array(cells, pa.decimal128(precision, scale))
 
 
+#: The last values that a decimal may have, and none.
+ENDS = pa.array([-(10**38 - 1), 0, 10**38 - 1, None], pa.decimal128(38, 0))
+
+
 def table(**given: pa.Array) -> pa.Table:
     return pa.table({"id": pa.array(range(4), pa.int64()), **given})
 
@@ -88,6 +92,8 @@ def failing(check: Check, one: dict[str, Any], merged: pa.Table) -> int:
 @example(column=neighbours(-0.1, 38, 38), number=-0.1, other=0.1)
 @example(column=neighbours(0.1, 38, 37), number=0.1, other=0.5)
 @example(column=neighbours(-99.1, 38, 36), number=-99.1, other=0.5)
+@example(column=ENDS, number=10**38 - 1, other=-(10**38 - 1))
+@example(column=ENDS, number=-(10**38 - 1), other=0.5)
 @given(column=columns(), number=st.sampled_from(NUMBERS), other=st.sampled_from(NUMBERS))
 def test_a_number_means_what_is_written_beside_any_decimal(
     check: Check, column: pa.Array, number: float, other: float

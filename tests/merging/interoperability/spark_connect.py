@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
+from merging.engines import spark
 from tests.merging.delta.delta_tables import sorted_rows
 from tests.merging.interoperability.chains import sorted_changes
 
@@ -60,3 +62,24 @@ def spark_changes(session: SparkSession, uri: str) -> list[tuple[Any, ...]]:
     """The change data feed as the server reads it."""
     reader = session.read.format("delta").option("readChangeFeed", "true").option("startingVersion", 1)
     return sorted_changes(reader.load(uri).toArrow())
+
+
+def held_up(rows: Any, seconds: int) -> Any:
+    """The same rows, after four tasks that sleep so long each."""
+    from pyspark.sql.connect import functions
+
+    slept = functions.expr(f"reflect('java.lang.Thread', 'sleep', {seconds * 1000}L) = 'x'")
+    return rows.join(rows.sparkSession.range(0, 4, 1, 4).filter(slept), functions.lit(True), "left_anti")
+
+
+def hold_up_questions(
+    patch: pytest.MonkeyPatch, seconds: int, first: Callable[[Any], object] = lambda _: None
+) -> None:
+    """Let the rows that the engine asks for be held up so; something is done with the session ``first``."""
+    told = spark._told
+
+    def tell(session: Any, rows: Any) -> Iterator[pa.Table]:
+        first(session)
+        return told(session, held_up(rows, seconds))
+
+    patch.setattr(spark, "_told", tell)

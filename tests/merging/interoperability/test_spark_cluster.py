@@ -16,9 +16,8 @@ from hypothesis import HealthCheck, given, settings
 
 import merging
 from merging import delta
-from merging.engines import spark
 from tests.merging.interoperability.conftest import StandaloneCluster, standalone_cluster
-from tests.merging.interoperability.spark_connect import connected
+from tests.merging.interoperability.spark_connect import connected, hold_up_questions
 from tests.merging.test_concurrency import rows_at, run_together
 from tests.merging.test_properties import Drawn, assert_naive_rules, worlds
 from tests.merging.world import STRATEGIES, B, Row, T, World, same_rows, with_rows
@@ -68,20 +67,6 @@ def test_it_equals_the_naive_rules(
     each()
 
 
-def slow_down(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
-    """Let each question look at so many pairs of numbers first, in four tasks, none of which matters."""
-    before = spark._placed
-
-    def slowly(table: Any, functions: Any, columns: Any, *more: Any, numbered: bool) -> Any:
-        found = before(table, functions, columns, *more, numbered=numbered)
-        many = table.sparkSession.range(0, numbers, 1, 4)
-        none = many.crossJoin(many.withColumnRenamed("id", "other"))
-        none = none.filter(functions.sqrt(none["id"] + none["other"]) < -1)
-        return found.join(none, functions.lit(True), "left_anti")
-
-    monkeypatch.setattr(spark, "_placed", slowly)
-
-
 def test_executors_that_die_cost_time_alone_and_no_executors_cost_the_merge_alone(
     engines: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +74,7 @@ def test_executors_that_die_cost_time_alone_and_no_executors_cost_the_merge_alon
     world = World(tmp_path, "merge-on-read")
     staged = [world.stage([{"id": number, "a": number + 10}]) for number in (1, 2)]
     world.set_current(with_rows(B, {"id": 3, "a": 33}))
-    slow_down(monkeypatch, 60_000)
+    hold_up_questions(monkeypatch, seconds=10)
     with standalone_cluster() as own:
         engines(by_spark(own.port))
         first = own.executors()

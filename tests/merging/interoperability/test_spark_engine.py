@@ -15,10 +15,11 @@ import pytest
 
 import merging
 from merging.delta import candidate_files, open_snapshot
-from merging.engines import Cluster, EngineChoice, Keys, TableReader, spark
+from merging.engines import Cluster, EngineChoice, Keys, TableReader
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
 from tests.merging.interoperability.conftest import StandaloneCluster, connect_server
+from tests.merging.interoperability.spark_connect import hold_up_questions
 from tests.merging.test_reference_cases import DIRECTIONS, run_case
 from tests.merging.world import STRATEGIES, B, World, with_rows
 
@@ -238,20 +239,6 @@ def test_another_table_at_the_address_is_told_apart(
             TableReader(opened, open_snapshot(uri)).rows_of(Keys("sought", ["id"]), ["v"])
 
 
-def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each question of the engine wait for one that takes minutes."""
-    before = spark._placed
-
-    def slowly(table: Any, functions: Any, columns: Any, *more: Any, numbered: bool) -> Any:
-        found = before(table, functions, columns, *more, numbered=numbered)
-        many = table.sparkSession.range(4_000_000)
-        never = many.crossJoin(many.withColumnRenamed("id", "other"))
-        never = never.filter(functions.sqrt(never["id"] + never["other"]) < -1)
-        return found.join(never, functions.lit(True), "left_anti")
-
-    monkeypatch.setattr(spark, "_placed", slowly)
-
-
 def ask(uri: str, while_waiting: Any = None) -> None:
     with opened_session() as opened:
         opened.execute(f"CREATE TABLE sought AS SELECT i::BIGINT AS {column_sql('id')} FROM range(3) r(i)")
@@ -269,7 +256,7 @@ def test_whoever_waits_may_end_it(engines: Asked, tmp_path: Path, monkeypatch: p
 
     began = time.monotonic()
     with monkeypatch.context() as slow:
-        slow_down(slow)
+        hold_up_questions(slow, seconds=100)
         with pytest.raises(merging.CutShort, match="Nobody wants it"):
             ask(world.uri, cancelled)
     assert time.monotonic() - began < 60
@@ -279,7 +266,7 @@ def test_whoever_waits_may_end_it(engines: Asked, tmp_path: Path, monkeypatch: p
 
 def test_a_question_has_its_time(engines: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path, "merge-on-read")
-    slow_down(monkeypatch)
+    hold_up_questions(monkeypatch, seconds=100)
     cluster = engines.choice.cluster
     assert isinstance(cluster, Cluster)
     engines.choice = EngineChoice("spark", Cluster(cluster.address, seconds=8))
@@ -296,7 +283,7 @@ def test_a_server_that_is_killed_in_the_middle(
     staged = world.stage([{"id": 1, "a": 11}])
     world.set_current(with_rows(B, {"id": 3, "a": 33}))
     before, paths = world.version, world.paths()
-    slow_down(monkeypatch)
+    hold_up_questions(monkeypatch, seconds=100)
     with connect_server() as (server, port):
         engines.choice = EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=120))
         killer = threading.Timer(15, os.kill, (server.pid, signal.SIGKILL))

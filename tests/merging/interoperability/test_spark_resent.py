@@ -17,8 +17,9 @@ import pytest
 
 import merging
 from merging import delta
-from merging.engines import Cluster, EngineChoice, spark, spark_files
+from merging.engines import Cluster, EngineChoice, spark_files
 from tests.merging.interoperability.conftest import StandaloneCluster
+from tests.merging.interoperability.spark_connect import held_up, hold_up_questions
 from tests.merging.world import STRATEGIES, B, World, with_rows
 
 pytestmark = pytest.mark.spark
@@ -83,14 +84,6 @@ def line(standalone: StandaloneCluster) -> Iterator[Line]:
     made.close()
 
 
-def held_up(rows: Any, functions: Any) -> Any:
-    """The same rows, seconds later."""
-    many = rows.sparkSession.range(0, 40_000, 1, 4)
-    none = many.crossJoin(many.withColumnRenamed("id", "other"))
-    none = none.filter(functions.sqrt(none["id"] + none["other"]) < -1)
-    return rows.join(none, functions.lit(True), "left_anti")
-
-
 class Once:
     """Does something two seconds after the first time that it is told to."""
 
@@ -132,13 +125,8 @@ def test_a_connection_that_breaks_while_the_plan_is_computed(
 ) -> None:
     world, staged = moved(tmp_path, strategy)
     world.set_current(with_rows(B, {"id": 3, "a": 33}))
-    before, cut, asked = world.version, Once(), spark._placed
-
-    def placed(table: Any, functions: Any, columns: Any, *more: Any, numbered: bool) -> Any:
-        cut.soon(line.cut)
-        return held_up(asked(table, functions, columns, *more, numbered=numbered), functions)
-
-    monkeypatch.setattr(spark, "_placed", placed)
+    before, cut = world.version, Once()
+    hold_up_questions(monkeypatch, seconds=4, first=lambda _: cut.soon(line.cut))
     merging.set_engines(lambda _: line.choice)
     result = world.merge(staged)
     assert (line.cuts, cut.done_at > 0, line.opened > 1) == (1, True, True)
@@ -151,15 +139,13 @@ def test_a_connection_that_breaks_while_files_are_written_again(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command is sent with its operation's id again: the files are written once."""
-    from pyspark.sql.connect import functions
-
     world, staged = moved(tmp_path, "copy-on-write")
     world.set_current(with_rows(B, {"id": 3, "a": 33}))
     before, cut, written = world.version, Once(), spark_files._write
 
     def write(rows: Any, number: str, into: str) -> None:
         cut.soon(line.cut)
-        written(held_up(rows, functions), number, into)
+        written(held_up(rows, seconds=4), number, into)
 
     monkeypatch.setattr(spark_files, "_write", write)
     merging.set_engines(lambda _: line.choice)
@@ -175,15 +161,10 @@ def test_a_session_that_is_lost_leaves_the_request_pending_with_a_reason(
     """The client sends the plan again into a session that is no more: nothing is changed, and the next try merges."""
     world, staged = moved(tmp_path, "merge-on-read")
     world.set_current(with_rows(B, {"id": 3, "a": 33}))
-    before, paths, lost, asked = world.version, world.paths(), Once(), spark._placed
-
-    def placed(table: Any, functions: Any, columns: Any, *more: Any, numbered: bool) -> Any:
-        lost.soon(table.sparkSession.client.release_session)
-        return held_up(asked(table, functions, columns, *more, numbered=numbered), functions)
-
+    before, paths, lost = world.version, world.paths(), Once()
     merging.set_engines(lambda _: line.choice)
     with monkeypatch.context() as slow:
-        slow.setattr(spark, "_placed", placed)
+        hold_up_questions(slow, seconds=4, first=lambda session: lost.soon(session.client.release_session))
         with pytest.raises(merging.ClusterFailed, match="lost the session") as failed:
             world.merge(staged)
     assert (failed.value.retriable, failed.value.code) == (True, "cluster_failed")

@@ -12,11 +12,12 @@ from audit.outbox import MOST_ATTEMPTS
 
 @dataclass(frozen=True)
 class Seal:
-    """What an entry says of a row that was written with it, and who wrote it."""
+    """What an entry says of a row that was written with it, who wrote it, and when."""
 
     text: str
     sequence: int
     actor: str
+    occurred_at: datetime
 
 
 def events_of(subject_type: str, subject_id: str) -> EventQuerySet:
@@ -43,9 +44,11 @@ def events_naming_files() -> EventQuerySet:
 def seals_in(stream: str) -> dict[str, Seal]:
     """What the newest entry of a chain says of each row that its entries vouch for."""
     found = Event.objects.filter(stream=stream).exclude(rows={}).order_by("sequence")
-    facts = found.values_list("sequence", "actor", "rows").iterator()
+    facts = found.values_list("sequence", "actor", "occurred_at", "rows").iterator()
     return {
-        name: Seal(text, sequence, actor) for sequence, actor, rows in facts for name, text in rows.items()
+        name: Seal(text, sequence, actor, occurred_at)
+        for sequence, actor, occurred_at, rows in facts
+        for name, text in rows.items()
     }
 
 

@@ -73,6 +73,13 @@ LEADS_TO: Final[Mapping[str, Status]] = {
     "merge.put_off": Status.PENDING,
     "merge.unsettled": Status.PENDING,
 }
+#: After each of these entries a request waits no more to be merged when ready, unless somebody asks for it again.
+ENDS_WAIT: Final = (
+    *LEADS_TO,
+    "merge.requested",
+    "merge.when_ready_withdrawn",
+    "merge.when_ready_dropped",
+)
 #: Who stands in a row of the kind: it is whoever the entry names.
 PERSON_IN: Final = {
     REQUEST.name: "author_id",
@@ -143,35 +150,37 @@ def _installation(people: _People) -> Iterator[Disagreement]:
         }
     yield from _values(seals, "role of", roles_now(role_names()), "none")
     yield from _values(seals, "groups of", memberships_now(), "")
-    told = {(name, seal.text) for one in seals.values() for name, seal in one.items()}
     newest = _newest(seals, ACCOUNT.name + " ")
     for account in User.objects.order_by("pk"):
-        place = newest.get(ACCOUNT.called(account.pk))
-        if place is None:
-            continue
-        # The newest entry of each chain: which of them is newer than the others is not told, so one must fit.
-        changed = [
-            ACCOUNT.changed(account, text) for name, text in told if name == ACCOUNT.called(account.pk)
-        ]
-        if None not in changed:
+        places = newest.get(ACCOUNT.called(account.pk), [])
+        changed = [ACCOUNT.changed(account, seal.text) for _, seal in places]
+        if changed and None not in changed:
             yield Disagreement(
-                f"account {account.pk} ({account.username})", _changed(changed[0] or [], *place)
+                f"account {account.pk} ({account.username})", _changed(changed[0] or [], *places[0])
             )
-    for name, place in newest.items():
+    for name, places in newest.items():
         if int(name.rpartition(" ")[2]) not in people.names:
-            yield Disagreement(name, f"the row is gone; {_entry(*place)} vouches for it")
+            yield Disagreement(name, f"the row is gone; {_entry(*places[0])} vouches for it")
 
 
 Sealed = Mapping[str, Mapping[str, Seal]]
 
 
-def _newest(seals: Sealed, beginning: str) -> dict[str, tuple[str, Seal]]:
-    return {
-        name: (stream, seal)
-        for stream, told in seals.items()
-        for name, seal in told.items()
-        if name.startswith(beginning)
-    }
+def _newest(seals: Sealed, beginning: str) -> dict[str, list[tuple[str, Seal]]]:
+    """Of each name the entries of which one is the newest: the latest of all chains, and before it that of the
+    installation's chain, which tells of every change, where a clock was set back since.
+    """
+    found: dict[str, list[tuple[str, Seal]]] = {}
+    for stream, told in seals.items():
+        for name, seal in told.items():
+            if name.startswith(beginning):
+                found.setdefault(name, []).append((stream, seal))
+    return {name: _standing(places) for name, places in found.items()}
+
+
+def _standing(places: list[tuple[str, Seal]]) -> list[tuple[str, Seal]]:
+    latest = max(places, key=lambda place: place[1].occurred_at)
+    return [*(one for one in places if one[0] == INSTALLATION_STREAM and one is not latest), latest]
 
 
 def _values(seals: Sealed, beginning: str, now: Mapping[str, str], nothing: str) -> Iterator[Disagreement]:
@@ -179,11 +188,11 @@ def _values(seals: Sealed, beginning: str, now: Mapping[str, str], nothing: str)
     told = _newest(seals, beginning)
     for name in sorted(told.keys() | now.keys()):
         held = now.get(name, nothing)
-        texts = {seal.text for one in seals.values() if (seal := one.get(name)) is not None}
-        if name not in told and held != nothing:
+        places = told.get(name, [])
+        if not places and held != nothing:
             yield Disagreement(name, f"it is {held!r}, and no entry tells of it")
-        elif texts and held not in texts:
-            stream, seal = told[name]
+        elif places and held not in {seal.text for _, seal in places}:
+            stream, seal = places[-1]
             yield Disagreement(name, f"it is {held!r}, and {_entry(stream, seal)} says {seal.text!r}")
 
 
@@ -266,6 +275,9 @@ class _Compared:
 
     def _requests(self) -> Iterator[Disagreement]:
         told = self._told_states()
+        ended = dict(
+            events_in(self.stream).filter(action__in=ENDS_WAIT).values_list("subject_id", "sequence")
+        )
         removed = events_in(self.stream).filter(action__in=("staging.archived", "staging.removed"))
         emptied = set(removed.values_list("subject_id", flat=True))
         numbers: dict[int, list[tuple[int, bool]]] = {}
@@ -277,7 +289,7 @@ class _Compared:
             if request.status == Status.MERGED:
                 yield from self._row(MERGE, request, f"the merge of {request.cr_id}")
             if request.merge_when_ready_by_id is not None:
-                yield from self._row(WAIT, request, f"merge when ready of {request.cr_id}")
+                yield from self._wait(request, ended.get(request.cr_id, 0))
             self.seen |= {MERGE.called(request.pk), WAIT.called(request.pk)}
             yield from self._state(request, *told.get(request.cr_id, (None, 0, "")))
             last = max(numbers.get(request.pk, []), default=(0, False))
@@ -289,6 +301,15 @@ class _Compared:
                 and not (request.cr_id in emptied and request.status in (Status.CLOSED, Status.DRAFT))
             ):
                 yield Disagreement(request.cr_id, "its newest revision is not its current one")
+
+    def _wait(self, request: ChangeRequest, ended: int) -> Iterator[Disagreement]:
+        """``ended`` is the newest entry after which nobody waited."""
+        place = f"merge when ready of {request.cr_id}"
+        seal = self.seals.get(WAIT.called(request.pk))
+        if seal is not None and seal.sequence < ended:
+            yield Disagreement(place, f"it waits, and {self.stream} entry {ended} ended that")
+        else:
+            yield from self._row(WAIT, request, place)
 
     def _told_states(self) -> dict[str, tuple[Status | None, int, str]]:
         """Of each request the status that the newest entry left it in, which one, and its reason for closing."""

@@ -15,13 +15,13 @@ from typing import Any, Final
 from zlib import crc32
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import DatabaseError, connection, models, transaction
 
 from audit.chain import PLAIN_FIELDS, plain_hash
 from audit.models import Chain, Event
-from audit.services import anchor_chains, record, verify, verify_triggers
+from audit.services import INSTALLATION_STREAM, anchor_chains, record, verify, verify_triggers
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
 from changerequests.models import (
     ChangeRequest,
@@ -32,10 +32,10 @@ from changerequests.models import (
     Review,
     Revision,
 )
-from changerequests.services import agreement, conflicts, proposals, reviews, vouched, waiting
+from changerequests.services import agreement, conflicts, proposals, reviews, runs, vouched, waiting
 from changerequests.services.evidence import KEPT, MERGE, OUTCOME, THREAD, WAIT
 from changerequests.services.sealing import introduce_audit_key
-from datasets.evidence import ACCOUNT, DATASET, SUITE_VERSION
+from datasets.evidence import ACCOUNT, DATASET, RENAMED, SUITE_VERSION, account_rows
 from datasets.models import Dataset, SuiteVersion
 from datasets.roles import Role
 from datasets.rows import ConflictFilter
@@ -49,6 +49,7 @@ from tests.factories import (
     expectation,
     merge,
     person_with,
+    stage_csv,
 )
 
 #: Columns of these models that no entry vouches for, with why.
@@ -570,6 +571,71 @@ def test_fs10_no_column_of_an_audited_row_changes_unseen(world: World) -> None:
                         unseen.append((kind.name, found.pk, column, value))
     assert unseen == []
     assert tried > (120 if options.SAMPLE_SEED is None else 25)
+
+
+def test_what_was_true_of_an_account_is_not_true_again(world: World) -> None:
+    """Entries in a dataset's chain tell of an account as it was when it got a role; what was changed since holds."""
+    carl, unseen, groups = world.carl, [], User.groups.through._meta.db_table
+    assert Event.objects.filter(stream=world.stream, rows__has_key=ACCOUNT.called(carl.pk)).exists()
+    back: dict[str, tuple[str, list[Any]]] = {}
+    for field in [one for one in User._meta.concrete_fields if one.attname in ACCOUNT.columns]:
+        column, before = field.attname, getattr(carl, field.attname)
+        setattr(carl, column, other_value(field, before, []))
+        back[column] = (f'UPDATE auth_user SET "{column}" = %s WHERE id = {carl.pk}', [before])
+    carl.save()
+    carl.groups.add(Group.objects.create(name="few"))
+    back["groups"] = (f"DELETE FROM {groups} WHERE user_id = {carl.pk}", [])
+    with transaction.atomic():
+        record(
+            stream=INSTALLATION_STREAM,
+            action=RENAMED,
+            subject_type="user",
+            subject_id=carl.username,
+            data={"before": "carl"},
+            rows=account_rows(carl),
+        )
+    assert named() == []
+    for column, (statement, values) in back.items():
+        with taken_back(), connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            if not any(f"account {carl.pk}" in line for line in named()):
+                unseen.append(column)
+    assert unseen == []
+
+
+def _withdrawn(world: World) -> None:
+    waiting.stop_waiting(change_request_id=world.waiting.pk, actor=world.olivia)
+
+
+def _dropped(world: World) -> None:
+    stage_csv(world.waiting, "tailnum,seats\nN2,5\n", actor=world.waiting.author)
+
+
+def _returned(world: World) -> None:
+    proposals.return_to_draft(change_request_id=world.waiting.pk, actor=world.waiting.author)
+    proposals.submit(change_request_id=world.waiting.pk, actor=world.waiting.author)
+
+
+def _asked_for(world: World) -> None:
+    run = runs.request_merge(change_request_id=world.waiting.pk, actor=world.olivia, override_reason="Now.")
+    runs.cancel_run(run_id=run.pk, actor=world.olivia)
+
+
+@pytest.mark.parametrize("ended", [_withdrawn, _dropped, _returned, _asked_for])
+def test_a_wish_that_ended_is_not_put_back(world: World, ended: Callable[[World], None]) -> None:
+    columns = ", ".join(f'"{column}"' for column in WAIT.columns)
+    table = ChangeRequest._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM {table} WHERE id = {world.waiting.pk}")
+        before = cursor.fetchone()
+        ended(world)
+        assert named() == []
+        places = ", ".join(f'"{column}" = %s' for column in WAIT.columns)
+        with taken_back():
+            cursor.execute(f"UPDATE {table} SET {places} WHERE id = {world.waiting.pk}", before)
+            assert any(f"merge when ready of {world.waiting.cr_id}: it waits, and " in line for line in named())
+    waiting.merge_when_ready(change_request_id=world.waiting.pk, actor=world.olivia)
+    assert named() == []
 
 
 def test_every_column_is_vouched_for_or_excused() -> None:

@@ -148,7 +148,7 @@ def accept(*, key: str, username: str, first_name: str, last_name: str, password
     with transaction.atomic():
         invitation = take_invitation(key)
         account = User(
-            username=username.strip(),
+            username=User.normalize_username(username.strip()),  # as signing in will read it
             first_name=first_name.strip(),
             last_name=last_name.strip(),
             email=invitation.email,

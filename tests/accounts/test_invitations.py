@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core import mail
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -69,6 +70,15 @@ def test_another_invitation_takes_the_place_of_the_one_before(operator: User) ->
     assert taken_up(key_of(second)).username == "ida"
 
 
+@pytest.mark.parametrize("typed", ["ｉｄａ", "ﬁona", "ida²", "\u212bsa"], ids=ascii)
+def test_whoever_is_invited_signs_in_with_the_name_that_they_typed(operator: User, typed: str) -> None:
+    """Full-width letters of a Japanese keyboard, ligatures and their like are read as plain ones, then as now."""
+    _, address = invitations.invite(actor=operator, email="ida@example.org")
+    taken_up(key_of(address), username=typed)
+    credentials = {"username": typed, "password": "a passphrase of her own"}
+    assert Client().post("/sign-in/", credentials).status_code == 302
+
+
 @pytest.mark.parametrize("over", ["withdrawn", "a week later", "no operator any more"])
 def test_an_invitation_ends(operator: User, over: str) -> None:
     made, address = invitations.invite(actor=operator, email="ida@example.org")
@@ -87,6 +97,8 @@ def test_an_invitation_ends(operator: User, over: str) -> None:
     ("given", "field"),
     [
         ({"username": "ADAM"}, "username"),
+        ({"username": "ＡＤＡＭ"}, "username"),
+        ({"username": "ida@ｓervice"}, "username"),
         ({"username": "i da"}, "username"),
         ({"username": ""}, "username"),
         ({"password": "12345"}, "password"),

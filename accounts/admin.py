@@ -1,5 +1,7 @@
 """Operators manage accounts; who may come in by which token or session is told, and ended with the account."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,7 +18,7 @@ from accounts.names import SERVICE_SUFFIX, is_service_name
 from audit.admin import ReadOnlyAdmin
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
-from datasets.evidence import RENAMED, account_rows
+from datasets.evidence import RENAMED, account_rows, rows_of_removed
 from datasets.owners import keeping_owners, owned_by
 
 
@@ -49,12 +51,12 @@ class AccountAdmin(UserAdmin):
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         """Raises ``LastOwner``, as deactivating the account does."""
-        with keeping_owners(owned_by([obj])):
+        with _telling_of_accounts(request, [obj]):
             super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Raises ``LastOwner`` where something would lose all its owners."""
-        with keeping_owners(owned_by(queryset)):
+        with _telling_of_accounts(request, list(queryset)):
             super().delete_queryset(request, queryset)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
@@ -107,15 +109,7 @@ class AccountAdmin(UserAdmin):
 
     @staticmethod
     def _record(request: HttpRequest, account: User, action: str, data: dict[str, Any]) -> None:
-        record(
-            stream=INSTALLATION_STREAM,
-            action=action,
-            subject_type="user",
-            subject_id=account.get_username(),
-            actor=request.user.get_username(),
-            data=data,
-            rows=account_rows(account),
-        )
+        _record(request, "user", account.get_username(), action, data, account_rows(account))
 
     @staticmethod
     def _is_superuser(request: HttpRequest) -> bool:
@@ -147,12 +141,68 @@ class GroupOfPeopleAdmin(GroupAdmin):
     """Groups. One by which something is owned goes only when somebody else owns that."""
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        with keeping_owners(owned_by([], [obj])):
+        with _telling_of_groups(request, [obj]):
             super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        with keeping_owners(owned_by([], queryset)):
+        with _telling_of_groups(request, list(queryset)):
             super().delete_queryset(request, queryset)
+
+    def log_addition(self, request: HttpRequest, obj: Group, message: Any) -> Any:
+        """Keep in the trail who made the group, and what it lets its members do."""
+        _record(request, "group", obj.name, "group.made", _told_of(obj))
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Group, message: Any) -> Any:
+        """Keep in the trail what the group is now."""
+        _record(request, "group", obj.name, "group.changed", _told_of(obj))
+        return super().log_change(request, obj, message)
+
+
+@contextmanager
+def _telling_of_accounts(request: HttpRequest, accounts: Sequence[User]) -> Iterator[None]:
+    """Keep in the trail that the accounts are deleted in the block, with the roles that go along."""
+    with keeping_owners(owned_by(accounts)):
+        told = [(one.get_username(), rows_of_removed(one)) for one in accounts]
+        yield
+        for name, rows in told:
+            _record(request, "user", name, "account.deleted", {}, rows)
+
+
+@contextmanager
+def _telling_of_groups(request: HttpRequest, groups: Sequence[Group]) -> Iterator[None]:
+    """The same of groups, with those who were in them."""
+    with keeping_owners(owned_by([], groups)):
+        told = [(one.name, rows_of_removed(one), list(one.user_set.all())) for one in groups]
+        yield
+        for name, rows, members in told:
+            for member in members:
+                rows |= account_rows(member)
+            _record(request, "group", name, "group.deleted", {"members": len(members)}, rows)
+
+
+def _told_of(group: Group) -> dict[str, Any]:
+    names = group.permissions.values_list("content_type__app_label", "codename")
+    return {"group": group.pk, "permissions": sorted(".".join(one) for one in names)}
+
+
+def _record(
+    request: HttpRequest,
+    kind: str,
+    name: str,
+    action: str,
+    data: dict[str, Any],
+    rows: dict[str, str] | None = None,
+) -> None:
+    record(
+        stream=INSTALLATION_STREAM,
+        action=action,
+        subject_type=kind,
+        subject_id=name,
+        actor=request.user.get_username(),
+        data=data,
+        rows=rows,
+    )
 
 
 admin.site.register(Invitation, InvitationAdmin)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from django.contrib.auth.models import Group, User
+from django.db.models import Model
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
 from audit.rows import RowKind
@@ -74,7 +75,8 @@ ACCOUNT: Final = RowKind(
 )
 #: What the entry is called that tells of another name of an account.
 RENAMED: Final = "account.renamed"
-#: What an entry holds in the place of a row that was removed: by the policy for retention, or as an empty draft.
+#: What an entry holds in the place of a row that was removed: by the policy for retention, as an empty draft, or as an
+#: account that never did anything.
 REMOVED: Final = "removed"
 
 
@@ -83,6 +85,22 @@ def account_rows(user: User) -> dict[str, str]:
     stored = User.objects.get(pk=user.pk)  # whoever holds the object may have held it for long
     groups = sorted(stored.groups.values_list("pk", flat=True))
     return {**ACCOUNT.seal(stored), groups_called(user.pk): _groups(groups)}
+
+
+def rows_of_removed(member: User | Group) -> dict[str, str]:
+    """What the entry holds that tells of an account or a group which is removed, with all roles that it has till then.
+
+    Call it before; the accounts that were in a group are told of after it (``account_rows``).
+    """
+    model: type[Model] = UserObjectPermission if isinstance(member, User) else GroupObjectPermission
+    given = model._default_manager.filter(**{str(member._meta.model_name): member})
+    rows = {
+        role_called(member, name, pk): "none"
+        for name, pk in given.values_list("content_type__model", "object_pk")
+    }
+    if isinstance(member, User):
+        rows |= {ACCOUNT.called(member.pk): REMOVED, groups_called(member.pk): ""}
+    return rows
 
 
 def groups_called(user_id: int) -> str:

@@ -159,7 +159,8 @@ def _installation(people: _People) -> Iterator[Disagreement]:
                 f"account {account.pk} ({account.username})", _changed(changed[0] or [], *places[0])
             )
     for name, places in newest.items():
-        if int(name.rpartition(" ")[2]) not in people.names:
+        removed = any(seal.text == REMOVED for _, seal in places)
+        if int(name.rpartition(" ")[2]) not in people.names and not removed:
             yield Disagreement(name, f"the row is gone; {_entry(*places[0])} vouches for it")
 
 

@@ -18,6 +18,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import DatabaseError, connection, models, transaction
+from django.test import Client
 
 from audit.chain import PLAIN_FIELDS, plain_hash
 from audit.models import Chain, Event
@@ -44,9 +45,11 @@ from tests import kept, options
 from tests.factories import (
     ChangeRequestFactory,
     DatasetFactory,
+    GroupFactory,
     approve,
     expect_of,
     expectation,
+    give_role,
     merge,
     person_with,
     stage_csv,
@@ -633,8 +636,47 @@ def test_a_wish_that_ended_is_not_put_back(world: World, ended: Callable[[World]
         places = ", ".join(f'"{column}" = %s' for column in WAIT.columns)
         with taken_back():
             cursor.execute(f"UPDATE {table} SET {places} WHERE id = {world.waiting.pk}", before)
-            assert any(f"merge when ready of {world.waiting.cr_id}: it waits, and " in line for line in named())
+            assert any(
+                f"merge when ready of {world.waiting.cr_id}: it waits, and " in line for line in named()
+            )
     waiting.merge_when_ready(change_request_id=world.waiting.pk, actor=world.olivia)
+    assert named() == []
+
+
+#: What superusers do in the admin with an account that has a role and did nothing, and with a group that has one.
+DONE_IN_ADMIN: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "group.changed": ("group/{group}/change/", {"name": "many"}),
+    "group.deleted": ("group/{group}/delete/", {"post": "yes"}),
+    "group.deleted, several": (
+        "group/",
+        {"action": "delete_selected", "_selected_action": "{group}", "post": "yes"},
+    ),
+    "group.made": ("group/add/", {"name": "others"}),
+    "account.deleted": ("user/{nina}/delete/", {"post": "yes"}),
+    "account.deleted, several": (
+        "user/",
+        {"action": "delete_selected", "_selected_action": "{nina}", "post": "yes"},
+    ),
+}
+
+
+@pytest.mark.parametrize("done", DONE_IN_ADMIN)
+def test_what_superusers_do_in_the_admin_is_told_and_bends_nothing(done: str) -> None:
+    dataset, group = DatasetFactory.create(), GroupFactory.create()
+    nina = person_with(Role.VIEWER, dataset)
+    nina.groups.add(group)
+    for member in (nina, group):
+        give_role(member, dataset, Role.CONTRIBUTOR)
+        give_role(member, dataset.project, Role.VIEWER)
+    assert named() == []
+    browser = Client()
+    browser.force_login(User.objects.create_superuser("root"))
+    path, form = DONE_IN_ADMIN[done]
+    numbers = {"group": group.pk, "nina": nina.pk}
+    form = {name: str(value).format(**numbers) for name, value in form.items()}
+    assert browser.post(f"/admin/auth/{path.format(**numbers)}", form).status_code == 302
+    told = Event.objects.filter(action=done.partition(",")[0], actor="root")
+    assert told.count() == 1
     assert named() == []
 
 

@@ -38,7 +38,8 @@ def make_token(
     """
     require_makeable(scopes, days)
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=owner.pk)
+        if not User.objects.select_for_update().get(pk=owner.pk).is_active:
+            raise InvalidInput(f"{owner.get_username()} is deactivated: no token would open anything.")
         if tokens_of(owner).count() >= MOST_TOKENS:
             whose = "You have" if actor is None else f"{owner.get_username()} has"
             raise InvalidInput(f"{whose} {MOST_TOKENS} tokens already; revoke some that nobody needs.")

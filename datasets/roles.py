@@ -81,10 +81,11 @@ def set_role(
     operates the installation, and ``LastOwner`` if nobody would own the target any more.
     """
     with transaction.atomic():
-        if actor is not None and role_on(actor, target) is not Role.OWNER and not is_operator(actor):
-            raise Forbidden(f"Only owners of {target.name} change who may do what.")
         wanted = set(permissions_of(role, target)) if role else set()
         with keeping_owners([target]) if actor else nullcontext():
+            # Under the lock: whoever was removed a moment ago removes nobody.
+            if actor is not None and role_on(actor, target) is not Role.OWNER and not is_operator(actor):
+                raise Forbidden(f"Only owners of {target.name} change who may do what.")
             if edited and members_digest(target) not in edited:
                 raise SettingsChanged(
                     f"Somebody changed the members of {target.name} since you looked. Look again, then change."

@@ -33,8 +33,11 @@ def lock_run(pk: int) -> MergeRun:
 def lock_edits(dataset: Dataset, person: User) -> Edits:
     """The person's edits of the dataset, made where there are none, locked until the transaction ends."""
     _require_transaction()
-    made, _ = Edits.objects.get_or_create(dataset=dataset, person=person)
-    return Edits.objects.select_for_update(of=("self",)).select_related("upload").get(pk=made.pk)
+    while True:
+        made, _ = Edits.objects.get_or_create(dataset=dataset, person=person)
+        locked = Edits.objects.select_for_update(of=("self",)).select_related("upload").filter(pk=made.pk)
+        if (found := locked.first()) is not None:
+            return found  # else they were thrown away in another window, between the two
 
 
 def _require_transaction() -> None:

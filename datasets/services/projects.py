@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from audit.services import INSTALLATION_STREAM, record
-from datasets.errors import Forbidden, InvalidInput, ProjectNotEmpty, SettingsChanged
+from datasets.errors import Forbidden, InvalidInput, NotFound, ProjectNotEmpty, SettingsChanged
 from datasets.evidence import role_called
 from datasets.models import Dataset, Project
 from datasets.operators import is_operator
@@ -60,7 +60,7 @@ def change_project(
     if unknown:
         raise InvalidInput(f"This cannot be changed of a project: {', '.join(unknown)}.")
     with transaction.atomic():
-        project = Project.objects.select_for_update().get(pk=project_id)
+        project = _locked(project_id)
         _require_manager(project, actor, "change it")
         if edited and project_digest(project) not in edited:
             raise SettingsChanged(
@@ -90,7 +90,7 @@ def delete_project(*, project_id: int, actor: User) -> None:
     Raises ``ProjectNotEmpty`` where it holds one, whoever may see that.
     """
     with transaction.atomic():
-        project = Project.objects.select_for_update().get(pk=project_id)
+        project = _locked(project_id)
         _require_manager(project, actor, "delete it")
         count = Dataset.objects.filter(project=project).count()
         if count:
@@ -108,6 +108,13 @@ def delete_project(*, project_id: int, actor: User) -> None:
             rows={role_called(member, "project", project.pk): "none" for member in members},
         )
         project.delete()
+
+
+def _locked(project_id: int) -> Project:
+    found = Project.objects.select_for_update().filter(pk=project_id).first()
+    if found is None:
+        raise NotFound("Somebody deleted the project meanwhile.")
+    return found
 
 
 def _require_manager(project: Project, actor: User, doing: str) -> None:

@@ -89,7 +89,8 @@ def create_webhook(
     made.secret = encrypted(secret)
     _set(made, {"name": name, "url": url, "format": format, "actions": actions})
     with transaction.atomic():
-        type(place)._default_manager.select_for_update().get(pk=place.pk)
+        if type(place)._default_manager.select_for_update().filter(pk=place.pk).first() is None:
+            raise NotFound(f"{place.name} is not there any more.")
         if webhooks_of(actor=actor, place=place).count() >= MOST_WEBHOOKS:
             raise InvalidInput(
                 f"There are {MOST_WEBHOOKS} webhooks here already. Remove one that nobody needs."
@@ -236,11 +237,8 @@ def _wants(webhook: Webhook, action: str) -> bool:
 
 def _locked(webhook_id: int, actor: User) -> Webhook:
     """The webhook under its row lock, once the actor may change it."""
-    webhook_to_manage(actor=actor, webhook_id=webhook_id)
-    found = Webhook.objects.select_for_update(of=("self",)).filter(pk=webhook_id).first()
-    if found is None:
-        raise NotFound("Somebody removed the webhook meanwhile.")
-    return found
+    Webhook.objects.select_for_update(of=("self",)).filter(pk=webhook_id).first()
+    return webhook_to_manage(actor=actor, webhook_id=webhook_id)
 
 
 def _set(webhook: Webhook, changes: Mapping[str, Any]) -> None:

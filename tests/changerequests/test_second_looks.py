@@ -5,17 +5,31 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 
 import merging
+from accounts.models import Token
+from accounts.tokens import make_token
 from audit.selectors import events_of
 from changerequests.errors import Blocked, InvalidTransition, PlanChanged, UploadEnded
-from changerequests.models import ChangeRequest, Revision
-from changerequests.services import proposals, rebasing, runs
-from datasets.errors import DomainError, Forbidden
-from datasets.models import Dataset
-from datasets.roles import Role
+from changerequests.models import ChangeRequest, EditedRow, Edits, Revision
+from changerequests.services import edits, proposals, rebasing, runs
+from datasets.errors import DomainError, Forbidden, InvalidInput, NotFound
+from datasets.models import Dataset, Project
+from datasets.roles import Role, is_owner, set_role
+from datasets.services import change_project, change_settings, delete_project
+from notifications.models import Webhook
+from notifications.services import webhooks
 from tests import kept
-from tests.factories import ChangeRequestFactory, give_role, merge, stage_csv
+from tests.factories import (
+    ChangeRequestFactory,
+    ProjectFactory,
+    UserFactory,
+    give_role,
+    merge,
+    person_with,
+    stage_csv,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -113,3 +127,105 @@ def test_a_rebase_never_replaces_newer_content(
     assert {
         place if place in folders else place.parent for place in places
     } == folders  # what was rebased is gone
+
+
+def at_the_lock(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """Let something happen while the call that comes next waits for its first lock."""
+    lock = QuerySet.select_for_update
+
+    def waited(rows: QuerySet[Any], *arguments: Any, **options: Any) -> QuerySet[Any]:
+        monkeypatch.setattr(QuerySet, "select_for_update", lock)
+        meanwhile()
+        return lock(rows, *arguments, **options)
+
+    monkeypatch.setattr(QuerySet, "select_for_update", waited)
+
+
+def _of_webhook(act: Callable[..., object], **options: Any) -> Callable[[Dataset, User], object]:
+    def done(dataset: Dataset, owner: User) -> object:
+        return act(webhook_id=Webhook.objects.get(dataset=dataset).pk, actor=owner, **options)
+
+    return done
+
+
+#: What owners do of a dataset that somebody else owns, too.
+DONE_BY_OWNERS: dict[str, Callable[[Dataset, User], object]] = {
+    "take the other's role": lambda dataset, owner: set_role(
+        member=User.objects.get(username="other"), target=dataset, role=None, actor=owner
+    ),
+    "give a role": lambda dataset, owner: set_role(
+        member=UserFactory.create(), target=dataset, role=Role.OWNER, actor=owner
+    ),
+    "change the settings": lambda dataset, owner: change_settings(
+        dataset_id=dataset.pk, actor=owner, changes={"required_approvals": 0}
+    ),
+    "change a webhook": _of_webhook(webhooks.change_webhook, changes={"name": "Mine"}),
+    "rotate the secret of a webhook": _of_webhook(webhooks.rotate_secret),
+    "remove a webhook": _of_webhook(webhooks.remove_webhook),
+}
+
+
+@pytest.mark.parametrize("doing", DONE_BY_OWNERS)
+def test_who_was_removed_a_moment_ago_does_nothing_of_what_owners_do(
+    dataset: Dataset, owner: User, doing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person_with(Role.OWNER, dataset, username="other")
+    webhooks.create_webhook(actor=owner, place=dataset, name="Hook", url="https://hooks.example.org/")
+    at_the_lock(monkeypatch, lambda: give_role(owner, dataset, Role.VIEWER))
+
+    with pytest.raises(Forbidden):
+        DONE_BY_OWNERS[doing](dataset, owner)
+
+    assert is_owner(User.objects.get(username="other"), dataset)
+    assert list(Webhook.objects.values_list("name", "version")) == [("Hook", 1)]
+
+
+#: What is done to a project that holds nothing.
+DONE_TO_PROJECTS: dict[str, Callable[[Project, User], object]] = {
+    "change": lambda project, owner: change_project(
+        project_id=project.pk, actor=owner, changes={"name": "Mine"}
+    ),
+    "delete": lambda project, owner: delete_project(project_id=project.pk, actor=owner),
+    "have a webhook": lambda project, owner: webhooks.create_webhook(
+        actor=owner, place=project, name="Hook", url="https://hooks.example.org/"
+    ),
+}
+
+
+@pytest.mark.parametrize("doing", DONE_TO_PROJECTS)
+def test_a_project_that_is_deleted_meanwhile_is_not_there(
+    doing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = ProjectFactory.create()
+    owner = person_with(Role.OWNER, project)
+    at_the_lock(monkeypatch, lambda: Project.objects.filter(pk=project.pk).delete())
+
+    with pytest.raises(NotFound):
+        DONE_TO_PROJECTS[doing](project, owner)
+
+
+def test_edits_that_are_thrown_away_in_another_window_begin_anew(
+    dataset: Dataset, author: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def typed(year: int) -> None:
+        row = edits.RowName(key={"tailnum": "N1"})
+        edits.apply(dataset=dataset, actor=author, changes=[edits.SetCells(row, {"year": year})])
+
+    typed(2001)
+    at_the_lock(monkeypatch, Edits.objects.all().delete)
+    typed(2002)
+
+    [row] = EditedRow.objects.all()
+    assert row.values == {"year": 2002}
+
+
+def test_nobody_makes_a_token_of_an_account_that_is_deactivated_meanwhile(
+    author: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would open everything again once the account is let in again."""
+    at_the_lock(monkeypatch, lambda: User.objects.filter(pk=author.pk).update(is_active=False))
+
+    with pytest.raises(InvalidInput):
+        make_token(owner=author, name="nightly")
+
+    assert not Token.objects.filter(user=author).exists()

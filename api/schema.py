@@ -334,9 +334,9 @@ _RESPONSES = {
     "TooLarge": ("`too_large`: the body has more bytes, fields or files than the address takes.", "Problem"),
     "Throttled": ("`throttled`: too many requests; `Retry-After` says how long to wait.", "Problem"),
     "Unavailable": (
-        "`unavailable`: the database does not answer or is too busy, try again; `outcome_unknown`: the table's store "
-        "does not say whether a commit took place; `table_unreachable`: the store gives nothing, and `Retry-After` "
-        "says when to ask again where that may pass by itself.",
+        "`unavailable`: the database does not answer or is too busy, or somebody was faster, try again; "
+        "`outcome_unknown`: the table's store does not say whether a commit took place; `table_unreachable`: the store "
+        "gives nothing, and `Retry-After` says when to ask again where that may pass by itself.",
         "Problem",
     ),
     "Full": ("`storage_full`: a disk or quota of Headgate is full; nothing was changed.", "Problem"),

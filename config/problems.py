@@ -1,6 +1,7 @@
 """The one table that maps errors to HTTP, and how they look: problem+json (RFC 9457) for the API."""
 
 import http
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.db import InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -131,7 +132,7 @@ class TooLarge(DomainError):
 
 
 class Unavailable(DomainError):
-    """The database does not answer, or has no connection free."""
+    """The database does not answer, has no connection free, or refused what somebody else made impossible meanwhile."""
 
     code = "unavailable"
 
@@ -159,6 +160,9 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
             error = TooLarge(sentence)
     if isinstance(error, OperationalError | InterfaceError):
         error = Unavailable("The database does not answer, or is too busy. Try again in a moment.")
+    elif isinstance(error, IntegrityError) and _somebody_was_faster(error):
+        logger.warning("somebody_was_faster", exc_info=error)
+        error = Unavailable("Somebody removed or made what this needs in the same moment. Try again.")
     if not isinstance(error, KNOWN_ERRORS):
         return None
     data = dict(getattr(error, "data", {}))
@@ -184,6 +188,17 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
             for sentence in sentences
         ]
     return {**data, **problem}
+
+
+def _somebody_was_faster(error: IntegrityError) -> bool:
+    """Whether a row refers to one that went between the look and the commit, or another with its key came.
+
+    By PostgreSQL's SQLSTATE (Appendix A of its manual), or SQLite's words.
+    """
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state in ("23503", "23505") or bool(
+        re.search("(FOREIGN KEY|UNIQUE) constraint failed", str(error))
+    )
 
 
 def headers_of(problem: Mapping[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
 from django.http import Http404
 from django.test import RequestFactory
 from rest_framework import exceptions, serializers
@@ -27,6 +28,7 @@ from changerequests.blockers import Blocker
 from changerequests.errors import Blocked, RunEnded
 from config.problems import KNOWN_ERRORS, STATUS_OF_CODE, problem_of
 from datasets.errors import InvalidInput
+from datasets.models import Dataset, Project
 from merging import errors as engine_errors
 
 
@@ -135,6 +137,22 @@ def test_what_became_of_a_commit_is_one_of_four() -> None:
 )
 def test_the_codes_of_the_design_have_their_statuses(code: str, status: int) -> None:
     assert STATUS_OF_CODE[code] == status
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_whose_project_went_in_the_same_moment_is_to_be_tried_again() -> None:
+    project = Project.objects.create(name="planes")
+    with pytest.raises(IntegrityError) as gone, transaction.atomic():
+        Dataset.objects.create(project_id=project.pk + 1, name="a", table_uri="/a", primary_keys=["id"])
+    with pytest.raises(IntegrityError) as there, transaction.atomic():
+        Project.objects.create(name="planes")
+    with pytest.raises(IntegrityError) as defect, transaction.atomic():
+        Project.objects.filter(pk=project.pk).update(name=None)
+    for raced in (gone, there):
+        problem = problem_of(raced.value)
+        assert problem is not None
+        assert (problem["code"], "Try again" in problem["message"]) == ("unavailable", True)
+    assert problem_of(defect.value) is None
 
 
 def test_staging_problems_keep_line_and_column() -> None:

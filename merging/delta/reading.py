@@ -41,6 +41,8 @@ _SMALL = 1 << 20
 #: To open such a file takes longer than to read all of it.
 _TINY = 64 << 10
 _MUCH = 64 << 20
+#: Of rows by where they stand, which Python looks at.
+_ROWS_AT_A_TIME = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -478,27 +480,25 @@ def drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: 
     has_vector = snapshot.files.having_vectors()
     if not has_vector.any():
         return
-    hit = connection.execute(f"SELECT DISTINCT file_index FROM {table}").fetchnumpy()["file_index"]
-    holed = np.sort(hit[has_vector[hit]])
-    if not len(holed):
-        return
-    marks = ", ".join(map(str, holed.tolist()))
-    found = connection.execute(
-        f"SELECT file_index, row_number FROM {table} WHERE file_index IN ({marks})"
+    hit = connection.execute(
+        f"SELECT file_index, count(*) AS number FROM {table} GROUP BY file_index"
     ).fetchnumpy()
-    indexes, numbers = found["file_index"], found["row_number"]
+    holed = has_vector[hit["file_index"]]
+    if not holed.any():
+        return
+    marks = ", ".join(map(str, sorted(hit["file_index"][holed].tolist())))
+    some_rows = f"SELECT file_index, row_number FROM {table} WHERE file_index IN ({marks}) ORDER BY file_index"
     dead_indexes: list[np.ndarray] = []
     dead_numbers: list[np.ndarray] = []
-    for index, file in zip(holed, snapshot.files.at(holed), strict=True):
-        vector = file.vector
-        if vector is None:
-            continue
-        mine = numbers[indexes == index]
-        dead = mine[among_dead(snapshot.store, vector, mine)]
-        if len(dead):
-            dead_indexes.append(np.full(len(dead), int(index), dtype=np.int64))
-            dead_numbers.append(dead)
-    if not dead_indexes:
+    for indexes, numbers in positions_in(connection, some_rows, int(hit["number"][holed].sum())):
+        there = np.unique(indexes)
+        for index, file in zip(there, snapshot.files.at(there), strict=True):
+            if file.vector is not None:
+                mine = numbers[indexes == index]
+                dead = mine[among_dead(snapshot.store, file.vector, mine)]
+                dead_indexes.append(np.full(len(dead), int(index), dtype=np.int64))
+                dead_numbers.append(dead)
+    if not any(map(len, dead_numbers)):
         return
     _register(connection, "headgate_dead", np.concatenate(dead_indexes), np.concatenate(dead_numbers))
     try:
@@ -508,6 +508,22 @@ def drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: 
         )
     finally:
         connection.unregister("headgate_dead")
+
+
+def positions_in(
+    connection: duckdb.DuckDBPyConnection, query: str, number: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The two columns of a query of rows by where they stand, in portions: of many no more are held than in one.
+
+    ``number`` is how many there are, where that is known. Nothing else is asked of the connection meanwhile.
+    """
+    if number is not None and number <= _ROWS_AT_A_TIME:  # a reader would have it planned twice
+        found = connection.execute(query).fetchnumpy()
+        yield found["file_index"], found["row_number"]
+        return
+    for portion in connection.sql(query).to_arrow_reader(_ROWS_AT_A_TIME):
+        indexes, numbers = (column.to_numpy() for column in portion.columns)
+        yield indexes, numbers
 
 
 def _dead_table(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, files: Sequence[int]) -> str:

@@ -207,6 +207,12 @@ class Session:
         [found] = self.connection.execute(query).fetchall()
         return tuple(found)
 
+    def each(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query of numbers and short texts, of which few are held; nothing else is asked meanwhile."""
+        found = self.connection.execute(query)
+        while some := found.fetchmany(_ROWS_OF_A_VECTOR):
+            yield from some
+
     def number(self, query: str) -> int:
         """The single integer that the query returns."""
         return int(self.row(query)[0])

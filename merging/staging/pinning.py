@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,8 @@ _UNKNOWN = -2
 #: A variable of the session: the snapshot's index of each base file in which a staged row stood, -1 where it is gone.
 _FILES = "headgate_standing_files"
 _AT_A_TIME = 8_192
+#: Of rows that may be gone.
+_ROWS_AT_A_TIME = 1 << 20
 _TOLD = pa.schema([("path", pa.string()), ("vector", pa.string())])
 
 
@@ -80,24 +82,22 @@ def find_standing(opened: Session, staged: Staged, reader: TableReader, columns:
     Raises DuplicateKeys when the table holds several rows of a staged key.
     """
     snapshot = reader.snapshot
-    numbers, base_files, base_rows = _pins(opened, staged)
+    stood = _stood(opened, staged)
     keys = list(staged.primary_keys)
     wanted = Keys(f"(SELECT {key_columns_sql(staged)} FROM {staged.source_sql()})", keys)
-    if np.any(base_files == _UNKNOWN):
+    if _UNKNOWN in stood:
         found = reader.rows_of(wanted, columns)
         refuse_duplicates(opened, found.sql, keys)
         return Standing(False, found, 0, 0)
-    needed = np.unique(base_files[base_files >= 0])
+    needed = np.array(sorted(stood.keys() - {ABSENT}), np.int64)
     files, elsewhere = _still_standing(opened, staged, snapshot, wanted, needed)
-    indexes = np.where(base_files >= 0, files[base_files], -1)
-    expected = base_files >= 0
-    alive = (indexes >= 0) & ~_dead(snapshot, indexes, base_rows)
-    lost = int(np.count_nonzero(expected & ~alive))
-    if lost:
-        held = pa.table({"n": numbers[alive], "file_index": indexes[alive], "row_number": base_rows[alive]})
-        opened.connection.register("held_rows", held)
-        opened.execute("CREATE OR REPLACE TEMP TABLE held AS SELECT * FROM held_rows")
-        opened.connection.unregister("held_rows")
+    # Those behind the last in which a staged row stood are asked for by nobody. As one list, which is not taken apart.
+    asked = files[: needed.max(initial=-1) + 1]
+    standing = pa.ListArray.from_arrays([0, len(asked)], pa.array(asked, pa.int64()))
+    opened.connection.register("standing_files", pa.table({"files": standing}))
+    opened.execute(f"SET VARIABLE {_FILES} = (SELECT files FROM standing_files)")
+    opened.connection.unregister("standing_files")
+    expected, lost = _hold_alive(opened, staged, snapshot, stood, files)
     found = reader.rows_of(wanted, columns, elsewhere) if elsewhere else reader.no_rows(columns)
     if found.number:
         of_held = "n IN (SELECT n FROM held)" if lost else "op <> 'insert'"
@@ -107,21 +107,15 @@ def find_standing(opened: Session, staged: Staged, reader: TableReader, columns:
             f"SELECT {key_columns_sql(staged)} FROM {staged.source_sql()} WHERE {of_held}"
         )
         refuse_duplicates(opened, "all_found", keys)
-    # Those behind the last in which a staged row stood are asked for by nobody. As one list, which is not taken apart.
-    asked = files[: needed.max(initial=-1) + 1]
-    standing = pa.ListArray.from_arrays([0, len(asked)], pa.array(asked, pa.int64()))
-    opened.connection.register("standing_files", pa.table({"files": standing}))
-    opened.execute(f"SET VARIABLE {_FILES} = (SELECT files FROM standing_files)")
-    opened.connection.unregister("standing_files")
-    return Standing(True, found, int(np.count_nonzero(alive)), lost)
+    return Standing(True, found, expected - lost, lost)
 
 
-def _pins(opened: Session, staged: Staged) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _stood(opened: Session, staged: Staged) -> dict[int, int]:
+    """How many staged rows stood in each base file: in ``ABSENT`` those that the base did not have."""
     found = opened.connection.execute(
-        f"SELECT n, coalesce(base_file, {_UNKNOWN}) AS base_file, coalesce(base_row, -1) AS base_row "
-        f"FROM {staged.source_sql()}"
-    ).fetchnumpy()
-    return found["n"], found["base_file"], found["base_row"]
+        f"SELECT coalesce(base_file, {_UNKNOWN}), count(*) FROM {staged.source_sql()} GROUP BY ALL"
+    ).fetchall()
+    return dict(found)
 
 
 def _still_standing(
@@ -151,16 +145,56 @@ def _still_standing(
     return np.append(places, -1), elsewhere.tolist()
 
 
-def _dead(snapshot: Snapshot, indexes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Which of the positions today's vectors mark as gone."""
-    dead = np.zeros(len(indexes), dtype=bool)
-    hit = np.unique(indexes[indexes >= 0])
-    holed = hit[snapshot.files.having_vectors()[hit]]
-    for index, file in zip(holed, snapshot.files.at(holed), strict=True):
-        if file.vector is not None:
-            mine = np.flatnonzero(indexes == index)
-            dead[mine] = among_dead(snapshot.store, file.vector, rows[mine])
-    return dead
+def _hold_alive(
+    opened: Session, staged: Staged, snapshot: Snapshot, stood: Mapping[int, int], files: np.ndarray
+) -> tuple[int, int]:
+    """How many rows the base had, and how many of these do not stand there any more; if any, the others are in the
+    table ``held``. ``files`` are the snapshot's indexes of the base files.
+    """
+    there = {base: int(files[base]) for base in stood if base != ABSENT}
+    expected = sum(stood[base] for base in there)
+    standing = [base for base, index in there.items() if index >= 0]
+    lost = expected - sum(stood[base] for base in standing)
+    having_vectors = snapshot.files.having_vectors()
+    holed = {base: there[base] for base in standing if having_vectors[there[base]]}
+    if holed:
+        lost += _note_dead(opened, staged, snapshot, holed)
+    if lost:
+        index = file_index_sql()
+        alive = " ANTI JOIN gone g ON g.n = s.n" if holed else ""
+        opened.execute(
+            f"CREATE OR REPLACE TEMP TABLE held AS SELECT s.n, {index} AS file_index, s.base_row AS row_number "
+            f"FROM {staged.source_sql()} s{alive} WHERE s.base_file >= 0 AND {index} >= 0"
+        )
+    return expected, lost
+
+
+def _note_dead(opened: Session, staged: Staged, snapshot: Snapshot, holed: Mapping[int, int]) -> int:
+    """Note in the table ``gone`` which staged rows today's vectors mark, of base files by their indexes in the
+    snapshot; returns how many. Rows come in portions, file by file: no more of them are held than in one.
+    """
+    opened.execute("CREATE OR REPLACE TEMP TABLE gone (n BIGINT)")
+    number = 0
+    with opened.connection.cursor() as asking:
+        portions = asking.sql(
+            f"SELECT base_file, base_row, n FROM {staged.source_sql()} "
+            f"WHERE base_file IN ({', '.join(map(str, sorted(holed)))}) ORDER BY base_file"
+        ).to_arrow_reader(_ROWS_AT_A_TIME)
+        for portion in portions:
+            bases, rows, numbers = (column.to_numpy() for column in portion.columns)
+            there = np.unique(bases)
+            dead = np.zeros(len(portion), bool)
+            files = snapshot.files.at([holed[base] for base in there.tolist()])
+            for base, file in zip(there, files, strict=True):
+                if file.vector is not None:
+                    mine = np.flatnonzero(bases == base)
+                    dead[mine] = among_dead(snapshot.store, file.vector, rows[mine])
+            if dead.any():
+                number += int(np.count_nonzero(dead))
+                opened.connection.register("gone_rows", pa.table({"n": numbers[dead]}))
+                opened.execute("INSERT INTO gone SELECT n FROM gone_rows")
+                opened.connection.unregister("gone_rows")
+    return number
 
 
 def refuse_duplicates(opened: Session, located: str, keys: Sequence[str]) -> None:

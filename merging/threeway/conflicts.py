@@ -127,9 +127,8 @@ class Conflicts:
         """Of every conflict in rows its ``inputs_digest``, what was chosen, and a custom choice's value as given."""
         if self._alignment.conflicts or not self._number:
             return
-        for digest, choice, pick in self._session.connection.execute(
-            "SELECT digest, choice, pick FROM conflicts ORDER BY n, col"
-        ).fetchall():
+        query = "SELECT digest, choice, pick FROM conflicts ORDER BY n, col"
+        for digest, choice, pick in self._session.each(query):
             yield digest, choice, self._resolutions[pick].value if choice == "custom" else None
 
     def __iter__(self) -> Iterator[Conflict]:

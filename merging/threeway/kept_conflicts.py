@@ -188,9 +188,9 @@ class KeptConflicts:
                 whole.update(f"{one.inputs_digest}\n".encode())
             return whole.hexdigest()
         condition = self._condition(wanted)
-        for digest, choice, pick in self._session.connection.execute(
+        for digest, choice, pick in self._session.each(
             f"SELECT x.digest, x.choice, x.pick FROM {self._source(wanted)} WHERE {condition} ORDER BY x.n, x.col"
-        ).fetchall():
+        ):
             value = self._choices[pick].value if choice == "custom" else None
             whole.update(f"{digest} {choice} {value!r}\n".encode())
         return whole.hexdigest()

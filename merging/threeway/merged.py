@@ -329,6 +329,7 @@ def row_changes(opened: Session, cells: MergedCells, snapshot: Snapshot, effect:
         added=f"(SELECT {merged}, {places} FROM merged WHERE action <> 'delete')" if added else None,
         key_columns=cells.alignment.keys,
         numbers_given=numbers_given(opened, cells.alignment, snapshot),
+        number_removed=removed,
         number_added=added,
     )
     if not snapshot.change_data_feed:

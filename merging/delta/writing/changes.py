@@ -21,7 +21,7 @@ class RowChanges:
     `removed`(file_index, row_number): rows of the snapshot that go, updated ones included.
     `added`: full new rows with the table's (new) columns by label; updated and inserted rows alike. Where the table's
     rows keep their ids, also file_index and row_number of the row whose place each takes, NULL where it takes none.
-    `number_added`: how many those are, None where they are to be counted.
+    `number_removed`, `number_added`: how many those are, None where that is not known.
     The other four hold the same columns and are needed where the table has a change data feed: `inserted`,
     `updated_before`, `updated_after`, `deleted`. `key_columns` likewise. `numbers_given`: the last number that new rows
     have in each column that the table numbers, where they have one of its numbers.
@@ -35,6 +35,7 @@ class RowChanges:
     deleted: str | None = None
     key_columns: tuple[str, ...] = ()
     numbers_given: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    number_removed: int | None = None
     number_added: int | None = None
 
 

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from merging.delta.reading import positions_in
 from merging.delta.snapshot import Snapshot
 from merging.delta.strategies import CommitStrategy
 from merging.delta.writing.asked import FileWriter
@@ -56,7 +57,7 @@ def prepare(
     with _files_of(builder):
         if changes.numbers_given or (new_schema is not None and not new_schema.equals(snapshot.schema)):
             builder.change_schema(changes.numbers_given)
-        hit = _remove_rows(builder, strategy, changes.removed) if changes.removed else ()
+        hit = _remove_rows(builder, strategy, changes.removed, changes.number_removed) if changes.removed else ()
         if changes.added:
             kept = keeps_row_ids(snapshot)
             added = with_kept_ids(connection, snapshot, changes.added, hit) if kept else changes.added
@@ -119,25 +120,30 @@ def _files_of(builder: CommitBuilder) -> Iterator[None]:
         raise
 
 
-def _remove_rows(builder: CommitBuilder, strategy: CommitStrategy, removed: str) -> Collection[int]:
+def _remove_rows(
+    builder: CommitBuilder, strategy: CommitStrategy, removed: str, number: int | None
+) -> Collection[int]:
     """Let rows go by the vectors of their files where the strategy marks those, else with their files: all of which
     are told."""
-    by_file = _numbers_by_file(builder.connection, removed)
+    by_file = _numbers_by_file(builder.connection, removed, number)
     files = zip(by_file.items(), builder.snapshot.files.at(by_file), strict=True)
     marked = {index: numbers for (index, numbers), file in files if strategy.marks(file)}
     mark_rows(builder, marked)
     rewrite_without(builder, {index: by_file[index] for index in by_file if index not in marked})
-    return by_file
+    return list(by_file)
 
 
-def _numbers_by_file(connection: duckdb.DuckDBPyConnection, removed: str) -> dict[int, np.ndarray]:
-    found = connection.execute(
+def _numbers_by_file(
+    connection: duckdb.DuckDBPyConnection, removed: str, number: int | None
+) -> dict[int, np.ndarray]:
+    """The numbers of the rows that go, in their order, by the index of their file: all that is held of them."""
+    query = (
         f"SELECT file_index::BIGINT AS file_index, row_number::BIGINT AS row_number FROM {removed} "
         "ORDER BY file_index, row_number"
-    ).fetchnumpy()
-    indexes, numbers = found["file_index"], found["row_number"]
-    if not len(indexes):
-        return {}
-    starts = np.flatnonzero(np.r_[True, indexes[1:] != indexes[:-1]])
-    ends = np.r_[starts[1:], len(indexes)]
-    return {int(indexes[start]): numbers[start:end] for start, end in zip(starts, ends, strict=True)}
+    )
+    found: dict[int, list[np.ndarray]] = {}
+    for indexes, numbers in positions_in(connection, query, number):
+        starts = np.flatnonzero(np.diff(indexes, prepend=-1))
+        for index, some in zip(indexes[starts].tolist(), np.split(numbers, starts)[1:], strict=True):
+            found.setdefault(index, []).append(some)
+    return {index: some[0] if len(some) == 1 else np.concatenate(some) for index, some in found.items()}

@@ -487,7 +487,9 @@ def drop_dead(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: 
     if not holed.any():
         return
     marks = ", ".join(map(str, sorted(hit["file_index"][holed].tolist())))
-    some_rows = f"SELECT file_index, row_number FROM {table} WHERE file_index IN ({marks}) ORDER BY file_index"
+    some_rows = (
+        f"SELECT file_index, row_number FROM {table} WHERE file_index IN ({marks}) ORDER BY file_index"
+    )
     dead_indexes: list[np.ndarray] = []
     dead_numbers: list[np.ndarray] = []
     for indexes, numbers in positions_in(connection, some_rows, int(hit["number"][holed].sum())):

@@ -57,7 +57,11 @@ def prepare(
     with _files_of(builder):
         if changes.numbers_given or (new_schema is not None and not new_schema.equals(snapshot.schema)):
             builder.change_schema(changes.numbers_given)
-        hit = _remove_rows(builder, strategy, changes.removed, changes.number_removed) if changes.removed else ()
+        hit = (
+            _remove_rows(builder, strategy, changes.removed, changes.number_removed)
+            if changes.removed
+            else ()
+        )
         if changes.added:
             kept = keeps_row_ids(snapshot)
             added = with_kept_ids(connection, snapshot, changes.added, hit) if kept else changes.added

@@ -36,7 +36,8 @@ class LogVersion:
 
 @dataclass(frozen=True)
 class VersionSize:
-    """How large a table is in one version, by its log: ``rows`` is None where a file does not say how many it has."""
+    """How large a table is in one version, by its log: ``rows`` is None where a file does not say how many it
+    has, or a vector says that more of them are gone."""
 
     version: int
     rows: int | None
@@ -96,7 +97,7 @@ def read_sizes(
 
 def _size_of(state: TableState) -> VersionSize:
     counts, dead = state.files.numbers("records", -1), state.files.numbers("dead")
-    rows = int(counts.sum() - dead.sum()) if (counts >= 0).all() else None
+    rows = int(counts.sum() - dead.sum()) if (counts >= dead).all() else None
     return VersionSize(state.version, rows, int(state.files.numbers("size").sum()))
 
 

@@ -203,8 +203,10 @@ class LocalStore:
     @names_unreachable
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         with open(self._full(path), "rb") as file:
-            file.seek(offset)
-            return file.read(length)
+            # A log may state any place and length, and as much memory would be taken before anything is read.
+            size = os.fstat(file.fileno()).st_size
+            file.seek(min(offset, size))
+            return file.read(min(length, size))
 
     @names_unreachable
     def read_tail(self, path: str, length: int, stated: int | None = None) -> tuple[int, bytes]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import merging
 from merging import delta
+from merging.delta.reach import open_table
 from merging.delta.strategies.merge_on_read import MergeOnRead
 from merging.delta.vectors import MAGIC, NATIVE_MAGIC, VectorDescriptor, VectorFile, read_vector
 from merging.errors import MergeFailed
@@ -201,6 +202,28 @@ def test_a_vector_of_a_few_bytes_that_hides_many_more_rows_than_there_are_takes_
     damaged(uri, range(2**24))
     with pytest.raises(MergeFailed, match="it marks 16777216 rows of a file of 30"):
         look(uri)
+
+
+@pytest.mark.parametrize(
+    "stated", [{"sizeInBytes": 2**exponent} for exponent in (31, 40, 59)] + [{"offset": 2**62}]
+)
+def test_a_vector_is_named_whose_place_in_its_file_cannot_be(
+    make_table: Callable[..., str], merger: Merger, stated: dict[str, int]
+) -> None:
+    uri = make_table(sample(30))
+    merger.merge(uri, delete=[1])
+    descriptor = delta.open_snapshot(uri).files[0].vector
+    assert descriptor is not None
+    odd = VectorDescriptor.from_log({**descriptor.to_log(), **stated})
+    with pytest.raises(MergeFailed, match="its file is cut short"):
+        read_vector(open_table(uri), odd)
+
+
+def test_no_version_has_fewer_rows_than_none(make_table: Callable[..., str], merger: Merger) -> None:
+    uri = make_table(sample(30))
+    merger.merge(uri, delete=[1])
+    damaged(uri, range(31))
+    assert [one.rows for one in merging.sizes(uri, first=0, last=1)] == [30, None]
 
 
 @pytest.mark.parametrize("dead", [range(29), range(5)], ids=len)

@@ -143,11 +143,11 @@ def _give_ids(fields: Sequence[dict[str, Any]], properties: dict[str, str]) -> N
     if not new:
         return
     stated = properties.get(_LARGEST_ID, "")
-    if not stated.isdecimal():
+    if not (stated.isdecimal() and len(stated) < 20 and int(stated) + len(new) < 2**31):
         raise UnsupportedTable(
             [f"columnMapping without {_LARGEST_ID}"],
-            f"The table maps its columns and does not say which id is its largest ({_LARGEST_ID}), so no column can be "
-            "added to it.",
+            f"The table maps its columns and does not say which id is its largest ({_LARGEST_ID}), or one after which "
+            "there are none, so no column can be added to it.",
         )
     largest = max([int(stated), *(int(item["metadata"][_ID]) for item in everything if item not in new)])
     for item in new:

@@ -22,6 +22,8 @@ ROW_ID = "row_id"
 """What the id of a row is called in relations of the engine, where it is asked for; beside it its commit version."""
 ROW_COMMIT_VERSION = "row_commit_version"
 HIGHEST_ID = "rowIdHighWaterMark"
+LARGEST_ID = 2**63 - 1
+"""The last that there is of 64 bits."""
 _COLUMNS = (
     "delta.rowTracking.materializedRowIdColumnName",
     "delta.rowTracking.materializedRowCommitVersionColumnName",

@@ -16,7 +16,7 @@ import pyroaring
 
 from merging.delta.actions import DataFile
 from merging.delta.active_files import ActiveFiles
-from merging.delta.damage import Damaged
+from merging.delta.damage import Damaged, optional_moment
 from merging.delta.domains import clustering_columns
 from merging.delta.features import (
     Requirements,
@@ -203,7 +203,8 @@ class Snapshot:
         if not self.requirements.in_commit_timestamps:
             return now_ms
         stated = self.properties.get("delta.inCommitTimestampEnablementTimestamp", "")
-        enabled = int(stated) if stated.isdecimal() else 0  # the commit before may be gone, in a checkpoint
+        # The commit before may be gone, in a checkpoint. What is no moment that can be shown is damage.
+        enabled = (optional_moment(int(stated)) or 0) if stated.isdecimal() and len(stated) < 20 else 0
         return max(now_ms, _to_ms(self.timestamp) + 1, enabled + 1)
 
     def strategy(self) -> CommitStrategy:

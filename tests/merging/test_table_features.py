@@ -113,6 +113,20 @@ def test_the_time_grows_on_a_version_that_only_a_checkpoint_tells_of(world: Worl
     assert actions(world.uri, 2)[0]["commitInfo"]["inCommitTimestamp"] == ahead + 1
 
 
+@pytest.mark.parametrize("enabled", [str(2**63 - 1), "9" * 18, "9" * 30, "9" * 5_000])
+def test_a_version_says_a_time_that_others_can_read(world: World, enabled: str) -> None:
+    give(
+        world,
+        ["inCommitTimestamp"],
+        {**IN_COMMIT, "delta.inCommitTimestampEnablementTimestamp": enabled},
+        {"inCommitTimestamp": 1_000},
+    )
+    before = int(time.time() * 1000)
+    world.merge(world.stage([{"id": 1, "a": 11}]))
+    after = int(time.time() * 1000)
+    assert before <= actions(world.uri, 2)[0]["commitInfo"]["inCommitTimestamp"] <= after
+
+
 @pytest.mark.parametrize("features", [[], ["inCommitTimestamp"]])
 def test_no_such_time_where_the_table_does_not_ask_for_it(world: World, features: list[str]) -> None:
     properties = (
@@ -464,6 +478,23 @@ def test_a_table_that_only_numbers_its_rows(world: World) -> None:
     for file in delta.open_snapshot(world.uri).files:
         assert pq.ParquetFile(Path(world.uri, file.path)).schema_arrow.names == ["id", "a", "b", "c"]
     assert "tags" not in actions(world.uri, 2)[0]["commitInfo"]
+
+
+@pytest.mark.parametrize("left", range(6))
+def test_no_row_gets_an_id_that_nobody_can_read(world: World, left: int) -> None:
+    """A log with a number of more than 64 bits is read by nobody, whose table it may be."""
+    track(world, KEPT)
+    state_domain(world, "delta.rowTracking", {"rowIdHighWaterMark": 2**63 - 1 - left})
+    staged = world.stage([{"id": 1, "a": 11}, {"id": 9, "a": 90}], base_version=world.version)
+    version, rows = world.version, world.rows()
+    written = 2 if world.strategy == "merge-on-read" else 4
+    if left < written:
+        with pytest.raises(merging.UnsupportedTable, match=f"has {left} ids left"):
+            world.merge(staged)
+        assert (world.version, world.rows()) == (version, rows)
+    else:
+        world.merge(staged)
+        assert merging.inspect_table(world.uri).row_count == len(world.rows()) == 4
 
 
 def test_files_from_before_the_tracking_get_numbers_when_they_are_named_again(world: World) -> None:

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from merging.delta.footers import read_footers
 from merging.delta.reading import fetch
-from merging.delta.row_tracking import DOMAIN, HIGHEST_ID, ROW_COMMIT_VERSION, ROW_ID
+from merging.delta.row_tracking import DOMAIN, HIGHEST_ID, LARGEST_ID, ROW_COMMIT_VERSION, ROW_ID
 from merging.delta.snapshot import Snapshot
+from merging.errors import UnsupportedTable
 from merging.sql.quoting import quote
 
 
@@ -26,11 +27,19 @@ class FreshIds:
         self._highest = -1 if self._tracking is None else self._tracking.highest_id
 
     def take(self, rows: int) -> dict[str, int]:
-        """What the log says of a file of so many rows that have no ids yet."""
+        """What the log says of a file of so many rows that have no ids yet. Raises UnsupportedTable where the table has
+        no more so many."""
         if self._tracking is None:
             return {}
         first = self._highest + 1
         self._highest += rows
+        if self._highest > LARGEST_ID:
+            # Once it stood in the log, nobody could read that any more.
+            raise UnsupportedTable(
+                [f"rowTracking: {HIGHEST_ID} is {self._tracking.highest_id}"],
+                f"The table tracks its rows and has {LARGEST_ID - self._tracking.highest_id:,} ids left "
+                f"({HIGHEST_ID} of its log), fewer than the rows that would be written.",
+            )
         return {"baseRowId": first, "defaultRowCommitVersion": self._version}
 
     def actions(self) -> list[dict[str, Any]]:

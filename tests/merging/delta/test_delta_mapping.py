@@ -196,10 +196,16 @@ def test_fp16_a_mapped_and_partitioned_table_merges_with_a_constraint(tmp_path: 
     assert world.rows() == expected
 
 
-def test_fp1_no_column_is_added_where_an_id_could_be_given_twice() -> None:
-    """The largest id may have been a column's that was dropped: files of a table mapped by id still hold it."""
+@pytest.mark.parametrize("largest", [None, str(2**31 - 1), str(2**63), "9" * 5_000])
+def test_fp1_no_column_is_added_where_an_id_could_be_given_twice_or_is_none(largest: str | None) -> None:
+    """The largest id may have been a column's that was dropped: files of a table mapped by id still hold it. One
+    of more than 32 bits is in no file."""
     model = Model(3, "id")
     snapshot = snapshot_in(model.place.store, model.place.uri)
+    if largest is not None:
+        configuration = {**snapshot.properties, "delta.columnMapping.maxColumnId": largest}
+        model.commit([{"metaData": {**snapshot.metadata, "configuration": configuration}}])
+        snapshot = snapshot_in(model.place.store, model.place.uri)
     before = model.place.store.list("_delta_log")
     schema = snapshot.schema.append(pa.field("more", pa.int64()))
     with duckdb.connect(":memory:") as connection:

@@ -47,8 +47,9 @@ from merging.errors import TableChanged, TableNotFound, VersionGone
 from merging.store.client import StoredObject
 from merging.store.stores import LOG_FOLDER, TableStore, each_at_once, meanwhile
 
-_COMMIT = re.compile(r"(\d{20})\.json")
-_CLASSIC = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
+# Versions have 64 bits: a name of twenty digits is none's.
+_COMMIT = re.compile(r"(0\d{19})\.json")
+_CLASSIC = re.compile(r"(0\d{19})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
 #: About what a line of a commit takes in memory, and a transaction marker.
 _A_LINE = 1_500
 _A_MARKER = 300
@@ -57,7 +58,7 @@ _MOST_SINCE = 100
 _ABOUT_THE_TABLE = frozenset({"txn", "metaData", "protocol", "domainMetadata"})
 #: So many commits are in memory at a time while a log is replayed.
 _AT_A_TIME = 256
-_NAMED = re.compile(r"(\d{20})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
+_NAMED = re.compile(r"(0\d{19})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,7 @@ def _advanced(store: TableStore, known: KnownState[TableState], version: int | N
     wanted = max(before.version, listing.newest) if version is None else version
     since = range(before.version + 1, wanted + 1)
     number, parts = max((one for one in listing.checkpoints if one[0] <= wanted), default=(-1, ()))
-    nearer = number > before.version and len(since) > _MOST_SINCE
+    nearer = number > before.version and wanted - before.version > _MOST_SINCE
     if nearer or any(number not in listing.commits for number in since):
         return None
     is_newer = number > (-1 if before.checkpoint_version is None else before.checkpoint_version)
@@ -466,12 +467,13 @@ def _list_log(store: TableStore, start_after: str = "") -> _Listing:
 
 
 def _require_contiguous(store: TableStore, listing: _Listing, first: int, last: int) -> None:
-    missing = [number for number in range(first, last + 1) if number not in listing.commits]
+    # The first of them tell enough: a stray file may be called as version 99999999999999999999 is.
+    missing = [*itertools.islice((n for n in range(first, last + 1) if n not in listing.commits), 20)]
     if not missing:
         return
     data = {
         "table_uri": store.uri,
-        "missing_versions": missing[:20],
+        "missing_versions": missing,
         "incomplete_checkpoints": [*listing.incomplete],
     }
     if listing.incomplete:

@@ -214,6 +214,28 @@ def test_a_gap_is_an_error(long_table: str, missing: int) -> None:
         delta.open_snapshot(long_table)
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("kind", ["json", "checkpoint.parquet"])
+@pytest.mark.parametrize("version", [10**15, 2**63 - 1, 10**20 - 1])
+def test_a_stray_file_with_the_name_of_a_far_version_ends_no_process(
+    long_table: str, version: int, kind: str, known: bool
+) -> None:
+    """Nobody goes through all the versions that are not there."""
+    if known:
+        delta.open_snapshot(long_table)
+    content = (
+        commit_file(long_table, 11) if kind == "json" else log_file(long_table, f"{6:020d}.{kind}")
+    ).read_bytes()
+    log_file(long_table, f"{version:020d}.{kind}").write_bytes(content)
+    if version >= 2**63:
+        assert delta.open_snapshot(long_table).version == 11
+    elif kind == "json":
+        with pytest.raises(TableChanged, match="has a gap: version 12 is missing"):
+            delta.open_snapshot(long_table)
+    else:
+        assert delta.open_snapshot(long_table).version == version
+
+
 def test_a_gap_below_the_checkpoint_matters_only_there(long_table: str) -> None:
     commit_file(long_table, 3).unlink()
     assert delta.open_snapshot(long_table).version == 11

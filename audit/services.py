@@ -66,8 +66,7 @@ def record(
 
     Raises ``TransactionManagementError`` outside a transaction.
     """
-    chain, _ = Chain.objects.get_or_create(stream=stream)
-    chain = Chain.objects.select_for_update().get(stream=stream)
+    chain, _ = Chain.objects.select_for_update().get_or_create(stream=stream)
     event = keyed_event(
         stream=stream,
         sequence=chain.last_sequence + 1,

@@ -263,6 +263,19 @@ def facts_of_many(change_requests: Iterable[ChangeRequest], asker: User | None =
     ]
 
 
+def judged_facts(change_request: ChangeRequest) -> Facts:
+    """The facts of a request that tell by what it was judged: its content, its last plan in numbers and the verdicts.
+    Nothing of what people may do with it.
+    """
+    beside = _beside().get(pk=change_request.pk)
+    return Facts(
+        change_request=change_request,
+        revision=getattr(beside, "current_revision", None),
+        reviews=tuple(selectors.verdicts_on([change_request.pk])),
+        last_plan_check=getattr(beside, "plan_check", None),
+    )
+
+
 def facts_listed(pks: Sequence[int], asker: User) -> list[Facts]:
     """The facts of the requests of a list, in its order."""
     return facts_of_many(selectors.change_requests_listed(pks), asker)

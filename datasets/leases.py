@@ -38,8 +38,7 @@ def acquire(dataset_id: int, holder: str, kind: Kind = Kind.MERGE) -> Lease | No
     """Take the dataset's lease if it is free or expired; None if somebody else holds it."""
     now = timezone.now()
     with transaction.atomic():
-        DatasetLease.objects.get_or_create(dataset_id=dataset_id)
-        row = DatasetLease.objects.select_for_update().get(dataset_id=dataset_id)
+        row, _ = DatasetLease.objects.select_for_update().get_or_create(dataset_id=dataset_id)
         if row.holder and row.expires_at is not None and row.expires_at > now:
             return None
         row.kind, row.holder, row.fence = kind, holder, row.fence + 1

@@ -27,7 +27,7 @@ Choice = ConflictResolution.Choice
 #: Of one call: the request and its gates (twice, for the second look), the content, the choices for its conflicts
 #: (twice), those that stand for the same conflicts, the new ones in three, their digest in two, the event in the
 #: audit chain.
-STATEMENTS = 30
+STATEMENTS = 29
 
 
 def conflicting(rows: int) -> ChangeRequest:

@@ -17,9 +17,9 @@ from datasets.models import Dataset
 def after_merge(change_request_id: int) -> None:
     """What may wait until the merge is recorded: clear the staging, check again what the table's move touches."""
     clear_staged_content(change_request_id=change_request_id)
-    change_request = ChangeRequest.objects.get(pk=change_request_id)
-    if queue.next_run(change_request.dataset_id) is None:  # else after the last of them
-        queue.ask_for_check_of_pending(change_request.dataset_id)
+    dataset_id = ChangeRequest.objects.values_list("dataset_id", flat=True).get(pk=change_request_id)
+    if queue.next_run(dataset_id) is None:  # else after the last of them
+        queue.ask_for_check_of_pending(dataset_id)
 
 
 def clear_staged_content(*, change_request_id: int) -> bool:

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 import merging
-from changerequests.facts import facts_of
+from changerequests.facts import judged_facts
 from changerequests.models import ChangeRequest, MergeRun, RunPhaseTime
 from changerequests.services import expectations
 from changerequests.services.evidence import MERGE, OUTCOME
@@ -43,7 +43,7 @@ def record_merge(hold: Hold[MergeRun], change_request: ChangeRequest, result: me
     """
     run = hold.work
     info = merging.inspect_table(change_request.dataset.table_uri)
-    committed_at = _committed_at(change_request.dataset, result.merged_version)
+    committed_at = _committed_at(change_request.dataset, result.merged_version, info)
     validation = validation_of(change_request, result)
     run.refresh_from_db(fields=["approved_by", "cancel_requested_by"])  # as it was when the commit began
     folder, hashes = write_audit(run, change_request, result, validation)
@@ -113,8 +113,10 @@ def record_merge(hold: Hold[MergeRun], change_request: ChangeRequest, result: me
         transaction.on_commit(lambda: clearing.after_merge(change_request.pk), robust=True)
 
 
-def _committed_at(dataset: Dataset, version: int) -> datetime | None:
+def _committed_at(dataset: Dataset, version: int, newest: merging.TableInfo) -> datetime | None:
     """When the version was committed; None where the log was cleaned up past it."""
+    if newest.version == version:
+        return newest.timestamp
     try:
         return merging.inspect_table(dataset.table_uri, version=version).timestamp
     except merging.MergeError:
@@ -135,7 +137,7 @@ def _merge_record(
     folder: str,
     hashes: dict[str, str],
 ) -> dict[str, Any]:
-    facts = facts_of(change_request)
+    facts = judged_facts(change_request)
     check = facts.plan_check
     return {
         "result": storable(result_document(result)),

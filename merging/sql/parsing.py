@@ -578,45 +578,51 @@ def _timestamp(value: Any, target: pa.DataType) -> datetime | FarMoment:
 
 def _scalar_from_text(text: str, target: pa.DataType) -> Any:
     """The Python twin of ``from_text`` for one value."""
-    bare = text.strip(" \t")
-    refusal = Refused(explain(text, target, None)[1])
+    value = _read_scalar(text.strip(" \t"), target)
+    if value is None:
+        raise Refused(explain(text, target, None)[1])
+    return value
+
+
+def _read_scalar(bare: str, target: pa.DataType) -> Any:
+    """The value that a text is in the column, None where it is none."""
     if pa.types.is_integer(target):
         low, high = _INTEGER_LIMITS[target]
         if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", bare):
-            raise refusal
+            return None
         number = int(bare.split(".")[0])
         if not low <= number <= high:
-            raise refusal
+            return None
         return number
     if pa.types.is_decimal(target):
-        return _decimal(bare, target, refusal)
+        return _decimal(bare, target)
     if pa.types.is_floating(target):
-        return _float(bare, target, refusal)
+        return _float(bare, target)
     if pa.types.is_boolean(target):
         if bare.lower() not in {"true", "false", "t", "f"}:
-            raise refusal
+            return None
         return bare.lower() in {"true", "t"}
     if pa.types.is_date(target):
-        return _parsed_date(bare, refusal)
+        return _parsed_date(bare)
     if pa.types.is_timestamp(target):
-        return _parsed_timestamp(bare, target, refusal)
+        return _parsed_timestamp(bare, target)
     if _is_bytes(target):
         if not re.fullmatch(r"0[xX]([0-9a-fA-F]{2})*", bare):
-            raise refusal
+            return None
         return bytes.fromhex(bare[2:])
-    raise refusal
+    return None
 
 
-def _decimal(bare: str, target: pa.DataType, refusal: Refused) -> Decimal:
+def _decimal(bare: str, target: pa.DataType) -> Decimal | None:
     """Exact, whatever the precision: Python's own arithmetic would round to 28 digits."""
     if not re.fullmatch(rf"{_NUMBER}|{_SCIENTIFIC}", bare):
-        raise refusal
+        return None
     try:
         sign, digits, exponent = Decimal(bare).as_tuple()
     except InvalidOperation:  # an exponent beyond all bounds
-        raise refusal from None
+        return None
     if not isinstance(exponent, int):
-        raise refusal
+        return None
     significant = "".join(map(str, digits)).lstrip("0")
     stripped = significant.rstrip("0")
     exponent += len(significant) - len(stripped)
@@ -624,18 +630,18 @@ def _decimal(bare: str, target: pa.DataType, refusal: Refused) -> Decimal:
         return Decimal((0, (0,), -target.scale))
     padding = exponent + target.scale
     if padding < 0 or len(stripped) + padding > target.precision:
-        raise refusal
+        return None
     return Decimal((sign, tuple(int(digit) for digit in stripped) + (0,) * padding, -target.scale))
 
 
-def _float(bare: str, target: pa.DataType, refusal: Refused) -> float:
+def _float(bare: str, target: pa.DataType) -> float | None:
     if re.fullmatch(rf"{_INFINITY}|{_NOT_A_NUMBER}", bare):
         return float(bare)
     if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
-        raise refusal
+        return None
     converted = _at_width(float(bare), target)
     if math.isinf(converted) or (converted == 0 and re.match(_NOT_ZERO, bare)):
-        raise refusal
+        return None
     return converted
 
 
@@ -648,35 +654,36 @@ _DATE_PARTS = r"(?P<year>[+-]?[0-9]{4,7})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
 _TIME_PARTS = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
 
 
-def _parsed_date(bare: str, refusal: Refused) -> date | FarDate:
+def _parsed_date(bare: str) -> date | FarDate | None:
     if not re.fullmatch(_DAY, bare):
-        raise refusal
-    days = _days(bare, refusal)
-    if not FIRST_DAY <= days <= LAST_DAY:
-        raise refusal
-    return date_of(days)
+        return None
+    days = _days(bare)
+    return date_of(days) if days is not None and FIRST_DAY <= days <= LAST_DAY else None
 
 
-def _days(text: str, refusal: Refused) -> int:
+def _days(text: str) -> int | None:
     parts = re.match(_DATE_PARTS, text)
     if parts is None:
-        raise refusal
+        return None
     try:
         return days_from_civil(int(parts["year"]), int(parts["month"]), int(parts["day"]))
     except ValueError:
-        raise refusal from None
+        return None
 
 
-def _parsed_timestamp(bare: str, target: pa.DataType, refusal: Refused) -> datetime | FarMoment:
+def _parsed_timestamp(bare: str, target: pa.DataType) -> datetime | FarMoment | None:
     zone = f"({_ZONE})?" if target.tz else ""
     parts = re.fullmatch(rf"{_DATE_PARTS}([T ]{_TIME_PARTS}(?P<zone>{_ZONE})?)?", bare)
     if parts is None or not re.fullmatch(rf"{_DATE}([T ]{_TIME}{zone})?", bare):
-        raise refusal
+        return None
+    days = _days(bare)
+    if days is None:
+        return None
     seconds = int(parts["hour"] or 0) * 3600 + int(parts["minute"] or 0) * 60 + int(parts["second"] or 0)
     microseconds = int((parts["fraction"] or "0")[:6].ljust(6, "0"))
-    local = (_days(bare, refusal) * 86_400 + seconds - _offset(parts["zone"])) * 1_000_000 + microseconds
+    local = (days * 86_400 + seconds - _offset(parts["zone"])) * 1_000_000 + microseconds
     if not FIRST_MOMENT <= local <= LAST_MOMENT:
-        raise refusal
+        return None
     return moment_of(local, zoned=target.tz is not None)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +17,18 @@ from merging.staging import stage
 from merging.tables.looking import create_table
 from merging.threeway.request import MergeRequest
 from merging.without_pandas import leave_pandas_alone
+
+_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+#: A row with a value of each kind: what reads and writes a kind is made ready where the first of it comes.
+_ROW = {
+    "key": 1,
+    "number": Decimal("1.00"),
+    "share": 0.5,
+    "open": True,
+    "day": _MOMENT.date(),
+    "moment": _MOMENT,
+    "value": "a",
+}
 
 
 def warm_up() -> None:
@@ -30,8 +44,8 @@ def warm_up() -> None:
         reach_of(leaving=False, places={}),
     ):
         table = str(Path(folder) / "table")
-        create_table(table, pa.table({"key": [1], "value": ["a"]}))
-        proposed = pa.table({"key": [1], "value": ["b"]})
+        create_table(table, pa.Table.from_pylist([_ROW]))
+        proposed = pa.Table.from_pylist([{**_ROW, "value": "b"}])
         staged = stage(table, proposed, ("key",), destination=str(Path(folder) / "staged"))
         merge(MergeRequest(table, "CR-0", ("key",), staged))
     # What is loaded now stays as long as the process: the collector need not look at it again each time that a log or

@@ -128,11 +128,10 @@ class CommitBuilder:
             }
         )
 
-    def marked(self, file: DataFile, vector: VectorDescriptor, stats: str) -> dict[str, Any]:
-        """The action that names a file again, with another vector: with the row ids that it has, if it has any."""
-        numbered = (
-            {} if "baseRowId" in file.extra else self._fresh_ids.take(self.snapshot.stored_records(file))
-        )
+    def marked(self, file: DataFile, vector: VectorDescriptor, stats: str, stored: int) -> dict[str, Any]:
+        """The action that names a file of so many stored rows again, with another vector: with the row ids that it has,
+        if it has any."""
+        numbered = {} if "baseRowId" in file.extra else self._fresh_ids.take(stored)
         return {
             "add": {
                 "path": file.logged_path,

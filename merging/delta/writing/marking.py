@@ -38,7 +38,7 @@ def mark_rows(builder: CommitBuilder, removed: Mapping[int, np.ndarray]) -> None
         builder.count(
             "numTargetDeletionVectorsUpdated" if file.vector else "numTargetDeletionVectorsAdded", 1
         )
-        additions.append(builder.marked(file, vectors.append(bitmap), loose_stats(file, physical)))
+        additions.append(builder.marked(file, vectors.append(bitmap), loose_stats(file, physical), physical))
     if vectors:
         builder.paths.append(vectors.path)
         store.write(vectors.path, vectors.content)

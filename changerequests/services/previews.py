@@ -142,10 +142,9 @@ def look_again(
 
 def keep_words(*, preview_id: int, actor: User, words: Words) -> Preview:
     """Note title and text with a preview, for when somebody comes back to it."""
-    preview = visible_preview(actor, preview_id)
-    preview.title, preview.description = storable(words.title)[:200], storable(words.description)
-    preview.save(update_fields=["title", "description"])
-    return preview
+    kept_words = {"title": storable(words.title)[:200], "description": storable(words.description)}
+    Preview.objects.filter(pk=visible_preview(actor, preview_id).pk).update(**kept_words)
+    return visible_preview(actor, preview_id)
 
 
 def _received(preview: Preview, content: uploads.Content) -> Preview:
@@ -193,7 +192,11 @@ def wait_for_preview(preview_id: int, seconds: float) -> Preview:
     deadline = time.monotonic() + seconds
     pause = 0.02
     while True:
-        preview = Preview.objects.select_related("dataset__project", "change_request").get(pk=preview_id)
+        preview = (
+            Preview.objects.select_related("dataset__project", "change_request").filter(pk=preview_id).first()
+        )
+        if preview is None:
+            raise NotFound("There is no such look any more: it was removed while it went on.")
         if not preview.is_active or time.monotonic() >= deadline:
             return preview
         if not connection.in_atomic_block:

@@ -12,8 +12,10 @@ from accounts.models import Token
 from accounts.tokens import make_token
 from audit.selectors import events_of
 from changerequests.errors import Blocked, InvalidTransition, PlanChanged, UploadEnded
-from changerequests.models import ChangeRequest, EditedRow, Edits, Revision
-from changerequests.services import edits, proposals, rebasing, runs
+from changerequests.models import ChangeRequest, EditedRow, Edits, Preview, Revision
+from changerequests.services import edits, previews, proposals, rebasing, runs, uploads
+from changerequests.states import UploadKind
+from datasets.durable_work import WorkStatus
 from datasets.errors import DomainError, Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset, Project
 from datasets.roles import Role, is_owner, set_role
@@ -217,6 +219,17 @@ def test_edits_that_are_thrown_away_in_another_window_begin_anew(
 
     [row] = EditedRow.objects.all()
     assert row.values == {"year": 2002}
+
+
+def test_a_look_that_is_removed_while_somebody_waits_for_it_is_not_there(
+    dataset: Dataset, author: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = uploads.NamedSource(UploadKind.SQL, "SELECT tailnum, 7 AS seats FROM dataset")
+    looked = previews.look(dataset=dataset, actor=author, content=asked)
+    Preview.objects.update(status=WorkStatus.QUEUED)
+    monkeypatch.setattr("time.sleep", lambda _: previews.forget_preview(preview_id=looked.pk, actor=author))
+    with pytest.raises(NotFound):
+        previews.wait_for_preview(looked.pk, 5)
 
 
 def test_nobody_makes_a_token_of_an_account_that_is_deactivated_meanwhile(

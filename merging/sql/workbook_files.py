@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Callable, Iterable, Iterator
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ MOST_CELLS = 4_000_000
 #: "Excel specifications and limits": total number of characters that a cell can contain.
 LONGEST_TEXT = 32_767
 _MOST_DIGITS = 15
+_ALL_DIGITS = Context(prec=38)
 _PIECE = 1 << 18
 #: Before it a spreadsheet's days are not those of the calendar: it knows a 29 February 1900.
 _FIRST_DAY = datetime.date(1900, 3, 1)
@@ -153,7 +154,10 @@ class _Writer:
         shown = self._book.add_format({"num_format": f"0.{'0' * scale}" if scale else "0"})
 
         def write(row: int, column: int, value: Decimal) -> None:
-            if len(value.normalize().as_tuple().digits) > _MOST_DIGITS or abs(value) >= 10**_MOST_DIGITS:
+            if (
+                len(value.normalize(_ALL_DIGITS).as_tuple().digits) > _MOST_DIGITS
+                or abs(value) >= 10**_MOST_DIGITS
+            ):
                 self._told(row, column, value)
             else:
                 self._sheet.write_number(row, column, float(value), shown)

@@ -68,6 +68,7 @@ ROWS: list[Row] = [
     {**nothing(111), "day": datetime.date(9999, 12, 31), "moment": EXACT},
     {**nothing(112), "blob": b"\x00\xff=cmd", "record": {"x": 1, "when": datetime.date(2024, 1, 2)}},
     {**nothing(113), "blob": b"", "record": {"x": None, "when": None}, "list": []},
+    {**nothing(115), "exact": Decimal("10000000000000.000000000000000001")},
     {**nothing(114), "list": ["a", "", None, "=1", "ü"]},
 ]  # fmt: skip
 

@@ -217,18 +217,20 @@ def compared(subject: str, sign: Sign, value: Any, kind: str) -> str:
     if below is None:
         beyond = "-Infinity" if exact < 0 else "Infinity"
         return f"({subject} {sign} {literal(beyond)}::DOUBLE)"
-    written = _of_type(below, kind)
     if below == exact:
-        return f"({subject} {sign} {written})"
+        return f"({subject} {sign} {held(below, kind)})"
     # Between two neighbours of the type: equal to none, above the lower one and all before it.
     if sign in ("=", "<>"):
         return "false" if sign == "=" else "true"
-    return f"({subject} {'<=' if sign in ('<', '<=') else '>'} {written})"
+    return f"({subject} {'<=' if sign in ('<', '<=') else '>'} {held(below, kind)})"
 
 
-def _of_type(value: Decimal, kind: str) -> str:
-    """SQL of a value that a decimal type holds. Digits alone DuckDB takes for a double where they are 39."""
-    return f"CAST({literal(format(value, 'f'))} AS {duckdb_type(simple_type(kind))})"
+def held(value: Any, kind: str) -> str:
+    """SQL of a typed value that this Delta type can hold. Digits alone DuckDB takes for a double where they are 39."""
+    if family(kind) != "decimal":
+        return spelled(value, family(kind))
+    exact = value if isinstance(value, Decimal) else _exact(value)
+    return f"CAST({literal(format(exact, 'f'))} AS {duckdb_type(simple_type(kind))})"
 
 
 def can_hold(value: Any, kind: str) -> bool:
@@ -274,9 +276,5 @@ def _apart(column: str) -> str:
 
 def in_list(name: str, kind: str, values: Sequence[Any]) -> str:
     """SQL: the cell, of this Delta type, is one of the values."""
-    possible = [
-        _of_type(_exact(value), kind) if family(kind) == "decimal" else spelled(value, family(kind))
-        for value in values
-        if can_hold(value, kind)
-    ]
+    possible = [held(value, kind) for value in values if can_hold(value, kind)]
     return f"{column_sql(name)} IN ({', '.join(possible)})" if possible else "false"

@@ -10,7 +10,7 @@ from merging.expectations.expectation import Argument, Entry, Measured, TableMet
 from merging.expectations.findings import Finding
 from merging.expectations.kinds.arguments import COLUMN, COUNTS, NUMBERS, SET, STRICT
 from merging.expectations.kinds.predicates import bounded, column_of
-from merging.expectations.values import COUNTABLE, SIMPLE, can_hold, in_list, spelled
+from merging.expectations.values import COUNTABLE, SIMPLE, can_hold, held, in_list
 from merging.expectations.wording import listed, of_set, within
 from merging.sql.quoting import column_sql
 
@@ -60,12 +60,13 @@ def _set(found: Measured, *, others: bool, absent: bool) -> Finding:
 
 def _absent(found: Measured) -> list[Any]:
     """The expected values that the column lacks."""
-    name, kind = column_of(found.expectation)
+    name, _ = column_of(found.expectation)
+    kind = found.expectation.types[name]
     wanted = list(dict.fromkeys(found.expectation.arguments["value_set"]))
-    possible = [place for place, value in enumerate(wanted) if can_hold(value, found.expectation.types[name])]
+    possible = [place for place, value in enumerate(wanted) if can_hold(value, kind)]
     if not possible:
         return wanted
-    values = ", ".join(f"({place}, {spelled(wanted[place], kind)})" for place in possible)
+    values = ", ".join(f"({place}, {held(wanted[place], kind)})" for place in possible)
     there = found.opened.connection.execute(
         f"SELECT place FROM (VALUES {values}) AS wanted(place, value) "
         f"SEMI JOIN ({_distinct(found)}) present ON wanted.value = present.value"

@@ -31,6 +31,7 @@ NUMBERS: list[int | float] = [
     -1e-30,
     1e300,
     0.12345678123456781,
+    1e-38,
 ]
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -90,6 +91,7 @@ def failing(check: Check, one: dict[str, Any], merged: pa.Table) -> int:
 @FEW
 @example(column=neighbours(0.1, 38, 38), number=0.1, other=0.5)
 @example(column=neighbours(-0.1, 38, 38), number=-0.1, other=0.1)
+@example(column=neighbours(3e-38, 38, 38), number=3e-38, other=1e-38)
 @example(column=neighbours(0.1, 38, 37), number=0.1, other=0.5)
 @example(column=neighbours(-99.1, 38, 36), number=-99.1, other=0.5)
 @example(column=ENDS, number=10**38 - 1, other=-(10**38 - 1))

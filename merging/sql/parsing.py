@@ -548,12 +548,13 @@ def _number(value: int | float | Decimal, target: pa.DataType) -> Any:
             converted = math.inf
         if math.isinf(converted) and not (isinstance(value, float | Decimal) and math.isinf(value)):
             raise Refused(f"found {value}: too large for a {type_name(target)}.")
-        if converted == 0 and value != 0:
-            raise Refused(_vanished(str(value), target))
+        written = value.text if isinstance(value, WrittenNumber) else str(value)
+        if converted == 0 and re.match(_NOT_ZERO, written):
+            raise Refused(_vanished(written, target))
         if isinstance(value, int) and int(converted) != value:
             raise Refused(f"found {value}: a {type_name(target)} cannot hold this whole number exactly.")
         return converted
-    if not math.isfinite(value):
+    if not (isinstance(value, int) or math.isfinite(value)):  # of hundreds of digits there is no float to ask
         raise Refused(f"found {value}; expected a number ({type_name(target)}).")
     text = value.text if isinstance(value, WrittenNumber) else str(value)
     if pa.types.is_integer(target) and not isinstance(value, int):
@@ -590,10 +591,11 @@ def _read_scalar(bare: str, target: pa.DataType) -> Any:
         low, high = _INTEGER_LIMITS[target]
         if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", bare):
             return None
-        number = int(bare.split(".")[0])
-        if not low <= number <= high:
+        digits = bare.split(".")[0].lstrip("+-0")
+        if len(digits) > len(str(high)):  # Python reads none of thousands
             return None
-        return number
+        number = int(digits or 0) * (-1 if bare.startswith("-") else 1)
+        return number if low <= number <= high else None
     if pa.types.is_decimal(target):
         return _decimal(bare, target)
     if pa.types.is_floating(target):

@@ -18,6 +18,7 @@ from merging.sql.equality import same_value
 from merging.sql.moments import FarDate, FarMoment, date_of, days_of, microseconds_of, moment_of
 from merging.sql.parsing import Refused, cell_value, explain, from_text
 from merging.sql.session import Session, tuples
+from merging.sql.strict_json import read_json
 from merging.sql.values import arrow_values, json_form, python_values, read_text, sql_form, text_form
 from tests.merging.border_values import BORDERS, NAMES
 
@@ -177,6 +178,26 @@ def test_fd23_uploads_and_single_values_are_read_by_the_same_rules(
 )
 def test_a_refused_number_is_told_why(text: str, kind: pa.DataType, why: str) -> None:
     assert why in explain(text, kind)[1]
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()], ids=str)
+@pytest.mark.parametrize("text", ["1e-400", "-1e-400", "1e-9999999999999"])
+def test_a_number_of_json_that_would_be_kept_as_0_is_refused(kind: pa.DataType, text: str) -> None:
+    with pytest.raises(Refused, match=f"found {text}: too small"):
+        cell_value(read_json(text), kind)
+    assert cell_value(read_json("-0.0e5"), kind) == 0
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.int64(), pa.decimal128(38, 0), pa.decimal128(38, 38), pa.float64()], ids=str
+)
+def test_numbers_of_hundreds_and_thousands_of_digits_are_refused(kind: pa.DataType) -> None:
+    """Python makes no float of the one and no whole number of the other."""
+    for one in ("9" * 5_000, "-" + "9" * 5_000, int("9" * 400), -int("9" * 400)):
+        with pytest.raises(Refused):
+            cell_value(one, kind)
+    if not pa.types.is_decimal(kind) or kind.scale == 0:
+        assert [read_text(sign + "0" * 5_000 + "7", kind) for sign in ("", "+", "-")] == [7, 7, -7]
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,14 @@ _WIDE = Context(prec=120, Emin=-9999, Emax=9999)
 
 
 def nearest_decimal(value: Any, data_type: pa.Decimal128Type) -> Decimal:
-    """A decimal bound that a reader took, as the nearest value of its type: what was meant by what was stated."""
+    """A decimal bound that a reader took, as the nearest value of its type: what was meant by what was stated.
+
+    It may be beyond the type, stated as a double: the largest whole number of 38 digits is 1e38 then.
+    """
     with localcontext(_WIDE):
-        return Decimal(str(value)).quantize(Decimal(1).scaleb(-data_type.scale))
+        unit = Decimal(1).scaleb(-data_type.scale)
+        largest = Decimal(1).scaleb(data_type.precision - data_type.scale) - unit
+        return max(-largest, min(largest, Decimal(str(value)))).quantize(unit)
 
 
 def _decimal_limit(precision: int, scale: int, value: Any, direction: int) -> Decimal | None:

@@ -666,3 +666,14 @@ def test_ranges_of_decimals_of_all_their_digits_are_stated(
     restate_text(uri, f'{{"numRecords":1,"minValues":{{"d":{spelled}}},"maxValues":{{"d":{spelled}}}}}')
     low, high = stated_ranges(delta.open_snapshot(uri), ["d"])["d"]
     assert (low, high) == (value, value)
+
+
+@pytest.mark.parametrize("scale", [0, 2, 38])
+def test_ranges_of_decimals_lie_within_their_type(scale: int, make_table: Callable[..., str]) -> None:
+    """Doubles, in which some writers state them, may lie beyond; others may state any number."""
+    data_type = pa.decimal128(38, scale)
+    least, largest = (Decimal((sign, (9,) * 38, -scale)) for sign in (1, 0))
+    uri = make_table(pa.table({"d": pa.array([least, largest], data_type)}))
+    for spelled in (f"1e{38 - scale}", "1e200", "1e999", "1" + "0" * 300):
+        restate_text(uri, f'{{"numRecords":2,"minValues":{{"d":-{spelled}}},"maxValues":{{"d":{spelled}}}}}')
+        assert stated_ranges(delta.open_snapshot(uri), ["d"])["d"] == (least, largest)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from merging.delta.active_files import ActiveFiles
@@ -78,4 +79,7 @@ def _highest_id(domains: Mapping[str, str], files: ActiveFiles) -> int:
     if DOMAIN in domains:
         return number_of(domain_fields(domains, DOMAIN), HIGHEST_ID, f"the domain {DOMAIN}", lowest=-1)
     firsts, counts = files.numbers("first_row_id", -1), files.numbers("records")
-    return int((firsts + counts)[firsts >= 0].max(initial=0)) - 1
+    numbered = firsts >= 0
+    # A log may state any number of 64 bits: signed ones would begin again below none.
+    ends = firsts[numbered].astype(np.uint64) + counts[numbered].astype(np.uint64)
+    return min(int(ends.max(initial=0)) - 1, LARGEST_ID)

@@ -497,6 +497,21 @@ def test_no_row_gets_an_id_that_nobody_can_read(world: World, left: int) -> None
         assert merging.inspect_table(world.uri).row_count == len(world.rows()) == 4
 
 
+def test_no_row_gets_an_id_again_after_the_last(world: World) -> None:
+    track(world, {})
+    log = Path(world.uri, "_delta_log")
+    newest = max(log.glob("*.json"))
+    lines = [json.loads(line) for line in newest.read_text().splitlines()]
+    found = [line["add"] for line in lines if "add" in line]
+    assert found
+    for add in found:
+        add["baseRowId"] = 2**63 - 1
+    newest.write_text("\n".join(json.dumps(line) for line in lines if "domainMetadata" not in line))
+    staged = world.stage([{"id": 9, "a": 90}], base_version=world.version)
+    with pytest.raises(merging.UnsupportedTable, match="has 0 ids left"):
+        world.merge(staged)
+
+
 def test_files_from_before_the_tracking_get_numbers_when_they_are_named_again(world: World) -> None:
     track(world, {}, numbered=False)
     world.merge(world.stage([{"id": 1, "a": 11}]))

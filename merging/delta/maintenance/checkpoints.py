@@ -22,7 +22,8 @@ _NUMBERED = re.compile(r"(\d{20})(?:\.json|\.checkpoint\..+)")
 def checkpoint_is_due(snapshot: Snapshot) -> bool:
     """Whether the snapshot is as many versions past the newest checkpoint as the table's interval says."""
     stated = snapshot.properties.get("delta.checkpointInterval", "")
-    interval = int(stated) if stated.isdigit() and int(stated) > 0 else DEFAULT_CHECKPOINT_INTERVAL
+    is_number = stated.isdecimal() and len(stated) < 20  # a property may be any text
+    interval = int(stated) if is_number and int(stated) > 0 else DEFAULT_CHECKPOINT_INTERVAL
     newest = newest_checkpoint(snapshot.store, snapshot.version)
     return snapshot.version - (newest or 0) >= interval
 

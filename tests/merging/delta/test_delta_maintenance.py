@@ -151,6 +151,22 @@ def test_vectors_are_switched_on_and_off(start: bool, make_table: Callable[..., 
         assert_all_readers_agree(uri, expected)
 
 
+@pytest.mark.parametrize("stated", ["²", "9" * 5_000, "-3", "often"], ids=lambda stated: stated[:5])
+def test_an_interval_of_checkpoints_that_is_no_number_is_the_usual_one(
+    stated: str, make_table: Callable[..., str], merger: Merger
+) -> None:
+    uri = make_table(sample(20), properties={"delta.checkpointInterval": "3"})
+    store, first = delta.open_snapshot(uri).store, f"_delta_log/{0:020d}.json"
+    restated = store.read(first).decode().replace('Interval":"3"', f'Interval":"{stated}"')
+    store.delete([first])
+    store.write(first, restated.encode())
+    for number in range(3):
+        merger.merge(uri, delete=[number])
+    snapshot = delta.open_snapshot(uri)
+    assert snapshot.properties["delta.checkpointInterval"] == stated
+    assert delta.checkpoint_if_due(uri) is None
+
+
 def test_checkpoints_come_every_tenth_version(
     make_table: Callable[..., str], merger: Merger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -460,7 +460,8 @@ def _list_log(store: TableStore, start_after: str = "") -> _Listing:
             seen.add(int(match[1]))
             complete.setdefault(int(match[1]), (path,))
     for (number, total), known in parts.items():
-        if number not in complete and set(known) == set(range(1, total + 1)):
+        # As many as the name says first: it may say nine thousand millions.
+        if number not in complete and len(known) == total and set(known) == set(range(1, total + 1)):
             complete[number] = tuple(known[part] for part in sorted(known))
     incomplete = sorted(seen - set(complete))
     return _Listing(frozenset(commits), sorted(complete.items()), incomplete, objects)

@@ -97,8 +97,8 @@ class Snapshot:
 
     @functools.cached_property
     def size_bytes(self) -> int:
-        """Bytes of the active data files."""
-        return int(self.files.numbers("size").sum())
+        """Bytes of the active data files; no more than 64 bits hold, whatever a log says."""
+        return min(int(sum(self.files.numbers("size").tolist())), 2**63 - 1)
 
     @functools.cached_property
     def files_elsewhere(self) -> tuple[str, ...]:

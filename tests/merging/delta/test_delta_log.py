@@ -236,6 +236,25 @@ def test_a_stray_file_with_the_name_of_a_far_version_ends_no_process(
         assert delta.open_snapshot(long_table).version == version
 
 
+@pytest.mark.parametrize("total", [2, 10**10 - 1])
+def test_a_stray_part_of_a_checkpoint_of_many_ends_no_process(long_table: str, total: int) -> None:
+    """Nobody goes through all the parts that are not there."""
+    log_file(long_table, f"{11:020d}.checkpoint.{1:010d}.{total:010d}.parquet").write_bytes(b"")
+    assert delta.open_snapshot(long_table).version == 11
+
+
+@pytest.mark.parametrize("size", [2**62, 2**63 - 1])
+def test_a_table_is_never_smaller_than_nothing(long_table: str, size: int) -> None:
+    """Else no database remembered it, and the look at all tables ended there."""
+    lines = [json.loads(line) for line in commit_file(long_table, 11).read_text().splitlines()]
+    added = [line for line in lines if "add" in line][:1]
+    added += [{"add": {**one["add"], "path": "other.parquet"}} for one in added]
+    for one in added:
+        one["add"]["size"] = size
+    commit_file(long_table, 12).write_text("\n".join(map(json.dumps, added)))
+    assert delta.open_snapshot(long_table).size_bytes == 2**63 - 1
+
+
 def test_a_gap_below_the_checkpoint_matters_only_there(long_table: str) -> None:
     commit_file(long_table, 3).unlink()
     assert delta.open_snapshot(long_table).version == 11

@@ -10,9 +10,9 @@ import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,9 +47,11 @@ from merging.errors import TableChanged, TableNotFound, VersionGone
 from merging.store.client import StoredObject
 from merging.store.stores import LOG_FOLDER, TableStore, each_at_once, meanwhile
 
+Answer = TypeVar("Answer")
+
 # Versions have 64 bits: a name of twenty digits is none's.
-_COMMIT = re.compile(r"(0\d{19})\.json")
-_CLASSIC = re.compile(r"(0\d{19})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
+_COMMIT = re.compile(r"(0[0-9]{19})\.json")
+_CLASSIC = re.compile(r"(0[0-9]{19})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10}))?\.parquet")
 #: About what a line of a commit takes in memory, and a transaction marker.
 _A_LINE = 1_500
 _A_MARKER = 300
@@ -58,7 +60,7 @@ _MOST_SINCE = 100
 _ABOUT_THE_TABLE = frozenset({"txn", "metaData", "protocol", "domainMetadata"})
 #: So many commits are in memory at a time while a log is replayed.
 _AT_A_TIME = 256
-_NAMED = re.compile(r"(0\d{19})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
+_NAMED = re.compile(r"(0[0-9]{19})\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +186,27 @@ class TableState:
 _KNOWN: KnownStates[TableState] = KnownStates()
 
 
+_Checkpoint = tuple[int, tuple[str, ...]]
+"""Its version, and the paths of its parts."""
+_NO_CHECKPOINT: _Checkpoint = (-1, ())
+
+
+class _BrokenCheckpoint(Exception):
+    """A checkpoint that cannot be read; `told` says so where nothing else says what it does."""
+
+    def __init__(self, told: TableChanged) -> None:
+        super().__init__(told.message)
+        self.told = told
+
+
 @dataclass(frozen=True)
 class _Listing:
-    """What stands in a log: its commits, and its checkpoints that are whole, oldest first. `objects` are its files as
-    stores tell of them that are asked for each listing.
+    """What stands in a log: its commits, and its checkpoints that are whole, oldest first; of one version there may be
+    several. `objects` are its files as stores tell of them that are asked for each listing.
     """
 
     commits: frozenset[int]
-    checkpoints: Sequence[tuple[int, tuple[str, ...]]]
+    checkpoints: Sequence[_Checkpoint]
     incomplete: Sequence[int]
     objects: Mapping[str, StoredObject]
 
@@ -199,6 +214,15 @@ class _Listing:
     def newest(self) -> int:
         """The newest version that it tells of; -1 where it tells of none."""
         return max([*self.commits, *(number for number, _ in self.checkpoints)], default=-1)
+
+    def up_to(self, version: int) -> list[_Checkpoint]:
+        """Where a version can be read from: its own checkpoints and older ones, the nearest first, and at last none."""
+        return [*(one for one in reversed(self.checkpoints) if one[0] <= version), _NO_CHECKPOINT]
+
+    def missing(self, first: int, last: int) -> list[int]:
+        """The versions from one to another that are not there as JSON, or the first of them."""
+        # A stray file may be called as version 9999999999999999999 is: the first of them tell enough.
+        return [*itertools.islice((one for one in range(first, last + 1) if one not in self.commits), 20)]
 
 
 def load_state(store: TableStore, version: int | None = None) -> TableState:
@@ -223,7 +247,9 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
             data={"table_uri": store.uri, "version": wanted, "newest": newest},
         )
     sources: dict[str, object] = {}
-    state = _replayed(store, listing, wanted, sources)
+    state = _from_newest(
+        store, listing, wanted, functools.partial(_replayed, store, listing, wanted, sources)
+    )
     if not state.metadata or not state.protocol:
         raise TableChanged(
             f"The log of {store.uri} names no schema or protocol; it is damaged.",
@@ -233,24 +259,44 @@ def load_state(store: TableStore, version: int | None = None) -> TableState:
     return state
 
 
-def _replayed(store: TableStore, listing: _Listing, wanted: int, sources: dict[str, object]) -> TableState:
-    """The state of a version from the newest checkpoint that it has, and the commits behind it: read at once.
-
-    What tells the files that it was made from from others is added to `sources`.
+def _from_newest(
+    store: TableStore, listing: _Listing, wanted: int, read: Callable[[_Checkpoint], Answer]
+) -> Answer:
+    """What `read` makes of the newest checkpoint that a version has, or of the next that says the same where that one
+    is broken: another of its version, an older one and the commits behind it, or all commits (as Spark has it,
+    "createSnapshotFromGivenOrEquivalentLogSegment").
     """
-    usable = [entry for entry in listing.checkpoints if entry[0] <= wanted]
-    number, parts = usable[-1] if usable else (-1, ())
-    _require_contiguous(store, listing, number + 1, wanted)
+    newest, *_ = listing.up_to(wanted)
+    _require_contiguous(store, listing, newest[0] + 1, wanted)
+    try:
+        return read(newest)
+    except _BrokenCheckpoint as broken:
+        whole = _list_log(store)
+        for other in whole.up_to(wanted):
+            if other != newest and not whole.missing(other[0] + 1, wanted):
+                with contextlib.suppress(_BrokenCheckpoint):
+                    return read(other)
+        raise broken.told from broken.__cause__
+
+
+def _replayed(
+    store: TableStore, listing: _Listing, wanted: int, sources: dict[str, object], checkpoint: _Checkpoint
+) -> TableState:
+    """The state of a version from a checkpoint and the commits behind it: read at once.
+
+    What tells the files that it was made from from others is added to `sources`. Raises _BrokenCheckpoint.
+    """
+    number, parts = checkpoint
     behind = [
         one
         for one in range(max(number, 0), wanted + 1)
-        if one in listing.commits and (one > number or one == wanted)
+        if one > number or (one == wanted and one in listing.commits)
     ]
     _note_sources(store, [*parts, *map(commit_path, behind)], listing, sources)
     state = TableState()
     first, rest = behind[:_AT_A_TIME], behind[_AT_A_TIME:]
     with meanwhile(store, lambda: _contents(store, first)) as contents:
-        if usable:
+        if parts:
             _note_sources(store, _load_checkpoint(store, parts, state), listing, sources)
             state.version = state.checkpoint_version = number
         following = itertools.chain(_parsed(store, first, contents()), read_commits(store, rest))
@@ -347,8 +393,12 @@ def load_next_state(store: TableStore, before: TableState) -> TableState:
 def load_tombstones(store: TableStore, version: int) -> list[RemovedFile]:
     """Every remove action that the log up to `version` still holds, in commits and the newest checkpoint."""
     listing = _list_log(store)
-    usable = [entry for entry in listing.checkpoints if entry[0] <= version]
-    found = list(_checkpoint_actions(store, usable[-1][1], ("remove",), [])) if usable else []
+    found = _from_newest(
+        store,
+        listing,
+        version,
+        lambda checkpoint: [*_checkpoint_actions(store, checkpoint[1], ("remove",), [])],
+    )
     for commit in read_commits(store, sorted(number for number in listing.commits if number <= version)):
         found += commit.read("remove")
     return [action for action in found if isinstance(action, RemovedFile)]
@@ -442,7 +492,7 @@ def _list_log(store: TableStore, start_after: str = "") -> _Listing:
         objects = {item.path: item for item in found}
         names = [item.path.rpartition("/")[2] for item in found]
     commits: set[int] = set()
-    complete: dict[int, tuple[str, ...]] = {}
+    complete: dict[int, list[tuple[str, ...]]] = {}
     parts: dict[tuple[int, int], dict[int, str]] = {}
     seen: set[int] = set()
     for name in names:
@@ -453,23 +503,23 @@ def _list_log(store: TableStore, start_after: str = "") -> _Listing:
             number = int(match[1])
             seen.add(number)
             if match[2] is None:
-                complete[number] = (path,)
+                complete.setdefault(number, []).append((path,))
             else:
                 parts.setdefault((number, int(match[3])), {})[int(match[2])] = path
         elif match := _NAMED.fullmatch(name):
             seen.add(int(match[1]))
-            complete.setdefault(int(match[1]), (path,))
+            complete.setdefault(int(match[1]), []).insert(0, (path,))
     for (number, total), known in parts.items():
         # As many as the name says first: it may say nine thousand millions.
-        if number not in complete and len(known) == total and set(known) == set(range(1, total + 1)):
-            complete[number] = tuple(known[part] for part in sorted(known))
+        if len(known) == total and set(known) == set(range(1, total + 1)):
+            complete.setdefault(number, []).insert(0, tuple(known[part] for part in sorted(known)))
     incomplete = sorted(seen - set(complete))
-    return _Listing(frozenset(commits), sorted(complete.items()), incomplete, objects)
+    checkpoints = [(number, parts) for number in sorted(complete) for parts in complete[number]]
+    return _Listing(frozenset(commits), checkpoints, incomplete, objects)
 
 
 def _require_contiguous(store: TableStore, listing: _Listing, first: int, last: int) -> None:
-    # The first of them tell enough: a stray file may be called as version 99999999999999999999 is.
-    missing = [*itertools.islice((n for n in range(first, last + 1) if n not in listing.commits), 20)]
+    missing = listing.missing(first, last)
     if not missing:
         return
     data = {
@@ -493,7 +543,10 @@ def _require_contiguous(store: TableStore, listing: _Listing, first: int, last: 
 
 
 def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState) -> list[str]:
-    """Take all that a checkpoint says into a state; the paths of the sidecars that it named."""
+    """Take all that a checkpoint says into a state; the paths of the sidecars that it named.
+
+    Raises _BrokenCheckpoint.
+    """
     sidecars: list[str] = []
     kinds = ("add", "metaData", "protocol", "txn", "domainMetadata")
     blocks: list[FileBlock] = []
@@ -505,6 +558,9 @@ def _load_checkpoint(store: TableStore, parts: Sequence[str], state: TableState)
             apart.append(found)
         else:
             state.take(found)
+    if not state.metadata or not state.protocol:
+        with _named_checkpoint(store, parts[0]):
+            raise Damaged("it names no schema or protocol")
     files = ActiveFiles.in_blocks(blocks)
     state.files = (files if files.are_different else ActiveFiles().after(files)).after(apart)
     state.metadata_place = f"checkpoint {parts[0]}"
@@ -518,7 +574,7 @@ def _checkpoint_actions(
     """The actions of these kinds in a checkpoint: its parts first, then the sidecars that they name, whose paths are
     added to `opened`. Files that Parquet names come many at a time, as columns of active files.
 
-    Raises TableChanged, naming the file, where one is missing or damaged.
+    Raises _BrokenCheckpoint, naming the file, where one is missing or damaged.
     """
     sidecars: list[str] = []
     for part in parts:
@@ -537,21 +593,20 @@ def _checkpoint_actions(
 
 @contextlib.contextmanager
 def _named_checkpoint(store: TableStore, part: str) -> Iterator[None]:
-    data = {"table_uri": store.uri, "checkpoint": part}
+    damaged = f"The checkpoint {part} in the log of {store.uri} is damaged"
     try:
         yield
     except FileNotFoundError as error:
-        raise TableChanged(
-            f"A checkpoint in the log of {store.uri} lacks a part: {part} is missing.", data=data
-        ) from error
+        said = f"A checkpoint in the log of {store.uri} lacks a part: {part} is missing."
+        raise _broken(store, part, said) from error
     except Damaged as damage:
-        raise TableChanged(
-            f"The checkpoint {part} in the log of {store.uri} is damaged: {damage.message}.", data=data
-        ) from damage
+        raise _broken(store, part, f"{damaged}: {damage.message}.") from damage
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise TableChanged(
-            f"The checkpoint {part} in the log of {store.uri} is damaged: {error}", data=data
-        ) from error
+        raise _broken(store, part, f"{damaged}: {error}") from error
+
+
+def _broken(store: TableStore, part: str, said: str) -> _BrokenCheckpoint:
+    return _BrokenCheckpoint(TableChanged(said, data={"table_uri": store.uri, "checkpoint": part}))
 
 
 def _json_actions(content: bytes, kinds: Sequence[str], sidecars: list[str]) -> Iterator[Action]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from merging import delta
+from merging.delta.log import load_tombstones
 from merging.errors import TableChanged, TableNotFound
 from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import Merger, changed, own_rows, sample, sorted_rows
@@ -269,11 +270,95 @@ def test_a_damaged_commit_is_named(long_table: str, content: str) -> None:
         delta.open_snapshot(long_table)
 
 
-def test_a_damaged_checkpoint_is_named(long_table: str) -> None:
-    whole = log_file(long_table, f"{6:020d}.checkpoint.parquet")
+def cut(whole: Path) -> None:
     whole.write_bytes(whole.read_bytes()[:200])
-    with pytest.raises(TableChanged, match=r"checkpoint .* is damaged"):
-        delta.open_snapshot(long_table)
+
+
+def without_actions(whole: Path) -> None:
+    pq.write_table(pq.read_table(whole).slice(0, 0), whole)
+
+
+def without(kind: str) -> Callable[[Path], None]:
+    def leave_out(whole: Path) -> None:
+        pq.write_table(pq.read_table(whole).drop_columns([kind]), whole)
+
+    return leave_out
+
+
+def as_v2(lines: list[dict[str, Any]]) -> Callable[[Path], None]:
+    """Instead of it a V2 checkpoint of these lines."""
+
+    def put(whole: Path) -> None:
+        named = whole.with_name(f"{6:020d}.checkpoint.{uuid.uuid4()}.json")
+        named.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        whole.unlink()
+
+    return put
+
+
+BROKEN: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda whole: whole.write_bytes(b""),
+    "cut": cut,
+    "no Parquet": lambda whole: whole.write_text("{}"),
+    "without actions": without_actions,
+    "without protocol": without("protocol"),
+    "without metadata": without("metaData"),
+    "V2 that is empty": as_v2([]),
+    "V2 without its sidecar": as_v2(
+        [{"checkpointMetadata": {"version": 6}}, {"sidecar": {"path": "gone.parquet", "sizeInBytes": 1}}]
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_what_a_broken_checkpoint_said_is_found_in_the_commits(long_table: str, how: str) -> None:
+    rows = {version: own_rows(long_table, version=version) for version in (5, 6, 8, 11)}
+    removed = tombstones(long_table)
+    copy = str(shutil.copytree(long_table, f"{long_table}-copy"))
+    BROKEN[how](log_file(copy, f"{6:020d}.checkpoint.parquet"))
+    assert {version: own_rows(copy, version=version) for version in rows} == rows
+    assert tombstones(copy) == removed
+    again = delta.open_snapshot(copy)
+    assert again.state.transactions == delta.open_snapshot(long_table).state.transactions
+    # Where one commit is gone, nothing else says what it said.
+    commit_file(copy, 4).unlink()
+    other = str(shutil.copytree(copy, f"{copy}-other"))
+    with pytest.raises(TableChanged, match=r"checkpoint .* (is damaged|lacks a part)"):
+        delta.open_snapshot(other)
+
+
+def tombstones(uri: str) -> set[str]:
+    return {removed.path for removed in load_tombstones(LocalStore(Path(uri)), 11)}
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "without actions"])
+def test_an_older_checkpoint_says_what_a_broken_one_said(long_table: str, how: str) -> None:
+    deltalake.DeltaTable(long_table).create_checkpoint()
+    expected = own_rows(long_table)
+    for version in range(6):
+        commit_file(long_table, version).unlink()
+    copy = str(shutil.copytree(long_table, f"{long_table}-copy"))
+    BROKEN[how](log_file(copy, f"{11:020d}.checkpoint.parquet"))
+    assert own_rows(copy) == expected
+
+
+@pytest.mark.parametrize("broken", ["first", "last", "classic"])
+def test_of_several_checkpoints_of_one_version_one_is_enough(long_table: str, broken: str) -> None:
+    whole = log_file(long_table, f"{6:020d}.checkpoint.parquet")
+    expected = own_rows(long_table)
+    named = {
+        name: whole.with_name(f"{6:020d}.checkpoint.{digit * 8}-0000-0000-0000-000000000000.parquet")
+        for name, digit in (("first", "0"), ("last", "f"))
+    }
+    for path in named.values():
+        shutil.copy(whole, path)
+    for version in range(6):
+        commit_file(long_table, version).unlink()
+    copy = str(shutil.copytree(long_table, f"{long_table}-copy"))
+    for name, path in {**named, "classic": whole}.items():
+        if name != broken:
+            log_file(copy, path.name).write_bytes(b"PAR1")
+    assert own_rows(copy) == expected
 
 
 @pytest.fixture
@@ -338,8 +423,7 @@ def test_a_checkpoint_that_came_since_is_not_read_but_known_from_now_on(
     opened = delta.open_snapshot(long_table)
     assert (opened.version, opened.state.checkpoint_version, read) == (11, 11, [])
     log_file(long_table, f"{11:020d}.checkpoint.parquet").write_bytes(b"PAR1")
-    with pytest.raises(TableChanged, match=r"checkpoint .* is damaged"):
-        delta.open_snapshot(long_table)
+    assert delta.open_snapshot(long_table).state.checkpoint_version == 6
 
 
 def test_a_version_of_which_only_a_checkpoint_is_left_is_the_newest(long_table: str) -> None:

@@ -142,10 +142,15 @@ def fitted(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
         return pa.nulls(len(column), target), ~unlike
     try:
         cast = column.cast(target)
-        if pa.types.is_floating(column.type) and not pa.types.is_null(target):
+        if pa.types.is_floating(column.type):
             back = cast.cast(column.type)
             same = pc.or_kleene(pc.equal(back, column), pc.and_(pc.is_nan(back), pc.is_nan(column)))
             unlike |= ~_as_mask(pc.or_kleene(same, pc.is_null(column)).fill_null(False))
+        elif pa.types.is_decimal(column.type) and pa.types.is_floating(target):
+            # More digits may be those of its neighbour; Arrow's way back is no witness, since it rounds, too.
+            digits = 6 if pa.types.is_float32(target) else 15
+            beyond = 10.0 ** (digits - column.type.scale)
+            unlike |= _as_mask(pc.greater_equal(pc.abs(cast), beyond).fill_null(False))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return pa.nulls(len(column), target), ~unlike
     return cast, unlike

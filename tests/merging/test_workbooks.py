@@ -285,6 +285,8 @@ NUMBERS = [
     ("e", "1E-7", Decimal("0.0000001")),
     ("e", "12345678901.123456789012345678", Decimal("12345678901.123456789012345678")),
     ("d", "1.5E3", Decimal("1500")),
+    ("d", "12345.670000000013", Decimal("12345.67")),
+    ("e", "1234567890123.9998", Decimal("1234567890124")),
     ("a", "4.9999999999999996", 5),
     ("a", "1.2E+1", 12),
     ("c", "0.30000000000000004", 0.30000000000000004),
@@ -329,6 +331,33 @@ def test_fd10_decimals_that_may_be_rounded_are_refused(world: World) -> None:
         assert problems(world, path)[0][:3] == (2, "e", "wrong_type")
     path = workbook(world.folder / "x.xlsx", rows_with("d", '<c r="B2"><v>3.305</v></c>'))
     assert problems(world, path)[0][:3] == (2, "d", "decimal_does_not_fit")
+
+
+LONG_NUMBERS = [
+    ("n", "1234567890123456.5"),
+    ("n", "9007199254740993.5"),
+    ("n", "12345678901234.567"),
+    ("n", "12345678901234567.890123456789"),
+    ("d", "12345678901234.567"),
+    ("d", "1234567890123.995"),
+    ("d", "1234567890123.4560000000000000000001"),
+    ("d", "3.30000000000000001234"),
+    ("e", "0.1234567890123456789"),
+    ("e", "0.12345678901234567890123456789"),
+    ("e", "1234567890123.995"),
+]
+
+
+@pytest.mark.parametrize(("column", "written"), LONG_NUMBERS)
+def test_fd10_no_digit_of_a_long_number_is_lost(tmp_path: Path, column: str, written: str) -> None:
+    kinds = {"n": pa.int64(), "d": pa.decimal128(38, 2), "e": pa.decimal128(38, 18)}
+    world = World(
+        tmp_path, "merge-on-read", schema=pa.schema([("id", pa.int64()), (column, kinds[column])]), rows=[]
+    )
+    path = workbook(tmp_path / "x.xlsx", rows_with(column, f'<c r="B2"><v>{written}</v></c>'))
+    [(line, where, _, message)] = problems(world, path)
+    assert (line, where) == (2, column)
+    assert written in message
 
 
 def naive(*parts: int) -> datetime.datetime:

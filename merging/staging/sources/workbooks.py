@@ -6,6 +6,7 @@ cannot be told exactly it is refused by its name; a text in it (format Text) say
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -40,7 +41,9 @@ from merging.staging.sources.spreadsheets import Sheet, SheetCell, Workbook, cel
 
 SPREADSHEET_DIGITS = 15
 """What Excel computes with and shows ("Excel specifications and limits": number precision)."""
-_NOISE_DIGITS = 13
+_ZEROS_OF_NOISE = 2
+_STEPS_OF_NOISE = 4
+_ZEROS_BY_NO_CHANCE = 4
 _DOUBLE_DIGITS = 17
 _LARGEST_EXACT = 2**53
 _LAST_SERIAL = {False: 2_958_465, True: 2_957_003}
@@ -308,9 +311,9 @@ def _exact(text: str, number: Decimal, scale: int) -> str:
 
     A spreadsheet keeps 15 digits and stores doubles: 3.3000000000000003 is 3.3, and what fills 16 or 17 digits may be
     a longer number that was rounded, which is refused. More digits, or digits that no double is written with, were
-    written by somebody who has them all.
+    written by somebody who has them all, and are taken as they are, or refused where they do not fit.
     """
-    digits = len(number.normalize().as_tuple().digits)
+    digits = _digits(number)
     exponent = "e" in text.lower()
     if digits <= SPREADSHEET_DIGITS:
         if exponent and abs(number) >= 10**SPREADSHEET_DIGITS:
@@ -318,24 +321,31 @@ def _exact(text: str, number: Decimal, scale: int) -> str:
                 f"holds {text}, of which a spreadsheet keeps {SPREADSHEET_DIGITS} digits; {_AS_TEXT}."
             )
         return format(number, "f")
+    fits = len(format(number, "f").partition(".")[2].rstrip("0")) <= scale
+    has_all = digits > _DOUBLE_DIGITS or (fits and not _written_from_double(text, number))
     short = Decimal(format(float(text), f".{SPREADSHEET_DIGITS}g"))
-    if not _fits(number, scale):
-        return format(short if _fits(short, scale) else number, "f")
-    if digits > _DOUBLE_DIGITS or not _written_from_double(text, number):
-        return format(number, "f")
-    noise = abs(number) < 10**SPREADSHEET_DIGITS and len(short.normalize().as_tuple().digits) <= _NOISE_DIGITS
-    if noise:
+    if not has_all and abs(number) < 10**SPREADSHEET_DIGITS and _is_noise(float(text), short):
         return format(short, "f")
-    if number == number.to_integral_value() and abs(number) <= _LARGEST_EXACT:
+    if has_all or not fits or (number == number.to_integral_value() and abs(number) <= _LARGEST_EXACT):
         return format(number, "f")
     raise Refused(
         f"holds {text}, but a spreadsheet keeps {SPREADSHEET_DIGITS} digits, so it may have been rounded; {_AS_TEXT}."
     )
 
 
-def _fits(number: Decimal, scale: int) -> bool:
-    exponent = number.normalize().as_tuple().exponent
-    return isinstance(exponent, int) and -exponent <= scale
+def _digits(number: Decimal) -> int:
+    """How many digits it has from the first to the last that is not zero, however many."""
+    return len("".join(map(str, number.as_tuple().digits)).strip("0"))
+
+
+def _is_noise(value: float, short: Decimal) -> bool:
+    """Whether what a number has beyond its 15 digits is what calculations with doubles leave: these end in zeros, and
+    where those may be by chance, it is a few of the smallest steps of a double away from them.
+    """
+    zeros = SPREADSHEET_DIGITS - _digits(short)
+    return zeros >= _ZEROS_BY_NO_CHANCE or (
+        zeros >= _ZEROS_OF_NOISE and abs(value - float(short)) <= _STEPS_OF_NOISE * math.ulp(value)
+    )
 
 
 def _written_from_double(text: str, number: Decimal) -> bool:

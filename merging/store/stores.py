@@ -309,9 +309,9 @@ class LocalStore:
         return escape_glob(self._full(path))
 
     def relative(self, path: str) -> str:
-        if path.startswith("file:"):
-            path = "/" + path.removeprefix("file:").removeprefix("//localhost").lstrip("/")
-        return path.removeprefix(self._prefix)
+        if path[:5].lower() == "file:":
+            path = "/" + path[5:].removeprefix("//localhost").lstrip("/")
+        return path.removeprefix(self._prefix).lstrip("/") if path.startswith(self._prefix) else path
 
 
 class SealedStore(LocalStore):

@@ -5,8 +5,10 @@ What deletes is split in two: finding (which is also the dry run and the report)
 
 from __future__ import annotations
 
+import os
+import posixpath
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from merging.delta.log import list_commits, load_tombstones, read_commits
 from merging.delta.snapshot import Snapshot
@@ -107,17 +109,31 @@ def named_files(snapshot: Snapshot) -> set[str]:
 def _needed(snapshot: Snapshot, protect: Iterable[Snapshot], horizon: int) -> set[str]:
     keep: set[str] = set()
     for kept in (snapshot, *protect):
-        keep |= named_files(kept)
+        keep |= {name for file in kept.files for place in file.places for name in _names(kept.store, place)}
     return keep | _recently_removed(snapshot.store, snapshot, horizon)
 
 
 def _recently_removed(store: TableStore, snapshot: Snapshot, horizon: int) -> set[str]:
     return {
-        store.relative(place)
+        name
         for removed in load_tombstones(store, snapshot.version)
         if removed.deleted_ms >= horizon
         for place in removed.places
+        for name in _names(store, place)
     }
+
+
+def _names(store: TableStore, place: str) -> Iterator[str]:
+    """The names by which a walk may come by a file that the log spells so: paths lead through links, ``.`` and ``..``,
+    and no walk does.
+    """
+    path = store.relative(place)
+    yield path
+    yield posixpath.normpath(path)
+    if store.is_local:
+        yield os.path.relpath(
+            os.path.realpath(os.path.join(store.uri, path)), start=os.path.realpath(store.uri)
+        )
 
 
 def _spared(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -101,6 +102,47 @@ def test_vacuum_deletes_what_no_kept_version_needs(worn_table: str, merger: Merg
     delta.vacuum(snapshot, retention_hours=0, now_ms=FAR)
     assert stored(worn_table) == {snapshot.files[0].path, "_staging/kept.parquet"}
     assert_all_readers_agree(worn_table)
+
+
+SPELLED: dict[str, Callable[[str, str], str]] = {
+    "dot": lambda root, path: f"./{path}",
+    "two slashes": lambda root, path: f"here//{path}",
+    "up": lambda root, path: f"here/../{path}",
+    "through a link": lambda root, path: f"linked/{path}",
+    "absolute": lambda root, path: f"{root}/{path}",
+    "absolute with two slashes": lambda root, path: f"file://{root}//{path}",
+    "absolute with a dot": lambda root, path: f"file:{root}/./{path}",
+    "absolute up": lambda root, path: f"file://{root}/here/../{path}",
+    "absolute through a link": lambda root, path: f"file://{root}/linked/{path}",
+    "capitals": lambda root, path: f"FILE://{root}/{path}",
+}
+
+
+@pytest.mark.in_folder
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("spelling", SPELLED)
+def test_vacuum_spares_what_the_log_spells_otherwise(
+    spelling: str, removed: bool, make_table: Callable[..., str]
+) -> None:
+    root = Path(make_table(sample(6)))
+    (root / "here").mkdir()
+    (root / "linked").symlink_to(root)
+    log = root / "_delta_log" / f"{0:020d}.json"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    [add] = [line["add"] for line in lines if "add" in line]
+    path = add["path"]
+    if spelling == "two slashes":
+        (root / path).rename(root / "here" / path)
+    add["path"] = SPELLED[spelling](str(root), path)
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    later = 10**14
+    if removed:
+        remove = {"path": add["path"], "deletionTimestamp": later, "dataChange": True}
+        commit = root / "_delta_log" / f"{1:020d}.json"
+        commit.write_text(json.dumps({"remove": remove}) + "\n")
+    snapshot = delta.open_snapshot(str(root))
+    assert delta.vacuum(snapshot, retention_hours=0, now_ms=later) == ()
+    assert len(own_rows(str(root), version=0)) == 6
 
 
 @pytest.mark.in_folder

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -45,6 +45,7 @@ _LARGEST = 16 << 20  # bytes of a page, unpacked; writers end them at one or two
 _MOST_ROWS = 1 << 24  # of a page: more than that are no rows but damage
 _COMPARED = 16  # bytes of a value, in all places at once; those that are left are looked at one by one
 _LENGTH = 4  # bytes that tell how long a text is
+_NUMBERS = {4: "<u4", 8: "<u8"}  # values of so many bytes are compared as one
 MAGIC = b"PAR1"
 _HEADER_BYTES = (1 << 8, 1 << 14, 1 << 20)
 
@@ -156,83 +157,111 @@ def _header(read: ReadAt, at: int) -> tuple[Struct, int]:
 
 
 @dataclass(frozen=True)
-class Dictionary:
-    """The values of a dictionary, encoded plainly, and where each begins: the first in its data, and the end of it."""
+class Plain:
+    """Values encoded plainly, one behind the other: a dictionary, or those of a page. Raises BadThrift where the data
+    has no room for as many."""
 
     leaf: Leaf
-    data: bytes
-    places: np.ndarray
+    data: bytes | memoryview
+    count: int
 
-    def __len__(self) -> int:
-        return len(self.places) - 1
+    def __post_init__(self) -> None:
+        least = self.head or self.leaf.width
+        # Before room is made for what a damaged file states.
+        if not 0 <= self.count * least <= len(self.data) or (self.count and not least):
+            raise BadThrift("a page holds fewer values than it says")
 
-    def __getitem__(self, place: int) -> bytes:
-        if not 0 <= place < len(self):
-            raise BadThrift("a page names a value that its dictionary lacks")
-        return self.data[self.places[place] + self._head : self.places[place + 1]]
+    @property
+    def head(self) -> int:
+        """How many bytes tell how long a value is."""
+        return _LENGTH if self.leaf.kind == _BYTE_ARRAY else 0
 
-    def find(self, value: bytes) -> int | None:
-        """The place of a value, if it has one."""
-        found = np.flatnonzero(np.diff(self.places) == self._head + len(value))
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Where each begins, and where the last one ends."""
+        if not self.head:
+            return np.arange(self.count + 1, dtype=np.int64) * self.leaf.width
+        places = np.zeros(self.count + 1, np.int64)
+        if self.count:
+            np.cumsum(_lengths(self.data, self.count) + _LENGTH, out=places[1:])
+        if places[-1] > len(self.data):
+            raise BadThrift("a page holds fewer values than it says")
+        return places
+
+    def where(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where those at the places begin, with their lengths, and end. Raises BadThrift."""
+        if self.head:
+            return self.places[places], self.places[places + 1]
+        return places * self.leaf.width, (places + 1) * self.leaf.width
+
+    def find(self, value: bytes) -> list[int]:
+        """The places of a value. Raises BadThrift."""
+        if self.leaf.width in _NUMBERS and len(value) == self.leaf.width:
+            kind = _NUMBERS[self.leaf.width]
+            held = np.frombuffer(self.data, kind, self.count)
+            return np.flatnonzero(held == np.frombuffer(value, kind)).tolist()
+        found = np.flatnonzero(np.diff(self.places) == self.head + len(value))
         held = np.frombuffer(self.data, np.uint8)
         for place, byte in enumerate(value[:_COMPARED]):
-            found = found[held[self.places[found] + self._head + place] == byte]
-        return next((place for place in found.tolist() if self[place] == value), None)
+            found = found[held[self.places[found] + self.head + place] == byte]
+        begins, ends = (some.tolist() for some in self.where(found))
+        places = zip(found.tolist(), begins, ends, strict=True)
+        return [place for place, begin, end in places if self.data[begin + self.head : end] == value]
 
-    def without(self, gone: np.ndarray) -> bytes:
-        """The data with other values at these places, which no row names. Raises NotTaken if nothing is left."""
-        left = np.ones(len(self), np.bool_)
+    def instead_of(self, gone: np.ndarray) -> bytes:
+        """The data of a dictionary with other values at these places, which no row names. Raises BadThrift, NotTaken if
+        nothing is left."""
+        left = np.ones(self.count, np.bool_)
         left[gone] = False
         if not left.any():
             raise NotTaken("nothing of a dictionary is left")
         kept = []
         copied = 0
-        ends = self.places[gone + 1].tolist()
-        for begin, end, instead in zip(self.places[gone].tolist(), ends, self._instead(left), strict=False):
+        begins, ends = (some.tolist() for some in self.where(gone))
+        for begin, end, instead in zip(begins, ends, self._others(left), strict=False):
             kept += [self.data[copied:begin], instead]
             copied = end
         return b"".join([*kept, self.data[copied:]])
 
-    def _instead(self, left: np.ndarray) -> Iterator[bytes]:
+    def _others(self, left: np.ndarray) -> Iterator[bytes | memoryview]:
         """Values to stand where none is to be: of numbers one of those that are left; texts that stand nowhere else.
 
         Who takes a dictionary over as it is (`read_dictionary` of Arrow, for texts alone) has each of its values once,
         and takes a second one for the next.
         """
-        other = int(left.argmax())
-        if self.leaf.kind != _BYTE_ARRAY:
-            yield from itertools.repeat(self.data[self.places[other] : self.places[other + 1]])
-        short = np.flatnonzero(np.diff(self.places) <= _LENGTH + len(str(2 * len(self))))
-        held = {self[place] for place in short.tolist()}
+        if not self.head:
+            other = int(left.argmax()) * self.leaf.width
+            yield from itertools.repeat(self.data[other : other + self.leaf.width])
+        short = np.flatnonzero(np.diff(self.places) <= _LENGTH + len(str(2 * self.count)))
+        places = zip(*(some.tolist() for some in self.where(short)), strict=True)
+        held = {bytes(self.data[begin + _LENGTH : end]) for begin, end in places}
         for number in itertools.count():
             text = b"%d" % number
             if text not in held:
                 yield struct.pack("<I", len(text)) + text
 
-    @property
-    def _head(self) -> int:
-        return _LENGTH if self.leaf.kind == _BYTE_ARRAY else 0
-
 
 class Values:
     """The values of one column chunk: how they are packed, and the dictionary that its pages name them by."""
 
-    def __init__(self, leaf: Leaf, codec: int) -> None:
+    def __init__(self, leaf: Leaf, codec: int, asked: Set[bytes] = frozenset()) -> None:
         if codec not in _CODECS:
             raise NotTaken(f"codec {codec}")
         name = _CODECS[codec]
         self.leaf = leaf
+        self.asked = asked
+        """Those of which it is to be known whether one goes."""
         self._codec = None if name is None else pa.Codec(name)
         self._dictionary: tuple[StoredPage, Callable[[], bytes]] | None = None
-        self.went: set[int] = set()
-        """The places in the dictionary of what was taken out of pages."""
+        self.went: list[np.ndarray] = []
+        """The places in the dictionary of what was taken out of pages, of each page by itself."""
 
     def name_dictionary(self, page: StoredPage, body: Callable[[], bytes]) -> None:
         """Say what the dictionary of the chunk is, and how to read it."""
         self._dictionary = page, body
 
     @cached_property
-    def dictionary(self) -> Dictionary:
+    def dictionary(self) -> Plain:
         """The values of the dictionary."""
         if self._dictionary is None:
             raise NotTaken("a page without its dictionary")
@@ -241,24 +270,29 @@ class Values:
         if stated.get((2, I32)) not in (_PLAIN, _PLAIN_DICTIONARY):
             raise NotTaken("encoding of the dictionary")
         data = self.unpacked(body(), page.header[2, I32])
-        return Dictionary(self.leaf, data, places_of(self.leaf, data, stated[1, I32]))
+        return Plain(self.leaf, data, stated[1, I32])
 
-    def unpacked(self, body: bytes, size: int) -> bytes:
+    @cached_property
+    def asked_places(self) -> list[tuple[int, bytes]]:
+        """Where the dictionary has those that are asked for."""
+        return [(place, value) for value in self.asked for place in self.dictionary.find(value)]
+
+    def unpacked(self, body: bytes, size: int) -> memoryview:
         """The bytes of a body of this size."""
         if not 0 <= size <= _LARGEST:
             raise NotTaken("a page of that size")
         if self._codec is None:
-            return body
+            return memoryview(body)
         if not size:
-            return b""
+            return memoryview(b"")
         try:
             # Of what a body lacks of the stated size, pa.Codec gives whatever is in memory.
             if self._codec.name == "gzip":
-                data = zlib.decompress(body, zlib.MAX_WBITS | 16, size)
+                data = memoryview(zlib.decompress(body, zlib.MAX_WBITS | 16, size))
             elif self._codec.name == "snappy" and read_varint(body, 0)[0] != size:
                 raise NotTaken("a page of another size than it states")
             else:
-                data = bytes(self._codec.decompress(body, size, asbytes=True))
+                data = memoryview(self._codec.decompress(body, size)).cast("B")
         except (pa.ArrowException, OSError, zlib.error) as error:
             raise NotTaken("a page that cannot be unpacked") from error
         if len(data) != size:
@@ -274,39 +308,44 @@ class Values:
 class Naming:
     """Places in a dictionary, as a page has them in runs."""
 
-    data: bytes
-    width: int
+    data: bytes | memoryview
     count: int
 
     def places(self) -> np.ndarray:
         """Those places. Raises BadThrift."""
-        return runs.read_all(self.data, self.width, self.count)
+        return runs.read_all(self.data[1:], self.data[0], self.count)
 
 
 @dataclass
 class Taken:
     """What is left of a page, and what was in the rows that are gone.
 
-    `page` is its header and body, `unpacked` how many bytes that is before it is packed. `nulls` went with the rows;
-    `all_null` tells that nothing else is left. `lost` are those of the values asked for that went and that it does not
-    hold any more. `naming` are the places in the dictionary that it still names, if it names any.
+    `page` is its header and body, `stored` where these are in it, `unpacked` how many bytes that is before it is
+    packed. `nulls` went with the rows; `all_null` tells that nothing else is left. `went` are those of the values asked
+    for that were in the rows: it may hold them still. `naming` are the places in the dictionary that it still names, if
+    it names any.
     """
 
-    page: bytes = b""
-    rows: int = 0
-    nulls: int = 0
-    all_null: bool = False
-    lost: set[bytes] = field(default_factory=set)
-    unpacked: int = 0
-    naming: Naming | None = None
+    page: bytes
+    stored: StoredPage
+    unpacked: int
+    nulls: int
+    all_null: bool
+    went: Set[bytes]
+    naming: Naming | None
+
+    @property
+    def body(self) -> bytes:
+        """The page without its header."""
+        return self.page[self.stored.body :]
 
 
 @dataclass(frozen=True)
 class _Open:
     """The body of a data page, unpacked: its definition levels, its values and how those are encoded."""
 
-    levels: bytes
-    data: bytes
+    levels: bytes | memoryview
+    data: memoryview
     encoding: int
     packed: bool
 
@@ -320,9 +359,9 @@ def _open(values: Values, page: StoredPage, body: bytes) -> _Open:
         if stated.get((6, I32), 0):
             raise NotTaken("levels of lists")
         packed = (7, FALSE) not in stated
-        data = body[split:]
+        data = memoryview(body)[split:]
         if packed:
-            data = values.unpacked(data, page.header[2, I32] - split)
+            data = values.unpacked(body[split:], page.header[2, I32] - split)
         return _Open(body[:split], data, stated[4, I32], packed)
     stated = page.header[5, STRUCT]
     data = values.unpacked(body, page.header[2, I32])
@@ -334,22 +373,20 @@ def _open(values: Values, page: StoredPage, body: bytes) -> _Open:
     return _Open(data[4:end], data[end:], stated[2, I32], True)
 
 
-def take_out(values: Values, page: StoredPage, body: bytes, gone: Sequence[int], asked: set[bytes]) -> Taken:
-    """A data page without the rows at the places `gone` (ascending); `asked` are values of which it is to be known
-    whether any is left where one goes. Raises NotTaken, BadThrift.
-    """
+def take_out(values: Values, page: StoredPage, body: bytes, gone: np.ndarray) -> Taken:
+    """A data page without the rows at the places `gone` (ascending, not all of them). Raises NotTaken, BadThrift."""
     was = _open(values, page, body)
-    levels, among, present, nulls = _without_levels(values.leaf, was.levels, page.rows, gone)
-    data, lost = _without_values(values, was.data, was.encoding, present, among, asked)
-    taken = Taken(rows=page.rows - len(gone), nulls=nulls, all_null=present == len(among), lost=lost)
-    if was.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY) and not taken.all_null:
-        taken.naming = Naming(data[1:], data[0], present - len(among))
+    levels, among, present = _without_levels(values.leaf, was.levels, page.rows, gone)
+    data, went = _without_values(values, was.data, was.encoding, present, among)
+    rows, nulls = page.rows - len(gone), len(gone) - len(among)
+    names = was.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY) and present > len(among)
+    left = Naming(data, present - len(among)) if names else None
     header: Struct = dict(page.header)
     place = (8, STRUCT) if page.kind == DATA_V2 else (5, STRUCT)
     stated: Struct = dict(header[place])
-    stated[1, I32] = taken.rows
+    stated[1, I32] = rows
     if page.kind == DATA_V2:
-        stated[3, I32] = taken.rows
+        stated[3, I32] = rows
         stated[2, I32] = stated.get((2, I32), 0) - nulls
         stated[5, I32] = len(levels)
         stated.pop((8, STRUCT), None)
@@ -358,16 +395,22 @@ def take_out(values: Values, page: StoredPage, body: bytes, gone: Sequence[int],
     else:
         stated.pop((5, STRUCT), None)
         if values.leaf.levels:
-            data = len(levels).to_bytes(4, "little") + levels + data
+            data = b"".join([len(levels).to_bytes(4, "little"), levels, data])
         packed, unpacked = values.packed(data), len(data)
     header[place] = stated
     header[2, I32], header[3, I32] = unpacked, len(packed)
     if (4, I32) in header:
         header[4, I32] = _signed(zlib.crc32(packed))
     written = write_struct(header)
-    taken.page = written + packed
-    taken.unpacked = len(written) + unpacked
-    return taken
+    return Taken(
+        written + packed,
+        StoredPage(header, 0, len(written), len(written) + len(packed), rows),
+        len(written) + unpacked,
+        nulls,
+        present == len(among),
+        went,
+        left,
+    )
 
 
 def naming(values: Values, page: StoredPage, body: bytes) -> Naming | None:
@@ -376,12 +419,12 @@ def naming(values: Values, page: StoredPage, body: bytes) -> Naming | None:
     if opened.encoding not in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
         return None
     count = _present(values.leaf, opened.levels, page.rows)
-    return Naming(opened.data[1:], opened.data[0], count) if count else None
+    return Naming(opened.data, count) if count else None
 
 
 def without_values(values: Values, page: StoredPage, places: np.ndarray) -> bytes:
     """The dictionary page, header first, with another of its values at those places. NotTaken if it has none."""
-    data = values.dictionary.without(places)
+    data = values.dictionary.instead_of(places)
     packed = values.packed(data)
     header: Struct = {**page.header, (2, I32): len(data), (3, I32): len(packed)}
     if (7, STRUCT) in header:  # it may have said that it is sorted
@@ -397,15 +440,15 @@ def holds(values: Values, page: StoredPage, body: bytes, value: bytes) -> bool:
     count = _present(leaf, opened.levels, page.rows)
     data = opened.data
     if opened.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
-        place = values.dictionary.find(value)
-        return bool(count) and place is not None and runs.holds(data[1:], data[0], count, place)
+        found = values.dictionary.find(value)
+        return bool(count) and any(runs.holds(data[1:], data[0], count, place) for place in found)
     if opened.encoding == _RLE and leaf.kind == _BOOLEAN:
         return runs.holds(data[4:], 1, count, value[0])
     if opened.encoding != _PLAIN:
         raise NotTaken(f"encoding {opened.encoding}")
     if leaf.kind == _BOOLEAN:
         return value[0] in np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:count]
-    return _stands_in(data, places_of(leaf, data, count), leaf, value)
+    return bool(Plain(leaf, data, count).find(value))
 
 
 def _signed(number: int) -> int:
@@ -413,121 +456,63 @@ def _signed(number: int) -> int:
 
 
 def _without_levels(
-    leaf: Leaf, levels: bytes, rows: int, gone: Sequence[int]
-) -> tuple[bytes, Sequence[int], int, int]:
-    """The definition levels without those rows; the places of their values among those that are there, how many are
-    there, and how many of the rows have none."""
+    leaf: Leaf, levels: bytes | memoryview, rows: int, gone: np.ndarray
+) -> tuple[bytes, np.ndarray, int]:
+    """The definition levels without those rows, the places of their values among those that are there, and how many of
+    these there are."""
     if not leaf.levels:
-        return levels, gone, rows, 0
-    kept, taken = runs.take_out(levels, leaf.level_bits, rows, gone)
-    nulls = sum(level != leaf.levels for level in taken)
+        return bytes(levels), gone, rows
     if _is_whole(levels, leaf, rows):
-        return kept, gone, rows, 0
+        return runs.run_of(leaf.levels, leaf.level_bits, rows - len(gone)), gone, rows
+    kept, taken = runs.take_out(levels, leaf.level_bits, rows, gone)
     there = runs.read_all(levels, leaf.level_bits, rows) == leaf.levels
-    before = np.cumsum(there) - 1
-    among = [int(before[place]) for place in gone if there[place]]
-    return kept, among, int(there.sum()), nulls
+    among = (np.cumsum(there) - 1)[gone[taken == leaf.levels]]
+    return kept, among, int(there.sum())
 
 
-def _present(leaf: Leaf, levels: bytes, rows: int) -> int:
+def _present(leaf: Leaf, levels: bytes | memoryview, rows: int) -> int:
     """How many of the rows have a value."""
     if not leaf.levels or _is_whole(levels, leaf, rows):
         return rows
     return int((runs.read_all(levels, leaf.level_bits, rows) == leaf.levels).sum())
 
 
-def _is_whole(levels: bytes, leaf: Leaf, rows: int) -> bool:
+def _is_whole(levels: bytes | memoryview, leaf: Leaf, rows: int) -> bool:
     """Whether the levels are one run that says that all is there."""
     head = runs.run_of(leaf.levels, leaf.level_bits, rows)
     return levels[: len(head)] == head
 
 
 def _without_values(
-    values: Values, data: bytes, encoding: int, count: int, gone: Sequence[int], asked: set[bytes]
-) -> tuple[bytes, set[bytes]]:
-    """The data without the values at those places, and which of those asked for went with none left."""
-    if not gone:
-        return data, set()
-    leaf = values.leaf
+    values: Values, data: memoryview, encoding: int, count: int, gone: np.ndarray
+) -> tuple[bytes, Set[bytes]]:
+    """The data without the values at those places, and which of those asked for were there."""
+    if not len(gone):
+        return bytes(data), frozenset()
+    leaf, asked = values.leaf, values.asked
     if encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
-        width = data[0]
-        kept, places = runs.take_out(data[1:], width, count, gone)
-        values.went.update(places)
-        if not asked:
-            return data[:1] + kept, set()
-        known = values.dictionary
-        bounding = {place: value for place in set(places) if (value := known[place]) in asked}
-        left = runs.read_all(kept, width, count - len(gone)) if bounding else ()
-        return data[:1] + kept, {value for place, value in bounding.items() if place not in left}
+        kept, places = runs.take_out(data[1:], data[0], count, gone)
+        values.went.append(places)
+        went = {value for place, value in values.asked_places if (places == place).any()}
+        return bytes(data[:1]) + kept, went
     if encoding == _RLE and leaf.kind == _BOOLEAN:
         kept, taken = runs.take_out(data[4:], 1, count, gone)
-        lost = {
-            bytes([one])
-            for one in set(taken)
-            if bytes([one]) in asked and not runs.holds(kept, 1, count - len(gone), one)
-        }
-        return len(kept).to_bytes(4, "little") + kept, lost
+        return len(kept).to_bytes(4, "little") + kept, asked & {bytes([one]) for one in taken.tolist()}
     if encoding != _PLAIN:
         raise NotTaken(f"encoding {encoding}")
     if leaf.kind == _BOOLEAN:
-        return _without_booleans(data, count, gone, asked)
-    return _without_plain(leaf, data, count, np.array(gone), asked)
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:count]
+        if len(bits) < count:
+            raise BadThrift("a page holds fewer values than it says")
+        left = np.packbits(np.delete(bits, gone), bitorder="little").tobytes()
+        return left, asked & {bytes([one]) for one in bits[gone].tolist()}
+    plain = Plain(leaf, data, count)
+    begins, ends = plain.where(gone)
+    there = zip((begins + plain.head).tolist(), ends.tolist(), strict=True) if asked else ()
+    return runs.without(data, begins, ends), asked & {bytes(data[begin:end]) for begin, end in there}
 
 
-def _without_booleans(
-    data: bytes, count: int, gone: Sequence[int], asked: set[bytes]
-) -> tuple[bytes, set[bytes]]:
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:count]
-    if len(bits) < count:
-        raise BadThrift("a page holds fewer values than it says")
-    kept = np.delete(bits, gone)
-    lost = {bytes([one]) for one in {*bits[list(gone)].tolist()} if bytes([one]) in asked and one not in kept}
-    return np.packbits(kept, bitorder="little").tobytes(), lost
-
-
-def _without_plain(
-    leaf: Leaf, data: bytes, count: int, gone: np.ndarray, asked: set[bytes]
-) -> tuple[bytes, set[bytes]]:
-    places = places_of(leaf, data, count)
-    head = _LENGTH if leaf.kind == _BYTE_ARRAY else 0
-    kept = []
-    copied = 0
-    lost = set()
-    for begin, end in zip(places[gone].tolist(), places[gone + 1].tolist(), strict=True):
-        value = data[begin + head : end]
-        if value in asked:
-            lost.add(value)
-        kept.append(data[copied:begin])
-        copied = end
-    left = b"".join([*kept, data[copied:]])
-    if lost:
-        after = places_of(leaf, left, count - len(gone))
-        lost = {value for value in lost if not _stands_in(left, after, leaf, value)}
-    return left, lost
-
-
-def _stands_in(data: bytes, places: np.ndarray, leaf: Leaf, value: bytes) -> bool:
-    """Whether a value is one of those that begin at these places."""
-    return Dictionary(leaf, data, places).find(value) is not None
-
-
-def places_of(leaf: Leaf, data: bytes, count: int) -> np.ndarray:
-    """Where each value begins that is encoded plainly, and where the last one ends. Raises BadThrift."""
-    least = _LENGTH if leaf.kind == _BYTE_ARRAY else leaf.width
-    if not 0 <= count * least <= len(data):  # before room is made for what a damaged file states
-        raise BadThrift("a page holds fewer values than it says")
-    if leaf.kind == _BYTE_ARRAY:
-        places = np.zeros(count + 1, np.int64)
-        if count:
-            np.cumsum(_lengths(data, count) + _LENGTH, out=places[1:])
-    else:
-        places = np.arange(count + 1, dtype=np.int64) * leaf.width
-    if places[-1] > len(data) or (count and places[-1] == 0):
-        raise BadThrift("a page holds fewer values than it says")
-    return places
-
-
-def _lengths(data: bytes, count: int) -> np.ndarray:
+def _lengths(data: bytes | memoryview, count: int) -> np.ndarray:
     """How long texts are, one behind the other: each says where the next begins, which takes Python long to follow.
     Arrow reads them as the only page of a file.
     """

@@ -6,7 +6,6 @@ runs stay the bytes that they are.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,68 +22,73 @@ its values begin, and it ends. (Thousands are looked at for each page: a plain t
 _FIRST, _STOP, _PACKED, _BEGIN, _BODY, _END = range(6)
 
 
-def take_out(data: bytes, width: int, count: int, gone: Sequence[int]) -> tuple[bytes, list[int]]:
+def take_out(data: bytes | memoryview, width: int, count: int, gone: np.ndarray) -> tuple[bytes, np.ndarray]:
     """The runs of `count` values without those at the places `gone` (ascending), and which values those were.
 
     `width` is the number of bits of a value. Raises BadThrift where the data holds fewer values than it should.
     """
     runs = _runs(data, width, count)
-    firsts = [run[_FIRST] for run in runs]
-    kept: list[bytes] = []
-    values: list[int] = []
+    hit = np.searchsorted([run[_FIRST] for run in runs], gone, "right") - 1
+    kept: list[bytes | memoryview] = []
+    values: list[np.ndarray] = []
     copied = turn = 0
-    while turn < len(gone):
-        place = last = bisect_right(firsts, gone[turn]) - 1
-        first, behind, is_packed, begin, body, end = runs[place]
-        stop = bisect_left(gone, behind, turn)
+    for stop in _spans(runs, hit, gone):
+        span = runs[hit[turn] : hit[stop - 1] + 1]
+        first, behind, is_packed, begin, body, _ = span[0]
         kept.append(data[copied:begin])
         if is_packed:
-            last, stop = _span(runs, firsts, place, gone, stop)
-            held = _of_span(data, width, runs[place : last + 1])
-            here = np.array(gone[turn:stop]) - first
-            values += held[here].tolist()
-            kept.append(_packed(np.delete(held, here), width, last=runs[last][_STOP] == count))
+            bodies = b"".join([data[run[_BODY] : run[_END]] for run in span])
+            bits = np.unpackbits(np.frombuffer(bodies, np.uint8), bitorder="little")
+            here = gone[turn:stop] - first
+            values.append(_numbers(bits, width, here))
+            number = span[-1][_STOP] - first
+            left = without(bits.data[: number * width], here * width, (here + 1) * width)
+            kept.append(_packed(left, width, number - len(here), last=span[-1][_STOP] == count))
         else:
-            value = data[body:end]
-            values += [int.from_bytes(value, "little")] * (stop - turn)
-            if left := behind - first - (stop - turn):
-                kept.append(write_varint(left << 1) + value)
-        copied, turn = runs[last][_END], stop
+            value = int.from_bytes(data[body : span[0][_END]], "little")
+            values.append(np.full(stop - turn, value, np.uint32))
+            if more := behind - first - (stop - turn):
+                kept.append(run_of(value, width, more))
+        copied, turn = span[-1][_END], stop
     kept.append(data[copied:])
-    return b"".join(kept), values
+    return b"".join(kept), np.concatenate(values) if values else np.empty(0, np.uint32)
 
 
-def _span(
-    runs: Sequence[_Run], firsts: Sequence[int], place: int, gone: Sequence[int], stop: int
-) -> tuple[int, int]:
-    """The last of the packed runs that are packed anew with the one at `place`, and how many of `gone` come before what
-    is behind it; `stop` come before what is behind that one."""
-    last = place
-    while stop < len(gone) and gone[stop] - runs[last][_STOP] < _NEAR:
-        further = bisect_right(firsts, gone[stop]) - 1
-        if not all(run[_PACKED] for run in runs[last + 1 : further + 1]):
-            break
-        last = further
-        stop = bisect_left(gone, runs[last][_STOP], stop)
-    return last, stop
+def _spans(runs: Sequence[_Run], hit: np.ndarray, gone: np.ndarray) -> list[int]:
+    """Which of `gone` are taken out together, by the place behind the last of each: those of one run (`hit` has the
+    place of each one's), and of packed runs near to one another with none of another kind between."""
+    if not len(gone):
+        return []
+    alone = np.array([not run[_PACKED] for run in runs])
+    behind = np.array([run[_STOP] for run in runs])
+    before, here = hit[:-1], hit[1:]
+    passed = np.cumsum(alone)
+    near = ~alone[before] & (passed[before] == passed[here]) & (gone[1:] - behind[before] < _NEAR)
+    return [*(np.flatnonzero((before != here) & ~near) + 1).tolist(), len(gone)]
 
 
-def _of_span(data: bytes, width: int, runs: Sequence[_Run]) -> np.ndarray:
-    """The values of packed runs, of which none but the last of all is filled up."""
-    bodies = b"".join([data[run[_BODY] : run[_END]] for run in runs])
-    return _unpacked(bodies, width, sum(run[_STOP] - run[_FIRST] for run in runs))
+def without(data: bytes | memoryview, begins: np.ndarray, ends: np.ndarray) -> bytes:
+    """The data without what lies from each of the places to the one that belongs to it; they ascend."""
+    kept = []
+    copied = 0
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        kept.append(data[copied:begin])
+        copied = end
+    return b"".join([*kept, data[copied:]])
 
 
-def holds(data: bytes, width: int, count: int, value: int) -> bool:
+def holds(data: bytes | memoryview, width: int, count: int, value: int) -> bool:
     """Whether one of the values is this. Raises BadThrift as `take_out` does."""
     return bool((read_all(data, width, count) == value).any())
 
 
-def read_all(data: bytes, width: int, count: int) -> np.ndarray:
+def read_all(data: bytes | memoryview, width: int, count: int) -> np.ndarray:
     """All values. Raises BadThrift as `take_out` does."""
     runs = _runs(data, width, count)
     packed = [run for run in runs if run[_PACKED]]
-    unpacked = _of_span(data, width, packed)
+    bodies = b"".join([data[run[_BODY] : run[_END]] for run in packed])
+    # None but the last run of all is filled up.
+    unpacked = _unpacked(bodies, width, sum(run[_STOP] - run[_FIRST] for run in packed))
     if len(packed) == len(runs):
         return unpacked
     found = np.empty(count, np.uint32)
@@ -98,7 +102,7 @@ def read_all(data: bytes, width: int, count: int) -> np.ndarray:
     return found
 
 
-def _runs(data: bytes, width: int, count: int) -> list[_Run]:
+def _runs(data: bytes | memoryview, width: int, count: int) -> list[_Run]:
     size = (width + 7) // 8
     first = at = 0
     ends = len(data)
@@ -138,7 +142,7 @@ def _words(width: int) -> Iterator[tuple[int, int, int, int, int]]:
         yield first, each, at, at + (shift + each * width + 7) // 8, shift
 
 
-def _unpacked(data: bytes, width: int, number: int) -> np.ndarray:
+def _unpacked(data: bytes | memoryview, width: int, number: int) -> np.ndarray:
     if not width:
         return np.zeros(number, np.uint32)
     eights = np.frombuffer(data, np.uint8).reshape(-1, width)
@@ -154,26 +158,26 @@ def _unpacked(data: bytes, width: int, number: int) -> np.ndarray:
     return found.reshape(-1)[:number]
 
 
-def _packed(values: np.ndarray, width: int, *, last: bool) -> bytes:
-    """Runs of the values: eights are packed, and those that are left over are runs of one value, unless nothing comes
-    behind them."""
-    number = -(-len(values) // 8) if last else len(values) // 8
+def _numbers(bits: np.ndarray, width: int, places: np.ndarray) -> np.ndarray:
+    """The values at these places of a row of bits."""
+    filled = np.zeros((len(places), 32), np.uint8)
+    if width:
+        whole = bits[: len(bits) // width * width]
+        filled[:, :width] = whole.reshape(-1, width)[places]
+    return np.packbits(filled, bitorder="little").view("<u4")
+
+
+def _packed(bits: bytes, width: int, count: int, *, last: bool) -> bytes:
+    """Runs of so many values: eights are packed, and those that are left over are runs of one value, unless nothing
+    comes behind them."""
+    number = -(-count // 8) if last else count // 8
+    held = np.frombuffer(bits, np.uint8)
     written = bytearray()
     if number:
-        filled = np.zeros(number * 8, np.uint64)
-        whole = values[: number * 8]
-        filled[: len(whole)] = whole
-        eights = filled.reshape(-1, 8)
-        packed = np.zeros((number, width), np.uint8)
-        for first, each, begin, end, shift in _words(width):
-            word = np.zeros(number, "<u8")
-            for place in range(each):
-                word |= eights[:, first + place] << np.uint64(shift + place * width)
-            packed[:, begin:end] |= word.view(np.uint8).reshape(-1, 8)[:, : end - begin]
-        written += write_varint(number << 1 | 1) + packed.tobytes()
-    size = (width + 7) // 8
-    for value in values[number * 8 :].tolist():
-        written += write_varint(1 << 1) + int(value).to_bytes(size, "little")
+        packed = np.packbits(held[: number * 8 * width], bitorder="little").tobytes()
+        written += write_varint(number << 1 | 1) + packed.ljust(number * width, b"\0")
+    for value in _numbers(held, width, np.arange(number * 8, count)).tolist():
+        written += run_of(value, width, 1)
     return bytes(written)
 
 

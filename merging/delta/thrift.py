@@ -110,7 +110,7 @@ def _integer(data: bytes, at: int) -> tuple[int, int]:
     return (number >> 1) ^ -(number & 1), at
 
 
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
     """A number of as many bytes as it needs, and where it ends. Raises IndexError, BadThrift."""
     number = shift = 0
     while True:

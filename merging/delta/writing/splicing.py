@@ -11,8 +11,7 @@ Format: parquet.thrift; "Page Index" and "Bloom Filter" of parquet-format.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -118,11 +117,13 @@ def splice(
 
 @dataclass
 class _Chunk:
-    """A column chunk that loses rows: its pages, a dictionary first if it has one, the values that bound it, and
-    whether these are known to be its own: of texts they may be the beginnings."""
+    """A column chunk that loses rows: its pages, a dictionary first if it has one, the rows that go of each, by their
+    places in it, the values that bound it, and whether these are known to be its own: of texts they may be the
+    beginnings."""
 
     leaf: Leaf
     pages: list[StoredPage]
+    gone: list[np.ndarray]
     bounds: set[bytes]
     are_exact: bool
 
@@ -132,7 +133,7 @@ class _Group:
     """A row group: the rows that go, by their places in it, and its chunks where any do."""
 
     described: Struct
-    gone: list[int]
+    gone: np.ndarray
     chunks: list[_Chunk] = field(default_factory=list)
 
 
@@ -161,15 +162,17 @@ def _planned(source: pa.NativeFile, footer: bytes, stated: Mapping[str, Any], go
         columns = structs_in(described, 1)
         if len(columns) != len(plan.leaves):
             raise NotTaken("a row group has not the columns of the file")
-        group = _Group(described, here.tolist())
+        group = _Group(described, here)
         plan.groups.append(group)
         cells += rows * len(columns)
         for column, leaf in zip(columns, plan.leaves, strict=True):
             if set(column) & _ELSEWHERE:
                 raise NotTaken("a column is encrypted or lies in another file")
-            if group.gone:
-                chunk = _chunk(source, column[3, STRUCT], leaf, rows, stated)
-                hit = [page for page, places in _with_hits(chunk.pages, group.gone) if places]
+            if len(here):
+                chunk = _chunk(source, column[3, STRUCT], leaf, rows, here, stated)
+                hit = [
+                    page for page, gone_of_it in zip(chunk.pages, chunk.gone, strict=True) if len(gone_of_it)
+                ]
                 touched += sum(page.rows for page in hit)
                 if sum(page.end - page.at for page in hit) > _MOST_HELD:
                     raise NotTaken("too much of a column is written anew to hold it at once")
@@ -180,7 +183,12 @@ def _planned(source: pa.NativeFile, footer: bytes, stated: Mapping[str, Any], go
 
 
 def _chunk(
-    source: pa.NativeFile, described: Struct, leaf: Leaf, rows: int, stated: Mapping[str, Any]
+    source: pa.NativeFile,
+    described: Struct,
+    leaf: Leaf,
+    rows: int,
+    gone: np.ndarray,
+    stated: Mapping[str, Any],
 ) -> _Chunk:
     at, end = _range(described)
 
@@ -190,13 +198,20 @@ def _chunk(
         return found
 
     pages = list(pages_between(read, at, end))
-    if sum(page.rows for page in pages) != rows:
+    if sum(page.rows for page in pages) != rows or any(page.rows < 0 for page in pages):
         raise BadThrift("the pages of a column have not the rows of their group")
     if {page.kind for page in pages} - {DATA, DATA_V2, DICTIONARY} or (10, I64) in described:
         raise NotTaken("pages of another kind")
+    ends = np.cumsum([page.rows for page in pages])
+    turns = np.searchsorted(gone, ends[:-1])
+    of_pages = [
+        some - (end - page.rows) for page, end, some in zip(pages, ends, np.split(gone, turns), strict=True)
+    ]
+    if any(len(some) == page.rows > 0 for page, some in zip(pages, of_pages, strict=True)):
+        raise NotTaken("a page loses all its rows")
     found = described.get((12, STRUCT), {})
     are_exact = leaf.kind not in _MAY_BE_CUT or {(7, TRUE), (8, TRUE)} <= found.keys()
-    return _Chunk(leaf, pages, _bounds(described, leaf, stated), are_exact)
+    return _Chunk(leaf, pages, of_pages, _bounds(described, leaf, stated), are_exact)
 
 
 def _range(described: Struct) -> tuple[int, int]:
@@ -230,16 +245,6 @@ def _at(stated: Any, path: Sequence[str]) -> Any:
     return stated
 
 
-def _with_hits(pages: Sequence[StoredPage], gone: Sequence[int]) -> Iterator[tuple[StoredPage, list[int]]]:
-    """Each page with the rows that go, by their places in it."""
-    first = turn = 0
-    for page in pages:
-        stop = bisect_left(gone, first + page.rows, turn) if page.rows else turn
-        yield page, [place - first for place in gone[turn:stop]]
-        first += page.rows
-        turn = stop
-
-
 @dataclass
 class _Moved:
     """Where a page of a column chunk is now; `nulls` went with its rows, `all_null` tells that nothing else is left."""
@@ -257,6 +262,7 @@ class _Splicer:
 
     def __init__(self, source: pa.NativeFile, target: BinaryIO, plan: _Plan) -> None:
         self._source = source
+        self._size = source.size()
         self._target = target
         self._plan = plan
         self._at = 0
@@ -288,8 +294,8 @@ class _Splicer:
             begin, end = _range(described_chunk)
             filters = self._filter(described_chunk)
             moved_to = self._at
-            if group.gone:
-                indexes.append((column, *self._spliced(group, group.chunks[place], column)))
+            if len(group.gone):
+                indexes.append((column, *self._spliced(group.chunks[place], column)))
             else:
                 offset = self._index_at(column, (4, I64), (5, I32))
                 self._copy(begin, end)
@@ -299,7 +305,7 @@ class _Splicer:
                 _move(described_chunk, moved_to - begin)
             if column.get((2, I64)):
                 column[2, I64] = moved_to
-            if filters and not group.gone:
+            if filters and not len(group.gone):
                 described_chunk[14, I64] = self._at
                 described_chunk[15, I32] = len(filters)
                 self._put(filters)
@@ -326,21 +332,18 @@ class _Splicer:
             column[at], column[length] = self._at, len(index)
             self._put(index)
 
-    def _spliced(self, group: _Group, chunk: _Chunk, column: Struct) -> tuple[bytes, bytes]:
+    def _spliced(self, chunk: _Chunk, column: Struct) -> tuple[bytes, bytes]:
         """A chunk without the rows that go, described anew; its page indexes, where it had any."""
         described = column[3, STRUCT]
-        values = Values(chunk.leaf, described[4, I32])
-        pages = chunk.pages
+        values = Values(chunk.leaf, described[4, I32], chunk.bounds)
+        pages, gone = chunk.pages, chunk.gone
         dictionary = pages[0] if pages[0].kind == DICTIONARY else None
         if dictionary is not None:
-            pages = pages[1:]
+            pages, gone = pages[1:], gone[1:]
             values.name_dictionary(dictionary, lambda: self._body(dictionary))
-        hits = [*_with_hits(pages, group.gone)]
-        if any(len(gone) == page.rows for page, gone in hits):
-            raise NotTaken("a page loses all its rows")
         taken = [
-            take_out(values, page, self._body(page), gone, chunk.bounds) if gone else None
-            for page, gone in hits
+            take_out(values, page, self._body(page), some) if len(some) else None
+            for page, some in zip(pages, gone, strict=True)
         ]
         self._require_bounds(chunk, values, pages, taken)
         start, unpacked, rows = self._at, 0, 0
@@ -361,7 +364,7 @@ class _Splicer:
             self._put(one.page)
             unpacked += one.unpacked
             moved.append(_Moved(place, len(one.page), rows, one.nulls, one.all_null, touched=True))
-            rows += one.rows
+            rows += one.stored.rows
             self.nulls[chunk.leaf.path] += one.nulls
         nulls = sum(one.nulls for one in moved)
         described[5, I64] = rows
@@ -380,28 +383,33 @@ class _Splicer:
     ) -> None:
         """Raises NotTaken where a value that bounds the chunk went with none left, and where what bounds it is none of
         its values: it may be the beginning of one that goes."""
-        lost = set().union(*(one.lost for one in taken if one))
-        for value in lost if chunk.are_exact else chunk.bounds:
-            elsewhere = [
-                page for page, one in zip(pages, taken, strict=True) if one is None or value not in one.lost
-            ]
-            if not any(holds(values, page, self._body(page), value) for page in elsewhere):
+        went = set().union(*(one.went for one in taken if one))
+        for value in went if chunk.are_exact else chunk.bounds:
+            # Rows that hold the same often stand next to one another: pages where it went come first.
+            likely = sorted(
+                range(len(pages)), key=lambda place: value not in getattr(taken[place], "went", ())
+            )
+            if not any(holds(values, *self._now(pages[place], taken[place]), value) for place in likely):
                 raise NotTaken("a bound may be another now")
+
+    def _now(self, page: StoredPage, taken: Taken | None) -> tuple[StoredPage, bytes]:
+        """A page as it will be, and its body."""
+        return (page, self._body(page)) if taken is None else (taken.stored, taken.body)
 
     def _dictionary(
         self, values: Values, page: StoredPage, pages: Sequence[StoredPage], taken: Sequence[Taken | None]
     ) -> int:
         """Write the dictionary of a chunk without what no row has any more: who deletes a value means it to be gone.
         How many bytes it is before it is packed."""
-        went = np.array(sorted(values.went), np.int64)
+        went = np.unique(np.concatenate(values.went)) if values.went else np.empty(0, np.uint32)
         for one, after in zip(pages, taken, strict=True):
             if not len(went):
                 break
             left = naming(values, one, self._body(one)) if after is None else after.naming
             if left is not None:
-                named = np.zeros(len(values.dictionary), np.bool_)
-                named[left.places()] = True
-                went = went[~named[went]]
+                held = np.zeros(values.dictionary.count, np.bool_)
+                held[left.places()] = True
+                went = went[~held[went]]
         if not len(went):
             self._copy(page.at, page.end)
             return _unpacked(page)
@@ -417,7 +425,7 @@ class _Splicer:
 
     def _read(self, at: int, length: int) -> bytes:
         # Before room is made for what a damaged file states.
-        if length < 0 or at + length > self._source.size():
+        if length < 0 or at + length > self._size:
             raise BadThrift("the file ends before its pages do")
         self._source.seek(at)
         data: bytes = self._source.read(length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import random
+import struct
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -288,6 +289,7 @@ def test_readers_of_tables_find_every_row_by_its_values(writer: str, tmp_path: P
         ([0], "the least id"),
         ([ROWS - 1], "the greatest id"),
         ([*range(5_000, 9_000)], "a whole row group"),
+        ([*range(2_000, 3_000)], "whole pages"),
     ],
 )
 def test_where_a_bound_may_go_nothing_is_left_behind(gone: list[int], why: str, tmp_path: Path) -> None:
@@ -428,7 +430,7 @@ def test_a_damaged_page_gets_no_checksum_that_fits(compression: str, tmp_path: P
 @pytest.mark.parametrize("count", [-1, 251, 10**9, 2**62])
 def test_no_room_is_made_for_values_that_no_page_holds(kind: pages.Leaf, count: int) -> None:
     with pytest.raises(ValueError, match="fewer values than it says"):
-        pages.places_of(kind, bytes(1_000 if kind.width == 0 else 2_000), count)
+        pages.Plain(kind, bytes(1_000 if kind.width == 0 else 2_000), count).places  # noqa: B018
 
 
 def test_what_stands_for_texts_that_went_is_no_text_of_theirs(tmp_path: Path) -> None:
@@ -542,8 +544,8 @@ def test_wrong_pages_are_found_where_files_are_compared(
     monkeypatch.setattr(content_checks, "SHARE", 1.0)
     real = pages.take_out
 
-    def other(values: Any, page: Any, body: bytes, gone: list[int], bounds: Any) -> Any:
-        return real(values, page, body, [one + 1 for one in gone], bounds)
+    def other(values: Any, page: Any, body: bytes, gone: np.ndarray) -> Any:
+        return real(values, page, body, gone + 1)
 
     monkeypatch.setattr(splicing, "take_out", other)
     uri = str(tmp_path / "table")
@@ -591,12 +593,29 @@ def test_values_are_taken_out_of_runs(data: st.DataObject) -> None:
     written = encoded(values, width, iter(lambda: cuts.randrange(1, 40), None))
     gone = sorted(data.draw(st.sets(st.integers(0, len(values) - 1))))
     assert runs.read_all(written, width, len(values)).tolist() == values
-    kept, taken = runs.take_out(written, width, len(values), gone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_NEAR", data.draw(st.sampled_from([1, 40, 4_096])))
+        kept, taken = runs.take_out(written, width, len(values), np.array(gone, np.int64))
     left = [one for place, one in enumerate(values) if place not in set(gone)]
-    assert taken == [values[place] for place in gone]
+    assert taken.tolist() == [values[place] for place in gone]
     assert runs.read_all(kept, width, len(left)).tolist() == left
     for asked in {*values, 0}:
         assert runs.holds(kept, width, len(left), asked) == (asked in left)
+
+
+@given(st.sampled_from([0, 1, 4, 5, 8, 12]), st.data())
+def test_values_are_found_among_others(width: int, data: st.DataObject) -> None:
+    """Of every width, and texts (0): those that are there at all their places, no part of any and of no two."""
+    size = st.integers(0, 20) if width == 0 else st.just(width)
+    one_of_them = size.flatmap(
+        lambda length: st.lists(st.sampled_from(b"ab\0"), min_size=length, max_size=length)
+    )
+    values = [bytes(one) for one in data.draw(st.lists(one_of_them, min_size=1, max_size=30))]
+    leaf = pages.Leaf(("a",), 7 if width else 6, width, 0)
+    encoded_plainly = b"".join(one if width else struct.pack("<I", len(one)) + one for one in values)
+    plain = pages.Plain(leaf, encoded_plainly, len(values))
+    for asked in {*values, b"", b"ab" * width, bytes(data.draw(one_of_them))}:
+        assert plain.find(asked) == [place for place, one in enumerate(values) if one == asked]
 
 
 def test_runs_that_end_too_early_are_damaged() -> None:

@@ -129,6 +129,16 @@ class StoredPage:
         """Its PageType."""
         return int(self.header[1, I32])
 
+    @property
+    def encoding(self) -> int:
+        """That of a data page's values."""
+        return int(self.header[8, STRUCT][4, I32] if self.kind == DATA_V2 else self.header[5, STRUCT][2, I32])
+
+    @property
+    def names_places(self) -> bool:
+        """Whether the values of a data page are places in the dictionary."""
+        return self.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
+
 
 def pages_between(read: ReadAt, at: int, end: int) -> Iterator[StoredPage]:
     """The pages of a column chunk. Raises BadThrift where they do not end where it does."""
@@ -342,11 +352,10 @@ class Taken:
 
 @dataclass(frozen=True)
 class _Open:
-    """The body of a data page, unpacked: its definition levels, its values and how those are encoded."""
+    """The body of a data page, unpacked: its definition levels and its values."""
 
     levels: bytes | memoryview
     data: memoryview
-    encoding: int
     packed: bool
 
 
@@ -362,25 +371,23 @@ def _open(values: Values, page: StoredPage, body: bytes) -> _Open:
         data = memoryview(body)[split:]
         if packed:
             data = values.unpacked(body[split:], page.header[2, I32] - split)
-        return _Open(body[:split], data, stated[4, I32], packed)
-    stated = page.header[5, STRUCT]
+        return _Open(body[:split], data, packed)
     data = values.unpacked(body, page.header[2, I32])
     if not values.leaf.levels:
-        return _Open(b"", data, stated[2, I32], True)
-    if stated[3, I32] != _RLE:
+        return _Open(b"", data, True)
+    if page.header[5, STRUCT][3, I32] != _RLE:
         raise NotTaken("encoding of levels")
     end = 4 + int.from_bytes(data[:4], "little")
-    return _Open(data[4:end], data[end:], stated[2, I32], True)
+    return _Open(data[4:end], data[end:], True)
 
 
 def take_out(values: Values, page: StoredPage, body: bytes, gone: np.ndarray) -> Taken:
     """A data page without the rows at the places `gone` (ascending, not all of them). Raises NotTaken, BadThrift."""
     was = _open(values, page, body)
     levels, among, present = _without_levels(values.leaf, was.levels, page.rows, gone)
-    data, went = _without_values(values, was.data, was.encoding, present, among)
+    data, went = _without_values(values, was.data, page.encoding, present, among)
     rows, nulls = page.rows - len(gone), len(gone) - len(among)
-    names = was.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY) and present > len(among)
-    left = Naming(data, present - len(among)) if names else None
+    left = Naming(data, present - len(among)) if page.names_places and present > len(among) else None
     header: Struct = dict(page.header)
     place = (8, STRUCT) if page.kind == DATA_V2 else (5, STRUCT)
     stated: Struct = dict(header[place])
@@ -414,10 +421,9 @@ def take_out(values: Values, page: StoredPage, body: bytes, gone: np.ndarray) ->
 
 
 def naming(values: Values, page: StoredPage, body: bytes) -> Naming | None:
-    """How a data page names places in the dictionary, if it does. Raises NotTaken, BadThrift."""
+    """How a data page that names places in the dictionary does so, None where it has no values. Raises NotTaken,
+    BadThrift."""
     opened = _open(values, page, body)
-    if opened.encoding not in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
-        return None
     count = _present(values.leaf, opened.levels, page.rows)
     return Naming(opened.data, count) if count else None
 
@@ -439,13 +445,13 @@ def holds(values: Values, page: StoredPage, body: bytes, value: bytes) -> bool:
     opened, leaf = _open(values, page, body), values.leaf
     count = _present(leaf, opened.levels, page.rows)
     data = opened.data
-    if opened.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
+    if page.names_places:
         found = values.dictionary.find(value)
         return bool(count) and any(runs.holds(data[1:], data[0], count, place) for place in found)
-    if opened.encoding == _RLE and leaf.kind == _BOOLEAN:
+    if page.encoding == _RLE and leaf.kind == _BOOLEAN:
         return runs.holds(data[4:], 1, count, value[0])
-    if opened.encoding != _PLAIN:
-        raise NotTaken(f"encoding {opened.encoding}")
+    if page.encoding != _PLAIN:
+        raise NotTaken(f"encoding {page.encoding}")
     if leaf.kind == _BOOLEAN:
         return value[0] in np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:count]
     return bool(Plain(leaf, data, count).find(value))

@@ -6,13 +6,14 @@ runs stay the bytes that they are.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from merging.delta.thrift import BadThrift, read_varint, write_varint
 
-#: Packed runs so near to one that loses values are packed anew together with it: a run costs more than they do.
+#: Runs so near to one that loses values are written anew together with it: a run costs more than they do.
 _NEAR = 4_096
 
 
@@ -30,41 +31,48 @@ def take_out(data: bytes | memoryview, width: int, count: int, gone: np.ndarray)
     runs = _runs(data, width, count)
     hit = np.searchsorted([run[_FIRST] for run in runs], gone, "right") - 1
     kept: list[bytes | memoryview] = []
-    values: list[np.ndarray] = []
+    values = [np.empty(0, np.uint32)]
     copied = turn = 0
     for stop in _spans(runs, hit, gone):
         span = runs[hit[turn] : hit[stop - 1] + 1]
-        first, behind, is_packed, begin, body, _ = span[0]
-        kept.append(data[copied:begin])
-        if is_packed:
-            bodies = b"".join([data[run[_BODY] : run[_END]] for run in span])
-            bits = np.unpackbits(np.frombuffer(bodies, np.uint8), bitorder="little")
-            here = gone[turn:stop] - first
-            values.append(_numbers(bits, width, here))
-            number = span[-1][_STOP] - first
-            left = without(bits.data[: number * width], here * width, (here + 1) * width)
-            kept.append(_packed(left, width, number - len(here), last=span[-1][_STOP] == count))
-        else:
-            value = int.from_bytes(data[body : span[0][_END]], "little")
-            values.append(np.full(stop - turn, value, np.uint32))
-            if more := behind - first - (stop - turn):
-                kept.append(run_of(value, width, more))
+        kept.append(data[copied : span[0][_BEGIN]])
+        cut = _cut if all(run[_PACKED] for run in span) else _cut_mixed
+        left, went = cut(data, width, span, gone[turn:stop] - span[0][_FIRST], last=span[-1][_STOP] == count)
+        kept.append(left)
+        values.append(went)
         copied, turn = span[-1][_END], stop
     kept.append(data[copied:])
-    return b"".join(kept), np.concatenate(values) if values else np.empty(0, np.uint32)
+    return b"".join(kept), np.concatenate(values)
 
 
 def _spans(runs: Sequence[_Run], hit: np.ndarray, gone: np.ndarray) -> list[int]:
     """Which of `gone` are taken out together, by the place behind the last of each: those of one run (`hit` has the
-    place of each one's), and of packed runs near to one another with none of another kind between."""
+    place of each one's), and of runs near to one another."""
     if not len(gone):
         return []
-    alone = np.array([not run[_PACKED] for run in runs])
     behind = np.array([run[_STOP] for run in runs])
-    before, here = hit[:-1], hit[1:]
-    passed = np.cumsum(alone)
-    near = ~alone[before] & (passed[before] == passed[here]) & (gone[1:] - behind[before] < _NEAR)
-    return [*(np.flatnonzero((before != here) & ~near) + 1).tolist(), len(gone)]
+    apart = (hit[:-1] != hit[1:]) & (gone[1:] - behind[hit[:-1]] >= _NEAR)
+    return [*(np.flatnonzero(apart) + 1).tolist(), len(gone)]
+
+
+def _cut(
+    data: bytes | memoryview, width: int, span: Sequence[_Run], here: np.ndarray, *, last: bool
+) -> tuple[bytes, np.ndarray]:
+    """Packed runs without the values at those places, and these: as bits, which are not made numbers of."""
+    bodies = b"".join([data[run[_BODY] : run[_END]] for run in span])
+    bits = np.unpackbits(np.frombuffer(bodies, np.uint8), bitorder="little")
+    number = span[-1][_STOP] - span[0][_FIRST]
+    left = without(bits.data[: number * width], here * width, (here + 1) * width)
+    return _packed(left, width, number - len(here), last=last), _numbers(bits, width, here)
+
+
+def _cut_mixed(
+    data: bytes | memoryview, width: int, span: Sequence[_Run], here: np.ndarray, *, last: bool
+) -> tuple[bytes, np.ndarray]:
+    """The same of runs of both kinds: hundreds stand in a page where few values take turns, and to go from one to the
+    next takes longer than to write all of them anew."""
+    held = _of_span(data, width, span)
+    return _encoded(np.delete(held, here), width, last=last), held[here]
 
 
 def without(data: bytes | memoryview, begins: np.ndarray, ends: np.ndarray) -> bytes:
@@ -84,25 +92,28 @@ def holds(data: bytes | memoryview, width: int, count: int, value: int) -> bool:
 
 def read_all(data: bytes | memoryview, width: int, count: int) -> np.ndarray:
     """All values. Raises BadThrift as `take_out` does."""
-    runs = _runs(data, width, count)
+    return _of_span(data, width, _runs(data, width, count))
+
+
+def _of_span(data: bytes | memoryview, width: int, runs: Sequence[_Run]) -> np.ndarray:
+    """The values of runs that follow one another."""
     packed = [run for run in runs if run[_PACKED]]
     bodies = b"".join([data[run[_BODY] : run[_END]] for run in packed])
     # None but the last run of all is filled up.
-    unpacked = _unpacked(bodies, width, sum(run[_STOP] - run[_FIRST] for run in packed))
+    unpacked = _unpacked(bodies, width, sum([run[_STOP] - run[_FIRST] for run in packed]))
     if len(packed) == len(runs):
         return unpacked
-    found = np.empty(count, np.uint32)
-    at = 0
-    for first, stop, is_packed, _, body, end in runs:
-        if is_packed:
-            found[first:stop] = unpacked[at : at + stop - first]
-            at += stop - first
-        else:
-            found[first:stop] = int.from_bytes(data[body:end], "little")
+    lengths = [run[_STOP] - run[_FIRST] for run in runs]
+    alike = [0 if run[_PACKED] else int.from_bytes(data[run[_BODY] : run[_END]], "little") for run in runs]
+    found = np.repeat(np.array(alike, np.uint32), lengths)
+    if packed:
+        found[np.repeat([run[_PACKED] for run in runs], lengths)] = unpacked
     return found
 
 
 def _runs(data: bytes | memoryview, width: int, count: int) -> list[_Run]:
+    if width > 32:
+        raise BadThrift("a page has numbers of more bits than any")
     size = (width + 7) // 8
     first = at = 0
     ends = len(data)
@@ -156,6 +167,49 @@ def _unpacked(data: bytes | memoryview, width: int, number: int) -> np.ndarray:
             value = word >> np.uint64(shift + place * width)
             np.bitwise_and(value, mask, out=found[:, first + place], casting="same_kind")
     return found.reshape(-1)[:number]
+
+
+def _encoded(values: np.ndarray, width: int, *, last: bool) -> bytes:
+    """Runs of the values: of one value where it stands so often that they take less room, of eights of others between
+    them. What is left over at the end are runs of one value, unless nothing comes behind them (`last`)."""
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    begins, ends = np.append(0, edges), np.append(edges, len(values))
+    long = ends - begins >= 8 + 64 // max(width, 1)
+    begins, ends = begins[long], ends[long]
+    firsts = np.append(0, ends)
+    begins += (firsts[:-1] - begins) % 8  # what the eights before it lack
+    over = (len(values) - firsts[-1]) % 8
+    alone = values[len(values) - (0 if last else over) :].tolist()
+    stops = np.append(begins, len(values) - len(alone))
+    bounds = [*zip(firsts.tolist(), stops.tolist(), strict=True)]
+    filled = np.zeros(-over % 8 if last else 0, np.uint32)
+    packed = _eights(np.concatenate([*(values[first:stop] for first, stop in bounds), filled]), width)
+    written = bytearray()
+    repeated = [
+        run_of(*one)
+        for one in zip(values[begins].tolist(), itertools.repeat(width), (ends - begins).tolist())
+    ]
+    at = 0
+    for (first, stop), run in zip(bounds, [*repeated, b""], strict=True):
+        if eights := -(-(stop - first) // 8):
+            written += write_varint(eights << 1 | 1) + packed[at : at + eights * width]
+            at += eights * width
+        written += run
+    for value in alone:
+        written += run_of(value, width, 1)
+    return bytes(written)
+
+
+def _eights(values: np.ndarray, width: int) -> bytes:
+    """Eights of values, bit by bit."""
+    eights = values.reshape(-1, 8)
+    found = np.zeros((len(eights), width), np.uint8)
+    for first, each, begin, end, shift in _words(width) if width else ():
+        word = np.zeros(len(eights), "<u8")
+        for place in range(each):
+            word |= eights[:, first + place].astype(np.uint64) << np.uint64(shift + place * width)
+        found[:, begin:end] |= word.view(np.uint8).reshape(-1, 8)[:, : end - begin]
+    return found.tobytes()
 
 
 def _numbers(bits: np.ndarray, width: int, places: np.ndarray) -> np.ndarray:

@@ -405,7 +405,9 @@ class _Splicer:
         for one, after in zip(pages, taken, strict=True):
             if not len(went):
                 break
-            left = naming(values, one, self._body(one)) if after is None else after.naming
+            left = None if after is None else after.naming
+            if after is None and one.names_places:
+                left = naming(values, one, self._body(one))
             if left is not None:
                 held = np.zeros(values.dictionary.count, np.bool_)
                 held[left.places()] = True

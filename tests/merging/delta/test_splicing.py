@@ -587,8 +587,8 @@ def encoded(values: list[int], width: int, lengths: Iterator[int]) -> bytes:
 def test_values_are_taken_out_of_runs(data: st.DataObject) -> None:
     width = data.draw(st.integers(0, 20))
     values = data.draw(st.lists(st.integers(0, min(2**width - 1, 2**width - 1)), min_size=1, max_size=120))
-    if data.draw(st.booleans()):
-        values = [one for one in values for _ in range(3)]
+    repeated = data.draw(st.sampled_from([1, 3, 20, 90]))
+    values = [one for one in values for _ in range(repeated)]
     cuts = random.Random(data.draw(st.integers(0, 99)))  # noqa: S311
     written = encoded(values, width, iter(lambda: cuts.randrange(1, 40), None))
     gone = sorted(data.draw(st.sets(st.integers(0, len(values) - 1))))
@@ -596,11 +596,27 @@ def test_values_are_taken_out_of_runs(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "_NEAR", data.draw(st.sampled_from([1, 40, 4_096])))
         kept, taken = runs.take_out(written, width, len(values), np.array(gone, np.int64))
-    left = [one for place, one in enumerate(values) if place not in set(gone)]
+    taken_out = set(gone)
+    left = [one for place, one in enumerate(values) if place not in taken_out]
     assert taken.tolist() == [values[place] for place in gone]
     assert runs.read_all(kept, width, len(left)).tolist() == left
     for asked in {*values, 0}:
         assert runs.holds(kept, width, len(left), asked) == (asked in left)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 14, 20])
+def test_runs_stay_as_short_as_they_were(width: int) -> None:
+    """Of values that take turns, now in runs of one and now in eights, and of those that none is lost from."""
+    rng = random.Random(width)  # noqa: S311
+    values: list[int] = []
+    while len(values) < 20_000:
+        values += [rng.randrange(2**width)] * rng.choice([1, 1, 1, 30, 200])
+    cuts = iter(lambda: rng.choice([7, 8, 501, 1_000]), None)
+    written = encoded(values, width, cuts)
+    for lost in (1, 40, 2_000):
+        gone = np.array(sorted(rng.sample(range(len(values)), lost)))
+        kept, _ = runs.take_out(written, width, len(values), gone)
+        assert len(kept) < len(written) * 1.05 + 20
 
 
 @given(st.sampled_from([0, 1, 4, 5, 8, 12]), st.data())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import duckdb
 import numpy as np
@@ -21,11 +23,8 @@ from merging.delta.snapshot import Snapshot
 from merging.delta.writing.asked import NewFile, Rewrite
 from merging.delta.writing.data_files import WrittenFile, copy_to
 from merging.delta.writing.row_ids import keeps_row_ids, kept_columns
-from merging.delta.writing.splicing import splice
+from merging.delta.writing.splicing import splice, splicing_takes
 
-_REWRITERS = 2
-#: Where a page ends at the latest, as most write it: smaller files have one of each column, and keep none.
-_ROWS_OF_A_PAGE = 20_000
 _ROWS_PER_GROUP = 24_576  # two files are in hand at a time
 
 
@@ -40,19 +39,31 @@ class DuckDBFiles:
     ) -> list[WrittenFile]:
         """See `FileWriter`."""
         whole = all(one.removed is None for one in rewrites)
-        # One connection a file: encoding is what takes the time, and one file's is not shared between threads. Whole
-        # files put together may be large, and nobody waits for them.
         gone = _all_removed(self._connection, rewrites)
-        with ThreadPoolExecutor(max_workers=1 if whole else _REWRITERS) as pool:
-            tasks = [
-                pool.submit(_rewritten, self._connection.cursor(), snapshot, fields, one, gone)
-                for one in rewrites
-            ]
+        spliced = _to_splice(snapshot, rewrites)
+        turns = deque(sorted(rewrites, key=lambda one: one.path not in spliced))
+        written: dict[str, WrittenFile] = {}
+        flushed: list[Future[None]] = []
+
+        def work(take: Callable[[], Rewrite]) -> None:
+            for one in _taken(take):
+                cursor, splicing = self._connection.cursor(), one.path in spliced
+                written[one.path] = _rewritten(cursor, snapshot, fields, one, gone, splicing=splicing)
+                flushed.append(flushing.submit(snapshot.store.sync, [one.path]))
+
+        # Two at a time, from both ends: DuckDB encodes one while Python splices the other; two that are spliced would
+        # only take turns. Whole files put together may be large, and nobody waits for them. Another thread waits for
+        # the disk meanwhile.
+        ends = [turns.popleft, turns.pop][: 1 if whole else 2]
+        with ThreadPoolExecutor(max_workers=1) as flushing, ThreadPoolExecutor(max_workers=len(ends)) as pool:
+            tasks = [pool.submit(work, end) for end in ends]
             try:
-                return [task.result() for task in tasks]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+                wait(tasks, return_when=FIRST_EXCEPTION)
+            finally:
+                turns.clear()  # where one has failed, nobody begins another
+        for task in (*tasks, *flushed):
+            task.result()
+        return [written[one.path] for one in rewrites]
 
     def write(
         self,
@@ -83,18 +94,52 @@ def _all_removed(connection: duckdb.DuckDBPyConnection, rewrites: Sequence[Rewri
     return register_positions(connection, indexes, numbers, for_cursors=True)
 
 
+def _to_splice(snapshot: Snapshot, rewrites: Sequence[Rewrite]) -> set[str]:
+    """Which files, by their new paths, keep pages: those that are spliced in less time than DuckDB takes to write them,
+    but for so many of the dearest as it writes in the time of the others.
+
+    What is known before anything is written decides it: how a file is written never depends on who was first.
+    """
+    files = snapshot.files.at([one.files[0] for one in rewrites])
+    asked = zip(rewrites, files, strict=True)
+    times = {
+        one.path: (splicing_takes(snapshot, file, one.removed), file.size)
+        for one, file in asked
+        if one.removed is not None
+    }
+    spliced = sorted((path for path, (time, _) in times.items() if time < 1), key=lambda path: times[path][0])
+    left = sum(time * size for time, size in (times[path] for path in spliced))
+    whole = sum(file.size for file in files) - sum(times[path][1] for path in spliced)
+    while spliced:
+        time, size = times[spliced[-1]]
+        if whole + size >= left:
+            break
+        spliced.pop()
+        whole, left = whole + size, left - time * size
+    return set(spliced)
+
+
+def _taken(take: Callable[[], Rewrite]) -> Iterator[Rewrite]:
+    """One after the other, until none is left."""
+    with suppress(IndexError):
+        while True:
+            yield take()
+
+
 def _rewritten(
     cursor: duckdb.DuckDBPyConnection,
     snapshot: Snapshot,
     fields: Sequence[TableField],
     one: Rewrite,
     gone: str,
+    *,
+    splicing: bool,
 ) -> WrittenFile:
     with cursor:
         cursor.execute("SET TimeZone = 'UTC'")
         if one.removed is None:
             return _together(cursor, snapshot, fields, one)
-        return _without(cursor, snapshot, fields, one, one.removed, gone)
+        return _without(cursor, snapshot, fields, one, one.removed, gone, splicing=splicing)
 
 
 def _without(
@@ -104,11 +149,13 @@ def _without(
     one: Rewrite,
     removed: np.ndarray,
     gone: str,
+    *,
+    splicing: bool,
 ) -> WrittenFile:
     [index] = one.files
     file = snapshot.files[index]
     with snapshot.store.keeping(snapshot.store.relative(file.path), one.path):
-        if snapshot.stored_records(file) > _ROWS_OF_A_PAGE:
+        if splicing:
             spliced = splice(snapshot, file, fields, removed, one.path)
             if spliced is not None:
                 require_same_pages(cursor, snapshot, index, removed, one.path)

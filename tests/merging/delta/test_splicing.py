@@ -6,8 +6,10 @@ import datetime
 import json
 import random
 import struct
+import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from merging.delta.thrift import BadThrift, read_struct, write_struct, write_var
 from merging.delta.writing import by_duckdb as writing_files
 from merging.delta.writing import splicing
 from merging.errors import MergeFailed
+from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import Merger, assert_all_readers_agree, own_rows
 from tests.merging.stores import Place, add_action, head_actions, local_place, put_commit
 
@@ -115,8 +118,9 @@ WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 @pytest.fixture(autouse=True)
 def _everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small files lose rows in most pages, and have few."""
-    monkeypatch.setattr(splicing, "_MOST_TOUCHED", 1.0)
-    monkeypatch.setattr(writing_files, "_ROWS_OF_A_PAGE", 0)
+    monkeypatch.setattr(splicing, "_ROWS_OF_A_PAGE", 1)
+    monkeypatch.setattr(splicing, "_PACKING", 0)
+    monkeypatch.setattr(splicing, "_TAKING_OUT", 0)
 
 
 def exact_bounds(table: pa.Table) -> dict[str, Any]:
@@ -466,7 +470,7 @@ def test_small_files_are_not_looked_through(
 
     monkeypatch.setattr(writing_files, "splice", noted)
     monkeypatch.setattr(writing_files, "register_positions", counted)
-    monkeypatch.setattr(writing_files, "_ROWS_OF_A_PAGE", 20_000)
+    monkeypatch.setattr(splicing, "_ROWS_OF_A_PAGE", 20_000)
     uri = str(tmp_path / "table")
     for first, rows in ((0, 20_001), (30_000, 20_000), (60_000, 50)):
         numbers = pa.array(range(first, first + rows), pa.int64())
@@ -478,6 +482,97 @@ def test_small_files_are_not_looked_through(
     left = [n for n in [*range(20_001), *range(30_000, 50_000), *range(60_000, 60_050)]
             if n not in (5_000, 35_000, 35_001, 60_020)]  # fmt: skip
     assert sorted(row[0] for row in own_rows(uri)) == left
+
+
+def files_of(uri: str, number: int) -> list[str]:
+    """A table of so many files of 40,000 rows, and their names in the order of their rows."""
+    found: list[str] = []
+    for first in range(0, number * 40_000, 40_000):
+        numbers = pa.array(range(first, first + 40_000), pa.int64())
+        deltalake.write_deltalake(uri, pa.table({"id": numbers}), mode="append")
+        found += [one.path for one in delta.open_snapshot(uri).files if one.path not in found]
+    return found
+
+
+@pytest.mark.parametrize("slow", ["splice", "copy_to", None])
+def test_how_a_file_is_written_does_not_depend_on_who_was_first(
+    slow: str | None, tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB writes those that lose rows in the most pages, as many as take the time of the others."""
+    monkeypatch.setattr(splicing, "_ROWS_OF_A_PAGE", 20_000)
+    monkeypatch.setattr(splicing, "_PACKING", 0.55)
+    uri = str(tmp_path / "table")
+    files = files_of(uri, 6)
+    looked: list[str] = []
+    real = splicing.splice
+
+    def noted(snapshot: delta.Snapshot, file: DataFile, *given: Any) -> delta.WrittenFile | None:
+        looked.append(file.path)
+        return real(snapshot, file, *given)
+
+    monkeypatch.setattr(writing_files, "splice", noted)
+    if slow is not None:
+        quick = getattr(writing_files, slow)
+
+        def waits(*given: Any, **named: Any) -> Any:
+            time.sleep(0.3)
+            return quick(*given, **named)
+
+        monkeypatch.setattr(writing_files, slow, waits)
+    gone = [n * 40_000 + 5_000 for n in range(6)] + [2 * 40_000 + 35_000, 4 * 40_000 + 35_000]
+    merger.merge(uri, delete=gone)
+    assert sorted(looked) == sorted(files[n] for n in (0, 1, 3, 5))
+    assert_all_readers_agree(uri)
+    assert sorted(row[0] for row in own_rows(uri)) == sorted({*range(240_000)} - {*gone})
+
+
+def test_files_are_flushed_while_others_are_written(
+    tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "table")
+    files_of(uri, 3)
+    flushed = threading.Event()
+    waited: list[bool] = []
+    begun: list[str] = []
+    real, sync = splicing.splice, LocalStore.sync
+
+    def last_waits(snapshot: delta.Snapshot, file: DataFile, *given: Any) -> delta.WrittenFile | None:
+        begun.append(file.path)
+        if len(begun) == 3:
+            waited.append(flushed.wait(20))
+        return real(snapshot, file, *given)
+
+    def noted(store: LocalStore, paths: Iterable[str]) -> None:
+        sync(store, paths)
+        flushed.set()
+
+    monkeypatch.setattr(writing_files, "splice", last_waits)
+    monkeypatch.setattr(LocalStore, "sync", noted)
+    monkeypatch.setattr(splicing, "_COPYING", 0)
+    merger.merge(uri, delete=[5_000, 45_000, 85_000])
+    assert waited == [True]
+
+
+def test_where_a_file_fails_no_other_is_begun(
+    tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "table")
+    before = {*files_of(uri, 8)}
+    begun: list[str] = []
+
+    def fails(snapshot: delta.Snapshot, file: DataFile, *_: Any) -> delta.WrittenFile | None:
+        begun.append(file.path)
+        if len(begun) == 1:
+            raise MergeFailed("it failed")
+        time.sleep(1)
+        return None
+
+    monkeypatch.setattr(writing_files, "splice", fails)
+    monkeypatch.setattr(splicing, "_COPYING", 0)
+    with pytest.raises(MergeFailed, match="it failed"):
+        merger.prepare(delta.open_snapshot(uri), delete=[n * 40_000 + 5_000 for n in range(8)])
+    assert len(begun) <= 3
+    assert {one.name for one in Path(uri).glob("*.parquet")} == before
 
 
 @pytest.mark.parametrize("codec", [1, 2, 6])
@@ -493,7 +588,6 @@ def test_a_body_of_another_size_than_stated_is_not_taken(codec: int) -> None:
 def test_a_merge_keeps_the_pages_that_lose_nothing(
     tmp_path: Path, merger: Merger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splicing, "_MOST_TOUCHED", 0.5)
     monkeypatch.setattr(content_checks, "SHARE", 1.0)
     made: list[delta.WrittenFile | None] = []
     real = splicing.splice

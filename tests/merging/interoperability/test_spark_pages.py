@@ -42,7 +42,8 @@ def test_spark_reads_every_row(
     session: SparkSession, tmp_path: Path, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(content_checks, "SHARE", 1.0)
-    monkeypatch.setattr(splicing, "_MOST_TOUCHED", 1.0)
+    monkeypatch.setattr(splicing, "_PACKING", 0)
+    monkeypatch.setattr(splicing, "_TAKING_OUT", 0)
     made: list[Any] = []
     real = splicing.splice
 

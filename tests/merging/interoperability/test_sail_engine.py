@@ -44,6 +44,7 @@ def test_keys_are_judged_alike(by_sail: EngineChoice, tmp_path: Path, vectors: b
         asked.test_a_table_as_a_merge_would_leave_it,
         asked.test_what_spark_is_not_told_is_read_by_duckdb,
         asked.test_values_at_the_borders_of_their_types,
+        asked.test_lists_of_any_length,
         asked.test_the_same_suite_is_proposed,
         asked.test_a_merge_is_judged_alike,
     ],

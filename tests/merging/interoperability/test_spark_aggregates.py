@@ -18,12 +18,13 @@ import merging
 from merging.delta import open_snapshot
 from merging.engines import Aggregates, Changes, Cluster, EngineChoice, Keys, TableReader, spark
 from merging.expectations import CATALOGUE, ExpectationResult, validate_suite
+from merging.expectations.argument_values import MAX_VALUES
 from merging.expectations.suites import MAX_EXPECTATIONS
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
 from merging.sql.values import arrow_values
 from tests.merging.border_values import BORDERS
-from tests.merging.expectations.support import expect
+from tests.merging.expectations.support import counted, expect
 from tests.merging.expectations.test_against_great_expectations import expectations, random_table
 from tests.merging.interoperability.conftest import connect_server
 from tests.merging.world import World
@@ -237,6 +238,32 @@ def test_values_at_the_borders_of_their_types(by_spark: EngineChoice, tmp_path: 
     taken = [one for one in given if not validate_suite({"name": "", "expectations": [one]}, described)]
     assert len(taken) > 250
     assert_alike([DUCKDB, by_spark], uri, taken, ["k"])
+
+
+def test_lists_of_any_length(by_spark: EngineChoice, tmp_path: Path) -> None:
+    """As long as suites may have them; conditions by hundreds stand deeper within one another than is looked into."""
+    uri = str(tmp_path / "table")
+    texts = ["a1", "a299", "", None, "b"]
+    merging.create_table(uri, pa.table({"k": pa.array(range(5), pa.int64()), "s": texts}))
+    patterns = [f"a{n}%" for n in range(300)]
+    given = [
+        *(
+            expect(
+                "column_values_to_match_like_pattern_list",
+                column="s",
+                mostly=0.5,
+                like_pattern_list=patterns,
+                match_on=how,
+            )
+            for how in ("any", "all")
+        ),
+        *(
+            expect("column_values_to_be_in_set", column=name, mostly=0.5, value_set=values)
+            for name, values in (("s", [f"a{n}" for n in range(MAX_VALUES)]), ("k", [*range(3, MAX_VALUES)]))
+        ),
+    ]
+    results = assert_alike([DUCKDB, by_spark], uri, given, ["k"])
+    assert [counted(one).unexpected_count for one in results] == [2, 4, 2, 3]
 
 
 def test_the_same_suite_is_proposed(by_spark: EngineChoice, tmp_path: Path) -> None:

@@ -154,14 +154,25 @@ class _Speaker:
         # Spark's isnan is false of NULL, DuckDB's is NULL.
         return Said(f"(CASE WHEN {subject.sql} IS NULL THEN NULL ELSE isnan({subject.sql}) END)", pa.bool_())
 
+    def _judged(self, node: exp.Expr) -> Said:
+        """A value that a condition is about. Readers leave files out by what conditions say of columns: of those whose
+        statistics may be wrong it is said in a way that they do not follow. They know no NaN, which is the greatest
+        number, and delta-rs writes those of decimals as floating numbers.
+        """
+        found = self.said(node)
+        kind = found.type
+        if kind is None or not (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            return found
+        return Said(f"greatest({found.sql}, {found.sql})", kind) if isinstance(node, exp.Column) else found
+
     def _compared(self, node: exp.Binary) -> Said:
-        left, right = _alike([self.said(node.left), self.said(node.right)])
+        left, right = _alike([self._judged(node.left), self._judged(node.right)])
         return Said(f"({left.sql} {_COMPARISONS[type(node)]} {right.sql})", pa.bool_())
 
     def _in(self, node: exp.In) -> Said:
         if node.args.get("query") or node.args.get("unnest") or not node.expressions:
             raise NotSaid("IN with a query")
-        subject, *values = _alike([self.said(one) for one in (node.this, *node.expressions)])
+        subject, *values = _alike([self._judged(one) for one in (node.this, *node.expressions)])
         return Said(f"({subject.sql} IN ({', '.join(one.sql for one in values)}))", pa.bool_())
 
     def _case(self, node: exp.Case) -> Said:

@@ -64,6 +64,7 @@ def test_pages_are_those_of_duckdb(by_sail: EngineChoice, tmp_path: Path, kind: 
     "question",
     [
         shown.test_pages_of_a_table_without_vectors,
+        shown.test_files_whose_statistics_are_wrong,
         shown.test_rows_that_share_a_key_or_have_none,
         shown.test_what_spark_is_not_told_duckdb_reads,
     ],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pyarrow as pa
 import pytest
 
@@ -83,6 +87,42 @@ def test_pages_are_those_of_duckdb(by_spark: EngineChoice, tmp_path: Path, kind:
 
 def test_pages_of_a_table_without_vectors(by_spark: EngineChoice, tmp_path: Path) -> None:
     assert_alike(by_spark, table_of_every_type(tmp_path, vectors=False), "spark", **ASKED["text"])
+
+
+def test_files_whose_statistics_are_wrong(by_spark: EngineChoice, tmp_path: Path) -> None:
+    """Those of delta-rs: a NaN is in none, decimals are floating numbers there, and moments are cut."""
+    uri = str(tmp_path / "table")
+    moment = datetime(2020, 1, 1, 1, 2, 3, 456789, UTC)
+    values: dict[str, tuple[pa.DataType, list[Any]]] = {
+        "double": (pa.float64(), [1.0, math.nan, -0.0]),
+        "single": (pa.float32(), [3.0, math.nan, 2.0]),
+        "price": (pa.decimal128(18, 2), [Decimal("90071992547409.93"), Decimal("-90071992547409.93"), None]),
+        "wide": (
+            pa.decimal128(38, 10),
+            [Decimal("9999999999999999999.9999999999"), Decimal("0.0000000001"), None],
+        ),
+        "instant": (pa.timestamp("us", "UTC"), [moment, None, None]),
+        "moment": (pa.timestamp("us"), [moment.replace(tzinfo=None), None, None]),
+        "text": (pa.string(), ["\U0010ffff" * 99, "a", None]),
+    }
+    columns = {name: pa.array(given, kind) for name, (kind, given) in values.items()}
+    deltalake.write_deltalake(uri, pa.table({"id": pa.array(range(3), pa.int64()), **columns}))
+    number = 0
+    for name, (_, given) in values.items():
+        for value in [*given, *([0.0, 100.0] if name in ("double", "single") else [])]:
+            if value is None:
+                continue
+            for operator in ("=", "!=", "<", "<=", ">", ">="):
+                asked = [(name, operator, value.isoformat() if isinstance(value, datetime) else str(value))]
+                found = []
+                for choice in (DUCKDB, by_spark):
+                    chosen(choice)
+                    page = merging.preview(uri, primary_keys=["id"], filters=asked, limit=9)
+                    assert {read.engine for read in page.reads} == {choice.engine}
+                    found.append((asked, [row["id"] for row in page.rows]))
+                assert found[0] == found[1]
+                number += len(found[0][1])
+    assert number > 60
 
 
 def test_rows_that_share_a_key_or_have_none(by_spark: EngineChoice, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ from merging.delta import (
 from merging.delta.content_checks import Rewritten, require_same_content
 from merging.delta.features import supported_features
 from merging.delta.mapping import stored_sql
+from merging.delta.partitions import ZONE_PROPERTY, is_instant
 from merging.delta.writing import temporary_folder, written_elsewhere
 from merging.engines.duckdb import DuckDBEngine, aggregates_sql, fresh_name
 from merging.engines.protocol import (
@@ -59,7 +60,16 @@ from merging.engines.protocol import (
     Rows,
 )
 from merging.engines.spark_comparing import Comparing
-from merging.engines.spark_files import PlainFiles, Rewriting, Work, Writing, configure, files_in, quoted
+from merging.engines.spark_files import (
+    PLAIN_NAME,
+    PlainFiles,
+    Rewriting,
+    Work,
+    Writing,
+    configure,
+    files_in,
+    quoted,
+)
 from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError, TableUnreachable
 from merging.sql.quoting import column_label, column_sql, quote
@@ -78,11 +88,21 @@ _HELD_AT_ONCE = 64 << 20  # bytes of rows that were found
 _LEAST_LEFT_OUT = 2
 _LONGEST_SAID = 400
 
-#: How a session reads tables as the log and their files have them, and takes keys of any number. The sizes are set as
-#: plain numbers: servers of 4.1 answer with a unit otherwise, which the client of 4.2 cannot read.
+#: How a session reads tables as the log and their files have them, whatever the cluster's own settings are, and takes
+#: keys of any number. The sizes are set as plain numbers: servers of 4.1 answer with a unit otherwise, which the client
+#: of 4.2 cannot read.
 _SETTINGS = {
     # Numbers are those of the rows, not of what others wrote into the log about them.
     "spark.databricks.delta.optimizeMetadataQuery.enabled": "false",
+    # A version whose files are there is read however old it is.
+    "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration": "false",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.parser.escapedStringLiterals": "false",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    "spark.sql.timestampType": "TIMESTAMP_LTZ",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.readSideCharPadding": "false",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
@@ -198,6 +218,8 @@ class SparkConnectEngine:
             drop_dead(self._opened.connection, snapshot, rows.sql)
             return replace(rows, number=self._opened.number(f"SELECT count(*) FROM {rows.sql}"))
 
+        if _depends_on_session(snapshot, names):
+            return DuckDBEngine(self._opened).rows_of(snapshot, keys, columns, files)
         numbered = _tells_row_numbers(snapshot)
 
         def found(table: Any, functions: Any, session: Any) -> Any:
@@ -218,7 +240,7 @@ class SparkConnectEngine:
             return None
         listed = sorted(files)
         size = int(snapshot.files.numbers("size")[listed].sum())
-        if _tells_row_numbers(snapshot) and size * _LEAST_LEFT_OUT > snapshot.size_bytes:
+        if _tells_rows(snapshot, columns) and size * _LEAST_LEFT_OUT > snapshot.size_bytes:
             return None
         schema = pa.schema([snapshot.schema.field(name) for name in columns])
         try:
@@ -258,6 +280,10 @@ class SparkConnectEngine:
             return self._hold(snapshot, columns, columns, iter(()), None)
         places = sought.column("file_index").to_numpy()
         hit = sorted(set(places.tolist()))
+        names = {
+            index: file.path.rpartition("/")[2]
+            for index, file in zip(hit, snapshot.files.at(hit), strict=True)
+        }
         numbers = sought.column("row_number").cast(pa.int64())
         named = self._named_files(snapshot, hit, columns)
         if named is not None:
@@ -268,8 +294,8 @@ class SparkConnectEngine:
 
             with self._asked_of_files(snapshot, named, standing) as answers:
                 rows = self._hold(snapshot, columns, columns, answers, named)
-        elif _tells_row_numbers(snapshot):
-            rows = self._rows_of_names_at(snapshot, positions, columns, hit, places, numbers)
+        elif _tells_rows(snapshot, columns) and all(map(PLAIN_NAME.fullmatch, names.values())):
+            rows = self._rows_of_names_at(snapshot, positions, columns, names, places, numbers)
         else:
             return DuckDBEngine(self._opened).rows_at(snapshot, positions, columns)
         if rows.number != len(sought):
@@ -283,17 +309,13 @@ class SparkConnectEngine:
         snapshot: Snapshot,
         positions: str,
         columns: Sequence[str],
-        hit: Sequence[int],
+        names: Mapping[int, str],
         places: np.ndarray,
         numbers: pa.ChunkedArray,
     ) -> Rows:
-        """The same of the table as a whole. Names of files are the same however paths are spelled; which file it is is
-        looked at when the rows are here.
+        """The same of the table as a whole. Plain names of files are the same however paths are spelled; which file it
+        is is looked at when the rows are here.
         """
-        names = {
-            index: file.path.rpartition("/")[2]
-            for index, file in zip(hit, snapshot.files.at(hit), strict=True)
-        }
         asked = pa.table({"k0": [names[int(place)] for place in places], "k1": numbers})
 
         def found(table: Any, functions: Any, session: Any) -> Any:
@@ -302,7 +324,7 @@ class SparkConnectEngine:
             return _at(placed, asked, "named", functions, session).drop("named")
 
         with self._asked(snapshot, found) as answers:
-            rows = self._hold(snapshot, columns, columns, answers, hit)
+            rows = self._hold(snapshot, columns, columns, answers, names)
         # Files of one name in two folders have rows of the same numbers.
         self._opened.execute(
             f"DELETE FROM {rows.sql} r WHERE NOT EXISTS (SELECT 1 FROM {positions} p "
@@ -333,6 +355,7 @@ class SparkConnectEngine:
         if files is not None:
             raise NotSaid("the first rows of some files")
         names = list(dict.fromkeys([*asked.columns, *(name for name, _ in asked.order), *asked.judged]))
+        _require_said(snapshot, names)
         types = {field_.name: field_.type for field_ in snapshot.schema}
         labels = _labels(snapshot, names, types)
         for name, _ in asked.order:
@@ -641,6 +664,8 @@ class _Aggregating:
     def __init__(
         self, opened: Session, snapshot: Snapshot, changes: Changes | None, asked: Aggregates
     ) -> None:
+        gone = changes.gone.columns if changes and changes.gone else ()
+        _require_said(snapshot, [*asked.columns, *gone])
         self._snapshot = snapshot
         self._asked = asked
         schema = {field_.name: field_.type for field_ in snapshot.schema}
@@ -660,7 +685,7 @@ class _Aggregating:
         self.told = [(quote(name), kind) for name, kind, *_ in described]
         types = {name: Said(name, None) for name, *_ in described}
         self._having = spark_sql(asked.having, types)
-        self._keys = [quoted(name) for name in changes.gone.columns] if changes and changes.gone else []
+        self._keys = [quoted(name) for name in gone]
         self._gone, self._added = self._sent(opened, changes)
 
     def _cell(self, name: str, stored: pa.DataType | None) -> str:
@@ -866,6 +891,24 @@ def _connected(cluster: Cluster) -> Any:
 def _tells_row_numbers(snapshot: Snapshot) -> bool:
     """Whether Delta Lake in Spark has ``row_index`` of the table's rows (``DeltaParquetFileFormat``)."""
     return "deletionVectors" in supported_features(snapshot.protocol)
+
+
+def _depends_on_session(snapshot: Snapshot, columns: Sequence[str]) -> bool:
+    """Whether Spark reads instants that the log has without a zone, which are then those of the zone of its session."""
+    apart = set(snapshot.partition_columns).intersection(columns)
+    return ZONE_PROPERTY in snapshot.properties and any(
+        is_instant(snapshot.schema.field(name).type) for name in apart
+    )
+
+
+def _tells_rows(snapshot: Snapshot, columns: Sequence[str]) -> bool:
+    """Whether it reads rows of the table as a whole as we do, with their numbers."""
+    return _tells_row_numbers(snapshot) and not _depends_on_session(snapshot, columns)
+
+
+def _require_said(snapshot: Snapshot, columns: Sequence[str]) -> None:
+    if _depends_on_session(snapshot, columns):
+        raise NotSaid("instants without a zone")
 
 
 def _placed(table: Any, functions: Any, columns: Sequence[str], *more: Any, numbered: bool) -> Any:

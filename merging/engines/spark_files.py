@@ -33,15 +33,13 @@ WRITING = {
     "spark.sql.parquet.writeLegacyFormat": "false",
     "spark.sql.parquet.fieldId.read.enabled": "false",
     "spark.sql.parquet.fieldId.write.enabled": "true",
-    "spark.sql.files.ignoreCorruptFiles": "false",
-    "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.maxRecordsPerFile": "0",
 }
 _BYTES_PER_GROUP = 32 << 20
 BROADCAST_UP_TO = 1 << 28  # bytes of positions that every executor may hold
 MOST_POSITIONS = 100_000_000
 _MOST_PARTITIONS = 2_000
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _GLOB = re.compile(r"[*?\[\]{}\\]")
 
 #: A session's work: with `pyspark.sql.connect.functions`, and what makes a type of Spark's of its JSON.
@@ -103,7 +101,7 @@ def unlike_files(
         for place, (path, name, same) in enumerate(zip(paths, names, alike, strict=True))
         if not same
         or times[name.casefold()] > 1
-        or not _PLAIN_NAME.fullmatch(name)
+        or not PLAIN_NAME.fullmatch(name)
         or _GLOB.search(f"{root}/{path}")
         or re.match(r"/|[A-Za-z][A-Za-z0-9+.-]*:/", path)  # it lies elsewhere: the table is a clone
     }

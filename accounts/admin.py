@@ -18,7 +18,7 @@ from accounts.names import SERVICE_SUFFIX, is_service_name
 from audit.admin import ReadOnlyAdmin
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
-from datasets.evidence import RENAMED, account_rows, rows_of_removed
+from datasets.evidence import RENAMED, account_rows, group_rows, rows_of_removed
 from datasets.owners import keeping_owners, owned_by
 
 
@@ -150,12 +150,12 @@ class GroupOfPeopleAdmin(GroupAdmin):
 
     def log_addition(self, request: HttpRequest, obj: Group, message: Any) -> Any:
         """Keep in the trail who made the group, and what it lets its members do."""
-        _record(request, "group", obj.name, "group.made", _told_of(obj))
+        _record(request, "group", obj.name, "group.made", _told_of(obj), group_rows(obj))
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Group, message: Any) -> Any:
         """Keep in the trail what the group is now."""
-        _record(request, "group", obj.name, "group.changed", _told_of(obj))
+        _record(request, "group", obj.name, "group.changed", _told_of(obj), group_rows(obj))
         return super().log_change(request, obj, message)
 
 

@@ -30,7 +30,7 @@ from accounts.provider import GroupsUnreadable, SignInProvider
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
 from datasets.evidence import account_rows
-from datasets.operators import OPERATORS_GROUP, make_operator, operators_group
+from datasets.operators import OPERATORS_GROUP, make_operator
 from datasets.owners import keeping_owners, owned_by, owners_of
 
 logger = structlog.get_logger(__name__)
@@ -265,7 +265,7 @@ def _follow_operators(identity: Identity, *, operates: bool) -> None:
         make_operator(user)
         identity.made_operator = True
     elif not operates and identity.made_operator:
-        user.groups.remove(operators_group())
+        user.groups.remove(*user.groups.filter(name=OPERATORS_GROUP))
         user.is_staff = user.is_superuser
         user.save(update_fields=["is_staff"])
         identity.made_operator = False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from django.contrib.auth.models import Group, User
-from django.db.models import Model
+from django.contrib.auth.models import Group, Permission, User
+from django.db.models import Manager, Model
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
 from audit.rows import RowKind
@@ -81,10 +81,19 @@ REMOVED: Final = "removed"
 
 
 def account_rows(user: User) -> dict[str, str]:
-    """What an entry holds of an account, with the groups that it is in."""
+    """What an entry holds of an account, with the groups that it is in and the permissions that it has itself."""
     stored = User.objects.get(pk=user.pk)  # whoever holds the object may have held it for long
     groups = sorted(stored.groups.values_list("pk", flat=True))
-    return {**ACCOUNT.seal(stored), groups_called(user.pk): _groups(groups)}
+    return {
+        **ACCOUNT.seal(stored),
+        groups_called(user.pk): _groups(groups),
+        permissions_called(user): _permissions_of(stored.user_permissions),
+    }
+
+
+def group_rows(group: Group) -> dict[str, str]:
+    """What an entry holds of a group: the permissions that it gives whoever is in it."""
+    return {permissions_called(group): _permissions_of(group.permissions)}
 
 
 def rows_of_removed(member: User | Group) -> dict[str, str]:
@@ -98,6 +107,7 @@ def rows_of_removed(member: User | Group) -> dict[str, str]:
         role_called(member, name, pk): "none"
         for name, pk in given.values_list("content_type__model", "object_pk")
     }
+    rows[permissions_called(member)] = ""
     if isinstance(member, User):
         rows |= {ACCOUNT.called(member.pk): REMOVED, groups_called(member.pk): ""}
     return rows
@@ -106,6 +116,11 @@ def rows_of_removed(member: User | Group) -> dict[str, str]:
 def groups_called(user_id: int) -> str:
     """The name under which entries hold the groups of an account."""
     return f"groups of account {user_id}"
+
+
+def permissions_called(holder: User | Group) -> str:
+    """The name under which entries hold the permissions of an account or a group, those of roles left out."""
+    return f"permissions of {holder._meta.model_name} {holder.pk}"
 
 
 def role_called(member: User | Group, model: str, pk: object) -> str:
@@ -119,6 +134,18 @@ def memberships_now() -> dict[str, str]:
     for user_id, group_id in User.groups.through.objects.values_list("user_id", "group_id"):
         found.setdefault(user_id, []).append(group_id)
     return {groups_called(user_id): _groups(sorted(groups)) for user_id, groups in found.items()}
+
+
+def permissions_now() -> dict[str, str]:
+    """The permissions of every account and every group that has any, as entries hold them."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for holder, through in (("user", User.user_permissions.through), ("group", Group.permissions.through)):
+        given = through._default_manager.values_list(
+            f"{holder}_id", "permission__content_type__app_label", "permission__codename"
+        )
+        for pk, app, codename in given:
+            found.setdefault(f"permissions of {holder} {pk}", []).append((app, codename))
+    return {name: _joined(permissions) for name, permissions in found.items()}
 
 
 def roles_now(names: Mapping[frozenset[str], str]) -> dict[str, str]:
@@ -140,6 +167,14 @@ def _permissions() -> Iterator[tuple[tuple[str, str], str]]:
         yield (f"user {pk}", target), codename
     for pk, target, codename in GroupObjectPermission.objects.values_list("group_id", *facts):
         yield (f"group {pk}", target), codename
+
+
+def _permissions_of(given: Manager[Permission]) -> str:
+    return _joined(given.values_list("content_type__app_label", "codename"))
+
+
+def _joined(permissions: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(sorted(f"{app}.{codename}" for app, codename in permissions))
 
 
 def _groups(pks: list[int]) -> str:

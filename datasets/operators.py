@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import Forbidden, InvalidInput
-from datasets.evidence import account_rows
+from datasets.evidence import account_rows, group_rows
 
 OPERATORS_GROUP = "Operators"
 #: The permission that makes an operator; only this group carries it.
@@ -52,7 +52,8 @@ def operators_group() -> Group:
 def make_operator(user: User) -> None:
     """Let the person operate the installation; recorded in the audit trail."""
     with transaction.atomic():
-        user.groups.add(operators_group())
+        group = operators_group()
+        user.groups.add(group)
         user.is_staff = True
         user.save(update_fields=["is_staff"])
         record(
@@ -61,5 +62,5 @@ def make_operator(user: User) -> None:
             subject_type="user",
             subject_id=user.get_username(),
             data={},
-            rows=account_rows(user),
+            rows={**account_rows(user), **group_rows(group)},
         )

@@ -15,7 +15,7 @@ from changerequests.models import ChangeRequest, Comment, MergeRun
 from changerequests.services.evidence import KEPT, MERGE, OUTCOME, REQUEST, RUN, THREAD, WAIT
 from changerequests.services.vouched import ROWS_SEALED
 from changerequests.states import ACTIVE_RUN_STATUSES, Status
-from datasets.evidence import ACCOUNT, DATASET, SUITE_VERSION, memberships_now, roles_now
+from datasets.evidence import ACCOUNT, DATASET, SUITE_VERSION, memberships_now, permissions_now, roles_now
 from datasets.models import Dataset, SuiteVersion
 from datasets.roles import role_names
 
@@ -35,12 +35,14 @@ def introduce_audit_key() -> Introduced:
     """Seal every entry that another key (or none) wrote, and let only the current key write from now on.
 
     The first time it also lets entries vouch for the rows that there are: as they are found, so verify before. Rows are
-    never sealed so a second time. Safe to call again.
+    never sealed so a second time, but for permissions, which no entry of earlier releases tells of. Safe to call again.
     """
     with transaction.atomic():
         first = unsealed_entries()
         entries = introduce_key() is not None
         rows = sum(_seal_rows()) if first else 0
+        if not any(name.startswith("permissions of") for name in seals_in(INSTALLATION_STREAM)):
+            rows += _tell(INSTALLATION_STREAM, permissions_now())
     return Introduced(entries, rows)
 
 

@@ -48,6 +48,7 @@ from datasets.evidence import (
     RENAMED,
     SUITE_VERSION,
     memberships_now,
+    permissions_now,
     roles_now,
 )
 from datasets.models import Dataset, SuiteVersion
@@ -146,10 +147,11 @@ def _installation(people: _People) -> Iterator[Disagreement]:
         seals[dataset_stream(pk)] = {
             name: seal
             for name, seal in seals_in(dataset_stream(pk)).items()
-            if name.startswith(("role of", "account", "groups of"))
+            if name.startswith(("role of", "account", "groups of", "permissions of"))
         }
     yield from _values(seals, "role of", roles_now(role_names()), "none")
     yield from _values(seals, "groups of", memberships_now(), "")
+    yield from _values(seals, "permissions of", permissions_now(), "")
     newest = _newest(seals, ACCOUNT.name + " ")
     for account in User.objects.order_by("pk"):
         places = newest.get(ACCOUNT.called(account.pk), [])

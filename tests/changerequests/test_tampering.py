@@ -15,7 +15,7 @@ from typing import Any, Final
 from zlib import crc32
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.db import DatabaseError, connection, models, transaction
 from django.test import Client
@@ -38,6 +38,7 @@ from changerequests.services.evidence import KEPT, MERGE, OUTCOME, THREAD, WAIT
 from changerequests.services.sealing import introduce_audit_key
 from datasets.evidence import ACCOUNT, DATASET, RENAMED, SUITE_VERSION, account_rows
 from datasets.models import Dataset, SuiteVersion
+from datasets.operators import OPERATORS_GROUP, make_operator
 from datasets.roles import Role
 from datasets.rows import ConflictFilter
 from datasets.services import change_settings
@@ -606,6 +607,51 @@ def test_what_was_true_of_an_account_is_not_true_again(world: World) -> None:
     assert unseen == []
 
 
+def test_nobody_is_put_beside_others_or_taken_away_unseen(world: World) -> None:
+    """Whatever says what an account or a group may do: each table of pairs, one pair more and one less."""
+    make_operator(world.rita)
+    group = Group.objects.create(name="few")
+    others = {User: world.carl, Group: group}
+    unseen, kept = [], User.objects.get(pk=world.rita.pk)
+    permission = Permission.objects.exclude(group=kept.groups.get()).order_by("pk")[0]
+    kept.user_permissions.add(permission)
+    with transaction.atomic():
+        record(
+            stream=INSTALLATION_STREAM,
+            action="account.changed",
+            subject_type="user",
+            subject_id=kept.username,
+            rows=account_rows(kept),
+        )
+    assert named() == []
+    for model, holder in others.items():
+        for field in model._meta.many_to_many:
+            table, own, other = field.m2m_db_table(), field.m2m_column_name(), field.m2m_reverse_name()
+            pk = Group.objects.get(name=OPERATORS_GROUP).pk if other == "group_id" else permission.pk
+            for statement in (
+                f"INSERT INTO {table} ({own}, {other}) VALUES ({holder.pk}, {pk})",
+                f"DELETE FROM {table}",
+            ):
+                with taken_back():
+                    execute(statement)
+                    if not named():
+                        unseen.append(statement)
+    assert unseen == []
+
+
+def test_permissions_from_before_entries_told_of_them_are_sealed_once(world: World) -> None:
+    group = Group.objects.create(name="few")
+    group.permissions.add(*Permission.objects.order_by("pk")[:2])
+    assert any(f"permissions of group {group.pk}: " in line for line in named())
+    with taken_back():
+        execute("UPDATE audit_event SET rows = '{}' WHERE stream = '" + INSTALLATION_STREAM + "'")
+        assert introduce_audit_key().rows == 1
+        assert [line for line in named() if "permissions" in line] == []
+        group.permissions.add(Permission.objects.order_by("-pk")[0])
+        assert introduce_audit_key().rows == 0
+        assert any(f"permissions of group {group.pk}: " in line for line in named())
+
+
 def _withdrawn(world: World) -> None:
     waiting.stop_waiting(change_request_id=world.waiting.pk, actor=world.olivia)
 
@@ -651,7 +697,21 @@ DONE_IN_ADMIN: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "group/",
         {"action": "delete_selected", "_selected_action": "{group}", "post": "yes"},
     ),
-    "group.made": ("group/add/", {"name": "others"}),
+    "group.made": ("group/add/", {"name": "others", "permissions": "{permission}"}),
+    "group.changed, its permissions": (
+        "group/{group}/change/",
+        {"name": "few", "permissions": "{permission}"},
+    ),
+    "account.changed": (
+        "user/{nina}/change/",
+        {
+            "username": "nina",
+            "is_active": "on",
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00",
+            "user_permissions": "{permission}",
+        },
+    ),
     "account.deleted": ("user/{nina}/delete/", {"post": "yes"}),
     "account.deleted, several": (
         "user/",
@@ -663,7 +723,7 @@ DONE_IN_ADMIN: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 @pytest.mark.parametrize("done", DONE_IN_ADMIN)
 def test_what_superusers_do_in_the_admin_is_told_and_bends_nothing(done: str) -> None:
     dataset, group = DatasetFactory.create(), GroupFactory.create()
-    nina = person_with(Role.VIEWER, dataset)
+    nina = person_with(Role.VIEWER, dataset, username="nina")
     nina.groups.add(group)
     for member in (nina, group):
         give_role(member, dataset, Role.CONTRIBUTOR)
@@ -672,7 +732,8 @@ def test_what_superusers_do_in_the_admin_is_told_and_bends_nothing(done: str) ->
     browser = Client()
     browser.force_login(User.objects.create_superuser("root"))
     path, form = DONE_IN_ADMIN[done]
-    numbers = {"group": group.pk, "nina": nina.pk}
+    permission = Permission.objects.get(codename="change_installation").pk
+    numbers = {"group": group.pk, "nina": nina.pk, "permission": permission}
     form = {name: str(value).format(**numbers) for name, value in form.items()}
     assert browser.post(f"/admin/auth/{path.format(**numbers)}", form).status_code == 302
     told = Event.objects.filter(action=done.partition(",")[0], actor="root")

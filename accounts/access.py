@@ -20,7 +20,7 @@ def change_password(*, user: User, password: str, session_key: str | None) -> No
     The password is validated by the caller's form.
     """
     with transaction.atomic():
-        locked = User.objects.select_for_update().get(pk=user.pk)
+        locked = User.objects.select_for_update(no_key=True).get(pk=user.pk)
         locked.set_password(password)
         locked.save(update_fields=["password"])
         user.password = locked.password
@@ -30,8 +30,8 @@ def change_password(*, user: User, password: str, session_key: str | None) -> No
 def sign_out_everywhere(*, user: User, session_key: str | None) -> int:
     """End the person's sessions but the one of the key; how many ended. Tokens stay: they are revoked by name."""
     with transaction.atomic():
-        ended = _end_sessions(user, session_key)
         DeviceSignIn.objects.filter(user=user).delete()  # let in by a session that ends, perhaps
+        ended = _end_sessions(user, session_key)
         _record("account.signed_out_everywhere", user, user, {"sessions": ended})
     return ended
 

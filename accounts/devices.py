@@ -96,7 +96,7 @@ def take(code: str) -> tuple[Token, str] | None:
         if not seen.denied and seen.user_id is None:
             return None
         # The account first, as whoever ends its access locks it: a program that was let in before gets nothing then.
-        people = User.objects.select_for_update()
+        people = User.objects.select_for_update(no_key=True)
         person = None if seen.user_id is None else people.filter(pk=seen.user_id).first()
         begun = rows.select_for_update().first()
         if begun is None:

@@ -72,7 +72,7 @@ def link(*, provider: SignInProvider, claims: Mapping[str, Any], user: User) -> 
     """
     _require_person(user)
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)
         identity = _linked(user, provider, subject_in(claims), actor=user)
         _follow(identity, provider, claims)
 
@@ -84,7 +84,7 @@ def link_subject(*, provider: SignInProvider, user: User, subject: str) -> None:
     """
     _require_person(user)
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)
         _linked(user, provider, subject_in({"sub": subject}), actor=None)
 
 

@@ -52,6 +52,8 @@ def create(
     user = User(username=f"{name}{SERVICE_SUFFIX}")  # and no other name: it is called so everywhere
     user.set_unusable_password()
     with transaction.atomic():
+        if project is not None:  # before the trail, as whoever changes its members does
+            Project.objects.select_for_update(no_key=True).filter(pk=project.pk).first()
         try:
             with transaction.atomic():
                 user.save()
@@ -123,6 +125,8 @@ def rotate_token(*, actor: User, account: ServiceAccount, number: object) -> tup
     """Another token in the place of one, like it; the one before goes on for a day. Raises ``NotFound``."""
     _require_manager(actor, account.project)
     with transaction.atomic():
+        # The account first, as whoever ends its access locks it.
+        User.objects.select_for_update(no_key=True).get(pk=account.user_id)
         before = Token.objects.select_for_update().filter(user=account.user, number=number).first()
         if before is None:
             raise NotFound("The service account has no such token.")

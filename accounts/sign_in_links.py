@@ -55,7 +55,7 @@ def whose(token: str) -> User:
 def take(token: str) -> User:
     """Whom a link lets in, this once. Raises ``LinkOver``."""
     with transaction.atomic():
-        user = _of(token, User.objects.select_for_update())
+        user = _of(token, User.objects.select_for_update(no_key=True))
         user.last_login = timezone.now()
         user.save(update_fields=["last_login"])
         record(

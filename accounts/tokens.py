@@ -38,7 +38,7 @@ def make_token(
     """
     require_makeable(scopes, days)
     with transaction.atomic():
-        if not User.objects.select_for_update().get(pk=owner.pk).is_active:
+        if not User.objects.select_for_update(no_key=True).get(pk=owner.pk).is_active:
             raise InvalidInput(f"{owner.get_username()} is deactivated: no token would open anything.")
         if tokens_of(owner).count() >= MOST_TOKENS:
             whose = "You have" if actor is None else f"{owner.get_username()} has"

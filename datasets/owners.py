@@ -69,6 +69,6 @@ def _locked(targets: Iterable[Target]) -> list[Target]:
     targets = list(targets)
     projects = {one.project_id if isinstance(one, Dataset) else one.pk for one in targets}
     datasets = {one.pk for one in targets if isinstance(one, Dataset)}
-    list(Project.objects.select_for_update().filter(pk__in=projects).order_by("pk"))
-    list(Dataset.objects.select_for_update().filter(pk__in=datasets).order_by("pk"))
+    list(Project.objects.select_for_update(no_key=True).filter(pk__in=projects).order_by("pk"))
+    list(Dataset.objects.select_for_update(no_key=True).filter(pk__in=datasets).order_by("pk"))
     return targets

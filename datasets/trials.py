@@ -55,7 +55,7 @@ def ask_for_trial(
     require_owner(actor, dataset, CHANGE_EXPECTATIONS)
     merging.parse_suite(_tried(document, rule), columns_of(dataset))
     with transaction.atomic():
-        dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
+        dataset = Dataset.objects.select_for_update(no_key=True).get(pk=dataset_id)
         require_owner(actor, dataset, CHANGE_EXPECTATIONS)
         SuiteTrial.objects.filter(dataset=dataset, asked_by=actor, status__in=SuiteTrial.ACTIVE).update(
             status=WorkStatus.FAILED,

@@ -211,7 +211,7 @@ def adopt_tables(*, actor: User | None, name: str) -> list[Dataset]:
     with transaction.atomic():
         connection = _locked(actor, name)
         found = adoptable(connection)
-        for dataset in Dataset.objects.select_for_update().filter(
+        for dataset in Dataset.objects.select_for_update(no_key=True).filter(
             pk__in=[one.pk for one in found], connection=None
         ):
             dataset.connection = connection

@@ -89,7 +89,7 @@ def create_webhook(
     made.secret = encrypted(secret)
     _set(made, {"name": name, "url": url, "format": format, "actions": actions})
     with transaction.atomic():
-        if type(place)._default_manager.select_for_update().filter(pk=place.pk).first() is None:
+        if type(place)._default_manager.select_for_update(no_key=True).filter(pk=place.pk).first() is None:
             raise NotFound(f"{place.name} is not there any more.")
         if webhooks_of(actor=actor, place=place).count() >= MOST_WEBHOOKS:
             raise InvalidInput(

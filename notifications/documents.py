@@ -19,7 +19,7 @@ def document_of(news: News) -> dict[str, Any]:
     request = news.change_request
     links = _links(news)
     told: dict[str, Any] = {
-        "id": str(news.event_id),
+        "id": news.told_as,
         "kind": news.action,
         "occurred_at": news.occurred_at,
         "project": _named(news.project),

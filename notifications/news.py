@@ -20,6 +20,7 @@ class News:
     """
 
     event_id: int
+    told_as: str
     action: str
     occurred_at: datetime
     actor: str
@@ -37,6 +38,7 @@ def news_of(event: Any) -> News:
     dataset = change_request.dataset if change_request is not None else _dataset_of(event)
     return News(
         event_id=event.pk,
+        told_as=event.told_as,
         action=event.action,
         occurred_at=event.occurred_at,
         actor=event.actor,

@@ -160,7 +160,7 @@ class DeliverySerializer(serializers.ModelSerializer):
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_event(self, delivery: Delivery) -> str | None:
-        return None if delivery.event_id is None else str(delivery.event_id)
+        return None if delivery.event is None else delivery.event.told_as
 
     @extend_schema_field(serializers.DateTimeField(allow_null=True))
     def get_next_attempt_at(self, delivery: Delivery) -> Any:

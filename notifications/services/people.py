@@ -55,6 +55,7 @@ def told_of_merge(change_request: ChangeRequest, merger: User) -> list[User]:
     """Who else is told once the person has merged the request, by name."""
     news = News(
         event_id=0,
+        told_as="",
         action="change_request.merged",
         occurred_at=timezone.now(),
         actor=merger.get_username(),

@@ -24,6 +24,8 @@ from changerequests.services import agreement, plans, proposals, restoring, runs
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
+from notifications.documents import document_of
+from notifications.news import news_of
 from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
@@ -211,6 +213,23 @@ def test_fd3_the_drill(
     assert said("after_restore") == "0 mended, 0 to look at.\n"
     assert state() == settled
     assert runs.request_merge(change_request_id=first.pk, actor=owner).merged_version == 1
+
+
+def test_fd3_what_receivers_remember_an_event_by_is_given_once(
+    dataset: Dataset, owner: User, backup: Backup
+) -> None:
+    def ids() -> set[str]:
+        return {document_of(news_of(event))["id"] for event in Event.objects.all()}
+
+    backup.take()
+    before = ids()
+    ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,1\n")
+    lost, numbers = ids() - before, set(Event.objects.values_list("pk", flat=True))
+    backup.restore()
+    ChangeRequestFactory.create(dataset=dataset, csv="tailnum,seats\nN1,1\n")
+    assert set(Event.objects.values_list("pk", flat=True)) == numbers
+    assert len(ids() - before) == len(lost)
+    assert (ids() - before).isdisjoint(lost)
 
 
 def test_fd3_numbers_are_moved_past_those_that_were_given(

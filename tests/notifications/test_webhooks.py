@@ -103,7 +103,7 @@ def test_what_happens_is_told_with_who_what_and_where_to_look(
     documents = [json.loads(request.body) for request in one.received]
     assert [document["kind"] for document in documents] == ["webhook.created", "change_request.created"]
     assert documents[1] == {
-        "id": str(made.pk),
+        "id": made.hash[:32],
         "kind": "change_request.created",
         "occurred_at": made.occurred_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "project": {"id": dataset.project_id, "slug": "fleet", "name": "Fleet"},

@@ -20,6 +20,7 @@ def news(action: str, *, of_request: bool = True, **data: Any) -> News:
     request = ChangeRequest(pk=7, title="Fix the {seats}", dataset=dataset)
     return News(
         event_id=1,
+        told_as="",
         action=action,
         occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
         actor="ada",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -21,6 +22,10 @@ from datasets.roles import role_names
 
 #: How many rows one entry seals.
 ROWS_IN_ENTRY = 500
+
+
+#: What an entry says once the permissions were sealed that there were before entries told of any.
+_PERMISSIONS: Final = "permissions from before"
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ def introduce_audit_key() -> Introduced:
         first = unsealed_entries()
         entries = introduce_key() is not None
         rows = sum(_seal_rows()) if first else 0
-        if not any(name.startswith("permissions of") for name in seals_in(INSTALLATION_STREAM)):
-            rows += _tell(INSTALLATION_STREAM, permissions_now())
+        if _PERMISSIONS not in seals_in(INSTALLATION_STREAM):
+            rows += _tell(INSTALLATION_STREAM, {_PERMISSIONS: "sealed", **permissions_now()}) - 1
     return Introduced(entries, rows)
 
 

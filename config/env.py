@@ -98,6 +98,7 @@ class Environment:
     headgate_check_memory: str = "2GB"
     headgate_check_seconds: int = 30
     headgate_spark_above_bytes: int = EngineChoice.spark_above
+    headgate_spark_classifies_above_rows: int = EngineChoice.classifies_above
     headgate_spark_seconds: int = 1_800
     headgate_spark_web_seconds: int = 60
     headgate_limit_unpacked_bytes: int = ContentLimits.unpacked_bytes

@@ -243,9 +243,11 @@ ENGINE_THREADS = ENV.headgate_engine_threads
 CHECK_MEMORY = ENV.headgate_check_memory
 CHECK_SECONDS = ENV.headgate_check_seconds
 CONTENT_LIMITS = content_limits(ENV)
-#: From how many bytes of data files on ``auto`` leaves a table to the cluster of its connection, and how long one
-#: question to a cluster may take: of workers, and of somebody who waits for a page.
+#: From how many bytes of data files on ``auto`` leaves a table to the cluster of its connection, from how many staged
+#: rows on the cluster tells which of them changed, and how long one question to it may take: of workers, and of
+#: somebody who waits for a page.
 SPARK_ABOVE = ENV.headgate_spark_above_bytes
+SPARK_CLASSIFIES_ABOVE = ENV.headgate_spark_classifies_above_rows
 SPARK_SECONDS = ENV.headgate_spark_seconds
 SPARK_WEB_SECONDS = ENV.headgate_spark_web_seconds
 

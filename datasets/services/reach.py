@@ -79,11 +79,15 @@ def read_by(table_uri: str, *, most_seconds: float = math.inf) -> merging.Engine
         used = _now.get().connection
         if used is None or not merging.is_below(table_uri, used.root):
             return merging.EngineChoice()
-        return merging.EngineChoice("auto", cluster_of(used, most_seconds), settings.SPARK_ABOVE)
+        return _choice("auto", cluster_of(used, most_seconds))
     connection = dataset.connection
     needed = connection is not None and dataset.engine != Dataset.Engine.DUCKDB
     cluster = cluster_of(connection, most_seconds) if connection is not None and needed else None
-    return merging.EngineChoice(cast(merging.EngineSetting, dataset.engine), cluster, settings.SPARK_ABOVE)
+    return _choice(cast(merging.EngineSetting, dataset.engine), cluster)
+
+
+def _choice(engine: merging.EngineSetting, cluster: merging.Cluster | None) -> merging.EngineChoice:
+    return merging.EngineChoice(engine, cluster, settings.SPARK_ABOVE, settings.SPARK_CLASSIFIES_ABOVE)
 
 
 def why_not(table_uri: str) -> str:

@@ -20,16 +20,22 @@ SPARK_ABOVE = 32 << 30
 """Bytes of data files that ``auto`` leaves to one machine, where nobody says another number."""
 
 
+CLASSIFIES_ABOVE = 50_000_000
+"""Staged rows that a worker tells apart by itself, where nobody says another number."""
+
+
 @dataclass(frozen=True)
 class EngineChoice:
     """``auto`` takes Spark where more than ``spark_above`` bytes of data files can hold what is looked for, or are to
     be written again, and a cluster is connected. ``spark`` asks for it whatever there is to look for; where nothing
-    is, since no row moved, files are written again as with ``auto``.
+    is, since no row moved, files are written again as with ``auto``. Of more than ``classifies_above`` staged rows the
+    engine tells which of those that it looks for changed.
     """
 
     engine: EngineSetting = "auto"
     cluster: Cluster | CallersCluster | None = None
     spark_above: int = SPARK_ABOVE
+    classifies_above: int = CLASSIFIES_ABOVE
 
 
 def _here(_: str) -> EngineChoice:

@@ -18,7 +18,18 @@ from merging.delta import (
     scan_sql,
     standing_sql,
 )
-from merging.engines.protocol import Aggregated, Aggregates, Changes, EngineName, FirstRows, Keys, Rows
+from merging.engines.protocol import (
+    Aggregated,
+    Aggregates,
+    Changes,
+    Classified,
+    EngineName,
+    FirstRows,
+    Images,
+    Keys,
+    NotSaid,
+    Rows,
+)
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 from merging.sql.types import duckdb_type
@@ -69,6 +80,10 @@ class DuckDBEngine(DuckDBFiles):
     def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
         """See ``Engine``."""
         return self._fetched(snapshot, positions, columns)
+
+    def classify(self, snapshot: Snapshot, images: Images, files: Collection[int]) -> Classified:
+        """See ``Engine``. What it finds is in the session already."""
+        raise NotSaid("what is told apart in the session")
 
     def _fetched(
         self, snapshot: Snapshot, positions: str, columns: Sequence[str], narrow: NarrowRows | None = None

@@ -51,6 +51,36 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Images:
+    """Rows as they were, ``number`` of them: ``sql`` stands behind FROM in the session and has their numbers as ``n``,
+    whether there was such a row (``known``), and as ``v0`` … the ``columns`` that the table has today, in its exact
+    types, the ``keys`` among them.
+    """
+
+    sql: str
+    number: int
+    columns: Sequence[str]
+    keys: Sequence[str]
+
+    @property
+    def sought(self) -> Keys:
+        """Their keys."""
+        cells = (f"v{self.columns.index(name)} AS {column_sql(name)}" for name in self.keys)
+        return Keys(f"(SELECT {', '.join(cells)} FROM {self.sql})", self.keys)
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The live rows that have a key of images: in ``others`` with all columns those that differ from theirs, or that
+    had none; of those that have the very cells of theirs only where they stand, in the relation ``same`` of the session
+    (n, file_index, row_number).
+    """
+
+    others: Rows
+    same: str
+
+
+@dataclass(frozen=True)
 class Changes:
     """How a table differs from its version, as a merge would leave it.
 
@@ -148,6 +178,11 @@ class Engine(FileWriter, Protocol):
 
     def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
         """The rows at ``positions``, a relation of ``file_index`` and ``row_number``, with these columns."""
+
+    def classify(self, snapshot: Snapshot, images: Images, files: Collection[int]) -> Classified:
+        """The live rows in these files that have a key of the images, told apart by whether they changed. Raises
+        NotSaid, before anything is read, where the engine does not tell that apart as DuckDB would.
+        """
 
     def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
         """Numbers of all live rows, with the changes where there are some. Raises NotSaid, before anything is read,

@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from merging.delta import Snapshot, candidate_files, no_rows_sql, read_at_one_look
-from merging.engines.choosing import engine_for
+from merging.engines.choosing import choice_for, engine_for
 from merging.engines.duckdb import DuckDBEngine, fresh_name
 from merging.engines.protocol import (
     Aggregated,
     Aggregates,
     Changes,
+    Classified,
     Engine,
     EngineName,
     FirstRows,
+    Images,
     Keys,
     NotSaid,
     Rows,
@@ -75,6 +77,24 @@ class TableReader:
             rows = engine.rows_of(self.snapshot, keys, columns, possible)
         self._note(engine, possible if rows.looked is None else rows.looked, rows.number, began)
         return rows
+
+    def classified(self, images: Images, files: Collection[int]) -> Classified | None:
+        """The live rows in these files that have a key of the images, told apart by the engine that reads them. None
+        where the session tells them apart, of what ``rows_of`` finds: there are few enough, or the engine cannot.
+        """
+        if images.number <= choice_for(self.snapshot.uri).classifies_above:
+            return None
+        possible = self._possible(images.sought, files)
+        engine = self._engine_for(possible)
+        began = time.perf_counter()
+        try:
+            found = engine.classify(self.snapshot, images, possible)
+        except NotSaid:
+            return None
+        same = self._opened.number(f"SELECT count(*) FROM {found.same}")
+        looked = possible if found.others.looked is None else found.others.looked
+        self._note(engine, looked, found.others.number + same, began)
+        return found
 
     def no_rows(self, columns: Sequence[str]) -> Rows:
         """What ``rows_of`` finds in no files, which nobody need be asked for."""

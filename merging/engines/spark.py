@@ -52,13 +52,16 @@ from merging.engines.protocol import (
     Aggregated,
     Aggregates,
     Changes,
+    Classified,
     Engine,
     EngineName,
     FirstRows,
+    Images,
     Keys,
     NotSaid,
     Rows,
 )
+from merging.engines.spark_classifying import Classifying
 from merging.engines.spark_comparing import Comparing
 from merging.engines.spark_files import (
     PLAIN_NAME,
@@ -196,16 +199,10 @@ class SparkConnectEngine:
         names = list(dict.fromkeys([*keys.columns, *columns]))
         if not len(sought) or (files is not None and not files):
             return self._hold(snapshot, names, columns, iter(()), None)
-        bounds = {
-            name: between
-            for name, column in zip(keys.columns, sought.columns, strict=True)
-            if (between := _bounds(column)) is not None
-        }
+        bounds = _bounds_of(dict(zip(keys.columns, sought.columns, strict=True)))
 
         def having_keys(placed: Any, functions: Any, session: Any) -> Any:
-            for name, ends in bounds.items():  # statistics leave files out by them, and parts of files
-                cell = functions.col(f"c{names.index(name)}")
-                placed = placed.filter(cell.between(*map(functions.lit, ends)))
+            placed = _between(placed, functions, names, bounds)
             wanted = session.createDataFrame(sought)
             same = [placed[f"c{names.index(name)}"] == wanted[f"k{i}"] for i, name in enumerate(keys.columns)]
             held_by_all = sought.nbytes <= _BROADCAST_UP_TO
@@ -332,6 +329,47 @@ class SparkConnectEngine:
         )
         number = self._opened.number(f"SELECT count(*) FROM {rows.sql}")
         return replace(rows, number=number, looked=range(len(snapshot.files)))
+
+    def classify(self, snapshot: Snapshot, images: Images, files: Collection[int]) -> Classified:
+        """See ``Engine``."""
+        names = images.columns
+        named = self._named_files(snapshot, files, names)
+        if named is None and not _tells_row_numbers(snapshot):
+            raise NotSaid("rows without numbers")
+        question = Classifying(self._opened, snapshot, images)
+        bounds = _bounds_of(question.ends())
+        same = fresh_name()
+        self._opened.execute(f"CREATE TEMP TABLE {same} (n BIGINT, file_index BIGINT, row_number BIGINT)")
+        places = _FilesByPath(snapshot, files) if named is None else named
+
+        def beside(placed: Any, functions: Any, session: Any) -> Any:
+            from pyspark.sql.types import StructType
+
+            placed = _between(placed, functions, names, bounds)
+            return question.rows(placed, session, _root_there(snapshot), StructType.fromJson)
+
+        def found(table: Any, functions: Any, session: Any) -> Any:
+            return beside(_placed(table, functions, names, numbered=True), functions, session)
+
+        try:
+            question.lay(snapshot)
+            asked = (
+                self._asked(snapshot, found)
+                if named is None
+                else self._asked_of_files(snapshot, named, beside)
+            )
+            with asked as answers:
+                apart = question.apart(answers, lambda told: self._insert(same, "n, i, r", told, places))
+                others = self._hold(snapshot, names, names, apart, places)
+        finally:
+            with contextlib.suppress(TableUnreachable):  # it goes with what else attempts left behind
+                snapshot.store.remove_folder(question.folder)
+        if named is None:
+            return Classified(replace(others, looked=files_between(snapshot, bounds)), same)
+        for relation in (others.sql, same):
+            drop_dead(self._opened.connection, snapshot, relation)
+        number = self._opened.number(f"SELECT count(*) FROM {others.sql}")
+        return Classified(replace(others, number=number), same)
 
     def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
         """See ``Engine``."""
@@ -519,29 +557,33 @@ class SparkConnectEngine:
         sent: Sequence[str],
         columns: Sequence[str],
         answers: Iterator[pa.Table],
-        files: Collection[int] | _NamedFiles | None,
+        files: Collection[int] | _Places | None,
     ) -> Rows:
         """A table of the session with what the cluster sent, ``columns`` of it; of these ``files`` alone."""
         into = fresh_name()
         types = {name: duckdb_type(snapshot.schema.field(name).type) for name in columns}
         columns_sql = "".join(f", {column_sql(name)} {types[name]}" for name in columns)
         self._opened.execute(f"CREATE TEMP TABLE {into} (file_index BIGINT, row_number BIGINT{columns_sql})")
-        places = files if isinstance(files, _NamedFiles) else _FilesByPath(snapshot, files)
+        places = files if isinstance(files, _Places) else _FilesByPath(snapshot, files)
         cells = "".join(f", CAST(c{sent.index(name)} AS {types[name]})" for name in columns)
         number = 0
         for answer in _in_portions(answers):
             self._require_types(snapshot, sent, answer)
-            indexes = places.indexes(answer.column("f"))
-            if indexes.null_count:
-                raise self._failure("It names a data file that this version of the table does not have.")
-            given = answer.append_column("i", indexes).filter(pc.greater_equal(indexes, 0))
-            number += len(given)
-            self._opened.connection.register("answered", given)
-            try:
-                self._opened.execute(f"INSERT INTO {into} SELECT i, r{cells} FROM answered")
-            finally:
-                self._opened.connection.unregister("answered")
+            number += self._insert(into, f"i, r{cells}", answer, places)
         return Rows(into, number)
+
+    def _insert(self, into: str, cells: str, answer: pa.Table, places: _Places) -> int:
+        """Of what the cluster sent the rows of files that were asked for, with these as ``i``; how many they are."""
+        indexes = places.indexes(answer.column("f"))
+        if indexes.null_count:
+            raise self._failure("It names a data file that this version of the table does not have.")
+        given = answer.append_column("i", indexes).filter(pc.greater_equal(indexes, 0))
+        self._opened.connection.register("answered", given)
+        try:
+            self._opened.execute(f"INSERT INTO {into} SELECT {cells} FROM answered")
+        finally:
+            self._opened.connection.unregister("answered")
+        return len(given)
 
     def _require_types(self, snapshot: Snapshot, sent: Sequence[str], answer: pa.Table) -> None:
         for place, name in enumerate(sent):
@@ -929,6 +971,22 @@ def _at(placed: Any, asked: pa.Table, file: str, functions: Any, session: Any) -
     return placed.join(functions.broadcast(wanted) if held_by_all else wanted, same, "left_semi")
 
 
+def _bounds_of(keys: Mapping[str, pa.ChunkedArray]) -> dict[str, tuple[Any, Any]]:
+    """``_bounds`` of each column of the key that has some."""
+    found = {name: _bounds(column) for name, column in keys.items()}
+    return {name: ends for name, ends in found.items() if ends is not None}
+
+
+def _between(
+    placed: Any, functions: Any, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]]
+) -> Any:
+    """Of placed rows those whose keys lie within bounds: statistics leave files out by them, and parts of files."""
+    for name, ends in bounds.items():
+        cell = functions.col(f"c{columns.index(name)}")
+        placed = placed.filter(cell.between(*map(functions.lit, ends)))
+    return placed
+
+
 def _bounds(keys: pa.ChunkedArray) -> tuple[Any, Any] | None:
     """The least and the greatest key, where they are of a kind that every statistic is right for; else None."""
     kind = keys.type
@@ -1022,6 +1080,8 @@ class _FilesByPath:
             return found
         return -1
 
+
+_Places = _NamedFiles | _FilesByPath
 
 _WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
 

@@ -18,7 +18,7 @@ from merging.delta import ShownApart
 from merging.delta.vectors import read_vector
 from merging.engines.protocol import NotSaid
 from merging.engines.spark_files import BROADCAST_UP_TO, MOST_POSITIONS, PlainFiles, configure
-from merging.engines.spark_sql import spark_type
+from merging.engines.spark_sql import require_told_apart
 from merging.sql.session import Session
 
 
@@ -37,7 +37,7 @@ class Comparing:
     ) -> None:
         self._floating = []
         for place, field in enumerate(schema):
-            _require_counted(field.type)
+            require_told_apart(field.type)
             if pa.types.is_floating(field.type):
                 self._floating.append(place)
         self._width = len(schema)
@@ -65,19 +65,6 @@ class Comparing:
         return counted.filter(functions.col("n") != 0).select(
             *(functions.col(one).alias(name) for one, name in zip(shown, names, strict=True)), "n"
         )
-
-
-def _require_counted(data_type: pa.DataType, *, nested: bool = False) -> None:
-    """Raise NotSaid for what Spark does not group by as DuckDB does, or not at all."""
-    if pa.types.is_struct(data_type):
-        for part in data_type:
-            _require_counted(part.type, nested=True)
-    elif pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
-        _require_counted(data_type.value_type, nested=True)
-    elif nested and pa.types.is_floating(data_type):
-        raise NotSaid("floating numbers within values")
-    else:
-        spark_type(data_type)
 
 
 class _Side:

@@ -69,6 +69,19 @@ def spark_type(data_type: pa.DataType) -> str:
     return _SPARK[data_type]
 
 
+def require_told_apart(data_type: pa.DataType, *, nested: bool = False) -> None:
+    """Raise NotSaid for values that Spark does not group, and tell equal, as DuckDB does."""
+    if pa.types.is_struct(data_type):
+        for part in data_type:
+            require_told_apart(part.type, nested=True)
+    elif pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        require_told_apart(data_type.value_type, nested=True)
+    elif nested and pa.types.is_floating(data_type):
+        raise NotSaid("floating numbers within values")
+    else:
+        spark_type(data_type)
+
+
 def spark_sql(expression: str, columns: Mapping[str, Said]) -> str:
     """An expression or aggregate of DuckDB's SQL in Spark's; ``columns`` by their labels. Raises NotSaid."""
     try:

@@ -29,7 +29,7 @@ from merging.delta import (
     candidate_files,
     only_grew,
 )
-from merging.engines import Keys, Rows, TableReader
+from merging.engines import Images, Keys, Rows, TableReader
 from merging.errors import DuplicateKeys
 from merging.sql.quoting import column_sql
 from merging.sql.session import Session
@@ -75,9 +75,16 @@ def write_base_files(folder: Path, files: ActiveFiles) -> None:
     flush_file(folder / BASE_FILES)
 
 
-def find_standing(opened: Session, staged: Staged, reader: TableReader, columns: Sequence[str]) -> Standing:
+def find_standing(
+    opened: Session,
+    staged: Staged,
+    reader: TableReader,
+    columns: Sequence[str],
+    images: Images | None = None,
+) -> Standing:
     """Find the staged rows in a version of their table, reading as few of its files as may be; those that are found by
-    their keys with the ``columns``, the keys among them.
+    their keys with the ``columns``, the keys among them. Where base images tell all that a row holds, ``images`` are
+    they: an engine may then tell which of the rows that moved are the same, which count as ``held``.
 
     Raises DuplicateKeys when the table holds several rows of a staged key.
     """
@@ -98,16 +105,25 @@ def find_standing(opened: Session, staged: Staged, reader: TableReader, columns:
     opened.execute(f"SET VARIABLE {_FILES} = (SELECT files FROM standing_files)")
     opened.connection.unregister("standing_files")
     expected, lost = _hold_alive(opened, staged, snapshot, stood, files)
-    found = reader.rows_of(wanted, columns, elsewhere) if elsewhere else reader.no_rows(columns)
-    if found.number:
-        of_held = "n IN (SELECT n FROM held)" if lost else "op <> 'insert'"
-        listed = ", ".join(column_sql(name) for name in keys)
-        opened.execute(
-            f"CREATE OR REPLACE TEMP VIEW all_found AS SELECT {listed} FROM {found.sql} UNION ALL "
-            f"SELECT {key_columns_sql(staged)} FROM {staged.source_sql()} WHERE {of_held}"
-        )
+    classified = reader.classified(images, elsewhere) if images is not None and elsewhere else None
+    if classified is not None:
+        found, same = classified.others, classified.same
+    else:
+        found, same = reader.rows_of(wanted, columns, elsewhere) if elsewhere else reader.no_rows(columns), ""
+    held = expected - lost
+    if found.number or same:
+        listed, of_staged = ", ".join(map(column_sql, keys)), f"SELECT {key_columns_sql(staged)} FROM "
+        rows = staged.source_sql()
+        relations = [f"SELECT {listed} FROM {found.sql}"]
+        relations.append(f"{of_staged}{rows} " + ("JOIN held USING (n)" if lost else "WHERE op <> 'insert'"))
+        if same:
+            relations.append(f"{of_staged}{rows} JOIN {same} USING (n)")
+        opened.execute(f"CREATE OR REPLACE TEMP VIEW all_found AS {' UNION ALL '.join(relations)}")
         refuse_duplicates(opened, "all_found", keys)
-    return Standing(True, found, expected - lost, lost)
+    if same and lost:
+        opened.execute(f"INSERT INTO held SELECT n, file_index, row_number FROM {same}")
+        held += opened.number(f"SELECT count(*) FROM {same}")
+    return Standing(True, found, held, lost)
 
 
 def _stood(opened: Session, staged: Staged) -> dict[int, int]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from merging.delta.fields import stored_names
 from merging.delta.snapshot import Snapshot
-from merging.engines import Rows, TableReader
+from merging.engines import Images, Rows, TableReader
 from merging.model import Row, Sides
 from merging.sql.equality import differs
 from merging.sql.quoting import column_sql
@@ -50,8 +50,13 @@ def join_current(
     """
     snapshot = reader.snapshot
     columns = snapshot.schema.names
-    standing = find_standing(opened, staged, reader, columns)
-    if standing.pinned and not _tell_what_rows_hold(staged, snapshot, alignment):
+    images = None
+    if _tell_what_rows_hold(staged, snapshot, alignment):
+        images = Images(
+            f"({_images_sql(staged, snapshot, alignment)})", staged.rows, columns, staged.primary_keys
+        )
+    standing = find_standing(opened, staged, reader, columns, images)
+    if standing.pinned and images is None:
         held_rows = read_held(opened, staged, standing, reader, columns)
         standing = replace(standing, pinned=False, found=_together(standing.found, held_rows))
     held = _held_sql(staged, snapshot, alignment, standing)
@@ -78,6 +83,14 @@ def _tell_what_rows_hold(staged: Staged, snapshot: Snapshot, alignment: Alignmen
         return False
     may_be_others = snapshot.version != staged.base_version and bool(stored_names(snapshot.schema_json))
     return not (may_be_others and any(is_nested(column.type) for column in alignment.values))
+
+
+def _images_sql(staged: Staged, snapshot: Snapshot, alignment: Alignment) -> str:
+    """The rows as they were at the base, as ``Images`` has them."""
+    cells = {name: _key_sql(staged, snapshot, place) for place, name in enumerate(staged.primary_keys)}
+    cells |= {column.name: base_sql(column, staged) for column in alignment.values}
+    told = ", ".join(f"{cells[name]} AS v{at}" for at, name in enumerate(snapshot.schema.names))
+    return f"SELECT s.n, s.op <> 'insert' AS known, {told} FROM {staged.source_sql()} s"
 
 
 def _together(some: Rows, others: Rows) -> Rows:

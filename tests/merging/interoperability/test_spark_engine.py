@@ -8,14 +8,17 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 import merging
 from merging.delta import candidate_files, open_snapshot
 from merging.engines import Cluster, EngineChoice, Keys, TableReader
+from merging.engines.spark_classifying import Classifying
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
 from tests.merging.interoperability.conftest import StandaloneCluster, connect_server
@@ -57,6 +60,17 @@ def test_the_whole_collection_of_cases(engines: Asked, tmp_path: Path, case_id: 
     run_case(lambda **options: World(tmp_path, strategy, **options), case_id, mirrored)
 
 
+@pytest.mark.sample(20)
+@pytest.mark.parametrize(("case_id", "mirrored"), DIRECTIONS)
+def test_the_whole_collection_told_apart_by_the_cluster(
+    engines: Asked, tmp_path: Path, case_id: str, mirrored: bool
+) -> None:
+    """Which rows changed since they were staged is Spark's to say, as of more of them than a worker takes."""
+    engines.choice = replace(engines.choice, classifies_above=0)
+    strategy = STRATEGIES[not mirrored]
+    run_case(lambda **options: World(tmp_path, strategy, **options), case_id, mirrored)
+
+
 #: How Spark makes tables that are read otherwise than they lie: each has keys ``id`` and a column ``v`` of text.
 TABLES = {
     "vectors": "(id BIGINT, v STRING) USING delta TBLPROPERTIES (delta.enableDeletionVectors = true)",
@@ -86,6 +100,7 @@ VALUES = {
     "`_metadata`": "'own'",
     "r": "CAST(-id AS INT)",
     "c0": "'zero'",
+    "z": "CASE id % 3 WHEN 0 THEN 0e0 WHEN 1 THEN double('NaN') ELSE id / 3e0 END",
 }
 
 
@@ -214,6 +229,91 @@ def test_a_plan_and_its_merge_are_the_same(engines: Asked, tmp_path: Path, strat
     result = world.merge(contents[1], force_merge=True)
     assert [read.engine for read in result.reads] == ["spark"]
     assert [(row["id"], row["a"]) for row in world.rows()] == [(1, 11), (2, 21), (3, 30), (4, 41)]
+
+
+#: Cells that others change between staging and planning, of every kind of value that ``TABLES`` have.
+TOUCHED = {
+    "v": "concat(v, '!')",
+    "`a b;c`": "NULL",
+    "p": "NULL",
+    "t": "t + INTERVAL 1 MICROSECOND",
+    "n": "NULL",
+    "d": "date_add(d, 1)",
+    "s": "named_struct('x', s.x, 'y', array(CAST(id AS STRING), 'no longer NULL'))",
+    "c": "NULL",
+    "b": "CAST(concat('x', id) AS BINARY)",
+    "f": "-f",
+    "k": "CAST(k + 1 AS SMALLINT)",
+    "y": "NOT y",
+    "`_metadata`": "NULL",
+    "r": "r - 1",
+    "c0": "'one'",
+    "z": "-z",
+}
+TOLD_APART = TABLES | {
+    "other kinds": TABLES["other kinds"].replace("c CHAR(5)", "c STRING"),
+    "nested without maps": "(id BIGINT, v STRING, s STRUCT<x: INT, y: ARRAY<STRING>>) USING delta",
+    "zeros with signs": "(id BIGINT, v STRING, z DOUBLE) USING delta",
+}
+
+
+@pytest.mark.parametrize("columns", TOLD_APART.values(), ids=TOLD_APART)
+def test_the_cluster_tells_which_rows_changed(
+    engines: Asked, session: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """Some rows change in one cell, some go, some come back, all move: the plan is what DuckDB makes of whole rows, and
+    of rows that nobody changed no cells come. Tables with maps are told apart here."""
+    uri = made(session, tmp_path, columns)
+    proposed = [{"id": number, "v": f"mine {number}"} for number in range(120)]
+    engines.choice, by_spark = DUCKDB, replace(engines.choice, classifies_above=0)
+    staged = merging.stage(uri, pa.Table.from_pylist(proposed), ["id"], destination=str(tmp_path / "staged"))
+    names = [f"`{name}`" for name in session.read.format("delta").load(uri).columns]
+    plain = [name if name in TOUCHED else name.strip("`") for name in names]
+    touched = TOUCHED | ({"f": "NULL"} if "c0" in plain else {})
+    for place, name in enumerate(one for one in plain if one in touched):
+        told = name if name.startswith("`") else f"`{name}`"
+        session.sql(f"UPDATE delta.`{uri}` SET {told} = {touched[name]} WHERE id % 23 = {place}")
+    session.sql(f"DELETE FROM delta.`{uri}` WHERE id % 23 = 21")
+    session.sql(
+        f"OPTIMIZE delta.`{uri}`" if "PARTITIONED" in columns else f"OPTIMIZE delta.`{uri}` ZORDER BY (v)"
+    )
+    session.sql(f"REORG TABLE delta.`{uri}` APPLY (PURGE)")
+    sent: list[int] = []
+    apart = Classifying.apart
+
+    def counted(question: Any, answers: Any, take_same: Any) -> Iterator[pa.Table]:
+        for answer in apart(question, answers, take_same):
+            sent.append(len(answer))
+            yield answer
+
+    monkeypatch.setattr(Classifying, "apart", counted)
+    request = merging.MergeRequest(uri, "CR-1", ["id"], staged.location, destination=str(tmp_path / "made"))
+    planned, found = [], []
+    for choice in (DUCKDB, by_spark):
+        engines.choice = choice
+        with merging.plan(request) as plan:
+            planned.append((plan.digest, list(plan.conflicts), [vars(row) for row in plan.rows().items]))
+            found.append([(read.engine, read.rows) for read in plan.reads])
+    assert repr(planned[1]) == repr(planned[0])  # NaN is NaN
+    assert planned[0][1]
+    assert found[1] == [("spark", found[0][0][1])]
+    assert not list(Path(uri).glob("_headgate/**/*.parquet"))
+    if "MAP" in columns:
+        assert not sent
+    else:
+        changed = {one.key["id"] for one in planned[0][1] if one.kind != "delete/modify"}
+        assert len(changed) <= sum(sent) < found[0][0][1] / 1.5
+    before = {row["id"]: row for row in session.read.format("delta").load(uri).toArrow().to_pylist()}
+    merging.merge(replace(request, force_merge=True))
+    after = {row["id"]: row for row in session.read.format("delta").load(uri).toArrow().to_pylist()}
+    assert {number: row["v"] for number, row in after.items() if number < 120} == {
+        row["id"]: row["v"] for row in proposed
+    }
+    # To the sign of a zero, of the rows that were changed as of the others.
+    assert {number: str({**after[number], "v": row["v"]}) for number, row in before.items()} == {
+        number: str(row) for number, row in before.items()
+    }
+    assert {number for number in after if number >= 120} == {number for number in before if number >= 120}
 
 
 def test_rows_that_nobody_touched_need_no_cluster(engines: Asked, tmp_path: Path) -> None:

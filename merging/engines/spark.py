@@ -334,8 +334,8 @@ class SparkConnectEngine:
         """See ``Engine``."""
         names = images.columns
         named = self._named_files(snapshot, files, names)
-        if named is None and not _tells_row_numbers(snapshot):
-            raise NotSaid("rows without numbers")
+        if named is None and not _tells_rows(snapshot, names):
+            raise NotSaid("rows that it numbers or reads otherwise")
         question = Classifying(self._opened, snapshot, images)
         bounds = _bounds_of(question.ends())
         same = fresh_name()

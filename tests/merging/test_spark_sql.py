@@ -34,12 +34,12 @@ N, B, F, D, M, W, T, Y, L = map(column_sql, TYPES)
         (f"NOT ({D} IS NULL OR isnan({D}))", None),
         # A text may hold what an SQL of another dialect takes for an escape.
         (f"{T} = 'a\\n''b'", "(c6 = CAST(X'615c6e2762' AS STRING))"),
-        # Who compares a float with a whole number compares floats.
-        (f"{F} > 16777217", "(c2 > CAST(CAST('16777217' AS INT) AS FLOAT))"),
-        (f"{F} > {D}", "(CAST(c2 AS DOUBLE) > c3)"),
+        # Who compares a float with a whole number compares floats. No file is left out by what is said of them.
+        (f"{F} > 16777217", "(greatest(c2, c2) > CAST(CAST('16777217' AS INT) AS FLOAT))"),
+        (f"{F} > {D}", "(CAST(greatest(c2, c2) AS DOUBLE) > greatest(c3, c3))"),
         (
             f"{M} = 0.125",
-            "(CAST(c4 AS DECIMAL(10, 3)) = CAST(CAST('0.125' AS DECIMAL(3, 3)) AS DECIMAL(10, 3)))",
+            "(CAST(greatest(c4, c4) AS DECIMAL(10, 3)) = CAST(CAST('0.125' AS DECIMAL(3, 3)) AS DECIMAL(10, 3)))",
         ),
         (f"{N} IN (1, -2)", "(c0 IN (CAST('1' AS INT), CAST('-2' AS INT)))"),
         (f"{T} LIKE 'a\\_%'", "(c6 LIKE CAST(X'615c5f25' AS STRING) ESCAPE '^')"),

@@ -166,9 +166,8 @@ def _received(preview: Preview, content: uploads.Content) -> Preview:
 
 def _require_room_for(actor: User) -> None:
     """Raise ``TooManyQueries`` for whoever has so many under way that others would wait for them."""
-    User.objects.select_for_update(no_key=True).get(
-        pk=actor.pk
-    )  # two at once are counted one after the other
+    # Two at once are counted one after the other.
+    User.objects.select_for_update(no_key=True).get(pk=actor.pk)
     if Preview.objects.filter(asked_by=actor, status__in=Preview.ACTIVE).count() >= MOST_UNDER_WAY:
         raise TooManyQueries(
             f"{MOST_UNDER_WAY} looks of yours are under way already. Wait until one has ended.", retry_after=5

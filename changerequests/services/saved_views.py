@@ -43,9 +43,8 @@ def keep_view(
     _require_name(name)
     _require_filters(place, filters)
     with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(
-            pk=person.pk
-        )  # so that the limit holds in two windows
+        # So that the limit holds in two windows.
+        User.objects.select_for_update(no_key=True).get(pk=person.pk)
         known = views_of(person=person, dataset=dataset)
         if not known.filter(name=name).exists() and known.count() >= MOST_VIEWS:
             raise _wrong("name", f"You keep {MOST_VIEWS} views here already. Remove one first.")

@@ -19,7 +19,6 @@ EngineSetting = Literal["auto", "duckdb", "spark"]
 SPARK_ABOVE = 32 << 30
 """Bytes of data files that ``auto`` leaves to one machine, where nobody says another number."""
 
-
 CLASSIFIES_ABOVE = 50_000_000
 """Staged rows that a worker tells apart by itself, where nobody says another number."""
 

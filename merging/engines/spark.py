@@ -336,7 +336,7 @@ class SparkConnectEngine:
         named = self._named_files(snapshot, files, names)
         if named is None and not _tells_rows(snapshot, names):
             raise NotSaid("rows that it numbers or reads otherwise")
-        question = Classifying(self._opened, snapshot, images)
+        question = Classifying(self._opened, snapshot, images, _root_there(snapshot))
         bounds = _bounds_of(question.ends())
         same = fresh_name()
         self._opened.execute(f"CREATE TEMP TABLE {same} (n BIGINT, file_index BIGINT, row_number BIGINT)")
@@ -346,7 +346,7 @@ class SparkConnectEngine:
             from pyspark.sql.types import StructType
 
             placed = _between(placed, functions, names, bounds)
-            return question.rows(placed, session, _root_there(snapshot), StructType.fromJson)
+            return question.rows(placed, session, StructType.fromJson)
 
         def found(table: Any, functions: Any, session: Any) -> Any:
             return beside(_placed(table, functions, names, numbered=True), functions, session)

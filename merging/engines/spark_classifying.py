@@ -16,18 +16,21 @@ import pyarrow.compute as pc
 from merging.delta import Snapshot, TableField
 from merging.delta.writing import data_file_name, temporary_folder
 from merging.engines.protocol import Images, NotSaid
-from merging.engines.spark_files import structure
+from merging.engines.spark_files import GLOB, structure
 from merging.engines.spark_sql import require_told_apart
+from merging.errors import TableUnreachable
 from merging.sql.quoting import column_sql, literal
 from merging.sql.session import Session
 
 
 class Classifying:
     """Rows beside their images, as a question for a session. Raises NotSaid where Spark would not tell values apart as
-    DuckDB does.
+    DuckDB does, or would not find the images.
     """
 
-    def __init__(self, opened: Session, snapshot: Snapshot, images: Images) -> None:
+    def __init__(self, opened: Session, snapshot: Snapshot, images: Images, root: str) -> None:
+        if GLOB.search(root):
+            raise NotSaid("images in a folder whose name Spark takes for a pattern")
         self._opened = opened
         self._images = images
         self._schema = pa.schema([snapshot.schema.field(name) for name in images.columns])
@@ -41,15 +44,21 @@ class Classifying:
         name = data_file_name("plan", "images")
         self.folder = temporary_folder(name)
         self._path = f"{self.folder}/{name}"
+        self._there = f"{root}/{self._path}"
 
     def lay(self, snapshot: Snapshot) -> None:
-        """Write the images where the cluster reads them."""
+        """Write the images where the cluster reads them. Raises NotSaid where the store takes none: whoever may only
+        read a table sees plans of it, too.
+        """
         listed = ", ".join(one.name for one in self._fields)
-        with snapshot.store.writing(self._path) as path:
-            self._opened.execute(
-                f"COPY (SELECT {listed} FROM {self._images.sql}) TO {literal(str(path))} (FORMAT parquet, "
-                "COMPRESSION zstd, COMPRESSION_LEVEL 1)"
-            )
+        try:
+            with snapshot.store.writing(self._path) as path:
+                self._opened.execute(
+                    f"COPY (SELECT {listed} FROM {self._images.sql}) TO {literal(str(path))} (FORMAT parquet, "
+                    "COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+                )
+        except TableUnreachable as error:
+            raise NotSaid("images that the store does not take") from error
 
     def ends(self) -> dict[str, pa.ChunkedArray]:
         """The least and the greatest of each column of the key."""
@@ -61,11 +70,11 @@ class Classifying:
         ]
         return dict(zip(keys.columns, self._opened.table(" UNION ALL ".join(parts)).columns, strict=True))
 
-    def rows(self, placed: Any, session: Any, root: str, typed: Callable[[dict[str, Any]], Any]) -> Any:
+    def rows(self, placed: Any, session: Any, typed: Callable[[dict[str, Any]], Any]) -> Any:
         """Of placed rows those that have a key of the images, as ``f`` and ``r``: with ``n`` where they are the same,
         else with one entry in ``cells``.
         """
-        images = session.read.schema(typed(structure(self._fields))).parquet(f"{root}/{self._path}")
+        images = session.read.schema(typed(structure(self._fields))).parquet(self._there)
         places = [self._images.columns.index(name) for name in self._images.keys]
         beside = placed.join(images, [placed[f"c{at}"] == images[f"v{at}"] for at in places], "inner")
         same = " AND ".join(["known", *(_same(at, field.type) for at, field in enumerate(self._schema))])

@@ -40,7 +40,8 @@ BROADCAST_UP_TO = 1 << 28  # bytes of positions that every executor may hold
 MOST_POSITIONS = 100_000_000
 _MOST_PARTITIONS = 2_000
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_GLOB = re.compile(r"[*?\[\]{}\\]")
+#: What Spark takes for patterns in the paths of plain files.
+GLOB = re.compile(r"[*?\[\]{}\\]")
 
 #: A session's work: with `pyspark.sql.connect.functions`, and what makes a type of Spark's of its JSON.
 Work = Callable[[Any, Any, Callable[[dict[str, Any]], Any]], None]
@@ -102,7 +103,7 @@ def unlike_files(
         if not same
         or times[name.casefold()] > 1
         or not PLAIN_NAME.fullmatch(name)
-        or _GLOB.search(f"{root}/{path}")
+        or GLOB.search(f"{root}/{path}")
         or re.match(r"/|[A-Za-z][A-Za-z0-9+.-]*:/", path)  # it lies elsewhere: the table is a clone
     }
 

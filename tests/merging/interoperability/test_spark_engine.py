@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -314,6 +315,38 @@ def test_the_cluster_tells_which_rows_changed(
         number: str(row) for number, row in before.items()
     }
     assert {number for number in after if number >= 120} == {number for number in before if number >= 120}
+
+
+@pytest.mark.parametrize("unable", ["to find them", "to take them"])
+def test_without_images_there_rows_are_told_apart_here(
+    engines: Asked, session: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unable: str
+) -> None:
+    """Spark takes some names of folders for patterns, and whoever sees a plan may not be one who writes."""
+    folder = tmp_path / ("of {many} [kinds]" if unable == "to find them" else "plain")
+    folder.mkdir()
+    uri = made(session, folder, TABLES["vectors"])
+    engines.choice, by_spark = DUCKDB, replace(engines.choice, classifies_above=0)
+    proposed = pa.table({"id": range(120), "v": ["mine"] * 120})
+    staged = merging.stage(uri, proposed, ["id"], destination=str(tmp_path / "staged"))
+    session.sql(f"OPTIMIZE delta.`{uri}` ZORDER BY (v)")
+    if unable == "to take them":
+        mkdir = Path.mkdir
+
+        def refused(path: Path, *arguments: Any, **named: Any) -> None:
+            if "_headgate" in path.parts:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            mkdir(path, *arguments, **named)
+
+        monkeypatch.setattr(Path, "mkdir", refused)
+    request = merging.MergeRequest(uri, "CR-1", ["id"], staged.location, destination=str(tmp_path / "made"))
+    planned, found = [], []
+    for choice in (DUCKDB, by_spark):
+        engines.choice = choice
+        with merging.plan(request) as plan:
+            planned.append(plan.digest)
+            found.append([(read.engine, read.rows) for read in plan.reads])
+    assert planned[1] == planned[0]
+    assert found[1] == [("spark", found[0][0][1])]
 
 
 def test_rows_that_nobody_touched_need_no_cluster(engines: Asked, tmp_path: Path) -> None:

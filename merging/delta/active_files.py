@@ -68,8 +68,8 @@ _PLAIN = r"^[ !#-\[\]-~]*$"
 class Twins:
     """Files of somewhere else beside those of a version.
 
-    ``places`` holds, for each of them, the index of the file with its path, -1 where none has it; ``changed`` which of
-    those have another vector now, and ``vectors`` what was told of theirs.
+    ``places`` holds, for each of them, the index of the file with its path, -1 where none has it or not one alone;
+    ``changed`` which of those have another vector now, and ``vectors`` what was told of theirs.
     """
 
     places: np.ndarray
@@ -323,7 +323,10 @@ class ActiveFiles(Sequence[DataFile]):
             seen += len(batch)
         if seen > _TOLD_AT_A_TIME:
             pa.default_memory_pool().release_unused()
-        return Twins(np.concatenate(places), np.concatenate(changed), vectors)
+        found = _of_one_each(np.concatenate(places), self._named_twice(order[_repeated(hashes)]))
+        compared = np.concatenate(changed)
+        still = np.flatnonzero(found[compared] >= 0)
+        return Twins(found, compared[still], [vectors[place] for place in still])
 
     def _gathered(self, told: Callable[[FileBlock, pa.Array], pa.Array], indexes: np.ndarray) -> pa.Array:
         """Texts of the files with these indexes, in this order."""
@@ -335,6 +338,14 @@ class ActiveFiles(Sequence[DataFile]):
             part, start = self._parts[numbers[places[0]]], self._starts[numbers[places[0]]]
             found.append(told(part.block, pa.array(part.rows[indexes[places] - start])))
         return pa.concat_arrays(found).take(pa.array(np.argsort(order)))
+
+    def _named_twice(self, alike: np.ndarray) -> np.ndarray:
+        """Which of these files, those with the same hash among them, have the path of another one."""
+        paths = self._gathered(lambda block, rows: block.columns.column("path").take(rows), alike)
+        numbers = paths.dictionary_encode().indices.to_numpy()
+        order = np.argsort(numbers)
+        named: np.ndarray = alike[order[_repeated(numbers[order])]]
+        return named
 
     def _path_hashes(self) -> np.ndarray:
         # Arrow's own ways to look for texts take more memory than all that is known of the files.
@@ -374,6 +385,23 @@ def _differing(left: pa.Array, right: pa.Array) -> np.ndarray:
     both_null = pc.and_(pc.is_null(left), pc.is_null(right))
     agree: np.ndarray = pc.or_(same, both_null).to_numpy(zero_copy_only=False)
     return ~agree
+
+
+def _repeated(values: np.ndarray) -> np.ndarray:
+    """Where sorted values stand that are there more than once."""
+    again = np.flatnonzero(values[1:] == values[:-1])
+    return np.union1d(again, again + 1)
+
+
+def _of_one_each(places: np.ndarray, doubled: np.ndarray) -> np.ndarray:
+    """The same without files that several have for theirs, or whose path is ``doubled``: a log may name one twice, with
+    two vectors, and which of them another's is nobody knows.
+    """
+    order = np.argsort(places)
+    alone = places.copy()
+    alone[order[_repeated(places[order])]] = -1
+    alone[np.isin(places, doubled)] = -1
+    return alone
 
 
 def _hashes(block: FileBlock) -> np.ndarray:

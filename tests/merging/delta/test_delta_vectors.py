@@ -22,7 +22,7 @@ from merging.delta.strategies.merge_on_read import MergeOnRead
 from merging.delta.vectors import MAGIC, NATIVE_MAGIC, VectorDescriptor, VectorFile, read_vector
 from merging.errors import MergeFailed
 from merging.store.stores import LocalStore
-from tests.merging.delta.delta_tables import Merger, after_merge, own_rows, sample
+from tests.merging.delta.delta_tables import Merger, after_merge, changed, differing, own_rows, sample
 
 
 def test_relative_path_of_the_protocols_example() -> None:
@@ -131,21 +131,26 @@ def test_a_table_with_inline_vectors_is_read_and_extended(
     assert own_rows(uri) == after_merge(sample(30), None, [0, 3, 4, 7, 11, 18, 29])
 
 
-def damaged(uri: str, rows: Collection[int]) -> None:
-    """Let the newest version's only file have a vector that marks these rows."""
+def inline_vector(rows: Collection[int]) -> dict[str, object]:
+    """What the log says of a vector that marks these rows."""
     bitmap = pyroaring.BitMap64(rows)
     bitmap.run_optimize()
     payload = struct.pack("<i", MAGIC) + bitmap.serialize()
+    return {
+        "storageType": "i",
+        "pathOrInlineDv": z85_with_zeros(payload),
+        "sizeInBytes": len(payload),
+        "cardinality": len(rows),
+    }
+
+
+def damaged(uri: str, rows: Collection[int]) -> None:
+    """Let the newest version's only file have a vector that marks these rows."""
     log = Path(uri) / "_delta_log" / f"{1:020d}.json"
     actions = [json.loads(line) for line in log.read_text().splitlines()]
     for action in actions:
         if "add" in action:
-            action["add"]["deletionVector"] = {
-                "storageType": "i",
-                "pathOrInlineDv": z85_with_zeros(payload),
-                "sizeInBytes": len(payload),
-                "cardinality": len(rows),
-            }
+            action["add"]["deletionVector"] = inline_vector(rows)
     log.write_text("".join(json.dumps(action) + "\n" for action in actions))
 
 
@@ -237,6 +242,38 @@ def test_no_live_row_goes_in_compaction_with_a_vector_that_marks_rows_beyond(
         delta.compact(
             merger.connection, delta.open_snapshot(uri), attempt_id="compaction", application_id="c"
         )
+
+
+@pytest.mark.parametrize("halves", [(range(10, 30), range(10)), ((), range(30)), (range(1, 30), (0, 29))])
+def test_a_file_that_the_log_names_twice_with_two_vectors_is_taken_for_no_other(
+    make_table: Callable[..., str], merger: Merger, tmp_path: Path, halves: tuple[Collection[int], ...]
+) -> None:
+    """No writer may; whoever did meant both. Rows are told apart by all that a version shows, by no file of two."""
+    uri = make_table(sample(30))
+    staged = merging.stage(
+        uri, changed(sample(30), [5, 20], flag=None), ["id"], destination=str(tmp_path / "first")
+    )
+    merger.merge(uri, delete=[1])
+    log = Path(uri) / "_delta_log" / f"{1:020d}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    [add] = [action["add"] for action in actions if "add" in action]
+    named = [{**add, "deletionVector": inline_vector(rows)} for rows in halves]
+    actions = [action for action in actions if "add" not in action] + [{"add": one} for one in named]
+    log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    shown = [number for rows in halves for number in range(30) if number not in rows]
+    gone = sorted(set(range(30)) - set(shown))
+    assert own_rows(uri) == after_merge(sample(30), None, gone)
+
+    for first, last, operation in ((0, 1, "delete"), (1, 0, "insert")):
+        before, after = (delta.open_snapshot(uri, version=one) for one in (first, last))
+        counted, _ = differing(merger.connection, before, after, ["id"], "changes")
+        assert counted == ({operation: len(gone)} if gone else {})
+    request = merging.MergeRequest(uri, "CR-1", ["id"], staged, skip_conflict_check=True)
+    with merging.plan(request) as made:
+        assert made.rows_updated == len({5, 20} - set(gone))
+    merging.merge(request)
+    rows = changed(sample(30), [5, 20], flag=None)
+    assert own_rows(uri) == after_merge(sample(30), rows, [one for one in gone if one not in (5, 20)])
 
 
 # ---- inline vectors and damaged ones ------------------------------------------------------------------------

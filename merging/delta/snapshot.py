@@ -207,6 +207,21 @@ class Snapshot:
         enabled = (optional_moment(int(stated)) or 0) if stated.isdecimal() and len(stated) < 20 else 0
         return max(now_ms, _to_ms(self.timestamp) + 1, enabled + 1)
 
+    @property
+    def attempt_id(self) -> str:
+        """The attempt of ours that made this version; empty where it was somebody else, or the log does not tell."""
+        return str(self._commit_info.get("attemptId", ""))
+
+    @property
+    def mark(self) -> str:
+        """What tells this version from another one that has its number some day: in a table that is put back from a
+        backup numbers are given again."""
+        return f"{self.version} {self.timestamp.isoformat()} {self._commit_info.get('txnId', '')}"
+
+    @property
+    def _commit_info(self) -> Mapping[str, Any]:
+        return {} if self.state.newest is None else self.state.newest.info
+
     def strategy(self) -> CommitStrategy:
         """How a merge writes this table. Raises as `require_writable` does."""
         self.require_writable()

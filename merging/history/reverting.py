@@ -169,15 +169,16 @@ def _pin(opened: Session, snapshot: Snapshot, images: str, summary: Mapping[str,
     """A table of where the merge put its rows (file_index, row_number, their keys), found in the files that it wrote.
     None where that cannot be told: the rows are found by their keys then.
 
-    Only of the version that the merge made: of any later one the keys of deleted rows may be back elsewhere. What the
-    table computes itself is in no image.
+    Only of the version that the merge made: of any later one the keys of deleted rows may be back elsewhere, and so
+    they may of one that has its number since the table was put back from a backup. What the table computes itself is
+    in no image.
     """
-    if snapshot.version != summary["version"] or snapshot.generated_columns:
+    attempt = summary["attempt_id"]
+    if snapshot.version != summary["version"] or snapshot.attempt_id != attempt or snapshot.generated_columns:
         return None
     keys = summary["primary_keys"]
     listed = ", ".join(f"k{place} AS {column_sql(name)}" for place, name in enumerate(keys))
     opened.execute(f"CREATE TEMP VIEW left_keys AS SELECT {listed} FROM {images} WHERE op <> 'delete'")
-    attempt = summary["attempt_id"]
     paths = snapshot.files.column("path").to_pylist()
     written = [index for index, path in enumerate(paths) if attempt_mark(path) == attempt]
     found = TableReader(opened, snapshot).rows_of(Keys("left_keys", keys), keys, written)

@@ -378,7 +378,7 @@ def _name(request: MergeRequest, staged_digest: str, snapshot: Snapshot) -> str:
         _FORMAT,
         staged_digest,
         snapshot.table_id,
-        snapshot.version,
+        snapshot.mark,
         request.conflict_policy,
         request.merge_schema,
         sorted(

@@ -165,6 +165,22 @@ def test_they_are_planned_once_for_a_version_and_again_where_the_folder_is_damag
     assert not list((world.folder / "kept").glob(".*"))
 
 
+@pytest.mark.in_folder
+def test_they_are_not_those_of_a_version_that_had_the_number_before_a_backup_was_put_back(
+    make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    world = make_world()
+    world.staged = world.stage(CHANGES)  # type: ignore[attr-defined]
+    shutil.copytree(world.uri, tmp_path / "backup")
+    for value in (11, 12, 13):
+        shutil.rmtree(world.uri)
+        shutil.copytree(tmp_path / "backup", world.uri)
+        world.set_current(with_rows(B, {"id": 1, "a": value}))
+        with world.plan(world.staged) as plan, opened(world) as found:  # type: ignore[attr-defined]
+            assert [replace(one, beside=0) for one in found] == list(plan.conflicts)
+            assert len(found) == (value != 12)  # which is what is proposed
+
+
 def test_conflicts_of_the_schema_come_first_and_alone(world: World, tmp_path: Path) -> None:
     staged = world.stage([{"id": 1, "extra": "x", "a": 12}])
     request = world.request(staged, merge_schema=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -230,6 +231,23 @@ def test_a_reverse_of_an_older_merge_is_found_by_keys(make_world: Callable[..., 
         world.merge(staged, "CR-3")
     [conflict] = refused.value.conflicts
     assert (conflict.key, conflict.column, conflict.kind) == ({"id": 3}, "a", "add/add")
+    assert world.rows() == before
+
+
+@pytest.mark.in_folder
+def test_a_reverse_is_not_of_the_newest_version_that_a_table_has_since_a_backup_was_put_back(
+    make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    """Version numbers are given again there: the keys that the merge deleted were doubled."""
+    world = make_world()
+    shutil.copytree(world.uri, tmp_path / "backup")
+    result = world.merge(world.stage([{"id": 1, "_op": "delete"}, {"id": 3, "_op": "delete"}]))
+    shutil.rmtree(world.uri)
+    shutil.copytree(tmp_path / "backup", world.uri)
+    world.merge(world.stage([{"id": 2, "b": "since"}]), "CR-2")
+    before = world.rows()
+    assert world.version == result.merged_version
+    world.merge(inverse(world, result), "CR-3")
     assert world.rows() == before
 
 

@@ -9,8 +9,8 @@ A table of 16 files that Spark wrote, with deletion vectors and without, and thr
 the changes from Parquet and neither looks for conflicts nor tells cells; ours does both, on content that was staged
 before. *Moved*: each file has another name than when the content was staged, so that every row is looked for; *pinned*:
 nobody touched the table. Server, client and DuckDB share the cores of one machine; the server has two local threads and
-each has merged before. Beside seconds: CPU and bytes of the executors, by their event log, and of the process that
-merges, together.
+6 GB of memory, and each has merged before. Beside seconds: CPU and bytes of the executors, by their event log, and of
+the process that merges, together.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def main() -> int:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (place / "events").mkdir()
         log = EventLog(place / "events")
-        _, port = stack.enter_context(connect_server(settings=log.settings))
+        _, port = stack.enter_context(connect_server(settings={**log.settings, "spark.driver.memory": "6g"}))
         session = stack.enter_context(connected(port))
         bench = _Bench(session, Cluster(f"sc://127.0.0.1:{port}"), place, options.rows, log)
         for vectors in (True, False):

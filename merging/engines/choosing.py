@@ -22,19 +22,29 @@ SPARK_ABOVE = 32 << 30
 CLASSIFIES_ABOVE = 50_000_000
 """Staged rows that a worker tells apart by itself, where nobody says another number."""
 
+REWRITES_FROM = 256 << 20
+"""Bytes of data files from which a dataset of ``spark`` has a cluster write them again: fewer a worker writes in about
+the time in which a cluster begins to."""
+
+WRITES_ABOVE = 10_000_000
+"""Rows that come and that a worker writes by itself, where nobody says another number: it takes seconds for them, and a
+cluster would have to be sent them."""
+
 
 @dataclass(frozen=True)
 class EngineChoice:
     """``auto`` takes Spark where more than ``spark_above`` bytes of data files can hold what is looked for, or are to
-    be written again, and a cluster is connected. ``spark`` asks for it whatever there is to look for; where nothing
-    is, since no row moved, files are written again as with ``auto``. Of more than ``classifies_above`` staged rows the
-    engine tells which of those that it looks for changed.
+    be written again, and a cluster is connected. ``spark`` asks for it whatever there is to look for, and writes files
+    again with it where they are 256 MiB together; where nothing is looked for, since no row moved, as with ``auto``. Of
+    more than ``classifies_above`` staged rows the engine tells which of those that it looks for changed. More than
+    ``writes_above`` rows that come are written by what wrote files of the same commit again.
     """
 
     engine: EngineSetting = "auto"
     cluster: Cluster | CallersCluster | None = None
     spark_above: int = SPARK_ABOVE
     classifies_above: int = CLASSIFIES_ABOVE
+    writes_above: int = WRITES_ABOVE
 
 
 def _here(_: str) -> EngineChoice:
@@ -74,15 +84,15 @@ def engine_for(
     size: int,
     while_waiting: Callable[[], None] | None = None,
     *,
-    none_moved: bool = False,
+    spark_from: float = 0,
 ) -> Engine:
-    """What reads so many bytes of a table's files for a session, or writes them again; ``none_moved`` where no row had
-    to be looked for. Raises ClusterFailed where that is to be Spark, and no cluster is known.
+    """What reads so many bytes of a table's files for a session, or writes them again: Spark from ``spark_from`` on
+    where the dataset asks for it. Raises ClusterFailed where that is to be Spark, and no cluster is known.
     """
     choice = choice_for(table_uri)
     if choice.engine == "duckdb":
         return DuckDBEngine(opened)
-    always = choice.engine == "spark" and not none_moved
+    always = choice.engine == "spark" and size >= spark_from
     if choice.cluster is None:
         if always:
             raise ClusterFailed(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from merging.delta import NewFile, Rewrite, Snapshot, TableField, WrittenFile
-from merging.engines.choosing import engine_for
+from merging.engines.choosing import REWRITES_FROM, choice_for, engine_for
 from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import Engine, EngineName, NotSaid
 from merging.sql.session import Session
@@ -56,9 +57,8 @@ class TableWriter:
         """See ``FileWriter``. What an engine would read otherwise than we do, DuckDB writes again."""
         indexes = [index for one in rewrites for index in one.files]
         size = sum(file.size for file in snapshot.files.at(indexes))
-        engine = engine_for(
-            self._opened, snapshot.uri, size, self._while_waiting, none_moved=self._none_moved
-        )
+        spark_from = math.inf if self._none_moved else REWRITES_FROM
+        engine = engine_for(self._opened, snapshot.uri, size, self._while_waiting, spark_from=spark_from)
         try:
             return self._rewrite(engine, snapshot, fields, rewrites)
         except NotSaid as error:
@@ -91,8 +91,12 @@ class TableWriter:
         files: Iterable[NewFile],
         further: Sequence[str] = (),
     ) -> Iterator[WrittenFile]:
-        """See ``FileWriter``. The rows are here: a cluster is sent them where it wrote files of the commit anyway."""
-        engine = self._writes_new_rows
+        """See ``FileWriter``. The rows are here: a cluster that wrote files of the commit anyway is sent very many."""
+        files, engine = [*files], self._writes_new_rows
+        if engine.name != "duckdb":
+            number = sum(self._opened.number(f"SELECT count(*) FROM ({one.rows})") for one in files)
+            if number <= choice_for(snapshot.uri).writes_above:
+                engine = DuckDBEngine(self._opened)
         began = time.perf_counter()
         made = []
         for written in engine.write(snapshot, fields, files, further):

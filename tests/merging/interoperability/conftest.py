@@ -151,5 +151,7 @@ def standalone() -> Iterator[StandaloneCluster]:
 def by_spark(standalone: StandaloneCluster) -> Iterator[EngineChoice]:
     """The cluster, whatever there is to read; what a test chose is over with it."""
     # Whatever the size, also what no row had to be looked for.
-    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300), spark_above=0)
+    yield EngineChoice(
+        "spark", Cluster(f"sc://127.0.0.1:{standalone.port}", seconds=300), spark_above=0, writes_above=0
+    )
     merging.set_engines(lambda _: EngineChoice())

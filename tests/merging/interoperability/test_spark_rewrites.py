@@ -20,6 +20,7 @@ import merging
 from merging import delta
 from merging.delta import content_checks, open_snapshot
 from merging.engines import Cluster, EngineChoice, spark_files
+from merging.engines import writing as engine_writing
 from tests.merging.delta.delta_tables import delta_rs_rows, own_rows, sample
 from tests.merging.interoperability.conftest import connect_server
 from tests.merging.interoperability.spark_connect import spark_rows
@@ -188,6 +189,29 @@ def test_a_file_that_spark_is_not_asked_for(
     assert spark_rows(session, ours, open_snapshot(ours).schema.names) == own_rows(ours)
 
 
+def test_what_a_worker_writes_sooner_itself(
+    by_spark: EngineChoice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little that is written again, and rows that come, which are here: Spark looks for rows alone then."""
+    worlds = [World(tmp_path / name, "copy-on-write") for name in ("little", "much")]
+    told = []
+    for world, rewrites_from in zip(worlds, (256 << 20, 1), strict=True):
+        monkeypatch.setattr(engine_writing, "REWRITES_FROM", rewrites_from)
+        chosen(DUCKDB)
+        staged = world.stage([{"id": row["id"], "a": row["a"]} for row in PROPOSED])
+        rows = world.rows()
+        world.set_current(rows)
+        chosen(EngineChoice("spark", by_spark.cluster))
+        result = world.merge(staged)
+        assert {one.engine for one in result.reads} == {"spark"}
+        told.append([(one.engine, one.work) for one in result.writes])
+        assert same_rows(world.rows(), with_rows(rows, *PROPOSED), ["id"])
+    assert told == [
+        [("duckdb", "rewrite"), ("duckdb", "write")],
+        [("spark", "rewrite"), ("duckdb", "write")],
+    ]
+
+
 def test_a_folder_that_spark_takes_for_a_pattern(by_spark: EngineChoice, tmp_path: Path) -> None:
     """It would look for other files, or for none: DuckDB writes there."""
     uri = str(tmp_path / "a {b,c} [d]" / "table")
@@ -284,7 +308,11 @@ def test_a_server_that_is_killed_while_it_rewrites(
         slow_down(hindered)
         if store_is_away:
             hindered.setattr("merging.store.stores.LocalStore.remove_folder", away)
-        chosen(EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=120), spark_above=0))
+        chosen(
+            EngineChoice(
+                "spark", Cluster(f"sc://127.0.0.1:{port}", seconds=120), spark_above=0, writes_above=0
+            )
+        )
         with pytest.raises(merging.ClusterFailed, match="went away") as gone:
             merging.merge(request, killed_once_it_writes(server))
     assert gone.value.retriable

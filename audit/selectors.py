@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Max, Min, Q
 
 from audit.models import Chain, Event, EventQuerySet, OutboxEntry
 from audit.outbox import MOST_ATTEMPTS
@@ -71,6 +71,18 @@ def chain_heads() -> dict[str, tuple[int, str]]:
     """The number and the hash of the newest entry of every chain."""
     rows = Chain.objects.order_by("stream").values_list("stream", "last_sequence", "last_hash")
     return {stream: (sequence, digest) for stream, sequence, digest in rows}
+
+
+def seen_until(stream: str, sequence: int, moment: datetime) -> int:
+    """The number of the entry up to which somebody has seen a chain who saw one of a number, of this millisecond, last.
+
+    A database that was restored from a backup gives numbers again: where that is another entry by now, or none, they
+    have seen what happened until then.
+    """
+    entries, end = Event.objects.filter(stream=stream), moment + timedelta(milliseconds=1)
+    if entries.filter(sequence=sequence, occurred_at__gte=moment, occurred_at__lt=end).exists():
+        return sequence
+    return entries.filter(occurred_at__lt=end).aggregate(last=Max("sequence"))["last"] or 0
 
 
 def events_after(stream: str, sequence: int, subject_type: str, subject_ids: Iterable[str]) -> EventQuerySet:

@@ -15,22 +15,19 @@ from changerequests import selectors
 from datasets.errors import InvalidInput
 from notifications.streams.callers import Caller, SessionCaller, TokenCaller
 from notifications.streams.hub import Listener
-from notifications.streams.news import InboxNews, RequestNews, StreamNews
+from notifications.streams.news import InboxNews, LastRead, RequestNews
 from notifications.streams.serving import MEDIA_TYPE, open_stream
 
 _LAST_EVENT = "Last-Event-ID"
-_LONGEST_NUMBER = 18
 RESUMING = [
     OpenApiParameter(
         _LAST_EVENT,
-        int,
+        str,
         OpenApiParameter.HEADER,
         description="The `id` of the last event that was read, as browsers send it by themselves: what came since is "
         "told first.",
     ),
-    OpenApiParameter(
-        "after", {"type": "integer", "minimum": 0}, description="The same, for a first connection."
-    ),
+    OpenApiParameter("after", str, description="The same, for a first connection."),
 ]
 
 
@@ -54,7 +51,7 @@ class RequestStreamView(Documented):
     @extend_schema(
         parameters=[CR_ID, *RESUMING],
         responses=_answers(
-            "One event `change_request` for each entry of its timeline: `change_request`, `sequence` (its `id`), "
+            "One event `change_request` for each entry of its timeline: `change_request`, `sequence`, "
             "`occurred_at`, `actor`, `action` and `data`."
         ),
         operation_id="stream_change_request",
@@ -75,7 +72,8 @@ class InboxStreamView(Documented):
         parameters=RESUMING,
         responses=_answers(
             "One event `notification` for each that comes into the caller's inbox: its fields as in the list of "
-            "notifications, and `unread`, how many the caller has not read now. Its `id` is that of the notification."
+            "notifications, and `unread`, how many the caller has not read now. Its `id` begins with that of the "
+            "notification."
         ),
         operation_id="stream_notifications",
     )
@@ -84,10 +82,10 @@ class InboxStreamView(Documented):
         return _stream(request, InboxNews(actor_of(request).pk))
 
 
-def _stream(request: Request, news: StreamNews) -> HttpResponse:
+def _stream(request: Request, news: RequestNews | InboxNews) -> HttpResponse:
     newest = news.newest()
-    after = _number_after(request)
-    told = newest if after is None else min(after, newest)
+    last = _last_read(request)
+    told = newest if last is None else min(news.heard_until(last), newest)
     return open_stream(request._request, Listener(_caller(request), {news: told}))
 
 
@@ -98,13 +96,14 @@ def _caller(request: Request) -> Caller:
     return SessionCaller(person, str(request._request.session.session_key))
 
 
-def _number_after(request: Request) -> int | None:
+def _last_read(request: Request) -> LastRead | None:
     """After which event the caller goes on; None for what is new from now on. Raises ``InvalidInput``."""
     header = request.headers.get(_LAST_EVENT, "").strip()
-    if not header:
-        after = request.query_params.get("after")
-        return None if after is None else int(after)
-    if not header.isascii() or not header.isdigit() or len(header) > _LONGEST_NUMBER:
-        sentence = "It is the id of an event of this stream, a whole number."
-        raise InvalidInput(sentence, errors={_LAST_EVENT: [sentence]})
-    return int(header)
+    given, field = (header, _LAST_EVENT) if header else (request.query_params.get("after"), "after")
+    if given is None:
+        return None
+    last = LastRead.named(given)
+    if last is None:
+        sentence = "It is the id of an event of this stream, such as 57-1764345600123, or its number alone."
+        raise InvalidInput(sentence, errors={field: [sentence]})
+    return last

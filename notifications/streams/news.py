@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Self
 
 from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
@@ -22,20 +24,52 @@ from notifications.selectors import inbox_of, unread_of
 
 #: How many events one look tells of one chain, or of one kind of news.
 AT_ONCE: Final = 500
+#: The ``id`` of an event.
+_ID: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,14}))?", re.ASCII)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class LastRead:
+    """What a listener read last: the number of an event, and the millisecond in which it came, where it knows that.
+
+    A number alone may be another event by now: a database that was restored from a backup gives it again.
+    """
+
+    number: int
+    moment: datetime | None = None
+
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        """What the ``id`` of an event names; None for what is none."""
+        found = _ID.fullmatch(name)
+        if found is None:
+            return None
+        number, milliseconds = found.groups()
+        return cls(int(number), _EPOCH + int(milliseconds) * _MILLISECOND if milliseconds else None)
+
+    def name(self) -> str:
+        """The ``id`` of the event."""
+        if self.moment is None:
+            return str(self.number)
+        return f"{self.number}-{(self.moment - _EPOCH) // _MILLISECOND}"
 
 
 @dataclass(frozen=True)
 class StreamEntry:
-    """One event of a stream: its number, by which a listener goes on later, and its data."""
+    """One event of a stream: its number and when it came, by which a listener goes on later, and its data."""
 
     number: int
     name: str
     document: Mapping[str, Any]
+    came_at: datetime | None = None
 
     def frame(self) -> bytes:
         """As it is sent (HTML, "Server-sent events"): JSON has no line breaks of its own."""
         data = json.dumps(self.document, cls=DjangoJSONEncoder, separators=(",", ":"))
-        return f"event: {self.name}\nid: {self.number}\ndata: {data}\n\n".encode()
+        name = LastRead(self.number, self.came_at).name()
+        return f"event: {self.name}\nid: {name}\ndata: {data}\n\n".encode()
 
 
 @dataclass(frozen=True)
@@ -52,6 +86,12 @@ class RequestNews:
     def newest(self) -> int:
         """The number of what happened last."""
         return _head_of(self.dataset)
+
+    def heard_until(self, last: LastRead) -> int:
+        """Up to which number whoever read that was told."""
+        if last.moment is None:
+            return last.number
+        return trail.seen_until(dataset_stream(self.dataset), last.number, last.moment)
 
 
 @dataclass(frozen=True)
@@ -70,6 +110,18 @@ class InboxNews:
     def newest(self) -> int:
         """The number of what anybody was told last."""
         return Notification.objects.aggregate(newest=Max("pk"))["newest"] or 0
+
+    def heard_until(self, last: LastRead) -> int:
+        """Up to which number whoever read that was told."""
+        if last.moment is None:
+            return last.number
+        end = last.moment + _MILLISECOND
+        if Notification.objects.filter(
+            pk=last.number, created_at__gte=last.moment, created_at__lt=end
+        ).exists():
+            return last.number
+        told = Notification.objects.filter(created_at__lt=end)
+        return told.aggregate(last=Max("pk"))["last"] or 0
 
 
 @dataclass(frozen=True)
@@ -140,7 +192,8 @@ def _entries_for(person: User, after: int, newest: int) -> tuple[list[StreamEntr
     rows = list(new[:AT_ONCE])
     unread = unread_of(person).count() if rows else 0
     until = rows[-1].pk if len(rows) == AT_ONCE else newest
-    return [StreamEntry(row.pk, "notification", _message(row, unread)) for row in rows], until
+    told = [StreamEntry(row.pk, "notification", _message(row, unread), row.created_at) for row in rows]
+    return told, until
 
 
 def _message(notification: Notification, unread: int) -> Mapping[str, Any]:
@@ -196,7 +249,7 @@ def _entries_in(stream: str, head: int, seen: Mapping[RequestNews, int]) -> Foun
     told: dict[str, list[StreamEntry]] = {}
     for row in rows:
         told.setdefault(row.subject_id, []).append(
-            StreamEntry(row.sequence, "change_request", _document(row))
+            StreamEntry(row.sequence, "change_request", _document(row), row.occurred_at)
         )
     return {
         news: ([entry for entry in told.get(news.cr_id, []) if entry.number > number], max(until, number))

@@ -1,6 +1,7 @@
 """The drill: back up, merge, restore, go on (FD3). On SQLite by a copy of the file, on PostgreSQL of the database."""
 
 import contextlib
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -17,15 +18,18 @@ from django.urls import reverse
 
 import merging
 from audit.models import Event
-from audit.services import anchor_chains, verify
-from changerequests.models import ChangeRequest, MergeRun
+from audit.services import anchor_chains, dataset_stream, verify
+from changerequests.models import ChangeRequest, Comment, MergeRun
 from changerequests.selectors import expectation_check_of_merge
-from changerequests.services import agreement, plans, proposals, restoring, runs, storage
+from changerequests.services import agreement, plans, proposals, restoring, reviews, runs, storage
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
 from notifications.documents import document_of
+from notifications.models import Notification
 from notifications.news import news_of
+from notifications.services.dispatching import dispatch
+from notifications.streams.news import InboxNews, LastRead, RequestNews, entries_of, frames
 from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
@@ -230,6 +234,58 @@ def test_fd3_what_receivers_remember_an_event_by_is_given_once(
     assert set(Event.objects.values_list("pk", flat=True)) == numbers
     assert len(ids() - before) == len(lost)
     assert (ids() - before).isdisjoint(lost)
+
+
+def test_fd3_a_listener_who_returns_hears_what_happened_since(
+    dataset: Dataset, owner: User, backup: Backup
+) -> None:
+    """However much happened before and after the restore, under the same numbers."""
+
+    def happens(*bodies: str) -> None:
+        for body in bodies:
+            reviews.comment(change_request_id=request.pk, actor=writer, body=body)
+        dispatch()
+
+    def heard(news: RequestNews | InboxNews, last: LastRead | None) -> tuple[list[Any], LastRead | None]:
+        """The texts that a listener is told after what it read last, and what that is then."""
+        told, _ = entries_of({news: news.heard_until(last) if last else 0}).get(news, ([], 0))
+        numbers = [
+            entry.document.get("sequence") or Notification.objects.get(pk=entry.number).event.sequence
+            for entry in told
+        ]
+        texts = [text for text in (text_at(number) for number in numbers) if text]
+        return texts, LastRead.named(re.findall(r"id: (\S+)", frames(told).decode())[-1]) if told else last
+
+    def text_at(sequence: int) -> str | None:
+        event = Event.objects.get(stream=dataset_stream(dataset.pk), sequence=sequence)
+        return Comment.objects.filter(pk=event.data.get("comment")).values_list("body", flat=True).first()
+
+    writer = person_with(Role.CONTRIBUTOR, dataset)
+    request = ChangeRequestFactory.create(dataset=dataset, author=owner, csv="tailnum,seats\nN1,1\n")
+    happens("before")
+    backup.take()
+    everything: tuple[RequestNews | InboxNews, ...] = (
+        RequestNews(dataset.pk, request.cr_id),
+        InboxNews(owner.pk),
+    )
+    for before, after in (
+        (("lost",), ("new", "newer")),
+        (("lost", "lost, too"), ("new",)),
+        (("lost",), ("new",)),
+    ):
+        happens(*before)
+        last = {}
+        for news in everything:
+            texts, last[news] = heard(news, None)
+            assert texts == ["before", *before]
+        backup.restore()
+        assert [heard(news, last[news])[0] for news in everything] == [[], []]
+        happens(*after)
+        for news in everything:
+            texts, last[news] = heard(news, last[news])
+            assert texts == list(after)
+            assert heard(news, last[news])[0] == []
+        backup.restore()
 
 
 def test_fd3_numbers_are_moved_past_those_that_were_given(

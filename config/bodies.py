@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+import structlog
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -26,6 +27,10 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
 from accounts.guard import is_known_browser
+from config.handling import NoRoomForBody
+from config.problems import NO_ROOM, TooLarge
+
+logger = structlog.get_logger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,7 +38,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[..., Awaitable[None]]
 
-#: In the scope of a request whose body was refused: how many bytes would have been taken. Most such bodies are not
+#: In the scope of a request whose body was refused: the error that says why. Most bodies that are too large are not
 #: read; forms of our pages are, up to what long lists may have, so that what somebody typed is in the answer.
 REFUSED = "headgate.body_refused"
 #: What a form adds to the file in it: borders, names, the other fields.
@@ -54,6 +59,14 @@ class BoundedBodies:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.application(scope, receive, send)
+        try:
+            await self._pass_on(scope, receive, send)
+        except NoRoomForBody as error:
+            logger.error("body_not_read", exc_info=error)
+            await self._refuse(scope, send, NO_ROOM)
+        return None
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         chunked = b"transfer-encoding" in headers
         declared = int(headers.get(b"content-length", 0))
@@ -69,24 +82,24 @@ class BoundedBodies:
                 limit = read = settings.BODY_LIMIT_BYTES
         limit, read = limit + FORM_BYTES, read + FORM_BYTES
         if declared > read:
-            return await self._refuse(scope, send, limit)
+            return await self._refuse(scope, send, TooLarge.beyond(limit))
         if not chunked:
-            beyond = {REFUSED: limit} if declared > limit else {}
+            beyond = {REFUSED: TooLarge.beyond(limit)} if declared > limit else {}
             return await self.application({**scope, **beyond}, receive, send)
         headers.pop(b"content-length", None)
         counted = {**scope, "headers": list(headers.items())}
         body = _CountedBody(receive, counted["headers"], limit)
         await self.application(counted, body.receive, send)
         if body.exceeded:
-            await self._refuse(scope, send, limit)
+            await self._refuse(scope, send, TooLarge.beyond(limit))
         return None
 
-    async def _refuse(self, scope: Scope, send: Send, limit: int) -> None:
+    async def _refuse(self, scope: Scope, send: Send, why: Exception) -> None:
         """Let the application say so, to a request without the body. The server throws away what is still sent."""
         hidden = (b"content-length", b"transfer-encoding", b"content-type", b"expect")
         headers = [pair for pair in scope["headers"] if pair[0] not in hidden]
         messages = itertools.chain([_no_body], itertools.repeat(_never))
-        await self.application({**scope, "headers": headers, REFUSED: limit}, lambda: next(messages)(), send)
+        await self.application({**scope, "headers": headers, REFUSED: why}, lambda: next(messages)(), send)
 
 
 class _CountedBody:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+
+import merging
+
+
+class NoRoomForBody(Exception):
+    """The disk that keeps bodies while they are read is full."""
 
 
 class HandlerInOneThread(ASGIHandler):
@@ -19,6 +32,26 @@ class HandlerInOneThread(ASGIHandler):
     def load_middleware(self, is_async: bool = False) -> None:
         """Make the chain of functions that it is without an event loop, whatever is asked for."""
         super().load_middleware(is_async=False)
+
+    async def read_body(self, receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> IO[bytes]:
+        """The body, on the disk where it is long. Raises ``NoRoomForBody``."""
+        body = SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115  (read later)
+        try:
+            has_more = True
+            while has_more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestAborted
+                body.write(message.get("body", b""))
+                has_more = message.get("more_body", False)
+        except BaseException as error:
+            with suppress(OSError):
+                body.close()
+            if isinstance(error, OSError) and merging.says_disk_is_full(error):
+                raise NoRoomForBody from error
+            raise
+        body.seek(0)
+        return body
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """What ``get_response`` answers, in the thread of this request."""

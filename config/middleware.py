@@ -1,21 +1,26 @@
 """What surrounds every request: its id in the answer, our errors as pages, activity, and no caches."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import DisallowedHost
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views import defaults
 from django_structlog.middlewares import RequestMiddleware
 
 from accounts.addresses import address_of
-from accounts.sessions import note_activity
+from accounts.sessions import SessionStore, note_activity
 from config.bodies import REFUSED
-from config.problems import TooLarge, current_request_id, document, headers_of, problem_of, status_of
+from config.problems import FAULT, current_request_id, document, headers_of, problem_of, status_of
 from config.uploads import NamesOfFiles
 from datasets.errors import InvalidInput
 from web.typed import TypedForm, page_above, page_of, typed_form
@@ -32,6 +37,11 @@ class RequestLogMiddleware(RequestMiddleware):
     @staticmethod
     def format_request(request: HttpRequest) -> str:
         return f"{request.method} {request.path}"
+
+    @staticmethod
+    def bind_user_id(request: HttpRequest) -> None:
+        with suppress(OperationalError, InterfaceError):  # a database that is away is told of by the view
+            RequestMiddleware.bind_user_id(request)
 
     @classmethod
     def bind_ip(cls, request: HttpRequest) -> None:
@@ -83,14 +93,14 @@ class StrangersFilesMiddleware:
 
 
 class RefusedBodyMiddleware:
-    """Say 413 where ``BoundedBodies`` found the body too large."""
+    """Say why ``BoundedBodies`` did not take the body."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        limit = getattr(request, "scope", {}).get(REFUSED)
-        return self.get_response(request) if limit is None else answer(request, TooLarge.beyond(limit))
+        error = getattr(request, "scope", {}).get(REFUSED)
+        return self.get_response(request) if error is None else answer(request, error)
 
 
 class ProblemPageMiddleware:
@@ -164,13 +174,30 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """A fault of ours, as a page that has what was typed; where that fails too, as one that needs nothing."""
+    """What nobody has answered, as a page that has what was typed: a fault of ours, or of the database before or after
+    the view. Where that page fails too, it is one for somebody who is not signed in, and then one that needs nothing.
+    """
+    error = sys.exception()
+    problem = problem_of(error) if isinstance(error, Exception) else None
     if _is_for_programs(request):
-        return defaults.server_error(request)
-    try:
-        return _problem_page(request, 500, "", typed=typed_form(request))
-    except Exception:  # noqa: BLE001  # whatever broke the page may break this one
-        return defaults.server_error(request)
+        return _for_programs(problem or FAULT)
+    status = 500 if problem is None else status_of(problem["code"])
+    message = "" if problem is None else problem["message"]
+    for seen in (lambda: request, lambda: _of_nobody(request)):
+        with suppress(Exception):  # whatever broke the page may break this one
+            asked = seen()
+            return _problem_page(asked, status, message, typed=typed_form(asked))
+    return defaults.server_error(request)
+
+
+def _of_nobody(request: HttpRequest) -> HttpRequest:
+    """The request, as far as it was read, without whoever it is from, whom the database knows. The session stays as it
+    is.
+    """
+    nobody = copy(request)
+    nobody.user, nobody.session = AnonymousUser(), SessionStore()
+    vars(nobody).pop("_messages", None)
+    return nobody
 
 
 def answer(request: HttpRequest, error: Exception) -> HttpResponse:
@@ -178,6 +205,10 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse:
     problem = problem_of(error) or {}
     if not _is_for_programs(request):
         return _page(request, error, problem)
+    return _for_programs(problem)
+
+
+def _for_programs(problem: Mapping[str, Any]) -> HttpResponse:
     status = status_of(problem["code"])
     return JsonResponse(
         document(problem, status, current_request_id()),

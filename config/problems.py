@@ -3,7 +3,7 @@
 import http
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from django.core.exceptions import (
@@ -12,7 +12,7 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -137,6 +137,18 @@ class Unavailable(DomainError):
     code = "unavailable"
 
 
+#: A fault of ours: the sentence says nothing of it, the log under the request's id says all.
+FAULT: Final[dict[str, Any]] = {
+    "code": "internal_error",
+    "message": "Something went wrong here; the operator can find it.",
+}
+
+#: For whoever asked for something that a full disk kept from being done.
+NO_ROOM: Final = merging.StorageFull(
+    "There is no room left on a disk of this server, or of its database. Nothing was changed. Try again once whoever "
+    "operates Headgate has made room there."
+)
+
 #: What Django says of bodies that it will not read on, in our words.
 _TOO_MANY: Mapping[type[Exception], str] = {
     RequestDataTooBig: "The fields of the form are too large. Send texts of fewer characters.",
@@ -158,7 +170,9 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
     for kind, sentence in _TOO_MANY.items():
         if isinstance(error, kind):
             error = TooLarge(sentence)
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, OSError | DatabaseError) and merging.says_disk_is_full(error):
+        error = NO_ROOM
+    elif isinstance(error, OperationalError | InterfaceError):
         error = Unavailable("The database does not answer, or is too busy. Try again in a moment.")
     elif isinstance(error, IntegrityError) and _somebody_was_faster(error):
         logger.warning("somebody_was_faster", exc_info=error)
@@ -228,11 +242,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
         elif isinstance(error, PermissionDenied):
             error = exceptions.PermissionDenied()
         if not isinstance(error, exceptions.APIException):
-            # A fault of ours: the sentence says nothing of it, the log under the request's id says all.
-            problem = {
-                "code": "internal_error",
-                "message": "Something went wrong here; the operator can find it.",
-            }
+            problem = FAULT
         else:
             problem, headers = _of_framework(error)
     status = status_of(problem["code"])

@@ -152,7 +152,7 @@ from merging.store.addresses import (
 from merging.store.folders import Contents, Folders, open_folders
 from merging.store.keeping import keep_file, kept_files
 from merging.store.observing import StoreRequest, on_store_request
-from merging.store.space import naming_full_disks
+from merging.store.space import naming_full_disks, says_disk_is_full
 from merging.store.trying import FoundFolder, StoreNeed, Tried, list_folders, try_place
 from merging.tables.creating import TableProblem, create_empty_table, new_table_problems
 from merging.tables.editing import BrokenRule, EditedTable, open_for_editing
@@ -362,6 +362,7 @@ __all__ = [
     "result_from_document",
     "run_confined",
     "same_value",
+    "says_disk_is_full",
     "scratch_folder",
     "scratch_place",
     "set_engines",

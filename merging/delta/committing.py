@@ -22,7 +22,7 @@ from merging.errors import (
     VersionMoved,
 )
 from merging.store.client import ObjectExists
-from merging.store.space import is_full
+from merging.store.space import says_disk_is_full
 from merging.store.stores import TableStore
 
 ENGINE = "headgate/0.1.0"
@@ -89,7 +89,7 @@ def put_commit(store: TableStore, version: int, body: bytes, token: str) -> None
             return
         message = f"Version {version} of {store.uri} could not be committed: {error}"
         facts = {"table_uri": store.uri, "version": version}
-        if is_full(error):
+        if says_disk_is_full(error):
             raise CommitRefused(message, retriable=False, data=facts) from error
         raise CommitUnknown(message, retriable=True, data=facts) from error
 

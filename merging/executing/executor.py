@@ -60,7 +60,7 @@ from merging.model import Phase, Progress
 from merging.sql.failures import naming_engine_failures
 from merging.sql.session import session
 from merging.staging.staged import Staged
-from merging.store.space import is_full, naming_full_disks
+from merging.store.space import naming_full_disks, says_disk_is_full
 from merging.threeway.plan import MergePlan, plan_on, resolve_staged
 from merging.threeway.request import MergeRequest
 
@@ -242,7 +242,7 @@ class MergeExecutor:
     def _not_in_log(self, error: Exception, attempt: int) -> CommitRefused | CommitUnknown:
         """What to say of a commit that failed and is not in the log now."""
         # Trying again helps against failures of stores and networks, not against mistakes of programs.
-        retriable = isinstance(error, CommitUnknown | OSError) and not is_full(error)
+        retriable = isinstance(error, CommitUnknown | OSError) and not says_disk_is_full(error)
         kind = CommitUnknown if self._outcome_unknown else CommitRefused
         return kind(
             f"The commit failed and is not in the table's log: {error}",

@@ -1,4 +1,4 @@
-"""Full disks: told apart from every other failure, whoever noticed (Python, DuckDB, delta-rs), and named."""
+"""Full disks: told apart from every other failure, whoever noticed (Python, DuckDB, delta-rs, databases), and named."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from merging.errors import StorageFull
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: How DuckDB and delta-rs say it, in words of the C library and of Rust's standard library.
+#: How DuckDB, delta-rs and databases say it, in words of the C library, of Rust's standard library and of SQLite.
 _WORDS = (
+    "database or disk is full",
     "no space left on device",
     "disk quota exceeded",
     "os error 28)",
@@ -19,7 +20,7 @@ _WORDS = (
 )
 
 
-def is_full(error: BaseException) -> bool:
+def says_disk_is_full(error: BaseException) -> bool:
     """Whether the error, or one that led to it, says that a disk or a quota is full."""
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -41,7 +42,7 @@ def naming_full_disks(what: str, place: str) -> Iterator[None]:
     except StorageFull:
         raise
     except Exception as error:
-        if not is_full(error):
+        if not says_disk_is_full(error):
             raise
         raise StorageFull(
             f"There is no space left to {what}: the disk (or quota) of {place}, or the one for temporary files, is "

@@ -17,7 +17,7 @@ import pytest
 
 import merging
 from merging.executing import artefacts
-from merging.store.space import is_full
+from merging.store.space import says_disk_is_full
 from merging.store.stores import LocalStore
 
 STRATEGIES = ("merge-on-read", "copy-on-write")
@@ -119,14 +119,15 @@ def test_a_full_disk_ends_the_merge_at_once(
         (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
         (OSError(errno.EACCES, "Permission denied"), False),
         (RuntimeError("Could not write file: No space left on device"), True),
+        (RuntimeError("database or disk is full"), True),
         (merging.VersionMoved("Version 3 was committed by somebody else."), False),
     ],
 )
 def test_a_full_disk_is_told_from_other_failures(error: Exception, full: bool) -> None:
-    assert is_full(error) is full
+    assert says_disk_is_full(error) is full
     with pytest.raises(merging.MergeFailed) as raised:
         raise merging.MergeFailed("It failed.") from error
-    assert is_full(raised.value) is full
+    assert says_disk_is_full(raised.value) is full
 
 
 def test_other_failures_pass_unchanged() -> None:

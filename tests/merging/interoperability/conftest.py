@@ -140,6 +140,14 @@ def session(spark_port: int) -> Iterator[SparkSession]:
         yield opened
 
 
+@pytest.fixture
+def hasty(session: SparkSession) -> Iterator[SparkSession]:
+    """The session, whose VACUUM keeps nothing."""
+    session.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+    yield session
+    session.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+
+
 @pytest.fixture(scope="session")
 def standalone() -> Iterator[StandaloneCluster]:
     """A cluster of several processes, as the engine meets it."""

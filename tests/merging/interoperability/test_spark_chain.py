@@ -22,7 +22,7 @@ import pytest
 
 import merging
 from merging import delta
-from tests.merging.interoperability.test_spark_tables import own, rows_of
+from tests.merging.interoperability.spark_table import SparkTable, own, rows_of
 from tests.merging.test_filled_columns import identity
 
 if TYPE_CHECKING:
@@ -100,13 +100,13 @@ class State:
     widenings: int = 0
 
 
-class Chain:
+class Chain(SparkTable):
     """One table, on which Spark and Headgate take steps at random."""
 
     def __init__(self, session: SparkSession, folder: Path, kind: Kind, seed: int) -> None:
-        self.session, self.folder, self.kind = session, folder, kind
+        super().__init__(session, folder)
+        self.kind = kind
         self.random = random.Random(seed)  # noqa: S311 - no secret
-        self.uri = str(folder / "table")
         self.next_key = 1
         self.taken = 0
         self.given: set[int] = set()
@@ -147,10 +147,6 @@ class Chain:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     # ---- what is asked, and what must be
-
-    def ask(self, statement: str) -> None:
-        """Let Spark run a statement in which `t` stands for the table."""
-        self.session.sql(f"{statement} ".replace(" t ", f" delta.`{self.uri}` ")).collect()
 
     @property
     def version(self) -> int:
@@ -372,8 +368,7 @@ class Chain:
             cells = [None if given is None else given[name] for given in changes.values()]
             arrays[called] = pa.array(cells, schema.field(called).type)
         arrays["_op"] = pa.array(["delete" if given is None else "upsert" for given in changes.values()])
-        staged = merging.stage(self.uri, pa.table(arrays), ["id"], destination=str(self.folder / "staged"))
-        return staged, changes
+        return self.staged(pa.table(arrays)), changes
 
     def merge(self) -> merging.MergeResult:
         return self.merge_staged(*self.stage())
@@ -381,10 +376,7 @@ class Chain:
     def merge_staged(
         self, staged: merging.Staged, changes: dict[int, dict[str, Any] | None]
     ) -> merging.MergeResult:
-        self.taken += 1
-        artefacts = str(self.folder / "artefacts")
-        request = merging.MergeRequest(self.uri, f"CR-{self.taken}", ["id"], staged, destination=artefacts)
-        result = merging.merge(request)
+        result = self.merged(staged)
         for key, given in changes.items():
             if given is None:
                 del self.state.rows[key]
@@ -395,7 +387,7 @@ class Chain:
     def merge_later(self) -> None:
         """Stage, let somebody do what changes no row, and merge."""
         staged, changes = self.stage()
-        steps: list[Callable[[], None]] = [self.optimize, self.purge, self.compact, self.add_column]
+        steps: list[Callable[[], Any]] = [self.optimize, self.purge, self.compact, self.add_column]
         if self.kind.mapped:
             steps += [self.rename_column, self.rename_column]
         for step in self.random.sample(steps, 2):
@@ -413,7 +405,7 @@ class Chain:
             again = {renamed[name]: called for name, called in self.state.called.items()}
             rows = {key: {again[name]: value for name, value in row.items()} for key, row in rows.items()}
         reverse = merging.invert(
-            self.uri, result.artefacts, ["id"], str(self.folder / f"reverse-{self.taken}")
+            self.uri, result.artefacts, ["id"], str(self.folder / f"reverse-{self.count}")
         )
         self.merge_staged(reverse, {})
         self.state.rows = rows
@@ -424,15 +416,6 @@ class Chain:
         for kind, key in changed:
             if kind == "delete":
                 self.state.numbers.pop(key, None)  # what comes back is a new row
-
-    def compact(self) -> None:
-        self.taken += 1
-        attempt = f"compaction-{self.taken}"
-        with duckdb.connect(":memory:", config={"threads": 2}) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            delta.compact(
-                connection, delta.open_snapshot(self.uri), attempt_id=attempt, application_id=attempt
-            )
 
     def checkpoint(self) -> None:
         delta.checkpoint_if_due(self.uri)
@@ -479,10 +462,6 @@ class Chain:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_fp13_a_chain_of_steps_by_both(session: SparkSession, tmp_path: Path, name: str) -> None:
-    session.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
-    try:
-        taken = Chain(session, tmp_path, KINDS[name], seed=15).run(STEPS)
-    finally:
-        session.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+def test_fp13_a_chain_of_steps_by_both(hasty: SparkSession, tmp_path: Path, name: str) -> None:
+    taken = Chain(hasty, tmp_path, KINDS[name], seed=15).run(STEPS)
     assert len(taken) == STEPS

@@ -19,7 +19,7 @@ import pytest
 import merging
 from merging import delta
 from tests.merging.delta.test_layouts import read
-from tests.merging.interoperability.test_spark_tables import rows_of
+from tests.merging.interoperability.spark_table import rows_of
 from tests.merging.test_table_features import actions
 from tests.merging.world import Row
 

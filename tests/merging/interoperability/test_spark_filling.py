@@ -8,7 +8,6 @@ numbers the rows that it inserts into them all the same.
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 import merging
-from tests.merging.interoperability.test_spark_tables import asked, own, rows_of
+from tests.merging.interoperability.spark_table import SparkTable, own, rows_of
 from tests.merging.test_filled_columns import FILLING, identity, mark_of
 from tests.merging.test_rules import commit_by_hand
 
@@ -37,41 +36,26 @@ KINDS = {
 @pytest.fixture(params=KINDS)
 def made(request: pytest.FixtureRequest, session: SparkSession, tmp_path: Path) -> Walk:
     """Where Spark makes its table, and with which properties."""
-    return Walk(session, str(tmp_path / "table"), tmp_path, dict(KINDS[request.param]))
+    return Walk(session, tmp_path, KINDS[request.param])
 
 
-@dataclass
-class Walk:
-    """One table, on which Spark and Headgate take turns; ``rows`` is what it must hold."""
+class Walk(SparkTable):
+    """One table, on which Spark and Headgate take turns."""
 
-    session: SparkSession
-    uri: str
-    folder: Path
-    properties: dict[str, str]
-    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
-    merges: int = 0
+    def __init__(self, session: SparkSession, folder: Path, properties: dict[str, str]) -> None:
+        super().__init__(session, folder)
+        self.properties = properties
 
     def create(self, columns: str, **properties: str) -> None:
         listed = ", ".join(f"'{key}' = '{value}'" for key, value in {**self.properties, **properties}.items())
-        asked(self.session, f"CREATE TABLE t ({columns}) USING delta TBLPROPERTIES ({listed})", self.uri)
-
-    def spark(self, statement: str) -> None:
-        # A command runs at once; what OPTIMIZE and RESTORE tell of it does not come through Arrow.
-        self.session.sql(f"{statement} ".replace(" t ", f" delta.`{self.uri}` "))
+        self.ask(f"CREATE TABLE t ({columns}) USING delta TBLPROPERTIES ({listed})")
 
     def stage(self, schema: dict[str, pa.DataType], rows: list[dict[str, Any]]) -> merging.Staged:
-        content = pa.Table.from_pylist(rows, schema=pa.schema(list(schema.items())))
-        return merging.stage(self.uri, content, ["id"], destination=str(self.folder / "staged"))
+        return self.staged(pa.Table.from_pylist(rows, schema=pa.schema(list(schema.items()))))
 
-    def merge(self, staged: merging.Staged) -> merging.MergeResult:
-        self.merges += 1
-        number = f"CR-{self.merges}"
-        artefacts = str(self.folder / "artefacts")
-        request = merging.MergeRequest(self.uri, number, ["id"], staged, destination=artefacts)
-        result = merging.merge(request)
+    def merge(self, staged: merging.Staged) -> None:
         vectors = self.properties["delta.enableDeletionVectors"] == "true"
-        assert result.strategy == ("merge-on-read" if vectors else "copy-on-write")
-        return result
+        assert self.merged(staged).strategy == ("merge-on-read" if vectors else "copy-on-write")
 
     def expect(self, rows: dict[int, dict[str, Any]]) -> None:
         """Spark and Headgate find exactly these rows."""
@@ -92,7 +76,7 @@ def test_types_that_spark_widened(made: Walk) -> None:
         "id BIGINT, b TINYINT, i INT, f FLOAT, d DECIMAL(4,2), day DATE, l ARRAY<INT>",
         **{"delta.enableTypeWidening": "true", "delta.feature.timestampNtz": "supported"},
     )
-    made.spark(
+    made.ask(
         "INSERT INTO t VALUES "
         + ", ".join(
             f"({n}, {n}, {n}, 0.1, {n}.25, DATE '2024-02-0{n}', array({n}, NULL))" for n in range(1, 6)
@@ -104,7 +88,7 @@ def test_types_that_spark_widened(made: Walk) -> None:
         *(("b", "SMALLINT"), ("i", "BIGINT"), ("f", "DOUBLE"), ("d", "DECIMAL(10,4)")),
         *(("day", "TIMESTAMP_NTZ"), ("l.element", "BIGINT")),
     ]:
-        made.spark(f"ALTER TABLE t ALTER COLUMN {column} TYPE {data_type}")
+        made.ask(f"ALTER TABLE t ALTER COLUMN {column} TYPE {data_type}")
     rows = rows_of(made.session, made.uri)
     assert rows[1]["day"] == datetime.datetime.fromisoformat("2024-02-01")
     made.expect(rows)
@@ -122,22 +106,22 @@ def test_types_that_spark_widened(made: Walk) -> None:
     rows[4]["i"] = 40
     made.expect(rows)
 
-    made.spark("UPDATE t SET i = i + 1, b = 7 WHERE id IN (1, 9)")
-    made.spark("ALTER TABLE t ALTER COLUMN b TYPE INT")
-    made.spark("ALTER TABLE t ALTER COLUMN i TYPE DECIMAL(22,2)")
+    made.ask("UPDATE t SET i = i + 1, b = 7 WHERE id IN (1, 9)")
+    made.ask("ALTER TABLE t ALTER COLUMN b TYPE INT")
+    made.ask("ALTER TABLE t ALTER COLUMN i TYPE DECIMAL(22,2)")
     rows = {key: {**row, "i": Decimal(row["i"]).quantize(Decimal("0.01"))} for key, row in rows.items()}
     for number in (1, 9):
         rows[number] |= {"i": rows[number]["i"] + 1, "b": 7}
     made.expect(rows)
     again = made.stage({"id": pa.int64(), "b": pa.int32()}, [{"id": 3, "b": 2**20}, {"id": 9, "b": None}])
-    made.spark("OPTIMIZE t")
+    made.ask("OPTIMIZE t")
     made.merge(again)
     rows[3]["b"], rows[9]["b"] = 2**20, None
     made.expect(rows)
 
     version = merging.inspect_table(made.uri).version
-    made.spark("DELETE FROM t WHERE id > 3")
-    made.spark(f"RESTORE t TO VERSION AS OF {version}")
+    made.ask("DELETE FROM t WHERE id > 3")
+    made.ask(f"RESTORE t TO VERSION AS OF {version}")
     made.expect(rows)
     made.merge(made.stage({"id": pa.int64(), "i": pa.decimal128(22, 2)}, [{"id": 5, "i": Decimal("0.25")}]))
     rows[5]["i"] = Decimal("0.25")
@@ -146,14 +130,14 @@ def test_types_that_spark_widened(made: Walk) -> None:
 
 def test_a_key_that_spark_widened(made: Walk) -> None:
     made.create("id INT, a INT", **{"delta.enableTypeWidening": "true"})
-    made.spark("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)")
+    made.ask("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)")
     before = made.stage({"id": pa.int32(), "a": pa.int32()}, [{"id": 2, "a": 20}, {"id": 8, "a": 8}])
-    made.spark("ALTER TABLE t ALTER COLUMN id TYPE BIGINT")
+    made.ask("ALTER TABLE t ALTER COLUMN id TYPE BIGINT")
     made.merge(made.stage({"id": pa.int64(), "a": pa.int32()}, [{"id": 1, "a": 10}, {"id": 2**40, "a": 4}]))
-    made.spark("UPDATE t SET a = 30 WHERE id = 3")
+    made.ask("UPDATE t SET a = 30 WHERE id = 3")
     made.merge(before)
     made.expect({key: {"id": key, "a": a} for key, a in {1: 10, 2: 20, 3: 30, 8: 8, 2**40: 4}.items()})
-    made.spark(
+    made.ask(
         "MERGE INTO t AS o USING (SELECT CAST(8 AS BIGINT) AS id) n ON n.id = o.id WHEN MATCHED THEN DELETE"
     )
     made.expect({key: {"id": key, "a": a} for key, a in {1: 10, 2: 20, 3: 30, 2**40: 4}.items()})
@@ -166,7 +150,7 @@ def test_defaults_that_spark_declared(made: Walk) -> None:
         "note STRING",
         **{"delta.feature.allowColumnDefaults": "supported"},
     )
-    made.spark("INSERT INTO t (id) VALUES (1), (2), (3)")
+    made.ask("INSERT INTO t (id) VALUES (1), (2), (3)")
     filled = dict(rows_of(made.session, made.uri)[1])
     assert (filled.pop("id"), filled["s"], filled["x"]) == (1, "new", 0.1)
     rows = {n: {"id": n, **filled} for n in (1, 2, 3)}
@@ -179,16 +163,16 @@ def test_defaults_that_spark_declared(made: Walk) -> None:
     made.expect_feed(version, [("insert", 9)])
 
     staged = made.stage({"id": pa.int64()}, [{"id": 10}])
-    made.spark("ALTER TABLE t ALTER COLUMN s SET DEFAULT 'newer'")
-    made.spark("ALTER TABLE t ALTER COLUMN a DROP DEFAULT")
-    made.spark("MERGE INTO t AS o USING (SELECT CAST(11 AS BIGINT) AS id) n ON n.id = o.id "
+    made.ask("ALTER TABLE t ALTER COLUMN s SET DEFAULT 'newer'")
+    made.ask("ALTER TABLE t ALTER COLUMN a DROP DEFAULT")
+    made.ask("MERGE INTO t AS o USING (SELECT CAST(11 AS BIGINT) AS id) n ON n.id = o.id "
                "WHEN NOT MATCHED THEN INSERT (id) VALUES (n.id)")  # fmt: skip
     made.merge(staged)
     later = {**filled, "s": "newer", "a": None}
     rows |= {10: {"id": 10, **later}, 11: {"id": 11, **later}}
     made.expect(rows)
-    made.spark("UPDATE t SET s = DEFAULT WHERE id = 1")
-    made.spark("OPTIMIZE t")
+    made.ask("UPDATE t SET s = DEFAULT WHERE id = 1")
+    made.ask("OPTIMIZE t")
     rows[1]["s"] = "newer"
     made.merge(
         made.stage({"id": pa.int64(), "note": pa.string()}, [{"id": 1, "note": "x"}, {"id": 12, "note": "y"}])
@@ -205,13 +189,13 @@ def test_numbers_that_both_give(made: Walk, explicit: bool) -> None:
         fields["nr"]["metadata"] |= identity(100, -10, explicit=explicit)
 
     commit_by_hand(made.uri, change, FILLING)
-    made.spark("INSERT INTO t (id, a) VALUES (1, 1)")
-    made.spark("INSERT INTO t (id, a) VALUES (2, 2)")
+    made.ask("INSERT INTO t (id, a) VALUES (1, 1)")
+    made.ask("INSERT INTO t (id, a) VALUES (2, 2)")
     rows = rows_of(made.session, made.uri)
     assert {row["nr"] for row in rows.values()} == {100, 90}
     plain = {"id": pa.int64(), "a": pa.int32()}
     staged = made.stage(plain, [{"id": 1, "a": 10}, {"id": 8, "a": 8}, {"id": 9, "a": 9}])
-    made.spark("INSERT INTO t (id, a) VALUES (3, 3)")
+    made.ask("INSERT INTO t (id, a) VALUES (3, 3)")
     made.merge(staged)
     rows = {
         **rows,
@@ -223,11 +207,11 @@ def test_numbers_that_both_give(made: Walk, explicit: bool) -> None:
     made.expect(rows)
     assert mark_of(made.uri, "nr") == 60
 
-    made.spark("INSERT INTO t (id, a) VALUES (4, 4)")
-    made.spark("UPDATE t SET a = 40 WHERE id = 4")
-    made.spark("MERGE INTO t AS o USING (SELECT CAST(5 AS BIGINT) AS id) n ON n.id = o.id "
+    made.ask("INSERT INTO t (id, a) VALUES (4, 4)")
+    made.ask("UPDATE t SET a = 40 WHERE id = 4")
+    made.ask("MERGE INTO t AS o USING (SELECT CAST(5 AS BIGINT) AS id) n ON n.id = o.id "
                "WHEN NOT MATCHED THEN INSERT (id, a) VALUES (n.id, 5)")  # fmt: skip
-    made.spark("OPTIMIZE t")
+    made.ask("OPTIMIZE t")
     found = rows_of(made.session, made.uri)
     assert (found[4]["a"], found[4]["nr"]) == (40, 50)
     assert found[5]["nr"] < 50
@@ -241,8 +225,8 @@ def test_numbers_that_both_give(made: Walk, explicit: bool) -> None:
         found |= {7: {"id": 7, "a": 7, "nr": last - 10}}
     made.expect(found)
     version = merging.inspect_table(made.uri).version
-    made.spark("DELETE FROM t WHERE id > 3")
-    made.spark(f"RESTORE t TO VERSION AS OF {version}")
+    made.ask("DELETE FROM t WHERE id > 3")
+    made.ask(f"RESTORE t TO VERSION AS OF {version}")
     made.expect(found)
     made.merge(made.stage(plain, [{"id": 12, "a": 12}]))
     made.expect({**found, 12: {"id": 12, "a": 12, "nr": last - 20}})

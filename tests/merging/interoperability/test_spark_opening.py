@@ -485,10 +485,8 @@ def _plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_log_is_opened_alike_by_everybody(session: SparkSession, tmp_path: Path, seed: int) -> None:
-    session.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+def test_a_log_is_opened_alike_by_everybody(hasty: SparkSession, tmp_path: Path, seed: int) -> None:
     try:
-        assert len(Opening(session, tmp_path, seed).run(STEPS)) == STEPS
+        assert len(Opening(hasty, tmp_path, seed).run(STEPS)) == STEPS
     finally:
-        session.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
-        session.conf.unset(PART_SIZE)
+        hasty.conf.unset(PART_SIZE)

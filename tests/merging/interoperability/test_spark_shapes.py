@@ -15,7 +15,7 @@ import pytest
 
 import merging
 from merging import delta
-from tests.merging.interoperability.test_spark_tables import own, rows_of
+from tests.merging.interoperability.spark_table import SparkTable, own, rows_of
 
 if TYPE_CHECKING:
     from pyspark.sql.connect.session import SparkSession
@@ -36,22 +36,17 @@ ROWS = ", ".join(
 )
 
 
-class Table:
+class Table(SparkTable):
     """A table of Spark, and what it holds by the names of now."""
 
     def __init__(self, session: SparkSession, folder: Path, mode: str, vectors: bool) -> None:
-        self.session, self.folder = session, folder
-        self.uri = str(folder / "table")
-        self.count = 0
+        super().__init__(session, folder)
         self.ask(
             f"CREATE TABLE t ({COLUMNS}) USING delta TBLPROPERTIES ('delta.columnMapping.mode' = '{mode}', "
             f"'delta.enableDeletionVectors' = '{str(vectors).lower()}', 'delta.checkpointInterval' = '7')"
         )
         self.ask(f"INSERT INTO t VALUES {ROWS}")
         self.rows = rows_of(session, self.uri)
-
-    def ask(self, statement: str) -> None:
-        self.session.sql(f"{statement} ".replace(" t ", f" delta.`{self.uri}` ")).collect()
 
     def look(self) -> None:
         assert rows_of(self.session, self.uri) == self.rows
@@ -76,12 +71,10 @@ class Table:
             )
             for name in names
         }
-        content = pa.table({"id": pa.array([*changes], pa.int64()), **cells})
-        return merging.stage(self.uri, content, ["id"], destination=str(self.folder / "staged"))
+        return self.staged(pa.table({"id": pa.array([*changes], pa.int64()), **cells}))
 
     def merge(self, staged: merging.Staged, changes: dict[int, dict[str, Any]]) -> None:
-        self.count += 1
-        merging.merge(merging.MergeRequest(self.uri, f"CR-{self.count}", ["id"], staged))
+        self.merged(staged)
         blank = dict.fromkeys(next(iter(self.rows.values())))
         for key, given in changes.items():
             self.rows[key] = self.rows.get(key, blank | {"id": key}) | copy.deepcopy(given)
@@ -90,12 +83,6 @@ class Table:
 
     def change(self, changes: dict[int, dict[str, Any]]) -> None:
         self.merge(self.stage(changes), changes)
-
-    def compact(self) -> None:
-        self.count += 1
-        name = f"compaction-{self.count}"
-        merging.compact(self.uri, attempt_id=name, application_id=name, generation=1)
-        self.look()
 
 
 def rename(old: str, new: str) -> Callable[[dict[str, Any] | None], None]:
@@ -146,6 +133,7 @@ def test_fields_that_come_go_and_are_renamed(
         }
     )
     table.compact()
+    table.look()
     table.change({6: {"s": None, "w": None}, 1: {"c": "x   "}})
     table.ask("UPDATE t SET a = a + 1 WHERE id IN (7, 13)")
     for key in (7, 13):

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-import merging
-from tests.merging.delta.test_layouts import read
+from tests.merging.interoperability.spark_table import SparkTable, own, rows_of
 from tests.merging.test_rules import FULL, commit_by_hand
 
 if TYPE_CHECKING:
@@ -121,11 +120,13 @@ SHAPES = {
 
 
 @pytest.fixture(params=["true", "false"], ids=["vectors", "rewritten"])
-def table(request: pytest.FixtureRequest, session: SparkSession, tmp_path: Path) -> Iterator[tuple[str, str]]:
+def table(
+    request: pytest.FixtureRequest, session: SparkSession, tmp_path: Path
+) -> Iterator[tuple[SparkTable, str]]:
     """Where Spark makes its table, and whether it has vectors."""
     session.conf.set("spark.sql.session.timeZone", "America/Los_Angeles")
     try:
-        yield str(tmp_path / "table"), request.param
+        yield SparkTable(session, tmp_path), request.param
     finally:
         session.conf.set("spark.sql.session.timeZone", "UTC")
 
@@ -140,41 +141,24 @@ def state_generated(uri: str, expressions: dict[str, str]) -> None:
     commit_by_hand(uri, change, FULL)
 
 
-def asked(session: SparkSession, statement: str, uri: str) -> None:
-    """Run a statement in which `t` stands for the table."""
-    session.sql(statement.replace(" t ", f" delta.`{uri}` ")).toArrow()
-
-
-def rows_of(session: SparkSession, uri: str) -> dict[int, dict[str, Any]]:
-    found = session.read.format("delta").load(uri).toArrow().to_pylist()
-    assert len({row["id"] for row in found}) == len(found)
-    return {row["id"]: row for row in sorted(found, key=lambda row: row["id"])}
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_fp1_to_fp8_spark_finds_every_row_and_goes_on(
-    session: SparkSession, table: tuple[str, str], tmp_path: Path, name: str
+    session: SparkSession, table: tuple[SparkTable, str], name: str
 ) -> None:
-    uri, vectors = table
-    shape = SHAPES[name]
+    spark, vectors = table
+    uri, shape = spark.uri, SHAPES[name]
     properties = {**shape.properties, "delta.enableDeletionVectors": vectors}
     listed = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
-    session.sql(
-        f"CREATE TABLE delta.`{uri}` ({shape.columns}) USING delta {shape.partition} TBLPROPERTIES ({listed})"
-    ).toArrow()
+    spark.ask(f"CREATE TABLE t ({shape.columns}) USING delta {shape.partition} TBLPROPERTIES ({listed})")
     if shape.generated:
         state_generated(uri, shape.generated)
-    asked(session, f"INSERT INTO t VALUES {shape.rows}", uri)
+    spark.ask(f"INSERT INTO t VALUES {shape.rows}")
     for statement in shape.further:
-        asked(session, statement, uri)
+        spark.ask(statement)
     before = rows_of(session, uri)
 
     schema = pa.schema(list(shape.types.items()))
-    changes = pa.Table.from_pylist(shape.changes, schema=schema)
-    staged = merging.stage(uri, changes, ["id"], destination=str(tmp_path / "staged"))
-    result = merging.merge(
-        merging.MergeRequest(uri, "CR-1", ["id"], staged, destination=str(tmp_path / "artefacts"))
-    )
+    result = spark.merged(spark.staged(pa.Table.from_pylist(shape.changes, schema=schema)))
     assert result.strategy == ("merge-on-read" if vectors == "true" else "copy-on-write")
     assert (result.diff.rows_updated, result.diff.rows_added) == (1, 1)
 
@@ -187,14 +171,9 @@ def test_fp1_to_fp8_spark_finds_every_row_and_goes_on(
     assert after == expected
     assert {row["id"]: row for row in own(uri)} == expected
 
-    asked(session, shape.update + " ", uri)
-    asked(
-        session,
-        "MERGE INTO t USING (SELECT CAST(9 AS BIGINT) AS id) n ON n.id = delta.id ".replace(
-            "delta.id", f"delta.`{uri}`.id"
-        )
-        + "WHEN MATCHED THEN DELETE",
-        uri,
+    spark.ask(shape.update)
+    spark.ask(
+        "MERGE INTO t AS o USING (SELECT CAST(9 AS BIGINT) AS id) n ON n.id = o.id WHEN MATCHED THEN DELETE"
     )
     after = rows_of(session, uri)
     assert after[3]["a"] == expected[3]["a"] + 1
@@ -202,7 +181,3 @@ def test_fp1_to_fp8_spark_finds_every_row_and_goes_on(
         number: row for number, row in expected.items() if number not in (3, 9)
     }
     assert {row["id"]: row for row in own(uri)} == after
-
-
-def own(uri: str) -> list[dict[str, Any]]:
-    return read(merging.delta.open_snapshot(uri))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import deltalake
-import duckdb
 import pyarrow as pa
 import pytest
 
@@ -15,6 +13,7 @@ import merging
 from merging import delta
 from merging.delta.writing import builder
 from tests.merging.delta.test_file_names import as_before
+from tests.merging.interoperability.spark_table import SparkTable
 
 if TYPE_CHECKING:
     from pyspark.sql.connect.session import SparkSession
@@ -22,70 +21,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 VALUES = ["ä/ö=%", "(a)+,;@&$ ~!", "it's", "é\u00a0\u3000x", "😀", "[b]^{c}", "a.b-c_d", "1:2"]
+COLUMNS = "(id BIGINT, `ä` STRING, w INT) USING delta PARTITIONED BY (`ä`)"
 
 
-def test_vacuum_leaves_what_was_merged_and_compacted(session: SparkSession, tmp_path: Path) -> None:
-    uri = str(tmp_path / "table")
-    table = f"delta.`{uri}`"
-    expected: dict[int, Any] = {}
-
-    def vacuumed() -> dict[int, Any]:
-        session.sql(f"VACUUM {table} RETAIN 0 HOURS").collect()
-        rows = session.read.format("delta").load(uri).toArrow().to_pylist()
-        return {row["id"]: row["ä"] for row in rows}
-
-    session.sql(
-        f"CREATE TABLE {table} (id BIGINT, `ä` STRING) USING delta PARTITIONED BY (`ä`)"
-        " TBLPROPERTIES ('delta.enableDeletionVectors'='false')"
-    ).collect()
-    session.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
-    try:
-        for start in (0, 10):
-            assert merging.table_condition(uri).misspelt_files == 0
-            texts = dict(enumerate(VALUES, start))
-            listed = ", ".join(
-                f"({place}, CAST(X'{value.encode().hex()}' AS STRING))" for place, value in texts.items()
-            )
-            session.sql(f"INSERT INTO {table} VALUES {listed}").collect()
-            expected |= texts
-        ours = dict(enumerate(VALUES, 20))
-        changes = pa.table({"id": pa.array([*ours], pa.int64()), "ä": [*ours.values()]})
-        staged = merging.stage(uri, changes, ["id"], destination=str(tmp_path / "staged"))
-        merging.merge(merging.MergeRequest(uri, "CR-1", ["id"], staged))
-        expected |= ours
-        assert vacuumed() == expected
-        with duckdb.connect(":memory:") as connection:
-            done = delta.compact(
-                connection, delta.open_snapshot(uri), attempt_id="compaction", application_id="compaction"
-            )
-        assert done.files_added == len(VALUES)
-        assert vacuumed() == expected
-    finally:
-        session.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
-
-
-@pytest.fixture
-def hasty(session: SparkSession) -> Iterator[SparkSession]:
-    """A session whose VACUUM keeps nothing."""
-    session.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
-    yield session
-    session.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
-
-
-class Kept:
+class Kept(SparkTable):
     """A table of Spark's, what is done to it, and what it holds."""
 
     def __init__(self, session: SparkSession, folder: Path, columns: str, vectors: bool) -> None:
-        self.session, self.folder = session, folder
-        self.uri = str(folder / "table")
-        self.count = 0
+        super().__init__(session, folder)
         self.ask(
             f"CREATE TABLE t {columns} TBLPROPERTIES ('delta.enableDeletionVectors'='{str(vectors).lower()}')"
         )
-
-    def ask(self, statement: str) -> list[Any]:
-        """Let Spark run a statement in which `t` stands for the table."""
-        return self.session.sql(f"{statement} ".replace(" t ", f" delta.`{self.uri}` ")).collect()
 
     def rows(self, *columns: str) -> dict[int, tuple[Any, ...]]:
         """What Spark reads, by id."""
@@ -93,14 +39,7 @@ class Kept:
         return {row[0]: tuple(row[1:]) for row in found}
 
     def merge(self, changes: pa.Table) -> None:
-        self.count += 1
-        staged = merging.stage(self.uri, changes, ["id"], destination=str(self.folder / "staged"))
-        merging.merge(merging.MergeRequest(self.uri, f"CR-{self.count}", ["id"], staged))
-
-    def compact(self) -> merging.Compacted:
-        self.count += 1
-        name = f"compaction-{self.count}"
-        return merging.compact(self.uri, attempt_id=name, application_id=name, generation=1)
+        self.merged(self.staged(changes))
 
     def vacuum(self) -> None:
         self.ask("VACUUM t RETAIN 0 HOURS")
@@ -113,17 +52,37 @@ class Kept:
         return {file.path.rpartition("/")[2] for file in delta.open_snapshot(self.uri).files}
 
 
+def insert_values(table: Kept, start: int) -> None:
+    """A row of each value, with numbers from this one."""
+    listed = (
+        f"({place}, CAST(X'{value.encode().hex()}' AS STRING), 0)"
+        for place, value in enumerate(VALUES, start)
+    )
+    table.ask(f"INSERT INTO t VALUES {', '.join(listed)}")
+
+
+def test_vacuum_leaves_what_was_merged_and_compacted(hasty: SparkSession, tmp_path: Path) -> None:
+    table = Kept(hasty, tmp_path, COLUMNS, vectors=False)
+    for start in (0, 10):
+        assert merging.table_condition(table.uri).misspelt_files == 0
+        insert_values(table, start)
+    numbers = [*range(20, 20 + len(VALUES))]
+    table.merge(pa.table({"id": numbers, "ä": VALUES, "w": pa.array([0] * len(VALUES), pa.int32())}))
+    expected = {start + place: (value, 0) for start in (0, 10, 20) for place, value in enumerate(VALUES)}
+    table.vacuum()
+    assert table.rows("`ä`", "w") == expected
+    assert table.compact().files_added == len(VALUES)
+    table.vacuum()
+    assert table.rows("`ä`", "w") == expected
+
+
 @pytest.mark.parametrize("vectors", [True, False])
 def test_files_of_an_earlier_version_are_at_risk_until_they_are_compacted(
     hasty: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vectors: bool
 ) -> None:
-    table = Kept(hasty, tmp_path, "(id BIGINT, `ä` STRING, w INT) USING delta PARTITIONED BY (`ä`)", vectors)
+    table = Kept(hasty, tmp_path, COLUMNS, vectors)
     for start in (0, 10):
-        listed = ", ".join(
-            f"({place}, CAST(X'{value.encode().hex()}' AS STRING), 0)"
-            for place, value in enumerate(VALUES, start)
-        )
-        table.ask(f"INSERT INTO t VALUES {listed}")
+        insert_values(table, start)
     with monkeypatch.context() as earlier:
         earlier.setattr(builder, "log_path", as_before)
         assert table.compact().files_added == len(VALUES)

@@ -203,6 +203,7 @@ def test_what_is_no_address_of_a_cluster(address: str, sentence: str) -> None:
     [
         "[INVALID_HANDLE.SESSION_CLOSED] The handle 1 is invalid. Session was closed. SQLSTATE: HY000",
         "[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008",
+        "(java.lang.IllegalStateException) Cannot call methods on a stopped SparkContext. This stopped",
         "[INVALID_HANDLE.OPERATION_ABANDONED] The handle 1 is invalid. Operation was considered abandoned",
     ],
 )

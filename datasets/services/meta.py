@@ -19,7 +19,8 @@ from datasets.roles import may_contribute
 
 
 def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
-    """Read the table's log and bring ``dataset_meta`` up to it, whoever wrote; an event tells what moved.
+    """Read the table's log and bring ``dataset_meta`` up to it, whoever wrote; an event tells what moved. Back to it,
+    where the table was put back from a backup.
 
     A table that cannot be read, is gone or was replaced keeps its last known facts and gets a ``problem``.
     ``actor`` is None for the system; people need the role of a contributor or operate the installation.
@@ -40,7 +41,7 @@ def reconcile(*, dataset_id: int, actor: User | None = None) -> DatasetMeta:
     if info is not None and dataset.meta.unreachable_since is not None:
         outages.note_answer(dataset, of_table_alone=True)
     with transaction.atomic():
-        before, after = _remember(dataset, info, problem)
+        before, after = _remember(dataset, info, problem, known_before=dataset.meta.delta_version)
         if before != after:
             record(
                 stream=dataset_stream(dataset.pk),
@@ -104,8 +105,9 @@ def remember_table(dataset: Dataset, info: merging.TableInfo) -> None:
 
 
 def _remember(
-    dataset: Dataset, info: merging.TableInfo | None, problem: str
+    dataset: Dataset, info: merging.TableInfo | None, problem: str, *, known_before: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``known_before`` is the version that was known when the log was not read yet, where somebody asked."""
     meta = DatasetMeta.objects.select_for_update().get(dataset=dataset)
     before = _summary(meta)
     told = {} if info is None else outages.REACHABLE
@@ -117,7 +119,7 @@ def _remember(
         info = None
     elif info is not None and info.files_elsewhere and not dataset.files_elsewhere:
         problem, info = merging.FilesElsewhere(dataset.table_uri, info.files_elsewhere).message, None
-    if info is not None and info.version < meta.delta_version:
+    if info is not None and info.version < meta.delta_version != known_before:
         return before, before  # a slower reader must not take back what a merge has recorded meanwhile
     for name, value in {**told, **(facts_of(info) if info else {})}.items():
         setattr(meta, name, value)

@@ -1,5 +1,8 @@
 """Which plans are made again, and how often: one look per dataset once its queue has drained, none twice."""
 
+import shutil
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from celery import current_app
@@ -13,6 +16,7 @@ from changerequests.services import execution, maintenance, outdated, plans, pro
 from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
+from datasets.services import reconcile
 from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
@@ -180,6 +184,28 @@ def test_commits_of_others_and_new_columns_concern_everybody(
     planned.clear()
     assert outdated.check_pending(dataset_id=dataset.pk) == 1
     assert planned == [mine.cr_id]
+
+
+def test_a_table_put_back_from_a_backup_is_looked_at_again(
+    dataset: Dataset, owner: User, tmp_path: Path
+) -> None:
+    """What was checked against a version that is gone holds no longer, however much newer it was."""
+    shutil.copytree(dataset.table_uri, tmp_path / "backup")
+    waiting_request = request_for(dataset, 1, 2)
+    merge(request_for(dataset, 2, value=7), owner)
+    outdated.check_pending(dataset_id=dataset.pk)
+    assert (check_of(waiting_request).table_version, check_of(waiting_request).conflicts) == (1, 1)
+    shutil.rmtree(dataset.table_uri)
+    shutil.copytree(tmp_path / "backup", dataset.table_uri)
+    reconcile(dataset_id=dataset.pk)
+
+    assert outdated.check_pending(dataset_id=dataset.pk) == 1
+
+    check = check_of(waiting_request)
+    assert (check.table_version, check.conflicts, check.rows_updated) == (0, 0, 2)
+    assert merge(waiting_request, owner).status == RunStatus.SUCCEEDED
+    dataset.meta.refresh_from_db()
+    assert dataset.meta.delta_version == 1
 
 
 def test_a_merge_whose_images_are_gone_concerns_everybody(dataset: Dataset, owner: User) -> None:

@@ -148,6 +148,21 @@ def test_a_slower_reader_takes_nothing_back(dataset: Dataset) -> None:
     assert known(dataset) == (1, 5, "")
 
 
+def test_a_table_that_was_put_back_from_a_backup_is_known_as_it_is(dataset: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(dataset.table_uri, tmp_path / "backup")
+    append(dataset, "N7")
+    append(dataset, "N8", "N9")
+    services.reconcile_all()
+    shutil.rmtree(dataset.table_uri)
+    shutil.copytree(tmp_path / "backup", dataset.table_uri)
+    assert services.reconcile_all() == 1
+
+    assert known(dataset) == (0, 4, "")
+    event = events_of("dataset", str(dataset.pk)).filter(action="dataset.reconciled").latest("pk")
+    assert (event.data["before"]["delta_version"], event.data["after"]["delta_version"]) == (2, 0)
+    assert services.reconcile_all() == 0
+
+
 def test_a_table_that_is_gone_keeps_its_facts_and_gets_a_problem(dataset: Dataset) -> None:
     away = Path(dataset.table_uri).with_name("away")
     shutil.move(dataset.table_uri, away)

@@ -40,8 +40,9 @@ _CHECKED_AGAIN = "A worker checks it again, after attempts that were cut short: 
 def check(*, change_request_id: int) -> PlanCheck | None:
     """Plan a draft or pending request on the table as it is now and remember the numbers; None if it is neither.
 
-    Where the request moved meanwhile, or a newer version was checked, that is left alone and answered. The
-    expectations that look at changed rows alone are judged too, and what they said is kept with the revision.
+    Where the request moved meanwhile, or a newer version was checked, that is left alone and answered; a version that
+    was checked before and is not there any more (the table was put back from a backup) is not. The expectations that
+    look at changed rows alone are judged too, and what they said is kept with the revision.
     Content whose checks were cut short too often is not planned again: what kills its workers must not do so for ever.
     """
     change_request = (
@@ -53,7 +54,7 @@ def check(*, change_request_id: int) -> PlanCheck | None:
     if change_request is None or revision is None:
         return None
     digest = change_request.resolutions_digest
-    report = None
+    started, report = timezone.now(), None
     if revision.checks_cut_short >= work.MOST_ATTEMPTS:
         numbers = _problem(change_request, GIVEN_UP, _GIVEN_UP)
     else:
@@ -72,7 +73,12 @@ def check(*, change_request_id: int) -> PlanCheck | None:
         if is_silent and standing is not None and not standing.problem:
             return standing  # what is known stays: a merge looks at the table itself, once its store answers
         made = "plan_digest" in numbers  # a table that cannot be read any more has no version to compare
-        if made and standing is not None and standing.table_version > numbers["table_version"]:
+        if (
+            made
+            and standing is not None
+            and standing.table_version > numbers["table_version"]
+            and standing.checked_at > started
+        ):
             return standing
         if report is not None:
             expectations.remember_check(change_request, revision, digest, report)

@@ -105,11 +105,12 @@ def without_blanks(text: str) -> str:
 def from_text(text: str, target: pa.DataType, trimmed: str | None = None) -> Typed:
     """SQL that types a text cell strictly: what it accepts is exactly what ``explain`` describes.
 
-    ``trimmed`` is where the cell stands ``without_blanks``, for whoever computes that once: it is needed often.
+    ``trimmed`` is where the cell stands ``without_blanks``, and for a decimal ``without_exponent``, for whoever
+    computes that once: it is needed often.
     """
     if is_text(target):
         return Typed(text, "false")
-    trimmed = trimmed or f"trim({text}, ' \t')"
+    given, trimmed = trimmed, trimmed or f"trim({text}, ' \t')"
     kind = duckdb_type(target)
     value = f"TRY_CAST({trimmed} AS {kind})"
     if pa.types.is_integer(target):
@@ -124,7 +125,7 @@ def from_text(text: str, target: pa.DataType, trimmed: str | None = None) -> Typ
             value, f"({text} IS NOT NULL AND ({value} IS NULL OR {vanished} OR NOT ({finite} OR {named})))"
         )
     if pa.types.is_decimal(target):
-        plain = _without_exponent(trimmed)
+        plain = given or without_exponent(trimmed)
         fits = f"regexp_full_match({plain}, '[+-]?([0-9]*\\.?[0-9]{{0,{target.scale}}})0*')"
         value = f"TRY_CAST({plain} AS {kind})"
         return Typed(
@@ -176,7 +177,7 @@ def beyond_text(text: str, data_type: pa.DataType) -> str | None:
     return None
 
 
-def _without_exponent(text: str) -> str:
+def without_exponent(text: str) -> str:
     """SQL of a number in E notation written out, of any other text as it is: DuckDB's own cast rounds what has an
     exponent and more decimals than fit, lets through more whole digits than fit, and refuses some that do fit.
     """

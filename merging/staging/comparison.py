@@ -129,7 +129,8 @@ def _same_in_text(source: Source, column: InputColumn) -> str | None:
     given, base = column.cell, column.base
     digits = f"regexp_replace(split_part({given}::VARCHAR, 'e', 1), '[^0-9]', '', 'g')"
     long = f"length(ltrim({digits}, '0')) > {_MOST_DIGITS_BY_HAND}"
-    return f"coalesce({long} AND abs({given} - {base}) <= 1e-14 * abs({base}), false)"
+    # What is infinite, or no number, is as far from every number as it is large to DuckDB.
+    return f"coalesce({long} AND isfinite({base}) AND abs({given} - {base}) <= 1e-14 * abs({base}), false)"
 
 
 def _floating(source: Source, column: InputColumn) -> pa.DataType | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+import merging
 from merging import StagingRejected
 from tests.merging.world import Row, World, with_rows
 
@@ -117,3 +119,18 @@ def test_doubles_that_no_float_holds_stay_and_are_changed(world: World) -> None:
     changed = pa.table({"id": pa.array([1], pa.int64()), "d": pa.array([2.5], pa.float32())})
     world.merge(world.stage(changed))
     assert [row["d"] for row in world.rows()] == [2.5, 1.7976931348623157e308]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("base", [float("nan"), float("inf"), float("-inf")])
+def test_fd14_a_long_number_in_the_place_of_none_or_of_infinity_is_a_change(
+    tmp_path: Path, base: float, ending: str
+) -> None:
+    uri = str(tmp_path / "table")
+    merging.create_table(uri, pa.table({"id": pa.array([1], pa.int64()), "v": [base]}))
+    content = {"csv": "id,v\n1,123456789012.5\n", "jsonl": '{"id":1,"v":123456789012.5}\n'}
+    (tmp_path / f"changes.{ending}").write_text(content[ending], encoding="utf-8")
+    staged = merging.stage(
+        uri, str(tmp_path / f"changes.{ending}"), ["id"], destination=str(tmp_path / "staged")
+    )
+    assert (staged.counts["update"], staged.noop_rows) == (1, 0)

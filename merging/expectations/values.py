@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from merging.model import Column
 from merging.sql.moments import FarDate, FarMoment
-from merging.sql.parsing import Refused, cell_value
+from merging.sql.parsing import Refused, at_width, cell_value
 from merging.sql.quoting import column_named, column_sql, literal
 from merging.sql.types import duckdb_type, simple_type
 from merging.sql.values import sql_form
@@ -211,7 +211,7 @@ def compared(subject: str, sign: Sign, value: Any, kind: str) -> str:
     row that does not fit.
     """
     if family(kind) != "decimal":
-        return f"({subject} {sign} {spelled(value, family(kind))})"
+        return f"({subject} {sign} {held(value, kind)})"
     exact = _exact(value)
     below = _on_grid(exact, kind)
     if below is None:
@@ -228,9 +228,20 @@ def compared(subject: str, sign: Sign, value: Any, kind: str) -> str:
 def held(value: Any, kind: str) -> str:
     """SQL of a typed value that this Delta type can hold. Digits alone DuckDB takes for a double where they are 39."""
     if family(kind) != "decimal":
-        return spelled(value, family(kind))
+        return spelled(as_kept(value, kind), family(kind))
     exact = value if isinstance(value, Decimal) else _exact(value)
     return f"CAST({literal(format(exact, 'f'))} AS {duckdb_type(simple_type(kind))})"
+
+
+def as_kept(value: Any, kind: str) -> Any:
+    """A typed value as a column of this Delta type keeps it: 0.7 means the float that is nearest to it, as for numpy.
+
+    A number that floats keep only as 0 or as infinite stays what it is, so that it is beyond them.
+    """
+    if kind != "float":
+        return value
+    nearest = at_width(float(value), pa.float32())
+    return nearest if nearest and math.isfinite(nearest) else value
 
 
 def can_hold(value: Any, kind: str) -> bool:

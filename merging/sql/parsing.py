@@ -429,7 +429,7 @@ def _explain_number(bare: str, found: str, target: pa.DataType) -> tuple[str, st
             f"found {found}: a {wanted} holds {target.precision - target.scale} digits before and {target.scale} "
             "after the decimal point; nothing is rounded.",
         )
-    kept = _at_width(float(bare), target)
+    kept = at_width(float(bare), target)
     if math.isinf(kept):
         return "out_of_range", f"found {found}: too large for a {wanted}."
     if kept == 0:
@@ -544,7 +544,7 @@ def _scalar(value: Any, target: pa.DataType) -> Any:
 def _number(value: int | float | Decimal, target: pa.DataType) -> Any:
     if pa.types.is_floating(target):
         try:
-            converted = _at_width(float(value), target)
+            converted = at_width(float(value), target)
         except OverflowError:
             converted = math.inf
         if math.isinf(converted) and not (isinstance(value, float | Decimal) and math.isinf(value)):
@@ -642,13 +642,13 @@ def _float(bare: str, target: pa.DataType) -> float | None:
         return float(bare)
     if not re.fullmatch(rf"{_NUMBER}([eE][+-]?[0-9]+)?", bare):
         return None
-    converted = _at_width(float(bare), target)
+    converted = at_width(float(bare), target)
     if math.isinf(converted) or (converted == 0 and re.match(_NOT_ZERO, bare)):
         return None
     return converted
 
 
-def _at_width(number: float, target: pa.DataType) -> float:
+def at_width(number: float, target: pa.DataType) -> float:
     """The number as the column keeps it; infinite where it is too large."""
     return float(pa.scalar(number, pa.float64()).cast(target, safe=False).as_py())
 

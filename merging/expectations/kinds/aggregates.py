@@ -10,8 +10,8 @@ from decimal import Decimal
 from merging.expectations.expectation import Aggregate, Entry, Measured, TableMetric
 from merging.expectations.findings import Finding
 from merging.expectations.kinds.arguments import BOUNDS, COLUMN, NUMBERS
-from merging.expectations.kinds.predicates import bounded
-from merging.expectations.values import NUMERIC, ORDERED
+from merging.expectations.kinds.predicates import bounded, column_of
+from merging.expectations.values import NUMERIC, ORDERED, as_kept
 from merging.expectations.wording import within
 
 
@@ -19,6 +19,21 @@ def _alone(aggregate: Aggregate) -> TableMetric:
     return TableMetric(
         lambda found: bounded(found.numbers[aggregate], found.expectation.arguments), (aggregate,)
     )
+
+
+def _extreme(aggregate: Aggregate) -> TableMetric:
+    """A value of the column itself, so that bounds mean what they mean beside each of its values."""
+
+    def find(found: Measured) -> Finding:
+        name, _ = column_of(found.expectation)
+        kind = found.expectation.types[name]
+        given = found.expectation.arguments
+        bounds = {
+            end: as_kept(given[end], kind) for end in ("min_value", "max_value") if given.get(end) is not None
+        }
+        return bounded(found.numbers[aggregate], {**given, **bounds})
+
+    return TableMetric(find, (aggregate,))
 
 
 def _sum(found: Measured) -> Finding:
@@ -31,14 +46,14 @@ ENTRIES = (
     Entry(
         "expect_column_min_to_be_between",
         {**COLUMN, **BOUNDS},
-        _alone("min"),
+        _extreme("min"),
         within("The smallest {column} of the table"),
         ORDERED,
     ),
     Entry(
         "expect_column_max_to_be_between",
         {**COLUMN, **BOUNDS},
-        _alone("max"),
+        _extreme("max"),
         within("The largest {column} of the table"),
         ORDERED,
     ),

@@ -10,7 +10,7 @@ from merging.expectations.expectation import Argument, Entry, Measured, TableMet
 from merging.expectations.findings import Finding
 from merging.expectations.kinds.arguments import COLUMN, COUNTS, NUMBERS, SET, STRICT
 from merging.expectations.kinds.predicates import bounded, column_of
-from merging.expectations.values import COUNTABLE, SIMPLE, can_hold, held, in_list
+from merging.expectations.values import COUNTABLE, SIMPLE, as_kept, can_hold, held, in_list
 from merging.expectations.wording import listed, of_set, within
 from merging.sql.quoting import column_sql
 
@@ -84,7 +84,8 @@ def _most_common(found: Measured) -> Finding:
     )
     modes = [row["value"] for row in rows]
     given = found.expectation.arguments
-    hits = sum(_is_one_of(mode, given["value_set"]) for mode in modes)
+    expected = [as_kept(value, found.expectation.types[name]) for value in given["value_set"]]
+    hits = sum(_is_one_of(mode, expected) for mode in modes)
     return Finding(hits > 0 if given["ties_okay"] else len(modes) == 1 and hits == 1, modes)
 
 

@@ -382,7 +382,7 @@ def explain(text: str, target: pa.DataType, null_token: str | None = "") -> tupl
     """Why ``text`` cannot be a cell of the column: a stable code and a sentence that says how to mend it."""
     found = shown(text)
     wanted = type_name(target)
-    bare = text.strip()
+    bare = text.strip(" \t")  # no other blank is taken off a value, so that one is what may be wrong with it
     if bare.lower() in _PLACEHOLDERS:
         if null_token is None:
             mend = "leave the value out or give null."
@@ -463,9 +463,10 @@ def _explain_timestamp(bare: str, found: str, target: pa.DataType) -> tuple[str,
 
 
 def shown(text: str, limit: int = 80) -> str:
-    """A value as it may appear in a message: quoted, control characters visible, cut."""
+    """A value as it may appear in a message: quoted, what nobody sees spelled out, cut."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return json.dumps(cut, ensure_ascii=False)
+    quoted = json.dumps(cut, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in quoted)
 
 
 def cell_value(value: Any, target: pa.DataType) -> Any:

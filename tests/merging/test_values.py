@@ -290,3 +290,28 @@ def test_what_types_a_cell_is_short_where_its_text_stands_ready(name: str) -> No
     kind = BORDERS[name].type
     typed = from_text("f1", kind, "t1")
     assert len(typed.value) + len(typed.bad) < 2_500
+
+
+@pytest.mark.parametrize("hidden", ["\u00a0", "\u3000", "\u200b", "\ufeff", "\n", "\x85"], ids=ascii)
+@pytest.mark.parametrize("text", ["{}7", "7{}"])
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (pa.int64(), "expected a number (long)"),
+        (pa.decimal128(9, 2), "expected a number (decimal(9,2))"),
+        (pa.float32(), "expected a number (float)"),
+        (pa.date32(), "expected a date"),
+        (pa.timestamp("us"), "expected a timestamp"),
+    ],
+    ids=str,
+)
+def test_a_character_that_nobody_sees_is_told_of_the_value_that_it_spoils(
+    hidden: str, text: str, kind: pa.DataType, why: str
+) -> None:
+    value = text.format(hidden)
+    if pa.types.is_temporal(kind):
+        value = value.replace("7", "2020-01-01")
+    _, sentence = explain(value, kind)
+    assert why in sentence
+    assert sentence.isprintable()
+    assert json.dumps(hidden)[1:-1] in sentence

@@ -39,7 +39,7 @@ def test_a_number_means_the_nearest_float(check: Check, number: float) -> None:
         ("max_value", {"strict_max": True}, "<"),
         ("max_value", {}, "<="),
     ):
-        bound = {"column": "f", end: number, **strict}
+        bound: dict[str, Any] = {"column": "f", end: number, **strict}
         [rows, smallest, largest] = check(
             expect("column_values_to_be_between", **bound),
             expect("column_min_to_be_between", **bound),

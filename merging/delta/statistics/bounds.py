@@ -73,6 +73,11 @@ def _double_slack(value: int) -> int:
     return 0 if -(1 << 53) < value < 1 << 53 else (abs(value) >> 52) + 1
 
 
+def is_end_of_64_bits(value: Any, direction: int) -> bool:
+    """Whether a stated bound of decimals is the end of 64 bits, which stands for all numbers beyond it, too."""
+    return bool(value == ((1 << 63) - 1 if direction > 0 else -1 << 63))
+
+
 #: Python's own context has 28 digits, and decimals of tables 38.
 _WIDE = Context(prec=120, Emin=-9999, Emax=9999)
 
@@ -90,7 +95,8 @@ def nearest_decimal(value: Any, data_type: pa.Decimal128Type) -> Decimal:
 
 def _decimal_limit(precision: int, scale: int, value: Any, direction: int) -> Decimal | None:
     """Decimals come as numbers with every digit (Spark), as texts (Trino), or through doubles (delta-rs, which also
-    steps down to the next double where rounding gave a digit too many)."""
+    steps down to the next double where rounding gave a digit too many), and without a scale through 64 bits, whose
+    last number it then states for all beyond it."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return None
     try:
@@ -102,6 +108,8 @@ def _decimal_limit(precision: int, scale: int, value: Any, direction: int) -> De
             beyond = Decimal(1).scaleb(precision - scale)
             moved = exact + direction * abs(exact) * Decimal("1e-15")
             rounding = ROUND_FLOOR if direction < 0 else ROUND_CEILING
+            if is_end_of_64_bits(exact, direction):
+                moved = direction * beyond
             bound = max(-beyond, min(beyond, moved)).quantize(unit, rounding)
             return max(unit - beyond, min(beyond - unit, bound))
     except (ArithmeticError, ValueError):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from merging.delta.actions import DataFile
 from merging.delta.snapshot import Snapshot
-from merging.delta.statistics.bounds import nearest_decimal, reader_of
+from merging.delta.statistics.bounds import is_end_of_64_bits, nearest_decimal, reader_of
 from merging.sql.moments import date_of, moment_of
 
 #: The statistics of more files take too long to read for what is only a hint.
@@ -69,6 +69,8 @@ def _stated(snapshot: Snapshot, file: DataFile, stats: dict[str, Any], name: str
     if lowest is None or highest is None:
         return None
     if pa.types.is_decimal(data_type):
+        if is_end_of_64_bits(low, -1) or is_end_of_64_bits(high, 1):
+            return None
         # Those are widened for what writers lose in doubles; nearest to what was stated is what was meant.
         return nearest_decimal(low, data_type), nearest_decimal(high, data_type)
     return lowest, highest

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -239,6 +240,11 @@ def next_smaller(value: Decimal) -> float:
     return math.nextafter(float(value), 0.0)
 
 
+def within_64_bits(value: Decimal) -> float | int:
+    """delta-rs takes what has no scale through 64 bits."""
+    return float(value) if value.as_tuple().exponent else max(-(2**63), min(2**63 - 1, int(value)))
+
+
 def as_plain(value: Decimal) -> Decimal:
     return value
 
@@ -251,7 +257,7 @@ def as_text(value: Decimal) -> str:
     return f"{value:f}"
 
 
-@pytest.mark.parametrize("spell", [as_double, next_smaller, as_plain, as_text, as_exponent])
+@pytest.mark.parametrize("spell", [as_double, next_smaller, within_64_bits, as_plain, as_text, as_exponent])
 @UNHURRIED
 @given(data=st.data())
 def test_no_decimal_is_hidden(spell: Callable[[Decimal], Any], data: st.DataObject) -> None:
@@ -507,6 +513,22 @@ def test_fd6_a_key_beyond_the_tie_breaker_is_updated_not_doubled(
     )
     merger.merge(uri, upsert=pa.table({"k": [hidden], "v": [20]}, schema), key="k")
     assert own_rows(uri) == [("a", 1), (hidden, 20), ("zz", 3)]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_fd6_a_decimal_beyond_64_bits_in_files_of_delta_rs_is_updated_not_doubled(
+    sign: int, tmp_path: Path, merger: Merger
+) -> None:
+    key = pa.decimal128(20, 0)
+    schema = pa.schema([("k", key), ("v", pa.int64())])
+    far, near = Decimal(sign * (10**20 - 1)), Decimal(1)
+    uri = str(tmp_path / "table")
+    for value, one in enumerate((far, near)):
+        content = pa.table({"k": pa.array([one], key), "v": [value]}, schema)
+        deltalake.write_deltalake(uri, content, mode="append")
+    assert stated_ranges(delta.open_snapshot(uri), ["k"]) == {}
+    merger.merge(uri, upsert=pa.table({"k": pa.array([far], key), "v": [20]}, schema), key="k")
+    assert own_rows(uri) == sorted([(near, 1), (far, 20)])
 
 
 def test_fd7_a_key_of_before_standard_time_is_updated_not_doubled(

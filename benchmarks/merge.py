@@ -6,18 +6,20 @@ TPC-H ``lineitem`` (``tpchgen-cli`` writes it) as a table of 16 files, in key or
 ``tiny`` (about a hundred updates over all files), ``local`` (updates and deletes in one key range), ``scatter``
 (about 1 % of the rows over all files: updates, deletes, inserts). Every measurement runs in a process of its own on a
 copy of the table (data files are linked, they never change), the engines in alternation, each after one merge into a
-small table, as in a worker that has been running. Ours is measured on a table that nobody touched since the content
-was staged, and (``rewritten``) on one whose files were all written anew since, the dearest case; ``featured`` is the
-first of them with column mapping, two constraints and row tracking. ``floor`` is what nobody can leave out: the staged
-rows are read, the changed ones written as Parquet, vectors and one synced commit.
-Printed: medians of seconds and how many times as long as ours each engine takes, peak memory of the process, bytes of
-data files and vectors written (also as a multiple of the changed rows' own size as Parquet), bytes of the log's entry;
-then what is asked of it (the bars).
+small table, as in a worker that has been running (copy-on-write after another into a table of that kind). Ours is
+measured on a table that nobody touched since the content was staged, and (``rewritten``) on one whose files were all
+written anew since, the dearest case; ``featured`` is the first of them with column mapping, two constraints and row
+tracking. ``floor`` is what nobody can leave out: the staged rows are read, the changed ones written as Parquet, vectors
+and one synced commit.
+Printed: medians of seconds and how many times as long as ours each engine takes, peak memory of the process with that
+of the processes that it started, bytes of data files and vectors written (also as a multiple of the changed rows' own
+size as Parquet), bytes of the log's entry; then what is asked of it (the bars).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -26,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -333,15 +335,49 @@ def measure(engine: str, folder: Path, layout: str, changes: str) -> dict[str, A
     if engine == "floor" or engine.startswith("headgate"):
         staged_on = variant if variant.removeprefix(layout) in STAGED_APART else layout
         content = Path((folder / f"{staged_on}.{changes}.staged").read_text(encoding="utf-8"))
+    if engine == "headgate copy-on-write":
+        make_small(copy.with_name("small"))
     before = set(copy.rglob("*"))
     command = [sys.executable, "-m", "benchmarks.merge", "--one", engine, str(copy), str(content)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        beside = memory_beside(process)
+        told, _ = process.communicate()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    found: dict[str, Any] = json.loads(told)
+    found["peak"] += beside
     found["own"] = (folder / f"{changes}.parquet").stat().st_size
     new = [path for path in set(copy.rglob("*")) - before if path.is_file()]
     found["log"] = sum(path.stat().st_size for path in new if path.parent.name == "_delta_log")
     found["written"] = sum(path.stat().st_size for path in new) - found["log"]
     return found
+
+
+def memory_beside(process: subprocess.Popen[str]) -> int:
+    """The most bytes that processes held that it started, until it ends: of memory that several share each its part."""
+    most = 0
+    while process.poll() is None:
+        most = max(most, sum(map(memory_of, started_by(process.pid))))
+        time.sleep(0.05)
+    return most
+
+
+def started_by(pid: int) -> Iterator[int]:
+    """The processes that one started, and those that they did."""
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            for child in map(int, listed.read_text(encoding="ascii").split()):
+                yield child
+                yield from started_by(child)
+
+
+def memory_of(pid: int) -> int:
+    """Bytes in memory of a process (``proc(5)``, Pss)."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def link_data(source: str, target: str) -> None:
@@ -357,6 +393,8 @@ def measure_here(engine: str, table: str, changes: str) -> dict[str, Any]:
     run = RUNNERS[engine]
     if engine.startswith("headgate"):
         merging.warm_up()
+        if engine == "headgate copy-on-write":
+            warm_up_copy_on_write(Path(table).with_name("small"))
     elif engine == "floor":
         duckdb.sql("COPY (SELECT 1) TO '/dev/null' (FORMAT parquet)")
     else:
@@ -376,6 +414,31 @@ def warm_up(run: Callable[[str, str], int]) -> None:
             pyarrow.table(keys | {"_op": ["update"] * 10}), f"{folder}/changes.parquet"
         )
         run(f"{folder}/table", f"{folder}/changes.parquet")
+
+
+def warm_up_copy_on_write(folder: Path) -> None:
+    """One merge into a small table of that kind, and a while to get ready what it leaves to be."""
+    run_headgate(str(folder / "table"), (folder / "staged").read_text(encoding="utf-8"))
+    time.sleep(1)
+
+
+def make_small(folder: Path) -> None:
+    """A table of two files of some pages, and an edit of a row of each, staged."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    table, rows = str(folder / "table"), 60_000
+    for number in range(2):
+        keys = range(number * rows, (number + 1) * rows)
+        data = {
+            "l_orderkey": pyarrow.array(keys),
+            "l_linenumber": pyarrow.array([1] * rows),
+            "l_comment": [os.urandom(50).hex() for _ in keys],
+        }
+        deltalake.write_deltalake(table, pyarrow.table(data), mode="append")
+    edited = {"l_orderkey": [5_000, rows + 5_000], "l_linenumber": [1, 1], "l_comment": ["edited"] * 2}
+    changes = pyarrow.table({**edited, "_op": ["update"] * 2})
+    staged = merging.stage(table, changes, KEYS, destination=str(folder / "staging"))
+    (folder / "staged").write_text(staged.location, encoding="utf-8")
 
 
 def run_headgate(table: str, changes: str) -> int:

@@ -30,6 +30,7 @@ class Bounds:
     told by the clock, from the moment the process begins. ``open_files`` and ``file_bytes`` limit how many files it
     holds open and how long one that it writes may become. Without ``network`` it reaches no other machine, starts no
     program and is handed no environment of the process that asked; with it, only what stores of tables ask for.
+    Without ``engine`` all that has been loaded where it begins is its module, and what that needs.
     """
 
     memory_bytes: int = _GIB
@@ -37,3 +38,4 @@ class Bounds:
     open_files: int = 256
     file_bytes: int = _GIB
     network: bool = False
+    engine: bool = True

@@ -33,6 +33,8 @@ from merging.errors import ConfinedCancelled, ConfinedDied, ConfinedOutOfMemory,
 
 START_SECONDS = 120.0
 """How long a server may take to load the engine and begin a child; a busy machine needs a few seconds."""
+_END_SECONDS = 5.0
+"""How long a process may take to be killed."""
 _LOOK_SECONDS = 0.25
 _PIECE = 1 << 20
 #: Threads and arenas that libraries would set up at the size of the machine, and a limit on memory count.
@@ -63,17 +65,30 @@ def run_confined(
 
     The function takes the argument and a ``Caller``; what it tells that reaches ``on_progress``, and what it asks it is
     answered by ``on_question``, in JSON too: the process waits, and its time does not pass meanwhile. ``is_cancelled``
-    is asked a few times a second, but for that. What any of the three raises ends the process and is raised here. Where
-    the module has a function ``before_confinement``, it is called once beforehand, in the process that all confined
-    ones of the module come from: what it loads, they have.
+    is asked a few times a second, but for that. What any of the three raises ends the process and is raised here. Once
+    anything is raised here the process is gone, and writes nothing any more. Where the module has a function
+    ``before_confinement``, it is called once beforehand, in the process that all confined ones of the module come from:
+    what it loads, they have.
 
     Raises the errors of the engine that the function raises; ConfinedDied where it ends in any other way,
     ConfinedTooLong, ConfinedOutOfMemory and ConfinedCancelled.
     """
     with _SERVERS.task(function, bounds) as (conversation, status):
-        return _Task(conversation, status, frame(argument), bounds).finish(
-            on_progress or (lambda _: None), on_question or _unanswered, is_cancelled or (lambda: False)
-        )
+        task = _Task(conversation, status, frame(argument), bounds)
+        try:
+            return task.finish(
+                on_progress or (lambda _: None), on_question or _unanswered, is_cancelled or (lambda: False)
+            )
+        except BaseException:
+            task.end()
+            raise
+
+
+def is_ready(function: str, bounds: Bounds) -> bool:
+    """Whether a confined process for the function would begin at once: its server has loaded the module. Where there is
+    none it is started, and not waited for.
+    """
+    return _SERVERS.is_ready(function.partition(":")[0], bounds)
 
 
 def _unanswered(_: Mapping[str, Any]) -> Any:
@@ -93,6 +108,7 @@ class _Task:
         self._frames = Frames()
         self._status_text = b""
         self._began = False
+        self._spoke = False
         self._deadline = time.monotonic() + START_SECONDS
         self._poll = select.poll()
         self._poll.register(conversation, select.POLLIN | select.POLLOUT)
@@ -123,6 +139,15 @@ class _Task:
                 elif self._hear_status():
                     return self._last_words()
 
+    def end(self) -> None:
+        """Have the process killed where it still is at work, and wait until it is."""
+        with contextlib.suppress(OSError):
+            self._status.shutdown(socket.SHUT_WR)
+            if self._began or self._spoke:
+                self._status.settimeout(_END_SECONDS)
+                while self._status.recv(4096):
+                    pass
+
     def _say(self, document: Any) -> None:
         self._unsaid = memoryview(frame(document))
         self._poll.modify(self._conversation, select.POLLIN | select.POLLOUT)
@@ -142,6 +167,7 @@ class _Task:
         if not piece:
             self._poll.unregister(self._conversation)
             return
+        self._spoke = True
         try:
             for document in self._frames.take(piece):
                 if not isinstance(document, dict) or len(document) != 1:
@@ -223,13 +249,15 @@ def _of_stores() -> dict[str, str]:
 class _Server:
     """A server of this process, and the socket on which it takes tasks."""
 
-    def __init__(self, module: str, *, network: bool) -> None:
+    def __init__(self, module: str, *, network: bool, engine: bool) -> None:
+        self._is_ready = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         asked = {
             "control": theirs.fileno(),
             "parent": os.getpid(),
             "module": module,
             "network": network,
+            "engine": engine,
             "path": [os.path.abspath(one) for one in sys.path],
         }
         program = Path(__file__).with_name("starting.py")
@@ -246,6 +274,13 @@ class _Server:
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said that it has loaded its module."""
+        with contextlib.suppress(BlockingIOError):
+            self._is_ready = self._is_ready or bool(self._control.recv(1, socket.MSG_DONTWAIT))
+        return self._is_ready
 
     def begin(
         self, function: str, bounds: Bounds, conversation: socket.socket, status: socket.socket
@@ -269,7 +304,7 @@ class _Servers:
     """The servers of this process."""
 
     def __init__(self) -> None:
-        self._by_module: dict[tuple[str, bool], _Server] = {}
+        self._by_module: dict[tuple[str, bool, bool], _Server] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -297,18 +332,25 @@ class _Servers:
             try:
                 self._server(module, bounds).begin(function, bounds, conversation, status)
             except OSError:  # it died since it was looked at
-                self._by_module.pop((module, bounds.network)).end()
+                self._by_module.pop(_kind(module, bounds)).end()
                 self._server(module, bounds).begin(function, bounds, conversation, status)
 
     def _server(self, module: str, bounds: Bounds) -> _Server:
-        known = self._by_module.get((module, bounds.network))
+        kind = _kind(module, bounds)
+        known = self._by_module.get(kind)
         if known is not None and known.is_alive:
             return known
-        started = _Server(module, network=bounds.network)
+        started = _Server(module, network=bounds.network, engine=bounds.engine)
         if known is not None:
             known.end()
-        self._by_module[module, bounds.network] = started
+        self._by_module[kind] = started
         return started
+
+    def is_ready(self, module: str, bounds: Bounds) -> bool:
+        """See the function; a process that cannot be started is not ready."""
+        with self._lock, contextlib.suppress(OSError):
+            return self._server(module, bounds).is_ready
+        return False
 
     def end(self) -> None:
         """End all servers, and with them what they work on."""
@@ -323,6 +365,11 @@ class _Servers:
             server.forget()
         self._by_module.clear()
         self._lock = threading.Lock()
+
+
+def _kind(module: str, bounds: Bounds) -> tuple[str, bool, bool]:
+    """What tells servers of a process apart."""
+    return module, bounds.network, bounds.engine
 
 
 _SERVERS = _Servers()

@@ -23,6 +23,7 @@ from merging.confinement import child
 from merging.confinement.bounds import Bounds
 from merging.without_pandas import leave_pandas_alone
 
+_READY = b"\0"
 _LONGEST_REQUEST = 4096
 _LOOK_EACH_MS = 1000
 
@@ -62,6 +63,8 @@ class _ForkServer:
             self._poll.register(one, select.POLLIN)
 
     def run(self) -> None:
+        with contextlib.suppress(OSError):  # nobody asks any more
+            self._control.send(_READY)
         while os.getppid() == self._parent:
             for descriptor, _ in self._poll.poll(_LOOK_EACH_MS):
                 if descriptor == self._control.fileno():
@@ -78,7 +81,10 @@ class _ForkServer:
         self._end_all()
 
     def _begin(self) -> bool:
-        message, descriptors, _, _ = socket.recv_fds(self._control, _LONGEST_REQUEST, 2)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._control, _LONGEST_REQUEST, 2)
+        except ConnectionResetError:  # it ended without having heard that this one is ready
+            return False
         if not message:
             return False
         request: dict[str, Any] = json.loads(message)
@@ -113,6 +119,7 @@ class _ForkServer:
             one.status.close()
 
     def _end_all(self) -> None:
+        signal.set_wakeup_fd(-1)  # it is closed before the last child is known to have ended
         for one in self._children.values():
             self._kill(one.pid)
 

@@ -11,7 +11,11 @@ import ctypes
 import json
 import os
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 _NEW_USERS = 0x10000000  # CLONE_NEWUSER
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
@@ -36,10 +40,28 @@ def _leave_network() -> None:
             Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
 
 
-def _start(*, control: int, parent: int, module: str, network: bool, path: list[str]) -> None:
+class _Bare(MetaPathFinder):
+    """Packages of the engine without what they export, which is all of it: a module then loads what it needs itself."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != "merging":
+            return None
+        found = PathFinder.find_spec(fullname, path, target)
+        if found is None or found.submodule_search_locations is None:
+            return found
+        bare = ModuleSpec(fullname, None, is_package=True)
+        bare.submodule_search_locations = found.submodule_search_locations
+        return bare
+
+
+def _start(*, control: int, parent: int, module: str, network: bool, engine: bool, path: list[str]) -> None:
     if not network:
         _leave_network()
     sys.path[:] = path
+    if not engine:
+        sys.meta_path.insert(0, _Bare())
     from merging.confinement.server import serve
 
     serve(control, module, parent)

@@ -303,6 +303,8 @@ class Values:
                 raise NotTaken("a page of another size than it states")
             else:
                 data = memoryview(self._codec.decompress(body, size)).cast("B")
+        except MemoryError:  # some of Arrow's are, too
+            raise
         except (pa.ArrowException, OSError, zlib.error) as error:
             raise NotTaken("a page that cannot be unpacked") from error
         if len(data) != size:
@@ -559,6 +561,8 @@ def _lengths(data: bytes | memoryview, count: int) -> np.ndarray:
     whole = b"".join([MAGIC, page, data, footer, len(footer).to_bytes(4, "little"), MAGIC])
     try:
         texts = pq.ParquetFile(pa.BufferReader(whole)).read(use_threads=False).column(0)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise BadThrift("a page holds fewer values than it says") from error
     if len(texts) != count:

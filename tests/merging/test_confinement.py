@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging import errors
-from merging.confinement import Bounds, calling, run_confined
+from merging.confinement import Bounds, calling, is_ready, run_confined
 from merging.confinement.crossing import BadFrame, Frames, error_document, error_from, frame
 from merging.confinement.syscalls import filter_calls, has_syscall_filter
 from merging.model import Conflict, Sides, StagingProblem
@@ -168,7 +169,7 @@ def test_it_is_cancelled() -> None:
     with pytest.raises(errors.ConfinedCancelled):
         run("loop", on_progress=told.append, is_cancelled=lambda: bool(told))
 
-    assert within(5, lambda: is_gone(told[0]["pid"]))
+    assert is_gone(told[0]["pid"])
 
 
 def test_what_the_callables_raise_ends_it_and_is_raised() -> None:
@@ -181,7 +182,7 @@ def test_what_the_callables_raise_ends_it_and_is_raised() -> None:
     with pytest.raises(errors.VersionMoved, match="stopped"):
         run("loop", on_progress=stop)
 
-    assert within(5, lambda: is_gone(told[0]["pid"]))
+    assert is_gone(told[0]["pid"])
 
 
 def test_the_death_of_whoever_asked_takes_it_along(tmp_path: Path) -> None:
@@ -190,16 +191,19 @@ def test_the_death_of_whoever_asked_takes_it_along(tmp_path: Path) -> None:
         "from merging.confinement import Bounds, calling, run_confined; "
         f"run_confined('tests.merging.confined:tell_and_wait', {{'file': {str(file)!r}}}, Bounds())"
     )
-    asker = subprocess.Popen([sys.executable, "-c", asking], cwd=Path(__file__).parents[2])
+    asker = subprocess.Popen(
+        [sys.executable, "-c", asking], cwd=Path(__file__).parents[2], stderr=subprocess.PIPE
+    )
     try:
         assert within(60, lambda: file.exists() and file.read_text(encoding="ascii") != "")
         pid = int(file.read_text(encoding="ascii"))
         [server] = children_of(asker.pid)
         asker.kill()
-        asker.wait()
+        _, said = asker.communicate()  # the server's, too
 
         assert within(5, lambda: is_gone(pid))
         assert within(5, lambda: is_gone(server))
+        assert said == b""
     finally:
         asker.kill()
         asker.wait()
@@ -227,6 +231,22 @@ def test_the_death_of_the_server_is_told_and_the_next_task_has_a_new_one(tmp_pat
 
     assert within(5, lambda: is_gone(int(file.read_text(encoding="ascii"))))
     assert run("echo", {"again": 1}) == {"again": 1}
+
+
+def test_whether_it_would_begin_at_once_is_told_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = calling._Servers()
+    monkeypatch.setattr(calling, "_SERVERS", servers)
+    try:
+        for _ in range(2):  # what had been ready may have died
+            assert not is_ready("tests.merging.confined_slowly:echo", SMALL)
+            [server] = servers._by_module.values()
+            assert within(60, lambda: is_ready("tests.merging.confined_slowly:echo", SMALL))
+            assert [*servers._by_module.values()] == [server]
+            assert run_confined("tests.merging.confined_slowly:echo", {"again": 1}, SMALL) == {"again": 1}
+            os.kill(server._process.pid, signal.SIGKILL)
+            assert within(5, partial(is_gone, server._process.pid))
+    finally:
+        servers.end()
 
 
 def test_progress_comes_in_order() -> None:

@@ -31,7 +31,7 @@ from merging.delta.actions import DataFile
 from merging.delta.reading import register_positions
 from merging.delta.thrift import BadThrift, read_struct, write_struct, write_varint
 from merging.delta.writing import by_duckdb as writing_files
-from merging.delta.writing import splicing
+from merging.delta.writing import splicer, splicing
 from merging.errors import MergeFailed
 from merging.store.stores import LocalStore
 from tests.merging.delta.delta_tables import Merger, assert_all_readers_agree, own_rows
@@ -117,7 +117,8 @@ WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 
 @pytest.fixture(autouse=True)
 def _everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files lose rows in most pages, and have few."""
+    """Small files lose rows in most pages, and have few; no process beside this one splices any."""
+    monkeypatch.setattr(writing_files, "can_splice_apart", lambda: False)
     monkeypatch.setattr(splicing, "_ROWS_OF_A_PAGE", 1)
     monkeypatch.setattr(splicing, "_PACKING", 0)
     monkeypatch.setattr(splicing, "_TAKING_OUT", 0)
@@ -641,7 +642,7 @@ def test_wrong_pages_are_found_where_files_are_compared(
     def other(values: Any, page: Any, body: bytes, gone: np.ndarray) -> Any:
         return real(values, page, body, gone + 1)
 
-    monkeypatch.setattr(splicing, "take_out", other)
+    monkeypatch.setattr(splicer, "take_out", other)
     uri = str(tmp_path / "table")
     deltalake.write_deltalake(uri, pa.table({"id": range(100), "n": [n % 5 for n in range(100)]}))
     with pytest.raises(MergeFailed, match="is not what its rows were before"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from merging.scratch import scratch_place
 from merging.sql.content_limits import ContentLimits
 from merging.sql.engines import ENGINES
 from merging.sql.failures import naming_engine_failures
-from merging.sql.quoting import column_named, literal
+from merging.sql.quoting import column_named, literal, quote
 from merging.sql.values import python_values
 
 _MANY_COLUMNS = 200
@@ -174,6 +174,17 @@ class Session:
             return []
         [found] = self.row(f"SELECT [{', '.join(aggregates)}] {query}")
         return [int(number or 0) for number in found]  # NULL where there are no rows
+
+    def with_cells(self, rows: str, cells: Mapping[str, str]) -> str:
+        """A SELECT of rows (SQL that stands behind FROM) with other values in some of their columns.
+
+        ``* REPLACE`` of many columns is planned in the square of their number.
+        """
+        if not cells:
+            return f"SELECT * FROM {rows}"
+        names = self.connection.sql(f"FROM {rows}").columns
+        listed = (f"{cells[name]} AS {quote(name)}" if name in cells else quote(name) for name in names)
+        return f"SELECT {', '.join(listed)} FROM {rows}"
 
     def interrupt(self) -> None:
         """End the statement that runs, from another thread; nothing where none runs, or the session has ended."""

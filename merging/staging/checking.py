@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from merging.sql.equality import digest_of, fingerprint
@@ -9,34 +10,36 @@ from merging.sql.quoting import literal
 from merging.staging.loading import is_readable
 from merging.staging.mapping import Columns
 from merging.staging.sources import OPERATION_COLUMN, Problems
-from merging.staging.workbench import Inspection, Relation, Workbench, key_in_words
+from merging.staging.workbench import Fault, Inspection, Relation, Workbench, key_in_words
 
 OPERATIONS = ("upsert", "insert", "update", "delete")
 _EXAMPLES = 5
 
 
-def check_operations(rows: Inspection) -> None:
-    """Every row names an operation that there is."""
-    if rows.columns.operation_place is None:
-        return
-    known = ", ".join(literal(name) for name in OPERATIONS)
-    rows.refuse(
-        "unknown_operation",
-        f"op NOT IN ({known})",
-        f"found {{operation}} as operation; it must be one of {', '.join(OPERATIONS)}.",
-        column=OPERATION_COLUMN,
-    )
+def check_rows(rows: Inspection) -> None:
+    """Every row names an operation that there is, and has a value in each key column."""
+    rows.refuse([*_unknown_operations(rows.columns), *_missing_keys(rows.columns)])
 
 
-def check_keys(rows: Inspection) -> None:
-    """Every row has a value in each key column."""
-    for column in rows.columns.inputs:
-        if column.name in rows.columns.keys:
-            rows.refuse(
+def _unknown_operations(columns: Columns) -> Iterator[Fault]:
+    if columns.operation_place is not None:
+        known = ", ".join(literal(name) for name in OPERATIONS)
+        yield Fault(
+            "unknown_operation",
+            f"op NOT IN ({known})",
+            f"found {{operation}} as operation; it must be one of {', '.join(OPERATIONS)}.",
+            OPERATION_COLUMN,
+        )
+
+
+def _missing_keys(columns: Columns) -> Iterator[Fault]:
+    for column in columns.inputs:
+        if column.name in columns.keys:
+            yield Fault(
                 "null_key",
                 f"{column.cell} IS NULL AND {is_readable(column)}",
                 "the key is missing; every row needs a value in each key column.",
-                column=column.name,
+                column.name,
             )
 
 

@@ -8,7 +8,7 @@ behind the second, as some tools export it; so are long doubles that differ only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from merging.sql.types import duckdb_type, is_text, type_name
 from merging.staging.loading import Loaded, may_be_cut
 from merging.staging.mapping import Columns, InputColumn
 from merging.staging.sources import Source
-from merging.staging.workbench import Inspection, Relation, Workbench
+from merging.staging.workbench import Fault, Relation, Workbench
 
 _MOST_DIGITS_BY_HAND = 9
 
@@ -78,21 +78,32 @@ class Comparison:
 def comparison_of(bench: Workbench, loaded: Loaded, distinct: Relation, columns: Columns) -> Comparison:
     """How the content's rows are compared with the base's."""
     shown = [column for column in (*columns.values, *columns.computed) if not column.new]
-    found = {column.position: _same(bench, distinct, column) for column in shown}
+    cut = _always_cut(bench, distinct, shown)
+    found = {column.position: _same(bench.source, column, cut) for column in shown}
     precision = {position: same for position, same in found.items() if same is not None}
     return Comparison(columns, loaded.leaves_out, precision)
 
 
-def _same(bench: Workbench, rows: Relation, column: InputColumn) -> str | None:
+def _always_cut(bench: Workbench, rows: Relation, columns: Sequence[InputColumn]) -> set[int]:
+    """The positions of the columns of moments of which every row has three digits behind the second."""
+    asked = [column.position for column in columns if may_be_cut(bench.source, column)]
+    if not asked:
+        return set()
+    listed = ", ".join(f"bool_and(cut{position})" for position in asked)
+    [found] = bench.session.row(f"SELECT [{listed}] FROM {rows.sql}")
+    return {position for position, always in zip(asked, found, strict=True) if always}
+
+
+def _same(source: Source, column: InputColumn, cut: Collection[int]) -> str | None:
     if pa.types.is_timestamp(column.type):
-        return _same_moment(bench, rows, column)
-    if bench.source.spreadsheet:
+        return _same_moment(source, column, cut)
+    if source.spreadsheet:
         return _same_in_spreadsheet(column)
-    return _same_in_text(bench.source, column) or _same_in_floating(bench.source, column)
+    return _same_in_text(source, column) or _same_in_floating(source, column)
 
 
-def _same_moment(bench: Workbench, rows: Relation, column: InputColumn) -> str | None:
-    source, given, base = bench.source, column.cell, column.base
+def _same_moment(source: Source, column: InputColumn, cut: Collection[int]) -> str | None:
+    given, base = column.cell, column.base
     unit = {"s": "second", "ms": "millisecond"}.get(source.units.get(column.place, ""))
     if unit is not None:
         return f"(date_trunc('{unit}', {base}) IS NOT DISTINCT FROM {given})"
@@ -100,10 +111,7 @@ def _same_moment(bench: Workbench, rows: Relation, column: InputColumn) -> str |
     if kinds and kinds <= {"date", "timestamp"}:
         apart = f"abs(epoch_us({base})::HUGEINT - epoch_us({given})::HUGEINT)"
         return f"coalesce({apart} <= 500, false)"
-    if (
-        may_be_cut(source, column)
-        and bench.session.row(f"SELECT bool_and(cut{column.position}) FROM {rows.sql}")[0]
-    ):
+    if column.position in cut:
         return f"(date_trunc('millisecond', {base}) IS NOT DISTINCT FROM {given})"
     return None
 
@@ -155,22 +163,22 @@ def _same_in_floating(source: Source, column: InputColumn) -> str | None:
     return f"coalesce({may_be_rounded(given, floating, column.type)} AND {same}, false)"
 
 
-def check_rounded(paired: Inspection, source: Source, comparison: Comparison) -> None:
+def rounded(columns: Columns, source: Source, comparison: Comparison) -> Iterator[Fault]:
     """A key or a changed value must not be one that a floating point number only comes near to."""
-    for column in paired.columns.inputs:
+    for column in columns.inputs:
         floating = _floating(source, column)
         if floating is None or column.computed or pa.types.is_floating(column.type):
             continue
-        is_key = column.name in paired.columns.keys
+        is_key = column.name in columns.keys
         changed = "true" if is_key else f"(effect = 'insert' OR {comparison.changed(column)})"
-        rounded = may_be_rounded(column.cell, floating, column.type)
-        paired.refuse(
+        inexact = may_be_rounded(column.cell, floating, column.type)
+        yield Fault(
             "may_be_rounded",
-            f"(effect <> 'delete' OR {is_key}) AND {changed} AND {rounded}",
+            f"(effect <> 'delete' OR {is_key}) AND {changed} AND {inexact}",
             f"the upload has the column as {type_name(floating)}, which keeps {EXACT_DIGITS[floating]} digits, so "
             f"that the number may have been rounded (key {{key}}); write the column as {type_name(column.type)} "
             "or as text.",
-            column=column.name,
+            column.name,
         )
 
 
@@ -200,13 +208,20 @@ def precision_warnings(
                 f"{_rows(number)} {verb} {what}; "
                 "where only the cut-off part differs from the table they change nothing."
             )
-    for column in columns:
-        if column.position not in edited or column.position in precision:
-            continue
-        if column.new or not pa.types.is_timestamp(column.type):
-            continue
-        cut = f"date_trunc('millisecond', {column.base}) = {column.cell}"
-        number = _updates(bench, paired, f"{comparison.changed(column)} AND {cut}")
+    moments = [
+        column
+        for column in columns
+        if column.position in edited
+        and column.position not in precision
+        and not column.new
+        and pa.types.is_timestamp(column.type)
+    ]
+    cut = [
+        f"{comparison.changed(column)} AND date_trunc('millisecond', {column.base}) = {column.cell}"
+        for column in moments
+    ]
+    numbers = bench.session.counts(f"FROM {paired.sql} WHERE effect = 'update' AND {any_of(cut)}", cut)
+    for column, number in zip(moments, numbers, strict=True):
         if number:
             warnings.append(
                 f"{_rows(number)} changed in {column.name} only behind the millisecond: "

@@ -3,51 +3,56 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 from merging.delta import Snapshot
 from merging.sql.equality import differs
 from merging.sql.quoting import any_of
 from merging.sql.types import is_text
-from merging.staging.comparison import Comparison, check_rounded
+from merging.staging.comparison import Comparison, rounded
 from merging.staging.loading import is_readable
+from merging.staging.mapping import Columns
 from merging.staging.sources import Source
-from merging.staging.workbench import Inspection
+from merging.staging.workbench import Fault, Inspection
 
 
 def check_fit(paired: Inspection, snapshot: Snapshot, comparison: Comparison, source: Source) -> None:
     """List every row that the base version cannot take."""
-    _check_presence(paired)
-    check_rounded(paired, source, comparison)
-    _check_computed(paired, snapshot, comparison)
-    _check_numbered(paired, snapshot, comparison)
-    _check_values_given(paired, snapshot, comparison)
-    _check_column_rules(paired, comparison)
-    if snapshot.append_only:
-        _check_append_only(paired)
-    _check_partitions(paired, snapshot)
+    columns = paired.columns
+    faults = [
+        *_presence(),
+        *rounded(columns, source, comparison),
+        *_computed(columns, snapshot, comparison),
+        *_numbered(columns, snapshot, comparison),
+        *_values_given(columns, snapshot, comparison),
+        *_column_rules(columns, comparison),
+        *(_append_only() if snapshot.append_only else ()),
+        *_partitions(columns, snapshot),
+    ]
+    paired.refuse(faults)
 
 
-def _check_presence(paired: Inspection) -> None:
-    paired.refuse(
+def _presence() -> Iterator[Fault]:
+    yield Fault(
         "key_exists",
         "op = 'insert' AND changed",
         "the table already has a row with the key {key}: write update (or upsert) to change it.",
     )
-    paired.refuse(
+    yield Fault(
         "key_absent",
         "op = 'update' AND NOT in_base",
         "there is no row with the key {key} in the table to update: write insert (or upsert) to add it.",
     )
-    paired.refuse(
+    yield Fault(
         "key_absent",
         "op = 'delete' AND NOT in_base",
         "there is no row with the key {key} in the table to delete.",
     )
 
 
-def _check_computed(paired: Inspection, snapshot: Snapshot, comparison: Comparison) -> None:
+def _computed(columns: Columns, snapshot: Snapshot, comparison: Comparison) -> Iterator[Fault]:
     """Values of columns that the table computes are those that follow from their rows, or stay as they were."""
-    for column in paired.columns.computed:
+    for column in columns.computed:
         expression = snapshot.rules.generated[column.name]
         proposed = functools.partial(_proposed, snapshot, comparison)
         doubtful = [expression.doubtful(proposed)]
@@ -61,13 +66,13 @@ def _check_computed(paired: Inspection, snapshot: Snapshot, comparison: Comparis
             f"(effect = 'insert' AND {column.cell} IS NOT NULL "
             f"OR effect = 'update' AND {comparison.changed(column)})"
         )
-        paired.refuse(
+        yield Fault(
             "generated_column",
             f"{said} AND {comparison.given(column)} AND {is_readable(column)} "
             f"AND CASE WHEN {any_of(doubtful)} THEN false ELSE {other} END",
             f"the table computes this column ({expression.text}), and in the row with the key {{key}} that is another "
             "value; leave it out, or write what follows from the row.",
-            column=column.name,
+            column.name,
         )
 
 
@@ -88,15 +93,15 @@ def _proposed(snapshot: Snapshot, comparison: Comparison, name: str) -> str:
     return f"CASE {kept}{silent}ELSE {column.cell} END"
 
 
-def _check_numbered(paired: Inspection, snapshot: Snapshot, comparison: Comparison) -> None:
+def _numbered(columns: Columns, snapshot: Snapshot, comparison: Comparison) -> Iterator[Fault]:
     """A number that the table gave stays with its row; a new row brings one only where the table lets it."""
-    for column in paired.columns.inputs:
+    for column in columns.inputs:
         identity = snapshot.rules.identities.get(column.name)
         if identity is None:
             continue
-        is_key = column.name in paired.columns.keys
+        is_key = column.name in columns.keys
         if not identity.takes_values:
-            paired.refuse(
+            yield Fault(
                 "identity_column",
                 f"effect = 'insert' AND {column.cell} IS NOT NULL",
                 f"the table numbers its rows itself ({identity.words}); "
@@ -105,89 +110,87 @@ def _check_numbered(paired: Inspection, snapshot: Snapshot, comparison: Comparis
                     if is_key
                     else "leave the cell of the new row (key {key}) empty."
                 ),
-                column=column.name,
+                column.name,
             )
         if not is_key:
-            paired.refuse(
+            yield Fault(
                 "identity_column",
                 f"effect = 'update' AND {comparison.changed(column)} AND {is_readable(column)}",
                 f"the table numbered the row with the key {{key}} ({identity.words}), and nobody gives it another "
                 "number; leave the value as it is, or the column out.",
-                column=column.name,
+                column.name,
             )
 
 
-def _check_values_given(paired: Inspection, snapshot: Snapshot, comparison: Comparison) -> None:
+def _values_given(columns: Columns, snapshot: Snapshot, comparison: Comparison) -> Iterator[Fault]:
     """Columns that take no NULL have a value."""
-    given = {column.name: column for column in paired.columns.inputs}
+    given = {column.name: column for column in columns.inputs}
     for field in snapshot.schema:
-        if field.nullable or field.name in paired.columns.keys or field.name in snapshot.generated_columns:
+        if field.nullable or field.name in columns.keys or field.name in snapshot.generated_columns:
             continue
         column, is_filled = given.get(field.name), field.name in snapshot.filled_columns
         if field.name in snapshot.rules.identities or (column is None and is_filled):
             continue
         if column is None:
-            paired.refuse(
+            yield Fault(
                 "missing_value",
                 "effect = 'insert'",
                 f"a new row (key {{key}}) needs a value for {field.name}, which takes no NULL, "
                 "but the content lacks the column.",
-                column=field.name,
+                field.name,
             )
             continue
-        paired.refuse(
+        yield Fault(
             "missing_value",
             "false" if is_filled else f"effect = 'insert' AND NOT {comparison.given(column)}",
             f"the new row (key {{key}}) lacks a value for {field.name}, which takes no NULL.",
-            column=field.name,
+            field.name,
         )
-        paired.refuse(
+        yield Fault(
             "null_not_allowed",
             f"effect <> 'delete' AND {comparison.given(column)} AND {column.cell} IS NULL AND {is_readable(column)}",
             f"{field.name} takes no NULL; give a value (key {{key}}).",
-            column=field.name,
+            field.name,
         )
 
 
-def _check_column_rules(paired: Inspection, comparison: Comparison) -> None:
+def _column_rules(columns: Columns, comparison: Comparison) -> Iterator[Fault]:
     """What the schema asks of values inside columns; cells that the row leaves as they are are not judged."""
-    for column in (one for one in paired.columns.inputs if not one.computed):
+    for column in (one for one in columns.inputs if not one.computed):
         for rule in column.rules.rules:
-            changed = "false" if column.name in paired.columns.keys else comparison.changed(column)
-            paired.refuse(
+            changed = "false" if column.name in columns.keys else comparison.changed(column)
+            yield Fault(
                 "null_not_allowed" if rule.limit is None else "text_too_long",
                 f"effect <> 'delete' AND (effect = 'insert' OR {changed}) AND {rule.broken_by(column.cell)}",
                 f"{rule.place} {rule.demand} (key {{key}}).",
-                column=column.name,
+                column.name,
             )
 
 
-def _check_append_only(paired: Inspection) -> None:
+def _append_only() -> Iterator[Fault]:
     rule = "the table is append-only (delta.appendOnly)"
-    paired.refuse(
+    yield Fault(
         "append_only",
         "effect = 'update' AND changed AND op <> 'insert'",
         f"{rule}: rows can be added, and the row with the key {{key}} cannot be changed; leave it out.",
     )
-    paired.refuse(
+    yield Fault(
         "append_only",
         "effect = 'delete' AND in_base",
         f"{rule}: rows can be added, and the row with the key {{key}} cannot be deleted; leave it out.",
     )
 
 
-def _check_partitions(paired: Inspection, snapshot: Snapshot) -> None:
+def _partitions(columns: Columns, snapshot: Snapshot) -> Iterator[Fault]:
     """Delta stores an empty text of a partition column as NULL (PROTOCOL.md, "Partition Value Serialization"). A row to
     which delta-rs gave one all the same may keep it."""
-    for column in paired.columns.inputs:
+    for column in columns.inputs:
         if column.name in snapshot.partition_columns and is_text(column.type):
-            has_it = (
-                "in_base" if column.name in paired.columns.keys else f"{column.base} IS NOT DISTINCT FROM ''"
-            )
-            paired.refuse(
+            has_it = "in_base" if column.name in columns.keys else f"{column.base} IS NOT DISTINCT FROM ''"
+            yield Fault(
                 "empty_partition_value",
                 f"effect <> 'delete' AND {column.cell} = '' AND NOT {has_it}",
                 f"{column.name} partitions the table, and an empty text cannot be told from NULL there (key "
                 "{key}); give a value or NULL.",
-                column=column.name,
+                column.name,
             )

@@ -71,14 +71,14 @@ def type_new_columns(bench: Workbench, loaded: Loaded, columns: Columns, *, zone
     warnings = _warnings(bench, loaded, texts)
     if not guesses:
         return NewlyTyped(loaded, columns, warnings)
-    fields, inputs, typed = list(columns.schema), list(columns.inputs), []
+    fields, inputs, typed = list(columns.schema), list(columns.inputs), {}
     for index, column in enumerate(inputs):
         guess = guesses.get(column.position)
         if guess is not None:
             inputs[index] = replace(column, type=guess.type)
             fields[column.position] = pa.field(column.name, guess.type, nullable=True)
-            typed.append(f"({guess.value})::{duckdb_type(guess.type)} AS {column.cell}")
-    rows = loaded.rows.made_into(f"SELECT * REPLACE ({', '.join(typed)}) FROM {loaded.rows.sql}")
+            typed[column.cell] = f"({guess.value})::{duckdb_type(guess.type)}"
+    rows = loaded.rows.made_into(bench.session.with_cells(loaded.rows.sql, typed))
     return NewlyTyped(
         replace(loaded, rows=rows), replace(columns, inputs=tuple(inputs), schema=pa.schema(fields)), warnings
     )

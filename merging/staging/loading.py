@@ -107,22 +107,25 @@ def _typed_cells(source: Source, columns: Columns) -> tuple[list[str], list[str]
 
 
 def _with_trimmed(source: Source, columns: Columns) -> str:
-    """SQL of the source with each text that is to be typed once more, ``t<i>``, without the blanks around it."""
+    """SQL of the source with each text that is to be typed once more, ``t<i>``, without the blanks around it, and
+    ``d<i>`` where that is to be a decimal, without an exponent.
+    """
     read = [column.place for column in columns.inputs if not column.guessed and not is_text(column.type)]
     texts = [place for place in read if source.text and is_text(source.schema.field(place).type)]
     trimmed = [f"{without_blanks(f'f{place}')} AS t{place}" for place in texts]
     found = f"(SELECT {', '.join(['*', *trimmed])} FROM source)"
     # Of a decimal what is needed often is long: planned with each use, a hundred such columns took 20 seconds.
     decimals = {column.place for column in columns.inputs if pa.types.is_decimal(column.type)}
-    plain = [f"{without_exponent(f't{place}')} AS t{place}" for place in texts if place in decimals]
-    return f"(SELECT * REPLACE ({', '.join(plain)}) FROM {found})" if plain else found
+    plain = [f"{without_exponent(f't{place}')} AS d{place}" for place in texts if place in decimals]
+    return f"(SELECT {', '.join(['*', *plain])} FROM {found})"
 
 
 def _typed(source: Source, column: InputColumn) -> Typed:
     cell = f"f{column.place}"
     given: pa.DataType = source.schema.field(column.place).type
     if source.text and is_text(given):
-        return from_text(cell, column.type, f"t{column.place}")
+        ready = "d" if pa.types.is_decimal(column.type) else "t"
+        return from_text(cell, column.type, f"{ready}{column.place}")
     return from_typed(cell, given, column.type)
 
 

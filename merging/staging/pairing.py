@@ -242,9 +242,9 @@ class _Pairing:
     def _where_kept(self, cells: Mapping[str, str], rows: str) -> str:
         """SQL of rows with other values in the cells of updated rows that keep those of their base."""
         changed = self._marks.conditions()
-        replaced = ", ".join(
-            f"CASE WHEN effect <> 'update' OR {changed[column.position]} THEN {column.cell} "
-            f"ELSE {cells[column.cell]} END AS {column.cell}"
+        kept = {
+            column.cell: f"CASE WHEN effect <> 'update' OR {changed[column.position]} THEN {column.cell} "
+            f"ELSE {cells[column.cell]} END"
             for column in self._marks.once()
-        )
-        return f"SELECT *{f' REPLACE ({replaced})' if replaced else ''} FROM {rows}"
+        }
+        return self.bench.session.with_cells(rows, kept)

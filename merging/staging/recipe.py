@@ -18,7 +18,7 @@ from merging.errors import StagingRejected, UnsupportedTable
 from merging.model import ColumnAction, EmptyCells, Progress, UnknownColumn
 from merging.sql.session import limits, session
 from merging.sql.types import is_text
-from merging.staging.checking import check_keys, check_operations, collapse_repeated
+from merging.staging.checking import check_rows, collapse_repeated
 from merging.staging.comparison import comparison_of, precision_warnings
 from merging.staging.decisions import Decisions
 from merging.staging.fitting import check_fit
@@ -155,8 +155,7 @@ def _content(
     unknown = types_of_unknown(bench, loaded, columns, zoneless=snapshot.has_zoneless_timestamps)
     typed = type_new_columns(bench, loaded, columns, zoneless=snapshot.has_zoneless_timestamps)
     columns, loaded = typed.columns, typed.loaded
-    check_operations(Inspection(opened, loaded.rows, columns, problems))
-    check_keys(Inspection(opened, loaded.rows, columns, problems))
+    check_rows(Inspection(opened, loaded.rows, columns, problems))
     distinct = collapse_repeated(bench, loaded.rows, columns, problems)
     comparison = comparison_of(bench, loaded, distinct.rows, columns)
     paired = pair_with_base(bench, distinct.rows, snapshot, comparison, problems)

@@ -6,12 +6,12 @@ Nothing that is as large as the content is held as a table: those crowd out the 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from merging.sql.parsing import shown
-from merging.sql.quoting import literal
+from merging.sql.quoting import any_of, literal
 from merging.sql.session import Session
 from merging.staging.mapping import Columns
 from merging.staging.sources import Problems, Source
@@ -110,6 +110,18 @@ class Workbench:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What may be wrong with rows: they fulfil the condition. ``{key}`` and ``{operation}`` in the message stand for
+    the row's.
+    """
+
+    code: str
+    condition: str
+    message: str
+    column: str | None = None
+
+
+@dataclass(frozen=True)
 class Inspection:
     """Rows of the content under inspection: what is wrong with them becomes problems, each with its row."""
 
@@ -118,24 +130,31 @@ class Inspection:
     columns: Columns
     problems: Problems
 
-    def refuse(self, code: str, condition: str, message: str, *, column: str | None = None) -> None:
-        """List the rows that fulfil a condition as problems, and count those for which there is no room.
-
-        ``{key}`` and ``{operation}`` in the message stand for the row's.
+    def refuse(self, faults: Iterable[Fault]) -> None:
+        """List the rows that have faults as problems, one fault after the other, and count those for which there is no
+        room. All faults are looked for at once: of many columns there are many, and to plan a statement over the rows
+        takes as long as these have columns.
         """
-        total = self.opened.number(f"SELECT count(*) FROM {self.rows.sql} WHERE {condition}")
-        if not total:
+        looked_for = list(faults)
+        if not looked_for:
+            return
+        conditions = [fault.condition for fault in looked_for]
+        totals = self.opened.counts(f"FROM {self.rows.sql} WHERE {any_of(conditions)}", conditions)
+        there = [place for place, total in enumerate(totals) if total]
+        if not there:
             return
         cells = self.columns.key_cells
+        listed = ", ".join(f"CASE WHEN {conditions[place]} THEN {place} END" for place in there)
         found = self.opened.rows(
-            f"SELECT ordinal, op, {', '.join(cells)} FROM {self.rows.sql} WHERE {condition} "
-            f"ORDER BY ordinal LIMIT {self.problems.room}"
+            f"SELECT * FROM (SELECT ordinal, op, {', '.join(cells)}, unnest([{listed}]) AS fault "
+            f"FROM {self.rows.sql}) WHERE fault IS NOT NULL ORDER BY fault, ordinal LIMIT {self.problems.room}"
         )
         for row in found:
+            fault = looked_for[row["fault"]]
             key = key_in_words(self.columns.keys, [row[cell] for cell in cells])
-            told = message.replace("{operation}", shown(row["op"])).replace("{key}", key)
-            self.problems.add(code, told, ordinal=row["ordinal"], column=column)
-        self.problems.count_only(total - len(found))
+            told = fault.message.replace("{operation}", shown(row["op"])).replace("{key}", key)
+            self.problems.add(fault.code, told, ordinal=row["ordinal"], column=fault.column)
+        self.problems.count_only(sum(totals) - len(found))
 
 
 def key_in_words(names: Sequence[str], values: Sequence[object]) -> str:

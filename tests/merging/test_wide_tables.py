@@ -1,0 +1,132 @@
+"""Tables of many columns: what is asked of the engine for them, and what it plans, grows as they do, and no faster."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+import merging
+from merging.sql.session import Session
+from tests.merging.world import STRATEGIES, World
+
+FEW, MANY = 100, 400
+#: As many times as many columns, and a little for what is longer in the names of many.
+MOST = MANY / FEW * 1.15
+_PLANNED = ("SELECT", "FROM", "COPY", "CREATE", "INSERT", "WITH")
+
+
+class Noted:
+    """A connection that counts its statements, their letters, and those of their plans."""
+
+    def __init__(self, connection: Any, counted: Counter[str]) -> None:
+        self._connection, self._counted = connection, counted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def __enter__(self) -> Noted:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+    def cursor(self) -> Noted:
+        return Noted(self._connection.cursor(), self._counted)
+
+    def execute(self, statement: str, parameters: Any = None) -> Any:
+        self._note(statement)
+        return self._connection.execute(statement, parameters)
+
+    def sql(self, statement: str) -> Any:
+        self._note(statement)
+        return self._connection.sql(statement)
+
+    def _note(self, statement: str) -> None:
+        self._counted["statements"] += 1
+        self._counted["letters"] += len(statement)
+        if statement.lstrip().startswith(_PLANNED):
+            plan = self._connection.execute(f"EXPLAIN (FORMAT json) {statement}").fetchall()
+            self._counted["letters of plans"] += sum(len(text) for _, text in plan)
+
+
+def counted(act: Callable[[], None]) -> Counter[str]:
+    """What is asked of the engine meanwhile."""
+    found: Counter[str] = Counter()
+    begin = Session.__init__
+
+    def begun(opened: Session, **given: Any) -> None:
+        begin(opened, **given)
+        opened.connection = Noted(opened.connection, found)  # type: ignore[assignment]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Session, "__init__", begun)
+        act()
+    return found
+
+
+KINDS: tuple[tuple[pa.DataType, Any, Any], ...] = (
+    (pa.string(), "a", "b"),
+    (pa.int64(), 1, 2),
+    (pa.float64(), 0.5, 1.5),
+    (pa.decimal128(20, 3), Decimal("1.500"), Decimal("2.500")),
+    (pa.timestamp("us", tz="UTC"), datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)),
+)
+
+
+def wide(columns: int, state: int) -> pa.Table:
+    """Three rows of columns of all kinds; half of them take no NULL."""
+    fields = [pa.field("id", pa.int64())]
+    cells = [pa.array([1, 2, 3], pa.int64())]
+    for place in range(columns):
+        kind = KINDS[place % len(KINDS)]
+        fields.append(pa.field(f"c{place}", kind[0], nullable=place % 2 == 0))
+        cells.append(pa.array([kind[1 + state]] * 3, kind[0]))
+    return pa.table(cells, schema=pa.schema(fields))
+
+
+def assert_grows_as_columns(measured: Callable[[int], Counter[str]]) -> None:
+    few, many = measured(FEW), measured(MANY)
+    # Of each session some where there are many columns, and none for each of these.
+    assert many["statements"] < few["statements"] + FEW // 10
+    grown = {what: round(many[what] / few[what], 2) for what in few}
+    assert max(grown.values()) <= MOST, grown
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_staging_grows_as_columns(tmp_path: Path, kind: str) -> None:
+    def measured(columns: int) -> Counter[str]:
+        before, after = wide(columns, 0), wide(columns, 1)
+        world = World(tmp_path / str(columns), STRATEGIES[0], schema=before.schema, rows=before.to_pylist())
+        # As an upload has them whose tool has rounded nothing, and which could lack any cell.
+        path = tmp_path / f"{columns}.{kind}"
+        if kind == "csv":
+            pa_csv.write_csv(after, path)
+        else:
+            pq.write_table(after, path)
+
+        def stage() -> None:
+            assert world.stage(str(path)).counts["update"] == 3
+
+        return counted(stage)
+
+    assert_grows_as_columns(measured)
+
+
+def test_no_column_of_a_star_is_replaced() -> None:
+    """DuckDB plans ``* REPLACE`` in the square of the columns that it replaces: see ``Session.with_cells``."""
+    found = [
+        str(path)
+        for path in Path(merging.__file__).parent.rglob("*.py")
+        if re.search(r"\* REPLACE \(", path.read_text())
+    ]
+    assert found == []

@@ -28,7 +28,7 @@ from merging.delta.snapshot import Snapshot
 from merging.delta.statistics import candidate_files
 from merging.delta.vectors import among_dead
 from merging.sql.failures import naming_engine_failures
-from merging.sql.paging import ROW_BYTES, bytes_sql, narrow_cells
+from merging.sql.paging import ROW_BYTES, narrow_rows
 from merging.sql.parsing import beyond_text
 from merging.sql.quoting import column_sql, literal, quote
 from merging.sql.session import limits
@@ -113,7 +113,7 @@ def fetch(
     narrow: NarrowRows | None = None,
 ) -> None:
     """Create the temporary table `into`(file_index, row_number, `columns`) of the rows named in `located`; `row_ids` as
-    in `files_sql`; `narrow` adds `paging.ROW_BYTES` behind the row number.
+    in `files_sql`; `narrow` adds `paging.ROW_BYTES` before all others.
 
     Reads only the files with hits. Raises MergeFailed when one of them is missing or damaged.
     """
@@ -121,32 +121,30 @@ def fetch(
     found = connection.execute(f"SELECT DISTINCT file_index FROM {located} ORDER BY ALL").fetchall()
     hits = [int(index) for (index,) in found]
     empty = no_rows_sql(snapshot, columns, row_ids=row_ids)
-    selected = "".join(f", p.{name}" for name in (*map(column_sql, columns), *_row_id_names(row_ids)))
+    names = ("file_index", "row_number", *map(column_sql, columns), *_row_id_names(row_ids))
     if narrow is not None:
-        told = f"file_index, row_number, 0::BIGINT AS {ROW_BYTES}"
-        empty = f"SELECT {told}, * EXCLUDE (file_index, row_number) FROM ({empty})"
-        selected = narrow.selected(
-            {column_sql(name): duckdb_type(snapshot.schema.field(name).type) for name in columns}
-        )
+        empty = f"SELECT 0::BIGINT AS {ROW_BYTES}, * FROM ({empty})"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {empty}")
+
+    def hit_sql(files: Sequence[int], hit: str) -> str:
+        source = files_sql(connection, snapshot, files, columns, row_ids=row_ids)
+        rows = f"SELECT {', '.join(f'p.{name}' for name in names)} FROM ({source}) p SEMI JOIN {hit}"
+        return rows if narrow is None else narrow.of(rows, snapshot, columns)
+
     small, hits = _apart(snapshot, hits)
     with _in_any_order(connection):
         if small:
-            source = files_sql(connection, snapshot, small, columns, row_ids=row_ids)
-            _run(
-                connection,
-                snapshot,
-                f"INSERT INTO {into} SELECT p.file_index, p.row_number{selected} FROM ({source}) p "
-                f"SEMI JOIN {located} l ON p.file_index = l.file_index AND p.row_number = l.row_number",
-            )
+            there = f"{located} l ON p.file_index = l.file_index AND p.row_number = l.row_number"
+            _run(connection, snapshot, f"INSERT INTO {into} {hit_sql(small, there)}")
         for together in _batches(snapshot, hits):
             # File by file, so that each one's own range of row numbers prunes its row groups; in one statement,
             # so that files are read in parallel.
             parts = " UNION ALL ".join(
-                f"SELECT p.file_index, p.row_number{selected} "
-                f"FROM ({files_sql(connection, snapshot, [index], columns, row_ids=row_ids)}) p "
-                f"SEMI JOIN (SELECT row_number FROM {located} WHERE file_index = {index}) l "
-                "ON p.row_number = l.row_number"
+                hit_sql(
+                    [index],
+                    f"(SELECT row_number FROM {located} WHERE file_index = {index}) l "
+                    "ON p.row_number = l.row_number",
+                )
                 for index in together
             )
             _run(connection, snapshot, f"INSERT INTO {into} {parts}")
@@ -159,10 +157,11 @@ class NarrowRows:
     widest: int
     whole: Collection[str]
 
-    def selected(self, types: Mapping[str, str]) -> str:
-        """SQL of how many bytes a row takes and of its cells, each behind a comma."""
-        cells = narrow_cells(types, self.widest, set(map(column_sql, self.whole)))
-        return "".join(f", {cell}" for cell in (f"{bytes_sql(types)} AS {ROW_BYTES}", *cells))
+    def of(self, rows: str, snapshot: Snapshot, columns: Sequence[str]) -> str:
+        """A SELECT of rows with `file_index`, `row_number` and these columns that tells how many bytes each takes."""
+        types = {column_sql(name): duckdb_type(snapshot.schema.field(name).type) for name in columns}
+        types = {"file_index": "BIGINT", "row_number": "BIGINT", **types}
+        return narrow_rows(rows, types, self.widest, set(map(column_sql, self.whole)))
 
 
 def _apart(snapshot: Snapshot, files: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -95,8 +95,7 @@ def read_numbered(
     described = opened.connection.sql(query)
     types = dict(zip(described.columns, map(str, described.dtypes), strict=True))
     widest = share_of_page(len(numbers))
-    cells = ", ".join(narrow_cells(types, widest, whole=("n",)))
-    found = opened.rows(f"SELECT {bytes_sql(types)} AS {ROW_BYTES}, {cells} FROM ({rows}) ORDER BY n")
+    found = opened.rows(f"{narrow_rows(rows, types, widest, whole=('n',))} ORDER BY n")
     sizes = [row.pop(ROW_BYTES) for row in found]
     fitting = number_that_fits(reversed(sizes) if back else sizes)
     first, last = (len(found) - fitting, len(found)) if back else (0, fitting)
@@ -132,15 +131,17 @@ def bytes_sql(types: Mapping[str, str]) -> str:
     return f"coalesce(list_sum([{', '.join(sizes)}]), 0)::BIGINT" if sizes else "0::BIGINT"
 
 
-def narrow_cells(types: Mapping[str, str], widest: int, whole: Collection[str] = ()) -> list[str]:
-    """SQL of the columns of rows that tell their ``ROW_BYTES``: cells without a fixed size are NULL in rows that take
-    more than ``widest``, but for those of the columns ``whole``.
+def narrow_rows(query: str, types: Mapping[str, str], widest: int, whole: Collection[str] = ()) -> str:
+    """A SELECT of a query's rows, of columns with these types, that tells their ``ROW_BYTES`` first: cells without a
+    fixed size are NULL in rows that take more than ``widest``, but for those of the columns ``whole``.
     """
     long = {cell for cell, _ in _long(types)} - set(whole)
-    return [
+    cells = (
         f"CASE WHEN {ROW_BYTES} <= {widest} THEN {cell} END AS {cell}" if cell in long else cell
         for cell in types
-    ]
+    )
+    # Of the rows below: beside the cells the number would be an alias, and planned anew with each of them.
+    return f"SELECT {', '.join((ROW_BYTES, *cells))} FROM (SELECT {bytes_sql(types)} AS {ROW_BYTES}, * FROM ({query}))"
 
 
 def _long(types: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,13 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import merging
+from merging.sql.quoting import literal
 from merging.sql.session import Session
 from tests.merging.world import STRATEGIES, World
 
 FEW, MANY = 100, 400
 #: As many times as many columns, and a little for what is longer in the names of many.
 MOST = MANY / FEW * 1.15
-_PLANNED = ("SELECT", "FROM", "COPY", "CREATE", "INSERT", "WITH")
+#: What is planned for its rows; the plan of anything else has no text.
+_ROWS = re.compile(r"(?:INSERT INTO \w+ )?((?:SELECT|FROM|WITH)\b.*)", re.DOTALL)
 
 
 class Noted:
@@ -54,9 +57,9 @@ class Noted:
     def _note(self, statement: str) -> None:
         self._counted["statements"] += 1
         self._counted["letters"] += len(statement)
-        if statement.lstrip().startswith(_PLANNED):
-            plan = self._connection.execute(f"EXPLAIN (FORMAT json) {statement}").fetchall()
-            self._counted["letters of plans"] += sum(len(text) for _, text in plan)
+        if found := _ROWS.fullmatch(statement):
+            told = self._connection.execute(f"SELECT json_serialize_plan({literal(found[1])})").fetchall()
+            self._counted["letters of plans"] += len(told[0][0])
 
 
 def counted(act: Callable[[], None]) -> Counter[str]:
@@ -100,6 +103,33 @@ def assert_grows_as_columns(measured: Callable[[int], Counter[str]]) -> None:
     assert many["statements"] < few["statements"] + FEW // 10
     grown = {what: round(many[what] / few[what], 2) for what in few}
     assert max(grown.values()) <= MOST, grown
+
+
+@pytest.mark.parametrize("what", ["plan", "page", "versions"])
+def test_pages_grow_as_columns(tmp_path: Path, what: str) -> None:
+    def measured(columns: int) -> Counter[str]:
+        before, after = wide(columns, 0), wide(columns, 1)
+        world = World(tmp_path / str(columns), STRATEGIES[0], schema=before.schema, rows=before.to_pylist())
+        staged = world.stage(after.to_pylist())
+        version = staged.base_version
+
+        def plan() -> None:
+            with world.plan(staged) as plan:
+                assert len(plan.rows(limit=10).items) == 3
+
+        def page() -> None:
+            assert len(merging.preview(world.uri, primary_keys=["id"]).rows) == 3
+
+        def versions() -> None:
+            world.merge(staged)
+            with closing(
+                merging.compare_versions(world.uri, primary_keys=["id"], before=version, after=version + 1)
+            ) as compared:
+                assert compared.page().total == 3
+
+        return counted({"plan": plan, "page": page, "versions": versions}[what])
+
+    assert_grows_as_columns(measured)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -179,6 +179,7 @@ class _Bench:
             copy = folder / "copy"
             shutil.copytree(folder / source, copy, copy_function=link_data)
             self._log.more()
+            os.sync()  # what others wrote before is not to be waited for
             before = of_this_process()
             began = time.perf_counter()
             run(str(copy))

@@ -3,9 +3,10 @@
     tests/install-spark
     python -m benchmarks.spark_model
 
-One local server with two threads. The rows of staged keys, which lie all over the table, are asked for with all their
-columns; beside one table and one number of keys each of the three is made larger twice, and the four numbers are
-fitted to the seven times (least squares, none below zero). Each question is asked three times, the median counts.
+One local server with two threads and 6 GB of memory. The rows of staged keys, which lie all over the table, are asked
+for with all their columns; beside one table and one number of keys each of the three is made larger twice, and the four
+numbers are fitted to the seven times (least squares, none below zero). Each question is asked three times, the median
+counts.
 """
 
 from __future__ import annotations
@@ -93,7 +94,12 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
     lines, points = [], []
-    with connect_server() as (_, port), connected(port) as session, tempfile.TemporaryDirectory() as place:
+    settings = {"spark.driver.memory": "6g"}
+    with (
+        connect_server(settings=settings) as (_, port),
+        connected(port) as session,
+        tempfile.TemporaryDirectory() as place,
+    ):
         choice = EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}"))
         merging.set_engines(lambda _: choice)
         for size in sizes(options.rows):

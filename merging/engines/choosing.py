@@ -22,9 +22,9 @@ SPARK_ABOVE = 32 << 30
 CLASSIFIES_ABOVE = 50_000_000
 """Staged rows that a worker tells apart by itself, where nobody says another number."""
 
-REWRITES_FROM = 256 << 20
-"""Bytes of data files from which a dataset of ``spark`` has a cluster write them again: fewer a worker writes in about
-the time in which a cluster begins to."""
+REWRITES_FROM = 1 << 30
+"""Bytes of data files from which a dataset of ``spark`` has a cluster write them again: fewer a worker of two cores
+writes in five seconds, for which a cluster of ten takes as long."""
 
 WRITES_ABOVE = 10_000_000
 """Rows that come and that a worker writes by itself, where nobody says another number: it takes seconds for them, and a
@@ -35,7 +35,7 @@ cluster would have to be sent them."""
 class EngineChoice:
     """``auto`` takes Spark where more than ``spark_above`` bytes of data files can hold what is looked for, or are to
     be written again, and a cluster is connected. ``spark`` asks for it whatever there is to look for, and writes files
-    again with it where they are 256 MiB together; where nothing is looked for, since no row moved, as with ``auto``. Of
+    again with it where they are 1 GiB together; where nothing is looked for, since no row moved, as with ``auto``. Of
     more than ``classifies_above`` staged rows the engine tells which of those that it looks for changed. More than
     ``writes_above`` rows that come are written by what wrote files of the same commit again.
     """

@@ -28,6 +28,8 @@ from merging.store.stores import TableStore
 
 #: How a session writes files as the table has them, one for each that it reads.
 WRITING = {
+    # Databricks reads and writes nothing else below a table of Delta Lake otherwise.
+    "spark.databricks.delta.formatCheck.enabled": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.writeLegacyFormat": "false",

@@ -195,7 +195,7 @@ def test_what_a_worker_writes_sooner_itself(
     """Little that is written again, and rows that come, which are here: Spark looks for rows alone then."""
     worlds = [World(tmp_path / name, "copy-on-write") for name in ("little", "much")]
     told = []
-    for world, rewrites_from in zip(worlds, (256 << 20, 1), strict=True):
+    for world, rewrites_from in zip(worlds, (1 << 30, 1), strict=True):
         monkeypatch.setattr(engine_writing, "REWRITES_FROM", rewrites_from)
         chosen(DUCKDB)
         staged = world.stage([{"id": row["id"], "a": row["a"]} for row in PROPOSED])

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import BrowserSession, DeviceSignIn, ServiceAccount, Token
+from audit.row_locks import locked
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
 from datasets.evidence import account_rows
@@ -20,10 +21,10 @@ def change_password(*, user: User, password: str, session_key: str | None) -> No
     The password is validated by the caller's form.
     """
     with transaction.atomic():
-        locked = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-        locked.set_password(password)
-        locked.save(update_fields=["password"])
-        user.password = locked.password
+        account = locked(User.objects.all()).get(pk=user.pk)
+        account.set_password(password)
+        account.save(update_fields=["password"])
+        user.password = account.password
         end_access(user=user, actor=user, action="account.password_changed", spare=session_key)
 
 

@@ -21,6 +21,7 @@ from accounts.errors import SignInDenied, SignInExpired, TooManyDevices
 from accounts.models import DeviceSignIn, Token
 from accounts.scopes import Scope
 from accounts.tokens import USUAL_DAYS, make_token, require_makeable
+from audit.row_locks import locked
 from datasets.errors import InvalidInput
 
 #: How long a person has to let a program in.
@@ -96,9 +97,8 @@ def take(code: str) -> tuple[Token, str] | None:
         if not seen.denied and seen.user_id is None:
             return None
         # The account first, as whoever ends its access locks it: a program that was let in before gets nothing then.
-        people = User.objects.select_for_update(no_key=True)
-        person = None if seen.user_id is None else people.filter(pk=seen.user_id).first()
-        begun = rows.select_for_update().first()
+        person = None if seen.user_id is None else locked(User.objects.filter(pk=seen.user_id)).first()
+        begun = locked(rows).first()
         if begun is None:
             raise SignInExpired
         begun.delete()

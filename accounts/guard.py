@@ -29,6 +29,7 @@ from django.utils.crypto import salted_hmac
 from accounts.addresses import address_of, network_of
 from accounts.errors import TooManyAttempts
 from accounts.models import KnownPlace, SignInCount
+from audit.row_locks import locked
 
 WINDOW: Final = timedelta(minutes=15)
 #: Failures of an account at one address, or in one known browser.
@@ -146,7 +147,7 @@ def _locked(limits: list[Limit]) -> list[SignInCount]:
     for limit in sorted(limits, key=lambda limit: limit.key):
         fresh = {"failures": 0, "ends_at": now + limit.window}
         SignInCount.objects.get_or_create(key=limit.key, defaults=fresh)
-        row = SignInCount.objects.select_for_update().get(key=limit.key)
+        row = locked(SignInCount.objects.all()).get(key=limit.key)
         if row.ends_at <= now:
             row.failures, row.ends_at = 0, now + limit.window
             row.save(update_fields=["failures", "ends_at"])
@@ -168,7 +169,7 @@ def _remember(place: str) -> None:
     KnownPlace.objects.update_or_create(key=place, defaults={"ends_at": now + KNOWN_FOR})
     for model in (KnownPlace, SignInCount):
         with transaction.atomic():
-            over = model._default_manager.select_for_update(skip_locked=True).filter(ends_at__lte=now)
+            over = locked(model._default_manager.filter(ends_at__lte=now), skip_locked=True)
             model._default_manager.filter(pk__in=list(over.values_list("pk", flat=True)[:1000])).delete()
 
 

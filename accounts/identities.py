@@ -27,6 +27,7 @@ from accounts.invitations import give_invited_role, take_invitation
 from accounts.models import Identity
 from accounts.names import is_service_name
 from accounts.provider import GroupsUnreadable, SignInProvider
+from audit.row_locks import locked
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
 from datasets.evidence import account_rows
@@ -72,7 +73,7 @@ def link(*, provider: SignInProvider, claims: Mapping[str, Any], user: User) -> 
     """
     _require_person(user)
     with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        locked(User.objects.all()).get(pk=user.pk)
         identity = _linked(user, provider, subject_in(claims), actor=user)
         _follow(identity, provider, claims)
 
@@ -84,7 +85,7 @@ def link_subject(*, provider: SignInProvider, user: User, subject: str) -> None:
     """
     _require_person(user)
     with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        locked(User.objects.all()).get(pk=user.pk)
         _linked(user, provider, subject_in({"sub": subject}), actor=None)
 
 
@@ -149,7 +150,7 @@ def _sign_in(provider: SignInProvider, claims: Mapping[str, Any], invitation_key
 
 def _identities() -> QuerySet[Identity]:
     """Identities with their users, which are locked where they are looked at."""
-    return Identity.objects.select_for_update(of=("self",)).select_related("user")
+    return locked(Identity.objects.select_related("user"))
 
 
 def _made(provider: SignInProvider, subject: str, claims: Mapping[str, Any], invitation_key: str) -> Identity:

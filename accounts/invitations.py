@@ -29,6 +29,7 @@ from accounts.errors import InvitationOver
 from accounts.models import Invitation
 from accounts.names import is_service_name
 from accounts.passwords import require_passwords
+from audit.row_locks import locked
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.evidence import account_rows
@@ -176,6 +177,8 @@ def accept(*, key: str, username: str, first_name: str, last_name: str, password
 def take_invitation(key: str) -> Invitation:
     """The open invitation of an address, which is used up with this transaction. Raises ``InvitationOver``."""
     invitation = invitation_with(key)
+    if invitation.project_id is not None:  # before the trail, as whoever changes its members does
+        locked(Project.objects.filter(pk=invitation.project_id)).first()
     taken, _ = Invitation.objects.filter(pk=invitation.pk, digest=_digest(key)).delete()
     if not taken:  # somebody was faster
         raise InvitationOver

@@ -21,6 +21,7 @@ from accounts import access, tokens
 from accounts.models import ServiceAccount, Token
 from accounts.names import SERVICE_SUFFIX, is_service_name
 from accounts.scopes import Scope
+from audit.row_locks import locked
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.evidence import account_rows
@@ -53,7 +54,7 @@ def create(
     user.set_unusable_password()
     with transaction.atomic():
         if project is not None:  # before the trail, as whoever changes its members does
-            Project.objects.select_for_update(no_key=True).filter(pk=project.pk).first()
+            locked(Project.objects.filter(pk=project.pk)).first()
         try:
             with transaction.atomic():
                 user.save()
@@ -126,8 +127,8 @@ def rotate_token(*, actor: User, account: ServiceAccount, number: object) -> tup
     _require_manager(actor, account.project)
     with transaction.atomic():
         # The account first, as whoever ends its access locks it.
-        User.objects.select_for_update(no_key=True).get(pk=account.user_id)
-        before = Token.objects.select_for_update().filter(user=account.user, number=number).first()
+        locked(User.objects.all()).get(pk=account.user_id)
+        before = locked(Token.objects.filter(user=account.user, number=number)).first()
         if before is None:
             raise NotFound("The service account has no such token.")
         end = timezone.now() + OVERLAP

@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.errors import LinkOver
+from audit.row_locks import locked
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput
 from datasets.operators import is_operator
@@ -55,7 +56,7 @@ def whose(token: str) -> User:
 def take(token: str) -> User:
     """Whom a link lets in, this once. Raises ``LinkOver``."""
     with transaction.atomic():
-        user = _of(token, User.objects.select_for_update(no_key=True))
+        user = _of(token, locked(User.objects.all()))
         user.last_login = timezone.now()
         user.save(update_fields=["last_login"])
         record(

@@ -12,6 +12,7 @@ from accounts.identities import is_vouched_for
 from accounts.models import Token
 from accounts.passwords import password_mark
 from accounts.scopes import Scope
+from audit.row_locks import locked
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import InvalidInput, NotFound
 
@@ -38,7 +39,7 @@ def make_token(
     """
     require_makeable(scopes, days)
     with transaction.atomic():
-        if not User.objects.select_for_update(no_key=True).get(pk=owner.pk).is_active:
+        if not locked(User.objects.all()).get(pk=owner.pk).is_active:
             raise InvalidInput(f"{owner.get_username()} is deactivated: no token would open anything.")
         if tokens_of(owner).count() >= MOST_TOKENS:
             whose = "You have" if actor is None else f"{owner.get_username()} has"
@@ -94,7 +95,7 @@ def note_use(token: Token) -> None:
 def revoke_token(*, owner: User, number: object, actor: User | None = None) -> None:
     """Make one of the owner's tokens worthless; ``actor`` does it where that is another. Raises ``NotFound``."""
     with transaction.atomic():
-        token = Token.objects.select_for_update().filter(user=owner, number=number).first()
+        token = locked(Token.objects.filter(user=owner, number=number)).first()
         if token is None:
             raise NotFound("There is no such token.")
         _record("token.revoked", token, {}, actor)

@@ -15,6 +15,7 @@ from django.db.utils import OperationalError
 
 from audit import bells
 from audit.models import Event, OutboxEntry
+from audit.row_locks import locked
 
 #: The task that takes events out.
 DISPATCH: Final = "notifications.dispatch"
@@ -54,7 +55,7 @@ def taken_out(most: int, besides: Collection[int] = ()) -> Iterator[list[Event]]
     given none: what was recorded before that last look is in it.
     """
     with transaction.atomic():
-        rows = OutboxEntry.objects.select_for_update(of=("self",), nowait=True).filter(waiting())
+        rows = locked(OutboxEntry.objects.filter(waiting()), nowait=True)
         rows = rows.exclude(event__in=besides).order_by("event_id").select_related("event")
         try:
             entries = list(rows[:most])

@@ -28,6 +28,7 @@ from audit.chain import (
 from audit.files import KeptAuditFile, write_audit_files
 from audit.keys import current_key, key_called
 from audit.models import Chain, Event
+from audit.row_locks import locked
 from audit.triggers import missing_triggers
 
 #: The chain of everything that belongs to no single dataset.
@@ -66,7 +67,7 @@ def record(
 
     Raises ``TransactionManagementError`` outside a transaction.
     """
-    chain, _ = Chain.objects.select_for_update().get_or_create(stream=stream)
+    chain, _ = locked(Chain.objects.all()).get_or_create(stream=stream)
     event = keyed_event(
         stream=stream,
         sequence=chain.last_sequence + 1,
@@ -155,7 +156,7 @@ def introduce_key() -> Event | None:
     with transaction.atomic():
         # The installation's chain first, as its lock is what a second call waits for.
         Chain.objects.get_or_create(stream=INSTALLATION_STREAM)
-        heads = {one.stream: one for one in Chain.objects.select_for_update().order_by("stream")}
+        heads = {one.stream: one for one in locked(Chain.objects.order_by("stream"))}
         told = {key for one in introductions() for key in one.retired}
         others = set(Event.objects.order_by().values_list("key_id", flat=True).distinct()) - {
             current_key().id

@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
+from audit.row_locks import locked
 from datasets.errors import InFlight, InvalidInput
 from datasets.models import RememberedAnswer
 
@@ -101,7 +102,7 @@ def _waiting(call: KeyedCall, perform: Callable[[], Answer]) -> Answer:
 
 def _locked(call: KeyedCall) -> RememberedAnswer:
     try:
-        row = _rows(call).select_for_update(nowait=True).first()
+        row = locked(_rows(call), nowait=True).first()
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", "") != _LOCK_NOT_AVAILABLE:
             raise

@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 from django.db.models import Q
 from django.utils import timezone
 
+from audit.row_locks import locked
 from datasets.models import DatasetLease
 
 logger = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ def acquire(dataset_id: int, holder: str, kind: Kind = Kind.MERGE) -> Lease | No
     """Take the dataset's lease if it is free or expired; None if somebody else holds it."""
     now = timezone.now()
     with transaction.atomic():
-        row, _ = DatasetLease.objects.select_for_update().get_or_create(dataset_id=dataset_id)
+        row, _ = locked(DatasetLease.objects.all()).get_or_create(dataset_id=dataset_id)
         if row.holder and row.expires_at is not None and row.expires_at > now:
             return None
         row.kind, row.holder, row.fence = kind, holder, row.fence + 1

@@ -22,6 +22,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 import merging
+from audit.row_locks import locked
 from audit.services import dataset_stream, record
 from datasets import leases, outages, table_work, work
 from datasets.durable_work import WorkStatus
@@ -236,9 +237,11 @@ def _claim(
 def _next_run(dataset_id: int) -> MaintenanceRun | None:
     """The run that waits; one that was begun and never ended is ended here, for nobody holds the lease any more."""
     run = work.next_in_line(
-        MaintenanceRun.objects.select_for_update(of=("self",))
-        .select_related("dataset__meta", "dataset__project")
-        .filter(dataset=dataset_id)
+        locked(
+            MaintenanceRun.objects.select_related("dataset__meta", "dataset__project").filter(
+                dataset=dataset_id
+            )
+        )
     )
     if run is not None and run.status == Status.RUNNING:
         times = _interrupted_in_a_row(run.dataset) + 1

@@ -21,6 +21,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 import merging
+from audit.row_locks import locked
 from datasets.connecting import connection_at
 from datasets.data_root import data_root, is_below_data_root, local_data_root
 from datasets.durable_work import TableWork, WorkStatus
@@ -114,7 +115,7 @@ def note_outage(error: merging.TableUnreachable) -> None:
         return
     with transaction.atomic():
         StorePlace.objects.get_or_create(place=place, defaults={"failing_since": now})
-        row = StorePlace.objects.select_for_update().get(place=place)
+        row = locked(StorePlace.objects.all()).get(place=place)
         if row.shut_until is not None and row.shut_until > now and not row.probing:
             return  # others have noted it a moment ago
         row.failures += 1

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
+from audit.row_locks import locked
 from datasets.errors import LastOwner
 from datasets.models import Dataset, Project
 
@@ -69,6 +70,6 @@ def _locked(targets: Iterable[Target]) -> list[Target]:
     targets = list(targets)
     projects = {one.project_id if isinstance(one, Dataset) else one.pk for one in targets}
     datasets = {one.pk for one in targets if isinstance(one, Dataset)}
-    list(Project.objects.select_for_update(no_key=True).filter(pk__in=projects).order_by("pk"))
-    list(Dataset.objects.select_for_update(no_key=True).filter(pk__in=datasets).order_by("pk"))
+    list(locked(Project.objects.filter(pk__in=projects).order_by("pk")))
+    list(locked(Dataset.objects.filter(pk__in=datasets).order_by("pk")))
     return targets

@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.utils import timezone
 
+from audit.row_locks import locked
 from datasets.counting import Counts, tally, together
 from datasets.data_root import local_data_root
 from datasets.models import Measurement, ServerProcess
@@ -160,14 +161,16 @@ def all_processes() -> list[ServerProcess]:
 def add_up_ended() -> int:
     """Add the counts of processes that ended long ago to the row of all of them; returns how many there were."""
     with transaction.atomic():
-        total, _ = ServerProcess.objects.select_for_update().get_or_create(
+        total, _ = locked(ServerProcess.objects.all()).get_or_create(
             name="ended",
             defaults={"kind": Kind.ENDED, "started_at": timezone.now(), "seen_at": timezone.now()},
         )
         gone = list(
-            ServerProcess.objects.select_for_update()
-            .exclude(pk=total.pk)
-            .filter(seen_at__lte=timezone.now() - FORGOTTEN_AFTER)
+            locked(
+                ServerProcess.objects.exclude(pk=total.pk).filter(
+                    seen_at__lte=timezone.now() - FORGOTTEN_AFTER
+                )
+            )
         )
         for one in gone:
             total.counts = together(total.counts, one.counts)

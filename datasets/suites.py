@@ -21,6 +21,7 @@ from django.db.models import QuerySet
 
 import merging
 from audit import bells
+from audit.row_locks import locked
 from audit.services import dataset_stream, record
 from datasets import outages, table_work, work
 from datasets.durable_work import WorkStatus
@@ -299,7 +300,7 @@ def save_suite(
     suite = merging.parse_suite(text, columns)
     text = suite_text(json.loads(text))
     with transaction.atomic():
-        dataset = Dataset.objects.select_for_update(no_key=True).get(pk=dataset_id)
+        dataset = locked(Dataset.objects.all()).get(pk=dataset_id)
         require_owner(actor, dataset, CHANGE_EXPECTATIONS)
         before = current_version(dataset)
         if dataset.suite_number != edited_number:
@@ -370,7 +371,7 @@ def ask_for_proposal(*, dataset_id: int, actor: User) -> SuiteProposal:
     While one is under way it is answered again, and the bell rung again.
     """
     with transaction.atomic():
-        dataset = Dataset.objects.select_for_update(no_key=True).get(pk=dataset_id)
+        dataset = locked(Dataset.objects.all()).get(pk=dataset_id)
         require_owner(actor, dataset, CHANGE_EXPECTATIONS)
         proposal = SuiteProposal.objects.filter(dataset=dataset, status__in=SuiteProposal.ACTIVE).first()
         if proposal is None:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 import merging
 from audit import bells
+from audit.row_locks import locked
 from datasets import table_work, work
 from datasets.durable_work import WorkStatus
 from datasets.errors import NotFound
@@ -55,7 +56,7 @@ def ask_for_trial(
     require_owner(actor, dataset, CHANGE_EXPECTATIONS)
     merging.parse_suite(_tried(document, rule), columns_of(dataset))
     with transaction.atomic():
-        dataset = Dataset.objects.select_for_update(no_key=True).get(pk=dataset_id)
+        dataset = locked(Dataset.objects.all()).get(pk=dataset_id)
         require_owner(actor, dataset, CHANGE_EXPECTATIONS)
         SuiteTrial.objects.filter(dataset=dataset, asked_by=actor, status__in=SuiteTrial.ACTIVE).update(
             status=WorkStatus.FAILED,

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
+from audit.row_locks import locked
 from changerequests.models import MergeFigures, MergeRun
 
 #: Upper edges, in seconds, of what phases are counted by; the last count is of what took longer.
@@ -18,7 +19,7 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 3
 
 def count_ended_run(run: MergeRun, phases: Mapping[str, float] | None = None) -> None:
     """Add a run that has just ended, with the seconds of its phases. Call it in the transaction that ends the run."""
-    figures, _ = MergeFigures.objects.select_for_update().get_or_create(dataset_id=run.dataset_id)
+    figures, _ = locked(MergeFigures.objects.all()).get_or_create(dataset_id=run.dataset_id)
     add_run(figures, run.status, run.rows_affected, run.bytes_written)
     for phase, seconds in (phases or {}).items():
         add_phase(figures, phase, seconds)

@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 import merging
+from audit.row_locks import locked
 from changerequests.errors import UploadEnded, UploadReplaced
 from changerequests.facts import facts_of
 from changerequests.models import ChangeRequest, Upload
@@ -64,7 +65,7 @@ def _take(step: Step, outcome: Outcome, request_id: int, upload_id: int) -> None
     """Take a step and write its outcome down in the same transaction, unless that was done already."""
     with transaction.atomic():
         change_request = lock_change_request(request_id)
-        left = to_follow_up().select_for_update(of=("self",)).filter(pk=upload_id).first()
+        left = locked(to_follow_up().filter(pk=upload_id)).first()
         if left is None or left.followed_up.get("outcome") == outcome:
             return
         step(change_request, left)
@@ -116,7 +117,7 @@ def _plan(request_id: int) -> None:
 def _give_up(upload_id: int, code: str, message: str) -> None:
     """Write down why there is nothing more to do, beside what was done."""
     with transaction.atomic():
-        left = to_follow_up().select_for_update(of=("self",)).filter(pk=upload_id).first()
+        left = locked(to_follow_up().filter(pk=upload_id)).first()
         if left is None:
             return
         left.followed_up = storable(

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q
 from django.utils import timezone
 
+from audit.row_locks import locked
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from changerequests import queue, selectors
 from changerequests.errors import InvalidTransition
@@ -251,7 +252,7 @@ def release_lease(*, dataset_id: int, actor: User, reason: str) -> None:
     """
     require_operator(actor, reason)
     with transaction.atomic():
-        lease = DatasetLease.objects.select_for_update().filter(dataset_id=dataset_id).first()
+        lease = locked(DatasetLease.objects.filter(dataset_id=dataset_id)).first()
         if lease is None or not lease.holder:
             raise NotFound("Nobody holds the lease of this dataset.")
         if lease.expires_at is not None and lease.expires_at > timezone.now():

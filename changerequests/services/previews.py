@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 import merging
+from audit.row_locks import locked
 from changerequests import queue
 from changerequests.errors import InvalidTransition, ReaderDied, TooManyQueries, UploadEnded, UploadLost
 from changerequests.facts import facts_of
@@ -167,7 +168,7 @@ def _received(preview: Preview, content: uploads.Content) -> Preview:
 def _require_room_for(actor: User) -> None:
     """Raise ``TooManyQueries`` for whoever has so many under way that others would wait for them."""
     # Two at once are counted one after the other.
-    User.objects.select_for_update(no_key=True).get(pk=actor.pk)
+    locked(User.objects.all()).get(pk=actor.pk)
     if Preview.objects.filter(asked_by=actor, status__in=Preview.ACTIVE).count() >= MOST_UNDER_WAY:
         raise TooManyQueries(
             f"{MOST_UNDER_WAY} looks of yours are under way already. Wait until one has ended.", retry_after=5

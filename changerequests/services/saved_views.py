@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 
+from audit.row_locks import locked
 from changerequests.models import SavedView
 from datasets.errors import InvalidInput, NotFound
 from datasets.models import Dataset
@@ -44,7 +45,7 @@ def keep_view(
     _require_filters(place, filters)
     with transaction.atomic():
         # So that the limit holds in two windows.
-        User.objects.select_for_update(no_key=True).get(pk=person.pk)
+        locked(User.objects.all()).get(pk=person.pk)
         known = views_of(person=person, dataset=dataset)
         if not known.filter(name=name).exists() and known.count() >= MOST_VIEWS:
             raise _wrong("name", f"You keep {MOST_VIEWS} views here already. Remove one first.")

@@ -16,6 +16,7 @@ from django.db.models import Prefetch, QuerySet
 
 import merging
 from audit.bells import ring_on_commit
+from audit.row_locks import lock_what_goes_with, locked
 from audit.services import INSTALLATION_STREAM, dataset_stream, record
 from datasets import outages
 from datasets.connecting import (
@@ -148,6 +149,7 @@ def remove_connection(*, actor: User | None, name: str) -> None:
                 f"Tables are opened with {connection.name}: {', '.join(users)}. Only one without tables is removed.",
                 datasets=users,
             )
+        lock_what_goes_with(connection)
         _record(connection, "removed", actor, {"root": connection.root})
         outages.forget_connection(connection.pk)
         connection.delete()
@@ -187,7 +189,7 @@ def withdraw_prefix(*, actor: User | None, name: str, prefix_id: int) -> None:
     """Let them no more; what is a dataset already stays one. For operators. Raises ``NotFound``."""
     with transaction.atomic():
         connection = _locked(actor, name)
-        found = connection.prefixes.select_related("project").filter(pk=prefix_id).first()
+        found = locked(connection.prefixes.select_related("project").filter(pk=prefix_id)).first()
         if found is None:
             raise NotFound("There is no such prefix any more.")
         _record(
@@ -211,9 +213,7 @@ def adopt_tables(*, actor: User | None, name: str) -> list[Dataset]:
     with transaction.atomic():
         connection = _locked(actor, name)
         found = adoptable(connection)
-        for dataset in Dataset.objects.select_for_update(no_key=True).filter(
-            pk__in=[one.pk for one in found], connection=None
-        ):
+        for dataset in locked(Dataset.objects.filter(pk__in=[one.pk for one in found], connection=None)):
             dataset.connection = connection
             dataset.save(update_fields=["connection"])
             record(
@@ -339,7 +339,9 @@ def reseal() -> tuple[int, list[str]]:
     done, unreadable = 0, []
     for pk in Connection.objects.order_by("pk").values_list("pk", flat=True):
         with transaction.atomic():
-            connection = Connection.objects.select_for_update().get(pk=pk)
+            connection = locked(Connection.objects.filter(pk=pk)).first()
+            if connection is None:  # somebody removed it meanwhile
+                continue
             try:
                 connection.sealed = {one: encrypted_anew(token) for one, token in connection.sealed.items()}
             except SecretUnreadable:
@@ -371,7 +373,7 @@ def _locked(actor: User | None, name: str) -> Connection:
     if actor is not None:
         connection_seen(actor=actor, name=name)
     _require_operator(actor)
-    found = Connection.objects.select_for_update().filter(name=name).first()
+    found = locked(Connection.objects.filter(name=name)).first()
     if found is None:
         raise NotFound("There is no such connection.")
     return found

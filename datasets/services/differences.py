@@ -6,6 +6,7 @@ import structlog
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from audit.row_locks import locked
 from audit.services import dataset_stream, record
 from datasets.errors import NotFound
 from datasets.models import Dataset, DatasetMeta
@@ -16,7 +17,7 @@ logger = structlog.get_logger(__name__)
 
 def note_difference(dataset: Dataset, sentence: str) -> None:
     """Stop merges into the dataset and tell its operators. Call it in the transaction that records the commit."""
-    meta = DatasetMeta.objects.select_for_update().get(dataset=dataset)
+    meta = locked(DatasetMeta.objects.all()).get(dataset=dataset)
     meta.difference = " ".join(told for told in (meta.difference, sentence) if told)
     meta.save(update_fields=["difference"])
     logger.error("commit_differs", dataset_id=dataset.pk, dataset=str(dataset), reason=sentence)
@@ -30,7 +31,7 @@ def acknowledge_difference(*, dataset_id: int, actor: User, reason: str) -> None
     """
     require_operator(actor, reason)
     with transaction.atomic():
-        meta = DatasetMeta.objects.select_for_update().filter(dataset=dataset_id).first()
+        meta = locked(DatasetMeta.objects.filter(dataset=dataset_id)).first()
         if meta is None or not meta.difference:
             raise NotFound("Every commit to the table of this dataset is what was planned, or was looked at.")
         told, meta.difference = meta.difference, ""

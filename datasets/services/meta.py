@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 import merging
+from audit.row_locks import locked
 from audit.services import dataset_stream, record
 from datasets import outages
 from datasets.errors import Forbidden
@@ -108,7 +109,7 @@ def _remember(
     dataset: Dataset, info: merging.TableInfo | None, problem: str, *, known_before: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """``known_before`` is the version that was known when the log was not read yet, where somebody asked."""
-    meta = DatasetMeta.objects.select_for_update().get(dataset=dataset)
+    meta = locked(DatasetMeta.objects.all()).get(dataset=dataset)
     before = _summary(meta)
     told = {} if info is None else outages.REACHABLE
     if info is not None and info.table_id != meta.table_id:

@@ -7,7 +7,9 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
 
+from audit.row_locks import lock_what_goes_with, locked
 from audit.services import INSTALLATION_STREAM, record
 from datasets.errors import Forbidden, InvalidInput, NotFound, ProjectNotEmpty, SettingsChanged
 from datasets.evidence import role_called
@@ -97,6 +99,7 @@ def delete_project(*, project_id: int, actor: User) -> None:
             noun = "dataset" if count == 1 else "datasets"
             raise ProjectNotEmpty(f"{project.name} holds {count} {noun}: only an empty project is deleted.")
         members = [member for member, _ in members_of(project)]
+        lock_what_goes_with(project)
         take_every_role(project)
         record(
             stream=INSTALLATION_STREAM,
@@ -107,11 +110,17 @@ def delete_project(*, project_id: int, actor: User) -> None:
             data={"slug": project.slug, "name": project.name},
             rows={role_called(member, "project", project.pk): "none" for member in members},
         )
-        project.delete()
+        try:
+            project.delete()
+        except ProtectedError as error:
+            sentence = (
+                f"Somebody made a dataset in {project.name} a moment ago: only an empty project is deleted."
+            )
+            raise ProjectNotEmpty(sentence) from error
 
 
 def _locked(project_id: int) -> Project:
-    found = Project.objects.select_for_update().filter(pk=project_id).first()
+    found = locked(Project.objects.filter(pk=project_id)).first()
     if found is None:
         raise NotFound("Somebody deleted the project meanwhile.")
     return found

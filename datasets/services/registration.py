@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 import merging
+from audit.row_locks import locked
 from audit.services import dataset_stream, record
 from datasets.connecting import allowed_prefix, connection_at, place_written, places_above
 from datasets.data_root import parts_below_data_root
@@ -246,7 +247,7 @@ def _look_again(look: TableLook, project: Project | NewProject, actor: User | No
     """
     seen = look.connection
     if seen is not None:
-        list(Connection.objects.select_for_update().filter(pk=seen.pk).values("pk"))
+        locked(Connection.objects.filter(pk=seen.pk)).first()
     now = connection_at(look.address)
     if (now and (now.pk, now.version)) != (seen and (seen.pk, seen.version)):
         sentence = (

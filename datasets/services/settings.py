@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from audit.row_locks import locked
 from audit.services import dataset_stream, record
 from datasets.errors import Forbidden, InvalidInput, SettingsChanged
 from datasets.evidence import DATASET
@@ -57,7 +58,7 @@ def change_settings(
     if unknown:
         raise InvalidInput(f"These settings do not exist or cannot be changed: {', '.join(unknown)}.")
     with transaction.atomic():
-        dataset = Dataset.objects.select_for_update(no_key=True).get(pk=dataset_id)
+        dataset = locked(Dataset.objects.all()).get(pk=dataset_id)
         require_owner(actor, dataset, CHANGE_SETTINGS)
         if edited and settings_digest(dataset) not in edited:
             raise SettingsChanged(
@@ -92,7 +93,7 @@ def allow_files_elsewhere(*, dataset_id: int, actor: User, allowed: bool) -> Dat
     if not is_operator(actor):
         raise Forbidden("Only operators say which tables may name files outside of their folder.")
     with transaction.atomic():
-        dataset = Dataset.objects.select_for_update(no_key=True).get(pk=dataset_id)
+        dataset = locked(Dataset.objects.all()).get(pk=dataset_id)
         if dataset.files_elsewhere != allowed:
             dataset.files_elsewhere = allowed
             dataset.save(update_fields=["files_elsewhere"])

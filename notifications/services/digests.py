@@ -6,6 +6,7 @@ from typing import Final
 
 from django.db import transaction
 
+from audit.row_locks import locked
 from notifications.models import Delivery, Notification
 from notifications.services import delivering
 
@@ -22,7 +23,7 @@ def send_digests() -> int:
 
 def _send_digest(person: int) -> bool:
     with transaction.atomic():
-        rows = Notification.objects.select_for_update().filter(person=person, for_digest=True)
+        rows = locked(Notification.objects.filter(person=person, for_digest=True))
         waiting = list(rows.order_by("pk").values_list("pk", "read_at"))
         Notification.objects.filter(pk__in=[pk for pk, _ in waiting]).update(for_digest=False)
         unread = [pk for pk, read_at in waiting if read_at is None][-MOST_ITEMS:]

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from audit.row_locks import locked
 from datasets.durable_work import WorkStatus
 from datasets.encryption import SecretUnreadable, encrypted, encrypted_anew
 from datasets.errors import DomainError, Forbidden, InvalidInput, NotFound, SettingsChanged
@@ -89,7 +90,7 @@ def create_webhook(
     made.secret = encrypted(secret)
     _set(made, {"name": name, "url": url, "format": format, "actions": actions})
     with transaction.atomic():
-        if type(place)._default_manager.select_for_update(no_key=True).filter(pk=place.pk).first() is None:
+        if locked(type(place)._default_manager.filter(pk=place.pk)).first() is None:
             raise NotFound(f"{place.name} is not there any more.")
         if webhooks_of(actor=actor, place=place).count() >= MOST_WEBHOOKS:
             raise InvalidInput(
@@ -187,7 +188,7 @@ def repeat(*, delivery_id: int, actor: User) -> Delivery:
         raise NotFound("There is no such delivery, or you may not see it.")
     webhook = webhook_to_manage(actor=actor, webhook_id=int(first.address.partition(":")[0]))
     with transaction.atomic():
-        first = Delivery.objects.select_for_update().get(pk=first.pk)
+        first = locked(Delivery.objects.all()).get(pk=first.pk)
         if first.is_active:
             raise StillOnItsWay("It is on its way still: it is tried again by itself.")
         again = Delivery.objects.create(
@@ -216,7 +217,9 @@ def encrypt_anew() -> tuple[int, list[int]]:
     done, unreadable = 0, []
     for pk in Webhook.objects.order_by("pk").values_list("pk", flat=True):
         with transaction.atomic():
-            webhook = Webhook.objects.select_for_update().get(pk=pk)
+            webhook = locked(Webhook.objects.filter(pk=pk)).first()
+            if webhook is None:  # somebody removed it meanwhile
+                continue
             try:
                 webhook.url, webhook.secret = encrypted_anew(webhook.url), encrypted_anew(webhook.secret)
                 if webhook.former_secret:
@@ -237,7 +240,7 @@ def _wants(webhook: Webhook, action: str) -> bool:
 
 def _locked(webhook_id: int, actor: User) -> Webhook:
     """The webhook under its row lock, once the actor may change it."""
-    Webhook.objects.select_for_update(of=("self",)).filter(pk=webhook_id).first()
+    locked(Webhook.objects.filter(pk=webhook_id)).first()
     return webhook_to_manage(actor=actor, webhook_id=webhook_id)
 
 

@@ -150,7 +150,7 @@ class Snapshot:
             if name.startswith(prefix)
         }
 
-    @property
+    @functools.cached_property
     def generated_columns(self) -> Mapping[str, str]:
         """The expressions of columns that the table computes, by column name."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -160,3 +161,20 @@ def test_no_column_of_a_star_is_replaced() -> None:
         if re.search(r"\* REPLACE \(", path.read_text())
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("columns", [FEW, MANY])
+def test_a_schema_is_not_read_for_each_column(tmp_path: Path, columns: int) -> None:
+    before, after = wide(columns, 0), wide(columns, 1)
+    world = World(tmp_path, STRATEGIES[0], schema=before.schema, rows=before.to_pylist())
+    read, loads = [], json.loads
+
+    def noted(text: Any, **options: Any) -> Any:
+        if '"fields"' in str(text):
+            read.append(text)
+        return loads(text, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json, "loads", noted)
+        world.stage(after)
+    assert len(read) < 20

@@ -372,10 +372,10 @@ def started_by(pid: int) -> Iterator[int]:
 
 
 def memory_of(pid: int) -> int:
-    """Bytes in memory of a process (``proc(5)``, Pss)."""
+    """Bytes in memory of a process that are no file's (``proc(5)``, Pss_Anon): all hold the pages of libraries once."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith("Pss_Anon:"):
                 return int(line.split()[1]) * 1024
     return 0
 

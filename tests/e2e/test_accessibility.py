@@ -300,6 +300,26 @@ def too_wide(page: Page) -> list[str]:
     return found
 
 
+#: People name projects, datasets and requests, and keys of rows stand in headings.
+WITH_LONG_NAMES = """
+  for (const place of document.querySelectorAll(".crumbs a, h1, h2")) {
+    const texts = [...place.childNodes].filter((one) => one.nodeType === Node.TEXT_NODE && one.data.trim());
+    for (const text of texts.slice(0, 1)) text.data = "W".repeat(120);
+  }
+"""
+
+
+def test_no_page_is_wider_than_its_window_for_a_name_of_one_long_word(sign_in: SignIn) -> None:
+    olivia = sign_in("olivia")
+    wide = {}
+    for path in paths(olivia, 6):
+        olivia.go(path)
+        olivia.page.evaluate(WITH_LONG_NAMES)
+        if complaints := too_wide(olivia.page):
+            wide[path] = complaints
+    assert wide == {}
+
+
 def test_no_page_is_wider_than_its_window(sign_in: SignIn) -> None:
     olivia = sign_in("olivia")
     wide = {}

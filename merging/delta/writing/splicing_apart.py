@@ -6,6 +6,7 @@ memory or meets a damaged file, whoever lent it one writes that here, and hears 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,8 +25,8 @@ from merging.delta.writing.splicing import as_written, cut_of
 from merging.errors import ConfinedFailure
 
 _CHILD = "merging.delta.writing.splicer:splice_in_child"
-#: In all; what is left then is written here.
-_SECONDS = 3_600.0
+#: In all, and for one file: a hundred megabytes take some seconds. What is left then is written here.
+_SECONDS, _SECONDS_OF_A_FILE = 86_400.0, 120.0
 #: Without rows a file is smaller, but for what is packed less well.
 _LARGEST_TIMES = 2
 
@@ -50,17 +51,21 @@ def splice_apart(
     Raises what `take` and `made` raise; FileNotFoundError, MergeFailed where a file is missing or no Parquet.
     """
     lent: Rewrite | None = None
+    since = time.monotonic()
 
     def answer(told: Mapping[str, Any]) -> dict[str, Any] | None:
-        nonlocal lent
+        nonlocal lent, since
         if lent is not None:
             one, lent = lent, None
             made(one, _written(snapshot, fields, one, told["left"]))
-        lent = take()
+        lent, since = take(), time.monotonic()
         return None if lent is None else _asked(snapshot, lent)
 
+    def takes_too_long() -> bool:
+        return time.monotonic() - since > _SECONDS_OF_A_FILE
+
     try:
-        run_confined(_CHILD, {}, _bounds(largest), on_question=answer)
+        run_confined(_CHILD, {}, _bounds(largest), on_question=answer, is_cancelled=takes_too_long)
     except ConfinedFailure:
         if lent is not None:
             snapshot.store.delete([lent.path])

@@ -180,11 +180,21 @@ def test_nothing_of_the_engine_is_loaded_where_it_begins() -> None:
     assert loaded == {"libarrow"}
 
 
-@pytest.mark.parametrize("killed", ["process", "server"])
+@pytest.mark.parametrize(
+    ("whose", "number"),
+    [("process", signal.SIGKILL), ("server", signal.SIGKILL), ("process", signal.SIGSTOP)],
+    ids=["killed", "with its server", "stopped"],
+)
 @pytest.mark.usefixtures("slow_here")
-def test_where_it_is_killed_its_file_is_written_here(
-    killed: str, tmp_path: Path, merger: Merger, apart: list[str], monkeypatch: pytest.MonkeyPatch
+def test_where_it_does_not_go_on_its_file_is_written_here(
+    whose: str,
+    number: signal.Signals,
+    tmp_path: Path,
+    merger: Merger,
+    apart: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(splicing_apart, "_SECONDS_OF_A_FILE", 3)
     uri = str(tmp_path / "table")
     files_of(uri, 6)
     real = splicing_apart._asked
@@ -197,7 +207,7 @@ def test_where_it_is_killed_its_file_is_written_here(
             Path(asked["target"]).write_bytes(b"PAR1, and it began")
             server = server_pid()
             [process] = Path(f"/proc/{server}/task/{server}/children").read_text(encoding="ascii").split()
-            os.kill(int(process) if killed == "process" else server, signal.SIGKILL)
+            os.kill(int(process) if whose == "process" else server, number)
         return asked
 
     monkeypatch.setattr(splicing_apart, "_asked", killing)

@@ -218,7 +218,10 @@ class ObjectClient:
     def create(self, path: str, data: bytes) -> None:
         """Put an object unless there is one: whole, at once, durable. Raises ObjectExists."""
         with self._request("put", path):
-            obstore.put(self._writes, path, data, mode="create", use_multipart=False)
+            try:
+                obstore.put(self._writes, path, data, mode="create", use_multipart=False)
+            except AlreadyExistsError as error:
+                raise ObjectExists(path) from error
 
     def put(self, path: str, data: bytes | Path) -> None:
         """Put an object, or the content of a local file as one."""
@@ -252,8 +255,6 @@ class ObjectClient:
         with _asking, observed(operation, self.uri), naming_unreachable(self.uri):
             try:
                 yield
-            except AlreadyExistsError as error:
-                raise ObjectExists(path) from error
             except PreconditionError as error:
                 raise ObjectReplaced(f"{path} was replaced while it was read") from error
             except (FileNotFoundError, NotFoundError) as error:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from obstore.exceptions import (
+    AlreadyExistsError,
     BaseError,
     NotFoundError,
     NotSupportedError,
@@ -168,6 +169,8 @@ def _of_client(error: BaseException) -> tuple[str, bool]:
         )
     if number in (408, 429) or (code is not None and code[1] in ("SlowDown", "ServerBusy")):
         return f"Its store asks to be asked more slowly ({shown}).", True
+    if isinstance(error, AlreadyExistsError) or number == 409:  # nothing here asked for a name that is free
+        return f"Its store was at work on the same object at the same time ({shown or 'conflict'}).", True
     if number >= 500 and number not in (501, 505):
         return f"Its store has a failure of its own ({shown}).", True
     if number:

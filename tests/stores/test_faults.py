@@ -22,6 +22,7 @@ LOG = r"prefix=.*_delta_log"
 ALWAYS = 10_000
 SLOW_DOWN = b"<Error><Code>SlowDown</Code></Error>"
 DENIED = b"<Error><Code>AccessDenied</Code></Error>"
+ABORTED = b"<Error><Code>OperationAborted</Code></Error>"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ CASES = {
     "rows: 500 once": lambda: Case(Fault("status", "PUT", DATA)),
     "rows: answer lost": lambda: Case(Fault("lose answer", "PUT", DATA)),
     "rows: connection reset for ever": lambda: Case(Fault("reset", "PUT", DATA, ALWAYS), TableUnreachable),
+    "rows: 409": lambda: Case(
+        Fault("status", "PUT", DATA, ALWAYS, status=409, body=ABORTED), TableUnreachable
+    ),
+    "vectors: 409": lambda: Case(
+        Fault("status", "PUT", VECTOR, ALWAYS, status=409, body=ABORTED), TableUnreachable
+    ),
     "vectors: 503 for ever": lambda: Case(
         Fault("status", "PUT", VECTOR, ALWAYS, status=503, body=SLOW_DOWN), TableUnreachable
     ),
@@ -67,8 +74,8 @@ CASES = {
 }
 
 
-def test_there_are_eighteen_cases() -> None:
-    assert len(CASES) == 18
+def test_there_are_twenty_cases() -> None:
+    assert len(CASES) == 20
 
 
 @pytest.mark.sample(5)

@@ -43,6 +43,12 @@ def xml(code: str) -> bytes:
         (500, "InternalError", True, "Its store has a failure of its own (500 InternalError)."),
         (503, "SlowDown", True, "Its store asks to be asked more slowly (503 SlowDown)."),
         (429, "TooMany", True, "Its store asks to be asked more slowly (429 TooMany)."),
+        (
+            409,
+            "OperationAborted",
+            True,
+            "at work on the same object at the same time (409 OperationAborted).",
+        ),
         (403, "InvalidAccessKeyId", False, "Its store refuses access (403 InvalidAccessKeyId)"),
         (401, "Unauthorized", False, "Its store refuses access (401 Unauthorized)"),
         (404, "NoSuchBucket", False, "There is no such bucket or container in its store (NoSuchBucket)."),

@@ -914,6 +914,7 @@ def _load_client() -> None:
 def _connected(cluster: Cluster) -> Any:
     """A session of its own, with retries that end within seconds."""
     _load_client()
+    from pyspark.sql.connect import proto
     from pyspark.sql.connect.client.retries import DefaultPolicy
     from pyspark.sql.connect.session import SparkSession
 
@@ -922,9 +923,12 @@ def _connected(cluster: Cluster) -> Any:
         max_retries=_TRIES, initial_backoff=200, max_backoff=2_000, max_server_retry_delay=10_000
     )
     session.client.set_retry_policies([policy])
+    asked = proto.ConfigRequest
     for name, value in _SETTINGS.items():
+        pairs = [proto.KeyValue(key=name, value=value)]
         try:
-            session.conf.set(name, value)
+            # Not by `session.conf`: it would warn, each time, of those that Spark is to lose one day.
+            session.client.config(asked.Operation(set=asked.Set(pairs=pairs)))
         except Exception as error:
             if _status(error) in (*_AWAY, *_REFUSED, "UNIMPLEMENTED") or "RETRIES_EXCEEDED" in str(error):
                 raise

@@ -90,6 +90,16 @@ def test_values_at_the_borders_of_their_types(by_spark: EngineChoice, tmp_path: 
     asked.test_values_at_the_borders_of_their_types(by_spark, tmp_path)
 
 
+def test_whoever_asks_is_warned_of_nothing(
+    by_spark: EngineChoice, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Each question would fill the log of a worker: Spark is to lose one of the settings one day."""
+    uri = str(tmp_path / "table")
+    merging.create_table(uri, rows(9))
+    assert told(by_spark, uri)[0]
+    assert [str(one.message) for one in recwarn] == []
+
+
 def test_a_file_that_is_missing_is_missed(by_spark: EngineChoice, tmp_path: Path) -> None:
     """Rows that nobody finds would come in a second time."""
     uri = str(tmp_path / "table")

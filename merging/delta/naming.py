@@ -89,13 +89,14 @@ def nested_name_problem(data_type: pa.DataType, *, blanks: bool) -> str | None:
     """Why the fields inside a new column's type cannot have their names, as a sentence; None where they can."""
     if pa.types.is_struct(data_type):
         seen: dict[str, str] = {}
-        for field in data_type:
-            problem = name_problem(field.name, blanks=blanks)
+        for name in data_type.names:
+            problem = name_problem(name, blanks=blanks)
             if problem is not None:
-                return f"its field {spelled(field.name)} cannot be named so: the name {problem}."
-            first = seen.setdefault(folded(field.name), field.name)
-            if first is not field.name:
-                return f"its fields {spelled(first)} and {spelled(field.name)} differ only in case or form."
+                return f"its field {spelled(name)} cannot be named so: the name {problem}."
+            key = folded(name)
+            if key in seen:
+                return f"its fields {spelled(seen[key])} and {spelled(name)} differ only in case or form."
+            seen[key] = name
     for index in range(data_type.num_fields):
         problem = nested_name_problem(data_type.field(index).type, blanks=blanks)
         if problem is not None:

@@ -75,8 +75,10 @@ def _of_columns(columns: Sequence[Column]) -> Iterator[TableProblem]:
         problem = name_problem(column.name, blanks=False)
         if problem is not None:
             yield TableProblem(f"columns[{place}].name", f"A column cannot be named so: the name {problem}.")
-        first = seen.setdefault(folded(column.name), column.name)
-        if place and first is not column.name:
+        key = folded(column.name)
+        first = seen.get(key)
+        seen.setdefault(key, column.name)
+        if first is not None:
             sentence = f"It differs from the name of {spelled(first)} in case or form at most."
             yield TableProblem(f"columns[{place}].name", sentence)
         try:

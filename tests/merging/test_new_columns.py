@@ -131,6 +131,35 @@ def test_fd21_names_that_some_reader_takes_for_one(table: World, one: str, other
     assert code in ("bad_column_name", "unsupported_type")  # the latter where nothing can hold such a struct
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (
+            pa.struct([("street", pa.string()), ("house_number", pa.int64())]),
+            {"street": "s", "house_number": 1},
+        ),
+        (pa.struct([("inner", pa.struct([("inner", pa.int64())]))]), {"inner": {"inner": 1}}),
+        (pa.map_(pa.string(), pa.string()), [("k", "v")]),
+        (pa.map_(pa.string(), pa.null()), [("k", None)]),
+        (
+            pa.map_(pa.string(), pa.struct([("key", pa.int64()), ("value", pa.int64())])),
+            [("k", {"key": 1, "value": 2})],
+        ),
+        (
+            pa.list_(pa.map_(pa.int64(), pa.list_(pa.struct([("city", pa.string())])))),
+            [[(1, [{"city": "c"}])]],
+        ),
+    ],
+    ids=str,
+)
+def test_fd21_fields_and_entries_inside_a_new_column_have_names_of_any_length(
+    table: World, kind: pa.DataType, value: Any
+) -> None:
+    table.merge(table.stage(pa.table({"id": pa.array([1], pa.int64()), "new": pa.array([value], kind)})))
+    assert pa.array([table.rows()[0]["new"]], kind).to_pylist() == pa.array([value], kind).to_pylist()
+    assert str(polars.read_delta(table.uri)["new"].to_list()[0])
+
+
 @pytest.mark.parametrize("name", ["A", " a", "a ", "a\u200b", "Ａ"])
 def test_fd21_a_slip_of_the_pen_is_no_new_column(table: World, name: str) -> None:
     with pytest.raises(StagingRejected, match="did you mean a"):

@@ -278,6 +278,39 @@ def test_fd10_other_sheets_with_content_are_said(world: World) -> None:
     )
 
 
+def test_fd10_hidden_rows_and_columns_are_read_and_said(world: World) -> None:
+    path = world.folder / "x.xlsx"
+    book = openpyxl.Workbook()
+    for row in (["id", "a", "b"], [1, 10, "x"], [2, 20, "y"], [3, 30, "z"], [None, None, None]):
+        book.active.append(row)
+    book.save(path)
+    assert world.stage(path).warnings == ()
+    for line in (1, 3, 5):
+        book.active.row_dimensions[line].hidden = True
+    book.save(path)
+    made = world.stage(path)
+    assert made.warnings == ("The sheet hides 1 row by a filter or by hand, which was read like all others.",)
+    assert [row["id"] for row in staged(world, path)] == [2, 3]
+    book.active.row_dimensions[4].hidden = True
+    book.active.column_dimensions.group("B", "C", hidden=True)
+    book.active.column_dimensions["F"].hidden = True
+    book.save(path)
+    assert world.stage(path).warnings == (
+        "The sheet hides 2 rows by a filter or by hand, which were read like all others.",
+        'The sheet hides the columns "a", "b", which were read like all others.',
+    )
+    other = book.create_sheet("Other")
+    other.append(["id"])
+    other.row_dimensions[1].hidden = True
+    for line in (3, 4):
+        book.active.row_dimensions[line].hidden = False
+    book.active.column_dimensions["B"].hidden = False
+    book.save(path)
+    assert world.stage(path).warnings == (
+        'Only the sheet "Sheet" was read; "Other" holds cells and was not.',
+    )
+
+
 NUMBERS = [
     ("d", "3.3000000000000003", Decimal("3.30")),
     ("d", "3.2999999999999998", Decimal("3.30")),

@@ -108,6 +108,9 @@ class Workbook:
         self.calculated_when_opened = False
         self.merged: list[tuple[int, int, int, int]] = []
         """Merged ranges of the sheet that was read: first row and column, last row and column."""
+        self.hidden_rows: list[int] = []
+        """The rows of the sheet that was read which hold something and are not shown, filtered rows among them."""
+        self.hidden_columns: list[range] = []
         self._workbook = self._find_workbook()
         self._references = self._relationships(self._workbook)
         self.sheets = self._read_sheets()
@@ -132,9 +135,11 @@ class Workbook:
         """The rows of a sheet that hold anything, with their numbers, whatever dimension it declares."""
         if self._texts is None:
             self._texts = self._read_texts()
-        self.merged = []
-        reader = _SheetReader(
-            self._texts, self._formats, self.calculated_when_opened, self.merged, sheet.name
+        reader = _SheetReader(self._texts, self._formats, self.calculated_when_opened, sheet.name)
+        self.merged, self.hidden_rows, self.hidden_columns = (
+            reader.merged,
+            reader.hidden_rows,
+            reader.hidden_columns,
         )
         for _ in self._parse(sheet.part, reader.start, reader.end, reader.text):
             yield from reader.taken()
@@ -353,16 +358,18 @@ class _SheetReader:
         texts: _SharedTexts,
         formats: list[FormatKind],
         calculated_when_opened: bool,
-        merged: list[tuple[int, int, int, int]],
         name: str,
     ) -> None:
+        self.merged: list[tuple[int, int, int, int]] = []
+        self.hidden_rows: list[int] = []
+        self.hidden_columns: list[range] = []
         self._texts = texts
         self._formats = formats
         self._calculated_when_opened = calculated_when_opened
-        self._merged = merged
         self._name = name
         self._rows: list[tuple[int, list[SheetCell]]] = []
         self._row = 0
+        self._row_is_hidden = False
         self._cells: list[SheetCell] = []
         self._row_bytes = 0
         self._column = -1
@@ -401,9 +408,11 @@ class _SheetReader:
                     )
         elif tag == "rPh":
             self._phonetic = True
+        elif tag == "col" and _is_hidden(attributes):
+            self._hide_columns(attributes)
         elif tag == "mergeCell":
-            self._merged += _range(attributes.get("ref", ""))
-            if len(self._merged) > MAX_MERGED_RANGES:
+            self.merged += _range(attributes.get("ref", ""))
+            if len(self.merged) > MAX_MERGED_RANGES:
                 raise refuse("too_large", f"the sheet has more than {MAX_MERGED_RANGES:,} merged ranges.")
 
     def _note_value(self, tag: str) -> None:
@@ -422,6 +431,8 @@ class _SheetReader:
             self._end_cell()
         elif tag == "row" and self._cells:
             self._rows.append((self._row, self._cells))
+            if self._row_is_hidden:
+                self.hidden_rows.append(self._row)
         elif tag == "rPh":
             self._phonetic = False
 
@@ -451,6 +462,14 @@ class _SheetReader:
                 "too_large", f"a sheet has {MAX_ROWS:,} rows at most, and this is row {row:,}.", line=row
             )
         self._row, self._cells, self._column, self._row_bytes = row, [], -1, 0
+        self._row_is_hidden = _is_hidden(attributes)
+
+    def _hide_columns(self, attributes: dict[str, str]) -> None:
+        ends = [attributes.get(name, "") for name in ("min", "max")]
+        if all(end.isascii() and end.isdigit() and len(end) < 10 for end in ends):
+            self.hidden_columns.append(range(int(ends[0]) - 1, min(int(ends[1]), MAX_SHEET_COLUMNS)))
+        if len(self.hidden_columns) > MAX_SHEET_COLUMNS:
+            raise refuse("too_large", f"a sheet has {MAX_SHEET_COLUMNS:,} columns at most.")
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
         reference = _REFERENCE.fullmatch(attributes.get("r", ""))
@@ -542,6 +561,11 @@ def _local(name: str) -> str:
         if name.startswith(namespace):
             return name[len(namespace) :]
     return name[len(_PACKAGE) :] if name.startswith(_PACKAGE) else name
+
+
+def _is_hidden(attributes: dict[str, str]) -> bool:
+    """Whether a row or columns are not shown: by hand or by a filter (ECMA-376, 18.3.1.13 and 18.3.1.73)."""
+    return attributes.get("hidden") in ("1", "true")
 
 
 def _column_of(letters: str) -> int:

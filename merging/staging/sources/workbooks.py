@@ -84,6 +84,7 @@ def open_workbook(path: Path, targets: Targets, problems: Problems, blanks: Blan
                 line_of.extend(line for line, _ in chunk)
             last = line_of[-1] if line_of else header_line
             _note_merged(book, header_line, last, len(names), problems)
+            warnings.extend(_said_of_hidden(book, header_line, names))
 
     def lines(ordinals: set[int]) -> dict[int, int]:
         return {ordinal: line_of[ordinal] for ordinal in ordinals if ordinal < len(line_of)}
@@ -417,6 +418,22 @@ def _span(serial: Decimal) -> timedelta:
     microseconds = int((serial * 86_400_000_000).to_integral_value())
     whole = (microseconds + 500) // 1000 * 1000
     return timedelta(microseconds=whole if abs(microseconds - whole) <= 5 else microseconds)
+
+
+def _said_of_hidden(book: Workbook, header_line: int, names: list[str]) -> Iterator[str]:
+    """Who filtered a sheet may take what is shown for what is proposed."""
+    rows = sum(row > header_line for row in book.hidden_rows)
+    if rows:
+        number = "1 row" if rows == 1 else f"{rows:,} rows"
+        verb = "was" if rows == 1 else "were"
+        yield f"The sheet hides {number} by a filter or by hand, which {verb} read like all others."
+    columns = [
+        shown(name) for place, name in enumerate(names) if any(place in one for one in book.hidden_columns)
+    ]
+    if columns:
+        listed = ", ".join(columns[:10]) + (" and others" if len(columns) > 10 else "")
+        what, verb = ("column", "was") if len(columns) == 1 else ("columns", "were")
+        yield f"The sheet hides the {what} {listed}, which {verb} read like all others."
 
 
 def _note_merged(book: Workbook, first: int, last: int, width: int, problems: Problems) -> None:

@@ -29,6 +29,14 @@ class Token(AbstractAuthToken):
         help_text="The agent that acts with it in its person's name; empty for people's own programs.",
     )
     last_used_at = models.DateTimeField(null=True, blank=True)
+    replaces = models.OneToOneField(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="replaced_by",
+        help_text="The token in whose place it was made; each has one in its place at most.",
+    )
 
     class Meta(AbstractAuthToken.Meta):
         abstract = False

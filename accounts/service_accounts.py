@@ -123,7 +123,11 @@ def make_token(
 
 
 def rotate_token(*, actor: User, account: ServiceAccount, number: object) -> tuple[Token, str]:
-    """Another token in the place of one, like it; the one before goes on for a day. Raises ``NotFound``."""
+    """Another token in the place of one, like it; the one before goes on for a day.
+
+    Raises ``NotFound``, and ``InvalidInput`` where one has another in its place already: of two who rotate it at once
+    one makes a token, and nobody's stays behind.
+    """
     _require_manager(actor, account.project)
     with transaction.atomic():
         # The account first, as whoever ends its access locks it.
@@ -131,9 +135,15 @@ def rotate_token(*, actor: User, account: ServiceAccount, number: object) -> tup
         before = locked(Token.objects.filter(user=account.user, number=number)).first()
         if before is None:
             raise NotFound("The service account has no such token.")
+        after = Token.objects.filter(replaces=before).first()
+        if after is not None:
+            raise InvalidInput(
+                f"This token was rotated already: the token {after.number} is in its place. Rotate that one if nobody "
+                "has kept its key."
+            )
         end = timezone.now() + OVERLAP
         days = tokens.USUAL_DAYS if before.expiry is None else (before.expiry - before.created).days
-        made = make_token(
+        made, key = make_token(
             actor=actor,
             account=account,
             name=before.name,
@@ -142,7 +152,9 @@ def rotate_token(*, actor: User, account: ServiceAccount, number: object) -> tup
             agent=before.agent,
         )
         Token.objects.filter(pk=before.pk).filter(Q(expiry=None) | Q(expiry__gt=end)).update(expiry=end)
-    return made
+        made.replaces = before
+        made.save(update_fields=["replaces"])
+    return made, key
 
 
 def revoke_token(*, actor: User, account: ServiceAccount, number: object) -> None:

@@ -103,6 +103,26 @@ def test_a_token_is_rotated_both_open_for_a_day_and_all_end_with_the_account(
         service_accounts.make_token(actor=owner, account=ServiceAccount.objects.get(), name="again")
 
 
+def test_a_token_has_one_in_its_place_at_most(owner: User, nightly: ServiceAccount) -> None:
+    first, _ = service_accounts.make_token(actor=owner, account=nightly, scopes=[Scope.READ], days=30)
+    second, _ = service_accounts.rotate_token(actor=owner, account=nightly, number=first.number)
+    path = f"/api/v1/service_accounts/{nightly.pk}/tokens/{first.number}/rotate"
+    answer = client_of(owner).post(path)
+    assert problem(answer) == (422, "invalid")
+    assert f"the token {second.number} is in its place" in answer.json()["message"]
+    assert Token.objects.filter(user=nightly.user).count() == 2
+    browser = Client()
+    browser.force_login(owner)
+    page = reverse("service_account", args=[nightly.pk])
+    told = browser.post(f"{page}tokens/{first.number}/rotate/", follow=True).content.decode()
+    assert "This token was rotated already" in told
+    assert told.count("/rotate/") == 1
+    third, _ = service_accounts.rotate_token(actor=owner, account=nightly, number=second.number)
+    assert third.replaces == second
+    service_accounts.revoke_token(actor=owner, account=nightly, number=second.number)
+    assert Token.objects.get(pk=third.pk).replaces is None
+
+
 def test_nobody_signs_in_as_one_and_no_person_is_called_so(nightly: ServiceAccount) -> None:
     nightly.user.set_password("headgate-demo")
     nightly.user.save()

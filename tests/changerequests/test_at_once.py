@@ -20,7 +20,7 @@ from django.db import IntegrityError, connection, transaction
 
 import merging
 from accounts import access, invitations, service_accounts
-from accounts.models import Invitation
+from accounts.models import Invitation, Token
 from accounts.scopes import Scope
 from accounts.tokens import make_token
 from changerequests.models import ChangeRequest
@@ -281,3 +281,9 @@ def test_nobody_waits_for_somebody_who_waits_for_them(tmp_path: Path) -> None:
             if told:
                 circles[one, other] = told
     assert circles == {}
+
+
+def test_of_two_who_rotate_a_token_at_once_one_makes_another(tmp_path: Path) -> None:
+    world, rotate = World(tmp_path), DEEDS["a token is rotated"]
+    assert what_became_of(world, (rotate, rotate)) == []
+    assert Token.objects.filter(user=world.account.user).count() == 2

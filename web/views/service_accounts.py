@@ -88,7 +88,11 @@ def make_service_token(request: HttpRequest, service_account_id: int) -> HttpRes
 def rotate_service_token(request: HttpRequest, service_account_id: int, number: UUID) -> HttpResponse:
     """Another token in the place of one, which goes on for a day."""
     account = _managed(request, service_account_id)
-    made, key = service_accounts.rotate_token(actor=person(request), account=account, number=number)
+    try:
+        made, key = service_accounts.rotate_token(actor=person(request), account=account, number=number)
+    except InvalidInput as error:
+        messages.error(request, error.message)
+        return HttpResponseRedirect(reverse("service_account", args=[account.pk]))
     return _page(request, account, new_token=made, new_token_key=key, rotated=True)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
 import merging
@@ -149,16 +149,12 @@ def keep_words(*, preview_id: int, actor: User, words: Words) -> Preview:
 
 
 def _received(preview: Preview, content: uploads.Content) -> Preview:
-    folder = preview_folder(preview)
-    try:
-        uploads.keep_file_of(content, folder)
-        with transaction.atomic():
-            _require_room_for(preview.asked_by)
-            preview.save()
-            queue.ring_for_preview_on_commit(preview.pk)
-    except BaseException:
-        storage.discard(folder)
-        raise
+    def save() -> None:
+        _require_room_for(preview.asked_by)
+        preview.save()
+        queue.ring_for_preview_on_commit(preview.pk)
+
+    uploads.save_with_file(content, preview_folder(preview), save)
     surplus = Preview.objects.filter(asked_by=preview.asked_by).order_by("-pk")[MOST_KEPT:]
     for old in surplus:
         _forget(old)

@@ -6,7 +6,7 @@ The rows are read elsewhere: ``services/staging.py`` is what a worker does.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,21 +190,35 @@ def _received(upload: Upload, content: Content, then: Then) -> Upload:
         upload.preview = content
     describe(upload, content)
     upload.follow_up, upload.follow_up_message = then.follow_up, storable(then.message.strip())
-    folder = upload_folder(upload)
+
+    def save() -> None:
+        if upload.made_request:
+            upload.change_request = draft_for(upload, upload.uploaded_by)
+        upload.agent = acting_agent()
+        upload.save()
+        if isinstance(content, ReceivedFile) and content.tray is not None:
+            Edits.objects.filter(pk=content.tray.pk).update(upload=upload)
+        queue.ring_for_upload_on_commit(upload.pk)
+
+    save_with_file(content, upload_folder(upload), save)
+    return upload
+
+
+def save_with_file(content: Content, folder: str, save: Callable[[], None]) -> None:
+    """Keep the file of the content in a folder, and in a transaction what ``save`` writes of it: both or nothing.
+
+    Once the database is asked to commit, the file stays: where its answer is lost, the rows may be there. A file that
+    has none is removed later. Raises as ``keep_file_of`` and ``save`` do.
+    """
+    is_saved = False
     try:
         keep_file_of(content, folder)
         with transaction.atomic():
-            if upload.made_request:
-                upload.change_request = draft_for(upload, upload.uploaded_by)
-            upload.agent = acting_agent()
-            upload.save()
-            if isinstance(content, ReceivedFile) and content.tray is not None:
-                Edits.objects.filter(pk=content.tray.pk).update(upload=upload)
-            queue.ring_for_upload_on_commit(upload.pk)
-    except BaseException:
-        storage.discard(folder)
-        raise
-    return upload
+            save()
+            is_saved = True
+    finally:
+        if not is_saved:
+            storage.discard(folder)
 
 
 def received_with(key: str, *, dataset: Dataset, sender: User) -> Upload | None:

@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 import merging
 from audit.selectors import event_count, events_called
 from changerequests import queue
 from changerequests.errors import InvalidTransition, NothingToChange, UploadEnded
-from changerequests.models import ChangeRequest, Upload
-from changerequests.services import reading, retention, staging, storage, uploads
+from changerequests.models import ChangeRequest, Preview, Upload
+from changerequests.services import previews, reading, retention, staging, storage, uploads
 from changerequests.services.vouched import bent_rows
 from changerequests.states import UploadPhase, UploadState, UploadStatus
 from datasets import leases, work
+from datasets.durable_work import WorkStatus
 from datasets.errors import Forbidden, InvalidInput, NotFound
 from datasets.models import Dataset
 from datasets.roles import Role
@@ -105,6 +106,38 @@ def test_a_received_file_survives_the_one_it_was_received_as(
     upload = receive()
     (tmp_path / "rows.csv").unlink()
     assert stage(upload).state == UploadState.STAGED
+
+
+@pytest.fixture
+def unheard(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Do something whose commit takes place and whose answer is lost."""
+    commit = connection.commit
+
+    def lost() -> None:
+        commit()
+        raise OperationalError("server closed the connection unexpectedly")
+
+    def done(deed: Callable[..., object], **named: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(connection, "commit", lost)
+            with pytest.raises(OperationalError):
+                deed(**named)
+
+    return done
+
+
+@pytest.mark.both_databases
+@pytest.mark.django_db(transaction=True)
+def test_a_file_whose_rows_may_be_there_stays(
+    unheard: Callable[..., None], deaf_staging: None, pending: ChangeRequest, tmp_path: Path
+) -> None:
+    content, author = content_of(tmp_path), pending.author
+    unheard(uploads.receive, change_request_id=pending.pk, actor=author, content=content)
+    unheard(previews.look, dataset=pending.dataset, actor=author, content=content, change_request=pending)
+    assert stage(Upload.objects.latest("pk")).status == UploadStatus.STAGED
+    looked_at = previews.look_at(preview_id=Preview.objects.get().pk, worker="worker")
+    assert looked_at is not None
+    assert looked_at.status == WorkStatus.SUCCEEDED
 
 
 def test_what_may_not_be_uploaded_is_not_received(

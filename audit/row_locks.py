@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from django.db import connection
-from django.db.models import Model, QuerySet
+from django.db.models import ManyToOneRel, Model, QuerySet
 from django.db.transaction import TransactionManagementError
 
 Row = TypeVar("Row", bound=Model)
@@ -31,5 +31,7 @@ def lock_what_goes_with(row: Model) -> None:
 
     The row itself goes after that, last of all: who refers to it waits then for somebody who waits for nobody.
     """
-    for relation in row._meta.related_objects:
-        list(locked(relation.related_model._default_manager.filter(**{relation.field.name: row})))
+    # Relations without a name backwards are none of its ``related_objects``.
+    for relation in row._meta.get_fields(include_hidden=True):
+        if isinstance(relation, ManyToOneRel):
+            list(locked(relation.related_model._base_manager.filter(**{relation.field.name: row})))

@@ -6,6 +6,7 @@ for each other, on SQLite whole transactions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,12 +18,15 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Model
+from django.test.utils import CaptureQueriesContext
 
 import merging
 from accounts import access, invitations, service_accounts
 from accounts.models import Invitation, Token
 from accounts.scopes import Scope
 from accounts.tokens import make_token
+from audit.row_locks import lock_what_goes_with
 from changerequests.models import ChangeRequest
 from changerequests.services import previews, proposals, reviews, saved_views, uploads
 from changerequests.services.erasing import erase_person
@@ -55,6 +59,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 #: How long one waits for the other, who may wait for it.
 IN_STEP = 0.1
 LOCKS = ("INSERT", "UPDATE", "DELETE")
+CHANGES = re.compile(r'(?:UPDATE|DELETE FROM) "(\w+)"')
+LOOKS = re.compile(r'^SELECT .* FROM "(\w+)"')
 
 
 class World:
@@ -287,3 +293,25 @@ def test_of_two_who_rotate_a_token_at_once_one_makes_another(tmp_path: Path) -> 
     world, rotate = World(tmp_path), DEEDS["a token is rotated"]
     assert what_became_of(world, (rotate, rotate)) == []
     assert Token.objects.filter(user=world.account.user).count() == 2
+
+
+def test_what_goes_with_a_row_is_locked_before_it_goes(tmp_path: Path) -> None:
+    """Else whoever has begun with it waits for the trail of the removal, which waits for them."""
+    world = World(tmp_path)
+    service_accounts.create(actor=world.owner, name=f"empty.{world.project.pk}", project=world.empty)
+    unused = connections.create_connection(actor=None, name="unused", root=str(tmp_path / "unused"))
+    prefix = connections.allow_prefix(actor=None, name="unused", project=world.project.slug)
+    going: dict[Model, set[Model]] = {
+        world.empty: {world.webhook, Invitation.objects.get(project=world.empty)},
+        unused: {prefix},
+    }
+    for row, with_it in going.items():
+        with transaction.atomic():
+            with CaptureQueriesContext(connection) as locking:
+                lock_what_goes_with(row)
+            with CaptureQueriesContext(connection) as removing:
+                row.delete()
+        changed = {found[1] for one in removing if (found := CHANGES.match(one["sql"]))}
+        locked = {found[1] for one in locking if (found := LOOKS.search(one["sql"]))}
+        assert {one._meta.db_table for one in with_it} < changed
+        assert changed - locked == {row._meta.db_table}

@@ -69,6 +69,7 @@ class World:
     """
 
     def __init__(self, folder: Path) -> None:
+        Invitation.objects.all().delete()  # those of the worlds before: so many may not be open
         self.dataset: Dataset = DatasetFactory.create()
         self.project = self.dataset.project
         self.owner: User = person_with(Role.OWNER, self.dataset)

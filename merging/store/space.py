@@ -18,6 +18,8 @@ _WORDS = (
     "storagefull",
     "max_temp_directory_size",
 )
+#: What SQLite calls it where the file with the index of its write-ahead log finds no room.
+_OF_SQLITE = "SQLITE_IOERR_SHMSIZE"
 
 
 def says_disk_is_full(error: BaseException) -> bool:
@@ -27,6 +29,8 @@ def says_disk_is_full(error: BaseException) -> bool:
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
         if isinstance(cause, StorageFull) or (isinstance(cause, OSError) and cause.errno in _FULL):
+            return True
+        if getattr(cause, "sqlite_errorname", "") == _OF_SQLITE:
             return True
         if any(words in str(cause).lower() for words in _WORDS):
             return True

@@ -7,6 +7,8 @@ operating system is put in.
 import contextlib
 import errno
 import os
+import resource
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,6 +130,22 @@ def test_a_full_disk_is_told_from_other_failures(error: Exception, full: bool) -
     with pytest.raises(merging.MergeFailed) as raised:
         raise merging.MergeFailed("It failed.") from error
     assert says_disk_is_full(raised.value) is full
+
+
+def test_a_database_whose_log_finds_no_room_for_its_index_says_so(tmp_path: Path) -> None:
+    """SQLite says so as "disk I/O error", to whoever opens a database with a write-ahead log first."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "one.sqlite3")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE t(x)")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with contextlib.closing(sqlite3.connect(tmp_path / "one.sqlite3")) as database:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, before[1]))
+        try:
+            with pytest.raises(sqlite3.OperationalError, match="disk I/O error") as raised:
+                database.execute("SELECT * FROM t")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert says_disk_is_full(raised.value)
 
 
 def test_other_failures_pass_unchanged() -> None:

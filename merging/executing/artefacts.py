@@ -151,28 +151,34 @@ def _validation_json(report: ValidationReport) -> dict[str, Any]:
 
 
 def _diff_sql(plan: MergePlan) -> str:
+    """The entries of all rows, in the order of the rows and in each of the table's columns."""
+    if plan.alignment.conflicts:
+        raise MergeFailed("A plan with schema conflicts has no diff.")
     keys = ", ".join(
         f"k{place} AS {quote('key_' + name)}" for place, name in enumerate(plan.staged.primary_keys)
     )
-    if plan.alignment.conflicts:
-        raise MergeFailed("A plan with schema conflicts has no diff.")
-    parts = [
-        f'SELECT n, action AS operation, {keys}, NULL::VARCHAR AS "column", NULL::VARCHAR AS old, '
-        "NULL::VARCHAR AS new FROM merged WHERE action <> 'update'"
-    ]
+    # Lists side by side in one look at the rows: to look for the cells of each column alone is planned, and held, in
+    # the square of their number.
+    names, olds, news = ["NULL::VARCHAR"], ["NULL::VARCHAR"], ["NULL::VARCHAR"]
+    holds = ["action <> 'update'"]
     for column in plan.alignment.values:
         updated = plan.updates(column)
         if updated is None or column.name not in plan.cells_updated:
-            continue  # one leg for each column that changes somewhere, whatever the table's width
+            continue  # an entry for each column that changes somewhere, whatever the table's width
         position = column.position
         old, new = f"c{position}", f"m{position}"
         if not is_text(column.type):
             old, new = f"{old}::VARCHAR", f"{new}::VARCHAR"
-        parts.append(
-            f"SELECT n, action, {keys}, {literal(column.name)}, {old}, {new} "
-            f"FROM merged WHERE action = 'update' AND {updated}"
-        )
-    return f"SELECT * EXCLUDE (n) FROM ({' UNION ALL '.join(parts)}) ORDER BY n"
+        changes = f"action = 'update' AND {updated}"
+        names.append(literal(column.name))
+        olds.append(f"CASE WHEN {changes} THEN {old} END")
+        news.append(f"CASE WHEN {changes} THEN {new} END")
+        holds.append(changes)
+    listed = ", ".join(
+        f'unnest([{", ".join(cells)}]) AS "{name}"'
+        for name, cells in (("column", names), ("old", olds), ("new", news), ("holds", holds))
+    )
+    return f"SELECT * EXCLUDE (holds) FROM (SELECT action AS operation, {keys}, {listed} FROM merged) WHERE holds"
 
 
 def _images_sql(plan: MergePlan) -> str:

@@ -26,7 +26,9 @@ FEW, MANY = 100, 400
 #: As many times as many columns, and a little for what is longer in the names of many.
 MOST = MANY / FEW * 1.15
 #: What is planned for its rows; the plan of anything else has no text.
-_ROWS = re.compile(r"(?:INSERT INTO \w+ )?((?:SELECT|FROM|WITH)\b.*)", re.DOTALL)
+_ROWS = re.compile(
+    r"(?:INSERT INTO \w+ |COPY \()?((?:SELECT|FROM|WITH)\b.*?)(?:\) TO '[^']*' \([^']*\))?", re.DOTALL
+)
 
 
 class Noted:
@@ -129,6 +131,28 @@ def test_pages_grow_as_columns(tmp_path: Path, what: str) -> None:
                 assert compared.page().total == 3
 
         return counted({"plan": plan, "page": page, "versions": versions}[what])
+
+    assert_grows_as_columns(measured)
+
+
+@pytest.mark.parametrize("what", ["merge", "revert"])
+def test_merging_grows_as_columns(tmp_path: Path, what: str) -> None:
+    def measured(columns: int) -> Counter[str]:
+        before, after = wide(columns, 0), wide(columns, 1)
+        world = World(tmp_path / str(columns), STRATEGIES[0], schema=before.schema, rows=before.to_pylist())
+        staged = world.stage(after.to_pylist())
+
+        def merge() -> None:
+            assert len(world.merge(staged).cells_updated) == columns
+
+        def revert() -> None:
+            back = merging.invert(world.uri, str(done.artefacts), ["id"], str(world.folder / "back"))
+            assert len(world.merge(back, "CR-2").cells_updated) == columns
+
+        if what == "merge":
+            return counted(merge)
+        done = world.merge(staged)
+        return counted(revert)
 
     assert_grows_as_columns(measured)
 

@@ -22,7 +22,7 @@ from django.db import connections
 
 from datasets.errors import DomainError
 from notifications.streams.callers import Caller
-from notifications.streams.news import StreamEntry, StreamNews, entries_of, frames
+from notifications.streams.news import StreamEntry, StreamNews, entries_of, frames, heads_of
 
 logger = structlog.get_logger(__name__)
 
@@ -165,18 +165,21 @@ def _look_for(here: Mapping[Listener, Known]) -> dict[Listener, Heard]:
 def look_for(here: Mapping[Listener, Known], *, now: float) -> dict[Listener, Heard]:
     """What is new for listeners that were told up to numbers and judged at a time: those alone that something is new
     for, or that are to be judged again.
+
+    Who was told more than there is listens across a restore of the database, and goes on from what it has now.
     """
+    heads = heads_of({news for told, _ in here.values() for news in told})
     lowest: dict[StreamNews, int] = {}
     for told, _ in here.values():
         for news, number in told.items():
-            lowest[news] = min(number, lowest.get(news, number))
-    new = entries_of(lowest)
+            lowest[news] = min(number, heads[news], lowest.get(news, number))
+    new = entries_of(lowest, heads)
     may = _Permissions()
     found = {}
     for listener, (told, judged_at) in here.items():
         entries: list[StreamEntry] = []
-        until = dict(told)
-        for news, number in told.items():
+        until = {news: min(number, heads[news]) for news, number in told.items()}
+        for news, number in [*until.items()]:
             more, reached = new.get(news, ([], number))
             entries += [entry for entry in more if entry.number > number]
             until[news] = max(reached, number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
@@ -154,36 +154,52 @@ StreamNews = RequestNews | InboxNews | DatasetNews
 Found = dict[StreamNews, tuple[list[StreamEntry], int]]
 
 
-def entries_of(seen: Mapping[StreamNews, int]) -> Found:
-    """What is new since the numbers up to which each was told, and how far that is; those alone that are behind."""
+def heads_of(news: Collection[StreamNews]) -> dict[StreamNews, int]:
+    """The number of the newest of each. Two queries at most."""
+    inboxes = [one for one in news if isinstance(one, InboxNews)]
+    chains = {one: dataset_stream(one.dataset) for one in news if not isinstance(one, InboxNews)}
+    heads = trail.heads_of(set(chains.values())) if chains else {}
+    newest = inboxes[0].newest() if inboxes else 0
+    return {
+        **{one: heads.get(stream, 0) for one, stream in chains.items()},
+        **dict.fromkeys(inboxes, newest),
+    }
+
+
+def entries_of(seen: Mapping[StreamNews, int], heads: Mapping[StreamNews, int]) -> Found:
+    """What is new since the numbers up to which each was told, and how far that is; those alone that are behind their
+    ``heads``.
+    """
+    seen = {news: number for news, number in seen.items() if number < heads[news]}
     requests = {news: number for news, number in seen.items() if isinstance(news, RequestNews)}
     inboxes = {news: number for news, number in seen.items() if isinstance(news, InboxNews)}
     datasets = {news: number for news, number in seen.items() if isinstance(news, DatasetNews)}
-    return {**entries_of_requests(requests), **entries_of_inboxes(inboxes), **entries_of_datasets(datasets)}
+    return {
+        **entries_of_requests(requests, heads),
+        **entries_of_inboxes(inboxes, heads),
+        **entries_of_datasets(datasets, heads),
+    }
 
 
-def entries_of_inboxes(seen: Mapping[InboxNews, int]) -> Found:
-    """What came into inboxes since the numbers up to which each was told, and how far that is.
+def entries_of_inboxes(seen: Mapping[InboxNews, int], heads: Mapping[StreamNews, int]) -> Found:
+    """What came into inboxes that are behind since the numbers up to which each was told, and how far that is.
 
-    One query for the number of the newest, mostly one for whom it concerns, and some for each of those.
+    Mostly one query for whom it concerns, and some for each of those.
     """
-    newest = next(iter(seen)).newest() if seen else 0
-    behind: dict[int, set[int]] = {}  # people by how far they were told: nearly all as far as the last look
+    behind: dict[tuple[int, int], set[int]] = {}  # people by how far they were told: nearly all alike
     for news, number in seen.items():
-        if number < newest:
-            behind.setdefault(number, set()).add(news.person)
+        behind.setdefault((number, heads[news]), set()).add(news.person)
     told: set[int] = set()
-    for number, people in behind.items():
+    for (number, newest), people in behind.items():
         new = Notification.objects.filter(person__in=people, pk__gt=number, pk__lte=newest)
         told |= set(new.order_by().values_list("person", flat=True).distinct())
     accounts = User.objects.in_bulk(told)
-    found: Found = {}
-    for news, number in seen.items():
-        if news.person in accounts:
-            found[news] = _entries_for(accounts[news.person], number, newest)
-        elif number < newest:
-            found[news] = ([], newest)
-    return found
+    return {
+        news: _entries_for(accounts[news.person], number, heads[news])
+        if news.person in accounts
+        else ([], heads[news])
+        for news, number in seen.items()
+    }
 
 
 def _entries_for(person: User, after: int, newest: int) -> tuple[list[StreamEntry], int]:
@@ -215,30 +231,24 @@ def _message(notification: Notification, unread: int) -> Mapping[str, Any]:
     }
 
 
-def entries_of_datasets(seen: Mapping[DatasetNews, int]) -> Found:
-    """Which datasets something happened in since the numbers up to which each was told. One query."""
-    chains = {dataset_stream(news.dataset): news for news in seen}
-    heads = trail.heads_of(chains) if chains else {}
+def entries_of_datasets(seen: Mapping[DatasetNews, int], heads: Mapping[StreamNews, int]) -> Found:
+    """Which datasets something happened in: those that are behind. No query."""
     return {
-        chains[stream]: ([StreamEntry(head, "dataset", {"sequence": head})], head)
-        for stream, head in heads.items()
-        if seen[chains[stream]] < head
+        news: ([StreamEntry(heads[news], "dataset", {"sequence": heads[news]})], heads[news]) for news in seen
     }
 
 
-def entries_of_requests(seen: Mapping[RequestNews, int]) -> Found:
-    """What happened to requests since the numbers up to which each was told, and how far that is.
+def entries_of_requests(seen: Mapping[RequestNews, int], heads: Mapping[StreamNews, int]) -> Found:
+    """What happened to requests that are behind since the numbers up to which each was told, and how far that is.
 
-    One query for the heads of all their chains, and one for each chain that grew.
+    One query for each chain.
     """
-    by_chain: dict[str, list[RequestNews]] = {}
-    for news in seen:
-        by_chain.setdefault(dataset_stream(news.dataset), []).append(news)
+    by_chain: dict[str, dict[RequestNews, int]] = {}
+    for news, number in seen.items():
+        by_chain.setdefault(dataset_stream(news.dataset), {})[news] = number
     found: Found = {}
-    for stream, head in trail.heads_of(by_chain).items():
-        behind = [news for news in by_chain[stream] if seen[news] < head]
-        if behind:
-            found |= _entries_in(stream, head, {news: seen[news] for news in behind})
+    for stream, behind in by_chain.items():
+        found |= _entries_in(stream, heads[next(iter(behind))], behind)
     return found
 
 

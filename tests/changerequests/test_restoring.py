@@ -17,6 +17,7 @@ from django.db import connection, connections
 from django.urls import reverse
 
 import merging
+from accounts.tokens import make_token
 from audit.models import Event
 from audit.services import anchor_chains, dataset_stream, verify
 from changerequests.models import ChangeRequest, Comment, MergeRun
@@ -29,7 +30,18 @@ from notifications.documents import document_of
 from notifications.models import Notification
 from notifications.news import news_of
 from notifications.services.dispatching import dispatch
-from notifications.streams.news import InboxNews, LastRead, RequestNews, entries_of, frames
+from notifications.streams.callers import TokenCaller
+from notifications.streams.hub import Listener, look_for
+from notifications.streams.news import (
+    DatasetNews,
+    InboxNews,
+    LastRead,
+    RequestNews,
+    StreamNews,
+    entries_of,
+    frames,
+    heads_of,
+)
 from tests import kept
 from tests.factories import (
     ChangeRequestFactory,
@@ -248,7 +260,8 @@ def test_fd3_a_listener_who_returns_hears_what_happened_since(
 
     def heard(news: RequestNews | InboxNews, last: LastRead | None) -> tuple[list[Any], LastRead | None]:
         """The texts that a listener is told after what it read last, and what that is then."""
-        told, _ = entries_of({news: news.heard_until(last) if last else 0}).get(news, ([], 0))
+        seen: dict[StreamNews, int] = {news: news.heard_until(last) if last else 0}
+        told, _ = entries_of(seen, heads_of(seen)).get(news, ([], 0))
         numbers = [
             entry.document.get("sequence") or Notification.objects.get(pk=entry.number).event.sequence
             for entry in told
@@ -286,6 +299,39 @@ def test_fd3_a_listener_who_returns_hears_what_happened_since(
             assert texts == list(after)
             assert heard(news, last[news])[0] == []
         backup.restore()
+
+
+def test_fd3_a_listener_who_stays_hears_what_happens_after(
+    dataset: Dataset, owner: User, backup: Backup
+) -> None:
+    def happens(body: str) -> None:
+        reviews.comment(change_request_id=request.pk, actor=writer, body=body)
+        dispatch()
+
+    def hears() -> list[str]:
+        heard = look_for({listener: (listener.told, now)}, now=now).get(listener)
+        if heard is None:
+            return []
+        listener.told = heard.told
+        return re.findall(r"event: (\S+)", heard.content.decode())
+
+    writer = person_with(Role.CONTRIBUTOR, dataset)
+    request = ChangeRequestFactory.create(dataset=dataset, author=owner, csv="tailnum,seats\nN1,1\n")
+    happens("before")
+    backup.take()
+    news = (DatasetNews(dataset.pk), InboxNews(owner.pk), RequestNews(dataset.pk, request.cr_id))
+    caller, now = TokenCaller(owner.pk, make_token(owner=owner)[0].pk), 0.0
+    listener = Listener(caller, {one: one.newest() for one in news})
+    for body in ("lost", "lost, too"):
+        happens(body)
+    assert set(hears()) == {"dataset", "notification", "change_request"}
+    backup.restore()
+    caller = TokenCaller(owner.pk, make_token(owner=owner)[0].pk)
+    listener = Listener(caller, listener.told)
+    assert hears() == []
+    happens("new")
+    assert set(hears()) == {"dataset", "notification", "change_request"}
+    assert hears() == []
 
 
 def test_fd3_numbers_are_moved_past_those_that_were_given(

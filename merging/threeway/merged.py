@@ -18,7 +18,7 @@ from merging.sql.quoting import column_sql
 from merging.sql.session import Session
 from merging.staging.staged import Staged
 from merging.threeway.alignment import Alignment, MergedColumn
-from merging.threeway.resolutions import ROW, Default, choices_of
+from merging.threeway.resolutions import ROW, Default, hold_choices
 from merging.threeway.sides import any_of, edits
 
 
@@ -135,6 +135,11 @@ def merge_rows(
             "ON r.n = j.n"
         )
         row_choice = "r.choice"
+    clashing = [column for column in alignment.columns if column.position in conflicted]
+    custom: frozenset[int] = frozenset()
+    if clashing:
+        custom = hold_choices(opened, clashing, resolutions, unresolved)
+        joins.append("LEFT JOIN choices x ON x.n = j.n")
     values = [f"{fills(column)} AS f{column.position}" for column in alignment.values if column.filled]
     for column in alignment.columns:
         if column.name in alignment.keys:
@@ -143,13 +148,14 @@ def merge_rows(
         if column.position in alike:
             values.append(f"{_alike_value(column)} AS v{column.position}")
             continue
-        alias = None
+        chosen = f"p{column.position}"
         if column.position in conflicted:
-            alias = f"x{column.position}"
-            joins.append(
-                f"LEFT JOIN {choices_of(opened, column, resolutions, unresolved)} {alias} ON {alias}.n = j.n"
+            own = f"WHEN 'custom' THEN x.v{column.position} " if column.position in custom else ""
+            chosen = (
+                f"CASE x.choices[{column.position}] WHEN 'current' THEN j.c{column.position} "
+                f"WHEN 'base' THEN j.b{column.position} {own}ELSE p{column.position} END"
             )
-        values.append(f"{_merged_value(column, alias, row_choice)} AS m{column.position}")
+        values.append(f"{_merged_value(column, chosen, row_choice)} AS m{column.position}")
     present = _present(row_choice, check=check)
     held = ["j.n", "j.file_index", "j.row_number", "j.here", f"{present} AS present", *values]
     others = [column for column in alignment.values if column.position not in alike]
@@ -182,20 +188,14 @@ def _alike_value(column: MergedColumn) -> str:
     )
 
 
-def _merged_value(column: MergedColumn, alias: str | None, row_choice: str) -> str:
-    """SQL of a cell's merged value."""
+def _merged_value(column: MergedColumn, chosen: str, row_choice: str) -> str:
+    """SQL of a cell's merged value; ``chosen`` stands where the content says something of the cell."""
     position = column.position
     current, base = f"j.c{position}", f"j.b{position}"
     filled = f"WHEN {fills(column)} THEN {column.filled} " if column.filled else ""
     if not column.staged:
         return f"CASE WHEN here THEN {current} {filled}ELSE {base} END"
     proposed = f"p{position}"
-    chosen = proposed
-    if alias is not None:
-        chosen = (
-            f"CASE {alias}.choice WHEN 'current' THEN {current} WHEN 'base' THEN {base} "
-            f"WHEN 'custom' THEN {alias}.value ELSE {proposed} END"
-        )
     kept = f"WHEN here AND {row_choice} = 'current' THEN {current} " if row_choice != "NULL" else ""
     return (
         f"CASE {filled}WHEN NOT here THEN {proposed} WHEN op = 'delete' THEN {current} {kept}"

@@ -101,28 +101,36 @@ def _refuse_illegal(opened: Session, resolutions: Sequence[Resolution]) -> None:
             )
 
 
-def choices_of(
-    opened: Session, column: MergedColumn, resolutions: Sequence[Resolution], unresolved: Default
-) -> str:
-    """A table of the choices made for a column's conflicts, custom values included."""
-    name = f"choices{column.position}"
+def hold_choices(
+    opened: Session, columns: Sequence[MergedColumn], resolutions: Sequence[Resolution], unresolved: Default
+) -> frozenset[int]:
+    """Fill ``choices`` with what was chosen for the conflicts in cells of the columns, for each row that has any:
+    ``choices`` by the column's position, and ``v<i>``, the values of custom ones.
+
+    Returns the positions of the columns that have such values. Wide rows are joined once: with one join a column, each
+    would carry all the columns of the rows.
+    """
     picked = opened.connection.execute(
-        f"SELECT n, pick FROM conflicts WHERE col = {column.position} AND choice = 'custom'"
+        f"SELECT n, col, pick FROM conflicts WHERE col <> {ROW} AND choice = 'custom'"
     ).fetchall()
-    custom = [chosen_value(resolutions[pick], column) for _, pick in picked]
-    opened.connection.register(
-        f"{name}_given",
-        pa.table(
-            {"n": pa.array([n for n, _ in picked], pa.int64()), "value": arrow_values(custom, column.type)}
-        ),
+    places = {n: place for place, n in enumerate(dict.fromkeys(n for n, _, _ in picked))}
+    custom: dict[int, list[Any]] = {col: [None] * len(places) for col in {col for _, col, _ in picked}}
+    given = [column for column in columns if column.position in custom]
+    by_position = {column.position: column for column in given}
+    for n, col, pick in picked:
+        custom[col][places[n]] = chosen_value(resolutions[pick], by_position[col])
+    data = {f"v{column.position}": arrow_values(custom[column.position], column.type) for column in given}
+    opened.connection.register("given_values", pa.table({"n": pa.array(places, pa.int64()), **data}))
+    values = "".join(
+        f", g.v{column.position}::{duckdb_type(column.type)} AS v{column.position}" for column in given
     )
     opened.execute(
-        f"CREATE TEMP TABLE {name} AS SELECT c.n, coalesce(c.choice, '{unresolved}') AS choice, "
-        f"g.value::{duckdb_type(column.type)} AS value "
-        f"FROM conflicts c LEFT JOIN {name}_given g USING (n) WHERE c.col = {column.position}"
+        f"CREATE TEMP TABLE choices AS SELECT c.n, c.choices{values} FROM "
+        f"(SELECT n, map(list(col), list(coalesce(choice, '{unresolved}'))) AS choices FROM conflicts "
+        f"WHERE col <> {ROW} GROUP BY n) c LEFT JOIN given_values g ON g.n = c.n"
     )
-    opened.connection.unregister(f"{name}_given")
-    return name
+    opened.connection.unregister("given_values")
+    return frozenset(custom)
 
 
 def chosen_value(resolution: Resolution, column: MergedColumn) -> Any:

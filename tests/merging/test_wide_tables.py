@@ -60,6 +60,8 @@ class Noted:
     def _note(self, statement: str) -> None:
         self._counted["statements"] += 1
         self._counted["letters"] += len(statement)
+        if joins := statement.count(" JOIN "):
+            self._counted["joins"] += joins
         if found := _ROWS.fullmatch(statement):
             told = self._connection.execute(f"SELECT json_serialize_plan({literal(found[1])})").fetchall()
             self._counted["letters of plans"] += len(told[0][0])
@@ -80,12 +82,12 @@ def counted(act: Callable[[], None]) -> Counter[str]:
     return found
 
 
-KINDS: tuple[tuple[pa.DataType, Any, Any], ...] = (
-    (pa.string(), "a", "b"),
-    (pa.int64(), 1, 2),
-    (pa.float64(), 0.5, 1.5),
-    (pa.decimal128(20, 3), Decimal("1.500"), Decimal("2.500")),
-    (pa.timestamp("us", tz="UTC"), datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)),
+KINDS: tuple[tuple[pa.DataType, Any, Any, Any], ...] = (
+    (pa.string(), "a", "b", "c"),
+    (pa.int64(), 1, 2, 3),
+    (pa.float64(), 0.5, 1.5, 2.5),
+    (pa.decimal128(20, 3), Decimal("1.500"), Decimal("2.500"), Decimal("3.500")),
+    (pa.timestamp("us", tz="UTC"), *(datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3))),
 )
 
 
@@ -155,6 +157,39 @@ def test_merging_grows_as_columns(tmp_path: Path, what: str) -> None:
         return counted(revert)
 
     assert_grows_as_columns(measured)
+
+
+def test_rows_are_joined_with_what_was_chosen_once_however_many_columns_are_in_conflict(
+    tmp_path: Path,
+) -> None:
+    def measured(columns: int) -> Counter[str]:
+        before, proposed, current = (wide(columns, state) for state in (0, 1, 2))
+        world = World(tmp_path / str(columns), STRATEGIES[0], schema=before.schema, rows=before.to_pylist())
+        staged = world.stage(proposed.to_pylist())
+        world.set_current(current.to_pylist())
+        conflicts = list(world.plan(staged).conflicts)
+        assert len(conflicts) == 3 * columns
+        wanted: dict[Any, tuple[merging.Choice, Any]] = {
+            (1, "c0"): ("custom", "x"),
+            (2, "c1"): ("base", None),
+            (3, "c1"): ("current", None),
+        }
+        choices = []
+        for one in conflicts:
+            choice, value = wanted.get((one.key["id"], one.column), ("proposed", None))
+            choices.append(merging.Resolution(one.key, one.column, choice, value, one.inputs_digest))
+        expected = proposed.to_pylist()
+        expected[0]["c0"], expected[1]["c1"], expected[2]["c1"] = "x", 1, 3
+
+        def merge() -> None:
+            world.merge(staged, resolutions=choices)
+
+        found = counted(merge)
+        assert world.rows() == expected
+        return found
+
+    few, many = measured(FEW // 10), measured(MANY // 10)
+    assert many["joins"] == few["joins"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

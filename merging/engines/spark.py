@@ -26,6 +26,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,13 @@ _BROADCAST_UP_TO = 1 << 28  # bytes of keys that every executor may hold
 _ROWS_AT_ONCE = 100_000
 _SENT_AT_ONCE = 1 << 29  # bytes of rows that come
 _HELD_AT_ONCE = 64 << 20  # bytes of rows that were found
+#: Bytes of rows that one question answers with, if what is known of them holds: a fourth of what drivers take. What a
+#: row says of where it stands, how much larger cells are than in their files, and how much more is asked where they are
+#: smaller.
+_ANSWERED_AT_ONCE = 256 << 20
+_PLACE_BYTES = 128
+_PACKED = 3
+_GROWS = 4
 #: Files are named one by one where the table has so many times their bytes: for that their footers are read here.
 _LEAST_LEFT_OUT = 2
 _LONGEST_SAID = 400
@@ -195,22 +203,23 @@ class SparkConnectEngine:
     ) -> Rows:
         """See ``Engine``."""
         cells = ", ".join(f"{column_sql(name)} AS k{place}" for place, name in enumerate(keys.columns))
-        sought = self._opened.table(f"SELECT DISTINCT {cells} FROM {keys.sql}")
+        sought = self._opened.table(f"SELECT DISTINCT {cells} FROM {keys.sql} ORDER BY ALL")
         names = list(dict.fromkeys([*keys.columns, *columns]))
         if not len(sought) or (files is not None and not files):
             return self._hold(snapshot, names, columns, iter(()), None)
-        bounds = _bounds_of(dict(zip(keys.columns, sought.columns, strict=True)))
+        parts = _Portions(sought, snapshot, names)
 
-        def having_keys(placed: Any, functions: Any, session: Any) -> Any:
+        def having_keys(placed: Any, functions: Any, session: Any, part: pa.Table) -> Any:
+            bounds = _bounds_of(dict(zip(keys.columns, part.columns, strict=True)))
             placed = _between(placed, functions, names, bounds)
-            wanted = session.createDataFrame(sought)
+            wanted = session.createDataFrame(part)
             same = [placed[f"c{names.index(name)}"] == wanted[f"k{i}"] for i, name in enumerate(keys.columns)]
-            held_by_all = sought.nbytes <= _BROADCAST_UP_TO
+            held_by_all = part.nbytes <= _BROADCAST_UP_TO
             return placed.join(functions.broadcast(wanted) if held_by_all else wanted, same, "left_semi")
 
         named = self._named_files(snapshot, files, names)
         if named is not None:
-            with self._asked_of_files(snapshot, named, having_keys) as answers:
+            with self._asked_of_files(snapshot, named, having_keys, parts) as answers:
                 rows = self._hold(snapshot, names, columns, answers, named)
             drop_dead(self._opened.connection, snapshot, rows.sql)
             return replace(rows, number=self._opened.number(f"SELECT count(*) FROM {rows.sql}"))
@@ -218,13 +227,16 @@ class SparkConnectEngine:
         if _depends_on_session(snapshot, names):
             return DuckDBEngine(self._opened).rows_of(snapshot, keys, columns, files)
         numbered = _tells_row_numbers(snapshot)
+        places = _places(snapshot, files, len(sought))
 
-        def found(table: Any, functions: Any, session: Any) -> Any:
-            return having_keys(_placed(table, functions, names, numbered=numbered), functions, session)
+        def found(table: Any, functions: Any, session: Any, part: pa.Table) -> Any:
+            placed = _placed(table, functions, names, numbered=numbered, file=places.file)
+            return places.told(having_keys(placed, functions, session, part), functions, session)
 
-        with self._asked(snapshot, found) as answers:
-            rows = self._hold(snapshot, names, columns if numbered else names, answers, files)
+        with self._asked(snapshot, found, parts) as answers:
+            rows = self._hold(snapshot, names, columns if numbered else names, answers, places)
         rows = rows if numbered else self._numbered(snapshot, rows, keys, columns)
+        bounds = _bounds_of(dict(zip(keys.columns, sought.columns, strict=True)))
         return replace(rows, looked=files_between(snapshot, bounds))
 
     def _named_files(
@@ -272,7 +284,7 @@ class SparkConnectEngine:
 
     def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
         """See ``Engine``."""
-        sought = self._opened.table(f"SELECT DISTINCT file_index, row_number FROM {positions}")
+        sought = self._opened.table(f"SELECT DISTINCT file_index, row_number FROM {positions} ORDER BY ALL")
         if not len(sought):
             return self._hold(snapshot, columns, columns, iter(()), None)
         places = sought.column("file_index").to_numpy()
@@ -286,10 +298,11 @@ class SparkConnectEngine:
         if named is not None:
             asked = pa.table({"k0": pa.array(np.searchsorted(hit, places), pa.int32()), "k1": numbers})
 
-            def standing(placed: Any, functions: Any, session: Any) -> Any:
-                return _at(placed, asked, "f", functions, session)
+            def standing(placed: Any, functions: Any, session: Any, part: pa.Table) -> Any:
+                return _at(placed, part, "f", functions, session)
 
-            with self._asked_of_files(snapshot, named, standing) as answers:
+            parts = _Portions(asked, snapshot, columns)
+            with self._asked_of_files(snapshot, named, standing, parts) as answers:
                 rows = self._hold(snapshot, columns, columns, answers, named)
         elif _tells_rows(snapshot, columns) and all(map(PLAIN_NAME.fullmatch, names.values())):
             rows = self._rows_of_names_at(snapshot, positions, columns, names, places, numbers)
@@ -314,14 +327,16 @@ class SparkConnectEngine:
         is is looked at when the rows are here.
         """
         asked = pa.table({"k0": [names[int(place)] for place in places], "k1": numbers})
+        told = _places(snapshot, names, len(asked))
 
-        def found(table: Any, functions: Any, session: Any) -> Any:
+        def found(table: Any, functions: Any, session: Any, part: pa.Table) -> Any:
             named = table.metadataColumn("_metadata")["file_name"].alias("named")
-            placed = _placed(table, functions, columns, named, numbered=True)
-            return _at(placed, asked, "named", functions, session).drop("named")
+            placed = _placed(table, functions, columns, named, numbered=True, file=told.file)
+            rows = _at(placed, part, "named", functions, session).drop("named")
+            return told.told(rows, functions, session)
 
-        with self._asked(snapshot, found) as answers:
-            rows = self._hold(snapshot, columns, columns, answers, names)
+        with self._asked(snapshot, found, _Portions(asked, snapshot, columns)) as answers:
+            rows = self._hold(snapshot, columns, columns, answers, told)
         # Files of one name in two folders have rows of the same numbers.
         self._opened.execute(
             f"DELETE FROM {rows.sql} r WHERE NOT EXISTS (SELECT 1 FROM {positions} p "
@@ -596,21 +611,27 @@ class SparkConnectEngine:
 
     @contextlib.contextmanager
     def _asked(
-        self, snapshot: Snapshot, question: Callable[[Any, Any, Any], Any]
+        self, snapshot: Snapshot, question: Callable[..., Any], parts: _Portions | None = None
     ) -> Iterator[Iterator[pa.Table]]:
-        """The answers to a question about the table, as they come; left early, the operation ends on the cluster."""
+        """The answers to a question about the table, as they come; left early, the operation ends on the cluster. With
+        ``parts`` it is asked of each, which it takes at the end.
+        """
 
         def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
             uri = _address_there(snapshot.uri)
             table = session.read.format("delta").option("versionAsOf", snapshot.version).load(uri)
-            yield from _told(session, question(table, functions, session))
+            yield from _answers(session, parts, partial(question, table, functions, session))
 
         with self._working(snapshot, reading, "read") as answers:
             yield answers
 
     @contextlib.contextmanager
     def _asked_of_files(
-        self, snapshot: Snapshot, files: _NamedFiles, question: Callable[[Any, Any, Any], Any]
+        self,
+        snapshot: Snapshot,
+        files: _NamedFiles,
+        question: Callable[..., Any],
+        parts: _Portions | None = None,
     ) -> Iterator[Iterator[pa.Table]]:
         """The same about the rows that are stored in some files, told with their places among these."""
 
@@ -619,7 +640,7 @@ class SparkConnectEngine:
 
             configure(session, {})
             placed = files.plain.rows(session, functions, StructType.fromJson)
-            yield from _told(session, question(placed, functions, session))
+            yield from _answers(session, parts, partial(question, placed, functions, session))
 
         with self._working(snapshot, reading, "read") as answers:
             yield answers
@@ -663,6 +684,11 @@ class SparkConnectEngine:
         kind = _status(error)
         if kind in _REFUSED:
             return self._failure("It does not let Headgate in: look at its token and what that may do.")
+        if "spark.driver.maxResultSize" in said:
+            return self._failure(
+                "Its driver takes fewer bytes at a time than these rows are: whoever runs it says more with "
+                "spark.driver.maxResultSize (0 for any number)."
+            )
         if any(lost in said for lost in _LOST):
             return self._failure(
                 "It lost the session in the middle of the work, or somebody ended the work there.",
@@ -958,14 +984,21 @@ def _require_said(snapshot: Snapshot, columns: Sequence[str]) -> None:
         raise NotSaid("instants without a zone")
 
 
-def _placed(table: Any, functions: Any, columns: Sequence[str], *more: Any, numbered: bool) -> Any:
-    """Rows with where they stand (``f``, and ``r`` where they are numbered, else 0) and their columns (``c0``, …), by
-    names that nothing shadows.
+def _placed(
+    table: Any,
+    functions: Any,
+    columns: Sequence[str],
+    *more: Any,
+    numbered: bool,
+    file: str = "file_path",
+) -> Any:
+    """Rows with where they stand (``f``, what the metadata tell as ``file``, and ``r`` where they are numbered, else 0)
+    and their columns (``c0``, …), by names that nothing shadows.
     """
     stands = table.metadataColumn("_metadata")
     number = stands["row_index"] if numbered else functions.lit(0)
     cells = [functions.col(quoted(name)).alias(f"c{place}") for place, name in enumerate(columns)]
-    return table.select(stands["file_path"].alias("f"), number.alias("r"), *more, *cells)
+    return table.select(stands[file].alias("f"), number.alias("r"), *more, *cells)
 
 
 def _at(placed: Any, asked: pa.Table, file: str, functions: Any, session: Any) -> Any:
@@ -1066,6 +1099,8 @@ class _NamedFiles:
 class _FilesByPath:
     """Which file of a snapshot a path is that Spark tells; -1 for one that was not asked for, NULL for a stranger."""
 
+    file = "file_path"
+
     def __init__(self, snapshot: Snapshot, files: Collection[int] | None) -> None:
         self._asked = None if files is None else set(files)
         root = _plain(_address_there(snapshot.uri)).rstrip("/")
@@ -1073,6 +1108,10 @@ class _FilesByPath:
         for index, logged in enumerate(snapshot.files.column("path").to_pylist()):
             path = urllib.parse.unquote(logged)
             self._known[_plain(path if _WHOLE.match(path) else f"{root}/{path}")] = index
+
+    def told(self, rows: Any, *_: Any) -> Any:
+        """Rows as they are told."""
+        return rows
 
     def indexes(self, paths: pa.ChunkedArray) -> pa.Array:
         """The indexes in the snapshot."""
@@ -1086,7 +1125,80 @@ class _FilesByPath:
         return -1
 
 
-_Places = _NamedFiles | _FilesByPath
+class _FilesByName:
+    """The same where no two files have one name, and Spark is told the names: it tells a number for a path, which
+    would be most of a row.
+    """
+
+    file = "file_name"
+
+    def __init__(self, names: pa.Array, files: Collection[int] | None) -> None:
+        self._known = pa.table({"k": names, "i": pa.array(range(len(names)), pa.int32())})
+        self._asked = None if files is None else pa.array(list(files), pa.int32())
+
+    def told(self, rows: Any, functions: Any, session: Any) -> Any:
+        """Rows with the number of their file; NULL where it has none."""
+        known = functions.broadcast(session.createDataFrame(self._known))
+        return rows.join(known, rows["f"] == known["k"], "left").drop("f", "k").withColumnRenamed("i", "f")
+
+    def indexes(self, numbers: pa.ChunkedArray) -> pa.Array:
+        """The indexes in the snapshot."""
+        told = numbers.combine_chunks()
+        if self._asked is None:
+            return told
+        asked = pc.or_kleene(pc.is_in(told, value_set=self._asked), pc.is_null(told))
+        return pc.if_else(asked, told, -1)
+
+
+_Places = _NamedFiles | _FilesByPath | _FilesByName
+
+
+def _places(snapshot: Snapshot, files: Collection[int] | None, sought: int) -> _FilesByPath | _FilesByName:
+    """How Spark tells which file a row is of: so many rows are sought, and names of all files are sent with less."""
+    names = pc.replace_substring_regex(snapshot.files.column("path"), ".*/", "").combine_chunks()
+    plain = pc.match_substring_regex(names, f"^(?:{PLAIN_NAME.pattern})$")
+    if sought >= len(names) and pc.all(plain).as_py() and pc.count_distinct(names).as_py() == len(names):
+        return _FilesByName(names, files)
+    return _FilesByPath(snapshot, files)
+
+
+class _Portions:
+    """Rows that are sought in a table, as many at a time as a cluster answers at once: its driver takes no more of one
+    question than ``spark.driver.maxResultSize``, which is 1 GiB where nobody says otherwise. They come in order, so
+    that each portion has its own part of a table that is ordered so.
+    """
+
+    def __init__(self, sought: pa.Table, snapshot: Snapshot, columns: Sequence[str]) -> None:
+        self._sought = sought
+        rows = int(snapshot.files.numbers("records").sum())
+        types = [snapshot.schema.field(name).type for name in columns]
+        cells = sum(-(-one.bit_width // 8) for one in types if _has_width(one))
+        if not all(map(_has_width, types)) and rows:
+            cells += _PACKED * snapshot.size_bytes // rows
+        self._bytes = _PLACE_BYTES + cells
+
+    def told(self, session: Any, question: Callable[[pa.Table], Any]) -> Iterator[pa.Table]:
+        """The answers, as they come; how much they are decides how much is asked next."""
+        first = number = max(1, _ANSWERED_AT_ONCE // self._bytes)
+        done = 0
+        while done < len(self._sought):
+            part = self._sought.slice(done, number)
+            come = 0
+            for answer in _told(session, question(part)):
+                come += answer.nbytes
+                yield answer
+            done += len(part)
+            number = max(1, min(_GROWS * first, _ANSWERED_AT_ONCE * len(part) // max(1, come)))
+
+
+def _has_width(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind))
+
+
+def _answers(session: Any, parts: _Portions | None, question: Callable[..., Any]) -> Iterator[pa.Table]:
+    """The rows of a question as a whole, or for each part of what is sought."""
+    return _told(session, question()) if parts is None else parts.told(session, question)
+
 
 _WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 import merging
 from merging.delta import open_snapshot
-from merging.engines import Aggregates, Cluster, EngineChoice, Keys, TableReader
+from merging.engines import Aggregates, Cluster, EngineChoice, Keys, TableReader, spark
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
 from merging.store.stores import LocalStore
@@ -41,6 +43,7 @@ SETTINGS = {
     "spark.sql.parquet.fieldId.read.enabled": "true",
     "spark.sql.parquet.datetimeRebaseModeInRead": "LEGACY",
     "spark.sql.decimalOperations.allowPrecisionLoss": "false",
+    "spark.driver.maxResultSize": "1m",
 }
 
 
@@ -54,6 +57,10 @@ def port() -> Iterator[int]:
 def by_spark(port: int) -> Iterator[EngineChoice]:
     yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=300))
     merging.set_engines(lambda _: EngineChoice())
+
+
+def _always(choice: EngineChoice, _: str) -> EngineChoice:
+    return choice
 
 
 def rows(count: int, start: int = 0) -> pa.Table:
@@ -98,6 +105,39 @@ def test_whoever_asks_is_warned_of_nothing(
     merging.create_table(uri, rows(9))
     assert told(by_spark, uri)[0]
     assert [str(one.message) for one in recwarn] == []
+
+
+@pytest.mark.parametrize("vectors", ["true", "false"], ids=["vectors", "none"])
+def test_more_rows_than_the_driver_takes_at_once(
+    by_spark: EngineChoice, port: int, tmp_path: Path, vectors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of words whose length nobody knows: at the end of the table they are longer."""
+    uri = str(tmp_path / "table")
+    with connected(port) as session:
+        session.sql(
+            f"CREATE TABLE delta.`{uri}` USING delta TBLPROPERTIES (delta.enableDeletionVectors = {vectors}) AS "
+            "SELECT id, repeat(sha2(CAST(id AS STRING), 256), CAST(id DIV 20000 AS INT)) AS v "
+            "FROM range(0, 60000, 1, 4)"
+        )
+    snapshot = open_snapshot(uri)
+    told: list[list[Any]] = []
+    with opened_session() as opened:
+        opened.execute(
+            f"CREATE TABLE sought AS SELECT i::BIGINT AS {column_sql('id')} FROM range(60000) r(i)"
+        )
+        for choice, at_once in ((DUCKDB, 1 << 18), (by_spark, 1 << 18), (by_spark, 1 << 30)):
+            merging.set_engines(partial(_always, choice))
+            monkeypatch.setattr(spark, "_ANSWERED_AT_ONCE", at_once)
+            reader = TableReader(opened, snapshot)
+            refused = pytest.raises(
+                merging.ClusterFailed, match=r"takes fewer .* spark\.driver\.maxResultSize"
+            )
+            with refused if at_once == 1 << 30 else contextlib.nullcontext():
+                found = reader.rows_of(Keys("sought", ["id"]), ["id", "v"])
+                there = reader.rows_at(found.sql, ["v"])
+                told += [opened.rows(f"FROM {rows.sql} ORDER BY ALL") for rows in (found, there)]
+    assert len(told[0]) == 60_000
+    assert told[2:] == told[:2]
 
 
 def test_a_file_that_is_missing_is_missed(by_spark: EngineChoice, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import threading
 import time
@@ -18,8 +19,9 @@ import pytest
 
 import merging
 from merging.delta import candidate_files, open_snapshot
-from merging.engines import Cluster, EngineChoice, Keys, TableReader
+from merging.engines import Cluster, EngineChoice, Keys, TableReader, spark
 from merging.engines.spark_classifying import Classifying
+from merging.engines.spark_files import PLAIN_NAME
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
 from tests.merging.interoperability.conftest import StandaloneCluster, connect_server
@@ -127,10 +129,27 @@ def made_at(session: SparkSession, uri: str, columns: str) -> None:
     session.sql(f"UPDATE delta.`{uri}` SET v = 'again' WHERE id % 11 = 0")
 
 
+#: How much a question answers with, and which names of files are so plain that Spark tells numbers for them.
+ASKED = {
+    "at once": (1 << 20, PLAIN_NAME),
+    "in portions": (1 << 13, PLAIN_NAME),
+    "by paths": (1 << 13, re.compile("no name")),
+}
+
+
+@pytest.mark.parametrize(("at_once", "plain"), ASKED.values(), ids=ASKED)
 @pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
 def test_it_finds_what_duckdb_finds(
-    engines: Asked, session: SparkSession, tmp_path: Path, columns: str
+    engines: Asked,
+    session: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+    at_once: int,
+    plain: re.Pattern[str],
 ) -> None:
+    monkeypatch.setattr(spark, "_ANSWERED_AT_ONCE", at_once)
+    monkeypatch.setattr(spark, "PLAIN_NAME", plain)
     uri = made(session, tmp_path, columns)
     snapshot = open_snapshot(uri)
     by_spark = engines.choice

@@ -222,6 +222,14 @@ class ActiveFiles(Sequence[DataFile]):
         ]
         return pa.chunked_array(arrays, pa.string())
 
+    def partition_names(self) -> set[str]:
+        """The names under which the log has values of partition columns."""
+        found: set[str] = set()
+        for values in self.column("partition").chunks:
+            first, last = (values.offsets[end].as_py() for end in (0, -1))
+            found.update(pc.unique(values.keys[first:last]).to_pylist())
+        return found
+
     def derived(self, key: object, derive: Callable[[FileBlock], pa.RecordBatch]) -> pa.Table:
         """What follows from what the log says of each file, a row for each: made once for each purpose and block."""
         batches = [

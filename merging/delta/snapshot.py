@@ -233,7 +233,7 @@ class Snapshot:
         if refused:
             message = f"Headgate cannot write this table; it uses: {', '.join(refused)}.{what_to_do(refused)}"
             raise UnsupportedTable(refused, message)
-        self.require_zones()
+        self.require_partitions()
 
     def partition_text(self, file: DataFile, name: str) -> str | None:
         """A file's value of a partition column, by its logical name, as DuckDB casts it; None for NULL.
@@ -251,8 +251,18 @@ class Snapshot:
         # Spark writes one before years of five digits, and DuckDB reads none.
         return value.removeprefix("+") if pa.types.is_temporal(data_type) else value
 
-    def require_zones(self) -> None:
-        """Raise UnsupportedTable where a partition value is an instant of which nobody can say which."""
+    def require_partitions(self) -> None:
+        """Raise UnsupportedTable where a partition value is an instant of which nobody can say which, or stands under
+        its column's name in other letters: those who look for the name find no value, and those who do not find it."""
+        stored = {self.physical_names[name]: name for name in self.partition_columns}
+        alike = {one.casefold(): name for one, name in stored.items()}
+        for spelled in self.files.partition_names() - stored.keys():
+            if name := alike.get(spelled.casefold()):
+                raise UnsupportedTable(
+                    [f"partition values under another name ({spelled})"],
+                    f"The log has values of the partition column {name} under the name {spelled}, where readers look "
+                    "for none: to some of them they are NULL. Have those files written again by whoever wrote them.",
+                )
         for name in self.partition_columns:
             if is_instant(self.schema.field(name).type):
                 texts = self.files.partition_texts(self.physical_names[name])

@@ -85,7 +85,7 @@ def inspect_table(
     Raises TableNotFound, and UnsupportedTable when the engine could not merge into it.
     """
     snapshot = open_snapshot(table_uri, version=version, storage_options=storage_options)
-    snapshot.require_zones()
+    snapshot.require_partitions()
     return _info(snapshot)
 
 

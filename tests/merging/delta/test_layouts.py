@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import random
@@ -355,6 +356,32 @@ def test_fp4_the_exact_name_wins_and_two_that_fit_no_better_are_refused() -> Non
     inside = parquet(pa.table({"id": [1], "S": [{"AA": 1, "aa": 2}]}))
     with pytest.raises(UnsupportedTable, match=r"Column S\.Aa cannot be read from part-0\.parquet: several"):
         read(table_of([("id", "long"), ("S", STRUCT)], inside))
+
+
+@pytest.mark.parametrize("named", ["P", "p"])
+@pytest.mark.parametrize("gone", [True, False], ids=["file removed", "file there"])
+def test_fp4_partition_values_under_a_name_in_other_letters_are_refused(named: str, gone: bool) -> None:
+    """Spark finds no value there, others do: a merge would have moved rows to the partition of NULL."""
+    place = memory_place()
+    content = parquet(pa.table({"id": [1]}))
+    fields = [
+        {"name": name, "type": kind, "nullable": True, "metadata": {}}
+        for name, kind in (("id", "long"), ("p", "string"))
+    ]
+    for name in ("other.parquet", "one.parquet"):
+        put(place, name, content)
+    other = {**add_action("other.parquet", content)["add"], "partitionValues": {named: "a"}}
+    one = {**add_action("one.parquet", content)["add"], "partitionValues": {"p": "a"}}
+    put_commit(place, 0, [*head_actions(fields, partition_by=["p"]), {"add": other}, {"add": one}])
+    if gone:
+        removed = {"path": "other.parquet", "deletionTimestamp": 1, "dataChange": True}
+        put_commit(place, 1, [{"remove": removed}])
+    snapshot = snapshot_in(place.store, place.uri)
+    refused = pytest.raises(
+        UnsupportedTable, match=r"column p under the name P, .* Have those files written again"
+    )
+    with refused if named == "P" and not gone else contextlib.nullcontext():
+        snapshot.require_writable()
 
 
 OWN = ("file_row_number", "file_index", "filename", "row_number", "rowid", "file_size", "file_last_modified")

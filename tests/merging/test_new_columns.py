@@ -372,6 +372,12 @@ def test_fd13_a_type_is_guessed_from_all_rows_not_from_a_few(
     assert staged.new_column_types == {"n": expected}
 
 
+def test_a_time_of_day_among_texts_is_another_value(table: World) -> None:
+    book = workbook(table, [["id", "n"], [1, datetime.time(8, 30)], [2, "noon"]])
+    warning = "The new column n mixes other values and texts, and is taken as text."
+    assert table.stage(book).warnings == (warning,)
+
+
 def test_fd13_texts_in_json_stay_texts_and_numbers_numbers(table: World) -> None:
     rows = [
         {"t": "1", "b": "true", "d": "2024-01-05", "n": 1, "f": 1.5, "yes": True, "mixed": 1, "long": 10**19},

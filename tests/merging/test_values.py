@@ -174,6 +174,8 @@ def test_fd23_uploads_and_single_values_are_read_by_the_same_rules(
         ("1e-46", pa.float32(), "too small for a float, which would keep 0"),
         ("9007199254740993", pa.float64(), "a double cannot hold this whole number exactly"),
         ("16777217", pa.float32(), "a float cannot hold this whole number exactly"),
+        ("2147483648", pa.int32(), "an integer holds whole numbers from -2147483648"),
+        ("128", pa.int8(), "a byte holds whole numbers from -128 to 127"),
     ],
 )
 def test_a_refused_number_is_told_why(text: str, kind: pa.DataType, why: str) -> None:

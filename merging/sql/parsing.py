@@ -422,7 +422,10 @@ def _explain_number(bare: str, found: str, target: pa.DataType) -> tuple[str, st
         low, high = _INTEGER_LIMITS[target]
         if re.fullmatch(r"[+-]?[0-9]+(\.0*)?", bare):
             article = "an" if wanted == "integer" else "a"
-            return "out_of_range", f"found {found}: {article} {wanted} holds whole numbers from {low} to {high}."
+            return (
+                "out_of_range",
+                f"found {found}: {article} {wanted} holds whole numbers from {low} to {high}.",
+            )
         return "not_whole", f"found {found}; expected a whole number ({wanted}) written with digits alone."
     if pa.types.is_decimal(target):
         return (

@@ -112,8 +112,8 @@ def _warnings(bench: Workbench, loaded: Loaded, texts: Sequence[InputColumn]) ->
     for column in texts:
         kinds = sorted(bench.source.kinds.get(column.place, set()) - {"text"})
         if kinds:
-            named = ["other values" if kind == "other" else f"{kind}s" for kind in [*kinds, "text"]]
-            mixed = " and ".join(named)
+            spoken = ["other values" if kind == "other" else f"{kind}s" for kind in [*kinds, "text"]]
+            mixed = " and ".join(spoken)
             warnings.append(f"The new column {column.name} mixes {mixed}, and is taken as text.")
     operations = ", ".join(literal(name) for name in OPERATIONS)
     conditions = [f"lower(trim({column.cell})) IN ({operations})" for column in texts]

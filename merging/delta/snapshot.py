@@ -31,6 +31,7 @@ from merging.delta.features import (
 from merging.delta.fields import MappingMode, TableField, table_fields
 from merging.delta.footers import read_footer
 from merging.delta.log import LoggedCommit, TableState, load_next_state, load_state, read_commit
+from merging.delta.naming import folded
 from merging.delta.partitions import in_zone, is_instant
 from merging.delta.reach import leaving, open_sealed_table, open_table, options_of, require_reach
 from merging.delta.row_tracking import RowTracking, row_tracking_of
@@ -255,9 +256,9 @@ class Snapshot:
         """Raise UnsupportedTable where a partition value is an instant of which nobody can say which, or stands under
         its column's name in other letters: those who look for the name find no value, and those who do not find it."""
         stored = {self.physical_names[name]: name for name in self.partition_columns}
-        alike = {one.casefold(): name for one, name in stored.items()}
+        alike = {folded(one): name for one, name in stored.items()}
         for spelled in self.files.partition_names() - stored.keys():
-            if name := alike.get(spelled.casefold()):
+            if name := alike.get(folded(spelled)):
                 raise UnsupportedTable(
                     [f"partition values under another name ({spelled})"],
                     f"The log has values of the partition column {name} under the name {spelled}, where readers look "

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -88,13 +88,13 @@ _BROADCAST_UP_TO = 1 << 28  # bytes of keys that every executor may hold
 _ROWS_AT_ONCE = 100_000
 _SENT_AT_ONCE = 1 << 29  # bytes of rows that come
 _HELD_AT_ONCE = 64 << 20  # bytes of rows that were found
-#: Bytes of rows that one question answers with, if what is known of them holds: a fourth of what drivers take. What a
-#: row says of where it stands, how much larger cells are than in their files, and how much more is asked where they are
-#: smaller.
+#: Bytes of rows that one question answers with, if what is known of them holds: a fourth of what drivers take. How much
+#: larger cells are than in their files, what they are where the log states no numbers of rows, and how much more is
+#: asked where they are smaller.
 _ANSWERED_AT_ONCE = 256 << 20
-_PLACE_BYTES = 128
 _PACKED = 3
-_GROWS = 4
+_NOT_STATED = 1 << 10
+_GROWS = 2
 #: Files are named one by one where the table has so many times their bytes: for that their footers are read here.
 _LEAST_LEFT_OUT = 2
 _LONGEST_SAID = 400
@@ -207,7 +207,6 @@ class SparkConnectEngine:
         names = list(dict.fromkeys([*keys.columns, *columns]))
         if not len(sought) or (files is not None and not files):
             return self._hold(snapshot, names, columns, iter(()), None)
-        parts = _Portions(sought, snapshot, names)
 
         def having_keys(placed: Any, functions: Any, session: Any, part: pa.Table) -> Any:
             bounds = _bounds_of(dict(zip(keys.columns, part.columns, strict=True)))
@@ -219,6 +218,7 @@ class SparkConnectEngine:
 
         named = self._named_files(snapshot, files, names)
         if named is not None:
+            parts = _Portions(sought, snapshot, names, named.row_bytes)
             with self._asked_of_files(snapshot, named, having_keys, parts) as answers:
                 rows = self._hold(snapshot, names, columns, answers, named)
             drop_dead(self._opened.connection, snapshot, rows.sql)
@@ -233,7 +233,7 @@ class SparkConnectEngine:
             placed = _placed(table, functions, names, numbered=numbered, file=places.file)
             return places.told(having_keys(placed, functions, session, part), functions, session)
 
-        with self._asked(snapshot, found, parts) as answers:
+        with self._asked(snapshot, found, _Portions(sought, snapshot, names, places.row_bytes)) as answers:
             rows = self._hold(snapshot, names, columns if numbered else names, answers, places)
         rows = rows if numbered else self._numbered(snapshot, rows, keys, columns)
         bounds = _bounds_of(dict(zip(keys.columns, sought.columns, strict=True)))
@@ -301,7 +301,7 @@ class SparkConnectEngine:
             def standing(placed: Any, functions: Any, session: Any, part: pa.Table) -> Any:
                 return _at(placed, part, "f", functions, session)
 
-            parts = _Portions(asked, snapshot, columns)
+            parts = _Portions(asked, snapshot, columns, named.row_bytes)
             with self._asked_of_files(snapshot, named, standing, parts) as answers:
                 rows = self._hold(snapshot, columns, columns, answers, named)
         elif _tells_rows(snapshot, columns) and all(map(PLAIN_NAME.fullmatch, names.values())):
@@ -335,7 +335,7 @@ class SparkConnectEngine:
             rows = _at(placed, part, "named", functions, session).drop("named")
             return told.told(rows, functions, session)
 
-        with self._asked(snapshot, found, _Portions(asked, snapshot, columns)) as answers:
+        with self._asked(snapshot, found, _Portions(asked, snapshot, columns, told.row_bytes)) as answers:
             rows = self._hold(snapshot, columns, columns, answers, told)
         # Files of one name in two folders have rows of the same numbers.
         self._opened.execute(
@@ -1090,6 +1090,7 @@ class _NamedFiles:
 
     plain: PlainFiles
     listed: np.ndarray
+    row_bytes: ClassVar[int] = 16
 
     def indexes(self, places: pa.ChunkedArray) -> pa.Array:
         """The indexes in the snapshot of the places that the cluster tells."""
@@ -1100,6 +1101,8 @@ class _FilesByPath:
     """Which file of a snapshot a path is that Spark tells; -1 for one that was not asked for, NULL for a stranger."""
 
     file = "file_path"
+    row_bytes = 128
+    """About what a row says of where it stands."""
 
     def __init__(self, snapshot: Snapshot, files: Collection[int] | None) -> None:
         self._asked = None if files is None else set(files)
@@ -1131,6 +1134,7 @@ class _FilesByName:
     """
 
     file = "file_name"
+    row_bytes = 16
 
     def __init__(self, names: pa.Array, files: Collection[int] | None) -> None:
         self._known = pa.table({"k": names, "i": pa.array(range(len(names)), pa.int32())})
@@ -1168,14 +1172,16 @@ class _Portions:
     that each portion has its own part of a table that is ordered so.
     """
 
-    def __init__(self, sought: pa.Table, snapshot: Snapshot, columns: Sequence[str]) -> None:
+    def __init__(
+        self, sought: pa.Table, snapshot: Snapshot, columns: Sequence[str], place_bytes: int
+    ) -> None:
         self._sought = sought
         rows = int(snapshot.files.numbers("records").sum())
         types = [snapshot.schema.field(name).type for name in columns]
         cells = sum(-(-one.bit_width // 8) for one in types if _has_width(one))
-        if not all(map(_has_width, types)) and rows:
-            cells += _PACKED * snapshot.size_bytes // rows
-        self._bytes = _PLACE_BYTES + cells
+        if not all(map(_has_width, types)):
+            cells = max(cells, _PACKED * snapshot.size_bytes // rows if rows else _NOT_STATED)
+        self._bytes = place_bytes + cells
 
     def told(self, session: Any, question: Callable[[pa.Table], Any]) -> Iterator[pa.Table]:
         """The answers, as they come; how much they are decides how much is asked next."""

@@ -142,7 +142,7 @@ def _page(
 ) -> HttpResponse:
     shown = {
         "account": account,
-        "tokens": tokens_of(account.user),
+        "tokens": tokens_of(account.user).select_related("replaced_by"),
         "token_form": TokenForm(),
         "reason_form": ReasonForm(),
         **context,

@@ -358,7 +358,7 @@ def test_fp4_the_exact_name_wins_and_two_that_fit_no_better_are_refused() -> Non
         read(table_of([("id", "long"), ("S", STRUCT)], inside))
 
 
-@pytest.mark.parametrize("named", ["P", "p"])
+@pytest.mark.parametrize("named", ["P", "ｐ", "p"])
 @pytest.mark.parametrize("gone", [True, False], ids=["file removed", "file there"])
 def test_fp4_partition_values_under_a_name_in_other_letters_are_refused(named: str, gone: bool) -> None:
     """Spark finds no value there, others do: a merge would have moved rows to the partition of NULL."""
@@ -378,9 +378,9 @@ def test_fp4_partition_values_under_a_name_in_other_letters_are_refused(named: s
         put_commit(place, 1, [{"remove": removed}])
     snapshot = snapshot_in(place.store, place.uri)
     refused = pytest.raises(
-        UnsupportedTable, match=r"column p under the name P, .* Have those files written again"
+        UnsupportedTable, match=r"column p under the name [Pｐ], .* Have those files written again"
     )
-    with refused if named == "P" and not gone else contextlib.nullcontext():
+    with refused if named != "p" and not gone else contextlib.nullcontext():
         snapshot.require_writable()
 
 

@@ -93,7 +93,11 @@ def _typed_cells(source: Source, columns: Columns) -> tuple[list[str], list[str]
         except Refused as refusal:
             problems.append(StagingProblem("wrong_type", str(refusal), source.header_line, column.name))
             continue
-        values.append(f"{column.rules.stored(typed.value)} AS {column.cell}")
+        value = column.rules.stored(typed.value)
+        if column.name in columns.keys and typed.bad != "false":
+            # A cast may round what it cannot take; a key that was refused is nobody's, the rounded one included.
+            value = f"CASE WHEN {typed.bad} THEN NULL ELSE {value} END"
+        values.append(f"{value} AS {column.cell}")
         if may_be_cut(source, column):
             values.append(f"regexp_matches({cell}, '{_MILLISECONDS}') AS cut{column.position}")
         if typed.bad != "false":

@@ -357,6 +357,32 @@ def test_keys_must_be_given_and_unique(world: World) -> None:
     assert staged.warnings == ("2 rows repeat another one exactly and are counted once.",)
 
 
+@pytest.mark.parametrize("as_text", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "refused", "given", "near"),
+    [
+        (pa.int64(), "1.5", pa.decimal128(5, 2), "2"),
+        (pa.int32(), "1.5", pa.float64(), "2"),
+        (pa.decimal128(9, 2), "1.005", pa.decimal128(9, 3), "1.01"),
+        (pa.timestamp("us"), "2020-01-01T00:00:00.1234567", pa.timestamp("ns"), "2020-01-01T00:00:00.123456"),
+        (pa.date32(), "2020-01-01T12:00:00", pa.timestamp("us"), "2020-01-01"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_key_that_was_refused_is_no_key_that_it_is_near(
+    site: Site, kind: pa.DataType, refused: str, given: pa.DataType, near: str, as_text: bool
+) -> None:
+    """A row is told of once: not as another one's double as well, nor as an update of a row that there is not."""
+    world = World(site, "merge-on-read", pa.schema([("id", kind), ("b", pa.string())]), [])
+    content: Any = world.file("x.csv", f"id,_op\n{refused},upsert\n{near},insert\n{refused},update\n")
+    if not as_text:
+        keys = pa.array([refused, near, refused], pa.string()).cast(given)
+        content = pa.table({"id": keys, "_op": ["upsert", "insert", "update"]})
+    found = problems(world, content)
+    first = 2 if as_text else 1
+    assert [(line, column) for line, column, _ in found] == [(first, "id"), (first + 2, "id")]
+
+
 def test_text_keys_keep_their_zeros(site: Site) -> None:
     """C13, C14: binary keys, typed by the table."""
     schema = pa.schema([("k", pa.string()), ("v", pa.int64())])

@@ -38,12 +38,13 @@ _POSTGRESQL_CREATE: Final = (
     "CREATE TRIGGER audit_chain_forward BEFORE UPDATE ON audit_chain "
     "FOR EACH ROW EXECUTE FUNCTION audit_refuse_jump()",
 )
+#: Each locks its table for good: whoever writes locks the chain's row first, too.
 _POSTGRESQL_DROP: Final = (
-    "DROP TRIGGER IF EXISTS audit_event_kept ON audit_event",
-    "DROP TRIGGER IF EXISTS audit_event_not_emptied ON audit_event",
     "DROP TRIGGER IF EXISTS audit_chain_kept ON audit_chain",
     "DROP TRIGGER IF EXISTS audit_chain_not_emptied ON audit_chain",
     "DROP TRIGGER IF EXISTS audit_chain_forward ON audit_chain",
+    "DROP TRIGGER IF EXISTS audit_event_kept ON audit_event",
+    "DROP TRIGGER IF EXISTS audit_event_not_emptied ON audit_event",
 )
 
 _SQLITE_CREATE: Final = (

@@ -1,11 +1,13 @@
 """The chain of events: appended in order, never changed, and any tampering is named."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from audit.chain import PLAIN_FIELDS, commitments_of, event_hash, plain_hash
 from audit.errors import EventsAreAppendOnly
@@ -47,6 +49,17 @@ def test_events_of_a_stream_are_numbered_and_linked() -> None:
     assert third.previous_hash == second.hash
     chain = Chain.objects.get(stream="dataset:1")
     assert (chain.last_sequence, chain.last_hash) == (3, third.hash)
+
+
+def test_who_lifts_its_triggers_takes_its_tables_in_the_order_of_those_who_write() -> None:
+    """Else an erasure waits for whoever writes, who waits for it: on PostgreSQL it takes whole tables."""
+    with CaptureQueriesContext(connection) as writing:
+        write("dataset:1", 1)
+    written = re.findall(
+        r'(?:FROM|INTO|UPDATE) "(audit_(?:chain|event))"', " ".join(q["sql"] for q in writing)
+    )
+    lifted = [statement.rpartition(" ")[2] for statement in DROP_TRIGGERS["postgresql"]]
+    assert list(dict.fromkeys(lifted)) == list(dict.fromkeys(written))
 
 
 def test_streams_do_not_share_their_numbers() -> None:

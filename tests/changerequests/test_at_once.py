@@ -58,6 +58,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 
 #: How long one waits for the other, who may wait for it.
 IN_STEP = 0.1
+#: Of so many pairs a run takes one: on SQLite, where all wait for one and the same, of four times as many.
+PAIRS = {"postgresql": 24, "sqlite": 96}
 LOCKS = ("INSERT", "UPDATE", "DELETE")
 CHANGES = re.compile(r'(?:UPDATE|DELETE FROM) "(\w+)"')
 LOOKS = re.compile(r'^SELECT .* FROM "(\w+)"')
@@ -283,7 +285,7 @@ def is_refusal(error: BaseException) -> bool:
 def test_nobody_waits_for_somebody_who_waits_for_them(tmp_path: Path) -> None:
     circles = {}
     for one, other in combinations_with_replacement(DEEDS, 2):
-        if has_its_turn(f"{one} {other}", options.SAMPLE_SEED, one_of=24):
+        if has_its_turn(f"{one} {other}", options.SAMPLE_SEED, one_of=PAIRS[connection.vendor]):
             told = what_became_of(World(tmp_path), (DEEDS[one], DEEDS[other]))
             if told:
                 circles[one, other] = told

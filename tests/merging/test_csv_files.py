@@ -314,6 +314,23 @@ def test_fd25_a_compressed_file_is_read_whole_or_refused(world: World, ending: s
         assert "cut or damaged" in str(rejection.value)
 
 
+@pytest.mark.parametrize("ending", PACKERS)
+@pytest.mark.parametrize("places", [(0,), (1,), (2,), (1, 1), (0, 1, 2)])
+def test_fd25_a_member_that_holds_nothing_ends_no_reading(
+    world: World, ending: str, places: tuple[int, ...]
+) -> None:
+    """Its rows are read, or (Arrow does not go on behind one of bzip2) it is refused by name."""
+    parts = [PACKERS[ending](b"id,b\n1,z\n"), PACKERS[ending](b"2,z\n")]
+    for place in reversed(places):
+        parts.insert(place, PACKERS[ending](b""))
+    path = world.file(f"x.csv.{ending}", b"".join(parts))
+    try:
+        assert world.stage(path).rows == 2
+    except StagingRejected as rejection:
+        assert ending == "bz2"
+        assert [problem.code for problem in rejection.problems] == ["unreadable"]  # noqa: PT017
+
+
 def test_fs3_compression_is_known_by_content_and_the_format_by_name(world: World) -> None:
     text = b"id,b\n1,z\n"
     for name, data in (

@@ -189,23 +189,25 @@ def unpacked_if_binary(path: str, file_format: str | None) -> str:
     counted = Unpacked("the compressed file", os.path.getsize(path))
     unpacked = scratch_place("unpacked")
     with pa.input_stream(path, compression=compression) as packed, unpacked.open("xb") as file:
-        while block := _unpacked_block(packed):
+        while block := _unpacked_block(packed, BLOCK_BYTES):
             counted.add(len(block))
             file.write(block)
     return str(unpacked)
 
 
-def _unpacked_block(packed: Any) -> bytes:
+def _unpacked_block(packed: Any, size: int) -> bytes:
     try:
-        block: bytes = packed.read(BLOCK_BYTES)
+        block: bytes = packed.read(size)
     except OSError as error:
         if error.errno is not None:
             raise
         raise _damaged(error) from error
+    except pa.ArrowException as error:  # of bzip2, behind a stream that holds nothing
+        raise _damaged(error) from error
     return block
 
 
-def _damaged(error: OSError) -> StagingRejected:
+def _damaged(error: Exception) -> StagingRejected:
     return refuse(
         "unreadable",
         f"the compressed file is cut or damaged ({error}); nothing of it was taken. "
@@ -246,14 +248,11 @@ class Content:
         return begun or self._read(size)
 
     def _read(self, size: int) -> bytes:
-        try:
-            block: bytes = self._stream.read(size)
-        except OSError as error:
-            if self._compression is None or error.errno is not None:
-                raise
-            raise _damaged(error) from error
-        if self._compression is not None:
-            self._unpacked.add(len(block))
+        if self._compression is None:
+            read: bytes = self._stream.read(size)
+            return read
+        block = _unpacked_block(self._stream, size)
+        self._unpacked.add(len(block))
         return block
 
     def lines(self) -> Iterator[tuple[int, str]]:

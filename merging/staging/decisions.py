@@ -76,6 +76,9 @@ class Decisions:
             elif decided.action == "add" and name in known:
                 told = "it cannot be added: the table has this column."
                 yield StagingProblem("known_column", told, line, shown)
+            elif decided.action == "add" and name == OPERATION_COLUMN:
+                told = "it cannot be added: it says what happens to a row. Leave it out, or rename it in the file."
+                yield StagingProblem("reserved_name", told, line, shown)
         taken: dict[str, str] = {}
         for name in sorted(columns):
             named = self.name_of(name)

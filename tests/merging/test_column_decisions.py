@@ -85,6 +85,12 @@ def test_a_misspelt_key_is_a_question_too(table: World) -> None:
     assert changes(staged) == [(1, "update", {"seats": 5})]
 
 
+def test_the_operation_is_no_column_to_add(table: World) -> None:
+    file = table.file("x.csv", "id,_op\n1,delete\n")
+    refusal = refused(table, file, column_actions={"_op": ColumnAction("add")})
+    assert [(one.code, one.line, one.column) for one in refusal.problems] == [("reserved_name", 1, "_op")]
+
+
 def test_problems_and_questions_come_together(table: World) -> None:
     file = table.file("x.csv", "id,nmae,seats\n1,Ann,many\n")
     refusal = refused(table, file, asks_about_columns=True)

@@ -38,6 +38,7 @@ from merging.delta.reading import (
     read_at_one_look,
     scan_sql,
 )
+from merging.delta.renaming import named_as, stored_otherwise
 from merging.delta.snapshot import (
     MARKER_RETENTION,
     FoundTransaction,
@@ -110,6 +111,7 @@ __all__ = [
     "may_leave",
     "may_still_land",
     "misspelt_files",
+    "named_as",
     "named_files",
     "no_rows_sql",
     "only_grew",
@@ -130,6 +132,7 @@ __all__ = [
     "standing_apart",
     "standing_sql",
     "stated_ranges",
+    "stored_otherwise",
     "vacuum",
     "verify",
     "verify_logged",

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from merging.delta.reading import files_sql, register_positions, scan_sql
+from merging.delta.renaming import stored_otherwise
 from merging.delta.snapshot import Snapshot
 from merging.errors import TableChanged
 from merging.sql.quoting import column_sql
@@ -94,13 +95,20 @@ def _struct(alias: str, schema: pa.Schema) -> str:
 
 
 def standing_apart(before: Snapshot, after: Snapshot) -> tuple[ShownApart, ShownApart]:
-    """What each of two versions shows and the other does not. Raises TableChanged when they are of different tables."""
+    """What each of two versions (``named_as`` one another) shows and the other does not. Raises TableChanged when they
+    are of different tables."""
     if before.table_id != after.table_id:
         raise TableChanged(
             f"{after.uri} was created anew between versions {before.version} and {after.version}.",
             data={"table_uri": after.uri},
         )
+    if stored_otherwise(*sorted((before, after), key=lambda one: one.version), after.schema.names):
+        return _whole(before), _whole(after)
     return _standing(before, after), _standing(after, before)
+
+
+def _whole(mine: Snapshot) -> ShownApart:
+    return ShownApart(mine, tuple(range(len(mine.files))), ())
 
 
 def _standing(mine: Snapshot, other: Snapshot) -> ShownApart:

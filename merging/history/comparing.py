@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from merging.delta import open_snapshot, schema_of_both
+from merging.delta import named_as, open_snapshot, schema_of_both
 from merging.delta.keys import check_key_columns
 from merging.delta.statistics import Range
 from merging.engines import EngineRead, compare
@@ -150,7 +150,7 @@ def compare_versions(
 ) -> Differences:
     """What differs between two versions of a table, either of which may be the newer one. Files that both have are not
     read, and the engine that suits the size of the others reads them. Columns are those of ``after``, in the type that
-    holds what they have in either.
+    holds what they have in either; what ``before`` calls otherwise and files store alike is the same column.
 
     Raises VersionGone where one is not there any more, TableChanged where the table was made anew between them.
     """
@@ -158,6 +158,7 @@ def compare_versions(
         open_snapshot(table_uri, version=version, storage_options=storage_options)
         for version in (before, after)
     ]
+    sides[0] = named_as(*sides)
     schema, keys = schema_of_both(*sides), list(primary_keys)
     for snapshot in sides:
         check_key_columns(snapshot.schema, keys)

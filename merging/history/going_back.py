@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from merging.delta import open_snapshot
+from merging.delta import named_as, open_snapshot, stored_otherwise
 from merging.errors import TableChanged
 from merging.sql.session import limits, session
 from merging.staging.clones import TableComparison
@@ -27,7 +27,8 @@ def stage_version(
     """Stage the inverse of everything since a version: its base is the newest version, its proposal that one.
 
     Rows that came since are deleted, rows that went are added, cells that changed get their old values. Files that both
-    versions have are not read. Columns that the table gained since stay as they are; those that it lost are new ones.
+    versions have are not read, unless the table lost a column that was in them. Columns that the table gained since
+    stay as they are, renamed ones are found; those that it lost are new ones, or what took their names.
     Raises TableChanged where the table was made anew since, FileMissing where files of the version are gone, and as
     ``stage`` does.
     """
@@ -38,9 +39,12 @@ def stage_version(
             f"The table was dropped and created anew since version {version}; there is no way back to it.",
             data={"version": version},
         )
+    then = named_as(then, now)
     with session(memory_limit=limits().staging_memory) as opened:
         opened.expect_columns(len(now.schema) + len(then.schema))
-        rows = opened.connection.sql(TableComparison(opened, now, then, primary_keys).query())
+        alike = not stored_otherwise(then, now, then.schema.names)
+        comparison = TableComparison(opened, now, then, primary_keys, files_show_alike=alike)
+        rows = opened.connection.sql(comparison.query())
         found = rows.to_arrow_reader(BATCH_ROWS)
         try:
             return stage(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from merging.delta import Snapshot, open_snapshot, scan_sql
+from merging.delta import Snapshot, named_as, open_snapshot, scan_sql, stored_otherwise
 from merging.delta.cloning import differing_files, open_clone, origin_of
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
@@ -55,10 +55,13 @@ def changes_of_clone(
     clone = open_clone(clone_uri, source, storage_options=storage_options)
     version = _base_version(clone, source, base_version, proved_only=proved_only)
     base = open_snapshot(table_uri, version=version, storage_options=storage_options)
+    if clone.blanks_in_names:  # else only what its columns are called says which they are
+        clone = named_as(clone, base)
     _require_keys(clone, primary_keys)
     with session(memory_limit=limits().staging_memory) as opened:
         opened.expect_columns(len(base.schema) + len(clone.schema))
-        comparison = TableComparison(opened, base, clone, primary_keys)
+        alike = not stored_otherwise(base, clone, clone.schema.names)
+        comparison = TableComparison(opened, base, clone, primary_keys, files_show_alike=alike)
         found = opened.connection.sql(comparison.query()).to_arrow_reader(BATCH_ROWS)
         try:
             yield CloneChanges(version, found)
@@ -100,9 +103,20 @@ def _refused(code: str, message: str) -> StagingRejected:
 
 
 class TableComparison:
-    """The rows of both tables in files that differ, and the SELECT of what is different in them."""
+    """The rows of both tables in files that differ, and the SELECT of what is different in them.
 
-    def __init__(self, opened: Session, base: Snapshot, clone: Snapshot, primary_keys: Sequence[str]) -> None:
+    ``files_show_alike``: what both hold of a file is the same to both, so that it need not be read.
+    """
+
+    def __init__(
+        self,
+        opened: Session,
+        base: Snapshot,
+        clone: Snapshot,
+        primary_keys: Sequence[str],
+        *,
+        files_show_alike: bool,
+    ) -> None:
         self._base, self._clone = base, clone
         self._keys = list(primary_keys)
         self._values = [
@@ -110,7 +124,7 @@ class TableComparison:
             for name in clone.schema.names
             if name not in self._keys and name not in base.columns_without_values
         ]
-        of_base, of_clone = differing_files(base, clone)
+        of_base, of_clone = differing_files(base, clone) if files_show_alike else (None, None)
         known = [name for name in self._values if name in base.schema.names]
         self._before = scan_sql(opened.connection, base, [*self._keys, *known], files=of_base)
         self._after = scan_sql(opened.connection, clone, [*self._keys, *self._values], files=of_clone)

@@ -102,7 +102,8 @@ def standing_apart(before: Snapshot, after: Snapshot) -> tuple[ShownApart, Shown
             f"{after.uri} was created anew between versions {before.version} and {after.version}.",
             data={"table_uri": after.uri},
         )
-    if stored_otherwise(*sorted((before, after), key=lambda one: one.version), after.schema.names):
+    older, newer = sorted((before, after), key=lambda one: one.version)
+    if stored_otherwise(older, newer, after.schema.names):
         return _whole(before), _whole(after)
     return _standing(before, after), _standing(after, before)
 

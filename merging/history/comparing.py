@@ -213,7 +213,7 @@ def compare_staged(before: str, after: str) -> Differences:
     """What differs between the rows that two staged contents of one request propose: ``insert`` are rows that only
     ``after`` is about, ``delete`` rows that only ``before`` is about, ``update`` rows that both are about and do not
     propose the same for. What each proposes to do stands in a column ``_op`` of its own; a row that is proposed to be
-    deleted has no other values.
+    deleted has no other values. A column that was renamed between them has the name that ``after`` has for it.
 
     Raises StagedCorrupt, and InvalidKeys where the two have other keys.
     """
@@ -221,10 +221,12 @@ def compare_staged(before: str, after: str) -> Differences:
     keys = sides[1].primary_keys
     if sides[0].primary_keys != keys:
         raise InvalidKeys("The two contents have other key columns.", data={"key_columns": list(keys)})
-    schema = _both(*(side.schema for side in sides))
+    called = [_called(*sides), sides[1].schema.names]
+    before_here = [field.with_name(name) for field, name in zip(sides[0].schema, called[0], strict=True)]
+    schema = _both(pa.schema(before_here), sides[1].schema)
     with _session(5 * len(schema)) as opened:
-        for name, side in zip("lr", sides, strict=True):
-            opened.execute(f"CREATE TEMP VIEW {name} AS {_proposed(side, schema)}")
+        for name, side, names in zip("lr", sides, called, strict=True):
+            opened.execute(f"CREATE TEMP VIEW {name} AS {_proposed(side, names, schema)}")
         on = " AND ".join(f"l.k{place} = r.k{place}" for place in range(len(keys)))
         values = [place for place, field in enumerate(schema) if field.name not in keys]
         differing = " OR ".join(differs(f"l.a{one}", f"r.a{one}", schema.field(one).type) for one in values)
@@ -238,6 +240,18 @@ def compare_staged(before: str, after: str) -> Differences:
             f"WHERE l.op IS NULL OR r.op IS NULL OR {differing}"
         )
         return Differences(opened, schema, keys, "changed", f"contents {sides[0].digest} {sides[1].digest}")
+
+
+def _called(before: Staged, after: Staged) -> list[str]:
+    """What ``after`` calls the columns of ``before``: those of the table by the names under which files store them."""
+    based = after.schema.names[: after.base_column_count]
+    stored = {after.stored_names.get(name, name): name for name in based}
+    names = before.schema.names
+    called = [
+        stored.get(before.stored_names.get(name, name), name) for name in names[: before.base_column_count]
+    ]
+    called += names[before.base_column_count :]
+    return called if len({*called}) == len(called) else list(names)
 
 
 def _both(before: pa.Schema, after: pa.Schema) -> pa.Schema:
@@ -269,9 +283,10 @@ def _images(staged: Staged) -> list[str]:
     return parts
 
 
-def _proposed(staged: Staged, schema: pa.Schema) -> str:
-    """SELECT of op, keys and the proposed values (``a<i>``) in the columns of a wider schema."""
-    places = {field.name: position for position, field in enumerate(staged.schema)}
+def _proposed(staged: Staged, names: Sequence[str], schema: pa.Schema) -> str:
+    """SELECT of op, keys and the proposed values (``a<i>``) in the columns of a wider schema, where the content's have
+    these names."""
+    places = {name: position for position, name in enumerate(names)}
     parts = []
     for position, field in enumerate(schema):
         if field.name in staged.primary_keys:

@@ -102,6 +102,28 @@ def test_a_renamed_column_is_the_same_column(table: World, mapped_before: bool) 
     ]
 
 
+@pytest.mark.parametrize("mapped_before", [False, True])
+def test_contents_on_both_sides_of_a_rename_are_compared(table: World, mapped_before: bool) -> None:
+    if mapped_before:
+        map_columns(table)
+    rows: list[Row] = [
+        {"id": 1, "a": 10, "b": "x"},
+        {"id": 2, "a": 20, "b": "y"},
+        {"id": 3, "a": 5, "b": "b3"},
+    ]
+    first = table.stage(rows, base_version=None)
+    if mapped_before:
+        alter(table, lambda fields: fields["b"].update(name="bb"))
+    else:
+        map_columns(table, b="bb")
+    changed = pa.table({"id": [1, 2, 3], "a": pa.array([10, 20, 5], pa.int32()), "bb": ["x", "z", "b3"]})
+    second = table.stage(changed, base_version=None)
+    with closing(merging.compare_staged(first.location, second.location)) as found:
+        assert [(row.key, row.operation, row.changed) for row in found.page().items] == [
+            ({"id": 2}, "update", ("bb",))
+        ]
+
+
 def test_columns_that_swapped_their_names_did_not_swap_their_values(tmp_path: Path) -> None:
     schema = pa.schema([("id", pa.int64()), ("a", pa.string()), ("b", pa.string())])
     table = World(tmp_path, "copy-on-write", schema, [{"id": n, "a": f"a{n}", "b": f"b{n}"} for n in (1, 2)])

@@ -52,33 +52,61 @@ def pair(
     key_columns: Sequence[str],
     into: str,
 ) -> None:
-    """Create the temporary table `into`(operation, key columns, before STRUCT, after STRUCT) of changed rows.
+    """Create the temporary table ``into`` of changed rows in the order of their keys: ``n`` (0, 1, …), ``op`` (insert,
+    update, delete), ``k<j>`` the keys, ``b<i>`` and ``a<i>`` the other columns by their places in the schema.
 
-    `gone` and `come` are SELECTs of the rows that either version alone shows, with the columns (by label) of `schema`;
-    those that are on both sides cancel. `operation` is insert, update or delete; `before` is NULL for inserts, `after`
-    for deletes. Both have the columns of `schema`, NULL where a version had none.
+    ``gone`` and ``come`` are SELECTs of the rows that either version alone shows, with the columns (by label) of the
+    schema; those that are on both sides cancel. ``b<i>`` are NULL for inserts, ``a<i>`` for deletes, and both where a
+    version had no such column.
     """
-    names = ", ".join(column_sql(name) for name in schema.names)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE headgate_gone AS SELECT {names} FROM ({gone})")
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE headgate_come AS SELECT {names} FROM ({come})")
-    keys = [column_sql(name) for name in key_columns]
-    numbered = f"*, row_number() OVER (PARTITION BY {', '.join(keys)}) AS headgate_nth"
-    on = (
-        " AND ".join(f"g.{key} IS NOT DISTINCT FROM c.{key}" for key in keys)
-        + " AND g.headgate_nth = c.headgate_nth"
-    )
-    selected_keys = ", ".join(f"coalesce(c.{key}, g.{key}) AS {key}" for key in keys)
+    keys = [f"k{place}" for place in range(len(key_columns))]
+    places = [place for place, name in enumerate(schema.names) if name not in key_columns]
+    for rows, letter, side in ((gone, "b", "headgate_gone"), (come, "a", "headgate_come")):
+        named = [f"{column_sql(name)} AS k{place}" for place, name in enumerate(key_columns)]
+        named += [f"{column_sql(schema.names[place])} AS {letter}{place}" for place in places]
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {side} AS SELECT {', '.join(named)} FROM ({rows})")
+    before, after = _sides(connection, keys)
+    same_keys = " AND ".join(f"g.{key} IS NOT DISTINCT FROM c.{key}" for key in keys)
+    listed = [f"coalesce(c.{key}, g.{key}) AS {key}" for key in keys]
+    listed += [f"b{place}, a{place}" for place in places]
+    differ = "".join(f" OR b{place} IS DISTINCT FROM a{place}" for place in places)
+    # Joined, then sorted: at once the two would share what memory there is.
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {into} AS "
-        "WITH g AS (SELECT " + numbered + " FROM (FROM headgate_gone EXCEPT ALL FROM headgate_come)), "
-        "c AS (SELECT " + numbered + " FROM (FROM headgate_come EXCEPT ALL FROM headgate_gone)) "
-        "SELECT CASE WHEN g.headgate_nth IS NULL THEN 'insert' WHEN c.headgate_nth IS NULL THEN 'delete' "
-        f"ELSE 'update' END AS operation, {selected_keys}, "
-        f"CASE WHEN g.headgate_nth IS NOT NULL THEN {_struct('g', schema)} END AS before, "
-        f"CASE WHEN c.headgate_nth IS NOT NULL THEN {_struct('c', schema)} END AS after "
-        f"FROM g FULL OUTER JOIN c ON {on}"
+        "CREATE OR REPLACE TEMP TABLE headgate_paired AS "
+        "SELECT CASE WHEN g.nth IS NULL THEN 'insert' WHEN c.nth IS NULL THEN 'delete' ELSE 'update' END AS op, "
+        f"{', '.join(listed)} FROM ({before}) g FULL JOIN ({after}) c ON {same_keys} AND g.nth = c.nth "
+        f"WHERE g.nth IS NULL OR c.nth IS NULL{differ}"
     )
-    connection.execute("DROP TABLE headgate_gone; DROP TABLE headgate_come")
+    connection.execute("DROP TABLE headgate_gone; DROP TABLE headgate_come; DROP TABLE headgate_several")
+    order = ", ".join(f"{key} NULLS LAST" for key in keys)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT row_number() OVER () - 1 AS n, * "
+        f"FROM (FROM headgate_paired ORDER BY {order}, op)"
+    )
+    connection.execute("DROP TABLE headgate_paired")
+
+
+def _sides(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> list[str]:
+    """SELECTs of the rows of both sides, of which those with the same keys and ``nth`` are one row before and after.
+
+    Rows of a key that others have, too, are compared as wholes: as many as there are on both sides cancel.
+    """
+    listed, sides = ", ".join(keys), ("headgate_gone", "headgate_come")
+    several = " UNION ".join(
+        f"SELECT {listed} FROM {side} GROUP BY ALL HAVING count(*) > 1" for side in sides
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE headgate_several AS {several}")
+    [[found]] = connection.execute("SELECT count(*) FROM headgate_several").fetchall()
+    if not found:
+        return [f"SELECT 0 AS nth, * FROM {side}" for side in sides]
+    on = " AND ".join(f"r.{key} IS NOT DISTINCT FROM s.{key}" for key in keys)
+    return [
+        f"SELECT 0 AS nth, * FROM {mine} r ANTI JOIN headgate_several s ON {on} UNION ALL "
+        f"SELECT row_number() OVER (PARTITION BY {listed}), * FROM "
+        f"(SELECT * FROM {mine} r SEMI JOIN headgate_several s ON {on} EXCEPT ALL "
+        f"SELECT * FROM {other} r SEMI JOIN headgate_several s ON {on})"
+        for mine, other in (sides, sides[::-1])
+    ]
 
 
 def schema_of_both(before: Snapshot, after: Snapshot) -> pa.Schema:
@@ -88,10 +116,6 @@ def schema_of_both(before: Snapshot, after: Snapshot) -> pa.Schema:
         known = before.schema.field(field.name).type if field.name in before.schema.names else field.type
         fields.append(field.with_type(known) if can_widen(field.type, known) else field)
     return pa.schema(fields)
-
-
-def _struct(alias: str, schema: pa.Schema) -> str:
-    return "{" + ", ".join(f"{column_sql(name)}: {alias}.{column_sql(name)}" for name in schema.names) + "}"
 
 
 def standing_apart(before: Snapshot, after: Snapshot) -> tuple[ShownApart, ShownApart]:

@@ -27,7 +27,6 @@ from merging.model import ChangedRow, ChangesFilter, ChangesPage
 from merging.sql.equality import differs
 from merging.sql.filtering import ChangedCells
 from merging.sql.paging import choose
-from merging.sql.quoting import column_label, quote
 from merging.sql.session import Session
 from merging.sql.streams import STREAM_MEMORY, RowStream, stream_query
 from merging.sql.types import duckdb_type, null_of
@@ -163,18 +162,7 @@ def compare_versions(
     for snapshot in sides:
         check_key_columns(snapshot.schema, keys)
     with _session(3 * len(schema)) as opened:
-        read = compare(opened, sides[0], sides[1], keys, "differing")
-        labels = [quote(column_label(name)) for name in schema.names]
-        parts = [f"{quote(column_label(name))} AS k{place}" for place, name in enumerate(keys)]
-        for position, label in enumerate(labels):
-            if schema.names[position] not in keys:
-                parts += [f"before.{label} AS b{position}", f"after.{label} AS a{position}"]
-        order = ", ".join(f"{quote(column_label(name))} NULLS LAST" for name in keys)
-        opened.execute(
-            f"CREATE TEMP TABLE changed AS SELECT row_number() OVER (ORDER BY {order}, operation) - 1 AS n, "
-            f"operation AS op, {', '.join(parts)} FROM differing"
-        )
-        opened.execute("DROP TABLE differing")
+        read = compare(opened, sides[0], sides[1], keys, "changed")
         listing = f"versions {before} {after}"
         reads = () if read is None else (read,)
         return Differences(opened, schema, tuple(keys), "changed", listing, reads=reads)

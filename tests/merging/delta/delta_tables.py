@@ -31,7 +31,7 @@ def differing(
     apart = delta.standing_apart(before, after)
     gone, come = (delta.standing_sql(connection, one, schema) for one in apart)
     delta.pair(connection, gone, come, schema, keys, into)
-    counted = connection.execute(f"SELECT operation, count(*) FROM {into} GROUP BY operation").fetchall()
+    counted = connection.execute(f"SELECT op, count(*) FROM {into} GROUP BY op").fetchall()
     return dict(counted), sum(len(one.files) for one in apart)
 
 

@@ -230,16 +230,10 @@ def test_checkpoints_come_every_tenth_version(
 
 
 def changes(merger: Merger, uri: str, first: int, last: int) -> list[tuple[Any, ...]]:
-    differing(
-        merger.connection,
-        delta.open_snapshot(uri, version=first),
-        delta.open_snapshot(uri, version=last),
-        ["id"],
-        "changes",
-    )
-    return merger.connection.execute(
-        "SELECT operation, u_id, before.u_whole, after.u_whole FROM changes ORDER BY u_id, operation"
-    ).fetchall()
+    before, after = (delta.open_snapshot(uri, version=version) for version in (first, last))
+    differing(merger.connection, before, after, ["id"], "changes")
+    place = after.schema.names.index("whole")
+    return merger.connection.execute(f"SELECT op, k0, b{place}, a{place} FROM changes ORDER BY n").fetchall()
 
 
 @pytest.mark.parametrize("vectors", [True, False])

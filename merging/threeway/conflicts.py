@@ -75,17 +75,23 @@ def find_conflicts(opened: Session, alignment: Alignment, policy: ConflictPolicy
             f"INSERT INTO conflicts SELECT n, {ROW}, kind, {row_digest}, NULL, NULL "
             f"FROM (SELECT *, CASE {cases} END AS kind FROM moved) WHERE kind IS NOT NULL"
         )
-    for (column, update, insert), number in zip(cells, in_cells, strict=True):
-        if number:
+    found = [cell for cell, number in zip(cells, in_cells, strict=True) if number]
+    if found:
+        # Lists side by side in one look at the rows, as in the diff of a merge.
+        digests = []
+        for column, update, insert in found:
             digest = digest_of(
                 ["'cell'", *_keys_of(alignment), f"'{column.name.encode().hex()}'"]
                 + [fingerprint(f"{side}{column.position}", column.type) for side in SIDE_LETTERS]
             )
-            opened.execute(
-                f"INSERT INTO conflicts SELECT n, {column.position}, "
-                f"CASE op WHEN 'insert' THEN 'add/add' ELSE 'modify/modify' END, {digest}, NULL, NULL "
-                f"FROM moved WHERE ({update}) OR ({insert})"
-            )
+            digests.append(f"CASE WHEN ({update}) OR ({insert}) THEN {digest} END")
+        places = ", ".join(str(column.position) for column, _, _ in found)
+        opened.execute(
+            "INSERT INTO conflicts SELECT n, col, kind, digest, NULL, NULL FROM "
+            "(SELECT n, CASE op WHEN 'insert' THEN 'add/add' ELSE 'modify/modify' END AS kind, "
+            f"unnest([{places}]) AS col, unnest([{', '.join(digests)}]) AS digest FROM moved) "
+            "WHERE digest IS NOT NULL"
+        )
     return in_rows + sum(in_cells)
 
 

@@ -36,9 +36,16 @@ def test_every_operation_can_be_measured(
     assert measured.cpu > 0
 
 
-def test_wide_tables_and_large_texts_can_be_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", scale.WIDE_STEPS)
+def test_every_step_on_wide_tables_can_be_measured(tmp_path: Path, step: str) -> None:
     measured = scale.Measured()
-    scale.change_one_column(str(make_wide(tmp_path / "wide", 20)), measured)
+    [run, *_] = [one.run for one in scale.OPERATIONS if one.name.endswith(f" columns, {step}")]
+    run(str(make_wide(tmp_path / "wide", 20)), measured)
+    assert measured.cpu > 0
+
+
+def test_large_texts_can_be_measured(tmp_path: Path) -> None:
+    measured = scale.Measured()
     texts = make_texts(tmp_path / "texts", 50, 10_000)
     assert_all_readers_agree(str(texts))
     scale.change_texts(str(texts), measured)

@@ -219,6 +219,7 @@ def test_a_merge_whose_store_takes_no_file_leaves_nothing_on_this_machine(
 
 #: Who makes temporary files by other means, and what removes them where the process is killed.
 MADE_OTHERWISE = {
+    "config/handling.py": "what a web server holds of a body, which has no name and goes with the process",
     "config/uploads.py": "beside the uploads that it becomes one of: the sweep of those",
     "merging/engines/through_caller.py": "in the folder of whoever asks a confined process, which goes with it",
 }

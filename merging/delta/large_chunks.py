@@ -40,9 +40,6 @@ def make_room(
     needed = max((_needed(snapshot, file, wanted) for file in large), default=0)
     if needed <= _LARGE:
         return
-    if snapshot.store.is_local:
-        # Else it holds the whole chunk as it is stored, too; from a distance that saves a request for each page.
-        connection.execute("SET disable_parquet_prefetching = true")
     grant_memory(connection, min(needed + _LARGE, bytes_of(limits().memory)))
 
 

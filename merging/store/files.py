@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from fsspec import AbstractFileSystem
 
 from merging.errors import TableUnreachable
@@ -350,6 +351,17 @@ class StoreFile:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def register(
+    connection: duckdb.DuckDBPyConnection, reader: RangedReader | LocalReader, protocol: str
+) -> None:
+    """Let a connection read through a reader, under this protocol name; of what it needs of a row group as much at
+    once as it can, for each time is a request.
+    """
+    if not connection.filesystem_is_registered(protocol):
+        connection.register_filesystem(StoreFileSystem(reader, protocol))
+        connection.execute("SET disable_parquet_prefetching = false")
 
 
 class StoreFileSystem(AbstractFileSystem):

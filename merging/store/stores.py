@@ -32,7 +32,7 @@ from merging.store.client import (
     StoredObject,
     open_client,
 )
-from merging.store.files import LocalReader, RangedReader, StoreFileSystem
+from merging.store.files import LocalReader, RangedReader, register
 from merging.store.publishing import flush_file, flush_folder
 from merging.store.unreachable import cannot_open, names_unreachable
 
@@ -324,8 +324,7 @@ class SealedStore(LocalStore):
         self.protocol = _own_protocol()
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if not connection.filesystem_is_registered(self.protocol):
-            connection.register_filesystem(StoreFileSystem(LocalReader(), self.protocol))
+        register(connection, LocalReader(), self.protocol)
 
     def engine_path(self, path: str) -> str:
         return f"{self.protocol}://{self._full(path).lstrip('/')}"
@@ -420,8 +419,7 @@ class ObjectStore:
         self.client.delete(gone)
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if not connection.filesystem_is_registered(self.protocol):
-            connection.register_filesystem(StoreFileSystem(self._reader, self.protocol))
+        register(connection, self._reader, self.protocol)
 
     def engine_path(self, path: str) -> str:
         return f"{self.protocol}://{path}"

@@ -19,6 +19,7 @@ from merging import MergeRequest, delta
 from merging.delta.snapshot import snapshot_in
 from merging.errors import MergeFailed
 from merging.sql.quoting import column_sql, quote
+from merging.sql.session import session
 from merging.store.client import ObjectReplaced
 from merging.store.files import KnownObjects, RangedReader, StoreFile
 from tests.merging.delta.delta_tables import Merger, differing
@@ -91,6 +92,20 @@ def test_fd2_scan_locate_and_fetch_give_every_cell_of_many_row_groups(
             assert located.rows == wanted.num_rows
             delta.fetch(connection, snapshot, "located", snapshot.schema.names, "images")
             assert rows_of(connection, snapshot, "FROM images").equals(wanted)
+
+
+@pytest.mark.parametrize(("kind", "ahead"), [("local", False), ("memory", True)])
+def test_only_from_a_distance_chunks_are_read_ahead(
+    kind: str, ahead: bool, make_place: Callable[[str], Place]
+) -> None:
+    place = make_place(kind)
+    put_table(place, [content(rows=10)])
+    with session() as opened:
+        delta.scan_sql(opened.connection, snapshot_in(place.store, place.uri))
+        asked = "SELECT current_setting('disable_parquet_prefetching')"
+        assert opened.row(asked) == (not ahead,)
+    with session() as another:  # whatever the one before it read
+        assert another.row(asked) == (True,)
 
 
 @pytest.mark.sample(2)

@@ -41,6 +41,12 @@ _SMALL = 1 << 20
 #: To open such a file takes longer than to read all of it.
 _TINY = 64 << 10
 _MUCH = 64 << 20
+#: Fewer rows to a key than that are sooner asked for all of it at once; and so are those of columns with few values,
+#: which most rows have one of.
+_ROWS_A_KEY = 32
+_KEYS_A_VALUE = 8
+#: A file whose number of rows the log does not tell may have so many.
+_UNTOLD = 1 << 32
 #: Of rows by where they stand, which Python looks at.
 _ROWS_AT_A_TIME = 1 << 20
 
@@ -78,18 +84,44 @@ def locate(
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {no_rows_sql(snapshot, names)}")
         return Located(0, (), ())
     using = " AND ".join(f"p.{column_sql(name)} = k.{column_sql(name)}" for name in key_columns)
-    source = files_sql(connection, snapshot, candidates, names)
+    source = f"({files_sql(connection, snapshot, candidates, names)})"
+    first = _telling_column(connection, snapshot, keys, key_columns, candidates)
+    if first is not None:
+        source = f"(SELECT p.* FROM {source} p SEMI JOIN {keys} k ON p.{first} = k.{first})"
     _run(
         connection,
         snapshot,
         f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT p.file_index, p.row_number, {columns} "
-        f"FROM ({source}) p SEMI JOIN {keys} k ON {using}",
+        f"FROM {source} p SEMI JOIN {keys} k ON {using}",
     )
     drop_dead(connection, snapshot, into)
     rows = connection.execute(f"SELECT file_index, count(*) FROM {into} GROUP BY 1 ORDER BY 1").fetchall()
     return Located(
         sum(int(count) for _, count in rows), tuple(candidates), tuple(int(index) for index, _ in rows)
     )
+
+
+def _telling_column(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    keys: str,
+    key_columns: Sequence[str],
+    files: Sequence[int],
+) -> str | None:
+    """The key column, quoted, by which alone most rows of the files are told to have none of the keys, if there is one.
+
+    What a scan is told of one column it looks at before it hands on any row; of several together it is told nothing.
+    """
+    if len(key_columns) < 2:
+        return None
+    names = [column_sql(name) for name in key_columns]
+    asked = ", ".join(f"approx_count_distinct({name})" for name in names)
+    [(number, *different)] = connection.execute(f"SELECT count(*), {asked} FROM {keys}").fetchall()
+    rows = snapshot.files.numbers("records", _UNTOLD)[np.asarray(files, np.int64)].sum()
+    most = max(different)
+    if number * _ROWS_A_KEY > rows or most * _KEYS_A_VALUE < number:
+        return None
+    return names[different.index(most)]
 
 
 def read_at_one_look(snapshot: Snapshot, files: Collection[int]) -> bool:
@@ -111,9 +143,11 @@ def fetch(
     *,
     row_ids: bool = False,
     narrow: NarrowRows | None = None,
+    told: Collection[str] = (),
 ) -> None:
     """Create the temporary table `into`(file_index, row_number, `columns`) of the rows named in `located`; `row_ids` as
-    in `files_sql`; `narrow` adds `paging.ROW_BYTES` before all others.
+    in `files_sql`; `narrow` adds `paging.ROW_BYTES` before all others. Each row is named once, and with it may be
+    `told` some of the columns, which are not read again.
 
     Reads only the files with hits. Raises MergeFailed when one of them is missing or damaged.
     """
@@ -121,14 +155,20 @@ def fetch(
     found = connection.execute(f"SELECT DISTINCT file_index FROM {located} ORDER BY ALL").fetchall()
     hits = [int(index) for (index,) in found]
     empty = no_rows_sql(snapshot, columns, row_ids=row_ids)
-    names = ("file_index", "row_number", *map(column_sql, columns), *_row_id_names(row_ids))
+    read = [name for name in columns if name not in told]
+    told_sql = "".join(f", {column_sql(name)}" for name in told)
+    cells = [f"{'l' if name in told else 'p'}.{column_sql(name)}" for name in columns]
+    selected = ", ".join(
+        ["p.file_index", "p.row_number", *cells, *(f"p.{one}" for one in _row_id_names(row_ids))]
+    )
+    beside = "JOIN" if told else "SEMI JOIN"
     if narrow is not None:
         empty = f"SELECT 0::BIGINT AS {ROW_BYTES}, * FROM ({empty})"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {empty}")
 
     def hit_sql(files: Sequence[int], hit: str) -> str:
-        source = files_sql(connection, snapshot, files, columns, row_ids=row_ids)
-        rows = f"SELECT {', '.join(f'p.{name}' for name in names)} FROM ({source}) p SEMI JOIN {hit}"
+        source = files_sql(connection, snapshot, files, read, row_ids=row_ids)
+        rows = f"SELECT {selected} FROM ({source}) p {beside} {hit}"
         return rows if narrow is None else narrow.of(rows, snapshot, columns)
 
     small, hits = _apart(snapshot, hits)
@@ -142,7 +182,7 @@ def fetch(
             parts = " UNION ALL ".join(
                 hit_sql(
                     [index],
-                    f"(SELECT row_number FROM {located} WHERE file_index = {index}) l "
+                    f"(SELECT row_number{told_sql} FROM {located} WHERE file_index = {index}) l "
                     "ON p.row_number = l.row_number",
                 )
                 for index in together

@@ -73,7 +73,7 @@ class DuckDBEngine(DuckDBFiles):
         )
         if at_once or not others:
             return Rows(into, found.rows)
-        rows = self.rows_at(snapshot, into, columns)
+        rows = self._fetched(snapshot, into, columns, told=keys.columns)
         self._opened.execute(f"DROP TABLE {into}")
         return rows
 
@@ -86,10 +86,15 @@ class DuckDBEngine(DuckDBFiles):
         raise NotSaid("what is told apart in the session")
 
     def _fetched(
-        self, snapshot: Snapshot, positions: str, columns: Sequence[str], narrow: NarrowRows | None = None
+        self,
+        snapshot: Snapshot,
+        positions: str,
+        columns: Sequence[str],
+        narrow: NarrowRows | None = None,
+        told: Sequence[str] = (),
     ) -> Rows:
         into = fresh_name()
-        fetch(self._opened.connection, snapshot, positions, columns, into, narrow=narrow)
+        fetch(self._opened.connection, snapshot, positions, columns, into, narrow=narrow, told=told)
         return Rows(into, self._opened.number(f"SELECT count(*) FROM {into}"))
 
     def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:

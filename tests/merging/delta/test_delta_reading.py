@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, NamedTuple
 
 import deltalake
 import duckdb
@@ -123,6 +125,35 @@ def test_partitions_prune(make_table: Callable[..., str], connection: duckdb.Duc
     ]
 
 
+@pytest.mark.parametrize(
+    ("columns", "keys_of", "first"),
+    [
+        (["a", "b"], "range, range % 7", "a"),
+        (["a", "b"], "range % 7, range", "b"),
+        (["a", "b"], "range // 4, range % 4", "a"),
+        (["a", "b"], "range % 9, range // 9 % 9", None),  # few values each: most rows have one of them
+        (["a"], "range, 0", None),
+    ],
+)
+@pytest.mark.parametrize(("rows", "few"), [(100 * 32, True), (100 * 32 - 1, False)])
+def test_what_few_keys_tell_by_one_column_is_looked_at_first(
+    columns: list[str],
+    keys_of: str,
+    first: str | None,
+    rows: int,
+    few: bool,
+    make_table: Callable[..., str],
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    numbers = pa.array(range(rows), pa.int64())
+    snapshot = delta.open_snapshot(make_table(pa.table({"a": numbers, "b": numbers})))
+    connection.execute(
+        f"CREATE TEMP TABLE keys AS SELECT t.a AS u_a, t.b AS u_b FROM (SELECT {keys_of} FROM range(100)) t(a, b)"
+    )
+    told = reading._telling_column(connection, snapshot, "keys", columns, range(len(snapshot.files)))
+    assert told == (column_sql(first) if few and first else None)
+
+
 @pytest.mark.parametrize(("tiny", "scans"), [(64 << 10, 1), (0, 2)])
 def test_tiny_files_are_opened_once(
     tiny: int,
@@ -151,9 +182,78 @@ def test_tiny_files_are_opened_once(
         assert (found.number, whole, len(scanned)) == (9, scans == 1, 1)
         found = reader.rows_of(Keys("keys", ["id"]), ["id", ODD, "tags"])
         assert (found.number, len(scanned)) == (9, 1 + scans)
+        assert ['AS "u_id"' in one for one in scanned[2:]] == [False] * (scans - 1)
         rows = opened.user_rows(f"SELECT u_id, {column_sql(ODD)}, u_tags FROM {found.sql} ORDER BY u_id")
     ids = pc.is_in(sample(20)["id"], pa.array([3, *range(5, 13)]))
     assert rows == sample(20).filter(ids).select(["id", ODD, "tags"]).to_pylist()
+
+
+class KeyKind(NamedTuple):
+    type: pa.DataType
+    value: Callable[[int], Any]
+
+
+KEY_TYPES = {
+    "number": KeyKind(pa.int64(), lambda n: n * 1_000_003 - 5_000_000),
+    "text": KeyKind(pa.string(), lambda n: f"é {n}"),
+    "amount": KeyKind(pa.decimal128(9, 2), lambda n: Decimal(n) / 4),
+    "moment": KeyKind(pa.timestamp("us", "UTC"), lambda n: MOMENT + n * TICK),
+    "day": KeyKind(pa.date32(), lambda n: MOMENT.date() + n * DAY),
+}
+
+
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("asked", ["by one column first", "at once"])
+@pytest.mark.parametrize("partitions", [[], ["few"]], ids=["whole", "partitioned"])
+@pytest.mark.parametrize("few", [kind for kind in KEY_TYPES if kind != "moment"])  # no zone as a partition
+@pytest.mark.parametrize("many", KEY_TYPES)
+def test_rows_are_found_by_several_keys(
+    few: str, many: str, partitions: list[str], asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, whether one of the key columns is looked at first or all of them at once."""
+    monkeypatch.setattr(reading, "_TINY", 0)
+    monkeypatch.setattr(reading, "_SMALL", 0)
+    monkeypatch.setattr(reading, "_ROWS_A_KEY", 0 if asked == "by one column first" else 1 << 40)
+    random = Random(f"{few} {many}")  # noqa: S311 - no secret
+    pairs = random.sample([*itertools.product(range(6), range(200))], 600)
+
+    def rows(numbers: Iterable[int]) -> pa.Table:
+        columns = {"few": [pairs[n][0] for n in numbers], "many": [pairs[n][1] for n in numbers]}
+        made = {
+            name: pa.array([kind.value(n) if n else None for n in columns[name]], kind.type)
+            for name, kind in (("few", KEY_TYPES[few]), ("many", KEY_TYPES[many]))
+        }
+        text = pa.array([f"row {n}" if n % 3 else None for n in numbers])
+        nested = pa.array([{"a": [n, None]} if n % 4 else None for n in numbers])
+        return pa.table({"few": made["few"], "text": text, "many": made["many"], "nested": nested})
+
+    uri = str(tmp_path / "table")
+    properties = deltalake.WriterProperties(
+        max_row_group_size=70, data_page_row_count_limit=20, write_batch_size=10
+    )
+    for start in (0, 300):
+        deltalake.write_deltalake(
+            uri,
+            rows(range(start, start + 300)),
+            mode="append",
+            partition_by=partitions or None,
+            writer_properties=properties,
+        )
+    wanted = random.sample(range(600), 40)
+    snapshot = delta.open_snapshot(uri)
+    with session() as opened:
+        keys(opened.connection, rows(wanted).select(["few", "many"]))
+        opened.execute("INSERT INTO keys SELECT k.u_few, o.u_many FROM keys k, keys o WHERE hash(k) % 9 = 0")
+        found = TableReader(opened, snapshot).rows_of(Keys("keys", ["few", "many"]), rows([0]).schema.names)
+        scan = delta.scan_sql(opened.connection, snapshot, with_positions=True)
+        names = "file_index, row_number, u_few, u_text, u_many, u_nested"
+        naive = (
+            f"SELECT {names} FROM ({scan}) p WHERE EXISTS "
+            "(SELECT 1 FROM keys k WHERE k.u_few = p.u_few AND k.u_many = p.u_many)"
+        )
+        there = opened.table(f"SELECT {names} FROM {found.sql} ORDER BY 1, 2")
+        assert found.number == opened.number(f"SELECT count(*) FROM ({naive})") > 20
+        assert there.equals(opened.table(f"{naive} ORDER BY 1, 2"))
 
 
 def test_many_keys_against_many_files_prune_by_column(

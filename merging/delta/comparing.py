@@ -110,11 +110,13 @@ def _sides(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> list[s
 
 
 def schema_of_both(before: Snapshot, after: Snapshot) -> pa.Schema:
-    """The columns of `after`, each in the type that holds what it has in either version."""
+    """The columns of `after`, each in the type that holds what it has in either version: as text where none does."""
     fields = []
     for field in after.schema:
         known = before.schema.field(field.name).type if field.name in before.schema.names else field.type
-        fields.append(field.with_type(known) if can_widen(field.type, known) else field)
+        if not can_widen(known, field.type):
+            field = field.with_type(known if can_widen(field.type, known) else pa.string())
+        fields.append(field)
     return pa.schema(fields)
 
 

@@ -23,7 +23,7 @@ from merging.delta.writing import keeps_row_ids, read_alike
 from merging.engines.protocol import NotSaid
 from merging.engines.spark_sql import spark_type
 from merging.sql.session import Session
-from merging.sql.types import delta_type, duckdb_type
+from merging.sql.types import can_widen, delta_type, duckdb_type
 from merging.store.stores import TableStore
 
 #: How a session writes files as the table has them, one for each that it reads.
@@ -319,6 +319,8 @@ class PlainFiles:
                 self._known = self._known.append_column(value, values.column("v"))
             else:
                 cell, held = f"CAST(NULL AS {spark_type(field.type)})", field.type
+            if not can_widen(held, field.type):
+                raise NotSaid("values that are told as text")
             self._cells.append(cell if held == field.type else f"CAST({cell} AS {spark_type(field.type)})")
 
     def rows(

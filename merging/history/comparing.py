@@ -149,7 +149,8 @@ def compare_versions(
 ) -> Differences:
     """What differs between two versions of a table, either of which may be the newer one. Files that both have are not
     read, and the engine that suits the size of the others reads them. Columns are those of ``after``, in the type that
-    holds what they have in either; what ``before`` calls otherwise and files store alike is the same column.
+    holds what they have in either, or as text; what ``before`` calls otherwise and files store alike is the same
+    column.
 
     Raises VersionGone where one is not there any more, TableChanged where the table was made anew between them.
     """

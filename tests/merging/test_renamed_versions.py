@@ -1,4 +1,4 @@
-"""Versions with other names for the columns between them: compared, gone back to, and cloned."""
+"""Versions with other columns between them, by name or by type: compared, gone back to, and cloned."""
 
 from __future__ import annotations
 
@@ -223,3 +223,35 @@ def test_a_column_that_a_clone_calls_otherwise_is_the_same_column(table: World, 
     )
     with changes_of_clone(table.uri, str(clone), ["id"]) as found:
         assert found.rows.read_all().to_pylist() == [{"id": 2, "a": 20, "b": "new", "_op": "update"}]
+
+
+MORE = pa.struct([("a", pa.int64()), ("b", pa.int64())])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differing"),
+    [
+        (pa.array(["abc", "7"]), pa.array([1, 7]), {1: ("abc", "1")}),
+        (pa.array([1.5, 7.0]), pa.array([2, 7]), {1: ("1.5", "2"), 2: ("7.0", "7")}),
+        (pa.array([2**53 + 1]), pa.array([2.0**53]), {1: ("9007199254740993", "9007199254740992.0")}),
+        (pa.array([1]).view(pa.timestamp("us", "UTC")), pa.array([0], pa.date32()),
+         {1: ("1970-01-01 00:00:00.000001+00", "1970-01-01")}),
+        (pa.array([{"a": 1}] * 2), pa.array([{"a": 1, "b": 2}, {"a": 1, "b": None}], MORE),
+         {1: ("{'a': 1}", "{'a': 1, 'b': 2}"), 2: ("{'a': 1}", "{'a': 1, 'b': NULL}")}),
+        (pa.array([{"a": 1}] * 2), pa.array([{"b": 1}] * 2), dict.fromkeys((1, 2), ("{'a': 1}", "{'b': 1}"))),
+        (pa.array([[1], []]), pa.array(["[1]", "x"]), {2: ("[]", "x")}),
+    ],
+    ids=lambda one: str(getattr(one, "type", "")),
+)  # fmt: skip
+def test_values_of_types_that_none_holds_together_are_compared_as_texts(
+    tmp_path: Path, old: pa.Array, new: pa.Array, differing: dict[int, tuple[str, str]]
+) -> None:
+    """Nothing is rounded to be the same, and nothing that cannot be the other ends the comparison."""
+    world = World(tmp_path, "copy-on-write")
+    world.uri += "-overwritten"
+    for values in (old, new):
+        table = pa.table({"id": [1, 2][: len(values)], "v": values})
+        deltalake.write_deltalake(world.uri, table, mode="overwrite", schema_mode="overwrite")
+    there = [(n, "update", {"v": a}, {"v": b}) for n, (a, b) in differing.items()]
+    assert compared(world, 0, 1) == there
+    assert compared(world, 1, 0) == [(n, what, b, a) for n, what, a, b in there]

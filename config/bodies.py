@@ -18,7 +18,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 from django.http import HttpResponse
 from django.urls import Resolver404, resolve
 from rest_framework.authentication import SessionAuthentication
@@ -64,6 +64,8 @@ class BoundedBodies:
         except NoRoomForBody as error:
             logger.error("body_not_read", exc_info=error)
             await self._refuse(scope, send, NO_ROOM)
+        except (OperationalError, InterfaceError) as error:  # nobody knows whether the caller is known
+            await self._refuse(scope, send, error)
         return None
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -331,7 +331,7 @@ def database_settings(url: str) -> dict[str, object]:
     SQLite gets what concurrent web and worker processes need: write-ahead logging, immediate transactions
     (a deferred one that upgrades to a writer fails at once as "database is locked") and a long busy timeout.
     """
-    settings: dict[str, object] = dict(environ.Env.db_url_config(url))
+    settings: dict[str, Any] = dict(environ.Env.db_url_config(url))
     if settings["ENGINE"] == "django.db.backends.sqlite3":
         settings["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
@@ -339,6 +339,10 @@ def database_settings(url: str) -> dict[str, object]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
     else:
+        # A machine that went without a word is noticed within half a minute; by default Linux takes hours.
+        patience = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
+        alive = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+        settings["OPTIONS"] = {**patience, **alive, **settings.get("OPTIONS", {})}
         settings["CONN_MAX_AGE"] = 60
         settings["CONN_HEALTH_CHECKS"] = True
     return settings

@@ -65,7 +65,10 @@ PROBES = frozenset({"/livez", "/readyz"})
 
 
 class ProbeMiddleware:
-    """Answer probes whatever host they name, as if it were ours. Stands before all that looks at the host."""
+    """Answer probes whatever host they name, as if it were ours, and whoever asks: nobody's session is looked for.
+
+    Stands before all that looks at the host.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -73,6 +76,7 @@ class ProbeMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info in PROBES:
             request.META["HTTP_HOST"] = settings.ALLOWED_HOSTS[0].removeprefix(".")
+            request.META.pop("HTTP_COOKIE", None)
         return self.get_response(request)
 
 
@@ -186,7 +190,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
     for seen in (lambda: request, lambda: _of_nobody(request)):
         with suppress(Exception):  # whatever broke the page may break this one
             asked = seen()
-            return _problem_page(asked, status, message, typed=typed_form(asked))
+            page = _problem_page(asked, status, message, typed=typed_form(asked))
+            return _with_headers(page, problem or FAULT)
     return defaults.server_error(request)
 
 
@@ -213,6 +218,7 @@ def _for_programs(problem: Mapping[str, Any]) -> HttpResponse:
     return JsonResponse(
         document(problem, status, current_request_id()),
         status=status,
+        headers=headers_of(problem),
         content_type="application/problem+json",
     )
 
@@ -227,6 +233,10 @@ def _page(request: HttpRequest, error: Exception, problem: Mapping[str, Any]) ->
     page = _problem_page(
         request, status, problem["message"], blockers=problem.get("blockers", []), typed=typed
     )
+    return _with_headers(page, problem)
+
+
+def _with_headers(page: HttpResponse, problem: Mapping[str, Any]) -> HttpResponse:
     for name, value in headers_of(problem).items():
         page[name] = value
     return page

@@ -131,6 +131,12 @@ class TooLarge(DomainError):
         )
 
 
+#: When to ask a database again that did not answer.
+RETRY_AFTER_SECONDS: Final = 5
+#: What PostgreSQL says (SQLSTATE) of changes while it takes none, as where another machine is about to take over.
+_READ_ONLY: Final = "25006"
+
+
 class Unavailable(DomainError):
     """The database does not answer, has no connection free, or refused what somebody else made impossible meanwhile."""
 
@@ -173,10 +179,20 @@ def problem_of(error: Exception) -> dict[str, Any] | None:
     if isinstance(error, OSError | DatabaseError) and merging.says_disk_is_full(error):
         error = NO_ROOM
     elif isinstance(error, OperationalError | InterfaceError):
-        error = Unavailable("The database does not answer, or is too busy. Try again in a moment.")
+        error = Unavailable(
+            "The database does not answer, or is too busy. Try again in a moment.",
+            retry_after=RETRY_AFTER_SECONDS,
+        )
+    elif getattr(error.__cause__, "sqlstate", None) == _READ_ONLY:
+        error = Unavailable(
+            "The database takes no changes at the moment. Try again in a moment.",
+            retry_after=RETRY_AFTER_SECONDS,
+        )
     elif isinstance(error, IntegrityError) and _somebody_was_faster(error):
         logger.warning("somebody_was_faster", exc_info=error)
-        error = Unavailable("Somebody removed or made what this needs in the same moment. Try again.")
+        error = Unavailable(
+            "Somebody removed or made what this needs in the same moment. Try again.", retry_after=1
+        )
     if not isinstance(error, KNOWN_ERRORS):
         return None
     data = dict(getattr(error, "data", {}))

@@ -287,8 +287,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_interval": 5,
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
+    # The sweep rings again: a request never waits for a dead broker. Kombu would try for 6 s to connect for a message;
+    # workers connect again by ``broker_connection_max_retries``.
+    "max_retries": 0,
 }
-CELERY_TASK_PUBLISH_RETRY = False  # the sweep rings again; a request never waits for a dead broker
+CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULER = "config.alive:AliveScheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "changerequests.sweep", "schedule": 10.0},

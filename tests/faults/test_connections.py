@@ -1,12 +1,17 @@
 """Many people at once, and the connections to PostgreSQL that they share."""
 
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
+from django.test import Client as DjangoClient
+from django.test.client import MULTIPART_CONTENT
 
 from changerequests.models import ChangeRequest, Comment, MergeRun
 from changerequests.states import RunStatus
@@ -14,7 +19,7 @@ from datasets.roles import Role
 from tests import services
 from tests.api.clients import token_of
 from tests.factories import person_with
-from tests.live.server import Answer, Connection
+from tests.live.server import Answer, Connection, Door
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 
@@ -75,3 +80,82 @@ def connections_until_done(calls: list[Future[Any]]) -> set[int]:
             )
             seen.add(int(cursor.fetchone()[0]))
     return seen
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    """The way to the database."""
+    host, port = connection.settings_dict["HOST"], connection.settings_dict["PORT"]
+    door = Door(f"tcp://{host}:{port}")
+    door.open()
+    yield door
+    door.slam()
+
+
+@pytest.mark.parametrize("is_mute", [False, True], ids=["refused", "mute"])
+def test_while_the_database_is_away_everybody_is_told_soon_and_all_is_well_once_it_is_back(
+    process_environment: dict[str, str], tmp_path: Path, door: Door, pending: ChangeRequest, is_mute: bool
+) -> None:
+    """Each look for a person, a session, a frame of a page took half a minute, and those of the page that says so."""
+    url = urlsplit(process_environment["DATABASE_URL"])
+    there = urlsplit(door.address)
+    environment = {
+        **process_environment,
+        "DATABASE_URL": url._replace(netloc=f"{url.username}@{there.netloc}").geturl(),
+    }
+    owner = person_with(Role.OWNER, pending.dataset)
+    client = DjangoClient()
+    client.force_login(owner)
+    cookies = f"sessionid={client.cookies['sessionid'].value}"
+    asked = [
+        ("GET", "/livez", b""),
+        ("GET", "/datasets/", b""),
+        ("GET", "/api/v1/datasets", b""),
+        ("POST", f"/api/v1/change_requests/{pending.cr_id}/upload", b"x" * 4_000_000),
+    ]
+    with services.web_process(environment, tmp_path / "web.log") as address:
+        caller = Connection(address, cookies=cookies, token=token_of(owner), seconds=60)
+        person = Connection(address, cookies=cookies, seconds=60)
+        assert person.call("GET", "/datasets/").status == 200
+        door.slam()
+        mute = socket.create_server(("127.0.0.1", there.port or 0)) if is_mute else None
+        caller.call("GET", "/api/v1/datasets")  # who finds it out waits longer
+        for method, path, body in asked:
+            began = time.monotonic()
+            answer = (caller if path.startswith("/api/") else person).call(method, path, body)
+            assert time.monotonic() - began < 10, path
+            assert answer.status == (200 if path == "/livez" else 503), path
+            if path != "/livez":
+                assert int(answer.headers["retry-after"]) > 0, path
+                assert b"The database does not answer" in answer.body
+        if mute is not None:
+            mute.close()
+        door.open()
+        began = time.monotonic()
+        while person.call("GET", "/datasets/").status != 200:
+            assert time.monotonic() - began < 10
+
+
+def test_a_database_that_takes_no_changes_is_told_as_one(pending: ChangeRequest) -> None:
+    """As the one that another machine is about to take over from."""
+    owner = person_with(Role.OWNER, pending.dataset)
+    client = DjangoClient(raise_request_exception=False)
+    client.force_login(owner)
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    try:
+        for path in (
+            f"/change-requests/{pending.cr_id}/comments/",
+            f"/api/v1/change_requests/{pending.cr_id}/comments",
+        ):
+            answer = client.post(
+                path,
+                {"body": "Why?"},
+                content_type="application/json" if "api" in path else MULTIPART_CONTENT,
+            )
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5"), path
+            assert "takes no changes" in answer.content.decode()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = off")
+    assert not Comment.objects.exists()

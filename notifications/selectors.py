@@ -11,6 +11,7 @@ from django.db.models import Count, Max, Q, QuerySet
 from changerequests.models import Comment
 from datasets.roles import datasets_with_role
 from notifications.kinds import DEFAULT_WAYS, Kind, Way
+from notifications.last_read import LastRead
 from notifications.models import Notification, NotificationSetting
 from notifications.news import News
 
@@ -38,16 +39,20 @@ def unread_of(person: User) -> QuerySet[Notification]:
 
 @dataclass(frozen=True)
 class Unread:
-    """How much a person has not read, and the number of the newest of it; 0 where there is none."""
+    """How much a person has not read, and the newest of it as streams name it; 0 where there is none."""
 
-    count: int
-    newest: int
+    count: int = 0
+    newest: str = "0"
 
 
 def unread_news_of(person: User) -> Unread:
     """What a bell shows, in one statement."""
-    found = unread_of(person).order_by().aggregate(count=Count("pk"), newest=Max("pk", default=0))
-    return Unread(found["count"], found["newest"])
+    found = (
+        unread_of(person).order_by().aggregate(count=Count("pk"), number=Max("pk"), moment=Max("created_at"))
+    )
+    if not found["count"]:
+        return Unread()
+    return Unread(found["count"], LastRead(found["number"], found["moment"]).name())
 
 
 def words_of(news: News) -> str:

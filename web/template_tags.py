@@ -37,7 +37,7 @@ def unread_news(context: RequestContext) -> Unread:
     """What the person who looks at the page has not read; nothing on pages that no request shows."""
     request = context.get("request")
     user = getattr(request, "user", None)
-    return unread_news_of(user) if isinstance(user, User) else Unread(0, 0)
+    return unread_news_of(user) if isinstance(user, User) else Unread()
 
 
 @register.simple_tag(takes_context=True)

@@ -13,9 +13,10 @@ from api.schema import CR_ID
 from api.views.shared import Documented, actor_of
 from changerequests import selectors
 from datasets.errors import InvalidInput
+from notifications.last_read import LastRead
 from notifications.streams.callers import Caller, SessionCaller, TokenCaller
 from notifications.streams.hub import Listener
-from notifications.streams.news import InboxNews, LastRead, RequestNews
+from notifications.streams.news import InboxNews, RequestNews
 from notifications.streams.serving import MEDIA_TYPE, open_stream
 
 _LAST_EVENT = "Last-Event-ID"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from datetime import datetime
+from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
@@ -18,42 +17,13 @@ from audit.services import dataset_stream
 from datasets.models import Dataset
 from datasets.roles import role_on
 from notifications.kinds import REASONS, Kind, Reason
+from notifications.last_read import MILLISECOND, LastRead
 from notifications.models import Notification
 from notifications.recipients import next_step
 from notifications.selectors import inbox_of, unread_of
 
 #: How many events one look tells of one chain, or of one kind of news.
 AT_ONCE: Final = 500
-#: The ``id`` of an event.
-_ID: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,14}))?", re.ASCII)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True)
-class LastRead:
-    """What a listener read last: the number of an event, and the millisecond in which it came, where it knows that.
-
-    A number alone may be another event by now: a database that was restored from a backup gives it again.
-    """
-
-    number: int
-    moment: datetime | None = None
-
-    @classmethod
-    def named(cls, name: str) -> Self | None:
-        """What the ``id`` of an event names; None for what is none."""
-        found = _ID.fullmatch(name)
-        if found is None:
-            return None
-        number, milliseconds = found.groups()
-        return cls(int(number), _EPOCH + int(milliseconds) * _MILLISECOND if milliseconds else None)
-
-    def name(self) -> str:
-        """The ``id`` of the event."""
-        if self.moment is None:
-            return str(self.number)
-        return f"{self.number}-{(self.moment - _EPOCH) // _MILLISECOND}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +85,7 @@ class InboxNews:
         """Up to which number whoever read that was told."""
         if last.moment is None:
             return last.number
-        end = last.moment + _MILLISECOND
+        end = last.moment + MILLISECOND
         if Notification.objects.filter(
             pk=last.number, created_at__gte=last.moment, created_at__lt=end
         ).exists():

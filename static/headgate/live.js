@@ -112,7 +112,7 @@ function place(answer, parts) {
   for (const part of parts) {
     const fresh = answer.querySelector(`[data-live="${CSS.escape(part.dataset.live)}"]`);
     if (!fresh || !part.isConnected) continue;
-    for (const message of JSON.parse(fresh.dataset.told ?? "[]")) told(message);
+    for (const message of JSON.parse(fresh.dataset.told ?? "[]")) told(message.name, message);
     fresh.removeAttribute("data-told");
     if ("liveList" in part.dataset) fill(part, fresh);
     else put(part, fresh);
@@ -164,12 +164,15 @@ window.setInterval(() => {
 
 // ---- hearing of news
 
-let heard = Number(document.querySelector("[data-newest]")?.dataset.newest ?? 0);
+// By number and moment: a database that was restored from a backup gives its numbers again.
+let heard = document.querySelector("[data-newest]")?.dataset.newest ?? "0";
+const toldBefore = new Set();
 
 // Each piece of news is told once, whichever way it comes.
-function told(message) {
-  if (message.id <= heard) return;
-  heard = message.id;
+function told(name, message) {
+  if (toldBefore.has(name)) return;
+  toldBefore.add(name);
+  heard = name;
   document.dispatchEvent(new CustomEvent("headgate:told", { detail: message }));
 }
 
@@ -177,7 +180,7 @@ function listen() {
   if (!source || stream || isOver || document.hidden) return;
   stream = new EventSource(source);
   stream.addEventListener("notification", (event) => {
-    told(JSON.parse(event.data));
+    told(event.lastEventId, JSON.parse(event.data));
     news();
   });
   stream.addEventListener("dataset", news);

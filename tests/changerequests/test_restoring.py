@@ -27,6 +27,7 @@ from changerequests.states import RunStatus, Status
 from datasets.models import Dataset
 from datasets.roles import Role
 from notifications.documents import document_of
+from notifications.last_read import LastRead
 from notifications.models import Notification
 from notifications.news import news_of
 from notifications.services.dispatching import dispatch
@@ -35,7 +36,6 @@ from notifications.streams.hub import Listener, look_for
 from notifications.streams.news import (
     DatasetNews,
     InboxNews,
-    LastRead,
     RequestNews,
     StreamNews,
     entries_of,

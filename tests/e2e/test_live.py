@@ -1,11 +1,14 @@
 """Pages that follow what others do: two browsers, nothing loaded again, no focus and no word lost; and how quick."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Person, SignIn
+from tests.e2e.conftest import Person, SignIn, manage
+from tests.e2e.programs import Caller
 from tests.e2e.test_beside import PATIENT, propose
 
 #: Kept from the moment that a page begins: how it moved and how long its scripts worked.
@@ -61,6 +64,64 @@ def test_a_page_follows_what_others_do(sign_in: SignIn) -> None:
     assert carl.page.evaluate("document.documentElement.dataset.stays") == "yes"
     olivia.page.get_by_role("link", name="Conversation").wait_for()
     expect(olivia.page.locator(".strip .chip")).to_have_text(re.compile("Merged as v"), timeout=PATIENT)
+
+
+#: What a restored backup does to news: the newest are gone, and their numbers are given again.
+GO_BACK = """
+from django.db import connection
+from notifications.models import Notification
+Notification.objects.filter(pk__gt={newest}).delete()
+with connection.cursor() as cursor:
+    cursor.execute("UPDATE sqlite_sequence SET seq = {newest} WHERE name = 'notifications_notification'")
+"""
+#: A server whose streams are refused, without the browser's complaint.
+REFUSED = """
+window.EventSource = class extends EventTarget {
+  static CLOSED = 2;
+  readyState = 2;
+  constructor() { super(); setTimeout(() => this.dispatchEvent(new Event("error"))); }
+  close() {}
+};
+"""
+MARK = """
+import pathlib
+from django.db import connection
+from django.db.models import Max
+from notifications.models import Notification
+newest = Notification.objects.aggregate(newest=Max("pk"))["newest"] or 0
+pathlib.Path({path!r}).write_text(str(newest))
+with connection.cursor() as cursor:
+    cursor.execute("UPDATE sqlite_sequence SET seq = seq + 1000 WHERE name = 'notifications_notification'")
+"""
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["streams", "asks"])
+def test_a_page_that_stays_open_across_a_restore_tells_what_happens_after(
+    sign_in: SignIn, tmp_path: Path, streams: bool
+) -> None:
+    carl, olivia = sign_in("carl"), sign_in("olivia")
+    if not streams:
+        carl.page.add_init_script(REFUSED)
+    path = propose(carl, f"Stay across a restore {streams}")
+    mark = tmp_path / "newest"
+    manage(carl.address, "shell", "-c", MARK.format(path=str(mark)))
+    olivia.go(path)
+    olivia.page.get_by_label("Your comment").fill("Looks right.")
+    olivia.page.get_by_role("button", name="Approve").click()
+    expect(olivia.page.get_by_text("Your review is in the timeline.")).to_be_visible()
+    carl.page.wait_for_timeout(2000)
+    carl.go("/datasets/")
+    stays(carl.page)
+    expect(carl.page.locator("[data-newest]")).to_have_attribute(
+        "data-newest", re.compile(f"^{int(mark.read_text()) // 1000 + 1}[0-9]{{3}}\\b")
+    )
+    manage(carl.address, "shell", "-c", GO_BACK.format(newest=mark.read_text()))
+    carl.page.wait_for_timeout(3000)
+
+    Caller(olivia.address, "olivia").post(f"change_requests/{path.strip('/').split('/')[-1]}/merge")
+    toast = carl.page.locator(".toast-message").filter(has_text="merged")
+    expect(toast).to_be_visible(timeout=40_000)
+    assert carl.page.evaluate("document.documentElement.dataset.stays") == "yes"
 
 
 def moved(page: Page, address: str) -> tuple[float, list[float]]:

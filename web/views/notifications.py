@@ -13,13 +13,15 @@ from django.views.decorators.http import require_safe
 
 from datasets.errors import NotFound
 from notifications.kinds import KINDS, REASONS, Kind, Reason, Way
+from notifications.last_read import LastRead
 from notifications.models import Notification, Subscription
 from notifications.recipients import next_step
 from notifications.selectors import inbox_of, unread_news_of, unread_of, ways_of
 from notifications.services import preferences
 from notifications.services.inbox import mark_read
+from notifications.streams.news import InboxNews
 from notifications.unsubscribing import farewell_of
-from web.parameters import NUMBER, PAGE, asked_with, choice
+from web.parameters import PAGE, TEXT, asked_with, choice
 from web.views.shared import (
     dataset_at,
     form_at,
@@ -68,21 +70,24 @@ def inbox(request: HttpRequest) -> HttpResponse:
     )
 
 
-@asked_with(since=NUMBER)
+@asked_with(since=TEXT)
 @require_safe
 @signed_in
 def bell(request: HttpRequest) -> HttpResponse:
     """How much the person has not read, for pages that are open; as a page of its own it is the inbox.
 
-    ``since`` asks for what came after a notification, as streams tell it: pages that hear no stream look here.
+    ``since`` asks for what came after a notification, as streams name and tell it: pages that hear no stream look here.
     """
     if request.headers.get("Sec-Fetch-Dest") == "document":
         return HttpResponseRedirect(reverse("inbox"))
-    since, reader = whole_number(request.GET.get("since", "")), person(request)
-    came = [] if since is None else [*unread_of(reader).filter(pk__gt=since).order_by("pk")[:TOLD_AT_ONCE]]
+    last, reader = LastRead.named(request.GET.get("since", "")), person(request)
+    came: list[Notification] = []
+    if last is not None:
+        since = InboxNews(reader.pk).heard_until(last)
+        came = [*unread_of(reader).filter(pk__gt=since).order_by("pk")[:TOLD_AT_ONCE]]
     told = [
         {
-            "id": one.pk,
+            "name": LastRead(one.pk, one.created_at).name(),
             "kind": one.kind,
             "reason": one.reason,
             "headline": one.headline,

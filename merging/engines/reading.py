@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from merging.delta import Snapshot, candidate_files, no_rows_sql, read_at_one_look
 from merging.engines.choosing import choice_for, engine_for
-from merging.engines.duckdb import DuckDBEngine, fresh_name
+from merging.engines.duckdb import DuckDBEngine
 from merging.engines.protocol import (
     Aggregated,
     Aggregates,
@@ -61,10 +60,11 @@ class TableReader:
 
     def rows_found(self, keys: Keys, columns: Sequence[str]) -> tuple[Rows, bool]:
         """The live rows that have one of the keys, with these columns where they are read at one look, which is said
-        too, else with the keys alone.
+        too, else with the keys alone. A cluster, which would read all of them twice, is asked once.
         """
         possible = self._possible(keys, None)
-        whole = read_at_one_look(self.snapshot, possible)
+        engine = self._engine_for(possible)
+        whole = engine.name != "duckdb" or read_at_one_look(self.snapshot, possible)
         return self._rows_in(possible, keys, columns if whole else keys.columns), whole
 
     def _possible(self, keys: Keys, files: Collection[int] | None) -> list[int]:
@@ -102,36 +102,9 @@ class TableReader:
 
     def rows_at(self, positions: str, columns: Sequence[str]) -> Rows:
         """The rows at positions; see ``Engine``."""
-        files = self._hit(positions)
-        return self._rows_at(self._engine_for(files), files, positions, columns)
-
-    @contextmanager
-    def rows_in_parts(self, positions: str, columns: Sequence[str]) -> Iterator[Callable[[str], Rows]]:
-        """What gives the rows at some of the positions, for whoever holds few at a time: a cluster is asked once."""
-        files = self._hit(positions)
-        engine = self._engine_for(files)
-        if engine.name == "duckdb":
-            yield lambda some: self.rows_at(some, columns)
-            return
-        held = self._rows_at(engine, files, positions, columns)
-
-        def part(some: str) -> Rows:
-            into = fresh_name()
-            self._opened.execute(
-                f"CREATE TEMP TABLE {into} AS SELECT h.* FROM {held.sql} h "
-                f"SEMI JOIN {some} s ON h.file_index = s.file_index AND h.row_number = s.row_number"
-            )
-            return Rows(into, self._opened.number(f"SELECT count(*) FROM {into}"))
-
-        yield part
-        held.remove(self._opened)
-
-    def _hit(self, positions: str) -> list[int]:
         hit = self._opened.connection.execute(f"SELECT DISTINCT file_index FROM {positions}").fetchnumpy()
         files: list[int] = hit["file_index"].tolist()
-        return files
-
-    def _rows_at(self, engine: Engine, files: Sequence[int], positions: str, columns: Sequence[str]) -> Rows:
+        engine = self._engine_for(files)
         began = time.perf_counter()
         with self._opened.reading(self._rows_stored_in(files)):
             rows = engine.rows_at(self.snapshot, positions, columns)

@@ -326,14 +326,16 @@ class SparkConnectEngine:
         """The same of the table as a whole. Plain names of files are the same however paths are spelled; which file it
         is is looked at when the rows are here.
         """
-        asked = pa.table({"k0": [names[int(place)] for place in places], "k1": numbers})
-        told = _places(snapshot, names, len(asked))
+        told = _places(snapshot, names, len(places))
+        by_number = isinstance(told, _FilesByName)
+        files = pa.array(places, pa.int32()) if by_number else pa.array([names[int(one)] for one in places])
+        asked = pa.table({"k0": files, "k1": numbers})
 
         def found(table: Any, functions: Any, session: Any, part: pa.Table) -> Any:
             named = table.metadataColumn("_metadata")["file_name"].alias("named")
             placed = _placed(table, functions, columns, named, numbered=True, file=told.file)
-            rows = _at(placed, part, "named", functions, session).drop("named")
-            return told.told(rows, functions, session)
+            placed = told.told(placed, functions, session)
+            return _at(placed, part, "f" if by_number else "named", functions, session).drop("named")
 
         with self._asked(snapshot, found, _Portions(asked, snapshot, columns, told.row_bytes)) as answers:
             rows = self._hold(snapshot, columns, columns, answers, told)

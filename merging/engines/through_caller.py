@@ -1,7 +1,7 @@
 """A cluster for a confined process, which has no way to it and no token: whoever started the process asks in its place.
 
-The two hand each other files in the folder that the process works in: the keys or positions that are looked for, and
-the rows that were found. The process may be anybody's by now, since it read what strangers sent: what it says is looked
+The two hand each other files in the folder that the process works in: the keys that are looked for, and the rows that
+were found. The process may be anybody's by now, since it read what strangers sent: what it says is looked
 at, and it hears nothing that it could not read from the table by itself.
 """
 
@@ -30,8 +30,6 @@ WhileWaiting = Callable[[], None]
 _AS_FILE = (
     "(FORMAT parquet, ROW_GROUP_SIZE_BYTES 16000000, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1)"
 )
-#: One content asks where its keys stand, how wide the rows there are, and for these rows.
-_MOST_QUESTIONS = 3
 
 
 class CallersCluster:
@@ -46,7 +44,7 @@ class CallersCluster:
 
 
 class _CallersEngine(DuckDBEngine):
-    """Finds rows by asking the caller; what it found lies in files. All else is read here."""
+    """Finds rows by their keys by asking the caller; what it found lies in files. All else is read here."""
 
     name: EngineName = "spark"
 
@@ -59,27 +57,23 @@ class _CallersEngine(DuckDBEngine):
     ) -> Rows:
         """See ``Engine``."""
         cells = ", ".join(f"{column_sql(name)} AS k{place}" for place, name in enumerate(keys.columns))
-        looked = None if files is None else [*files]
-        asked = {"keys": [*keys.columns], "files": looked}
-        return self._found(snapshot, f"SELECT DISTINCT {cells} FROM {keys.sql}", columns, asked)
-
-    def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
-        """See ``Engine``."""
-        query = f"SELECT DISTINCT file_index, row_number FROM {positions}"
-        return self._found(snapshot, query, columns, {})
-
-    def _found(
-        self, snapshot: Snapshot, query: str, columns: Sequence[str], asked: Mapping[str, Any]
-    ) -> Rows:
         sought = scratch_place("sought")
-        _lay(self._opened, query, sought)
-        told = self._ask({"version": snapshot.version, "columns": [*columns], "sought": str(sought), **asked})
+        _lay(self._opened, f"SELECT DISTINCT {cells} FROM {keys.sql}", sought)
+        asked = {
+            "version": snapshot.version,
+            "keys": [*keys.columns],
+            "columns": [*columns],
+            "files": None if files is None else [*files],
+            "sought": str(sought),
+        }
+        told = self._ask(asked)
         os.unlink(sought)
         return Rows(f"read_parquet({literal(told['file'])})", told["rows"], told["file"])
 
 
 class Answers:
-    """Asks a table's cluster in the place of a confined process that works in a folder, a few times.
+    """Asks a table's cluster in the place of a confined process that works in a folder, once: for the rows that the
+    content's keys have.
 
     ``while_waiting`` is called about twice a second meanwhile; what it raises ends the work. Raises ClusterFailed as
     the cluster's engine does, and StagedCorrupt for what staging does not ask.
@@ -92,39 +86,32 @@ class Answers:
         self._cluster = cluster
         self._folder = os.path.realpath(folder)
         self._while_waiting = while_waiting
-        self._left = _MOST_QUESTIONS
+        self._asked = False
 
     def __call__(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Where the rows that were asked for lie, and how many they are."""
-        self._left -= 1
-        if self._left < 0:
+        if self._asked:
             raise _strange()
+        self._asked = True
         try:
             snapshot = open_snapshot(self._table_uri, version=int(question["version"]))
             columns = [str(name) for name in question["columns"]]
-            keys = {
-                str(name): duckdb_type(snapshot.schema.field(name).type) for name in question.get("keys", ())
-            }
-            named = question.get("files")
+            keys = {str(name): duckdb_type(snapshot.schema.field(name).type) for name in question["keys"]}
+            named = question["files"]
             files = None if named is None else [range(len(snapshot.files))[place] for place in named]
             sought = self._inside(str(question["sought"]))
-            if not {*columns} <= {*snapshot.schema.names}:
+            if not keys or not {*columns} <= {*snapshot.schema.names}:
                 raise _strange()
         except (LookupError, TypeError, ValueError) as error:
             raise _strange() from error
         with session() as opened:
             engine = self._cluster.engine(opened, self._while_waiting)
-            given = f"read_parquet({literal(sought)})"
-            if keys:
-                cells = ", ".join(
-                    f"CAST(k{place} AS {kind}) AS {column_sql(name)}"
-                    for place, (name, kind) in enumerate(keys.items())
-                )
-                found = engine.rows_of(
-                    snapshot, Keys(f"(SELECT {cells} FROM {given})", [*keys]), columns, files
-                )
-            else:
-                found = engine.rows_at(snapshot, given, columns)
+            cells = ", ".join(
+                f"CAST(k{place} AS {kind}) AS {column_sql(name)}"
+                for place, (name, kind) in enumerate(keys.items())
+            )
+            wanted = Keys(f"(SELECT {cells} FROM read_parquet({literal(sought)}))", [*keys])
+            found = engine.rows_of(snapshot, wanted, columns, files)
             # A folder that the process cannot have foreseen.
             path = Path(tempfile.mkdtemp(dir=self._folder), "found.parquet")
             _lay(opened, f"FROM {found.sql}", path)

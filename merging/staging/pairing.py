@@ -119,11 +119,11 @@ def pair_with_base(
     found, whole = pairing.find()
     if not problems.total:
         refuse_duplicates(bench.session, found.sql, list(comparison.columns.keys))
-    bench.meet_base(pairing.width_of(found))
+    bench.meet_base(pairing.width_of(found, whole=whole))
     at_once = bench.rows_at_once
     if at_once is None:
         return pairing.together(found, whole=whole)
-    return pairing.in_parts(found, at_once)
+    return pairing.in_parts(found, at_once, whole=whole)
 
 
 @dataclass(frozen=True)
@@ -157,18 +157,26 @@ class _Pairing:
         self.bench.session.execute(f"DROP TABLE {staged.sql}")
         return found
 
-    def width_of(self, found: Rows) -> int:
+    def width_of(self, found: Rows, *, whole: bool) -> int:
         """How many bytes or so a base image takes where that may be many, else 0."""
         stored = self.snapshot.size_bytes // max(1, self.snapshot.stored_row_count)
         if stored < _WIDE or found.number * stored < _MUCH:
             return 0
         opened = self.bench.session
         some = self.bench.table("some_found", f"FROM {found.sql} LIMIT {_SAMPLE}")
-        sample = self._reader.rows_at(some.sql, self.snapshot.schema.names)
+        sample = self._held(some, whole=whole)
         size: int = opened.table(f"FROM {sample.sql}").nbytes
         sample.remove(opened)
-        opened.execute(f"DROP TABLE {some.sql}")
         return size // max(1, sample.number)
+
+    def _held(self, found: Relation, *, whole: bool) -> Rows:
+        """Some of the rows that were found, which are taken over, with their base images."""
+        opened = self.bench.session
+        if whole:
+            return Rows(found.sql, opened.number(f"SELECT count(*) FROM {found.sql}"))
+        base = self._reader.rows_at(found.sql, self.snapshot.schema.names)
+        opened.execute(f"DROP TABLE {found.sql}")
+        return base
 
     def together(self, found: Rows, *, whole: bool) -> Relation:
         """The rows beside their base images, in any order: what is written in the end is sorted by key. Where no row
@@ -184,20 +192,17 @@ class _Pairing:
         self.rows.remove()
         return self._whole(written)
 
-    def in_parts(self, found: Rows, at_once: int) -> Relation:
+    def in_parts(self, found: Rows, at_once: int, *, whole: bool) -> Relation:
         """Wide rows beside their base images, of which a join holds no more than so many."""
         listed = ", ".join(map(column_sql, self._columns.keys))
         parts = []
-        with self._reader.rows_in_parts(found.sql, self.snapshot.schema.names) as rows_at:
-            for start in range(0, max(1, self.bench.source.rows_read), at_once):
-                some = f"(SELECT * FROM {self.rows.sql} WHERE ordinal >= {start} AND ordinal < {start + at_once})"
-                theirs = self.bench.table(
-                    "found_now",
-                    f"SELECT f.* FROM {found.sql} f SEMI JOIN ({self._keys_of(some)}) USING ({listed})",
-                )
-                base = rows_at(theirs.sql)
-                parts.append(self._written(f"paired_{start}", some, base))
-                self.bench.session.execute(f"DROP TABLE {theirs.sql}")
+        for start in range(0, max(1, self.bench.source.rows_read), at_once):
+            some = f"(SELECT * FROM {self.rows.sql} WHERE ordinal >= {start} AND ordinal < {start + at_once})"
+            theirs = self.bench.table(
+                "found_now",
+                f"SELECT f.* FROM {found.sql} f SEMI JOIN ({self._keys_of(some)}) USING ({listed})",
+            )
+            parts.append(self._written(f"paired_{start}", some, self._held(theirs, whole=whole)))
         found.remove(self.bench.session)
         self.rows.remove()
         return self._whole(Relation.of_files(parts))

@@ -26,7 +26,6 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,6 +63,8 @@ from merging.engines.protocol import (
 )
 from merging.engines.spark_classifying import Classifying
 from merging.engines.spark_comparing import Comparing
+from merging.engines.spark_exchange import Exchange, Handed, Typed
+from merging.engines.spark_failures import AWAY, LOST, REFUSED, status
 from merging.engines.spark_files import (
     PLAIN_NAME,
     PlainFiles,
@@ -78,23 +79,18 @@ from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError, TableUnreachable
 from merging.sql.quoting import column_label, column_sql, quote
 from merging.sql.session import Session
-from merging.sql.types import duckdb_type
+from merging.sql.types import duckdb_type, has_width
 from merging.store.stores import each_at_once
 
 _LOOK_EVERY = 0.5  # seconds
 _LEAVE_WITHIN = 5.0  # seconds
 _TRIES = 4
-_BROADCAST_UP_TO = 1 << 28  # bytes of keys that every executor may hold
 _ROWS_AT_ONCE = 100_000
 _SENT_AT_ONCE = 1 << 29  # bytes of rows that come
 _HELD_AT_ONCE = 64 << 20  # bytes of rows that were found
-#: Bytes of rows that one question answers with, if what is known of them holds: a fourth of what drivers take. How much
-#: larger cells are than in their files, what they are where the log states no numbers of rows, and how much more is
-#: asked where they are smaller.
-_ANSWERED_AT_ONCE = 256 << 20
+#: How much larger the cells of a row are than in their files, and how large where the log states no numbers of rows.
 _PACKED = 3
 _NOT_STATED = 1 << 10
-_GROWS = 2
 #: Files are named one by one where the table has so many times their bytes: for that their footers are read here.
 _LEAST_LEFT_OUT = 2
 _LONGEST_SAID = 400
@@ -202,24 +198,41 @@ class SparkConnectEngine:
         self, snapshot: Snapshot, keys: Keys, columns: Sequence[str], files: Collection[int] | None
     ) -> Rows:
         """See ``Engine``."""
-        cells = ", ".join(f"{column_sql(name)} AS k{place}" for place, name in enumerate(keys.columns))
-        sought = self._opened.table(f"SELECT DISTINCT {cells} FROM {keys.sql} ORDER BY ALL")
         names = list(dict.fromkeys([*keys.columns, *columns]))
-        if not len(sought) or (files is not None and not files):
+        if files is not None and not files:
             return self._hold(snapshot, names, columns, iter(()), None)
+        with self._exchange(snapshot) as exchange:
+            return self._rows_of(snapshot, keys, columns, names, files, exchange)
 
-        def having_keys(placed: Any, functions: Any, session: Any, part: pa.Table) -> Any:
-            bounds = _bounds_of(dict(zip(keys.columns, part.columns, strict=True)))
+    def _rows_of(
+        self,
+        snapshot: Snapshot,
+        keys: Keys,
+        columns: Sequence[str],
+        names: Sequence[str],
+        files: Collection[int] | None,
+        exchange: Exchange,
+    ) -> Rows:
+        cells = ", ".join(f"{column_sql(name)} AS k{place}" for place, name in enumerate(keys.columns))
+        types = [snapshot.schema.field(name).type for name in keys.columns]
+        sought = exchange.hand(
+            f"SELECT DISTINCT {cells} FROM {keys.sql}",
+            [_own(f"k{at}", kind) for at, kind in enumerate(types)],
+        )
+        if not sought.number:
+            return self._hold(snapshot, names, columns, iter(()), None)
+        bounds = _bounds_of(self._opened, keys)
+
+        def having_keys(placed: Any, functions: Any, session: Any) -> Any:
             placed = _between(placed, functions, names, bounds)
-            wanted = session.createDataFrame(part)
+            wanted = sought.frame(session, functions, _typed())
             same = [placed[f"c{names.index(name)}"] == wanted[f"k{i}"] for i, name in enumerate(keys.columns)]
-            held_by_all = part.nbytes <= _BROADCAST_UP_TO
-            return placed.join(functions.broadcast(wanted) if held_by_all else wanted, same, "left_semi")
+            return placed.join(wanted, same, "left_semi")
 
         named = self._named_files(snapshot, files, names)
         if named is not None:
-            parts = _Portions(sought, snapshot, names, named.row_bytes)
-            with self._asked_of_files(snapshot, named, having_keys, parts) as answers:
+            size = sought.number * _row_bytes(snapshot, names, named)
+            with self._asked_of_files(snapshot, named, having_keys, exchange, size) as answers:
                 rows = self._hold(snapshot, names, columns, answers, named)
             drop_dead(self._opened.connection, snapshot, rows.sql)
             return replace(rows, number=self._opened.number(f"SELECT count(*) FROM {rows.sql}"))
@@ -227,16 +240,16 @@ class SparkConnectEngine:
         if _depends_on_session(snapshot, names):
             return DuckDBEngine(self._opened).rows_of(snapshot, keys, columns, files)
         numbered = _tells_row_numbers(snapshot)
-        places = _places(snapshot, files, len(sought))
+        places = _places(snapshot, files, sought.number)
 
-        def found(table: Any, functions: Any, session: Any, part: pa.Table) -> Any:
+        def found(table: Any, functions: Any, session: Any) -> Any:
             placed = _placed(table, functions, names, numbered=numbered, file=places.file)
-            return places.told(having_keys(placed, functions, session, part), functions, session)
+            return places.told(having_keys(placed, functions, session), functions, session)
 
-        with self._asked(snapshot, found, _Portions(sought, snapshot, names, places.row_bytes)) as answers:
+        size = sought.number * _row_bytes(snapshot, names, places)
+        with self._asked(snapshot, found, exchange, size) as answers:
             rows = self._hold(snapshot, names, columns if numbered else names, answers, places)
         rows = rows if numbered else self._numbered(snapshot, rows, keys, columns)
-        bounds = _bounds_of(dict(zip(keys.columns, sought.columns, strict=True)))
         return replace(rows, looked=files_between(snapshot, bounds))
 
     def _named_files(
@@ -284,60 +297,73 @@ class SparkConnectEngine:
 
     def rows_at(self, snapshot: Snapshot, positions: str, columns: Sequence[str]) -> Rows:
         """See ``Engine``."""
-        sought = self._opened.table(f"SELECT DISTINCT file_index, row_number FROM {positions} ORDER BY ALL")
-        if not len(sought):
+        found = self._opened.connection.execute(f"SELECT DISTINCT file_index FROM {positions}").fetchnumpy()
+        hit = sorted(map(int, found["file_index"]))
+        if not hit:
             return self._hold(snapshot, columns, columns, iter(()), None)
-        places = sought.column("file_index").to_numpy()
-        hit = sorted(set(places.tolist()))
-        names = {
-            index: file.path.rpartition("/")[2]
-            for index, file in zip(hit, snapshot.files.at(hit), strict=True)
-        }
-        numbers = sought.column("row_number").cast(pa.int64())
         named = self._named_files(snapshot, hit, columns)
-        if named is not None:
-            asked = pa.table({"k0": pa.array(np.searchsorted(hit, places), pa.int32()), "k1": numbers})
+        with self._exchange(snapshot) as exchange:
+            if named is not None:
+                sought = self._positions(exchange, positions, hit, pa.array(range(len(hit)), pa.int32()))
 
-            def standing(placed: Any, functions: Any, session: Any, part: pa.Table) -> Any:
-                return _at(placed, part, "f", functions, session)
+                def standing(placed: Any, functions: Any, session: Any) -> Any:
+                    return _at(placed, sought, "f", functions, session)
 
-            parts = _Portions(asked, snapshot, columns, named.row_bytes)
-            with self._asked_of_files(snapshot, named, standing, parts) as answers:
-                rows = self._hold(snapshot, columns, columns, answers, named)
-        elif _tells_rows(snapshot, columns) and all(map(PLAIN_NAME.fullmatch, names.values())):
-            rows = self._rows_of_names_at(snapshot, positions, columns, names, places, numbers)
-        else:
-            return DuckDBEngine(self._opened).rows_at(snapshot, positions, columns)
-        if rows.number != len(sought):
+                size = sought.number * _row_bytes(snapshot, columns, named)
+                with self._asked_of_files(snapshot, named, standing, exchange, size) as answers:
+                    rows = self._hold(snapshot, columns, columns, answers, named)
+            else:
+                names = pa.array([file.path.rpartition("/")[2] for file in snapshot.files.at(hit)])
+                if not _tells_rows(snapshot, columns) or not all(
+                    map(PLAIN_NAME.fullmatch, names.to_pylist())
+                ):
+                    return DuckDBEngine(self._opened).rows_at(snapshot, positions, columns)
+                rows, sought = self._rows_of_names_at(snapshot, positions, columns, hit, names, exchange)
+        if rows.number != sought.number:
             raise self._failure(
-                f"It found {rows.number:,} of {len(sought):,} rows that stand in version {snapshot.version}."
+                f"It found {rows.number:,} of {sought.number:,} rows that stand in version {snapshot.version}."
             )
         return rows
+
+    def _positions(self, exchange: Exchange, positions: str, hit: Sequence[int], told: pa.Array) -> Handed:
+        """Positions in files as the cluster knows these: ``k0`` tells which of those that were hit, ``k1`` the row."""
+        self._opened.connection.register(
+            "hit_files", pa.table({"i": pa.array(hit, pa.int64()), "told": told})
+        )
+        try:
+            return exchange.hand(
+                "SELECT DISTINCT told AS k0, CAST(row_number AS BIGINT) AS k1 "
+                f"FROM {positions} p JOIN hit_files h ON p.file_index = h.i",
+                [_own("k0", told.type), _own("k1", pa.int64())],
+            )
+        finally:
+            self._opened.connection.unregister("hit_files")
 
     def _rows_of_names_at(
         self,
         snapshot: Snapshot,
         positions: str,
         columns: Sequence[str],
-        names: Mapping[int, str],
-        places: np.ndarray,
-        numbers: pa.ChunkedArray,
-    ) -> Rows:
+        hit: Sequence[int],
+        names: pa.Array,
+        exchange: Exchange,
+    ) -> tuple[Rows, Handed]:
         """The same of the table as a whole. Plain names of files are the same however paths are spelled; which file it
         is is looked at when the rows are here.
         """
-        told = _places(snapshot, names, len(places))
+        number = self._opened.number(f"SELECT count(*) FROM {positions}")
+        told = _places(snapshot, hit, number)
         by_number = isinstance(told, _FilesByName)
-        files = pa.array(places, pa.int32()) if by_number else pa.array([names[int(one)] for one in places])
-        asked = pa.table({"k0": files, "k1": numbers})
+        sought = self._positions(exchange, positions, hit, pa.array(hit, pa.int32()) if by_number else names)
 
-        def found(table: Any, functions: Any, session: Any, part: pa.Table) -> Any:
+        def found(table: Any, functions: Any, session: Any) -> Any:
             named = table.metadataColumn("_metadata")["file_name"].alias("named")
             placed = _placed(table, functions, columns, named, numbered=True, file=told.file)
             placed = told.told(placed, functions, session)
-            return _at(placed, part, "f" if by_number else "named", functions, session).drop("named")
+            return _at(placed, sought, "f" if by_number else "named", functions, session).drop("named")
 
-        with self._asked(snapshot, found, _Portions(asked, snapshot, columns, told.row_bytes)) as answers:
+        size = sought.number * _row_bytes(snapshot, columns, told)
+        with self._asked(snapshot, found, exchange, size) as answers:
             rows = self._hold(snapshot, columns, columns, answers, told)
         # Files of one name in two folders have rows of the same numbers.
         self._opened.execute(
@@ -345,7 +371,7 @@ class SparkConnectEngine:
             "WHERE p.file_index = r.file_index AND p.row_number = r.row_number)"
         )
         number = self._opened.number(f"SELECT count(*) FROM {rows.sql}")
-        return replace(rows, number=number, looked=range(len(snapshot.files)))
+        return replace(rows, number=number, looked=range(len(snapshot.files))), sought
 
     def classify(self, snapshot: Snapshot, images: Images, files: Collection[int]) -> Classified:
         """See ``Engine``."""
@@ -353,34 +379,30 @@ class SparkConnectEngine:
         named = self._named_files(snapshot, files, names)
         if named is None and not _tells_rows(snapshot, names):
             raise NotSaid("rows that it numbers or reads otherwise")
-        question = Classifying(self._opened, snapshot, images, _root_there(snapshot))
-        bounds = _bounds_of(question.ends())
+        question = Classifying(snapshot, images)
+        bounds = _bounds_of(self._opened, images.sought)
         same = fresh_name()
         self._opened.execute(f"CREATE TEMP TABLE {same} (n BIGINT, file_index BIGINT, row_number BIGINT)")
         places = _FilesByPath(snapshot, files) if named is None else named
 
         def beside(placed: Any, functions: Any, session: Any) -> Any:
-            from pyspark.sql.types import StructType
-
             placed = _between(placed, functions, names, bounds)
-            return question.rows(placed, session, StructType.fromJson)
+            return question.rows(placed, laid.frame(session, functions, _typed()))
 
         def found(table: Any, functions: Any, session: Any) -> Any:
             return beside(_placed(table, functions, names, numbered=True), functions, session)
 
-        try:
-            question.lay(snapshot)
+        size = images.number * _row_bytes(snapshot, (), places)
+        with self._exchange(snapshot) as exchange:
+            laid = exchange.lay(images.sql, question.fields, images.number)
             asked = (
-                self._asked(snapshot, found)
+                self._asked(snapshot, found, exchange, size)
                 if named is None
-                else self._asked_of_files(snapshot, named, beside)
+                else self._asked_of_files(snapshot, named, beside, exchange, size)
             )
             with asked as answers:
                 apart = question.apart(answers, lambda told: self._insert(same, "n, i, r", told, places))
                 others = self._hold(snapshot, names, names, apart, places)
-        finally:
-            with contextlib.suppress(TableUnreachable):  # it goes with what else attempts left behind
-                snapshot.store.remove_folder(question.folder)
         if named is None:
             return Classified(replace(others, looked=files_between(snapshot, bounds)), same)
         for relation in (others.sql, same):
@@ -390,15 +412,21 @@ class SparkConnectEngine:
 
     def aggregate(self, snapshot: Snapshot, changes: Changes | None, asked: Aggregates) -> Aggregated:
         """See ``Engine``."""
-        question = _Aggregating(self._opened, snapshot, changes, asked)
+        with self._exchange(snapshot) as exchange:
+            question = _Aggregating(self._opened, snapshot, changes, asked, exchange)
+            return self._aggregated(snapshot, asked, question, exchange)
+
+    def _aggregated(
+        self, snapshot: Snapshot, asked: Aggregates, question: _Aggregating, exchange: Exchange
+    ) -> Aggregated:
         into = fresh_name()
         number = 1
         if asked.first is not None:
-            with self._asked(snapshot, question.number) as answers:
+            with self._asked(snapshot, question.number, exchange) as answers:
                 number = sum(answer.column("n")[0].as_py() for answer in answers if len(answer))
         self._opened.execute(f"CREATE TEMP TABLE {into} ({_listed(question.told)})")
         if number:
-            with self._asked(snapshot, question.rows) as answers:
+            with self._asked(snapshot, question.rows, exchange) as answers:
                 for answer in _in_portions(answers):
                     self._take(into, question.told, answer)
         if asked.by and asked.first is None:
@@ -432,7 +460,7 @@ class SparkConnectEngine:
         into = fresh_name()
         told = [(column_sql(name), duckdb_type(types[name])) for name in asked.columns]
         self._opened.execute(f"CREATE TEMP TABLE {into} ({_listed(told)})")
-        with self._asked(snapshot, found) as answers:
+        with self._exchange(snapshot) as exchange, self._asked(snapshot, found, exchange) as answers:
             for answer in _in_portions(answers):
                 self._take(into, told, answer)
         number = self._opened.number(f"SELECT count(*) FROM {into}")
@@ -443,15 +471,16 @@ class SparkConnectEngine:
         question = Comparing(self._opened, gone, come, schema, lambda one: _root_there(one.snapshot))
 
         def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
-            from pyspark.sql.types import StructType
-
-            yield from _told(session, question.rows(session, functions, StructType.fromJson))
+            yield from exchange.answered(session, question.rows(session, functions, _typed()), question.size)
 
         into = fresh_name()
         told = [(column_sql(field_.name), duckdb_type(field_.type)) for field_ in schema]
         told.append(("more", "BIGINT"))
         self._opened.execute(f"CREATE TEMP TABLE {into} ({_listed(told)})")
-        with self._working(come.snapshot, reading, "read") as answers:
+        with (
+            self._exchange(come.snapshot) as exchange,
+            self._working(come.snapshot, reading, "read") as answers,
+        ):
             for answer in _in_portions(answers):
                 self._take(into, told, answer)
         names = ", ".join(name for name, _ in told[:-1])
@@ -527,9 +556,7 @@ class SparkConnectEngine:
         work = work_into(folder)
 
         def writing(session: Any, functions: Any) -> Iterator[pa.Table]:
-            from pyspark.sql.types import StructType
-
-            work(session, functions, StructType.fromJson)
+            work(session, functions, _typed())
             yield from ()
 
         try:
@@ -611,18 +638,25 @@ class SparkConnectEngine:
     def _failure(self, reason: str, *, retriable: bool = False) -> ClusterFailed:
         return ClusterFailed(self._cluster.host, reason, retriable=retriable)
 
+    def _exchange(self, snapshot: Snapshot) -> Exchange:
+        return Exchange(self._opened, snapshot, _root_there(snapshot))
+
     @contextlib.contextmanager
     def _asked(
-        self, snapshot: Snapshot, question: Callable[..., Any], parts: _Portions | None = None
+        self,
+        snapshot: Snapshot,
+        question: Callable[..., Any],
+        exchange: Exchange,
+        size: int = 0,
     ) -> Iterator[Iterator[pa.Table]]:
-        """The answers to a question about the table, as they come; left early, the operation ends on the cluster. With
-        ``parts`` it is asked of each, which it takes at the end.
+        """The answers to a question about the table, as they come; left early, the operation ends on the cluster. Those
+        that may be so many bytes come by an exchange.
         """
 
         def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
             uri = _address_there(snapshot.uri)
             table = session.read.format("delta").option("versionAsOf", snapshot.version).load(uri)
-            yield from _answers(session, parts, partial(question, table, functions, session))
+            yield from exchange.answered(session, question(table, functions, session), size)
 
         with self._working(snapshot, reading, "read") as answers:
             yield answers
@@ -633,16 +667,15 @@ class SparkConnectEngine:
         snapshot: Snapshot,
         files: _NamedFiles,
         question: Callable[..., Any],
-        parts: _Portions | None = None,
+        exchange: Exchange,
+        size: int,
     ) -> Iterator[Iterator[pa.Table]]:
         """The same about the rows that are stored in some files, told with their places among these."""
 
         def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
-            from pyspark.sql.types import StructType
-
             configure(session, {})
-            placed = files.plain.rows(session, functions, StructType.fromJson)
-            yield from _answers(session, parts, partial(question, placed, functions, session))
+            placed = files.plain.rows(session, functions, _typed())
+            yield from exchange.answered(session, question(placed, functions, session), size)
 
         with self._working(snapshot, reading, "read") as answers:
             yield answers
@@ -678,27 +711,27 @@ class SparkConnectEngine:
 
     def _named(self, error: BaseException, verb: str) -> Exception:
         """What ended the operation, as an error of the engine's family."""
-        if isinstance(error, ClusterFailed):
+        if isinstance(error, MergeError):
             return error
         if isinstance(error, ImportError):
             return self._failure("This installation has no client for Spark: install headgate[spark].")
         said = " ".join(str(error).partition("JVM stacktrace")[0].split())[:_LONGEST_SAID].strip()
-        kind = _status(error)
-        if kind in _REFUSED:
+        kind = status(error)
+        if kind in REFUSED:
             return self._failure("It does not let Headgate in: look at its token and what that may do.")
         if "spark.driver.maxResultSize" in said:
             return self._failure(
                 "Its driver takes fewer bytes at a time than these rows are: whoever runs it says more with "
                 "spark.driver.maxResultSize (0 for any number)."
             )
-        if any(lost in said for lost in _LOST):
+        if any(lost in said for lost in LOST):
             return self._failure(
                 "It lost the session in the middle of the work, or somebody ended the work there.",
                 retriable=True,
             )
         if kind == "UNIMPLEMENTED":
             return self._failure("What answers there speaks no Spark Connect.")
-        if kind in _AWAY or "RETRIES_EXCEEDED" in said:
+        if kind in AWAY or "RETRIES_EXCEEDED" in said:
             return self._failure(
                 "It cannot be reached, or went away in the middle of the work.", retriable=True
             )
@@ -732,7 +765,12 @@ class _Aggregating:
     """Aggregates as questions to Spark. Raises NotSaid where Spark cannot be asked so that it means the same."""
 
     def __init__(
-        self, opened: Session, snapshot: Snapshot, changes: Changes | None, asked: Aggregates
+        self,
+        opened: Session,
+        snapshot: Snapshot,
+        changes: Changes | None,
+        asked: Aggregates,
+        exchange: Exchange,
     ) -> None:
         gone = changes.gone.columns if changes and changes.gone else ()
         _require_said(snapshot, [*asked.columns, *gone])
@@ -756,7 +794,7 @@ class _Aggregating:
         types = {name: Said(name, None) for name, *_ in described}
         self._having = spark_sql(asked.having, types)
         self._keys = [quoted(name) for name in gone]
-        self._gone, self._added = self._sent(opened, changes)
+        self._gone, self._added = self._handed(exchange, changes)
 
     def _cell(self, name: str, stored: pa.DataType | None) -> str:
         cell = quoted(name)
@@ -764,23 +802,29 @@ class _Aggregating:
             return f"CAST(NULL AS {spark_type(self._types[name])})"
         return cell if stored == self._types[name] else f"CAST({cell} AS {spark_type(self._types[name])})"
 
-    def _sent(self, opened: Session, changes: Changes | None) -> tuple[pa.Table | None, pa.Table | None]:
+    def _handed(self, exchange: Exchange, changes: Changes | None) -> tuple[Handed | None, Handed | None]:
         """Keys of the rows that go, and cells of those that come."""
         if changes is None:
             return None, None
         gone = None
         if changes.gone is not None:
             keys = ", ".join(f"{column_sql(name)} AS k{at}" for at, name in enumerate(changes.gone.columns))
-            gone = opened.table(f"SELECT {keys} FROM {changes.gone.sql}")
+            types = [self._snapshot.schema.field(name).type for name in changes.gone.columns]
+            fields = [_own(f"k{at}", kind) for at, kind in enumerate(types)]
+            gone = exchange.hand(f"SELECT {keys} FROM {changes.gone.sql}", fields)
         if changes.added is None:
             return gone, None
-        cells = ", ".join(
-            f"CAST({column_sql(name)} AS {duckdb_type(self._types[name])}) AS c{place}"
-            for place, name in enumerate(self._asked.columns)
+        types = [self._types[name] for name in self._asked.columns]
+        for one in types:
+            spark_type(one)  # nested values are not handed over
+        cells = [
+            f"CAST({column_sql(name)} AS {duckdb_type(kind)}) AS c{place}"
+            for place, (name, kind) in enumerate(zip(self._asked.columns, types, strict=True))
+        ]
+        added = f"SELECT {', '.join(cells) or '0 AS c0'} FROM {changes.added} added"
+        return gone, exchange.hand(
+            added, [_own(f"c{at}", kind) for at, kind in enumerate(types or [pa.int32()])]
         )
-        for name in self._asked.columns:
-            spark_type(self._types[name])  # nested values are not sent
-        return gone, opened.table(f"SELECT {cells or '0 AS c0'} FROM {changes.added} added")
 
     def number(self, table: Any, functions: Any, session: Any) -> Any:
         """How many groups there are, as ``n``."""
@@ -809,14 +853,13 @@ class _Aggregating:
         rows = table.select(
             *cells, *(functions.expr(key).alias(f"g{at}") for at, key in enumerate(self._keys))
         )
-        if self._gone is not None and len(self._gone):
-            gone = session.createDataFrame(self._gone)
+        if self._gone is not None and self._gone.number:
+            gone = self._gone.frame(session, functions, _typed())
             same = [rows[f"g{at}"] == gone[f"k{at}"] for at in range(len(self._keys))]
-            held_by_all = self._gone.nbytes <= _BROADCAST_UP_TO
-            rows = rows.join(functions.broadcast(gone) if held_by_all else gone, same, "left_anti")
+            rows = rows.join(gone, same, "left_anti")
         rows = rows.select(*names)
-        if self._added is not None and len(self._added):
-            added = session.createDataFrame(self._added)
+        if self._added is not None and self._added.number:
+            added = self._added.frame(session, functions, _typed())
             kinds = [spark_type(self._types[name]) for name in self._asked.columns] or ["INT"]
             rows = rows.unionAll(
                 added.select(
@@ -824,31 +867,6 @@ class _Aggregating:
                 )
             )
         return rows
-
-
-_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
-#: How Spark names what became of a session, and of the work in it, that somebody else ended: which of them comes first
-#: is chance.
-_LOST = (
-    "SESSION_NOT_FOUND",
-    "SESSION_CHANGED",
-    "SESSION_CLOSED",
-    "OPERATION_CANCELED",
-    "OPERATION_ABANDONED",
-    "stopped SparkContext",
-)
-_AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED")
-
-
-def _status(error: BaseException) -> str:
-    """The status of gRPC that an error has, or that it came from; empty where there is none."""
-    for one in (error, error.__cause__, error.__context__):
-        for name in ("getGrpcStatusCode", "code"):
-            ask = getattr(one, name, None)
-            if callable(ask):
-                found = ask()
-                return str(getattr(found, "name", found or ""))
-    return ""
 
 
 class _Operation:
@@ -919,6 +937,14 @@ class _Operation:
             )
 
 
+def _typed() -> Typed:
+    """What makes a type of Spark's of its JSON."""
+    from pyspark.sql.types import StructType
+
+    made: Typed = StructType.fromJson
+    return made
+
+
 def _load_client() -> None:
     """Import what is used of the client. It takes a process whose main module has no file (`python -c`, a server of
     forks) for a run of its own tests, and ends it where Spark itself is not installed.
@@ -958,7 +984,7 @@ def _connected(cluster: Cluster) -> Any:
             # Not by `session.conf`: it would warn, each time, of those that Spark is to lose one day.
             session.client.config(asked.Operation(set=asked.Set(pairs=pairs)))
         except Exception as error:
-            if _status(error) in (*_AWAY, *_REFUSED, "UNIMPLEMENTED") or "RETRIES_EXCEEDED" in str(error):
+            if status(error) in (*AWAY, *REFUSED, "UNIMPLEMENTED") or "RETRIES_EXCEEDED" in str(error):
                 raise
     return session
 
@@ -1003,18 +1029,37 @@ def _placed(
     return table.select(stands[file].alias("f"), number.alias("r"), *more, *cells)
 
 
-def _at(placed: Any, asked: pa.Table, file: str, functions: Any, session: Any) -> Any:
+def _at(placed: Any, sought: Handed, file: str, functions: Any, session: Any) -> Any:
     """Of placed rows those that stand where it is asked: ``k0`` by the column ``file``, as number ``k1``."""
-    wanted = session.createDataFrame(asked)
-    same = [placed[file] == wanted["k0"], placed["r"] == wanted["k1"]]
-    held_by_all = asked.nbytes <= _BROADCAST_UP_TO
-    return placed.join(functions.broadcast(wanted) if held_by_all else wanted, same, "left_semi")
+    wanted = sought.frame(session, functions, _typed())
+    return placed.join(wanted, [placed[file] == wanted["k0"], placed["r"] == wanted["k1"]], "left_semi")
 
 
-def _bounds_of(keys: Mapping[str, pa.ChunkedArray]) -> dict[str, tuple[Any, Any]]:
-    """``_bounds`` of each column of the key that has some."""
-    found = {name: _bounds(column) for name, column in keys.items()}
-    return {name: ends for name, ends in found.items() if ends is not None}
+def _own(name: str, kind: pa.DataType) -> TableField:
+    """A column that is handed over."""
+    return TableField(name, name, None, kind)
+
+
+def _bounds_of(opened: Session, keys: Keys) -> dict[str, tuple[Any, Any]]:
+    """The least and the greatest of each column of the key of which every statistic is right."""
+    names = [column_sql(name) for name in keys.columns]
+    parts = [
+        f"SELECT {', '.join(f'{which}({name})' for name in names)} FROM {keys.sql}"
+        for which in ("min", "max")
+    ]
+    ends = zip(keys.columns, opened.table(" UNION ALL ".join(parts)).columns, strict=True)
+    found = {name: _bounds(column) for name, column in ends}
+    return {name: two for name, two in found.items() if two is not None}
+
+
+def _row_bytes(snapshot: Snapshot, columns: Sequence[str], places: _Places) -> int:
+    """About how many bytes a row is that a cluster tells, with where it stands."""
+    rows = int(snapshot.files.numbers("records").sum())
+    types = [snapshot.schema.field(name).type for name in columns]
+    cells = sum(-(-one.bit_width // 8) for one in types if has_width(one))
+    if not all(map(has_width, types)):
+        cells = max(cells, _PACKED * snapshot.size_bytes // rows if rows else _NOT_STATED)
+    return int(places.row_bytes + cells)
 
 
 def _between(
@@ -1043,14 +1088,6 @@ def _bounds(keys: pa.ChunkedArray) -> tuple[Any, Any] | None:
 def _listed(told: Sequence[tuple[str, str]]) -> str:
     """Columns with their types, as CREATE TABLE takes them."""
     return ", ".join(f"{name} {kind}" for name, kind in told)
-
-
-def _told(session: Any, frame: Any) -> Iterator[pa.Table]:
-    """The rows of a question, as they come."""
-    plan = frame._plan.to_proto(session.client)
-    for answer in session.client.to_table_as_iterator(plan, {}):
-        if isinstance(answer, pa.Table):
-            yield answer
 
 
 def _in_portions(answers: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -1166,46 +1203,6 @@ def _places(snapshot: Snapshot, files: Collection[int] | None, sought: int) -> _
     if sought >= len(names) and pc.all(plain).as_py() and pc.count_distinct(names).as_py() == len(names):
         return _FilesByName(names, files)
     return _FilesByPath(snapshot, files)
-
-
-class _Portions:
-    """Rows that are sought in a table, as many at a time as a cluster answers at once: its driver takes no more of one
-    question than ``spark.driver.maxResultSize``, which is 1 GiB where nobody says otherwise. They come in order, so
-    that each portion has its own part of a table that is ordered so.
-    """
-
-    def __init__(
-        self, sought: pa.Table, snapshot: Snapshot, columns: Sequence[str], place_bytes: int
-    ) -> None:
-        self._sought = sought
-        rows = int(snapshot.files.numbers("records").sum())
-        types = [snapshot.schema.field(name).type for name in columns]
-        cells = sum(-(-one.bit_width // 8) for one in types if _has_width(one))
-        if not all(map(_has_width, types)):
-            cells = max(cells, _PACKED * snapshot.size_bytes // rows if rows else _NOT_STATED)
-        self._bytes = place_bytes + cells
-
-    def told(self, session: Any, question: Callable[[pa.Table], Any]) -> Iterator[pa.Table]:
-        """The answers, as they come; how much they are decides how much is asked next."""
-        first = number = max(1, _ANSWERED_AT_ONCE // self._bytes)
-        done = 0
-        while done < len(self._sought):
-            part = self._sought.slice(done, number)
-            come = 0
-            for answer in _told(session, question(part)):
-                come += answer.nbytes
-                yield answer
-            done += len(part)
-            number = max(1, min(_GROWS * first, _ANSWERED_AT_ONCE * len(part) // max(1, come)))
-
-
-def _has_width(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind))
-
-
-def _answers(session: Any, parts: _Portions | None, question: Callable[..., Any]) -> Iterator[pa.Table]:
-    """The rows of a question as a whole, or for each part of what is sought."""
-    return _told(session, question()) if parts is None else parts.told(session, question)
 
 
 _WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")

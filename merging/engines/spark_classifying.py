@@ -14,24 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from merging.delta import Snapshot, TableField
-from merging.delta.writing import data_file_name, temporary_folder
 from merging.engines.protocol import Images, NotSaid
-from merging.engines.spark_files import GLOB, structure
 from merging.engines.spark_sql import require_told_apart
-from merging.errors import TableUnreachable
-from merging.sql.quoting import column_sql, literal
-from merging.sql.session import Session
 
 
 class Classifying:
     """Rows beside their images, as a question for a session. Raises NotSaid where Spark would not tell values apart as
-    DuckDB does, or would not find the images.
+    DuckDB does. ``fields`` are the columns of the images.
     """
 
-    def __init__(self, opened: Session, snapshot: Snapshot, images: Images, root: str) -> None:
-        if GLOB.search(root):
-            raise NotSaid("images in a folder whose name Spark takes for a pattern")
-        self._opened = opened
+    def __init__(self, snapshot: Snapshot, images: Images) -> None:
         self._images = images
         self._schema = pa.schema([snapshot.schema.field(name) for name in images.columns])
         for field in self._schema:
@@ -40,41 +32,12 @@ class Classifying:
                 raise NotSaid(f"the column {field.name}, which is compared otherwise")
         cells = [TableField(f"v{at}", f"v{at}", None, field.type) for at, field in enumerate(self._schema)]
         number, known = (TableField(*2 * (name,), None, kind) for name, kind in _OWN.items())
-        self._fields = [number, known, *cells]
-        name = data_file_name("plan", "images")
-        self.folder = temporary_folder(name)
-        self._path = f"{self.folder}/{name}"
-        self._there = f"{root}/{self._path}"
+        self.fields = [number, known, *cells]
 
-    def lay(self, snapshot: Snapshot) -> None:
-        """Write the images where the cluster reads them. Raises NotSaid where the store takes none: whoever may only
-        read a table sees plans of it, too.
-        """
-        listed = ", ".join(one.name for one in self._fields)
-        try:
-            with snapshot.store.writing(self._path) as path:
-                self._opened.execute(
-                    f"COPY (SELECT {listed} FROM {self._images.sql}) TO {literal(str(path))} (FORMAT parquet, "
-                    "COMPRESSION zstd, COMPRESSION_LEVEL 1)"
-                )
-        except TableUnreachable as error:
-            raise NotSaid("images that the store does not take") from error
-
-    def ends(self) -> dict[str, pa.ChunkedArray]:
-        """The least and the greatest of each column of the key."""
-        keys = self._images.sought
-        names = [column_sql(name) for name in keys.columns]
-        parts = [
-            f"SELECT {', '.join(f'{which}({name})' for name in names)} FROM {keys.sql}"
-            for which in ("min", "max")
-        ]
-        return dict(zip(keys.columns, self._opened.table(" UNION ALL ".join(parts)).columns, strict=True))
-
-    def rows(self, placed: Any, session: Any, typed: Callable[[dict[str, Any]], Any]) -> Any:
+    def rows(self, placed: Any, images: Any) -> Any:
         """Of placed rows those that have a key of the images, as ``f`` and ``r``: with ``n`` where they are the same,
         else with one entry in ``cells``.
         """
-        images = session.read.schema(typed(structure(self._fields))).parquet(self._there)
         places = [self._images.columns.index(name) for name in self._images.keys]
         beside = placed.join(images, [placed[f"c{at}"] == images[f"v{at}"] for at in places], "inner")
         same = " AND ".join(["known", *(_same(at, field.type) for at, field in enumerate(self._schema))])

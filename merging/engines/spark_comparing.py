@@ -21,6 +21,8 @@ from merging.engines.spark_files import BROADCAST_UP_TO, MOST_POSITIONS, PlainFi
 from merging.engines.spark_sql import require_told_apart
 from merging.sql.session import Session
 
+_PACKED = 3  # how much larger rows are than in their files
+
 
 class Comparing:
     """Rows that either of two versions shows alone, as a question for a session. Raises NotSaid where Spark would not
@@ -41,6 +43,8 @@ class Comparing:
             if pa.types.is_floating(field.type):
                 self._floating.append(place)
         self._width = len(schema)
+        #: About how many bytes of rows differ at most.
+        self.size = _PACKED * (gone.bytes + come.bytes)
         self._sides = [
             (sign, _Side(opened, one, schema, root_of(one)))
             for sign, one in ((-1, gone), (1, come))

@@ -73,6 +73,11 @@ def is_text(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_string(data_type) or pa.types.is_large_string(data_type))
 
 
+def has_width(data_type: pa.DataType) -> bool:
+    """Whether every value takes as many bytes."""
+    return bool(pa.types.is_primitive(data_type) or pa.types.is_decimal(data_type))
+
+
 def is_nested(data_type: pa.DataType) -> bool:
     """Whether the column holds structs, lists or maps (merged as whole cells)."""
     return bool(pa.types.is_nested(data_type))

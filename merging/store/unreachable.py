@@ -37,7 +37,7 @@ _NO_PLACE = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted")
 _NO_CONTAINER = "The specified container does not exist."
 #: Where machines ask who they are, when nobody gave them credentials.
 _IDENTITY = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "GOOGLE_METADATA")
-_REFUSES = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_REFUSES = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 _AWAY = frozenset(
     {
         *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EPIPE, errno.ENXIO, errno.ENODEV),

@@ -198,6 +198,7 @@ def test_fo3_an_expectation_does_not_fail_because_the_store_does(monkeypatch: py
     [
         (PermissionError(errno.EACCES, "Permission denied"), False),
         (OSError(errno.EROFS, "Read-only file system"), False),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), False),
         (OSError(errno.ESTALE, "Stale file handle"), True),
         (OSError(errno.EIO, "Input/output error"), True),
         (TimeoutError(), True),

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from merging.engines import spark
+from merging.engines import spark_exchange
 from tests.merging.delta.delta_tables import sorted_rows
 from tests.merging.interoperability.chains import sorted_changes
 
@@ -76,10 +76,10 @@ def hold_up_questions(
     patch: pytest.MonkeyPatch, seconds: int, first: Callable[[Any], object] = lambda _: None
 ) -> None:
     """Let the rows that the engine asks for be held up so; something is done with the session ``first``."""
-    told = spark._told
+    told = spark_exchange._told
 
     def tell(session: Any, rows: Any) -> Iterator[pa.Table]:
         first(session)
         return told(session, held_up(rows, seconds))
 
-    patch.setattr(spark, "_told", tell)
+    patch.setattr(spark_exchange, "_told", tell)

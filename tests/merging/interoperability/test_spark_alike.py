@@ -16,15 +16,17 @@ import pytest
 
 import merging
 from merging.delta import open_snapshot
-from merging.engines import Aggregates, Cluster, EngineChoice, Keys, TableReader, spark
+from merging.engines import Aggregates, Cluster, EngineChoice, Keys, TableReader
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
 from merging.store.stores import LocalStore
 from tests.merging.interoperability import test_spark_aggregates as asked
 from tests.merging.interoperability.conftest import connect_server
 from tests.merging.interoperability.spark_connect import connected
+from tests.merging.interoperability.test_spark_engine import hand_over
 from tests.merging.interoperability.test_spark_values import UTC_PARTITIONS
 from tests.merging.stores import Place, add_action, put_commit
+from tests.merging.test_exports import rows_of
 
 pytestmark = pytest.mark.spark
 
@@ -125,19 +127,53 @@ def test_more_rows_than_the_driver_takes_at_once(
         opened.execute(
             f"CREATE TABLE sought AS SELECT i::BIGINT AS {column_sql('id')} FROM range(60000) r(i)"
         )
-        for choice, at_once in ((DUCKDB, 1 << 18), (by_spark, 1 << 18), (by_spark, 1 << 30)):
+        for choice, most in ((DUCKDB, 1 << 18), (by_spark, 1 << 18), (by_spark, 1 << 30)):
             merging.set_engines(partial(_always, choice))
-            monkeypatch.setattr(spark, "_ANSWERED_AT_ONCE", at_once)
+            hand_over(monkeypatch, most)
             reader = TableReader(opened, snapshot)
             refused = pytest.raises(
                 merging.ClusterFailed, match=r"takes fewer .* spark\.driver\.maxResultSize"
             )
-            with refused if at_once == 1 << 30 else contextlib.nullcontext():
+            with refused if most == 1 << 30 else contextlib.nullcontext():
                 found = reader.rows_of(Keys("sought", ["id"]), ["id", "v"])
                 there = reader.rows_at(found.sql, ["v"])
                 told += [opened.rows(f"FROM {rows.sql} ORDER BY ALL") for rows in (found, there)]
     assert len(told[0]) == 60_000
     assert told[2:] == told[:2]
+
+
+def test_versions_that_differ_in_more_than_the_driver_takes(
+    by_spark: EngineChoice, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "table")
+    with connected(port) as session:
+        session.sql(
+            f"CREATE TABLE delta.`{uri}` USING delta AS SELECT id, sha2('a', 256) AS v FROM range(60000)"
+        )
+        session.sql(f"UPDATE delta.`{uri}` SET v = sha2(CAST(id AS STRING), 256)")
+    told: list[Any] = []
+    for choice, most in ((DUCKDB, -1), (by_spark, -1), (by_spark, 1 << 30)):
+        merging.set_engines(partial(_always, choice))
+        hand_over(monkeypatch, most)
+        refused = pytest.raises(merging.ClusterFailed, match=r"spark\.driver\.maxResultSize")
+        with refused if most == 1 << 30 else contextlib.nullcontext():
+            found = merging.compare_versions(uri, primary_keys=["id"], before=0, after=1)
+            told.append([repr(row) for row in rows_of(found.stream(("from", "to")))])
+    assert len(told[0]) == 60_000
+    assert told[1] == told[0]
+
+
+def test_where_nothing_may_lie_beside_a_table_all_is_sent(
+    by_spark: EngineChoice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By neither of the two, whatever the reason: what stands there in the way is no folder."""
+    uri = str(tmp_path / "table")
+    merging.create_table(uri, rows(9), deletion_vectors=True)
+    (tmp_path / "table" / "_headgate").write_text("")
+    hand_over(monkeypatch, -1)
+    there = told(by_spark, uri)
+    assert there == told(DUCKDB, uri)
+    assert len(there[0]) == 9
 
 
 def test_a_file_that_is_missing_is_missed(by_spark: EngineChoice, tmp_path: Path) -> None:

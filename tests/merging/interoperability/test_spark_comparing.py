@@ -15,7 +15,7 @@ import merging
 from merging import delta
 from merging.engines import EngineChoice, EngineName
 from tests.merging.delta.delta_tables import Merger, sample
-from tests.merging.interoperability.test_spark_engine import TABLES, made
+from tests.merging.interoperability.test_spark_engine import TABLES, hand_over, made
 from tests.merging.test_exports import rows_of
 
 if TYPE_CHECKING:
@@ -55,10 +55,17 @@ def assert_alike(by_spark: EngineChoice, uri: str, pairs: list[tuple[int, int]],
     return number
 
 
+@pytest.mark.parametrize("most", [1 << 30, -1], ids=["by Spark Connect", "beside the table"])
 @pytest.mark.parametrize("kind", TABLES)
 def test_it_tells_what_duckdb_tells(
-    by_spark: EngineChoice, session: SparkSession, tmp_path: Path, kind: str
+    by_spark: EngineChoice,
+    session: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    most: int,
 ) -> None:
+    hand_over(monkeypatch, most)
     uri = made(session, tmp_path, TABLES[kind])
     session.sql(f"OPTIMIZE delta.`{uri}`")
     last = delta.open_snapshot(uri).version

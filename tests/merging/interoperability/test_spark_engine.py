@@ -19,7 +19,7 @@ import pytest
 
 import merging
 from merging.delta import candidate_files, open_snapshot
-from merging.engines import Cluster, EngineChoice, Keys, TableReader, spark
+from merging.engines import Cluster, EngineChoice, Keys, TableReader, spark, spark_exchange
 from merging.engines.spark_classifying import Classifying
 from merging.engines.spark_files import PLAIN_NAME
 from merging.sql.quoting import column_sql
@@ -66,9 +66,12 @@ def test_the_whole_collection_of_cases(engines: Asked, tmp_path: Path, case_id: 
 @pytest.mark.sample(20)
 @pytest.mark.parametrize(("case_id", "mirrored"), DIRECTIONS)
 def test_the_whole_collection_told_apart_by_the_cluster(
-    engines: Asked, tmp_path: Path, case_id: str, mirrored: bool
+    engines: Asked, tmp_path: Path, case_id: str, mirrored: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which rows changed since they were staged is Spark's to say, as of more of them than a worker takes."""
+    """Which rows changed since they were staged is Spark's to say, as of more of them than a worker takes: so many
+    answers lie beside the table.
+    """
+    hand_over(monkeypatch, -1)
     engines.choice = replace(engines.choice, classifies_above=0)
     strategy = STRATEGIES[not mirrored]
     run_case(lambda **options: World(tmp_path, strategy, **options), case_id, mirrored)
@@ -129,15 +132,21 @@ def made_at(session: SparkSession, uri: str, columns: str) -> None:
     session.sql(f"UPDATE delta.`{uri}` SET v = 'again' WHERE id % 11 = 0")
 
 
-#: How much a question answers with, and which names of files are so plain that Spark tells numbers for them.
+#: How much goes by Spark Connect, and which names of files are so plain that Spark tells numbers for them.
 ASKED = {
-    "at once": (1 << 20, PLAIN_NAME),
-    "in portions": (1 << 13, PLAIN_NAME),
-    "by paths": (1 << 13, re.compile("no name")),
+    "by Spark Connect": (1 << 30, PLAIN_NAME),
+    "beside the table": (-1, PLAIN_NAME),
+    "by paths": (-1, re.compile("no name")),
 }
 
 
-@pytest.mark.parametrize(("at_once", "plain"), ASKED.values(), ids=ASKED)
+def hand_over(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """No more than so many bytes of rows go by Spark Connect."""
+    monkeypatch.setattr(spark_exchange, "_SENT_UP_TO", most)
+    monkeypatch.setattr(spark_exchange, "_ANSWERED_UP_TO", most)
+
+
+@pytest.mark.parametrize(("most", "plain"), ASKED.values(), ids=ASKED)
 @pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
 def test_it_finds_what_duckdb_finds(
     engines: Asked,
@@ -145,10 +154,10 @@ def test_it_finds_what_duckdb_finds(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     columns: str,
-    at_once: int,
+    most: int,
     plain: re.Pattern[str],
 ) -> None:
-    monkeypatch.setattr(spark, "_ANSWERED_AT_ONCE", at_once)
+    hand_over(monkeypatch, most)
     monkeypatch.setattr(spark, "PLAIN_NAME", plain)
     uri = made(session, tmp_path, columns)
     snapshot = open_snapshot(uri)
@@ -171,6 +180,7 @@ def test_it_finds_what_duckdb_finds(
     assert len(found["duckdb"]) == sum(1 for i in range(0, 400, 3) if i % 7)
     assert found["spark"] == found["duckdb"]
     assert again["spark"] == again["duckdb"]
+    assert not [path for path in Path(uri).rglob("_headgate/**") if path.is_file()]
 
 
 @pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)

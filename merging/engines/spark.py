@@ -9,8 +9,7 @@ the files with hits are read here. What it writes are Parquet files in a folder 
 their footers say that they are what was asked for. It commits nothing.
 
 Whatever ends a call here, the operation is ended on the cluster as far as that can still be reached, and its session
-with it. The client is pyspark's own (the extra `spark`), imported when it is first needed, never before a process
-forks.
+with it.
 """
 
 from __future__ import annotations
@@ -18,11 +17,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
-import sys
-import threading
 import time
 import urllib.parse
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -63,18 +59,20 @@ from merging.engines.protocol import (
 )
 from merging.engines.spark_classifying import Classifying
 from merging.engines.spark_comparing import Comparing
-from merging.engines.spark_exchange import Exchange, Handed, Typed
+from merging.engines.spark_exchange import Exchange, Handed
 from merging.engines.spark_failures import AWAY, LOST, REFUSED, status
 from merging.engines.spark_files import (
     PLAIN_NAME,
+    READING,
     PlainFiles,
     Rewriting,
     Work,
     Writing,
-    configure,
+    configured,
     files_in,
     quoted,
 )
+from merging.engines.spark_sessions import LOOK_EVERY, Operation, kept_for, typed
 from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError, TableUnreachable
 from merging.sql.quoting import column_label, column_sql, quote
@@ -82,9 +80,6 @@ from merging.sql.session import Session
 from merging.sql.types import duckdb_type, has_width
 from merging.store.stores import each_at_once
 
-_LOOK_EVERY = 0.5  # seconds
-_LEAVE_WITHIN = 5.0  # seconds
-_TRIES = 4
 _ROWS_AT_ONCE = 100_000
 _SENT_AT_ONCE = 1 << 29  # bytes of rows that come
 _HELD_AT_ONCE = 64 << 20  # bytes of rows that were found
@@ -95,31 +90,6 @@ _NOT_STATED = 1 << 10
 _LEAST_LEFT_OUT = 2
 _LONGEST_SAID = 400
 
-#: How a session reads tables as the log and their files have them, whatever the cluster's own settings are, and takes
-#: keys of any number. The sizes are set as plain numbers: servers of 4.1 answer with a unit otherwise, which the client
-#: of 4.2 cannot read.
-_SETTINGS = {
-    # Numbers are those of the rows, not of what others wrote into the log about them.
-    "spark.databricks.delta.optimizeMetadataQuery.enabled": "false",
-    # A version whose files are there is read however old it is.
-    "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration": "false",
-    "spark.sql.files.ignoreCorruptFiles": "false",
-    "spark.sql.files.ignoreMissingFiles": "false",
-    "spark.sql.caseSensitive": "false",
-    "spark.sql.ansi.enabled": "true",
-    "spark.sql.parser.escapedStringLiterals": "false",
-    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
-    "spark.sql.timestampType": "TIMESTAMP_LTZ",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.readSideCharPadding": "false",
-    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
-    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
-    "spark.sql.session.localRelationCacheThreshold": str(1 << 20),
-    "spark.sql.session.localRelationSizeLimit": str(3 << 30),
-    "spark.sql.session.localRelationChunkSizeRows": "1000000",
-    "spark.sql.session.localRelationChunkSizeBytes": str(16 << 20),
-    "spark.sql.session.localRelationBatchOfChunksSizeBytes": str(64 << 20),
-}
 #: What Hadoop calls the stores that we know by other names.
 _SCHEMES = {"s3": "s3a", "az": "abfss"}
 
@@ -177,7 +147,7 @@ def require_address(address: str) -> None:
 
 
 class SparkConnectEngine:
-    """Reads and writes with a cluster; each call is a session of its own. What comes back is held in the session here.
+    """Reads and writes with a cluster, in one session for each here. What comes back is held in the session here.
 
     ``while_waiting`` is called about twice a second from the thread of the caller; what it raises ends the call.
     Raises ClusterFailed where the cluster cannot be reached or cannot do it, and where what it answers is not of the
@@ -225,7 +195,7 @@ class SparkConnectEngine:
 
         def having_keys(placed: Any, functions: Any, session: Any) -> Any:
             placed = _between(placed, functions, names, bounds)
-            wanted = sought.frame(session, functions, _typed())
+            wanted = sought.frame(session, functions, typed())
             same = [placed[f"c{names.index(name)}"] == wanted[f"k{i}"] for i, name in enumerate(keys.columns)]
             return placed.join(wanted, same, "left_semi")
 
@@ -387,7 +357,7 @@ class SparkConnectEngine:
 
         def beside(placed: Any, functions: Any, session: Any) -> Any:
             placed = _between(placed, functions, names, bounds)
-            return question.rows(placed, laid.frame(session, functions, _typed()))
+            return question.rows(placed, laid.frame(session, functions, typed()))
 
         def found(table: Any, functions: Any, session: Any) -> Any:
             return beside(_placed(table, functions, names, numbered=True), functions, session)
@@ -471,7 +441,9 @@ class SparkConnectEngine:
         question = Comparing(self._opened, gone, come, schema, lambda one: _root_there(one.snapshot))
 
         def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
-            yield from exchange.answered(session, question.rows(session, functions, _typed()), question.size)
+            with configured(session, READING):
+                rows = question.rows(session, functions, typed())
+                yield from exchange.answered(session, rows, question.size)
 
         into = fresh_name()
         told = [(column_sql(field_.name), duckdb_type(field_.type)) for field_ in schema]
@@ -556,7 +528,7 @@ class SparkConnectEngine:
         work = work_into(folder)
 
         def writing(session: Any, functions: Any) -> Iterator[pa.Table]:
-            work(session, functions, _typed())
+            work(session, functions, typed())
             yield from ()
 
         try:
@@ -579,7 +551,7 @@ class SparkConnectEngine:
 
     def _look(self) -> None:
         """Ask whoever waits, as often as while the cluster works."""
-        if self._while_waiting is not None and time.monotonic() - self._looked > _LOOK_EVERY:
+        if self._while_waiting is not None and time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
             self._while_waiting()
 
@@ -673,9 +645,9 @@ class SparkConnectEngine:
         """The same about the rows that are stored in some files, told with their places among these."""
 
         def reading(session: Any, functions: Any) -> Iterator[pa.Table]:
-            configure(session, {})
-            placed = files.plain.rows(session, functions, _typed())
-            yield from exchange.answered(session, question(placed, functions, session), size)
+            with configured(session, READING):
+                placed = files.plain.rows(session, functions, typed())
+                yield from exchange.answered(session, question(placed, functions, session), size)
 
         with self._working(snapshot, reading, "read") as answers:
             yield answers
@@ -684,13 +656,14 @@ class SparkConnectEngine:
     def _working(
         self, snapshot: Snapshot, work: Callable[[Any, Any], Iterator[pa.Table]], verb: str
     ) -> Iterator[Iterator[pa.Table]]:
-        operation = _Operation(self._cluster, snapshot, work)
+        kept = kept_for(self._opened, self._cluster.host, self._cluster.address, lambda: self._cluster.url)
+        operation = Operation(kept, _address_there(snapshot.uri), snapshot.table_id, work)
         try:
             yield self._waited_for(operation, verb)
         finally:
             operation.leave()
 
-    def _waited_for(self, operation: _Operation, verb: str) -> Iterator[pa.Table]:
+    def _waited_for(self, operation: Operation, verb: str) -> Iterator[pa.Table]:
         end = time.monotonic() + self._cluster.seconds
         while True:
             if time.monotonic() > end:
@@ -698,7 +671,7 @@ class SparkConnectEngine:
                     f"It did not answer within {self._cluster.seconds:,.0f} seconds.", retriable=True
                 )
             try:
-                told = operation.answers.get(timeout=_LOOK_EVERY)
+                told = operation.answers.get(timeout=LOOK_EVERY)
             except queue.Empty:
                 if self._while_waiting is not None:
                     self._while_waiting()
@@ -854,12 +827,12 @@ class _Aggregating:
             *cells, *(functions.expr(key).alias(f"g{at}") for at, key in enumerate(self._keys))
         )
         if self._gone is not None and self._gone.number:
-            gone = self._gone.frame(session, functions, _typed())
+            gone = self._gone.frame(session, functions, typed())
             same = [rows[f"g{at}"] == gone[f"k{at}"] for at in range(len(self._keys))]
             rows = rows.join(gone, same, "left_anti")
         rows = rows.select(*names)
         if self._added is not None and self._added.number:
-            added = self._added.frame(session, functions, _typed())
+            added = self._added.frame(session, functions, typed())
             kinds = [spark_type(self._types[name]) for name in self._asked.columns] or ["INT"]
             rows = rows.unionAll(
                 added.select(
@@ -867,126 +840,6 @@ class _Aggregating:
                 )
             )
         return rows
-
-
-class _Operation:
-    """One piece of work, in a thread of its own. ``answers`` gives tables, then None at the end or what ended it."""
-
-    def __init__(
-        self, cluster: Cluster, snapshot: Snapshot, work: Callable[[Any, Any], Iterator[pa.Table]]
-    ) -> None:
-        self.answers: queue.Queue[pa.Table | BaseException | None] = queue.Queue(4)
-        self._cluster = cluster
-        self._snapshot = snapshot
-        self._task = work
-        self._over = threading.Event()
-        self._session: Any = None
-        self._thread = threading.Thread(target=self._work, name="spark", daemon=True)
-        self._thread.start()
-
-    def leave(self) -> None:
-        """End it on the cluster, in a few seconds at most: a cluster that is gone keeps nobody waiting."""
-        self._over.set()
-        last = threading.Thread(target=self._end, name="leaving-spark", daemon=True)
-        last.start()
-        last.join(_LEAVE_WITHIN)
-
-    def _end(self) -> None:
-        session = self._session
-        if session is None:
-            return
-        with contextlib.suppress(Exception):
-            if self._thread.is_alive():
-                session.interruptAll()
-            self._thread.join(_LEAVE_WITHIN)
-            session.stop()
-
-    def _work(self) -> None:
-        try:
-            for answer in self._answered():
-                self._tell(answer)
-            self._tell(None)
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it was
-            self._tell(error)
-
-    def _tell(self, told: pa.Table | BaseException | None) -> None:
-        while not self._over.is_set():
-            with contextlib.suppress(queue.Full):
-                self.answers.put(told, timeout=_LOOK_EVERY)
-                return
-
-    def _answered(self) -> Iterator[pa.Table]:
-        self._session = session = _connected(self._cluster)
-        if self._over.is_set():  # whoever left did so before there was a session to end
-            session.stop()
-            return
-        from pyspark.sql.connect import functions
-
-        self._require_same(session, _address_there(self._snapshot.uri))
-        yield from self._task(session, functions)
-
-    def _require_same(self, session: Any, uri: str) -> None:
-        """Raise ClusterFailed where the cluster has another table at the address: nothing that it says were true."""
-        quoted = uri.replace("`", "``")
-        found = session.sql(f"DESCRIBE DETAIL delta.`{quoted}`").select("id").toArrow().to_pylist()
-        if [one["id"] for one in found] != [self._snapshot.table_id]:
-            raise ClusterFailed(
-                self._cluster.host,
-                f"It has another table at {uri} than Headgate: both must reach the same store.",
-                retriable=False,
-            )
-
-
-def _typed() -> Typed:
-    """What makes a type of Spark's of its JSON."""
-    from pyspark.sql.types import StructType
-
-    made: Typed = StructType.fromJson
-    return made
-
-
-def _load_client() -> None:
-    """Import what is used of the client. It takes a process whose main module has no file (`python -c`, a server of
-    forks) for a run of its own tests, and ends it where Spark itself is not installed.
-    """
-    main = sys.modules["__main__"]
-    nameless = not hasattr(main, "__file__")
-    if nameless:
-        main.__file__ = None
-    try:
-        with warnings.catch_warnings():
-            # The client warns about every pandas from 3 on; nothing here goes through pandas.
-            warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
-            import pyspark.sql.connect.client.retries
-            import pyspark.sql.connect.functions
-            import pyspark.sql.connect.session  # noqa: F401  (loaded, for those who use it)
-    finally:
-        if nameless:
-            del main.__file__
-
-
-def _connected(cluster: Cluster) -> Any:
-    """A session of its own, with retries that end within seconds."""
-    _load_client()
-    from pyspark.sql.connect import proto
-    from pyspark.sql.connect.client.retries import DefaultPolicy
-    from pyspark.sql.connect.session import SparkSession
-
-    session = SparkSession.builder.remote(cluster.url).create()
-    policy = DefaultPolicy(
-        max_retries=_TRIES, initial_backoff=200, max_backoff=2_000, max_server_retry_delay=10_000
-    )
-    session.client.set_retry_policies([policy])
-    asked = proto.ConfigRequest
-    for name, value in _SETTINGS.items():
-        pairs = [proto.KeyValue(key=name, value=value)]
-        try:
-            # Not by `session.conf`: it would warn, each time, of those that Spark is to lose one day.
-            session.client.config(asked.Operation(set=asked.Set(pairs=pairs)))
-        except Exception as error:
-            if status(error) in (*AWAY, *REFUSED, "UNIMPLEMENTED") or "RETRIES_EXCEEDED" in str(error):
-                raise
-    return session
 
 
 def _tells_row_numbers(snapshot: Snapshot) -> bool:
@@ -1031,7 +884,7 @@ def _placed(
 
 def _at(placed: Any, sought: Handed, file: str, functions: Any, session: Any) -> Any:
     """Of placed rows those that stand where it is asked: ``k0`` by the column ``file``, as number ``k1``."""
-    wanted = sought.frame(session, functions, _typed())
+    wanted = sought.frame(session, functions, typed())
     return placed.join(wanted, [placed[file] == wanted["k0"], placed["r"] == wanted["k1"]], "left_semi")
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from merging.delta import ShownApart
 from merging.delta.vectors import read_vector
 from merging.engines.protocol import NotSaid
-from merging.engines.spark_files import BROADCAST_UP_TO, MOST_POSITIONS, PlainFiles, configure
+from merging.engines.spark_files import BROADCAST_UP_TO, MOST_POSITIONS, PlainFiles
 from merging.engines.spark_sql import require_told_apart
 from merging.sql.session import Session
 
@@ -55,7 +55,6 @@ class Comparing:
         """The rows as ``c0`` …, with ``n``: how many more the later version has of them, below zero for how many
         fewer.
         """
-        configure(session, {})
         sides = [
             side.rows(session, functions, typed).select("*", functions.lit(sign).cast("long").alias("n"))
             for sign, side in self._sides

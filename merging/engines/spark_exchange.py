@@ -22,7 +22,7 @@ from merging.delta.writing import data_file_name, temporary_folder
 from merging.engines.duckdb import fresh_name
 from merging.engines.protocol import NotSaid
 from merging.engines.spark_failures import is_gone
-from merging.engines.spark_files import BROADCAST_UP_TO, GLOB, configure, structure
+from merging.engines.spark_files import BROADCAST_UP_TO, GLOB, WRITING, configured, structure
 from merging.errors import MergeFailed, TableUnreachable
 from merging.sql.quoting import literal
 from merging.sql.session import Session
@@ -125,17 +125,17 @@ class Exchange:
         there = f"{self._root}/{folder}"
         self._lies_there = True
         try:
-            configure(session, {})
-            writer = rows.write.option("compression", "zstd").option("maxRecordsPerFile", _ROWS_PER_FILE)
-            writer.option("parquet.block.size", _BYTES_PER_GROUP).parquet(there)
+            with configured(session, WRITING):
+                writer = rows.write.option("compression", "zstd").option("maxRecordsPerFile", _ROWS_PER_FILE)
+                writer.option("parquet.block.size", _BYTES_PER_GROUP).parquet(there)
+                # Which files are whole is known to the protocol by which the cluster commits them.
+                written = session.read.parquet(there).inputFiles()
         except Exception as error:
             if is_gone(error):
                 raise
             # The cluster may not write there, or cannot answer at all, which it says again.
             yield from _told(session, rows)
             return
-        # Which files are whole is known to the protocol by which the cluster commits them.
-        written = session.read.parquet(there).inputFiles()
         yield from self._read(folder, sorted(path.rpartition("/")[2] for path in written))
 
     def _read(self, folder: str, names: Sequence[str]) -> Iterator[pa.Table]:

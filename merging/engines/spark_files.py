@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,16 @@ from merging.sql.session import Session
 from merging.sql.types import can_widen, delta_type, duckdb_type
 from merging.store.stores import TableStore
 
-#: How a session writes files as the table has them, one for each that it reads.
+#: Databricks reads and writes nothing else below a table of Delta Lake otherwise.
+_BESIDE = {"spark.databricks.delta.formatCheck.enabled": "false"}
+#: How a session reads the table's files as plain ones.
+READING = {**_BESIDE, "spark.sql.parquet.fieldId.read.enabled": "false"}
+#: How it writes files as the table has them, one for each that it is told to.
 WRITING = {
-    # Databricks reads and writes nothing else below a table of Delta Lake otherwise.
-    "spark.databricks.delta.formatCheck.enabled": "false",
+    **_BESIDE,
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.writeLegacyFormat": "false",
-    "spark.sql.parquet.fieldId.read.enabled": "false",
     "spark.sql.parquet.fieldId.write.enabled": "true",
     "spark.sql.files.maxRecordsPerFile": "0",
 }
@@ -163,12 +166,13 @@ class Rewriting:
         return work
 
     def _run(self, session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any], into: str) -> None:
+        # Each file is read by one task, and what that writes stays one file.
         largest = str(max(file.size for file in self._files) + 1)
-        configure(
-            session,
-            # Each file is read by one task, and what that writes stays one file.
-            {"spark.sql.files.maxPartitionBytes": largest, "spark.sql.files.openCostInBytes": largest},
-        )
+        size = {"spark.sql.files.maxPartitionBytes": largest, "spark.sql.files.openCostInBytes": largest}
+        with configured(session, {**READING, **WRITING, **size}):
+            self._write(session, functions, typed, into)
+
+    def _write(self, session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any], into: str) -> None:
         names = FreshNames(self._fields)
         named, row, place, number = (names.fresh(one) for one in ("named", "row", "place", "number"))
         first, version = names.fresh("first"), names.fresh("version")
@@ -218,10 +222,20 @@ def _require_said(left: set[int]) -> None:
         raise NotSaid("files that Spark reads otherwise", sorted(left))
 
 
-def configure(session: Any, more: Mapping[str, str]) -> None:
-    """Let a session read and write plain files as the table has them."""
-    for name, value in {**WRITING, **more}.items():
+@contextmanager
+def configured(session: Any, settings: Mapping[str, str]) -> Iterator[None]:
+    """Let a session read or write plain files as the table has them, and be as before afterwards: with the work that
+    fails its session ends.
+    """
+    before = {name: session.conf.get(name, None) for name in settings}
+    for name, value in settings.items():
         session.conf.set(name, value)
+    yield
+    for name, value in before.items():
+        if value is None:
+            session.conf.unset(name)
+        else:
+            session.conf.set(name, value)
 
 
 def _write(rows: Any, number: str, into: str) -> None:
@@ -257,8 +271,8 @@ class Writing:
         """Write them into a folder of the table's."""
 
         def work(session: Any, functions: Any, typed: Callable[[dict[str, Any]], Any]) -> None:
-            configure(session, {})
-            self._run(session, functions, typed, f"{self._root}/{folder}")
+            with configured(session, WRITING):
+                self._run(session, functions, typed, f"{self._root}/{folder}")
 
         return work
 

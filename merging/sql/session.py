@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,8 @@ class Session:
             self.connection = lent.connection
             self._folder = spill
             self.rows_are_wide = False
+            #: What ends with it.
+            self.ends = ExitStack()
             self._end = weakref.finalize(self, ENGINES.take_back, lent)
             self.connection.execute("SET TimeZone = 'UTC'")
             self.connection.execute(_NOT_AHEAD)
@@ -198,6 +200,7 @@ class Session:
 
     def close(self) -> None:
         """End the connection and remove what it spilled. Closing twice is fine."""
+        self.ends.close()
         self._end()
 
     def execute(self, statement: str, parameters: list[Any] | None = None) -> None:

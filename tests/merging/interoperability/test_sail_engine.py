@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import merging
-from merging.engines import Cluster, EngineChoice, spark
+from merging.engines import Cluster, EngineChoice, spark_sessions
 from tests.merging.interoperability import test_spark_aggregates as asked
 from tests.merging.interoperability import test_spark_first_rows as shown
 from tests.merging.interoperability.spark_connect import sail_server
@@ -28,7 +28,7 @@ def sail_port() -> Iterator[int]:
 
 @pytest.fixture
 def by_sail(sail_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineChoice]:
-    monkeypatch.setattr(spark._Operation, "_require_same", lambda *_: None)
+    monkeypatch.setattr(spark_sessions.KeptSession, "require_same", lambda *_: None)
     yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{sail_port}", seconds=60))
     merging.set_engines(lambda _: EngineChoice())
 

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import merging
 from merging.delta import open_snapshot
-from merging.engines import Aggregates, Cluster, EngineChoice, Keys, TableReader
+from merging.engines import Aggregates, Cluster, EngineChoice, Keys, TableReader, spark_sessions
 from merging.sql.quoting import column_sql
 from merging.sql.session import session as opened_session
 from merging.store.stores import LocalStore
@@ -107,6 +108,45 @@ def test_whoever_asks_is_warned_of_nothing(
     merging.create_table(uri, rows(9))
     assert told(by_spark, uri)[0]
     assert [str(one.message) for one in recwarn] == []
+
+
+def test_one_session_for_all_that_is_asked(
+    by_spark: EngineChoice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is as it was after each question; where it was lost between two, another one is opened."""
+    uri = str(tmp_path / "table")
+    for first in (0, 100, 200):
+        if first:
+            deltalake.write_deltalake(uri, rows(90, first), mode="append")
+        else:
+            merging.create_table(uri, rows(90))
+    connected: list[Any] = []
+    connect = spark_sessions._connected
+
+    def counted(url: str) -> Any:
+        connected.append(connect(url))
+        return connected[-1]
+
+    monkeypatch.setattr(spark_sessions, "_connected", counted)
+    hand_over(monkeypatch, -1)
+    merging.set_engines(lambda _: by_spark)
+    with opened_session() as opened:
+        opened.execute(f"CREATE TABLE sought AS SELECT i::BIGINT AS {column_sql('id')} FROM range(99) r(i)")
+        reader = TableReader(opened, open_snapshot(uri))
+        settings: list[dict[str, str]] = []
+        for ask in (
+            lambda: reader.aggregate(Aggregates(["count(*)"], [])),
+            lambda: reader.rows_of(Keys("sought", ["id"]), ["id", "v"]),
+            lambda: reader.rows_of(Keys("sought", ["id"]), ["id", "v"]),
+        ):
+            ask()
+            settings.append(dict(connected[0].conf.getAll))
+        assert settings[1] == settings[0]
+        assert len(connected) == 1
+        connected[0].client.release_session()
+        assert reader.rows_of(Keys("sought", ["id"]), ["v"]).number == 90
+        assert len(connected) == 2
+    assert connected[1].is_stopped
 
 
 @pytest.mark.parametrize("vectors", ["true", "false"], ids=["vectors", "none"])

@@ -72,7 +72,7 @@ from merging.engines.spark_files import (
     files_in,
     quoted,
 )
-from merging.engines.spark_sessions import LOOK_EVERY, Operation, kept_for, typed
+from merging.engines.spark_sessions import LOOK_EVERY, Asked, Operation, kept_for, typed
 from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError, TableUnreachable
 from merging.sql.quoting import column_label, column_sql, quote
@@ -656,8 +656,10 @@ class SparkConnectEngine:
     def _working(
         self, snapshot: Snapshot, work: Callable[[Any, Any], Iterator[pa.Table]], verb: str
     ) -> Iterator[Iterator[pa.Table]]:
-        kept = kept_for(self._opened, self._cluster.host, self._cluster.address, lambda: self._cluster.url)
-        operation = Operation(kept, _address_there(snapshot.uri), snapshot.table_id, work)
+        cluster = self._cluster
+        uri = _address_there(snapshot.uri)
+        asked = Asked(cluster.host, lambda: cluster.url, uri, snapshot.table_id)
+        operation = Operation(kept_for(self._opened), asked, work)
         try:
             yield self._waited_for(operation, verb)
         finally:

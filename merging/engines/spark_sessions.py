@@ -13,6 +13,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -53,52 +54,50 @@ _SETTINGS = {
 }
 
 
-class KeptSession:
-    """A session on a cluster, for all that one piece of work asks of it: it is opened when it is first needed, and once
-    more where the one before was lost meanwhile, or whose token is another by now.
+class KeptSessions:
+    """The sessions on clusters of one piece of work, by the address with the token: each is opened when it is first
+    needed, and once more where it was lost meanwhile.
     """
 
-    def __init__(self, host: str, url_of: Callable[[], str]) -> None:
-        self.host = host
-        self._url_of = url_of
-        self._url = ""
-        self._session: Any = None
-        self._same: set[tuple[str, str]] = set()
+    def __init__(self) -> None:
+        self._sessions: dict[str, Any] = {}
+        self._same: set[tuple[Any, str, str]] = set()
 
-    def opened(self) -> Any:
+    def opened(self, url: str) -> Any:
         """The session; for the thread of an operation."""
-        url = self._url_of()
-        if self._session is not None and (url != self._url or not _is_there(self._session)):
-            self.end()
-        if self._session is None:
-            self._same.clear()
-            self._url, self._session = url, _connected(url)
-        return self._session
+        session = self._sessions.get(url)
+        if session is not None and not _is_there(session):
+            self.drop(session)
+            session = None
+        if session is None:
+            session = self._sessions[url] = _connected(url)
+        return session
 
-    def require_same(self, session: Any, uri: str, table_id: str) -> None:
+    def require_same(self, session: Any, host: str, uri: str, table_id: str) -> None:
         """Raise ClusterFailed where the cluster has another table at the address: nothing that it says were true."""
-        if (uri, table_id) in self._same:
+        asked = (session, uri, table_id)
+        if asked in self._same:
             return
         quoted = uri.replace("`", "``")
         found = session.sql(f"DESCRIBE DETAIL delta.`{quoted}`").select("id").toArrow().to_pylist()
         if [one["id"] for one in found] != [table_id]:
-            raise ClusterFailed(
-                self.host,
-                f"It has another table at {uri} than Headgate: both must reach the same store.",
-                retriable=False,
-            )
-        self._same.add((uri, table_id))
+            reason = f"It has another table at {uri} than Headgate: both must reach the same store."
+            raise ClusterFailed(host, reason, retriable=False)
+        self._same.add(asked)
 
-    def end(self, working: threading.Thread | None = None) -> None:
-        """End it on the cluster, with what a thread still does in it, in a few seconds at most: a cluster that is gone
+    def drop(self, session: Any, working: threading.Thread | None = None) -> None:
+        """End one on the cluster, with what a thread still does in it, in a few seconds at most: a cluster that is gone
         keeps nobody waiting.
         """
-        session, self._session = self._session, None
-        if session is None:
-            return
+        self._sessions = {url: one for url, one in self._sessions.items() if one is not session}
         last = threading.Thread(target=_end, args=(session, working), name="leaving-spark", daemon=True)
         last.start()
         last.join(_LEAVE_WITHIN)
+
+    def end(self) -> None:
+        """End all of them."""
+        for session in self._sessions.values():
+            self.drop(session)
 
 
 def _end(session: Any, working: threading.Thread | None) -> None:
@@ -109,41 +108,53 @@ def _end(session: Any, working: threading.Thread | None) -> None:
         session.stop()
 
 
-_kept: weakref.WeakKeyDictionary[Session, dict[str, KeptSession]] = weakref.WeakKeyDictionary()
+_kept: weakref.WeakKeyDictionary[Session, KeptSessions] = weakref.WeakKeyDictionary()
 
 
-def kept_for(opened: Session, host: str, address: str, url_of: Callable[[], str]) -> KeptSession:
-    """The session on a cluster that ends with a session here."""
-    kept = _kept.setdefault(opened, {})
-    if address not in kept:
-        kept[address] = KeptSession(host, url_of)
-        opened.ends.callback(kept[address].end)
-    return kept[address]
+def kept_for(opened: Session) -> KeptSessions:
+    """The sessions on clusters that end with a session here."""
+    kept = _kept.get(opened)
+    if kept is None:
+        kept = _kept[opened] = KeptSessions()
+        opened.ends.callback(kept.end)
+    return kept
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked about which table: the cluster's ``host``, what gives its address with the token, where it has the
+    table.
+    """
+
+    host: str
+    url_of: Callable[[], str]
+    uri: str
+    table_id: str
 
 
 class Operation:
     """One question or piece of work, in a thread of its own. ``answers`` gives tables, then None at the end or what
-    ended it. ``uri`` is where the cluster has the table. What is left before its end takes the session with it.
+    ended it. What is left before its end takes its session with it.
     """
 
     def __init__(
-        self, kept: KeptSession, uri: str, table_id: str, work: Callable[[Any, Any], Iterator[pa.Table]]
+        self, kept: KeptSessions, asked: Asked, work: Callable[[Any, Any], Iterator[pa.Table]]
     ) -> None:
         self.answers: queue.Queue[pa.Table | BaseException | None] = queue.Queue(4)
         self._kept = kept
-        self._uri = uri
-        self._table_id = table_id
+        self._asked = asked
         self._task = work
         self._left = threading.Event()
         self._finished = False
+        self._session: Any = None
         self._thread = threading.Thread(target=self._work, name="spark", daemon=True)
         self._thread.start()
 
     def leave(self) -> None:
         """Ask for no more of it."""
         self._left.set()
-        if not self._finished:
-            self._kept.end(self._thread)
+        if self._session is not None and not self._finished:
+            self._kept.drop(self._session, self._thread)
 
     def _work(self) -> None:
         try:
@@ -161,13 +172,13 @@ class Operation:
                 return
 
     def _answered(self) -> Iterator[pa.Table]:
-        session = self._kept.opened()
+        self._session = session = self._kept.opened(self._asked.url_of())
         if self._left.is_set():  # whoever left did so before there was a session to end
-            self._kept.end()
+            self._kept.drop(session)
             return
         from pyspark.sql.connect import functions
 
-        self._kept.require_same(session, self._uri, self._table_id)
+        self._kept.require_same(session, self._asked.host, self._asked.uri, self._asked.table_id)
         yield from self._task(session, functions)
 
 

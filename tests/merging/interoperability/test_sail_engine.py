@@ -28,7 +28,7 @@ def sail_port() -> Iterator[int]:
 
 @pytest.fixture
 def by_sail(sail_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineChoice]:
-    monkeypatch.setattr(spark_sessions.KeptSession, "require_same", lambda *_: None)
+    monkeypatch.setattr(spark_sessions.KeptSessions, "require_same", lambda *_: None)
     yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{sail_port}", seconds=60))
     merging.set_engines(lambda _: EngineChoice())
 

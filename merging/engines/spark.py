@@ -72,7 +72,7 @@ from merging.engines.spark_files import (
     files_in,
     quoted,
 )
-from merging.engines.spark_sessions import LOOK_EVERY, Asked, Operation, kept_for, typed
+from merging.engines.spark_sessions import LOOK_EVERY, AskedTable, Operation, kept_for, typed
 from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError, TableUnreachable
 from merging.sql.quoting import column_label, column_sql, quote
@@ -658,7 +658,7 @@ class SparkConnectEngine:
     ) -> Iterator[Iterator[pa.Table]]:
         cluster = self._cluster
         uri = _address_there(snapshot.uri)
-        asked = Asked(cluster.host, lambda: cluster.url, uri, snapshot.table_id)
+        asked = AskedTable(cluster.host, lambda: cluster.url, uri, snapshot.table_id)
         operation = Operation(kept_for(self._opened), asked, work)
         try:
             yield self._waited_for(operation, verb)

@@ -121,7 +121,7 @@ def kept_for(opened: Session) -> KeptSessions:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedTable:
     """Who is asked about which table: the cluster's ``host``, what gives its address with the token, where it has the
     table.
     """
@@ -138,7 +138,7 @@ class Operation:
     """
 
     def __init__(
-        self, kept: KeptSessions, asked: Asked, work: Callable[[Any, Any], Iterator[pa.Table]]
+        self, kept: KeptSessions, asked: AskedTable, work: Callable[[Any, Any], Iterator[pa.Table]]
     ) -> None:
         self.answers: queue.Queue[pa.Table | BaseException | None] = queue.Queue(4)
         self._kept = kept

@@ -72,7 +72,7 @@ from merging.engines.spark_files import (
     files_in,
     quoted,
 )
-from merging.engines.spark_sessions import LOOK_EVERY, AskedTable, Operation, kept_for, typed
+from merging.engines.spark_sessions import LOOK_EVERY, AskedTable, ClusterWork, kept_for, typed
 from merging.engines.spark_sql import Said, spark_sql, spark_type
 from merging.errors import ClusterFailed, MergeError, TableUnreachable
 from merging.sql.quoting import column_label, column_sql, quote
@@ -659,13 +659,13 @@ class SparkConnectEngine:
         cluster = self._cluster
         uri = _address_there(snapshot.uri)
         asked = AskedTable(cluster.host, lambda: cluster.url, uri, snapshot.table_id)
-        operation = Operation(kept_for(self._opened), asked, work)
+        operation = ClusterWork(kept_for(self._opened), asked, work)
         try:
             yield self._waited_for(operation, verb)
         finally:
             operation.leave()
 
-    def _waited_for(self, operation: Operation, verb: str) -> Iterator[pa.Table]:
+    def _waited_for(self, operation: ClusterWork, verb: str) -> Iterator[pa.Table]:
         end = time.monotonic() + self._cluster.seconds
         while True:
             if time.monotonic() > end:

@@ -132,9 +132,9 @@ class AskedTable:
     table_id: str
 
 
-class Operation:
-    """One question or piece of work, in a thread of its own. ``answers`` gives tables, then None at the end or what
-    ended it. What is left before its end takes its session with it.
+class ClusterWork:
+    """One question or piece of work for a cluster, in a thread of its own. ``answers`` gives tables, then None at the
+    end or what ended it. What is left before its end takes its session with it.
     """
 
     def __init__(
@@ -224,10 +224,10 @@ def _connected(url: str) -> Any:
     session.client.set_retry_policies([policy])
     asked = proto.ConfigRequest
     for name, value in _SETTINGS.items():
-        pairs = [proto.KeyValue(key=name, value=value)]
+        # Not by `session.conf`: it would warn, each time, of those that Spark is to lose one day.
+        setting = asked.Operation(set=asked.Set(pairs=[proto.KeyValue(key=name, value=value)]))
         try:
-            # Not by `session.conf`: it would warn, each time, of those that Spark is to lose one day.
-            session.client.config(asked.Operation(set=asked.Set(pairs=pairs)))
+            session.client.config(setting)
         except Exception as error:
             if status(error) in (*AWAY, *REFUSED, "UNIMPLEMENTED") or "RETRIES_EXCEEDED" in str(error):
                 raise
@@ -239,8 +239,9 @@ def _is_there(session: Any) -> bool:
     from pyspark.sql.connect import proto
 
     asked = proto.ConfigRequest
+    question = asked.Operation(get=asked.Get(keys=["spark.sql.session.timeZone"]))
     try:
-        session.client.config(asked.Operation(get=asked.Get(keys=["spark.sql.session.timeZone"])))
+        session.client.config(question)
     except Exception:  # noqa: BLE001 - whatever it is, another one is opened
         return False
     return True

@@ -250,7 +250,7 @@ def _whole_microseconds(value: str, kind: str, place: str) -> str:
     """Delta holds microseconds: a finer moment must not lose its end, here or in the next rewrite of its file."""
     stop = _refuse(f"Column {place} holds a timestamp finer than a microsecond")
     coarse = "TIMESTAMP" if kind == "timestamp_ns" else "TIMESTAMP WITH TIME ZONE"
-    return f"CASE WHEN epoch_ns({value}) % 1000 = 0 THEN CAST({value} AS {coarse}) ELSE {stop} END"
+    return f"CASE WHEN epoch_ns({value}) % 1000 <> 0 THEN {stop} ELSE CAST({value} AS {coarse}) END"
 
 
 def _moment(calendar: Calendar, value: str, kind: str, place: str) -> str:
